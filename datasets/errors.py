@@ -1,0 +1,17 @@
+"""The error that is a sentence for the user, and the nearest names it can offer."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """A mistake that the user can mend; its text is one sentence: the value, what was expected, what to do.
+
+    The command line prints it on stderr without a traceback and exits with status 2.
+    """
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Return `` Did you mean 'a' or 'b'?`` with the up to three names closest to `name`, or ``""``."""
+    close = get_close_matches(name, list(names), n=3, cutoff=0.6)
+    return f" Did you mean {' or '.join(map(repr, close))}?" if close else ""

@@ -1,0 +1,143 @@
+"""What a task is, and how to find one by name.
+
+A dataset is one module of this package with a top-level ``TASKS``, a tuple of `Task`: nothing else has to
+know of it. Such a module, like this one, imports nothing heavy, because the names of the tasks are needed
+where a usage error has to be answered at once.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Protocol
+
+import datasets
+from datasets.crop import Crop, Region
+from datasets.errors import UserError, nearest
+
+Announce = Callable[[str], None]
+"""Is told sentences that the user should see: warnings, and what takes long."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Located:
+    """Content that was found but not read.
+
+    `version` names the content (the git blob id of a file), `official` says that it is the dataset's own,
+    and `label` is what every place that shows a result on it has to say.
+    """
+
+    path: Path | None
+    version: str
+    official: bool
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RawSplit:
+    """The rows of a split as text, nothing checked yet; all sequences have one item a row.
+
+    `lines` are the 1-based line numbers in the source (the header is line 1), `content_hash` is the SHA-256
+    of the source's bytes, and `where` names the source in error messages.
+    """
+
+    sequence: Sequence[str]
+    target: Sequence[str]
+    part: Sequence[str]
+    validation: Sequence[str]
+    lines: Sequence[int]
+    content_hash: str
+    where: str
+
+
+class Source(Protocol):
+    """Where a dataset comes from: a file, or a generator."""
+
+    def locate(self, *, data_dir: Path | None, announce: Announce) -> Located:
+        """Find the content without reading it; a UserError says where it was looked for."""
+
+    def read(self, located: Located, split: str) -> RawSplit:
+        """Read a split; a UserError lists the splits there are if it is not among them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One split of one dataset.
+
+    `clean` turns a sequence as it was published into residues (it is the dataset's own preprocessing, and
+    `clean_version` changes with it). `region` is where the variants differ from each other, None if that is
+    everywhere; it is given in uncropped positions, as the crops are. `units` are those of the target.
+    """
+
+    name: str
+    dataset: str
+    split: str
+    source: Source
+    clean: Callable[[str], str]
+    clean_version: int
+    crops: Mapping[str, Crop]
+    default_crop: str
+    region: Region | None
+    wild_type: str | None
+    units: str
+
+    def __post_init__(self) -> None:
+        """Check what no user can get wrong."""
+        if self.default_crop not in self.crops:
+            raise ValueError(
+                f"{self.name}: the default crop {self.default_crop!r} is not one of {[*self.crops]}"
+            )
+
+    def crop(self, name: str | None) -> Crop:
+        """Return the named crop, the default one for None; a UserError lists those there are."""
+        name = self.default_crop if name is None else name
+        if name not in self.crops:
+            raise UserError(
+                f"Task {self.name!r} has no crop {name!r}; it has {', '.join(map(repr, self.crops))}."
+                + nearest(name, self.crops)
+            )
+        return self.crops[name]
+
+
+def find_task(name: str) -> Task:
+    """Return the task of that name; a UserError offers the nearest names."""
+    tasks = _all_tasks()
+    if name not in tasks:
+        close = nearest(name, tasks)
+        raise UserError(f"There is no task {name!r}." + (close or f" The tasks are {', '.join(tasks)}."))
+    return tasks[name]
+
+
+def task_names() -> tuple[str, ...]:
+    """Return the names of all tasks, dataset by dataset."""
+    return tuple(_all_tasks())
+
+
+@cache
+def _all_tasks() -> dict[str, Task]:
+    tasks: dict[str, Task] = {}
+    for folder in datasets.__path__:
+        for path in sorted(Path(folder).glob("*.py")):
+            # Reading the source first leaves the modules with heavy imports alone.
+            if not _assigns_tasks(path.read_text(encoding="utf-8")):
+                continue
+            module = importlib.import_module(f"datasets.{path.stem}")
+            for task in module.TASKS:
+                if task.name in tasks:
+                    raise ValueError(f"two tasks are called {task.name!r}, one of them in {path.name}")
+                tasks[task.name] = task
+    return tasks
+
+
+def _assigns_tasks(source: str) -> bool:
+    if "TASKS" not in source:
+        return False
+    for node in ast.parse(source).body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if any(isinstance(target, ast.Name) and target.id == "TASKS" for target in targets):
+            return True
+    return False

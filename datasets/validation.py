@@ -1,0 +1,38 @@
+"""Which rows train a model and which rows judge it."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.prepared import PreparedSplit
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Fold:
+    """Row numbers of a `PreparedSplit`, both int64 and ascending."""
+
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+
+
+class Validation(ABC):
+    """A way to divide what is not test data; a run trains one model for each fold."""
+
+    @abstractmethod
+    def folds(self, split: PreparedSplit) -> tuple[Fold, ...]:
+        """Return one or more folds, the same for the same split."""
+
+
+class Holdout(Validation):
+    """The split's own validation part: one fold."""
+
+    def folds(self, split: PreparedSplit) -> tuple[Fold, ...]:
+        """Return the one fold; neither of its parts is empty, or the split would not have been read."""
+        return (
+            Fold(
+                train=np.flatnonzero(~split.validation).astype(np.int64),
+                validation=np.flatnonzero(split.validation).astype(np.int64),
+            ),
+        )
