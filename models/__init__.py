@@ -1,0 +1,1 @@
+"""Sequence-to-fitness models: one file a model, whose keyword-only constructor is its hyperparameters."""

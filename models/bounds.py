@@ -1,0 +1,46 @@
+"""The ranges a hyperparameter may take, written as annotations of a model's constructor.
+
+    def __init__(self, *, kernel_size: OddInt, dropout: Fraction) -> None: ...
+
+`search` reads these annotations from a model's source without importing it, to refuse a bad value before
+anything trains: so this module imports nothing heavy, and a constructor uses only builtin types, `typing` and
+these names.
+"""
+
+from dataclasses import dataclass
+from math import isfinite
+from typing import Annotated
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """The finite numbers between two bounds, each inclusive (`ge`, `le`) or exclusive (`gt`, `lt`)."""
+
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
+    odd: bool = False
+
+    def violation(self, value: float) -> str | None:
+        """What is wrong with `value`, as "must be ...", or None where it lies inside."""
+        if not isfinite(value):
+            return "must be finite"
+        if self.ge is not None and value < self.ge:
+            return f"must be at least {self.ge}"
+        if self.gt is not None and value <= self.gt:
+            return f"must be greater than {self.gt}"
+        if self.le is not None and value > self.le:
+            return f"must be at most {self.le}"
+        if self.lt is not None and value >= self.lt:
+            return f"must be less than {self.lt}"
+        if self.odd and value % 2 != 1:
+            return "must be odd"
+        return None
+
+
+PositiveInt = Annotated[int, Interval(ge=1)]
+OddInt = Annotated[int, Interval(ge=1, odd=True)]
+PositiveFloat = Annotated[float, Interval(gt=0)]
+NonNegativeFloat = Annotated[float, Interval(ge=0)]
+Fraction = Annotated[float, Interval(ge=0, lt=1)]

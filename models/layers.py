@@ -1,0 +1,79 @@
+"""Layers that work on the distinct windows of a batch.
+
+Variants of one protein share nearly all of their local windows: 256 variants of GB1 have 67,840 windows of
+five residues, of which some 1,600 differ. What a convolution, and anything applied position by position after
+it, computes depends on the window alone, so it is computed once per distinct window. A batch is `ids` (B, L)
+into a table of `states` (U, C). State 0 is padding and all zeros. Results and gradients are those of the
+dense layers.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+MAX_CODES = 2**62  # windows are numbered with int64
+MAX_CANDIDATES = 2**24  # values compared at once in the pooling: 64 MiB in float32
+
+
+def distinct_windows(ids: Tensor, n_states: int, width: int) -> tuple[Tensor, Tensor]:
+    """Number the distinct windows around all positions of a batch.
+
+    Args:
+        ids: (B, L) int64 in [0, n_states), 0 where there is no residue.
+        n_states: how many states `ids` chooses from.
+        width: positions in a window, odd.
+
+    Returns:
+        windows: (U, width) int64, the states of each distinct window that is centred on a residue.
+        ids: (B, L) int64, 0 where there is no residue, otherwise 1 + the row of the position's window.
+    """
+    taps = functional.pad(ids, (width // 2, width // 2)).unfold(1, width, 1)  # (B, L, width)
+    code, n_codes = taps[..., 0], n_states
+    for tap in taps[..., 1:].unbind(-1):
+        if n_codes * n_states > MAX_CODES:
+            distinct, code = torch.unique(code, return_inverse=True)
+            n_codes = len(distinct)
+        code = code * n_states + tap
+        n_codes *= n_states
+    code = torch.where(ids == 0, -1, code).flatten()
+    # The -1 in front makes padding number 0, also in a batch that has none.
+    distinct, numbers = torch.unique(torch.cat([code.new_tensor([-1]), code]), return_inverse=True)
+    numbers = numbers[1:]
+    positions = torch.arange(len(numbers), device=ids.device)
+    example = torch.zeros_like(distinct).scatter_(0, numbers, positions)[1:]  # one position of each window
+    return taps.flatten(0, 1)[example], numbers.view_as(ids)
+
+
+class MaskedConv1d(nn.Conv1d):
+    """FLIP's masked convolution (`baselines/models.py`): zeros where there is no residue, same length."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
+        if kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size={kernel_size} must be odd to keep the length; take one more.")
+        super().__init__(in_channels, out_channels, kernel_size, padding="same")
+
+    def forward(self, states: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        """From states (U, in_channels) and ids (B, L) to new states (U', out_channels) and ids (B, L)."""
+        windows, ids = distinct_windows(ids, len(states), self.kernel_size[0])
+        inputs = functional.embedding(windows, states).flatten(1)  # (U' - 1, kernel_size * in_channels)
+        outputs = functional.linear(inputs, self.weight.transpose(1, 2).flatten(1), self.bias)
+        return functional.pad(outputs, (0, 0, 1, 0)), ids
+
+
+def max_over_length(states: Tensor, ids: Tensor) -> Tensor:
+    """The maximum (B, C) of non-negative states (U, C) over the positions of ids (B, L); padding never wins.
+
+    The gradient flows to the winning states only, so the (B, L, C) tensor exists only in slices.
+    """
+    n_sequences, n_channels = len(ids), states.shape[1]
+    with torch.no_grad():
+        shared = (ids == ids[:1]).all(dim=0)  # what all sequences have in common is compared once
+        slice_length = max(1, MAX_CANDIDATES // (n_sequences * n_channels))
+        slices = [ids[:1, shared], *torch.split(ids[:, ~shared], slice_length, dim=1)]
+        best, winner = states[:1], torch.zeros_like(ids[:1, :1])  # padding, which is zero
+        for part in slices:
+            if part.shape[1] > 0:
+                value, position = functional.embedding(part, states).max(dim=1)
+                winner = torch.where(value > best, part.gather(1, position), winner)
+                best = torch.maximum(value, best)
+    return states.gather(0, winner.expand(n_sequences, n_channels))
