@@ -60,6 +60,8 @@ class FixedOrder:
 class BatchLoader:
     """Batches of `batch_size` rows, the last one shorter if it has to be."""
 
+    batch_sampler = None  # Lightning looks at it before it believes `sampler`
+
     def __init__(self, data: Batch, sampler: EpochOrder | FixedOrder, batch_size: int, n_rows: int) -> None:
         self.sampler = sampler
         self.batch_size = batch_size

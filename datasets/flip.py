@@ -8,7 +8,6 @@ from pathlib import Path
 
 from datasets.crop import Crop, Region, Sites
 from datasets.source import find_file
-from datasets.split_zip import read_split
 from datasets.task import Announce, Located, RawSplit, Task
 
 GB1_WILD_TYPE = (  # 5LDE, chain A: the GB1 domain, 56 residues, is fused to the viral FLICE protein
@@ -59,7 +58,10 @@ class FlipSource:
 
     def read(self, located: Located, split: str) -> RawSplit:
         """Read ``<split>.csv`` out of the file."""
-        assert located.path is not None
+        from datasets.split_zip import read_split
+
+        if located.path is None:
+            raise ValueError(f"{self.dataset} was located without a file")
         return read_split(located.path, split)
 
 

@@ -69,7 +69,7 @@ def prepare(task: Task, *, data_dir: Path | None, cache_dir: Path, announce: Ann
                 f"The prepared data cannot be written to {cache_dir} ({error.strerror or error}); "
                 "make the folder writable or name another one."
             ) from error
-    if split.label == "not FLIP's file":
+    if not located.official:
         announce(
             f"{located.path} is not FLIP's own file: results on it cannot be compared with published ones."
         )
@@ -91,13 +91,13 @@ def load_prepared(path: Path) -> PreparedSplit:
 
 
 def _key(task: Task, located: Located) -> str:
-    parts = (located.version, task.split, task.clean_version, _FORMAT)
+    parts = (located.version, located.label, task.split, task.clean_version, _FORMAT)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def _make(task: Task, located: Located, path: Path) -> PreparedSplit:
     raw = task.source.read(located, task.split)
-    rows = check_rows(raw, task.clean)
+    rows = check_rows(raw, task.clean, official=located.official)
     if rows.n_overlap and not located.official:
         raise UserError(
             f"{raw.where} has {rows.n_overlap} sequences in both train and test; "

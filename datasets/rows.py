@@ -32,8 +32,14 @@ class Rows:
     n_overlap: int
 
 
-def check_rows(raw: RawSplit, clean: Callable[[str], str]) -> Rows:
-    """Check all rows, those of the test part too; a UserError names the first bad line and its value."""
+def check_rows(raw: RawSplit, clean: Callable[[str], str], *, official: bool) -> Rows:
+    """Check all rows, those of the test part too; a UserError names the first bad line and its value.
+
+    `official`: the dataset's own content, in which rows without a set are no part of the split (FLIP writes
+    each of its AAV splits with all variants of the assay). Elsewhere an empty set is an error.
+    """
+    if official and "" in raw.part:
+        raw = _assigned(raw)
     is_test = _parts(raw)
     is_validation = _validation(raw) & ~is_test
     for part, rows in (
@@ -60,6 +66,19 @@ def check_rows(raw: RawSplit, clean: Callable[[str], str]) -> Rows:
         validation=is_validation[kept],
         n_test=int(is_test.sum()),
         n_overlap=len(train & test),
+    )
+
+
+def _assigned(raw: RawSplit) -> RawSplit:
+    rows = [row for row, part in enumerate(raw.part) if part]
+    return RawSplit(
+        sequence=[raw.sequence[row] for row in rows],
+        target=[raw.target[row] for row in rows],
+        part=[raw.part[row] for row in rows],
+        validation=[raw.validation[row] for row in rows],
+        lines=[raw.lines[row] for row in rows],
+        content_hash=raw.content_hash,
+        where=raw.where,
     )
 
 

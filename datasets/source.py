@@ -178,11 +178,21 @@ class _Transfer:
     def _run(self, url: str, path: Path) -> None:
         import pooch
 
+        responses: list[Any] = []
+
+        def keep(response: Any, **options: Any) -> None:
+            responses.append(response)
+
         try:
-            downloader = pooch.HTTPDownloader(progressbar=self, timeout=_NETWORK_TIMEOUT_S)
+            downloader = pooch.HTTPDownloader(
+                progressbar=self, timeout=_NETWORK_TIMEOUT_S, hooks={"response": keep}
+            )
             downloader(url, str(path), None)
         except Exception as error:
             self.error = error
+        finally:
+            for response in responses:  # pooch leaves the connection open when it breaks
+                response.close()
 
     def update(self, n_bytes: int) -> None:
         if self._abandoned:

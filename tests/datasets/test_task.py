@@ -1,0 +1,73 @@
+"""Tasks are found by name, without importing anything heavy, and by adding one file."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import datasets
+from datasets import task
+from datasets.errors import UserError
+from datasets.task import find_task, task_names
+
+SPLITS = {
+    "gb1": ("one_vs_rest", "two_vs_rest", "three_vs_rest", "low_vs_high", "sampled"),
+    "aav": ("one_vs_many", "two_vs_many", "seven_vs_many", "low_vs_high", "sampled", "des_mut", "mut_des"),
+    "synthetic": ("one_vs_rest", "two_vs_rest"),
+}
+NAMES = [f"{dataset}_{split}" for dataset, splits in SPLITS.items() for split in splits]
+
+
+def test_every_task_is_found() -> None:
+    assert sorted(task_names()) == sorted(NAMES)
+    for name in NAMES:
+        found = find_task(name)
+        assert found.name == name == f"{found.dataset}_{found.split}"
+
+
+def test_a_misspelt_task_lists_the_nearest() -> None:
+    with pytest.raises(UserError, match=r"'gb1_three_vs_res'\. Did you mean 'gb1_three_vs_rest'"):
+        find_task("gb1_three_vs_res")
+    with pytest.raises(UserError, match=r"The tasks are .*gb1_sampled.*synthetic_two_vs_rest"):
+        find_task("zzz")
+
+
+def test_finding_a_task_imports_nothing_heavy() -> None:
+    program = """
+import sys
+import datasets.task
+datasets.task.find_task("aav_sampled").crop(None)
+try:
+    datasets.task.find_task("aav_samplde")
+except datasets.errors.UserError:
+    print(*sorted({"numpy", "pandas", "torch", "lightning", "pooch", "requests", "scipy"} & set(sys.modules)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=Path(datasets.__path__[0]).parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "\n"
+
+
+def test_a_dataset_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "one_more.py").write_text(
+        "import dataclasses\n"
+        "from datasets.task import Task\n"
+        "from datasets.synthetic import TASKS as SYNTHETIC\n"
+        "TASKS: tuple[Task, ...] = (dataclasses.replace(SYNTHETIC[0], name='one_more'),)\n"
+    )
+    (tmp_path / "heavy.py").write_text(
+        "raise AssertionError('imported although it has no TASKS of its own')\n"
+    )
+    monkeypatch.setattr(datasets, "__path__", [*datasets.__path__, str(tmp_path)])
+    task._all_tasks.cache_clear()
+    try:
+        assert find_task("one_more").dataset == "synthetic"
+        assert len(task_names()) == len(NAMES) + 1
+    finally:
+        task._all_tasks.cache_clear()
+        sys.modules.pop("datasets.one_more", None)
