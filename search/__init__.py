@@ -1,0 +1,1 @@
+"""The search: configurations, spaces, trials, studies and experiments."""

@@ -1,0 +1,135 @@
+"""Check values against annotations: the one place that says what "of the wrong type" means.
+
+Understands what hyperparameters are annotated with: int, float, bool, str, None, Literal, unions, tuples, lists,
+mappings and `Annotated[..., Interval]` (`models.bounds`). What it does not understand it lets through, since the
+constructor itself will judge it.
+"""
+
+import dataclasses
+import math
+import types
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from datasets.errors import UserError, nearest
+from models.bounds import Interval
+
+T = TypeVar("T")
+_UNIONS = (Union, types.UnionType)
+
+
+def describe(annotation: Any) -> str:
+    """The annotation in words: `int >= 1`, `one of 'mean', 'attention'`."""
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        bounds = " and ".join(_bounds(extra) for extra in args[1:] if isinstance(extra, Interval))
+        return f"{describe(args[0])} {bounds}".strip()
+    if origin is Literal:
+        return "one of " + ", ".join(repr(choice) for choice in args)
+    if origin in _UNIONS:
+        return " or ".join(describe(arg) for arg in args)
+    if annotation is None or annotation is types.NoneType:
+        return "null"
+    return annotation.__name__ if isinstance(annotation, type) and origin is None else str(annotation)
+
+
+def _bounds(interval: Interval) -> str:
+    signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+    limits = {sign: getattr(interval, name) for name, sign in signs.items()}
+    words = [f"{sign} {limit}" for sign, limit in limits.items() if limit is not None]
+    return " and ".join(words + (["odd"] if interval.odd else []))
+
+
+def convert(annotation: Any, value: Any, where: str) -> Any:
+    """The value as the annotation wants it (an int becomes a float where a float is wanted).
+
+    Raises:
+        UserError: The value does not fit; the sentence names `where`, the value and what was expected.
+    """
+    fits, converted = _try(annotation, value)
+    if not fits:
+        raise UserError(f"{where}={shown(value)} is not valid: expected {describe(annotation)}.")
+    return converted
+
+
+def shown(value: Any) -> str:
+    """A value as it stands in YAML, near enough for a sentence."""
+    return {None: "null", True: "true", False: "false"}.get(value, str(value)) if _is_plain(value) else str(value)
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, bool)
+
+
+def _try(annotation: Any, value: Any) -> tuple[bool, Any]:
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        fits, converted = _try(args[0], value)
+        intervals = [extra for extra in args[1:] if isinstance(extra, Interval)]
+        return fits and all(bound.violation(converted) is None for bound in intervals), converted
+    if origin in _UNIONS:
+        # An exact match first: True must not become 1.0 in `float | bool`.
+        for arg in sorted(args, key=lambda arg: not _is_exact(arg, value)):
+            fits, converted = _try(arg, value)
+            if fits:
+                return True, converted
+        return False, value
+    if origin is Literal:
+        return any(value == choice and type(value) is type(choice) for choice in args), value
+    if annotation is None or annotation is types.NoneType:
+        return value is None, value
+    if annotation is bool or annotation is str:
+        return isinstance(value, annotation), value
+    if annotation is int:
+        return isinstance(value, int) and not isinstance(value, bool), value
+    if annotation is float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return False, value
+        return math.isfinite(value), float(value)
+    if origin in (tuple, list, Sequence):
+        return _try_items(annotation, value)
+    if annotation in (dict, Mapping) or origin in (dict, Mapping):
+        return isinstance(value, Mapping), value
+    return True, value
+
+
+def _is_exact(annotation: Any, value: Any) -> bool:
+    base = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+    return base is type(value)
+
+
+def _try_items(annotation: Any, value: Any) -> tuple[bool, Any]:
+    if not isinstance(value, (list, tuple)):
+        return False, value
+    origin, args = get_origin(annotation), get_args(annotation)
+    if origin is tuple and not (len(args) == 2 and args[1] is Ellipsis) and len(args) != len(value):
+        return False, value
+    per_item = args if origin is tuple and args[-1] is not Ellipsis else (args[0],) * len(value)
+    results = [_try(arg, item) for arg, item in zip(per_item, value, strict=True)]
+    items = (item for _, item in results)
+    return all(fits for fits, _ in results), tuple(items) if origin is tuple else list(items)
+
+
+def build(cls: type[T], tree: Any, where: str) -> T:
+    """An instance of the dataclass `cls` from a mapping that names each of its fields.
+
+    Raises:
+        UserError: A key is unknown (with the nearest ones) or missing, or a value does not fit its field.
+    """
+    if not isinstance(tree, Mapping):
+        raise UserError(f"{where}={shown(tree)} is not valid: expected a mapping.")
+    hints = get_type_hints(cls, include_extras=True)
+    names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    check_keys(tree, names, names, where)
+    return cls(**{name: convert(hints[name], tree[name], f"{where}.{name}") for name in names})
+
+
+def check_keys(tree: Mapping[str, Any], known: Sequence[str], required: Sequence[str], where: str) -> None:
+    """Refuse keys that are not known, and a tree that lacks a required one."""
+    for key in tree:
+        if key not in known:
+            options = f" Known here: {', '.join(known)}." if known else ""
+            raise UserError(f"{where}.{key} is not a setting.{nearest(str(key), known)}{options}")
+    missing = [name for name in required if name not in tree]
+    if missing:
+        raise UserError(f"{where}.{missing[0]} is missing: give it a value.")

@@ -1,0 +1,182 @@
+"""The command line, parsed with the standard library alone so that usage errors answer at once."""
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from datasets.errors import UserError, nearest
+from datasets.task import find_task, task_names
+
+STUDIES = Path(__file__).parent.parent / "studies"
+COMMANDS = ("train", "verify", "status")
+_EPILOG = """\
+Values of the config are overridden as on Hydra's command line:
+  trainer.max_epochs=5 model.dropout=0.1 space.model.channels.high=128 ~space.model.depth sampler=random
+
+other commands (each with --help):
+  train    one run without a search, from a config or a frozen experiment
+  verify   train a frozen experiment again and compare every number
+  status   where studies stand
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """Errors are one sentence, with the nearest flags for an unknown one."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing the usage."""
+        raise UserError(message[:1].upper() + message[1:] + f" (see `{self.prog} --help`).")
+
+    def refuse_unknown(self, unknown: Sequence[str]) -> None:
+        """Refuse flags that are not known."""
+        if unknown:
+            flags = [flag for action in self._actions for flag in action.option_strings]
+            name = unknown[0].partition("=")[0]
+            raise UserError(f"{name} is not an option of `{self.prog}`.{nearest(name, flags)} See --help.")
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments, `command` among them (`search` where none is named).
+
+    Raises:
+        UserError: A flag, a task, a model or a value is not valid.
+    """
+    command = argv[0] if argv and argv[0] in COMMANDS else "search"
+    parser = _PARSERS[command]()
+    rest = list(argv[1:] if command != "search" else argv)
+    # A word such as `~space.model.depth` or `trainer.max_epochs=5` is an override wherever it stands.
+    arguments, unknown = parser.parse_known_args(rest)
+    overrides = [word for word in unknown if not word.startswith("-")]
+    parser.refuse_unknown([word for word in unknown if word.startswith("-")])
+    arguments.command = command
+    if command in ("search", "train"):
+        arguments.overrides = _complete_overrides(arguments, overrides)
+    elif overrides:
+        raise UserError(f"`{parser.prog}` takes no {overrides[0]!r}: see --help.")
+    return arguments
+
+
+def _complete_overrides(arguments: argparse.Namespace, overrides: list[str]) -> list[str]:
+    """The Hydra overrides, those that the options stand for included; task and model are checked."""
+    if arguments.command == "train" and arguments.experiment:
+        if arguments.task or arguments.model or overrides:
+            raise UserError("train --experiment FILE takes no --task, --model or overrides: the file says it all.")
+        return []
+    given = dict(word.split("=", 1) for word in overrides if "=" in word)
+    task, model = arguments.task or given.get("task"), given.get("model") or arguments.model
+    if not task or not model:
+        raise UserError(
+            f"Name a task and a model: --task T --model M. Tasks: {', '.join(task_names())}. "
+            f"Models: {', '.join(model_names())}."
+        )
+    find_task(task)
+    if model not in model_names():
+        raise UserError(
+            f"There is no model {model!r}.{nearest(model, model_names())} Models: {', '.join(model_names())}."
+        )
+    arguments.task, arguments.model = task, model
+    rest = [word for word in overrides if word.split("=", 1)[0] not in ("task", "model")]
+    return [f"task={task}", f"model={model}", *rest]
+
+
+def model_names() -> list[str]:
+    """The models: the files of the config group."""
+    return sorted(path.stem for path in (STUDIES / "model").glob("*.yaml"))
+
+
+def _positive(text: str) -> int:
+    if not re.fullmatch(r"\d+", text) or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not valid: expected a whole number of at least 1")
+    return int(text)
+
+
+def _study_name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not valid: expected letters, digits and . _ + -, since files are named by it"
+        )
+    return text
+
+
+def _parser(prog: str, description: str, epilog: str | None = None) -> Parser:
+    return Parser(
+        prog=prog,
+        description=description,
+        epilog=epilog,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def _add_what(parser: Parser) -> None:
+    parser.add_argument("--task", help="what to predict: " + ", ".join(task_names()))
+    parser.add_argument("--model", help="the model family: " + ", ".join(model_names()))
+
+
+def _add_where(parser: Parser) -> None:
+    parser.add_argument("--data-dir", type=Path, help="where FLIP's files are looked for first")
+    parser.add_argument("--runs-dir", type=Path, default=Path("runs"), help="for everything written (default: runs)")
+    parser.add_argument("--quiet", action="store_true", help="print errors only")
+
+
+def _add_storage(parser: Parser) -> None:
+    parser.add_argument("--storage", help="SQLAlchemy URL (default: $FLIPSEARCH_STORAGE, then runs/studies.db)")
+
+
+def _search_parser() -> Parser:
+    parser = _parser(
+        "run_study.py",
+        "Search the hyperparameters of a protein fitness model; the same command resumes its study.",
+        _EPILOG,
+    )
+    _add_what(parser)
+    parser.add_argument("--n-trials", type=_positive, default=100, help="finished trials of the study (default: 100)")
+    parser.add_argument("--study-name", type=_study_name, help="default: TASK-MODEL")
+    _add_storage(parser)
+    parser.add_argument(
+        "--export-dir", type=Path, default=Path("studies/experiment"), help="for the frozen experiment (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--max-failures", type=_positive, default=3, help="bugs in a row that stop the study (default: 3)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the config, the space and a trial; train nothing")
+    _add_where(parser)
+    return parser
+
+
+def _train_parser() -> Parser:
+    parser = _parser("run_study.py train", "Train once, without a search.")
+    _add_what(parser)
+    parser.add_argument("--experiment", type=Path, help="a frozen experiment, instead of --task and --model")
+    _add_where(parser)
+    return parser
+
+
+def _verify_parser() -> Parser:
+    parser = _parser(
+        "run_study.py verify",
+        "Train a frozen experiment again. Exit status 0: the same numbers; 1: they differ; 2: the file is not intact.",
+    )
+    parser.add_argument("file", type=Path, help="the experiment, e.g. studies/experiment/NAME.yaml")
+    _add_where(parser)
+    return parser
+
+
+def _status_parser() -> Parser:
+    parser = _parser("run_study.py status", "Where studies stand.")
+    parser.add_argument("--study-name", help="one study (default: all)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--runs-dir", type=Path, default=Path("runs"), help=argparse.SUPPRESS)
+    _add_storage(parser)
+    return parser
+
+
+_PARSERS = {"search": _search_parser, "train": _train_parser, "verify": _verify_parser, "status": _status_parser}
+
+
+def prog() -> str:
+    """How the user called us, for the commands that we propose."""
+    return f"python {sys.argv[0]}" if sys.argv and sys.argv[0] else "python run_study.py"

@@ -1,0 +1,67 @@
+"""From the command line to a command, and from errors to sentences and exit statuses.
+
+0: done. 1: a failure of the program or a study without a result. 2: bad input, in one sentence. 130, 143: signals.
+"""
+
+import importlib.metadata
+import re
+import sys
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+
+from datasets.errors import UserError
+from search.arguments import parse
+
+_PYPROJECT = Path(__file__).parent.parent / "pyproject.toml"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run a command and return the exit status."""
+    try:
+        arguments = parse(argv)
+        _check_environment()
+        # Imported as late as this, so that usage errors do not wait for libraries.
+        if arguments.command == "search":
+            from search.run_search import run_search
+
+            return run_search(arguments)
+        if arguments.command == "train":
+            from search.run_once import run_train
+
+            return run_train(arguments)
+        if arguments.command == "verify":
+            from search.run_once import run_verify
+
+            return run_verify(arguments)
+        from search.status import run_status
+
+        return run_status(arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Interrupted before anything was running.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 1  # whoever read our output has left
+
+
+def _check_environment() -> None:
+    """Say which packages are missing, if we were started outside of the environment.
+
+    Raises:
+        UserError: Some are.
+    """
+    missing = []
+    for requirement in tomllib.loads(_PYPROJECT.read_text(encoding="utf-8"))["project"]["dependencies"]:
+        name = re.split(r"[\[<>=!~ ]", requirement)[0]
+        try:
+            importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+    if missing:
+        raise UserError(
+            f"These packages are missing from {sys.executable}: {', '.join(missing)}; run `make .venv` once and then "
+            "`.venv/bin/python run_study.py ...`."
+        )

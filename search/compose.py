@@ -1,0 +1,96 @@
+"""Hydra's compose with errors in one sentence, and the values that overrides fix."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from datasets.errors import UserError, nearest
+
+
+def compose(overrides: Sequence[str], studies: Path) -> dict[str, Any]:
+    """The composed tree, interpolations kept.
+
+    Raises:
+        UserError: An override cannot be parsed, or names a group, option or key that does not exist.
+    """
+    parsed = parse(overrides)
+    for override in parsed:
+        group = studies / override.key_or_group
+        if group.is_dir() and isinstance(override.value(), str):
+            options = group_options(studies, override.key_or_group)
+            if override.value() not in options:
+                raise UserError(
+                    f"{override.key_or_group}={override.value()} is unknown: expected one of "
+                    f"{', '.join(options)}.{nearest(str(override.value()), options)}"
+                )
+    try:
+        with initialize_config_dir(version_base="1.3", config_dir=str(studies.resolve())):
+            config = hydra_compose(config_name="config", overrides=list(overrides))
+        tree = OmegaConf.to_container(config, resolve=False)
+    except (HydraException, MissingConfigException, OmegaConfBaseException) as error:
+        raise UserError(_sentence(error, parsed)) from None
+    assert isinstance(tree, dict)
+    return {str(key): value for key, value in tree.items()}
+
+
+def fixed_paths(overrides: Sequence[str], studies: Path) -> list[str]:
+    """The config paths that the overrides give a value, groups and the space itself aside."""
+    return [
+        override.key_or_group
+        for override in parse(overrides)
+        if not override.is_delete()
+        and not (studies / override.key_or_group).is_dir()
+        and not override.key_or_group.startswith("space.")
+    ]
+
+
+def group_options(studies: Path, group: str) -> list[str]:
+    """The options of a config group: the names of its YAML files."""
+    return sorted(path.stem for path in (studies / group).glob("*.yaml"))
+
+
+def parse(overrides: Sequence[str]) -> list[Override]:
+    """Parse Hydra overrides.
+
+    Raises:
+        UserError: One is not of the form `key=value`, or names several values.
+    """
+    parser = OverridesParser.create()
+    parsed = []
+    for text in overrides:
+        try:
+            override = parser.parse_override(text)
+        except HydraException:
+            raise UserError(
+                f"{text!r} is not an override: expected key=value, +key=value or ~key (quote what the shell takes)."
+            ) from None
+        if override.is_sweep_override():
+            raise UserError(
+                f"{text!r} names several values: to search {override.key_or_group}, "
+                f"give its space, as in '+space.{override.key_or_group}={{type: categorical, choices: [...]}}'."
+            )
+        parsed.append(override)
+    return parsed
+
+
+def _sentence(error: Exception, overrides: Sequence[Override]) -> str:
+    """What Hydra says, in one sentence, with the nearest keys where a key is unknown."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OmegaConfBaseException) and isinstance(cause.parent_node, DictConfig):
+            key, path = str(cause.key), str(cause.full_key)
+            names = [str(name) for name in cause.parent_node if name != "hydra"]
+            if key not in names:
+                return f"{path} is not a setting.{nearest(key, names)} Known here: {', '.join(names)}."
+        cause = cause.__cause__
+    text = " ".join(str(error).split())
+    given = " ".join(f"{override.input_line}" for override in overrides)
+    return f"The overrides {given!r} do not fit the config: {text}."

@@ -1,0 +1,183 @@
+"""Frozen experiments: a complete resolved config and where its numbers come from, in one YAML file.
+
+The file is loaded as a whole, never merged over defaults that may have changed since. Its last line is a
+checksum: the SHA-256 of all bytes before that line.
+"""
+
+import datetime
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+
+from datasets.errors import UserError
+from models.bounds import Interval
+from search.annotations import build, convert
+from search.schema import RUN_KEYS, RunConfig, run_config
+
+SCHEMA_VERSION = 1
+_CHECKSUM = "  checksum: "
+_HEADER = "# A frozen flipsearch experiment. Check it: python run_study.py verify FILE\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where an experiment's numbers come from.
+
+    `values[fold][epoch]` is the validation Spearman after each epoch (null where it could not be computed),
+    `best_epochs[fold]` the epoch whose weights were kept, `value` the Spearman of the kept weights' predictions,
+    all folds pooled. `machine` is what has to be equal for the numbers to be equal bit for bit.
+    """
+
+    schema_version: int
+    study: str
+    trial: int
+    n_finished: int
+    date: str
+    seed: int
+    threads: Annotated[int, Interval(ge=1)]
+    device: str
+    value: float
+    values: list[list[float | None]]
+    best_epochs: list[int]
+    n_parameters: int
+    seconds: float
+    data: str
+    data_hash: str
+    weight_hashes: list[str]
+    versions: dict[str, Any]
+    machine: dict[str, Any]
+    git_commit: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """A config and its provenance."""
+
+    config: RunConfig
+    provenance: Provenance
+
+
+def freeze(experiment: Experiment, path: Path) -> None:
+    """Write the experiment beside `path` and move it into place."""
+    text = seal(_HEADER + _dump({**asdict(experiment.config), "provenance": asdict(experiment.provenance)}))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def seal(text: str) -> str:
+    """The text with its last line, the checksum, made right; one is added where there is none."""
+    lines = text.splitlines(keepends=True)
+    body = "".join(lines[:-1] if lines and lines[-1].startswith(_CHECKSUM) else lines)
+    return f"{body}{_CHECKSUM}{_digest(body.encode())}\n"
+
+
+def load_experiment(path: Path) -> Experiment:
+    """Read and check an experiment file.
+
+    Raises:
+        UserError: The file is missing, malformed, of a newer schema, was changed since it was written, or names
+            a class or setting that is not allowed.
+    """
+    tree = _read(path)
+    provenance = dict(tree.pop("provenance"))
+    version = convert(int, provenance.get("schema_version"), f"{path}: provenance.schema_version")
+    if version > SCHEMA_VERSION:
+        raise UserError(
+            f"{path} has schema version {version}, this flipsearch knows {SCHEMA_VERSION}: use a newer flipsearch."
+        )
+    provenance.pop("checksum")
+    try:
+        known = build(Provenance, provenance, "provenance")
+        _check_history(known)
+        return Experiment(config=run_config(tree), provenance=known)
+    except UserError as error:
+        raise UserError(f"{path} is not a valid experiment: {error}") from None
+
+
+def is_experiment_of(path: Path, study: str) -> bool:
+    """Whether a file may be replaced by a new export of the study: an earlier export of it, or no file at all."""
+    if not path.exists():
+        return True
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return bool(tree["provenance"]["study"] == study)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, KeyError):
+        return False
+
+
+def first_difference(
+    before: Sequence[Sequence[float | None]], after: Sequence[Sequence[float | None]]
+) -> tuple[int, int, float | None, float | None] | None:
+    """(fold, epoch, value before, value after) of the first validation that is not the same, bit for bit."""
+    for fold in range(max(len(before), len(after))):
+        old = before[fold] if fold < len(before) else ()
+        new = after[fold] if fold < len(after) else ()
+        for epoch in range(max(len(old), len(new))):
+            a = old[epoch] if epoch < len(old) else None
+            b = new[epoch] if epoch < len(new) else None
+            if a != b or (epoch < len(old)) != (epoch < len(new)):
+                return fold, epoch, a, b
+    return None
+
+
+def today() -> str:
+    """The time now, in UTC."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = path.read_bytes()
+        text = data.decode("utf-8")
+    except OSError as error:
+        raise UserError(f"The experiment {path} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is not an experiment: it is not text in UTF-8.") from None
+    try:
+        tree = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from None
+    if not isinstance(tree, Mapping) or not isinstance(tree.get("provenance"), Mapping):
+        raise UserError(
+            f"{path} is not a frozen experiment: it has no provenance. A search writes one into its --export-dir."
+        )
+    unknown = [key for key in tree if key not in (*RUN_KEYS, "provenance")]
+    if unknown:
+        raise UserError(f"{path} is not a valid experiment: {unknown[0]} is not a setting.")
+    body, _, last = data.rstrip(b"\n").rpartition(b"\n")
+    if last != f"{_CHECKSUM}{_digest(body + bytes([10]))}".encode():
+        raise UserError(f"{path} was changed since it was written: its checksum does not match its bytes.")
+    return dict(tree)
+
+
+def _check_history(provenance: Provenance) -> None:
+    if not provenance.values or len(provenance.values) != len(provenance.best_epochs):
+        raise UserError("provenance.values and provenance.best_epochs differ in their number of folds.")
+
+
+def _digest(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def _dump(tree: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(_plain(tree), sort_keys=False, allow_unicode=True, width=110)
+
+
+def _plain(value: Any) -> Any:
+    """Lists and mappings of plain values: YAML has no tuples."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+

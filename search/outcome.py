@@ -1,0 +1,118 @@
+"""What a study ends with: the best trial, what mattered, the frozen experiment and the next command."""
+
+import hashlib
+import warnings
+from pathlib import Path
+
+import optuna
+from optuna import Study
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
+from rich.table import Table
+
+from datasets.prepared import PreparedSplit
+from search.config import StudyConfig
+from search.endings import ENDING, REASON
+from search.experiment import SCHEMA_VERSION, Experiment, Provenance, freeze, today
+from search.machine import git_commit
+from search.study import count, validation_name
+from search.trial import MACHINE, RESULT, VERSIONS
+
+
+def export_best(
+    study: Study, best: FrozenTrial, config: StudyConfig, split: PreparedSplit, path: Path
+) -> None:
+    """Write the best trial as a frozen experiment."""
+    result = best.user_attrs[RESULT]
+    # The values that were sampled, and every other as it was fixed when the trial ran: the manifest guards both.
+    run = config.run(best.params)
+    freeze(
+        Experiment(
+            config=run,
+            provenance=Provenance(
+                schema_version=SCHEMA_VERSION,
+                study=study.study_name,
+                trial=best.number,
+                n_finished=count(study.get_trials(deepcopy=False)).n_finished,
+                date=today(),
+                seed=run.seed,
+                threads=result["threads"],
+                device=result["device"],
+                value=result["value"],
+                values=result["values"],
+                best_epochs=result["best_epochs"],
+                n_parameters=result["n_parameters"],
+                seconds=round(result["seconds"], 3),
+                data=split.label,
+                data_hash=split.data_hash,
+                weight_hashes=[file_hash(Path(name)) for name in result["checkpoints"]],
+                versions=best.user_attrs[VERSIONS],
+                machine=best.user_attrs[MACHINE],
+                git_commit=git_commit(),
+            ),
+        ),
+        path,
+    )
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file; "missing" if somebody removed it."""
+    return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}" if path.exists() else "missing"
+
+
+def print_outcome(
+    study: Study, best: FrozenTrial | None, config: StudyConfig, split: PreparedSplit, export: Path, prog: str
+) -> None:
+    """Print how the study ended."""
+    console = Console(highlight=False, soft_wrap=True)
+    trials = study.get_trials(deepcopy=False)
+    counts = count(trials)
+    console.print(
+        f"Study {study.study_name}: {counts.n_finished} finished trials ({counts.n_complete} complete, "
+        f"{counts.n_pruned} pruned), {counts.n_failed} failed."
+    )
+    if best is None:
+        console.print(f"No trial is complete, so there is nothing to export. {_why_none(trials)}")
+        return
+    protocol = validation_name(config.defaults["validation"])
+    console.print(
+        f"Best: trial {best.number}, validation Spearman {best.value:.4f} "
+        f"({protocol}, {split.n_validation} sequences; {split.label})"
+    )
+    importances = _importances(study)
+    if best.params:
+        table = Table("hyperparameter", "value", "importance", box=None, pad_edge=False)
+        for name in sorted(best.params, key=lambda name: -importances.get(name, 0.0)):
+            importance = f"{importances[name]:.2f}" if name in importances else ""
+            table.add_row(name, _shown(best.params[name]), importance)
+        console.print(table)
+    console.print(f"Exported: {export}")
+    console.print(f"Next: {prog} verify {export}")
+
+
+def _importances(study: Study) -> dict[str, float]:
+    """Optuna's importances; empty where the trials do not suffice for them."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return dict(optuna.importance.get_param_importances(study))
+    except (ValueError, RuntimeError):
+        return {}
+
+
+def _why_none(trials: list[FrozenTrial]) -> str:
+    """The endings of the trials, by how often, each with one reason."""
+    reasons: dict[str, list[str]] = {}
+    for trial in trials:
+        if trial.state in (TrialState.PRUNED, TrialState.FAIL):
+            ending = str(trial.user_attrs.get(ENDING, "lost")).replace("_", " ")
+            reasons.setdefault(ending, []).append(str(trial.user_attrs.get(REASON, "")).strip())
+    words = [
+        f"{len(texts)} {ending}" + (f" ({texts[-1].splitlines()[-1]})" if texts[-1] else "")
+        for ending, texts in reasons.items()
+    ]
+    return f"Its trials: {'; '.join(words)}." if words else "None was run."
+
+
+def _shown(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,85 @@
+"""Lightning callbacks of a run: seeding, reporting each validation, stopping when told, keeping the best weights."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from datasets.seeds import derive_seed
+from search.checkpoint import save_weights
+
+MONITOR = "val_spearman"
+
+Report = Callable[[int, int, float | None], None]
+"""Is told (fold, epoch, validation Spearman) after each validation; None where it could not be computed."""
+
+
+class SeedEpochs(Callback):
+    """Start every epoch from a random state of its own, so that epoch e does not depend on how it was reached."""
+
+    def __init__(self, *, seed: int, fold: int) -> None:
+        self.seed = seed
+        self.fold = fold
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Seed torch from (seed, fold, epoch)."""
+        torch.manual_seed(derive_seed("epoch", self.seed, self.fold, trainer.current_epoch))
+
+
+class ReportAndStop(Callback):
+    """Report each validation, end the run early when asked to or when it has diverged.
+
+    Args:
+        fold: Number of the fold that is trained.
+        report: Told of every validation.
+        should_stop: Asked after every batch, so that a long epoch need not be waited for.
+    """
+
+    def __init__(self, *, fold: int, report: Report, should_stop: Callable[[], bool]) -> None:
+        self.fold = fold
+        self.report = report
+        self.should_stop = should_stop
+        self.values: list[float | None] = []
+        self.was_stopped = False
+        self.has_diverged = False
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        """Stop in the middle of an epoch if asked to."""
+        if self.should_stop():
+            self.was_stopped = trainer.should_stop = True
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Record and report the epoch's value."""
+        if self.was_stopped:
+            return  # a validation of an unfinished epoch is nobody's value
+        if MONITOR not in trainer.callback_metrics:
+            raise KeyError(
+                f"{type(pl_module).__name__} logs no {MONITOR!r}, only {sorted(trainer.callback_metrics)}."
+            )
+        value = float(trainer.callback_metrics[MONITOR])
+        self.values.append(value if math.isfinite(value) else None)
+        loss = float(trainer.callback_metrics.get("val_loss", 0.0))
+        self.has_diverged = not math.isfinite(loss)
+        self.report(self.fold, trainer.current_epoch, self.values[-1])
+        if self.should_stop():
+            self.was_stopped = True
+        trainer.should_stop = trainer.should_stop or self.was_stopped or self.has_diverged
+
+
+class KeepBestWeights(Callback):
+    """Write the weights at `path` whenever validation Spearman is better than ever before in this fold."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.best = -math.inf
+        self.best_epoch: int | None = None
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compare and save."""
+        value = float(trainer.callback_metrics[MONITOR])
+        if value > self.best:  # False for NaN
+            self.best, self.best_epoch = value, trainer.current_epoch
+            save_weights(pl_module, self.path)

@@ -1,0 +1,34 @@
+"""What comes of a run."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+# complete: trained to its end. stopped: told to stop (pruned). The others are findings about the config:
+# diverged: loss or predictions were not finite; constant: no epoch's predictions could be ranked.
+Ending = Literal["complete", "stopped", "diverged", "constant", "out_of_memory"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """A finished run.
+
+    `value` is the Spearman correlation of the validation predictions of the kept checkpoints, all folds pooled;
+    None unless the run is complete. `values[fold][epoch]` is the validation Spearman after each epoch, None
+    where predictions could not be ranked; `best_epochs[fold]` is the epoch whose weights are kept.
+    """
+
+    ending: Ending
+    reason: str
+    value: float | None
+    values: tuple[tuple[float | None, ...], ...]
+    best_epochs: tuple[int | None, ...]
+    checkpoints: tuple[str, ...]
+    n_parameters: int
+    seconds: float
+    peak_memory_bytes: int
+    threads: int
+    device: str
+
+    def record(self) -> dict[str, Any]:
+        """The result as plain values, for a database."""
+        return asdict(self)

@@ -1,0 +1,165 @@
+"""The train and verify commands: one run, without a study."""
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from datasets.errors import UserError
+from datasets.prepared import PreparedSplit
+from search.config import study_config
+from search.experiment import Experiment, first_difference, load_experiment
+from search.isolation import Failure, IsolatedRun, Value, prepare_children
+from search.machine import machine_kind
+from search.result import Result
+from search.run_search import announcer, load_split
+from search.schema import RunConfig
+from search.signals import Signals
+from search.trees import difference
+
+# On another kind of machine the bits differ; the values should agree to this many units of Spearman.
+TOLERANCE = 0.02
+
+
+class Stopped(Exception):
+    """A signal ended the run."""
+
+    def __init__(self, exit_status: int) -> None:
+        super().__init__(f"stopped by a signal (exit status {exit_status})")
+        self.exit_status = exit_status
+
+
+def run_train(arguments: argparse.Namespace) -> int:
+    """Train a config, or an experiment's, once."""
+    if arguments.experiment:
+        experiment = load_experiment(arguments.experiment)
+        config, name = experiment.config, arguments.experiment.stem
+    else:
+        config, name = study_config(arguments.overrides).run({}), f"{arguments.task}-{arguments.model}"
+    prepare_children()
+    split = load_split(config.task, arguments.data_dir, arguments.runs_dir, announcer(arguments.quiet))
+    directory = _free_folder(arguments.runs_dir / "train", name)
+    try:
+        result = _run(config, split, directory, is_quiet=arguments.quiet)
+    except Stopped as stopped:
+        return stopped.exit_status
+    if result.value is None:
+        print(f"error: the run ended without a value: {result.ending}, {result.reason}.", file=sys.stderr)
+        return 1
+    if not arguments.quiet:
+        print(
+            f"validation Spearman {result.value:.4f} (best epoch {result.best_epochs[0]}, "
+            f"{result.n_parameters:,} parameters, {result.seconds:.1f} s; {split.label})\nWeights and logs: {directory}"
+        )
+    return 0
+
+
+def run_verify(arguments: argparse.Namespace) -> int:
+    """Train an experiment again and compare every value; 0 if they agree, 1 if not."""
+    experiment = load_experiment(arguments.file)
+    before = experiment.provenance
+    prepare_children()
+    split = load_split(experiment.config.task, arguments.data_dir, arguments.runs_dir, announcer(arguments.quiet))
+    if split.data_hash != before.data_hash:
+        raise UserError(
+            f"{arguments.file} was made on other data ({before.data}, sha256 {before.data_hash[:12]}...) than what was "
+            f"found ({split.label}, sha256 {split.data_hash[:12]}...): name the right folder with --data-dir."
+        )
+    directory = _free_folder(arguments.runs_dir / "verify", arguments.file.stem)
+    try:
+        result = _run(_as_it_ran(experiment), split, directory, is_quiet=arguments.quiet)
+    except Stopped as stopped:
+        return stopped.exit_status
+    return _compare(experiment, result, split, is_quiet=arguments.quiet)
+
+
+def _as_it_ran(experiment: Experiment) -> RunConfig:
+    """The experiment's config with the number of threads that it was run with."""
+    config = experiment.config
+    return replace(config, trainer=replace(config.trainer, threads=experiment.provenance.threads))
+
+
+def _compare(experiment: Experiment, result: Result, split: PreparedSplit, *, is_quiet: bool) -> int:
+    before = experiment.provenance
+    elsewhere = difference(before.machine, machine_kind(result.device))
+    if elsewhere:
+        print(
+            f"Another kind of machine ({'; '.join(elsewhere)}): comparing within {TOLERANCE} instead of bit for bit.",
+            file=sys.stderr,
+        )
+        is_close = result.value is not None and abs(result.value - before.value) <= TOLERANCE
+        shown = "none" if result.value is None else f"{result.value:.4f}"
+        sentence = f"validation Spearman {shown}, was {before.value:.4f} ({split.label})"
+        return _verdict(is_close, sentence, is_quiet=is_quiet)
+    found = first_difference(before.values, result.values)
+    if found is not None:
+        fold, epoch, old, new = found
+        return _verdict(
+            False, f"fold {fold}, epoch {epoch}: validation Spearman {_exact(new)}, was {_exact(old)}", is_quiet=is_quiet
+        )
+    if result.value != before.value:
+        return _verdict(
+            False, f"the kept weights have Spearman {_exact(result.value)}, was {_exact(before.value)}", is_quiet=is_quiet
+        )
+    n_values = sum(map(len, before.values))
+    return _verdict(
+        True,
+        f"{n_values} values in {len(before.values)} fold(s) are equal bit for bit; "
+        f"validation Spearman {before.value:.4f} ({split.label})",
+        is_quiet=is_quiet,
+    )
+
+
+def _verdict(agrees: bool, sentence: str, *, is_quiet: bool) -> int:
+    if not agrees:
+        print(f"differs: {sentence}", file=sys.stderr)
+    elif not is_quiet:
+        print(f"verified: {sentence}")
+    return 0 if agrees else 1
+
+
+def _exact(value: float | None) -> str:
+    return "none" if value is None else repr(value)
+
+
+def _run(config: RunConfig, split: PreparedSplit, directory: Path, *, is_quiet: bool) -> Result:
+    """Run in a child process, printing each epoch.
+
+    Raises:
+        Stopped: A signal came.
+        RuntimeError: The run failed; the message is its error.
+    """
+    signals = Signals(lambda sentence: None)
+    with signals.installed():
+        child = IsolatedRun(config, split.path, directory)
+        try:
+            while True:
+                message = child.next_message(0.1)
+                if signals.exit_status:
+                    raise Stopped(signals.exit_status)
+                if isinstance(message, Value) and not is_quiet:
+                    shown = "cannot be ranked" if message.value is None else f"{message.value:.4f}"
+                    print(f"fold {message.fold} epoch {message.epoch}: val_spearman {shown}", file=sys.stderr)
+                elif isinstance(message, Failure):
+                    raise RuntimeError(message.message)
+                elif isinstance(message, Result):
+                    return message
+        finally:
+            child.close()
+
+
+def _free_folder(parent: Path, name: str) -> Path:
+    """A new folder: earlier runs are kept."""
+    for number in range(10_000):
+        folder = parent / f"{name}-{number:03d}"
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UserError(
+                f"The directory {folder} cannot be written ({error.strerror}): name another with --runs-dir."
+            ) from None
+    raise UserError(f"{parent} holds 10,000 runs of {name}: remove some.")
+

@@ -1,0 +1,157 @@
+"""The search command: one study from its data to its exported experiment."""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from datasets.errors import UserError
+from datasets.prepared import PreparedSplit, prepare
+from datasets.task import find_task
+from search.arguments import prog
+from search.config import StudyConfig, study_config
+
+if TYPE_CHECKING:
+    from optuna import Study
+
+    from search.storage import Database
+
+
+def run_search(arguments: argparse.Namespace) -> int:
+    """Search until the budget is reached, export the best trial, say what was found."""
+    config = study_config(arguments.overrides)
+    name = arguments.study_name or f"{arguments.task}-{arguments.model}"
+    runs: Path = arguments.runs_dir
+    announce = announcer(arguments.quiet)
+    if arguments.dry_run:
+        from search.dry_run import show
+
+        return show(config, name, load_split(config.task, arguments.data_dir, runs, announce))
+    export = Path(arguments.export_dir) / f"{name}.yaml"
+    _check_writable(runs)
+    _check_export(export, name)
+
+    from search.isolation import prepare_children
+
+    prepare_children()  # torch and Lightning load in the background while we read data and open the database
+    split = load_split(config.task, arguments.data_dir, runs, announce)
+    database, study = _open(arguments, config, split, name)
+    return _search(arguments, config, split, database, study, export)
+
+
+def load_split(
+    task: str, data_dir: Path | None, runs: Path, announce: Callable[[str], None]
+) -> PreparedSplit:
+    """The checked training and validation rows of a task."""
+    return prepare(find_task(task), data_dir=data_dir, cache_dir=runs / "cache" / "splits", announce=announce)
+
+
+def _open(
+    arguments: argparse.Namespace, config: StudyConfig, split: PreparedSplit, name: str
+) -> tuple["Database", "Study"]:
+    from search.storage import default_url, environment_url, open_database
+    from search.study import enqueue_first_trials, manifest, open_study, raise_target
+    from search.worker import make_pruner, make_sampler
+
+    make_sampler(config, 0)
+    pruner = make_pruner(config)
+    url = arguments.storage or environment_url() or default_url(arguments.runs_dir)
+    database = open_database(url, runs=arguments.runs_dir, create=True)
+    about = manifest(config, data_hash=split.data_hash, label=split.label, model=arguments.model)
+    with database.lock:
+        study = open_study(database, name, about)
+        study.pruner = pruner
+        raise_target(study, arguments.n_trials)
+        enqueue_first_trials(study, config.first_trials)
+    return database, study
+
+
+def _search(
+    arguments: argparse.Namespace,
+    config: StudyConfig,
+    split: PreparedSplit,
+    database: "Database",
+    study: "Study",
+    export: Path,
+) -> int:
+    from search.outcome import export_best, print_outcome
+    from search.progress import make_display
+    from search.signals import Signals
+    from search.study import best_trial, count
+    from search.worker import TooManyFailures, Worker
+
+    trials = study.get_trials(deepcopy=False)
+    n_before = count(trials).n_finished
+    if n_before >= arguments.n_trials and not arguments.quiet:
+        print(
+            f"Study {study.study_name} has {n_before} finished trials of the {arguments.n_trials} asked for: "
+            "nothing to do.",
+            file=sys.stderr,
+        )
+    display = make_display(arguments.n_trials, is_quiet=arguments.quiet)
+    signals = Signals(display.announce)
+    worker = Worker(
+        study=study,
+        database=database,
+        config=config,
+        split=split.path,
+        directory=arguments.runs_dir / study.study_name,
+        n_target=arguments.n_trials,
+        max_failures=arguments.max_failures,
+        signals=signals,
+        display=display,
+    )
+    failure: str | None = None
+    with signals.installed(), display:
+        try:
+            worker.work()
+        except TooManyFailures as error:
+            failure = str(error)
+    trials = study.get_trials(deepcopy=False)
+    best = best_trial(trials)
+    if best is not None:
+        export_best(study, best, config, split, export)
+    if not arguments.quiet:
+        print_outcome(study, best, config, split, export, prog())
+    if failure is not None:
+        print(f"error: {arguments.max_failures} trials failed in a row, the last with:\n{failure}", file=sys.stderr)
+        return 1
+    if signals.exit_status and count(trials).n_finished < arguments.n_trials:
+        return signals.exit_status
+    return 0 if best is not None else 1
+
+
+def _check_writable(folder: Path) -> None:
+    """Make the folder and write into it, so that nothing trains whose result could not be kept."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"The directory {folder} cannot be written ({error.strerror}): name another with --runs-dir or --export-dir."
+        ) from None
+
+
+def _check_export(export: Path, study: str) -> None:
+    from search.experiment import is_experiment_of
+
+    _check_writable(export.parent)
+    if not is_experiment_of(export, study):
+        raise UserError(
+            f"{export} exists and is not an export of study {study!r}: move it away, or choose another --export-dir "
+            "or --study-name."
+        )
+
+
+def announcer(is_quiet: bool) -> Callable[[str], None]:
+    """Where warnings go: standard error, or nowhere."""
+
+    def announce(sentence: str) -> None:
+        if not is_quiet:
+            print(sentence, file=sys.stderr, flush=True)
+
+    return announce
+

@@ -1,0 +1,82 @@
+"""The typed configuration of a run: what `fit` is told, and what an experiment file holds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from models.bounds import Interval
+from search import targets
+from search.annotations import build, check_keys, convert
+
+Count = Annotated[int, Interval(ge=1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """How sequences become batches; `crop` None is the dataset's default."""
+
+    crop: str | None
+    batch_size: Count
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerConfig:
+    """How long and on what a run trains. `threads` None is all cores, `patience` counts epochs."""
+
+    max_epochs: Count
+    patience: Count
+    accelerator: Literal["auto", "cpu", "gpu"]
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"]
+    threads: Count | None
+    gradient_clip: Annotated[float, Interval(gt=0)] | None
+    deterministic: bool
+    limit_train_batches: Count | None
+    detect_anomaly: bool
+    callbacks: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """One run, complete: the same config and the same data give the same numbers.
+
+    `model`, `validation` and `logger` are mappings with `_target_` and constructor arguments; `logger` may be
+    None. `seed` drives initial weights, data order and dropout.
+    """
+
+    task: str
+    seed: int
+    data: DataConfig
+    model: dict[str, Any]
+    validation: dict[str, Any]
+    trainer: TrainerConfig
+    logger: dict[str, Any] | None
+
+
+LOGGER_ARGUMENTS = ("save_dir", "name", "version")
+"""What a run itself tells its logger: where a fold's log stands."""
+
+RUN_KEYS = tuple(RunConfig.__annotations__)
+
+
+def run_config(tree: Mapping[str, Any]) -> RunConfig:
+    """A checked run from a resolved tree with exactly the keys of `RunConfig`.
+
+    Raises:
+        UserError: A key is unknown or missing, a value does not fit, or a class is not allowed at its place.
+    """
+    for key in RUN_KEYS:
+        check_keys(tree, RUN_KEYS, (key,), "config")
+    trainer = build(TrainerConfig, tree["trainer"], "trainer")
+    for i, callback in enumerate(trainer.callbacks):
+        targets.check(callback, targets.CALLBACK, f"trainer.callbacks[{i}]")
+    logger = tree["logger"]
+    has_logger = logger is not None and logger.get("_target_") is not None
+    return RunConfig(
+        task=convert(str, tree["task"], "task"),
+        seed=convert(Annotated[int, Interval(ge=0)], tree["seed"], "seed"),
+        data=build(DataConfig, tree["data"], "data"),
+        model=targets.check(tree["model"], targets.MODEL, "model"),
+        validation=targets.check(tree["validation"], targets.VALIDATION, "validation"),
+        trainer=trainer,
+        logger=targets.check(logger, targets.LOGGER, "logger", LOGGER_ARGUMENTS) if has_logger else None,
+    )

@@ -1,0 +1,156 @@
+"""Open or create a study, refuse one that was made by another configuration, and count what is in it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from datasets.errors import UserError, nearest
+from search.config import StudyConfig, config_hash
+from search.storage import Database
+from search.trees import difference, digest
+
+MANIFEST = "manifest"
+N_TARGET = "n_target"
+DIRECTION = "maximize"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """Trials of a study by state. A trial is finished when it is complete or pruned; failures never count."""
+
+    n_complete: int
+    n_pruned: int
+    n_failed: int
+    n_running: int
+    n_waiting: int
+
+    @property
+    def n_finished(self) -> int:
+        """What the budget counts."""
+        return self.n_complete + self.n_pruned
+
+
+def manifest(config: StudyConfig, *, data_hash: str, label: str, model: str) -> dict[str, Any]:
+    """What a study is about. Reopening it with anything else would mix trials that cannot be compared."""
+    about = {
+        "task": config.task,
+        "model": model,
+        "data_hash": data_hash,
+        "data": label,
+        "space_hash": config.space.hash,
+        "config_hash": config_hash(config),
+        "sampler": config.sampler,
+        "pruner": config.pruner,
+        "validation": config.defaults["validation"],
+        "space": config.space.tree,
+        "config": config.fixed,
+    }
+    restored: dict[str, Any] = json.loads(json.dumps(about))  # as the database will give it back
+    return restored
+
+
+def open_study(database: Database, name: str, wanted: Mapping[str, Any]) -> Study:
+    """The study of that name; a new one is given its manifest. To be called under the database's lock.
+
+    Raises:
+        UserError: The study exists with another manifest; the sentence shows what differs.
+    """
+    study = optuna.create_study(
+        storage=database.storage, study_name=name, direction=DIRECTION, load_if_exists=True
+    )
+    if MANIFEST in study.user_attrs:
+        _check_manifest(name, study.user_attrs[MANIFEST], wanted)
+    elif study.get_trials(deepcopy=False):
+        raise UserError(
+            f"Study {name!r} in {database.name} has trials but no manifest, so flipsearch did not make it: "
+            "choose another --study-name."
+        )
+    else:
+        study.set_user_attr(MANIFEST, dict(wanted))
+    return study
+
+
+def find_study(database: Database, name: str) -> Study:
+    """An existing study.
+
+    Raises:
+        UserError: There is none of that name; the nearest names are offered.
+    """
+    names = optuna.get_all_study_names(database.storage)
+    if name not in names:
+        raise UserError(f"There is no study {name!r} in {database.name}.{nearest(name, names)}")
+    return optuna.load_study(study_name=name, storage=database.storage)
+
+
+def raise_target(study: Study, n_trials: int) -> None:
+    """Remember the highest number of trials that was asked for."""
+    if n_trials > study.user_attrs.get(N_TARGET, 0):
+        study.set_user_attr(N_TARGET, n_trials)
+
+
+def enqueue_first_trials(study: Study, trials: Sequence[Mapping[str, Any]]) -> None:
+    """Put the published configurations first in line, each once however often the study is opened."""
+    for params in trials:
+        study.enqueue_trial(dict(params), user_attrs={"first": True}, skip_if_exists=True)
+
+
+def count(trials: Sequence[FrozenTrial]) -> Counts:
+    """Trials by state."""
+    states = [trial.state for trial in trials]
+    return Counts(
+        n_complete=states.count(TrialState.COMPLETE),
+        n_pruned=states.count(TrialState.PRUNED),
+        n_failed=states.count(TrialState.FAIL),
+        n_running=states.count(TrialState.RUNNING),
+        n_waiting=states.count(TrialState.WAITING),
+    )
+
+
+def best_trial(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+    """The complete trial of the highest value, the earliest among equals."""
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None]
+    return max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
+
+
+def summary(study: Study) -> dict[str, Any]:
+    """What `status --json` prints of a study."""
+    trials = study.get_trials(deepcopy=False)
+    counts, best, about = count(trials), best_trial(trials), study.user_attrs.get(MANIFEST, {})
+    return {
+        "study": study.study_name,
+        "task": about.get("task"),
+        "model": about.get("model"),
+        "data": about.get("data"),
+        "validation": validation_name(about.get("validation")),
+        "direction": DIRECTION,
+        "n_target": study.user_attrs.get(N_TARGET),
+        "n_finished": counts.n_finished,
+        "n_complete": counts.n_complete,
+        "n_pruned": counts.n_pruned,
+        "n_failed": counts.n_failed,
+        "n_running": counts.n_running,
+        "n_waiting": counts.n_waiting,
+        "best": best and {"number": best.number, "value": best.value, "params": best.params},
+    }
+
+
+def validation_name(tree: Mapping[str, Any] | None) -> str | None:
+    """`holdout` for `{_target_: datasets.validation.Holdout}`."""
+    return str(tree["_target_"]).rpartition(".")[2].lower() if tree else None
+
+
+def _check_manifest(name: str, before: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    if digest(dict(before)) == digest(dict(wanted)):
+        return
+    lines = difference(before, wanted)
+    # The hashes only say that something differs; the values beside them say what.
+    telling = [line for line in lines if not line.startswith(("space_hash", "config_hash"))] or lines
+    raise UserError(
+        f"Study {name!r} was made with another configuration ({'; '.join(telling)}): "
+        "choose another --study-name, or repeat its settings."
+    )

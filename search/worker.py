@@ -1,0 +1,156 @@
+"""The worker loop: trials until the study's budget is reached, exactly, whoever else works on it."""
+
+import datetime
+import os
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from optuna import Study
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import fail_stale_trials
+from optuna.trial import FrozenTrial, TrialState
+
+from datasets.seeds import derive_seed
+from search import targets
+from search.config import StudyConfig
+from search.endings import REASON, RETRY_OF, TrialFailed, is_own_fault, run_lost_trials_again
+from search.progress import Display
+from search.signals import Signals
+from search.storage import LEASE_S, Database
+from search.study import count
+from search.trial import WORKER, TrialRunner
+
+_WAIT_S = 0.5
+
+
+class TooManyFailures(Exception):
+    """Trials failed one after the other; the message is the last one's error."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worker:
+    """Works on one study in this process. `n_target` counts finished trials of the whole study."""
+
+    study: Study
+    database: Database
+    config: StudyConfig
+    split: Path
+    directory: Path
+    n_target: int
+    max_failures: int
+    signals: Signals
+    display: Display
+
+    def work(self) -> None:
+        """Run trials until the study has `n_target` finished ones or a signal says otherwise.
+
+        Raises:
+            TooManyFailures: `max_failures` trials in a row failed by the program's own fault.
+        """
+        n_failures = 0
+        while not self.signals.is_draining:
+            trial = self._next_trial()
+            if trial is None:
+                return
+            self.display.end(trial, self.study.get_trials(deepcopy=False))
+            if trial.state != TrialState.FAIL:
+                n_failures = 0
+            elif is_own_fault(trial):
+                n_failures += 1
+                if n_failures >= self.max_failures:
+                    raise TooManyFailures(trial.user_attrs.get(REASON, "unknown"))
+
+    def _next_trial(self) -> FrozenTrial | None:
+        """Run one trial and return it; None once the budget is reached or a signal came while waiting."""
+        has_waited = False
+        while not self.signals.is_draining:
+            self.database.lock.acquire()
+            try:
+                self._reclaim()
+                counts = count(self.study.get_trials(deepcopy=False))
+                if counts.n_finished >= self.n_target:
+                    return None
+                if counts.n_finished + counts.n_running < self.n_target:
+                    return self._run_one()
+            finally:
+                # The trial itself has let go of it as soon as it was asked for.
+                self.database.lock.release(force=True)
+            if not has_waited:
+                has_waited = True
+                self.display.wait(
+                    f"Waiting for {counts.n_running} running trial(s): of another worker, or of one that is gone "
+                    f"(its lease is over within {LEASE_S} s)."
+                )
+            time.sleep(_WAIT_S)
+        return None
+
+    def _run_one(self) -> FrozenTrial:
+        """Ask for a trial under the lock, let go of it, run the trial."""
+        asked: list[optuna.Trial] = []
+
+        def on_asked(trial: optuna.Trial) -> None:
+            asked.append(trial)
+            self.database.lock.release(force=True)
+            self.display.start(trial.number)
+
+        runner = TrialRunner(
+            config=self.config,
+            split=self.split,
+            directory=self.directory,
+            worker=f"{socket.gethostname()}:{os.getpid()}",
+            is_interrupted=lambda: self.signals.is_interrupted,
+            on_asked=on_asked,
+            on_value=self.display.value,
+        )
+        self.study.sampler = self._sampler()
+        try:
+            self.study.optimize(runner, n_trials=1, catch=(TrialFailed,))
+        except (UpdateFinishedTrialError, AssertionError):
+            # Optuna's way of saying that another worker found our lease over while we still ran.
+            if not asked or self._frozen(asked[0]).state == TrialState.RUNNING:
+                raise
+        return self._frozen(asked[0])
+
+    def _frozen(self, trial: optuna.Trial) -> FrozenTrial:
+        return self.database.storage.get_trial(trial._trial_id)
+
+    def _sampler(self) -> optuna.samplers.BaseSampler:
+        """A sampler whose seed depends on how many trials were sampled before, not on who was interrupted.
+
+        A sampler that is kept from trial to trial would begin anew after every restart, with the same draws.
+        """
+        trials = self.study.get_trials(deepcopy=False)
+        n_sampled = sum(trial.state != TrialState.WAITING and RETRY_OF not in trial.user_attrs for trial in trials)
+        return make_sampler(self.config, n_sampled)
+
+    def _reclaim(self) -> None:
+        """Fail the trials whose worker is gone, and put them back in line."""
+        fail_stale_trials(self.study)
+        oldest = datetime.datetime.now() - datetime.timedelta(seconds=LEASE_S)
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            never_heard_of = WORKER not in trial.user_attrs
+            if never_heard_of and trial.datetime_start and trial.datetime_start < oldest:
+                try:
+                    self.database.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+                except UpdateFinishedTrialError:
+                    continue
+        run_lost_trials_again(self.study)
+
+
+def make_sampler(config: StudyConfig, n_sampled: int) -> optuna.samplers.BaseSampler:
+    """The study's sampler; a seed of null becomes one derived from the study's seed and `n_sampled`."""
+    tree = dict(config.sampler)
+    if "seed" in tree and tree["seed"] is None:
+        tree["seed"] = derive_seed("sampler", config.defaults["seed"], n_sampled) % 2**32
+    sampler: optuna.samplers.BaseSampler = targets.instantiate(tree, targets.SAMPLER, "sampler")
+    return sampler
+
+
+def make_pruner(config: StudyConfig) -> optuna.pruners.BasePruner:
+    """The study's pruner."""
+    pruner: optuna.pruners.BasePruner = targets.instantiate(config.pruner, targets.PRUNER, "pruner")
+    return pruner
+
