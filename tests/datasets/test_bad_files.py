@@ -11,6 +11,7 @@ from conftest import Workplace
 from split_files import GOOD_ROWS, HEADER, Row, variant, write_text, write_zip
 
 from datasets import source
+from datasets.download import git_blob_id
 from datasets.errors import UserError
 from datasets.flip import GB1_WILD_TYPE
 
@@ -103,7 +104,7 @@ def test_overlap_in_flips_own_file_is_a_warning(
     workplace: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_zip(workplace.data, [*GOOD_ROWS, (variant("A"), "3", "test", "")])
-    monkeypatch.setitem(source.GIT_BLOBS, "gb1", source.git_blob_id(path))
+    monkeypatch.setitem(source.GIT_BLOBS, "gb1", git_blob_id(path))
     for _ in range(2):
         workplace.said.clear()
         split = workplace.prepare()
@@ -117,7 +118,7 @@ def test_rows_without_a_set_are_no_part_of_flips_own_splits(
     workplace: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_zip(workplace.data, [(WT, "1", "", ""), *GOOD_ROWS, (WT, "7", "", "True")])
-    monkeypatch.setitem(source.GIT_BLOBS, "gb1", source.git_blob_id(path))
+    monkeypatch.setitem(source.GIT_BLOBS, "gb1", git_blob_id(path))
     split = workplace.prepare()
     assert (split.n_train, split.n_validation, split.n_test) == (2, 1, 1)
 

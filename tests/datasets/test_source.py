@@ -8,14 +8,16 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import filelock
 import pytest
 from conftest import Workplace
 from split_files import GOOD_ROWS, write_zip
 
 import datasets
-from datasets import source
+from datasets import download, source
+from datasets.download import git_blob_id
 from datasets.errors import UserError
-from datasets.source import find_file, git_blob_id
+from datasets.source import find_file
 
 CONTENT = bytes(range(256)) * 1000
 
@@ -80,7 +82,7 @@ def server(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Se
     thread.start()
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     url = f"http://127.0.0.1:{http.server_address[1]}"
-    monkeypatch.setattr(source, "URL", url + "/{commit}/{dataset}.zip")
+    monkeypatch.setattr(download, "URL", url + "/{commit}/{dataset}.zip")
     blob = workplace.data / "content"
     blob.write_bytes(CONTENT)
     monkeypatch.setitem(source.GIT_BLOBS, "gb1", git_blob_id(blob))
@@ -138,7 +140,7 @@ def test_download_is_kept(workplace: Workplace, server: Server) -> None:
         found = find_file("gb1", data_dir=None, announce=workplace.said.append)
         assert found.official
         assert found.path.read_bytes() == CONTENT
-    assert server.paths == [f"/{source.FLIP_COMMIT}/gb1.zip"]
+    assert server.paths == [f"/{download.FLIP_COMMIT}/gb1.zip"]
     assert cached(workplace) == [found.path]
     [announced] = workplace.said
     assert announced.startswith("Downloading FLIP's gb1 file from http")
@@ -198,7 +200,7 @@ def test_connection_that_breaks(workplace: Workplace, server: Server) -> None:
 
 
 def test_nobody_answers(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(source, "URL", "http://127.0.0.1:9/{commit}/{dataset}.zip")
+    monkeypatch.setattr(download, "URL", "http://127.0.0.1:9/{commit}/{dataset}.zip")
     failure(workplace)
 
 
@@ -211,6 +213,14 @@ def test_hanging_server(workplace: Workplace, server: Server, how: str) -> None:
     server.released.set()
     time.sleep(0.1)
     assert cached(workplace) == []
+
+
+def test_waiting_for_another_process_ends_too(workplace: Workplace, server: Server) -> None:
+    lock = workplace.data.parent / "user cache" / "flipsearch" / "flip" / "gb1" / ".lock"
+    lock.parent.mkdir(parents=True)
+    with filelock.FileLock(lock):
+        assert "Another process has been downloading" in failure(workplace, timeout_s=0.3)
+    assert server.paths == []
 
 
 def test_cache_that_cannot_be_written(workplace: Workplace, server: Server) -> None:
