@@ -48,9 +48,7 @@ class CNN(FitnessModel):
         n_tokens = self.tokenizer.n_tokens
         widths = [n_tokens - 1] + [channels] * depth
         self.register_buffer("one_hot", torch.eye(n_tokens)[:, 1:], persistent=False)  # padding: all zeros
-        self.encoder = nn.ModuleList(
-            MaskedConv1d(n_in, n_out, kernel_size) for n_in, n_out in pairwise(widths)
-        )
+        self.encoder = nn.ModuleList(MaskedConv1d(n_in, n_out, kernel_size) for n_in, n_out in pairwise(widths))
         self.embedding = nn.Linear(channels, 2 * channels)
         self.dropout = nn.Dropout(dropout)
         self.decoder = nn.Linear(2 * channels, 1)
@@ -80,5 +78,6 @@ class CNN(FitnessModel):
             (self.decoder, self.lr_decoder, self.weight_decay),
         )
         return Adam(
-            [{"params": part.parameters(), "lr": lr, "weight_decay": decay} for part, lr, decay in groups]
+            [{"params": part.parameters(), "lr": lr, "weight_decay": decay} for part, lr, decay in groups],
+            fused=True,
         )

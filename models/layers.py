@@ -73,7 +73,10 @@ def max_over_length(states: Tensor, ids: Tensor) -> Tensor:
         best, winner = states[:1], torch.zeros_like(ids[:1, :1])  # padding, which is zero
         for part in slices:
             if part.shape[1] > 0:
-                value, position = functional.embedding(part, states).max(dim=1)
-                winner = torch.where(value > best, part.gather(1, position), winner)
+                # `max_pool1d` finds the position some three times faster than `max` does.
+                candidates = functional.embedding(part, states).transpose(1, 2)
+                value, position = functional.max_pool1d(candidates, part.shape[1], return_indices=True)
+                value, position = value.squeeze(2), position.squeeze(2)
+                winner = torch.where(value <= best, winner, part.gather(1, position))  # NaN wins
                 best = torch.maximum(value, best)
     return states.gather(0, winner.expand(n_sequences, n_channels))

@@ -39,7 +39,5 @@ class Spearman(Metric):
 
     def compute(self) -> Tensor:
         """The correlation over everything added since the last reset."""
-        value = (
-            spearman(torch.cat(self.prediction), torch.cat(self.target)) if self.prediction else float("nan")
-        )
+        value = spearman(torch.cat(self.prediction), torch.cat(self.target)) if self.prediction else float("nan")
         return torch.tensor(value, dtype=torch.float64)

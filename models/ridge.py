@@ -57,9 +57,7 @@ class Ridge(FitnessModel):
         if not self.trainer.is_last_batch:
             return
         length = max(seen.tokens.shape[1] for seen in self._seen)
-        tokens = torch.cat(
-            [functional.pad(_residues(b), (0, length - b.tokens.shape[1])) for b in self._seen]
-        )
+        tokens = torch.cat([functional.pad(_residues(b), (0, length - b.tokens.shape[1])) for b in self._seen])
         target = torch.cat([seen.target for seen in self._seen]).double()
         with torch.autocast(tokens.device.type, enabled=False):
             self.weight, self.intercept = solve(tokens, target, self.alpha, self.tokenizer.n_tokens)
@@ -90,9 +88,7 @@ def solve(tokens: Tensor, target: Tensor, alpha: float, n_tokens: int) -> tuple[
     """
     n, length = tokens.shape
     first_code = torch.arange(length, device=tokens.device) * n_tokens
-    counts = torch.bincount((tokens + first_code).flatten(), minlength=length * n_tokens).view(
-        length, n_tokens
-    )
+    counts = torch.bincount((tokens + first_code).flatten(), minlength=length * n_tokens).view(length, n_tokens)
     varying = (counts > 0) & (counts < n)
     varying[:, 0] = False
     used = varying.any(dim=1)

@@ -34,8 +34,6 @@ def test_a_violation_says_what_is_expected(annotation: object, value: float, vio
 
 
 def test_bounds_import_nothing_heavy() -> None:
-    code = (
-        "import sys, models.bounds; print([m for m in ('torch', 'numpy', 'lightning') if m in sys.modules])"
-    )
+    code = "import sys, models.bounds; print([m for m in ('torch', 'numpy', 'lightning') if m in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"

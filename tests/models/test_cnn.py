@@ -42,9 +42,7 @@ def test_outputs_and_gradients_are_those_of_the_dense_network(
     batch = make_variants(48, 31, seed=depth, shortest=shortest)
     prediction, expected = model(batch), dense_forward(model, batch)
     torch.testing.assert_close(prediction, expected, rtol=1e-5, atol=1e-5)
-    pairs = zip(
-        gradients(model, prediction, batch.target), gradients(model, expected, batch.target), strict=True
-    )
+    pairs = zip(gradients(model, prediction, batch.target), gradients(model, expected, batch.target), strict=True)
     for gradient, expected_gradient in pairs:
         torch.testing.assert_close(gradient, expected_gradient, rtol=1e-5, atol=1e-5)
 
@@ -64,9 +62,7 @@ def test_tokens_outside_the_mask_are_not_seen() -> None:
     model = make_cnn()
     batch = make_variants(4, 20, seed=0, shortest=8)
     tokens = batch.tokens.masked_fill(~batch.mask, 7)
-    hidden = Batch(
-        tokens=tokens, mask=batch.mask, region=batch.region, target=batch.target, index=batch.index
-    )
+    hidden = Batch(tokens=tokens, mask=batch.mask, region=batch.region, target=batch.target, index=batch.index)
     assert torch.equal(model(hidden), model(batch))
 
 
@@ -97,9 +93,7 @@ def test_dropout_acts_in_training_only() -> None:
     assert torch.equal(model(batch), model(batch))
 
 
-def train(
-    fit: Callable[..., Trainer], split: PreparedSplit, *, precision: str = "32-true"
-) -> tuple[CNN, Trainer]:
+def train(fit: Callable[..., Trainer], split: PreparedSplit, *, precision: str = "32-true") -> tuple[CNN, Trainer]:
     torch.manual_seed(0)
     model = make_cnn(dropout=0.1, lr_encoder=1e-2, lr_embedding=1e-2, lr_decoder=1e-2, weight_decay=0.0)
     return model, fit(model, split, name="synthetic_two_vs_rest", max_epochs=8, precision=precision)
@@ -138,6 +132,13 @@ def test_bfloat16_trains_to_about_the_same(
         assert value == pytest.approx(float(expected_value), abs=0.1)
     with torch.autocast("cpu", torch.bfloat16):
         assert model(make_variants(8, 20, seed=0)).dtype == torch.float32
+
+
+@pytest.mark.parametrize("part", ["encoder", "embedding", "decoder"])
+def test_weights_that_diverged_show_in_the_predictions(part: str) -> None:
+    model = make_cnn(depth=2)
+    nn.init.constant_(next(model.get_submodule(part).parameters()), torch.nan)
+    assert model(make_variants(8, 20, seed=0, shortest=8)).isnan().all()
 
 
 def test_predictions_that_are_all_equal_give_nan(

@@ -8,9 +8,7 @@ from models.layers import MaskedConv1d, distinct_windows, max_over_length
 
 
 @pytest.mark.parametrize("width", [1, 3, 5, 9])
-@pytest.mark.parametrize(
-    "n_states", [23, 2**15, 2**31], ids=["residues", "renumbered once", "renumbered often"]
-)
+@pytest.mark.parametrize("n_states", [23, 2**15, 2**31], ids=["residues", "renumbered once", "renumbered often"])
 def test_windows_are_distinct_and_rebuild_the_batch(n_states: int, width: int) -> None:
     ids = torch.randint(1, n_states, (6,))[torch.randint(0, 6, (20, 30))]
     ids[3, 20:], ids[7, 5:], ids[11, 9] = 0, 0, 0  # padding, and a gap
@@ -48,9 +46,7 @@ def test_maximum_and_its_gradient_are_those_of_the_dense_form(
 
 def test_a_sequence_without_residues_pools_to_zero() -> None:
     states = torch.tensor([[0.0, 0.0], [1.0, 2.0]])
-    assert torch.equal(
-        max_over_length(states, torch.tensor([[1, 1], [0, 0]])), torch.tensor([[1.0, 2], [0, 0]])
-    )
+    assert torch.equal(max_over_length(states, torch.tensor([[1, 1], [0, 0]])), torch.tensor([[1.0, 2], [0, 0]]))
 
 
 def test_an_even_kernel_is_refused() -> None:
