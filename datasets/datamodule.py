@@ -144,9 +144,7 @@ class FitnessData(LightningDataModule):
         return batch.to(device)
 
 
-def _cropped(
-    split: PreparedSplit, task: Task, crop_name: str | None
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+def _cropped(split: PreparedSplit, task: Task, crop_name: str | None) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Return residues and region (N, L), where L is the longest sequence left."""
     crop = task.crop(crop_name)
     starts, stops = crop.window(split.lengths)
@@ -177,8 +175,7 @@ def _cropped(
 def _encoded(residues: NDArray[np.uint8], tokenizer: Tokenizer) -> tuple[Tensor, Tensor]:
     kind = torch.uint8 if tokenizer.n_tokens <= 256 else torch.int32
     parts = [
-        tokenizer.encode(residues[first : first + _ENCODE_ROWS])
-        for first in range(0, len(residues), _ENCODE_ROWS)
+        tokenizer.encode(residues[first : first + _ENCODE_ROWS]) for first in range(0, len(residues), _ENCODE_ROWS)
     ]
     tokens = torch.cat([tokens.to(kind) for tokens, _ in parts])
     return tokens, torch.cat([mask for _, mask in parts])

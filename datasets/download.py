@@ -118,9 +118,7 @@ class _Transfer:
             responses.append(response)
 
         try:
-            downloader = pooch.HTTPDownloader(
-                progressbar=self, timeout=_NETWORK_TIMEOUT_S, hooks={"response": keep}
-            )
+            downloader = pooch.HTTPDownloader(progressbar=self, timeout=_NETWORK_TIMEOUT_S, hooks={"response": keep})
             downloader(url, str(path), None)
         except Exception as error:
             self.error = error

@@ -70,13 +70,9 @@ def prepare(task: Task, *, data_dir: Path | None, cache_dir: Path, announce: Ann
                 "make the folder writable or name another one."
             ) from error
     if not located.official:
-        announce(
-            f"{located.path} is not FLIP's own file: results on it cannot be compared with published ones."
-        )
+        announce(f"{located.path} is not FLIP's own file: results on it cannot be compared with published ones.")
     if split.n_overlap:
-        announce(
-            f"{split.n_overlap} sequences of {task.name} stand in both train and test, as FLIP published it."
-        )
+        announce(f"{split.n_overlap} sequences of {task.name} stand in both train and test, as FLIP published it.")
     return split
 
 
@@ -84,9 +80,7 @@ def load_prepared(path: Path) -> PreparedSplit:
     """Load a file that `prepare` wrote; a UserError is raised if it is missing or broken."""
     split = _load_or_none(path)
     if split is None:
-        raise UserError(
-            f"The prepared data {path} is missing or broken; start the command again to make it anew."
-        )
+        raise UserError(f"The prepared data {path} is missing or broken; start the command again to make it anew.")
     return split
 
 
@@ -100,8 +94,7 @@ def _make(task: Task, located: Located, path: Path) -> PreparedSplit:
     rows = check_rows(raw, task.clean, official=located.official)
     if rows.n_overlap and not located.official:
         raise UserError(
-            f"{raw.where} has {rows.n_overlap} sequences in both train and test; "
-            "remove them from one of the two."
+            f"{raw.where} has {rows.n_overlap} sequences in both train and test; remove them from one of the two."
         )
     arrays = {name: np.ascontiguousarray(getattr(rows, name)) for name in _ARRAYS}
     metadata = {

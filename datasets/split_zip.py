@@ -50,9 +50,7 @@ def _read_member(path: Path, split: str) -> bytes:
             members = _members(archive.namelist())
             if split not in members:
                 has = ", ".join(sorted(members)) or "none"
-                raise UserError(
-                    f"{path} holds no split {split!r}; those it has are: {has}." + nearest(split, members)
-                )
+                raise UserError(f"{path} holds no split {split!r}; those it has are: {has}." + nearest(split, members))
             return archive.read(members[split])
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         # RuntimeError is how zipfile says that a member is encrypted.
@@ -88,8 +86,6 @@ def _parse(content: bytes, where: str) -> dict[str, list[str]]:
         )
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         reason = str(error).strip().removeprefix("Error tokenizing data. C error: ")
-        raise UserError(
-            f"{where} is not a table that can be read ({reason}); it has to be CSV in UTF-8."
-        ) from error
+        raise UserError(f"{where} is not a table that can be read ({reason}); it has to be CSV in UTF-8.") from error
     # A line with too few cells leaves missing values behind, text or not.
     return {str(name): frame[name].fillna("").tolist() for name in frame.columns}

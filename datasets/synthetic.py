@@ -122,9 +122,7 @@ def _rows(n_mutations_train: int) -> list[tuple[str, str, str, str]]:
         is_train = n_mutations <= n_mutations_train
         for sequence in sequences:
             noise = 0.00002 * (_draw(2001, "noise", sequence) - 1000)
-            is_validation = (
-                is_train and n_mutations > 0 and _draw(1000, "validation", sequence) < _VALIDATION_PER_MILLE
-            )
+            is_validation = is_train and n_mutations > 0 and _draw(1000, "validation", sequence) < _VALIDATION_PER_MILLE
             rows.append(
                 (
                     sequence,
@@ -137,9 +135,7 @@ def _rows(n_mutations_train: int) -> list[tuple[str, str, str, str]]:
 
 
 def _singles() -> list[str]:
-    return [
-        _mutated((site,), residue) for site in _SITES for residue in _RESIDUES if residue != WILD_TYPE[site]
-    ]
+    return [_mutated((site,), residue) for site in _SITES for residue in _RESIDUES if residue != WILD_TYPE[site]]
 
 
 def _sample(n_variants: int, places: Sequence[tuple[int, ...]]) -> list[str]:

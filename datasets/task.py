@@ -88,9 +88,7 @@ class Task:
     def __post_init__(self) -> None:
         """Check what no user can get wrong."""
         if self.default_crop not in self.crops:
-            raise ValueError(
-                f"{self.name}: the default crop {self.default_crop!r} is not one of {[*self.crops]}"
-            )
+            raise ValueError(f"{self.name}: the default crop {self.default_crop!r} is not one of {[*self.crops]}")
 
     def crop(self, name: str | None) -> Crop:
         """Return the named crop, the default one for None; a UserError lists those there are."""

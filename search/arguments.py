@@ -137,7 +137,10 @@ def _search_parser() -> Parser:
     parser.add_argument("--study-name", type=_study_name, help="default: TASK-MODEL")
     _add_storage(parser)
     parser.add_argument(
-        "--export-dir", type=Path, default=Path("studies/experiment"), help="for the frozen experiment (default: %(default)s)"
+        "--export-dir",
+        type=Path,
+        default=Path("studies/experiment"),
+        help="for the frozen experiment (default: %(default)s)",
     )
     parser.add_argument(
         "--max-failures", type=_positive, default=3, help="bugs in a row that stop the study (default: 3)"
@@ -174,7 +177,12 @@ def _status_parser() -> Parser:
     return parser
 
 
-_PARSERS = {"search": _search_parser, "train": _train_parser, "verify": _verify_parser, "status": _status_parser}
+_PARSERS = {
+    "search": _search_parser,
+    "train": _train_parser,
+    "verify": _verify_parser,
+    "status": _status_parser,
+}
 
 
 def prog() -> str:

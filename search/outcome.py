@@ -19,9 +19,7 @@ from search.study import count, validation_name
 from search.trial import MACHINE, RESULT, VERSIONS
 
 
-def export_best(
-    study: Study, best: FrozenTrial, config: StudyConfig, split: PreparedSplit, path: Path
-) -> None:
+def export_best(study: Study, best: FrozenTrial, config: StudyConfig, split: PreparedSplit, path: Path) -> None:
     """Write the best trial as a frozen experiment."""
     result = best.user_attrs[RESULT]
     # The values that were sampled, and every other as it was fixed when the trial ran: the manifest guards both.

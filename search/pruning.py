@@ -56,9 +56,7 @@ class ReportAndStop(Callback):
         if self.was_stopped:
             return  # a validation of an unfinished epoch is nobody's value
         if MONITOR not in trainer.callback_metrics:
-            raise KeyError(
-                f"{type(pl_module).__name__} logs no {MONITOR!r}, only {sorted(trainer.callback_metrics)}."
-            )
+            raise KeyError(f"{type(pl_module).__name__} logs no {MONITOR!r}, only {sorted(trainer.callback_metrics)}.")
         value = float(trainer.callback_metrics[MONITOR])
         self.values.append(value if math.isfinite(value) else None)
         loss = float(trainer.callback_metrics.get("val_loss", 0.0))

@@ -95,11 +95,15 @@ def _compare(experiment: Experiment, result: Result, split: PreparedSplit, *, is
     if found is not None:
         fold, epoch, old, new = found
         return _verdict(
-            False, f"fold {fold}, epoch {epoch}: validation Spearman {_exact(new)}, was {_exact(old)}", is_quiet=is_quiet
+            False,
+            f"fold {fold}, epoch {epoch}: validation Spearman {_exact(new)}, was {_exact(old)}",
+            is_quiet=is_quiet,
         )
     if result.value != before.value:
         return _verdict(
-            False, f"the kept weights have Spearman {_exact(result.value)}, was {_exact(before.value)}", is_quiet=is_quiet
+            False,
+            f"the kept weights have Spearman {_exact(result.value)}, was {_exact(before.value)}",
+            is_quiet=is_quiet,
         )
     n_values = sum(map(len, before.values))
     return _verdict(
@@ -162,4 +166,3 @@ def _free_folder(parent: Path, name: str) -> Path:
                 f"The directory {folder} cannot be written ({error.strerror}): name another with --runs-dir."
             ) from None
     raise UserError(f"{parent} holds 10,000 runs of {name}: remove some.")
-

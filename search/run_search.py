@@ -41,9 +41,7 @@ def run_search(arguments: argparse.Namespace) -> int:
     return _search(arguments, config, split, database, study, export)
 
 
-def load_split(
-    task: str, data_dir: Path | None, runs: Path, announce: Callable[[str], None]
-) -> PreparedSplit:
+def load_split(task: str, data_dir: Path | None, runs: Path, announce: Callable[[str], None]) -> PreparedSplit:
     """The checked training and validation rows of a task."""
     return prepare(find_task(task), data_dir=data_dir, cache_dir=runs / "cache" / "splits", announce=announce)
 
@@ -116,7 +114,10 @@ def _search(
     if not arguments.quiet:
         print_outcome(study, best, config, split, export, prog())
     if failure is not None:
-        print(f"error: {arguments.max_failures} trials failed in a row, the last with:\n{failure}", file=sys.stderr)
+        print(
+            f"error: {arguments.max_failures} trials failed in a row, the last with:\n{failure}",
+            file=sys.stderr,
+        )
         return 1
     if signals.exit_status and count(trials).n_finished < arguments.n_trials:
         return signals.exit_status
@@ -131,7 +132,8 @@ def _check_writable(folder: Path) -> None:
             pass
     except OSError as error:
         raise UserError(
-            f"The directory {folder} cannot be written ({error.strerror}): name another with --runs-dir or --export-dir."
+            f"The directory {folder} cannot be written ({error.strerror}): "
+            "name another with --runs-dir or --export-dir."
         ) from None
 
 
@@ -154,4 +156,3 @@ def announcer(is_quiet: bool) -> Callable[[str], None]:
             print(sentence, file=sys.stderr, flush=True)
 
     return announce
-

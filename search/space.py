@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from optuna import Trial
 
 Scalar = bool | int | float | str | None
-_NUMBER_DEFAULTS = {"step": None, "log": False, "when": {}}
+_NUMBER_DEFAULTS: dict[str, Any] = {"step": None, "log": False, "when": {}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,9 +171,7 @@ def _problem(leaf: Leaf) -> str | None:
     return None
 
 
-def _resolve_conditions(
-    leaves: dict[str, Leaf], config: Mapping[str, Any], known: list[str]
-) -> dict[str, Leaf]:
+def _resolve_conditions(leaves: dict[str, Leaf], config: Mapping[str, Any], known: list[str]) -> dict[str, Leaf]:
     """Drop leaves whose condition cannot hold any more, and put those that others depend on first."""
     for path, leaf in leaves.items():
         for name in leaf.when:
@@ -198,9 +196,7 @@ def _resolve_conditions(
 
 
 def _holds(when: Mapping[str, Any], params: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
-    return all(
-        _matches(params[name] if name in params else lookup(config, name), want) for name, want in when.items()
-    )
+    return all(_matches(params[name] if name in params else lookup(config, name), want) for name, want in when.items())
 
 
 def _matches(value: Any, want: Any) -> bool:

@@ -16,13 +16,11 @@ def run_status(arguments: argparse.Namespace) -> int:
     """Print one study or all of them, as a table or as JSON."""
     url = arguments.storage or environment_url() or default_url(arguments.runs_dir)
     database = open_database(url, runs=arguments.runs_dir, create=False)
-    if arguments.study_name:
-        names = [arguments.study_name]
-    else:
-        names = sorted(optuna.get_all_study_names(database.storage))
+    one = arguments.study_name
+    names = [one] if one else sorted(optuna.get_all_study_names(database.storage))
     summaries = [summary(find_study(database, name)) for name in names]
     if arguments.json:
-        print(json.dumps(summaries[0] if arguments.study_name else summaries, indent=2, allow_nan=False))
+        print(json.dumps(summaries[0] if one else summaries, indent=2, allow_nan=False))
     else:
         _print_table(summaries)
     return 0
@@ -33,7 +31,17 @@ def _print_table(summaries: list[dict[str, Any]]) -> None:
         print("There is no study yet.")
         return
     table = Table(
-        "study", "finished", "complete", "pruned", "failed", "running", "best", "trial", "validation", "data", box=None
+        "study",
+        "finished",
+        "complete",
+        "pruned",
+        "failed",
+        "running",
+        "best",
+        "trial",
+        "validation",
+        "data",
+        box=None,
     )
     for item in summaries:
         best = item["best"]

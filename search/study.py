@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import optuna
 from optuna import Study
@@ -16,7 +16,7 @@ from search.trees import difference, digest
 
 MANIFEST = "manifest"
 N_TARGET = "n_target"
-DIRECTION = "maximize"
+DIRECTION: Final = "maximize"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +60,7 @@ def open_study(database: Database, name: str, wanted: Mapping[str, Any]) -> Stud
     Raises:
         UserError: The study exists with another manifest; the sentence shows what differs.
     """
-    study = optuna.create_study(
-        storage=database.storage, study_name=name, direction=DIRECTION, load_if_exists=True
-    )
+    study = optuna.create_study(storage=database.storage, study_name=name, direction=DIRECTION, load_if_exists=True)
     if MANIFEST in study.user_attrs:
         _check_manifest(name, study.user_attrs[MANIFEST], wanted)
     elif study.get_trials(deepcopy=False):

@@ -12,7 +12,7 @@ import importlib.util
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,13 @@ CALLBACK = "lightning.pytorch.callbacks.Callback"
 _NAMESPACE: dict[str, Any] = {
     **{name: getattr(typing, name) for name in ("Any", "Literal", "Annotated", "Optional", "Union")},
     **{name: value for name, value in vars(models.bounds).items() if not name.startswith("_")},
-    **{"int": int, "float": float, "bool": bool, "str": str, "tuple": tuple, "list": list, "dict": dict},
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "str": str,
+    "tuple": tuple,
+    "list": list,
+    "dict": dict,
     "__builtins__": {},
 }
 
@@ -98,9 +104,7 @@ def instantiate(tree: Mapping[str, Any], base: str, where: str, **extra: Any) ->
     if not (isinstance(cls, type) and issubclass(cls, expected) and _is_allowed(cls.__module__)):
         raise UserError(f"{where}._target_={tree['_target_']} is not a {base}: name a class that is one.")
     arguments = {
-        key: instantiate(value, base, f"{where}.{key}")
-        if isinstance(value, Mapping) and "_target_" in value
-        else value
+        key: instantiate(value, base, f"{where}.{key}") if isinstance(value, Mapping) and "_target_" in value else value
         for key, value in tree.items()
         if key != "_target_"
     }
@@ -179,7 +183,7 @@ def _ancestry(source: ClassSource) -> Iterator[ClassSource]:
                 yield from _ancestry(found)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _find_class(module: str, name: str, depth: int = 0) -> ClassSource | None:
     """The definition of `name` as seen in `module`, following `from x import y`."""
     tree = _parse(module)
@@ -223,7 +227,7 @@ def _class_names(module: str) -> list[str]:
     return defined + imported
 
 
-@lru_cache(maxsize=None)
+@cache
 def _parse(module: str) -> ast.Module | None:
     path = _path(module)
     return None if path is None else ast.parse(path.read_text(encoding="utf-8"))

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import lightning.pytorch as pl
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import EarlyStopping
-from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch import Tensor
 
 from datasets.datamodule import FitnessData
@@ -70,7 +70,7 @@ def fit(
     threads = config.trainer.threads or default_threads()
     torch.set_num_threads(threads)
     # Deterministic algorithms fill every new tensor with NaN unless told not to: it costs time and finds nothing here.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     validation: Validation = targets.instantiate(config.validation, targets.VALIDATION, "validation")
     progress = _Progress()
     ending: Ending = "complete"
@@ -170,7 +170,10 @@ def _fit_fold(
     if reporter.was_stopped:
         return "stopped", "told to stop"
     if keeper.best_epoch is None:
-        return "constant", f"no epoch of fold {number} had validation predictions that could be ranked (all equal)"
+        return (
+            "constant",
+            f"no epoch of fold {number} had validation predictions that could be ranked (all equal)",
+        )
     progress.checkpoints.append(str(keeper.path))
     load_weights(model, keeper.path)
     outputs = trainer.predict(model, dataloaders=data.val_dataloader())
@@ -187,12 +190,15 @@ def _trainer(config: RunConfig, directory: Path, fold: int, callbacks: list[pl.C
         for i, tree in enumerate(settings.callbacks)
     ]
     # Last, so that it sees the values that ReportAndStop has seen; NaN counts as no improvement.
-    stopping = EarlyStopping(
-        monitor=MONITOR, mode="max", patience=settings.patience, check_finite=False, verbose=False
-    )
+    stopping = EarlyStopping(monitor=MONITOR, mode="max", patience=settings.patience, check_finite=False, verbose=False)
     logger = (
         targets.instantiate(
-            config.logger, targets.LOGGER, "logger", save_dir=str(directory), name="logs", version=f"fold{fold}"
+            config.logger,
+            targets.LOGGER,
+            "logger",
+            save_dir=str(directory),
+            name="logs",
+            version=f"fold{fold}",
         )
         if config.logger
         else False

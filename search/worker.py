@@ -153,4 +153,3 @@ def make_pruner(config: StudyConfig) -> optuna.pruners.BasePruner:
     """The study's pruner."""
     pruner: optuna.pruners.BasePruner = targets.instantiate(config.pruner, targets.PRUNER, "pruner")
     return pruner
-

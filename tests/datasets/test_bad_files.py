@@ -100,9 +100,7 @@ def test_overlap_is_refused(workplace: Workplace) -> None:
     refused(workplace, "1 sequences in both train and test")
 
 
-def test_overlap_in_flips_own_file_is_a_warning(
-    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_overlap_in_flips_own_file_is_a_warning(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_zip(workplace.data, [*GOOD_ROWS, (variant("A"), "3", "test", "")])
     monkeypatch.setitem(source.GIT_BLOBS, "gb1", git_blob_id(path))
     for _ in range(2):
@@ -176,9 +174,7 @@ def test_encrypted_zip(workplace: Workplace) -> None:
     refused(workplace, "not a zip file that can be read", "encrypted")
 
 
-@pytest.mark.parametrize(
-    "text", ["", "sequence,target,set,validation\nA,1,train,,,,\nA,1,train,,,,,,\n", "\xff\xfe"]
-)
+@pytest.mark.parametrize("text", ["", "sequence,target,set,validation\nA,1,train,,,,\nA,1,train,,,,,,\n", "\xff\xfe"])
 def test_what_is_no_table(workplace: Workplace, text: str) -> None:
     path = write_text(workplace.data, "")
     with zipfile.ZipFile(path, "w") as archive:

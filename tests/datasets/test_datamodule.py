@@ -264,12 +264,8 @@ def test_holdout_is_the_splits_own_part(workplace: Workplace) -> None:
     assert fold.train.dtype == fold.validation.dtype == np.int64
 
 
-@pytest.mark.parametrize(
-    ("name", "n_columns", "n_region"), [("gb1_three_vs_rest", 56, 4), ("aav_one_vs_many", 28, 28)]
-)
-def test_flips_files(
-    prepare_flip: Callable[[str], PreparedSplit], name: str, n_columns: int, n_region: int
-) -> None:
+@pytest.mark.parametrize(("name", "n_columns", "n_region"), [("gb1_three_vs_rest", 56, 4), ("aav_one_vs_many", 28, 28)])
+def test_flips_files(prepare_flip: Callable[[str], PreparedSplit], name: str, n_columns: int, n_region: int) -> None:
     split = prepare_flip(name)
     data = data_of(split, name, batch_size=256)
     batches = [*data.train_dataloader()]

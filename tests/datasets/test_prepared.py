@@ -92,9 +92,7 @@ def test_broken_prepared_file_is_made_anew(workplace: Workplace, damage: str) ->
     first = workplace.prepare()
     content = bytearray(first.path.read_bytes())
     content[-3] ^= 1
-    broken = {"empty": b"", "cut": bytes(content[:-100]), "flipped": bytes(content), "other": b"x" * 1000}[
-        damage
-    ]
+    broken = {"empty": b"", "cut": bytes(content[:-100]), "flipped": bytes(content), "other": b"x" * 1000}[damage]
     first.path.write_bytes(broken)
     with pytest.raises(UserError, match="missing or broken"):
         load_prepared(first.path)
@@ -120,9 +118,7 @@ def test_processes_prepare_the_same_file_at_once(workplace: Workplace) -> None:
     write_zip(workplace.data, [*GOOD_ROWS, *more])
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(2)
-    processes = [
-        context.Process(target=_prepare, args=(workplace.data, workplace.cache, barrier)) for _ in range(2)
-    ]
+    processes = [context.Process(target=_prepare, args=(workplace.data, workplace.cache, barrier)) for _ in range(2)]
     for process in processes:
         process.start()
     for process in processes:

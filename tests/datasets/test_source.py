@@ -182,9 +182,7 @@ def failure(workplace: Workplace, timeout_s: float | None = None) -> str:
     return sentence
 
 
-def test_other_content_is_refused(
-    workplace: Workplace, server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_content_is_refused(workplace: Workplace, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(source.GIT_BLOBS, "gb1", "0" * 40)
     assert f"expected {'0' * 40}" in failure(workplace)
 
@@ -256,9 +254,7 @@ def test_command_line(workplace: Workplace, dataset: str) -> None:
         assert done.stderr == "There is no dataset 'gb2'; FLIP's are gb1, aav. Did you mean 'gb1'?\n"
 
 
-def test_command_line_failure(
-    workplace: Workplace, server: Server, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_command_line_failure(workplace: Workplace, server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     server.answer = server.hang
     assert source.main(["gb1", "--timeout", "0.3"]) == 2
     [announced, sentence] = capsys.readouterr().err.splitlines()

@@ -55,10 +55,7 @@ def scores(name: str) -> tuple[float, float]:
     target = np.array([float(text) for text in raw.target])
     validation = np.array([text == "True" for text in raw.validation])
     train = np.array([part == "train" for part in raw.part]) & ~validation
-    doubles = (
-        np.array([sum(a != b for a, b in zip(s, synthetic.WILD_TYPE, strict=True)) for s in raw.sequence])
-        == 2
-    )
+    doubles = np.array([sum(a != b for a, b in zip(s, synthetic.WILD_TYPE, strict=True)) for s in raw.sequence]) == 2
     judged = validation & doubles if (validation & doubles).any() else validation
     properties = np.array([[properties_of(s[site]) for site in sites] for s in raw.sequence])
     n = len(sites)

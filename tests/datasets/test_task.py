@@ -60,9 +60,7 @@ def test_a_dataset_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         "from datasets.synthetic import TASKS as SYNTHETIC\n"
         "TASKS: tuple[Task, ...] = (dataclasses.replace(SYNTHETIC[0], name='one_more'),)\n"
     )
-    (tmp_path / "heavy.py").write_text(
-        "raise AssertionError('imported although it has no TASKS of its own')\n"
-    )
+    (tmp_path / "heavy.py").write_text("raise AssertionError('imported although it has no TASKS of its own')\n")
     monkeypatch.setattr(datasets, "__path__", [*datasets.__path__, str(tmp_path)])
     task._all_tasks.cache_clear()
     try:

@@ -1,0 +1,50 @@
+# `make study` and `make test` need Python 3.11+, make and git, and set up everything else in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEVELOPMENT_DATA := $(wildcard ../shared/data)
+ifneq ($(DEVELOPMENT_DATA),)
+export FLIPSEARCH_DATA ?= $(abspath $(DEVELOPMENT_DATA))
+endif
+STUDY := gb1_three_vs_rest
+# Enough for a first look on two CPU cores; without them the defaults apply (100 epochs).
+STUDY_OVERRIDES := trainer.max_epochs=30 trainer.patience=10
+
+.PHONY: study test check fuzz benchmark clean
+
+study: $(VENV)/installed
+	@if timeout 40 $(BIN)/python -m datasets.source gb1 --timeout 30; then \
+	    $(BIN)/python run_study.py --task $(STUDY) --model cnn --n-trials 20 $(STUDY_OVERRIDES); \
+	else \
+	    echo; \
+	    echo "**************************************************************************************"; \
+	    echo "*  FLIP's GB1 file is neither on this machine nor downloadable within 30 s.          *"; \
+	    echo "*  Searching the built-in SYNTHETIC landscape instead: its numbers mean nothing      *"; \
+	    echo "*  outside of flipsearch. The line above says where the file may be put.             *"; \
+	    echo "**************************************************************************************"; \
+	    echo; \
+	    $(BIN)/python run_study.py --task synthetic_two_vs_rest --model cnn --n-trials 20 $(STUDY_OVERRIDES); \
+	fi
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest
+
+check: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+benchmark: $(VENV)/installed
+	$(BIN)/python tests/benchmarks/bench_training.py
+	$(BIN)/python tests/benchmarks/bench_trial_overhead.py
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "flipsearch needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+.venv: $(VENV)/installed
+
+clean:
+	rm -rf $(VENV) *.egg-info .mypy_cache .ruff_cache .pytest_cache

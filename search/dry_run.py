@@ -1,0 +1,40 @@
+"""`--dry-run`: what a study would do, without training."""
+
+import yaml
+
+from datasets.prepared import PreparedSplit
+from datasets.validation import Validation
+from search import targets
+from search.config import StudyConfig
+from search.training import build_data, build_model, quieten
+
+
+def show(config: StudyConfig, name: str, split: PreparedSplit) -> int:
+    """Print the composed config, the space, and what the first trial would build; returns the exit status."""
+    params = dict(config.first_trials[0]) if config.first_trials else {}
+    run = config.run(params)
+    print(f"# study {name}: the composed config")
+    print(_yaml({**config.defaults, "sampler": config.sampler, "pruner": config.pruner}))
+    print(f"# the space: {len(config.space)} searched values")
+    print(_yaml(config.space.tree))
+    print("# the first trial")
+    print(_yaml(params))
+    quieten()
+    validation: Validation = targets.instantiate(run.validation, targets.VALIDATION, "validation")
+    folds = validation.folds(split)
+    model = build_model(run)
+    data = build_data(run, split, model, folds[0], 0)
+    batch = next(iter(data.train_dataloader()))
+    n_parameters = sum(parameter.numel() for parameter in model.parameters())
+    print("# would build")
+    print(model)
+    print(f"{n_parameters:,} parameters")
+    print(
+        f"{len(folds)} fold(s); fold 0: {len(folds[0].train)} training and {len(folds[0].validation)} validation "
+        f"sequences ({split.label}), {len(data.train_dataloader())} batches of tokens {tuple(batch.tokens.shape)}"
+    )
+    return 0
+
+
+def _yaml(tree: object) -> str:
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=110)
