@@ -47,7 +47,7 @@ class CNN(FitnessModel):
         super().__init__()
         n_tokens = self.tokenizer.n_tokens
         widths = [n_tokens - 1] + [channels] * depth
-        self.register_buffer("one_hot", torch.eye(n_tokens)[:, 1:], persistent=False)  # padding: all zeros
+        self.register_buffer("one_hot", torch.eye(n_tokens - 1), persistent=False)
         self.encoder = nn.ModuleList(MaskedConv1d(n_in, n_out, kernel_size) for n_in, n_out in pairwise(widths))
         self.embedding = nn.Linear(channels, 2 * channels)
         self.dropout = nn.Dropout(dropout)
@@ -64,7 +64,6 @@ class CNN(FitnessModel):
             states, ids = convolution(states, ids)
             states = functional.relu(states)
         states = functional.relu(self.embedding(states))
-        states = functional.pad(states[1:], (0, 0, 1, 0))  # the bias must not reach padding
         pooled = self.dropout(max_over_length(states, ids))
         with torch.autocast(pooled.device.type, enabled=False):  # predictions in bfloat16 would tie
             prediction: Tensor = self.decoder(pooled.float())

@@ -3,8 +3,8 @@
 Variants of one protein share nearly all of their local windows: 256 variants of GB1 have 67,840 windows of
 five residues, of which some 1,600 differ. What a convolution, and anything applied position by position after
 it, computes depends on the window alone, so it is computed once per distinct window. A batch is `ids` (B, L)
-into a table of `states` (U, C). State 0 is padding and all zeros. Results and gradients are those of the
-dense layers.
+into a table of `states` (U, C): 0 is padding, which has no state, and s is row s - 1. Results and gradients are
+those of the dense layers.
 """
 
 import torch
@@ -20,7 +20,7 @@ def distinct_windows(ids: Tensor, n_states: int, width: int) -> tuple[Tensor, Te
 
     Args:
         ids: (B, L) int64 in [0, n_states), 0 where there is no residue.
-        n_states: how many states `ids` chooses from.
+        n_states: how many states `ids` chooses from, padding included.
         width: positions in a window, odd.
 
     Returns:
@@ -54,10 +54,9 @@ class MaskedConv1d(nn.Conv1d):
 
     def forward(self, states: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         """From states (U, in_channels) and ids (B, L) to new states (U', out_channels) and ids (B, L)."""
-        windows, ids = distinct_windows(ids, len(states), self.kernel_size[0])
-        inputs = functional.embedding(windows, states).flatten(1)  # (U' - 1, kernel_size * in_channels)
-        outputs = functional.linear(inputs, self.weight.transpose(1, 2).flatten(1), self.bias)
-        return functional.pad(outputs, (0, 0, 1, 0)), ids
+        windows, ids = distinct_windows(ids, 1 + len(states), self.kernel_size[0])
+        inputs = functional.embedding(windows, _with_padding(states)).flatten(1)  # (U', kernel_size * in_channels)
+        return functional.linear(inputs, self.weight.transpose(1, 2).flatten(1), self.bias), ids
 
 
 def max_over_length(states: Tensor, ids: Tensor) -> Tensor:
@@ -65,6 +64,7 @@ def max_over_length(states: Tensor, ids: Tensor) -> Tensor:
 
     The gradient flows to the winning states only, so the (B, L, C) tensor exists only in slices.
     """
+    states = _with_padding(states)
     n_sequences, n_channels = len(ids), states.shape[1]
     with torch.no_grad():
         shared = (ids == ids[:1]).all(dim=0)  # what all sequences have in common is compared once
@@ -80,3 +80,7 @@ def max_over_length(states: Tensor, ids: Tensor) -> Tensor:
                 winner = torch.where(value <= best, winner, part.gather(1, position))  # NaN wins
                 best = torch.maximum(value, best)
     return states.gather(0, winner.expand(n_sequences, n_channels))
+
+
+def _with_padding(states: Tensor) -> Tensor:
+    return functional.pad(states, (0, 0, 1, 0))  # zeros in front, so that ids are rows
