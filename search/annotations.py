@@ -7,6 +7,7 @@ constructor itself will judge it.
 
 import dataclasses
 import math
+import reprlib
 import types
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -16,6 +17,9 @@ from models.bounds import Interval
 
 T = TypeVar("T")
 _UNIONS = (Union, types.UnionType)
+_LARGEST_INT = 2**63 - 1  # of databases, and of a float without an overflow
+_BRIEFLY = reprlib.Repr()  # a file may hold a value that fills the screen, or the memory
+_BRIEFLY.maxstring = _BRIEFLY.maxother = 100
 
 
 def describe(annotation: Any) -> str:
@@ -30,6 +34,11 @@ def describe(annotation: Any) -> str:
         return " or ".join(describe(arg) for arg in args)
     if annotation is None or annotation is types.NoneType:
         return "null"
+    if origin in (list, tuple, Sequence):
+        items = [describe(arg) for arg in args if arg is not Ellipsis]
+        return f"a list of {', '.join(items)}"
+    if annotation in (dict, Mapping) or origin in (dict, Mapping):
+        return "a mapping"
     return annotation.__name__ if isinstance(annotation, type) and origin is None else str(annotation)
 
 
@@ -54,15 +63,15 @@ def convert(annotation: Any, value: Any, where: str) -> Any:
 
 def shown(value: Any) -> str:
     """A value as it stands in YAML, near enough for a sentence."""
-    return {None: "null", True: "true", False: "false"}.get(value, str(value)) if _is_plain(value) else str(value)
-
-
-def _is_plain(value: Any) -> bool:
-    return value is None or isinstance(value, bool)
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return value if isinstance(value, str) and len(value) <= 100 else _BRIEFLY.repr(value)
 
 
 def _try(annotation: Any, value: Any) -> tuple[bool, Any]:
     origin, args = get_origin(annotation), get_args(annotation)
+    if isinstance(value, int) and abs(value) > _LARGEST_INT:
+        return False, value
     if origin is Annotated:
         fits, converted = _try(args[0], value)
         intervals = [extra for extra in args[1:] if isinstance(extra, Interval)]

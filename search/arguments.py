@@ -65,7 +65,9 @@ def _complete_overrides(arguments: argparse.Namespace, overrides: list[str]) -> 
         if arguments.task or arguments.model or overrides:
             raise UserError("train --experiment FILE takes no --task, --model or overrides: the file says it all.")
         return []
-    given = dict(word.split("=", 1) for word in overrides if "=" in word)
+    given = dict(word.lstrip("+").split("=", 1) for word in overrides if "=" in word)
+    if arguments.task and given.get("task", arguments.task) != arguments.task:
+        raise UserError(f"--task {arguments.task} and task={given['task']} exclude each other: name one.")
     task, model = arguments.task or given.get("task"), given.get("model") or arguments.model
     if not task or not model:
         raise UserError(
@@ -78,7 +80,7 @@ def _complete_overrides(arguments: argparse.Namespace, overrides: list[str]) -> 
             f"There is no model {model!r}.{nearest(model, model_names())} Models: {', '.join(model_names())}."
         )
     arguments.task, arguments.model = task, model
-    rest = [word for word in overrides if word.split("=", 1)[0] not in ("task", "model")]
+    rest = [word for word in overrides if word.lstrip("+").split("=", 1)[0] not in ("task", "model")]
     return [f"task={task}", f"model={model}", *rest]
 
 
@@ -88,15 +90,15 @@ def model_names() -> list[str]:
 
 
 def _positive(text: str) -> int:
-    if not re.fullmatch(r"\d+", text) or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not valid: expected a whole number of at least 1")
+    if not re.fullmatch(r"0*[1-9][0-9]{0,8}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not valid: expected a whole number from 1 to 999999999")
     return int(text)
 
 
 def _study_name(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", text):
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", text):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not valid: expected letters, digits and . _ + -, since files are named by it"
+            f"{text!r} is not valid: expected up to 100 letters, digits and . _ + -, since files are named by it"
         )
     return text
 

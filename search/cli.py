@@ -3,10 +3,8 @@
 0: done. 1: a failure of the program or a study without a result. 2: bad input, in one sentence. 130, 143: signals.
 """
 
-import importlib.metadata
 import re
 import sys
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
 
         return run_status(arguments)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("Interrupted before anything was running.", file=sys.stderr)
@@ -53,12 +51,16 @@ def _check_environment() -> None:
     Raises:
         UserError: Some are.
     """
+    # These two cost a usage error a third of its time.
+    import tomllib
+    from importlib.metadata import PackageNotFoundError, distribution
+
     missing = []
     for requirement in tomllib.loads(_PYPROJECT.read_text(encoding="utf-8"))["project"]["dependencies"]:
         name = re.split(r"[\[<>=!~ ]", requirement)[0]
         try:
-            importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
+            distribution(name)  # unlike version(), this reads no file
+        except PackageNotFoundError:
             missing.append(name)
     if missing:
         raise UserError(

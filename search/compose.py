@@ -1,6 +1,7 @@
 """Hydra's compose with errors in one sentence, and the values that overrides fix."""
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from datasets.errors import UserError, nearest
+from search.annotations import shown
 
 
 def compose(overrides: Sequence[str], studies: Path) -> dict[str, Any]:
@@ -23,22 +26,29 @@ def compose(overrides: Sequence[str], studies: Path) -> dict[str, Any]:
     """
     parsed = parse(overrides)
     for override in parsed:
-        group = studies / override.key_or_group
-        if group.is_dir() and isinstance(override.value(), str):
-            options = group_options(studies, override.key_or_group)
-            if override.value() not in options:
-                raise UserError(
-                    f"{override.key_or_group}={override.value()} is unknown: expected one of "
-                    f"{', '.join(options)}.{nearest(str(override.value()), options)}"
-                )
+        if (studies / override.key_or_group).is_dir() and not override.is_delete():
+            _check_option(override, group_options(studies, override.key_or_group))
     try:
         with initialize_config_dir(version_base="1.3", config_dir=str(studies.resolve())):
             config = hydra_compose(config_name="config", overrides=list(overrides))
         tree = OmegaConf.to_container(config, resolve=False)
     except (HydraException, MissingConfigException, OmegaConfBaseException) as error:
         raise UserError(_sentence(error, parsed)) from None
+    except YAMLError as error:
+        raise UserError(f"A file below {studies} is not valid YAML: {' '.join(str(error).split())}.") from None
     assert isinstance(tree, dict)
     return {str(key): value for key, value in tree.items()}
+
+
+def _check_option(override: Override, options: Sequence[str]) -> None:
+    """Refuse an option that its config group does not have; several may be named in a list."""
+    value = override.value()
+    for option in value if isinstance(value, list) and value else [value]:
+        if option not in options:
+            expected = f"expected one of {', '.join(options)}" if options else "there is none yet"
+            raise UserError(
+                f"{override.key_or_group}={shown(option)} is unknown: {expected}.{nearest(str(option), options)}"
+            )
 
 
 def fixed_paths(overrides: Sequence[str], studies: Path) -> list[str]:
@@ -63,22 +73,23 @@ def parse(overrides: Sequence[str]) -> list[Override]:
     Raises:
         UserError: One is not of the form `key=value`, or names several values.
     """
-    parser = OverridesParser.create()
-    parsed = []
-    for text in overrides:
-        try:
-            override = parser.parse_override(text)
-        except HydraException:
-            raise UserError(
-                f"{text!r} is not an override: expected key=value, +key=value or ~key (quote what the shell takes)."
-            ) from None
-        if override.is_sweep_override():
-            raise UserError(
-                f"{text!r} names several values: to search {override.key_or_group}, "
-                f"give its space, as in '+space.{override.key_or_group}={{type: categorical, choices: [...]}}'."
-            )
-        parsed.append(override)
-    return parsed
+    return [_parse_one(text) for text in overrides]
+
+
+@cache
+def _parse_one(text: str) -> Override:
+    try:
+        override = OverridesParser.create().parse_override(text)
+    except HydraException:
+        raise UserError(
+            f"{text!r} is not an override: expected key=value, +key=value or ~key (quote what the shell takes)."
+        ) from None
+    if override.is_sweep_override():
+        raise UserError(
+            f"{text!r} names several values: to search {override.key_or_group}, "
+            f"give its space, as in '+space.{override.key_or_group}={{type: categorical, choices: [...]}}'."
+        )
+    return override
 
 
 def _sentence(error: Exception, overrides: Sequence[Override]) -> str:
@@ -91,6 +102,6 @@ def _sentence(error: Exception, overrides: Sequence[Override]) -> str:
             if key not in names:
                 return f"{path} is not a setting.{nearest(key, names)} Known here: {', '.join(names)}."
         cause = cause.__cause__
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).split()).rstrip(".")
     given = " ".join(f"{override.input_line}" for override in overrides)
     return f"The overrides {given!r} do not fit the config: {text}."

@@ -7,17 +7,18 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from datasets.errors import UserError
-from datasets.task import find_task
+from datasets.errors import UserError, nearest
 from search import targets
+from search.annotations import convert
 from search.compose import compose, fixed_paths
 from search.schema import RUN_KEYS, RunConfig, run_config
 from search.space import Scalar, Space, make_space
-from search.trees import digest, flatten, nest
+from search.trees import digest, flatten, lookup, nest
 
 STUDIES = Path(__file__).parent.parent / "studies"
 OmegaConf.register_new_resolver("min", min, replace=True)  # for pruners: ${min:3,${trainer.max_epochs}}
 _STUDY_KEYS = (*RUN_KEYS, "space", "sampler", "pruner", "first_trials")
+_WITHOUT_GROUP: dict[str, Any] = {"space": {}, "logger": None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,16 +64,20 @@ def study_config(overrides: Sequence[str], studies: Path = STUDIES) -> StudyConf
         UserError: An override, a setting, a class or the space is not valid; the task is unknown.
     """
     composed = compose(overrides, studies)
-    unknown = [key for key in composed if key not in _STUDY_KEYS]
-    if "provenance" in unknown:
+    if "provenance" in composed or lookup(composed, "experiment.provenance", None):
         raise UserError(
             "A frozen experiment is loaded as a whole, not merged into a config: use `train --experiment FILE`."
         )
-    if unknown:
-        raise UserError(f"{unknown[0]} is not a setting: expected {', '.join(_STUDY_KEYS)}.")
+    # A group that was taken out, as in `~space` or `logger=null`, leaves no key.
+    composed = {**_WITHOUT_GROUP, **composed}
+    for key in composed:
+        if key not in _STUDY_KEYS:
+            raise UserError(f"{key} is not a setting.{nearest(key, _STUDY_KEYS)} Known: {', '.join(_STUDY_KEYS)}.")
+    for key in _STUDY_KEYS:
+        if key not in composed:
+            raise UserError(f"{key} is missing from the config: every study needs one.")
     tree = {key: composed[key] for key in RUN_KEYS}
     defaults = _resolve(tree, {})
-    find_task(str(defaults["task"])).crop(defaults["data"].get("crop"))
     run_config(defaults)
     resolved = _resolve({key: composed[key] for key in composed if key != "space"}, {})
     space = make_space(composed["space"] or {}, defaults, fixed_paths(overrides, studies))
@@ -93,9 +98,11 @@ def _first_trials(
 ) -> tuple[dict[str, Scalar], ...]:
     """Those that agree with the space and with what the user fixed, completed; each once."""
     trials: list[dict[str, Scalar]] = []
-    for tree in trees:
-        if not isinstance(tree, Mapping):
-            raise UserError(f"first_trials holds {tree!r}: expected mappings that mirror the config.")
+    known = [path for path, _ in flatten(defaults)]
+    for i, tree in enumerate(convert(list[dict[str, Any]], trees, "first_trials")):
+        for path, _ in flatten(tree):
+            if path not in known:
+                raise UserError(f"first_trials[{i}] sets {path}, which is no setting.{nearest(path, known)}")
         params = space.complete(dict(flatten(tree)), defaults)
         if params and params not in trials:
             trials.append(params)
@@ -108,8 +115,7 @@ def _check_reach(study: StudyConfig) -> None:
         values = leaf.choices if hasattr(leaf, "choices") else [leaf.low, leaf.high]
         for value in values:
             try:
-                config = study.run({path: value})
-                find_task(config.task).crop(config.data.crop)
+                study.run({path: value})
             except UserError as error:
                 raise UserError(f"space.{path} reaches a value that is not allowed: {error}") from None
 

@@ -16,11 +16,12 @@ import yaml
 
 from datasets.errors import UserError
 from models.bounds import Interval
-from search.annotations import build, convert
+from search.annotations import build, check_keys, convert
 from search.schema import RUN_KEYS, RunConfig, run_config
 
 SCHEMA_VERSION = 1
 _CHECKSUM = "  checksum: "
+_CHANGED = "{path} was changed since it was written: its checksum does not match its bytes."
 _HEADER = "# A frozen flipsearch experiment. Check it: python run_study.py verify FILE\n"
 
 
@@ -90,13 +91,14 @@ def load_experiment(path: Path) -> Experiment:
     """
     tree = _read(path)
     provenance = dict(tree.pop("provenance"))
-    version = convert(int, provenance.get("schema_version"), f"{path}: provenance.schema_version")
+    version = convert(Annotated[int, Interval(ge=1)], provenance.get("schema_version"), f"{path}: schema_version")
     if version > SCHEMA_VERSION:
         raise UserError(
             f"{path} has schema version {version}, this flipsearch knows {SCHEMA_VERSION}: use a newer flipsearch."
         )
-    provenance.pop("checksum")
+    provenance.pop("checksum", None)
     try:
+        check_keys(tree, RUN_KEYS, RUN_KEYS, "config")
         known = build(Provenance, provenance, "provenance")
         _check_history(known)
         return Experiment(config=run_config(tree), provenance=known)
@@ -105,13 +107,12 @@ def load_experiment(path: Path) -> Experiment:
 
 
 def is_experiment_of(path: Path, study: str) -> bool:
-    """Whether a file may be replaced by a new export of the study: an earlier export of it, or no file at all."""
-    if not path.exists():
+    """Whether a new export of the study may replace a file: it is an earlier one, unchanged, or does not exist."""
+    if not path.exists() and not path.is_symlink():
         return True
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return bool(tree["provenance"]["study"] == study)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, KeyError):
+        return bool(_read(path)["provenance"].get("study") == study)
+    except UserError:
         return False
 
 
@@ -143,21 +144,30 @@ def _read(path: Path) -> dict[str, Any]:
         raise UserError(f"The experiment {path} cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
         raise UserError(f"{path} is not an experiment: it is not text in UTF-8.") from None
+    body, _, last = data.rstrip(b"\n").rpartition(b"\n")
+    is_intact = last == f"{_CHECKSUM}{_digest(body + bytes([10]))}".encode()
+    if last.startswith(_CHECKSUM.encode()) and not is_intact:
+        raise UserError(_CHANGED.format(path=path))
     try:
-        tree = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
+        tree = yaml.load(text, Loader=_Loader)
+    except Exception as error:  # PyYAML lets through whatever its constructors raise, a RecursionError among them
         raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from None
     if not isinstance(tree, Mapping) or not isinstance(tree.get("provenance"), Mapping):
         raise UserError(
             f"{path} is not a frozen experiment: it has no provenance. A search writes one into its --export-dir."
         )
-    unknown = [key for key in tree if key not in (*RUN_KEYS, "provenance")]
-    if unknown:
-        raise UserError(f"{path} is not a valid experiment: {unknown[0]} is not a setting.")
-    body, _, last = data.rstrip(b"\n").rpartition(b"\n")
-    if last != f"{_CHECKSUM}{_digest(body + bytes([10]))}".encode():
-        raise UserError(f"{path} was changed since it was written: its checksum does not match its bytes.")
+    if not is_intact:
+        raise UserError(_CHANGED.format(path=path))
     return dict(tree)
+
+
+class _Loader(yaml.SafeLoader):
+    """Plain values alone: aliases would let a short file stand for one that fills the memory."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not allowed")
+        return super().compose_node(parent, index)
 
 
 def _check_history(provenance: Provenance) -> None:

@@ -4,9 +4,9 @@ import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from datasets.errors import UserError
-from datasets.prepared import PreparedSplit
 from search.config import study_config
 from search.experiment import Experiment, first_difference, load_experiment
 from search.isolation import Failure, IsolatedRun, Value, prepare_children
@@ -16,6 +16,9 @@ from search.run_search import announcer, load_split
 from search.schema import RunConfig
 from search.signals import Signals
 from search.trees import difference
+
+if TYPE_CHECKING:
+    from datasets.prepared import PreparedSplit
 
 # On another kind of machine the bits differ; the values should agree to this many units of Spearman.
 TOLERANCE = 0.02
@@ -79,7 +82,7 @@ def _as_it_ran(experiment: Experiment) -> RunConfig:
     return replace(config, trainer=replace(config.trainer, threads=experiment.provenance.threads))
 
 
-def _compare(experiment: Experiment, result: Result, split: PreparedSplit, *, is_quiet: bool) -> int:
+def _compare(experiment: Experiment, result: Result, split: "PreparedSplit", *, is_quiet: bool) -> int:
     before = experiment.provenance
     elsewhere = difference(before.machine, machine_kind(result.device))
     if elsewhere:
@@ -126,7 +129,7 @@ def _exact(value: float | None) -> str:
     return "none" if value is None else repr(value)
 
 
-def _run(config: RunConfig, split: PreparedSplit, directory: Path, *, is_quiet: bool) -> Result:
+def _run(config: RunConfig, split: "PreparedSplit", directory: Path, *, is_quiet: bool) -> Result:
     """Run in a child process, printing each epoch.
 
     Raises:

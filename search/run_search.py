@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets.errors import UserError
-from datasets.prepared import PreparedSplit, prepare
 from datasets.task import find_task
 from search.arguments import prog
 from search.config import StudyConfig, study_config
@@ -16,6 +15,7 @@ from search.config import StudyConfig, study_config
 if TYPE_CHECKING:
     from optuna import Study
 
+    from datasets.prepared import PreparedSplit
     from search.storage import Database
 
 
@@ -41,13 +41,16 @@ def run_search(arguments: argparse.Namespace) -> int:
     return _search(arguments, config, split, database, study, export)
 
 
-def load_split(task: str, data_dir: Path | None, runs: Path, announce: Callable[[str], None]) -> PreparedSplit:
+def load_split(task: str, data_dir: Path | None, runs: Path, announce: Callable[[str], None]) -> "PreparedSplit":
     """The checked training and validation rows of a task."""
+    # Imported as late as this, so that a mistake in the configuration does not wait for NumPy.
+    from datasets.prepared import prepare
+
     return prepare(find_task(task), data_dir=data_dir, cache_dir=runs / "cache" / "splits", announce=announce)
 
 
 def _open(
-    arguments: argparse.Namespace, config: StudyConfig, split: PreparedSplit, name: str
+    arguments: argparse.Namespace, config: StudyConfig, split: "PreparedSplit", name: str
 ) -> tuple["Database", "Study"]:
     from search.storage import default_url, environment_url, open_database
     from search.study import enqueue_first_trials, manifest, open_study, raise_target
@@ -69,7 +72,7 @@ def _open(
 def _search(
     arguments: argparse.Namespace,
     config: StudyConfig,
-    split: PreparedSplit,
+    split: "PreparedSplit",
     database: "Database",
     study: "Study",
     export: Path,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+from datasets.task import find_task
 from models.bounds import Interval
 from search import targets
 from search.annotations import build, check_keys, convert
@@ -62,19 +63,22 @@ def run_config(tree: Mapping[str, Any]) -> RunConfig:
     """A checked run from a resolved tree with exactly the keys of `RunConfig`.
 
     Raises:
-        UserError: A key is unknown or missing, a value does not fit, or a class is not allowed at its place.
+        UserError: A key, the task or its crop is unknown, a key is missing, a value does not fit, or a class is not
+            allowed at its place.
     """
-    for key in RUN_KEYS:
-        check_keys(tree, RUN_KEYS, (key,), "config")
+    check_keys(tree, RUN_KEYS, RUN_KEYS, "config")
+    task = find_task(convert(str, tree["task"], "task"))
+    data = build(DataConfig, tree["data"], "data")
+    task.crop(data.crop)
     trainer = build(TrainerConfig, tree["trainer"], "trainer")
     for i, callback in enumerate(trainer.callbacks):
         targets.check(callback, targets.CALLBACK, f"trainer.callbacks[{i}]")
     logger = tree["logger"]
-    has_logger = logger is not None and logger.get("_target_") is not None
+    has_logger = logger is not None and logger != {"_target_": None}
     return RunConfig(
-        task=convert(str, tree["task"], "task"),
+        task=task.name,
         seed=convert(Annotated[int, Interval(ge=0)], tree["seed"], "seed"),
-        data=build(DataConfig, tree["data"], "data"),
+        data=data,
         model=targets.check(tree["model"], targets.MODEL, "model"),
         validation=targets.check(tree["validation"], targets.VALIDATION, "validation"),
         trainer=trainer,

@@ -10,8 +10,10 @@ values, under which the leaf is searched; those may be searched themselves or fi
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from graphlib import CycleError, TopologicalSorter
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from datasets.errors import UserError, nearest
@@ -122,6 +124,8 @@ def make_space(tree: Mapping[str, Any], config: Mapping[str, Any], fixed: list[s
     known = [path for path, _ in flatten(config)]
     leaves: dict[str, Leaf] = {}
     for path, settings in _find_leaves(tree):
+        if path == "task":
+            raise UserError("space.task is not valid: a study is about one task, start one for each.")
         if lookup(config, path, None) is None and path not in known:
             raise UserError(f"space.{path} has no value in the config to search for.{nearest(path, known)}")
         if not any(path == name or path.startswith(f"{name}.") for name in fixed):
@@ -150,6 +154,12 @@ def _make_leaf(settings: Mapping[str, Any], where: str) -> Leaf:
     problem = _problem(leaf)
     if problem:
         raise UserError(f"{where} is not valid: {problem}.")
+    # The last value that the steps reach: Optuna would take it with a warning in every trial.
+    if isinstance(leaf, _IntRange) and leaf.step is not None:
+        return replace(leaf, high=leaf.high - (leaf.high - leaf.low) % leaf.step)
+    if isinstance(leaf, _FloatRange) and leaf.step is not None:
+        low, high, step = (Decimal(str(number)) for number in (leaf.low, leaf.high, leaf.step))
+        return replace(leaf, high=float(high - (high - low) % step))
     return leaf
 
 
@@ -157,8 +167,11 @@ def _problem(leaf: Leaf) -> str | None:
     if isinstance(leaf, _Choice):
         if not leaf.choices:
             return "choices is empty, expected at least one"
-        if any(not isinstance(choice, Scalar) for choice in leaf.choices):
-            return f"choices={leaf.choices} holds more than plain values"
+        for i, choice in enumerate(leaf.choices):
+            if not isinstance(choice, Scalar) or (isinstance(choice, float) and not isfinite(choice)):
+                return f"choices holds {shown(choice)}, expected plain values"
+            if choice in leaf.choices[:i]:  # 1, 1.0 and true are equal for the database
+                return f"choices holds {shown(choice)} twice"
         return None
     if leaf.low > leaf.high:
         return f"low={leaf.low} is above high={leaf.high}"

@@ -18,7 +18,7 @@ from typing import Any
 
 import models.bounds
 from datasets.errors import UserError, nearest
-from search.annotations import check_keys, convert
+from search.annotations import check_keys, convert, shown
 
 ALLOWED = ("models", "search.pruning", "datasets", "optuna.samplers", "optuna.pruners", "lightning.pytorch")
 
@@ -73,11 +73,16 @@ def check(tree: Any, base: str, where: str, given: Sequence[str] = ()) -> dict[s
     Raises:
         UserError: The class is not allowed, is none, or is not a `base`; an argument is unknown or does not fit.
     """
-    if not isinstance(tree, Mapping) or not isinstance(tree.get("_target_"), str):
+    if not isinstance(tree, Mapping) or "_target_" not in tree:
         raise UserError(f"{where} is not valid: expected a mapping with _target_, the class to build.")
     target = tree["_target_"]
+    if not isinstance(target, str):
+        raise UserError(f"{where}._target_={shown(target)} is not valid: expected the name of a class.")
     source = locate(target, base, where)
     arguments = {str(key): value for key, value in tree.items() if key != "_target_"}
+    for name in given:
+        if name in arguments:
+            raise UserError(f"{where}.{name} cannot be set: flipsearch sets it for every run, leave it out.")
     parameters = signature(source)
     if parameters is not None:
         required = [name for name, parameter in parameters.items() if parameter.is_required]
@@ -110,7 +115,7 @@ def instantiate(tree: Mapping[str, Any], base: str, where: str, **extra: Any) ->
     }
     try:
         return cls(**arguments, **extra)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ImportError) as error:  # ImportError: a sampler's or logger's own dependency
         raise UserError(f"{where} cannot be built: {' '.join(str(error).split())}") from None
 
 
@@ -128,8 +133,11 @@ def locate(target: str, base: str, where: str) -> ClassSource:
     module, _, name = target.rpartition(".")
     source = _find_class(module, name)
     if source is None or not _is_allowed(source.module):
-        names = _class_names(module)
-        raise UserError(f"{where}._target_={target} is not a class defined in {module}.{nearest(name, names)}")
+        if _parse(module) is None:
+            hint = nearest(module, _modules_beside(module))
+            raise UserError(f"{where}._target_={target} is not valid: there is no module {module}.{hint}")
+        hint = nearest(name, _class_names(module))
+        raise UserError(f"{where}._target_={target} is not a class defined in {module}.{hint}")
     expected = _find_class(*_split(base))
     if expected is None or expected.identity not in {ancestor.identity for ancestor in _ancestry(source)}:
         raise UserError(f"{where}._target_={target} is not a {base}: name a class that is one.")
@@ -164,7 +172,9 @@ def _evaluate(annotation: ast.expr | None) -> Any:
 
 
 def _is_allowed(name: str) -> bool:
-    return any(name == package or name.startswith(package + ".") for package in ALLOWED)
+    # Only identifiers between the dots: `models./tmp/x.X` would lead to a file outside of the package.
+    is_plain = all(part.isidentifier() for part in name.split("."))
+    return is_plain and any(name == package or name.startswith(package + ".") for package in ALLOWED)
 
 
 def _split(target: str) -> tuple[str, str]:
@@ -179,7 +189,7 @@ def _ancestry(source: ClassSource) -> Iterator[ClassSource]:
         expression = base.value if isinstance(base, ast.Subscript) else base
         if isinstance(expression, ast.Name):
             found = _find_class(source.module, expression.id)
-            if found is not None:
+            if found is not None and found.identity != source.identity:  # `class X(X)` of an imported X
                 yield from _ancestry(found)
 
 
@@ -227,10 +237,22 @@ def _class_names(module: str) -> list[str]:
     return defined + imported
 
 
+def _modules_beside(module: str) -> list[str]:
+    """The modules of the package in which `module` was looked for."""
+    package, _, _ = module.rpartition(".")
+    path = _path(package) if package else None
+    return [] if path is None else [f"{package}.{item.stem}" for item in sorted(path.parent.glob("*.py"))]
+
+
 @cache
 def _parse(module: str) -> ast.Module | None:
     path = _path(module)
-    return None if path is None else ast.parse(path.read_text(encoding="utf-8"))
+    if path is None:
+        return None
+    try:
+        return ast.parse(path.read_text(encoding="utf-8"))
+    except (SyntaxError, ValueError) as error:  # a model that somebody is writing just now
+        raise UserError(f"{path} is not valid Python: {error}.") from None
 
 
 def _path(module: str) -> Path | None:
