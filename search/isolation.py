@@ -1,8 +1,8 @@
 """Runs in child processes, so that a crash, a leak or a hang takes down one run and nothing else.
 
 Children come from a forkserver that has torch and Lightning loaded. A child holds no database connection: it
-sends what it finds through a pipe, reads one word ("stop") from it, ignores the terminal's signals, and leaves
-when the pipe closes, because then its parent is gone.
+sends what it finds through a pipe, reads one word ("stop") from it, is born with the terminal's signals blocked,
+and leaves when the pipe closes, because then its parent is gone.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
@@ -50,10 +51,13 @@ Message = Value | Result | Failure
 def prepare_children() -> None:
     """Start the forkserver in the background: loading torch and Lightning takes it seconds, and others' time."""
     # The forkserver looks modules up from its own start directory, which need not be the checkout.
+    # Idle OpenMP threads that spin take the cores from whoever works: ten times slower steps on a shared machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
     _CONTEXT.set_forkserver_preload(["search.training", "models.cnn"])
-    forkserver.ensure_running()
+    with _signals_blocked():
+        forkserver.ensure_running()
 
 
 class IsolatedRun:
@@ -72,7 +76,8 @@ class IsolatedRun:
         self._process = _CONTEXT.Process(
             target=_run, args=(child_pipe, config, split, directory), daemon=True, name="flipsearch run"
         )
-        self._process.start()
+        with _signals_blocked():  # the forkserver may have to be started again
+            self._process.start()
         child_pipe.close()
 
     @property
@@ -112,8 +117,6 @@ class IsolatedRun:
 
 def _run(pipe: Connection, config: RunConfig, split: Path, directory: Path) -> None:
     """The child's main function."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     stop = threading.Event()
     threading.Thread(target=_listen, args=(pipe, stop), daemon=True).start()
     _redirect_output(directory / LOG)
@@ -134,6 +137,16 @@ def _run(pipe: Connection, config: RunConfig, split: Path, directory: Path) -> N
     except Exception:
         traceback.print_exc()
         pipe.send(Failure(kind="bug", message=traceback.format_exc()))
+
+
+@contextlib.contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Processes started inside this block never see Ctrl-C or SIGTERM; ours arrive when it ends."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _listen(pipe: Connection, stop: threading.Event) -> None:

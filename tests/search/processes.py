@@ -1,0 +1,90 @@
+"""Start the program as a user does, and find and signal its processes."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+# An epoch of some 30 ms and 40 of them: long enough to be hit at every stage, short enough to be repeated.
+STUDY = "faults"
+SEARCH = ["--task", "synthetic_two_vs_rest", "--model", "cnn", "--study-name", STUDY, "--export-dir", "experiments"]
+SHORT = ["trainer.max_epochs=40", "trainer.patience=40", "model.depth=1", "space.model.channels.high=24", "pruner=nop"]
+
+
+def start(folder: Path, n_trials: int, *more: str) -> subprocess.Popen[str]:
+    """A search in a process group of its own, Ctrl-C handled as in a terminal."""
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "run_study.py"), *SEARCH, "--n-trials", str(n_trials), *SHORT, *more],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+
+def finish(process: subprocess.Popen[str], timeout_s: float = 240) -> tuple[int, str]:
+    """Exit status and output."""
+    try:
+        output, _ = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        signal_group(process, signal.SIGKILL)
+        raise
+    return process.returncode, output
+
+
+def signal_group(process: subprocess.Popen[str], number: int) -> None:
+    """Send a signal to the search, its forkserver and its training child alike, as a terminal does."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+
+
+def training_child(process: subprocess.Popen[str]) -> int | None:
+    """The process that trains: a child of the search's forkserver."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            if int(fields[2]) == process.pid and fields[0] != "Z":
+                parents[int(stat.parent.name)] = int(fields[1])
+    grandchildren = [pid for pid, parent in parents.items() if parents.get(parent) == process.pid]
+    return min(grandchildren, default=None)
+
+
+def wait_for_child(process: subprocess.Popen[str], timeout_s: float = 60) -> int:
+    """Wait until a trial trains."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline and process.poll() is None:
+        pid = training_child(process)
+        if pid is not None:
+            return pid
+        time.sleep(0.02)
+    raise AssertionError(f"no training process appeared: {finish(process)}")
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process runs (a zombie does not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def status(folder: Path) -> dict[str, Any]:
+    """What the status command says of the study."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "run_study.py"), "status", "--study-name", STUDY, "--json"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found

@@ -1,0 +1,130 @@
+"""Whatever is killed, whenever: no finished trial is lost, none lingers, and the budget is met exactly."""
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.search.processes import finish, is_alive, signal_group, start, status, training_child, wait_for_child
+
+pytestmark = pytest.mark.timeout(600)
+# The whole set belongs to CI; a sample of it to every run of the suite.
+ROUNDS = 5 if os.environ.get("FLIPSEARCH_TEST_ALL") else 1
+
+
+def interrupt_twice(process):
+    signal_group(process, signal.SIGINT)
+    time.sleep(0.3)
+    signal_group(process, signal.SIGINT)
+
+
+def terminate(process):
+    signal_group(process, signal.SIGTERM)
+
+
+def kill(process):
+    signal_group(process, signal.SIGKILL)
+
+
+def kill_child(process):
+    pid = training_child(process)
+    if pid is not None:
+        os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """One study for the whole module: it has survived everything that came before."""
+    return tmp_path_factory.mktemp("faults")
+
+
+@pytest.fixture(scope="module")
+def budget():
+    return {"n": 0}
+
+
+@pytest.mark.parametrize("round_number", range(ROUNDS))
+@pytest.mark.parametrize("fault", [interrupt_twice, terminate, kill, kill_child])
+def test_budget_is_exact_after_a_fault_at_a_random_moment(folder, budget, fault, round_number):
+    moment = random.Random(f"{fault.__name__} {round_number}")
+    budget["n"] += 3
+    process = start(folder, budget["n"])
+    wait_for_child(process)
+    time.sleep(moment.uniform(0.0, 5.0))
+    fault(process)
+    before = time.monotonic()
+    returncode, _ = finish(process)
+    if fault in (interrupt_twice, terminate) and returncode != 0:
+        assert returncode in (130, 143)
+        assert time.monotonic() - before < 10
+    finished_before = status(folder)["n_finished"]
+
+    returncode, output = finish(start(folder, budget["n"]))
+
+    assert returncode == 0, output
+    found = status(folder)
+    assert found["n_finished"] == budget["n"]
+    assert found["n_running"] == 0
+    assert found["n_finished"] >= finished_before
+    assert found["best"] is not None
+    assert (folder / "experiments" / "faults.yaml").exists()
+    leftovers = [path for path in (folder / "experiments").iterdir() if path.name != "faults.yaml"]
+    assert leftovers == []
+
+
+def test_same_budget_adds_nothing_and_a_larger_one_the_difference(folder, budget):
+    budget["n"] += 1
+    assert finish(start(folder, budget["n"]))[0] == 0
+    before = status(folder)
+    assert before["n_finished"] == before["n_target"] == budget["n"]
+    returncode, output = finish(start(folder, budget["n"]))
+    assert returncode == 0
+    assert "nothing to do" in output
+    assert status(folder) == before
+    budget["n"] += 2
+    assert finish(start(folder, budget["n"]))[0] == 0
+    assert status(folder)["n_finished"] == budget["n"]
+
+
+def test_first_interrupt_finishes_the_running_trial(tmp_path):
+    process = start(tmp_path, 50)
+    wait_for_child(process)
+    signal_group(process, signal.SIGINT)
+    returncode, output = finish(process)
+    assert returncode == 130
+    assert "Finishing the running trial" in output
+    found = status(tmp_path)
+    assert (found["n_finished"], found["n_failed"], found["n_running"]) == (1, 0, 0)
+
+
+def test_child_leaves_when_its_parent_is_killed(tmp_path):
+    process = start(tmp_path, 50, "trainer.max_epochs=5000", "trainer.patience=5000")
+    child = wait_for_child(process)
+    time.sleep(1.0)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    deadline = time.monotonic() + 10
+    while is_alive(child) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not is_alive(child)
+
+
+def test_interrupted_trial_is_run_again_with_its_parameters(tmp_path):
+    import optuna
+
+    process = start(tmp_path, 2, "trainer.max_epochs=200", "trainer.patience=200")
+    wait_for_child(process)
+    time.sleep(1.5)
+    terminate(process)
+    assert finish(process)[0] == 143
+    changed = [word for word in ("trainer.max_epochs=200", "trainer.patience=200")]
+    assert finish(start(tmp_path, 2, *changed))[0] == 0
+    study = optuna.load_study(study_name="faults", storage=f"sqlite:///{Path(tmp_path, 'runs', 'studies.db')}")
+    lost = [trial for trial in study.trials if trial.state == optuna.trial.TrialState.FAIL]
+    again = {trial.user_attrs.get("retry_of"): trial for trial in study.trials}
+    assert len(lost) == 1
+    assert lost[0].params == again[lost[0].number].params
+    assert lost[0].params
