@@ -20,6 +20,7 @@ _UNIONS = (Union, types.UnionType)
 _LARGEST_INT = 2**63 - 1  # of databases, and of a float without an overflow
 _BRIEFLY = reprlib.Repr()  # a file may hold a value that fills the screen, or the memory
 _BRIEFLY.maxstring = _BRIEFLY.maxother = 100
+_BRIEFLY.maxlevel = 3
 
 
 def describe(annotation: Any) -> str:

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from datasets.errors import UserError, nearest
 from search import targets
-from search.annotations import convert
+from search.annotations import convert, shown
 from search.compose import compose, fixed_paths
 from search.schema import RUN_KEYS, RunConfig, run_config
 from search.space import Scalar, Space, make_space
@@ -90,6 +90,7 @@ def study_config(overrides: Sequence[str], studies: Path = STUDIES) -> StudyConf
         first_trials=_first_trials(resolved["first_trials"], space, defaults),
     )
     _check_reach(study)
+    _check_grid(study)
     return study
 
 
@@ -112,12 +113,27 @@ def _first_trials(
 def _check_reach(study: StudyConfig) -> None:
     """Build the run at the ends of every searched range, so that no trial meets a value that is refused."""
     for path, leaf in study.space.leaves.items():
-        values = leaf.choices if hasattr(leaf, "choices") else [leaf.low, leaf.high]
-        for value in values:
+        for value in leaf.extremes:
             try:
                 study.run({path: value})
             except UserError as error:
                 raise UserError(f"space.{path} reaches a value that is not allowed: {error}") from None
+
+
+def _check_grid(study: StudyConfig) -> None:
+    """Compare a grid with the space: Optuna would only notice in the middle of a trial."""
+    if "search_space" not in study.sampler:
+        return
+    grid = convert(dict[str, Any], study.sampler["search_space"], "sampler.search_space")
+    study.sampler["search_space"] = grid = dict(flatten(grid))
+    for path in [*study.space.leaves, *grid]:
+        if path not in grid:
+            raise UserError(f"sampler.search_space lacks {path}: name the values of every searched setting.")
+        if path not in study.space.leaves:
+            raise UserError(f"sampler.search_space names {path}, which is not searched: leave it out.")
+        for value in convert(list[Any], grid[path], f"sampler.search_space.{path}"):
+            if not study.space.contains(path, value):
+                raise UserError(f"sampler.search_space.{path} holds {shown(value)}, which is outside of space.{path}.")
 
 
 def _resolve(tree: Mapping[str, Any], params: Mapping[str, Scalar]) -> dict[str, Any]:

@@ -36,6 +36,11 @@ class _IntRange:
     log: bool
     when: dict[str, Any]
 
+    @property
+    def extremes(self) -> list[int]:
+        # The second value as well: it tells whether even numbers are reached.
+        return sorted({self.low, min(self.low + (self.step or 1), self.high), self.high})
+
 
 @dataclass(frozen=True, kw_only=True)
 class _FloatRange:
@@ -46,12 +51,20 @@ class _FloatRange:
     log: bool
     when: dict[str, Any]
 
+    @property
+    def extremes(self) -> list[float]:
+        return [self.low, self.high]
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Choice:
     type: str
     choices: list[Any]
     when: dict[str, Any]
+
+    @property
+    def extremes(self) -> list[Any]:
+        return self.choices
 
 
 Leaf = _IntRange | _FloatRange | _Choice
@@ -83,6 +96,10 @@ class Space:
     def hash(self) -> str:
         """SHA-256 of the space."""
         return digest(self.tree)
+
+    def contains(self, path: str, value: Any) -> bool:
+        """Whether a trial may be given `value` at `path`."""
+        return path in self.leaves and _contains(self.leaves[path], value)
 
     def suggest(self, trial: "Trial", config: Mapping[str, Any]) -> dict[str, Scalar]:
         """Ask the trial for a value of every leaf whose condition holds; `config` holds the fixed values."""

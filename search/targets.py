@@ -115,8 +115,8 @@ def instantiate(tree: Mapping[str, Any], base: str, where: str, **extra: Any) ->
     }
     try:
         return cls(**arguments, **extra)
-    except (TypeError, ValueError, ImportError) as error:  # ImportError: a sampler's or logger's own dependency
-        raise UserError(f"{where} cannot be built: {' '.join(str(error).split())}") from None
+    except (TypeError, ValueError, AttributeError, ImportError) as error:  # of arguments that no annotation describes
+        raise UserError(f"{where} cannot be built: {' '.join(str(error).split())}") from error
 
 
 def locate(target: str, base: str, where: str) -> ClassSource:
@@ -189,7 +189,7 @@ def _ancestry(source: ClassSource) -> Iterator[ClassSource]:
         expression = base.value if isinstance(base, ast.Subscript) else base
         if isinstance(expression, ast.Name):
             found = _find_class(source.module, expression.id)
-            if found is not None and found.identity != source.identity:  # `class X(X)` of an imported X
+            if found is not None:
                 yield from _ancestry(found)
 
 

@@ -1,0 +1,73 @@
+"""Nested mappings and their dotted paths."""
+
+import json
+import random
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from search.trees import difference, digest, flatten, lookup, nest
+
+NAMES = st.text("abcdefgh_", min_size=1, max_size=4)
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5)
+TREES = st.dictionaries(
+    NAMES, st.recursive(LEAVES, lambda items: st.dictionaries(NAMES, items, min_size=1, max_size=4)), max_size=4
+)
+
+patiently = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@patiently
+@given(TREES)
+def test_nest_undoes_flatten(tree: dict[str, Any]) -> None:
+    flat = dict(flatten(tree))
+    assert nest(flat) == tree
+    assert all(lookup(tree, path) == value for path, value in flat.items())
+
+
+def test_an_empty_mapping_stands_as_a_value() -> None:
+    assert dict(flatten({"a": {}, "b": {"c": {}}})) == {"a": {}, "b.c": {}}
+
+
+def test_lookup_of_what_is_not_there() -> None:
+    tree = {"a": {"b": None}, "c": 3}
+    assert lookup(tree, "a.b") is None
+    assert lookup(tree, "a.x", 7) == 7
+    assert lookup(tree, "c.d", None) is None
+    with pytest.raises(KeyError, match=r"c\.d"):
+        lookup(tree, "c.d")
+
+
+@patiently
+@given(TREES, st.randoms(use_true_random=False))
+def test_the_digest_does_not_depend_on_the_order(tree: dict[str, Any], order: random.Random) -> None:
+    def shuffled(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        items = [(key, shuffled(item)) for key, item in value.items()]
+        order.shuffle(items)
+        return dict(items)
+
+    assert digest(shuffled(tree)) == digest(tree)
+
+
+def test_the_digest_is_the_same_for_ever() -> None:
+    # It stands in databases: a study of an older flipsearch has to be recognised.
+    assert digest({"b": 1.5, "a": {"ä": None}}) == "ca4ffd2ee34c0ea509f9312734cfe844320e07993086227ae04cc03457c10a70"
+
+
+def test_the_digest_tells_types_apart() -> None:
+    assert len({digest({"a": value}) for value in (1, 1.0, True, "1", None, [1])}) == 6
+
+
+def test_differences_are_one_line_each() -> None:
+    before = {"model": {"channels": 43, "depth": 1}, "task": "a", "gone": None}
+    after = {"model": {"channels": 64, "depth": 1}, "task": "a", "new": "x"}
+    assert difference(before, after) == [
+        "model.channels: 43 -> 64",
+        "gone: null -> (none)",
+        'new: (none) -> "x"',
+    ]
+    assert difference(before, json.loads(json.dumps(before))) == []
