@@ -1,5 +1,6 @@
 """Search, train, verify and inspect: `python run_study.py --help`."""
 
+import signal
 import sys
 
 if sys.version_info < (3, 11):
@@ -8,4 +9,7 @@ if sys.version_info < (3, 11):
 from search.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    status = main(sys.argv[1:])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is written: the status alone is left to be told
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(status)

@@ -4,6 +4,7 @@
 """
 
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,7 +40,8 @@ def main(argv: Sequence[str]) -> int:
         print("error:", " ".join(str(error).split()), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("Interrupted before anything was running.", file=sys.stderr)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one has nothing left to stop
+        print("Interrupted; no trial was running.", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 1  # whoever read our output has left

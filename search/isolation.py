@@ -14,7 +14,7 @@ import threading
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 from pathlib import Path
@@ -142,6 +142,7 @@ def _run(pipe: Connection, config: RunConfig, split: Path, directory: Path) -> N
 @contextlib.contextmanager
 def _signals_blocked() -> Iterator[None]:
     """Processes started inside this block never see Ctrl-C or SIGTERM; ours arrive when it ends."""
+    resource_tracker.ensure_running()  # started by others' starting, it would unblock them again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     try:
         yield

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from optuna import Study
 
     from datasets.prepared import PreparedSplit
+    from search.progress import Display
+    from search.signals import Signals
     from search.storage import Database
 
 
@@ -37,8 +39,15 @@ def run_search(arguments: argparse.Namespace) -> int:
 
     prepare_children()  # torch and Lightning load in the background while we read data and open the database
     split = load_split(config.task, arguments.data_dir, runs, announce)
-    database, study = _open(arguments, config, split, name)
-    return _search(arguments, config, split, database, study, export)
+
+    from search.progress import make_display
+    from search.signals import Signals
+
+    display = make_display(arguments.n_trials, is_quiet=arguments.quiet)
+    signals = Signals(display.announce)
+    with signals.installed():  # to the very end: the export is not to be interrupted either
+        database, study = _open(arguments, config, split, name)
+        return _search(arguments, config, split, database, study, export, display, signals)
 
 
 def load_split(task: str, data_dir: Path | None, runs: Path, announce: Callable[[str], None]) -> "PreparedSplit":
@@ -76,10 +85,10 @@ def _search(
     database: "Database",
     study: "Study",
     export: Path,
+    display: "Display",
+    signals: "Signals",
 ) -> int:
     from search.outcome import export_best, print_outcome
-    from search.progress import make_display
-    from search.signals import Signals
     from search.study import best_trial, count
     from search.worker import TooManyFailures, Worker
 
@@ -91,8 +100,6 @@ def _search(
             "nothing to do.",
             file=sys.stderr,
         )
-    display = make_display(arguments.n_trials, is_quiet=arguments.quiet)
-    signals = Signals(display.announce)
     worker = Worker(
         study=study,
         database=database,
@@ -105,7 +112,7 @@ def _search(
         display=display,
     )
     failure: str | None = None
-    with signals.installed(), display:
+    with display:
         try:
             worker.work()
         except TooManyFailures as error:
