@@ -55,7 +55,7 @@ def prepare_children() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
-    _CONTEXT.set_forkserver_preload(["search.training", "models.cnn"])
+    _CONTEXT.set_forkserver_preload(["search.preloaded"])
     with _signals_blocked():
         forkserver.ensure_running()
 

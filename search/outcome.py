@@ -16,7 +16,7 @@ from search.endings import ENDING, REASON
 from search.experiment import SCHEMA_VERSION, Experiment, Provenance, freeze, today
 from search.machine import git_commit
 from search.study import count, validation_name
-from search.trial import MACHINE, RESULT, VERSIONS
+from search.trial import RESULT
 
 
 def export_best(study: Study, best: FrozenTrial, config: StudyConfig, split: PreparedSplit, path: Path) -> None:
@@ -44,8 +44,8 @@ def export_best(study: Study, best: FrozenTrial, config: StudyConfig, split: Pre
                 data=split.label,
                 data_hash=split.data_hash,
                 weight_hashes=[file_hash(Path(name)) for name in result["checkpoints"]],
-                versions=best.user_attrs[VERSIONS],
-                machine=best.user_attrs[MACHINE],
+                versions=result["versions"],
+                machine=result["machine"],
                 git_commit=git_commit(),
             ),
         ),

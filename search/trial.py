@@ -15,8 +15,6 @@ from search.result import Result
 from search.schema import RunConfig
 
 RESULT = "result"
-VERSIONS = "versions"
-MACHINE = "machine"
 WORKER = "worker"
 _POLL_S = 0.1
 
@@ -91,9 +89,9 @@ class TrialRunner:
         return not is_last_epoch and trial.should_prune()
 
     def _finish(self, trial: optuna.Trial, result: Result, is_pruned: bool) -> float:
-        trial.set_user_attr(RESULT, result.record())
-        trial.set_user_attr(VERSIONS, package_versions())
-        trial.set_user_attr(MACHINE, machine_kind(result.device))
+        # One attribute, because each is a write to the database.
+        about = {"versions": package_versions(), "machine": machine_kind(result.device)}
+        trial.set_user_attr(RESULT, {**result.record(), **about})
         if is_pruned:
             note(trial, "pruned", "")
             raise optuna.TrialPruned

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-# An epoch of some 30 ms and 40 of them: long enough to be hit at every stage, short enough to be repeated.
+# Some seconds a trial: long enough to be hit at every stage, short enough to be repeated.
 STUDY = "faults"
 SEARCH = ["--task", "synthetic_two_vs_rest", "--model", "cnn", "--study-name", STUDY, "--export-dir", "experiments"]
-SHORT = ["trainer.max_epochs=40", "trainer.patience=40", "model.depth=1", "space.model.channels.high=24", "pruner=nop"]
+SHORT = ["trainer.max_epochs=15", "trainer.patience=15", "model.depth=1", "space.model.channels.high=24", "pruner=nop"]
 
 
 def start(folder: Path, n_trials: int, *more: str) -> subprocess.Popen[str]:

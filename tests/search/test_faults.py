@@ -4,11 +4,11 @@ import os
 import random
 import signal
 import time
-from pathlib import Path
 
+import optuna
 import pytest
 
-from tests.search.processes import finish, is_alive, signal_group, start, status, training_child, wait_for_child
+from tests.search.processes import STUDY, finish, is_alive, signal_group, start, status, training_child, wait_for_child
 
 pytestmark = pytest.mark.timeout(600)
 # The whole set belongs to CI; a sample of it to every run of the suite.
@@ -50,10 +50,10 @@ def budget():
 @pytest.mark.parametrize("fault", [interrupt_twice, terminate, kill, kill_child])
 def test_budget_is_exact_after_a_fault_at_a_random_moment(folder, budget, fault, round_number):
     moment = random.Random(f"{fault.__name__} {round_number}")
-    budget["n"] += 3
+    budget["n"] += 2
     process = start(folder, budget["n"])
     wait_for_child(process)
-    time.sleep(moment.uniform(0.0, 5.0))
+    time.sleep(moment.uniform(0.0, 3.0))
     fault(process)
     before = time.monotonic()
     returncode, _ = finish(process)
@@ -113,18 +113,17 @@ def test_child_leaves_when_its_parent_is_killed(tmp_path):
 
 
 def test_interrupted_trial_is_run_again_with_its_parameters(tmp_path):
-    import optuna
-
-    process = start(tmp_path, 2, "trainer.max_epochs=200", "trainer.patience=200")
+    long = ("trainer.max_epochs=100", "trainer.patience=100")
+    process = start(tmp_path, 2, *long)
     wait_for_child(process)
-    time.sleep(1.5)
+    time.sleep(1.0)
     terminate(process)
     assert finish(process)[0] == 143
-    changed = [word for word in ("trainer.max_epochs=200", "trainer.patience=200")]
-    assert finish(start(tmp_path, 2, *changed))[0] == 0
-    study = optuna.load_study(study_name="faults", storage=f"sqlite:///{Path(tmp_path, 'runs', 'studies.db')}")
+    returncode, output = finish(start(tmp_path, 2, *long))
+    assert returncode == 0, output
+    study = optuna.load_study(study_name=STUDY, storage=f"sqlite:///{tmp_path / 'runs' / 'studies.db'}")
     lost = [trial for trial in study.trials if trial.state == optuna.trial.TrialState.FAIL]
     again = {trial.user_attrs.get("retry_of"): trial for trial in study.trials}
     assert len(lost) == 1
-    assert lost[0].params == again[lost[0].number].params
     assert lost[0].params
+    assert lost[0].params == again[lost[0].number].params

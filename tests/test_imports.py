@@ -1,0 +1,35 @@
+"""Imports point one way: run_study -> search -> models -> datasets, and only `search` knows Optuna."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MODULES = sorted(path for package in ("datasets", "models", "search") for path in (ROOT / package).glob("*.py"))
+MAY_IMPORT = {"datasets": {"datasets"}, "models": {"models", "datasets"}, "search": {"search", "models", "datasets"}}
+
+
+def imported(path):
+    """The modules that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name} has a relative import"
+            yield node.module
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_imports_point_one_way(path):
+    package = path.parent.name
+    for module in imported(path):
+        top = module.partition(".")[0]
+        if top in ("datasets", "models", "search", "run_study", "tests"):
+            assert top in MAY_IMPORT[package], f"{package} imports {module}"
+        if top in ("optuna", "optuna_dashboard"):
+            assert package == "search", f"{package} imports {module}"
+
+
+def test_data_modules_import_no_models():
+    assert {path.name for path in MODULES} >= {"datamodule.py", "cnn.py", "worker.py"}
