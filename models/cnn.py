@@ -27,7 +27,8 @@ class CNN(FitnessModel):
         lr_encoder: Adam's learning rate of the convolutions.
         lr_embedding: that of the linear layer per position.
         lr_decoder: that of the last linear layer.
-        weight_decay: L2 penalty on embedding and decoder; the convolutions have none, as in FLIP.
+        weight_decay_encoder: L2 penalty on the convolutions, 0 in FLIP.
+        weight_decay: that on embedding and decoder.
     """
 
     one_hot: Tensor
@@ -42,6 +43,7 @@ class CNN(FitnessModel):
         lr_encoder: PositiveFloat,
         lr_embedding: PositiveFloat,
         lr_decoder: PositiveFloat,
+        weight_decay_encoder: NonNegativeFloat,
         weight_decay: NonNegativeFloat,
     ) -> None:
         super().__init__()
@@ -55,6 +57,7 @@ class CNN(FitnessModel):
         self.lr_encoder = lr_encoder
         self.lr_embedding = lr_embedding
         self.lr_decoder = lr_decoder
+        self.weight_decay_encoder = weight_decay_encoder
         self.weight_decay = weight_decay
 
     def forward(self, batch: Batch) -> Tensor:
@@ -72,7 +75,7 @@ class CNN(FitnessModel):
     def configure_optimizers(self) -> Optimizer:
         """Adam with FLIP's three groups of parameters."""
         groups = (
-            (self.encoder, self.lr_encoder, 0.0),
+            (self.encoder, self.lr_encoder, self.weight_decay_encoder),
             (self.embedding, self.lr_embedding, self.weight_decay),
             (self.decoder, self.lr_decoder, self.weight_decay),
         )

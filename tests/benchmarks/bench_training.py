@@ -104,6 +104,7 @@ def measure(case: Case, cache_dir: Path) -> tuple[float, float]:
         lr_encoder=1e-3,
         lr_embedding=5e-5,
         lr_decoder=5e-6,
+        weight_decay_encoder=0.0,
         weight_decay=0.05,
     )
     data = FitnessData(

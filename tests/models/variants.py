@@ -34,6 +34,7 @@ def make_cnn(**changes: object) -> CNN:
         "lr_encoder": 1e-3,
         "lr_embedding": 5e-5,
         "lr_decoder": 5e-6,
+        "weight_decay_encoder": 0.0,
         "weight_decay": 0.05,
     }
     return CNN(**(settings | changes))

@@ -105,7 +105,7 @@ def test_child_leaves_when_its_parent_is_killed(tmp_path):
     child = wait_for_child(process)
     time.sleep(1.0)
     os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.communicate()
     deadline = time.monotonic() + 10
     while is_alive(child) and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -24,6 +24,7 @@ CNN = {
     "lr_encoder": 1e-3,
     "lr_embedding": 1e-3,
     "lr_decoder": 1e-3,
+    "weight_decay_encoder": 0.0,
     "weight_decay": 0,
 }
 
