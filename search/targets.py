@@ -105,7 +105,10 @@ def instantiate(tree: Mapping[str, Any], base: str, where: str, **extra: Any) ->
     What `check` found in the sources is found again on the class itself.
     """
     module, _, name = str(tree["_target_"]).rpartition(".")
-    cls = getattr(importlib.import_module(module), name) if _is_allowed(module) else None
+    try:
+        cls = getattr(importlib.import_module(module), name) if _is_allowed(module) else None
+    except (ImportError, AttributeError):
+        cls = None
     base_module, _, base_name = base.rpartition(".")
     expected = getattr(importlib.import_module(base_module), base_name)
     if not (isinstance(cls, type) and issubclass(cls, expected) and _is_allowed(cls.__module__)):
