@@ -112,12 +112,12 @@ def _first_trials(
 
 def _check_reach(study: StudyConfig) -> None:
     """Build the run at the ends of every searched range, so that no trial meets a value that is refused."""
-    for path, leaf in study.space.leaves.items():
-        for value in leaf.extremes:
-            try:
-                study.run({path: value})
-            except UserError as error:
-                raise UserError(f"space.{path} reaches a value that is not allowed: {error}") from None
+    extremes = {path: leaf.extremes for path, leaf in study.space.leaves.items()}
+    for i in range(max(map(len, extremes.values()), default=0)):
+        try:
+            study.run({path: values[min(i, len(values) - 1)] for path, values in extremes.items()})
+        except UserError as error:
+            raise UserError(f"The space reaches a value that is not allowed: {error}") from None
 
 
 def _check_grid(study: StudyConfig) -> None:

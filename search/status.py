@@ -54,4 +54,5 @@ def _print_table(summaries: list[dict[str, Any]]) -> None:
             item["validation"] or "?",
             item["data"] or "?",
         )
-    Console(highlight=False, soft_wrap=True).print(table)
+    # As wide as the table wants to be: a name that is cut off names nothing.
+    Console(highlight=False, soft_wrap=True, width=1000).print(table)

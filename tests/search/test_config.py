@@ -189,11 +189,9 @@ def test_first_trials_are_completed() -> None:
     config = compose("first_trials=[{},{model:{channels:64}},{model:{channels:64,depth:1}},{data:{batch_size:32}}]")
     defaults = config.run({}).model
     assert [trial["model.channels"] for trial in config.first_trials] == [43, 64, 43], "each once"
-    assert config.first_trials[1] == {
-        **{f"model.{key}": value for key, value in defaults.items() if key != "_target_"},
-        "model.channels": 64,
-        "data.batch_size": 256,
-    }
+    expected = {**{f"model.{key}": value for key, value in defaults.items()}, "data.batch_size": 256}
+    expected["model.channels"] = 64
+    assert config.first_trials[1] == {path: expected[path] for path in config.space.leaves}
 
 
 def test_first_trials_that_contradict_what_is_fixed_are_dropped() -> None:
@@ -267,9 +265,9 @@ BAD = [
     ("space.model.channels=5", "space.model.channels=5 is not valid"),
     ("space.model.channels.low=500", "space.model.channels is not valid: low=500 is above high="),
     ("space.model.channels.hihg=500", "space.model.channels.hihg is not a setting. Did you mean 'high'"),
-    ("space.model.dropout.high=1.5", "space.model.dropout reaches a value that is not allowed: model.dropout=1.5"),
-    ("space.model.kernel_size.step=1", "space.model.kernel_size reaches a value that is not allowed"),
-    ("space.data.batch_size.choices=[32,abc]", "space.data.batch_size reaches a value that is not allowed"),
+    ("space.model.dropout.high=1.5", "The space reaches a value that is not allowed: model.dropout=1.5"),
+    ("space.model.kernel_size.step=1", "The space reaches a value that is not allowed: model.kernel_size=4"),
+    ("space.data.batch_size.choices=[32,abc]", "The space reaches a value that is not allowed: data.batch_size=abc"),
     ("+space.data.crop={type: categorical, choices: [none, regoin]}", "has no crop 'regoin'"),
     ("+space.model.chanels={type: int, low: 1, high: 2}", "space.model.chanels has no value"),
     ("+space.task={type: categorical, choices: [gb1_sampled]}", "a study is about one task"),
