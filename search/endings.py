@@ -5,7 +5,7 @@ Optuna knows COMPLETE, PRUNED and FAIL. `ending` (a user attribute of the trial)
 * complete, pruned: as in Optuna;
 * diverged, constant, out_of_memory: PRUNED, a finding about the configuration, with a constraint where the
   configuration cannot run at all;
-* bug: FAIL, not run again;
+* bug, refused (the machine cannot run it, say without its GPU): FAIL, not run again;
 * interrupted, lost: FAIL, run again from the same parameters. A trial without an ending was lost together with
   its worker.
 """
@@ -23,6 +23,7 @@ MAX_LOST = 3
 """How often a trial may lose its process before that counts as its own fault."""
 
 PRUNED_ENDINGS = ("diverged", "constant", "out_of_memory")
+FINAL = ("bug", "refused")
 INFEASIBLE = ("out_of_memory",)
 
 
@@ -36,7 +37,7 @@ def run_lost_trials_again(study: Study) -> int:
     retried = {trial.user_attrs.get(RETRY_OF) for trial in trials}
     n = 0
     for trial in trials:
-        if trial.state != TrialState.FAIL or trial.number in retried or trial.user_attrs.get(ENDING) == "bug":
+        if trial.state != TrialState.FAIL or trial.number in retried or trial.user_attrs.get(ENDING) in FINAL:
             continue
         was_interrupted = trial.user_attrs.get(ENDING) == "interrupted"
         n_lost = trial.user_attrs.get(N_LOST, 0) + (0 if was_interrupted else 1)
@@ -54,7 +55,7 @@ def is_own_fault(trial: FrozenTrial) -> bool:
     if trial.state != TrialState.FAIL:
         return False
     ending = trial.user_attrs.get(ENDING)
-    return ending == "bug" or (ending == "lost" and trial.user_attrs.get(N_LOST, 0) >= MAX_LOST)
+    return ending in FINAL or (ending == "lost" and trial.user_attrs.get(N_LOST, 0) >= MAX_LOST)
 
 
 def note(trial: Any, ending: str, reason: str) -> None:

@@ -20,6 +20,7 @@ from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import Literal
 
+from datasets.errors import UserError
 from search.result import Result
 from search.schema import RunConfig
 
@@ -39,9 +40,13 @@ class Value:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """The run ended without a result. `bug`: an exception, `message` its traceback; `lost`: the process died."""
+    """The run ended without a result.
 
-    kind: Literal["bug", "lost"]
+    `bug`: an exception, `message` its traceback; `lost`: the process died; `refused`: the config cannot run here,
+    `message` says why in a sentence.
+    """
+
+    kind: Literal["bug", "lost", "refused"]
     message: str
 
 
@@ -134,6 +139,8 @@ def _run(pipe: Connection, config: RunConfig, split: Path, directory: Path) -> N
         pipe.send(result)
     except BrokenPipeError:
         os._exit(1)
+    except UserError as error:
+        pipe.send(Failure(kind="refused", message=str(error)))
     except Exception:
         traceback.print_exc()
         pipe.send(Failure(kind="bug", message=traceback.format_exc()))

@@ -18,6 +18,9 @@ from search.machine import git_commit
 from search.study import count, validation_name
 from search.trial import RESULT
 
+# Of fewer, Optuna makes the same share for every hyperparameter.
+MIN_TRIALS_FOR_IMPORTANCE = 4
+
 
 def export_best(study: Study, best: FrozenTrial, config: StudyConfig, split: PreparedSplit, path: Path) -> None:
     """Write the best trial as a frozen experiment."""
@@ -90,6 +93,8 @@ def print_outcome(
 
 def _importances(study: Study) -> dict[str, float]:
     """Optuna's importances; empty where the trials do not suffice for them."""
+    if count(study.get_trials(deepcopy=False)).n_complete < MIN_TRIALS_FOR_IMPORTANCE:
+        return {}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

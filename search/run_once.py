@@ -25,10 +25,10 @@ TOLERANCE = 0.02
 
 
 class Stopped(Exception):
-    """A signal ended the run."""
+    """The run ended without a result: by a signal, or by an error that was printed."""
 
     def __init__(self, exit_status: int) -> None:
-        super().__init__(f"stopped by a signal (exit status {exit_status})")
+        super().__init__(f"stopped with exit status {exit_status}")
         self.exit_status = exit_status
 
 
@@ -133,8 +133,8 @@ def _run(config: RunConfig, split: "PreparedSplit", directory: Path, *, is_quiet
     """Run in a child process, printing each epoch.
 
     Raises:
-        Stopped: A signal came.
-        RuntimeError: The run failed; the message is its error.
+        Stopped: A signal came, or the run failed and its error was printed.
+        UserError: The config cannot run on this machine.
     """
     signals = Signals(lambda sentence: None)
     with signals.installed():
@@ -148,7 +148,10 @@ def _run(config: RunConfig, split: "PreparedSplit", directory: Path, *, is_quiet
                     shown = "cannot be ranked" if message.value is None else f"{message.value:.4f}"
                     print(f"fold {message.fold} epoch {message.epoch}: val_spearman {shown}", file=sys.stderr)
                 elif isinstance(message, Failure):
-                    raise RuntimeError(message.message)
+                    if message.kind == "refused":
+                        raise UserError(message.message)
+                    print(f"error: the run failed: {message.message}", file=sys.stderr)
+                    raise Stopped(1)
                 elif isinstance(message, Result):
                     return message
         finally:

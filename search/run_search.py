@@ -89,7 +89,7 @@ def _search(
     signals: "Signals",
 ) -> int:
     from search.outcome import export_best, print_outcome
-    from search.study import best_trial, count
+    from search.study import EXHAUSTED, best_trial, count
     from search.worker import TooManyFailures, Worker
 
     trials = study.get_trials(deepcopy=False)
@@ -129,6 +129,8 @@ def _search(
             file=sys.stderr,
         )
         return 1
+    if study.user_attrs.get(EXHAUSTED) and not arguments.quiet:
+        print("The space is used up: every point of it was tried.", file=sys.stderr)
     if signals.exit_status and count(trials).n_finished < arguments.n_trials:
         return signals.exit_status
     return 0 if best is not None else 1

@@ -14,7 +14,7 @@ from filelock import FileLock
 from optuna.storages import RDBStorage
 from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 
 from datasets.errors import UserError
 
@@ -49,7 +49,7 @@ def open_database(url: str, *, runs: Path, create: bool) -> Database:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     parsed = _parse(url)
-    name = parsed.render_as_string(hide_password=True)
+    name = without_secrets(parsed)
     path = _sqlite_path(parsed)
     if path is not None and not create and not path.exists():
         raise UserError(f"There is no study database {path}: run a search first, or name another with --storage.")
@@ -71,8 +71,15 @@ def default_url(runs: Path) -> str:
 
 def _parse(url: str) -> URL:
     try:
-        return make_url(url)
-    except SQLAlchemyError:
+        parsed = make_url(url)
+        parsed.get_dialect()
+        return parsed
+    except NoSuchModuleError:
+        known = "sqlite:///PATH, postgresql+psycopg://USER@HOST/NAME"
+        raise UserError(
+            f"The storage URL's {url.partition('://')[0]!r} is no database that is known here: expected {known}."
+        ) from None
+    except (SQLAlchemyError, ValueError, ImportError):
         scheme = url.partition("://")[0] if "://" in url else "no scheme"
         raise UserError(
             f"The storage URL ({scheme}) is malformed: expected something like sqlite:///runs/studies.db "
@@ -80,12 +87,28 @@ def _parse(url: str) -> URL:
         ) from None
 
 
+def without_secrets(url: URL) -> str:
+    """The URL as it may be shown: a password can stand in its query as well."""
+    query = {key: "***" if "pass" in key.lower() else value for key, value in url.query.items()}
+    return url.set(query=query).render_as_string(hide_password=True)
+
+
 def _sqlite_path(url: URL) -> Path | None:
     if url.get_backend_name() != "sqlite":
         return None
-    if not url.database or url.database == ":memory:":
+    if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
         raise UserError("A study in memory is lost when the search ends: name a file, as in sqlite:///runs/studies.db.")
-    return Path(url.database).absolute()
+    path = Path(url.database).absolute()
+    if path.is_dir():
+        raise UserError(f"The storage {path} is a directory: name a file in it, as in sqlite:///{path}/studies.db.")
+    if path.is_file() and path.stat().st_size and not _starts_like_sqlite(path):
+        raise UserError(f"The storage {path} is no SQLite database: name another file.")
+    return path
+
+
+def _starts_like_sqlite(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(16) == b"SQLite format 3\0"
 
 
 def _use_write_ahead_log(path: Path) -> None:

@@ -16,6 +16,7 @@ from search.trees import difference, digest
 
 MANIFEST = "manifest"
 N_TARGET = "n_target"
+EXHAUSTED = "exhausted"
 DIRECTION: Final = "maximize"
 
 

@@ -11,10 +11,12 @@ from pathlib import Path
 import lightning.pytorch as pl
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor
 
 from datasets.datamodule import FitnessData
+from datasets.errors import UserError
 from datasets.prepared import PreparedSplit
 from datasets.seeds import derive_seed
 from datasets.task import find_task
@@ -203,6 +205,20 @@ def _trainer(config: RunConfig, directory: Path, fold: int, callbacks: list[pl.C
         if config.logger
         else False
     )
+    try:
+        return _build_trainer(
+            config, directory, [SeedEpochs(seed=config.seed, fold=fold), *callbacks, stopping, *extra], logger
+        )
+    except MisconfigurationException as error:
+        raise UserError(
+            f"trainer.accelerator={settings.accelerator} cannot be used here: {' '.join(str(error).split())}"
+        ) from None
+
+
+def _build_trainer(
+    config: RunConfig, directory: Path, callbacks: list[pl.Callback], logger: pl.loggers.Logger | bool
+) -> pl.Trainer:
+    settings = config.trainer
     return pl.Trainer(
         accelerator=settings.accelerator,
         devices=1,
@@ -214,7 +230,7 @@ def _trainer(config: RunConfig, directory: Path, fold: int, callbacks: list[pl.C
         deterministic=settings.deterministic,
         limit_train_batches=settings.limit_train_batches,
         detect_anomaly=settings.detect_anomaly,
-        callbacks=[SeedEpochs(seed=config.seed, fold=fold), *callbacks, stopping, *extra],
+        callbacks=callbacks,
         logger=logger,
         default_root_dir=directory,
         log_every_n_steps=1_000_000,  # metrics are logged by epoch

@@ -7,6 +7,7 @@ from pathlib import Path
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 
+from datasets.errors import UserError
 from search.config import StudyConfig
 from search.endings import INFEASIBLE, TrialFailed, note
 from search.isolation import Failure, IsolatedRun, Value
@@ -69,6 +70,8 @@ class TrialRunner:
                         child.stop()
                 elif isinstance(message, Failure):
                     note(trial, message.kind, message.message)
+                    if message.kind == "refused":
+                        raise UserError(message.message)
                     raise TrialFailed(message.message)
                 elif isinstance(message, Result):
                     return self._finish(trial, message, is_pruned)

@@ -20,7 +20,7 @@ from search.endings import REASON, RETRY_OF, TrialFailed, is_own_fault, run_lost
 from search.progress import Display
 from search.signals import Signals
 from search.storage import LEASE_S, Database
-from search.study import count
+from search.study import EXHAUSTED, count
 from search.trial import WORKER, TrialRunner
 
 _WAIT_S = 0.5
@@ -51,11 +51,15 @@ class Worker:
             TooManyFailures: `max_failures` trials in a row failed by the program's own fault.
         """
         n_failures = 0
-        while not self.signals.is_draining:
+        while not self.study.user_attrs.get(EXHAUSTED) and not self.signals.is_draining:
             trial = self._next_trial()
             if trial is None:
                 return
             self.display.end(trial, self.study.get_trials(deepcopy=False))
+            if self.study._stop_flag:
+                # A grid or a space without continuous values was used up; Optuna would go on with repetitions.
+                self.study.set_user_attr(EXHAUSTED, True)
+                return
             if trial.state != TrialState.FAIL:
                 n_failures = 0
             elif is_own_fault(trial):

@@ -90,7 +90,13 @@ def test_same_seed_gives_the_same_trials_bit_for_bit(folder, tmp_path):
 
     def essence(study):
         return [
-            (trial.state, trial.value, trial.params, trial.intermediate_values, trial.user_attrs["result"]["best_epochs"])
+            (
+                trial.state,
+                trial.value,
+                trial.params,
+                trial.intermediate_values,
+                trial.user_attrs["result"]["best_epochs"],
+            )
             for trial in study.trials
             if trial.state != optuna.trial.TrialState.PRUNED
         ], [(trial.params, trial.intermediate_values) for trial in study.trials]
@@ -116,7 +122,7 @@ def test_verify_elsewhere_compares_within_a_tolerance(folder):
     def elsewhere(text):
         return text.replace("    architecture: ", "    architecture: not-")
 
-    returncode, output, error = run(folder, "verify", mended(folder, "elsewhere.yaml", elsewhere))
+    returncode, _, error = run(folder, "verify", mended(folder, "elsewhere.yaml", elsewhere))
     assert returncode == 0, error
     assert "Another kind of machine" in error
     value = yaml.safe_load(experiment_of(folder).read_text())["provenance"]["value"]
@@ -138,7 +144,7 @@ def test_train_runs_an_experiment_and_a_config_with_other_loggers_and_precision(
     value = yaml.safe_load(experiment_of(folder).read_text())["provenance"]["value"]
     assert f"validation Spearman {value:.4f}" in output
     config = ("train", "--task", "synthetic_one_vs_rest", "--model", "cnn", "debug=default")
-    returncode, output, error = run(folder, *config, "logger=tensorboard", "trainer.precision=bf16-mixed")
+    returncode, _, error = run(folder, *config, "logger=tensorboard", "trainer.precision=bf16-mixed")
     assert returncode == 0, error
     assert list(folder.glob(f"runs/train/{NAME}-*/logs/fold0/events.out.tfevents.*"))
     assert list(folder.glob("runs/train/*/logs/fold0/metrics.csv"))
