@@ -56,8 +56,10 @@ Message = Value | Result | Failure
 def prepare_children() -> None:
     """Start the forkserver in the background: loading torch and Lightning takes it seconds, and others' time."""
     # The forkserver looks modules up from its own start directory, which need not be the checkout.
-    # Idle OpenMP threads that spin take the cores from whoever works: ten times slower steps on a shared machine.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "OMP_WAIT_POLICY" not in os.environ:
+        # Idle OpenMP threads spin for milliseconds by default and take the cores from whoever works: on a busy
+        # machine an epoch took seven times as long. Not to spin at all makes it a quarter slower on an idle one.
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
     _CONTEXT.set_forkserver_preload(["search.preloaded"])
