@@ -62,7 +62,7 @@ def _open(
     arguments: argparse.Namespace, config: StudyConfig, split: "PreparedSplit", name: str
 ) -> tuple["Database", "Study"]:
     from search.storage import default_url, environment_url, open_database
-    from search.study import enqueue_first_trials, manifest, open_study, raise_target
+    from search.study import changed_versions, enqueue_first_trials, manifest, open_study, raise_target
     from search.worker import make_pruner, make_sampler
 
     make_sampler(config, 0)
@@ -73,8 +73,13 @@ def _open(
     with database.lock:
         study = open_study(database, name, about)
         study.pruner = pruner
+        changed = changed_versions(study)
         raise_target(study, arguments.n_trials)
         enqueue_first_trials(study, config.first_trials)
+    if changed:
+        announcer(arguments.quiet)(
+            f"Study {name} began with other versions ({'; '.join(changed)}): its trials may differ in their last bits."
+        )
     return database, study
 
 

@@ -11,12 +11,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from datasets.errors import UserError, nearest
 from search.config import StudyConfig, config_hash
+from search.machine import package_versions
 from search.storage import Database
 from search.trees import difference, digest
 
 MANIFEST = "manifest"
 N_TARGET = "n_target"
 EXHAUSTED = "exhausted"
+VERSIONS = "versions"
 DIRECTION: Final = "maximize"
 
 
@@ -72,6 +74,13 @@ def open_study(database: Database, name: str, wanted: Mapping[str, Any]) -> Stud
     else:
         study.set_user_attr(MANIFEST, dict(wanted))
     return study
+
+
+def changed_versions(study: Study) -> list[str]:
+    """The packages whose versions are not those that the study began with: `torch: 2.12.0 -> 2.13.0`."""
+    if VERSIONS not in study.user_attrs:
+        study.set_user_attr(VERSIONS, package_versions())
+    return difference(study.user_attrs[VERSIONS], package_versions())
 
 
 def find_study(database: Database, name: str) -> Study:

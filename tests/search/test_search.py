@@ -169,3 +169,12 @@ def test_dry_run_shows_the_model_and_trains_nothing(tmp_path):
     assert "model.dropout:" not in output.partition("# the space")[2].partition("# would build")[0]
     assert not (tmp_path / "runs" / "studies.db").exists()
     assert not (tmp_path / "studies").exists()
+
+
+def test_other_package_versions_are_a_warning(folder):
+    study = study_of(folder)
+    study.set_user_attr("versions", {**study.user_attrs["versions"], "torch": "1.0"})
+    returncode, _, error = run(folder, *SEARCH)
+    assert returncode == 0
+    assert 'began with other versions (torch: "1.0" -> ' in error
+    assert "nothing to do" in error
