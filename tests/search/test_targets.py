@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from datasets.errors import UserError
-from search import targets
-from search.targets import CALLBACK, LOGGER, MODEL, PRUNER, SAMPLER, VALIDATION, check, instantiate, locate, signature
+from search import class_source, targets
+from search.class_source import signature
+from search.targets import CALLBACK, LOGGER, MODEL, PRUNER, SAMPLER, VALIDATION, check, instantiate, locate
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
@@ -285,12 +286,12 @@ def test_a_name_that_is_another_object_at_run_time_is_refused(monkeypatch: pytes
 
 def test_a_model_with_a_syntax_error_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "half_written.py").write_text("class Half(\n")
-    found = targets._path
+    found = class_source._path
 
     def path(module: str) -> Path | None:
         return tmp_path / "half_written.py" if module == "models.half_written" else found(module)
 
-    monkeypatch.setattr(targets, "_path", path)
+    monkeypatch.setattr(class_source, "_path", path)
     with pytest.raises(UserError, match=r"half_written\.py is not valid Python"):
         locate("models.half_written.Half", MODEL, "model")
 
