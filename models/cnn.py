@@ -66,8 +66,9 @@ class CNN(FitnessModel):
         for convolution in self.encoder:
             states, ids = convolution(states, ids)
             states = functional.relu(states)
-        states = functional.relu(self.embedding(states))
-        pooled = self.dropout(max_over_length(states, ids))
+        # Bias and ReLU keep the order of values: after the maximum there are fewer left to apply them to.
+        pooled = max_over_length(functional.linear(states, self.embedding.weight), ids) + self.embedding.bias
+        pooled = self.dropout(functional.relu(pooled))
         with torch.autocast(pooled.device.type, enabled=False):  # predictions in bfloat16 would tie
             prediction: Tensor = self.decoder(pooled.float())
         return prediction.squeeze(-1)

@@ -27,21 +27,22 @@ def distinct_windows(ids: Tensor, n_states: int, width: int) -> tuple[Tensor, Te
         windows: (U, width) int64, the states of each distinct window that is centred on a residue.
         ids: (B, L) int64, 0 where there is no residue, otherwise 1 + the row of the position's window.
     """
+    length, n_codes = ids.shape[1], n_states
     taps = functional.pad(ids, (width // 2, width // 2)).unfold(1, width, 1)  # (B, L, width)
-    code, n_codes = taps[..., 0], n_states
-    for tap in taps[..., 1:].unbind(-1):
+    code, *others = taps.unbind(-1)
+    for tap in others:
         if n_codes * n_states > MAX_CODES:
             distinct, code = torch.unique(code, return_inverse=True)
             n_codes = len(distinct)
-        code = code * n_states + tap
+        code = torch.add(tap, code, alpha=n_states)
         n_codes *= n_states
-    code = torch.where(ids == 0, -1, code).flatten()
+    code = code.masked_fill(ids == 0, -1).flatten()
     # The -1 in front makes padding number 0, also in a batch that has none.
-    distinct, numbers = torch.unique(torch.cat([code.new_tensor([-1]), code]), return_inverse=True)
+    distinct, numbers = torch.unique(functional.pad(code, (1, 0), value=-1), return_inverse=True)
     numbers = numbers[1:]
     positions = torch.arange(len(numbers), device=ids.device)
     example = torch.zeros_like(distinct).scatter_(0, numbers, positions)[1:]  # one position of each window
-    return taps.flatten(0, 1)[example], numbers.view_as(ids)
+    return taps[example // length, example % length], numbers.view_as(ids)
 
 
 class MaskedConv1d(nn.Conv1d):
@@ -55,23 +56,27 @@ class MaskedConv1d(nn.Conv1d):
     def forward(self, states: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         """From states (U, in_channels) and ids (B, L) to new states (U', out_channels) and ids (B, L)."""
         windows, ids = distinct_windows(ids, 1 + len(states), self.kernel_size[0])
-        inputs = functional.embedding(windows, _with_padding(states)).flatten(1)  # (U', kernel_size * in_channels)
+        states = functional.pad(states, (0, 0, 1, 0))  # zeros in front, so that ids are rows
+        inputs = functional.embedding(windows, states).flatten(1)  # (U', kernel_size * in_channels)
         return functional.linear(inputs, self.weight.transpose(1, 2).flatten(1), self.bias), ids
 
 
 def max_over_length(states: Tensor, ids: Tensor) -> Tensor:
-    """The maximum (B, C) of non-negative states (U, C) over the positions of ids (B, L); padding never wins.
+    """The maximum (B, C) of states (U, C) over the positions of ids (B, L); padding never wins.
 
-    The gradient flows to the winning states only, so the (B, L, C) tensor exists only in slices.
+    A sequence of nothing but padding gives zeros. The gradient flows to the winning states only, so the
+    (B, L, C) tensor exists only in slices.
     """
-    states = _with_padding(states)
     n_sequences, n_channels = len(ids), states.shape[1]
     with torch.no_grad():
-        shared = (ids == ids[:1]).all(dim=0)  # what all sequences have in common is compared once
+        rows = torch.where(ids == 0, ids.amax(dim=1, keepdim=True), ids) - 1  # padding repeats a residue
+        rows.clamp_(min=0)  # there is none to repeat in an empty sequence
+        shared = (rows == rows[:1]).all(dim=0)  # what all sequences have in common is compared once
+        common, varied = shared.nonzero().squeeze(1), (~shared).nonzero().squeeze(1)
         slice_length = max(1, MAX_CANDIDATES // (n_sequences * n_channels))
-        slices = [ids[:1, shared], *torch.split(ids[:, ~shared], slice_length, dim=1)]
-        best, winner = states[:1], torch.zeros_like(ids[:1, :1])  # padding, which is zero
-        for part in slices:
+        winner = rows[:, :1].expand(n_sequences, n_channels)
+        best = states.gather(0, winner)
+        for part in [rows[:1].index_select(1, common), *torch.split(rows.index_select(1, varied), slice_length, dim=1)]:
             if part.shape[1] > 0:
                 # `max_pool1d` finds the position some three times faster than `max` does.
                 candidates = functional.embedding(part, states).transpose(1, 2)
@@ -79,8 +84,5 @@ def max_over_length(states: Tensor, ids: Tensor) -> Tensor:
                 value, position = value.squeeze(2), position.squeeze(2)
                 winner = torch.where(value <= best, winner, part.gather(1, position))  # NaN wins
                 best = torch.maximum(value, best)
-    return states.gather(0, winner.expand(n_sequences, n_channels))
-
-
-def _with_padding(states: Tensor) -> Tensor:
-    return functional.pad(states, (0, 0, 1, 0))  # zeros in front, so that ids are rows
+    pooled = states.gather(0, winner)
+    return pooled.masked_fill((ids == 0).all(dim=1, keepdim=True), 0)

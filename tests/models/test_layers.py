@@ -44,6 +44,14 @@ def test_maximum_and_its_gradient_are_those_of_the_dense_form(
     torch.testing.assert_close(gradient[used], expected[used])
 
 
+def test_negative_states_win_over_padding_and_over_other_sequences() -> None:
+    states = -torch.rand(40, 12)
+    ids = torch.randint(1, 41, (9, 25))
+    ids[4, 20:], ids[5, :3] = 0, 0
+    expected = states[ids - 1].masked_fill((ids == 0)[..., None], -torch.inf).amax(dim=1)
+    assert torch.equal(max_over_length(states, ids), expected)
+
+
 def test_a_sequence_without_residues_pools_to_zero() -> None:
     states = torch.tensor([[1.0, 2.0]])
     assert torch.equal(max_over_length(states, torch.tensor([[1, 1], [0, 0]])), torch.tensor([[1.0, 2], [0, 0]]))
