@@ -63,8 +63,8 @@ def test_other_commands_below_a_file(command: Command, tmp_path: Path, words: tu
         (f"postgresql+psycopg://user:{SECRET}@127.0.0.1:1/db", "does not answer"),
         ("sqlite://", "A study in memory is lost"),
         ("sqlite:///:memory:", "A study in memory is lost"),
-        ("sqlite:///folder", "unable to open database file"),
-        ("sqlite:///text.txt", "file is not a database"),
+        ("sqlite:///folder", "is a directory: name a file in it"),
+        ("sqlite:///text.txt", "is no SQLite database"),
         ("sqlite:///text.txt/studies.db", "text.txt"),
     ],
 )
