@@ -44,6 +44,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     Raises:
         UserError: A flag, a task, a model or a value is not valid.
     """
+    if argv and re.fullmatch(r"[a-z]+", argv[0]) and argv[0] not in COMMANDS:
+        raise UserError(f"There is no command {argv[0]!r}.{nearest(argv[0], COMMANDS)} See --help.")
     command = argv[0] if argv and argv[0] in COMMANDS else "search"
     parser = _PARSERS[command]()
     rest = list(argv[1:] if command != "search" else argv)

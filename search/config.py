@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
+from omegaconf.errors import MissingMandatoryValue
 
 from datasets.errors import UserError, nearest
 from search import targets
@@ -67,6 +68,11 @@ def study_config(overrides: Sequence[str], studies: Path = STUDIES) -> StudyConf
     if "provenance" in composed or lookup(composed, "experiment.provenance", None):
         raise UserError(
             "A frozen experiment is loaded as a whole, not merged into a config: use `train --experiment FILE`."
+        )
+    if "experiment" in composed:
+        raise UserError(
+            "The file of the experiment group does not say where its settings belong: "
+            "let its first line be `# @package _global_`."
         )
     # A group that was taken out, as in `~space` or `logger=null`, leaves no key.
     composed = {**_WITHOUT_GROUP, **composed}
@@ -140,6 +146,8 @@ def _resolve(tree: Mapping[str, Any], params: Mapping[str, Scalar]) -> dict[str,
     config = OmegaConf.merge(OmegaConf.create(dict(tree)), OmegaConf.create(nest(params)))
     try:
         resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise UserError(f"{error.full_key} must be given: add {error.full_key}=... to the command.") from None
     except Exception as error:  # OmegaConf's own errors name the key
         raise UserError(f"The config cannot be resolved: {str(error).splitlines()[0]}.") from None
     assert isinstance(resolved, dict)

@@ -7,13 +7,12 @@ from datasets.validation import Validation
 from search import targets
 from search.config import StudyConfig
 from search.training import build_data, build_model, quieten
-from search.worker import make_pruner, make_sampler
+from search.worker import check_search
 
 
 def show(config: StudyConfig, name: str, split: PreparedSplit) -> int:
     """Print the composed config, the space, and what the first trial would build; returns the exit status."""
-    make_sampler(config, 0)
-    make_pruner(config)
+    check_search(config)
     params = dict(config.first_trials[0]) if config.first_trials else {}
     run = config.run(params)
     print(f"# study {name}: the composed config")

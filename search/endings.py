@@ -10,6 +10,7 @@ Optuna knows COMPLETE, PRUNED and FAIL. `ending` (a user attribute of the trial)
   its worker.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from optuna import Study
@@ -48,6 +49,11 @@ def run_lost_trials_again(study: Study) -> int:
         study.enqueue_trial(params, user_attrs={RETRY_OF: trial.number, N_LOST: n_lost})
         n += 1
     return n
+
+
+def count_own_faults(trials: Iterable[FrozenTrial]) -> int:
+    """How many trials failed for good; the others that failed are run again."""
+    return sum(map(is_own_fault, trials))
 
 
 def is_own_fault(trial: FrozenTrial) -> bool:

@@ -15,6 +15,7 @@ from search.config import StudyConfig
 from search.endings import ENDING, REASON
 from search.experiment import SCHEMA_VERSION, Experiment, Provenance, freeze, today
 from search.machine import git_commit
+from search.progress import failures
 from search.study import count, validation_name
 from search.trial import RESULT
 
@@ -70,7 +71,7 @@ def print_outcome(
     counts = count(trials)
     console.print(
         f"Study {study.study_name}: {counts.n_finished} finished trials ({counts.n_complete} complete, "
-        f"{counts.n_pruned} pruned), {counts.n_failed} failed."
+        f"{counts.n_pruned} pruned), {failures(trials)}."
     )
     if best is None:
         console.print(f"No trial is complete, so there is nothing to export. {_why_none(trials)}")
@@ -82,10 +83,12 @@ def print_outcome(
     )
     importances = _importances(study)
     if best.params:
-        table = Table("hyperparameter", "value", "importance", box=None, pad_edge=False)
+        # Without importances the empty column goes too.
+        headers = ["hyperparameter", "value", "importance"][: 3 if importances else 2]
+        table = Table(*headers, box=None, pad_edge=False)
         for name in sorted(best.params, key=lambda name: -importances.get(name, 0.0)):
             importance = f"{importances[name]:.2f}" if name in importances else ""
-            table.add_row(name, _shown(best.params[name]), importance)
+            table.add_row(name, _shown(best.params[name]), *([importance] if importances else []))
         console.print(table)
     console.print(f"Exported: {export}")
     console.print(f"Next: {prog} verify {export}")

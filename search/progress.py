@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from search.endings import ENDING, REASON
+from search.endings import ENDING, REASON, count_own_faults
 from search.study import best_trial, count
 
 
@@ -61,7 +61,7 @@ class PlainDisplay(Display):
     def standing(self, trials: Sequence[FrozenTrial]) -> str:
         """`7/20 finished (2 pruned), 0 failed, best 0.831 (trial 3), 1:20 left`."""
         counts, best = count(trials), best_trial(trials)
-        words = [f"{counts.n_finished}/{self._n_target} finished ({counts.n_pruned} pruned), {counts.n_failed} failed"]
+        words = [f"{counts.n_finished}/{self._n_target} finished ({counts.n_pruned} pruned), {failures(trials)}"]
         if best is not None:
             words.append(f"best {best.value:.4f} (trial {best.number})")
         n_left = self._n_target - counts.n_finished
@@ -116,6 +116,13 @@ class LiveDisplay(PlainDisplay):
     def _show(self, running: str) -> None:
         self._running = running
         self._live.update(Text(f"{self._standing} | {running}", style="bold"))
+
+
+def failures(trials: Sequence[FrozenTrial]) -> str:
+    """`2 failed`, and how many were interrupted or lost and are run again."""
+    n_faults = count_own_faults(trials)
+    n_again = count(trials).n_failed - n_faults
+    return f"{n_faults} failed" + (f", {n_again} interrupted and run again" if n_again else "")
 
 
 def make_display(n_target: int, *, is_quiet: bool) -> Display:

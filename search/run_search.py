@@ -63,16 +63,15 @@ def _open(
 ) -> tuple["Database", "Study"]:
     from search.storage import default_url, environment_url, open_database
     from search.study import changed_versions, enqueue_first_trials, manifest, open_study, raise_target
-    from search.worker import make_pruner, make_sampler
+    from search.worker import check_search, make_pruner
 
-    make_sampler(config, 0)
-    pruner = make_pruner(config)
+    check_search(config)
     url = arguments.storage or environment_url() or default_url(arguments.runs_dir)
     database = open_database(url, runs=arguments.runs_dir, create=True)
     about = manifest(config, data_hash=split.data_hash, label=split.label, model=arguments.model)
     with database.lock:
         study = open_study(database, name, about)
-        study.pruner = pruner
+        study.pruner = make_pruner(config)
         changed = changed_versions(study)
         raise_target(study, arguments.n_trials)
         enqueue_first_trials(study, config.first_trials)
@@ -136,7 +135,10 @@ def _search(
         return 1
     if study.user_attrs.get(EXHAUSTED) and not arguments.quiet:
         print("The space is used up: every point of it was tried.", file=sys.stderr)
-    if signals.exit_status and count(trials).n_finished < arguments.n_trials:
+    n_finished = count(trials).n_finished
+    if signals.exit_status and n_finished < arguments.n_trials:
+        if not arguments.quiet:
+            print(f"Stopped at {n_finished} of {arguments.n_trials} trials; the same command goes on.", file=sys.stderr)
         return signals.exit_status
     return 0 if best is not None else 1
 

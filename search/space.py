@@ -207,6 +207,7 @@ def _resolve_conditions(leaves: dict[str, Leaf], config: Mapping[str, Any], know
         for name in leaf.when:
             if name not in known:
                 raise UserError(f"space.{path}.when names {name}, which is no setting.{nearest(name, known)}")
+        _check_condition(path, leaf, leaves)
     while True:
         kept = {
             path: leaf
@@ -223,6 +224,19 @@ def _resolve_conditions(leaves: dict[str, Leaf], config: Mapping[str, Any], know
     except CycleError as error:
         raise UserError(f"The conditions (when) of {', '.join(error.args[1])} run in a circle.") from None
     return {path: leaves[path] for path in order}
+
+
+def _check_condition(path: str, leaf: Leaf, leaves: Mapping[str, Leaf]) -> None:
+    """Refuse a condition on a value that is never sampled: the leaf would silently not be searched."""
+    for name, want in leaf.when.items():
+        for value in want if isinstance(want, (list, tuple)) else [want]:
+            parent = leaves.get(name)
+            if parent is not None and not _contains(parent, value):
+                choices = [str(choice) for choice in parent.choices] if isinstance(parent, _Choice) else []
+                raise UserError(
+                    f"space.{path}.when waits for {name}={shown(value)}, which is never sampled."
+                    f"{nearest(str(value), choices)}"
+                )
 
 
 def _holds(when: Mapping[str, Any], params: Mapping[str, Any], config: Mapping[str, Any]) -> bool:

@@ -42,6 +42,7 @@ def _print_table(summaries: list[dict[str, Any]]) -> None:
         "validation",
         "data",
         box=None,
+        pad_edge=False,
     )
     for item in summaries:
         best = item["best"]

@@ -80,7 +80,7 @@ def _parse(url: str) -> URL:
             f"The storage URL's {url.partition('://')[0]!r} is no database that is known here: expected {known}."
         ) from None
     except (SQLAlchemyError, ValueError, ImportError):
-        scheme = url.partition("://")[0] if "://" in url else "no scheme"
+        scheme = url.partition("://")[0] if "://" in url else "without a scheme"
         raise UserError(
             f"The storage URL ({scheme}) is malformed: expected something like sqlite:///runs/studies.db "
             "or postgresql+psycopg://user@host/name."

@@ -1,9 +1,12 @@
 """The worker loop: trials until the study's budget is reached, exactly, whoever else works on it."""
 
+import contextlib
 import datetime
 import os
 import socket
 import time
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 
+from datasets.errors import UserError
 from datasets.seeds import derive_seed
 from search import targets
 from search.config import StudyConfig
@@ -20,7 +24,7 @@ from search.endings import REASON, RETRY_OF, TrialFailed, is_own_fault, run_lost
 from search.progress import Display
 from search.signals import Signals
 from search.storage import LEASE_S, Database
-from search.study import EXHAUSTED, count
+from search.study import DIRECTION, EXHAUSTED, count
 from search.trial import WORKER, TrialRunner
 
 _WAIT_S = 0.5
@@ -144,16 +148,44 @@ class Worker:
         run_lost_trials_again(self.study)
 
 
+def check_search(config: StudyConfig) -> None:
+    """Ask the sampler and the pruner for one trial of a study in memory, before anything trains.
+
+    Raises:
+        UserError: They refuse their arguments, or this space.
+    """
+    study = optuna.create_study(sampler=make_sampler(config, 0), pruner=make_pruner(config), direction=DIRECTION)
+    try:
+        trial = study.ask()
+        config.space.suggest(trial, config.defaults)
+        trial.report(0.0, step=1)
+        trial.should_prune()
+        study.tell(trial, 0.0)
+    except (ValueError, RuntimeError, ArithmeticError, AssertionError) as error:
+        names = f"sampler {config.sampler['_target_']} or the pruner {config.pruner['_target_']}"
+        raise UserError(f"The {names} cannot search this space: {' '.join(str(error).split())}") from None
+
+
 def make_sampler(config: StudyConfig, n_sampled: int) -> optuna.samplers.BaseSampler:
     """The study's sampler; a seed of null becomes one derived from the study's seed and `n_sampled`."""
     tree = dict(config.sampler)
     if "seed" in tree and tree["seed"] is None:
         tree["seed"] = derive_seed("sampler", config.defaults["seed"], n_sampled) % 2**32
-    sampler: optuna.samplers.BaseSampler = targets.instantiate(tree, targets.SAMPLER, "sampler")
+    with _without_experimental_warnings():
+        sampler: optuna.samplers.BaseSampler = targets.instantiate(tree, targets.SAMPLER, "sampler")
     return sampler
 
 
 def make_pruner(config: StudyConfig) -> optuna.pruners.BasePruner:
     """The study's pruner."""
-    pruner: optuna.pruners.BasePruner = targets.instantiate(config.pruner, targets.PRUNER, "pruner")
+    with _without_experimental_warnings():
+        pruner: optuna.pruners.BasePruner = targets.instantiate(config.pruner, targets.PRUNER, "pruner")
     return pruner
+
+
+@contextlib.contextmanager
+def _without_experimental_warnings() -> Iterator[None]:
+    """Which parts of Optuna may still change is our concern, not that of whoever names them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        yield

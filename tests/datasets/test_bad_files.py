@@ -7,13 +7,13 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import Workplace
 from split_files import GOOD_ROWS, HEADER, Row, variant, write_text, write_zip
 
 from datasets import source
 from datasets.download import git_blob_id
 from datasets.errors import UserError
 from datasets.flip import GB1_WILD_TYPE
+from tests.datasets.conftest import Workplace
 
 WT = GB1_WILD_TYPE
 

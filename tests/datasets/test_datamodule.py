@@ -8,7 +8,6 @@ import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from conftest import Workplace
 from numpy.typing import NDArray
 from split_files import GOOD_ROWS, write_zip
 from torch import Tensor
@@ -22,6 +21,7 @@ from datasets.prepared import PreparedSplit
 from datasets.task import find_task
 from datasets.tokenizer import ResidueTokenizer, Tokenizer
 from datasets.validation import Fold, Holdout
+from tests.datasets.conftest import Workplace
 
 
 def split_of(sequences: list[str], n_validation: int = 1) -> PreparedSplit:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Workplace
 from split_files import GOOD_ROWS, variant, write_zip
 
 from datasets import split_zip
 from datasets.errors import UserError
 from datasets.prepared import PreparedSplit, load_prepared, prepare
 from datasets.task import find_task
+from tests.datasets.conftest import Workplace
 
 
 def assert_same(one: PreparedSplit, other: PreparedSplit) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import filelock
 import pytest
-from conftest import Workplace
 from split_files import GOOD_ROWS, write_zip
 
 import datasets
@@ -18,6 +17,7 @@ from datasets import download, source
 from datasets.download import git_blob_id
 from datasets.errors import UserError
 from datasets.source import find_file
+from tests.datasets.conftest import Workplace
 
 CONTENT = bytes(range(256)) * 1000
 

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Workplace
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from sklearn.linear_model import Ridge
@@ -12,6 +11,7 @@ from sklearn.linear_model import Ridge
 from datasets import synthetic
 from datasets.crop import Crop
 from datasets.task import RawSplit, find_task
+from tests.datasets.conftest import Workplace
 
 Array = NDArray[Any]
 
