@@ -155,7 +155,8 @@ def test_validation_is_its_own_rows_in_the_order_of_the_source() -> None:
     data = data_of(split_of(["ACD"] * 20, n_validation=9), "gb1_sampled")
     for _ in range(2):
         assert rows_of(data.val_dataloader()) == list(range(11, 20))
-    assert len(data.val_dataloader()) == 3
+    assert len(data.val_dataloader()) == 1  # its batches are four times as large
+    assert len(data.train_dataloader()) == 3
     assert sorted(rows_of(data.train_dataloader())) == list(range(11))
 
 
