@@ -154,6 +154,7 @@ def check_search(config: StudyConfig) -> None:
     Raises:
         UserError: They refuse their arguments, or this space.
     """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(sampler=make_sampler(config, 0), pruner=make_pruner(config), direction=DIRECTION)
     try:
         trial = study.ask()

@@ -253,7 +253,7 @@ BAD = [
     ("sampler.n_startup_trials=abc", "sampler.n_startup_trials=abc is not valid: expected int."),
     ("sampler._target_=optuna.samplers.TPESamplr", "Did you mean 'TPESampler'"),
     ("sampler._target_=optuna.pruners.NopPruner", "is not a optuna.samplers.BaseSampler"),
-    ("sampler=grid", "Missing mandatory value: search_space"),
+    ("sampler=grid", "sampler.search_space must be given"),
     ("pruner=medain", "pruner=medain is unknown: expected one of hyperband, median"),
     ("pruner.reduction_factr=3", "pruner.reduction_factr is not a setting. Did you mean 'reduction_factor'"),
     ("logger=wandb", "logger=wandb is unknown: expected one of csv, none, tensorboard."),

@@ -155,10 +155,15 @@ def test_a_condition_on_a_searched_value(pooling: str) -> None:
 
 
 def test_a_condition_may_list_values() -> None:
-    heads = {**HEADS, "when": {"model.pooling": ["mean", "max"]}}
-    space = space_of(heads=heads, pooling=POOLING)
+    pooling = {"type": "categorical", "choices": ["mean", "attention", "max"]}
+    space = space_of(heads={**HEADS, "when": {"model.pooling": ["mean", "max"]}}, pooling=pooling)
     assert "model.heads" in space.suggest(FixedTrial({"model.pooling": "mean", "model.heads": 1}), CONFIG)
     assert "model.heads" not in space.suggest(FixedTrial({"model.pooling": "attention"}), CONFIG)
+
+
+def test_a_condition_on_a_value_that_is_never_sampled_is_refused() -> None:
+    with pytest.raises(UserError, match=r"waits for model.pooling=attn, which is never sampled. Did you mean 'atten"):
+        space_of(heads={**HEADS, "when": {"model.pooling": "attn"}}, pooling=POOLING)
 
 
 def test_a_condition_on_a_fixed_value_is_decided_at_once() -> None:
