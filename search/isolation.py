@@ -55,11 +55,11 @@ Message = Value | Result | Failure
 
 def prepare_children() -> None:
     """Start the forkserver in the background: loading torch and Lightning takes it seconds, and others' time."""
-    # The forkserver looks modules up from its own start directory, which need not be the checkout.
     if "OMP_WAIT_POLICY" not in os.environ:
         # Idle OpenMP threads spin for milliseconds by default and take the cores from whoever works: on a busy
         # machine an epoch took seven times as long. Not to spin at all makes it a quarter slower on an idle one.
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    # The forkserver looks modules up from its own start directory, which need not be the checkout.
     paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
     _CONTEXT.set_forkserver_preload(["search.preloaded"])
@@ -86,11 +86,6 @@ class IsolatedRun:
         with _signals_blocked():  # the forkserver may have to be started again
             self._process.start()
         child_pipe.close()
-
-    @property
-    def pid(self) -> int | None:
-        """The child's process id."""
-        return self._process.pid
 
     def next_message(self, timeout_s: float) -> Message | None:
         """What the child has to say next; None if it says nothing for `timeout_s`."""

@@ -79,7 +79,6 @@ class LiveDisplay(PlainDisplay):
         self._console = Console(stderr=True, highlight=False)
         self._live = Live(console=self._console, refresh_per_second=4, transient=True)
         self._standing = f"0/{n_target} finished"
-        self._running = "starting"
 
     def __enter__(self) -> "Display":
         self._live.start()
@@ -114,7 +113,6 @@ class LiveDisplay(PlainDisplay):
         self._show("starting")
 
     def _show(self, running: str) -> None:
-        self._running = running
         self._live.update(Text(f"{self._standing} | {running}", style="bold"))
 
 

@@ -1,6 +1,7 @@
 """`fit`: one run from a config. The only place where a Trainer is built; it knows nothing of Optuna."""
 
 import logging
+import os
 import resource
 import time
 import warnings
@@ -134,8 +135,6 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def default_threads() -> int:
     """Threads of a run that names none: the cores this process may use."""
-    import os
-
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

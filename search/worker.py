@@ -60,7 +60,7 @@ class Worker:
             if trial is None:
                 return
             self.display.end(trial, self.study.get_trials(deepcopy=False))
-            if self.study._stop_flag:
+            if self.study._stop_flag and trial.state != TrialState.FAIL:  # that one is run again first
                 # A grid or a space without continuous values was used up; Optuna would go on with repetitions.
                 self.study.set_user_attr(EXHAUSTED, True)
                 return
