@@ -16,6 +16,9 @@ class Region(Protocol):
     def mask(self, lengths: NDArray[int64], n_columns: int) -> NDArray[bool_]:
         """Return (N, n_columns), True at the region's positions of N sequences of `lengths` (N,)."""
 
+    def extent(self, lengths: NDArray[int64]) -> tuple[NDArray[int64], NDArray[int64]]:
+        """Return the region's first position (N,) and the one after its last (N,), equal where there is none."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Crop:
@@ -42,6 +45,10 @@ class Crop:
         columns = np.arange(n_columns)
         return (columns >= starts[:, None]) & (columns < stops[:, None])
 
+    def extent(self, lengths: NDArray[int64]) -> tuple[NDArray[int64], NDArray[int64]]:
+        """Return the window."""
+        return self.window(lengths)
+
     @staticmethod
     def _place(position: int, lengths: NDArray[int64]) -> NDArray[int64]:
         from_start = lengths * 0 + position if position >= 0 else lengths + position
@@ -61,3 +68,14 @@ class Sites:
         chosen = np.zeros(n_columns, dtype=np.bool_)
         chosen[[position for position in self.positions if position < n_columns]] = True
         return chosen & (np.arange(n_columns) < lengths[:, None])
+
+    def extent(self, lengths: NDArray[int64]) -> tuple[NDArray[int64], NDArray[int64]]:
+        """Return the first site (N,) and the position after the last one (N,) that the sequence is long enough for."""
+        import numpy as np
+
+        sites = np.array(sorted(self.positions), dtype=np.int64)
+        n_sites = np.searchsorted(sites, lengths)
+        return (
+            np.where(n_sites > 0, sites[0], 0),
+            np.where(n_sites > 0, sites[n_sites - 1] + 1, 0),
+        )

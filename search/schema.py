@@ -14,9 +14,11 @@ Count = Annotated[int, Interval(ge=1)]
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """How sequences become batches; `crop` None is the dataset's default."""
+    """How sequences become batches; null is the dataset's own crop, and no limit of length but the model's."""
 
     crop: str | None
+    max_length: Count | None
+    truncate: bool
     batch_size: Count
 
 

@@ -120,6 +120,8 @@ def build_data(config: RunConfig, split: PreparedSplit, model: FitnessModel, fol
         tokenizer=model.tokenizer,
         fold=fold,
         crop=config.data.crop,
+        max_length=config.data.max_length,
+        truncate=config.data.truncate,
         batch_size=config.data.batch_size,
         seed=config.seed,
         fold_number=number,
@@ -180,7 +182,7 @@ def _fit_fold(
     outputs = trainer.predict(model, dataloaders=data.val_dataloader())
     assert outputs is not None
     progress.predictions.append(torch.cat([output for output in outputs if isinstance(output, Tensor)]).cpu())
-    progress.targets.append(torch.as_tensor(split.target[fold.validation]))
+    progress.targets.append(torch.as_tensor(split.target[data.validation_rows]))
     return "complete", ""
 
 

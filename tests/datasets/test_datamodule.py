@@ -172,6 +172,7 @@ class Framed:
 
     n_tokens = 25
     n_prefix = 1
+    n_suffix = 1
 
     def encode(self, residues: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
         inner, mask = ResidueTokenizer().encode(residues)
@@ -193,7 +194,7 @@ def test_regions_follow_the_tokens_of_the_tokenizer() -> None:
 def test_many_rows_are_encoded_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     split = split_of(["ACDEF", "CDEFG", "DEF", "EFG", "FGH"])
     [whole] = data_of(split, "gb1_sampled").train_dataloader()
-    monkeypatch.setattr("datasets.datamodule._ENCODE_ROWS", 2)
+    monkeypatch.setattr("datasets.datamodule._ENCODE_RESIDUES", 11)
     [pieces] = data_of(split, "gb1_sampled").train_dataloader()
     assert torch.equal(whole.tokens, pieces.tokens)
     assert torch.equal(whole.mask, pieces.mask)
