@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from datasets.crop import Crop, Region, Sites
@@ -35,6 +35,8 @@ _AAV_SPLITS = (
     "des_mut",
     "mut_des",
 )
+_MELTOME_SPLITS = ("mixed", "human", "human_cell")
+_MELTOME_RETIRED = ("full", "clustered")
 # Residues 561 to 588 (1-based) of the wild type were mutated; what stands behind them is of fixed length.
 _AAV_REGION = Crop(start=560, stop=588 - len(AAV_WILD_TYPE))
 
@@ -46,9 +48,10 @@ def clean_flip(sequence: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class FlipSource:
-    """The ``splits.zip`` of one of FLIP's datasets."""
+    """The ``splits.zip`` of one of FLIP's datasets; `tables` names the CSVs that are not called as their split is."""
 
     dataset: str
+    tables: Mapping[str, str] = field(default_factory=dict)
 
     def locate(self, *, data_dir: Path | None, announce: Announce) -> Located:
         """Find or download the file."""
@@ -57,12 +60,12 @@ class FlipSource:
         return Located(path=found.path, version=found.git_blob, official=found.official, label=label)
 
     def read(self, located: Located, split: str) -> RawSplit:
-        """Read ``<split>.csv`` out of the file."""
+        """Read the split's CSV out of the file."""
         from datasets.split_zip import read_split
 
         if located.path is None:
             raise ValueError(f"{self.dataset} was located without a file")
-        return read_split(located.path, split)
+        return read_split(located.path, self.tables.get(split, split))
 
 
 def _tasks(
@@ -71,16 +74,19 @@ def _tasks(
     *,
     crops: Mapping[str, Crop],
     default_crop: str,
-    region: Region,
-    wild_type: str,
+    region: Region | None,
+    wild_type: str | None,
     units: str,
+    tables: Mapping[str, str] | None = None,
+    retired: bool = False,
 ) -> tuple[Task, ...]:
+    source = FlipSource(dataset, tables or {})
     return tuple(
         Task(
             name=f"{dataset}_{split}",
             dataset=dataset,
             split=split,
-            source=FlipSource(dataset),
+            source=source,
             clean=clean_flip,
             clean_version=1,
             crops=crops,
@@ -88,8 +94,24 @@ def _tasks(
             region=region,
             wild_type=wild_type,
             units=units,
+            retired=retired,
         )
         for split in splits
+    )
+
+
+def _meltome(splits: tuple[str, ...], *, retired: bool = False) -> tuple[Task, ...]:
+    """Melting temperatures of natural proteins (Jarzab et al. 2020): no wild type, and nothing to crop to."""
+    return _tasks(
+        "meltome",
+        splits,
+        crops={"none": Crop()},
+        default_crop="none",
+        region=None,
+        wild_type=None,
+        units="°C",
+        tables={"mixed": "mixed_split"},
+        retired=retired,
     )
 
 
@@ -112,4 +134,6 @@ TASKS: tuple[Task, ...] = (
         wild_type=AAV_WILD_TYPE,
         units="log2 enrichment of packaged capsids",
     ),
+    *_meltome(_MELTOME_SPLITS),
+    *_meltome(_MELTOME_RETIRED, retired=True),
 )

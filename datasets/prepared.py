@@ -52,7 +52,8 @@ def prepare(task: Task, *, data_dir: Path | None, cache_dir: Path, announce: Ann
     """Return the split of a task; all its rows are read and checked the first time only.
 
     The prepared file stands in `cache_dir` under a name that follows from the content it was made of, and is
-    made again if it is broken. `announce` is told of a file that is not FLIP's own and of overlapping parts.
+    made again if it is broken. `announce` is told of a retired split, of a file that is not FLIP's own, and of
+    overlapping parts.
     A UserError says what is wrong with the data, or that `cache_dir` cannot be written.
     """
     located = task.source.locate(data_dir=data_dir, announce=announce)
@@ -69,6 +70,8 @@ def prepare(task: Task, *, data_dir: Path | None, cache_dir: Path, announce: Ann
                 f"The prepared data cannot be written to {cache_dir} ({error.strerror or error}); "
                 "make the folder writable or name another one."
             ) from error
+    if task.retired:
+        announce(f"FLIP has retired the split {task.split} of {task.dataset}: it is no longer part of the benchmark.")
     if not located.official:
         announce(f"{located.path} is not FLIP's own file: results on it cannot be compared with published ones.")
     if split.n_overlap:

@@ -19,6 +19,7 @@ from datasets.errors import UserError, nearest
 GIT_BLOBS = {
     "gb1": "5086ae0e4a5f397672feb39b04d71fe8f5d34ae9",
     "aav": "f7a2daee64e0ce9d0de6047fc5fb073f57603dd3",
+    "meltome": "94b82305ccf0ca8a979771ae6edfd27824fdf2d4",
 }
 # FLIP's own checkout has `splits/`; the others are how people lay out a data folder.
 _LAYOUTS = ("flip/{dataset}/splits.zip", "splits/{dataset}/splits.zip", "{dataset}/splits.zip")

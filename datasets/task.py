@@ -70,7 +70,8 @@ class Task:
 
     `clean` turns a sequence as it was published into residues (it is the dataset's own preprocessing, and
     `clean_version` changes with it). `region` is where the variants differ from each other, None if that is
-    everywhere; it is given in uncropped positions, as the crops are. `units` are those of the target.
+    everywhere; it is given in uncropped positions, as the crops are. `units` are those of the target. A `retired`
+    task is one that its authors have withdrawn: it can be searched, and whoever does is told.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Task:
     region: Region | None
     wild_type: str | None
     units: str
+    retired: bool = False
 
     def __post_init__(self) -> None:
         """Check what no user can get wrong."""
@@ -106,13 +108,21 @@ def find_task(name: str) -> Task:
     tasks = _all_tasks()
     if name not in tasks:
         close = nearest(name, tasks)
-        raise UserError(f"There is no task {name!r}." + (close or f" The tasks are {', '.join(tasks)}."))
+        raise UserError(f"There is no task {name!r}." + (close or f" The tasks are {listed_tasks()}."))
     return tasks[name]
 
 
 def task_names() -> tuple[str, ...]:
     """Return the names of all tasks, dataset by dataset."""
     return tuple(_all_tasks())
+
+
+def listed_tasks() -> str:
+    """Return the names of all tasks as a sentence has them, the retired ones last."""
+    tasks = _all_tasks().values()
+    current = ", ".join(task.name for task in tasks if not task.retired)
+    retired = ", ".join(task.name for task in tasks if task.retired)
+    return f"{current}; retired: {retired}" if retired else current
 
 
 @cache

@@ -22,14 +22,14 @@ GOOD_ROWS: tuple[Row, ...] = (
 )
 
 
-def write_zip(folder: Path, rows: Sequence[Sequence[str]], split: str = "two_vs_rest") -> Path:
-    """Write a GB1 file in FLIP's layout; `rows` has no header. Return its path."""
+def write_zip(folder: Path, rows: Sequence[Sequence[str]], split: str = "two_vs_rest", dataset: str = "gb1") -> Path:
+    """Write a dataset's file in FLIP's layout; `rows` has no header. Return its path."""
     text = "".join(",".join(row) + "\n" for row in (HEADER, *rows))
-    return write_text(folder, text, split)
+    return write_text(folder, text, split, dataset)
 
 
-def write_text(folder: Path, text: str, split: str = "two_vs_rest") -> Path:
-    path = folder / "gb1" / "splits.zip"
+def write_text(folder: Path, text: str, split: str = "two_vs_rest", dataset: str = "gb1") -> Path:
+    path = folder / dataset / "splits.zip"
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(f"splits/{split}.csv", text)

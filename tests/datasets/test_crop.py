@@ -31,6 +31,18 @@ def test_masks_are_where_the_windows_are() -> None:
     assert mask.astype(int).tolist() == [[0, 1, 0, 0, 0, 0, 1, 0], [0, 1, 0, 0, 0, 0, 0, 0]]
 
 
+def test_extents_reach_from_the_first_to_the_last_position() -> None:
+    lengths = np.arange(12)
+    for region in (Crop(start=2, stop=-3), Crop(start=4), Sites(positions=(6, 1, 9)), Sites(positions=(0,))):
+        starts, stops = region.extent(lengths)
+        for row, mask in enumerate(region.mask(lengths, 12)):
+            chosen = np.flatnonzero(mask)
+            if len(chosen):
+                assert (starts[row], stops[row]) == (chosen[0], chosen[-1] + 1)
+            else:
+                assert starts[row] == stops[row] <= lengths[row]
+
+
 def test_gb1_domain_and_sites() -> None:
     task = find_task("gb1_two_vs_rest")
     assert task.wild_type == GB1_WILD_TYPE

@@ -2,19 +2,17 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
+from small_splits import Framed, data_of, rows_of, split_of, text_of
 from split_files import GOOD_ROWS, write_zip
 from torch import Tensor
 
 from datasets.alphabet import ALPHABET
 from datasets.batch import Batch
-from datasets.datamodule import BatchLoader, FitnessData
 from datasets.errors import UserError
 from datasets.flip import AAV_WILD_TYPE, GB1_WILD_TYPE
 from datasets.prepared import PreparedSplit
@@ -22,47 +20,6 @@ from datasets.task import find_task
 from datasets.tokenizer import ResidueTokenizer, Tokenizer
 from datasets.validation import Fold, Holdout
 from tests.datasets.conftest import Workplace
-
-
-def split_of(sequences: list[str], n_validation: int = 1) -> PreparedSplit:
-    """Make a split of the sequences; the targets are 0, 1, ... and the last rows are validation."""
-    longest = max(map(len, sequences))
-    residues = np.array([list(text.encode().ljust(longest, b"\0")) for text in sequences], dtype=np.uint8)
-    rows = np.arange(len(sequences))
-    return PreparedSplit(
-        path=Path("unused"),
-        residues=residues,
-        lengths=np.array([len(text) for text in sequences]),
-        target=rows.astype(np.float32),
-        validation=rows >= len(rows) - n_validation,
-        data_hash="",
-        label="not FLIP's file",
-        n_train=len(rows) - n_validation,
-        n_validation=n_validation,
-        n_test=1,
-        n_overlap=0,
-    )
-
-
-def data_of(split: PreparedSplit, name: str, **changes: Any) -> FitnessData:
-    arguments: dict[str, Any] = {
-        "split": split,
-        "task": find_task(name),
-        "tokenizer": ResidueTokenizer(),
-        "fold": Holdout().folds(split)[0],
-        "crop": None,
-        "batch_size": 4,
-        "seed": 0,
-    }
-    return FitnessData(**{**arguments, **changes})
-
-
-def text_of(tokens: Tensor) -> str:
-    return "".join(("." + ALPHABET)[token] for token in tokens.tolist())
-
-
-def rows_of(loader: BatchLoader) -> list[int]:
-    return torch.cat([batch.index for batch in loader]).tolist()
 
 
 def test_gb1_domain_is_the_first_56_residues() -> None:
@@ -165,22 +122,6 @@ def test_a_fold_is_followed() -> None:
     data = data_of(split_of(["ACD"] * 20), "gb1_sampled", fold=fold)
     assert sorted(rows_of(data.train_dataloader())) == [1, 3]
     assert rows_of(data.val_dataloader()) == [0]
-
-
-class Framed:
-    """A tokenizer with a token before and after the residues, as language models have them."""
-
-    n_tokens = 25
-    n_prefix = 1
-    n_suffix = 1
-
-    def encode(self, residues: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
-        inner, mask = ResidueTokenizer().encode(residues)
-        tokens = torch.zeros((len(inner), inner.shape[1] + 2), dtype=torch.int64)
-        tokens[:, 0] = 23
-        tokens[:, 1:-1] = inner
-        tokens[torch.arange(len(inner)), mask.sum(1) + 1] = 24
-        return tokens, tokens != 0
 
 
 def test_regions_follow_the_tokens_of_the_tokenizer() -> None:

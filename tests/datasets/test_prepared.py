@@ -86,6 +86,30 @@ def test_no_test_row_is_kept(workplace: Workplace) -> None:
     assert split.n_test == 2
 
 
+MELTOME_ROWS = (
+    ("MKU", "40.5", "train", "False"),
+    ("MK", "50.5", "train", "True"),
+    ("MKV" * 400, "60.5", "test", ""),
+)
+
+
+def test_a_tables_name_may_differ_from_its_splits(workplace: Workplace) -> None:
+    write_zip(workplace.data, MELTOME_ROWS, split="mixed_split", dataset="meltome")
+    split = workplace.prepare("meltome_mixed")
+    assert [text_of(split, row) for row in range(2)] == ["MKU", "MK"]
+    assert not any("retired" in sentence for sentence in workplace.said)
+    with pytest.raises(UserError, match="no split 'human'; those it has are: mixed_split"):
+        workplace.prepare("meltome_human")
+
+
+def test_a_retired_split_says_so(workplace: Workplace) -> None:
+    write_zip(workplace.data, MELTOME_ROWS, split="clustered", dataset="meltome")
+    for _ in range(2):  # every time it is used, not only when it is read
+        workplace.said.clear()
+        workplace.prepare("meltome_clustered")
+        assert [sentence for sentence in workplace.said if "FLIP has retired the split clustered" in sentence]
+
+
 @pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "other"])
 def test_broken_prepared_file_is_made_anew(workplace: Workplace, damage: str) -> None:
     write_zip(workplace.data, GOOD_ROWS)
@@ -155,3 +179,12 @@ def test_flips_files(
     if name == "gb1_three_vs_rest":  # the wild type is in train
         assert text_of(split, 0) == find_task(name).wild_type
         assert split.target[0] == 1.0
+
+
+def test_the_draft_of_meltome(prepare_flip: Callable[[str], PreparedSplit]) -> None:
+    try:
+        split = prepare_flip("meltome_clustered")
+    except UserError:
+        pytest.skip("FLIP's own file has this split no more")
+    assert (split.n_train, split.n_validation, split.n_test) == (2637, 303, 1504)
+    assert (split.lengths.min(), split.lengths.max()) == (39, 8797)

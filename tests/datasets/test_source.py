@@ -251,7 +251,7 @@ def test_command_line(workplace: Workplace, dataset: str) -> None:
         assert done.stdout.endswith("splits.zip (not FLIP's file)\n")
     else:
         assert done.returncode == 2
-        assert done.stderr == "There is no dataset 'gb2'; FLIP's are gb1, aav. Did you mean 'gb1'?\n"
+        assert done.stderr == "There is no dataset 'gb2'; FLIP's are gb1, aav, meltome. Did you mean 'gb1'?\n"
 
 
 def test_command_line_failure(workplace: Workplace, server: Server, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,11 +9,12 @@ import pytest
 import datasets
 from datasets import task
 from datasets.errors import UserError
-from datasets.task import find_task, task_names
+from datasets.task import find_task, listed_tasks, task_names
 
 SPLITS = {
     "gb1": ("one_vs_rest", "two_vs_rest", "three_vs_rest", "low_vs_high", "sampled"),
     "aav": ("one_vs_many", "two_vs_many", "seven_vs_many", "low_vs_high", "sampled", "des_mut", "mut_des"),
+    "meltome": ("mixed", "human", "human_cell", "full", "clustered"),
     "synthetic": ("one_vs_rest", "two_vs_rest"),
 }
 NAMES = [f"{dataset}_{split}" for dataset, splits in SPLITS.items() for split in splits]
@@ -31,6 +32,20 @@ def test_a_misspelt_task_lists_the_nearest() -> None:
         find_task("gb1_three_vs_res")
     with pytest.raises(UserError, match=r"The tasks are .*gb1_sampled.*synthetic_two_vs_rest"):
         find_task("zzz")
+
+
+def test_what_flip_has_retired_is_listed_apart() -> None:
+    assert [name for name in NAMES if find_task(name).retired] == ["meltome_full", "meltome_clustered"]
+    assert listed_tasks().endswith("; retired: meltome_full, meltome_clustered")
+    names = listed_tasks().replace(";", ",").replace(" retired: ", " ").split(", ")
+    assert sorted(names) == sorted(NAMES)
+
+
+def test_meltome_is_of_natural_proteins_in_degrees() -> None:
+    for name in ("meltome_mixed", "meltome_clustered"):
+        task = find_task(name)
+        assert (task.region, task.wild_type, task.units) == (None, None, "°C")
+        assert {*task.crops} == {"none"}
 
 
 def test_finding_a_task_imports_nothing_heavy() -> None:
