@@ -16,6 +16,7 @@ from yaml import YAMLError
 
 from datasets.errors import UserError, nearest
 from search.annotations import shown
+from search.list_overrides import is_of_space, with_replacements
 
 
 def compose(overrides: Sequence[str], studies: Path) -> dict[str, Any]:
@@ -29,11 +30,28 @@ def compose(overrides: Sequence[str], studies: Path) -> dict[str, Any]:
         if (studies / override.key_or_group).is_dir() and not override.is_delete():
             _check_option(override, group_options(studies, override.key_or_group))
     try:
+        return _compose(overrides, studies)
+    except _REFUSALS as error:
+        refusal = error
+    try:
+        others = _compose([str(override.input_line) for override in parsed if not is_of_space(override)], studies)
+        changed = with_replacements(parsed, others)
+        if changed != list(overrides):
+            return _compose(changed, studies)
+    except _REFUSALS as error:
+        refusal = error
+    raise UserError(_sentence(refusal, parsed))
+
+
+# Hydra's own, and what comes through it from a key that should be the number of an element of a list.
+_REFUSALS = (HydraException, MissingConfigException, OmegaConfBaseException, TypeError, ValueError)
+
+
+def _compose(overrides: Sequence[str], studies: Path) -> dict[str, Any]:
+    try:
         with initialize_config_dir(version_base="1.3", config_dir=str(studies.resolve())):
             config = hydra_compose(config_name="config", overrides=list(overrides))
         tree = OmegaConf.to_container(config, resolve=False)
-    except (HydraException, MissingConfigException, OmegaConfBaseException) as error:
-        raise UserError(_sentence(error, parsed)) from None
     except YAMLError as error:
         raise UserError(f"A file below {studies} is not valid YAML: {' '.join(str(error).split())}.") from None
     assert isinstance(tree, dict)

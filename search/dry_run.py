@@ -3,14 +3,14 @@
 import yaml
 
 from datasets.prepared import PreparedSplit
-from datasets.validation import Validation
-from search import targets
+from datasets.task import find_task
+from models.places import Places
 from search.config import StudyConfig
-from search.training import build_data, build_model, quieten
+from search.training import build_data, build_model, folds_of, quieten
 from search.worker import check_search
 
 
-def show(config: StudyConfig, name: str, split: PreparedSplit) -> int:
+def show(config: StudyConfig, name: str, split: PreparedSplit, places: Places) -> int:
     """Print the composed config, the space, and what the first trial would build; returns the exit status."""
     check_search(config)
     params = dict(config.first_trials[0]) if config.first_trials else {}
@@ -20,17 +20,18 @@ def show(config: StudyConfig, name: str, split: PreparedSplit) -> int:
     print(f"# the space: {len(config.space)} searched values")
     print(_yaml(config.space.tree))
     print("# the first trial")
-    print(_yaml(params))
+    print(_yaml(config.space.values(params)))
     quieten()
-    validation: Validation = targets.instantiate(run.validation, targets.VALIDATION, "validation")
-    folds = validation.folds(split)
+    folds = folds_of(run, split)
     model = build_model(run)
+    model.check_task(find_task(run.task))
+    model.fetch(places, lambda sentence: None)
+    model.build(places)
     data = build_data(run, split, model, folds[0], 0)
     batch = next(iter(data.train_dataloader()))
-    n_parameters = sum(parameter.numel() for parameter in model.parameters())
     print("# would build")
     print(model)
-    print(f"{n_parameters:,} parameters")
+    print(f"{model.n_parameters:,} parameters")
     print(
         f"{len(folds)} fold(s); fold 0: {len(folds[0].train)} training and {len(folds[0].validation)} validation "
         f"sequences ({split.label}), {len(data.train_dataloader())} batches of tokens {tuple(batch.tokens.shape)}"

@@ -1,6 +1,7 @@
 """What numbers depend on besides the config: package versions, the kind of machine, the code's commit."""
 
 import importlib.metadata
+import os
 import platform
 import re
 import subprocess
@@ -56,3 +57,18 @@ def _processor() -> str:
         if found:
             return found.group(1).strip()
     return platform.processor() or platform.machine()
+
+
+def has_gpu(devices: Path = Path("/dev")) -> bool:
+    """Whether this process may use an NVIDIA GPU, found out without importing torch.
+
+    Counts the driver's device files (`/dev/nvidia0`, ...; under WSL there is `/dev/dxg` alone) and asks
+    CUDA_VISIBLE_DEVICES, of which CUDA reads the entries up to the first that is none: a number, or a name that begins
+    with GPU- or MIG-. Whether torch was built for CUDA it does not say.
+    """
+    n_devices = len([*devices.glob("nvidia[0-9]*"), *devices.glob("dxg")])
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None or n_devices == 0:
+        return n_devices > 0
+    first = visible.split(",")[0].strip()
+    return int(first) < n_devices if first.isdecimal() else first.startswith(("GPU-", "MIG-"))

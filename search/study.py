@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from datasets.errors import UserError, nearest
 from search.config import StudyConfig, config_hash
 from search.machine import package_versions
+from search.space import Space
 from search.storage import Database
 from search.trees import difference, digest
 
@@ -143,7 +144,7 @@ def summary(study: Study) -> dict[str, Any]:
         "n_failed": counts.n_failed,
         "n_running": counts.n_running,
         "n_waiting": counts.n_waiting,
-        "best": best and {"number": best.number, "value": best.value, "params": best.params},
+        "best": best and {"number": best.number, "value": best.value, "params": Space.values(best.params)},
     }
 
 
