@@ -1,0 +1,120 @@
+"""An immutable file of cached features: written once, memory-mapped, every entry checked before its first use.
+
+A safetensors file of n entries, entry i being rows offsets[i] to offsets[i + 1] of `values`:
+
+    offsets (n + 1,) int64, checks (n,) int64: CRC-32 of each entry's bytes, hashes (n, 32) uint8: SHA-256 of what
+    each entry was computed from, values (sum of lengths, D) float32 or bfloat16; metadata `checksum`: CRC-32 of
+    offsets, checks and hashes.
+
+So opening a file reads its index, not its values, and yet nothing is ever used unchecked. It is written by hand
+because safetensors' own writer wants all values in one piece of memory and hides the system's error number.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+_DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16"}
+_HEADER_BYTES = 4096  # more than any header takes
+_INDEX = ("offsets", "checks", "hashes")
+
+Raw = NDArray[np.uint8]
+"""Values as bytes, (L, D * itemsize)."""
+
+
+class BrokenSegmentError(Exception):
+    """A file that is not what was written; its text is the reason."""
+
+
+def raw(values: Tensor) -> Raw:
+    """Return values (..., D) on the CPU as bytes (..., D * itemsize), without a copy where they are contiguous."""
+    viewed: Raw = values.contiguous().view(torch.uint8).numpy()
+    return viewed
+
+
+def file_bytes(n_entries: int, n_value_bytes: int) -> int:
+    """Return at least the size of a file with so many entries and bytes of values, and at most 4 KiB more."""
+    return _HEADER_BYTES + 8 + 48 * n_entries + n_value_bytes
+
+
+def write_segment(path: Path, *, hashes: NDArray[np.uint8], entries: Sequence[Raw], dtype: torch.dtype) -> None:
+    """Write a file of n >= 1 entries (L_i, D * itemsize) with their hashes (n, 32); an OSError is let out."""
+    lengths = [len(entry) for entry in entries]
+    index = {
+        "offsets": np.concatenate([[0], np.cumsum(lengths)]).astype("<i8"),
+        "checks": np.array([zlib.crc32(np.ascontiguousarray(entry).data) for entry in entries], dtype="<i8"),
+        "hashes": np.ascontiguousarray(hashes, dtype=np.uint8),
+    }
+    n_rows, n_bytes = sum(lengths), entries[0].shape[1]
+    shapes: dict[str, tuple[str, list[int], int]] = {
+        name: ("U8" if name == "hashes" else "I64", list(array.shape), array.nbytes) for name, array in index.items()
+    }
+    shapes["values"] = (_DTYPES[dtype], [n_rows, n_bytes // dtype.itemsize], n_rows * n_bytes)
+    header: dict[str, Any] = {"__metadata__": {"checksum": str(_checksum(index))}}
+    end = 0
+    for name, (kind, shape, size) in shapes.items():
+        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [end, end + size]}
+        end += size
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("xb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for array in index.values():
+            file.write(array.data)
+        for entry in entries:
+            file.write(np.ascontiguousarray(entry).data)
+
+
+class Segment:
+    """An open file. `hashes` is (n, 32) uint8; the values stay mapped when the file is removed.
+
+    Raises:
+        BrokenSegmentError: The file is damaged, or holds values of another type or width.
+        OSError: The file is missing or not readable.
+    """
+
+    def __init__(self, path: Path, *, dtype: torch.dtype, width: int) -> None:
+        self.path = path
+        self.is_broken = False
+        try:
+            with safe_open(path, framework="pt") as file:
+                checksum = file.metadata()["checksum"]
+                tensors = {name: file.get_tensor(name) for name in (*_INDEX, "values")}
+        except (SafetensorError, KeyError, TypeError) as error:
+            raise BrokenSegmentError(str(error).strip() or type(error).__name__) from error
+        index = {name: tensors[name].numpy() for name in _INDEX}
+        values = tensors["values"]
+        if checksum != str(_checksum(index)):
+            raise BrokenSegmentError("the checksum of its index differs")
+        if values.dtype != dtype or values.shape[1:] != (width,):
+            raise BrokenSegmentError(f"it holds {values.dtype} of width {tuple(values.shape[1:])}")
+        self.hashes: NDArray[np.uint8] = index["hashes"]
+        self._offsets: list[int] = index["offsets"].tolist()
+        self._checks: list[int] = index["checks"].tolist()
+        self._is_checked = [False] * len(self._checks)
+        self._values = raw(values)
+
+    def entry(self, number: int) -> Raw | None:
+        """Return an entry (L, D * itemsize), a view of the file; None if the segment is broken, there or before."""
+        values = self._values[self._offsets[number] : self._offsets[number + 1]]
+        if not self._is_checked[number] and not self.is_broken:
+            self.is_broken = zlib.crc32(values.data) != self._checks[number]
+            self._is_checked[number] = True
+        return None if self.is_broken else values
+
+
+def _checksum(index: dict[str, NDArray[Any]]) -> int:
+    checksum = 0
+    for name in _INDEX:
+        checksum = zlib.crc32(index[name].data, checksum)
+    return checksum
