@@ -47,9 +47,10 @@ class Batch:
         """Cut the batch into micro-batches of at most `max_tokens` tokens, padding included.
 
         The rows are sorted by length, the longest first and equal ones in their order, and each part is trimmed to
-        its own longest row; a row longer than `max_tokens` is a part of its own. None leaves the batch as it is.
+        its own longest row; a row longer than `max_tokens` is a part of its own. A batch that fits, and any batch
+        where `max_tokens` is None, stays as it is.
         """
-        if max_tokens is None:
+        if max_tokens is None or self.mask.numel() <= max_tokens:
             return [self]
         lengths, order = self.mask.sum(dim=1).sort(descending=True, stable=True)
         longest = lengths.tolist()  # the one wait for the device

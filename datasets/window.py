@@ -63,10 +63,12 @@ def place_windows(
     limited = f"the {n_most} that {'data.max_length allows' if own else 'the model takes'}"
     way_out = "raise data.max_length" if own else "choose a model that takes more"
     if not limit.truncate:
-        crops = " or crop them (data.crop)" if len(task.crops) > 1 else ""
+        ways = ["set data.truncate=true to cut such sequences", way_out]
+        if len(task.crops) > 1:
+            ways.append("choose a shorter crop (data.crop)")
         raise UserError(
             f"A sequence of {task.name} has {(stops - starts).max()} residues after the crop {name!r}, more than "
-            f"{limited}: set data.truncate=true to cut such sequences, {way_out}{crops}."
+            f"{limited}: {', '.join(ways[:-1])} or {ways[-1]}."
         )
     if task.region is None:
         return starts, np.minimum(stops, starts + n_most)

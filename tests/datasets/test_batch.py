@@ -57,10 +57,12 @@ def test_a_row_beyond_the_budget_stands_alone() -> None:
     assert [part.tokens.shape[1] for part in parts] == [9, 9, 4, 4, 3, 1]
 
 
-def test_without_a_budget_a_batch_is_its_own_part() -> None:
+def test_a_batch_that_fits_is_its_own_part() -> None:
     batch = batch_of(LENGTHS)
-    [part] = batch.parts(None)
-    assert part is batch
+    for max_tokens in (None, 54, 100):
+        [part] = batch.parts(max_tokens)
+        assert part is batch
+    assert len(batch.parts(53)) == 2
 
 
 def test_rows_of_one_length_keep_their_order() -> None:

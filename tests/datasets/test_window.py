@@ -121,7 +121,9 @@ def test_a_sequence_that_must_not_be_cut(changes: dict[str, Any], words: tuple[s
 
 
 def test_cropping_is_a_way_out_where_there_are_crops() -> None:
-    with pytest.raises(UserError, match=r"has 265 residues after the crop 'none'.*or crop them \(data.crop\)"):
+    with pytest.raises(
+        UserError, match=r"has 265 residues after the crop 'none'.*or choose a shorter crop \(data.crop\)"
+    ):
         data_of(split_of([GB1_WILD_TYPE] * 2), "gb1_sampled", crop="none", max_length=100, truncate=False)
 
 

@@ -131,6 +131,8 @@ def test_status_as_json(command: Command, finished_study: Any) -> None:
         (("sampler=random",), "sampler._target_: "),
         (("pruner=median",), "pruner._target_: "),
         (("data.crop=none",), "config.data.crop: null -> "),
+        (("data.max_length=20",), "config.data.max_length: null -> 20"),
+        (("data.truncate=false",), "config.data.truncate: true -> false"),
         (("space.model.alpha.low=0.01",), "space.model.alpha.low: 0.0001 -> 0.01"),
         (("model.alpha=2.0",), "config.model.alpha: (none) -> 2.0"),
         (("--task", "synthetic_one_vs_rest"), 'task: "synthetic_two_vs_rest" -> "synthetic_one_vs_rest"'),
