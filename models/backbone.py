@@ -2,13 +2,15 @@
 
 The parameters' names and the arithmetic are those of fair-esm's ESM2 and ProteinBertModel (`esm/model/` and
 `esm/modules.py`, version 2.0.0, in evaluation). What differs: sequences come first, attention goes through
-`scaled_dot_product_attention`, the projections are called as modules, so that whatever is done to their weights
-counts, and neither heads nor attention maps are computed.
+`scaled_dot_product_attention`, and neither heads nor attention maps are computed. A layer is a function of its
+parameters as the modules give them, so that what is done to a module's weight counts, and all layers compile to the
+same kernels.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from esm.modules import (  # type: ignore[import-untyped]
@@ -44,6 +46,7 @@ class Backbone(nn.Module):
         if not 0 <= n_layers <= shape.n_layers:
             raise ValueError(f"n_layers={n_layers} must lie between 0 and {shape.n_layers}, the model's layers.")
         super().__init__()
+        self._arithmetic: Callable[..., Tensor] = _arithmetic
         self.shape = shape
         is_rotary = shape.family == "esm2"
         self.embed_tokens = nn.Embedding(N_TOKENS, shape.width, padding_idx=_PADDING)
@@ -91,17 +94,23 @@ class Backbone(nn.Module):
         """
         if not 0 <= first <= last <= len(self.layers):
             raise ValueError(f"Layers {first} to {last} do not lie among the {len(self.layers)} that were built.")
-        # Without a mask there are faster kernels.
-        keys = None if bool(mask.all()) else mask[:, None, None, :]
-        rotation = self._rotation(states) if first < last and self.shape.family == "esm2" else None
+        keys = _attended_keys(mask)
+        rotation = self._rotation(states, first) if first < last and self.shape.family == "esm2" else None
         for index in range(first, last):
             layer = self.layers[index]
             if self.checkpointing and torch.is_grad_enabled():
                 states = checkpoint(
-                    _apply_layer, layer, states, keys, rotation, use_reentrant=False, preserve_rng_state=False
+                    _apply_layer,
+                    self._arithmetic,
+                    layer,
+                    states,
+                    keys,
+                    rotation,
+                    use_reentrant=False,
+                    preserve_rng_state=False,
                 )
             else:
-                states = _apply_layer(layer, states, keys, rotation)
+                states = _apply_layer(self._arithmetic, layer, states, keys, rotation)
         if first < last == self.shape.n_layers and self.emb_layer_norm_after is not None:
             states = self.emb_layer_norm_after(states)
         return states
@@ -110,34 +119,67 @@ class Backbone(nn.Module):
         """Turn tokens (B, T) into the representation (B, T, D) of the last layer that was built."""
         return self.run(self.embed(tokens), tokens != 0, 0, len(self.layers))
 
-    def _rotation(self, states: Tensor) -> Rotation:
+    def compile_layers(self) -> None:
+        """Have `torch.compile` make faster kernels of a layer, once for all layers; bits may change."""
+        self._arithmetic = torch.compile(_arithmetic)
+
+    def _rotation(self, states: Tensor, index: int) -> Rotation:
         """Cosines and sines of the angles by which rotary embeddings turn queries and keys.
 
         fair-esm keeps them from call to call; kept from a call under `inference_mode` they break later training.
         """
         positions = torch.arange(states.shape[1], device=states.device, dtype=torch.float32)
-        frequencies = self.layers[0].get_buffer("self_attn.rot_emb.inv_freq")  # the same in all layers
+        frequencies = self.layers[-1].get_buffer("self_attn.rot_emb.inv_freq")  # the same in all layers
         angles = torch.outer(positions, frequencies.float())[:, None, :]
         return _for_products(angles.cos()), _for_products(angles.sin())
 
 
-def _apply_layer(layer: Any, states: Tensor, keys: Tensor | None, rotation: Rotation | None) -> Tensor:
-    """One of fair-esm's layers: attention and feed-forward network, normalised before and added to the states."""
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # it looks at values
+def _attended_keys(mask: Tensor) -> Tensor | None:
+    """The mask (B, 1, 1, T) of attention; None, for which there are faster kernels, if nothing is padded."""
+    return None if bool(mask.all()) else mask[:, None, None, :]
+
+
+class _Parameters(NamedTuple):
+    """Weight and bias of each part of a layer, changes by LoRA included."""
+
+    attention_norm: tuple[Tensor, Tensor]
+    query: tuple[Tensor, Tensor]
+    key: tuple[Tensor, Tensor]
+    value: tuple[Tensor, Tensor]
+    out: tuple[Tensor, Tensor]
+    final_norm: tuple[Tensor, Tensor]
+    fc1: tuple[Tensor, Tensor]
+    fc2: tuple[Tensor, Tensor]
+
+
+def _apply_layer(
+    arithmetic: Callable[..., Tensor], layer: Any, states: Tensor, keys: Tensor | None, rotation: Rotation | None
+) -> Tensor:
     attention = layer.self_attn
-    normed = _for_products(layer.self_attn_layer_norm(states))
-    heads = (attention.num_heads, attention.head_dim)
-    query = attention.q_proj(normed).unflatten(-1, heads)  # (B, T, heads, head width)
-    key = attention.k_proj(normed).unflatten(-1, heads)
-    value = attention.v_proj(normed).unflatten(-1, heads)
+    projections = (attention.q_proj, attention.k_proj, attention.v_proj, attention.out_proj)
+    parts = (layer.self_attn_layer_norm, *projections, layer.final_layer_norm, layer.fc1, layer.fc2)
+    parameters = _Parameters(*((part.weight, part.bias) for part in parts))
+    return arithmetic(parameters, attention.num_heads, states, keys, rotation)
+
+
+def _arithmetic(
+    parameters: _Parameters, n_heads: int, states: Tensor, keys: Tensor | None, rotation: Rotation | None
+) -> Tensor:
+    """A layer of fair-esm: attention and feed-forward network, normalised before and added to the states."""
+    normed = _for_products(functional.layer_norm(states, states.shape[-1:], *parameters.attention_norm))
+    query, key, value = (
+        functional.linear(normed, *projection).view(*states.shape[:2], n_heads, -1)  # (B, T, heads, head width)
+        for projection in (parameters.query, parameters.key, parameters.value)
+    )
     if rotation is not None:
         query, key = _rotate(query, rotation), _rotate(key, rotation)
     attended = functional.scaled_dot_product_attention(
         query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), attn_mask=keys
     )
-    states = states + attention.out_proj(attended.transpose(1, 2).flatten(2))
-    normed = _for_products(layer.final_layer_norm(states))
-    fed: Tensor = layer.fc2(functional.gelu(layer.fc1(normed)))
-    return states + fed
+    states = states + functional.linear(attended.transpose(1, 2).flatten(2), *parameters.out)
+    normed = _for_products(functional.layer_norm(states, states.shape[-1:], *parameters.final_norm))
+    return states + functional.linear(functional.gelu(functional.linear(normed, *parameters.fc1)), *parameters.fc2)
 
 
 def _rotate(vectors: Tensor, rotation: Rotation) -> Tensor:

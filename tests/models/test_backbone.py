@@ -11,9 +11,11 @@ import pytest
 import torch
 from checkpoints import TINY, fair_esm, make_checkpoint, write_checkpoint
 from torch import Tensor, nn
+from torch._dynamo.utils import counters
 
 from models.backbone import Backbone, pretrained, untrained
 from models.backbones import BACKBONES
+from models.lora import add_lora
 
 FAMILIES = ["esm1b_tiny", "esm1v_tiny", "esm2_tiny"]
 LENGTHS = {"padded": [19, 12, 7, 19], "full": [19, 19, 19, 19]}
@@ -234,12 +236,24 @@ def test_numbers_of_layers_that_are_not_there() -> None:
         backbone.run(backbone.embed(tokens), tokens != 0, 0, 2)
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 @pytest.mark.filterwarnings("ignore")  # torch's own
-def test_compiled(load: Callable[..., Pair]) -> None:
+def test_run_can_be_traced(load: Callable[..., Pair]) -> None:
     backbone = load("esm2_tiny").ours
-    run = torch.compile(backbone.run)
+    run = torch.compile(backbone.run, backend="eager")
     for lengths in LENGTHS.values():
         tokens = make_tokens(lengths)
-        compiled = run(backbone.embed(tokens), tokens != 0, 0, 2)
-        torch.testing.assert_close(compiled[tokens != 0], backbone(tokens)[tokens != 0], rtol=0, atol=1e-5)
+        assert torch.equal(run(backbone.embed(tokens), tokens != 0, 0, 2), backbone(tokens))
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore")  # torch's own
+def test_layers_compile_to_the_same_kernels(load: Callable[..., Pair]) -> None:
+    tokens, backbone = make_tokens(LENGTHS["padded"]), load("esm2_tiny").ours
+    add_lora(backbone, rank=2, alpha=4.0, targets=["q"])
+    with torch.no_grad():
+        expected = backbone(tokens)
+        counters.clear()
+        backbone.compile_layers()
+        compiled = backbone(tokens)
+    assert counters["stats"]["unique_graphs"] == 1
+    torch.testing.assert_close(compiled[tokens != 0], expected[tokens != 0], rtol=0, atol=1e-5)
