@@ -58,11 +58,14 @@ class Sequences:
     @cached_property
     def distinct(self) -> Addresses:
         """The distinct sequences of tokens, whatever the integer type and the padding of the call."""
-        wide = np.ascontiguousarray(self.tokens.numpy().astype("<i4"))
-        view, stride = wide.data.cast("B"), 4 * wide.shape[1]
-        starts = range(0, stride * len(wide), stride) if stride else [0] * len(wide)
-        ends = [start + 4 * length for start, length in zip(starts, self.lengths.tolist(), strict=True)]
-        return _addresses([hashlib.sha256(view[a:b]).digest() for a, b in zip(starts, ends, strict=True)])
+        codes, stride = self.tokens.numpy().astype("<i4").tobytes(), 4 * self.tokens.shape[1]
+        view = memoryview(codes)
+        return _addresses(
+            [
+                hashlib.sha256(view[row * stride : row * stride + 4 * length]).digest()
+                for row, length in enumerate(self.lengths.tolist())
+            ]
+        )
 
     @cached_property
     def _pairs(self) -> Addresses:

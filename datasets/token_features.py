@@ -12,6 +12,7 @@ from torch import Tensor
 from datasets.encoder import Encoder
 from datasets.encoder_passes import encode, passes
 from datasets.located import Located
+from datasets.segment import raw
 from datasets.sequences import Sequences
 
 _RESIDENT_ENTRIES = 256  # moved at a time
@@ -94,7 +95,7 @@ class ResidentTokenFeatures:
         index = self._starts[rows, None] + torch.minimum(position, lengths[:, None] - 1)
         is_padding = (position >= lengths[:, None]).to(self._flat.device)
         gathered = self._flat.index_select(0, index.flatten().to(self._flat.device))
-        return gathered.view(*index.shape, -1).masked_fill_(is_padding[..., None], 0)
+        return gathered.view(*index.shape, self._flat.shape[1]).masked_fill_(is_padding[..., None], 0)
 
 
 def encoded(
@@ -119,14 +120,14 @@ def read_back(
 
 def padded(located: Located, numbers: NDArray[np.int64], n_columns: int, encoder: Encoder) -> tuple[Tensor, list[int]]:
     """Gather distinct sequences (b,) into (b, n_columns, D), zeros at padding, and say which are not there."""
-    gathered = np.empty((len(numbers), n_columns, encoder.width * encoder.dtype.itemsize), dtype=np.uint8)
-    missing = []
+    gathered = torch.empty((len(numbers), n_columns, encoder.width), dtype=encoder.dtype)
+    into, missing = raw(gathered), []
     for i, number in enumerate(numbers.tolist()):
         values = located.get(number)
         if values is None:
             missing.append(i)
-            gathered[i] = 0
+            into[i] = 0
         else:
-            gathered[i, : len(values)] = values
-            gathered[i, len(values) :] = 0
-    return torch.from_numpy(gathered).view(encoder.dtype), missing
+            into[i, : len(values)] = values
+            into[i, len(values) :] = 0
+    return gathered, missing
