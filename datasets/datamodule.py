@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datasets.batch import Batch, sizes_within
-from datasets.loader import BatchLoader, EpochOrder, Features, FixedOrder
+from datasets.encoder import Features
+from datasets.loader import BatchLoader, EpochOrder, FixedOrder
 from datasets.prepared import PreparedSplit
 from datasets.task import Task
 from datasets.tokenizer import Tokenizer
@@ -93,11 +94,11 @@ class FitnessData(LightningDataModule):
     def use_features(self, features: Features) -> None:
         """Let the batches carry features.
 
-        Those that are one tensor in memory, their attribute `values` (N, D) or (N, T, D), follow the split to
-        the GPU; others are gathered batch by batch.
+        Those that are one tensor in memory, their attribute `values`, follow the split to the GPU; others are
+        gathered batch by batch, from wherever they are held.
         """
         self._features = features
-        self._values = getattr(features, "values", None)
+        self._values = features.values
         self._move(self._data.tokens.device)
 
     def setup(self, stage: str) -> None:

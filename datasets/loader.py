@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from datasets.batch import Batch, trimmed
+from datasets.encoder import Features
 from datasets.seeds import derive_seed
 
 _BATCHES_AT_ONCE = 16
-
-
-class Features(Protocol):
-    """What a frozen model made of every row of a split, as `datasets.embeddings` gives it."""
-
-    def gather(self, rows: Tensor) -> Tensor:
-        """Return (b, D), or (b, longest, D) with 0 at padding, of `rows` (b,) int64 on the CPU."""
 
 
 class EpochOrder:

@@ -95,6 +95,7 @@ class Stored:
     lengths: Tensor
     asked: list[int] = field(default_factory=list)
     n_computed: int = 0
+    values: Tensor | None = None
 
     def gather(self, rows: Tensor) -> Tensor:
         assert rows.dtype == torch.int64
@@ -104,12 +105,12 @@ class Stored:
         return found if found.dim() == 2 else found[:, : int(self.lengths[rows].max())]
 
 
+@dataclass
 class InMemory(Stored):
     """Features that are one tensor."""
 
-    @property
-    def values(self) -> Tensor:
-        return self.made
+    def __post_init__(self) -> None:
+        self.values = self.made
 
 
 def features_of(data: FitnessData, scope: str, kind: type[Stored]) -> Stored:
