@@ -40,6 +40,7 @@ class Interval:
 
 
 PositiveInt = Annotated[int, Interval(ge=1)]
+NonNegativeInt = Annotated[int, Interval(ge=0)]
 OddInt = Annotated[int, Interval(ge=1, odd=True)]
 PositiveFloat = Annotated[float, Interval(gt=0)]
 NonNegativeFloat = Annotated[float, Interval(ge=0)]

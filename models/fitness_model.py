@@ -1,15 +1,34 @@
 """The base of all models: mean squared error, the logged metrics, and the tokenizer of a model."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.nn import functional
 from torchmetrics import MeanSquaredError
 
 from datasets.batch import Batch
+from datasets.embeddings import Encoder, Scope
+from datasets.task import Announce, Task
 from datasets.tokenizer import ResidueTokenizer, Tokenizer
+from models.memory import Memory
 from models.metrics import Spearman
+from models.places import Places
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrozenPart:
+    """What `encoder` computes is kept by `scope`; `also` are scopes worth keeping from the same pass; `what` is its
+    name for the user."""
+
+    encoder: Encoder
+    scope: Scope
+    also: Sequence[Scope]
+    what: str
 
 
 class FitnessModel(LightningModule, ABC):
@@ -22,6 +41,9 @@ class FitnessModel(LightningModule, ABC):
 
     def __init__(self) -> None:
         super().__init__()
+        self.automatic_optimization = False  # of Lightning's: a step's gradient is summed over micro-batches
+        self.micro_batch_tokens: int | None = None
+        self.gradient_clip: float | None = None
         self.training_loss = MeanSquaredError()
         self.val_loss = MeanSquaredError()
         self.val_spearman = Spearman()
@@ -31,15 +53,64 @@ class FitnessModel(LightningModule, ABC):
         """Turns residues into the tokens that `forward` expects."""
         return ResidueTokenizer()
 
+    max_residues: int | None = None
+    """The longest sequence the model takes; None: any."""
+
+    backbone_hash: str | None = None
+    """Names the pretrained weights that `fetch` found."""
+
+    def check_task(self, task: Task) -> None:
+        """Refuse, by a UserError, a task that the model cannot be used on."""
+
+    def fetch(self, places: Places, announce: Announce) -> None:
+        """Find or download pretrained weights; a UserError says why there are none."""
+
+    def build(self, places: Places) -> None:
+        """Build what is too heavy for the constructor; called once, before training."""
+
+    def frozen_part(self, places: Places, precision: str, device: torch.device) -> FrozenPart | None:
+        """What is computed once for all epochs and trials, and how; None where everything is trained."""
+        return None
+
+    def memory(self, precision: str) -> Memory | None:
+        """What a run needs, without building it; None if that is too little to be planned for."""
+        return None
+
+    @property
+    def n_parameters(self) -> int:
+        """All parameters, trained or frozen."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    @property
+    def has_micro_batches(self) -> bool:
+        """Whether a batch may be divided: not if a model brings a training step of its own."""
+        return type(self).training_step is FitnessModel.training_step
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """The part of the state that training may change: what a checkpoint holds."""
+        frozen = {name for name, parameter in self.named_parameters() if not parameter.requires_grad}
+        return {name: tensor for name, tensor in self.state_dict().items() if name not in frozen}
+
     @abstractmethod
     def forward(self, batch: Batch) -> Tensor:
         """Predicted fitness (B,) in the units of the targets, float32 also under mixed precision."""
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Mean squared error of a batch."""
-        prediction = self(batch)
-        self.training_loss.update(prediction.detach(), batch.target)
-        return functional.mse_loss(prediction, batch.target)
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """One step of the optimizer on the mean squared error of a batch, whose gradient is summed over its parts."""
+        for part in batch.parts(self.micro_batch_tokens):
+            prediction = self(part)
+            self.training_loss.update(prediction.detach(), part.target)
+            self.manual_backward(functional.mse_loss(prediction, part.target) * (len(part) / len(batch)))
+        optimizer = self.optimizers()
+        assert isinstance(optimizer, LightningOptimizer)
+        if self.gradient_clip is not None:
+            self.clip_gradients(
+                optimizer.optimizer, gradient_clip_val=self.gradient_clip, gradient_clip_algorithm="norm"
+            )
+        optimizer.step()
+        optimizer.zero_grad()
+        for schedule in self.trainer.lr_scheduler_configs:
+            schedule.scheduler.step()  # type: ignore[call-arg]  # one that needs a metric cannot go step by step
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the validation metrics."""

@@ -51,7 +51,7 @@ class Ridge(FitnessModel):
         """Forget the batches of an epoch that was cut off."""
         self._seen = []
 
-    def training_step(self, batch: Batch, batch_idx: int) -> None:  # type: ignore[override]
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
         """Keep the batch; solve with the last one, because validation comes before the epoch's end."""
         self._seen.append(batch)
         if not self.trainer.is_last_batch:

@@ -122,6 +122,7 @@ def _add_what(parser: Parser) -> None:
 
 def _add_where(parser: Parser) -> None:
     parser.add_argument("--data-dir", type=Path, help="where FLIP's files are looked for first")
+    parser.add_argument("--weights-dir", type=Path, help="where pretrained weights (NAME.pt) are looked for first")
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"), help="for everything written (default: runs)")
     parser.add_argument("--quiet", action="store_true", help="print errors only")
 

@@ -3,24 +3,28 @@
 import os
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file, save_file
 
+from models.fitness_model import FitnessModel
 
-def save_weights(model: torch.nn.Module, path: Path) -> None:
-    """Write the model's state; a reader sees the old file or the new one, never half of one."""
+
+def save_weights(model: FitnessModel, path: Path) -> None:
+    """Write what training may change of the model's state; a reader sees the old file or the new one, never half of one."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, beside)
+        save_file({name: tensor.contiguous() for name, tensor in model.trained_state().items()}, beside)
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
 
 
-def load_weights(model: torch.nn.Module, path: Path) -> None:
-    """Put the state at `path` into the model.
+def load_weights(model: FitnessModel, path: Path) -> None:
+    """Put the state at `path` into the model, whose frozen part stays as it is.
 
     Raises:
         RuntimeError: The file belongs to another architecture.
     """
-    model.load_state_dict(load_file(path))
+    state = load_file(path)
+    if set(state) != set(model.trained_state()):
+        raise RuntimeError(f"{path} holds the weights of another architecture.")
+    model.load_state_dict(state, strict=False)

@@ -56,26 +56,50 @@ def signature(source: ClassSource) -> dict[str, Parameter] | None:
     for ancestor in ancestry(source):
         for item in ancestor.node.body:
             if isinstance(item, ast.FunctionDef) and item.name == "__init__":
-                return None if item.args.kwarg else dict(_parameters(item.args))
+                return None if item.args.kwarg else dict(_parameters(item.args, ancestor.module))
     return {}
 
 
-def _parameters(arguments: ast.arguments) -> Iterator[tuple[str, Parameter]]:
+def _parameters(arguments: ast.arguments, module: str) -> Iterator[tuple[str, Parameter]]:
     positional = (arguments.posonlyargs + arguments.args)[1:]  # without self
     n_required = len(positional) - len(arguments.defaults)
     for i, argument in enumerate(positional):
-        yield argument.arg, Parameter(annotation=_evaluate(argument.annotation), is_required=i < n_required)
+        yield argument.arg, Parameter(annotation=_evaluate(argument.annotation, module), is_required=i < n_required)
     for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-        yield argument.arg, Parameter(annotation=_evaluate(argument.annotation), is_required=default is None)
+        yield argument.arg, Parameter(annotation=_evaluate(argument.annotation, module), is_required=default is None)
 
 
-def _evaluate(annotation: ast.expr | None) -> Any:
+def _evaluate(annotation: ast.expr | None, module: str) -> Any:
     if annotation is None:
         return Any
     try:
-        return eval(compile(ast.Expression(annotation), "<annotation>", "eval"), dict(_NAMESPACE))
+        return _value(annotation, module)
     except Exception:
         return Any  # a type of the class's own world: its constructor will judge
+
+
+def _value(expression: ast.expr, module: str) -> Any:
+    """An annotation's value; names that the module, or one it imports from, gives to annotations are followed."""
+    namespace = dict(_NAMESPACE)
+    for node in ast.walk(expression):
+        if isinstance(node, ast.Name) and node.id not in namespace:
+            alias = _find_alias(module, node.id)
+            namespace[node.id] = Any if alias is None else _value(*alias)
+    return eval(compile(ast.Expression(expression), "<annotation>", "eval"), namespace)
+
+
+def _find_alias(module: str, name: str, depth: int = 0) -> tuple[ast.expr, str] | None:
+    """The expression assigned to `name` at the top of a module, and the module that it stands in."""
+    tree = parse_module(module)
+    for statement in tree.body if tree is not None and depth <= 8 else ():
+        if isinstance(statement, ast.Assign):
+            if any(isinstance(target, ast.Name) and target.id == name for target in statement.targets):
+                return statement.value, module
+        if isinstance(statement, ast.ImportFrom):
+            for imported in statement.names:
+                if (imported.asname or imported.name) == name:
+                    return _find_alias(_absolute(module, statement), imported.name, depth + 1)
+    return None
 
 
 def ancestry(source: ClassSource) -> Iterator[ClassSource]:

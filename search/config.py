@@ -1,7 +1,8 @@
 """Compose the Hydra tree in `studies/` into a checked study: the run, the space, the sampler and the pruner."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ class StudyConfig:
     @property
     def fixed(self) -> dict[str, Any]:
         """Every value of the run that is not searched in all trials and that a result may depend on, by path."""
-        run = {key: value for key, value in self.defaults.items() if key not in ("task", "logger")}
+        run = {key: value for key, value in self.defaults.items() if key not in ("task", "logger", "cache")}
         run["trainer"] = {key: value for key, value in run["trainer"].items() if key not in _MACHINE_KEYS}
         searched = self.space.always_searched
         return {path: self.derived.get(path, value) for path, value in flatten(run) if path not in searched}
@@ -59,7 +60,7 @@ class StudyConfig:
 
 
 # Where a study runs may change from worker to worker; it is recorded with each trial instead.
-_MACHINE_KEYS = ("threads", "accelerator")
+_MACHINE_KEYS = ("threads", "accelerator", "micro_batch_tokens")
 
 
 def study_config(overrides: Sequence[str], studies: Path = STUDIES) -> StudyConfig:
@@ -91,7 +92,8 @@ def study_config(overrides: Sequence[str], studies: Path = STUDIES) -> StudyConf
     run_config(defaults)
     resolved = resolve({key: composed[key] for key in composed if key != "space"}, {})
     interpolated = {path for path, value in flatten(defaults) if lookup(tree, path, None) != value}
-    space = make_space(composed["space"] or {}, defaults, fixed_paths(overrides, studies), interpolated)
+    searched = resolve({**tree, "space": composed["space"] or {}}, {})["space"]
+    space = make_space(searched, defaults, fixed_paths(overrides, studies), interpolated, _options(tree))
     study = StudyConfig(
         tree=tree,
         defaults=defaults,
@@ -103,6 +105,20 @@ def study_config(overrides: Sequence[str], studies: Path = STUDIES) -> StudyConf
     )
     _check_grid(study)
     return study
+
+
+def _options(tree: Mapping[str, Any]) -> Callable[[str, Any], bool]:
+    """Tells whether a value is one of a few words that the config allows at a path."""
+
+    @cache
+    def is_allowed(path: str, value: str) -> bool:
+        try:
+            run_config(resolve(tree, {path: value}))
+        except UserError:
+            return False
+        return True
+
+    return lambda path, value: isinstance(value, str) and is_allowed(path, value) and not is_allowed(path, "no option")
 
 
 def _reach(tree: Mapping[str, Any], defaults: Mapping[str, Any], space: Space) -> dict[str, Any]:

@@ -31,7 +31,8 @@ class Provenance:
 
     `values[fold][epoch]` is the validation Spearman after each epoch (null where it could not be computed),
     `best_epochs[fold]` the epoch whose weights were kept, `value` the Spearman of the kept weights' predictions,
-    all folds pooled. `machine` is what has to be equal for the numbers to be equal bit for bit.
+    all folds pooled. `machine` is what has to be equal for the numbers to be equal bit for bit, `micro_batch_tokens`
+    how much of a batch was computed at once (null: all), `backbone` the hash of the pretrained weights (null: none).
     """
 
     schema_version: int
@@ -41,6 +42,8 @@ class Provenance:
     date: str
     seed: int
     threads: Annotated[int, Interval(ge=1)]
+    micro_batch_tokens: Annotated[int, Interval(ge=1)] | None
+    backbone: str | None
     device: str
     value: float
     values: list[list[float | None]]

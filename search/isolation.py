@@ -12,8 +12,9 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Literal
 
 from datasets.errors import UserError
+from models.places import Places
 from search.result import Result
 from search.schema import RunConfig
 
@@ -50,7 +52,31 @@ class Failure:
     message: str
 
 
-Message = Value | Result | Failure
+@dataclass(frozen=True, kw_only=True)
+class Announcement:
+    """A sentence that the user should see once."""
+
+    sentence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Working:
+    """Something long is under way, before or between trainings: `n_done` of `n_total` of `what`."""
+
+    what: str
+    n_done: int
+    n_total: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """All runs of a check can be built."""
+
+
+Message = Value | Result | Failure | Announcement | Working | Checked
+Tell = Callable[[Message], None]
+Job = Callable[[Tell, Callable[[], bool]], None]
+"""What a child does: it tells its parent messages and asks whether it should stop."""
 
 
 def prepare_children() -> None:
@@ -67,21 +93,15 @@ def prepare_children() -> None:
         forkserver.ensure_running()
 
 
-class IsolatedRun:
-    """`fit` in a child process.
+class Child:
+    """A job in a child process, whose output goes to `log.txt` in `directory`."""
 
-    Args:
-        config: The run.
-        split: Path of the prepared split.
-        directory: For checkpoints and the child's output (`log.txt`).
-    """
-
-    def __init__(self, config: RunConfig, split: Path, directory: Path) -> None:
+    def __init__(self, job: Job, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self._pipe, child_pipe = _CONTEXT.Pipe()
         self._process = _CONTEXT.Process(
-            target=_run, args=(child_pipe, config, split, directory), daemon=True, name="flipsearch run"
+            target=_work, args=(child_pipe, job, directory), daemon=True, name="flipsearch run"
         )
         with _signals_blocked():  # the forkserver may have to be started again
             self._process.start()
@@ -117,23 +137,58 @@ class IsolatedRun:
         return f"the training process ended {how}; its output is in {self.directory / LOG}"
 
 
-def _run(pipe: Connection, config: RunConfig, split: Path, directory: Path) -> None:
+def isolated_run(config: RunConfig, split: Path, places: Places, directory: Path) -> Child:
+    """`fit` of a run in a child process; `split` is the path of the prepared split, `directory` for checkpoints too."""
+    return Child(partial(_fit, config, split, places, directory), directory)
+
+
+def isolated_check(configs: Sequence[RunConfig], split: Path, places: Places, directory: Path) -> Child:
+    """`check_runs` in a child process."""
+    return Child(partial(_check, tuple(configs), split, places), directory)
+
+
+def _fit(
+    config: RunConfig, split: Path, places: Places, directory: Path, tell: Tell, should_stop: Callable[[], bool]
+) -> None:
+    from datasets.prepared import load_prepared
+    from search.training import fit
+
+    tell(
+        fit(
+            config,
+            load_prepared(split),
+            places=places,
+            directory=directory,
+            report=lambda fold, epoch, value: tell(Value(fold=fold, epoch=epoch, value=value)),
+            announce=lambda sentence: tell(Announcement(sentence=sentence)),
+            on_progress=lambda what, n_done, n_total: tell(Working(what=what, n_done=n_done, n_total=n_total)),
+            should_stop=should_stop,
+        )
+    )
+
+
+def _check(
+    configs: Sequence[RunConfig], split: Path, places: Places, tell: Tell, should_stop: Callable[[], bool]
+) -> None:
+    from datasets.prepared import load_prepared
+    from search.preflight import check_runs
+
+    check_runs(
+        configs,
+        load_prepared(split),
+        places=places,
+        announce=lambda sentence: tell(Announcement(sentence=sentence)),
+    )
+    tell(Checked())
+
+
+def _work(pipe: Connection, job: Job, directory: Path) -> None:
     """The child's main function."""
     stop = threading.Event()
     threading.Thread(target=_listen, args=(pipe, stop), daemon=True).start()
     _redirect_output(directory / LOG)
-    from datasets.prepared import load_prepared
-    from search.training import fit
-
     try:
-        result = fit(
-            config,
-            load_prepared(split),
-            directory=directory,
-            report=lambda fold, epoch, value: pipe.send(Value(fold=fold, epoch=epoch, value=value)),
-            should_stop=stop.is_set,
-        )
-        pipe.send(result)
+        job(pipe.send, stop.is_set)
     except BrokenPipeError:
         os._exit(1)
     except UserError as error:

@@ -39,6 +39,8 @@ def export_best(study: Study, best: FrozenTrial, config: StudyConfig, split: Pre
                 date=today(),
                 seed=run.seed,
                 threads=result["threads"],
+                micro_batch_tokens=result["micro_batch_tokens"],
+                backbone=result["backbone"],
                 device=result["device"],
                 value=result["value"],
                 values=result["values"],

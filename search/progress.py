@@ -13,6 +13,9 @@ from rich.text import Text
 from search.endings import ENDING, REASON, count_own_faults
 from search.study import best_trial, count
 
+_BETWEEN_LINES_S = 10.0
+_BAR_WIDTH = 20
+
 
 class Display:
     """Shows nothing (`--quiet`); the others derive from it."""
@@ -31,6 +34,9 @@ class Display:
     def value(self, fold: int, epoch: int, value: float | None) -> None:
         """The running trial was validated."""
 
+    def working(self, what: str, n_done: int, n_total: int) -> None:
+        """Something long goes on before a training: `n_done` of `n_total` of `what`."""
+
     def end(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> None:
         """A trial ended; `trials` are all of the study."""
 
@@ -46,12 +52,20 @@ class PlainDisplay(Display):
         self._n_target = n_target
         self._started = time.monotonic()
         self._n_ended = 0
+        self._last_said = -_BETWEEN_LINES_S
 
     def announce(self, sentence: str) -> None:
         """Print it."""
         print(sentence, file=self._stream, flush=True)
 
     wait = announce
+
+    def working(self, what: str, n_done: int, n_total: int) -> None:
+        """Print a line now and then, and one for the end."""
+        now = time.monotonic()
+        if n_done == n_total or now - self._last_said >= _BETWEEN_LINES_S:
+            self._last_said = now
+            self.announce(f"{n_done:,}/{n_total:,} {what}")
 
     def end(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> None:
         """Print how the trial ended and where the study stands."""
@@ -104,6 +118,11 @@ class LiveDisplay(PlainDisplay):
         """Show the epoch and its value."""
         shown = "cannot be ranked" if value is None else f"{value:.4f}"
         self._show(f"trial {self._number}: fold {fold}, epoch {epoch}, val_spearman {shown}")
+
+    def working(self, what: str, n_done: int, n_total: int) -> None:
+        """Show a bar."""
+        n_filled = _BAR_WIDTH * n_done // max(1, n_total)
+        self._show(f"{'━' * n_filled}{'╌' * (_BAR_WIDTH - n_filled)} {n_done:,}/{n_total:,} {what}")
 
     def end(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> None:
         """Print how the trial ended; the live line keeps the study's standing."""

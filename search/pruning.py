@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from datasets.seeds import derive_seed
+from models.fitness_model import FitnessModel
 from search.checkpoint import save_weights
 
 MONITOR = "val_spearman"
@@ -80,4 +81,5 @@ class KeepBestWeights(Callback):
         value = float(trainer.callback_metrics[MONITOR])
         if value > self.best:  # False for NaN
             self.best, self.best_epoch = value, trainer.current_epoch
+            assert isinstance(pl_module, FitnessModel)
             save_weights(pl_module, self.path)

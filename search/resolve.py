@@ -3,7 +3,8 @@
     max_resource: ${min:3,${trainer.max_epochs}}
     lr_backbone: "${by:${model.adaptation},{last_k: 2.0e-5, lora: 3.0e-4},null}"
 
-`by` gives the entry for a value, otherwise its last argument. YAML needs the quotes for the sake of `: `, and so does
+`by` gives the entry for a value, otherwise its last argument; `if_region` the first of two where the task has a mutated
+region. YAML needs the quotes for the sake of `: `, and so does
 Hydra on the command line: `'model.lr_backbone="${by:...}"'`.
 """
 
@@ -14,8 +15,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
 from datasets.errors import UserError
+from datasets.task import find_task
 from search.leaves import Scalar
-from search.trees import nest
+from search.trees import overlay
 
 
 def _by(value: Any, entries: Mapping[Any, Any], otherwise: Any) -> Any:
@@ -23,7 +25,14 @@ def _by(value: Any, entries: Mapping[Any, Any], otherwise: Any) -> Any:
 
 
 OmegaConf.register_new_resolver("min", min, replace=True)
+
+
+def _if_region(task: str, then: Any, otherwise: Any) -> Any:
+    return otherwise if find_task(task).region is None else then
+
+
 OmegaConf.register_new_resolver("by", _by, replace=True)
+OmegaConf.register_new_resolver("if_region", _if_region, replace=True)
 
 
 def resolve(tree: Mapping[str, Any], values: Mapping[str, Scalar]) -> dict[str, Any]:
@@ -32,8 +41,8 @@ def resolve(tree: Mapping[str, Any], values: Mapping[str, Scalar]) -> dict[str, 
     Raises:
         UserError: A value is missing, or an interpolation cannot be resolved.
     """
-    config = OmegaConf.merge(OmegaConf.create(dict(tree)), OmegaConf.create(nest(values)))
     try:
+        config = OmegaConf.create(overlay(tree, values))
         resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise UserError(f"{error.full_key} must be given: add {error.full_key}=... to the command.") from None

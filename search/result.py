@@ -15,6 +15,9 @@ class Result:
     `value` is the Spearman correlation of the validation predictions of the kept checkpoints, all folds pooled;
     None unless the run is complete. `values[fold][epoch]` is the validation Spearman after each epoch, None
     where predictions could not be ranked; `best_epochs[fold]` is the epoch whose weights are kept.
+    `micro_batch_tokens` is the largest padded part of a batch that was computed at once, None if batches were not
+    divided; `backbone` names the pretrained weights by their hash, None without any; `n_embedded` counts the
+    sequences that had to pass through a frozen part, because no cache held their features.
     """
 
     ending: Ending
@@ -28,6 +31,9 @@ class Result:
     peak_memory_bytes: int
     threads: int
     device: str
+    micro_batch_tokens: int | None
+    backbone: str | None
+    n_embedded: int
 
     def record(self) -> dict[str, Any]:
         """The result as plain values, for a database."""

@@ -7,18 +7,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets.errors import UserError
+from models.places import Places
 from search.config import study_config
 from search.experiment import Experiment, first_difference, load_experiment
-from search.isolation import Failure, IsolatedRun, Value, prepare_children
+from search.isolation import Announcement, Failure, Value, Working, isolated_run, prepare_children
 from search.machine import machine_kind
 from search.result import Result
-from search.run_search import announcer, load_split
+from search.progress import Display, PlainDisplay
+from search.run_search import announcer, load_split, places_of
 from search.schema import RunConfig
 from search.signals import Signals
 from search.trees import difference
 
 if TYPE_CHECKING:
     from datasets.prepared import PreparedSplit
+
+WHOLE_BATCH = 2**62
+"""`trainer.micro_batch_tokens` that divides no batch, whatever memory is free."""
 
 # On another kind of machine the bits differ; the values should agree to this many units of Spearman.
 TOLERANCE = 0.02
@@ -43,7 +48,7 @@ def run_train(arguments: argparse.Namespace) -> int:
     split = load_split(config.task, arguments.data_dir, arguments.runs_dir, announcer(arguments.quiet))
     directory = _free_folder(arguments.runs_dir / "train", name)
     try:
-        result = _run(config, split, directory, is_quiet=arguments.quiet)
+        result = _run(config, split, places_of(arguments), directory, is_quiet=arguments.quiet)
     except Stopped as stopped:
         return stopped.exit_status
     if result.value is None:
@@ -70,16 +75,17 @@ def run_verify(arguments: argparse.Namespace) -> int:
         )
     directory = _free_folder(arguments.runs_dir / "verify", arguments.file.stem)
     try:
-        result = _run(_as_it_ran(experiment), split, directory, is_quiet=arguments.quiet)
+        result = _run(_as_it_ran(experiment), split, places_of(arguments), directory, is_quiet=arguments.quiet)
     except Stopped as stopped:
         return stopped.exit_status
     return _compare(experiment, result, split, is_quiet=arguments.quiet)
 
 
 def _as_it_ran(experiment: Experiment) -> RunConfig:
-    """The experiment's config with the number of threads that it was run with."""
-    config = experiment.config
-    return replace(config, trainer=replace(config.trainer, threads=experiment.provenance.threads))
+    """The experiment's config with the threads and the parts of a batch that it was run with."""
+    config, before = experiment.config, experiment.provenance
+    parts = before.micro_batch_tokens or WHOLE_BATCH
+    return replace(config, trainer=replace(config.trainer, threads=before.threads, micro_batch_tokens=parts))
 
 
 def _compare(experiment: Experiment, result: Result, split: "PreparedSplit", *, is_quiet: bool) -> int:
@@ -94,6 +100,11 @@ def _compare(experiment: Experiment, result: Result, split: "PreparedSplit", *, 
         shown = "none" if result.value is None else f"{result.value:.4f}"
         sentence = f"validation Spearman {shown}, was {before.value:.4f} ({split.label})"
         return _verdict(is_close, sentence, is_quiet=is_quiet)
+    if result.backbone != before.backbone:
+        raise UserError(
+            f"{experiment.config.model['_target_']} was run with other pretrained weights ({before.backbone}) than what was "
+            f"found ({result.backbone}): name the right folder with --weights-dir."
+        )
     found = first_difference(before.values, result.values)
     if found is not None:
         fold, epoch, old, new = found
@@ -129,7 +140,7 @@ def _exact(value: float | None) -> str:
     return "none" if value is None else repr(value)
 
 
-def _run(config: RunConfig, split: "PreparedSplit", directory: Path, *, is_quiet: bool) -> Result:
+def _run(config: RunConfig, split: "PreparedSplit", places: Places, directory: Path, *, is_quiet: bool) -> Result:
     """Run in a child process, printing each epoch.
 
     Raises:
@@ -137,8 +148,9 @@ def _run(config: RunConfig, split: "PreparedSplit", directory: Path, *, is_quiet
         UserError: The config cannot run on this machine.
     """
     signals = Signals(lambda sentence: None)
+    display = Display() if is_quiet else PlainDisplay(1)
     with signals.installed():
-        child = IsolatedRun(config, split.path, directory)
+        child = isolated_run(config, split.path, places, directory)
         try:
             while True:
                 message = child.next_message(0.1)
@@ -147,6 +159,10 @@ def _run(config: RunConfig, split: "PreparedSplit", directory: Path, *, is_quiet
                 if isinstance(message, Value) and not is_quiet:
                     shown = "cannot be ranked" if message.value is None else f"{message.value:.4f}"
                     print(f"fold {message.fold} epoch {message.epoch}: val_spearman {shown}", file=sys.stderr)
+                elif isinstance(message, Announcement):
+                    display.announce(message.sentence)
+                elif isinstance(message, Working):
+                    display.working(message.what, message.n_done, message.n_total)
                 elif isinstance(message, Failure):
                     if message.kind == "refused":
                         raise UserError(message.message)

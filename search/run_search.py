@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from datasets.errors import UserError
 from datasets.task import find_task
+from models.places import Places
 from search.arguments import prog
 from search.config import StudyConfig, study_config
 
@@ -30,7 +31,8 @@ def run_search(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         from search.dry_run import show
 
-        return show(config, name, load_split(config.task, arguments.data_dir, runs, announce))
+        split = load_split(config.task, arguments.data_dir, runs, announce)
+        return show(config, name, split, places_of(arguments))
     export = Path(arguments.export_dir) / f"{name}.yaml"
     _check_writable(runs)
     _check_export(export, name)
@@ -46,6 +48,8 @@ def run_search(arguments: argparse.Namespace) -> int:
     display = make_display(arguments.n_trials, is_quiet=arguments.quiet)
     signals = Signals(display.announce)
     with signals.installed():  # to the very end: the export is not to be interrupted either
+        if not check_first(config, split, places_of(arguments), display, signals):
+            return signals.exit_status
         database, study = _open(arguments, config, split, name)
         return _search(arguments, config, split, database, study, export, display, signals)
 
@@ -56,6 +60,43 @@ def load_split(task: str, data_dir: Path | None, runs: Path, announce: Callable[
     from datasets.prepared import prepare
 
     return prepare(find_task(task), data_dir=data_dir, cache_dir=runs / "cache" / "splits", announce=announce)
+
+
+def places_of(arguments: argparse.Namespace) -> Places:
+    """Where runs find weights and keep caches. Absolute: children have a working directory of their own."""
+    weights: Path | None = arguments.weights_dir
+    if weights is not None and not weights.is_dir():
+        raise UserError(f"--weights-dir {weights} is not a folder: name the one that holds the checkpoints.")
+    runs: Path = arguments.runs_dir
+    return Places(weights_dir=weights and weights.absolute(), cache_dir=(runs / "cache").absolute())
+
+
+def check_first(
+    config: StudyConfig, split: "PreparedSplit", places: Places, display: "Display", signals: "Signals"
+) -> bool:
+    """Let a child build what the space reaches, so that no trial meets a refusal; False if a signal came meanwhile.
+
+    Raises:
+        UserError: A model refuses its hyperparameters or the task, or its weights are missing.
+    """
+    from search.isolation import Announcement, Checked, Failure, Working, isolated_check
+
+    runs = [config.run(params) for params in (*config.first_trials, *config.space.corners(config.defaults))]
+    child = isolated_check(runs, split.path, places, places.cache_dir / "checks")
+    try:
+        while not signals.is_draining:
+            message = child.next_message(0.1)
+            if isinstance(message, Checked):
+                return True
+            if isinstance(message, Announcement):
+                display.announce(message.sentence)
+            elif isinstance(message, Working):
+                display.working(message.what, message.n_done, message.n_total)
+            elif isinstance(message, Failure):
+                raise UserError(message.message) if message.kind == "refused" else RuntimeError(message.message)
+        return False
+    finally:
+        child.close()
 
 
 def _open(
@@ -109,6 +150,7 @@ def _search(
         database=database,
         config=config,
         split=split.path,
+        places=places_of(arguments),
         directory=arguments.runs_dir / study.study_name,
         n_target=arguments.n_trials,
         max_failures=arguments.max_failures,

@@ -24,18 +24,30 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerConfig:
-    """How long and on what a run trains. `threads` None is all cores, `patience` counts epochs."""
+    """How long and on what a run trains. `threads` None is all cores, `patience` counts epochs.
+
+    `micro_batch_tokens` is the largest padded part of a batch that passes through the model at once; None is as
+    large as memory allows. The optimizer's step is one per batch whatever the parts.
+    """
 
     max_epochs: Count
     patience: Count
     accelerator: Literal["auto", "cpu", "gpu"]
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"]
     threads: Count | None
+    micro_batch_tokens: Count | None
     gradient_clip: Annotated[float, Interval(gt=0)] | None
     deterministic: bool
     limit_train_batches: Count | None
     detect_anomaly: bool
     callbacks: list[dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheConfig:
+    """What frozen features may take on disk, in GiB."""
+
+    max_gb: Annotated[float, Interval(ge=0)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +64,7 @@ class RunConfig:
     model: dict[str, Any]
     validation: dict[str, Any]
     trainer: TrainerConfig
+    cache: CacheConfig
     logger: dict[str, Any] | None
 
 
@@ -84,5 +97,6 @@ def run_config(tree: Mapping[str, Any]) -> RunConfig:
         model=targets.check(tree["model"], targets.MODEL, "model"),
         validation=targets.check(tree["validation"], targets.VALIDATION, "validation"),
         trainer=trainer,
+        cache=build(CacheConfig, tree["cache"], "cache"),
         logger=targets.check(logger, targets.LOGGER, "logger", LOGGER_ARGUMENTS) if has_logger else None,
     )

@@ -1,4 +1,4 @@
-"""`fit`: one run from a config. The only place where a Trainer is built; it knows nothing of Optuna."""
+"""`fit`: one run from a config. It knows nothing of Optuna."""
 
 import logging
 import os
@@ -7,28 +7,31 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-import lightning.pytorch as pl
 import torch
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor
 
 from datasets.datamodule import FitnessData
-from datasets.errors import UserError
+from datasets.embeddings import FeatureCache, frozen_features
 from datasets.prepared import PreparedSplit
 from datasets.seeds import derive_seed
-from datasets.task import find_task
+from datasets.task import Announce, find_task
 from datasets.validation import Fold, Validation
 from models.fitness_model import FitnessModel
 from models.metrics import spearman
+from models.places import Places
 from search import targets
 from search.checkpoint import load_weights
-from search.pruning import MONITOR, KeepBestWeights, Report, ReportAndStop, SeedEpochs
+from search.memory import DoesNotFit, eval_tokens, free_memory_bytes, micro_batch_tokens
+from search.pruning import KeepBestWeights, Report, ReportAndStop
 from search.result import Ending, Result
 from search.schema import RunConfig
+from search.trainer import build_trainer
+
+OnProgress = Callable[[str, int, int], None]
+"""Is told (what, n_done, n_total) of long work besides training."""
 
 
 @dataclass
@@ -42,30 +45,37 @@ class _Progress:
     targets: list[Tensor] = field(default_factory=list)
     n_parameters: int = 0
     device: str = "cpu"
-
-
-def _never() -> bool:
-    return False
+    micro_batch_tokens: int | None = None
+    smaller: int | None = None  # the next size to try when memory runs out
+    backbone: str | None = None
+    n_embedded: int = 0
 
 
 def fit(
     config: RunConfig,
     split: PreparedSplit,
     *,
+    places: Places,
     directory: Path,
     report: Report,
-    should_stop: Callable[[], bool] = _never,
+    announce: Announce = lambda sentence: None,
+    on_progress: OnProgress = lambda what, n_done, n_total: None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Result:
     """Train a run, keep the best weights of each fold in `directory`, and say what came of it.
 
     Args:
         config: The run.
         split: Its training and validation rows.
+        places: Where weights are found and features are cached.
         directory: For checkpoints and logs; made if missing.
-        report: Told of each validation, by fold and epoch.
+        report: Told of each validation, by fold and epoch, once.
+        announce: Told of what the user should know.
+        on_progress: Told how far the computation of frozen features is.
         should_stop: Asked after each batch and validation.
 
-    Running out of memory and divergence are results. Any other exception is a bug and is raised.
+    Running out of memory and divergence are results. A UserError says that the config cannot run here; any other
+    exception is a bug.
     """
     started = time.monotonic()
     directory.mkdir(parents=True, exist_ok=True)
@@ -74,19 +84,9 @@ def fit(
     torch.set_num_threads(threads)
     # Deterministic algorithms fill every new tensor with NaN unless told not to: it costs time and finds nothing here.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    validation: Validation = targets.instantiate(config.validation, targets.VALIDATION, "validation")
-    progress = _Progress()
-    ending: Ending = "complete"
-    reason = ""
-    try:
-        for number, fold in enumerate(validation.folds(split)):
-            ending, reason = _fit_fold(config, split, fold, number, directory, progress, report, should_stop)
-            if ending != "complete":
-                break
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        ending, reason = "out_of_memory", str(error).splitlines()[0]
+    run = _Run(config, split, places, directory, _once(report), announce, on_progress, should_stop)
+    ending, reason = run.train(config.trainer.micro_batch_tokens)
+    progress = run.progress
     value = None
     if ending == "complete":
         value = spearman(torch.cat(progress.predictions), torch.cat(progress.targets))
@@ -102,6 +102,9 @@ def fit(
         peak_memory_bytes=_peak_memory_bytes(progress.device),
         threads=threads,
         device=progress.device,
+        micro_batch_tokens=progress.micro_batch_tokens,
+        backbone=progress.backbone,
+        n_embedded=run.n_embedded,
     )
 
 
@@ -109,6 +112,7 @@ def build_model(config: RunConfig, fold: int = 0) -> FitnessModel:
     """The untrained model of a run's fold, its weights drawn from (seed, fold)."""
     torch.manual_seed(derive_seed("weights", config.seed, fold))
     model: FitnessModel = targets.instantiate(config.model, targets.MODEL, "model")
+    model.gradient_clip = config.trainer.gradient_clip
     return model
 
 
@@ -120,12 +124,19 @@ def build_data(config: RunConfig, split: PreparedSplit, model: FitnessModel, fol
         tokenizer=model.tokenizer,
         fold=fold,
         crop=config.data.crop,
-        max_length=config.data.max_length,
-        truncate=config.data.truncate,
         batch_size=config.data.batch_size,
         seed=config.seed,
         fold_number=number,
+        max_length=config.data.max_length,
+        truncate=config.data.truncate,
+        max_residues=model.max_residues,
     )
+
+
+def folds_of(config: RunConfig, split: PreparedSplit) -> tuple[Fold, ...]:
+    """The folds that the run's validation makes of a split."""
+    validation: Validation = targets.instantiate(config.validation, targets.VALIDATION, "validation")
+    return validation.folds(split)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -147,99 +158,137 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", module="lightning")
 
 
-def _fit_fold(
-    config: RunConfig,
-    split: PreparedSplit,
-    fold: Fold,
-    number: int,
-    directory: Path,
-    progress: _Progress,
-    report: Report,
-    should_stop: Callable[[], bool],
-) -> tuple[Ending, str]:
-    model = build_model(config, number)
-    progress.n_parameters = sum(parameter.numel() for parameter in model.parameters())
-    data = build_data(config, split, model, fold, number)
-    reporter = ReportAndStop(fold=number, report=report, should_stop=should_stop)
-    keeper = KeepBestWeights(directory / f"fold{number}.safetensors")
-    progress.values.append(reporter.values)
-    trainer = _trainer(config, directory, number, [reporter, keeper])
-    progress.device = str(trainer.strategy.root_device)
-    trainer.fit(model, datamodule=data)
-    progress.best_epochs.append(keeper.best_epoch)
-    if reporter.has_diverged:
-        epoch = len(reporter.values) - 1
-        return "diverged", f"predictions or loss were not finite after epoch {epoch} of fold {number}"
-    if reporter.was_stopped:
-        return "stopped", "told to stop"
-    if keeper.best_epoch is None:
-        return (
-            "constant",
-            f"no epoch of fold {number} had validation predictions that could be ranked (all equal)",
+class _Run:
+    """The folds of a run, one after the other; again from the first in smaller parts where memory ran out."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        split: PreparedSplit,
+        places: Places,
+        directory: Path,
+        report: Report,
+        announce: Announce,
+        on_progress: OnProgress,
+        should_stop: Callable[[], bool],
+    ) -> None:
+        self.config = config
+        self.split = split
+        self.places = places
+        self.directory = directory
+        self.report = report
+        self.announce = announce
+        self.on_progress = on_progress
+        self.should_stop = should_stop
+        self.progress = _Progress()
+        self.n_embedded = 0
+
+    def train(self, tokens: int | None) -> tuple[Ending, str]:
+        """All folds, in parts of at most `tokens` (None: as memory allows); how it ended and why."""
+        self.progress = _Progress()
+        try:
+            for number, fold in enumerate(folds_of(self.config, self.split)):
+                ending, reason = self._fit_fold(fold, number, tokens)
+                if ending != "complete":
+                    return ending, reason
+            return "complete", ""
+        except DoesNotFit as error:
+            return "out_of_memory", str(error)
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = str(error).splitlines()[0]
+        # Outside of the handler, whose traceback would hold on to the tensors.
+        smaller = self.progress.smaller
+        if smaller is None:
+            return "out_of_memory", reason
+        self.announce(f"Out of memory: the run starts again with parts of at most {smaller} tokens.")
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return self.train(smaller)
+
+    def _fit_fold(self, fold: Fold, number: int, tokens: int | None) -> tuple[Ending, str]:
+        config, progress = self.config, self.progress
+        model = build_model(config, number)
+        model.check_task(find_task(config.task))
+        data = build_data(config, self.split, model, fold, number)
+        reporter = ReportAndStop(fold=number, report=self.report, should_stop=self.should_stop)
+        keeper = KeepBestWeights(self.directory / f"fold{number}.safetensors")
+        trainer = build_trainer(config, self.directory, number, [reporter, keeper])
+        device = trainer.strategy.root_device
+        progress.device = str(device)
+        self._divide(model, data, device, tokens)
+        self._prepare(model, data, device, number)
+        progress.n_parameters = model.n_parameters
+        progress.values.append(reporter.values)
+        trainer.fit(model, datamodule=data)
+        progress.best_epochs.append(keeper.best_epoch)
+        if reporter.has_diverged:
+            epoch = len(reporter.values) - 1
+            return "diverged", f"predictions or loss were not finite after epoch {epoch} of fold {number}"
+        if reporter.was_stopped:
+            return "stopped", "told to stop"
+        if keeper.best_epoch is None:
+            return (
+                "constant",
+                f"no epoch of fold {number} had validation predictions that could be ranked (all equal)",
+            )
+        progress.checkpoints.append(str(keeper.path))
+        load_weights(model, keeper.path)
+        outputs = trainer.predict(model, dataloaders=data.val_dataloader())
+        assert outputs is not None
+        progress.predictions.append(torch.cat([output for output in outputs if isinstance(output, Tensor)]).cpu())
+        progress.targets.append(torch.as_tensor(self.split.target[data.validation_rows]))
+        return "complete", ""
+
+    def _divide(self, model: FitnessModel, data: FitnessData, device: torch.device, tokens: int | None) -> None:
+        """Choose how much of a batch passes through the model at once."""
+        batch_size = self.config.data.batch_size
+        memory = model.memory(self.config.trainer.precision)
+        if memory is not None:
+            free = free_memory_bytes(device)
+            fitting = micro_batch_tokens(memory, free_bytes=free, longest=data.longest, batch_size=batch_size)
+            tokens = tokens or fitting
+            data.eval_tokens = eval_tokens(tokens, longest=data.longest, batch_size=batch_size)
+        model.micro_batch_tokens = self.progress.micro_batch_tokens = tokens
+        half = (tokens or batch_size * data.longest) // 2
+        self.progress.smaller = half if half >= data.longest and model.has_micro_batches else None
+
+    def _prepare(self, model: FitnessModel, data: FitnessData, device: torch.device, number: int) -> None:
+        """Compute what is frozen, or find it in the cache; build what is trained."""
+        config = self.config
+        model.fetch(self.places, self.announce)
+        self.progress.backbone = model.backbone_hash
+        torch.manual_seed(derive_seed("adapters", config.seed, number))
+        model.build(self.places)
+        frozen = model.frozen_part(self.places, config.trainer.precision, device)
+        if frozen is None:
+            return
+        features = frozen_features(
+            frozen.encoder,
+            data.tokens,
+            data.mask,
+            data.region,
+            scope=frozen.scope,
+            also=frozen.also,
+            cache=FeatureCache(self.places.cache_dir / "features", max_bytes=int(config.cache.max_gb * 2**30)),
+            announce=self.announce,
+            on_progress=partial(self.on_progress, frozen.what),
         )
-    progress.checkpoints.append(str(keeper.path))
-    load_weights(model, keeper.path)
-    outputs = trainer.predict(model, dataloaders=data.val_dataloader())
-    assert outputs is not None
-    progress.predictions.append(torch.cat([output for output in outputs if isinstance(output, Tensor)]).cpu())
-    progress.targets.append(torch.as_tensor(split.target[data.validation_rows]))
-    return "complete", ""
+        self.n_embedded += features.n_computed
+        data.use_features(features)
 
 
-def _trainer(config: RunConfig, directory: Path, fold: int, callbacks: list[pl.Callback]) -> pl.Trainer:
-    settings = config.trainer
-    extra = [
-        targets.instantiate(tree, targets.CALLBACK, f"trainer.callbacks[{i}]")
-        for i, tree in enumerate(settings.callbacks)
-    ]
-    # Last, so that it sees the values that ReportAndStop has seen; NaN counts as no improvement.
-    stopping = EarlyStopping(monitor=MONITOR, mode="max", patience=settings.patience, check_finite=False, verbose=False)
-    logger = (
-        targets.instantiate(
-            config.logger,
-            targets.LOGGER,
-            "logger",
-            save_dir=str(directory),
-            name="logs",
-            version=f"fold{fold}",
-        )
-        if config.logger
-        else False
-    )
-    try:
-        return _build_trainer(
-            config, directory, [SeedEpochs(seed=config.seed, fold=fold), *callbacks, stopping, *extra], logger
-        )
-    except MisconfigurationException as error:
-        raise UserError(
-            f"trainer.accelerator={settings.accelerator} cannot be used here: {' '.join(str(error).split())}"
-        ) from None
+def _once(report: Report) -> Report:
+    """A report that drops what it was told before: a run that starts again repeats itself."""
+    seen: set[tuple[int, int]] = set()
 
+    def report_once(fold: int, epoch: int, value: float | None) -> None:
+        if (fold, epoch) not in seen:
+            seen.add((fold, epoch))
+            report(fold, epoch, value)
 
-def _build_trainer(
-    config: RunConfig, directory: Path, callbacks: list[pl.Callback], logger: pl.loggers.Logger | bool
-) -> pl.Trainer:
-    settings = config.trainer
-    return pl.Trainer(
-        accelerator=settings.accelerator,
-        devices=1,
-        # Under srun Lightning would otherwise join independent trials into one distributed world.
-        plugins=[LightningEnvironment()],
-        precision=settings.precision,
-        max_epochs=settings.max_epochs,
-        gradient_clip_val=settings.gradient_clip,
-        deterministic=settings.deterministic,
-        limit_train_batches=settings.limit_train_batches,
-        detect_anomaly=settings.detect_anomaly,
-        callbacks=callbacks,
-        logger=logger,
-        default_root_dir=directory,
-        log_every_n_steps=1_000_000,  # metrics are logged by epoch
-        num_sanity_val_steps=0,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    return report_once
 
 
 def _peak_memory_bytes(device: str) -> int:

@@ -8,10 +8,12 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 
 from datasets.errors import UserError
+from models.places import Places
 from search.config import StudyConfig
 from search.endings import INFEASIBLE, TrialFailed, note
-from search.isolation import Failure, IsolatedRun, Value
+from search.isolation import Announcement, Failure, Value, Working, isolated_run
 from search.machine import machine_kind, package_versions
+from search.progress import Display
 from search.result import Result
 from search.schema import RunConfig
 
@@ -27,20 +29,22 @@ class TrialRunner:
     Args:
         config: The study.
         split: Path of the prepared split.
+        places: Where runs find weights and keep caches.
         directory: The study's folder; each trial gets one below it.
         worker: Name of the process that holds the lease.
         is_interrupted: Asked several times a second; once true, the trial ends and is left to be run again.
         on_asked: Called as soon as the trial stands as RUNNING in the database with a first heartbeat.
-        on_value: Told of each (fold, epoch, value).
+        display: Told of each validation and of what a run announces.
     """
 
     config: StudyConfig
     split: Path
+    places: Places
     directory: Path
     worker: str
     is_interrupted: Callable[[], bool]
     on_asked: Callable[[optuna.Trial], None]
-    on_value: Callable[[int, int, float | None], None]
+    display: Display
 
     def __call__(self, trial: optuna.Trial) -> float:
         """The objective: the run's value, `TrialPruned`, or `TrialFailed` with the ending written down."""
@@ -56,7 +60,7 @@ class TrialRunner:
             raise TrialFailed("the trial's lease was lost") from None
 
     def _drive(self, trial: optuna.Trial, run: RunConfig) -> float:
-        child = IsolatedRun(run, self.split, self.directory / f"trial-{trial.number:05d}")
+        child = isolated_run(run, self.split, self.places, self.directory / f"trial-{trial.number:05d}")
         is_pruned = False
         try:
             while True:
@@ -68,6 +72,10 @@ class TrialRunner:
                     is_pruned = self._relay(trial, run, message)
                     if is_pruned:
                         child.stop()
+                elif isinstance(message, Announcement):
+                    self.display.announce(message.sentence)
+                elif isinstance(message, Working):
+                    self.display.working(message.what, message.n_done, message.n_total)
                 elif isinstance(message, Failure):
                     note(trial, message.kind, message.message)
                     if message.kind == "refused":
@@ -83,7 +91,7 @@ class TrialRunner:
 
         The child trains on meanwhile: what it finds after a verdict is dropped, so the verdict alone decides.
         """
-        self.on_value(message.fold, message.epoch, message.value)
+        self.display.value(message.fold, message.epoch, message.value)
         if message.value is None:
             return False
         max_epochs = run.trainer.max_epochs

@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from datasets.errors import UserError
 from datasets.seeds import derive_seed
+from models.places import Places
 from search import targets
 from search.config import StudyConfig
 from search.endings import REASON, RETRY_OF, TrialFailed, is_own_fault, run_lost_trials_again
@@ -42,6 +43,7 @@ class Worker:
     database: Database
     config: StudyConfig
     split: Path
+    places: Places
     directory: Path
     n_target: int
     max_failures: int
@@ -107,11 +109,12 @@ class Worker:
         runner = TrialRunner(
             config=self.config,
             split=self.split,
+            places=self.places,
             directory=self.directory,
             worker=f"{socket.gethostname()}:{os.getpid()}",
             is_interrupted=lambda: self.signals.is_interrupted,
             on_asked=on_asked,
-            on_value=self.display.value,
+            display=self.display,
         )
         self.study.sampler = self._sampler()
         try:

@@ -11,6 +11,7 @@ import torch
 from datasets.prepared import prepare
 from datasets.task import find_task
 from datasets.validation import Holdout
+from models.places import Places
 from search.config import study_config
 from search.isolation import prepare_children
 from search.progress import Display
@@ -60,6 +61,7 @@ def trial_seconds(folder: Path) -> list[float]:
         database=database,
         config=config,
         split=split.path,
+        places=Places(weights_dir=None, cache_dir=folder / "cache"),
         directory=folder / "bench",
         n_target=N_TRIALS + 1,
         max_failures=1,
