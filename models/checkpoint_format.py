@@ -43,15 +43,17 @@ def read_weights(path: Path, name: str) -> dict[str, Tensor]:
 
 def _load(path: Path) -> Any:
     try:
+        path.open("rb").close()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); check its permissions.") from error
+    try:
         # Files older than torch 1.6 are no zip archives and cannot be mapped.
         is_mappable = zipfile.is_zipfile(path)
         with warnings.catch_warnings(), torch.serialization.safe_globals([Namespace]):
             warnings.simplefilter("ignore")  # about other formats, which are refused below
             return torch.load(str(path), map_location="cpu", weights_only=True, mmap=is_mappable)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); check its permissions.") from error
     except Exception as error:  # bytes of any kind fail in any way
-        foreign = re.search(r"GLOBAL (\S+) was not an allowed global", str(error))
+        foreign = re.search(r"GLOBAL (\S+)", str(error))
         if foreign:
             raise _OtherContentError(f"it holds an object of {foreign[1]}, which could run code of its own") from error
         raise _OtherContentError("it is truncated or no PyTorch checkpoint") from error

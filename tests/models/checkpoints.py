@@ -77,5 +77,6 @@ def _esm1(shape: BackboneShape) -> dict[str, Any]:
 def _saved(model: nn.Module) -> dict[str, Tensor]:
     for parameter in model.parameters():
         nn.init.normal_(parameter, mean=1.0 if parameter.ndim == 1 else 0.0, std=0.3)
-    state = {key: value.clone() for key, value in model.state_dict().items() if not key.startswith("contact_head.")}
+    # Like fair-esm's files, in which the language model's head shares the memory of the embedding.
+    state = {key: value for key, value in model.state_dict().items() if not key.startswith("contact_head.")}
     return {f"encoder.{'' if key.startswith('lm_head.') else 'sentence_encoder.'}{key}": state[key] for key in state}
