@@ -80,7 +80,7 @@ def _assignments(
     if leaf is None:
         yield from _assignments(rest, at, when, mentioned, config, values)
         return
-    # Values that no condition names are all alike; the usual ones hold such a value, where there is one.
+    # To the conditions all values that none of them names are alike: the usual ones stand for them.
     candidates = [*_usual(leaf, path, config), *filter(leaf.contains, mentioned[path])]
     for value in dict.fromkeys(candidates):
         yield from _assignments(rest, at, when, mentioned, config, {**values, path: value})

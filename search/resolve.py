@@ -24,13 +24,13 @@ def _by(value: Any, entries: Mapping[Any, Any], otherwise: Any) -> Any:
     return entries.get(value, otherwise)
 
 
-OmegaConf.register_new_resolver("min", min, replace=True)
 
 
 def _if_region(task: str, then: Any, otherwise: Any) -> Any:
     return otherwise if find_task(task).region is None else then
 
 
+OmegaConf.register_new_resolver("min", min, replace=True)
 OmegaConf.register_new_resolver("by", _by, replace=True)
 OmegaConf.register_new_resolver("if_region", _if_region, replace=True)
 

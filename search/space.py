@@ -12,8 +12,8 @@
 `when` maps other paths to the value, or list of values, under which the leaf is searched; those may be searched
 themselves or fixed. Where several leaves stand in a list, their conditions exclude each other.
 
-A trial's parameter is named by its path (`model.channels`). Each of several alternatives is a parameter of its own,
-since Optuna forbids choices that change within a study: `data.batch_size[model.pooling=mean]`.
+A trial's parameter is named by its path (`model.channels`). Where several alternatives can be met, each is a parameter
+of its own, since Optuna forbids choices that change within a study: `data.batch_size[model.pooling=mean]`.
 
 On the command line `space.data.batch_size.0.choices=[16]` changes one alternative by its number, and
 `'space.data.batch_size=[{...}, {...}]'` or `'space.data.batch_size={...}'` replaces them all.
@@ -95,17 +95,17 @@ class Space:
         config = resolve({path: value for path, value in partial.items() if path in self.paths})
         params: dict[str, Scalar] = {}
         values: dict[str, Scalar] = {}
-        defaults = resolve({})
         for name, leaf in self.leaves.items():
-            # What is not searched under this trial's values stays at the config's own, whatever `partial` says.
-            if not holds(leaf.when, values, defaults):
+            if not holds(leaf.when, values, config):
                 continue
             value = lookup(config, path_of(name))
             if not leaf.contains(value):
                 return None
             params[name] = values[path_of(name)] = float(value) if isinstance(leaf, FloatRange) else value
-        config = resolve(values)
-        return params if all(lookup(config, path) == value for path, value in partial.items()) else None
+        # What is not searched under this trial's values stays at the config's own, whatever `partial` says.
+        others = {path: value for path, value in partial.items() if path not in values}
+        config = resolve(values) if others else config
+        return params if all(lookup(config, path) == value for path, value in others.items()) else None
 
     def corners(self, config: Mapping[str, Any]) -> tuple[dict[str, Scalar], ...]:
         """A few settings of the searched values, by path, that together show all that the space reaches.

@@ -35,14 +35,19 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
     """The tree whose values stand at the given dotted paths."""
-    tree: dict[str, Any] = {}
+    return overlay({}, flat)
+
+
+def overlay(tree: Mapping[str, Any], flat: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of the tree with other values at the given dotted paths; mappings on the way are copied or made."""
+    copy = {key: overlay(value, {}) if isinstance(value, Mapping) else value for key, value in tree.items()}
     for path, value in flat.items():
         *parents, last = path.split(".")
-        node = tree
+        node = copy
         for key in parents:
             node = node.setdefault(key, {})
         node[last] = value
-    return tree
+    return copy
 
 
 def digest(tree: Any) -> str:

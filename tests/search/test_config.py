@@ -117,8 +117,8 @@ def test_every_option_of_every_group_composes(group: str) -> None:
 @pytest.mark.parametrize("model", options("model"))
 def test_the_first_trial_is_the_published_configuration(model: str) -> None:
     config = compose(model=model)
-    (first,) = config.first_trials
-    assert set(first) == set(config.space.leaves)
+    first = config.first_trials[0]
+    assert set(config.space.always_searched) <= set(config.space.values(first)) <= set(config.space.paths)
     assert config.run(first) == config.run({})
 
 
@@ -166,6 +166,23 @@ def test_a_condition_on_a_fixed_value_leaves_with_it() -> None:
     assert "model.dropout" in compose(when).space.leaves
     assert "model.dropout" in compose(when, "model.depth=2").space.leaves
     assert "model.dropout" not in compose(when, "model.depth=1").space.leaves
+
+
+def test_a_condition_on_a_known_word_that_is_not_searched_leaves_the_space() -> None:
+    precision = "+space.trainer.precision={type: categorical, choices: [32-true, 64-true]}"
+    when = "+space.model.dropout.when={trainer.precision: %s}"
+    assert "model.dropout" in compose(precision, when % "64-true").space.leaves
+    assert "model.dropout" not in compose(precision, when % "bf16-mixed").space.leaves
+    with pytest.raises(UserError, match=r"waits for trainer\.precision=bf16-mixde, which is never sampled"):
+        compose(precision, when % "bf16-mixde")
+    with pytest.raises(UserError, match=r"waits for model\.depth=5, which is never sampled"):
+        compose("+space.model.dropout.when={model.depth: 5}")
+
+
+def test_the_default_of_what_is_not_always_searched_is_guarded() -> None:
+    config = compose("+space.model.dropout.when={model.depth: 2}")
+    assert config.fixed["model.dropout"] == 0.0
+    assert "model.depth" not in config.fixed
 
 
 def test_anything_in_the_config_can_be_searched() -> None:
@@ -217,8 +234,8 @@ BAD = [
     ("model.chanels=3", "model.chanels is not a setting. Did you mean 'channels'"),
     ("+model.chanels=3", "model.chanels is not a setting. Did you mean 'channels'"),
     ("~model.channels", "model.channels is missing"),
-    ("model=null", "model=null is unknown: expected one of cnn, cnn_flip, ridge."),
-    ("model=cnnn", "model=cnnn is unknown: expected one of cnn, cnn_flip, ridge. Did you mean 'cnn'"),
+    ("model=null", "model=null is unknown: expected one of cnn, cnn_flip, esm, ridge."),
+    ("model=cnnn", "model=cnnn is unknown: expected one of cnn, cnn_flip, esm, ridge. Did you mean 'cnn'"),
     ("model._target_=models.cnn.torch.load", "there is no module models.cnn.torch"),
     ("model._target_=torch.nn.Linear", "outside the allowed packages"),
     ("trainer.max_epochs=-1", "trainer.max_epochs=-1 is not valid: expected int >= 1."),
@@ -260,7 +277,10 @@ BAD = [
     ("+logger.save_dir=x", "logger.save_dir cannot be set"),
     ("debug=full", "debug=full is unknown: expected one of default."),
     ("experiment=mine", "experiment=mine is unknown"),
-    ("space=cnn_wied", "space=cnn_wied is unknown: expected one of cnn, cnn_flip, cnn_wide, ridge. Did you mean"),
+    (
+        "space=cnn_wied",
+        "space=cnn_wied is unknown: expected one of cnn, cnn_flip, cnn_wide, esm, esm_wide, ridge. Did you mean",
+    ),
     ("space=ridge", "space.model.alpha has no value in the config"),
     ("space.model.channels=5", "space.model.channels=5 is not valid"),
     ("space.model.channels.low=500", "space.model.channels is not valid: low=500 is above high="),

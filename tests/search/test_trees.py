@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from search.trees import difference, digest, flatten, lookup, nest
+from search.trees import difference, digest, flatten, lookup, nest, overlay
 
 NAMES = st.text("abcdefgh_", min_size=1, max_size=4)
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5)
@@ -25,6 +25,13 @@ def test_nest_undoes_flatten(tree: dict[str, Any]) -> None:
     flat = dict(flatten(tree))
     assert nest(flat) == tree
     assert all(lookup(tree, path) == value for path, value in flat.items())
+
+
+def test_overlay_changes_a_copy() -> None:
+    tree = {"a": {"b": 1, "c": [1]}, "d": None, "e": {}}
+    assert overlay(tree, {"a.b": 2, "e.f.g": 3, "d": 4}) == {"a": {"b": 2, "c": [1]}, "d": 4, "e": {"f": {"g": 3}}}
+    assert tree == {"a": {"b": 1, "c": [1]}, "d": None, "e": {}}
+    assert overlay(tree, {}) == tree
 
 
 def test_an_empty_mapping_stands_as_a_value() -> None:
