@@ -104,9 +104,11 @@ class FitnessModel(LightningModule, ABC):
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
         if self.gradient_clip is not None:
-            self.clip_gradients(
-                optimizer.optimizer, gradient_clip_val=self.gradient_clip, gradient_clip_algorithm="norm"
-            )
+            # Lightning's own clipping refuses fused optimizers under mixed precision.
+            scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+            if scaler is not None:
+                scaler.unscale_(optimizer.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.parameters(), self.gradient_clip)
         optimizer.step()
         optimizer.zero_grad()
         for schedule in self.trainer.lr_scheduler_configs:
