@@ -23,7 +23,8 @@ from models.places import Places
 @dataclass(frozen=True, kw_only=True)
 class FrozenPart:
     """What `encoder` computes is kept by `scope`; `also` are scopes worth keeping from the same pass; `what` is its
-    name for the user."""
+    name for the user.
+    """
 
     encoder: Encoder
     scope: Scope

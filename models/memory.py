@@ -6,7 +6,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True, kw_only=True)
 class Memory:
     """Bytes: `fixed` whatever the batch is (weights, gradients, the optimizer's state), and for each token of a
-    padded batch in training and in evaluation."""
+    padded batch in training and in evaluation.
+    """
 
     fixed: int
     per_token: int
@@ -35,8 +36,8 @@ def transformer_memory(
             stream and the normalisations in float32.
         n_materialised: values computed from parameters in each step and kept, as LoRA's weights are.
     """
-    # In, out and norms of both blocks (6 D), queries, keys, values and their outputs (4 D), two feed-forward activations
-    # (8 D), and a margin of 2 D for what lives shortly. Attention itself keeps no (L, L) matrix.
+    # In, out and norms of both blocks (6 D), queries, keys, values and their outputs (4 D), two feed-forward
+    # activations (8 D), and a margin of 2 D for what lives shortly. Attention itself keeps no (L, L) matrix.
     layer = int(20 * width * bytes_per_value)
     kept = n_layers_kept * 4 * width + layer if is_checkpointed else max(1, n_layers_kept) * layer
     return Memory(fixed=4 * n_frozen + 16 * n_trained + 4 * n_materialised, per_token=kept, per_eval_token=layer)

@@ -9,7 +9,7 @@ from models.fitness_model import FitnessModel
 
 
 def save_weights(model: FitnessModel, path: Path) -> None:
-    """Write what training may change of the model's state; a reader sees the old file or the new one, never half of one."""
+    """Write what training may change of the model's state; a reader sees the old file or the new one, no half."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         save_file({name: tensor.contiguous() for name, tensor in model.trained_state().items()}, beside)

@@ -92,9 +92,8 @@ def _find_alias(module: str, name: str, depth: int = 0) -> tuple[ast.expr, str] 
     """The expression assigned to `name` at the top of a module, and the module that it stands in."""
     tree = parse_module(module)
     for statement in tree.body if tree is not None and depth <= 8 else ():
-        if isinstance(statement, ast.Assign):
-            if any(isinstance(target, ast.Name) and target.id == name for target in statement.targets):
-                return statement.value, module
+        if isinstance(statement, ast.Assign) and name in [ast.unparse(target) for target in statement.targets]:
+            return statement.value, module
         if isinstance(statement, ast.ImportFrom):
             for imported in statement.names:
                 if (imported.asname or imported.name) == name:

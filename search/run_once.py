@@ -12,8 +12,8 @@ from search.config import study_config
 from search.experiment import Experiment, first_difference, load_experiment
 from search.isolation import Announcement, Failure, Value, Working, isolated_run, prepare_children
 from search.machine import machine_kind
-from search.result import Result
 from search.progress import Display, PlainDisplay
+from search.result import Result
 from search.run_search import announcer, load_split, places_of
 from search.schema import RunConfig
 from search.signals import Signals
@@ -102,8 +102,8 @@ def _compare(experiment: Experiment, result: Result, split: "PreparedSplit", *, 
         return _verdict(is_close, sentence, is_quiet=is_quiet)
     if result.backbone != before.backbone:
         raise UserError(
-            f"{experiment.config.model['_target_']} was run with other pretrained weights ({before.backbone}) than what was "
-            f"found ({result.backbone}): name the right folder with --weights-dir."
+            f"The experiment was run with other pretrained weights ({before.backbone}) than what was found "
+            f"({result.backbone}): name the right folder with --weights-dir."
         )
     found = first_difference(before.values, result.values)
     if found is not None:
