@@ -68,7 +68,8 @@ def print_outcome(
     study: Study, best: FrozenTrial | None, config: StudyConfig, split: PreparedSplit, export: Path, prog: str
 ) -> None:
     """Print how the study ended."""
-    console = Console(highlight=False, soft_wrap=True)
+    # Without markup: names of parameters, and reasons, may hold brackets.
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     trials = study.get_trials(deepcopy=False)
     counts = count(trials)
     console.print(

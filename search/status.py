@@ -56,4 +56,4 @@ def _print_table(summaries: list[dict[str, Any]]) -> None:
             item["data"] or "?",
         )
     # As wide as the table wants to be: a name that is cut off names nothing.
-    Console(highlight=False, soft_wrap=True, width=1000).print(table)
+    Console(highlight=False, soft_wrap=True, markup=False, width=1000).print(table)
