@@ -105,6 +105,15 @@ def test_every_extreme_that_a_trial_can_have_is_in_a_corner(drawn: tuple[Any, ..
     assert {(path_of(name), str(leaf)) for name, leaf in space.leaves.items()} == reached, "all others have left"
 
 
+def test_a_condition_on_a_value_within_a_range_can_be_reached() -> None:
+    a = {"type": "int", "low": 1, "high": 9}
+    b = {"type": "float", "low": 0, "high": 1, "when": {"a": [5, 7]}}
+    space = make_space({"a": a, "b": b}, CONFIG, [])
+    assert list(space.leaves) == ["a", "b"]
+    check(space, CONFIG)
+    assert {corner["b"] for corner in space.corners(CONFIG) if "b" in corner} == {0, 1}
+
+
 def test_a_leaf_in_a_space_can_be_reached_and_one_that_cannot_has_left() -> None:
     a = {"type": "categorical", "choices": [0, 1]}
     b = {"type": "categorical", "choices": [1, 2], "when": {"a": 1}}
