@@ -8,10 +8,9 @@ from typing import Any
 
 from datasets.errors import UserError, nearest
 from search import targets
-from search.annotations import convert, shown
 from search.compose import compose, fixed_paths
-from search.conditions import path_of
 from search.first_trials import first_trials
+from search.grid import with_grid
 from search.leaves import Scalar
 from search.resolve import resolve
 from search.schema import RUN_KEYS, RunConfig, run_config
@@ -94,17 +93,15 @@ def study_config(overrides: Sequence[str], studies: Path = STUDIES) -> StudyConf
     interpolated = {path for path, value in flatten(defaults) if lookup(tree, path, None) != value}
     searched = resolve({**tree, "space": composed["space"] or {}}, {})["space"]
     space = make_space(searched, defaults, fixed_paths(overrides, studies), interpolated, _options(tree))
-    study = StudyConfig(
+    return StudyConfig(
         tree=tree,
         defaults=defaults,
         derived=_reach(tree, defaults, space),
         space=space,
-        sampler=targets.check(resolved["sampler"], targets.SAMPLER, "sampler"),
+        sampler=with_grid(targets.check(resolved["sampler"], targets.SAMPLER, "sampler"), space),
         pruner=targets.check(resolved["pruner"], targets.PRUNER, "pruner"),
         first_trials=first_trials(resolved["first_trials"], space, tree),
     )
-    _check_grid(study)
-    return study
 
 
 def _options(tree: Mapping[str, Any]) -> Callable[[str, Any], bool]:
@@ -137,29 +134,6 @@ def _reach(tree: Mapping[str, Any], defaults: Mapping[str, Any], space: Space) -
             if path not in corner and lookup(resolved, path, None) != value:
                 derived[path] = lookup(tree, path, value)
     return derived
-
-
-def _check_grid(study: StudyConfig) -> None:
-    """Compare a grid with the space: Optuna would only notice in the middle of a trial."""
-    if "search_space" not in study.sampler:
-        return
-    grid = dict(flatten(convert(dict[str, Any], study.sampler["search_space"], "sampler.search_space")))
-    paths = study.space.paths
-    for path in [*paths, *grid]:
-        if path not in grid:
-            raise UserError(f"sampler.search_space lacks {path}: name the values of every searched setting.")
-        if path not in paths:
-            raise UserError(f"sampler.search_space names {path}, which is not searched: leave it out.")
-        grid[path] = convert(list[Any], grid[path], f"sampler.search_space.{path}")
-        for value in grid[path]:
-            if not study.space.contains(path, value):
-                raise UserError(f"sampler.search_space.{path} holds {shown(value)}, which is outside of space.{path}.")
-    # Each of several alternatives takes the values that it may have.
-    by_name = {name: [*filter(leaf.contains, grid[path_of(name)])] for name, leaf in study.space.leaves.items()}
-    for name, values in by_name.items():
-        if not values:
-            raise UserError(f"sampler.search_space.{path_of(name)} holds no value of space.{name}: add one.")
-    study.sampler["search_space"] = by_name
 
 
 def config_hash(study: StudyConfig) -> str:
