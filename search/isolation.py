@@ -70,7 +70,9 @@ class Working:
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """All runs of a check can be built."""
+    """All runs of a check can be built; `backbones` are the hashes of their pretrained weights, None without any."""
+
+    backbones: tuple[str | None, ...]
 
 
 Message = Value | Result | Failure | Announcement | Working | Checked
@@ -173,13 +175,13 @@ def _check(
     from datasets.prepared import load_prepared
     from search.preflight import check_runs
 
-    check_runs(
+    backbones = check_runs(
         configs,
         load_prepared(split),
         places=places,
         announce=lambda sentence: tell(Announcement(sentence=sentence)),
     )
-    tell(Checked())
+    tell(Checked(backbones=backbones))
 
 
 def _work(pipe: Connection, job: Job, directory: Path) -> None:

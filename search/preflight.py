@@ -1,6 +1,7 @@
 """Before the first trial: whether every kind of run that the space reaches can be built from what is here."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from datasets.prepared import PreparedSplit
 from datasets.task import Announce, find_task
@@ -9,25 +10,27 @@ from search.schema import RunConfig
 from search.training import build_data, build_model, folds_of, quieten
 
 
-def check_runs(configs: Sequence[RunConfig], split: PreparedSplit, *, places: Places, announce: Announce) -> None:
-    """Build each run's model and data as far as that costs nothing, and fetch what they need.
+def check_runs(
+    configs: Sequence[RunConfig], split: PreparedSplit, *, places: Places, announce: Announce
+) -> tuple[str | None, ...]:
+    """Build each run's model and data as far as that costs little, and fetch what they need.
+
+    Returns:
+        The hash of each run's pretrained weights, None without any.
 
     Raises:
         UserError: A model refuses its hyperparameters or the task, a sequence is too long, or weights are missing.
     """
     quieten()
+    backbones = []
     seen = []
     for config in configs:
         model = build_model(config)
         model.check_task(find_task(config.task))
         model.fetch(places, announce)
-        needs = (
-            config.data.crop,
-            config.data.max_length,
-            config.data.truncate,
-            model.max_residues,
-            model.tokenizer.n_tokens,
-        )
-        if needs not in seen:
-            seen.append(needs)
+        backbones.append(model.backbone_hash)
+        data = replace(config.data, batch_size=1)
+        if (data, model.max_residues, model.tokenizer.n_tokens) not in seen:
+            seen.append((data, model.max_residues, model.tokenizer.n_tokens))
             build_data(config, split, model, folds_of(config, split)[0], 0)
+    return tuple(backbones)

@@ -47,8 +47,8 @@ class Display:
 class PlainDisplay(Display):
     """One line a trial, for logs and pipes."""
 
-    def __init__(self, n_target: int, stream: TextIO = sys.stderr) -> None:
-        self._stream = stream
+    def __init__(self, n_target: int, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
         self._n_target = n_target
         self._started = time.monotonic()
         self._n_ended = 0

@@ -24,8 +24,6 @@ def _by(value: Any, entries: Mapping[Any, Any], otherwise: Any) -> Any:
     return entries.get(value, otherwise)
 
 
-
-
 def _if_region(task: str, then: Any, otherwise: Any) -> Any:
     return otherwise if find_task(task).region is None else then
 

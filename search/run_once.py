@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 from datasets.errors import UserError
 from models.places import Places
 from search.config import study_config
-from search.experiment import Experiment, first_difference, load_experiment
+from search.experiment import Experiment, Provenance, first_difference, load_experiment
 from search.isolation import Announcement, Failure, Value, Working, isolated_run, prepare_children
 from search.machine import machine_kind
-from search.progress import Display, PlainDisplay
 from search.result import Result
 from search.run_search import announcer, load_split, places_of
 from search.schema import RunConfig
@@ -48,7 +47,7 @@ def run_train(arguments: argparse.Namespace) -> int:
     split = load_split(config.task, arguments.data_dir, arguments.runs_dir, announcer(arguments.quiet))
     directory = _free_folder(arguments.runs_dir / "train", name)
     try:
-        result = _run(config, split, places_of(arguments), directory, is_quiet=arguments.quiet)
+        result = _run(config, split, places_of(arguments), directory, None, is_quiet=arguments.quiet)
     except Stopped as stopped:
         return stopped.exit_status
     if result.value is None:
@@ -75,7 +74,7 @@ def run_verify(arguments: argparse.Namespace) -> int:
         )
     directory = _free_folder(arguments.runs_dir / "verify", arguments.file.stem)
     try:
-        result = _run(_as_it_ran(experiment), split, places_of(arguments), directory, is_quiet=arguments.quiet)
+        result = _run(_as_it_ran(experiment), split, places_of(arguments), directory, before, is_quiet=arguments.quiet)
     except Stopped as stopped:
         return stopped.exit_status
     return _compare(experiment, result, split, is_quiet=arguments.quiet)
@@ -100,11 +99,6 @@ def _compare(experiment: Experiment, result: Result, split: "PreparedSplit", *, 
         shown = "none" if result.value is None else f"{result.value:.4f}"
         sentence = f"validation Spearman {shown}, was {before.value:.4f} ({split.label})"
         return _verdict(is_close, sentence, is_quiet=is_quiet)
-    if result.backbone != before.backbone:
-        raise UserError(
-            f"The experiment was run with other pretrained weights ({before.backbone}) than what was found "
-            f"({result.backbone}): name the right folder with --weights-dir."
-        )
     found = first_difference(before.values, result.values)
     if found is not None:
         fold, epoch, old, new = found
@@ -140,16 +134,36 @@ def _exact(value: float | None) -> str:
     return "none" if value is None else repr(value)
 
 
-def _run(config: RunConfig, split: "PreparedSplit", places: Places, directory: Path, *, is_quiet: bool) -> Result:
-    """Run in a child process, printing each epoch.
+def _run(
+    config: RunConfig,
+    split: "PreparedSplit",
+    places: Places,
+    directory: Path,
+    before: Provenance | None,
+    *,
+    is_quiet: bool,
+) -> Result:
+    """Run in a child process, printing each epoch; `before` is what the same run was like, where that is known.
 
     Raises:
         Stopped: A signal came, or the run failed and its error was printed.
-        UserError: The config cannot run on this machine.
+        UserError: The config cannot run on this machine, or not with the weights of `before`.
     """
+    # As late as this, because the display's trials are Optuna's.
+    from search.checking import check_runs
+    from search.progress import Display, PlainDisplay
+
     signals = Signals(lambda sentence: None)
     display = Display() if is_quiet else PlainDisplay(1)
     with signals.installed():
+        checked = check_runs([config], split.path, places, display, signals)
+        if checked is None:
+            raise Stopped(signals.exit_status)
+        if before is not None and checked.backbones[0] != before.backbone:
+            raise UserError(
+                f"The experiment was run with other pretrained weights ({before.backbone}) than what was found "
+                f"({checked.backbones[0]}): name the right folder with --weights-dir."
+            )
         child = isolated_run(config, split.path, places, directory)
         try:
             while True:

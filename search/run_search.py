@@ -42,15 +42,20 @@ def run_search(arguments: argparse.Namespace) -> int:
     prepare_children()  # torch and Lightning load in the background while we read data and open the database
     split = load_split(config.task, arguments.data_dir, runs, announce)
 
+    from search.checking import check_runs
     from search.progress import make_display
     from search.signals import Signals
+    from search.study import needs_trials
 
     display = make_display(arguments.n_trials, is_quiet=arguments.quiet)
     signals = Signals(display.announce)
     with signals.installed():  # to the very end: the export is not to be interrupted either
-        if not check_first(config, split, places_of(arguments), display, signals):
-            return signals.exit_status
-        database, study = _open(arguments, config, split, name)
+        database = _open_database(arguments, config)
+        if needs_trials(database, name, arguments.n_trials):
+            reached = [config.run(params) for params in (*config.first_trials, *config.space.corners(config.defaults))]
+            if check_runs(reached, split.path, places_of(arguments), display, signals) is None:
+                return signals.exit_status
+        study = _open_study(arguments, config, split, database, name)
         return _search(arguments, config, split, database, study, export, display, signals)
 
 
@@ -71,44 +76,21 @@ def places_of(arguments: argparse.Namespace) -> Places:
     return Places(weights_dir=weights and weights.absolute(), cache_dir=(runs / "cache").absolute())
 
 
-def check_first(
-    config: StudyConfig, split: "PreparedSplit", places: Places, display: "Display", signals: "Signals"
-) -> bool:
-    """Let a child build what the space reaches, so that no trial meets a refusal; False if a signal came meanwhile.
-
-    Raises:
-        UserError: A model refuses its hyperparameters or the task, or its weights are missing.
-    """
-    from search.isolation import Announcement, Checked, Failure, Working, isolated_check
-
-    runs = [config.run(params) for params in (*config.first_trials, *config.space.corners(config.defaults))]
-    child = isolated_check(runs, split.path, places, places.cache_dir / "checks")
-    try:
-        while not signals.is_draining:
-            message = child.next_message(0.1)
-            if isinstance(message, Checked):
-                return True
-            if isinstance(message, Announcement):
-                display.announce(message.sentence)
-            elif isinstance(message, Working):
-                display.working(message.what, message.n_done, message.n_total)
-            elif isinstance(message, Failure):
-                raise UserError(message.message) if message.kind == "refused" else RuntimeError(message.message)
-        return False
-    finally:
-        child.close()
-
-
-def _open(
-    arguments: argparse.Namespace, config: StudyConfig, split: "PreparedSplit", name: str
-) -> tuple["Database", "Study"]:
+def _open_database(arguments: argparse.Namespace, config: StudyConfig) -> "Database":
     from search.storage import default_url, environment_url, open_database
-    from search.study import changed_versions, enqueue_first_trials, manifest, open_study, raise_target
-    from search.worker import check_search, make_pruner
+    from search.worker import check_search
 
     check_search(config)
     url = arguments.storage or environment_url() or default_url(arguments.runs_dir)
-    database = open_database(url, runs=arguments.runs_dir, create=True)
+    return open_database(url, runs=arguments.runs_dir, create=True)
+
+
+def _open_study(
+    arguments: argparse.Namespace, config: StudyConfig, split: "PreparedSplit", database: "Database", name: str
+) -> "Study":
+    from search.study import changed_versions, enqueue_first_trials, manifest, open_study, raise_target
+    from search.worker import make_pruner
+
     about = manifest(config, data_hash=split.data_hash, label=split.label, model=arguments.model)
     with database.lock:
         study = open_study(database, name, about)
@@ -120,7 +102,7 @@ def _open(
         announcer(arguments.quiet)(
             f"Study {name} began with other versions ({'; '.join(changed)}): its trials may differ in their last bits."
         )
-    return database, study
+    return study
 
 
 def _search(

@@ -96,6 +96,13 @@ def find_study(database: Database, name: str) -> Study:
     return optuna.load_study(study_name=name, storage=database.storage)
 
 
+def needs_trials(database: Database, name: str, n_trials: int) -> bool:
+    """Whether the study of that name, which may not exist yet, has fewer than `n_trials` finished trials."""
+    if name not in optuna.get_all_study_names(database.storage):
+        return True
+    return count(find_study(database, name).get_trials(deepcopy=False)).n_finished < n_trials
+
+
 def raise_target(study: Study, n_trials: int) -> None:
     """Remember the highest number of trials that was asked for."""
     if n_trials > study.user_attrs.get(N_TARGET, 0):
