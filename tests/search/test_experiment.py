@@ -94,7 +94,7 @@ def test_the_file_is_complete_and_sealed(frozen: Path) -> None:
     assert text.splitlines()[-1].startswith("  checksum: sha256:")
     assert seal(text) == text
     tree = yaml.safe_load(text)
-    assert list(tree) == ["task", "seed", "data", "model", "validation", "trainer", "logger", "provenance"]
+    assert list(tree) == ["task", "seed", "data", "model", "validation", "trainer", "cache", "logger", "provenance"]
     assert tree["model"]["channels"] == 43
     assert tree["trainer"]["max_epochs"] == 3
     assert "${" not in text
