@@ -44,7 +44,7 @@ class ESM(FitnessModel):
         weight_decay: AdamW's, on everything that is trained.
         warmup_steps: optimizer steps over which the learning rates rise from 0.
         activation_checkpointing: compute activations twice instead of keeping them; the results are the same.
-        compile_backbone: run trained layers through torch.compile.
+        compile_backbone: make faster kernels of trained layers with torch.compile; bits may change.
     """
 
     def __init__(
@@ -133,7 +133,8 @@ class ESM(FitnessModel):
                 self.backbone.layers[index] = nn.Identity()
             for name, parameter in self.backbone.named_parameters():
                 parameter.requires_grad_(not name.startswith("emb") or name.startswith("emb_layer_norm_after"))
-        self._run = torch.compile(self.backbone.run, dynamic=True) if self.compile_backbone else self.backbone.run
+        if self.compile_backbone:
+            self.backbone.compile_layers()
 
     def frozen_part(self, places: Places, precision: str, device: torch.device) -> FrozenPart | None:
         """The layers below the first one that is trained; a frozen backbone's features are kept pooled as well."""
@@ -163,7 +164,8 @@ class ESM(FitnessModel):
             n_layers_kept=n_kept,
             is_checkpointed=self.activation_checkpointing,
             bytes_per_value=3 if precision in ("bf16-mixed", "16-mixed") else 4,
-            n_materialised=self.n_layers * lora_weights if self.has_lora else 0,
+            # LoRA's weights are computed layer by layer, and kept for the backward pass.
+            n_materialised=lora_weights * (1 if self.activation_checkpointing else n_kept) if self.has_lora else 0,
         )
 
     @property
@@ -186,7 +188,7 @@ class ESM(FitnessModel):
         if self.backbone is not None:
             if states is None:
                 states = self.backbone.embed(batch.tokens)
-            states = self._run(states.float(), batch.mask, self.n_frozen_layers, self.n_layers)
+            states = self.backbone.run(states.float(), batch.mask, self.n_frozen_layers, self.n_layers)
         assert states is not None
         if self.pooling == "mutation_mean":
             return masked_mean(states, batch.region)

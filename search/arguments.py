@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from datasets.errors import UserError, nearest
-from datasets.task import find_task, task_names
+from datasets.task import find_task, listed_tasks
 
 STUDIES = Path(__file__).parent.parent / "studies"
 COMMANDS = ("train", "verify", "status")
@@ -73,7 +73,7 @@ def _complete_overrides(arguments: argparse.Namespace, overrides: list[str]) -> 
     task, model = arguments.task or given.get("task"), given.get("model") or arguments.model
     if not task or not model:
         raise UserError(
-            f"Name a task and a model: --task T --model M. Tasks: {', '.join(task_names())}. "
+            f"Name a task and a model: --task T --model M. Tasks: {listed_tasks()}. "
             f"Models: {', '.join(model_names())}."
         )
     find_task(task)
@@ -116,7 +116,7 @@ def _parser(prog: str, description: str, epilog: str | None = None) -> Parser:
 
 
 def _add_what(parser: Parser) -> None:
-    parser.add_argument("--task", help="what to predict: " + ", ".join(task_names()))
+    parser.add_argument("--task", help="what to predict: " + listed_tasks())
     parser.add_argument("--model", help="the model family: " + ", ".join(model_names()))
 
 

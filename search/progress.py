@@ -13,7 +13,7 @@ from rich.text import Text
 from search.endings import ENDING, REASON, count_own_faults
 from search.study import best_trial, count
 
-_BETWEEN_LINES_S = 10.0
+_BETWEEN_LINES_S = 30.0
 _BAR_WIDTH = 20
 
 

@@ -1,5 +1,6 @@
 """Runs of ESM through `fit`: replayed bit for bit, cached or not, in parts, and short of memory."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -84,6 +85,21 @@ def test_a_run_is_repeated_bit_for_bit_whatever_is_cached(adaptation: str, run: 
     assert first.backbone.startswith("sha256:")
 
 
+def test_a_frozen_backbone_is_the_same_after_training(
+    run: Run, places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[Backbone] = []
+    load = Weights.load
+    monkeypatch.setattr(Weights, "load", lambda self, **kw: loaded.append(load(self, **kw)) or loaded[-1])
+    # Without a cache each batch passes through the backbone while the head is trained.
+    assert run(config("frozen", max_gb=0.0)).ending == "complete"
+    (backbone,) = loaded
+    assert places.weights_dir is not None
+    fresh = load(Weights(name="esm2_tiny", path=places.weights_dir / "esm2_tiny.pt"), n_layers=2)
+    for name, tensor in fresh.state_dict().items():
+        assert torch.equal(tensor, backbone.state_dict()[name]), name
+
+
 @pytest.mark.parametrize("adaptation", ADAPTATIONS)
 def test_a_batch_in_parts_gives_the_same_numbers_and_is_replayed_in_parts(adaptation: str, run: Run) -> None:
     whole = run(config(adaptation))
@@ -153,6 +169,15 @@ def test_out_of_memory_with_a_single_sequence_is_a_finding(run: Run, limit_memor
     assert sizes[-1] == 34
     assert result.peak_memory_bytes > 0
     assert result.value is None
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_compiled_layers_give_nearly_the_same_values(run: Run) -> None:
+    plain = config("lora")
+    compiled = run(replace(plain, model={**plain.model, "compile_backbone": True}))
+    assert compiled.ending == "complete"
+    assert compiled.value == pytest.approx(run(plain).value, abs=0.02)
 
 
 def test_a_run_in_bfloat16_is_close_to_one_in_full_precision(run: Run) -> None:

@@ -65,6 +65,15 @@ def test_verify_finds_the_same_bits_without_the_cache(searched: Path, program: P
     assert "equal bit for bit" in answer.out
 
 
+@pytest.mark.parametrize("adaptation", ["last_k", "lora"])
+def test_verify_repeats_fine_tuning_bit_for_bit(adaptation: str, tmp_path: Path, program: Program) -> None:
+    short = ("data.batch_size=8", "trainer.limit_train_batches=2", f"model.adaptation={adaptation}")
+    answer = program(*SEARCH, *short, "--n-trials", "1", cwd=tmp_path)
+    assert answer.status == 0, answer
+    export = tmp_path / "studies" / "experiment" / f"{TASK}-esm.yaml"
+    assert program("verify", str(export), "--runs-dir", "elsewhere", "--quiet", cwd=tmp_path).status == 0
+
+
 def test_two_processes_embed_each_sequence_once_in_total(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "run_study.py"), *SEARCH, "--n-trials", "6", "sampler=random", "--quiet"]
     workers = [subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) for _ in range(2)]
