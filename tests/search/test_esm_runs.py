@@ -172,7 +172,7 @@ def test_out_of_memory_with_a_single_sequence_is_a_finding(run: Run, limit_memor
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore")  # torch's own
 def test_compiled_layers_give_nearly_the_same_values(run: Run) -> None:
     plain = config("lora")
     compiled = run(replace(plain, model={**plain.model, "compile_backbone": True}))
