@@ -54,8 +54,16 @@ def training_child(process: subprocess.Popen[str]) -> int | None:
             fields = stat.read_text().rpartition(")")[2].split()
             if int(fields[2]) == process.pid and fields[0] != "Z":
                 parents[int(stat.parent.name)] = int(fields[1])
-    grandchildren = [pid for pid, parent in parents.items() if parents.get(parent) == process.pid]
+    grandchildren = [pid for pid, parent in parents.items() if parents.get(parent) == process.pid and _trains(pid)]
     return min(grandchildren, default=None)
+
+
+def _trains(pid: int) -> bool:
+    """Whether its output goes to a trial's log: the child that checks the space trains nothing."""
+    try:
+        return Path(f"/proc/{pid}/fd/1").readlink().parent.name.startswith("trial-")
+    except OSError:
+        return False
 
 
 def wait_for_child(process: subprocess.Popen[str], timeout_s: float = 60) -> int:
