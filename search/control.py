@@ -14,7 +14,7 @@ POLL_S: Final = 2.0
 
 def read_control(study: Study) -> Control:
     """What stands in the study now; "run" where nobody ever said otherwise."""
-    found = study.user_attrs.get(CONTROL)
+    found: Control = study.user_attrs.get(CONTROL, "run")
     return found if found in get_args(Control) else "run"
 
 

@@ -88,6 +88,7 @@ def _open_database(arguments: argparse.Namespace, config: StudyConfig) -> "Datab
 def _open_study(
     arguments: argparse.Namespace, config: StudyConfig, split: "PreparedSplit", database: "Database", name: str
 ) -> "Study":
+    from search.control import run_if_drained
     from search.study import changed_versions, enqueue_first_trials, manifest, open_study, raise_target
     from search.worker import make_pruner
 
@@ -98,6 +99,7 @@ def _open_study(
         changed = changed_versions(study)
         raise_target(study, arguments.n_trials)
         enqueue_first_trials(study, config.first_trials)
+        run_if_drained(study)
     if changed:
         announcer(arguments.quiet)(
             f"Study {name} began with other versions ({'; '.join(changed)}): its trials may differ in their last bits."
@@ -115,6 +117,7 @@ def _search(
     display: "Display",
     signals: "Signals",
 ) -> int:
+    from search.control import read_control
     from search.outcome import export_best, print_outcome
     from search.study import EXHAUSTED, best_trial, count
     from search.worker import TooManyFailures, Worker
@@ -164,6 +167,10 @@ def _search(
         if not arguments.quiet:
             print(f"Stopped at {n_finished} of {arguments.n_trials} trials; the same command goes on.", file=sys.stderr)
         return signals.exit_status
+    if read_control(study) == "drain" and n_finished < arguments.n_trials:
+        if not arguments.quiet:
+            print(f"Drained at {n_finished} of {arguments.n_trials} trials; the same command goes on.", file=sys.stderr)
+        return 0
     return 0 if best is not None else 1
 
 

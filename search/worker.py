@@ -21,6 +21,7 @@ from datasets.seeds import derive_seed
 from models.places import Places
 from search import targets
 from search.config import StudyConfig
+from search.control import POLL_S, Control, read_control
 from search.endings import REASON, RETRY_OF, TrialFailed, is_own_fault, run_lost_trials_again
 from search.progress import Display
 from search.signals import Signals
@@ -74,27 +75,31 @@ class Worker:
                     raise TooManyFailures(trial.user_attrs.get(REASON, "unknown"))
 
     def _next_trial(self) -> FrozenTrial | None:
-        """Run one trial and return it; None once the budget is reached or a signal came while waiting."""
-        has_waited = False
+        """Run one trial and return it; None once the budget is reached, or a signal or a drain says to start none."""
+        waited_for: Control | None = None
         while not self.signals.is_draining:
             self.database.lock.acquire()
             try:
                 self._reclaim()
                 counts = count(self.study.get_trials(deepcopy=False))
-                if counts.n_finished >= self.n_target:
+                control = read_control(self.study)
+                if counts.n_finished >= self.n_target or control == "drain":
                     return None
-                if counts.n_finished + counts.n_running < self.n_target:
+                if control == "run" and counts.n_finished + counts.n_running < self.n_target:
                     return self._run_one()
             finally:
                 # The trial itself has let go of it as soon as it was asked for.
                 self.database.lock.release(force=True)
-            if not has_waited:
-                has_waited = True
-                self.display.wait(
-                    f"Waiting for {counts.n_running} running trial(s): of another worker, or of one that is gone "
-                    f"(its lease is over within {LEASE_S} s)."
-                )
-            time.sleep(_WAIT_S)
+            sentence = (
+                f"Study {self.study.study_name} is paused: `resume` lets it go on, `drain` ends it."
+                if control == "pause"
+                else f"Waiting for {counts.n_running} running trial(s): of another worker, or of one that is gone "
+                f"(its lease is over within {LEASE_S} s)."
+            )
+            if control != waited_for:
+                waited_for = control
+                self.display.wait(sentence)
+            time.sleep(POLL_S if control == "pause" else _WAIT_S)
         return None
 
     def _run_one(self) -> FrozenTrial:
