@@ -48,9 +48,9 @@ def open_database(url: str, *, runs: Path, create: bool) -> Database:
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    parsed = _parse(url)
+    parsed = parse_url(url)
     name = without_secrets(parsed)
-    path = _sqlite_path(parsed)
+    path = sqlite_path(parsed)
     if path is not None and not create and not path.exists():
         raise UserError(f"There is no study database {path}: run a search first, or name another with --storage.")
     lock_path = path.with_name(f"{path.name}.lock") if path else runs / "locks" / _digest(name)
@@ -69,7 +69,12 @@ def default_url(runs: Path) -> str:
     return f"sqlite:///{runs / 'studies.db'}"
 
 
-def _parse(url: str) -> URL:
+def parse_url(url: str) -> URL:
+    """The URL, checked.
+
+    Raises:
+        UserError: It is malformed or names a database that is not known; it is not shown, for its password.
+    """
     try:
         parsed = make_url(url)
         parsed.get_dialect()
@@ -93,7 +98,12 @@ def without_secrets(url: URL) -> str:
     return url.set(query=query).render_as_string(hide_password=True)
 
 
-def _sqlite_path(url: URL) -> Path | None:
+def sqlite_path(url: URL) -> Path | None:
+    """The file of an SQLite URL, as an absolute path; None for other databases.
+
+    Raises:
+        UserError: It is a database in memory, a directory or another kind of file.
+    """
     if url.get_backend_name() != "sqlite":
         return None
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
