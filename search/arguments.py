@@ -11,7 +11,7 @@ from datasets.errors import UserError, nearest
 from datasets.task import find_task, listed_tasks
 
 STUDIES = Path(__file__).parent.parent / "studies"
-COMMANDS = ("train", "verify", "status")
+COMMANDS = ("train", "verify", "status", "drain", "pause", "resume", "requeue", "doctor")
 _EPILOG = """\
 Values of the config are overridden as on Hydra's command line:
   trainer.max_epochs=5 model.dropout=0.1 space.model.channels.high=128 ~space.model.depth sampler=random
@@ -19,7 +19,12 @@ Values of the config are overridden as on Hydra's command line:
 other commands (each with --help):
   train    one run without a search, from a config or a frozen experiment
   verify   train a frozen experiment again and compare every number
-  status   where studies stand
+  status   where studies stand; --watch follows one
+  drain    let the workers of a study finish their trials and end
+  pause    let them finish their trials and wait
+  resume   let them go on
+  requeue  put a trial that failed back in line
+  doctor   check machine, database, data and weights, with a remedy for each finding
 """
 
 
@@ -58,6 +63,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         arguments.overrides = _complete_overrides(arguments, overrides)
     elif overrides:
         raise UserError(f"`{parser.prog}` takes no {overrides[0]!r}: see --help.")
+    if command == "status" and arguments.interval is not None and not arguments.watch:
+        raise UserError("--interval is how often --watch looks: give both, or neither.")
+    if command == "doctor" and arguments.task:
+        find_task(arguments.task)
     return arguments
 
 
@@ -95,6 +104,18 @@ def _positive(text: str) -> int:
     if not re.fullmatch(r"0*[1-9][0-9]{0,8}", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not valid: expected a whole number from 1 to 999999999")
     return int(text)
+
+
+def _trial_number(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not valid: expected the number of a trial, as `status` shows it")
+    return int(text)
+
+
+def _interval_s(text: str) -> float:
+    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]+)?", text) or not 0.1 <= float(text) <= 3600:
+        raise argparse.ArgumentTypeError(f"{text!r} is not valid: expected seconds from 0.1 to 3600")
+    return float(text)
 
 
 def _study_name(text: str) -> str:
@@ -176,10 +197,59 @@ def _verify_parser() -> Parser:
 def _status_parser() -> Parser:
     parser = _parser("run_study.py status", "Where studies stand.")
     parser.add_argument("--study-name", help="one study (default: all)")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="print JSON")
+    how.add_argument("--watch", action="store_true", help="follow one study until Ctrl-C: workers, trials, rate, GPUs")
+    parser.add_argument("--interval", type=_interval_s, metavar="S", help="seconds between two looks (default: 2)")
+    _add_database(parser)
+    return parser
+
+
+def _drain_parser() -> Parser:
+    return _study_parser("drain", "Let every worker of a study finish its trial, start none, and end.")
+
+
+def _pause_parser() -> Parser:
+    return _study_parser("pause", "Let every worker of a study finish its trial, and wait for resume or drain.")
+
+
+def _resume_parser() -> Parser:
+    return _study_parser("resume", "Let the workers of a paused or draining study go on.")
+
+
+def _requeue_parser() -> Parser:
+    parser = _study_parser("requeue", "Put a trial that failed, or ran out of memory or time, back in line once.")
+    parser.add_argument("trial", type=_trial_number, metavar="TRIAL", help="its number")
+    return parser
+
+
+def _doctor_parser() -> Parser:
+    parser = _parser(
+        "run_study.py doctor",
+        "Check what a search needs; nothing is downloaded or changed. Exit status 0: no problems; 1: some.",
+    )
+    parser.add_argument("--task", help="check the data of this task alone")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--data-dir", type=Path, help="where FLIP's files are looked for first")
+    parser.add_argument("--weights-dir", type=Path, help="where pretrained weights (NAME.pt) are looked for first")
+    parser.add_argument(
+        "--export-dir", type=Path, default=Path("studies/experiment"), help="where a search would export to"
+    )
+    _add_database(parser)
+    return parser
+
+
+def _study_parser(command: str, description: str) -> Parser:
+    """A command on one study that exists."""
+    parser = _parser(f"run_study.py {command}", description)
+    parser.add_argument("--study-name", required=True, help="the study")
+    _add_database(parser)
+    return parser
+
+
+def _add_database(parser: Parser) -> None:
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"), help=argparse.SUPPRESS)
     _add_storage(parser)
-    return parser
 
 
 _PARSERS = {
@@ -187,6 +257,11 @@ _PARSERS = {
     "train": _train_parser,
     "verify": _verify_parser,
     "status": _status_parser,
+    "drain": _drain_parser,
+    "pause": _pause_parser,
+    "resume": _resume_parser,
+    "requeue": _requeue_parser,
+    "doctor": _doctor_parser,
 }
 
 

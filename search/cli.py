@@ -3,15 +3,29 @@
 0: done. 1: a failure of the program or a study without a result. 2: bad input, in one sentence. 130, 143: signals.
 """
 
+import argparse
+import importlib
 import re
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from datasets.errors import UserError
 from search.arguments import parse
 
+# The module of each command and the function in it.
+_COMMANDS = {
+    "search": ("run_search", "run_search"),
+    "train": ("run_once", "run_train"),
+    "verify": ("run_once", "run_verify"),
+    "status": ("status", "run_status"),
+    "drain": ("operate", "run_control"),
+    "pause": ("operate", "run_control"),
+    "resume": ("operate", "run_control"),
+    "requeue": ("requeue", "run_requeue"),
+    "doctor": ("doctor", "run_doctor"),
+}
 _PYPROJECT = Path(__file__).parent.parent / "pyproject.toml"
 
 
@@ -21,21 +35,9 @@ def main(argv: Sequence[str]) -> int:
         arguments = parse(argv)
         _check_environment()
         # Imported as late as this, so that usage errors do not wait for libraries.
-        if arguments.command == "search":
-            from search.run_search import run_search
-
-            return run_search(arguments)
-        if arguments.command == "train":
-            from search.run_once import run_train
-
-            return run_train(arguments)
-        if arguments.command == "verify":
-            from search.run_once import run_verify
-
-            return run_verify(arguments)
-        from search.status import run_status
-
-        return run_status(arguments)
+        module, name = _COMMANDS[arguments.command]
+        run: Callable[[argparse.Namespace], int] = getattr(importlib.import_module(f"search.{module}"), name)
+        return run(arguments)
     except UserError as error:
         print("error:", " ".join(str(error).split()), file=sys.stderr)
         return 2
