@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from datasets.encoder import Encoder, Scope
 from datasets.feature_sinks import SEGMENT_BYTES, Sink, States, fill
@@ -57,13 +55,14 @@ class FeatureCall:
         """Return pooled features; the scope is "mean" or "region"."""
         values = torch.empty((len(self._addresses), self._encoder.width), dtype=self._encoder.dtype)
         located = self._writer.protect(self._look_up(self._scope))
-        missing = _read(located, values, np.arange(len(values)))
+        located.read_rows(np.arange(len(values)), raw(values))
         n_computed = 0
+        missing = located.missing
         if len(missing):
             with self._lock(otherwise="computed and not kept"):
                 self._look_up(self._scope, located)
-                missing = _read(located, values, missing)
-                sink = Sink(self._sequences, self._scope, missing, self._writer, values=values)
+                located.read_rows(missing, raw(values))
+                sink = Sink(self._sequences, self._scope, located.missing, self._writer, values=values)
                 by_products = self._by_products(also)
                 self._derive(sink)
                 n_computed = self._encode([sink, *by_products])
@@ -146,15 +145,3 @@ class FeatureCall:
         n_values = int(self._sequences.lengths[addresses.example].sum()) if scope == "tokens" else len(addresses)
         n_bytes = n_values * self._encoder.width * self._encoder.dtype.itemsize
         return file_bytes(len(addresses), n_bytes) + n_bytes // SEGMENT_BYTES * file_bytes(0, 0)
-
-
-def _read(located: Located, values: Tensor, entries: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Read pooled entries (n,) into their rows of values (all, D), and return those that are not there."""
-    into, missing = raw(values), []
-    for entry in entries.tolist():
-        found = located.get(entry)
-        if found is None:
-            missing.append(entry)
-        else:
-            into[entry] = found[0]
-    return np.array(missing, dtype=np.int64)

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from datasets.segment import Raw, Segment
 
 
+_ROWS = 256  # copied and checked at a time: they stay in the processor's cache
+
+
 class Located:
     """Where n entries of a scope stand: in which of the open segments, if in any."""
 
@@ -43,9 +46,27 @@ class Located:
         at = int(self._segment[entry])
         if at < 0:
             return None
-        segment = self._segments[at]
-        values = segment.entry(int(self._number[entry]))
+        values = self._segments[at].entry(int(self._number[entry]))
         if values is None:
-            self._segment[self._segment == at] = -1
-            self._drop(segment)
+            self._lose(at)
         return values
+
+    def read_rows(self, entries: NDArray[np.int64], into: Raw) -> None:
+        """Copy those of the entries (k,), each of one row, that stand somewhere into their rows of (n, D * itemsize).
+
+        A segment found broken here is dropped, after which all of its entries are missing.
+        """
+        segment = self._segment[entries]
+        for at in np.unique(segment[segment >= 0]).tolist():
+            there = entries[segment == at]
+            for first in range(0, len(there), _ROWS):
+                some = there[first : first + _ROWS]
+                rows = self._segments[at].rows(self._number[some])
+                if rows is None:
+                    self._lose(at)
+                    break
+                into[some] = rows
+
+    def _lose(self, at: int) -> None:
+        self._segment[self._segment == at] = -1
+        self._drop(self._segments[at])

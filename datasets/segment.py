@@ -99,7 +99,8 @@ class Segment:
         if values.dtype != dtype or values.shape[1:] != (width,):
             raise BrokenSegmentError(f"it holds {values.dtype} of width {tuple(values.shape[1:])}")
         self.hashes: NDArray[np.uint8] = index["hashes"]
-        self._offsets: list[int] = index["offsets"].tolist()
+        self._starts: NDArray[np.int64] = index["offsets"]
+        self._offsets: list[int] = self._starts.tolist()  # read faster one by one
         self._checks: list[int] = index["checks"].tolist()
         self._is_checked = [False] * len(self._checks)
         self._values = raw(values)
@@ -111,6 +112,13 @@ class Segment:
             self.is_broken = zlib.crc32(values.data) != self._checks[number]
             self._is_checked[number] = True
         return None if self.is_broken else values
+
+    def rows(self, numbers: NDArray[np.int64]) -> Raw | None:
+        """Return entries (n,) of one row each as (n, D * itemsize), or None; in one go much faster than `entry`."""
+        rows = self._values[self._starts[numbers]]
+        found = [zlib.crc32(row.data) for row in rows]
+        self.is_broken = self.is_broken or found != [self._checks[number] for number in numbers.tolist()]
+        return None if self.is_broken else rows
 
 
 def _checksum(index: dict[str, NDArray[Any]]) -> int:

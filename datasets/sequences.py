@@ -45,7 +45,7 @@ class Sequences:
                 "expected the same (N, T)"
             )
         self.tokens = tokens
-        self.lengths: NDArray[np.int64] = mask.sum(1).numpy()  # (N,) tokens, without padding
+        self.lengths: NDArray[np.int64] = np.count_nonzero(mask.numpy(), axis=1)  # (N,) tokens, without padding
         self._n_prefix, self._n_suffix = encoder.n_prefix, encoder.n_suffix
         self._region = region
         if len(self.lengths) and self.lengths.min() <= self._n_prefix + self._n_suffix:
