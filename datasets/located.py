@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from datasets.segment import Raw, Segment
 
-
 _ROWS = 256  # copied and checked at a time: they stay in the processor's cache
 
 
