@@ -11,6 +11,7 @@ import pytest
 
 import search
 from search.cli import main
+from tests.search.postgres import postgres, postgres_url  # noqa: F401  (fixtures)
 
 ROOT = Path(search.__path__[0]).parent
 
