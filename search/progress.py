@@ -81,7 +81,7 @@ class PlainDisplay(Display):
         n_left = self._n_target - counts.n_finished
         if self._n_ended and n_left > 0:
             left_s = (time.monotonic() - self._started) / self._n_ended * n_left
-            words.append(f"{_clock(left_s)} left")
+            words.append(f"{clock(left_s)} left")
         return ", ".join(words)
 
 
@@ -162,7 +162,8 @@ def describe(trial: FrozenTrial) -> str:
     return " ".join(words)
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """`1:20`, or `2:03:20` from an hour on."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -2,28 +2,50 @@
 
 import argparse
 import json
+from dataclasses import asdict
 from typing import Any
 
 import optuna
+from optuna import Study
 from rich.console import Console
 from rich.table import Table
 
-from search.storage import default_url, environment_url, open_database
+from datasets.errors import UserError
+from search.control import read_control
+from search.operate import open_existing
+from search.standing import running_trials
+from search.storage import Database
 from search.study import find_study, summary
+from search.watch import INTERVAL_S, watch
 
 
 def run_status(arguments: argparse.Namespace) -> int:
-    """Print one study or all of them, as a table or as JSON."""
-    url = arguments.storage or environment_url() or default_url(arguments.runs_dir)
-    database = open_database(url, runs=arguments.runs_dir, create=False)
+    """Print one study or all of them, as a table or as JSON, or follow one."""
+    database = open_existing(arguments)
     one = arguments.study_name
     names = [one] if one else sorted(optuna.get_all_study_names(database.storage))
-    summaries = [summary(find_study(database, name)) for name in names]
-    if arguments.json:
-        print(json.dumps(summaries[0] if one else summaries, indent=2, allow_nan=False))
+    if arguments.watch:
+        if len(names) != 1:
+            has = ", ".join(names) or "none yet"
+            raise UserError(f"--watch follows one study: name it with --study-name (there are: {has}).")
+        return watch(database, find_study(database, names[0]), arguments.interval or INTERVAL_S)
+    studies = [find_study(database, name) for name in names]
+    summaries = [summary(study) for study in studies]
+    if arguments.json and one:
+        print(json.dumps({**summaries[0], **_now(database, studies[0])}, indent=2, allow_nan=False))
+    elif arguments.json:
+        print(json.dumps(summaries, indent=2, allow_nan=False))
     else:
         _print_table(summaries)
     return 0
+
+
+def _now(database: Database, study: Study) -> dict[str, Any]:
+    """What changes from second to second."""
+    return {
+        "control": read_control(study),
+        "workers": [asdict(trial) for trial in running_trials(database, study)],
+    }
 
 
 def _print_table(summaries: list[dict[str, Any]]) -> None:
