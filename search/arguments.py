@@ -11,20 +11,22 @@ from datasets.errors import UserError, nearest
 from datasets.task import find_task, listed_tasks
 
 STUDIES = Path(__file__).parent.parent / "studies"
-COMMANDS = ("train", "verify", "status", "drain", "pause", "resume", "requeue", "doctor")
+COMMANDS = ("train", "verify", "status", "drain", "pause", "resume", "requeue", "doctor", "dashboard", "init")
 _EPILOG = """\
 Values of the config are overridden as on Hydra's command line:
   trainer.max_epochs=5 model.dropout=0.1 space.model.channels.high=128 ~space.model.depth sampler=random
 
 other commands (each with --help):
-  train    one run without a search, from a config or a frozen experiment
-  verify   train a frozen experiment again and compare every number
-  status   where studies stand; --watch follows one
-  drain    let the workers of a study finish their trials and end
-  pause    let them finish their trials and wait
-  resume   let them go on
-  requeue  put a trial that failed back in line
-  doctor   check machine, database, data and weights, with a remedy for each finding
+  train      one run without a search, from a config or a frozen experiment
+  verify     train a frozen experiment again and compare every number
+  status     where studies stand; --watch follows one
+  drain      let the workers of a study finish their trials and end
+  pause      let them finish their trials and wait
+  resume     let them go on
+  requeue    put a trial that failed back in line
+  doctor     check machine, database, data and weights, with a remedy for each finding
+  dashboard  show studies, trials and their files in a browser
+  init       create the database's tables, and a role that may only read them
 """
 
 
@@ -171,6 +173,13 @@ def _search_parser() -> Parser:
     parser.add_argument(
         "--max-failures", type=_positive, default=3, help="bugs in a row that stop the study (default: 3)"
     )
+    parser.add_argument(
+        "--keep-top",
+        type=_positive,
+        default=5,
+        metavar="K",
+        help="keep the checkpoints of the best K trials of the study (default: 5)",
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the config, the space and a trial; train nothing")
     _add_where(parser)
     return parser
@@ -239,6 +248,33 @@ def _doctor_parser() -> Parser:
     return parser
 
 
+def _dashboard_parser() -> Parser:
+    parser = _parser("run_study.py dashboard", "Show studies, trials and their files in a browser, until Ctrl-C.")
+    parser.add_argument("--port", type=_port, default=8080, help="default: 8080; 0 takes a free one")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
+    parser.add_argument("--writable", action="store_true", help="let the browser change, rename and delete")
+    parser.add_argument("--runs-dir", type=Path, default=Path("runs"), help="where the files are kept (default: runs)")
+    _add_storage(parser)
+    return parser
+
+
+def _init_parser() -> Parser:
+    parser = _parser(
+        "run_study.py init",
+        "Create the database's tables where they are missing and, on Postgres, a role that may only read them.",
+    )
+    parser.add_argument("--reader", metavar="ROLE", help="the role that the dashboard reads as")
+    parser.add_argument("--reader-password-file", type=Path, metavar="FILE", help="a file that holds its password")
+    _add_database(parser)
+    return parser
+
+
+def _port(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not valid: expected a port from 0 to 65535")
+    return int(text)
+
+
 def _study_parser(command: str, description: str) -> Parser:
     """A command on one study that exists."""
     parser = _parser(f"run_study.py {command}", description)
@@ -262,6 +298,8 @@ _PARSERS = {
     "resume": _resume_parser,
     "requeue": _requeue_parser,
     "doctor": _doctor_parser,
+    "dashboard": _dashboard_parser,
+    "init": _init_parser,
 }
 
 

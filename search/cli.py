@@ -25,6 +25,8 @@ _COMMANDS = {
     "resume": ("operate", "run_control"),
     "requeue": ("requeue", "run_requeue"),
     "doctor": ("doctor", "run_doctor"),
+    "dashboard": ("dashboard", "run_dashboard"),
+    "init": ("init_database", "run_init"),
 }
 _PYPROJECT = Path(__file__).parent.parent / "pyproject.toml"
 

@@ -1,6 +1,5 @@
 """What a study ends with: the best trial, what mattered, the frozen experiment and the next command."""
 
-import hashlib
 import warnings
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from datasets.prepared import PreparedSplit
+from search.artifacts import file_hash
 from search.config import StudyConfig
 from search.endings import ENDING, REASON
 from search.experiment import SCHEMA_VERSION, Experiment, Provenance, freeze, today
@@ -49,7 +49,8 @@ def export_best(study: Study, best: FrozenTrial, config: StudyConfig, split: Pre
                 seconds=round(result["seconds"], 3),
                 data=split.label,
                 data_hash=split.data_hash,
-                weight_hashes=[file_hash(Path(name)) for name in result["checkpoints"]],
+                # Of the files that were kept, which may stand on another machine by now.
+                weight_hashes=result.get("weight_hashes") or [file_hash(Path(name)) for name in result["checkpoints"]],
                 versions=result["versions"],
                 machine=result["machine"],
                 git_commit=git_commit(),
@@ -57,11 +58,6 @@ def export_best(study: Study, best: FrozenTrial, config: StudyConfig, split: Pre
         ),
         path,
     )
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file; "missing" if somebody removed it."""
-    return f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}" if path.exists() else "missing"
 
 
 def print_outcome(

@@ -117,6 +117,7 @@ def _search(
     display: "Display",
     signals: "Signals",
 ) -> int:
+    from search.artifacts import Artifacts
     from search.control import read_control
     from search.outcome import export_best, print_outcome
     from search.study import EXHAUSTED, best_trial, count
@@ -130,6 +131,9 @@ def _search(
             "nothing to do.",
             file=sys.stderr,
         )
+    artifacts = Artifacts(
+        directory=arguments.runs_dir / study.study_name, keep_top=arguments.keep_top, announce=display.announce
+    )
     worker = Worker(
         study=study,
         database=database,
@@ -141,6 +145,7 @@ def _search(
         max_failures=arguments.max_failures,
         signals=signals,
         display=display,
+        artifacts=artifacts,
     )
     failure: str | None = None
     with display:
@@ -152,6 +157,8 @@ def _search(
     best = best_trial(trials)
     if best is not None:
         export_best(study, best, config, split, export)
+    artifacts.remove_others(trials)
+    _show_state(arguments, study, database, export if best is not None else None)
     if not arguments.quiet:
         print_outcome(study, best, config, split, export, prog())
     if failure is not None:
@@ -172,6 +179,13 @@ def _search(
             print(f"Drained at {n_finished} of {arguments.n_trials} trials; the same command goes on.", file=sys.stderr)
         return 0
     return 0 if best is not None else 1
+
+
+def _show_state(arguments: argparse.Namespace, study: "Study", database: "Database", export: Path | None) -> None:
+    from search.figures import show_state  # as late as this: it takes a while to import
+
+    announce = announcer(arguments.quiet)
+    show_state(study, database, arguments.runs_dir, export=export, prog=prog(), announce=announce)
 
 
 def _check_writable(folder: Path) -> None:

@@ -9,8 +9,10 @@ from optuna.exceptions import UpdateFinishedTrialError
 
 from datasets.errors import UserError
 from models.places import Places
+from search.artifacts import Artifacts, attributes_of, file_hash
+from search.attributes import set_attributes
 from search.config import StudyConfig
-from search.endings import INFEASIBLE, TrialFailed, note
+from search.endings import ENDING, INFEASIBLE, REASON, TrialFailed, note
 from search.isolation import Announcement, Failure, Value, Working, isolated_run
 from search.machine import machine_kind, package_versions
 from search.progress import Display
@@ -35,6 +37,7 @@ class TrialRunner:
         is_interrupted: Asked several times a second; once true, the trial ends and is left to be run again.
         on_asked: Called as soon as the trial stands as RUNNING in the database with a first heartbeat.
         display: Told of each validation and of what a run announces.
+        artifacts: Keeps what people find beside the trial.
     """
 
     config: StudyConfig
@@ -45,6 +48,7 @@ class TrialRunner:
     is_interrupted: Callable[[], bool]
     on_asked: Callable[[optuna.Trial], None]
     display: Display
+    artifacts: Artifacts
 
     def __call__(self, trial: optuna.Trial) -> float:
         """The objective: the run's value, `TrialPruned`, or `TrialFailed` with the ending written down."""
@@ -100,17 +104,22 @@ class TrialRunner:
         return not is_last_epoch and trial.should_prune()
 
     def _finish(self, trial: optuna.Trial, result: Result, is_pruned: bool) -> float:
-        # One attribute, because each is a write to the database.
-        about = {"versions": package_versions(), "machine": machine_kind(result.device)}
-        trial.set_user_attr(RESULT, {**result.record(), **about})
-        if is_pruned:
-            note(trial, "pruned", "")
-            raise optuna.TrialPruned
-        if result.ending != "complete":
-            note(trial, result.ending, result.reason)
-            if result.ending in INFEASIBLE:
-                trial.set_constraint(result.ending, 1.0)
+        ending = "pruned" if is_pruned else result.ending
+        files = self.artifacts.plan(trial, result) if ending == "complete" else {}
+        checkpoints = self.artifacts.checkpoints(trial.number, result)
+        record = {
+            **result.record(),
+            "checkpoints": [str(path.relative_to(self.directory.parent)) for path in checkpoints],
+            "weight_hashes": [file_hash(path) for path in checkpoints if path in files],
+            "versions": package_versions(),
+            "machine": machine_kind(result.device),
+        }
+        reason = {} if is_pruned or not result.reason else {REASON: result.reason}
+        set_attributes(trial, user={RESULT: record, ENDING: ending, **reason}, system=attributes_of(files))
+        self.artifacts.keep(trial.number, files)
+        if ending != "complete":
+            if ending in INFEASIBLE:
+                trial.set_constraint(ending, 1.0)
             raise optuna.TrialPruned(result.reason)
-        note(trial, "complete", "")
         assert result.value is not None
         return result.value

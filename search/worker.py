@@ -20,6 +20,7 @@ from datasets.errors import UserError
 from datasets.seeds import derive_seed
 from models.places import Places
 from search import targets
+from search.artifacts import Artifacts
 from search.config import StudyConfig
 from search.control import POLL_S, Control, read_control
 from search.endings import REASON, RETRY_OF, TrialFailed, is_own_fault, run_lost_trials_again
@@ -50,6 +51,7 @@ class Worker:
     max_failures: int
     signals: Signals
     display: Display
+    artifacts: Artifacts
 
     def work(self) -> None:
         """Run trials until the study has `n_target` finished ones or a signal says otherwise.
@@ -62,7 +64,9 @@ class Worker:
             trial = self._next_trial()
             if trial is None:
                 return
-            self.display.end(trial, self.study.get_trials(deepcopy=False))
+            trials = self.study.get_trials(deepcopy=False)
+            self.display.end(trial, trials)
+            self.artifacts.remove_others(trials)
             if self.study._stop_flag and trial.state != TrialState.FAIL:  # that one is run again first
                 # A grid or a space without continuous values was used up; Optuna would go on with repetitions.
                 self.study.set_user_attr(EXHAUSTED, True)
@@ -120,6 +124,7 @@ class Worker:
             is_interrupted=lambda: self.signals.is_interrupted,
             on_asked=on_asked,
             display=self.display,
+            artifacts=self.artifacts,
         )
         self.study.sampler = self._sampler()
         try:

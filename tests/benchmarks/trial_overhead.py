@@ -12,6 +12,7 @@ from datasets.prepared import prepare
 from datasets.task import find_task
 from datasets.validation import Holdout
 from models.places import Places
+from search.artifacts import Artifacts
 from search.config import study_config
 from search.isolation import prepare_children
 from search.progress import Display
@@ -67,6 +68,7 @@ def trial_seconds(folder: Path) -> list[float]:
         max_failures=1,
         signals=Signals(print),
         display=clock,
+        artifacts=Artifacts(directory=folder / "bench", keep_top=5, announce=print),
     ).work()
     return [b - a for a, b in zip(clock.ends[1:], clock.ends[2:], strict=False)]
 

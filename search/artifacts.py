@@ -1,0 +1,192 @@
+"""What people find in the dashboard beside a trial: its checkpoints, log and metrics; and which of them stay.
+
+Artifacts are files in `<runs>/artifacts`, named by an id that stands in the database. They are the trial's own files
+under a second name (hard links), so they cost no space and no time. Checkpoints of the best trials are kept in
+both places, those of others in neither. Since values never change, a trial that is not among the best never will be:
+workers need not agree before they remove its files, they may only find them gone.
+"""
+
+import hashlib
+import json
+import mimetypes
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX
+from optuna.trial import FrozenTrial, TrialState
+
+from search.endings import RETRY_OF
+from search.isolation import LOG
+from search.result import Result
+
+ARTIFACTS = "artifacts"
+"""The folder below the runs directory."""
+CHECKPOINT = ".safetensors"
+
+
+def best_trials(trials: Sequence[FrozenTrial], n: int) -> list[FrozenTrial]:
+    """The `n` complete trials of the highest values, the earliest among equals."""
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None]
+    return sorted(complete, key=lambda trial: (-(trial.value or 0.0), trial.number))[:n]
+
+
+def trial_folder(study_folder: Path, number: int) -> Path:
+    """Where a trial's files stand."""
+    return study_folder / f"trial-{number:05d}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifacts:
+    """The artifacts of one study, as one process handles them.
+
+    Args:
+        directory: The study's folder, `<runs>/<study>`.
+        keep_top: Of how many of the best trials checkpoints are kept.
+        announce: Told, in a sentence, what could not be kept or removed.
+    """
+
+    directory: Path
+    keep_top: int
+    announce: Callable[[str], None]
+    _removed: set[int] = field(default_factory=set)
+
+    def checkpoints(self, number: int, result: Result) -> list[Path]:
+        """Where the checkpoints of a trial stand; the trial itself may have known them by a relative path."""
+        return [trial_folder(self.directory, number) / Path(name).name for name in result.checkpoints]
+
+    def plan(self, trial: optuna.Trial, result: Result) -> dict[Path, str]:
+        """The files of a running trial that are worth keeping, each with the id of its artifact.
+
+        Checkpoints are among them only if no `keep_top` other trials are better already.
+        """
+        assert result.value is not None
+        others = trial.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        # Among equals the one with the lower number counts as better, and that one may well end later.
+        n_better = sum(other.value is not None and other.value > result.value for other in others)
+        files = self.checkpoints(trial.number, result) if n_better < self.keep_top else []
+        folder = trial_folder(self.directory, trial.number)
+        files += [path for path in (folder / LOG, *sorted(folder.glob("logs/fold*/metrics.csv"))) if _has_text(path)]
+        return {path: str(uuid.uuid4()) for path in files}
+
+    def keep(self, number: int, files: Mapping[Path, str]) -> None:
+        """Put the files where the dashboard finds them, by the ids that stand in the database already.
+
+        The other way round a process killed in between would leave files that nobody knows of, and nobody removes.
+        """
+        try:
+            for path, artifact in files.items():
+                link(path, self._store / artifact)
+        except OSError as error:
+            self.announce(
+                f"The artifacts of trial {number} could not be kept in {self._store} ({error.strerror}); "
+                "the trial itself is not touched by it."
+            )
+
+    def remove_others(self, trials: Sequence[FrozenTrial]) -> None:
+        """Remove the checkpoints of finished trials that are not among the best, and of those that they repeated.
+
+        One that failed keeps its files until another has finished in its place.
+        """
+        best = {trial.number for trial in best_trials(trials, self.keep_top)}
+        by_number = {trial.number: trial for trial in trials}
+        for trial in trials:
+            if trial.number in self._removed or trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
+                continue
+            predecessors = list(_predecessors(trial, by_number))
+            for useless in predecessors if trial.number in best else [trial, *predecessors]:
+                if useless.number not in self._removed:
+                    self._remove(useless)
+
+    def _remove(self, trial: FrozenTrial) -> None:
+        self._removed.add(trial.number)
+        paths = list(trial_folder(self.directory, trial.number).glob(f"fold*{CHECKPOINT}"))
+        for artifact, name in artifacts_of(trial.system_attrs):
+            if name.endswith(CHECKPOINT):
+                paths.append(self._store / artifact)
+        try:
+            for path in paths:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            self.announce(f"{error.filename} could not be removed ({error.strerror}).")
+
+    @property
+    def _store(self) -> Path:
+        return self.directory.parent / ARTIFACTS
+
+
+def link(path: Path, target: Path) -> None:
+    """Give a file a second name; a copy where the file system knows no hard links. `target` is replaced if it exists.
+
+    Raises:
+        OSError: Neither is possible.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        try:
+            os.link(path, beside)
+        except OSError:
+            shutil.copyfile(path, beside)
+        os.replace(beside, target)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def attributes_of(files: Mapping[Path, str]) -> dict[str, str]:
+    """The system attributes by which Optuna and its dashboard know artifacts."""
+    return dict(artifact_attribute(artifact, _shown_name(path)) for path, artifact in files.items())
+
+
+def artifact_attribute(artifact: str, filename: str) -> tuple[str, str]:
+    """Key and value of the system attribute that names an artifact."""
+    mimetype, encoding = mimetypes.guess_type(filename)
+    about = {
+        "artifact_id": artifact,
+        "filename": filename,
+        "mimetype": mimetype or "application/octet-stream",
+        "encoding": encoding,
+    }
+    return f"{ARTIFACTS_ATTR_PREFIX}{artifact}", json.dumps(about)
+
+
+def artifacts_of(system_attrs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(id, file name) of each artifact that system attributes name."""
+    for key, text in system_attrs.items():
+        if key.startswith(ARTIFACTS_ATTR_PREFIX):
+            about = json.loads(text)
+            if about is not None:  # as the dashboard leaves one that was deleted through it
+                yield about["artifact_id"], about["filename"]
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file; "missing" if somebody removed it."""
+    try:
+        with path.open("rb") as file:
+            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    except FileNotFoundError:
+        return "missing"
+
+
+def _shown_name(path: Path) -> str:
+    return f"{path.parent.name}-{path.name}" if path.name == "metrics.csv" else path.name
+
+
+def _has_text(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False
+
+
+def _predecessors(trial: FrozenTrial, by_number: Mapping[int, FrozenTrial]) -> Iterator[FrozenTrial]:
+    """The failed trials that a trial repeats, the last first."""
+    before = by_number.get(trial.user_attrs.get(RETRY_OF, -1))
+    while before is not None:
+        yield before
+        before = by_number.get(before.user_attrs.get(RETRY_OF, -1))

@@ -1,0 +1,130 @@
+"""The dashboard command: optuna-dashboard for the studies' storage, by default without a way to change it."""
+
+import argparse
+import contextlib
+import ipaddress
+import signal
+import socket
+import socketserver
+import sys
+from collections.abc import Iterator
+from typing import BinaryIO
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+import optuna
+from bottle import HTTPResponse  # type: ignore[import-untyped]
+from optuna.artifacts import FileSystemArtifactStore
+from optuna.artifacts.exceptions import ArtifactNotFound
+from optuna_dashboard import wsgi  # type: ignore[import-untyped]
+
+from datasets.errors import UserError
+from search.artifacts import ARTIFACTS
+from search.read_only import Guard, open_existing, open_for_reading
+from search.storage import default_url, environment_url, parse_url, sqlite_path, without_secrets
+
+
+def run_dashboard(arguments: argparse.Namespace) -> int:
+    """Serve until Ctrl-C or SIGTERM."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    url = parse_url(arguments.storage or environment_url() or default_url(arguments.runs_dir))
+    name, path = without_secrets(url), sqlite_path(url)
+    if path is not None:
+        if not path.exists():
+            raise UserError(f"There is no study database {path}: run a search first, or name another with --storage.")
+        url = url.set(database=str(path))
+    storage = open_existing(url, name, {}) if arguments.writable else open_for_reading(url, name)
+    app = wsgi(storage, artifact_store=_Store(arguments.runs_dir / ARTIFACTS))
+    is_local = _is_loopback(arguments.host)
+    with _server(arguments.host, arguments.port) as server:
+        hosts = [arguments.host, f"[{arguments.host}]"] if is_local else None
+        server.set_app(Guard(app, is_writable=arguments.writable, hosts=hosts))
+        if not is_local:
+            print(
+                f"warning: --host {arguments.host} opens the dashboard to other machines, and it has no password: "
+                f"whoever reaches it can {'read and delete' if arguments.writable else 'read'} every study.",
+                file=sys.stderr,
+            )
+        what = "anything can be changed and deleted" if arguments.writable else "read-only"
+        print(f"Dashboard of {name}: {server.address} ({what}; Ctrl-C ends it)", flush=True)
+        _serve(server)
+    return 0
+
+
+class _Store(FileSystemArtifactStore):
+    """The artifacts; one that was removed is answered with a sentence instead of an error of the server."""
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        """The file of an artifact."""
+        try:
+            return super().open_reader(artifact_id)
+        except (ArtifactNotFound, OSError):
+            raise HTTPResponse(
+                "This file is not kept any more (of all but the best trials' checkpoints it is not, see --keep-top), "
+                "or it was kept on another machine.\n",
+                410,
+                {"Content-Type": "text/plain"},
+            ) from None
+
+
+class _Server(socketserver.ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+    def server_bind(self) -> None:
+        """Bind, without the look-up of our own name, which hangs where no name server answers."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+        self.setup_environ()
+
+    @property
+    def address(self) -> str:
+        """Where a browser finds it."""
+        host = f"[{self.server_name}]" if ":" in self.server_name else self.server_name
+        return f"http://{host}:{self.server_port}/"
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A browser that closes its connection is no news."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+
+class _Handler(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing of each request."""
+
+
+def _server(host: str, port: int) -> _Server:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        _Server.address_family = family
+        return _Server((str(address[0]), port), _Handler)
+    except socket.gaierror:
+        raise UserError(f"--host {host} is no address of this machine: expected one such as 127.0.0.1.") from None
+    except OSError as error:
+        raise UserError(
+            f"The dashboard cannot listen on {host}:{port} ({error.strerror}): choose another --port, "
+            "or end what uses it."
+        ) from None
+
+
+def _serve(server: _Server) -> None:
+    with contextlib.suppress(KeyboardInterrupt), _ended_by_sigterm():
+        server.serve_forever()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C finds nothing left to end
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    def end(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _is_loopback(host: str) -> bool:
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"

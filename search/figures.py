@@ -1,0 +1,123 @@
+"""What a study shows of itself in the dashboard once a search has ended: its state as a note, and its figures."""
+
+import contextlib
+import itertools
+import tempfile
+import uuid
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from optuna import Study
+
+from search.artifacts import ARTIFACTS, artifact_attribute, artifacts_of, link
+from search.storage import Database
+from search.study import summary
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure  # type: ignore[import-untyped]
+
+FIGURES = "figures.html"
+MIN_TRIALS = 4
+"""Of fewer complete trials, figures show nothing."""
+_NOTE = "dashboard:note_str:"
+_NOTE_VERSION = "dashboard:note_ver"
+_NOTE_LENGTH = 2045  # of one part
+_YOURS = "\n\n---\n*Notes below this line are yours. What is above is written anew when a search ends.*\n"
+
+
+def show_state(
+    study: Study, database: Database, runs: Path, *, export: Path | None, prog: str, announce: Callable[[str], None]
+) -> None:
+    """Write the study's note, and its figures as an artifact of the study, if anything has changed since.
+
+    Args:
+        study: The study.
+        database: Where it stands.
+        runs: The runs directory.
+        export: Its exported experiment, if there is one.
+        prog: How the program was called.
+        announce: Told if the figures could not be drawn or kept; the search itself does not fail by it.
+    """
+    text = state(study, export, prog)
+    before, yours = _note(study)
+    if before == text:
+        return
+    drawing = summary(study)["n_complete"] >= MIN_TRIALS
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / FIGURES
+            if drawing:
+                path.write_text(_draw(study), encoding="utf-8")
+            with database.lock:
+                if drawing:
+                    link(path, runs / ARTIFACTS / _artifact(study))
+                _save_note(study, text + _YOURS + yours)
+    except (OSError, ImportError, ValueError, RuntimeError) as error:
+        announce(f"The figures of study {study.study_name} could not be kept: {' '.join(str(error).split())}.")
+
+
+def state(study: Study, export: Path | None, prog: str) -> str:
+    """The study's state in Markdown."""
+    about = summary(study)
+    lines = [
+        f"**{about['task']}**, model **{about['model']}** ({about['data']}, validation: {about['validation']})",
+        f"{about['n_finished']} of {about['n_target']} trials finished ({about['n_complete']} complete, "
+        f"{about['n_pruned']} pruned), {about['n_failed']} failed.",
+    ]
+    if about["best"] is None:
+        return "\n\n".join([*lines, "No trial is complete yet."])
+    best = about["best"]
+    lines.append(f"Best: trial {best['number']}, validation Spearman **{best['value']:.4f}**")
+    if best["params"]:
+        rows = [f"| {name} | {value} |" for name, value in sorted(best["params"].items())]
+        lines.append("\n".join(["| hyperparameter | value |", "| --- | --- |", *rows]))
+    if export is not None:
+        lines.append(f"Exported as `{export}`. Check it: `{prog} verify {export}`")
+    return "\n\n".join(lines)
+
+
+def _note(study: Study) -> tuple[str, str]:
+    """Our part of the note, and what a person wrote below it."""
+    attributes = study._storage.get_study_system_attrs(study._study_id)
+    keys = (f"{_NOTE}{i}" for i in itertools.count())
+    text = "".join(attributes[key] for key in itertools.takewhile(attributes.__contains__, keys))
+    ours, line, yours = text.partition(_YOURS)
+    return (ours, yours) if line else ("", text)
+
+
+def _save_note(study: Study, text: str) -> None:
+    """Write the note as optuna-dashboard reads it, whose own function takes seconds to import."""
+    storage, number = study._storage, study._study_id
+    before = storage.get_study_system_attrs(number)
+    starts = range(0, len(text), _NOTE_LENGTH)
+    parts = {f"{_NOTE}{i}": text[start : start + _NOTE_LENGTH] for i, start in enumerate(starts)}
+    storage.set_study_system_attr(number, _NOTE_VERSION, before.get(_NOTE_VERSION, 0) + 1)
+    for key in {**parts, **{key: "" for key in before if key.startswith(_NOTE)}}:
+        storage.set_study_system_attr(number, key, parts.get(key, ""))
+
+
+def _draw(study: Study) -> str:
+    """A page with Optuna's figures; it needs no other file and no network."""
+    from optuna import visualization
+
+    figures: list[Figure] = [visualization.plot_optimization_history(study)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of parameters that the importances leave out
+        with contextlib.suppress(ValueError, RuntimeError):  # nothing was searched, or nothing differs
+            figures.append(visualization.plot_param_importances(study))
+    parts = [figure.to_html(full_html=False, include_plotlyjs=i == 0) for i, figure in enumerate(figures)]
+    head = f"<!doctype html><html><head><meta charset='utf-8'><title>{study.study_name}</title></head><body>"
+    return "\n".join([head, *parts, "</body></html>"])
+
+
+def _artifact(study: Study) -> str:
+    """The id of the study's figures: the one that it has, or a new one."""
+    storage = study._storage
+    for artifact, filename in artifacts_of(storage.get_study_system_attrs(study._study_id)):
+        if filename == FIGURES:
+            return artifact
+    artifact = str(uuid.uuid4())
+    storage.set_study_system_attr(study._study_id, *artifact_attribute(artifact, FIGURES))
+    return artifact
