@@ -310,20 +310,26 @@ def file_size_limit():
 
 
 @pytest.mark.parametrize("scope", ["mean", "tokens"])
-def test_a_write_that_fails_is_announced_once_and_leaves_nothing(cache, tmp_path, file_size_limit, scope, monkeypatch):
+def test_a_write_that_fails_is_announced_once_and_leaves_nothing(cache, tmp_path, file_size_limit, scope):
     rows, said = make_rows(200), []
     encoder = CountingEncoder()
     found = features(encoder, rows, cache, scope, announce=said.append)
     assert len(said) == 1
     assert "cannot be written (File too large)" in said[0]
     assert [path.name for path in cache.directory.rglob("*") if path.is_file()] == [".lock", ".lock"]
-    monkeypatch.setattr(feature_sinks, "SEGMENT_BYTES", 1)
     picked = torch.tensor([0, 100, 199])
     alone = found.gather(picked)
     for i, row in enumerate(picked.tolist()):
         states = encoder.alone(rows.tokens[row, : rows.lengths[row]].long())
         expected = states if scope == "tokens" else states[1:-1].mean(0)
         torch.testing.assert_close(alone[i][: len(expected)], expected, atol=1e-6, rtol=0)
+
+
+def test_tokens_that_cannot_be_kept_are_not_computed_in_advance(cache, file_size_limit, monkeypatch):
+    monkeypatch.setattr(feature_sinks, "SEGMENT_BYTES", 1)
+    encoder, said = CountingEncoder(), []
+    features(encoder, make_rows(400), cache, "tokens", announce=said.append)
+    assert len(said) == len(encoder.shapes) == 1
 
 
 @pytest.fixture
@@ -389,6 +395,8 @@ def test_two_processes_compute_each_sequence_once_in_total(cache, tmp_path, scop
     seen = Counter(log.read_text().split())
     assert len(seen) == make_rows(400).distinct
     assert set(seen.values()) == {1}
+    kept = np.concatenate([Segment(path, dtype=torch.float32, width=16).hashes for path in segments(cache, scope)])
+    assert len(kept) == len(np.unique(kept, axis=0)) == 400
 
 
 def test_a_killed_process_loses_little_and_leaves_nothing(cache, tmp_path):
