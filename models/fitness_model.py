@@ -92,6 +92,16 @@ class FitnessModel(LightningModule, ABC):
         frozen = {name for name, parameter in self.named_parameters() if not parameter.requires_grad}
         return {name: tensor for name, tensor in self.state_dict().items() if name not in frozen}
 
+    def load_trained_state(self, state: dict[str, Tensor]) -> None:
+        """Put in what `trained_state` gave; the frozen part stays as it is.
+
+        Raises:
+            RuntimeError: The state belongs to another architecture.
+        """
+        if set(state) != set(self.trained_state()):
+            raise RuntimeError("the state belongs to another architecture")
+        self.load_state_dict(state, strict=False)
+
     @abstractmethod
     def forward(self, batch: Batch) -> Tensor:
         """Predicted fitness (B,) in the units of the targets, float32 also under mixed precision."""

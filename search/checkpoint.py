@@ -24,7 +24,4 @@ def load_weights(model: FitnessModel, path: Path) -> None:
     Raises:
         RuntimeError: The file belongs to another architecture.
     """
-    state = load_file(path)
-    if set(state) != set(model.trained_state()):
-        raise RuntimeError(f"{path} holds the weights of another architecture.")
-    model.load_state_dict(state, strict=False)
+    model.load_trained_state(load_file(path))

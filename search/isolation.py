@@ -139,9 +139,14 @@ class Child:
         return f"the training process ended {how}; its output is in {self.directory / LOG}"
 
 
-def isolated_run(config: RunConfig, split: Path, places: Places, directory: Path) -> Child:
-    """`fit` of a run in a child process; `split` is the path of the prepared split, `directory` for checkpoints too."""
-    return Child(partial(_fit, config, split, places, directory), directory)
+def isolated_run(
+    config: RunConfig, split: Path, places: Places, directory: Path, *, resume: Path | None = None
+) -> Child:
+    """`fit` of a run in a child process; `split` is the path of the prepared split, `directory` for checkpoints too.
+
+    `resume` is the folder of the same run's interrupted part.
+    """
+    return Child(partial(_fit, config, split, places, directory, resume), directory)
 
 
 def isolated_check(configs: Sequence[RunConfig], split: Path, places: Places, directory: Path) -> Child:
@@ -150,7 +155,13 @@ def isolated_check(configs: Sequence[RunConfig], split: Path, places: Places, di
 
 
 def _fit(
-    config: RunConfig, split: Path, places: Places, directory: Path, tell: Tell, should_stop: Callable[[], bool]
+    config: RunConfig,
+    split: Path,
+    places: Places,
+    directory: Path,
+    resume: Path | None,
+    tell: Tell,
+    should_stop: Callable[[], bool],
 ) -> None:
     from datasets.prepared import load_prepared
     from search.training import fit
@@ -165,6 +176,7 @@ def _fit(
             announce=lambda sentence: tell(Announcement(sentence=sentence)),
             on_progress=lambda what, n_done, n_total: tell(Working(what=what, n_done=n_done, n_total=n_total)),
             should_stop=should_stop,
+            resume=resume,
         )
     )
 

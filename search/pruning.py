@@ -47,6 +47,14 @@ class ReportAndStop(Callback):
         self.was_stopped = False
         self.has_diverged = False
 
+    def state_dict(self) -> dict[str, Any]:
+        """What a run that is taken up again has to know."""
+        return {"values": self.values}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there."""
+        self.values[:] = state_dict["values"]  # the list itself is known to others
+
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
         """Stop in the middle of an epoch if asked to."""
         if self.should_stop():
@@ -75,6 +83,14 @@ class KeepBestWeights(Callback):
         self.path = path
         self.best = -math.inf
         self.best_epoch: int | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Which epoch's weights stand at `path`."""
+        return {"best": self.best, "best_epoch": self.best_epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from there; the file has to be there again."""
+        self.best, self.best_epoch = state_dict["best"], state_dict["best_epoch"]
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compare and save."""

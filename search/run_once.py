@@ -14,15 +14,12 @@ from search.isolation import Announcement, Failure, Value, Working, isolated_run
 from search.machine import machine_kind
 from search.result import Result
 from search.run_search import announcer, load_split, places_of
-from search.schema import RunConfig
+from search.schema import WHOLE_BATCH, RunConfig
 from search.signals import Signals
 from search.trees import difference
 
 if TYPE_CHECKING:
     from datasets.prepared import PreparedSplit
-
-WHOLE_BATCH = 2**62
-"""`trainer.micro_batch_tokens` that divides no batch, whatever memory is free."""
 
 # On another kind of machine the bits differ; the values should agree to this many units of Spearman.
 TOLERANCE = 0.02

@@ -68,6 +68,9 @@ class RunConfig:
     logger: dict[str, Any] | None
 
 
+WHOLE_BATCH = 2**62
+"""`trainer.micro_batch_tokens` that divides no batch, whatever memory is free."""
+
 LOGGER_ARGUMENTS = ("save_dir", "name", "version")
 """What a run itself tells its logger: where a fold's log stands."""
 

@@ -5,10 +5,10 @@ import os
 import resource
 import time
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,31 +24,17 @@ from models.metrics import spearman
 from models.places import Places
 from search import targets
 from search.checkpoint import load_weights
+from search.fold_state import FoldState, KeepState
 from search.memory import DoesNotFit, eval_tokens, free_memory_bytes, micro_batch_tokens
 from search.pruning import KeepBestWeights, Report, ReportAndStop
 from search.result import Ending, Result
-from search.schema import RunConfig
+from search.resume import StateWriter, Unusable, read_state, take_over
+from search.run_state import Progress, Reports, about
+from search.schema import WHOLE_BATCH, RunConfig
 from search.trainer import build_trainer
 
 OnProgress = Callable[[str, int, int], None]
 """Is told (what, n_done, n_total) of long work besides training."""
-
-
-@dataclass
-class _Progress:
-    """What is known of a run so far, kept outside of it so that running out of memory loses none of it."""
-
-    values: list[list[float | None]] = field(default_factory=list)
-    best_epochs: list[int | None] = field(default_factory=list)
-    checkpoints: list[str] = field(default_factory=list)
-    predictions: list[Tensor] = field(default_factory=list)
-    targets: list[Tensor] = field(default_factory=list)
-    n_parameters: int = 0
-    device: str = "cpu"
-    micro_batch_tokens: int | None = None
-    smaller: int | None = None  # the next size to try when memory runs out
-    backbone: str | None = None
-    n_embedded: int = 0
 
 
 def fit(
@@ -61,8 +47,12 @@ def fit(
     announce: Announce = lambda sentence: None,
     on_progress: OnProgress = lambda what, n_done, n_total: None,
     should_stop: Callable[[], bool] = lambda: False,
+    resume: Path | None = None,
 ) -> Result:
     """Train a run, keep the best weights of each fold in `directory`, and say what came of it.
+
+    Every now and then, at the end of an epoch, its state is written to `directory` (see `search.resume`). It stands
+    there after the end as well: until the result is kept somewhere, whoever asked for it removes it.
 
     Args:
         config: The run.
@@ -73,19 +63,24 @@ def fit(
         announce: Told of what the user should know.
         on_progress: Told how far the computation of frozen features is.
         should_stop: Asked after each batch and validation.
+        resume: The folder of the same run, interrupted, whose state is moved to `directory` and gone on from, to the
+            result of an uninterrupted run. What was reported by then is reported again. Without a state there, or
+            with one of another run, machine or version, the run begins anew and says so.
 
     Running out of memory and divergence are results. A UserError says that the config cannot run here; any other
     exception is a bug.
     """
-    started = time.monotonic()
     directory.mkdir(parents=True, exist_ok=True)
     quieten()
     threads = config.trainer.threads or default_threads()
     torch.set_num_threads(threads)
     # Deterministic algorithms fill every new tensor with NaN unless told not to: it costs time and finds nothing here.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    run = _Run(config, split, places, directory, _once(report), announce, on_progress, should_stop)
-    ending, reason = run.train(config.trainer.micro_batch_tokens)
+    run = _Run(config, split, places, directory, threads, report, announce, on_progress, should_stop)
+    tokens = config.trainer.micro_batch_tokens
+    if resume is not None and run.resume(resume):
+        tokens = run.progress.micro_batch_tokens or WHOLE_BATCH
+    ending, reason = run.train(tokens)
     progress = run.progress
     value = None
     if ending == "complete":
@@ -96,10 +91,10 @@ def fit(
         value=value,
         values=tuple(map(tuple, progress.values)),
         best_epochs=tuple(progress.best_epochs),
-        checkpoints=tuple(progress.checkpoints),
+        checkpoints=tuple(str(directory / name) for name in progress.checkpoints),
         n_parameters=progress.n_parameters,
-        seconds=time.monotonic() - started,
-        peak_memory_bytes=_peak_memory_bytes(progress.device),
+        seconds=run.seconds,
+        peak_memory_bytes=run.peak_memory_bytes,
         threads=threads,
         device=progress.device,
         micro_batch_tokens=progress.micro_batch_tokens,
@@ -167,6 +162,7 @@ class _Run:
         split: PreparedSplit,
         places: Places,
         directory: Path,
+        threads: int,
         report: Report,
         announce: Announce,
         on_progress: OnProgress,
@@ -176,21 +172,65 @@ class _Run:
         self.split = split
         self.places = places
         self.directory = directory
-        self.report = report
+        self.threads = threads
+        self.reports = Reports(report)
         self.announce = announce
         self.on_progress = on_progress
         self.should_stop = should_stop
-        self.progress = _Progress()
+        self.progress = Progress()
         self.n_embedded = 0
+        self._fold_state: FoldState | None = None
+        self._started = time.monotonic()
+        self._seconds_before = 0.0
+        self._peak_before = 0
+        # What callbacks of the config keep for themselves is not known.
+        self._writer = None if config.trainer.callbacks else StateWriter(directory, announce)
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has taken, earlier parts of it included."""
+        return self._seconds_before + time.monotonic() - self._started
+
+    @property
+    def peak_memory_bytes(self) -> int:
+        """The most memory that any part of the run held."""
+        return max(self._peak_before, _peak_memory_bytes(self.progress.device))
+
+    def resume(self, before: Path) -> bool:
+        """Take over where the run in the folder `before` was interrupted; False, and announced, if that cannot be."""
+        model = build_model(self.config)
+        model.fetch(self.places, self.announce)
+        try:
+            state = read_state(before, lambda: self._about(model.backbone_hash))
+            take_over(before, self.directory)
+        except Unusable as reason:
+            self.announce(f"The state in {before} is not used: {reason}. The run begins anew.")
+            return False
+        except OSError as error:
+            self.announce(f"The state in {before} cannot be moved: {error.strerror}. The run begins anew.")
+            return False
+        self.progress = Progress(**state["progress"])
+        self._fold_state = state["fold"]
+        self.n_embedded = state["n_embedded"]
+        self._seconds_before = state["seconds"]
+        self._peak_before = state["peak_memory_bytes"]
+        fold, epoch, _ = state["reports"][-1]
+        self.announce(f"The run goes on from its state after epoch {epoch} of fold {fold}.")
+        for report in state["reports"]:
+            self.reports(*report)
+        return True
 
     def train(self, tokens: int | None) -> tuple[Ending, str]:
-        """All folds, in parts of at most `tokens` (None: as memory allows); how it ended and why."""
-        self.progress = _Progress()
+        """All folds that are not finished, in parts of at most `tokens` (None: as memory allows); how it ended, why."""
         try:
             for number, fold in enumerate(folds_of(self.config, self.split)):
+                if number < len(self.progress.checkpoints):
+                    continue
                 ending, reason = self._fit_fold(fold, number, tokens)
                 if ending != "complete":
                     return ending, reason
+                if self._is_state_due():
+                    self._keep_state(None)
             return "complete", ""
         except DoesNotFit as error:
             return "out_of_memory", str(error)
@@ -205,16 +245,44 @@ class _Run:
         self.announce(f"Out of memory: the run starts again with parts of at most {smaller} tokens.")
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+        self.progress, self._fold_state = Progress(), None
         return self.train(smaller)
+
+    def _about(self, backbone: str | None) -> Mapping[str, Any]:
+        return about(self.config, self.split, threads=self.threads, backbone=backbone)
+
+    def _is_state_due(self) -> bool:
+        return self._writer is not None and self._writer.is_due()
+
+    def _keep_state(self, fold: FoldState | None) -> None:
+        assert self._writer is not None
+        finished = self.progress.finished()
+        names = list(finished.checkpoints)
+        if fold is not None and fold["callbacks"]["KeepBestWeights"]["best_epoch"] is not None:
+            names.append(_weights_name(len(names)))
+        self._writer.write(
+            {
+                "progress": finished.state(),
+                "fold": fold,
+                "reports": self.reports.told,
+                "n_embedded": self.n_embedded,
+                "seconds": self.seconds,
+                "peak_memory_bytes": self.peak_memory_bytes,
+            },
+            {name: self.directory / name for name in names},
+            self._about(self.progress.backbone),
+        )
 
     def _fit_fold(self, fold: Fold, number: int, tokens: int | None) -> tuple[Ending, str]:
         config, progress = self.config, self.progress
         model = build_model(config, number)
         model.check_task(find_task(config.task))
         data = build_data(config, self.split, model, fold, number)
-        reporter = ReportAndStop(fold=number, report=self.report, should_stop=self.should_stop)
-        keeper = KeepBestWeights(self.directory / f"fold{number}.safetensors")
-        trainer = build_trainer(config, self.directory, number, [reporter, keeper])
+        reporter = ReportAndStop(fold=number, report=self.reports, should_stop=self.should_stop)
+        keeper = KeepBestWeights(self.directory / _weights_name(number))
+        state = KeepState(is_due=self._is_state_due, keep=self._keep_state, resumed=self._fold_state)
+        self._fold_state = None
+        trainer = build_trainer(config, self.directory, number, [state, reporter, keeper])
         device = trainer.strategy.root_device
         progress.device = str(device)
         self._divide(model, data, device, tokens)
@@ -233,12 +301,12 @@ class _Run:
                 "constant",
                 f"no epoch of fold {number} had validation predictions that could be ranked (all equal)",
             )
-        progress.checkpoints.append(str(keeper.path))
         load_weights(model, keeper.path)
         outputs = trainer.predict(model, dataloaders=data.val_dataloader())
         assert outputs is not None
         progress.predictions.append(torch.cat([output for output in outputs if isinstance(output, Tensor)]).cpu())
         progress.targets.append(torch.as_tensor(self.split.target[data.validation_rows]))
+        progress.checkpoints.append(keeper.path.name)
         return "complete", ""
 
     def _divide(self, model: FitnessModel, data: FitnessData, device: torch.device, tokens: int | None) -> None:
@@ -249,6 +317,9 @@ class _Run:
             free = free_memory_bytes(device)
             fitting = micro_batch_tokens(memory, free_bytes=free, longest=data.longest, batch_size=batch_size)
             tokens = tokens or fitting
+        if tokens is not None and tokens >= batch_size * data.longest:
+            tokens = None  # the same, and evaluated in the same batches
+        if memory is not None:
             data.eval_tokens = eval_tokens(tokens, longest=data.longest, batch_size=batch_size)
         model.micro_batch_tokens = self.progress.micro_batch_tokens = tokens
         half = (tokens or batch_size * data.longest) // 2
@@ -279,16 +350,8 @@ class _Run:
         data.use_features(features)
 
 
-def _once(report: Report) -> Report:
-    """A report that drops what it was told before: a run that starts again repeats itself."""
-    seen: set[tuple[int, int]] = set()
-
-    def report_once(fold: int, epoch: int, value: float | None) -> None:
-        if (fold, epoch) not in seen:
-            seen.add((fold, epoch))
-            report(fold, epoch, value)
-
-    return report_once
+def _weights_name(fold: int) -> str:
+    return f"fold{fold}.safetensors"
 
 
 def _peak_memory_bytes(device: str) -> int:

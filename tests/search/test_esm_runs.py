@@ -18,8 +18,7 @@ from models.esm_encoder import Weights
 from models.places import Places
 from search.config import study_config
 from search.result import Result
-from search.run_once import WHOLE_BATCH
-from search.schema import CacheConfig, RunConfig
+from search.schema import WHOLE_BATCH, CacheConfig, RunConfig
 from search.training import fit
 from tests.models.esm_models import add_tiny_backbones, make_places
 
