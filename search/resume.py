@@ -66,8 +66,8 @@ class StateWriter:
         started = time.monotonic()
         try:
             self._write(state, weights, about)
-        except OSError as error:
-            self._fail(str(error.strerror))  # disks are tidied up: the next one may succeed
+        except (OSError, RuntimeError) as error:  # torch does not always pass the system's error on
+            self._fail(getattr(error, "strerror", None) or str(error))  # disks are tidied up: the next may succeed
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             self._is_possible = False
             self._fail(str(error))
