@@ -84,8 +84,7 @@ def _complete_overrides(arguments: argparse.Namespace, overrides: list[str]) -> 
     task, model = arguments.task or given.get("task"), given.get("model") or arguments.model
     if not task or not model:
         raise UserError(
-            f"Name a task and a model: --task T --model M. Tasks: {listed_tasks()}. "
-            f"Models: {', '.join(model_names())}."
+            f"Name a task and a model: --task T --model M. Tasks: {listed_tasks()}. Models: {', '.join(model_names())}."
         )
     find_task(task)
     if model not in model_names():
@@ -118,6 +117,30 @@ def _interval_s(text: str) -> float:
     if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]+)?", text) or not 0.1 <= float(text) <= 3600:
         raise argparse.ArgumentTypeError(f"{text!r} is not valid: expected seconds from 0.1 to 3600")
     return float(text)
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not valid: expected a whole number from 0 to 999999999")
+    return int(text)
+
+
+def _workers(text: str) -> int | None:
+    """None stands for auto."""
+    if text == "auto":
+        return None
+    if not re.fullmatch(r"0*[1-9][0-9]{0,2}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not valid: expected a whole number from 1 to 999, or auto")
+    return int(text)
+
+
+def _duration(text: str) -> float:
+    """Seconds."""
+    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]+)?)([smh]?)", text)
+    seconds = float(found[1]) * {"m": 60, "h": 3600}.get(found[2], 1) if found else 0.0
+    if seconds == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not valid: expected seconds, or a time such as 90s, 15m or 2h")
+    return seconds
 
 
 def _study_name(text: str) -> str:
@@ -179,6 +202,40 @@ def _search_parser() -> Parser:
         default=5,
         metavar="K",
         help="keep the checkpoints of the best K trials of the study (default: 5)",
+    )
+    parser.add_argument(
+        "--max-retries",
+        type=_count,
+        default=3,
+        metavar="N",
+        help="how often a trial that lost its process, or failed with its machine, is run again (default: 3)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=_workers,
+        default=1,
+        metavar="N|auto",
+        help="processes that train at once on this machine; auto: one for each GPU slot, or for every two cores "
+        "without a GPU (default: 1)",
+    )
+    parser.add_argument(
+        "--trials-per-gpu",
+        type=_positive,
+        default=1,
+        metavar="K",
+        help="slots of a GPU; it divides its memory (default: 1)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=_duration,
+        metavar="TIME",
+        help="end this call after seconds, or 90s, 15m, 2h (default: never)",
+    )
+    parser.add_argument(
+        "--trial-timeout",
+        type=_duration,
+        metavar="TIME",
+        help="a trial that takes longer is stopped and counts as pruned (default: never)",
     )
     parser.add_argument("--dry-run", action="store_true", help="print the config, the space and a trial; train nothing")
     _add_where(parser)

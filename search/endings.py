@@ -3,14 +3,15 @@
 Optuna knows COMPLETE, PRUNED and FAIL. `ending` (a user attribute of the trial) says why:
 
 * complete, pruned: as in Optuna;
-* diverged, constant, out_of_memory: PRUNED, a finding about the configuration, with a constraint where the
-  configuration cannot run at all;
+* diverged, constant, out_of_memory, timeout: PRUNED, a finding about the configuration, with a constraint where the
+  configuration cannot run at all, or not in the time that a trial is given;
 * bug, refused (the machine cannot run it, say without its GPU): FAIL, not run again;
-* interrupted, lost: FAIL, run again from the same parameters. A trial without an ending was lost together with
-  its worker.
+* interrupted: FAIL, run again from the same parameters, however often;
+* lost (its process died), transient (an error that is the machine's): FAIL, run again a bounded number of times. A
+  trial without an ending was lost together with its worker, or given away when its lease was over.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from optuna import Study
@@ -20,29 +21,27 @@ ENDING = "ending"
 REASON = "reason"
 RETRY_OF = "retry_of"
 N_LOST = "n_lost"
-MAX_LOST = 3
-"""How often a trial may lose its process before that counts as its own fault."""
+MAX_RETRIES = 3
+"""How often a trial is run again that lost its process, unless --max-retries says otherwise."""
 
-PRUNED_ENDINGS = ("diverged", "constant", "out_of_memory")
 FINAL = ("bug", "refused")
-INFEASIBLE = ("out_of_memory",)
+INFEASIBLE = ("out_of_memory", "timeout")
 
 
 class TrialFailed(Exception):
     """The trial is FAIL: raised out of the objective, caught by the worker."""
 
 
-def run_lost_trials_again(study: Study) -> int:
+def run_lost_trials_again(study: Study, max_retries: int = MAX_RETRIES) -> int:
     """Put every interrupted or lost trial back in line with its parameters, each once; returns how many."""
     trials = study.get_trials(deepcopy=False)
-    retried = {trial.user_attrs.get(RETRY_OF) for trial in trials}
+    retried = _retried(trials)
     n = 0
     for trial in trials:
         if trial.state != TrialState.FAIL or trial.number in retried or trial.user_attrs.get(ENDING) in FINAL:
             continue
-        was_interrupted = trial.user_attrs.get(ENDING) == "interrupted"
-        n_lost = trial.user_attrs.get(N_LOST, 0) + (0 if was_interrupted else 1)
-        if n_lost > MAX_LOST:
+        n_lost = trial.user_attrs.get(N_LOST, 0) + (0 if _was_interrupted(trial) else 1)
+        if n_lost > max_retries:
             continue
         # Parameters that were never sampled come from the line itself, where it had any.
         params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
@@ -51,17 +50,45 @@ def run_lost_trials_again(study: Study) -> int:
     return n
 
 
-def count_own_faults(trials: Iterable[FrozenTrial]) -> int:
-    """How many trials failed for good; the others that failed are run again."""
-    return sum(map(is_own_fault, trials))
+def own_faults(trials: Sequence[FrozenTrial]) -> set[int]:
+    """The numbers of the trials that failed for good; the others that failed are run again.
+
+    A lost trial that nobody put back in line was given up. Whoever finds one lost puts it back at once.
+    """
+    retried = _retried(trials)
+    return {
+        trial.number
+        for trial in trials
+        if trial.state == TrialState.FAIL
+        and trial.number not in retried
+        and (trial.user_attrs.get(ENDING) in FINAL or not _was_interrupted(trial))
+    }
+
+
+def count_own_faults(trials: Sequence[FrozenTrial]) -> int:
+    """How many trials failed for good."""
+    return len(own_faults(trials))
 
 
 def is_own_fault(trial: FrozenTrial) -> bool:
-    """Whether the trial failed and will not be run again."""
-    if trial.state != TrialState.FAIL:
-        return False
-    ending = trial.user_attrs.get(ENDING)
-    return ending in FINAL or (ending == "lost" and trial.user_attrs.get(N_LOST, 0) >= MAX_LOST)
+    """Whether the trial failed in a way that is never run again."""
+    return trial.state == TrialState.FAIL and trial.user_attrs.get(ENDING) in FINAL
+
+
+def latest_faults(trials: Sequence[FrozenTrial], known: Collection[int] = ()) -> list[FrozenTrial]:
+    """The trials that failed for good since one was finished, the latest first, whoever ran them.
+
+    Trials are in the order in which they began: clocks of several machines cannot order their ends. What is run again
+    says nothing; `known` are failures from before this call, which somebody may have seen to.
+    """
+    faults = own_faults(trials)
+    latest: list[FrozenTrial] = []
+    for trial in sorted(trials, key=lambda trial: -trial.number):
+        if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
+            return latest
+        if trial.number in faults and trial.number not in known:
+            latest.append(trial)
+    return latest
 
 
 def note(trial: Any, ending: str, reason: str) -> None:
@@ -69,3 +96,11 @@ def note(trial: Any, ending: str, reason: str) -> None:
     trial.set_user_attr(ENDING, ending)
     if reason:
         trial.set_user_attr(REASON, reason)
+
+
+def _was_interrupted(trial: FrozenTrial) -> bool:
+    return bool(trial.user_attrs.get(ENDING) == "interrupted")
+
+
+def _retried(trials: Sequence[FrozenTrial]) -> set[int | None]:
+    return {trial.user_attrs.get(RETRY_OF) for trial in trials}

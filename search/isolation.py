@@ -200,7 +200,7 @@ def _work(pipe: Connection, job: Job, directory: Path) -> None:
     """The child's main function."""
     stop = threading.Event()
     threading.Thread(target=_listen, args=(pipe, stop), daemon=True).start()
-    _redirect_output(directory / LOG)
+    redirect_output(directory / LOG)
     try:
         job(pipe.send, stop.is_set)
     except BrokenPipeError:
@@ -232,7 +232,7 @@ def _listen(pipe: Connection, stop: threading.Event) -> None:
         os._exit(1)  # the parent is gone: nobody wants the result
 
 
-def _redirect_output(path: Path) -> None:
+def redirect_output(path: Path) -> None:
     """Send everything that the child prints, C libraries included, to a file: the terminal shows the study."""
     sys.stdout.flush()
     sys.stderr.flush()

@@ -1,9 +1,11 @@
 """What numbers depend on besides the config: package versions, the kind of machine, the code's commit."""
 
 import importlib.metadata
+import itertools
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 from functools import cache
@@ -60,7 +62,12 @@ def _processor() -> str:
 
 
 def has_gpu(devices: Path = Path("/dev")) -> bool:
-    """Whether this process may use an NVIDIA GPU, found out without importing torch.
+    """Whether this process may use an NVIDIA GPU, as far as `visible_gpus` can tell."""
+    return bool(visible_gpus(devices))
+
+
+def visible_gpus(devices: Path = Path("/dev")) -> tuple[str, ...]:
+    """The NVIDIA GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; torch is not imported for it.
 
     Counts the driver's device files (`/dev/nvidia0`, ...; under WSL there is `/dev/dxg` alone) and asks
     CUDA_VISIBLE_DEVICES, of which CUDA reads the entries up to the first that is none: a number, or a name that begins
@@ -69,6 +76,37 @@ def has_gpu(devices: Path = Path("/dev")) -> bool:
     n_devices = len([*devices.glob("nvidia[0-9]*"), *devices.glob("dxg")])
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None or n_devices == 0:
-        return n_devices > 0
-    first = visible.split(",")[0].strip()
-    return int(first) < n_devices if first.isdecimal() else first.startswith(("GPU-", "MIG-"))
+        return tuple(map(str, range(n_devices)))  # containers hold some files only, and CUDA counts from 0 again
+    entries = [entry.strip() for entry in visible.split(",")]
+    known = itertools.takewhile(
+        lambda entry: int(entry) < n_devices if entry.isdecimal() else entry.startswith(("GPU-", "MIG-")), entries
+    )
+    return tuple(dict.fromkeys(known))
+
+
+def mig_devices() -> tuple[str, ...]:
+    """The slices of GPUs that are divided, as nvidia-smi names them, whole GPUs beside them; none without slices.
+
+    Without CUDA_VISIBLE_DEVICES a process sees the first slice alone: each has to be named.
+    """
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return ()
+    try:
+        done = subprocess.run([program, "-L"], capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    found: list[str] = re.findall(r"UUID: ((?:GPU|MIG)-[^)\s]+)\)", done.stdout)
+    # A divided GPU is followed by its slices and cannot be used whole.
+    divided = {before for before, after in itertools.pairwise(found) if before[:3] == "GPU" and after[:3] == "MIG"}
+    return tuple(name for name in found if name not in divided) if divided else ()
+
+
+def usable_cores(groups: Path = Path("/sys/fs/cgroup")) -> int:
+    """The cores this process may use: its affinity, and a container's share of processor time (version 2)."""
+    n = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = (groups / "cpu.max").read_text(encoding="ascii").split()
+        return n if quota == "max" else max(1, min(n, int(quota) // int(period)))
+    except (OSError, ValueError):
+        return n

@@ -6,9 +6,12 @@ from pathlib import Path
 import torch
 
 from models.memory import Memory
+from search.slots import MEMORY_SHARE
 
 _USED_SHARE = 0.8  # of what is free: the estimate is one, and others come and go
 MIN_EVAL_TOKENS = 4096  # smaller passes leave processors idle
+_CGROUP = Path("/sys/fs/cgroup")
+_CONTEXT_BYTES = 768 * 2**20  # of a GPU, for a process's CUDA context and libraries
 
 
 class DoesNotFit(Exception):
@@ -45,10 +48,32 @@ def eval_tokens(micro_batch_tokens: int | None, *, longest: int, batch_size: int
 
 
 def free_memory_bytes(device: torch.device) -> int:
-    """What this process may still take on the device: the GPU's free memory, or the machine's or container's."""
+    """What this process may still take on the device: of the GPU, or of the machine or container, and of its share."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0]) + torch.cuda.memory_reserved(device)
-    return min(_machine_free_bytes(), _container_free_bytes())
+        free, total = torch.cuda.mem_get_info(device)
+        return min(int(free) + torch.cuda.memory_reserved(device), share_bytes(total, _CONTEXT_BYTES))
+    return min(_machine_free_bytes(), _container_free_bytes(), share_bytes(_machine_bytes()))
+
+
+def keep_to_share(device: torch.device) -> None:
+    """Let this process run out of memory where its share of the GPU ends, instead of taking that of its neighbours.
+
+    That a configuration does not fit is a finding about it: it must not depend on what runs beside it.
+    """
+    if device.type == "cuda" and memory_share() < 1:
+        total = torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(share_bytes(total, _CONTEXT_BYTES) / total, device)
+
+
+def memory_share() -> float:
+    """Which part of its device's memory this process may take: 1 unless several workers share it."""
+    return float(os.environ.get(MEMORY_SHARE, "1"))
+
+
+def share_bytes(total: int, context: int = 0) -> int:
+    """The share of this process in a device's memory, less what it takes by only being there; all where it is alone."""
+    share = memory_share()
+    return total if share == 1 else max(0, int(share * total) - context)
 
 
 def _machine_free_bytes() -> int:
@@ -58,14 +83,29 @@ def _machine_free_bytes() -> int:
                 return int(line.split()[1]) * 1024
     except OSError:
         pass  # no Linux
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return _machine_bytes() // 2
+
+
+def _machine_bytes() -> int:
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = _container_limit()
+    return total if limit is None else min(total, limit)
 
 
 def _container_free_bytes() -> int:
     """What control groups leave (version 2); all where they set no limit."""
-    folder = Path("/sys/fs/cgroup")
+    limit = _container_limit()
+    if limit is None:
+        return 2**63
     try:
-        limit = (folder / "memory.max").read_text(encoding="ascii").strip()
-        return 2**63 if limit == "max" else int(limit) - int((folder / "memory.current").read_text(encoding="ascii"))
+        return limit - int((_CGROUP / "memory.current").read_text(encoding="ascii"))
     except (OSError, ValueError):
         return 2**63
+
+
+def _container_limit() -> int | None:
+    try:
+        limit = (_CGROUP / "memory.max").read_text(encoding="ascii").strip()
+        return None if limit == "max" else int(limit)
+    except (OSError, ValueError):
+        return None

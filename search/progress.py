@@ -43,6 +43,9 @@ class Display:
     def wait(self, sentence: str) -> None:
         """The worker waits for others."""
 
+    def running(self, numbers: Sequence[int], trials: Sequence[FrozenTrial]) -> None:
+        """These trials run now, in whatever process; `trials` are all of the study. Told about once a second."""
+
 
 class PlainDisplay(Display):
     """One line a trial, for logs and pipes."""
@@ -130,6 +133,11 @@ class LiveDisplay(PlainDisplay):
         self._console.print(Text(describe(trial)))
         self._standing = self.standing(trials)
         self._show("starting")
+
+    def running(self, numbers: Sequence[int], trials: Sequence[FrozenTrial]) -> None:
+        """Show how many trials run, and where the study stands."""
+        self._standing = self.standing(trials)
+        self._show(f"{len(numbers)} running: {', '.join(map(str, numbers))}" if numbers else "starting")
 
     def _show(self, running: str) -> None:
         self._live.update(Text(f"{self._standing} | {running}", style="bold"))

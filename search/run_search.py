@@ -1,9 +1,12 @@
 """The search command: one study from its data to its exported experiment."""
 
 import argparse
+import os
 import sys
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +15,8 @@ from datasets.task import find_task
 from models.places import Places
 from search.arguments import prog
 from search.config import StudyConfig, study_config
+from search.machine import mig_devices, usable_cores, visible_gpus
+from search.slots import Slot, make_slots
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -20,11 +25,14 @@ if TYPE_CHECKING:
     from search.progress import Display
     from search.signals import Signals
     from search.storage import Database
+    from search.worker import Worker
 
 
 def run_search(arguments: argparse.Namespace) -> int:
     """Search until the budget is reached, export the best trial, say what was found."""
+    started = time.monotonic()
     config = study_config(arguments.overrides)
+    slots = slots_of(arguments, config)
     name = arguments.study_name or f"{arguments.task}-{arguments.model}"
     runs: Path = arguments.runs_dir
     announce = announcer(arguments.quiet)
@@ -48,15 +56,16 @@ def run_search(arguments: argparse.Namespace) -> int:
     from search.study import needs_trials
 
     display = make_display(arguments.n_trials, is_quiet=arguments.quiet)
-    signals = Signals(display.announce)
+    deadline = None if arguments.timeout is None else started + arguments.timeout
+    signals = Signals(display.announce, deadline=deadline, n_workers=len(slots))
     with signals.installed():  # to the very end: the export is not to be interrupted either
         database = _open_database(arguments, config)
         if needs_trials(database, name, arguments.n_trials):
             reached = [config.run(params) for params in (*config.first_trials, *config.space.corners(config.defaults))]
-            if check_runs(reached, split.path, places_of(arguments), display, signals) is None:
+            if check_runs(reached, split.path, places_of(arguments), display, signals) is None and signals.exit_status:
                 return signals.exit_status
         study = _open_study(arguments, config, split, database, name)
-        return _search(arguments, config, split, database, study, export, display, signals)
+        return _search(arguments, config, split, database, study, slots, export, display, signals)
 
 
 def load_split(task: str, data_dir: Path | None, runs: Path, announce: Callable[[str], None]) -> "PreparedSplit":
@@ -76,13 +85,28 @@ def places_of(arguments: argparse.Namespace) -> Places:
     return Places(weights_dir=weights and weights.absolute(), cache_dir=(runs / "cache").absolute())
 
 
+def slots_of(arguments: argparse.Namespace, config: StudyConfig) -> tuple[Slot, ...]:
+    """One slot for each worker of this call."""
+    gpus: Sequence[str] = ()
+    if config.defaults["trainer"]["accelerator"] != "cpu":
+        gpus = visible_gpus()
+        if gpus and "CUDA_VISIBLE_DEVICES" not in os.environ and arguments.workers != 1:
+            gpus = mig_devices() or gpus
+    return make_slots(arguments.workers, trials_per_gpu=arguments.trials_per_gpu, gpus=gpus, n_cores=usable_cores())
+
+
 def _open_database(arguments: argparse.Namespace, config: StudyConfig) -> "Database":
-    from search.storage import default_url, environment_url, open_database
+    from search.storage import open_database
     from search.worker import check_search
 
     check_search(config)
-    url = arguments.storage or environment_url() or default_url(arguments.runs_dir)
-    return open_database(url, runs=arguments.runs_dir, create=True)
+    return open_database(_url(arguments), runs=arguments.runs_dir, create=True)
+
+
+def _url(arguments: argparse.Namespace) -> str:
+    from search.storage import default_url, environment_url
+
+    return arguments.storage or environment_url() or default_url(arguments.runs_dir)
 
 
 def _open_study(
@@ -113,12 +137,16 @@ def _search(
     split: "PreparedSplit",
     database: "Database",
     study: "Study",
+    slots: Sequence[Slot],
     export: Path,
     display: "Display",
     signals: "Signals",
 ) -> int:
+    from optuna.trial import TrialState
+
     from search.artifacts import Artifacts
     from search.control import read_control
+    from search.fleet import FleetFailed
     from search.outcome import export_best, print_outcome
     from search.study import EXHAUSTED, best_trial, count
     from search.worker import TooManyFailures, Worker
@@ -134,24 +162,35 @@ def _search(
     artifacts = Artifacts(
         directory=arguments.runs_dir / study.study_name, keep_top=arguments.keep_top, announce=display.announce
     )
-    worker = Worker(
-        study=study,
-        database=database,
+    make_worker = partial(
+        Worker,
         config=config,
         split=split.path,
         places=places_of(arguments),
         directory=arguments.runs_dir / study.study_name,
         n_target=arguments.n_trials,
         max_failures=arguments.max_failures,
-        signals=signals,
-        display=display,
-        artifacts=artifacts,
+        max_retries=arguments.max_retries,
+        known_failures=frozenset(trial.number for trial in trials if trial.state == TrialState.FAIL),
+        trial_timeout_s=arguments.trial_timeout,
     )
     failure: str | None = None
     with display:
         try:
-            worker.work()
+            if len(slots) == 1:
+                make_worker(
+                    study=study,
+                    database=database,
+                    signals=signals,
+                    display=display,
+                    artifacts=artifacts,
+                    slot=slots[0],
+                ).work()
+            elif n_before < arguments.n_trials:
+                _work_in_processes(arguments, make_worker, study, slots, display, signals)
         except TooManyFailures as error:
+            failure = f"{arguments.max_failures} trials failed in a row, the last with:\n{error}"
+        except FleetFailed as error:
             failure = str(error)
     trials = study.get_trials(deepcopy=False)
     best = best_trial(trials)
@@ -162,10 +201,7 @@ def _search(
     if not arguments.quiet:
         print_outcome(study, best, config, split, export, prog())
     if failure is not None:
-        print(
-            f"error: {arguments.max_failures} trials failed in a row, the last with:\n{failure}",
-            file=sys.stderr,
-        )
+        print(f"error: {failure}", file=sys.stderr)
         return 1
     if study.user_attrs.get(EXHAUSTED) and not arguments.quiet:
         print("The space is used up: every point of it was tried.", file=sys.stderr)
@@ -178,7 +214,44 @@ def _search(
         if not arguments.quiet:
             print(f"Drained at {n_finished} of {arguments.n_trials} trials; the same command goes on.", file=sys.stderr)
         return 0
+    if signals.is_timed_out and n_finished < arguments.n_trials and not arguments.quiet:
+        print(
+            f"The --timeout is over at {n_finished} of {arguments.n_trials} trials; the same command goes on.",
+            file=sys.stderr,
+        )
     return 0 if best is not None else 1
+
+
+def _work_in_processes(
+    arguments: argparse.Namespace,
+    make_worker: "Callable[..., Worker]",
+    study: "Study",
+    slots: Sequence[Slot],
+    display: "Display",
+    signals: "Signals",
+) -> None:
+    from search.fleet import Fleet
+    from search.fleet_worker import Assignment
+
+    directory: Path = arguments.runs_dir / study.study_name
+    directory.mkdir(parents=True, exist_ok=True)
+    Fleet(
+        study=study,
+        assignments=[
+            Assignment(
+                url=_url(arguments),
+                runs=arguments.runs_dir,
+                study=study.study_name,
+                keep_top=arguments.keep_top,
+                make_worker=make_worker,
+                slot=slot,
+                log=directory / f"worker-{i}.txt",
+            )
+            for i, slot in enumerate(slots)
+        ],
+        signals=signals,
+        display=display,
+    ).work()
 
 
 def _show_state(arguments: argparse.Namespace, study: "Study", database: "Database", export: Path | None) -> None:

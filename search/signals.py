@@ -1,36 +1,68 @@
-"""What Ctrl-C and SIGTERM mean while a study runs.
+"""What ends a call before its budget is reached: Ctrl-C, SIGTERM, and the time it was given.
 
-First Ctrl-C: finish the running trial, start none. Second, or SIGTERM: stop the trial and leave it to be run
-again. Third: leave at once.
+First Ctrl-C: finish the running trials, start none. Second, SIGTERM, or no time left: stop them and leave them to be
+run again. Third: leave at once.
 """
 
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Protocol
 
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 EXIT_TERMINATED = 128 + signal.SIGTERM
 
 
-class Signals:
-    """What was asked for so far. `exit_status` is 0 until a signal came."""
-
-    def __init__(self, announce: Callable[[str], None]) -> None:
-        self._announce = announce
-        self._n_interrupts = 0
-        self.exit_status = 0
+class Orders(Protocol):
+    """What a worker is told, by people or by its supervisor."""
 
     @property
     def is_draining(self) -> bool:
         """Start no further trial."""
-        return self.exit_status != 0
 
     @property
     def is_interrupted(self) -> bool:
         """Stop the running trial as well."""
-        return self._n_interrupts >= 2 or self.exit_status == EXIT_TERMINATED
+
+
+class Signals:
+    """What was asked for so far.
+
+    `exit_status` is 0 until a signal came. `on_signal` is called in the handler after each one and `on_leave` before
+    the third Ctrl-C ends the process: a supervisor passes them on.
+
+    Args:
+        announce: Told what a signal does.
+        deadline: From then on, by `time.monotonic()`, running trials are stopped and none is started.
+        n_workers: For the words.
+    """
+
+    def __init__(self, announce: Callable[[str], None], *, deadline: float | None = None, n_workers: int = 1) -> None:
+        self._announce = announce
+        self._n_interrupts = 0
+        self._deadline = deadline
+        self._trials = "trial" if n_workers == 1 else "trials"
+        self.exit_status = 0
+        self.on_signal: Callable[[], None] = lambda: None
+        self.on_leave: Callable[[], None] = lambda: None
+
+    @property
+    def is_timed_out(self) -> bool:
+        """Whether the time of this call is over."""
+        return self._deadline is not None and time.monotonic() >= self._deadline
+
+    @property
+    def is_draining(self) -> bool:
+        """Start no further trial."""
+        return self.exit_status != 0 or self.is_timed_out
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Stop the running trial as well."""
+        return self._n_interrupts >= 2 or self.exit_status == EXIT_TERMINATED or self.is_timed_out
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
@@ -45,13 +77,17 @@ class Signals:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGTERM:
             self.exit_status = EXIT_TERMINATED
+            self.on_signal()
             return
         self._n_interrupts += 1
         self.exit_status = self.exit_status or EXIT_INTERRUPTED
         if self._n_interrupts >= 3:
-            os._exit(EXIT_INTERRUPTED)  # the child sees its pipe close and leaves too
+            self.on_leave()
+            os._exit(EXIT_INTERRUPTED)  # children see their pipes close and leave too
+        self.on_signal()
+        them = "it" if self._trials == "trial" else "them"
         self._announce(
-            "Finishing the running trial, then stopping; press Ctrl-C again to stop it now."
+            f"Finishing the running {self._trials}, then stopping; press Ctrl-C again to stop {them} now."
             if self._n_interrupts == 1
-            else "Stopping the running trial; it will be run again by the next call."
+            else f"Stopping the running {self._trials}; the next call runs {them} again."
         )

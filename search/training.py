@@ -1,7 +1,6 @@
 """`fit`: one run from a config. It knows nothing of Optuna."""
 
 import logging
-import os
 import resource
 import time
 import warnings
@@ -25,7 +24,8 @@ from models.places import Places
 from search import targets
 from search.checkpoint import load_weights
 from search.fold_state import FoldState, KeepState
-from search.memory import DoesNotFit, eval_tokens, free_memory_bytes, micro_batch_tokens
+from search.machine import usable_cores
+from search.memory import DoesNotFit, eval_tokens, free_memory_bytes, keep_to_share, micro_batch_tokens
 from search.pruning import KeepBestWeights, Report, ReportAndStop
 from search.result import Ending, Result
 from search.resume import StateWriter, Unusable, read_state, take_over
@@ -143,7 +143,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def default_threads() -> int:
     """Threads of a run that names none: the cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return usable_cores()
 
 
 def quieten() -> None:
@@ -214,8 +214,10 @@ class _Run:
         self.n_embedded = state["n_embedded"]
         self._seconds_before = state["seconds"]
         self._peak_before = state["peak_memory_bytes"]
-        fold, epoch, _ = state["reports"][-1]
-        self.announce(f"The run goes on from its state after epoch {epoch} of fold {fold}.")
+        values = list(self.progress.values)
+        if self._fold_state is not None:
+            values.append(self._fold_state["callbacks"]["ReportAndStop"]["values"])
+        self.announce(f"The run goes on from its state after epoch {len(values[-1]) - 1} of fold {len(values) - 1}.")
         for report in state["reports"]:
             self.reports(*report)
         return True
@@ -284,6 +286,7 @@ class _Run:
         self._fold_state = None
         trainer = build_trainer(config, self.directory, number, [state, reporter, keeper])
         device = trainer.strategy.root_device
+        keep_to_share(device)
         progress.device = str(device)
         self._divide(model, data, device, tokens)
         self._prepare(model, data, device, number)

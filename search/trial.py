@@ -1,26 +1,33 @@
 """One trial: parameters from the sampler, a run in a child process, its reports relayed to Optuna."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 
 from datasets.errors import UserError
 from models.places import Places
-from search.artifacts import Artifacts, attributes_of, file_hash
+from search.artifacts import Artifacts, attributes_of, file_hash, trial_folder
 from search.attributes import set_attributes
 from search.config import StudyConfig
 from search.endings import ENDING, INFEASIBLE, REASON, TrialFailed, note
-from search.isolation import Announcement, Failure, Value, Working, isolated_run
+from search.faults import fault
+from search.isolation import Announcement, Child, Failure, Message, Value, Working, isolated_run
 from search.machine import machine_kind, package_versions
 from search.progress import Display
 from search.result import Result
+from search.retries import interrupted_folder
 from search.schema import RunConfig
+from search.slots import Slot
+from search.storage import HEARTBEAT_S
 
 RESULT = "result"
 WORKER = "worker"
+SLOT = "slot"
 _POLL_S = 0.1
 
 
@@ -34,6 +41,9 @@ class TrialRunner:
         places: Where runs find weights and keep caches.
         directory: The study's folder; each trial gets one below it.
         worker: Name of the process that holds the lease.
+        slot: Where on its machine that process trains.
+        timeout_s: How long a trial may take, the computation of frozen features left out, which is done once for all;
+            None is for ever.
         is_interrupted: Asked several times a second; once true, the trial ends and is left to be run again.
         on_asked: Called as soon as the trial stands as RUNNING in the database with a first heartbeat.
         display: Told of each validation and of what a run announces.
@@ -45,6 +55,8 @@ class TrialRunner:
     places: Places
     directory: Path
     worker: str
+    slot: Slot
+    timeout_s: float | None
     is_interrupted: Callable[[], bool]
     on_asked: Callable[[optuna.Trial], None]
     display: Display
@@ -54,24 +66,31 @@ class TrialRunner:
         """The objective: the run's value, `TrialPruned`, or `TrialFailed` with the ending written down."""
         # A trial with this attribute has been heard of; one without is as old as its start.
         trial.storage.record_heartbeat(trial._trial_id)  # type: ignore[attr-defined]
-        trial.set_user_attr(WORKER, self.worker)
+        set_attributes(trial, user={WORKER: self.worker, SLOT: self.slot.name}, system={})
         self.on_asked(trial)
         try:
             run = self.config.run(self.config.space.suggest(trial, self.config.defaults))
-            return self._drive(trial, run)
+            return self._drive(trial, self.slot.fit(run))
         except UpdateFinishedTrialError:
             # Somebody found our lease over and gave the trial away: it is not ours to speak of any more.
             raise TrialFailed("the trial's lease was lost") from None
 
     def _drive(self, trial: optuna.Trial, run: RunConfig) -> float:
-        child = isolated_run(run, self.split, self.places, self.directory / f"trial-{trial.number:05d}")
+        child = self._start(trial, run)
         is_pruned = False
+        clock = _Clock(self.timeout_s)
         try:
             while True:
                 if self.is_interrupted():
                     note(trial, "interrupted", "the worker was told to stop")
                     raise TrialFailed("interrupted")
+                if clock.is_over:
+                    self._end_late(trial, is_pruned)
+                if clock.look_at_lease() and trial.storage.get_trial(trial._trial_id).state.is_finished():
+                    # We were suspended, or cut off from the database, for longer than the lease.
+                    raise TrialFailed("the trial's lease was lost")
                 message = child.next_message(_POLL_S)
+                clock.heard(message)
                 if isinstance(message, Value) and not is_pruned:
                     is_pruned = self._relay(trial, run, message)
                     if is_pruned:
@@ -81,14 +100,47 @@ class TrialRunner:
                 elif isinstance(message, Working):
                     self.display.working(message.what, message.n_done, message.n_total)
                 elif isinstance(message, Failure):
-                    note(trial, message.kind, message.message)
-                    if message.kind == "refused":
-                        raise UserError(message.message)
-                    raise TrialFailed(message.message)
+                    self._fail(trial, message)
                 elif isinstance(message, Result):
                     return self._finish(trial, message, is_pruned)
         finally:
             child.close()
+
+    def _fail(self, trial: optuna.Trial, failure: Failure) -> NoReturn:
+        """Write down why there is no result."""
+        kind = fault(failure.message) if failure.kind == "bug" else failure.kind
+        if kind == "disk_full":
+            note(trial, "interrupted", "the disk is full")
+            raise UserError(
+                f"The disk of {self.directory} is full: make room, then run the same command again. "
+                f"Trial {trial.number} is left to be run again."
+            )
+        note(trial, kind, failure.message)
+        if kind == "refused":
+            raise UserError(failure.message)
+        raise TrialFailed(failure.message)
+
+    def _end_late(self, trial: optuna.Trial, is_pruned: bool) -> NoReturn:
+        """End a trial whose time is over: a finding about its configuration, so it counts and is not run again."""
+        if is_pruned:  # its child was told to stop and hangs
+            note(trial, "pruned", "")
+            raise optuna.TrialPruned
+        reason = f"took longer than {self.timeout_s:g} s"
+        note(trial, "timeout", reason)
+        trial.set_constraint("timeout", 1.0)
+        raise optuna.TrialPruned(reason)
+
+    def _start(self, trial: optuna.Trial, run: RunConfig) -> Child:
+        try:
+            before = interrupted_folder(self.directory, trial)
+            return isolated_run(run, self.split, self.places, trial_folder(self.directory, trial.number), resume=before)
+        except OSError as error:
+            if error.filename is None:  # no process could be started: not what the user did
+                raise
+            note(trial, "interrupted", "its folder could not be made")
+            raise UserError(
+                f"{error.filename} cannot be written ({error.strerror}): see to it, then run the same command again."
+            ) from None
 
     def _relay(self, trial: optuna.Trial, run: RunConfig, message: Value) -> bool:
         """Report a validation; whether the trial is to be pruned.
@@ -123,3 +175,34 @@ class TrialRunner:
             raise optuna.TrialPruned(result.reason)
         assert result.value is not None
         return result.value
+
+
+class _Clock:
+    """How long a trial has taken, and when to look after its lease."""
+
+    def __init__(self, timeout_s: float | None) -> None:
+        now = time.monotonic()
+        self._deadline = None if timeout_s is None else now + timeout_s
+        self._heard = self._looked = now
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the trial's time is."""
+        return self._deadline is not None and time.monotonic() >= self._deadline
+
+    def look_at_lease(self) -> bool:
+        """Whether it is time to look again; true once for each heartbeat."""
+        now = time.monotonic()
+        if now - self._looked < HEARTBEAT_S:
+            return False
+        self._looked = now
+        return True
+
+    def heard(self, message: Message | None) -> None:
+        """The child said something, or nothing. What it does for all trials is not this one's time."""
+        if message is None:
+            return
+        now = time.monotonic()
+        if isinstance(message, Working) and self._deadline is not None:
+            self._deadline += now - self._heard
+        self._heard = now

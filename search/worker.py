@@ -6,7 +6,7 @@ import os
 import socket
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,14 +23,17 @@ from search import targets
 from search.artifacts import Artifacts
 from search.config import StudyConfig
 from search.control import POLL_S, Control, read_control
-from search.endings import REASON, RETRY_OF, TrialFailed, is_own_fault, run_lost_trials_again
+from search.endings import ENDING, MAX_RETRIES, REASON, RETRY_OF, TrialFailed, latest_faults, run_lost_trials_again
 from search.progress import Display
-from search.signals import Signals
+from search.retries import remove_old_states, remove_states
+from search.signals import Orders
+from search.slots import THIS_PROCESS, Slot
 from search.storage import LEASE_S, Database
 from search.study import DIRECTION, EXHAUSTED, count
 from search.trial import WORKER, TrialRunner
 
 _WAIT_S = 0.5
+_MAX_REST_S = 60.0
 
 
 class TooManyFailures(Exception):
@@ -39,7 +42,25 @@ class TooManyFailures(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Worker:
-    """Works on one study in this process. `n_target` counts finished trials of the whole study."""
+    """Works on one study in this process.
+
+    Args:
+        study: With its pruner.
+        database: Where it stands.
+        config: What it searches.
+        split: Path of the prepared split.
+        places: Where runs find weights and keep caches.
+        directory: The study's folder.
+        n_target: Finished trials of the whole study.
+        max_failures: So many trials in a row that failed by the program's own fault end the work.
+        signals: What people, or a supervisor, say.
+        display: Told of what happens.
+        artifacts: Keeps what people find beside the trials.
+        max_retries: How often a trial that was lost is run again.
+        known_failures: Trials that failed before this call and do not count any more.
+        trial_timeout_s: How long a trial may take; None is for ever.
+        slot: Where on this machine it trains.
+    """
 
     study: Study
     database: Database
@@ -49,48 +70,62 @@ class Worker:
     directory: Path
     n_target: int
     max_failures: int
-    signals: Signals
+    signals: Orders
     display: Display
     artifacts: Artifacts
+    max_retries: int = MAX_RETRIES
+    known_failures: Collection[int] = ()
+    trial_timeout_s: float | None = None
+    slot: Slot = THIS_PROCESS
 
     def work(self) -> None:
         """Run trials until the study has `n_target` finished ones or a signal says otherwise.
 
         Raises:
-            TooManyFailures: `max_failures` trials in a row failed by the program's own fault.
+            TooManyFailures: `max_failures` trials in a row failed by the program's own fault, whoever ran them.
         """
-        n_failures = 0
-        while not self.study.user_attrs.get(EXHAUSTED) and not self.signals.is_draining:
-            trial = self._next_trial()
-            if trial is None:
-                return
+        remove_old_states(self.directory, self.study.get_trials(deepcopy=False))
+        n_lost = 0
+        while (trial := self._next_trial()) is not None:
+            if trial.state == TrialState.FAIL:
+                with self.database.lock:  # at once, so that nobody takes it for given up
+                    run_lost_trials_again(self.study, self.max_retries)
             trials = self.study.get_trials(deepcopy=False)
             self.display.end(trial, trials)
             self.artifacts.remove_others(trials)
-            if self.study._stop_flag and trial.state != TrialState.FAIL:  # that one is run again first
+            remove_states(self.directory, trial, trials)
+            if self.study._stop_flag and trial.state != TrialState.FAIL:
                 # A grid or a space without continuous values was used up; Optuna would go on with repetitions.
                 self.study.set_user_attr(EXHAUSTED, True)
-                return
-            if trial.state != TrialState.FAIL:
-                n_failures = 0
-            elif is_own_fault(trial):
-                n_failures += 1
-                if n_failures >= self.max_failures:
-                    raise TooManyFailures(trial.user_attrs.get(REASON, "unknown"))
+            n_lost = n_lost + 1 if trial.user_attrs.get(ENDING) in ("lost", "transient") else 0
+            self._rest(n_lost)
+
+    def _rest(self, n_lost: int) -> None:
+        """Let others take what was lost here time after time: the fault may be with this machine."""
+        until = time.monotonic() + (min(_MAX_REST_S, _WAIT_S * 2 ** (n_lost - 2)) if n_lost > 1 else 0)
+        while time.monotonic() < until and not self.signals.is_draining:
+            time.sleep(0.1)
 
     def _next_trial(self) -> FrozenTrial | None:
-        """Run one trial and return it; None once the budget is reached, or a signal or a drain says to start none."""
+        """Run one trial and return it; None once nothing is left to do, or a signal or a drain says to start none."""
         waited_for: Control | None = None
         while not self.signals.is_draining:
             self.database.lock.acquire()
             try:
                 self._reclaim()
-                counts = count(self.study.get_trials(deepcopy=False))
+                trials = self.study.get_trials(deepcopy=False)
+                self._check_failures(trials)
+                counts = count(trials)
+                # Of a space that is used up, trials that were lost are left: those that wait, or run and may get lost.
+                is_exhausted = bool(self.study.user_attrs.get(EXHAUSTED))
                 control = read_control(self.study)
                 if counts.n_finished >= self.n_target or control == "drain":
                     return None
-                if control == "run" and counts.n_finished + counts.n_running < self.n_target:
-                    return self._run_one()
+                if is_exhausted and not counts.n_waiting and not counts.n_running:
+                    return None
+                is_free = counts.n_finished + counts.n_running < self.n_target
+                if control == "run" and is_free and (counts.n_waiting or not is_exhausted):
+                    return self._run_one(trials)
             finally:
                 # The trial itself has let go of it as soon as it was asked for.
                 self.database.lock.release(force=True)
@@ -106,7 +141,12 @@ class Worker:
             time.sleep(POLL_S if control == "pause" else _WAIT_S)
         return None
 
-    def _run_one(self) -> FrozenTrial:
+    def _check_failures(self, trials: Sequence[FrozenTrial]) -> None:
+        latest = latest_faults(trials, self.known_failures)
+        if len(latest) >= self.max_failures:
+            raise TooManyFailures(latest[0].user_attrs.get(REASON, "its process was lost"))
+
+    def _run_one(self, trials: Sequence[FrozenTrial]) -> FrozenTrial:
         """Ask for a trial under the lock, let go of it, run the trial."""
         asked: list[optuna.Trial] = []
 
@@ -121,29 +161,40 @@ class Worker:
             places=self.places,
             directory=self.directory,
             worker=f"{socket.gethostname()}:{os.getpid()}",
+            slot=self.slot,
+            timeout_s=self.trial_timeout_s,
             is_interrupted=lambda: self.signals.is_interrupted,
             on_asked=on_asked,
             display=self.display,
             artifacts=self.artifacts,
         )
-        self.study.sampler = self._sampler()
+        raised: list[Exception] = []
+
+        def objective(trial: optuna.Trial) -> float:
+            try:
+                return runner(trial)
+            except Exception as error:
+                raised.append(error)
+                raise
+
+        self.study.sampler = self._sampler(trials)
         try:
-            self.study.optimize(runner, n_trials=1, catch=(TrialFailed,))
-        except (UpdateFinishedTrialError, AssertionError):
-            # Optuna's way of saying that another worker found our lease over while we still ran.
-            if not asked or self._frozen(asked[0]).state == TrialState.RUNNING:
+            self.study.optimize(objective, n_trials=1, catch=(TrialFailed,))
+        except (UpdateFinishedTrialError, AssertionError, ValueError) as error:
+            # Optuna's ways of saying that another worker found our lease over while we still ran.
+            if error in raised or not asked or self._frozen(asked[0]).state == TrialState.RUNNING:
                 raise
         return self._frozen(asked[0])
 
     def _frozen(self, trial: optuna.Trial) -> FrozenTrial:
         return self.database.storage.get_trial(trial._trial_id)
 
-    def _sampler(self) -> optuna.samplers.BaseSampler:
-        """A sampler whose seed depends on how many trials were sampled before, not on who was interrupted.
+    def _sampler(self, trials: Sequence[FrozenTrial]) -> optuna.samplers.BaseSampler:
+        """A sampler whose seed depends on how many trials were sampled before, not on who asks or was interrupted.
 
-        A sampler that is kept from trial to trial would begin anew after every restart, with the same draws.
+        A sampler that is kept from trial to trial would begin anew after every restart, with the same draws; and
+        workers that ask one after the other, each under the lock, never have the same seed.
         """
-        trials = self.study.get_trials(deepcopy=False)
         n_sampled = sum(trial.state != TrialState.WAITING and RETRY_OF not in trial.user_attrs for trial in trials)
         return make_sampler(self.config, n_sampled)
 
@@ -158,7 +209,7 @@ class Worker:
                     self.database.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
                 except UpdateFinishedTrialError:
                     continue
-        run_lost_trials_again(self.study)
+        run_lost_trials_again(self.study, self.max_retries)
 
 
 def check_search(config: StudyConfig) -> None:
