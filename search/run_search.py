@@ -114,12 +114,10 @@ def _open_study(
 ) -> "Study":
     from search.control import run_if_drained
     from search.study import changed_versions, enqueue_first_trials, manifest, open_study, raise_target
-    from search.worker import make_pruner
 
     about = manifest(config, data_hash=split.data_hash, label=split.label, model=arguments.model)
     with database.lock:
         study = open_study(database, name, about)
-        study.pruner = make_pruner(config)
         changed = changed_versions(study)
         raise_target(study, arguments.n_trials)
         enqueue_first_trials(study, config.first_trials)

@@ -45,7 +45,7 @@ class Worker:
     """Works on one study in this process.
 
     Args:
-        study: With its pruner.
+        study: The study.
         database: Where it stands.
         config: What it searches.
         split: Path of the prepared split.
@@ -85,6 +85,7 @@ class Worker:
             TooManyFailures: `max_failures` trials in a row failed by the program's own fault, whoever ran them.
         """
         remove_old_states(self.directory, self.study.get_trials(deepcopy=False))
+        self.study.pruner = make_pruner(self.config)  # the database keeps none
         n_lost = 0
         while (trial := self._next_trial()) is not None:
             if trial.state == TrialState.FAIL:
