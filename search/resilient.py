@@ -1,0 +1,143 @@
+"""Optuna's storage, whose calls outlive a restart, a crash or a lost connection of the database.
+
+Every call is repeated while there is an outage. Most can be: they set what they set before. The others:
+
+* a trial is created with a start time of its own; a second attempt looks whether the first one left it there;
+* a trial that is found finished as we wanted it was finished by our first attempt;
+* a waiting trial that the first attempt took stands as running without a worker: it is reclaimed like any other.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.storages import RDBStorage
+from optuna.storages._rdb import models
+from optuna.storages._rdb.storage import _create_scoped_session
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from search.outages import Outages, StorageLost
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_REPEATABLE = (
+    "create_new_study",
+    "set_study_user_attr",
+    "set_study_system_attr",
+    "get_study_id_from_name",
+    "get_study_name_from_id",
+    "get_study_directions",
+    "get_study_user_attrs",
+    "get_study_system_attrs",
+    "get_trial_user_attrs",
+    "get_trial_system_attrs",
+    "get_all_studies",
+    "_set_trial_param",
+    "get_trial_param",
+    "set_trial_intermediate_value",
+    "set_trial_user_attr",
+    "set_trial_system_attr",
+    "get_trial_id_from_study_id_trial_number",
+    "get_trial",
+    "_get_trials",
+    "_get_best_trial_id",
+)
+
+
+class ResilientStorage(RDBStorage):
+    """An RDBStorage that waits for its database; `outages` says how long. Opening it waits for nothing."""
+
+    def __init__(self, url: str, *, outages: Outages, **arguments: Any) -> None:
+        self.outages = outages
+        # Optuna fills a template in.
+        super().__init__(url.replace("{", "{{").replace("}", "}}"), **arguments)
+
+    def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
+        trial = _stamped(template_trial)
+        n_attempts = 0
+
+        def create() -> FrozenTrial:
+            nonlocal n_attempts
+            n_attempts += 1
+            with _create_scoped_session(self.scoped_session) as session:
+                # Locked, because the next number is counted, and because an attempt before may still be committing.
+                models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
+                found: Any = None
+                if n_attempts > 1:
+                    same = session.query(models.TrialModel).filter_by(study_id=study_id)
+                    found = same.filter_by(datetime_start=trial.datetime_start).first()
+                row = found or self._get_prepared_new_trial(study_id, trial, session)
+                trial.number, trial._trial_id = row.number, row.trial_id
+            return trial
+
+        return self.outages.call(create)
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        """As Optuna's; true as well for a trial that an attempt before finished with the same values."""
+        n_attempts = 0
+
+        def set_values() -> bool:
+            nonlocal n_attempts
+            n_attempts += 1
+            try:
+                return super(ResilientStorage, self).set_trial_state_values(trial_id, state, values)
+            except UpdateFinishedTrialError:
+                if n_attempts > 1:
+                    found = RDBStorage.get_trial(self, trial_id)
+                    if found.state == state and (values is None or found.values == list(values)):
+                        return True
+                raise
+
+        return self.outages.call(set_values)
+
+    def record_heartbeat(self, trial_id: int) -> None:
+        """As Optuna's, but it never fails: a thread that beats would end. What is wrong, other calls will tell."""
+        try:
+            self.outages.call(lambda: super(ResilientStorage, self).record_heartbeat(trial_id))
+        except (StorageLost, StorageInternalError, SQLAlchemyError):
+            return
+
+    def _get_stale_trial_ids(self, study_id: int) -> list[int]:
+        stale = self.outages.call(lambda: super(ResilientStorage, self)._get_stale_trial_ids(study_id))
+        # Asked only now, because the question itself may have waited for the database.
+        return stale if self.outages.is_settled() else []
+
+
+def _stamped(template: FrozenTrial | None) -> FrozenTrial:
+    """A trial to be created, with a start time: to the microsecond, it tells this trial from the study's others."""
+    now = datetime.now()
+    if template is None:
+        return FrozenTrial(
+            number=-1,  # both numbers are the database's to give
+            trial_id=-1,
+            state=TrialState.RUNNING,
+            value=None,
+            datetime_start=now,
+            datetime_complete=None,
+            params={},
+            distributions={},
+            user_attrs={},
+            system_attrs={},
+            intermediate_values={},
+        )
+    trial = copy.deepcopy(template)
+    trial.datetime_start = trial.datetime_start or now
+    return trial
+
+
+def _repeated(method: Callable[P, T]) -> Callable[P, T]:
+    @wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        storage: Any = args[0]
+        outages: Outages = storage.outages
+        return outages.call(lambda: method(*args, **kwargs))
+
+    return call
+
+
+for _name in _REPEATABLE:
+    setattr(ResilientStorage, _name, _repeated(getattr(RDBStorage, _name)))
