@@ -1,71 +1,17 @@
 """A failure is information: each way a trial can end is written down, counted rightly and said."""
 
-import shutil
-import subprocess
-import sys
-
-import optuna
 import pytest
-from optuna.trial import TrialState
+from optuna.trial import TrialState, create_trial
 
-from tests.search.processes import ROOT
-
-FAULTY = """
-import os
-import signal
-from typing import Literal
-
-import torch
-
-from models.bounds import PositiveFloat
-from models.fitness_model import FitnessModel
-
-
-class Faulty(FitnessModel):
-    def __init__(self, *, mode: Literal["fine", "diverges", "constant", "memory", "bug", "crash"], lr: PositiveFloat):
-        super().__init__()
-        self.mode = mode
-        self.lr = lr
-        self.table = torch.nn.Embedding(self.tokenizer.n_tokens, 1)
-
-    def forward(self, batch):
-        if self.mode == "memory":
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 80 GiB.")
-        if self.mode == "bug":
-            raise RuntimeError("the shapes do not match")
-        if self.mode == "crash":
-            os.kill(os.getpid(), signal.SIGSEGV)
-        total = self.table(batch.tokens).squeeze(-1).masked_fill(~batch.mask, 0).sum(1)
-        return total * {"diverges": float("nan"), "constant": 0.0}.get(self.mode, 1.0)
-
-    def configure_optimizers(self):
-        return torch.optim.Adam(self.parameters(), lr=self.lr)
-"""
-CONFIG = "_target_: models.faulty.Faulty\nmode: fine\nlr: 0.01\n"
-MODES = "model: {mode: {type: categorical, choices: [fine, diverges, constant, memory]}}\n"
+from search.endings import latest_faults
+from search.faults import fault
+from tests.search.faulty import LR, copy_program, search
 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
     """A copy of the program with one more model."""
-    folder = tmp_path_factory.mktemp("checkout")
-    for name in ("datasets", "models", "search", "studies"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("run_study.py", "pyproject.toml"):
-        shutil.copy(ROOT / name, folder)
-    (folder / "models" / "faulty.py").write_text(FAULTY)
-    (folder / "studies" / "model" / "faulty.yaml").write_text(CONFIG)
-    (folder / "studies" / "space" / "faulty.yaml").write_text(MODES)
-    return folder
-
-
-def search(checkout, name, *more):
-    command = [sys.executable, "run_study.py", "--task", "synthetic_one_vs_rest", "--model", "faulty"]
-    done = subprocess.run(
-        [*command, "--study-name", name, "trainer.max_epochs=2", *more], cwd=checkout, capture_output=True, text=True
-    )
-    study = optuna.load_study(study_name=name, storage=f"sqlite:///{checkout / 'runs' / 'studies.db'}")
-    return done, study.trials
+    return copy_program(tmp_path_factory.mktemp("checkout"))
 
 
 def test_findings_about_a_configuration_are_pruned_with_their_reason(checkout):
@@ -86,20 +32,20 @@ def test_findings_about_a_configuration_are_pruned_with_their_reason(checkout):
 
 
 def test_bugs_in_a_row_stop_the_study_with_the_error_and_are_not_run_again(checkout):
-    done, trials = search(checkout, "bugs", "--n-trials", "9", "model.mode=bug", *LR, LR_TYPE)
+    done, trials = search(checkout, "bugs", "--n-trials", "9", "model.mode=bug", *LR)
     assert done.returncode == 1
     assert "the shapes do not match" in done.stderr
     assert [trial.state for trial in trials] == [TrialState.FAIL] * 3
     assert {trial.user_attrs["ending"] for trial in trials} == {"bug"}
     assert not (checkout / "studies" / "experiment" / "bugs.yaml").exists()
-    done, trials = search(checkout, "bugs", "--n-trials", "9", "--max-failures", "1", "model.mode=bug", *LR, LR_TYPE)
+    done, trials = search(checkout, "bugs", "--n-trials", "9", "--max-failures", "1", "model.mode=bug", *LR)
     assert done.returncode == 1
     assert len(trials) == 4
     assert not any("retry_of" in trial.user_attrs for trial in trials)
 
 
 def test_a_process_that_always_dies_is_given_up_after_bounded_retries(checkout):
-    arguments = ("--n-trials", "9", "--max-failures", "1", "model.mode=crash", *LR, LR_TYPE)
+    arguments = ("--n-trials", "9", "--max-failures", "1", "model.mode=crash", *LR)
     done, trials = search(checkout, "crashes", *arguments)
     assert done.returncode == 1
     assert "by signal 11" in done.stderr
@@ -108,5 +54,66 @@ def test_a_process_that_always_dies_is_given_up_after_bounded_retries(checkout):
     assert len({str(trial.params) for trial in trials}) == 1
 
 
-LR = ("+space.model.lr.low=0.001", "+space.model.lr.high=0.1")
-LR_TYPE = "+space.model.lr.type=float"
+def test_a_fault_of_the_machine_is_run_again_as_often_as_was_said(checkout):
+    arguments = ("--n-trials", "9", "--max-failures", "1", "--max-retries", "1", "model.mode=gpu", *LR)
+    done, trials = search(checkout, "faults", *arguments)
+    assert done.returncode == 1
+    assert "unspecified launch failure" in done.stderr
+    assert [trial.user_attrs["ending"] for trial in trials] == ["transient"] * 2
+    assert [trial.user_attrs.get("retry_of") for trial in trials] == [None, 0]
+
+
+def test_a_full_disk_ends_the_search_in_a_sentence_and_leaves_the_trial(checkout):
+    done, trials = search(checkout, "disk", "--n-trials", "9", "model.mode=disk", *LR)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "is full: make room, then run the same command again. Trial 0 is left to be run again." in done.stderr
+    assert [trial.state for trial in trials] == [TrialState.FAIL]
+    assert trials[0].user_attrs["ending"] == "interrupted"
+
+
+@pytest.mark.parametrize(
+    ("last_line", "kind"),
+    [
+        ("RuntimeError: CUDA error: unspecified launch failure", "transient"),
+        ("torch.AcceleratorError: CUDA error: an illegal memory access was encountered", "transient"),
+        ("RuntimeError: CUDA error: uncorrectable ECC error encountered", "transient"),
+        ("RuntimeError: No CUDA GPUs are available", "transient"),
+        ("RuntimeError: CUDA error: device-side assert triggered", "bug"),
+        ("IndexError: index out of range in self", "bug"),
+        ("OSError: [Errno 28] No space left on device: 'x'", "disk_full"),
+        ("safetensors.SafetensorError: I/O error: No space left on device (os error 28)", "disk_full"),
+        ("RuntimeError: [enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0", "disk_full"),
+    ],
+)
+def test_whose_fault_an_error_is(last_line, kind):
+    quoted = '  File "x.py", line 1, in f\n    raise Odd("NCCL, No space left on device")'
+    assert fault(f"Traceback (most recent call last):\n{quoted}\n{last_line}\n") == kind
+
+
+def test_failures_in_a_row_are_the_studys_whoever_ran_its_trials():
+    def trial(number, state, ending=None, **attributes):
+        attributes = {**attributes, **({"ending": ending} if ending else {})}
+        value = {"value": 0.5} if state == TrialState.COMPLETE else {}
+        made = create_trial(state=state, user_attrs=attributes, **value)
+        made.number = number
+        return made
+
+    trials = [
+        trial(0, TrialState.FAIL, "bug"),
+        trial(1, TrialState.COMPLETE, "complete"),
+        trial(2, TrialState.FAIL, "bug"),
+        trial(3, TrialState.FAIL, "interrupted"),
+        trial(4, TrialState.RUNNING),
+        trial(5, TrialState.FAIL, "lost"),
+        trial(6, TrialState.FAIL, "lost", retry_of=5),
+        trial(7, TrialState.WAITING, retry_of=3),
+    ]
+
+    def numbers(known=()):
+        return [fault.number for fault in latest_faults(trials, known)]
+
+    assert numbers() == [6, 2]  # 5 was run again as 6, which was given up; 3 waits
+    assert numbers(known={2}) == [6]
+    trials[4] = trial(4, TrialState.PRUNED, "diverged")
+    assert numbers() == [6]
