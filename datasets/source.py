@@ -47,18 +47,31 @@ def find_file(
     whole download; without it only each wait for the network is limited. A UserError names the places and
     what to do.
     """
-    if data_dir is not None and not data_dir.is_dir():
-        raise UserError(f"The data folder {data_dir} does not exist; name an existing one with --data-dir.")
-    folders = [*_folders(data_dir), _cache_dir()]
-    for folder in folders:
-        for layout in _LAYOUTS:
-            path = folder / layout.format(dataset=dataset)
-            if path.is_file():
-                return _identify(dataset, path)
+    found = find_local_file(dataset, data_dir=data_dir)
+    if found is not None:
+        return found
+    folders = folders_of(data_dir)
     looked = f"it was looked for in {', '.join(str(folder) for folder in folders)}"
     cached = folders[-1] / _LAYOUTS[0].format(dataset=dataset)
     download(dataset, cached, GIT_BLOBS[dataset], looked=looked, announce=announce, timeout_s=timeout_s)
     return _identify(dataset, cached)
+
+
+def find_local_file(dataset: str, *, data_dir: Path | None) -> FoundFile | None:
+    """As `find_file`, but what is not on this machine is None: nothing is downloaded."""
+    if data_dir is not None and not data_dir.is_dir():
+        raise UserError(f"The data folder {data_dir} does not exist; name an existing one with --data-dir.")
+    for folder in folders_of(data_dir):
+        for layout in _LAYOUTS:
+            path = folder / layout.format(dataset=dataset)
+            if path.is_file():
+                return _identify(dataset, path)
+    return None
+
+
+def folders_of(data_dir: Path | None) -> list[Path]:
+    """The folders in which files are looked for, in order; the last is the user's cache, for downloads."""
+    return [*_folders(data_dir), cache_folder()]
 
 
 def _folders(data_dir: Path | None) -> Iterator[Path]:
@@ -69,7 +82,8 @@ def _folders(data_dir: Path | None) -> Iterator[Path]:
     yield Path("data")
 
 
-def _cache_dir() -> Path:
+def cache_folder() -> Path:
+    """The user's cache, which all checkouts share."""
     import pooch  # type: ignore[import-untyped]
 
     return Path(pooch.os_cache("flipsearch"))
