@@ -1,0 +1,191 @@
+"""Which GPUs and cores there are, and how the workers of a machine share them."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from datasets.errors import UserError
+from search import memory
+from search.arguments import parse
+from search.config import study_config
+from search.machine import mig_devices, usable_cores, visible_gpus
+from search.slots import MEMORY_SHARE, Slot, make_slots
+
+WHAT = ("--task", "synthetic_two_vs_rest", "--model", "cnn")
+DIVIDED = """\
+GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-aaaa-1)
+  MIG 3g.20gb     Device  0: (UUID: MIG-bbbb-1)
+  MIG 3g.20gb     Device  1: (UUID: MIG-bbbb-2)
+GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-aaaa-2)
+"""
+WHOLE = "GPU 0: NVIDIA H100 (UUID: GPU-aaaa-1)\nGPU 1: NVIDIA H100 (UUID: GPU-aaaa-2)\n"
+
+
+@pytest.fixture
+def gpus(tmp_path, monkeypatch):
+    """Makes a folder of device files, sets CUDA_VISIBLE_DEVICES, and says what is visible then."""
+
+    def find(files, visible):
+        for name in files:
+            (tmp_path / name).touch()
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        if visible is not None:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        return visible_gpus(tmp_path)
+
+    return find
+
+
+@pytest.mark.parametrize(
+    ("files", "visible", "expected"),
+    [
+        ([], None, ()),
+        ([], "0,1", ()),
+        (["nvidiactl", "nvidia-uvm", "nvidia0", "nvidia1"], None, ("0", "1")),
+        (["nvidia4", "nvidia7"], None, ("0", "1")),  # what a container is given is counted from 0 in it
+        (["nvidia0", "nvidia1", "nvidia2"], "2,0", ("2", "0")),
+        (["nvidia0", "nvidia1"], "1,1", ("1",)),
+        (["nvidia0", "nvidia1"], "0,5,1", ("0",)),  # CUDA reads no further than the first that it does not know
+        (["nvidia0", "nvidia1"], "", ()),
+        (["nvidia0"], "GPU-8932f937, GPU-0a0a", ("GPU-8932f937", "GPU-0a0a")),
+        (["nvidia0"], "MIG-c7384736,MIG-a28ad590", ("MIG-c7384736", "MIG-a28ad590")),
+    ],
+)
+def test_visible_gpus(gpus, files, visible, expected):
+    assert gpus(files, visible) == expected
+
+
+@pytest.mark.parametrize(
+    ("listing", "status", "expected"),
+    [(DIVIDED, 0, ("MIG-bbbb-1", "MIG-bbbb-2", "GPU-aaaa-2")), (WHOLE, 0, ()), ("", 0, ()), (DIVIDED, 9, ())],
+)
+def test_slices_of_divided_gpus_are_named_by_the_driver(tmp_path, monkeypatch, listing, status, expected):
+    program = tmp_path / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\ncat <<'END'\n{listing}END\nexit {status}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert mig_devices() == expected
+
+
+@pytest.mark.parametrize(
+    ("quota", "expected"), [("max 100000", 8), ("400000 100000", 4), ("50000 100000", 1), ("1600000 100000", 8)]
+)
+def test_a_containers_share_of_processor_time_counts(tmp_path, monkeypatch, quota, expected):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
+    assert usable_cores(tmp_path) == 8
+    (tmp_path / "cpu.max").write_text(quota + "\n")
+    assert usable_cores(tmp_path) == expected
+
+
+def slots(n_workers, *, trials_per_gpu=1, gpus=(), n_cores=8):
+    return make_slots(n_workers, trials_per_gpu=trials_per_gpu, gpus=gpus, n_cores=n_cores)
+
+
+def test_one_worker_has_all_and_leaves_the_environment_as_it_is():
+    assert slots(1) == (Slot(name="cpu:0"),)
+    assert slots(1, gpus=("3", "1")) == (Slot(name="cuda:0"),)
+
+
+def test_auto_is_one_worker_for_each_slot_of_a_gpu():
+    found = slots(None, gpus=("3", "GPU-b"), trials_per_gpu=2)
+    assert [slot.name for slot in found] == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]
+    assert [slot.gpu for slot in found] == ["3", "GPU-b", "3", "GPU-b"]
+    assert {(slot.n_threads, slot.memory_share) for slot in found} == {(2, 0.5)}
+
+
+def test_gpus_are_filled_evenly():
+    found = slots(3, gpus=("0", "1"), trials_per_gpu=4)
+    assert [(slot.gpu, slot.memory_share) for slot in found] == [("0", 0.5), ("1", 1.0), ("0", 0.5)]
+
+
+@pytest.mark.parametrize(("n_cores", "n_workers"), [(1, 1), (2, 1), (3, 1), (4, 2), (9, 4)])
+def test_auto_without_a_gpu_is_one_worker_for_every_two_cores(n_cores, n_workers):
+    found = slots(None, n_cores=n_cores, trials_per_gpu=3)
+    assert len(found) == n_workers
+    assert {slot.n_threads for slot in found} <= {n_cores // n_workers, None}
+
+
+def test_without_a_gpu_there_may_be_more_workers_than_cores():
+    found = slots(3, n_cores=2)
+    assert [(slot.name, slot.gpu, slot.n_threads) for slot in found] == [(f"cpu:{i}", None, 1) for i in range(3)]
+
+
+def test_more_workers_than_slots_are_refused():
+    with pytest.raises(UserError, match=r"--workers 5 is more than the 2 slots of 2 visible GPU\(s\).*per-gpu 3"):
+        slots(5, gpus=("0", "1"))
+
+
+def test_threads_that_are_set_stay():
+    run = study_config(["task=synthetic_two_vs_rest", "model=cnn"]).run({})
+    assert run.trainer.threads is None
+    assert Slot(name="cpu:0", n_threads=3).fit(run).trainer.threads == 3
+    assert Slot(name="cpu:0").fit(run) == run
+    fixed = replace(run, trainer=replace(run.trainer, threads=5))
+    assert Slot(name="cpu:0", n_threads=3).fit(fixed) == fixed
+
+
+def test_a_run_takes_no_more_than_its_share_of_memory(monkeypatch):
+    cpu = torch.device("cpu")
+    monkeypatch.setenv(MEMORY_SHARE, "1.0")
+    free = memory.free_memory_bytes(cpu)
+    monkeypatch.setattr(memory, "_machine_free_bytes", lambda: 2**62)
+    monkeypatch.setattr(memory, "_container_free_bytes", lambda: 2**62)
+    total = memory.free_memory_bytes(cpu)
+    assert free <= total
+    monkeypatch.setenv(MEMORY_SHARE, "0.25")
+    assert memory.free_memory_bytes(cpu) == total // 4
+
+
+def test_occupying_a_slot_hides_the_other_gpus(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    monkeypatch.setenv(MEMORY_SHARE, "1.0")
+    Slot(name="cpu:0", memory_share=0.5).occupy()
+    assert (os.environ["CUDA_VISIBLE_DEVICES"], os.environ[MEMORY_SHARE]) == ("0,1", "0.5")
+    Slot(name="cuda:1", gpu="MIG-1").occupy()
+    assert (os.environ["CUDA_VISIBLE_DEVICES"], os.environ[MEMORY_SHARE]) == ("MIG-1", "1.0")
+
+
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [
+        ([], (1, 1, None, None, 3)),
+        (["--workers", "8", "--trials-per-gpu", "2", "--max-retries", "0"], (8, 2, None, None, 0)),
+        (["--workers=auto", "--timeout", "90s", "--trial-timeout", "15m"], (None, 1, 90.0, 900.0, 3)),
+        (["--timeout", "2h", "--trial-timeout", "0.5"], (1, 1, 7200.0, 0.5, 3)),
+    ],
+)
+def test_options(words: list[str], value):
+    found = parse([*WHAT, *words])
+    assert (found.workers, found.trials_per_gpu, found.timeout, found.trial_timeout, found.max_retries) == value
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--workers", "0"], "'0' is not valid: expected a whole number from 1 to 999, or auto"),
+        (["--workers", "-2"], "'-2' is not valid"),
+        (["--workers", "many"], "'many' is not valid: expected a whole number from 1 to 999, or auto"),
+        (["--workers", "1000"], "'1000' is not valid"),
+        (["--trials-per-gpu", "0"], "'0' is not valid"),
+        (["--max-retries", "-1"], "'-1' is not valid: expected a whole number from 0"),
+        (["--timeout", "0"], "'0' is not valid: expected seconds, or a time such as 90s, 15m or 2h"),
+        (["--timeout", "5d"], "'5d' is not valid"),
+        (["--trial-timeout", "1h30m"], "'1h30m' is not valid"),
+        (["--trial-timeout", "inf"], "'inf' is not valid"),
+    ],
+)
+def test_options_that_are_refused(words: list[str], expected: str):
+    with pytest.raises(UserError) as caught:
+        parse([*WHAT, *words])
+    assert expected in str(caught.value)
+    assert words[0] in str(caught.value)
+
+
+def test_more_workers_than_gpu_slots_are_refused_before_anything_is_written(command, monkeypatch):
+    monkeypatch.setattr("search.run_search.visible_gpus", lambda: ("0",))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert "--workers 3 is more than the 1 slots" in command(*WHAT, "--workers", "3").refusal()
+    assert not Path("runs").exists()
