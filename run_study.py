@@ -6,6 +6,11 @@ import sys
 if sys.version_info < (3, 11):
     sys.exit("flipsearch needs Python 3.11 or newer, this is %d.%d: run `make study`." % sys.version_info[:2])
 
+if __name__ == "__main__":
+    from search.process_list import hide_storage
+
+    hide_storage()  # before anything that takes time
+
 from search.cli import main
 
 if __name__ == "__main__":

@@ -7,8 +7,10 @@ from difflib import get_close_matches
 class UserError(Exception):
     """A mistake that the user can mend; its text is one sentence: the value, what was expected, what to do.
 
-    The command line prints it on stderr without a traceback and exits with status 2.
+    The command line prints it on stderr without a traceback and exits with `exit_status`.
     """
+
+    exit_status = 2
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
         return run(arguments)
     except UserError as error:
         print("error:", " ".join(str(error).split()), file=sys.stderr)
-        return 2
+        return error.exit_status
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one has nothing left to stop
         print("Interrupted; no trial was running.", file=sys.stderr)

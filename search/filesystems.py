@@ -4,11 +4,11 @@ import re
 from pathlib import Path
 
 _MOUNTS = Path("/proc/self/mounts")
-_NETWORK = frozenset(
-    "nfs nfs4 cifs smb3 smbfs ncpfs afs ceph lustre gpfs beegfs beegfs_nodev glusterfs orangefs pvfs2 panfs wekafs "
-    "ocfs2 gfs2 coda davfs fuse.sshfs fuse.glusterfs fuse.ceph fuse.ceph-fuse fuse.s3fs fuse.gcsfuse fuse.rclone "
-    "fuse.goofys fuse.mount-s3 fuse.juicefs fuse.davfs fuse.davfs2 fuse.smbnetfs fuse.curlftpfs fuse.lustre "
-    "fuse.beegfs fuse.seaweedfs fuse.alluxio-fuse fuse.blobfuse fuse.blobfuse2".split()
+# Of SQLite's locks and its shared memory, each client of these sees its own.
+_NETWORK = re.compile(
+    r"nfs\d?|cifs|smb3|smbfs|ncpfs|afs|coda|ceph|lustre|gpfs|beegfs\w*|glusterfs|orangefs|pvfs2|panfs|wekafs|ocfs2|gfs2"
+    r"|davfs|fuse\.(sshfs|glusterfs|ceph|ceph-fuse|s3fs|gcsfuse|rclone|goofys|mount-s3|juicefs|davfs2?|smbnetfs|curlftpfs"
+    r"|lustre|beegfs|seaweedfs|alluxio-fuse|blobfuse2?)"
 )
 
 
@@ -22,7 +22,7 @@ def network_kind(path: Path) -> str | None:
     except OSError:
         return None
     kind = kind_of(path.resolve(), mounts)
-    return kind if kind in _NETWORK else None
+    return kind if kind is not None and _NETWORK.fullmatch(kind) else None
 
 
 def kind_of(path: Path, mounts: str) -> str | None:

@@ -110,7 +110,13 @@ def _work(assignment: Assignment, told: "_Told", display: Display) -> None:
     from search.storage import open_database
     from search.study import find_study
 
-    database = open_database(assignment.url, runs=assignment.runs, create=False)
+    database = open_database(
+        assignment.url,
+        runs=assignment.runs,
+        create=False,
+        announce=display.announce,
+        is_interrupted=lambda: told.is_interrupted,
+    )
     study = find_study(database, assignment.study)
     worker = assignment.make_worker(
         study=study,
@@ -122,7 +128,8 @@ def _work(assignment: Assignment, told: "_Told", display: Display) -> None:
         ),
         slot=assignment.slot,
     )
-    worker.work()
+    with database.guarded(assignment.study):
+        worker.work()
 
 
 class _Told:

@@ -9,6 +9,8 @@ from search.storage import Database, default_url, environment_url, open_database
 from search.study import EXHAUSTED, N_TARGET, count, find_study
 
 _CONTROLS: dict[str, Control] = {"drain": "drain", "pause": "pause", "resume": "run"}
+_PATIENCE_S = 2.0
+"""Somebody looks on."""
 
 
 def open_existing(arguments: argparse.Namespace) -> Database:
@@ -18,7 +20,7 @@ def open_existing(arguments: argparse.Namespace) -> Database:
         UserError: There is none, or it does not answer.
     """
     url = arguments.storage or environment_url() or default_url(arguments.runs_dir)
-    return open_database(url, runs=arguments.runs_dir, create=False)
+    return open_database(url, runs=arguments.runs_dir, create=False, patience_s=_PATIENCE_S)
 
 
 def run_control(arguments: argparse.Namespace) -> int:

@@ -71,7 +71,7 @@ class ResilientStorage(RDBStorage):
                     same = session.query(models.TrialModel).filter_by(study_id=study_id)
                     found = same.filter_by(datetime_start=trial.datetime_start).first()
                 row = found or self._get_prepared_new_trial(study_id, trial, session)
-                trial.number, trial._trial_id = row.number, row.trial_id
+                trial.number, trial._trial_id = int(row.number), int(row.trial_id)
             return trial
 
         return self.outages.call(create)

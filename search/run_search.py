@@ -59,13 +59,14 @@ def run_search(arguments: argparse.Namespace) -> int:
     deadline = None if arguments.timeout is None else started + arguments.timeout
     signals = Signals(display.announce, deadline=deadline, n_workers=len(slots))
     with signals.installed():  # to the very end: the export is not to be interrupted either
-        database = _open_database(arguments, config)
+        database = _open_database(arguments, config, display, signals)
         if needs_trials(database, name, arguments.n_trials):
             reached = [config.run(params) for params in (*config.first_trials, *config.space.corners(config.defaults))]
             if check_runs(reached, split.path, places_of(arguments), display, signals) is None and signals.exit_status:
                 return signals.exit_status
         study = _open_study(arguments, config, split, database, name)
-        return _search(arguments, config, split, database, study, slots, export, display, signals)
+        with database.guarded(name, exit_status=lambda: signals.exit_status):
+            return _search(arguments, config, split, database, study, slots, export, display, signals)
 
 
 def load_split(task: str, data_dir: Path | None, runs: Path, announce: Callable[[str], None]) -> "PreparedSplit":
@@ -95,12 +96,20 @@ def slots_of(arguments: argparse.Namespace, config: StudyConfig) -> tuple[Slot, 
     return make_slots(arguments.workers, trials_per_gpu=arguments.trials_per_gpu, gpus=gpus, n_cores=usable_cores())
 
 
-def _open_database(arguments: argparse.Namespace, config: StudyConfig) -> "Database":
+def _open_database(
+    arguments: argparse.Namespace, config: StudyConfig, display: "Display", signals: "Signals"
+) -> "Database":
     from search.storage import open_database
     from search.worker import check_search
 
     check_search(config)
-    return open_database(_url(arguments), runs=arguments.runs_dir, create=True)
+    return open_database(
+        _url(arguments),
+        runs=arguments.runs_dir,
+        create=True,
+        announce=display.announce,
+        is_interrupted=lambda: signals.is_interrupted,
+    )
 
 
 def _url(arguments: argparse.Namespace) -> str:

@@ -11,7 +11,7 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from datasets.errors import UserError
-from search.outages import StorageLost, reason_of
+from search.outages import StorageLost, is_outage, reason_of
 from search.storage_url import hide
 
 _DATABASE_ERRORS = (SQLAlchemyError, StorageInternalError, sqlite3.Error, psycopg.Error)
@@ -53,7 +53,8 @@ def sentence(error: BaseException, name: str, secrets: Collection[str]) -> UserE
     """The refusal that a database error stands for."""
     reason = hide(reason_of(error), secrets)
     remedy = next((words for pattern, words in _REMEDIES if re.search(pattern, reason)), "check that its URL is right")
-    return UserError(f"The storage {name} does not work ({reason}): {remedy}.")
+    what = "does not answer" if is_outage(error) else "cannot be used"
+    return UserError(f"The storage {name} {what} ({reason}): {remedy}.")
 
 
 @contextlib.contextmanager

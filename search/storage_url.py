@@ -9,8 +9,8 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from datasets.errors import UserError
+from search.process_list import STORAGE
 
-ENVIRONMENT = "FLIPSEARCH_STORAGE"
 _EXPECTED = "sqlite:///runs/studies.db or postgresql+psycopg://user@host/name"
 _POSTGRES = ("postgres", "postgresql")
 _DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql+psycopg")
@@ -49,7 +49,7 @@ def default_url(runs: Path) -> str:
 
 def environment_url() -> str | None:
     """The storage named by the environment."""
-    return os.environ.get(ENVIRONMENT)
+    return os.environ.get(STORAGE)
 
 
 def without_secrets(url: URL) -> str:

@@ -14,6 +14,7 @@ from rich.live import Live
 from sqlalchemy.exc import SQLAlchemyError
 
 from datasets.errors import UserError
+from search.outages import StorageLost
 from search.signals import EXIT_TERMINATED
 from search.storage import Database
 from search.view import View, as_lines, as_table, look
@@ -47,7 +48,7 @@ def _repeat(database: Database, study: Study, interval_s: float, show: Callable[
         try:
             view = look(database, study)
             silent_since = ""
-        except (StorageInternalError, SQLAlchemyError):
+        except (StorageLost, StorageInternalError, SQLAlchemyError):
             silent_since = silent_since or f"{datetime.datetime.now():%H:%M:%S}"
             sentence = f"{database.name} does not answer since {silent_since}; this is how the study stood before."
             show(View(lines=(sentence, *view.lines), running=view.running, gpus=view.gpus))

@@ -23,7 +23,16 @@ from search import targets
 from search.artifacts import Artifacts
 from search.config import StudyConfig
 from search.control import POLL_S, Control, read_control
-from search.endings import ENDING, MAX_RETRIES, REASON, RETRY_OF, TrialFailed, latest_faults, run_lost_trials_again
+from search.endings import (
+    ENDING,
+    MAX_RETRIES,
+    REASON,
+    RETRY_OF,
+    TrialFailed,
+    latest_faults,
+    note,
+    run_lost_trials_again,
+)
 from search.progress import Display
 from search.retries import remove_old_states, remove_states
 from search.signals import Orders
@@ -154,6 +163,9 @@ class Worker:
         def on_asked(trial: optuna.Trial) -> None:
             asked.append(trial)
             self.database.lock.release(force=True)
+            if self.database.lock.was_lost:  # so somebody else may have counted before this trial was there to count
+                note(trial, "interrupted", "the database lost the lock under which the trial was asked for")
+                raise TrialFailed("the lock was lost")
             self.display.start(trial.number)
 
         runner = TrialRunner(
@@ -204,7 +216,7 @@ class Worker:
         fail_stale_trials(self.study)
         oldest = datetime.datetime.now() - datetime.timedelta(seconds=LEASE_S)
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            never_heard_of = WORKER not in trial.user_attrs
+            never_heard_of = WORKER not in trial.user_attrs and self.database.is_settled()
             if never_heard_of and trial.datetime_start and trial.datetime_start < oldest:
                 try:
                     self.database.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)

@@ -59,7 +59,7 @@ def test_other_commands_below_a_file(command: Command, tmp_path: Path, words: tu
         ("sqlite:studies.db", "is malformed"),
         ("://", "is malformed"),
         (f"nosuch://user:{SECRET}@localhost/db", "nosuch"),
-        (f"mysql://user:{SECRET}@localhost/db", "needs a database driver that is not installed"),
+        (f"mysql://user:{SECRET}@localhost/db", "is of a kind that is not known here: expected sqlite"),
         (f"postgresql+psycopg://user:{SECRET}@127.0.0.1:1/db", "does not answer"),
         ("sqlite://", "A study in memory is lost"),
         ("sqlite:///:memory:", "A study in memory is lost"),
