@@ -11,9 +11,8 @@ from search.leases import lease_ages_s
 from search.space import Space
 from search.storage import Database
 from search.study import MANIFEST
-from search.trial import WORKER
+from search.trial import SLOT, WORKER
 
-SLOT = "slot"
 _N_RECENT = 20
 
 

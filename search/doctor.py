@@ -1,0 +1,47 @@
+"""The doctor command: everything that a search needs, checked, with a remedy for each finding."""
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+
+from search.doctor_database import check_database
+from search.doctor_inputs import check_data, check_weights
+from search.doctor_machine import check_disks, check_gpus, check_packages, check_python, check_torch
+from search.finding import Finding
+from search.run_search import places_of
+from search.storage import default_url, environment_url, parse_url
+
+
+def run_doctor(arguments: argparse.Namespace) -> int:
+    """Print one line for each finding, as it comes; exit status 1 if a problem is among them.
+
+    Raises:
+        UserError: A folder that was named does not exist, or the storage URL is malformed.
+    """
+    places_of(arguments)  # refuses a folder of weights that is not there
+    url = parse_url(arguments.storage or environment_url() or default_url(arguments.runs_dir))
+    findings: list[Finding] = []
+
+    def every() -> Iterator[Finding]:
+        yield check_python()
+        yield from check_packages()
+        yield check_torch()
+        yield from check_gpus()
+        yield from check_disks({"--runs-dir": arguments.runs_dir, "--export-dir": arguments.export_dir})
+        yield from check_data(arguments.task, arguments.data_dir)
+        yield from check_weights(arguments.weights_dir)
+        yield from check_database(url, runs=arguments.runs_dir)
+
+    for finding in every():
+        findings.append(finding)
+        if not arguments.json:
+            print(finding.line(), flush=True)
+    n_problems = sum(finding.level == "problem" for finding in findings)
+    n_warnings = sum(finding.level == "warning" for finding in findings)
+    if arguments.json:
+        about = {"n_problems": n_problems, "n_warnings": n_warnings}
+        print(json.dumps({**about, "findings": [asdict(finding) for finding in findings]}, indent=2))
+    else:
+        print(f"{n_problems} problem(s), {n_warnings} warning(s).")
+    return 1 if n_problems else 0
