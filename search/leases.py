@@ -1,10 +1,15 @@
-"""How long ago the holders of running trials were heard of, by the database's own clock."""
+"""Who holds running trials, and how long ago they were heard of by the database's own clock."""
 
 from optuna import Study
 from optuna.storages import RDBStorage
 from optuna.storages._rdb.models import TrialHeartbeatModel, TrialModel
 from optuna.trial import TrialState
 from sqlalchemy import func, select
+
+WORKER = "worker"
+"""Attribute of a trial: who runs it, as "host:pid"."""
+SLOT = "slot"
+"""Attribute of a trial: on which part of that machine."""
 
 
 def lease_ages_s(storage: RDBStorage, study: Study) -> dict[int, float]:

@@ -7,9 +7,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from datasets.errors import UserError
 from search.endings import ENDING, N_LOST, RETRY_OF
+from search.leases import WORKER
 from search.operate import open_existing
 from search.study import EXHAUSTED, N_TARGET, count, find_study
-from search.trial import WORKER
 
 # What a trial met on one machine that another, or another day, may not have in store.
 _OF_THE_MACHINE = ("out_of_memory", "timeout")

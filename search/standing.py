@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from search.leases import lease_ages_s
+from search.leases import SLOT, WORKER, lease_ages_s
 from search.space import Space
 from search.storage import Database
 from search.study import MANIFEST
-from search.trial import SLOT, WORKER
 
 _N_RECENT = 20
 

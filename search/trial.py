@@ -17,6 +17,7 @@ from search.config import StudyConfig
 from search.endings import ENDING, INFEASIBLE, REASON, TrialFailed, note
 from search.faults import fault
 from search.isolation import Announcement, Child, Failure, Message, Value, Working, isolated_run
+from search.leases import SLOT, WORKER
 from search.machine import machine_kind, package_versions
 from search.progress import Display
 from search.result import Result
@@ -26,8 +27,6 @@ from search.slots import Slot
 from search.storage import HEARTBEAT_S
 
 RESULT = "result"
-WORKER = "worker"
-SLOT = "slot"
 _POLL_S = 0.1
 
 

@@ -33,13 +33,14 @@ from search.endings import (
     note,
     run_lost_trials_again,
 )
+from search.leases import WORKER
 from search.progress import Display
 from search.retries import remove_old_states, remove_states
 from search.signals import Orders
 from search.slots import THIS_PROCESS, Slot
 from search.storage import LEASE_S, Database
 from search.study import DIRECTION, EXHAUSTED, count
-from search.trial import WORKER, TrialRunner
+from search.trial import TrialRunner
 
 _WAIT_S = 0.5
 _MAX_REST_S = 60.0
