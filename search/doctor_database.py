@@ -48,7 +48,7 @@ def check_database(url: URL, *, runs: Path) -> Iterator[Finding]:
             yield check_clocks(clocks)
         if not is_there:
             return
-        database = open_database(url.render_as_string(hide_password=False), runs=runs, create=False, patience_s=0)
+        database = open_database(url.render_as_string(hide_password=False), create=False, patience_s=0)
     except UserError as error:
         yield Finding(check="database", level="problem", text=str(error).rstrip("."))
         return

@@ -112,7 +112,6 @@ def _work(assignment: Assignment, told: "_Told", display: Display) -> None:
 
     database = open_database(
         assignment.url,
-        runs=assignment.runs,
         create=False,
         announce=display.announce,
         is_interrupted=lambda: told.is_interrupted,

@@ -18,7 +18,7 @@ def run_init(arguments: argparse.Namespace) -> int:
     reader: str | None = arguments.reader
     password = _password(reader, arguments.reader_password_file)
     url = arguments.storage or environment_url() or default_url(arguments.runs_dir)
-    database = open_database(url, runs=arguments.runs_dir, create=True)
+    database = open_database(url, create=True)
     print(f"The tables stand in {database.name}.")
     if reader is not None:
         _make_reader(database, reader, password)

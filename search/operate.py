@@ -20,7 +20,7 @@ def open_existing(arguments: argparse.Namespace) -> Database:
         UserError: There is none, or it does not answer.
     """
     url = arguments.storage or environment_url() or default_url(arguments.runs_dir)
-    return open_database(url, runs=arguments.runs_dir, create=False, patience_s=_PATIENCE_S)
+    return open_database(url, create=False, patience_s=_PATIENCE_S)
 
 
 def run_control(arguments: argparse.Namespace) -> int:

@@ -105,7 +105,6 @@ def _open_database(
     check_search(config)
     return open_database(
         _url(arguments),
-        runs=arguments.runs_dir,
         create=True,
         announce=display.announce,
         is_interrupted=lambda: signals.is_interrupted,

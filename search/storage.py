@@ -97,7 +97,6 @@ def say(sentence: str) -> None:
 def open_database(
     url: str,
     *,
-    runs: Path,
     create: bool,
     announce: Callable[[str], None] = say,
     is_interrupted: Callable[[], bool] = lambda: False,
@@ -107,7 +106,6 @@ def open_database(
 
     Args:
         url: For example `sqlite:///runs/studies.db`.
-        runs: Not used by the databases there are.
         create: Whether a missing SQLite file, and missing tables, are made.
         announce: Told of outages.
         is_interrupted: Once true, nobody waits for the database any longer.

@@ -53,7 +53,7 @@ def trial_seconds(folder: Path) -> list[float]:
     prepare_children()
     config = study_config(OVERRIDES)
     split = prepare(find_task(config.task), data_dir=None, cache_dir=folder / "cache", announce=print)
-    database = open_database(default_url(folder), runs=folder, create=True)
+    database = open_database(default_url(folder), create=True)
     study = open_study(database, "bench", manifest(config, data_hash="", label="", model="cnn"))
     study.pruner = make_pruner(config)
     clock = Clock()
