@@ -19,20 +19,15 @@ from optuna_dashboard import wsgi  # type: ignore[import-untyped]
 
 from datasets.errors import UserError
 from search.artifacts import ARTIFACTS
-from search.read_only import Guard, open_existing, open_for_reading
-from search.storage import default_url, environment_url, parse_url, sqlite_path, without_secrets
+from search.read_only import Guard, open_to_look
+from search.storage_url import default_url, environment_url
 
 
 def run_dashboard(arguments: argparse.Namespace) -> int:
     """Serve until Ctrl-C or SIGTERM."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    url = parse_url(arguments.storage or environment_url() or default_url(arguments.runs_dir))
-    name, path = without_secrets(url), sqlite_path(url)
-    if path is not None:
-        if not path.exists():
-            raise UserError(f"There is no study database {path}: run a search first, or name another with --storage.")
-        url = url.set(database=str(path))
-    storage = open_existing(url, name, {}) if arguments.writable else open_for_reading(url, name)
+    url = arguments.storage or environment_url() or default_url(arguments.runs_dir)
+    storage, name = open_to_look(url, is_writable=arguments.writable)
     app = wsgi(storage, artifact_store=_Store(arguments.runs_dir / ARTIFACTS))
     is_local = _is_loopback(arguments.host)
     with _server(arguments.host, arguments.port) as server:

@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
-from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
-from sqlalchemy.engine import URL
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import NullPool, create_engine
 
 from datasets.errors import UserError
+from search.storage_errors import explained
+from search.storage_schema import has_schema
+from search.storage_url import parse_url, secrets_of, sqlite_path, without_secrets
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -18,65 +20,41 @@ _READING = ("GET", "HEAD")
 _REFUSAL = "This dashboard only shows: start it with --writable to change, rename or delete anything."
 _FOREIGN = "This dashboard answers to the address that it was started on alone."
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+_CONNECT_TIMEOUT_S = 10
 _MAX_BODY_BYTES = 16 * 2**20
 
 
-def open_for_reading(url: URL, name: str) -> RDBStorage:
-    """The storage at `url`, over connections that refuse to write: SQLite's own mode, or Postgres's transactions.
+def open_to_look(text: str, *, is_writable: bool) -> tuple[RDBStorage, str]:
+    """An existing storage, and its URL without secrets; nothing is created, migrated or locked.
 
-    Args:
-        url: Of an existing SQLite file (with an absolute path) or of a database server.
-        name: The URL without secrets, for errors.
+    Unless it is to be writable, its connections refuse to write: SQLite's own mode, or Postgres's transactions.
 
     Raises:
-        UserError: It holds no studies, was made by another version of Optuna, or does not answer.
+        UserError: The URL is malformed; the storage does not exist, holds no studies, was made by another version of
+            Optuna, or does not answer.
     """
-    arguments: dict[str, object] = {"pool_pre_ping": True}
-    if url.get_backend_name() == "sqlite":
-        url = url.set(database=f"file:{url.database}", query={"mode": "ro", "uri": "true"})
-    elif url.get_backend_name() == "postgresql":
-        options = " ".join([*url.normalized_query.get("options", ()), "-c default_transaction_read_only=on"])
-        arguments["connect_args"] = {"options": options, "connect_timeout": 10}
-    return open_existing(url, name, arguments)
-
-
-def open_existing(url: URL, name: str, arguments: dict[str, object]) -> RDBStorage:
-    """A storage whose tables are there already; nothing is created or migrated.
-
-    Raises:
-        UserError: As `open_for_reading`.
-    """
-    try:
-        storage = RDBStorage(
-            url.render_as_string(hide_password=False),
-            engine_kwargs=arguments,
-            skip_table_creation=True,
-            skip_compatibility_check=True,
-        )
-        version, known = storage.get_current_version(), storage.get_head_version()
-    except ImportError:
-        raise UserError(f"The storage {name} needs a database driver that is not installed.") from None
-    except (StorageInternalError, SQLAlchemyError) as error:
-        cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-        lines = str(getattr(cause, "orig", None) or cause).strip().splitlines()
-        raise UserError(_explained(name, lines[0].rstrip(".") if lines else type(error).__name__)) from None
-    if version != known:
-        raise UserError(
-            f"The storage {name} has schema {version}, made by another Optuna than this one ({known}): "
-            "use the version that made it, or `optuna storage upgrade`."
-        )
-    return storage
-
-
-def _explained(name: str, cause: str) -> str:
-    if "no such table" in cause or ("relation" in cause and "does not exist" in cause):
-        return f"The storage {name} holds no studies yet: run a search first, or create its tables with `init`."
-    if "unable to open database file" in cause:
-        return (
-            f"The storage {name} cannot be read here: SQLite needs to write its -shm file beside a database in use, "
-            "so serve it as a user who may write in that folder."
-        )
-    return f"The storage {name} does not answer: {cause}."
+    url = parse_url(text)
+    name, path = without_secrets(url), sqlite_path(url)
+    arguments: dict[str, Any] = {"pool_pre_ping": True}
+    if path is not None:
+        if not path.exists():
+            raise UserError(f"There is no study database {path}: run a search first, or name another with --storage.")
+        url = url.set(database=str(path))
+        if not is_writable:
+            url = url.set(database=f"file:{quote(str(path))}", query={"mode": "ro", "uri": "true"})
+    else:
+        arguments["connect_args"] = {"connect_timeout": _CONNECT_TIMEOUT_S}
+        if not is_writable:
+            options = " ".join([*url.normalized_query.get("options", ()), "-c default_transaction_read_only=on"])
+            arguments["connect_args"]["options"] = options
+    with explained(name, secrets_of(url)):
+        engine = create_engine(url, poolclass=NullPool, connect_args=arguments.get("connect_args", {}))
+        with engine.connect() as connection:
+            if not has_schema(connection, name):
+                raise UserError(f"The storage {name} holds no studies yet: run a search first.")
+        shown = url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
+        storage = RDBStorage(shown, engine_kwargs=arguments, skip_table_creation=True, skip_compatibility_check=True)
+    return storage, name
 
 
 class Guard:
