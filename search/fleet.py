@@ -21,6 +21,7 @@ from optuna.trial import TrialState
 from datasets.errors import UserError
 from search.fleet_worker import DRAIN, STOP_S, TOLD_BY, Assignment, Began, Ended, Report, Waits, run_worker
 from search.isolation import Announcement, Working
+from search.outages import StorageLost
 from search.process_list import storage_withheld
 from search.progress import Display
 from search.signals import Signals
@@ -28,6 +29,7 @@ from search.worker import TooManyFailures
 
 _POLL_S = 0.2
 _BETWEEN_LOOKS_S = 1.0
+_BETWEEN_REPEATS_S = 60.0
 MAX_DEATHS = 3
 """So often in a row, without a trial ended in between, a worker is started again."""
 _CONTEXT = multiprocessing.get_context("spawn")
@@ -62,6 +64,7 @@ class Fleet:
     display: Display
     _members: list[_Member] = field(init=False)
     _seen: set[int] = field(init=False)
+    _said: dict[str, float] = field(init=False, default_factory=dict)
     _looked: float = field(init=False, default=0.0)
     _stopped_at: float | None = field(init=False, default=None)
     _failure: Exception | None = field(init=False, default=None)
@@ -72,6 +75,7 @@ class Fleet:
         Raises:
             TooManyFailures: Trials failed one after the other.
             UserError: A worker found something that the user has to see to.
+            StorageLost: The database did not come back.
             FleetFailed: No worker could be kept alive.
         """
         self._members = [_Member(assignment=assignment) for assignment in self.assignments]
@@ -117,7 +121,7 @@ class Fleet:
 
     def _take(self, member: _Member, report: Report) -> None:
         if isinstance(report, Announcement):
-            self.display.announce(report.sentence)
+            self._say(report.sentence)
         elif isinstance(report, Working):
             self.display.working(report.what, report.n_done, report.n_total)
         elif isinstance(report, Waits):
@@ -134,6 +138,8 @@ class Fleet:
                 self._fail(TooManyFailures(report.message))
             elif report.kind == "refused":
                 self._fail(UserError(report.message))
+            elif report.kind == "no_storage":
+                self._fail(StorageLost(report.message))
 
     def _bury(self, member: _Member) -> None:
         """A worker's pipe is closed: it has ended, or will in a moment."""
@@ -165,6 +171,13 @@ class Fleet:
         pause_s = 2.0 ** (member.n_deaths - 1)
         member.starts_at = time.monotonic() + pause_s
         self.display.announce(f"The worker on {slot} ended {how}; it is started again. Its output is in {log}.")
+
+    def _say(self, sentence: str) -> None:
+        """Show what a worker says, once for all who say it."""
+        now = time.monotonic()
+        if now - self._said.get(sentence, -_BETWEEN_REPEATS_S) >= _BETWEEN_REPEATS_S:
+            self._said[sentence] = now
+            self.display.announce(sentence)
 
     def _fail(self, failure: Exception) -> None:
         """End the work of all; running trials are left to be run again."""

@@ -22,6 +22,7 @@ from optuna.trial import FrozenTrial
 
 from datasets.errors import UserError
 from search.isolation import Announcement, Working, prepare_children, redirect_output
+from search.outages import StorageLost
 from search.progress import Display
 from search.slots import Slot
 from search.worker import TooManyFailures, Worker
@@ -70,9 +71,12 @@ class Waits:
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """The worker's last word. `failures`: the last one's error; `refused`: a sentence for the user."""
+    """The worker's last word.
 
-    kind: Literal["done", "failures", "refused"]
+    `failures`: the last one's error; `refused`: a sentence for the user; `no_storage`: one about the database.
+    """
+
+    kind: Literal["done", "failures", "refused", "no_storage"]
     message: str = ""
 
 
@@ -96,9 +100,11 @@ def run_worker(assignment: Assignment, pipe: Connection) -> None:
         last = Done(kind="done")
     except TooManyFailures as error:
         last = Done(kind="failures", message=str(error))
+    except StorageLost as error:
+        last = Done(kind="no_storage", message=str(error))
     except UserError as error:
         last = Done(kind="refused", message=str(error))
-    if not told.is_interrupted or last.kind != "done":  # a worker that was stopped has not found the work done
+    if not told.is_interrupted:  # a worker that was stopped has nothing to say of the study
         display.send(last)
     pipe.close()
     if told.is_interrupted:
@@ -159,10 +165,11 @@ class _PipeDisplay(Display):
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
+        self._lock = threading.Lock()  # a heartbeat's thread has something to say too when the database is away
 
     def send(self, report: Report) -> None:
         """Tell the supervisor, if there still is one."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), self._lock:
             self._pipe.send(report)
 
     def announce(self, sentence: str) -> None:

@@ -203,7 +203,8 @@ def _search(
     if best is not None:
         export_best(study, best, config, split, export)
     artifacts.remove_others(trials)
-    _show_state(arguments, study, database, export if best is not None else None)
+    if not (signals.exit_status and signals.is_interrupted):  # who is in a hurry does not wait for figures
+        _show_state(arguments, study, database, export if best is not None else None)
     if not arguments.quiet:
         print_outcome(study, best, config, split, export, prog())
     if failure is not None:

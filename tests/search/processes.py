@@ -7,8 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial
+from sqlalchemy.exc import OperationalError
 
 ROOT = Path(__file__).parents[2]
 # Some seconds a trial: long enough to be hit at every stage, short enough to be repeated.
@@ -75,6 +80,49 @@ def wait_for_child(process: subprocess.Popen[str], timeout_s: float = 60) -> int
             return pid
         time.sleep(0.02)
     raise AssertionError(f"no training process appeared: {finish(process)}")
+
+
+def workers(process: subprocess.Popen[str]) -> list[int]:
+    """The workers of a fleet: processes that its supervisor spawned."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            if parent == process.pid and b"spawn_main" in (stat.parent / "cmdline").read_bytes():
+                found.append(int(stat.parent.name))
+    return sorted(found)
+
+
+def members(process: subprocess.Popen[str]) -> list[int]:
+    """All living processes of a search, whoever started them."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            if int(fields[2]) == process.pid and fields[0] != "Z":
+                found.append(int(stat.parent.name))
+    return found
+
+
+def trials(folder: Path) -> list[FrozenTrial]:
+    """The study's trials, none while there is no study yet."""
+    database = folder / "runs" / "studies.db"
+    if not database.exists():
+        return []
+    try:
+        return optuna.load_study(study_name=STUDY, storage=f"sqlite:///{database}").trials
+    except (KeyError, OperationalError):  # it is being made
+        return []
+
+
+def wait_until(process: subprocess.Popen[str], is_so: Callable[[], bool], timeout_s: float = 120) -> None:
+    """Wait for something that a search does."""
+    deadline = time.monotonic() + timeout_s
+    while not is_so():
+        if process.poll() is not None or time.monotonic() > deadline:
+            signal_group(process, signal.SIGKILL)
+            raise AssertionError(f"it did not come to it: {finish(process)}")
+        time.sleep(0.1)
 
 
 def is_alive(pid: int) -> bool:
