@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -81,8 +82,9 @@ class AdvisoryLock:
         self.was_lost = False
         self._connect = connect
         self._outages = outages
-        self._connection: psycopg.Connection[tuple[object, ...]] | None = None
+        self._open: list[psycopg.Connection[tuple[object, ...]]] = []  # one at most
         self._is_held = False
+        weakref.finalize(self, _close_all, self._open)
 
     def acquire(self) -> None:
         """Wait for the lock, over a new connection where the old one was lost.
@@ -101,35 +103,28 @@ class AdvisoryLock:
         if not self._is_held:
             return
         self._is_held, self.was_lost = False, True
-        assert self._connection is not None
         try:
-            row = self._connection.execute(
-                "SELECT pg_advisory_unlock(%s), set_config('idle_session_timeout', '0', false)", [_KEY]
-            ).fetchone()
+            row = (
+                self._open[0]
+                .execute("SELECT pg_advisory_unlock(%s), set_config('idle_session_timeout', '0', false)", [_KEY])
+                .fetchone()
+            )
             self.was_lost = row is None or not row[0]
         except psycopg.Error:
             self.close()
 
     def close(self) -> None:
         """End the connection, and with it the lock."""
-        if self._connection is not None:
-            with contextlib.suppress(psycopg.Error):
-                self._connection.close()
-        self._connection, self._is_held = None, False
+        _close_all(self._open)
+        self._is_held = False
 
     def _try(self) -> bool:
         """Whether the lock came free soon."""
         try:
-            if self._connection is None:
-                self._connection = self._connect()
-                self._connection.autocommit = True
-                # Set for roles and databases, these would end the waiting or the holding.
-                self._connection.execute("SET statement_timeout = 0")
-                self._connection.execute(f"SET lock_timeout = {1000 * _LOOK_UP_S}")
-                # The server should notice within a minute that a holder's machine is gone.
-                for name, seconds in (("idle", 20), ("interval", 10), ("count", 3)):
-                    self._connection.execute(f"SET tcp_keepalives_{name} = {seconds}")
-            self._connection.execute(
+            if not self._open:
+                self._open.append(self._connect())
+                _prepare(self._open[0])
+            self._open[0].execute(
                 "SELECT set_config('idle_session_timeout', %s, false), pg_advisory_lock(%s)",
                 [f"{_LONGEST_HOLD_S}s", _KEY],
             )
@@ -148,3 +143,23 @@ class AdvisoryLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+def _prepare(connection: "psycopg.Connection[tuple[object, ...]]") -> None:
+    connection.autocommit = True
+    settings = {
+        "statement_timeout": "0",  # that of a role or a database would end the waiting
+        "lock_timeout": f"{1000 * _LOOK_UP_S:.0f}",
+        # The server should notice within a minute that a holder's machine is gone.
+        "tcp_keepalives_idle": "20",
+        "tcp_keepalives_interval": "10",
+        "tcp_keepalives_count": "3",
+    }
+    for name, value in settings.items():
+        connection.execute("SELECT set_config(%s, %s, false)", [name, value])
+
+
+def _close_all(connections: "list[psycopg.Connection[tuple[object, ...]]]") -> None:
+    while connections:
+        with contextlib.suppress(psycopg.Error):
+            connections.pop().close()

@@ -8,6 +8,7 @@ Every call is repeated while there is an outage. Most can be: they set what they
 """
 
 import copy
+import weakref
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import wraps
@@ -55,6 +56,7 @@ class ResilientStorage(RDBStorage):
         self.outages = outages
         # Optuna fills a template in.
         super().__init__(url.replace("{", "{{").replace("}", "}}"), **arguments)
+        weakref.finalize(self, self.engine.dispose)
 
     def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
         trial = _stamped(template_trial)
