@@ -321,10 +321,14 @@ def test_a_search_keeps_the_best_and_exports_the_hash_of_what_is_kept(program, t
     assert exported["weight_hashes"] == [file_hash(best)]
     (page,) = get_all_artifact_meta(study)
     assert page.filename == "figures.html"
-    # Where artifacts cannot be kept, trials end as always.
-    shutil.rmtree(runs / "artifacts")
-    (runs / "artifacts").write_text("in the way")
-    answer = program(*command, "--n-trials", "5", cwd=tmp_path)
+
+
+@pytest.mark.skipif(not os.environ.get("FLIPSEARCH_TEST_ALL"), reason="one more search; FLIPSEARCH_TEST_ALL=1 runs it")
+def test_where_artifacts_cannot_be_kept_a_search_ends_as_always(program, tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "artifacts").write_text("in the way")
+    command = ("--task", "synthetic_two_vs_rest", "--model", "ridge", "--export-dir", ".", "trainer.threads=1")
+    answer = program(*command, "--n-trials", "4", cwd=tmp_path)
     assert answer.status == 0, answer
-    assert "could not be kept" in answer.err
-    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 5
+    assert answer.err.count("could not be kept") == 5, "four trials and the figures"
+    assert "4 finished trials (4 complete" in answer.out

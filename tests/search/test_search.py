@@ -63,7 +63,7 @@ def test_value_is_that_of_the_kept_weights(folder):
     best = study_of(folder).best_trial
     result = best.user_attrs["result"]
     assert best.value == result["values"][0][result["best_epochs"][0]] == max(result["values"][0])
-    assert (folder / result["checkpoints"][0]).exists()
+    assert (folder / "runs" / result["checkpoints"][0]).exists()
 
 
 def test_experiment_holds_the_whole_config_and_nothing_of_this_machine(folder):
