@@ -25,6 +25,8 @@ from search.outages import Outages, StorageLost
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_N_LATEST = 100
+"""More than a fleet creates during an outage."""
 _REPEATABLE = (
     "create_new_study",
     "set_study_user_attr",
@@ -70,8 +72,9 @@ class ResilientStorage(RDBStorage):
                 models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
                 found: Any = None
                 if n_attempts > 1:
-                    same = session.query(models.TrialModel).filter_by(study_id=study_id)
-                    found = same.filter_by(datetime_start=trial.datetime_start).first()
+                    rows = session.query(models.TrialModel).filter_by(study_id=study_id)
+                    latest = rows.order_by(models.TrialModel.trial_id.desc()).limit(_N_LATEST)
+                    found = next((row for row in latest if row.datetime_start == trial.datetime_start), None)
                 row = found or self._get_prepared_new_trial(study_id, trial, session)
                 trial.number, trial._trial_id = int(row.number), int(row.trial_id)
             return trial

@@ -1,0 +1,401 @@
+"""A study in a real Postgres that restarts, crashes and loses connections: nothing lost, nothing doubled."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+import psycopg
+import pytest
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import fail_stale_trials
+from optuna.trial import TrialState, create_trial
+from sqlalchemy import event, text
+from sqlalchemy.engine import make_url
+
+from datasets.errors import UserError
+from search.outages import Outages, StorageLost
+from search.resilient import ResilientStorage
+from search.storage import Database, open_database
+from tests.search.postgres import PASSWORD, PostgresServer
+from tests.search.proxy import Proxy, proxy_to
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
+    pytest.mark.timeout(600),
+]
+IS_WHOLE = bool(os.environ.get("FLIPSEARCH_TEST_ALL"))
+N_PROCESSES = 8
+N_ROUNDS = 20 if IS_WHOLE else 2
+OUTAGE_S = 20 if IS_WHOLE else 4
+
+
+def name_of(url: str) -> str:
+    name = make_url(url).database
+    assert name is not None
+    return name
+
+
+def short_lived(url: str, **outages: object) -> ResilientStorage:
+    """A storage as the search has it, but for its patience."""
+    return ResilientStorage(
+        url,
+        outages=Outages("test", **outages),  # type: ignore[arg-type]
+        engine_kwargs={"pool_size": 1, "max_overflow": 1, "pool_pre_ping": True},
+        heartbeat_interval=1,
+        grace_period=3,
+    )
+
+
+@pytest.fixture
+def database(postgres_url: str) -> Database:
+    return open_database(postgres_url, create=True)
+
+
+@pytest.mark.parametrize("kind", ["postgres", "sqlite"])
+def test_processes_that_open_an_empty_database_at_once_make_one_study(
+    kind: str, postgres: PostgresServer, tmp_path: Path
+) -> None:
+    urls = [
+        postgres.url(postgres.create_database()) if kind == "postgres" else f"sqlite:///{tmp_path}/{number}.db"
+        for number in range(N_ROUNDS)
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.search.openers", str(N_PROCESSES), *urls],
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
+    for url in urls:
+        storage = open_database(url, create=False).storage
+        (study,) = storage.get_all_studies()
+        assert study.user_attrs == {"manifest": {"task": "none", "model": "none"}}
+
+
+def make_trouble(postgres: PostgresServer, database: str) -> Iterator[str]:
+    yield "nothing yet"
+    for end in (postgres.stop, postgres.crash):
+        end()
+        try:
+            yield "out"
+        finally:
+            postgres.start()
+    postgres.drop_connections(database)
+    yield "dropped"
+
+
+def test_a_loop_of_trials_and_its_heartbeats_outlive_outages(
+    postgres: PostgresServer, postgres_url: str, database: Database
+) -> None:
+    study = optuna.create_study(study_name="loop", storage=database.storage)
+    told: list[float] = []
+    beats: list[int] = []
+    trouble = make_trouble(postgres, name_of(postgres_url))
+    stop = threading.Event()
+
+    def cause() -> None:
+        for state in trouble:
+            time.sleep(OUTAGE_S if state == "out" else 1)
+        stop.set()
+
+    def objective(trial: optuna.Trial) -> float:
+        value = trial.suggest_float("x", 0, 1)
+        for step in range(3):
+            trial.report(value, step)
+            beats.append(threading.active_count())
+        trial.set_user_attr("value", value)
+        return value
+
+    thread = threading.Thread(target=cause)
+    thread.start()
+    try:
+        while not stop.is_set():
+            with database.lock:
+                study.enqueue_trial({"x": len(told) / 1e6})
+            told.append(len(told) / 1e6)
+            study.optimize(objective, n_trials=1)
+    finally:
+        thread.join()
+    trials = study.get_trials(deepcopy=False)
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    assert len(told) > 3
+    # A waiting trial that was taken by a call whose answer was lost is run again by whoever finds it, not here.
+    unheard = [trial for trial in trials if trial.state == TrialState.RUNNING]
+    assert len(unheard) <= 3
+    assert {trial.number for trial in trials} == set(range(len(trials)))
+    assert [trial.user_attrs["value"] for trial in complete] == [trial.value for trial in complete]
+    assert all(list(trial.intermediate_values.values()) == [trial.value] * 3 for trial in complete)
+    lined_up = [trial.system_attrs["fixed_params"]["x"] for trial in trials if "fixed_params" in trial.system_attrs]
+    assert sorted(lined_up) == told
+    assert len(complete) == len(told)
+
+
+@pytest.mark.parametrize("end", ["stop", "crash"])
+def test_a_heartbeat_goes_on_after_an_outage_longer_than_the_lease(
+    postgres: PostgresServer, postgres_url: str, end: str
+) -> None:
+    storage = short_lived(postgres_url, settle_s=2)
+    study = optuna.create_study(study_name="beats", storage=storage)
+    watcher = short_lived(postgres_url, settle_s=2)
+    watched = optuna.load_study(study_name="beats", storage=watcher)
+
+    def objective(trial: optuna.Trial) -> float:
+        getattr(postgres, end)()
+        time.sleep(4)
+        postgres.start()
+        watched.get_trials()  # meets the outage's end by a pooled connection that is dead
+        deadline = time.monotonic() + 60
+        while not storage.outages.is_settled() and time.monotonic() < deadline:
+            fail_stale_trials(watched)
+            time.sleep(0.1)
+        assert storage.outages.is_settled()
+        time.sleep(1)
+        fail_stale_trials(watched)
+        return 1.0
+
+    study.optimize(objective, n_trials=1)
+    assert [trial.state for trial in watched.get_trials()] == [TrialState.COMPLETE]
+
+
+def test_nobody_is_given_up_before_everybody_could_be_heard_of(postgres: PostgresServer, postgres_url: str) -> None:
+    storage = short_lived(postgres_url, settle_s=1.0, is_settled=False)
+    study = optuna.create_study(study_name="settled", storage=storage)
+    storage.record_heartbeat(storage.create_new_trial(study._study_id))
+    with postgres.connect(name_of(postgres_url)) as connection:
+        connection.execute("UPDATE trial_heartbeats SET heartbeat = heartbeat - interval '1 hour'")
+    fail_stale_trials(study)
+    assert study.trials[0].state == TrialState.RUNNING
+    assert not open_database(postgres_url, create=False).is_settled()
+    time.sleep(1.1)
+    assert storage.outages.is_settled()
+    fail_stale_trials(study)
+    assert study.trials[0].state == TrialState.FAIL
+
+
+@pytest.fixture
+def proxy(postgres: PostgresServer) -> Iterator[Proxy]:
+    with proxy_to(postgres.port) as proxy:
+        yield proxy
+
+
+def test_a_call_whose_commit_was_never_answered_is_not_done_twice(
+    postgres: PostgresServer, postgres_url: str, proxy: Proxy
+) -> None:
+    url = make_url(postgres_url).set(port=proxy.port).render_as_string(hide_password=False)
+    storage = short_lived(url)
+    seen = short_lived(postgres_url)
+
+    proxy.lose_next_answer()
+    study = optuna.create_study(study_name="once", storage=storage, load_if_exists=True)
+    study_id = study._study_id
+    assert [found.study_name for found in seen.get_all_studies()] == ["once"]
+
+    proxy.lose_next_answer()
+    trial_id = storage.create_new_trial(study_id)
+    assert [trial._trial_id for trial in seen.get_all_trials(study_id)] == [trial_id]
+    proxy.lose_next_answer()
+    waiting = create_trial(state=TrialState.WAITING, system_attrs={"fixed_params": {"x": 0.5}})
+    waiting_id = storage.create_new_trial(study_id, waiting)
+    first, second = seen.get_all_trials(study_id)
+    assert (second._trial_id, second.number, second.state) == (waiting_id, 1, TrialState.WAITING)
+    assert second.system_attrs == {"fixed_params": {"x": 0.5}}
+
+    uniform = optuna.distributions.FloatDistribution(0, 1)
+    for call in (
+        lambda: storage.set_trial_param(trial_id, "x", 0.25, uniform),
+        lambda: storage.set_trial_intermediate_value(trial_id, 3, 0.75),
+        lambda: storage.set_trial_user_attr(trial_id, "a", [1]),
+        lambda: storage.set_study_user_attr(study_id, "b", 2),
+        lambda: storage.record_heartbeat(trial_id),
+    ):
+        proxy.lose_next_answer()
+        call()
+    proxy.lose_next_answer()
+    assert storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [0.5])
+    first = seen.get_trial(trial_id)
+    assert (first.state, first.value, first.params) == (TrialState.COMPLETE, 0.5, {"x": 0.25})
+    assert (first.intermediate_values, first.user_attrs) == ({3: 0.75}, {"a": [1]})
+    assert seen.get_study_user_attrs(study_id) == {"b": 2}
+    assert proxy.n_lost == 9
+
+    with pytest.raises(UpdateFinishedTrialError):  # that was not an answer lost, but a mistake
+        storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [0.5])
+    # Somebody else may have taken a waiting trial as well as we: it is left alone, and its lease runs out.
+    proxy.lose_next_answer()
+    assert not storage.set_trial_state_values(waiting_id, TrialState.RUNNING)
+    assert seen.get_trial(waiting_id).state == TrialState.RUNNING
+
+
+def test_a_trial_that_another_worker_finished_meanwhile_is_not_taken_for_ours(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage, other = short_lived(postgres_url), short_lived(postgres_url)
+    study = optuna.create_study(study_name="taken", storage=storage)
+    trial_id = storage.create_new_trial(study._study_id)
+    real = optuna.storages.RDBStorage.set_trial_state_values
+    attempts: list[int] = []
+
+    def lose_first(self: ResilientStorage, *args: object) -> bool:
+        attempts.append(1)
+        if len(attempts) == 1:
+            real(other, trial_id, TrialState.FAIL)
+            raise optuna.exceptions.StorageInternalError from psycopg.OperationalError("lost")
+        return real(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(optuna.storages.RDBStorage, "set_trial_state_values", lose_first)
+    with pytest.raises(UpdateFinishedTrialError):
+        storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [1.0])
+    assert len(attempts) == 2
+
+
+def test_a_database_that_stays_away_is_given_up_in_a_sentence(postgres: PostgresServer, postgres_url: str) -> None:
+    said: list[str] = []
+    database = open_database(postgres_url, create=True, announce=said.append, patience_s=3)
+    study = optuna.create_study(study_name="gone", storage=database.storage)
+    postgres.stop()
+    try:
+        with pytest.raises(StorageLost) as lost, database.guarded("gone"):
+            study.optimize(lambda trial: 1.0, n_trials=1)
+        database.storage.record_heartbeat(1)  # never fails: it would end the thread that beats
+    finally:
+        postgres.start()
+    assert "did not come back within 3 s (Connection refused)" in str(lost.value)
+    assert lost.value.exit_status == 1
+    assert "waiting for it" in said[0]
+    assert PASSWORD not in str(lost.value) + "".join(said)
+    study.optimize(lambda trial: 1.0, n_trials=1)
+    assert said[-1].endswith("answers again.")
+
+
+def test_an_outage_within_a_trial_is_given_up_in_a_sentence_too(postgres: PostgresServer, postgres_url: str) -> None:
+    database = open_database(postgres_url, create=True, announce=lambda sentence: None, patience_s=1)
+    study = optuna.create_study(study_name="within", storage=database.storage)
+
+    def objective(trial: optuna.Trial) -> float:
+        postgres.crash()
+        return trial.suggest_float("x", 0, 1)
+
+    try:
+        with pytest.raises(StorageLost, match="did not come back within 1 s"), database.guarded("within"):
+            study.optimize(objective, n_trials=1)
+    finally:
+        postgres.start()
+
+
+def test_who_is_interrupted_does_not_wait_for_the_database(postgres: PostgresServer, postgres_url: str) -> None:
+    told: list[bool] = []
+    database = open_database(postgres_url, create=True, is_interrupted=lambda: bool(told))
+    study = optuna.create_study(study_name="stopped", storage=database.storage)
+    postgres.stop()
+    threading.Timer(0.5, lambda: told.append(True)).start()
+    try:
+        with pytest.raises(StorageLost, match="Stopped while") as lost, database.guarded("stopped", lambda: 143):
+            study.set_user_attr("a", 1)
+    finally:
+        postgres.start()
+    assert lost.value.exit_status == 143
+
+
+def test_a_server_that_still_starts_is_waited_for(postgres: PostgresServer, postgres_url: str) -> None:
+    open_database(postgres_url, create=True)
+    postgres.crash()
+    postgres.start(wait=False)
+    refusals: list[str] = []
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            open_database(postgres_url, create=True)
+            break
+        except UserError as error:
+            refusals.append(str(error))
+            time.sleep(0.01)
+    # Before it even listens it cannot be told from a wrong port.
+    assert all("Connection refused" in refusal for refusal in refusals)
+    assert time.monotonic() < deadline
+
+
+def test_workers_need_few_connections(postgres: PostgresServer, postgres_url: str) -> None:
+    n_workers = 4
+    databases = [open_database(postgres_url, create=True) for _ in range(n_workers)]
+    optuna.create_study(study_name="many", storage=databases[0].storage)
+    most: list[int] = []
+
+    def work(database: Database) -> None:
+        study = optuna.load_study(study_name="many", storage=database.storage)
+        for _ in range(3):
+            with database.lock:
+                pass
+            study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
+        most.append(postgres.n_connections(name_of(postgres_url)))
+
+    threads = [threading.Thread(target=work, args=[database]) for database in databases]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(most) == n_workers
+    assert max(most) <= 3 * n_workers
+
+
+@pytest.mark.parametrize("kind", ["postgres", "sqlite"])
+def test_a_study_that_somebody_deletes_ends_in_a_sentence(kind: str, postgres_url: str, tmp_path: Path) -> None:
+    database = open_database(postgres_url if kind == "postgres" else f"sqlite:///{tmp_path}/s.db", create=True)
+    study = optuna.create_study(study_name="doomed", storage=database.storage)
+
+    def objective(trial: optuna.Trial) -> float:
+        optuna.delete_study(study_name="doomed", storage=database.storage)
+        return trial.suggest_float("x", 0, 1)
+
+    with (
+        pytest.raises(UserError, match=r"Study 'doomed' was deleted from .* meanwhile") as error,
+        database.guarded("doomed"),
+    ):
+        study.optimize(objective, n_trials=1)
+    assert error.value.exit_status == 2
+    assert PASSWORD not in str(error.value)
+    with pytest.raises(UserError, match="was deleted"), database.guarded("doomed"):
+        study.get_trials()
+
+
+def test_a_bug_stays_a_bug(database: Database) -> None:
+    study = optuna.create_study(study_name="buggy", storage=database.storage)
+    with pytest.raises(KeyError, match="mine"), database.guarded("buggy"):
+        study.optimize(lambda trial: {}["mine"], n_trials=1)
+
+
+@pytest.mark.parametrize("kind", ["postgres", "sqlite"])
+def test_a_full_disk_ends_in_a_sentence(kind: str, postgres_url: str, tmp_path: Path) -> None:
+    database = open_database(postgres_url if kind == "postgres" else f"sqlite:///{tmp_path}/s.db", create=True)
+    study = optuna.create_study(study_name="full", storage=database.storage)
+    if kind == "sqlite":
+
+        @event.listens_for(database.storage.engine, "connect")
+        def _(connection: sqlite3.Connection, record: object) -> None:
+            connection.execute("PRAGMA max_page_count = 1")
+
+        database.storage.engine.dispose()
+    else:  # the server's own error, without filling its disk
+        with database.storage.engine.begin() as connection:
+            connection.execute(
+                text(
+                    "CREATE FUNCTION is_full() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION "
+                    "'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$"
+                )
+            )
+            connection.execute(text("CREATE TRIGGER is_full BEFORE INSERT ON trial_values EXECUTE FUNCTION is_full()"))
+
+    def objective(trial: optuna.Trial) -> float:
+        for number in range(200):
+            trial.set_user_attr(f"a{number}", "x" * 1000)
+        return 1.0
+
+    with pytest.raises(UserError, match=r"cannot be used .*: free some space") as error, database.guarded("full"):
+        study.optimize(objective, n_trials=1)
+    assert error.value.exit_status == 2
