@@ -26,6 +26,9 @@ class Encoder(Protocol):
     n_suffix: int
     dtype: torch.dtype
 
+    def release(self) -> None:
+        """Give back what is only needed while sequences are encoded."""
+
     def __call__(self, tokens: Tensor) -> Tensor:
         """From (n, T) int64 on the CPU, 0 at padding, to (n, T, D) on any device.
 

@@ -24,7 +24,8 @@ def passes(lengths: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]
 
     The longest come first: what does not fit into memory fails at once.
     """
-    padded = -(-lengths // _MULTIPLE) * _MULTIPLE
+    # Always some padding: attention without a mask takes another path on a GPU, with other bits.
+    padded = (lengths // _MULTIPLE + 1) * _MULTIPLE
     order = np.argsort(-padded, kind="stable")
     for n_columns in np.unique(padded)[::-1].tolist():
         of_length = order[padded[order] == n_columns]

@@ -115,6 +115,7 @@ class ESM(FitnessModel):
     def fetch(self, places: Places, announce: Announce) -> None:
         """Find or download the weights, and look whether they are those of the backbone."""
         if self.is_pretrained:
+            self.weights_name = self.backbone_name
             path = find_weights(self.backbone_name, weights_dir=places.weights_dir, announce=announce)
             read_weights(path, self.backbone_name)
             self._weights = Weights(name=self.backbone_name, path=path)
@@ -156,6 +157,7 @@ class ESM(FitnessModel):
         n_kept = self.n_layers - self.n_frozen_layers
         n_lora = self.lora_rank * sum({"fc1": 5, "fc2": 5}.get(name, 2) for name in self.lora_targets) * width
         lora_weights = sum({"fc1": 4, "fc2": 4}.get(name, 1) for name in self.lora_targets) * width**2
+        is_mixed = precision in ("bf16-mixed", "16-mixed")
         return transformer_memory(
             width=width,
             # While features are computed, the frozen layers are held as well.
@@ -163,7 +165,10 @@ class ESM(FitnessModel):
             n_trained=self.n_layers * n_lora if self.has_lora else layer * self.n_trained_layers,
             n_layers_kept=n_kept,
             is_checkpointed=self.activation_checkpointing,
-            bytes_per_value=3 if precision in ("bf16-mixed", "16-mixed") else 4,
+            bytes_per_value=3 if is_mixed else 4,
+            # Autocast keeps a copy of each weight for the backward pass.
+            n_cast=layer * (1 if self.activation_checkpointing else n_kept) if is_mixed else 0,
+            has_pooled_features=n_kept == 0 and self.pooling != "attention",
             # LoRA's weights are computed layer by layer, and kept for the backward pass.
             n_materialised=lora_weights * (1 if self.activation_checkpointing else n_kept) if self.has_lora else 0,
         )
@@ -223,5 +228,7 @@ def _check(
         )
     if adaptation != "lora" and lora_rank > 0:
         raise ValueError(f"lora_rank={lora_rank} contradicts adaptation={adaptation}: use adaptation=lora or 0.")
+    if len(set(lora_targets)) < len(lora_targets):
+        raise ValueError(f"lora_targets={lora_targets} names a projection twice: name each once.")
     if adaptation == "lora" and (lora_rank < 1 or not lora_targets):
         raise ValueError("adaptation=lora needs a lora_rank of at least 1 and lora_targets.")

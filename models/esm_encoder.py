@@ -9,6 +9,7 @@ from torch import Tensor
 
 from models.backbone import Backbone, pretrained, untrained
 from models.backbones import BACKBONES
+from models.processor import processor
 from models.weights import weights_hash
 
 _UNTRAINED_SEED = 0  # one untrained backbone of each name, as there is one pretrained
@@ -51,10 +52,16 @@ class FrozenLayers:
         # No more digits are kept than were computed.
         self.dtype = torch.bfloat16 if precision == "bf16-mixed" else torch.float32
         self.key = f"{weights.hash}|layer {n_layers}|{precision}|torch {torch.__version__}|{_machine(device)}"
+        if not torch.are_deterministic_algorithms_enabled():
+            self.key += "|not deterministic"
         self._weights = weights
         self._n_layers = n_layers
         self._autocast = _AUTOCAST.get(precision)
         self._device = device
+
+    def release(self) -> None:
+        """Give the memory of the layers back; they are loaded again if another sequence comes."""
+        self.__dict__.pop("_backbone", None)
 
     @cached_property
     def _backbone(self) -> Backbone:
@@ -73,4 +80,4 @@ class FrozenLayers:
 def _machine(device: torch.device) -> str:
     if device.type == "cuda":
         return f"cuda {torch.cuda.get_device_name(device)}"
-    return f"{device.type} {torch.backends.cpu.get_cpu_capability()} {torch.get_num_threads()} threads"
+    return f"{device.type} {processor()} {torch.get_num_threads()} threads"

@@ -9,6 +9,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torch.nn import functional
+from torch.optim import Optimizer
 from torchmetrics import MeanSquaredError
 
 from datasets.batch import Batch
@@ -57,8 +58,9 @@ class FitnessModel(LightningModule, ABC):
     max_residues: int | None = None
     """The longest sequence the model takes; None: any."""
 
+    weights_name: str | None = None
     backbone_hash: str | None = None
-    """Names the pretrained weights that `fetch` found."""
+    """Name and hash of the pretrained weights that `fetch` found; a hash alone says how others were drawn."""
 
     def check_task(self, task: Task) -> None:
         """Refuse, by a UserError, a task that the model cannot be used on."""
@@ -114,16 +116,20 @@ class FitnessModel(LightningModule, ABC):
             self.manual_backward(functional.mse_loss(prediction, part.target) * (len(part) / len(batch)))
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
-        if self.gradient_clip is not None:
-            # Lightning's own clipping refuses fused optimizers under mixed precision.
-            scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-            if scaler is not None:
-                scaler.unscale_(optimizer.optimizer)
-            torch.nn.utils.clip_grad_norm_(self.parameters(), self.gradient_clip)
         optimizer.step()
         optimizer.zero_grad()
         for schedule in self.trainer.lr_scheduler_configs:
             schedule.scheduler.step()  # type: ignore[call-arg]  # one that needs a metric cannot go step by step
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Clip the gradient, all of a batch's parts included."""
+        if self.gradient_clip is None:
+            return
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        # Fused optimizers are handed scaled gradients, and Lightning's own clipping refuses them for that.
+        if scaler is not None and getattr(optimizer, "_step_supports_amp_scaling", False):
+            scaler.unscale_(optimizer)
+        torch.nn.utils.clip_grad_norm_(self.parameters(), self.gradient_clip)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the validation metrics."""

@@ -50,7 +50,7 @@ def _download(final: Path, name: str, *, looked: str, announce: Callable[[str], 
             url,
             final,
             work_dir=final.parent / f".{name}",
-            check=_check_download,
+            check=_check_content,
             begin=lambda: announce(f"Downloading the weights of {name} from {url} into {final.parent}."),
             timeout_s=None,
         )
@@ -62,7 +62,7 @@ def _download(final: Path, name: str, *, looked: str, announce: Callable[[str], 
         ) from error
 
 
-def _check_download(path: Path) -> None:
+def _check_content(path: Path) -> None:
     """Compare the content with the checksums inside it: fair-esm publishes no hashes of its files."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -71,16 +71,17 @@ def _check_download(path: Path) -> None:
         # What torch wrote before version 1.6 begins with a number of its own, and carries no checksums.
         with path.open("rb") as file:
             if not file.read(16).startswith(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"):
-                raise DownloadError("what came is no PyTorch checkpoint") from None
+                raise DownloadError("it is no PyTorch checkpoint") from None
     else:
         if damaged is not None:
-            raise DownloadError(f"what came is damaged at {damaged}")
+            raise DownloadError(f"it is damaged at {damaged}")
 
 
 def weights_hash(path: Path) -> str:
     """``sha256:`` and the SHA-256 of the file's content, remembered until its size or time of change is another.
 
-    The memory is the user's cache folder; where that cannot be written, the hash is computed each time.
+    The memory is the user's cache folder; where that cannot be written, the hash is computed each time. A UserError says
+    that the content contradicts the checksums inside it.
     """
     path = path.resolve()
     before = _stamp(path)
@@ -89,6 +90,10 @@ def weights_hash(path: Path) -> str:
         known = json.loads(note.read_text(encoding="utf-8"))
         if known["stamp"] == before:
             return str(known["hash"])
+    try:
+        _check_content(path)
+    except DownloadError as error:
+        raise UserError(f"{path} is not a whole checkpoint ({error}): download it again.") from None
     with path.open("rb") as file:
         digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
     if _stamp(path) == before:
@@ -99,7 +104,7 @@ def weights_hash(path: Path) -> str:
 
 def _stamp(path: Path) -> list[int]:
     status = path.stat()
-    return [status.st_size, status.st_mtime_ns]
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
 def _notes_dir() -> Path:

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import optuna
 from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX
 from optuna.trial import FrozenTrial, TrialState
 
@@ -55,22 +54,24 @@ class Artifacts:
     keep_top: int
     announce: Callable[[str], None]
     _removed: set[int] = field(default_factory=set)
+    _best_values: list[float] = field(default_factory=list)
 
     def checkpoints(self, number: int, result: Result) -> list[Path]:
         """Where the checkpoints of a trial stand; the trial itself may have known them by a relative path."""
         return [trial_folder(self.directory, number) / Path(name).name for name in result.checkpoints]
 
-    def plan(self, trial: optuna.Trial, result: Result) -> dict[Path, str]:
+    def plan(self, number: int, result: Result) -> dict[Path, str]:
         """The files of a running trial that are worth keeping, each with the id of its artifact.
 
-        Checkpoints are among them only if no `keep_top` other trials are better already.
+        Checkpoints are among them unless `keep_top` other trials were better when `remove_others` looked last:
+        to look once more would cost as much as all the rest.
         """
-        assert result.value is not None
-        others = trial.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        value = result.value
+        assert value is not None
         # Among equals the one with the lower number counts as better, and that one may well end later.
-        n_better = sum(other.value is not None and other.value > result.value for other in others)
-        files = self.checkpoints(trial.number, result) if n_better < self.keep_top else []
-        folder = trial_folder(self.directory, trial.number)
+        n_better = sum(other > value for other in self._best_values)
+        files = self.checkpoints(number, result) if n_better < self.keep_top else []
+        folder = trial_folder(self.directory, number)
         files += [path for path in (folder / LOG, *sorted(folder.glob("logs/fold*/metrics.csv"))) if _has_text(path)]
         return {path: str(uuid.uuid4()) for path in files}
 
@@ -93,7 +94,9 @@ class Artifacts:
 
         One that failed keeps its files until another has finished in its place.
         """
-        best = {trial.number for trial in best_trials(trials, self.keep_top)}
+        best_now = best_trials(trials, self.keep_top)
+        self._best_values[:] = [trial.value for trial in best_now if trial.value is not None]
+        best = {trial.number for trial in best_now}
         by_number = {trial.number: trial for trial in trials}
         for trial in trials:
             if trial.number in self._removed or trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):

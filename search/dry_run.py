@@ -25,8 +25,7 @@ def show(config: StudyConfig, name: str, split: PreparedSplit, places: Places) -
     folds = folds_of(run, split)
     model = build_model(run)
     model.check_task(find_task(run.task))
-    model.fetch(places, lambda sentence: None)
-    model.build(places)
+    model.build(places)  # with random weights where pretrained ones would be fetched: it is the shapes that are shown
     data = build_data(run, split, model, folds[0], 0)
     batch = next(iter(data.train_dataloader()))
     print("# would build")

@@ -71,9 +71,9 @@ class Working:
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """All runs of a check can be built; `backbones` are the hashes of their pretrained weights, None without any."""
+    """All runs of a check can be built; `backbones` are name and hash of their pretrained weights, None without any."""
 
-    backbones: tuple[str | None, ...]
+    backbones: tuple[tuple[str | None, str | None], ...]
 
 
 Message = Value | Result | Failure | Announcement | Working | Checked

@@ -7,9 +7,10 @@ import platform
 import re
 import shutil
 import subprocess
-import sys
 from functools import cache
 from pathlib import Path
+
+from models.processor import processor
 
 _ROOT = Path(__file__).parent.parent
 _PACKAGES = ("torch", "lightning", "torchmetrics", "optuna", "numpy", "scipy", "fair-esm")
@@ -29,7 +30,7 @@ def package_versions() -> dict[str, str]:
 
 def machine_kind(device: str) -> dict[str, str]:
     """What has to be equal for numbers to be equal bit for bit: processor or GPU, system and torch."""
-    kind = {"system": platform.system(), "architecture": platform.machine(), "processor": _processor()}
+    kind = {"system": platform.system(), "architecture": platform.machine(), "processor": processor()}
     if device.startswith("cuda"):
         import torch
 
@@ -50,15 +51,6 @@ def git_commit() -> str | None:
 def _git(*arguments: str) -> str:
     done = subprocess.run(["git", "-C", str(_ROOT), *arguments], capture_output=True, text=True, check=True, timeout=10)
     return done.stdout.strip()
-
-
-@cache
-def _processor() -> str:
-    if sys.platform == "linux":
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.M)
-        if found:
-            return found.group(1).strip()
-    return platform.processor() or platform.machine()
 
 
 def has_gpu(devices: Path = Path("/dev")) -> bool:

@@ -51,7 +51,8 @@ def free_memory_bytes(device: torch.device) -> int:
     """What this process may still take on the device: of the GPU, or of the machine or container, and of its share."""
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
-        return min(int(free) + torch.cuda.memory_reserved(device), share_bytes(total, _CONTEXT_BYTES))
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return min(int(free) + cached, share_bytes(total, _CONTEXT_BYTES))
     return min(_machine_free_bytes(), _container_free_bytes(), share_bytes(_machine_bytes()))
 
 
@@ -98,7 +99,11 @@ def _container_free_bytes() -> int:
     if limit is None:
         return 2**63
     try:
-        return limit - int((_CGROUP / "memory.current").read_text(encoding="ascii"))
+        used = int((_CGROUP / "memory.current").read_text(encoding="ascii"))
+        lines = (_CGROUP / "memory.stat").read_text(encoding="ascii").split()
+        # Files in the page cache count as used and are given up when memory is needed.
+        cached = sum(int(lines[lines.index(name) + 1]) for name in ("active_file", "inactive_file"))
+        return limit - used + cached
     except (OSError, ValueError):
         return 2**63
 

@@ -61,7 +61,7 @@ def export_best(study: Study, best: FrozenTrial, config: StudyConfig, split: Pre
 
 
 def print_outcome(
-    study: Study, best: FrozenTrial | None, config: StudyConfig, split: PreparedSplit, export: Path, prog: str
+    study: Study, best: FrozenTrial | None, config: StudyConfig, split: PreparedSplit, export: Path, next_command: str
 ) -> None:
     """Print how the study ended."""
     # Without markup: names of parameters, and reasons, may hold brackets.
@@ -90,7 +90,7 @@ def print_outcome(
             table.add_row(name, _shown(best.params[name]), *([importance] if importances else []))
         console.print(table)
     console.print(f"Exported: {export}")
-    console.print(f"Next: {prog} verify {export}")
+    console.print(f"Next: {next_command}")
 
 
 def _importances(study: Study) -> dict[str, float]:

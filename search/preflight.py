@@ -12,11 +12,11 @@ from search.training import build_data, build_model, folds_of, quieten
 
 def check_runs(
     configs: Sequence[RunConfig], split: PreparedSplit, *, places: Places, announce: Announce
-) -> tuple[str | None, ...]:
+) -> tuple[tuple[str | None, str | None], ...]:
     """Build each run's model and data as far as that costs little, and fetch what they need.
 
     Returns:
-        The hash of each run's pretrained weights, None without any.
+        Name and hash of each run's pretrained weights.
 
     Raises:
         UserError: A model refuses its hyperparameters or the task, a sequence is too long, or weights are missing.
@@ -28,7 +28,7 @@ def check_runs(
         model = build_model(config)
         model.check_task(find_task(config.task))
         model.fetch(places, announce)
-        backbones.append(model.backbone_hash)
+        backbones.append((model.weights_name, model.backbone_hash))
         data = replace(config.data, batch_size=1)
         if (data, model.max_residues, model.tokenizer.n_tokens) not in seen:
             seen.append((data, model.max_residues, model.tokenizer.n_tokens))

@@ -156,10 +156,11 @@ def _run(
         checked = check_runs([config], split.path, places, display, signals)
         if checked is None:
             raise Stopped(signals.exit_status)
-        if before is not None and checked.backbones[0] != before.backbone:
+        _, weights = checked.backbones[0]
+        if before is not None and (before.backbone or "").startswith("sha256:") and weights != before.backbone:
             raise UserError(
                 f"The experiment was run with other pretrained weights ({before.backbone}) than what was found "
-                f"({checked.backbones[0]}): name the right folder with --weights-dir."
+                f"({weights}): name the right folder with --weights-dir."
             )
         child = isolated_run(config, split.path, places, directory)
         try:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from optuna import Study
 
     from datasets.prepared import PreparedSplit
+    from search.isolation import Checked
     from search.progress import Display
     from search.signals import Signals
     from search.storage import Database
@@ -43,6 +44,7 @@ def run_search(arguments: argparse.Namespace) -> int:
         return show(config, name, split, places_of(arguments))
     export = Path(arguments.export_dir) / f"{name}.yaml"
     _check_writable(runs)
+    _check_writable(runs / "cache" / "checks")
     _check_export(export, name)
 
     from search.isolation import prepare_children
@@ -60,11 +62,13 @@ def run_search(arguments: argparse.Namespace) -> int:
     signals = Signals(display.announce, deadline=deadline, n_workers=len(slots))
     with signals.installed():  # to the very end: the export is not to be interrupted either
         database = _open_database(arguments, config, display, signals)
+        checked = None
         if needs_trials(database, name, arguments.n_trials):
             reached = [config.run(params) for params in (*config.first_trials, *config.space.corners(config.defaults))]
-            if check_runs(reached, split.path, places_of(arguments), display, signals) is None and signals.exit_status:
+            checked = check_runs(reached, split.path, places_of(arguments), display, signals)
+            if checked is None and signals.exit_status:
                 return signals.exit_status
-        study = _open_study(arguments, config, split, database, name)
+        study = _open_study(arguments, config, split, database, name, checked)
         with database.guarded(name, exit_status=lambda: signals.exit_status):
             return _search(arguments, config, split, database, study, slots, export, display, signals)
 
@@ -118,14 +122,21 @@ def _url(arguments: argparse.Namespace) -> str:
 
 
 def _open_study(
-    arguments: argparse.Namespace, config: StudyConfig, split: "PreparedSplit", database: "Database", name: str
+    arguments: argparse.Namespace,
+    config: StudyConfig,
+    split: "PreparedSplit",
+    database: "Database",
+    name: str,
+    checked: "Checked | None",
 ) -> "Study":
     from search.control import run_if_drained
-    from search.study import changed_versions, enqueue_first_trials, manifest, open_study, raise_target
+    from search.study import changed_versions, check_weights, enqueue_first_trials, manifest, open_study, raise_target
 
     about = manifest(config, data_hash=split.data_hash, label=split.label, model=arguments.model)
     with database.lock:
         study = open_study(database, name, about)
+        if checked is not None:
+            check_weights(study, checked.backbones)
         changed = changed_versions(study)
         raise_target(study, arguments.n_trials)
         enqueue_first_trials(study, config.first_trials)
@@ -206,7 +217,8 @@ def _search(
     if not (signals.exit_status and signals.is_interrupted):  # who is in a hurry does not wait for figures
         _show_state(arguments, study, database, export if best is not None else None)
     if not arguments.quiet:
-        print_outcome(study, best, config, split, export, prog())
+        weights = f" --weights-dir {arguments.weights_dir}" if arguments.weights_dir else ""
+        print_outcome(study, best, config, split, export, f"{prog()} verify {export}{weights}")
     if failure is not None:
         print(f"error: {failure}", file=sys.stderr)
         return 1

@@ -33,7 +33,7 @@ class TrainerConfig:
     max_epochs: Count
     patience: Count
     accelerator: Literal["auto", "cpu", "gpu"]
-    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"]
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
     threads: Count | None
     micro_batch_tokens: Count | None
     gradient_clip: Annotated[float, Interval(gt=0)] | None

@@ -1,6 +1,7 @@
 """Storage URLs: which are taken, how they are shown, and what in them is secret."""
 
 import os
+import sqlite3
 from collections.abc import Collection
 from pathlib import Path
 from urllib.parse import quote, quote_plus
@@ -89,11 +90,22 @@ def sqlite_path(url: URL) -> Path | None:
     path = Path(url.database).absolute()
     if path.is_dir():
         raise UserError(f"The storage {path} is a directory: name a file in it, as in sqlite:///{path}/studies.db.")
-    if path.is_file() and path.stat().st_size and not _starts_like_sqlite(path):
+    if path.is_file() and path.stat().st_size and not _is_sqlite(path):
         raise UserError(f"The storage {path} is no SQLite database: name another file.")
     return path
 
 
-def _starts_like_sqlite(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(16) == b"SQLite format 3\0"
+def _is_sqlite(path: Path) -> bool:
+    """Whether SQLite takes the file for a database.
+
+    It is asked itself: a file that we open and close drops every lock that SQLite holds on it in this process, and
+    other processes then take the database for unused while it is written.
+    """
+    connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)
+    try:
+        connection.execute("PRAGMA schema_version")
+    except sqlite3.Error as error:
+        return error.sqlite_errorcode != sqlite3.SQLITE_NOTADB  # anything else, opening it will tell
+    finally:
+        connection.close()
+    return True

@@ -1,7 +1,7 @@
 """Open or create a study, refuse one that was made by another configuration, and count what is in it."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,6 +20,8 @@ MANIFEST = "manifest"
 N_TARGET = "n_target"
 EXHAUSTED = "exhausted"
 VERSIONS = "versions"
+WEIGHTS = "weights"
+_MOST_SHOWN = 6  # differences in a sentence
 DIRECTION: Final = "maximize"
 
 
@@ -82,6 +84,23 @@ def changed_versions(study: Study) -> list[str]:
     if VERSIONS not in study.user_attrs:
         study.set_user_attr(VERSIONS, package_versions())
     return difference(study.user_attrs[VERSIONS], package_versions())
+
+
+def check_weights(study: Study, found: Iterable[tuple[str | None, str | None]]) -> None:
+    """Note which pretrained weights the study uses, by name and hash. To be called under the database's lock.
+
+    Raises:
+        UserError: Those of that name were others when the study began.
+    """
+    known = dict(study.user_attrs.get(WEIGHTS, {}))
+    for name, content in found:
+        if name is not None and known.setdefault(name, content) != content:
+            raise UserError(
+                f"Study {study.study_name!r} was begun with other weights of {name} ({known[name]}) than those "
+                f"found now ({content}): name the right folder with --weights-dir, or choose another --study-name."
+            )
+    if known != study.user_attrs.get(WEIGHTS, {}):
+        study.set_user_attr(WEIGHTS, known)
 
 
 def find_study(database: Database, name: str) -> Study:
@@ -166,7 +185,8 @@ def _check_manifest(name: str, before: Mapping[str, Any], wanted: Mapping[str, A
     lines = difference(before, wanted)
     # The hashes only say that something differs; the values beside them say what.
     telling = [line for line in lines if not line.startswith(("space_hash", "config_hash"))] or lines
+    more = f"; and {len(telling) - _MOST_SHOWN} more" if len(telling) > _MOST_SHOWN else ""
     raise UserError(
-        f"Study {name!r} was made with another configuration ({'; '.join(telling)}): "
+        f"Study {name!r} was made with another configuration ({'; '.join(telling[:_MOST_SHOWN])}{more}): "
         "choose another --study-name, or repeat its settings."
     )

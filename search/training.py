@@ -1,5 +1,6 @@
 """`fit`: one run from a config. It knows nothing of Optuna."""
 
+import gc
 import logging
 import resource
 import time
@@ -245,6 +246,7 @@ class _Run:
         if smaller is None:
             return "out_of_memory", reason
         self.announce(f"Out of memory: the run starts again with parts of at most {smaller} tokens.")
+        gc.collect()  # trainer, model and data refer to each other
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         self.progress, self._fold_state = Progress(), None
@@ -288,8 +290,11 @@ class _Run:
         device = trainer.strategy.root_device
         keep_to_share(device)
         progress.device = str(device)
-        self._divide(model, data, device, tokens)
+        if number > 0:  # all folds in the same parts: one number is recorded
+            tokens = progress.micro_batch_tokens or WHOLE_BATCH
+        smaller = self._divide(model, data, device, tokens)
         self._prepare(model, data, device, number)
+        progress.smaller = smaller  # not before: features are computed in passes of one size
         progress.n_parameters = model.n_parameters
         progress.values.append(reporter.values)
         trainer.fit(model, datamodule=data)
@@ -312,8 +317,8 @@ class _Run:
         progress.checkpoints.append(keeper.path.name)
         return "complete", ""
 
-    def _divide(self, model: FitnessModel, data: FitnessData, device: torch.device, tokens: int | None) -> None:
-        """Choose how much of a batch passes through the model at once."""
+    def _divide(self, model: FitnessModel, data: FitnessData, device: torch.device, tokens: int | None) -> int | None:
+        """Choose how much of a batch passes through the model at once; what to try if memory runs out, if anything."""
         batch_size = self.config.data.batch_size
         memory = model.memory(self.config.trainer.precision)
         if memory is not None:
@@ -326,7 +331,7 @@ class _Run:
             data.eval_tokens = eval_tokens(tokens, longest=data.longest, batch_size=batch_size)
         model.micro_batch_tokens = self.progress.micro_batch_tokens = tokens
         half = (tokens or batch_size * data.longest) // 2
-        self.progress.smaller = half if half >= data.longest and model.has_micro_batches else None
+        return half if half >= data.longest and model.has_micro_batches else None
 
     def _prepare(self, model: FitnessModel, data: FitnessData, device: torch.device, number: int) -> None:
         """Compute what is frozen, or find it in the cache; build what is trained."""
@@ -349,6 +354,7 @@ class _Run:
             announce=self.announce,
             on_progress=partial(self.on_progress, frozen.what),
         )
+        frozen.encoder.release()
         self.n_embedded += features.n_computed
         data.use_features(features)
 

@@ -156,7 +156,7 @@ class TrialRunner:
 
     def _finish(self, trial: optuna.Trial, result: Result, is_pruned: bool) -> float:
         ending = "pruned" if is_pruned else result.ending
-        files = self.artifacts.plan(trial, result) if ending == "complete" else {}
+        files = self.artifacts.plan(trial.number, result) if ending == "complete" else {}
         checkpoints = self.artifacts.checkpoints(trial.number, result)
         record = {
             **result.record(),

@@ -94,7 +94,9 @@ class Worker:
         Raises:
             TooManyFailures: `max_failures` trials in a row failed by the program's own fault, whoever ran them.
         """
-        remove_old_states(self.directory, self.study.get_trials(deepcopy=False))
+        trials = self.study.get_trials(deepcopy=False)
+        remove_old_states(self.directory, trials)
+        self.artifacts.remove_others(trials)
         self.study.pruner = make_pruner(self.config)  # the database keeps none
         n_lost = 0
         while (trial := self._next_trial()) is not None:

@@ -14,7 +14,7 @@ import search.training
 from datasets.prepared import PreparedSplit, prepare
 from datasets.task import find_task
 from models.backbone import Backbone
-from models.esm_encoder import Weights
+from models.esm_encoder import FrozenLayers, Weights
 from models.places import Places
 from search.config import study_config
 from search.result import Result
@@ -177,6 +177,20 @@ def test_compiled_layers_give_nearly_the_same_values(run: Run) -> None:
     compiled = run(replace(plain, model={**plain.model, "compile_backbone": True}))
     assert compiled.ending == "complete"
     assert compiled.value == pytest.approx(run(plain).value, abs=0.02)
+
+
+def test_out_of_memory_while_embedding_is_not_tried_again_in_other_parts(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes: list[int] = []
+
+    def encode(self: FrozenLayers, tokens: torch.Tensor) -> torch.Tensor:
+        passes.append(len(tokens))
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(FrozenLayers, "__call__", encode)
+    assert run(config("frozen")).ending == "out_of_memory"
+    assert len(passes) == 1
 
 
 def test_a_run_in_bfloat16_is_close_to_one_in_full_precision(run: Run) -> None:

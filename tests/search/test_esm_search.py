@@ -97,6 +97,7 @@ def test_weights_of_ones_own_are_found_hashed_and_checked(tmp_path: Path, progra
     assert program(*verify, cwd=tmp_path).status == 0
     write_checkpoint(folder, BACKBONE, seed=2)
     assert "other pretrained weights" in program(*verify, cwd=tmp_path).refusal()
+    assert "was begun with other weights" in program(*words[:-1], "2", "--quiet", cwd=tmp_path).refusal()
 
 
 @pytest.fixture
@@ -126,7 +127,7 @@ def refused(command: Callable[..., Answer], tmp_path: Path, monkeypatch: pytest.
         ),
         (["model.adaptation=frozen", "model.lora_rank=4"], "lora_rank=4 contradicts adaptation=frozen"),
         (["model.lora_targets=[q,w]"], "model.lora_targets=['q', 'w'] is not valid"),
-        (["data.max_length=20", "data.truncate=false"], "20"),
+        (["data.max_length=20", "data.truncate=false"], "32 residues"),
         (["data.max_length=4"], "region"),
     ],
 )
@@ -157,18 +158,27 @@ def foreign(path: Path) -> None:
     torch.save({**torch.load(path, weights_only=False), "more": Foreign()}, path)
 
 
+def flipped(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 64] = bytes(255 - byte for byte in data[middle : middle + 64])
+    path.write_bytes(data)
+
+
 def another_architecture(path: Path) -> None:
     data = torch.load(path, weights_only=False)
     settings = argparse.Namespace(**{**vars(data["cfg"]["model"]), "encoder_layers": 12})
     torch.save({**data, "cfg": {"model": settings}}, path)
 
 
-@pytest.mark.parametrize("damage", [truncated, foreign, another_architecture])
+@pytest.mark.parametrize("damage", [truncated, flipped, foreign, another_architecture])
 def test_a_checkpoint_that_is_none_of_this_backbone_is_refused(
     refused: Callable[..., str], tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
     damage(write_checkpoint(tmp_path / "weights", BACKBONE))
-    assert f"{BACKBONE}.pt" in refused("--weights-dir", str(tmp_path / "weights"))
+    sentence = refused("--weights-dir", str(tmp_path / "weights"))
+    assert str(tmp_path / "weights" / f"{BACKBONE}.pt") in sentence
+    assert "looked for" not in sentence
     assert not (tmp_path / "proof").exists()
 
 
