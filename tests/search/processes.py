@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -13,7 +14,6 @@ from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial
-from sqlalchemy.exc import OperationalError
 
 ROOT = Path(__file__).parents[2]
 # Some seconds a trial: long enough to be hit at every stage, short enough to be repeated.
@@ -107,12 +107,21 @@ def members(process: subprocess.Popen[str]) -> list[int]:
 def trials(folder: Path) -> list[FrozenTrial]:
     """The study's trials, none while there is no study yet."""
     database = folder / "runs" / "studies.db"
+    if not _has_study(database):  # Optuna would make what it does not find, beside the search that does
+        return []
+    return optuna.load_study(study_name=STUDY, storage=f"sqlite:///{database}").trials
+
+
+def _has_study(database: Path) -> bool:
     if not database.exists():
-        return []
+        return False
+    connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
     try:
-        return optuna.load_study(study_name=STUDY, storage=f"sqlite:///{database}").trials
-    except (KeyError, OperationalError):  # it is being made
-        return []
+        return bool(connection.execute("SELECT 1 FROM studies WHERE study_name = ?", [STUDY]).fetchall())
+    except sqlite3.OperationalError:  # it is being made
+        return False
+    finally:
+        connection.close()
 
 
 def wait_until(process: subprocess.Popen[str], is_so: Callable[[], bool], timeout_s: float = 120) -> None:

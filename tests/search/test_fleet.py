@@ -152,7 +152,7 @@ def test_workers_end_when_their_supervisor_is_killed_and_the_next_call_goes_on(t
 
 @everything
 def test_a_worker_that_was_suspended_past_its_lease_goes_on_with_other_trials(tmp_path):
-    process = start(tmp_path, 40, "--workers", "2")
+    process = start(tmp_path, 10, "--workers", "2", "trainer.max_epochs=150", "trainer.patience=150")
     wait_until(process, lambda: n_training(tmp_path) == 2)
     suspended, other = workers(process)
     os.kill(suspended, signal.SIGSTOP)
@@ -161,7 +161,7 @@ def test_a_worker_that_was_suspended_past_its_lease_goes_on_with_other_trials(tm
     returncode, output = finish(process)
     assert returncode == 0, output
     assert "started again" not in output
-    check_budget(tmp_path, 40)
+    check_budget(tmp_path, 10)
     lost = {trial.user_attrs["retry_of"] for trial in trials(tmp_path) if "retry_of" in trial.user_attrs}
     assert len(lost) == 1
     by_worker = {trial.number: trial.user_attrs.get("worker", "") for trial in trials(tmp_path)}
