@@ -83,7 +83,7 @@ def train(study, keeper, *, n_folds=1, **how):
 
 
 def finish(study, keeper, trial, value, n_folds=1):
-    files = keeper.plan(trial, result(value, n_folds))
+    files = keeper.plan(trial.number, result(value, n_folds))
     set_attributes(trial, user={}, system=attributes_of(files))
     keeper.keep(trial.number, files)
     study.tell(trial, value)
@@ -139,7 +139,7 @@ def test_where_links_are_impossible_files_are_copied(study, make, tmp_path, monk
 def test_all_that_is_written_about_a_trial_is_one_transaction(study, make, database):
     keeper = make()
     trial = train(study, keeper)
-    files = keeper.plan(trial, result(0.5))
+    files = keeper.plan(trial.number, result(0.5))
     commits = []
     event.listen(database.storage.engine, "commit", lambda connection: commits.append(1))
     set_attributes(trial, user={"result": {"a": [1, None]}, "ending": "complete"}, system=attributes_of(files))
@@ -213,7 +213,7 @@ def test_workers_remove_the_same_files_at_the_same_time(study, make, sentences):
     keeper = make(keep_top=1)
     for number in range(40):
         trial = train(study, keeper)
-        files = keeper.plan(trial, result(float(number)))
+        files = keeper.plan(trial.number, result(float(number)))
         set_attributes(trial, user={}, system=attributes_of(files))
         keeper.keep(trial.number, files)
         study.tell(trial, float(number))
