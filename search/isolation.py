@@ -201,16 +201,17 @@ def _work(pipe: Connection, job: Job, directory: Path) -> None:
     """The child's main function."""
     stop = threading.Event()
     threading.Thread(target=_listen, args=(pipe, stop), daemon=True).start()
-    redirect_output(directory / LOG)
     try:
+        redirect_output(directory / LOG)
         job(pipe.send, stop.is_set)
     except BrokenPipeError:
         os._exit(1)
     except UserError as error:
         pipe.send(Failure(kind="refused", message=str(error)))
     except Exception:
-        traceback.print_exc()
         pipe.send(Failure(kind="bug", message=traceback.format_exc()))
+        with contextlib.suppress(OSError):  # the disk may be full
+            traceback.print_exc()
 
 
 @contextlib.contextmanager

@@ -169,9 +169,9 @@ def test_a_condition_on_a_fixed_value_leaves_with_it() -> None:
 
 
 def test_a_condition_on_a_known_word_that_is_not_searched_leaves_the_space() -> None:
-    precision = "+space.trainer.precision={type: categorical, choices: [32-true, 64-true]}"
+    precision = "+space.trainer.precision={type: categorical, choices: [32-true, 16-mixed]}"
     when = "+space.model.dropout.when={trainer.precision: %s}"
-    assert "model.dropout" in compose(precision, when % "64-true").space.leaves
+    assert "model.dropout" in compose(precision, when % "16-mixed").space.leaves
     assert "model.dropout" not in compose(precision, when % "bf16-mixed").space.leaves
     with pytest.raises(UserError, match=r"waits for trainer\.precision=bf16-mixde, which is never sampled"):
         compose(precision, when % "bf16-mixde")
