@@ -22,7 +22,6 @@ from datasets.errors import UserError
 from search.fleet_worker import DRAIN, STOP_S, TOLD_BY, Assignment, Began, Ended, Report, Waits, run_worker
 from search.isolation import Announcement, Working
 from search.outages import StorageLost
-from search.process_list import storage_withheld
 from search.progress import Display
 from search.signals import Signals
 from search.worker import TooManyFailures
@@ -225,8 +224,7 @@ def _start(member: _Member) -> None:
     )
     before = signal.pthread_sigmask(signal.SIG_BLOCK, TOLD_BY)
     try:
-        with storage_withheld():  # the assignment has it
-            member.process.start()
+        member.process.start()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()

@@ -23,7 +23,6 @@ from typing import Literal
 
 from datasets.errors import UserError
 from models.places import Places
-from search.process_list import storage_withheld
 from search.result import Result
 from search.schema import RunConfig
 
@@ -92,7 +91,7 @@ def prepare_children() -> None:
     paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
     _CONTEXT.set_forkserver_preload(["search.preloaded"])
-    with storage_withheld(), _signals_blocked():
+    with _signals_blocked():
         forkserver.ensure_running()
 
 
@@ -106,7 +105,7 @@ class Child:
         self._process = _CONTEXT.Process(
             target=_work, args=(child_pipe, job, directory), daemon=True, name="flipsearch run"
         )
-        with storage_withheld(), _signals_blocked():  # the forkserver may have to be started again
+        with _signals_blocked():  # the forkserver may have to be started again
             self._process.start()
         child_pipe.close()
 

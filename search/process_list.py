@@ -1,12 +1,11 @@
-"""The storage's URL may hold a password: it is to stand in no process list, and in no environment that can do without.
+"""The storage's URL may hold a password: it is to stand in no process list, and in no child's environment.
 
 Imports the standard library alone, because it comes before everything else.
 """
 
-import contextlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 STORAGE = "FLIPSEARCH_STORAGE"
 _OPTION = "--storage"
@@ -14,18 +13,27 @@ _NO_STORAGE = ("train", "verify")
 """Commands whose parsers refuse the option."""
 
 
-def hide_storage() -> None:
-    """Start this program again without `--storage URL`, which it finds in the environment instead.
+_taken: str | None = None
 
-    Everybody on a machine reads others' command lines; an environment is its own user's alone. Files have no password,
-    and stay where they are.
+
+def hide_storage() -> None:
+    """Take the storage's URL out of the environment, for no child has any use for it; and off the command line.
+
+    Everybody on a machine reads others' command lines. So this program starts again without `--storage URL`, which it
+    then finds in its environment: that is its own user's alone. Files have no password, and stay where they are.
     """
+    global _taken
     rest, url = without_storage(sys.argv[1:])
     is_refused = bool(rest) and rest[0] in _NO_STORAGE
-    if url is None or url.startswith("sqlite:") or is_refused:
-        return
-    own = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]  # the interpreter's options and the program
-    os.execve(sys.executable, [sys.executable, *own[1:], *rest], {**os.environ, STORAGE: url})
+    if url is not None and not url.startswith("sqlite:") and not is_refused:
+        own = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]  # the interpreter's options and the program
+        os.execve(sys.executable, [sys.executable, *own[1:], *rest], {**os.environ, STORAGE: url})
+    _taken = os.environ.pop(STORAGE, None)
+
+
+def environment_url() -> str | None:
+    """The storage named by the environment."""
+    return os.environ.get(STORAGE, _taken)
 
 
 def without_storage(words: Sequence[str]) -> tuple[list[str], str | None]:
@@ -45,14 +53,3 @@ def without_storage(words: Sequence[str]) -> tuple[list[str], str | None]:
         else:
             rest.append(word)
     return rest, url
-
-
-@contextlib.contextmanager
-def storage_withheld() -> Iterator[None]:
-    """Processes started inside this block do not see the storage's URL."""
-    url = os.environ.pop(STORAGE, None)
-    try:
-        yield
-    finally:
-        if url is not None:
-            os.environ[STORAGE] = url

@@ -57,7 +57,12 @@ class ResilientStorage(RDBStorage):
     def __init__(self, url: str, *, outages: Outages, **arguments: Any) -> None:
         self.outages = outages
         # Optuna fills a template in.
-        super().__init__(url.replace("{", "{{").replace("}", "}}"), **arguments)
+        try:
+            super().__init__(url.replace("{", "{{").replace("}", "}}"), **arguments)
+        except BaseException:
+            if "engine" in vars(self):
+                self.engine.dispose()
+            raise
         weakref.finalize(self, self.engine.dispose)
 
     def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:

@@ -38,15 +38,12 @@ def explained(name: str, secrets: Collection[str] = ()) -> Iterator[None]:
     try:
         yield
     except _DATABASE_ERRORS as error:
-        refusal = sentence(error, name, secrets)
+        raise sentence(error, name, secrets) from None
     except ImportError as error:
-        refusal = UserError(f"The storage {name} needs a database driver that is not installed: {error.name}.")
+        raise UserError(f"The storage {name} needs a database driver that is not installed: {error.name}.") from None
     except OSError as error:
         full = "; free some space" if error.errno == errno.ENOSPC else ""
-        refusal = UserError(f"The storage {name} cannot be written: {error.strerror} ({error.filename}){full}.")
-    else:
-        return
-    raise refusal from None  # outside of the handler: not even the context names the original
+        raise UserError(f"The storage {name} cannot be written: {error.strerror} ({error.filename}){full}.") from None
 
 
 def sentence(error: BaseException, name: str, secrets: Collection[str]) -> UserError:
@@ -87,23 +84,18 @@ def guarded(
         links = [*_causes(error)]
         lost = next((link for link in links if isinstance(link, StorageLost)), None)
         failed = next((link for link in links if isinstance(link, _DATABASE_ERRORS)), None)
-        refusal: UserError
         if lost is not None:
-            refusal = StorageLost(str(lost))
-            refusal.exit_status = exit_status() or lost.exit_status
-        elif isinstance(error, UserError):
+            lost.exit_status = exit_status() or lost.exit_status
+            raise lost from None
+        if isinstance(error, UserError):
             raise
-        elif is_study_gone():
-            refusal = UserError(
+        if is_study_gone():
+            raise UserError(
                 f"Study {study!r} was deleted from {name} meanwhile: repeat the command to begin it anew."
-            )
-        elif failed is not None:
-            refusal = sentence(failed, name, secrets)
-        else:
-            raise
-    else:
-        return
-    raise refusal from None
+            ) from None
+        if failed is not None:
+            raise sentence(failed, name, secrets) from None
+        raise
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -10,8 +10,9 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from datasets.errors import UserError
-from search.process_list import STORAGE
+from search.process_list import environment_url
 
+__all__ = ["default_url", "environment_url", "hide", "parse_url", "secrets_of", "sqlite_path", "without_secrets"]
 _EXPECTED = "sqlite:///runs/studies.db or postgresql+psycopg://user@host/name"
 _POSTGRES = ("postgres", "postgresql")
 _DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql+psycopg")
@@ -45,12 +46,7 @@ def parse_url(text: str) -> URL:
 
 def default_url(runs: Path) -> str:
     """The SQLite database below the runs directory."""
-    return f"sqlite:///{runs / 'studies.db'}"
-
-
-def environment_url() -> str | None:
-    """The storage named by the environment."""
-    return os.environ.get(STORAGE)
+    return URL.create("sqlite", database=str(runs / "studies.db")).render_as_string()
 
 
 def without_secrets(url: URL) -> str:
