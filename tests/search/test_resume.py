@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.plugins import MixedPrecision
 
 import search.resume
 import search.training
@@ -21,6 +22,7 @@ from search.config import study_config
 from search.result import Result
 from search.resume import FOLDER, has_state, remove_state
 from search.schema import RunConfig
+from search.trainer import build_trainer
 from search.training import fit
 from tests.models.checkpoints import write_checkpoint
 from tests.models.esm_models import add_tiny_backbones, make_places
@@ -142,9 +144,7 @@ def config(name: str, **trainer: Any) -> RunConfig:
     return replace(run, model={**run.model, **MODELS[name]}, trainer=settings)
 
 
-@pytest.mark.parametrize(
-    ("name", "epoch"), [("cnn", 1), ("cnn", 2), ("ridge", 2), ("frozen", 2), ("last_k", 1), ("last_k", 2), ("lora", 2)]
-)
+@pytest.mark.parametrize(("name", "epoch"), [("cnn", 1), ("ridge", 2), ("frozen", 2), ("last_k", 1), ("lora", 2)])
 def test_values_weights_and_reports_are_those_of_an_uninterrupted_run(name: str, epoch: int, train: Trainer) -> None:
     undisturbed = train(config(name), "undisturbed")
     reports = train.reports
@@ -165,6 +165,28 @@ def test_a_run_is_interrupted_in_the_middle_of_an_epoch_and_again_before_the_nex
     resumed = train(run, "third", resume="second")
     assert train.said == ["The run goes on from its state after epoch 0 of fold 0."]
     train.assert_equal(undisturbed, resumed)
+
+
+def test_the_scale_of_half_precision_gradients_goes_on(train: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    scales: list[list[float]] = []
+
+    def with_scaler(*arguments: Any) -> Any:
+        trainer = build_trainer(*arguments)
+        # So large that the first steps are left out, and soon grown again: as on a GPU, but in less time.
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**20, growth_interval=3)
+        trainer.strategy.precision_plugin = MixedPrecision("16-mixed", "cpu", scaler=scaler)
+        seen: list[float] = []
+        scales.append(seen)
+        update = scaler.update
+        monkeypatch.setattr(scaler, "update", lambda *a: (update(*a), seen.append(scaler.get_scale())))
+        return trainer
+
+    monkeypatch.setattr(search.training, "build_trainer", with_scaler)
+    undisturbed = train(config("last_k"), "undisturbed")
+    assert len(set(scales[0])) > 1, "the scale was to change"
+    assert train(config("last_k"), "first", until=(0, 1)) is None
+    train.assert_equal(undisturbed, train(config("last_k"), "second", resume="first"))
+    assert scales[2] == scales[0][-len(scales[2]) :]
 
 
 def test_a_folder_goes_on_from_its_own_state(train: Trainer) -> None:
@@ -225,7 +247,7 @@ def test_time_and_computed_features_of_all_parts_count(train: Trainer, monkeypat
     assert whole.n_embedded > 0
     train.places = replace(train.places, cache_dir=train.folder / "another cache")
     assert train(run, "first", until=(0, 2)) is None
-    state = torch.load(next((train.folder / "first" / FOLDER).glob("training.*.pt")), weights_only=True)
+    state = torch.load(part(train.folder / "first", "training.*"), weights_only=True)
     resumed = train(run, "second", resume="first")
     assert resumed is not None
     assert resumed.n_embedded == whole.n_embedded
@@ -286,8 +308,8 @@ def flip(path: Path) -> None:
     path.write_bytes(data)
 
 
-def part(pattern: str) -> Callable[[Path], Path]:
-    return lambda folder: next((folder / FOLDER).glob(pattern))
+def part(folder: Path, pattern: str) -> Path:
+    return next((folder / FOLDER).glob(pattern))
 
 
 def change_manifest(key: str, value: Any) -> Callable[[Path], None]:
@@ -299,14 +321,23 @@ def change_manifest(key: str, value: Any) -> Callable[[Path], None]:
     return change
 
 
-@pytest.mark.parametrize("find", [part("training.*"), part("fold0.*"), part("manifest.json")], ids="swm")
-@pytest.mark.parametrize("damage", [truncate, flip, Path.unlink, lambda path: path.write_bytes(b"")], ids="tfux")
-def test_a_damaged_state_is_ignored(
-    find: Callable[[Path], Path], damage: Callable[[Path], None], train: Trainer
-) -> None:
+@pytest.mark.parametrize(
+    ("pattern", "damage"),
+    [
+        ("training.*", truncate),
+        ("training.*", flip),
+        ("training.*", Path.unlink),
+        ("fold0.*", flip),
+        ("fold0.*", Path.unlink),
+        ("manifest.json", truncate),
+        ("manifest.json", flip),
+        ("manifest.json", Path.unlink),
+    ],
+)
+def test_a_damaged_state_is_ignored(pattern: str, damage: Callable[[Path], None], train: Trainer) -> None:
     run = config("ridge", max_epochs=3)
     assert train(run, "first", until=(0, 2)) is None
-    damage(find(train.folder / "first"))
+    damage(part(train.folder / "first", pattern))
     resumed = train(run, "second", resume="first")
     (sentence,) = train.said
     assert sentence.startswith(f"The state in {train.folder / 'first'} is not used: it")
@@ -322,7 +353,7 @@ def test_a_damaged_state_is_ignored(
 def test_a_manifest_of_somebody_else_is_ignored(change: Callable[[Path], None], train: Trainer) -> None:
     run = config("ridge", max_epochs=3)
     assert train(run, "first", until=(0, 2)) is None
-    change(part("manifest.json")(train.folder / "first"))
+    change(part(train.folder / "first", "manifest.json"))
     assert train(run, "second", resume="first") is not None
     assert "it is damaged, or of another version" in train.said[0]
 
@@ -422,7 +453,7 @@ def test_only_one_state_stands_there_and_it_is_removed_whole(train: Trainer) -> 
 
 def test_the_frozen_part_is_not_written(train: Trainer) -> None:
     assert train(config("lora"), "first", until=(0, 2)) is None
-    state = torch.load(part("training.*")(train.folder / "first"), weights_only=True)
+    state = torch.load(part(train.folder / "first", "training.*"), weights_only=True)
     n_written = sum(tensor.numel() for tensor in state["fold"]["model"].values())
     model = search.training.build_model(config("lora"))
     model.build(train.places)
