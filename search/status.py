@@ -30,13 +30,11 @@ def run_status(arguments: argparse.Namespace) -> int:
             raise UserError(f"--watch follows one study: name it with --study-name (there are: {has}).")
         return watch(database, find_study(database, names[0]), arguments.interval or INTERVAL_S)
     studies = [find_study(database, name) for name in names]
-    summaries = [summary(study) for study in studies]
-    if arguments.json and one:
-        print(json.dumps({**summaries[0], **_now(database, studies[0])}, indent=2, allow_nan=False))
-    elif arguments.json:
-        print(json.dumps(summaries, indent=2, allow_nan=False))
+    if arguments.json:
+        objects = [{**summary(study), **_now(database, study)} for study in studies]
+        print(json.dumps(objects[0] if one else objects, indent=2, allow_nan=False))
     else:
-        _print_table(summaries)
+        _print_table([summary(study) for study in studies])
     return 0
 
 

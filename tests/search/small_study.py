@@ -1,0 +1,61 @@
+"""A study made by hand in a real database: each trial ends as it is told to."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import FloatDistribution
+from optuna.trial import TrialState, create_trial
+
+from search.storage import Database, open_database
+from search.study import DIRECTION, MANIFEST, N_TARGET
+
+NAME = "by-hand"
+ABOUT = {
+    "task": "synthetic_two_vs_rest",
+    "model": "ridge",
+    "data": "synthetic landscape",
+    "data_hash": "d",
+    "space_hash": "s",
+    "config_hash": "c",
+    "validation": {"_target_": "datasets.validation.Holdout"},
+    "config": {"trainer.max_epochs": 10},
+}
+
+
+def default_database(folder: Path) -> str:
+    """The URL of the database that commands in `folder` take without --storage."""
+    return f"sqlite:///{folder / 'runs' / 'studies.db'}"
+
+
+def make_study(url: str, folder: Path, *, n_target: int = 10) -> tuple[Database, optuna.Study]:
+    """A study without trials that flipsearch takes for its own."""
+    (folder / "runs").mkdir(exist_ok=True)
+    database = open_database(url, create=True)
+    study = optuna.create_study(storage=database.storage, study_name=NAME, direction=DIRECTION)
+    study.set_user_attr(MANIFEST, ABOUT)
+    study.set_user_attr(N_TARGET, n_target)
+    return database, study
+
+
+def add(
+    study: optuna.Study,
+    state: TrialState,
+    *,
+    value: float | None = None,
+    attributes: Mapping[str, Any] | None = None,
+    intermediate: Mapping[int, float] | None = None,
+) -> int:
+    """Add a trial and return its number."""
+    study.add_trial(
+        create_trial(
+            state=state,
+            value=value,
+            params={"model.alpha": 0.5},
+            distributions={"model.alpha": FloatDistribution(1e-3, 1e3, log=True)},
+            user_attrs=dict(attributes or {}),
+            intermediate_values=dict(intermediate or {}),
+        )
+    )
+    return study.get_trials(deepcopy=False)[-1].number
