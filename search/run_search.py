@@ -103,16 +103,19 @@ def slots_of(arguments: argparse.Namespace, config: StudyConfig) -> tuple[Slot, 
 def _open_database(
     arguments: argparse.Namespace, config: StudyConfig, display: "Display", signals: "Signals"
 ) -> "Database":
+    from search.clocks import check_clock
     from search.storage import open_database
     from search.worker import check_search
 
     check_search(config)
-    return open_database(
+    database = open_database(
         _url(arguments),
         create=True,
         announce=display.announce,
         is_interrupted=lambda: signals.is_interrupted,
     )
+    check_clock(database)
+    return database
 
 
 def _url(arguments: argparse.Namespace) -> str:
