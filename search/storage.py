@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import sqlite3
 import sys
 import warnings
@@ -166,6 +167,8 @@ def _open_sqlite(url: URL, path: Path, outages: Outages, *, create: bool) -> tup
 
 
 def _open_postgres(url: URL, outages: Outages, *, create: bool) -> tuple[ResilientStorage, Lock]:
+    # Optuna writes heartbeats in the time zone of the connection: machines would misread each other's by hours.
+    os.environ["PGTZ"] = "UTC"
     given = {key: value for key, value in _POSTGRES.items() if key not in url.query}
     arguments = {"pool_size": 1, "max_overflow": 1, "pool_pre_ping": True, "connect_args": given}
 

@@ -29,9 +29,8 @@ def default_database(folder: Path) -> str:
     return f"sqlite:///{folder / 'runs' / 'studies.db'}"
 
 
-def make_study(url: str, folder: Path, *, n_target: int = 10) -> tuple[Database, optuna.Study]:
+def make_study(url: str, *, n_target: int = 10) -> tuple[Database, optuna.Study]:
     """A study without trials that flipsearch takes for its own."""
-    (folder / "runs").mkdir(exist_ok=True)
     database = open_database(url, create=True)
     study = optuna.create_study(storage=database.storage, study_name=NAME, direction=DIRECTION)
     study.set_user_attr(MANIFEST, ABOUT)

@@ -23,7 +23,7 @@ ENDS = [("Ctrl-C", 130), ("drain", 0)] if os.environ.get("FLIPSEARCH_TEST_ALL") 
 
 @pytest.fixture
 def by_hand(tmp_path):
-    return make_study(default_database(tmp_path), tmp_path)[1]
+    return make_study(default_database(tmp_path))[1]
 
 
 def test_a_study_runs_until_it_is_told_otherwise(by_hand):
