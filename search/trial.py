@@ -25,6 +25,7 @@ from search.retries import interrupted_folder
 from search.schema import RunConfig
 from search.slots import Slot
 from search.storage import HEARTBEAT_S
+from search.verdicts import should_prune
 
 RESULT = "result"
 _POLL_S = 0.1
@@ -152,7 +153,7 @@ class TrialRunner:
         max_epochs = run.trainer.max_epochs
         trial.report(message.value, step=message.fold * max_epochs + message.epoch + 1)
         is_last_epoch = message.epoch + 1 == max_epochs  # nothing would be saved
-        return not is_last_epoch and trial.should_prune()
+        return not is_last_epoch and should_prune(trial)
 
     def _finish(self, trial: optuna.Trial, result: Result, is_pruned: bool) -> float:
         ending = "pruned" if is_pruned else result.ending

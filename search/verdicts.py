@@ -1,0 +1,59 @@
+"""Whether a trial is pruned, decided as if no trial had ever been interrupted.
+
+A trial that is run again has another number, by which Hyperband would put it into another bracket; and what was
+noted of the trial that it repeats would compete with it, as if there had been two of them.
+"""
+
+import copy
+from collections.abc import Container, Sequence
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from search.endings import RETRY_OF
+
+
+def should_prune(trial: optuna.Trial) -> bool:
+    """What the study's pruner says after the trial's latest report."""
+    study = trial.study
+    view = copy.copy(study)
+    view._storage = _Uninterrupted(study._storage)  # type: ignore[assignment]
+    latest = trial.storage.get_trial(trial._trial_id)
+    if RETRY_OF in latest.user_attrs:
+        latest = _numbered(latest, _repetitions(study.get_trials(deepcopy=False)))
+    return study.pruner.prune(view, latest)
+
+
+class _Uninterrupted:
+    """A storage in which trials that were run again have never been, and those that repeat them have their numbers."""
+
+    def __init__(self, storage: optuna.storages.BaseStorage) -> None:
+        self._storage = storage
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        trials = self._storage.get_all_trials(study_id, deepcopy=deepcopy)
+        before = _repetitions(trials)
+        repeated = set(before.values())
+        return [
+            _numbered(trial, before) if trial.number in before else trial
+            for trial in trials
+            if trial.number not in repeated and (states is None or trial.state in states)
+        ]
+
+
+def _repetitions(trials: Sequence[FrozenTrial]) -> dict[int, int]:
+    """By number, which trial each one repeats."""
+    return {trial.number: trial.user_attrs[RETRY_OF] for trial in trials if RETRY_OF in trial.user_attrs}
+
+
+def _numbered(trial: FrozenTrial, before: dict[int, int]) -> FrozenTrial:
+    numbered = copy.copy(trial)
+    while numbered.number in before:
+        numbered.number = before[numbered.number]
+    return numbered
