@@ -1,6 +1,7 @@
 """The dashboard shows a study, its trials and their files, and lets nobody change them."""
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -172,7 +173,7 @@ def test_it_ends_quietly_and_warns_where_others_can_reach_it(folder):
     assert "whoever reaches it can read every study" in err
 
 
-def test_bad_input_is_one_sentence(command, folder, tmp_path):
+def test_bad_input_is_one_sentence(command, folder, tmp_path, monkeypatch):
     database = folder / "runs" / "studies.db"
     storage = ("--storage", f"sqlite:///{database}")
     with socket.socket() as listener:
@@ -203,6 +204,10 @@ def test_bad_input_is_one_sentence(command, folder, tmp_path):
     connection = sqlite3.connect(old)
     assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("v2.6.0.a",)
     connection.close()
+    alone = shutil.copy(database, tmp_path / "alone.db")
+    may = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path and may(path, mode))  # root may everything
+    assert "cannot be written" in command("dashboard", "--storage", f"sqlite:///{alone}").refusal()
 
 
 def test_it_can_be_made_writable(folder, tmp_path):

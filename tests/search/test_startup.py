@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import search
+from search.arguments import COMMANDS
 
 ROOT = Path(search.__path__[0]).parent
 # Runs run_study.py as the interpreter would, and prints what it imported as the last line of stdout.
@@ -70,7 +71,7 @@ def refused(words: list[str], cwd: Path) -> list[str]:
     return imported
 
 
-@pytest.mark.parametrize("words", [["--help"], ["-h"], ["train", "--help"], ["verify", "--help"], ["status", "--help"]])
+@pytest.mark.parametrize("words", [["--help"], ["-h"], *([command, "--help"] for command in COMMANDS)], ids=" ".join)
 def test_help_imports_nothing_large(words: list[str], tmp_path: Path) -> None:
     status, out, err, imported = probe(words, tmp_path)
     assert (status, err, imported) == (0, "", [])
@@ -91,6 +92,8 @@ def test_help_imports_nothing_large(words: list[str], tmp_path: Path) -> None:
         ["train", "--task", "nope", "--model", "cnn"],
         ["verify"],
         ["status", "--jsn"],
+        ["dashboard", "--port", "http"],
+        [*WHAT, "--keep-top", "0"],
     ],
     ids=" ".join,
 )
