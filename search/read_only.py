@@ -1,6 +1,7 @@
 """A storage and a web application that nobody can change anything through."""
 
 import json
+import os
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -39,6 +40,11 @@ def open_to_look(text: str, *, is_writable: bool) -> tuple[RDBStorage, str]:
     if path is not None:
         if not path.exists():
             raise UserError(f"There is no study database {path}: run a search first, or name another with --storage.")
+        if not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-shm").exists():
+            raise UserError(
+                f"{path.parent} cannot be written, and SQLite needs a file of its own (-shm) beside a database that it "
+                "reads: look at it as a user who may write there."
+            )
         url = url.set(database=str(path))
         if not is_writable:
             url = url.set(database=f"file:{quote(str(path))}", query={"mode": "ro", "uri": "true"})
