@@ -14,6 +14,7 @@ from search.control import CONTROL, POLL_S, read_control, run_if_drained, set_co
 from search.study import N_TARGET
 from tests.search.processes import ROOT
 from tests.search.small_study import NAME, add, default_database, make_study
+from tests.search.test_startup import probe
 
 SEARCH = ["--task", "synthetic_two_vs_rest", "--model", "ridge", "--study-name", "s", "--export-dir", "exported"]
 
@@ -66,6 +67,27 @@ def test_a_study_that_is_not_there_is_refused_with_the_nearest_names(by_hand, co
     assert "There is no study 'by-hnd'" in (said := command(word, "--study-name", "by-hnd").refusal())
     assert f"Did you mean {NAME!r}?" in said
     assert "--study-name" in command(word).refusal()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["drian", "--study-name", "s"],
+        ["drain"],
+        ["resume", "--study-name", "s", "--storge", "sqlite:///x"],
+        ["requeue", "x", "--study-name", "s"],
+        ["status", "--watch", "--json"],
+        ["status", "--interval", "2"],
+        ["doctor", "--task", "gb1_three_vs_ret"],
+    ],
+    ids=" ".join,
+)
+def test_a_usage_error_waits_for_no_library(words, tmp_path):
+    status, out, err, imported = probe(words, tmp_path)
+    assert (status, out, imported) == (2, "", [])
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 class Search:
