@@ -13,6 +13,7 @@ from optuna.artifacts import FileSystemArtifactStore
 from optuna.exceptions import StorageInternalError
 from optuna_dashboard._app import create_app
 
+from search import read_only
 from search.read_only import Guard, open_to_look
 from tests.search.browser import CHROMIUM, open_browser
 from tests.search.dashboards import address_of, end, running_dashboard, start_dashboard
@@ -206,7 +207,9 @@ def test_bad_input_is_one_sentence(command, folder, tmp_path, monkeypatch):
     connection.close()
     alone = shutil.copy(database, tmp_path / "alone.db")
     may = os.access
-    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path and may(path, mode))  # root may everything
+    # Root may write everywhere, and SQLite does so at the first look.
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path and may(path, mode))
+    monkeypatch.setattr(read_only, "sqlite_path", lambda url: tmp_path / "alone.db")
     assert "cannot be written" in command("dashboard", "--storage", f"sqlite:///{alone}").refusal()
 
 
