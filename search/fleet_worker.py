@@ -93,7 +93,8 @@ def run_worker(assignment: Assignment, pipe: Connection) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, TOLD_BY)
     threading.Thread(target=_watch, args=(pipe, told), daemon=True).start()
     assignment.slot.occupy()
-    prepare_children()
+    if not told.is_draining:  # as it is when people change their minds while workers start
+        prepare_children()
     display = _PipeDisplay(pipe)
     try:
         _work(assignment, told, display)
