@@ -16,8 +16,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import torch
-
 from datasets.task import Announce
 from search.trees import difference, digest
 
@@ -93,6 +91,8 @@ class StateWriter:
                 path.unlink(missing_ok=True)
 
     def _save(self, state: Mapping[str, Any]) -> str:
+        import torch
+
         beside = self._folder / f".state.{os.getpid()}"
         try:
             with beside.open("wb") as file:
@@ -124,6 +124,8 @@ def read_state(directory: Path, about: Callable[[], Mapping[str, Any]]) -> dict[
     Raises:
         Unusable: There is none, it is damaged, or it belongs to another run.
     """
+    import torch  # as late as this: workers, which ask `has_state` alone, train nothing themselves
+
     folder = directory / FOLDER
     try:
         manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))

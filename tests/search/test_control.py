@@ -90,6 +90,13 @@ def test_a_usage_error_waits_for_no_library(words, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("module", ["fleet_worker", "run_search", "status", "requeue", "doctor"])
+def test_only_training_children_load_torch(module):
+    program = f"import sys, search.{module}; print([name for name in ('torch', 'lightning') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 class Search:
     """A search in a folder of its own whose output goes to a file, so that it can be read while it runs."""
 
