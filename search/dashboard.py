@@ -30,7 +30,7 @@ def run_dashboard(arguments: argparse.Namespace) -> int:
     storage, name = open_to_look(url, is_writable=arguments.writable)
     app = wsgi(storage, artifact_store=_Store(arguments.runs_dir / ARTIFACTS))
     is_local = _is_loopback(arguments.host)
-    with _server(arguments.host, arguments.port) as server:
+    with _server(arguments.host, arguments.port) as server, contextlib.suppress(KeyboardInterrupt), _ended_by_sigterm():
         hosts = [arguments.host, f"[{arguments.host}]"] if is_local else None
         server.set_app(Guard(app, is_writable=arguments.writable, hosts=hosts))
         if not is_local:
@@ -41,7 +41,8 @@ def run_dashboard(arguments: argparse.Namespace) -> int:
             )
         what = "anything can be changed and deleted" if arguments.writable else "read-only"
         print(f"Dashboard of {name}: {server.address} ({what}; Ctrl-C ends it)", flush=True)
-        _serve(server)
+        server.serve_forever()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C finds nothing left to end
     return 0
 
 
@@ -54,8 +55,8 @@ class _Store(FileSystemArtifactStore):
             return super().open_reader(artifact_id)
         except (ArtifactNotFound, OSError):
             raise HTTPResponse(
-                "This file is not kept any more (of all but the best trials' checkpoints it is not, see --keep-top), "
-                "or it was kept on another machine.\n",
+                "This file is not here: the checkpoints of all but the best trials are removed (--keep-top), and files "
+                "of another machine's trials stand in that machine's runs directory.\n",
                 410,
                 {"Content-Type": "text/plain"},
             ) from None
@@ -99,12 +100,6 @@ def _server(host: str, port: int) -> _Server:
             f"The dashboard cannot listen on {host}:{port} ({error.strerror}): choose another --port, "
             "or end what uses it."
         ) from None
-
-
-def _serve(server: _Server) -> None:
-    with contextlib.suppress(KeyboardInterrupt), _ended_by_sigterm():
-        server.serve_forever()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C finds nothing left to end
 
 
 @contextlib.contextmanager
