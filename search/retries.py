@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.artifacts import trial_folder
 from search.endings import ENDING, FINAL, RETRY_OF
-from search.resume import FOLDER, has_state, remove_state
+from search.state_files import FOLDER, has_state, remove_state
 
 
 def interrupted_folder(study_folder: Path, trial: optuna.Trial) -> Path | None:

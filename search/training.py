@@ -29,9 +29,10 @@ from search.machine import usable_cores
 from search.memory import DoesNotFit, eval_tokens, free_memory_bytes, keep_to_share, micro_batch_tokens
 from search.pruning import KeepBestWeights, Report, ReportAndStop
 from search.result import Ending, Result
-from search.resume import StateWriter, Unusable, read_state, take_over
+from search.resume import Unusable, bring_logs, read_state, take_over
 from search.run_state import Progress, Reports, about
 from search.schema import WHOLE_BATCH, RunConfig
+from search.state_writer import StateWriter
 from search.trainer import build_trainer
 
 OnProgress = Callable[[str, int, int], None]
@@ -52,8 +53,8 @@ def fit(
 ) -> Result:
     """Train a run, keep the best weights of each fold in `directory`, and say what came of it.
 
-    Every now and then, at the end of an epoch, its state is written to `directory` (see `search.resume`). It stands
-    there after the end as well: until the result is kept somewhere, whoever asked for it removes it.
+    Every now and then, at the end of an epoch, its state is written to `directory` (see `search.state_files`). It is
+    there after the end as well: whoever asked for the result removes it, once that is kept.
 
     Args:
         config: The run.
@@ -204,6 +205,7 @@ class _Run:
         try:
             state = read_state(before, lambda: self._about(model.backbone_hash))
             take_over(before, self.directory)
+            bring_logs(before, self.directory)
         except Unusable as reason:
             self.announce(f"The state in {before} is not used: {reason}. The run begins anew.")
             return False

@@ -19,12 +19,13 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import lightning.pytorch  # noqa: F401
 
-import search.resume
+import search.state_writer
 from datasets.prepared import prepare
 from datasets.task import find_task
 from models.places import Places
 from search.config import study_config
 from search.run_state import code_hash
+from search.state_files import FOLDER, has_state
 from search.training import fit
 
 TASK = "synthetic_one_vs_rest"
@@ -36,7 +37,7 @@ def train(folder: Path, name: str, resume: str | None, moment: random.Random | N
     run = study_config([*WORDS, "trainer.max_epochs=30", "trainer.patience=30", "model.channels=16"]).run({})
     split = prepare(find_task(TASK), data_dir=None, cache_dir=folder / "cache", announce=print)
     if moment is not None:
-        search.resume.MIN_INTERVAL_S, search.resume._MAX_SHARE = 0.0, float("inf")
+        search.state_writer.MIN_INTERVAL_S, search.state_writer._MAX_SHARE = 0.0, float("inf")
         for function in ("replace", "link", "unlink"):
             setattr(os, function, _slow(getattr(os, function), moment))
 
@@ -92,12 +93,12 @@ def main() -> None:
     assert os.waitpid(forked(lambda: train(folder, "undisturbed", None, None)), 0)[1] == 0
     names = [f"part{number}" for number in range(n_kills + 1)]
     for number, name in enumerate(names):
-        left = (before for before in reversed(names[:number]) if search.resume.has_state(folder / before))
+        left = (before for before in reversed(names[:number]) if has_state(folder / before))
         resume = next(left, None)
         pid = forked(lambda name=name, resume=resume: train(folder, name, resume, moment))  # type: ignore[misc]
         if number < n_kills:
             if number % 4 != 3:  # those die young
-                wait_for(folder / name / search.resume.FOLDER / "manifest.json", pid)
+                wait_for(folder / name / FOLDER / "manifest.json", pid)
             time.sleep(moment.uniform(0, 0.4))
             os.kill(pid, signal.SIGKILL)
         if os.waitpid(pid, 0)[1] == 0:  # it was quicker, or the last one

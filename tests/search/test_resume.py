@@ -11,7 +11,7 @@ import pytest
 import torch
 from lightning.pytorch.plugins import MixedPrecision
 
-import search.resume
+import search.state_writer
 import search.training
 from datasets.prepared import PreparedSplit, prepare
 from datasets.task import find_task
@@ -20,8 +20,9 @@ from models.esm import ESM
 from models.places import Places
 from search.config import study_config
 from search.result import Result
-from search.resume import FOLDER, has_state, remove_state
 from search.schema import RunConfig
+from search.state_files import FOLDER, has_state, remove_state
+from search.state_writer import StateWriter
 from search.trainer import build_trainer
 from search.training import fit
 from tests.models.checkpoints import write_checkpoint
@@ -122,8 +123,8 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> PreparedSplit:
 def train(split: PreparedSplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trainer:
     """States are written after each epoch, however short it is."""
     add_tiny_backbones(monkeypatch)
-    monkeypatch.setattr(search.resume, "MIN_INTERVAL_S", 0.0)
-    monkeypatch.setattr(search.resume, "_MAX_SHARE", float("inf"))
+    monkeypatch.setattr(search.state_writer, "MIN_INTERVAL_S", 0.0)
+    monkeypatch.setattr(search.state_writer, "_MAX_SHARE", float("inf"))
     return Trainer(split, make_places(tmp_path, "esm2_tiny"), tmp_path)
 
 
@@ -372,7 +373,7 @@ def test_a_state_with_code_in_it_is_never_run(train: Trainer) -> None:
             return Path.touch, (train.folder / "trapped",)
 
     # Even one whose checksums are right.
-    search.resume.StateWriter(train.folder / "first", print).write(
+    StateWriter(train.folder / "first", print).write(
         {"progress": Trap()}, {}, search.training.about(run, train.split, threads=1, backbone=None)
     )
     assert train(run, "second", resume="first") is not None
@@ -418,6 +419,19 @@ def test_so_is_that_of_another_machine_or_version(module: str, train: Trainer, m
     monkeypatch.setattr(f"search.run_state.{module}", lambda *_: "another")
     assert train(config("ridge"), "second", resume="first") is not None
     assert "it belongs to another run" in train.said[0]
+
+
+def test_logs_of_all_parts_are_found_together(train: Trainer) -> None:
+    run = replace(config("ridge"), logger={"_target_": "lightning.pytorch.loggers.CSVLogger"})
+    assert train(run, "first", until=(0, 1)) is None
+    assert train(run, "second", resume="first", until=(0, 2)) is None
+    assert train(run, "third", resume="second") is not None
+    epochs = [
+        [line.split(",")[0] for line in path.read_text().splitlines()[1:]]
+        for path in sorted((train.folder / "third" / "logs").glob("fold0*/metrics.csv"))
+    ]
+    assert {epoch for part_of_run in epochs for epoch in part_of_run} == {"0", "1", "2"}
+    assert len(epochs) == 3
 
 
 def test_logger_and_cache_may_be_others(train: Trainer) -> None:
