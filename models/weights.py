@@ -80,8 +80,10 @@ def _check_content(path: Path) -> None:
 def weights_hash(path: Path) -> str:
     """``sha256:`` and the SHA-256 of the file's content, remembered until its size or time of change is another.
 
-    The memory is the user's cache folder; where that cannot be written, the hash is computed each time. A UserError says
-    that the content contradicts the checksums inside it.
+    The memory is the user's cache folder; where that cannot be written, the hash is computed each time.
+
+    Raises:
+        UserError: The content contradicts the checksums inside it.
     """
     path = path.resolve()
     before = _stamp(path)
