@@ -1,5 +1,6 @@
 """The cache on disk: shared, limited, and unharmed by whatever happens to files and processes."""
 
+import contextlib
 import json
 import os
 import resource
@@ -300,20 +301,26 @@ def test_a_folder_that_is_a_file_and_a_negative_limit_are_refused(tmp_path):
 # --- disks that cannot be written
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def file_size_limit():
-    """No file of this process may grow beyond 6,000 bytes, as on a disk that is nearly full."""
+    """No file of this process may grow beyond 6,000 bytes, as on a disk that is nearly full.
+
+    For the call under test alone: pytest writes its own output to files too.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (6000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("scope", ["mean", "tokens"])
-def test_a_write_that_fails_is_announced_once_and_leaves_nothing(cache, tmp_path, file_size_limit, scope):
+def test_a_write_that_fails_is_announced_once_and_leaves_nothing(cache, tmp_path, scope):
     rows, said = make_rows(200), []
     encoder = CountingEncoder()
-    found = features(encoder, rows, cache, scope, announce=said.append)
+    with file_size_limit():
+        found = features(encoder, rows, cache, scope, announce=said.append)
     assert len(said) == 1
     assert "cannot be written (File too large)" in said[0]
     assert [path.name for path in cache.directory.rglob("*") if path.is_file()] == [".lock", ".lock"]
@@ -325,10 +332,11 @@ def test_a_write_that_fails_is_announced_once_and_leaves_nothing(cache, tmp_path
         torch.testing.assert_close(alone[i][: len(expected)], expected, atol=1e-6, rtol=0)
 
 
-def test_tokens_that_cannot_be_kept_are_not_computed_in_advance(cache, file_size_limit, monkeypatch):
+def test_tokens_that_cannot_be_kept_are_not_computed_in_advance(cache, monkeypatch):
     monkeypatch.setattr(feature_sinks, "SEGMENT_BYTES", 1)
     encoder, said = CountingEncoder(), []
-    features(encoder, make_rows(400), cache, "tokens", announce=said.append)
+    with file_size_limit():
+        features(encoder, make_rows(400), cache, "tokens", announce=said.append)
     assert len(said) == len(encoder.shapes) == 1
 
 
