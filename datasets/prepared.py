@@ -1,4 +1,8 @@
-"""Read and check a split once, and keep what a search may see of it: no test target."""
+"""Read and check a split once, and keep what a search may see of it: no test target.
+
+The prepared file holds the test sequences, because what they are may be known before testing; they are read when
+somebody asks for them.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,10 @@ import hashlib
 import json
 import os
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import filelock
 import numpy as np
@@ -19,8 +25,9 @@ from datasets.errors import UserError
 from datasets.rows import check_rows
 from datasets.task import Announce, Located, Task
 
-_FORMAT = 1  # of the prepared file; counts up with every change of its content
+_FORMAT = 2  # of the prepared file; counts up with every change of its content
 _ARRAYS = ("residues", "lengths", "target", "validation")
+_TEST_ARRAYS = ("test_residues", "test_lengths")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -58,13 +65,13 @@ def prepare(task: Task, *, data_dir: Path | None, cache_dir: Path, announce: Ann
     """
     located = task.source.locate(data_dir=data_dir, announce=announce)
     path = cache_dir / f"{task.name}-{_key(task, located)}.safetensors"
-    split = _load_or_none(path)
+    split = _load_whole(path)
     if split is None:
         try:
             cache_dir.mkdir(parents=True, exist_ok=True)
             # The second of two processes waits here and finds the file of the first.
             with filelock.FileLock(path.with_suffix(".lock")):
-                split = _load_or_none(path) or _make(task, located, path)
+                split = _load_whole(path) or _make(task, located, path)
         except OSError as error:
             raise UserError(
                 f"The prepared data cannot be written to {cache_dir} ({error.strerror or error}); "
@@ -83,8 +90,24 @@ def load_prepared(path: Path) -> PreparedSplit:
     """Load a file that `prepare` wrote; a UserError is raised if it is missing or broken."""
     split = _load_or_none(path)
     if split is None:
-        raise UserError(f"The prepared data {path} is missing or broken; start the command again to make it anew.")
+        raise _broken(path)
     return split
+
+
+def test_sequences(split: PreparedSplit) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return the residues (M, Lmax) uint8 and lengths (M,) int64 of the split's test sequences, read at each call.
+
+    Residues are ASCII codes, padded with zeros, in the order of the source; Lmax is that of the test sequences.
+    A UserError is raised if the prepared file is missing or broken.
+    """
+    arrays = _test_arrays(split.path)
+    if arrays is None:
+        raise _broken(split.path)
+    return arrays["test_residues"], arrays["test_lengths"]
+
+
+def _broken(path: Path) -> UserError:
+    return UserError(f"The prepared data {path} is missing or broken; start the command again to make it anew.")
 
 
 def _key(task: Task, located: Located) -> str:
@@ -99,13 +122,14 @@ def _make(task: Task, located: Located, path: Path) -> PreparedSplit:
         raise UserError(
             f"{raw.where} has {rows.n_overlap} sequences in both train and test; remove them from one of the two."
         )
-    arrays = {name: np.ascontiguousarray(getattr(rows, name)) for name in _ARRAYS}
+    arrays = {name: np.ascontiguousarray(getattr(rows, name)) for name in (*_ARRAYS, *_TEST_ARRAYS)}
     metadata = {
         "data_hash": raw.content_hash,
         "label": located.label,
         "n_test": str(rows.n_test),
         "n_overlap": str(rows.n_overlap),
-        "checksum": str(_checksum(arrays)),
+        "checksum": str(_checksum(arrays, _ARRAYS)),
+        "test_checksum": str(_checksum(arrays, _TEST_ARRAYS)),
     }
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -121,7 +145,7 @@ def _load_or_none(path: Path) -> PreparedSplit | None:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata()
             arrays = {name: file.get_tensor(name) for name in _ARRAYS}
-        if metadata["checksum"] != str(_checksum(arrays)):
+        if metadata["checksum"] != str(_checksum(arrays, _ARRAYS)):
             return None
         n_validation = int(arrays["validation"].sum())
         return PreparedSplit(
@@ -141,8 +165,24 @@ def _load_or_none(path: Path) -> PreparedSplit | None:
         return None
 
 
-def _checksum(arrays: dict[str, NDArray[np.generic]]) -> int:
+def _load_whole(path: Path) -> PreparedSplit | None:
+    """Load a file whose test sequences are intact, too."""
+    split = _load_or_none(path)
+    return split if split is not None and _test_arrays(path) is not None else None
+
+
+def _test_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in _TEST_ARRAYS}
+            checksum = file.metadata()["test_checksum"]
+        return arrays if checksum == str(_checksum(arrays, _TEST_ARRAYS)) else None
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _checksum(arrays: dict[str, NDArray[Any]], names: Sequence[str]) -> int:
     checksum = 0
-    for name in _ARRAYS:
+    for name in names:
         checksum = zlib.crc32(arrays[name].data, checksum)
     return checksum

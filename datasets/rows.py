@@ -18,16 +18,19 @@ _VALIDATION = {"": False, "false": False, "true": True}
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Rows:
-    """The training and validation rows, and no more than counts of the test rows.
+    """The training and validation rows, N together, and the M test rows without their targets.
 
     residues: (N, Lmax) uint8, ASCII codes padded with zeros; lengths: (N,) int64; target: (N,) float32;
-    validation: (N,) bool. `n_overlap` counts the different sequences that stand in both train and test.
+    validation: (N,) bool; test_residues: (M, Lmax of these) uint8; test_lengths: (M,) int64. `n_overlap` counts the
+    different sequences that stand in both train and test.
     """
 
     residues: NDArray[np.uint8]
     lengths: NDArray[np.int64]
     target: NDArray[np.float32]
     validation: NDArray[np.bool_]
+    test_residues: NDArray[np.uint8]
+    test_lengths: NDArray[np.int64]
     n_test: int
     n_overlap: int
 
@@ -64,6 +67,8 @@ def check_rows(raw: RawSplit, clean: Callable[[str], str], *, official: bool) ->
         lengths=lengths[kept],
         target=target[kept],
         validation=is_validation[kept],
+        test_residues=_padded(codes[np.repeat(is_test, lengths)], lengths[is_test]),
+        test_lengths=lengths[is_test],
         n_test=int(is_test.sum()),
         n_overlap=len(train & test),
     )
@@ -128,7 +133,7 @@ def _codes(raw: RawSplit, sequences: list[str], lengths: NDArray[np.int64]) -> N
 
 def _padded(codes: NDArray[np.uint8], lengths: NDArray[np.int64]) -> NDArray[np.uint8]:
     """Lay out the sequences as (N, Lmax), zeros at the end."""
-    residues = np.zeros((len(lengths), int(lengths.max())), dtype=np.uint8)
+    residues = np.zeros((len(lengths), int(lengths.max(initial=0))), dtype=np.uint8)
     residues[np.arange(residues.shape[1]) < lengths[:, None]] = codes
     return residues
 

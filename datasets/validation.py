@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.prepared import PreparedSplit
+from datasets.task import Task
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -21,14 +22,14 @@ class Validation(ABC):
     """A way to divide what is not test data; a run trains one model for each fold."""
 
     @abstractmethod
-    def folds(self, split: PreparedSplit) -> tuple[Fold, ...]:
-        """Return one or more folds, the same for the same split."""
+    def folds(self, split: PreparedSplit, task: Task) -> tuple[Fold, ...]:
+        """Return one or more folds, the same for the same split; a UserError says why the task can't be so divided."""
 
 
 class Holdout(Validation):
     """The split's own validation part: one fold."""
 
-    def folds(self, split: PreparedSplit) -> tuple[Fold, ...]:
+    def folds(self, split: PreparedSplit, task: Task) -> tuple[Fold, ...]:
         """Return the one fold; neither of its parts is empty, or the split would not have been read."""
         return (
             Fold(

@@ -133,7 +133,7 @@ def build_data(config: RunConfig, split: PreparedSplit, model: FitnessModel, fol
 def folds_of(config: RunConfig, split: PreparedSplit) -> tuple[Fold, ...]:
     """The folds that the run's validation makes of a split."""
     validation: Validation = targets.instantiate(config.validation, targets.VALIDATION, "validation")
-    return validation.folds(split)
+    return validation.folds(split, find_task(config.task))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -94,7 +94,7 @@ def measure(case: Case, cache_dir: Path) -> tuple[float, float]:
     """Seconds and dense TFLOP of an epoch."""
     task = find_task(case.task)
     split = prepare(task, data_dir=None, cache_dir=cache_dir, announce=lambda _: None)
-    fold = Holdout().folds(split)[0]
+    fold = Holdout().folds(split, task)[0]
     seed_everything(0, verbose=False)
     model = CNN(
         kernel_size=KERNEL_SIZE,

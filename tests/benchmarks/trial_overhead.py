@@ -80,7 +80,7 @@ def bare_seconds(folder: Path) -> list[float]:
     config = study_config(OVERRIDES)
     run = config.run({})
     split = prepare(find_task(config.task), data_dir=None, cache_dir=folder / "cache", announce=print)
-    fold = Holdout().folds(split)[0]
+    fold = Holdout().folds(split, find_task(config.task))[0]
     seconds = []
     for _ in range(N_TRIALS + 1):
         model = build_model(run)

@@ -42,7 +42,7 @@ def data_of(split: PreparedSplit, name: str, **changes: Any) -> FitnessData:
         "split": split,
         "task": find_task(name),
         "tokenizer": ResidueTokenizer(),
-        "fold": Holdout().folds(split)[0],
+        "fold": Holdout().folds(split, find_task(name))[0],
         "crop": None,
         "batch_size": 4,
         "seed": 0,

@@ -201,7 +201,7 @@ def test_tokens_of_every_residue() -> None:
 
 def test_holdout_is_the_splits_own_part(workplace: Workplace) -> None:
     write_zip(workplace.data, GOOD_ROWS)
-    [fold] = Holdout().folds(workplace.prepare())
+    [fold] = Holdout().folds(workplace.prepare(), find_task("gb1_two_vs_rest"))
     assert fold.train.tolist() == [0, 1]
     assert fold.validation.tolist() == [2]
     assert fold.train.dtype == fold.validation.dtype == np.int64

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from split_files import GOOD_ROWS, variant, write_zip
 
-from datasets import split_zip
+from datasets import prepared, split_zip
 from datasets.errors import UserError
 from datasets.prepared import PreparedSplit, load_prepared, prepare
 from datasets.task import find_task
@@ -68,7 +68,7 @@ def test_another_file_is_prepared_anew(workplace: Workplace) -> None:
     assert second.path != first.path
 
 
-def test_no_test_row_is_kept(workplace: Workplace) -> None:
+def test_no_test_target_is_kept(workplace: Workplace) -> None:
     sentinel = np.float32(-7654.3217)
     write_zip(workplace.data, [*GOOD_ROWS, (variant("W"), str(sentinel), "test", "")])
     split = workplace.prepare()
@@ -77,13 +77,43 @@ def test_no_test_row_is_kept(workplace: Workplace) -> None:
         sentinel.tobytes(),
         np.float64(sentinel).tobytes(),
         str(sentinel).encode(),
-        variant("W").encode(),
     ):
         assert bits not in kept
     # The search for the sentinel would have found it.
     assert np.float32(-0.25).tobytes() in kept
     assert variant("D").encode() in kept
     assert split.n_test == 2
+
+
+def test_test_sequences_are_read_on_demand(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_zip(workplace.data, [*GOOD_ROWS, ("ACD", "1", "test", "")])
+    read: list[str] = []
+    original = prepared._test_arrays
+    monkeypatch.setattr(prepared, "_test_arrays", lambda path: read.append(path.name) or original(path))
+    split = load_prepared(workplace.prepare().path)
+    read.clear()
+    assert load_prepared(split.path).n_test == 2
+    assert not read
+    residues, lengths = prepared.test_sequences(split)
+    assert read
+    assert (residues.dtype, lengths.dtype) == (np.uint8, np.int64)
+    assert residues.shape == (2, 265)
+    assert lengths.tolist() == [265, 3]
+    assert [bytes(row[:n]).decode() for row, n in zip(residues, lengths, strict=True)] == [variant("E"), "ACD"]
+    assert not residues[1, 3:].any()
+
+
+def test_broken_test_sequences_are_made_anew(workplace: Workplace) -> None:
+    write_zip(workplace.data, GOOD_ROWS)
+    split = workplace.prepare()
+    content = split.path.read_bytes()
+    split.path.write_bytes(content.replace(variant("E").encode(), variant("F").encode()))
+    load_prepared(split.path)  # what a search needs is intact
+    with pytest.raises(UserError, match="missing or broken"):
+        prepared.test_sequences(split)
+    workplace.prepare()
+    [row], _ = prepared.test_sequences(split)
+    assert bytes(row).decode() == variant("E")
 
 
 MELTOME_ROWS = (

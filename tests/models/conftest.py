@@ -47,7 +47,7 @@ def fit(tmp_path: Path) -> Callable[..., Trainer]:
             split=split,
             task=find_task(name),
             tokenizer=model.tokenizer,
-            fold=fold or Holdout().folds(split)[0],
+            fold=fold or Holdout().folds(split, find_task(name))[0],
             crop=crop,
             batch_size=256,
             seed=0,
