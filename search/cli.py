@@ -3,31 +3,16 @@
 0: done. 1: a failure of the program or a study without a result. 2: bad input, in one sentence. 130, 143: signals.
 """
 
-import argparse
-import importlib
 import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from datasets.errors import UserError
 from search.arguments import parse
+from search.commands import COMMANDS
 
-# The module of each command and the function in it.
-_COMMANDS = {
-    "search": ("run_search", "run_search"),
-    "train": ("run_once", "run_train"),
-    "verify": ("run_once", "run_verify"),
-    "status": ("status", "run_status"),
-    "drain": ("operate", "run_control"),
-    "pause": ("operate", "run_control"),
-    "resume": ("operate", "run_control"),
-    "requeue": ("requeue", "run_requeue"),
-    "doctor": ("doctor", "run_doctor"),
-    "dashboard": ("dashboard", "run_dashboard"),
-    "init": ("init_database", "run_init"),
-}
 _PYPROJECT = Path(__file__).parent.parent / "pyproject.toml"
 
 
@@ -36,10 +21,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         arguments = parse(argv)
         _check_environment()
-        # Imported as late as this, so that usage errors do not wait for libraries.
-        module, name = _COMMANDS[arguments.command]
-        run: Callable[[argparse.Namespace], int] = getattr(importlib.import_module(f"search.{module}"), name)
-        return run(arguments)
+        return COMMANDS[arguments.command].run(arguments)
     except UserError as error:
         print("error:", " ".join(str(error).split()), file=sys.stderr)
         return error.exit_status

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from datasets.errors import UserError
 from datasets.task import find_task
 from models.places import Places
-from search.arguments import prog
 from search.config import StudyConfig, study_config
 from search.machine import mig_devices, usable_cores, visible_gpus
+from search.parser import prog
 from search.slots import Slot, make_slots
 
 if TYPE_CHECKING:

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from datasets.errors import UserError
-from search.arguments import model_names, parse
+from search.arguments import parse
 from search.cli import main
+from search.parser import model_names
 
 WHAT = ["--task", "gb1_three_vs_rest", "--model", "cnn"]
 BOTH = ["task=gb1_three_vs_rest", "model=cnn"]

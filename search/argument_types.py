@@ -1,0 +1,66 @@
+"""Values of options: each function turns a word into a value, or says what was expected."""
+
+import argparse
+import re
+
+
+def positive(text: str) -> int:
+    """A whole number from 1."""
+    if not re.fullmatch(r"0*[1-9][0-9]{0,8}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not valid: expected a whole number from 1 to 999999999")
+    return int(text)
+
+
+def trial_number(text: str) -> int:
+    """The number of a trial."""
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not valid: expected the number of a trial, as `status` shows it")
+    return int(text)
+
+
+def interval_s(text: str) -> float:
+    """Seconds from 0.1 to 3600."""
+    if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]+)?", text) or not 0.1 <= float(text) <= 3600:
+        raise argparse.ArgumentTypeError(f"{text!r} is not valid: expected seconds from 0.1 to 3600")
+    return float(text)
+
+
+def count(text: str) -> int:
+    """A whole number from 0."""
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not valid: expected a whole number from 0 to 999999999")
+    return int(text)
+
+
+def workers(text: str) -> int | None:
+    """A number of workers; None stands for auto."""
+    if text == "auto":
+        return None
+    if not re.fullmatch(r"0*[1-9][0-9]{0,2}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not valid: expected a whole number from 1 to 999, or auto")
+    return int(text)
+
+
+def duration(text: str) -> float:
+    """A time in seconds, from seconds, minutes or hours."""
+    found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]+)?)([smh]?)", text)
+    seconds = float(found[1]) * {"m": 60, "h": 3600}.get(found[2], 1) if found else 0.0
+    if seconds == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not valid: expected seconds, or a time such as 90s, 15m or 2h")
+    return seconds
+
+
+def study_name(text: str) -> str:
+    """The name of a study, and so of files."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not valid: expected up to 100 letters, digits and . _ + -, since files are named by it"
+        )
+    return text
+
+
+def port(text: str) -> int:
+    """A port, 0 for a free one."""
+    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not valid: expected a port from 0 to 65535")
+    return int(text)
