@@ -8,7 +8,7 @@ import datetime
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +19,8 @@ from models.bounds import Interval
 from search.annotations import build, check_keys, convert
 from search.schema import RUN_KEYS, RunConfig, run_config
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_SINCE_VERSION = {"model": 2, "n_target": 2}  # keys of the provenance that older files lack
 _CHECKSUM = "  checksum: "
 _CHANGED = "{path} was changed since it was written: its checksum does not match its bytes."
 _HEADER = "# A frozen flipsearch experiment. Check it: python run_study.py verify FILE\n"
@@ -33,12 +34,15 @@ class Provenance:
     `best_epochs[fold]` the epoch whose weights were kept, `value` the Spearman of the kept weights' predictions,
     all folds pooled. `machine` is what has to be equal for the numbers to be equal bit for bit, `micro_batch_tokens`
     how much of a batch was computed at once (null: all), `backbone` the hash of the pretrained weights (null: none).
+    `model` is the study's name for the model, `n_target` how many finished trials it was to have (null: not known).
     """
 
     schema_version: int
     study: str
+    model: str | None
     trial: int
     n_finished: int
+    n_target: int | None
     date: str
     seed: int
     threads: Annotated[int, Interval(ge=1)]
@@ -100,6 +104,9 @@ def load_experiment(path: Path) -> Experiment:
             f"{path} has schema version {version}, this flipsearch knows {SCHEMA_VERSION}: use a newer flipsearch."
         )
     provenance.pop("checksum", None)
+    for key, since in _SINCE_VERSION.items():
+        if version < since:
+            provenance.setdefault(key, None)
     try:
         check_keys(tree, RUN_KEYS, RUN_KEYS, "config")
         known = build(Provenance, provenance, "provenance")
@@ -117,6 +124,26 @@ def is_experiment_of(path: Path, study: str) -> bool:
         return bool(_read(path)["provenance"].get("study") == study)
     except UserError:
         return False
+
+
+def is_same_export(path: Path, experiment: Experiment) -> bool:
+    """Whether the file holds this experiment already, whenever and from whichever commit it was written."""
+    try:
+        before = load_experiment(path)
+    except UserError:
+        return False
+    then = before.provenance
+    now = replace(experiment.provenance, date=then.date, git_commit=then.git_commit)
+    return before == replace(experiment, provenance=now)
+
+
+def checksum(path: Path) -> str:
+    """The checksum that stands in an experiment file, `sha256:...`.
+
+    Raises:
+        UserError: The file cannot be read, is no experiment, or was changed since it was written.
+    """
+    return str(_read(path)["provenance"].get("checksum"))
 
 
 def first_difference(

@@ -1,6 +1,7 @@
 """What a study ends with: the best trial, what mattered, the frozen experiment and the next command."""
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
@@ -13,51 +14,73 @@ from datasets.prepared import PreparedSplit
 from search.artifacts import file_hash
 from search.config import StudyConfig
 from search.endings import ENDING, REASON
-from search.experiment import SCHEMA_VERSION, Experiment, Provenance, freeze, today
+from search.experiment import SCHEMA_VERSION, Experiment, Provenance, freeze, is_same_export, today
+from search.experiment_files import place_checkpoints
 from search.machine import git_commit
 from search.progress import failures
-from search.study import count, validation_name
+from search.study import EXHAUSTED, MANIFEST, N_TARGET, count, validation_name
 from search.trial import RESULT
 
 # Of fewer, Optuna makes the same share for every hyperparameter.
 MIN_TRIALS_FOR_IMPORTANCE = 4
 
 
-def export_best(study: Study, best: FrozenTrial, config: StudyConfig, split: PreparedSplit, path: Path) -> None:
-    """Write the best trial as a frozen experiment."""
+def export_best(
+    study: Study,
+    best: FrozenTrial,
+    config: StudyConfig,
+    split: PreparedSplit,
+    path: Path,
+    *,
+    runs: Path,
+    announce: Callable[[str], None],
+) -> None:
+    """Write the best trial as a frozen experiment, and its weights beside it.
+
+    Nothing is written where the same stands already, so that what was made with an experiment stays valid.
+    Checkpoints are found below `runs`; `announce` is told of those that are not there.
+    """
     result = best.user_attrs[RESULT]
+    checkpoints = [runs / name for name in result["checkpoints"]]
+    # Of the files that were kept, which may stand on another machine by now.
+    hashes = result.get("weight_hashes") or [file_hash(checkpoint) for checkpoint in checkpoints]
+    n_finished = count(study.get_trials(deepcopy=False)).n_finished
+    about = study.user_attrs[MANIFEST]
     # The values that were sampled, and every other as it was fixed when the trial ran: the manifest guards both.
     run = config.run(best.params)
-    freeze(
-        Experiment(
-            config=run,
-            provenance=Provenance(
-                schema_version=SCHEMA_VERSION,
-                study=study.study_name,
-                trial=best.number,
-                n_finished=count(study.get_trials(deepcopy=False)).n_finished,
-                date=today(),
-                seed=run.seed,
-                threads=result["threads"],
-                micro_batch_tokens=result["micro_batch_tokens"],
-                backbone=result["backbone"],
-                device=result["device"],
-                value=result["value"],
-                values=result["values"],
-                best_epochs=result["best_epochs"],
-                n_parameters=result["n_parameters"],
-                seconds=round(result["seconds"], 3),
-                data=split.label,
-                data_hash=split.data_hash,
-                # Of the files that were kept, which may stand on another machine by now.
-                weight_hashes=result.get("weight_hashes") or [file_hash(Path(name)) for name in result["checkpoints"]],
-                versions=result["versions"],
-                machine=result["machine"],
-                git_commit=git_commit(),
-            ),
+    experiment = Experiment(
+        config=run,
+        provenance=Provenance(
+            schema_version=SCHEMA_VERSION,
+            study=study.study_name,
+            model=about["model"],
+            trial=best.number,
+            n_finished=n_finished,
+            # A space that is used up ends a study before its budget does.
+            n_target=n_finished if study.user_attrs.get(EXHAUSTED) else study.user_attrs[N_TARGET],
+            date=today(),
+            seed=run.seed,
+            threads=result["threads"],
+            micro_batch_tokens=result["micro_batch_tokens"],
+            backbone=result["backbone"],
+            device=result["device"],
+            value=result["value"],
+            values=result["values"],
+            best_epochs=result["best_epochs"],
+            n_parameters=result["n_parameters"],
+            seconds=round(result["seconds"], 3),
+            data=split.label,
+            data_hash=split.data_hash,
+            weight_hashes=hashes,
+            versions=result["versions"],
+            machine=result["machine"],
+            git_commit=git_commit(),
         ),
-        path,
     )
+    # The weights first: whoever reads in between finds that they do not belong to the file, which names their hashes.
+    place_checkpoints(checkpoints, hashes, path, announce)
+    if not is_same_export(path, experiment):
+        freeze(experiment, path)
 
 
 def print_outcome(

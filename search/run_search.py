@@ -215,7 +215,7 @@ def _search(
     trials = study.get_trials(deepcopy=False)
     best = best_trial(trials)
     if best is not None:
-        export_best(study, best, config, split, export)
+        export_best(study, best, config, split, export, runs=arguments.runs_dir, announce=display.announce)
     artifacts.remove_others(trials)
     if not (signals.exit_status and signals.is_interrupted):  # who is in a hurry does not wait for figures
         _show_state(arguments, study, database, export if best is not None else None)
@@ -298,6 +298,7 @@ def _check_writable(folder: Path) -> None:
 
 def _check_export(export: Path, study: str) -> None:
     from search.experiment import is_experiment_of
+    from search.experiment_files import weights_folder
 
     _check_writable(export.parent)
     if not is_experiment_of(export, study):
@@ -305,6 +306,9 @@ def _check_export(export: Path, study: str) -> None:
             f"{export} exists and is not an export of study {study!r}: move it away, or choose another --export-dir "
             "or --study-name."
         )
+    folder = weights_folder(export)
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is no folder, and the weights of {export} belong there: move it away.")
 
 
 def announcer(is_quiet: bool) -> Callable[[str], None]:

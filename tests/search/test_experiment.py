@@ -20,9 +20,11 @@ from search.experiment import (
     SCHEMA_VERSION,
     Experiment,
     Provenance,
+    checksum,
     first_difference,
     freeze,
     is_experiment_of,
+    is_same_export,
     load_experiment,
     seal,
     today,
@@ -34,8 +36,10 @@ EXPERIMENT = Experiment(
     provenance=Provenance(
         schema_version=SCHEMA_VERSION,
         study="gb1_two_vs_rest-cnn",
+        model="cnn",
         trial=7,
         n_finished=20,
+        n_target=20,
         date="2026-01-02T03:04:05+00:00",
         seed=0,
         threads=2,
@@ -325,6 +329,29 @@ def test_a_file_is_never_half_written(frozen: Path, monkeypatch: pytest.MonkeyPa
     assert frozen.read_bytes() == before
     freeze(other, frozen)
     assert load_experiment(frozen) == other
+
+
+def test_a_file_from_before_the_model_and_the_budget_were_recorded(frozen: Path) -> None:
+    def age(tree: dict[str, Any]) -> None:
+        tree["provenance"]["schema_version"] = 1
+        del tree["provenance"]["model"], tree["provenance"]["n_target"]
+
+    rewrite(frozen, age)
+    provenance = load_experiment(frozen).provenance
+    assert (provenance.model, provenance.n_target) == (None, None)
+    rewrite(frozen, lambda tree: tree["provenance"].update(schema_version=2))
+    assert "provenance.model is missing" in refused(frozen)
+
+
+def test_an_export_is_the_same_whenever_it_is_written(frozen: Path) -> None:
+    later = replace(EXPERIMENT.provenance, date="2027-01-01T00:00:00+00:00", git_commit="abc")
+    assert is_same_export(frozen, replace(EXPERIMENT, provenance=later))
+    assert not is_same_export(frozen, replace(EXPERIMENT, provenance=replace(later, trial=8)))
+    assert not is_same_export(frozen.with_name("missing.yaml"), EXPERIMENT)
+
+
+def test_the_checksum_is_that_of_the_last_line(frozen: Path) -> None:
+    assert frozen.read_text(encoding="utf-8").splitlines()[-1] == f"  checksum: {checksum(frozen)}"
 
 
 def test_today_is_a_time_with_its_zone() -> None:

@@ -9,6 +9,7 @@ import optuna
 import pytest
 import yaml
 
+from search.artifacts import file_hash
 from search.experiment import seal
 from tests.search.processes import ROOT
 
@@ -178,3 +179,11 @@ def test_other_package_versions_are_a_warning(folder):
     assert returncode == 0
     assert 'began with other versions (torch: "1.0" -> ' in error
     assert "nothing to do" in error
+
+
+def test_the_weights_stand_beside_the_experiment_and_stay(folder):
+    weights = experiment_of(folder).with_suffix("") / "fold0.safetensors"
+    assert yaml.safe_load(experiment_of(folder).read_text())["provenance"]["weight_hashes"] == [file_hash(weights)]
+    before = experiment_of(folder).read_bytes()
+    assert run(folder, *SEARCH)[0] == 0
+    assert experiment_of(folder).read_bytes() == before, "what was made with the experiment would be out of date"

@@ -1,0 +1,81 @@
+"""The weights beside an experiment are those that it names, and no others."""
+
+from pathlib import Path
+
+import pytest
+
+from datasets.errors import UserError
+from search.artifacts import file_hash
+from search.experiment_files import check_weights, place_checkpoints
+
+
+@pytest.fixture
+def checkpoints(tmp_path: Path) -> list[Path]:
+    """Of two folds."""
+    paths = [tmp_path / "trial-00003" / f"fold{fold}.safetensors" for fold in range(2)]
+    for fold, path in enumerate(paths):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"weights of fold %d" % fold)
+    return paths
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Path:
+    return tmp_path / "exported ä" / "some.study-1.5.yaml"
+
+
+def names_beside(experiment: Path) -> list[str]:
+    return sorted(path.name for path in (experiment.parent / "some.study-1.5").iterdir())
+
+
+def test_the_weights_of_all_folds_stand_beside_the_file(checkpoints: list[Path], experiment: Path) -> None:
+    said: list[str] = []
+    hashes = [file_hash(path) for path in checkpoints]
+    place_checkpoints(checkpoints, hashes, experiment, said.append)
+    assert names_beside(experiment) == ["fold0.safetensors", "fold1.safetensors"]
+    assert not said
+    check_weights(experiment, hashes)
+    for path in checkpoints:  # as the search does when another trial becomes better
+        path.unlink()
+    place_checkpoints(checkpoints, hashes, experiment, said.append)
+    assert not said, "they stand there already"
+    check_weights(experiment, hashes)
+    assert (experiment.parent / "some.study-1.5" / "fold1.safetensors").read_bytes() == b"weights of fold 1"
+
+
+def test_a_new_export_replaces_them_and_leaves_what_is_not_its_own(checkpoints: list[Path], experiment: Path) -> None:
+    place_checkpoints(checkpoints, [file_hash(path) for path in checkpoints], experiment, print)
+    (experiment.parent / "some.study-1.5" / "seed1.safetensors").write_bytes(b"confirmed")
+    better = checkpoints[0].with_name("better.safetensors")
+    better.write_bytes(b"better weights")
+    place_checkpoints([better], [file_hash(better)], experiment, print)
+    assert names_beside(experiment) == ["fold0.safetensors", "seed1.safetensors"]
+    check_weights(experiment, [file_hash(better)])
+
+
+def test_weights_that_are_elsewhere_are_said_to_be_missing(checkpoints: list[Path], experiment: Path) -> None:
+    said: list[str] = []
+    hashes = [file_hash(path) for path in checkpoints]
+    place_checkpoints(checkpoints, hashes, experiment, print)
+    checkpoints[0].write_bytes(b"changed")
+    place_checkpoints(checkpoints, ["sha256:" + "0" * 64, hashes[1]], experiment, said.append)
+    assert names_beside(experiment) == ["fold1.safetensors"], "an old one would be taken for the new one"
+    assert len(said) == 1
+    assert "The weights of 1 fold(s)" in said[0]
+    check_weights(experiment, ["sha256:" + "0" * 64, hashes[1]])
+
+
+def test_changed_weights_are_refused_by_their_hash(checkpoints: list[Path], experiment: Path) -> None:
+    hashes = [file_hash(path) for path in checkpoints]
+    place_checkpoints(checkpoints, hashes, experiment, print)
+    path = experiment.parent / "some.study-1.5" / "fold1.safetensors"
+    path.unlink()  # it has two names
+    path.write_bytes(b"changed")
+    with pytest.raises(UserError, match=r"weight_hashes\[1\]"):
+        check_weights(experiment, hashes)
+
+
+def test_a_folder_that_cannot_be_written_is_a_sentence(checkpoints: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(UserError, match=r"cannot be written \(Not a directory\)"):
+        place_checkpoints(checkpoints, [file_hash(path) for path in checkpoints], tmp_path / "file" / "x.yaml", print)
