@@ -10,17 +10,15 @@ from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datasets.batch import Batch, sizes_within
+from datasets.batch import Batch
+from datasets.encoded import encode_sequences, evaluation_loader, longest_first
 from datasets.encoder import Features
-from datasets.loader import BatchLoader, EpochOrder, FixedOrder
+from datasets.loader import BatchLoader, EpochOrder
 from datasets.prepared import PreparedSplit
 from datasets.task import Task
 from datasets.tokenizer import Tokenizer
 from datasets.validation import Fold
-from datasets.window import LengthLimit, cut
-
-_VALIDATION_FACTOR = 4  # without gradients a batch needs a fraction of the memory
-_ENCODE_RESIDUES = 2**23  # at a time, because tokens are wider than what is kept of them
+from datasets.window import LengthLimit
 
 
 class FitnessData(LightningDataModule):
@@ -68,15 +66,14 @@ class FitnessData(LightningDataModule):
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}, expected at least 1")
         limit = LengthLimit(max_length=max_length, max_residues=max_residues, truncate=truncate)
-        residues, region = cut(split, task=task, crop=crop, limit=limit)
-        self.tokens, self.mask = _encoded(residues, tokenizer)
-        self.region = _shifted(region, tokenizer.n_prefix, self.mask.shape[1]) & self.mask
-        self._lengths = self.mask.sum(dim=1)
+        encoded = encode_sequences(
+            split.residues, split.lengths, task=task, tokenizer=tokenizer, crop=crop, limit=limit
+        )
+        self.tokens, self.mask, self.region = encoded.tokens, encoded.mask, encoded.region
+        self._lengths = encoded.lengths
         self.longest = int(self._lengths.max())
         self.eval_tokens: int | None = None
-        # Stable: rows of one length stay in the order of the source.
-        by_length = np.argsort(-self._lengths.numpy()[fold.validation], kind="stable")
-        self.validation_rows: NDArray[np.int64] = fold.validation[by_length]
+        self.validation_rows: NDArray[np.int64] = longest_first(self._lengths, fold.validation)
         self._train = torch.from_numpy(fold.train)
         self._batch_size = batch_size
         self._seed = seed
@@ -115,40 +112,27 @@ class FitnessData(LightningDataModule):
         """Return the training batches, in another order each epoch."""
         n_full, n_rest = divmod(len(self._train), self._batch_size)
         order = EpochOrder(self._train, seed=self._seed, fold_number=self._fold_number)
-        return self._loader(order, [self._batch_size] * n_full + [n_rest] * (n_rest > 0))
-
-    def val_dataloader(self) -> BatchLoader:
-        """Return the validation batches, larger ones and always in the order of `validation_rows`."""
-        rows = torch.from_numpy(self.validation_rows)
-        max_rows = self._batch_size * _VALIDATION_FACTOR
-        sizes = sizes_within(self._lengths[rows].tolist(), max_tokens=self.eval_tokens, max_rows=max_rows)
-        return self._loader(FixedOrder(rows), sizes)
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Move a batch; it is there already unless the trainer's device is not the one of `setup`."""
-        return batch.to(device)
-
-    def _loader(self, order: EpochOrder | FixedOrder, sizes: list[int]) -> BatchLoader:
         return BatchLoader(
             data=self._data,
             lengths=self._lengths,
             sampler=order,
-            sizes=sizes,
+            sizes=[self._batch_size] * n_full + [n_rest] * (n_rest > 0),
             features=self._features,
             values=self._values,
         )
 
+    def val_dataloader(self) -> BatchLoader:
+        """Return the validation batches, larger ones and always in the order of `validation_rows`."""
+        return evaluation_loader(
+            self._data,
+            self._lengths,
+            self.validation_rows,
+            batch_size=self._batch_size,
+            max_tokens=self.eval_tokens,
+            features=self._features,
+            values=self._values,
+        )
 
-def _encoded(residues: NDArray[np.uint8], tokenizer: Tokenizer) -> tuple[Tensor, Tensor]:
-    kind = torch.uint8 if tokenizer.n_tokens <= 256 else torch.int32
-    n_rows = max(1, _ENCODE_RESIDUES // residues.shape[1])
-    parts = [tokenizer.encode(residues[first : first + n_rows]) for first in range(0, len(residues), n_rows)]
-    tokens = torch.cat([tokens.to(kind) for tokens, _ in parts])
-    return tokens, torch.cat([mask for _, mask in parts])
-
-
-def _shifted(region: NDArray[np.bool_], n_prefix: int, n_columns: int) -> Tensor:
-    """Return the region (N, n_columns) in positions of tokens."""
-    shifted = torch.zeros((len(region), n_columns), dtype=torch.bool)
-    shifted[:, n_prefix : n_prefix + region.shape[1]] = torch.from_numpy(region)
-    return shifted
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Move a batch; it is there already unless the trainer's device is not the one of `setup`."""
+        return batch.to(device)

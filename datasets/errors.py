@@ -13,6 +13,14 @@ class UserError(Exception):
     exit_status = 2
 
 
+class SequenceError(UserError):
+    """A `UserError` about one sequence of many: `row` counts from 0, so that whoever read them can name its line."""
+
+    def __init__(self, sentence: str, row: int) -> None:
+        super().__init__(sentence)
+        self.row = row
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """Return `` Did you mean 'a' or 'b'?`` with the up to three names closest to `name`, or ``""``."""
     close = get_close_matches(name, list(names), n=3, cutoff=0.6)

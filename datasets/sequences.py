@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datasets.encoder import Encoder, Scope
-from datasets.errors import UserError
+from datasets.errors import SequenceError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -95,12 +95,13 @@ class Sequences:
         return has
 
     def check_region(self) -> None:
-        """Raise a UserError where a row has no residue in its region."""
+        """Raise a SequenceError where a row has no residue in its region."""
         for entry in np.flatnonzero(~self.has_positions("region")).tolist():
             row = int(self._pairs.example[entry])
-            raise UserError(
+            raise SequenceError(
                 f"Sequence {row} has no residue in its mutated region, expected at least one to average over; "
-                "use another pooling (model.pooling=mean) or a crop that keeps the region."
+                "use another pooling (model.pooling=mean) or a crop that keeps the region.",
+                row,
             )
 
 

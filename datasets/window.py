@@ -8,8 +8,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.errors import UserError
-from datasets.prepared import PreparedSplit
+from datasets.errors import SequenceError
 from datasets.task import Task
 
 _T = TypeVar("_T", bound=np.generic)
@@ -45,15 +44,16 @@ def place_windows(
 
     What a crop leaves longer than the limit is cut to a window of the limit's size, with as much on either side
     of the task's region (the sequence's first residues, if it has none) as the ends of the crop allow. A UserError
-    is raised for a crop that the task lacks or that leaves nothing of a sequence, for a region that does not fit
-    into the window, and for a sequence longer than the limit where it must not be cut.
+    is raised for a crop that the task lacks, a SequenceError for one that leaves nothing of a sequence, for a region
+    that does not fit into the window, and for a sequence longer than the limit where it must not be cut.
     """
     name = task.default_crop if crop is None else crop
     starts, stops = task.crop(crop).window(lengths)
     for row in np.flatnonzero(starts == stops).tolist():
-        raise UserError(
+        raise SequenceError(
             f"The crop {name!r} leaves nothing of a sequence of {lengths[row]} residues in {task.name}; "
-            "use data.crop=none."
+            "use data.crop=none.",
+            row,
         )
     n_most = limit.n_residues
     is_long = (stops - starts > n_most) if n_most is not None else np.zeros(len(lengths), dtype=np.bool_)
@@ -66,18 +66,20 @@ def place_windows(
         ways = ["set data.truncate=true to cut such sequences", way_out]
         if len(task.crops) > 1:
             ways.append("choose a shorter crop (data.crop)")
-        raise UserError(
+        raise SequenceError(
             f"A sequence of {task.name} has {(stops - starts).max()} residues after the crop {name!r}, more than "
-            f"{limited}: {', '.join(ways[:-1])} or {ways[-1]}."
+            f"{limited}: {', '.join(ways[:-1])} or {ways[-1]}.",
+            int((stops - starts).argmax()),
         )
     if task.region is None:
         return starts, np.minimum(stops, starts + n_most)
     first, last = task.region.extent(lengths)
     first, last = first.clip(starts, stops), last.clip(starts, stops)
     for row in np.flatnonzero(is_long & (last - first > n_most)).tolist():
-        raise UserError(
+        raise SequenceError(
             f"The mutated region of {task.name} spans {last[row] - first[row]} residues, more than {limited}: "
-            f"{way_out}."
+            f"{way_out}.",
+            row,
         )
     centred = (first + last - n_most) // 2
     starts = np.where(is_long, centred.clip(starts, np.maximum(stops - n_most, starts)), starts)
@@ -85,21 +87,22 @@ def place_windows(
 
 
 def cut(
-    split: PreparedSplit, *, task: Task, crop: str | None, limit: LengthLimit
+    residues: NDArray[np.uint8], lengths: NDArray[np.int64], *, task: Task, crop: str | None, limit: LengthLimit
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Return residues and region (N, L) of what is kept of each sequence, where L is the longest of it.
 
-    Residues are ASCII codes, 0 behind the end; the errors are those of `place_windows`.
+    Residues are ASCII codes, 0 behind the end, as they are given: (N, Lmax) with `lengths` (N,). The errors are those
+    of `place_windows`.
     """
-    starts, stops = place_windows(split.lengths, task=task, crop=crop, limit=limit)
-    lengths = stops - starts
-    n_columns = int(lengths.max())
-    inside = np.arange(n_columns) < lengths[:, None]
-    residues = np.where(inside, _shifted(split.residues, starts, n_columns), np.uint8(0))
+    starts, stops = place_windows(lengths, task=task, crop=crop, limit=limit)
+    n_kept = stops - starts
+    n_columns = int(n_kept.max())
+    inside = np.arange(n_columns) < n_kept[:, None]
+    kept = np.where(inside, _shifted(residues, starts, n_columns), np.uint8(0))
     if task.region is None:
-        return residues, inside
-    region = task.region.mask(split.lengths, split.residues.shape[1])
-    return residues, _shifted(region, starts, n_columns) & inside
+        return kept, inside
+    region = task.region.mask(lengths, residues.shape[1])
+    return kept, _shifted(region, starts, n_columns) & inside
 
 
 def _shifted(table: NDArray[_T], starts: NDArray[np.int64], n_columns: int) -> NDArray[_T]:

@@ -98,11 +98,22 @@ class FitnessModel(LightningModule, ABC):
         """Put in what `trained_state` gave; the frozen part stays as it is.
 
         Raises:
-            RuntimeError: The state belongs to another architecture.
+            RuntimeError: The state belongs to another architecture; the message says what differs.
         """
-        if set(state) != set(self.trained_state()):
-            raise RuntimeError("the state belongs to another architecture")
-        self.load_state_dict(state, strict=False)
+        own = self.trained_state()
+        missing, unknown = sorted(set(own) - set(state)), sorted(set(state) - set(own))
+        if missing or unknown:
+            parts = [f"no {missing[0]}"] * bool(missing) + [f"{unknown[0]}, which the model lacks"] * bool(unknown)
+            raise RuntimeError(f"there is {' and '.join(parts)}")
+        try:
+            self.load_state_dict(state, strict=False)
+        except RuntimeError:
+            for name, tensor in state.items():
+                if tensor.shape != own[name].shape:
+                    raise RuntimeError(
+                        f"{name} has the shape {tuple(tensor.shape)} instead of {tuple(own[name].shape)}"
+                    ) from None
+            raise
 
     @abstractmethod
     def forward(self, batch: Batch) -> Tensor:

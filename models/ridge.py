@@ -68,7 +68,7 @@ class Ridge(FitnessModel):
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
         # The weights have as many positions as the training data had: take the checkpoint's shape.
         if (weight := state_dict.get(prefix + "weight")) is not None:
-            self.weight = self.weight.new_zeros(weight.shape)
+            self.weight = self.weight.new_zeros(len(weight) if weight.dim() else 0, self.tokenizer.n_tokens)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 

@@ -1,10 +1,12 @@
-"""Weights on disk: safetensors, written beside and moved into place."""
+"""Weights on disk: safetensors and nothing else, written beside and moved into place."""
 
 import os
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from datasets.errors import UserError
 from models.fitness_model import FitnessModel
 
 
@@ -22,6 +24,20 @@ def load_weights(model: FitnessModel, path: Path) -> None:
     """Put the state at `path` into the model, whose frozen part stays as it is.
 
     Raises:
-        RuntimeError: The file belongs to another architecture.
+        UserError: The file is missing, broken, or belongs to another architecture.
     """
-    model.load_trained_state(load_file(path))
+    try:
+        state = load_file(path)
+    except OSError as error:
+        raise UserError(f"The weights {path} cannot be read: {error.strerror or error}.") from None
+    except SafetensorError as error:
+        raise UserError(
+            f"{path} is not a file of weights (safetensors), or is damaged: {' '.join(str(error).split())}."
+        ) from None
+    try:
+        model.load_trained_state(state)
+    except RuntimeError as error:
+        raise UserError(
+            f"{path} holds the weights of another architecture than this {type(model).__name__}: {error}; "
+            "take the weights that were written together with the config."
+        ) from None

@@ -135,7 +135,7 @@ def test_regions_follow_the_tokens_of_the_tokenizer() -> None:
 def test_many_rows_are_encoded_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     split = split_of(["ACDEF", "CDEFG", "DEF", "EFG", "FGH"])
     [whole] = data_of(split, "gb1_sampled").train_dataloader()
-    monkeypatch.setattr("datasets.datamodule._ENCODE_RESIDUES", 11)
+    monkeypatch.setattr("datasets.encoded._ENCODE_RESIDUES", 11)
     [pieces] = data_of(split, "gb1_sampled").train_dataloader()
     assert torch.equal(whole.tokens, pieces.tokens)
     assert torch.equal(whole.mask, pieces.mask)

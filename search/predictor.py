@@ -1,0 +1,209 @@
+"""Predictions of trained models: the config of a run and its weights, without training, search or data."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from datasets.batch import Batch
+from datasets.embeddings import FeatureCache, Features, frozen_features
+from datasets.encoded import Encoded, encode_sequences, evaluation_loader, longest_first
+from datasets.errors import UserError
+from datasets.loader import BatchLoader
+from datasets.task import Announce, find_task
+from datasets.window import LengthLimit
+from models.fitness_model import FitnessModel
+from models.places import Places
+from search.checkpoint import load_weights
+from search.memory import DoesNotFit, eval_tokens, free_memory_bytes, micro_batch_tokens
+from search.schema import RunConfig
+from search.training import build_model, is_out_of_memory
+
+_AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+class Predictor:
+    """The models of one config, a member of an ensemble for each file of weights.
+
+    A prediction does not depend on what it is computed with beyond the last bits of float32, and is bit for bit that
+    of a run's validation where the batches are the same.
+
+    Args:
+        config: The run that the weights are of; its task says what is cut and cropped of a sequence.
+        weights: One file or more, as `search.checkpoint` writes them.
+        places: Where pretrained weights are found. Features of frozen layers are computed and not kept.
+        device: None is the GPU if there is one and the config does not rule it out.
+        announce: Told of what the user should know, downloads for one.
+        micro_batch_tokens: The largest padded part of a batch that the run computed at once, where that is known.
+
+    Attributes:
+        backbone: The hash of the pretrained weights, None without any.
+
+    Raises:
+        UserError: Weights are missing, damaged, or of another architecture.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        weights: Sequence[Path],
+        *,
+        places: Places,
+        device: torch.device | None = None,
+        announce: Announce = lambda sentence: None,
+        micro_batch_tokens: int | None = None,
+    ) -> None:
+        if not weights:
+            raise UserError("There are no weights to predict with: name at least one file of them.")
+        self.config = config
+        self.task = find_task(config.task)
+        self.device = device or default_device(config)
+        self._precision = config.trainer.precision
+        self._batch_size = config.data.batch_size
+        self._micro_batch_tokens = micro_batch_tokens
+        self._max_eval_tokens: int | None = None
+        self._cache = FeatureCache(places.cache_dir / "not kept", max_bytes=0)
+        self._models = [self._build(path, places, announce) for path in weights]
+        first = self._models[0]
+        self.backbone = first.backbone_hash
+        self._tokenizer = first.tokenizer
+        self.limit = LengthLimit(
+            max_length=config.data.max_length, max_residues=first.max_residues, truncate=config.data.truncate
+        )
+        self._frozen = first.frozen_part(places, self._precision, self.device)  # the same for all members
+
+    @property
+    def n_members(self) -> int:
+        """The models of the ensemble."""
+        return len(self._models)
+
+    def __call__(self, residues: NDArray[np.uint8], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Predict residues (N, L), ASCII codes as the task's `clean` leaves them, zeros behind `lengths` (N,).
+
+        All N are held in memory as tokens: who has very many comes with some thousands at a time.
+
+        Returns:
+            (n_members, N) float32, in the task's units.
+
+        Raises:
+            SequenceError: A sequence is too long for the model, or nothing is left of it; its `row` says which.
+            UserError: There is not enough memory for one sequence.
+        """
+        if not len(lengths):
+            return np.empty((self.n_members, 0), dtype=np.float32)
+        encoded = encode_sequences(
+            residues,
+            lengths,
+            task=self.task,
+            tokenizer=self._tokenizer,
+            crop=self.config.data.crop,
+            limit=self.limit,
+        )
+        features = self._features(encoded)
+        values = None if features is None else features.values
+        n = len(lengths)
+        data = Batch(
+            tokens=encoded.tokens,
+            mask=encoded.mask,
+            region=encoded.region,
+            target=torch.zeros(n),
+            index=torch.arange(n),
+        ).to(self.device)
+        rows = longest_first(encoded.lengths, np.arange(n))
+        predictions = np.empty((self.n_members, n), dtype=np.float32)
+        max_tokens = self._tokens_at_once(encoded)
+        while True:
+            try:
+                loader = evaluation_loader(
+                    data,
+                    encoded.lengths,
+                    rows,
+                    batch_size=self._batch_size,
+                    max_tokens=max_tokens,
+                    features=features,
+                    values=None if values is None else values.to(self.device),
+                )
+                predictions[:, rows] = self._predict(loader).numpy()
+                return predictions
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                reason = str(error).splitlines()[0]
+            # Outside of the handler, whose traceback would hold on to the tensors.
+            longest = int(encoded.lengths.max())
+            max_tokens = (max_tokens or min(n, 4 * self._batch_size) * longest) // 2
+            if max_tokens < longest:
+                raise _too_little_memory(longest, reason)
+            self._max_eval_tokens = max_tokens
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _predict(self, loader: BatchLoader) -> torch.Tensor:
+        """Predictions (n_members, N) on the CPU, in the loader's order."""
+        parts = []
+        dtype = _AUTOCAST.get(self._precision)
+        with torch.no_grad(), torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
+            for batch in loader:
+                batch = batch.to(self.device)
+                parts.append(torch.stack([model(batch) for model in self._models]).float())
+        return torch.cat(parts, dim=1).cpu()
+
+    def _build(self, path: Path, places: Places, announce: Announce) -> FitnessModel:
+        model = build_model(self.config)
+        model.check_task(self.task)
+        model.fetch(places, announce)
+        model.build(places)
+        load_weights(model, path)
+        return model.to(self.device).eval().requires_grad_(False)
+
+    def _features(self, encoded: Encoded) -> Features | None:
+        if self._frozen is None:
+            return None
+        try:
+            return frozen_features(
+                self._frozen.encoder,
+                encoded.tokens,
+                encoded.mask,
+                encoded.region,
+                scope=self._frozen.scope,
+                also=(),
+                cache=self._cache,
+                announce=lambda sentence: None,
+                on_progress=lambda n_done, n_total: None,
+            )
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise _too_little_memory(int(encoded.lengths.max()), str(error).splitlines()[0]) from None
+
+    def _tokens_at_once(self, encoded: Encoded) -> int | None:
+        """The largest batch, as a run's validation has it; None where the model does not say what it needs."""
+        memory = self._models[0].memory(self._precision)
+        if memory is None or self._max_eval_tokens is not None:
+            return self._max_eval_tokens
+        longest = int(encoded.lengths.max())
+        tokens = self._micro_batch_tokens
+        if tokens is None:
+            try:
+                free = free_memory_bytes(self.device)
+                tokens = micro_batch_tokens(memory, free_bytes=free, longest=longest, batch_size=self._batch_size)
+            except DoesNotFit:
+                tokens = longest  # too much to train; to predict needs less
+        if tokens is not None and tokens >= self._batch_size * longest:
+            tokens = None
+        return eval_tokens(tokens, longest=longest, batch_size=self._batch_size)
+
+
+def default_device(config: RunConfig) -> torch.device:
+    """The GPU, if there is one and the config may use it."""
+    may_use = config.trainer.accelerator != "cpu" and torch.cuda.is_available()
+    return torch.device("cuda" if may_use else "cpu")
+
+
+def _too_little_memory(longest: int, reason: str) -> UserError:
+    return UserError(
+        f"There is not enough memory to predict a sequence of {longest} tokens ({reason}): free some, or use a larger "
+        "machine."
+    )
