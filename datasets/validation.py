@@ -18,12 +18,19 @@ class Fold:
     validation: NDArray[np.int64]
 
 
-class Validation(ABC):
-    """A way to divide what is not test data; a run trains one model for each fold."""
+class Division(ABC):
+    """A way to divide what is not test data; a run trains one model for each fold.
+
+    A fold with an empty validation part is trained to the last epoch, whose weights are kept.
+    """
 
     @abstractmethod
     def folds(self, split: PreparedSplit, task: Task) -> tuple[Fold, ...]:
         """Return one or more folds, the same for the same split; a UserError says why the task can't be so divided."""
+
+
+class Validation(Division):
+    """A way to divide in which every fold has rows that judge it: what studies choose by."""
 
 
 class Holdout(Validation):

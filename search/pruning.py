@@ -99,3 +99,27 @@ class KeepBestWeights(Callback):
             self.best, self.best_epoch = value, trainer.current_epoch
             assert isinstance(pl_module, FitnessModel)
             save_weights(pl_module, self.path)
+
+
+class KeepLastWeights(Callback):
+    """Write the weights at `path` when training ends, where no validation says which are the best.
+
+    Attributes:
+        best_epoch: The last epoch.
+        is_finite: Whether all of the weights are finite numbers.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.best_epoch: int | None = None
+        self.is_finite = True
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note which epoch it was."""
+        self.best_epoch = trainer.current_epoch
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save."""
+        assert isinstance(pl_module, FitnessModel)
+        self.is_finite = all(bool(tensor.isfinite().all()) for tensor in pl_module.trained_state().values())
+        save_weights(pl_module, self.path)

@@ -17,6 +17,7 @@ from search.class_source import ClassSource, ancestry, class_names, find_class, 
 ALLOWED = ("models", "search.pruning", "datasets", "optuna.samplers", "optuna.pruners", "lightning.pytorch")
 
 MODEL = "models.fitness_model.FitnessModel"
+DIVISION = "datasets.validation.Division"
 VALIDATION = "datasets.validation.Validation"
 SAMPLER = "optuna.samplers.BaseSampler"
 PRUNER = "optuna.pruners.BasePruner"

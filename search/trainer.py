@@ -13,8 +13,12 @@ from search.pruning import MONITOR, SeedEpochs
 from search.schema import RunConfig
 
 
-def build_trainer(config: RunConfig, directory: Path, fold: int, callbacks: list[pl.Callback]) -> pl.Trainer:
+def build_trainer(
+    config: RunConfig, directory: Path, fold: int, callbacks: list[pl.Callback], *, is_judged: bool = True
+) -> pl.Trainer:
     """The trainer of one fold: `callbacks` are ours; early stopping, seeding and the config's own are added.
+
+    A fold that is not judged has no validation rows, and goes on to the last epoch.
 
     Raises:
         UserError: The accelerator or precision cannot be used on this machine.
@@ -26,6 +30,7 @@ def build_trainer(config: RunConfig, directory: Path, fold: int, callbacks: list
     ]
     # Last, so that it sees the values that ReportAndStop has seen; NaN counts as no improvement.
     stopping = EarlyStopping(monitor=MONITOR, mode="max", patience=settings.patience, check_finite=False, verbose=False)
+    ours = [SeedEpochs(seed=config.seed, fold=fold), *callbacks, *([stopping] if is_judged else [])]
     try:
         return pl.Trainer(
             accelerator=settings.accelerator,
@@ -37,7 +42,8 @@ def build_trainer(config: RunConfig, directory: Path, fold: int, callbacks: list
             deterministic=settings.deterministic,
             limit_train_batches=settings.limit_train_batches,
             detect_anomaly=settings.detect_anomaly,
-            callbacks=[SeedEpochs(seed=config.seed, fold=fold), *callbacks, stopping, *extra],
+            limit_val_batches=None if is_judged else 0,
+            callbacks=[*ours, *extra],
             logger=_logger(config, directory, fold),
             default_root_dir=directory,
             log_every_n_steps=1_000_000,  # metrics are logged by epoch

@@ -18,7 +18,7 @@ from datasets.embeddings import FeatureCache, frozen_features
 from datasets.prepared import PreparedSplit
 from datasets.seeds import derive_seed
 from datasets.task import Announce, find_task
-from datasets.validation import Fold, Validation
+from datasets.validation import Division, Fold
 from models.fitness_model import FitnessModel
 from models.metrics import spearman
 from models.places import Places
@@ -27,7 +27,7 @@ from search.checkpoint import load_weights
 from search.fold_state import FoldState, KeepState
 from search.machine import usable_cores
 from search.memory import DoesNotFit, eval_tokens, free_memory_bytes, keep_to_share, micro_batch_tokens
-from search.pruning import KeepBestWeights, Report, ReportAndStop
+from search.pruning import KeepBestWeights, KeepLastWeights, Report, ReportAndStop
 from search.result import Ending, Result
 from search.resume import Unusable, bring_logs, read_state, take_over
 from search.run_state import Progress, Reports, about
@@ -52,6 +52,8 @@ def fit(
     resume: Path | None = None,
 ) -> Result:
     """Train a run, keep the best weights of each fold in `directory`, and say what came of it.
+
+    A fold that has no validation rows is trained to the last epoch, and those weights are kept.
 
     Every now and then, at the end of an epoch, its state is written to `directory` (see `search.state_files`). It is
     there after the end as well: whoever asked for the result removes it, once that is kept.
@@ -85,7 +87,7 @@ def fit(
     ending, reason = run.train(tokens)
     progress = run.progress
     value = None
-    if ending == "complete":
+    if ending == "complete" and progress.predictions:
         value = spearman(torch.cat(progress.predictions), torch.cat(progress.targets))
     return Result(
         ending=ending,
@@ -132,8 +134,8 @@ def build_data(config: RunConfig, split: PreparedSplit, model: FitnessModel, fol
 
 def folds_of(config: RunConfig, split: PreparedSplit) -> tuple[Fold, ...]:
     """The folds that the run's validation makes of a split."""
-    validation: Validation = targets.instantiate(config.validation, targets.VALIDATION, "validation")
-    return validation.folds(split, find_task(config.task))
+    division: Division = targets.instantiate(config.validation, targets.DIVISION, "validation")
+    return division.folds(split, find_task(config.task))
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -264,7 +266,7 @@ class _Run:
         assert self._writer is not None
         finished = self.progress.finished()
         names = list(finished.checkpoints)
-        if fold is not None and fold["callbacks"]["KeepBestWeights"]["best_epoch"] is not None:
+        if fold is not None and fold["callbacks"].get("KeepBestWeights", {}).get("best_epoch") is not None:
             names.append(_weights_name(len(names)))
         self._writer.write(
             {
@@ -285,10 +287,12 @@ class _Run:
         model.check_task(find_task(config.task))
         data = build_data(config, self.split, model, fold, number)
         reporter = ReportAndStop(fold=number, report=self.reports, should_stop=self.should_stop)
-        keeper = KeepBestWeights(self.directory / _weights_name(number))
+        is_judged = len(fold.validation) > 0
+        path = self.directory / _weights_name(number)
+        keeper = KeepBestWeights(path) if is_judged else KeepLastWeights(path)
         state = KeepState(is_due=self._is_state_due, keep=self._keep_state, resumed=self._fold_state)
         self._fold_state = None
-        trainer = build_trainer(config, self.directory, number, [state, reporter, keeper])
+        trainer = build_trainer(config, self.directory, number, [state, reporter, keeper], is_judged=is_judged)
         device = trainer.strategy.root_device
         keep_to_share(device)
         progress.device = str(device)
@@ -306,16 +310,19 @@ class _Run:
             return "diverged", f"predictions or loss were not finite after epoch {epoch} of fold {number}"
         if reporter.was_stopped:
             return "stopped", "told to stop"
+        if isinstance(keeper, KeepLastWeights) and not keeper.is_finite:
+            return "diverged", f"weights were not finite after the last epoch of fold {number}"
         if keeper.best_epoch is None:
             return (
                 "constant",
                 f"no epoch of fold {number} had validation predictions that could be ranked (all equal)",
             )
-        load_weights(model, keeper.path)
-        outputs = trainer.predict(model, dataloaders=data.val_dataloader())
-        assert outputs is not None
-        progress.predictions.append(torch.cat([output for output in outputs if isinstance(output, Tensor)]).cpu())
-        progress.targets.append(torch.as_tensor(self.split.target[data.validation_rows]))
+        if is_judged:
+            load_weights(model, keeper.path)
+            outputs = trainer.predict(model, dataloaders=data.val_dataloader())
+            assert outputs is not None
+            progress.predictions.append(torch.cat([output for output in outputs if isinstance(output, Tensor)]).cpu())
+            progress.targets.append(torch.as_tensor(self.split.target[data.validation_rows]))
         progress.checkpoints.append(keeper.path.name)
         return "complete", ""
 

@@ -171,8 +171,8 @@ def test_a_run_is_interrupted_in_the_middle_of_an_epoch_and_again_before_the_nex
 def test_the_scale_of_half_precision_gradients_goes_on(train: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
     scales: list[list[float]] = []
 
-    def with_scaler(*arguments: Any) -> Any:
-        trainer = build_trainer(*arguments)
+    def with_scaler(*arguments: Any, **settings: Any) -> Any:
+        trainer = build_trainer(*arguments, **settings)
         # So large that the first steps are left out, and soon grown again: as on a GPU, but in less time.
         scaler = torch.amp.GradScaler("cpu", init_scale=2.0**20, growth_interval=3)
         trainer.strategy.precision_plugin = MixedPrecision("16-mixed", "cpu", scaler=scaler)
