@@ -65,6 +65,9 @@ class FitnessModel(LightningModule, ABC):
     def check_task(self, task: Task) -> None:
         """Refuse, by a UserError, a task that the model cannot be used on."""
 
+    def check_size(self, n_train: int) -> None:
+        """Refuse, by a UserError, more training rows than the model can hold."""
+
     def fetch(self, places: Places, announce: Announce) -> None:
         """Find or download pretrained weights; a UserError says why there are none."""
 

@@ -116,7 +116,8 @@ def build_model(config: RunConfig, fold: int = 0) -> FitnessModel:
 
 
 def build_data(config: RunConfig, split: PreparedSplit, model: FitnessModel, fold: Fold, number: int) -> FitnessData:
-    """The batches of one fold, tokenised for `model`."""
+    """The batches of one fold, tokenised for `model`; a UserError says that it can't take them."""
+    model.check_size(len(fold.train))
     return FitnessData(
         split=split,
         task=find_task(config.task),

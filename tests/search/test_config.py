@@ -133,6 +133,7 @@ def test_the_published_sizes() -> None:
     }
     assert set(compose().space.leaves) == searched
     assert set(compose(model="ridge").space.leaves) == {"model.alpha"}
+    assert set(compose(model="kernel").space.leaves) == {"model.length_scale", "model.linear_variance", "model.noise"}
 
 
 def test_overrides_as_on_hydras_command_line() -> None:
@@ -234,8 +235,8 @@ BAD = [
     ("model.chanels=3", "model.chanels is not a setting. Did you mean 'channels'"),
     ("+model.chanels=3", "model.chanels is not a setting. Did you mean 'channels'"),
     ("~model.channels", "model.channels is missing"),
-    ("model=null", "model=null is unknown: expected one of cnn, cnn_flip, esm, ridge."),
-    ("model=cnnn", "model=cnnn is unknown: expected one of cnn, cnn_flip, esm, ridge. Did you mean 'cnn'"),
+    ("model=null", "model=null is unknown: expected one of cnn, cnn_flip, esm, kernel, ridge."),
+    ("model=cnnn", "model=cnnn is unknown: expected one of cnn, cnn_flip, esm, kernel, ridge. Did you mean 'cnn'"),
     ("model._target_=models.cnn.torch.load", "there is no module models.cnn.torch"),
     ("model._target_=torch.nn.Linear", "outside the allowed packages"),
     ("trainer.max_epochs=-1", "trainer.max_epochs=-1 is not valid: expected int >= 1."),
@@ -279,7 +280,7 @@ BAD = [
     ("experiment=mine", "experiment=mine is unknown"),
     (
         "space=cnn_wied",
-        "space=cnn_wied is unknown: expected one of cnn, cnn_flip, cnn_wide, esm, esm_wide, ridge. Did you mean",
+        "space=cnn_wied is unknown: expected one of cnn, cnn_flip, cnn_wide, esm, esm_wide, kernel, ridge. Did you",
     ),
     ("space=ridge", "space.model.alpha has no value in the config"),
     ("space.model.channels=5", "space.model.channels=5 is not valid"),

@@ -1,0 +1,70 @@
+"""The base of models that are solved at once instead of being trained step by step."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from datasets.batch import Batch
+from models.fitness_model import FitnessModel
+
+
+class ClosedForm(FitnessModel):
+    """Collects the batches of the training epoch and solves after the last one: train it for one epoch.
+
+    What a subclass learns are buffers. `data_shapes` names those whose shape follows from the training data: None
+    stands for a size that may be any.
+    """
+
+    data_shapes: Mapping[str, tuple[int | None, ...]] = {}
+
+    max_rows: int | None = None
+    """How many of the epoch's rows are used; they come in random order, so that the first ones are a random sample."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: list[Batch] = []
+
+    @abstractmethod
+    def solve(self, tokens: Tensor, target: Tensor) -> None:
+        """Learn from tokens (N, L) int64, 0 at padding, and target (N,) float64, without gradients or autocast."""
+
+    def configure_optimizers(self) -> list[Any]:
+        """No optimizer: nothing is learnt step by step."""
+        return []
+
+    def on_train_epoch_start(self) -> None:
+        """Forget the batches of an epoch that was cut off."""
+        self._seen = []
+
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        """Keep the batch; solve with the last one, because validation comes before the epoch's end."""
+        self._seen.append(batch)
+        if not self.trainer.is_last_batch:
+            return
+        length = max(seen.tokens.shape[1] for seen in self._seen)
+        tokens = torch.cat([functional.pad(residues(b), (0, length - b.tokens.shape[1])) for b in self._seen])
+        target = torch.cat([seen.target for seen in self._seen]).double()
+        with torch.no_grad(), torch.autocast(tokens.device.type, enabled=False):
+            self.solve(tokens[: self.max_rows], target[: self.max_rows])
+            for seen in self._seen:
+                self.training_loss.update(self(seen), seen.target)
+        self._seen = []
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
+        # Where the training data gave a buffer its shape, take the checkpoint's: any other difference is an error.
+        for name, fixed in self.data_shapes.items():
+            saved = state_dict.get(prefix + name)
+            if saved is not None:
+                sizes = saved.shape if saved.dim() == len(fixed) else [0] * len(fixed)
+                shape = [size if own is None else own for size, own in zip(sizes, fixed, strict=True)]
+                setattr(self, name, getattr(self, name).new_zeros(shape))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def residues(batch: Batch) -> Tensor:
+    """The batch's tokens (B, L) int64 with 0 at padding, whatever stood there."""
+    return batch.tokens.masked_fill(~batch.mask, 0)

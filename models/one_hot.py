@@ -1,0 +1,94 @@
+"""Products with one-hot matrices, of which only slices are ever built, and the Hamming distances they give."""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+MAX_ONE_HOT = 2**24  # entries of the one-hot form held at once: 128 MiB
+
+
+class OneHot:
+    """Products with the (N, P) one-hot matrix of tokens (N, L)."""
+
+    def __init__(self, tokens: Tensor, columns: Tensor) -> None:
+        self.tokens = tokens
+        self.columns = columns  # (L, n_tokens) bool: which entries are the P columns
+
+    def _row_slices(self) -> Iterator[tuple[slice, Tensor]]:
+        n_tokens = self.columns.shape[1]
+        for rows in slices(len(self.tokens), self.columns.numel()):
+            yield rows, functional.one_hot(self.tokens[rows], n_tokens)[:, self.columns]
+
+    def gram(self) -> Tensor:
+        """How often each two columns are 1 in the same sequence (P, P) float64."""
+        return sum((part.float().T @ part.float()).double() for _, part in self._row_slices())  # type: ignore
+
+    def transposed_times(self, vector: Tensor) -> Tensor:
+        """Sums (P,) of vector (N,) over the sequences with a 1 in each column."""
+        return sum(part.double().T @ vector[rows] for rows, part in self._row_slices())  # type: ignore
+
+    def kernel(self) -> Tensor:
+        """In how many of the P columns each two sequences are both 1 (N, N) float64."""
+        return n_common(self.tokens, self.tokens, self.columns)
+
+
+def n_common(rows: Tensor, others: Tensor, columns: Tensor) -> Tensor:
+    """At how many positions two sequences have the same token, of those that `columns` (L, n_tokens) bool allows.
+
+    Args:
+        rows: (A, L) int64.
+        others: (B, L) int64; where it is the same object as `rows`, half the encoding is saved.
+        columns: of the one-hot form.
+
+    Returns:
+        (A, B) float64, exact also under autocast: float32 adds whole numbers up to 2^24 without rounding.
+    """
+    n_tokens = columns.shape[1]
+    common = rows.new_zeros(len(rows), len(others), dtype=torch.float64)
+    for positions in slices(rows.shape[1], max(len(rows), len(others)) * n_tokens):
+        part = functional.one_hot(rows[:, positions], n_tokens)[:, columns[positions]].float()
+        other = part
+        if others is not rows:
+            other = functional.one_hot(others[:, positions], n_tokens)[:, columns[positions]].float()
+        with torch.autocast(rows.device.type, enabled=False):
+            common += part @ other.T
+    return common
+
+
+class HammingTo:
+    """Hamming distances to N sequences: positions that differ, those that only the longer one of two has included.
+
+    Args:
+        tokens: (N, L) int64, 0 at padding, which counts as a residue of its own: a position beyond the end of one
+            sequence alone counts one, and one beyond the end of both counts nothing, however far they are padded.
+        n_tokens: how many tokens there are.
+    """
+
+    def __init__(self, tokens: Tensor, n_tokens: int) -> None:
+        self.device = tokens.device
+        self._length = tokens.shape[1]
+        self._varies = (tokens != tokens[:1]).any(dim=0)
+        self._constant = tokens[0, ~self._varies]
+        self._tokens = tokens[:, self._varies]
+        self._columns = torch.zeros(self._tokens.shape[1], n_tokens, dtype=torch.bool, device=tokens.device)
+        self._columns[torch.arange(len(self._columns), device=tokens.device), self._tokens] = True
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        """Distances (B, N) float64 of sequences (B, L') int64, padded to any length."""
+        n_beyond = tokens[:, self._length :].count_nonzero(dim=1)
+        here = functional.pad(tokens, (0, max(0, self._length - tokens.shape[1])))[:, : self._length]
+        n_other = (here[:, ~self._varies] != self._constant).sum(dim=1) + n_beyond
+        n_alike = n_common(here[:, self._varies], self._tokens, self._columns)
+        return (n_other + len(self._columns))[:, None] - n_alike
+
+    def among_themselves(self) -> Tensor:
+        """Distances (N, N) float64 of the N sequences."""
+        return len(self._columns) - n_common(self._tokens, self._tokens, self._columns)
+
+
+def slices(length: int, entries_each: int) -> Iterator[slice]:
+    """Cut `length` items of `entries_each` entries into slices of at most MAX_ONE_HOT entries, or of one item."""
+    step = max(1, MAX_ONE_HOT // max(1, entries_each))
+    return (slice(start, start + step) for start in range(0, length, step))
