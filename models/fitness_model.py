@@ -111,6 +111,7 @@ class FitnessModel(LightningModule, ABC):
         try:
             self.load_state_dict(state, strict=False)
         except RuntimeError:
+            own = self.trained_state()  # where the data give a shape, it is the state's by now
             for name, tensor in state.items():
                 if tensor.shape != own[name].shape:
                     raise RuntimeError(
