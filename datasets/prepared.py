@@ -79,7 +79,7 @@ def prepare(task: Task, *, data_dir: Path | None, cache_dir: Path, announce: Ann
             ) from error
     if task.retired:
         announce(f"FLIP has retired the split {task.split} of {task.dataset}: it is no longer part of the benchmark.")
-    if not located.official:
+    if not located.official and not located.is_own:
         announce(f"{located.path} is not FLIP's own file: results on it cannot be compared with published ones.")
     if split.n_overlap:
         announce(f"{split.n_overlap} sequences of {task.name} stand in both train and test, as FLIP published it.")

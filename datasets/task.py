@@ -28,13 +28,15 @@ class Located:
     """Content that was found but not read.
 
     `version` names the content (the git blob id of a file), `official` says that it is the dataset's own,
-    and `label` is what every place that shows a result on it has to say.
+    and `label` is what every place that shows a result on it has to say. `is_own`: a user's own data, which was never
+    meant to be the dataset's.
     """
 
     path: Path | None
     version: str
     official: bool
     label: str
+    is_own: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

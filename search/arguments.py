@@ -5,8 +5,10 @@ import re
 from collections.abc import Sequence
 
 from datasets.errors import UserError, nearest
+from datasets.table import table_name
 from datasets.task import find_task, listed_tasks
 from search.commands import COMMANDS
+from search.data_options import check_data_options
 from search.parser import Parser, model_names
 
 _DEFAULT = "search"
@@ -47,6 +49,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def _complete_overrides(arguments: argparse.Namespace, overrides: list[str]) -> list[str]:
     """The Hydra overrides, those that the options stand for included; task and model are checked."""
+    check_data_options(arguments)
     if arguments.command == "train" and arguments.experiment:
         if arguments.task or arguments.model or overrides:
             raise UserError("train --experiment FILE takes no --task, --model or overrides: the file says it all.")
@@ -55,18 +58,25 @@ def _complete_overrides(arguments: argparse.Namespace, overrides: list[str]) -> 
     if arguments.task and given.get("task", arguments.task) != arguments.task:
         raise UserError(f"--task {arguments.task} and task={given['task']} exclude each other: name one.")
     task, model = arguments.task or given.get("task"), given.get("model") or arguments.model
+    if arguments.data:
+        if task:
+            raise UserError(f"--data {arguments.data} and the task {task} exclude each other: name one.")
+        task = table_name(arguments.data)
+    elif task:
+        find_task(task)
     if not task or not model:
         raise UserError(
-            f"Name a task and a model: --task T --model M. Tasks: {listed_tasks()}. Models: {', '.join(model_names())}."
+            f"Name a task and a model: --task T --model M. "
+            f"Tasks: {listed_tasks()}. Models: {', '.join(model_names())}. "
+            "For data of your own: --data FILE --split STRATEGY."
         )
-    find_task(task)
     if model not in model_names():
         raise UserError(
             f"There is no model {model!r}.{nearest(model, model_names())} Models: {', '.join(model_names())}."
         )
     arguments.task, arguments.model = task, model
     rest = [word for word in overrides if word.lstrip("+").split("=", 1)[0] not in ("task", "model")]
-    return [f"task={task}", f"model={model}", *rest]
+    return [f"task='{task}'" if arguments.data else f"task={task}", f"model={model}", *rest]
 
 
 def _parser(name: str) -> Parser:

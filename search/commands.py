@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from search.argument_types import count, duration, interval_s, port, positive, study_name, trial_number, workers
-from search.parser import EXPORT_DIR, Parser, add_database, add_storage, add_what, add_where
+from search.parser import EXPORT_DIR, Parser, add_data, add_data_file, add_database, add_storage, add_what, add_where
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,7 @@ class Command:
 
 def _search(parser: Parser) -> None:
     add_what(parser)
+    add_data(parser)
     parser.add_argument("--n-trials", type=positive, default=100, help="finished trials of the study (default: 100)")
     parser.add_argument("--study-name", type=study_name, help="default: TASK-MODEL")
     add_storage(parser)
@@ -96,12 +97,14 @@ def _search(parser: Parser) -> None:
 
 def _train(parser: Parser) -> None:
     add_what(parser)
+    add_data(parser)
     parser.add_argument("--experiment", type=Path, help="a frozen experiment, instead of --task and --model")
     add_where(parser)
 
 
 def _verify(parser: Parser) -> None:
     parser.add_argument("file", type=Path, help="the experiment, e.g. studies/experiment/NAME.yaml")
+    add_data_file(parser)
     add_where(parser)
 
 

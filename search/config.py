@@ -1,19 +1,21 @@
 """Compose the Hydra tree in `studies/` into a checked study: the run, the space, the sampler and the pruner."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from datasets.errors import UserError, nearest
+from datasets.table import Table
+from datasets.task import Task
 from search import targets
 from search.compose import compose, fixed_paths
 from search.first_trials import first_trials
 from search.grid import with_grid
 from search.leaves import Scalar
 from search.resolve import resolve
-from search.schema import RUN_KEYS, RunConfig, run_config
+from search.schema import RUN_KEYS, RunConfig, run_config, task_in
 from search.space import Space
 from search.space_tree import make_space
 from search.trees import digest, flatten, lookup
@@ -45,10 +47,14 @@ class StudyConfig:
         """The task's name."""
         return str(self.defaults["task"])
 
+    def find_task(self) -> Task:
+        """The task itself."""
+        return task_in(self.defaults)
+
     @property
     def fixed(self) -> dict[str, Any]:
         """Every value of the run that is not searched in all trials and that a result may depend on, by path."""
-        run = {key: value for key, value in self.defaults.items() if key not in ("task", "logger", "cache")}
+        run = {key: value for key, value in self.defaults.items() if key not in ("task", "table", "logger", "cache")}
         run["trainer"] = {key: value for key, value in run["trainer"].items() if key not in _MACHINE_KEYS}
         searched = self.space.always_searched
         return {path: self.derived.get(path, value) for path, value in flatten(run) if path not in searched}
@@ -62,8 +68,10 @@ class StudyConfig:
 _MACHINE_KEYS = ("threads", "accelerator", "micro_batch_tokens")
 
 
-def study_config(overrides: Sequence[str], studies: Path = STUDIES) -> StudyConfig:
+def study_config(overrides: Sequence[str], studies: Path = STUDIES, *, table: Table | None = None) -> StudyConfig:
     """Compose `studies/config.yaml` with Hydra overrides and check everything that can be checked unrun.
+
+    `table` is what the task is read from where that is a user's own data.
 
     Raises:
         UserError: An override, a setting, a class or the space is not valid; the task is unknown.
@@ -80,6 +88,9 @@ def study_config(overrides: Sequence[str], studies: Path = STUDIES) -> StudyConf
         )
     # A group that was taken out, as in `~space` or `logger=null`, leaves no key.
     composed = {**_WITHOUT_GROUP, **composed}
+    if "table" in composed:
+        raise UserError("A table is not described by overrides: name its file with --data FILE.")
+    composed["table"] = table and asdict(table)
     for key in composed:
         if key not in _STUDY_KEYS:
             raise UserError(f"{key} is not a setting.{nearest(key, _STUDY_KEYS)} Known: {', '.join(_STUDY_KEYS)}.")

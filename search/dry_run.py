@@ -3,9 +3,9 @@
 import yaml
 
 from datasets.prepared import PreparedSplit
-from datasets.task import find_task
 from models.places import Places
 from search.config import StudyConfig
+from search.schema import task_of
 from search.training import build_data, build_model, folds_of, quieten
 from search.worker import check_search
 
@@ -24,7 +24,7 @@ def show(config: StudyConfig, name: str, split: PreparedSplit, places: Places) -
     quieten()
     folds = folds_of(run, split)
     model = build_model(run)
-    model.check_task(find_task(run.task))
+    model.check_task(task_of(run))
     model.build(places)  # with random weights where pretrained ones would be fetched: it is the shapes that are shown
     data = build_data(run, split, model, folds[0], 0)
     batch = next(iter(data.train_dataloader()))

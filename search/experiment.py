@@ -17,7 +17,7 @@ import yaml
 from datasets.errors import UserError
 from models.bounds import Interval
 from search.annotations import build, check_keys, convert
-from search.schema import RUN_KEYS, RunConfig, run_config
+from search.schema import REQUIRED_KEYS, RUN_KEYS, RunConfig, run_config
 
 SCHEMA_VERSION = 2
 _SINCE_VERSION = {"model": 2, "n_target": 2}  # keys of the provenance that older files lack
@@ -72,7 +72,10 @@ class Experiment:
 
 def freeze(experiment: Experiment, path: Path) -> None:
     """Write the experiment beside `path` and move it into place."""
-    text = seal(_HEADER + _dump({**asdict(experiment.config), "provenance": asdict(experiment.provenance)}))
+    config = asdict(experiment.config)
+    if config["table"] is None:
+        del config["table"]
+    text = seal(_HEADER + _dump({**config, "provenance": asdict(experiment.provenance)}))
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -108,7 +111,7 @@ def load_experiment(path: Path) -> Experiment:
         if version < since:
             provenance.setdefault(key, None)
     try:
-        check_keys(tree, RUN_KEYS, RUN_KEYS, "config")
+        check_keys(tree, RUN_KEYS, REQUIRED_KEYS, "config")
         known = build(Provenance, provenance, "provenance")
         _check_history(known)
         return Experiment(config=run_config(tree), provenance=known)

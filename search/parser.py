@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from datasets.errors import UserError, nearest
+from datasets.table import STRATEGIES
 from datasets.task import listed_tasks
+from search.argument_types import count, positive
 
 STUDIES = Path(__file__).parent.parent / "studies"
 EXPORT_DIR = Path("studies/experiment")
@@ -37,6 +39,41 @@ def add_what(parser: Parser) -> None:
     """What is predicted, by what."""
     parser.add_argument("--task", help="what to predict: " + listed_tasks())
     parser.add_argument("--model", help="the model family: " + ", ".join(model_names()))
+
+
+def add_data(parser: Parser) -> None:
+    """A user's own data, and how it is read and divided."""
+    group = parser.add_argument_group("your own data, instead of --task (see `data check --help`)")
+    add_data_file(group)
+    add_reading(group)
+
+
+def add_data_file(parser: "Parser | argparse._ArgumentGroup") -> None:
+    """The file alone."""
+    parser.add_argument("--data", type=Path, metavar="FILE", help="CSV, TSV, FASTA (each plain or gzipped) or Parquet")
+
+
+def add_reading(parser: "Parser | argparse._ArgumentGroup") -> None:
+    """How a table is read and divided."""
+    parser.add_argument(
+        "--split",
+        metavar="STRATEGY",
+        help=f"how variants become train and test: {', '.join(STRATEGIES)}; not for a file that has a `set` column",
+    )
+    parser.add_argument("--sequence-column", metavar="NAME", help="default: sequence, or a name like it")
+    parser.add_argument("--target-column", metavar="NAME", help="default: target, fitness, score, or a name like these")
+    parser.add_argument("--mutation-column", metavar="NAME", help="variants as V39A:D40G (default: found by its cells)")
+    parser.add_argument("--group-column", metavar="NAME", help="for --split by_group")
+    parser.add_argument("--wild-type", type=Path, metavar="FASTA", help="default: inferred where the table allows it")
+    parser.add_argument(
+        "--max-train-mutations", type=positive, metavar="N", help="for --split k_vs_rest: train has at most N mutations"
+    )
+    parser.add_argument("--split-seed", type=count, default=0, metavar="N", help="default: 0")
+    parser.add_argument(
+        "--replicates",
+        choices=("mean", "refuse", "keep"),
+        help="several measurements of one sequence (default: mean, and keep for a file that has a `set` column)",
+    )
 
 
 def add_where(parser: Parser) -> None:

@@ -12,13 +12,13 @@ from datasets.embeddings import FeatureCache, Features, frozen_features
 from datasets.encoded import Encoded, encode_sequences, evaluation_loader, longest_first
 from datasets.errors import UserError
 from datasets.loader import BatchLoader
-from datasets.task import Announce, find_task
+from datasets.task import Announce
 from datasets.window import LengthLimit
 from models.fitness_model import FitnessModel
 from models.places import Places
 from search.checkpoint import load_weights
 from search.memory import DoesNotFit, eval_tokens, free_memory_bytes, micro_batch_tokens
-from search.schema import RunConfig
+from search.schema import RunConfig, task_of
 from search.training import build_model, is_out_of_memory
 
 _AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -58,7 +58,7 @@ class Predictor:
         if not weights:
             raise UserError("There are no weights to predict with: name at least one file of them.")
         self.config = config
-        self.task = find_task(config.task)
+        self.task = task_of(config)
         self.device = device or default_device(config)
         self._precision = config.trainer.precision
         self._batch_size = config.data.batch_size

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from datasets.prepared import PreparedSplit
-from datasets.task import Announce, find_task
+from datasets.task import Announce
 from models.places import Places
-from search.schema import RunConfig
+from search.schema import RunConfig, task_of
 from search.training import build_data, build_model, folds_of, quieten
 
 
@@ -26,7 +26,7 @@ def check_runs(
     seen = []
     for config in configs:
         model = build_model(config)
-        model.check_task(find_task(config.task))
+        model.check_task(task_of(config))
         model.fetch(places, announce)
         backbones.append((model.weights_name, model.backbone_hash))
         data = replace(config.data, batch_size=1)

@@ -11,12 +11,12 @@ Hydra on the command line: `'model.lr_backbone="${by:...}"'`.
 from collections.abc import Mapping
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue
 
 from datasets.errors import UserError
-from datasets.task import find_task
 from search.leaves import Scalar
+from search.schema import task_in
 from search.trees import overlay
 
 
@@ -24,8 +24,10 @@ def _by(value: Any, entries: Mapping[Any, Any], otherwise: Any) -> Any:
     return entries.get(value, otherwise)
 
 
-def _if_region(task: str, then: Any, otherwise: Any) -> Any:
-    return otherwise if find_task(task).region is None else then
+def _if_region(task: str, then: Any, otherwise: Any, *, _root_: DictConfig) -> Any:
+    table = _root_.get("table")
+    tree = {"task": task, "table": OmegaConf.to_container(table) if isinstance(table, DictConfig) else None}
+    return otherwise if task_in(tree).region is None else then
 
 
 OmegaConf.register_new_resolver("min", min, replace=True)

@@ -14,9 +14,10 @@ from search.isolation import Announcement, Failure, Value, Working, isolated_run
 from search.machine import machine_kind
 from search.result import Result
 from search.run_search import announcer, load_split, places_of
-from search.schema import WHOLE_BATCH, RunConfig
+from search.schema import WHOLE_BATCH, RunConfig, task_of
 from search.signals import Signals
 from search.trees import difference
+from search.user_data import user_task
 
 if TYPE_CHECKING:
     from datasets.prepared import PreparedSplit
@@ -38,10 +39,13 @@ def run_train(arguments: argparse.Namespace) -> int:
     if arguments.experiment:
         experiment = load_experiment(arguments.experiment)
         config, name = experiment.config, arguments.experiment.stem
+        task = task_of(config, arguments.data)
     else:
-        config, name = study_config(arguments.overrides).run({}), f"{arguments.task}-{arguments.model}"
+        own = user_task(arguments, announcer(arguments.quiet))
+        config = study_config(arguments.overrides, table=own and own[1]).run({})
+        task, name = own[0] if own else task_of(config), f"{arguments.task}-{arguments.model}"
     prepare_children()
-    split = load_split(config.task, arguments.data_dir, arguments.runs_dir, announcer(arguments.quiet))
+    split = load_split(task, arguments.data_dir, arguments.runs_dir, announcer(arguments.quiet))
     directory = _free_folder(arguments.runs_dir / "train", name)
     try:
         result = _run(config, split, places_of(arguments), directory, None, is_quiet=arguments.quiet)
@@ -63,11 +67,14 @@ def run_verify(arguments: argparse.Namespace) -> int:
     experiment = load_experiment(arguments.file)
     before = experiment.provenance
     prepare_children()
-    split = load_split(experiment.config.task, arguments.data_dir, arguments.runs_dir, announcer(arguments.quiet))
+    split = load_split(
+        task_of(experiment.config, arguments.data), arguments.data_dir, arguments.runs_dir, announcer(arguments.quiet)
+    )
     if split.data_hash != before.data_hash:
+        named = "folder with --data-dir" if experiment.config.table is None else "file with --data"
         raise UserError(
             f"{arguments.file} was made on other data ({before.data}, sha256 {before.data_hash[:12]}...) than what was "
-            f"found ({split.label}, sha256 {split.data_hash[:12]}...): name the right folder with --data-dir."
+            f"found ({split.label}, sha256 {split.data_hash[:12]}...): name the right {named}."
         )
     directory = _free_folder(arguments.runs_dir / "verify", arguments.file.stem)
     try:

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets.errors import UserError
-from datasets.task import find_task
+from datasets.task import Task
 from models.places import Places
 from search.config import StudyConfig, study_config
 from search.machine import mig_devices, usable_cores, visible_gpus
 from search.parser import prog
 from search.slots import Slot, make_slots
+from search.user_data import user_task
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -32,15 +33,17 @@ if TYPE_CHECKING:
 def run_search(arguments: argparse.Namespace) -> int:
     """Search until the budget is reached, export the best trial, say what was found."""
     started = time.monotonic()
-    config = study_config(arguments.overrides)
+    announce = announcer(arguments.quiet)
+    own = user_task(arguments, announce)
+    config = study_config(arguments.overrides, table=own and own[1])
+    task = own[0] if own else config.find_task()
     slots = slots_of(arguments, config)
     name = arguments.study_name or f"{arguments.task}-{arguments.model}"
     runs: Path = arguments.runs_dir
-    announce = announcer(arguments.quiet)
     if arguments.dry_run:
         from search.dry_run import show
 
-        split = load_split(config.task, arguments.data_dir, runs, announce)
+        split = load_split(task, arguments.data_dir, runs, announce)
         return show(config, name, split, places_of(arguments))
     export = Path(arguments.export_dir) / f"{name}.yaml"
     _check_writable(runs)
@@ -50,7 +53,7 @@ def run_search(arguments: argparse.Namespace) -> int:
     from search.isolation import prepare_children
 
     prepare_children()  # torch and Lightning load in the background while we read data and open the database
-    split = load_split(config.task, arguments.data_dir, runs, announce)
+    split = load_split(task, arguments.data_dir, runs, announce)
 
     from search.checking import check_runs
     from search.progress import make_display
@@ -73,12 +76,12 @@ def run_search(arguments: argparse.Namespace) -> int:
             return _search(arguments, config, split, database, study, slots, export, display, signals)
 
 
-def load_split(task: str, data_dir: Path | None, runs: Path, announce: Callable[[str], None]) -> "PreparedSplit":
+def load_split(task: Task, data_dir: Path | None, runs: Path, announce: Callable[[str], None]) -> "PreparedSplit":
     """The checked training and validation rows of a task."""
     # Imported as late as this, so that a mistake in the configuration does not wait for NumPy.
     from datasets.prepared import prepare
 
-    return prepare(find_task(task), data_dir=data_dir, cache_dir=runs / "cache" / "splits", announce=announce)
+    return prepare(task, data_dir=data_dir, cache_dir=runs / "cache" / "splits", announce=announce)
 
 
 def places_of(arguments: argparse.Namespace) -> Places:

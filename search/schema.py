@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from datasets.task import find_task
+from datasets.table import Table, TableSource, table_task
+from datasets.task import Task, find_task
 from models.bounds import Interval
 from search import targets
 from search.annotations import build, check_keys, convert
@@ -55,10 +57,12 @@ class RunConfig:
     """One run, complete: the same config and the same data give the same numbers.
 
     `model`, `validation` and `logger` are mappings with `_target_` and constructor arguments; `logger` may be
-    None. `seed` drives initial weights, data order and dropout.
+    None. `seed` drives initial weights, data order and dropout. `table` is what a user's own data is read from, None
+    for the tasks that have a name.
     """
 
     task: str
+    table: Table | None = None
     seed: int
     data: DataConfig
     model: dict[str, Any]
@@ -75,6 +79,26 @@ LOGGER_ARGUMENTS = ("save_dir", "name", "version")
 """What a run itself tells its logger: where a fold's log stands."""
 
 RUN_KEYS = tuple(RunConfig.__annotations__)
+REQUIRED_KEYS = tuple(key for key in RUN_KEYS if key != "table")
+
+
+def task_of(config: RunConfig, path: Path | None = None) -> Task:
+    """The run's task; of a user's own table `path` is where the file stands now, if it was moved."""
+    return _task(config.task, config.table, path)
+
+
+def task_in(tree: Mapping[str, Any]) -> Task:
+    """The task of a resolved tree with `task` and, for a user's own data, `table`.
+
+    Raises:
+        UserError: There is no such task, or the table is not described as it should be.
+    """
+    name, table = convert(str, tree["task"], "task"), tree.get("table")
+    return _task(name, None if table is None else build(Table, table, "table"))
+
+
+def _task(name: str, table: Table | None, path: Path | None = None) -> Task:
+    return find_task(name) if table is None else table_task(table, name=name, path=path)
 
 
 def run_config(tree: Mapping[str, Any]) -> RunConfig:
@@ -84,8 +108,8 @@ def run_config(tree: Mapping[str, Any]) -> RunConfig:
         UserError: A key, the task or its crop is unknown, a key is missing, a value does not fit, or a class is not
             allowed at its place.
     """
-    check_keys(tree, RUN_KEYS, RUN_KEYS, "config")
-    task = find_task(convert(str, tree["task"], "task"))
+    check_keys(tree, RUN_KEYS, REQUIRED_KEYS, "config")
+    task = task_in(tree)
     data = build(DataConfig, tree["data"], "data")
     task.crop(data.crop)
     trainer = build(TrainerConfig, tree["trainer"], "trainer")
@@ -95,6 +119,7 @@ def run_config(tree: Mapping[str, Any]) -> RunConfig:
     has_logger = logger is not None and logger != {"_target_": None}
     return RunConfig(
         task=task.name,
+        table=task.source.table if isinstance(task.source, TableSource) else None,
         seed=convert(Annotated[int, Interval(ge=0)], tree["seed"], "seed"),
         data=data,
         model=targets.check(tree["model"], targets.MODEL, "model"),

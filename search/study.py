@@ -56,6 +56,8 @@ def manifest(config: StudyConfig, *, data_hash: str, label: str, model: str) -> 
         "space": config.space.tree,
         "config": config.fixed,
     }
+    if (table := config.defaults["table"]) is not None:
+        about["table"] = {key: value for key, value in table.items() if key != "file"}
     restored: dict[str, Any] = json.loads(json.dumps(about))  # as the database will give it back
     return restored
 

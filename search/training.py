@@ -17,7 +17,7 @@ from datasets.datamodule import FitnessData
 from datasets.embeddings import FeatureCache, frozen_features
 from datasets.prepared import PreparedSplit
 from datasets.seeds import derive_seed
-from datasets.task import Announce, find_task
+from datasets.task import Announce
 from datasets.validation import Division, Fold
 from models.fitness_model import FitnessModel
 from models.metrics import spearman
@@ -31,7 +31,7 @@ from search.pruning import KeepBestWeights, KeepLastWeights, Report, ReportAndSt
 from search.result import Ending, Result
 from search.resume import Unusable, bring_logs, read_state, take_over
 from search.run_state import Progress, Reports, about
-from search.schema import WHOLE_BATCH, RunConfig
+from search.schema import WHOLE_BATCH, RunConfig, task_of
 from search.state_writer import StateWriter
 from search.trainer import build_trainer
 
@@ -120,7 +120,7 @@ def build_data(config: RunConfig, split: PreparedSplit, model: FitnessModel, fol
     model.check_size(len(fold.train))
     return FitnessData(
         split=split,
-        task=find_task(config.task),
+        task=task_of(config),
         tokenizer=model.tokenizer,
         fold=fold,
         crop=config.data.crop,
@@ -136,7 +136,7 @@ def build_data(config: RunConfig, split: PreparedSplit, model: FitnessModel, fol
 def folds_of(config: RunConfig, split: PreparedSplit) -> tuple[Fold, ...]:
     """The folds that the run's validation makes of a split."""
     division: Division = targets.instantiate(config.validation, targets.DIVISION, "validation")
-    return division.folds(split, find_task(config.task))
+    return division.folds(split, task_of(config))
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -285,7 +285,7 @@ class _Run:
     def _fit_fold(self, fold: Fold, number: int, tokens: int | None) -> tuple[Ending, str]:
         config, progress = self.config, self.progress
         model = build_model(config, number)
-        model.check_task(find_task(config.task))
+        model.check_task(task_of(config))
         data = build_data(config, self.split, model, fold, number)
         reporter = ReportAndStop(fold=number, report=self.reports, should_stop=self.should_stop)
         is_judged = len(fold.validation) > 0

@@ -1,0 +1,37 @@
+"""Options that describe a user's own data, checked without reading it; the standard library alone."""
+
+import argparse
+
+from datasets.errors import UserError
+from datasets.table import check_strategy
+
+_NEEDS_DATA = (
+    "split",
+    "sequence_column",
+    "target_column",
+    "mutation_column",
+    "group_column",
+    "wild_type",
+    "max_train_mutations",
+    "replicates",
+)
+
+
+def check_data_options(arguments: argparse.Namespace) -> None:
+    """Refuse options that make no sense together, or without a file. Raises a UserError."""
+    if arguments.split is not None:
+        check_strategy(arguments.split)
+    given = [f"--{name.replace('_', '-')}" for name in _NEEDS_DATA if getattr(arguments, name) is not None]
+    if arguments.data is None and given:
+        raise UserError(f"{given[0]} says how a table is read: name it with --data FILE.")
+    if getattr(arguments, "experiment", None) and given:
+        raise UserError(f"An experiment says how its table is read: leave {given[0]} out.")
+    check_reading(arguments)
+
+
+def check_reading(arguments: argparse.Namespace) -> None:
+    """Refuse options of a split that is not asked for, and a split without them."""
+    if (arguments.split == "k_vs_rest") != (arguments.max_train_mutations is not None):
+        raise UserError("--split k_vs_rest and --max-train-mutations N belong together: give both, or neither.")
+    if (arguments.split == "by_group") != (arguments.group_column is not None):
+        raise UserError("--split by_group and --group-column NAME belong together: give both, or neither.")

@@ -1,0 +1,88 @@
+"""A user's own table as the task of a search."""
+
+import argparse
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from datasets.errors import UserError
+from datasets.table import Table, table_name, table_task
+from datasets.task import RawSplit, Task
+
+if TYPE_CHECKING:
+    from datasets.survey import Survey
+
+
+def user_task(arguments: argparse.Namespace, announce: Callable[[str], None]) -> tuple[Task, Table] | None:
+    """The task that --data names, read and checked, and what was found of its table; None without --data.
+
+    Its split is written in FLIP's format below the runs folder. `announce` is told what was found.
+
+    Raises:
+        UserError: The table is not what a search accepts, or its split cannot be written.
+    """
+    path: Path | None = arguments.data
+    if path is None:
+        return None
+    found = survey_of(path, arguments)
+    if found.table.split is not None and "set" in found.columns.cells:
+        raise UserError(f"{path} has a 'set' column, which says what is test: leave --split out, or rename the column.")
+    raw = found.raw_split()
+    assert found.division is not None
+    name = table_name(path)
+    for finding in found.findings.found:
+        if finding.level == "warning":
+            announce(f"{finding.text} ({finding.where})" if finding.where else finding.text)
+    test, validation = int(found.division.test.sum()), int(found.division.validation.sum())
+    announce(
+        f"{path}: {len(found.sequences):,} variants, {len(found.sequences) - test - validation:,} train, "
+        f"{validation:,} validation and {test:,} test ({found.division.how})."
+    )
+    if found.table.split is not None:
+        written = write_split(raw, arguments.runs_dir / "data", f"{name}-{found.table.split}")
+        announce(f"The split in FLIP's format: {written}")
+    return table_task(found.table, name=name, loaded=found), found.table
+
+
+def survey_of(path: Path, arguments: argparse.Namespace) -> "Survey":
+    """What the table holds, read as the options say."""
+    # Imported as late as this, so that usage errors do not wait for NumPy.
+    from datasets.fasta import read_wild_type
+    from datasets.survey import survey
+
+    return survey(
+        path,
+        Table(
+            file=str(path),
+            sequence_column=arguments.sequence_column,
+            mutation_column=arguments.mutation_column,
+            target_column=arguments.target_column,
+            group_column=arguments.group_column,
+            wild_type=arguments.wild_type and read_wild_type(arguments.wild_type),
+            sites=None,
+            window=None,
+            split=arguments.split,
+            max_train_mutations=arguments.max_train_mutations,
+            split_seed=arguments.split_seed,
+            replicates=arguments.replicates,
+        ),
+    )
+
+
+def write_split(raw: RawSplit, folder: Path, name: str) -> Path:
+    """Write the rows in FLIP's format, beside and moved into place; the name ends in the hash of the content."""
+    from datasets.survey import flip_lines
+
+    path = folder / f"{name}-{raw.content_hash[:8]}.csv"
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with beside.open("w", encoding="utf-8", newline="") as file:
+            file.writelines(flip_lines(raw.sequence, raw.target, raw.part, raw.validation))
+        os.replace(beside, path)
+    except OSError as error:
+        raise UserError(f"The split cannot be written to {folder} ({error.strerror}).") from None
+    finally:
+        beside.unlink(missing_ok=True)
+    return path
