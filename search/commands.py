@@ -131,6 +131,16 @@ def _doctor(parser: Parser) -> None:
     add_database(parser)
 
 
+def _report(parser: Parser) -> None:
+    parser.add_argument("--study-name", required=True, help="the study")
+    parser.add_argument("--output", type=Path, metavar="FILE.html", help="default: RUNS/STUDY/report.html")
+    parser.add_argument("--runs-dir", type=Path, default=Path("runs"), help="where trials' files are (default: runs)")
+    parser.add_argument(
+        "--export-dir", type=Path, default=EXPORT_DIR, help="where its experiment is (default: %(default)s)"
+    )
+    add_storage(parser)
+
+
 def _dashboard(parser: Parser) -> None:
     parser.add_argument("--port", type=port, default=8080, help="default: 8080; 0 takes a free one")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
@@ -208,6 +218,12 @@ COMMANDS = {
         description="Check what a search needs; nothing is downloaded or changed. Exit status 0: no problems; 1: some.",
         target="search.doctor:run_doctor",
         add_options=_doctor,
+    ),
+    "report": Command(
+        summary="one HTML file about a study, which opens without network",
+        description="Write one HTML file about a study: what was searched, what came of it, and how to repeat it.",
+        target="search.report:run_report",
+        add_options=_report,
     ),
     "dashboard": Command(
         summary="show studies, trials and their files in a browser",

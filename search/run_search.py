@@ -136,7 +136,15 @@ def _open_study(
     checked: "Checked | None",
 ) -> "Study":
     from search.control import run_if_drained
-    from search.study import changed_versions, check_weights, enqueue_first_trials, manifest, open_study, raise_target
+    from search.study import (
+        OVERRIDES,
+        changed_versions,
+        check_weights,
+        enqueue_first_trials,
+        manifest,
+        open_study,
+        raise_target,
+    )
 
     about = manifest(config, data_hash=split.data_hash, label=split.label, model=arguments.model)
     with database.lock:
@@ -144,6 +152,9 @@ def _open_study(
         if checked is not None:
             check_weights(study, checked.backbones)
         changed = changed_versions(study)
+        if OVERRIDES not in study.user_attrs:
+            given = [word for word in arguments.overrides if not word.startswith(("task=", "model="))]
+            study.set_user_attr(OVERRIDES, given)
         raise_target(study, arguments.n_trials)
         enqueue_first_trials(study, config.first_trials)
         run_if_drained(study)
@@ -220,7 +231,7 @@ def _search(
     if best is not None:
         export_best(study, best, config, split, export, runs=arguments.runs_dir, announce=display.announce)
     artifacts.remove_others(trials)
-    if not (signals.exit_status and signals.is_interrupted):  # who is in a hurry does not wait for figures
+    if not (signals.exit_status and signals.is_interrupted):  # who is in a hurry does not wait for a report
         _show_state(arguments, study, database, export if best is not None else None)
     if not arguments.quiet:
         weights = f" --weights-dir {arguments.weights_dir}" if arguments.weights_dir else ""
@@ -280,7 +291,7 @@ def _work_in_processes(
 
 
 def _show_state(arguments: argparse.Namespace, study: "Study", database: "Database", export: Path | None) -> None:
-    from search.figures import show_state  # as late as this: it takes a while to import
+    from search.shown_state import show_state  # as late as this: it takes a while to import
 
     announce = announcer(arguments.quiet)
     show_state(study, database, arguments.runs_dir, export=export, prog=prog(), announce=announce)

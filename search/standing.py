@@ -82,6 +82,17 @@ def rate_per_hour(trials: Sequence[FrozenTrial]) -> float | None:
     return 3600 * n / busy_s if busy_s > 0 else None
 
 
+def busy_s(trials: Sequence[FrozenTrial]) -> float:
+    """Seconds during which at least one trial ran, of those that have ended."""
+    return _union_s(
+        [
+            (trial.datetime_start, trial.datetime_complete)
+            for trial in trials
+            if trial.datetime_start and trial.datetime_complete
+        ]
+    )
+
+
 def _union_s(spans: Sequence[tuple[datetime.datetime, datetime.datetime]]) -> float:
     """Seconds that at least one span covers; those that end before they start cover none."""
     total_s, covered = 0.0, datetime.datetime.min

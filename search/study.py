@@ -20,6 +20,8 @@ MANIFEST = "manifest"
 N_TARGET = "n_target"
 EXHAUSTED = "exhausted"
 VERSIONS = "versions"
+OVERRIDES = "overrides"
+"""Those that the study was begun with, for whoever wants to repeat it: the manifest says the same in full."""
 WEIGHTS = "weights"
 _MOST_SHOWN = 6  # differences in a sentence
 DIRECTION: Final = "maximize"
@@ -179,6 +181,12 @@ def summary(study: Study) -> dict[str, Any]:
 def validation_name(tree: Mapping[str, Any] | None) -> str | None:
     """`holdout` for `{_target_: datasets.validation.Holdout}`."""
     return str(tree["_target_"]).rpartition(".")[2].lower() if tree else None
+
+
+def described_validation(tree: Mapping[str, Any]) -> str:
+    """`kfold (n_folds=5)` for `{_target_: datasets.validation.KFold, n_folds: 5}`."""
+    settings = ", ".join(f"{key}={value}" for key, value in tree.items() if key != "_target_")
+    return f"{validation_name(tree)} ({settings})" if settings else str(validation_name(tree))
 
 
 def _check_manifest(name: str, before: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -25,6 +25,8 @@ class Browser:
     """One page."""
 
     def __init__(self, reads: int, writes: int) -> None:
+        self.requested: list[str] = []
+        """The URLs that the page asked for, since `watch_network`."""
         self._reads = reads
         self._writes = writes
         self._buffer = b""
@@ -37,6 +39,14 @@ class Browser:
     def open(self, url: str) -> None:
         """Go to a page."""
         self.call("Page.navigate", url=url)
+
+    def watch_network(self) -> None:
+        """Note every request from now on."""
+        self.call("Network.enable")
+
+    def resize(self, width: int, height: int) -> None:
+        """Give the page a size in pixels; a window itself cannot be as narrow as a telephone."""
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
 
     def evaluate(self, expression: str) -> Any:
         """The value of an expression in the page; promises are awaited."""
@@ -61,11 +71,11 @@ class Browser:
             time.sleep(0.1)
 
     def picture(self, path: Path) -> None:
-        """Write a PNG of the page."""
+        """Write a PNG of what is seen of the page."""
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
 
     def call(self, method: str, **arguments: Any) -> dict[str, Any]:
-        """Call a method of the protocol and wait for its answer; events are dropped."""
+        """Call a method of the protocol and wait for its answer; of events, requests are noted."""
         self._n_sent += 1
         message = {"id": self._n_sent, "method": method, "params": arguments}
         if self._session is not None:
@@ -73,6 +83,8 @@ class Browser:
         os.write(self._writes, json.dumps(message).encode() + b"\0")
         while True:
             answer = self._receive()
+            if answer.get("method") == "Network.requestWillBeSent":
+                self.requested.append(answer["params"]["request"]["url"])
             if answer.get("id") == self._n_sent:
                 assert "error" not in answer, answer
                 result: dict[str, Any] = answer["result"]

@@ -20,6 +20,9 @@ ABOUT = {
     "space_hash": "s",
     "config_hash": "c",
     "validation": {"_target_": "datasets.validation.Holdout"},
+    "sampler": {"_target_": "optuna.samplers.TPESampler"},
+    "pruner": {"_target_": "optuna.pruners.NopPruner"},
+    "space": {"model.alpha": {"type": "float", "low": 1e-3, "high": 1e3, "log": True}},
     "config": {"trainer.max_epochs": 10},
 }
 

@@ -12,12 +12,13 @@ from optuna.artifacts import FileSystemArtifactStore, download_artifact, get_all
 from optuna.trial import TrialState
 from sqlalchemy import event
 
-from search import artifacts, figures
+from search import artifacts, shown_state
 from search.artifacts import Artifacts, attributes_of, file_hash
 from search.attributes import set_attributes
 from search.result import Result
 from search.storage import default_url, open_database
 from search.study import N_TARGET
+from tests.search.small_study import ABOUT
 
 NAME = "a-study"
 # Trials are asked for by hand here.
@@ -257,7 +258,9 @@ def test_the_note_is_the_studys_state_and_leaves_peoples_notes_alone(study, data
     save_note(study, "written by hand")
 
     def show(export=None):
-        figures.show_state(study, database, tmp_path, export=export, prog="python run_study.py", announce=pytest.fail)
+        shown_state.show_state(
+            study, database, tmp_path, export=export, prog="python run_study.py", announce=pytest.fail
+        )
 
     show()
     note = get_note(study)
@@ -283,20 +286,21 @@ def test_the_note_is_the_studys_state_and_leaves_peoples_notes_alone(study, data
     assert get_note(study).endswith("written by hand\n")
 
 
-def test_figures_are_one_page_that_needs_no_network_and_drawn_when_something_changed(study, database, tmp_path):
+def test_the_report_is_an_artifact_of_the_study_and_written_when_something_changed(study, database, tmp_path):
     def show():
-        figures.show_state(study, database, tmp_path, export=None, prog="p", announce=pytest.fail)
+        shown_state.show_state(study, database, tmp_path, export=None, prog="p", announce=pytest.fail)
         metas = get_all_artifact_meta(study)
         return [(meta.filename, (tmp_path / "artifacts" / meta.artifact_id).stat().st_mtime_ns) for meta in metas]
 
+    study.set_user_attr("manifest", ABOUT)
+    earlier = "0" * 8
+    study._storage.set_study_system_attr(study._study_id, *artifacts.artifact_attribute(earlier, "figures.html"))
     study.optimize(lambda trial: trial.suggest_float("model.dropout", 0, 1), n_trials=4)
     ((name, first),) = show()
-    assert name == "figures.html"
+    assert name == "report.html", "in the place of the figures of earlier versions"
     (path,) = (tmp_path / "artifacts").iterdir()
-    page = path.read_text(encoding="utf-8")
-    assert "Optimization History Plot" in page
-    assert "Hyperparameter Importances" in page
-    assert not [part for part in page.split("<script")[1:] if part.partition(">")[0].count("src=")]
+    assert path.name == earlier
+    assert f"<h1>Study {NAME}</h1>" in path.read_text(encoding="utf-8")
     assert show() == [(name, first)], "nothing has changed"
     study.optimize(lambda trial: trial.suggest_float("model.dropout", 0, 1), n_trials=1)
     ((name, second),) = show()
@@ -320,7 +324,7 @@ def test_a_search_keeps_the_best_and_exports_the_hash_of_what_is_kept(program, t
     exported = yaml.safe_load((tmp_path / f"{name}.yaml").read_text())["provenance"]
     assert exported["weight_hashes"] == [file_hash(best)]
     (page,) = get_all_artifact_meta(study)
-    assert page.filename == "figures.html"
+    assert page.filename == "report.html"
 
 
 @pytest.mark.skipif(not os.environ.get("FLIPSEARCH_TEST_ALL"), reason="one more search; FLIPSEARCH_TEST_ALL=1 runs it")
@@ -330,5 +334,5 @@ def test_where_artifacts_cannot_be_kept_a_search_ends_as_always(program, tmp_pat
     command = ("--task", "synthetic_two_vs_rest", "--model", "ridge", "--export-dir", ".", "trainer.threads=1")
     answer = program(*command, "--n-trials", "4", cwd=tmp_path)
     assert answer.status == 0, answer
-    assert answer.err.count("could not be kept") == 5, "four trials and the figures"
+    assert answer.err.count("could not be kept") == 5, "four trials and the report"
     assert "4 finished trials (4 complete" in answer.out

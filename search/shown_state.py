@@ -1,26 +1,22 @@
-"""What a study shows of itself in the dashboard once a search has ended: its state as a note, and its figures."""
+"""What a study shows of itself in the dashboard once a search has ended: its state as a note, and its report."""
 
-import contextlib
 import itertools
 import tempfile
 import uuid
-import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from optuna import Study
 
 from search.artifacts import ARTIFACTS, artifact_attribute, artifacts_of, link
 from search.storage import Database
-from search.study import summary
+from search.study import MANIFEST, summary
 
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure  # type: ignore[import-untyped]
-
-FIGURES = "figures.html"
+REPORT = "report.html"
 MIN_TRIALS = 4
-"""Of fewer complete trials, figures show nothing."""
+"""Of fewer complete trials, a report's figures show nothing; the command `report` writes it at any time."""
+_BEFORE = "figures.html"
+"""What stood in the place of the report in studies of earlier versions."""
 _NOTE = "dashboard:note_str:"
 _NOTE_VERSION = "dashboard:note_ver"
 _NOTE_LENGTH = 2045  # of one part
@@ -30,7 +26,7 @@ _YOURS = "\n\n---\n*Notes below this line are yours. What is above is written an
 def show_state(
     study: Study, database: Database, runs: Path, *, export: Path | None, prog: str, announce: Callable[[str], None]
 ) -> None:
-    """Write the study's note, and its figures as an artifact of the study, if anything has changed since.
+    """Write the study's note, and its report as an artifact of the study, if anything has changed since.
 
     Args:
         study: The study.
@@ -38,24 +34,27 @@ def show_state(
         runs: The runs directory.
         export: Its exported experiment, if there is one.
         prog: How the program was called.
-        announce: Told if the figures could not be drawn or kept; the search itself does not fail by it.
+        announce: Told if the report could not be written or kept; the search itself does not fail by it.
     """
     text = state(study, export, prog)
     before, yours = _note(study)
     if before == text:
         return
-    drawing = summary(study)["n_complete"] >= MIN_TRIALS
+    is_reported = MANIFEST in study.user_attrs and summary(study)["n_complete"] >= MIN_TRIALS
     try:
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / FIGURES
-            if drawing:
-                path.write_text(_draw(study), encoding="utf-8")
+            path = Path(folder) / REPORT
+            if is_reported:
+                from search.report import make_report  # plotly takes a while to import
+
+                page = make_report(study, runs=runs, export=export, prog=prog)
+                path.write_text(page, encoding="utf-8")
             with database.lock:
-                if drawing:
+                if is_reported:
                     link(path, runs / ARTIFACTS / _artifact(study))
                 _save_note(study, text + _YOURS + yours)
     except (OSError, ImportError, ValueError, RuntimeError) as error:
-        announce(f"The figures of study {study.study_name} could not be kept: {' '.join(str(error).split())}.")
+        announce(f"The report of study {study.study_name} could not be kept: {' '.join(str(error).split())}.")
 
 
 def state(study: Study, export: Path | None, prog: str) -> str:
@@ -98,26 +97,14 @@ def _save_note(study: Study, text: str) -> None:
         storage.set_study_system_attr(number, key, parts.get(key, ""))
 
 
-def _draw(study: Study) -> str:
-    """A page with Optuna's figures; it needs no other file and no network."""
-    from optuna import visualization
-
-    figures: list[Figure] = [visualization.plot_optimization_history(study)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of parameters that the importances leave out
-        with contextlib.suppress(ValueError, RuntimeError):  # nothing was searched, or nothing differs
-            figures.append(visualization.plot_param_importances(study))
-    parts = [figure.to_html(full_html=False, include_plotlyjs=i == 0) for i, figure in enumerate(figures)]
-    head = f"<!doctype html><html><head><meta charset='utf-8'><title>{study.study_name}</title></head><body>"
-    return "\n".join([head, *parts, "</body></html>"])
-
-
 def _artifact(study: Study) -> str:
-    """The id of the study's figures: the one that it has, or a new one."""
+    """The id of the study's report: the one that it has, or a new one."""
     storage = study._storage
-    for artifact, filename in artifacts_of(storage.get_study_system_attrs(study._study_id)):
-        if filename == FIGURES:
-            return artifact
-    artifact = str(uuid.uuid4())
-    storage.set_study_system_attr(study._study_id, *artifact_attribute(artifact, FIGURES))
+    artifact = None
+    for known, filename in artifacts_of(storage.get_study_system_attrs(study._study_id)):
+        if filename == REPORT:
+            return known
+        artifact = known if filename == _BEFORE else artifact
+    artifact = artifact or str(uuid.uuid4())
+    storage.set_study_system_attr(study._study_id, *artifact_attribute(artifact, REPORT))
     return artifact

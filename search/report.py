@@ -1,0 +1,75 @@
+"""The report of a study: one HTML file that says what was searched, what came of it, and how to repeat it."""
+
+import argparse
+import os
+from pathlib import Path
+
+from optuna import Study
+
+from datasets.errors import UserError
+from search import report_figures as figures
+from search import report_sections as sections
+from search.operate import open_existing
+from search.page import code, folded, page, section
+from search.parser import prog
+from search.shown_state import REPORT
+from search.study import MANIFEST, find_study
+
+
+def run_report(arguments: argparse.Namespace) -> int:
+    """Write the report of a study and say where."""
+    study = find_study(open_existing(arguments), arguments.study_name)
+    if MANIFEST not in study.user_attrs:
+        raise UserError(f"Study {study.study_name!r} has no manifest, so flipsearch did not make it: name another.")
+    path: Path = arguments.output or arguments.runs_dir / study.study_name / REPORT
+    export = arguments.export_dir / f"{study.study_name}.yaml"
+    write(path, make_report(study, runs=arguments.runs_dir, export=export, prog=prog()))
+    print(f"Report: {path}")
+    return 0
+
+
+def make_report(study: Study, *, runs: Path, export: Path | None, prog: str) -> str:
+    """The page, as text.
+
+    Args:
+        study: The study, with its manifest.
+        runs: The runs directory, below which predictions are found.
+        export: Where its experiment would stand; None if it was not exported.
+        prog: How the program is called, for the commands.
+    """
+    known = sections.Known.of(study, runs=runs, export=export, prog=prog)
+    return page(
+        f"Study {study.study_name}",
+        *sections.standing(known),
+        section("What was searched", *sections.searched(known)),
+        section("How long it took", *sections.duration(known), figures.timeline(study)),
+        section("Best trial", *sections.best(known)),
+        section("Optimisation history", figures.history(study)),
+        section("Learning curves", sections.about_curves(known), figures.learning_curves(known.trials)),
+        section("Importance of the searched values", figures.importance(study)),
+        section("Parallel coordinates", figures.parallel_coordinates(study)),
+        section("Slices", figures.slices(study)),
+        section("Predicted against measured", *sections.predictions(known)),
+        section("Trials that failed, or could not be used", *sections.failures(known)),
+        section("Cost", *sections.costs(known)),
+        section("Experiment file", *sections.experiment(known)),
+        section("Repeat it", code(sections.commands(known)), folded("Versions", sections.versions(known))),
+    )
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file beside its place and move it there; folders are made.
+
+    Raises:
+        UserError: It cannot be written.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            beside.write_text(text, encoding="utf-8")
+            os.replace(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror}): name another file with --output.") from None

@@ -1,0 +1,174 @@
+"""The figures of a report: Optuna's where Optuna has one, plotly's otherwise; every axis says what it shows."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go  # type: ignore[import-untyped]
+from optuna import Study, visualization
+from optuna.trial import FrozenTrial, TrialState
+
+from search.page import Markup, figure, paragraph
+from search.predictions import Predictions
+from search.study import best_trial, count
+from search.trial import RESULT
+
+SPEARMAN = "validation Spearman ρ (−1 to 1)"
+MIN_TRIALS = 4
+"""Of fewer complete trials Optuna's importances say nothing."""
+_MOST_POINTS = 5000
+_LABEL_HEIGHT = 0.05  # of an axis of parallel coordinates
+_BLUE, _GREY, _ORANGE = "#1f5fa8", "rgba(110, 125, 140, 0.35)", "#d1640a"
+_COLOURS = (_BLUE, _ORANGE, "#2e8b57", "#8e44ad", "#b03a5b", "#0f8b8d", "#8a6d00", "#5b5b5b")
+
+
+def history(study: Study) -> Markup:
+    """The value of each complete trial, and the best so far."""
+    drawing = visualization.plot_optimization_history(study, target_name="value")
+    drawing.update_xaxes(title_text="trial (number)")
+    drawing.update_yaxes(title_text=SPEARMAN)
+    return figure(_styled(drawing), height_px=420)
+
+
+def timeline(study: Study) -> Markup:
+    """When each trial ran and how it ended."""
+    drawing = visualization.plot_timeline(study)
+    drawing.update_xaxes(title_text="time (local)")
+    drawing.update_yaxes(title_text="trial (number)")
+    return figure(_styled(drawing), height_px=360)
+
+
+def learning_curves(trials: Sequence[FrozenTrial]) -> Markup:
+    """The value after each epoch of each fold: the best trial's folds in colour, the other trials' in grey."""
+    best = best_trial(trials)
+    drawing = go.Figure()
+    told = [(trial, trial.user_attrs[RESULT]["values"]) for trial in trials if RESULT in trial.user_attrs]
+    for trial, folds in sorted(told, key=lambda item: item[0] is best):  # the best on top
+        for number, values in enumerate(folds):
+            if not any(value is not None for value in values):
+                continue
+            is_best = best is not None and trial.number == best.number
+            drawing.add_scatter(
+                x=list(range(len(values))),
+                y=values,
+                name=f"trial {trial.number}, fold {number}",
+                mode="lines+markers" if is_best or len(values) == 1 else "lines",
+                line={"color": _COLOURS[number % len(_COLOURS)] if is_best else _GREY, "width": 2 if is_best else 1},
+                showlegend=is_best,
+            )
+    if not drawing.data:
+        return paragraph("No trial was validated yet.")
+    drawing.update_xaxes(title_text="epoch (count, from 0)", rangemode="tozero")
+    drawing.update_yaxes(title_text=SPEARMAN)
+    return figure(_styled(drawing), height_px=460)
+
+
+def importance(study: Study) -> Markup:
+    """How much of the variance each searched value explains."""
+    if count(study.get_trials(deepcopy=False)).n_complete < MIN_TRIALS:
+        return paragraph(f"It is estimated from {MIN_TRIALS} complete trials on.")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of parameters that the importances leave out
+        try:
+            drawing = visualization.plot_param_importances(study)
+        except (ValueError, RuntimeError) as error:  # nothing was searched, or nothing differs
+            return paragraph(f"It cannot be estimated: {error}")
+    drawing.update_xaxes(title_text="share of importance (0 to 1)")
+    drawing.update_yaxes(title_text="searched value (path)")
+    return figure(_styled(drawing), height_px=160 + 28 * len(drawing.data[0].y))
+
+
+def parallel_coordinates(study: Study) -> Markup:
+    """All complete trials across the searched values."""
+    n_axes = 1 + len(_searched_in_complete(study))
+    if n_axes == 1:
+        return paragraph("Nothing was searched, or no trial is complete.")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        drawing = visualization.plot_parallel_coordinate(study, target_name=SPEARMAN)
+    drawing = _styled(drawing)
+    drawing.update_layout(margin={"l": 90, "r": 90, "t": 40, "b": 90})
+    drawing.for_each_trace(_turn_colour_scale)
+    _thin_labels(drawing)
+    return figure(drawing, height_px=480, min_width_px=max(360, 130 * n_axes))
+
+
+def slices(study: Study) -> Markup:
+    """The value against each searched value."""
+    names = _searched_in_complete(study)
+    if not names:
+        return paragraph("Nothing was searched, or no trial is complete.")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        drawing = visualization.plot_slice(study, target_name=SPEARMAN)
+    drawing.update_layout(width=None)
+    drawing.for_each_trace(_turn_colour_scale)
+    return figure(_styled(drawing), height_px=400, min_width_px=max(360, 240 * len(names)))
+
+
+def measured_against_predicted(predictions: Predictions, units: str) -> tuple[Markup, Markup]:
+    """Predictions over measurements, and residuals over predictions."""
+    rows = np.linspace(0, len(predictions.row) - 1, min(len(predictions.row), _MOST_POINTS)).round().astype(int)
+    target, prediction = predictions.target[rows], predictions.prediction[rows]
+    hover = [f"row {row}" for row in predictions.row[rows]]
+    low, high = float(target.min()), float(target.max())
+    fit = go.Figure()
+    fit.add_scatter(
+        x=[low, high], y=[low, high], mode="lines", line={"color": _GREY, "dash": "dash"}, name="predicted = measured"
+    )
+    fit.add_scatter(
+        x=target, y=prediction, text=hover, mode="markers", marker={"color": _BLUE, "size": 5, "opacity": 0.6},
+        name="validation sequences",
+    )  # fmt: skip
+    fit.update_xaxes(title_text=f"measured ({units})")
+    fit.update_yaxes(title_text=f"predicted<br>({units})")
+    residuals = go.Figure()
+    residuals.add_hline(y=0, line={"color": _GREY, "dash": "dash"})
+    residuals.add_scatter(
+        x=prediction, y=prediction - target, text=hover, mode="markers",
+        marker={"color": _ORANGE, "size": 5, "opacity": 0.6}, name="validation sequences", showlegend=False,
+    )  # fmt: skip
+    residuals.update_xaxes(title_text=f"predicted ({units})")
+    residuals.update_yaxes(title_text=f"predicted − measured<br>({units})")
+    return figure(_styled(fit), height_px=460), figure(_styled(residuals), height_px=400)
+
+
+def n_shown(predictions: Predictions) -> int:
+    """How many points the figures show."""
+    return min(len(predictions.row), _MOST_POINTS)
+
+
+def _searched_in_complete(study: Study) -> set[str]:
+    return {name for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)) for name in trial.params}
+
+
+def _thin_labels(drawing: Any) -> None:
+    """Leave out a number on an axis where it would be written into the one at the axis's nearer end."""
+    kept = []
+    for label in drawing.layout.annotations:
+        to_end = min(label.y, 1 - label.y)
+        if to_end == 0 or to_end > _LABEL_HEIGHT:
+            label.update(bgcolor="rgba(255, 255, 255, 0.8)")
+            kept.append(label)
+    drawing.layout.annotations = kept
+
+
+def _turn_colour_scale(trace: Any) -> None:
+    """Its title beside it: above it, it would be cut off."""
+    if "marker" in trace and trace.marker.colorbar.title.text:
+        trace.marker.colorbar.title.side = "right"
+
+
+def _styled(drawing: Any) -> Any:
+    """Of one look; the section's heading is its title, and the legend stands below it, where it covers no button."""
+    drawing.update_layout(
+        template="plotly_white",
+        title_text="",
+        font={"size": 12},
+        margin={"l": 64, "r": 16, "t": 36, "b": 100},
+        legend={"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0, "x": 0},
+    )
+    drawing.update_xaxes(title_font_size=12)
+    drawing.update_yaxes(title_font_size=12, automargin=True)
+    return drawing

@@ -1,0 +1,185 @@
+"""The report: everything about a study in one file, which says what it does not know and asks nobody for anything."""
+
+import re
+
+import numpy as np
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.trial import TrialState, create_trial
+from safetensors.numpy import save_file
+
+from search.report import make_report
+from search.study import MANIFEST
+from tests.search.browser import CHROMIUM, open_browser
+from tests.search.small_study import ABOUT, NAME, default_database, make_study
+
+HOSTILE = "<script>alert(1)</script> & more"
+N_ROWS = 60
+N_DRAWN = """
+document.readyState == 'complete' ? document.querySelectorAll('.js-plotly-plot:has(.main-svg)').length : 0
+"""
+# Of every figure: the texts that overlap, and the axes without a title, as one line each.
+FAULTS = """
+(() => {
+  const faults = [];
+  for (const plot of document.querySelectorAll('.js-plotly-plot')) {
+    const selectors = '.xtitle, .ytitle, .xtick > text, .ytick > text, .legendtext, .annotation-text, .modebar';
+    const texts = [...plot.querySelectorAll(selectors)].filter(element => {
+      const turned = /rotate\\((?!0|-90)/.test(element.getAttribute('transform') || '');
+      return !turned && element.getBoundingClientRect().width > 0;
+    });
+    for (let i = 0; i < texts.length; i++) for (let j = i + 1; j < texts.length; j++) {
+      const [a, b] = [texts[i].getBoundingClientRect(), texts[j].getBoundingClientRect()];
+      const width = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+      const height = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+      if (width > 1 && height > 3) faults.push(`${texts[i].textContent} overlaps ${texts[j].textContent}`);
+    }
+    for (const [name, axis] of Object.entries(plot._fullLayout)) {
+      if (!/^[xy]axis\\d*$/.test(name) || axis.visible === false) continue;
+      const isShared = axis.matches || axis.showticklabels === false || axis.ticktext;
+      if (!isShared && !(axis.title && /\\(.+\\)|^model\\.|^data\\./.test(axis.title.text || '')))
+        faults.push(`${name} has the title ${axis.title && axis.title.text}`);
+    }
+  }
+  return faults;
+})()
+"""
+
+
+def result(values, device="cpu"):
+    return {
+        "values": values,
+        "best_epochs": [0] * len(values),
+        "n_parameters": 1234,
+        "seconds": 2.0,
+        "device": device,
+        "threads": 2,
+    }
+
+
+def add(study, number, state, **attributes):
+    alpha = 10.0 ** (number % 5 - 2)
+    study.add_trial(
+        create_trial(
+            state=state,
+            value=0.1 * (number % 7) + alpha / 1e4 if state == TrialState.COMPLETE else None,
+            params={"model.alpha": alpha, "data.batch_size": 32 * (1 + number % 2)},
+            distributions={
+                "model.alpha": FloatDistribution(1e-3, 1e3, log=True),
+                "data.batch_size": CategoricalDistribution([32, 64]),
+            },
+            user_attrs=attributes,
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A runs directory with a study of all kinds of trials; the predictions of its best one are kept."""
+    folder = tmp_path_factory.mktemp("report of ä study")
+    database, study = make_study(default_database(folder))
+    study.set_user_attr(MANIFEST, {**ABOUT, "task": "aav_two_vs_many", "data": "not FLIP's file"})
+    for number in range(12):
+        curves = [[0.1, 0.1 * (number % 7)], [None, 0.1]]
+        add(study, number, TrialState.COMPLETE, ending="complete", result=result(curves))
+    add(study, 12, TrialState.PRUNED, ending="pruned", result=result([[0.2]], device="cuda:0"))
+    add(study, 13, TrialState.PRUNED, ending="out_of_memory", reason="no memory", result=result([]))
+    add(study, 14, TrialState.FAIL, ending="bug", reason=HOSTILE)
+    best = folder / "runs" / NAME / f"trial-{study.best_trial.number:05d}"
+    best.mkdir(parents=True)
+    target = np.linspace(-3, 3, N_ROWS, dtype=np.float32)
+    arrays = {"row": np.arange(N_ROWS), "prediction": np.sin(target), "target": target}
+    save_file(arrays, best / "validation.safetensors")
+    yield folder
+    database.storage.engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def text(folder):
+    _, study = make_or_load(folder)
+    return make_report(study, runs=folder / "runs", export=None, prog="python run_study.py")
+
+
+def make_or_load(folder):
+    import optuna
+
+    from search.storage import open_database
+
+    database = open_database(default_database(folder), create=False)
+    return database, optuna.load_study(study_name=NAME, storage=database.storage)
+
+
+def without_plotly(text):
+    """The page without plotly's own program, the one script of megabytes."""
+    scripts = re.findall(r"<script[^>]*>.*?</script>", text, re.S)
+    (program,) = [script for script in scripts if len(script) > 1_000_000]
+    return text.replace(program, "")
+
+
+def test_it_says_what_was_found_under_which_protocol_and_on_whose_data(text):
+    page = without_plotly(text)
+    assert page.count("validation: holdout; data: not FLIP&#x27;s file") >= 2
+    assert "cannot be compared with published ones" in page
+    assert "12 complete, 2 pruned" in page
+    assert "2 GPU-seconds, 52 core-seconds" in page, "14 runs of 2 s, those without a GPU with 2 threads"
+    assert "no memory" in page
+    assert f"{N_ROWS} validation sequences" in page
+    assert "measured (log2 enrichment of packaged capsids)" in page
+    assert "No exported experiment of this study was found" in page
+
+
+def test_what_comes_from_people_is_text_and_no_markup(text):
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; more" in text
+
+
+def test_it_needs_nothing_but_itself(text):
+    page = without_plotly(text)
+    assert not re.findall(r"(?:src|href|action)\s*=|url\(|fetch\(|@import|<link|<iframe|<img", page)
+    assert not re.findall(r"https?://", page)
+    assert "default-src 'none'" in page.replace("&#x27;", "'")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian's package: chromium)")
+def test_in_a_browser_nothing_overlaps_every_axis_is_labelled_and_nothing_is_asked_for(text, tmp_path):
+    path = tmp_path / "a report.html"
+    path.write_text(text, encoding="utf-8")
+    n_figures = len(re.findall("plotly-graph-div", text))
+    assert n_figures == 8
+    (tmp_path / "browser").mkdir()
+    with open_browser(tmp_path / "browser") as browser:
+        browser.watch_network()
+        for width in (1400, 390):
+            browser.resize(width, 1000)
+            browser.open(path.as_uri())
+            browser.wait_until(lambda: browser.evaluate(N_DRAWN) == n_figures, "the figures are drawn", 20)
+            assert browser.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), width
+            assert browser.evaluate(FAULTS) == [], width
+        assert set(browser.requested) == {path.as_uri()}
+
+
+def test_the_command_writes_it_beside_the_study(command, finished_study, tmp_path):
+    runs, export = finished_study.folder / "runs", finished_study.export.parent
+    words = ("report", "--study-name", finished_study.name, "--runs-dir", str(runs), "--export-dir", str(export))
+    answer = command(*words, "--output", "a/b.html")
+    assert (answer.status, answer.out) == (0, "Report: a/b.html\n"), answer
+    page = without_plotly((tmp_path / "a" / "b.html").read_text(encoding="utf-8"))
+    assert f"verify {finished_study.export}" in page.replace("&#x27;", "").replace("'", "")
+    assert "trainer.threads=1" in page, "the command that made the study"
+    assert "schema_version" in page, "the experiment file"
+    assert "It is estimated from 4 complete trials on" in page
+
+
+def test_bad_input_is_one_sentence(command, folder, tmp_path):
+    storage = ("--storage", default_database(folder))
+    assert "Did you mean 'by-hand'" in command("report", "--study-name", "by-hnd", *storage).refusal()
+    (tmp_path / "file").write_text("")
+    answer = command("report", "--study-name", NAME, *storage, "--output", "file/x.html")
+    assert "--output" in answer.refusal()
+
+
+def test_predictions_that_are_not_here_are_said_to_be_elsewhere(folder, tmp_path):
+    _, study = make_or_load(folder)
+    page = make_report(study, runs=tmp_path, export=None, prog="p")
+    assert "name it with --runs-dir" in page
+    assert "measured (" not in without_plotly(page)
