@@ -1,4 +1,4 @@
-"""The base of all models: mean squared error, the logged metrics, and the tokenizer of a model."""
+"""The base of all models: the step of training, the logged metrics, and the tokenizer of a model."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -8,17 +8,19 @@ import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
-from torch.nn import functional
 from torch.optim import Optimizer
 from torchmetrics import MeanSquaredError
 
 from datasets.batch import Batch
 from datasets.embeddings import Encoder, Scope
+from datasets.errors import UserError
 from datasets.task import Announce, Task
 from datasets.tokenizer import ResidueTokenizer, Tokenizer
+from models.losses import Loss, SquaredError, replayed, row_gradient
 from models.memory import Memory
 from models.metrics import Spearman
 from models.places import Places
+from models.target_scale import TargetScale
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,11 +36,12 @@ class FrozenPart:
 
 
 class FitnessModel(LightningModule, ABC):
-    """Predicts the fitness of protein variants.
+    """Predicts the fitness of protein variants: `model(batch)` is (B,) in the unit of the targets.
 
     A subclass gives `forward` and `configure_optimizers`; its keyword-only constructor arguments are its
-    hyperparameters. Logged once per epoch: `training_loss` and `val_loss` (mean squared errors, in squared
-    units of the target), and `val_spearman`, NaN when the predictions are not finite or all the same.
+    hyperparameters. Logged once per epoch, whatever loss is minimised: `training_loss` and `val_loss` (mean squared
+    errors, in squared units of the target), and `val_spearman`, NaN when the predictions are not finite or all the
+    same.
     """
 
     def __init__(self) -> None:
@@ -46,6 +49,10 @@ class FitnessModel(LightningModule, ABC):
         self.automatic_optimization = False  # of Lightning's: a step's gradient is summed over micro-batches
         self.micro_batch_tokens: int | None = None
         self.gradient_clip: float | None = None
+        self.loss: Loss = SquaredError()
+        self.target_scale: TargetScale | None = None
+        self._scores: list[Tensor] = []  # of an epoch, and the targets below, where predictions are calibrated
+        self._targets: list[Tensor] = []
         self.training_loss = MeanSquaredError()
         self.val_loss = MeanSquaredError()
         self.val_spearman = Spearman()
@@ -92,6 +99,28 @@ class FitnessModel(LightningModule, ABC):
         """Whether a batch may be divided: not if a model brings a training step of its own."""
         return type(self).training_step is FitnessModel.training_step
 
+    def minimise(self, loss: Loss, *, standardize_targets: bool) -> None:
+        """Train with this loss, on standardised targets or as they are.
+
+        Raises:
+            UserError: The model brings a training step of its own, which knows nothing of either.
+        """
+        is_default = isinstance(loss, SquaredError) and not standardize_targets
+        if not is_default and type(self).training_step is not FitnessModel.training_step:
+            name = type(self).__name__
+            raise UserError(
+                f"The model {name} is solved in its own way, for the squared error of the targets as they are: "
+                f"use trainer.loss=mse and trainer.standardize_targets=false with it."
+            )
+        self.loss = loss
+        if standardize_targets or loss.is_pairwise:
+            self.target_scale = TargetScale()
+
+    def see_targets(self, target: Tensor) -> None:
+        """Look at all targets (N,) of the training rows, before training."""
+        if self.target_scale is not None:
+            self.target_scale.standardize(target)
+
     def trained_state(self) -> dict[str, Tensor]:
         """The part of the state that training may change: what a checkpoint holds."""
         frozen = {name for name, parameter in self.named_parameters() if not parameter.requires_grad}
@@ -121,20 +150,72 @@ class FitnessModel(LightningModule, ABC):
 
     @abstractmethod
     def forward(self, batch: Batch) -> Tensor:
-        """Predicted fitness (B,) in the units of the targets, float32 also under mixed precision."""
+        """Predicted fitness (B,), float32 also under mixed precision: what the loss is applied to.
+
+        It is in the unit of the targets, or in that of `target_scale` if there is one.
+        """
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Predicted fitness (B,) in the unit of the targets."""
+        score: Tensor = super().__call__(batch)
+        return score if self.target_scale is None else self.target_scale(score)
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """One step of the optimizer on the mean squared error of a batch, whose gradient is summed over its parts."""
-        for part in batch.parts(self.micro_batch_tokens):
-            prediction = self(part)
-            self.training_loss.update(prediction.detach(), part.target)
-            self.manual_backward(functional.mse_loss(prediction, part.target) * (len(part) / len(batch)))
+        """One step of the optimizer on the loss of a batch, whose gradient is summed over its parts."""
+        parts = batch.parts(self.micro_batch_tokens)
+        scores = self._over_pairs(parts) if self.loss.is_pairwise else self._over_rows(parts, len(batch))
+        self._add_to_training_loss(scores, torch.cat([part.target for part in parts]), is_first=batch_idx == 0)
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
         optimizer.step()
         optimizer.zero_grad()
         for schedule in self.trainer.lr_scheduler_configs:
             schedule.scheduler.step()  # type: ignore[call-arg]  # one that needs a metric cannot go step by step
+
+    def _over_rows(self, parts: Sequence[Batch], n_rows: int) -> Tensor:
+        """Add up the gradient of a loss that is a mean over rows; the scores of the rows."""
+        scores = []
+        for part in parts:
+            score = self.forward(part)
+            scores.append(score.detach())
+            target = part.target if self.target_scale is None else self.target_scale.standardized(part.target)
+            self.manual_backward(self.loss(score, target) * (len(part) / n_rows))
+        return torch.cat(scores)
+
+    def _over_pairs(self, parts: Sequence[Batch]) -> Tensor:
+        """Add up the gradient of a loss over pairs of rows, which may stand in different parts; the scores of the rows.
+
+        Of several parts the scores come first, and with them the gradient of each row's score (gradient caching, Gao
+        et al. 2021). What then passes through the model part by part is the gradient of the whole batch.
+        """
+        target = torch.cat([part.target for part in parts])
+        if len(parts) == 1:
+            score = self.forward(parts[0])
+            self.manual_backward(self.loss(score, target))
+            return score.detach()
+        scores, again = replayed(lambda number: self.forward(parts[number]), len(parts), target.device)
+        gradients = torch.split(row_gradient(self.loss, scores, target), [len(part) for part in parts])
+        for number, gradient in enumerate(gradients):
+            self.manual_backward((again(number) * gradient).sum())
+        return scores
+
+    def _add_to_training_loss(self, score: Tensor, target: Tensor, *, is_first: bool) -> None:
+        """Take note of a batch; with the last one of an epoch, find the unit of scores that have none.
+
+        Validation comes right after it, and the weights are kept with the unit.
+        """
+        if not self.loss.is_pairwise:
+            self.training_loss.update(score if self.target_scale is None else self.target_scale(score), target)
+            return
+        if is_first:  # whatever an epoch that was cut off left behind
+            self._scores, self._targets = [], []
+        self._scores.append(score)
+        self._targets.append(target)
+        if self.trainer.is_last_batch:
+            assert self.target_scale is not None
+            score, target = torch.cat(self._scores), torch.cat(self._targets)
+            self.target_scale.calibrate(score, target)
+            self.training_loss.update(self.target_scale(score), target)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Clip the gradient, all of a batch's parts included."""

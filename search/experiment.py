@@ -19,8 +19,10 @@ from models.bounds import Interval
 from search.annotations import build, check_keys, convert
 from search.schema import REQUIRED_KEYS, RUN_KEYS, RunConfig, run_config
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _SINCE_VERSION = {"model": 2, "n_target": 2}  # keys of the provenance that older files lack
+# What training did before it had these settings, in files of version 2 and older.
+_TRAINER_BEFORE_3 = {"loss": "mse", "huber_delta": 1.0, "standardize_targets": False}
 _CHECKSUM = "  checksum: "
 _CHANGED = "{path} was changed since it was written: its checksum does not match its bytes."
 _HEADER = "# A frozen flipsearch experiment. Check it: python run_study.py verify FILE\n"
@@ -110,6 +112,8 @@ def load_experiment(path: Path) -> Experiment:
     for key, since in _SINCE_VERSION.items():
         if version < since:
             provenance.setdefault(key, None)
+    if version < 3 and isinstance(tree.get("trainer"), Mapping):
+        tree["trainer"] = {**_TRAINER_BEFORE_3, **tree["trainer"]}
     try:
         check_keys(tree, RUN_KEYS, REQUIRED_KEYS, "config")
         known = build(Provenance, provenance, "provenance")

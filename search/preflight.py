@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from datasets.errors import UserError
 from datasets.prepared import PreparedSplit
 from datasets.task import Announce
 from models.places import Places
@@ -19,13 +20,19 @@ def check_runs(
         Name and hash of each run's pretrained weights.
 
     Raises:
-        UserError: A model refuses its hyperparameters or the task, a sequence is too long, or weights are missing.
+        UserError: A model refuses its hyperparameters, the loss or the task, batches have no pairs for the loss, a
+            sequence is too long, or weights are missing.
     """
     quieten()
     backbones = []
     seen = []
     for config in configs:
         model = build_model(config)
+        if model.loss.is_pairwise and config.data.batch_size < 2:
+            raise UserError(
+                f"data.batch_size={config.data.batch_size} leaves trainer.loss={config.trainer.loss} no pairs of rows: "
+                "use batches of at least 2."
+            )
         model.check_task(task_of(config))
         model.fetch(places, announce)
         backbones.append((model.weights_name, model.backbone_hash))

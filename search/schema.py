@@ -29,7 +29,9 @@ class TrainerConfig:
     """How long and on what a run trains. `threads` None is all cores, `patience` counts epochs.
 
     `micro_batch_tokens` is the largest padded part of a batch that passes through the model at once; None is as
-    large as memory allows. The optimizer's step is one per batch whatever the parts.
+    large as memory allows. The optimizer's step is one per batch whatever the parts. `loss` is one of
+    `models.losses`; `huber_delta` belongs to Huber's alone. `standardize_targets` lets a model learn targets of mean 0
+    and standard deviation 1, as they are in the fold's training rows; it predicts in their own unit all the same.
     """
 
     max_epochs: Count
@@ -38,6 +40,9 @@ class TrainerConfig:
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
     threads: Count | None
     micro_batch_tokens: Count | None
+    loss: Literal["mse", "huber", "ranking"]
+    huber_delta: Annotated[float, Interval(gt=0)]
+    standardize_targets: bool
     gradient_clip: Annotated[float, Interval(gt=0)] | None
     deterministic: bool
     limit_train_batches: Count | None

@@ -20,6 +20,7 @@ from datasets.seeds import derive_seed
 from datasets.task import Announce
 from datasets.validation import Division, Fold
 from models.fitness_model import FitnessModel
+from models.losses import make_loss
 from models.metrics import spearman
 from models.places import Places
 from search import targets
@@ -108,10 +109,18 @@ def fit(
 
 
 def build_model(config: RunConfig, fold: int = 0) -> FitnessModel:
-    """The untrained model of a run's fold, its weights drawn from (seed, fold)."""
+    """The untrained model of a run's fold, its weights drawn from (seed, fold).
+
+    Raises:
+        UserError: The model refuses its hyperparameters or the loss.
+    """
     torch.manual_seed(derive_seed("weights", config.seed, fold))
     model: FitnessModel = targets.instantiate(config.model, targets.MODEL, "model")
-    model.gradient_clip = config.trainer.gradient_clip
+    trainer = config.trainer
+    model.gradient_clip = trainer.gradient_clip
+    model.minimise(
+        make_loss(trainer.loss, huber_delta=trainer.huber_delta), standardize_targets=trainer.standardize_targets
+    )
     return model
 
 
@@ -304,6 +313,7 @@ class _Run:
         progress.smaller = smaller  # not before: features are computed in passes of one size
         progress.n_parameters = model.n_parameters
         progress.values.append(reporter.values)
+        model.see_targets(torch.as_tensor(self.split.target[fold.train]))
         trainer.fit(model, datamodule=data)
         progress.best_epochs.append(keeper.best_epoch)
         if reporter.has_diverged:

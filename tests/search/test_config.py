@@ -248,6 +248,9 @@ BAD = [
     ("trainer.threads=0", "expected int >= 1 or null"),
     ("trainer.deterministic=1", "expected bool"),
     ("trainer.gradient_clip=0", "expected float > 0 or null"),
+    ("trainer.loss=mae", "trainer.loss=mae is not valid: expected one of 'mse', 'huber', 'ranking'."),
+    ("trainer.huber_delta=0", "trainer.huber_delta=0 is not valid: expected float > 0."),
+    ("trainer.standardize_targets=1", "trainer.standardize_targets=1 is not valid: expected bool."),
     ("trainer.callbacks=x", "expected a list of a mapping"),
     ("trainer.callbacks=[{_target_: os.system}]", "trainer.callbacks[0]._target_=os.system is outside"),
     (

@@ -343,6 +343,19 @@ def test_a_file_from_before_the_model_and_the_budget_were_recorded(frozen: Path)
     assert "provenance.model is missing" in refused(frozen)
 
 
+def test_a_file_from_before_there_were_losses(frozen: Path) -> None:
+    def age(tree: dict[str, Any]) -> None:
+        tree["provenance"]["schema_version"] = 2
+        for key in ("loss", "huber_delta", "standardize_targets"):
+            del tree["trainer"][key]
+
+    rewrite(frozen, age)
+    trainer = load_experiment(frozen).config.trainer
+    assert (trainer.loss, trainer.standardize_targets) == ("mse", False)
+    rewrite(frozen, lambda tree: tree["provenance"].update(schema_version=3))
+    assert "trainer.loss is missing" in refused(frozen)
+
+
 def test_an_export_is_the_same_whenever_it_is_written(frozen: Path) -> None:
     later = replace(EXPERIMENT.provenance, date="2027-01-01T00:00:00+00:00", git_commit="abc")
     assert is_same_export(frozen, replace(EXPERIMENT, provenance=later))

@@ -1,0 +1,111 @@
+"""What training minimises: squared errors, Huber's, or the ranking of pairs."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+LossName = Literal["mse", "huber", "ranking"]
+
+
+class Loss(ABC):
+    """A mean over a batch, of what a model's `forward` gives for its rows."""
+
+    is_pairwise = False
+    """Whether it is a mean over pairs of rows, so that parts of a batch cannot be computed one without the other."""
+
+    @abstractmethod
+    def __call__(self, score: Tensor, target: Tensor) -> Tensor:
+        """Scores (B,) and targets (B,) to a scalar."""
+
+
+class SquaredError(Loss):
+    """The mean squared error, FLIP's and Flipper's loss."""
+
+    def __call__(self, score: Tensor, target: Tensor) -> Tensor:
+        """Scores (B,) and targets (B,) to a scalar."""
+        return functional.mse_loss(score, target)
+
+
+class Huber(Loss):
+    """Half the squared error up to `delta`, `delta` times the rest of the error beyond it (Huber 1964).
+
+    `delta` is in the unit of the targets, and in their standard deviations where they are standardised.
+    """
+
+    def __init__(self, delta: float) -> None:
+        self.delta = delta
+
+    def __call__(self, score: Tensor, target: Tensor) -> Tensor:
+        """Scores (B,) and targets (B,) to a scalar."""
+        return functional.huber_loss(score, target, delta=self.delta)
+
+
+class Ranking(Loss):
+    """The logistic loss of score differences (Bradley and Terry 1952; RankNet, Burges et al. 2005).
+
+    Its pairs are all pairs of rows of a batch whose targets differ, each once: the mean over them of
+    log(1 + exp(score of the lower one - score of the higher one)). Pairs of equal targets count nothing, and a batch
+    without a pair, as one of a single row, gives 0 and a gradient of 0. It takes B x B values of memory.
+    """
+
+    is_pairwise = True
+
+    def __call__(self, score: Tensor, target: Tensor) -> Tensor:
+        """Scores (B,) and targets (B,) to a scalar."""
+        is_higher = target[:, None] > target
+        # Where, and no selection, whose size would have to be waited for.
+        losses = functional.softplus(score - score[:, None]).masked_fill(~is_higher, 0)
+        return losses.sum() / is_higher.sum().clamp(min=1)
+
+
+def make_loss(name: LossName, *, huber_delta: float) -> Loss:
+    """The loss of that name."""
+    if name == "huber":
+        return Huber(huber_delta)
+    return Ranking() if name == "ranking" else SquaredError()
+
+
+def row_gradient(loss: Loss, score: Tensor, target: Tensor) -> Tensor:
+    """The gradient (B,) of a loss of a whole batch with respect to the scores (B,) of its rows."""
+    with torch.enable_grad():
+        leaf = score.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(loss(leaf, target), leaf)
+    return gradient
+
+
+def replayed(
+    forward: Callable[[int], Tensor], n_parts: int, device: torch.device
+) -> tuple[Tensor, Callable[[int], Tensor]]:
+    """Call `forward` for each part; the scores of all (B,), and a function that computes those of one part again.
+
+    Both times dropout drops the same. Activations are kept for one part at a time.
+    """
+    states, scores = [], []
+    for number in range(n_parts):
+        states.append(_random_state(device))
+        # With its graph, which is dropped at once: without one, autocast would keep weights that have no gradient.
+        scores.append(forward(number).detach())
+    after = _random_state(device)
+
+    def again(number: int) -> Tensor:
+        _set_random_state(states[number], device)
+        score = forward(number)
+        _set_random_state(after, device)
+        return score
+
+    return torch.cat(scores), again
+
+
+def _random_state(device: torch.device) -> Sequence[Tensor]:
+    state = [torch.get_rng_state()]
+    return [*state, torch.cuda.get_rng_state(device)] if device.type == "cuda" else state
+
+
+def _set_random_state(state: Sequence[Tensor], device: torch.device) -> None:
+    torch.set_rng_state(state[0])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state[1], device)
