@@ -74,6 +74,16 @@ def check_rows(raw: RawSplit, clean: Callable[[str], str], *, official: bool) ->
     )
 
 
+def test_targets(raw: RawSplit, *, official: bool) -> NDArray[np.float32]:
+    """Return the targets (M,) of the test rows of a split that `check_rows` has passed, in the order of its test rows.
+
+    Only `datasets.test_set` calls it.
+    """
+    if official and "" in raw.part:
+        raw = _assigned(raw)
+    return _targets(raw)[_parts(raw)]
+
+
 def _assigned(raw: RawSplit) -> RawSplit:
     rows = [row for row, part in enumerate(raw.part) if part]
     return RawSplit(
