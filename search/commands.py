@@ -108,6 +108,21 @@ def _verify(parser: Parser) -> None:
     add_where(parser)
 
 
+def _confirm(parser: Parser) -> None:
+    parser.add_argument(
+        "experiments", type=Path, nargs="+", metavar="EXPERIMENT", help="e.g. studies/experiment/NAME.yaml"
+    )
+    parser.add_argument("--seeds", type=positive, default=5, metavar="N", help="how many new seeds (default: 5)")
+    parser.add_argument(
+        "--top-k", type=positive, metavar="K", help="confirm the best K trials of the study, which is looked up"
+    )
+    parser.add_argument("--unfinished", action="store_true", help="also where the study has not had all its trials")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_storage(parser)
+    add_data_file(parser)
+    add_where(parser)
+
+
 def _status(parser: Parser) -> None:
     parser.add_argument("--study-name", help="one study (default: all)")
     how = parser.add_mutually_exclusive_group()
@@ -182,6 +197,13 @@ COMMANDS = {
         "not intact.",
         target="search.run_once:run_verify",
         add_options=_verify,
+    ),
+    "confirm": Command(
+        summary="train an experiment over new seeds and measure it on the test set",
+        description="Train an experiment over new seeds and measure it on the test set: the only command that reads "
+        "it. Every reading is kept in the ledger beside the experiment.",
+        target="search.confirm:run_confirm",
+        add_options=_confirm,
     ),
     "status": Command(
         summary="where studies stand; --watch follows one",

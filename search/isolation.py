@@ -75,7 +75,14 @@ class Checked:
     backbones: tuple[tuple[str | None, str | None], ...]
 
 
-Message = Value | Result | Failure | Announcement | Working | Checked
+@dataclass(frozen=True, kw_only=True)
+class Predicted:
+    """The test sequences were predicted; `path` is a safetensors file with `prediction` (n_members, M) float32."""
+
+    path: Path
+
+
+Message = Value | Result | Failure | Announcement | Working | Checked | Predicted
 Tell = Callable[[Message], None]
 Job = Callable[[Tell, Callable[[], bool]], None]
 """What a child does: it tells its parent messages and asks whether it should stop."""
@@ -154,6 +161,16 @@ def isolated_check(configs: Sequence[RunConfig], split: Path, places: Places, di
     return Child(partial(_check, tuple(configs), split, places), directory)
 
 
+def isolated_prediction(
+    config: RunConfig, weights: Sequence[Path], split: Path, places: Places, directory: Path
+) -> Child:
+    """The test sequences of a split, predicted in a child process by a member for each file of weights.
+
+    What is computed at once, and by how many threads, is what the config says, so that the numbers can be repeated.
+    """
+    return Child(partial(_predict, config, tuple(weights), split, places, directory), directory)
+
+
 def _fit(
     config: RunConfig,
     split: Path,
@@ -194,6 +211,29 @@ def _check(
         announce=lambda sentence: tell(Announcement(sentence=sentence)),
     )
     tell(Checked(backbones=backbones))
+
+
+def _predict(
+    config: RunConfig,
+    weights: Sequence[Path],
+    split: Path,
+    places: Places,
+    directory: Path,
+    tell: Tell,
+    should_stop: Callable[[], bool],
+) -> None:
+    from search.test_predictions import predict_test_sequences
+
+    predict_test_sequences(
+        config,
+        weights,
+        split,
+        places=places,
+        path=directory / "predictions.safetensors",
+        announce=lambda sentence: tell(Announcement(sentence=sentence)),
+        on_progress=lambda what, n_done, n_total: tell(Working(what=what, n_done=n_done, n_total=n_total)),
+    )
+    tell(Predicted(path=directory / "predictions.safetensors"))
 
 
 def _work(pipe: Connection, job: Job, directory: Path) -> None:

@@ -79,6 +79,11 @@ class Predictor:
         """The models of the ensemble."""
         return len(self._models)
 
+    @property
+    def has_frozen_part(self) -> bool:
+        """Whether what is computed for one member serves all: then it is better to ask them together."""
+        return self._frozen is not None
+
     def __call__(self, residues: NDArray[np.uint8], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
         """Predict residues (N, L), ASCII codes as the task's `clean` leaves them, zeros behind `lengths` (N,).
 

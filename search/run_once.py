@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,17 +9,27 @@ from datasets.errors import UserError
 from models.places import Places
 from search.config import study_config
 from search.experiment import Experiment, Provenance, first_difference, load_experiment
-from search.isolation import Announcement, Failure, Value, Working, isolated_run, prepare_children
+from search.isolation import (
+    Announcement,
+    Child,
+    Failure,
+    Predicted,
+    Value,
+    Working,
+    isolated_run,
+    prepare_children,
+)
 from search.machine import machine_kind
 from search.result import Result
 from search.run_search import announcer, load_split, places_of
-from search.schema import WHOLE_BATCH, RunConfig, task_of
+from search.schema import RunConfig, as_it_ran, task_of
 from search.signals import Signals
 from search.trees import difference
 from search.user_data import user_task
 
 if TYPE_CHECKING:
     from datasets.prepared import PreparedSplit
+    from search.progress import Display
 
 # On another kind of machine the bits differ; the values should agree to this many units of Spearman.
 TOLERANCE = 0.02
@@ -46,7 +55,7 @@ def run_train(arguments: argparse.Namespace) -> int:
         task, name = own[0] if own else task_of(config), f"{arguments.task}-{arguments.model}"
     prepare_children()
     split = load_split(task, arguments.data_dir, arguments.runs_dir, announcer(arguments.quiet))
-    directory = _free_folder(arguments.runs_dir / "train", name)
+    directory = free_folder(arguments.runs_dir / "train", name)
     try:
         result = _run(config, split, places_of(arguments), directory, None, is_quiet=arguments.quiet)
     except Stopped as stopped:
@@ -76,19 +85,13 @@ def run_verify(arguments: argparse.Namespace) -> int:
             f"{arguments.file} was made on other data ({before.data}, sha256 {before.data_hash[:12]}...) than what was "
             f"found ({split.label}, sha256 {split.data_hash[:12]}...): name the right {named}."
         )
-    directory = _free_folder(arguments.runs_dir / "verify", arguments.file.stem)
+    directory = free_folder(arguments.runs_dir / "verify", arguments.file.stem)
     try:
-        result = _run(_as_it_ran(experiment), split, places_of(arguments), directory, before, is_quiet=arguments.quiet)
+        config = as_it_ran(experiment.config, threads=before.threads, micro_batch_tokens=before.micro_batch_tokens)
+        result = _run(config, split, places_of(arguments), directory, before, is_quiet=arguments.quiet)
     except Stopped as stopped:
         return stopped.exit_status
     return _compare(experiment, result, split, is_quiet=arguments.quiet)
-
-
-def _as_it_ran(experiment: Experiment) -> RunConfig:
-    """The experiment's config with the threads and the parts of a batch that it was run with."""
-    config, before = experiment.config, experiment.provenance
-    parts = before.micro_batch_tokens or WHOLE_BATCH
-    return replace(config, trainer=replace(config.trainer, threads=before.threads, micro_batch_tokens=parts))
 
 
 def _compare(experiment: Experiment, result: Result, split: "PreparedSplit", *, is_quiet: bool) -> int:
@@ -154,46 +157,71 @@ def _run(
         UserError: The config cannot run on this machine, or not with the weights of `before`.
     """
     # As late as this, because the display's trials are Optuna's.
-    from search.checking import check_runs
     from search.progress import Display, PlainDisplay
 
     signals = Signals(lambda sentence: None)
     display = Display() if is_quiet else PlainDisplay(1)
     with signals.installed():
-        checked = check_runs([config], split.path, places, display, signals)
-        if checked is None:
-            raise Stopped(signals.exit_status)
-        _, weights = checked.backbones[0]
-        if before is not None and (before.backbone or "").startswith("sha256:") and weights != before.backbone:
-            raise UserError(
-                f"The experiment was run with other pretrained weights ({before.backbone}) than what was found "
-                f"({weights}): name the right folder with --weights-dir."
-            )
+        check_backbone(config, before.backbone if before else None, split.path, places, display, signals)
         child = isolated_run(config, split.path, places, directory)
-        try:
-            while True:
-                message = child.next_message(0.1)
-                if signals.exit_status:
-                    raise Stopped(signals.exit_status)
-                if isinstance(message, Value) and not is_quiet:
-                    shown = "cannot be ranked" if message.value is None else f"{message.value:.4f}"
-                    print(f"fold {message.fold} epoch {message.epoch}: val_spearman {shown}", file=sys.stderr)
-                elif isinstance(message, Announcement):
-                    display.announce(message.sentence)
-                elif isinstance(message, Working):
-                    display.working(message.what, message.n_done, message.n_total)
-                elif isinstance(message, Failure):
-                    if message.kind == "refused":
-                        raise UserError(message.message)
-                    print(f"error: the run failed: {message.message}", file=sys.stderr)
-                    raise Stopped(1)
-                elif isinstance(message, Result):
-                    return message
-        finally:
-            child.close()
+        result = outcome(child, display, signals, shows_values=not is_quiet)
+        assert isinstance(result, Result)
+        return result
 
 
-def _free_folder(parent: Path, name: str) -> Path:
+def check_backbone(
+    config: RunConfig, backbone: str | None, split: Path, places: Places, display: "Display", signals: Signals
+) -> None:
+    """See that a run can be built here, with the pretrained weights that it was built with before, if that is known.
+
+    Raises:
+        Stopped: A signal came.
+        UserError: It cannot, or the weights are others.
+    """
+    from search.checking import check_runs
+
+    checked = check_runs([config], split, places, display, signals)
+    if checked is None:
+        raise Stopped(signals.exit_status)
+    _, found = checked.backbones[0]
+    if (backbone or "").startswith("sha256:") and found != backbone:
+        raise UserError(
+            f"The experiment was run with other pretrained weights ({backbone}) than what was found "
+            f"({found}): name the right folder with --weights-dir."
+        )
+
+
+def outcome(child: Child, display: "Display", signals: Signals, *, shows_values: bool) -> Result | Predicted:
+    """What a child comes to, which is ended then.
+
+    Raises:
+        Stopped: A signal came, or the run failed and its error was printed.
+        UserError: The config cannot run on this machine.
+    """
+    try:
+        while True:
+            message = child.next_message(0.1)
+            if signals.exit_status:
+                raise Stopped(signals.exit_status)
+            if isinstance(message, Value) and shows_values:
+                shown = "cannot be ranked" if message.value is None else f"{message.value:.4f}"
+                print(f"fold {message.fold} epoch {message.epoch}: val_spearman {shown}", file=sys.stderr)
+            elif isinstance(message, Announcement):
+                display.announce(message.sentence)
+            elif isinstance(message, Working):
+                display.working(message.what, message.n_done, message.n_total)
+            elif isinstance(message, Failure):
+                if message.kind == "refused":
+                    raise UserError(message.message)
+                print(f"error: the run failed: {message.message}", file=sys.stderr)
+                raise Stopped(1)
+            elif isinstance(message, (Result, Predicted)):
+                return message
+    finally:
+        child.close()
+
+
+def free_folder(parent: Path, name: str) -> Path:
     """A new folder: earlier runs are kept."""
     for number in range(10_000):
         folder = parent / f"{name}-{number:03d}"

@@ -1,7 +1,7 @@
 """The typed configuration of a run: what `fit` is told, and what an experiment file holds."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -79,6 +79,13 @@ class RunConfig:
 
 WHOLE_BATCH = 2**62
 """`trainer.micro_batch_tokens` that divides no batch, whatever memory is free."""
+
+
+def as_it_ran(config: RunConfig, *, threads: int, micro_batch_tokens: int | None) -> RunConfig:
+    """The config with the threads and the parts of a batch that a run of it had: what its bits depend on."""
+    parts = micro_batch_tokens or WHOLE_BATCH
+    return replace(config, trainer=replace(config.trainer, threads=threads, micro_batch_tokens=parts))
+
 
 LOGGER_ARGUMENTS = ("save_dir", "name", "version")
 """What a run itself tells its logger: where a fold's log stands."""

@@ -77,7 +77,8 @@ def _membership(values: Floats, k: int) -> Floats:
     """How much of each row (M,) belongs to the k highest: 1, 0, or a part for those equal to the lowest of them."""
     edge = np.partition(values, len(values) - k)[len(values) - k]
     above, at = values > edge, values == edge
-    return above + at * ((k - above.sum()) / at.sum())
+    membership: Floats = above + at * ((k - above.sum()) / at.sum())
+    return membership
 
 
 METRICS: Mapping[str, Callable[[Floats, Floats], float]] = {

@@ -1,0 +1,145 @@
+"""What `confirm` found of an experiment, its lines in the ledger, and the weights that it leaves."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.errors import UserError
+from search.artifacts import file_hash
+from search.candidates import DIVISIONS, Candidate, TrainedOn
+from search.experiment import Experiment
+from search.experiment_files import SEED, confirmation_file, weights_folder
+from search.ledger import Reading
+from search.machine import git_commit, machine_kind, package_versions
+from search.state_files import link, write_text
+from search.test_metrics import METRICS, Spread, measure, spreads
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Test metrics by name: of each seed, over the seeds, and of the seeds' mean prediction."""
+
+    per_seed: tuple[dict[str, float], ...]
+    test: dict[str, Spread]
+    ensemble: dict[str, float]
+
+    @staticmethod
+    def of(predictions: NDArray[np.float32], target: NDArray[np.float32]) -> "Scores":
+        """The scores of predictions (n_seeds, M) of targets (M,)."""
+        per_seed = tuple(measure(row, target) for row in predictions)
+        mean = predictions.astype(np.float64).mean(axis=0)
+        return Scores(per_seed=per_seed, test=spreads(per_seed), ensemble=measure(mean, target))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A candidate on the test set, in each way to train it."""
+
+    candidate: Candidate
+    scores: Mapping[TrainedOn, Scores]
+    device: str
+
+    @staticmethod
+    def of(
+        candidate: Candidate,
+        predictions: NDArray[np.float32],
+        target: NDArray[np.float32],
+        *,
+        n_seeds: int,
+        device: str,
+    ) -> "Measured":
+        """From predictions (n_ways * n_seeds, M), way by way, and targets (M,)."""
+        parts = np.split(predictions, range(n_seeds, len(predictions), n_seeds))
+        scores = {way: Scores.of(part, target) for way, part in zip(DIVISIONS, parts, strict=True)}
+        return Measured(candidate=candidate, scores=scores, device=device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confirmation:
+    """An experiment on the test set, its own config first and then, where they were asked for, other trials'."""
+
+    path: Path
+    checksum: str
+    experiment: Experiment
+    official: bool
+    label: str
+    n_test: int
+    seeds: tuple[int, ...]
+    when: str
+    measured: tuple[Measured, ...]
+
+    @property
+    def model(self) -> str:
+        """The study's name for the model; the class's in experiments that do not know it."""
+        target = str(self.experiment.config.model["_target_"])
+        return self.experiment.provenance.model or target.rpartition(".")[2].lower()
+
+    def readings(self) -> list[Reading]:
+        """The lines of the ledger, one for each config."""
+        before = self.experiment.provenance
+        return [
+            Reading(
+                when=self.when,
+                experiment=self.path.stem,
+                checksum=self.checksum,
+                study=before.study,
+                trial=one.candidate.trial,
+                task=self.experiment.config.task,
+                model=self.model,
+                data=self.label,
+                data_hash=before.data_hash,
+                official=self.official,
+                n_test=self.n_test,
+                seeds=list(self.seeds),
+                n_epochs=one.candidate.n_epochs,
+                code={"git_commit": git_commit(), "versions": package_versions()},
+                machine=machine_kind(one.device),
+                values={way: _values(scores) for way, scores in one.scores.items()},
+            )
+            for one in self.measured
+        ]
+
+
+def _values(scores: Scores) -> dict[str, Any]:
+    per_seed = {name: [values[name] for values in scores.per_seed] for name in METRICS}
+    return {"per_seed": per_seed, "ensemble": scores.ensemble}
+
+
+def leave_weights(confirmation: Confirmation, weights: Sequence[Path]) -> None:
+    """Put the weights of the experiment's own config, one file a seed, beside it, and say which they are.
+
+    Those that an earlier call left are replaced. `confirm.json` comes last: whoever reads it finds the files.
+
+    Raises:
+        UserError: They cannot be written.
+    """
+    folder, about = weights_folder(confirmation.path), confirmation_file(confirmation.path)
+    candidate = confirmation.measured[0].candidate
+    files = {seed: folder / SEED.format(seed) for seed in confirmation.seeds}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, target in zip(weights, files.values(), strict=True):
+            link(path, target)
+        description = {
+            "experiment": confirmation.path.stem,
+            "checksum": confirmation.checksum,
+            "when": confirmation.when,
+            "trained_on": "train and validation",
+            "n_epochs": candidate.n_epochs,
+            "seeds": list(confirmation.seeds),
+            "weights": [{"seed": seed, "file": path.name, "hash": file_hash(path)} for seed, path in files.items()],
+        }
+        write_text(about, json.dumps(description, indent=2, ensure_ascii=False) + "\n")
+        for path in folder.glob(SEED.format("*")):
+            if path not in files.values():
+                path.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"The weights of the seeds cannot be written to {folder} ({error.strerror}); the readings stand in the "
+            "ledger already: make room and confirm again."
+        ) from None

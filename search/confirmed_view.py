@@ -1,0 +1,107 @@
+"""What people and programs get to see of a confirmation."""
+
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from search.candidates import TrainedOn
+from search.confirmation import Confirmation, Measured, Scores
+from search.experiment_files import ledger_file
+from search.ledger import read, readings, readings_by_study
+from search.test_metrics import METRICS, Spread
+
+_HEADERS = ("Spearman", "MSE", "NDCG", "recall of top 1 %", "recall of top 10 %")
+_WAYS: dict[TrainedOn, str] = {"train_and_validation": "train+validation", "train": "train alone"}
+
+
+def as_json(confirmation: Confirmation) -> dict[str, Any]:
+    """What `confirm --json` prints of an experiment: plain values.
+
+    `test` and `ensemble` are those of training on train and validation; `train` holds the same of train alone.
+    With `--top-k`, `top` has the same keys for each of the trials, the experiment's own first.
+    """
+    own, experiment = confirmation.measured[0], confirmation.experiment
+    found = {
+        "experiment": confirmation.path.stem,
+        "study": experiment.provenance.study,
+        "task": experiment.config.task,
+        "model": confirmation.model,
+        "data": confirmation.label,
+        "official": confirmation.official,
+        "n_test": confirmation.n_test,
+        "seeds": list(confirmation.seeds),
+        **_candidate(own, confirmation.seeds),
+        "ledger": str(ledger_file(confirmation.path)),
+        "n_readings": len(read(ledger_file(confirmation.path))),
+    }
+    if len(confirmation.measured) > 1:
+        found["top"] = [_candidate(one, confirmation.seeds) for one in confirmation.measured]
+    return found
+
+
+def _candidate(measured: Measured, seeds: tuple[int, ...]) -> dict[str, Any]:
+    whole, alone = measured.scores["train_and_validation"], measured.scores["train"]
+    return {
+        "trial": measured.candidate.trial,
+        "validation": measured.candidate.value,
+        "n_epochs": measured.candidate.n_epochs,
+        **_scores(whole, seeds),
+        "train": _scores(alone, seeds),
+    }
+
+
+def _scores(scores: Scores, seeds: tuple[int, ...]) -> dict[str, Any]:
+    return {
+        "test": {name: asdict(one) for name, one in scores.test.items()},
+        "ensemble": scores.ensemble,
+        "per_seed": [{"seed": seed, **values} for seed, values in zip(seeds, scores.per_seed, strict=True)],
+    }
+
+
+def show(confirmation: Confirmation) -> None:
+    """Print a confirmation as a table."""
+    # Without markup: names of studies may hold brackets.
+    console = Console(highlight=False, soft_wrap=True, markup=False, width=1000)
+    before, seeds = confirmation.experiment.provenance, confirmation.seeds
+    console.print(
+        f"{confirmation.path.stem}: {confirmation.n_test:,} test sequences of {confirmation.experiment.config.task} "
+        f"({confirmation.label}), {len(seeds)} seed(s) from {seeds[0]}"
+    )
+    for one in confirmation.measured:
+        console.print(_headline(one, before.best_epochs if one is confirmation.measured[0] else None))
+        console.print(_table(one, len(seeds)))
+    if len(confirmation.measured) > 1:
+        console.print("To choose among these trials by what the test set says would make its numbers worthless.")
+    counts = readings_by_study(readings(confirmation.path.parent), confirmation.experiment.config.task)
+    console.print(
+        f"This test set was read {sum(counts.values())} time(s) so far, {counts.get(before.study, 0)} of them by study "
+        f"{before.study}: {ledger_file(confirmation.path)}"
+    )
+
+
+def _headline(measured: Measured, best_epochs: list[int] | None) -> str:
+    candidate = measured.candidate
+    folds = f", the median over {len(best_epochs)} folds" if best_epochs and len(best_epochs) > 1 else ""
+    return (
+        f"Trial {candidate.trial}, validation Spearman {candidate.value:.4f}, "
+        f"trained for {candidate.n_epochs} epoch(s){folds}:"
+    )
+
+
+def _table(measured: Measured, n_seeds: int) -> Table:
+    table = Table("trained on", *_HEADERS, box=None, pad_edge=False)
+    for way, words in _WAYS.items():
+        scores = measured.scores[way]
+        table.add_row(words, *(_spread(scores.test[name]) for name in METRICS))
+        if n_seeds > 1:
+            table.add_row(f"  ensemble of {n_seeds}", *(f"{scores.ensemble[name]:.4f}" for name in METRICS))
+    return table
+
+
+def _spread(found: Spread) -> str:
+    """`0.5912 ± 0.0031 (0.5874 to 0.5950)`: mean, standard deviation and interval."""
+    if found.std is None:
+        return f"{found.mean:.4f}"
+    return f"{found.mean:.4f} ± {found.std:.4f} ({found.low:.4f} to {found.high:.4f})"

@@ -1,0 +1,142 @@
+"""The ledger beside an experiment: one line of JSON for every reading of the test set, appended and never changed."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from datasets.errors import UserError
+from search.annotations import build
+
+_ENDING = ".ledger.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """One config that was measured on the test set.
+
+    when: in UTC. experiment: the stem of its file. checksum: that of the file. study, trial: where the config comes
+    from. task, model, data, data_hash, official: what it was measured on. seeds: those it was trained with. n_epochs:
+    for how long. code: `git_commit` and `versions`. machine: its kind. values: of each way to train
+    (`train_and_validation`, `train`) the metrics `per_seed`, by name a list in the order of the seeds, and those of the
+    `ensemble` of the seeds, by name.
+    """
+
+    when: str
+    experiment: str
+    checksum: str
+    study: str
+    trial: int
+    task: str
+    model: str
+    data: str
+    data_hash: str
+    official: bool
+    n_test: int
+    seeds: list[int]
+    n_epochs: int
+    code: dict[str, Any]
+    machine: dict[str, Any]
+    values: dict[str, Any]
+
+
+def append(ledger: Path, readings: Sequence[Reading]) -> None:
+    """Write readings to the end of a ledger, so that they are on the disk when this returns.
+
+    Raises:
+        UserError: The ledger has a broken line, or cannot be written; it is as it was then.
+    """
+    lines = [json.dumps(asdict(reading), ensure_ascii=False, allow_nan=False) + "\n" for reading in readings]
+    try:
+        ledger.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(ledger.with_name(f".{ledger.name}.lock")):
+            read(ledger)
+            is_new = not ledger.exists()
+            _write(ledger, "".join(lines).encode())
+            if is_new:
+                _sync_folder(ledger.parent)
+    except OSError as error:
+        raise UserError(
+            f"The ledger {ledger} cannot be written ({error.strerror or error}), and no test result is shown that it "
+            "does not hold: make room, or make its folder writable."
+        ) from None
+
+
+def read(ledger: Path) -> tuple[Reading, ...]:
+    """All readings of a ledger, the oldest first; none where there is no file.
+
+    Raises:
+        UserError: A line is broken; the file and the line's number are named.
+    """
+    try:
+        content = ledger.read_bytes()
+    except FileNotFoundError:
+        return ()
+    except OSError as error:
+        raise UserError(f"The ledger {ledger} cannot be read ({error.strerror}): see to it.") from None
+    lines = content.split(b"\n")
+    if lines[-1]:
+        _reject(ledger, len(lines), "it does not end")
+    found = []
+    for number, line in enumerate(lines[:-1], start=1):
+        try:
+            tree = json.loads(line.decode())
+            found.append(build(Reading, tree, "reading"))
+        except UserError as error:
+            _reject(ledger, number, str(error).rstrip("."))
+        except (ValueError, RecursionError):
+            _reject(ledger, number, "it is no JSON")
+    return tuple(found)
+
+
+def readings(export_dir: Path) -> tuple[Reading, ...]:
+    """The readings in all ledgers of a folder, the oldest first.
+
+    Raises:
+        UserError: A ledger has a broken line.
+    """
+    found = [reading for path in sorted(export_dir.glob(f"*{_ENDING}")) for reading in read(path)]
+    return tuple(sorted(found, key=lambda reading: reading.when))
+
+
+def readings_by_study(found: Sequence[Reading], task: str) -> Mapping[str, int]:
+    """How often each study has read the test set of a task: "the study's name" -> n."""
+    counts: dict[str, int] = {}
+    for reading in found:
+        if reading.task == task:
+            counts[reading.study] = counts.get(reading.study, 0) + 1
+    return counts
+
+
+def _reject(ledger: Path, number: int, why: str) -> None:
+    raise UserError(
+        f"{ledger}, line {number} is no reading of a test set ({why}): a ledger is never mended by the program; "
+        "restore the line, from git for one, or move the file away for good."
+    )
+
+
+def _write(ledger: Path, content: bytes) -> None:
+    """Append all of it or, on a full disk, nothing."""
+    with ledger.open("ab", buffering=0) as file:
+        n_before = os.fstat(file.fileno()).st_size
+        try:
+            n_written = 0
+            while n_written < len(content):
+                n_written += file.write(content[n_written:])
+            os.fsync(file.fileno())
+        except OSError:
+            file.truncate(n_before)
+            raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the name of a new file as lasting as its content."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
