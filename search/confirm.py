@@ -92,7 +92,8 @@ def _order(arguments: argparse.Namespace, path: Path, experiment: Experiment) ->
         named = "folder with --data-dir" if experiment.config.table is None else "file with --data"
         raise UserError(
             f"The data of {path} has changed: data_hash of the experiment is {before.data_hash[:12]}... "
-            f"({before.data}), that of what was found {split.data_hash[:12]}... ({split.label}); name the right {named}."
+            f"({before.data}), that of what was found {split.data_hash[:12]}... ({split.label}): name the right "
+            f"{named}."
         )
     return Order(
         path=path,
