@@ -156,6 +156,18 @@ def _report(parser: Parser) -> None:
     add_storage(parser)
 
 
+def _compare(parser: Parser) -> None:
+    parser.add_argument(
+        "--task", action="append", required=True, help="a task, or all that anything is known of; may be repeated"
+    )
+    parser.add_argument("--output", type=Path, metavar="DIR", help="for the figure (default: RUNS/comparison)")
+    parser.add_argument("--runs-dir", type=Path, default=Path("runs"), help="where the studies are (default: runs)")
+    parser.add_argument(
+        "--export-dir", type=Path, default=EXPORT_DIR, help="where experiments and ledgers are (default: %(default)s)"
+    )
+    add_storage(parser)
+
+
 def _dashboard(parser: Parser) -> None:
     parser.add_argument("--port", type=port, default=8080, help="default: 8080; 0 takes a free one")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
@@ -246,6 +258,13 @@ COMMANDS = {
         description="Write one HTML file about a study: what was searched, what came of it, and how to repeat it.",
         target="search.report:run_report",
         add_options=_report,
+    ),
+    "compare": Command(
+        summary="studies and confirmed experiments on a task beside published results",
+        description="Compare every study and every confirmed experiment on a task with published results: a table, "
+        "and a figure as HTML, PNG and SVG.",
+        target="search.compare:run_compare",
+        add_options=_compare,
     ),
     "dashboard": Command(
         summary="show studies, trials and their files in a browser",

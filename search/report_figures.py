@@ -167,7 +167,7 @@ def _styled(drawing: Any) -> Any:
         title_text="",
         font={"size": 12},
         margin={"l": 64, "r": 16, "t": 36, "b": 100},
-        legend={"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0, "x": 0},
+        legend={"orientation": "h", "xref": "container", "x": 0, "yref": "container", "y": 0, "yanchor": "bottom"},
     )
     drawing.update_xaxes(title_font_size=12)
     drawing.update_yaxes(title_font_size=12, automargin=True)

@@ -1,7 +1,5 @@
 """The report: everything about a study in one file, which says what it does not know and asks nobody for anything."""
 
-import re
-
 import numpy as np
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
@@ -10,40 +8,12 @@ from safetensors.numpy import save_file
 
 from search.report import make_report
 from search.study import MANIFEST
-from tests.search.browser import CHROMIUM, open_browser
+from tests.search.browser import CHROMIUM
+from tests.search.pages import assert_looks_right, assert_needs_nothing, without_plotly
 from tests.search.small_study import ABOUT, NAME, default_database, make_study
 
 HOSTILE = "<script>alert(1)</script> & more"
 N_ROWS = 60
-N_DRAWN = """
-document.readyState == 'complete' ? document.querySelectorAll('.js-plotly-plot:has(.main-svg)').length : 0
-"""
-# Of every figure: the texts that overlap, and the axes without a title, as one line each.
-FAULTS = """
-(() => {
-  const faults = [];
-  for (const plot of document.querySelectorAll('.js-plotly-plot')) {
-    const selectors = '.xtitle, .ytitle, .xtick > text, .ytick > text, .legendtext, .annotation-text, .modebar';
-    const texts = [...plot.querySelectorAll(selectors)].filter(element => {
-      const turned = /rotate\\((?!0|-90)/.test(element.getAttribute('transform') || '');
-      return !turned && element.getBoundingClientRect().width > 0;
-    });
-    for (let i = 0; i < texts.length; i++) for (let j = i + 1; j < texts.length; j++) {
-      const [a, b] = [texts[i].getBoundingClientRect(), texts[j].getBoundingClientRect()];
-      const width = Math.min(a.right, b.right) - Math.max(a.left, b.left);
-      const height = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
-      if (width > 1 && height > 3) faults.push(`${texts[i].textContent} overlaps ${texts[j].textContent}`);
-    }
-    for (const [name, axis] of Object.entries(plot._fullLayout)) {
-      if (!/^[xy]axis\\d*$/.test(name) || axis.visible === false) continue;
-      const isShared = axis.matches || axis.showticklabels === false || axis.ticktext;
-      if (!isShared && !(axis.title && /\\(.+\\)|^model\\.|^data\\./.test(axis.title.text || '')))
-        faults.push(`${name} has the title ${axis.title && axis.title.text}`);
-    }
-  }
-  return faults;
-})()
-"""
 
 
 def result(values, device="cpu"):
@@ -109,13 +79,6 @@ def make_or_load(folder):
     return database, optuna.load_study(study_name=NAME, storage=database.storage)
 
 
-def without_plotly(text):
-    """The page without plotly's own program, the one script of megabytes."""
-    scripts = re.findall(r"<script[^>]*>.*?</script>", text, re.S)
-    (program,) = [script for script in scripts if len(script) > 1_000_000]
-    return text.replace(program, "")
-
-
 def test_it_says_what_was_found_under_which_protocol_and_on_whose_data(text):
     page = without_plotly(text)
     assert page.count("validation: holdout; data: not FLIP&#x27;s file") >= 2
@@ -134,28 +97,12 @@ def test_what_comes_from_people_is_text_and_no_markup(text):
 
 
 def test_it_needs_nothing_but_itself(text):
-    page = without_plotly(text)
-    assert not re.findall(r"(?:src|href|action)\s*=|url\(|fetch\(|@import|<link|<iframe|<img", page)
-    assert not re.findall(r"https?://", page)
-    assert "default-src 'none'" in page.replace("&#x27;", "'")
+    assert_needs_nothing(text)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian's package: chromium)")
 def test_in_a_browser_nothing_overlaps_every_axis_is_labelled_and_nothing_is_asked_for(text, tmp_path):
-    path = tmp_path / "a report.html"
-    path.write_text(text, encoding="utf-8")
-    n_figures = len(re.findall("plotly-graph-div", text))
-    assert n_figures == 8
-    (tmp_path / "browser").mkdir()
-    with open_browser(tmp_path / "browser") as browser:
-        browser.watch_network()
-        for width in (1400, 390):
-            browser.resize(width, 1000)
-            browser.open(path.as_uri())
-            browser.wait_until(lambda: browser.evaluate(N_DRAWN) == n_figures, "the figures are drawn", 20)
-            assert browser.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), width
-            assert browser.evaluate(FAULTS) == [], width
-        assert set(browser.requested) == {path.as_uri()}
+    assert_looks_right(text, 8, tmp_path)
 
 
 def test_the_command_writes_it_beside_the_study(command, finished_study, tmp_path):

@@ -1,0 +1,148 @@
+"""The compare command: every study and every confirmed experiment on a task beside what was published."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from datasets.errors import UserError, nearest
+from datasets.task import task_names
+from search import comparison_figure
+from search.comparison import Comparison, Entry, by_value, compare, known_tasks
+from search.ledger import Reading, readings, readings_by_study
+from search.operate import open_existing
+from search.page import Markup, figure, page, paragraph, section, table, warning
+from search.report import write
+from search.storage import Database, default_url, environment_url
+
+ALL = "all"
+_HEADERS = ("task", "model", "by", "test Spearman", "ensemble", "validation Spearman", "data", "source")
+_APART = "Results on a file that is not FLIP's own cannot be compared with published ones, and stand apart from them."
+
+
+def run_compare(arguments: argparse.Namespace) -> int:
+    """Print the table, write the figure, say where."""
+    found = readings(arguments.export_dir)
+    database = _database(arguments)
+    comparisons = [compare(task, database, found) for task in _tasks(arguments.task, database, found)]
+    _print(comparisons)
+    folder: Path = arguments.output or arguments.runs_dir / "comparison"
+    path = folder / "comparison.html"
+    write(path, make_page(comparisons, found))
+    written = [path, *_save(comparisons, folder)]
+    print(f"Written: {', '.join(map(str, written))}")
+    return 0
+
+
+def make_page(comparisons: Sequence[Comparison], found: Sequence[Reading]) -> str:
+    """Figure and table of each task, as one HTML file."""
+    about = paragraph(
+        "Spearman's rank correlation on the test sets: filled circles are means or published values, open ones single "
+        "seeds, bars the standard deviation between seeds. Values of the validation part are no test results and are "
+        "not drawn."
+    )
+    blocks = [section(comparison.task, *_blocks(comparison, found)) for comparison in comparisons]
+    return page("FLIP, Flipper and flipsearch", about, *blocks)
+
+
+def _blocks(comparison: Comparison, found: Sequence[Reading]) -> list[Markup]:
+    """What may be compared, and below it, each file by itself, what may not."""
+    blocks = [paragraph("Nothing was published, searched or confirmed on it yet.")] if comparison.is_empty else []
+    if together := [*comparison.published, *comparison.ours]:
+        blocks = [*_drawn(comparison_figure.panel(comparison.task, together)), _table(together)]
+    for data in dict.fromkeys(entry.data for entry in comparison.apart):
+        alone = [entry for entry in comparison.apart if entry.data == data]
+        blocks += [
+            warning(f"{data}. {_APART}"),
+            *_drawn(comparison_figure.panel(comparison.task, alone)),
+            _table(alone),
+        ]
+    return [*blocks, paragraph(_read_how_often(comparison.task, found))]
+
+
+def _drawn(panel: comparison_figure.Panel) -> list[Markup]:
+    if not panel.entries:
+        return [paragraph("No test result yet: confirm an experiment.")]
+    drawn = comparison_figure.draw(panel)
+    return [figure(drawn, height_px=comparison_figure.height_px(panel), min_width_px=720)]
+
+
+def _table(entries: Sequence[Entry]) -> Markup:
+    return table(_HEADERS[1:], [_cells(entry)[1:] for entry in by_value(entries)])
+
+
+def _read_how_often(task: str, found: Sequence[Reading]) -> str:
+    counts = readings_by_study(found, task)
+    by = ", ".join(f"{n} by {study}" for study, n in sorted(counts.items()))
+    return f"Its test set was read {sum(counts.values())} time(s)" + (f": {by}." if by else ".")
+
+
+def _save(comparisons: Sequence[Comparison], folder: Path) -> list[Path]:
+    """The pictures that could be written."""
+    panels = comparison_figure.panels(comparisons)
+    paths = [folder / "comparison.png", folder / "comparison.svg"]
+    if not panels:
+        print("There is no test result to draw: confirm an experiment first.", file=sys.stderr)
+        return []
+    try:
+        comparison_figure.save(panels, paths)
+    except ImportError:
+        print("The PNG and the SVG need matplotlib, which is not installed: pip install matplotlib.", file=sys.stderr)
+        return []
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written ({error.strerror}): name another folder with --output.") from None
+    return paths
+
+
+def _tasks(names: Sequence[str], database: Database | None, found: Sequence[Reading]) -> list[str]:
+    known = known_tasks(database, found)
+    for name in names:
+        possible = dict.fromkeys([*task_names(), *known])
+        if name != ALL and name not in possible:
+            raise UserError(f"There is no task {name!r}.{nearest(name, [*possible, ALL])} Or compare --task all.")
+    return list(dict.fromkeys(task for name in names for task in (known if name == ALL else [name])))
+
+
+def _database(arguments: argparse.Namespace) -> Database | None:
+    """The studies; None where nobody named any and there are none in the runs directory."""
+    is_named = arguments.storage or environment_url()
+    if not is_named and not Path(default_url(arguments.runs_dir).removeprefix("sqlite:///")).exists():
+        return None
+    return open_existing(arguments)
+
+
+def _ordered(comparison: Comparison) -> list[Entry]:
+    return [*by_value([*comparison.published, *comparison.ours]), *by_value(comparison.apart)]
+
+
+def _cells(entry: Entry) -> list[str]:
+    test = "-" if entry.spearman is None else f"{entry.spearman:.3f}"
+    if entry.std is not None:
+        test += f" ± {entry.std:.3f}" + (f" ({len(entry.seeds)} seeds)" if entry.seeds else "")
+    validation = "-" if entry.validation is None else f"{entry.validation:.4f} ({entry.protocol})"
+    return [
+        entry.task,
+        entry.model,
+        entry.by,
+        test,
+        "-" if entry.ensemble is None else f"{entry.ensemble:.3f}",
+        validation,
+        entry.data or "FLIP's file",
+        entry.source,
+    ]
+
+
+def _print(comparisons: Sequence[Comparison]) -> None:
+    shown = Table(*_HEADERS, box=None, pad_edge=False)
+    for comparison in comparisons:
+        for entry in _ordered(comparison):
+            shown.add_row(*_cells(entry))
+        if comparison.is_empty:
+            shown.add_row(comparison.task, *["-"] * (len(_HEADERS) - 2), "nothing published, searched or confirmed yet")
+    # As wide as the table wants to be: a name that is cut off names nothing.
+    Console(highlight=False, soft_wrap=True, markup=False, width=1000).print(shown)
+    if any(comparison.apart for comparison in comparisons):
+        print(_APART)
