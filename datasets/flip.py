@@ -95,6 +95,7 @@ def _tasks(
             wild_type=wild_type,
             units=units,
             retired=retired,
+            shift="fitness" if split == "low_vs_high" else None,
         )
         for split in splits
     )

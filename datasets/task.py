@@ -13,11 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import datasets
 from datasets.crop import Crop, Region
 from datasets.errors import UserError, nearest
+
+Shift = Literal["mutations", "fitness", "none"]
+"""How test differs from train: its variants have more mutations, are fitter, or neither is known."""
 
 Announce = Callable[[str], None]
 """Is told sentences that the user should see: warnings, and what takes long."""
@@ -73,7 +76,8 @@ class Task:
     `clean` turns a sequence as it was published into residues (it is the dataset's own preprocessing, and
     `clean_version` changes with it). `region` is where the variants differ from each other, None if that is
     everywhere; it is given in uncropped positions, as the crops are. `units` are those of the target. A `retired`
-    task is one that its authors have withdrawn: it can be searched, and whoever does is told.
+    task is one that its authors have withdrawn: it can be searched, and whoever does is told. `shift` None is what the
+    sequences show (see `datasets.shifted`).
     """
 
     name: str
@@ -88,6 +92,7 @@ class Task:
     wild_type: str | None
     units: str
     retired: bool = False
+    shift: Shift | None = None
 
     def __post_init__(self) -> None:
         """Check what no user can get wrong."""

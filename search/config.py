@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,14 @@ class StudyConfig:
         run["trainer"] = {key: value for key, value in run["trainer"].items() if key not in _MACHINE_KEYS}
         searched = self.space.always_searched
         return {path: self.derived.get(path, value) for path, value in flatten(run) if path not in searched}
+
+    @cached_property
+    def epochs_per_fold(self) -> int:
+        """The most epochs that a fold of any trial may have."""
+        path = "trainer.max_epochs"
+        if path not in self.space.paths and path not in self.derived:
+            return int(self.defaults["trainer"]["max_epochs"])
+        return max(self.run(corner).trainer.max_epochs for corner in self.space.corners(self.defaults))
 
     def run(self, params: Mapping[str, Scalar]) -> RunConfig:
         """The run of a trial with these parameters; their values by path do as well."""

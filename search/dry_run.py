@@ -5,12 +5,13 @@ import yaml
 from datasets.prepared import PreparedSplit
 from models.places import Places
 from search.config import StudyConfig
+from search.protocol import Protocol
 from search.schema import task_of
 from search.training import build_data, build_model, folds_of, quieten
 from search.worker import check_search
 
 
-def show(config: StudyConfig, name: str, split: PreparedSplit, places: Places) -> int:
+def show(config: StudyConfig, name: str, split: PreparedSplit, protocol: Protocol, places: Places) -> int:
     """Print the composed config, the space, and what the first trial would build; returns the exit status."""
     check_search(config)
     params = dict(config.first_trials[0]) if config.first_trials else {}
@@ -32,8 +33,9 @@ def show(config: StudyConfig, name: str, split: PreparedSplit, places: Places) -
     print(model)
     print(f"{model.n_parameters:,} parameters")
     print(
-        f"{len(folds)} fold(s); fold 0: {len(folds[0].train)} training and {len(folds[0].validation)} validation "
-        f"sequences ({split.label}), {len(data.train_dataloader())} batches of tokens {tuple(batch.tokens.shape)}"
+        f"{protocol.shown}: {len(folds)} fold(s); fold 0: {len(folds[0].train)} training and "
+        f"{len(folds[0].validation)} validation sequences ({split.label}), "
+        f"{len(data.train_dataloader())} batches of tokens {tuple(batch.tokens.shape)}"
     )
     return 0
 

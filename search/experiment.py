@@ -34,7 +34,8 @@ class Provenance:
 
     `values[fold][epoch]` is the validation Spearman after each epoch (null where it could not be computed),
     `best_epochs[fold]` the epoch whose weights were kept, `value` the Spearman of the kept weights' predictions,
-    all folds pooled. `machine` is what has to be equal for the numbers to be equal bit for bit, `micro_batch_tokens`
+    all folds pooled, `protocol` what is said of `validation` where the value is shown.
+    `machine` is what has to be equal for the numbers to be equal bit for bit, `micro_batch_tokens`
     how much of a batch was computed at once (null: all), `backbone` the hash of the pretrained weights (null: none).
     `model` is the study's name for the model, `n_target` how many finished trials it was to have (null: not known).
     """
@@ -51,6 +52,7 @@ class Provenance:
     micro_batch_tokens: Annotated[int, Interval(ge=1)] | None
     backbone: str | None
     device: str
+    protocol: str
     value: float
     values: list[list[float | None]]
     best_epochs: list[int]

@@ -18,7 +18,7 @@ from search.experiment import SCHEMA_VERSION, Experiment, Provenance, freeze, is
 from search.experiment_files import place_checkpoints
 from search.machine import git_commit
 from search.progress import failures
-from search.study import EXHAUSTED, MANIFEST, N_TARGET, count, validation_name
+from search.study import EXHAUSTED, MANIFEST, N_TARGET, PROTOCOL, count
 from search.trial import RESULT
 
 # Of fewer, Optuna makes the same share for every hyperparameter.
@@ -64,6 +64,7 @@ def export_best(
             micro_batch_tokens=result["micro_batch_tokens"],
             backbone=result["backbone"],
             device=result["device"],
+            protocol=study.user_attrs[PROTOCOL]["shown"],
             value=result["value"],
             values=result["values"],
             best_epochs=result["best_epochs"],
@@ -84,7 +85,7 @@ def export_best(
 
 
 def print_outcome(
-    study: Study, best: FrozenTrial | None, config: StudyConfig, split: PreparedSplit, export: Path, next_command: str
+    study: Study, best: FrozenTrial | None, split: PreparedSplit, export: Path, next_command: str
 ) -> None:
     """Print how the study ended."""
     # Without markup: names of parameters, and reasons, may hold brackets.
@@ -98,10 +99,10 @@ def print_outcome(
     if best is None:
         console.print(f"No trial is complete, so there is nothing to export. {_why_none(trials)}")
         return
-    protocol = validation_name(config.defaults["validation"])
+    protocol = study.user_attrs[PROTOCOL]
     console.print(
         f"Best: trial {best.number}, validation Spearman {best.value:.4f} "
-        f"({protocol}, {split.n_validation} sequences; {split.label})"
+        f"({protocol['shown']}, {protocol['n_sequences']} sequences; {split.label})"
     )
     importances = _importances(study)
     if best.params:

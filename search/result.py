@@ -12,9 +12,10 @@ Ending = Literal["complete", "stopped", "diverged", "constant", "out_of_memory"]
 class Result:
     """A finished run.
 
-    `value` is the Spearman correlation of the validation predictions of the kept checkpoints, all folds pooled;
-    None unless the run is complete. `values[fold][epoch]` is the validation Spearman after each epoch, None
-    where predictions could not be ranked; `best_epochs[fold]` is the epoch whose weights are kept.
+    `value` is the Spearman correlation of the validation predictions of the kept checkpoints, all folds pooled and
+    those of one sequence averaged; None unless the run is complete. `values[fold][epoch]` is the validation Spearman
+    after each epoch, None where predictions could not be ranked; `best_epochs[fold]` is the epoch whose weights are
+    kept.
     `micro_batch_tokens` is the largest padded part of a batch that was computed at once, None if batches were not
     divided; `backbone` names the pretrained weights by their hash, None without any; `n_embedded` counts the
     sequences that had to pass through a frozen part, because no cache held their features.

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from search.isolation import (
     prepare_children,
 )
 from search.machine import machine_kind
+from search.protocol import find_protocol
 from search.result import Result
 from search.run_search import announcer, load_split, places_of
 from search.schema import RunConfig, as_it_ran, task_of
@@ -55,6 +57,8 @@ def run_train(arguments: argparse.Namespace) -> int:
         task, name = own[0] if own else task_of(config), f"{arguments.task}-{arguments.model}"
     prepare_children()
     split = load_split(task, arguments.data_dir, arguments.runs_dir, announcer(arguments.quiet))
+    protocol = find_protocol(config.validation, task, split)
+    config = replace(config, validation=protocol.tree)
     directory = free_folder(arguments.runs_dir / "train", name)
     try:
         result = _run(config, split, places_of(arguments), directory, None, is_quiet=arguments.quiet)
@@ -65,8 +69,9 @@ def run_train(arguments: argparse.Namespace) -> int:
         return 1
     if not arguments.quiet:
         print(
-            f"validation Spearman {result.value:.4f} (best epoch {result.best_epochs[0]}, "
-            f"{result.n_parameters:,} parameters, {result.seconds:.1f} s; {split.label})\nWeights and logs: {directory}"
+            f"validation Spearman {result.value:.4f} ({protocol.shown}, {protocol.n_sequences} sequences; best epoch "
+            f"{', '.join(map(str, result.best_epochs))}; {result.n_parameters:,} parameters, {result.seconds:.1f} s; "
+            f"{split.label})\nWeights and logs: {directory}"
         )
     return 0
 

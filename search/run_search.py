@@ -16,6 +16,7 @@ from models.places import Places
 from search.config import StudyConfig, study_config
 from search.machine import mig_devices, usable_cores, visible_gpus
 from search.parser import prog
+from search.protocol import Protocol, find_protocol, with_protocol
 from search.slots import Slot, make_slots
 from search.user_data import user_task
 
@@ -44,7 +45,8 @@ def run_search(arguments: argparse.Namespace) -> int:
         from search.dry_run import show
 
         split = load_split(task, arguments.data_dir, runs, announce)
-        return show(config, name, split, places_of(arguments))
+        protocol = find_protocol(config.defaults["validation"], task, split)
+        return show(with_protocol(config, protocol), name, split, protocol, places_of(arguments))
     export = Path(arguments.export_dir) / f"{name}.yaml"
     _check_writable(runs)
     _check_writable(runs / "cache" / "checks")
@@ -54,6 +56,8 @@ def run_search(arguments: argparse.Namespace) -> int:
 
     prepare_children()  # torch and Lightning load in the background while we read data and open the database
     split = load_split(task, arguments.data_dir, runs, announce)
+    protocol = find_protocol(config.defaults["validation"], task, split)
+    config = with_protocol(config, protocol)
 
     from search.checking import check_runs
     from search.progress import make_display
@@ -71,7 +75,7 @@ def run_search(arguments: argparse.Namespace) -> int:
             checked = check_runs(reached, split.path, places_of(arguments), display, signals)
             if checked is None and signals.exit_status:
                 return signals.exit_status
-        study = _open_study(arguments, config, split, database, name, checked)
+        study = _open_study(arguments, config, split, protocol, database, name, checked)
         with database.guarded(name, exit_status=lambda: signals.exit_status):
             return _search(arguments, config, split, database, study, slots, export, display, signals)
 
@@ -131,6 +135,7 @@ def _open_study(
     arguments: argparse.Namespace,
     config: StudyConfig,
     split: "PreparedSplit",
+    protocol: Protocol,
     database: "Database",
     name: str,
     checked: "Checked | None",
@@ -142,6 +147,7 @@ def _open_study(
         check_weights,
         enqueue_first_trials,
         manifest,
+        note_protocol,
         open_study,
         raise_target,
     )
@@ -149,6 +155,7 @@ def _open_study(
     about = manifest(config, data_hash=split.data_hash, label=split.label, model=arguments.model)
     with database.lock:
         study = open_study(database, name, about)
+        note_protocol(study, protocol)
         if checked is not None:
             check_weights(study, checked.backbones)
         changed = changed_versions(study)
@@ -235,7 +242,7 @@ def _search(
         _show_state(arguments, study, database, export if best is not None else None)
     if not arguments.quiet:
         weights = f" --weights-dir {arguments.weights_dir}" if arguments.weights_dir else ""
-        print_outcome(study, best, config, split, export, f"{prog()} verify {export}{weights}")
+        print_outcome(study, best, split, export, f"{prog()} verify {export}{weights}")
     if failure is not None:
         print(f"error: {failure}", file=sys.stderr)
         return 1

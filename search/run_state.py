@@ -24,14 +24,14 @@ class Progress:
     """What is known of a run so far, kept outside of it so that running out of memory loses none of it.
 
     `values` has a list more than the others while a fold is trained. `checkpoints` are names of files in the run's
-    folder.
+    folder. `rows` are those of the prepared split that a fold validated, in the order of its `predictions`.
     """
 
     values: list[list[float | None]] = field(default_factory=list)
     best_epochs: list[int | None] = field(default_factory=list)
     checkpoints: list[str] = field(default_factory=list)
     predictions: list[Tensor] = field(default_factory=list)
-    targets: list[Tensor] = field(default_factory=list)
+    rows: list[Tensor] = field(default_factory=list)
     n_parameters: int = 0
     device: str = "cpu"
     micro_batch_tokens: int | None = None

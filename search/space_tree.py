@@ -41,6 +41,8 @@ def make_space(
     for path, alternatives in _find_leaves(tree):
         if path == "task":
             raise UserError("space.task is not valid: a study is about one task, start one for each.")
+        if path.startswith("validation"):
+            raise UserError(f"space.{path} is not valid: values of different validations cannot be compared, name one.")
         if lookup(config, path, None) is None and path not in known:
             raise UserError(f"space.{path} has no value in the config to search for.{nearest(path, known)}")
         if not any(path == name or path.startswith(f"{name}.") for name in fixed):

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from search.fold_pruning import fold_and_epoch
 from search.leases import SLOT, WORKER, lease_ages_s
-from search.space import Space
 from search.storage import Database
 from search.study import MANIFEST
 
@@ -36,16 +36,15 @@ class RunningTrial:
 def running_trials(database: Database, study: Study) -> list[RunningTrial]:
     """The trials that run now, in the order of their numbers."""
     ages = lease_ages_s(database.storage, study)
-    config = study.user_attrs.get(MANIFEST, {}).get("config", {})
+    about = study.user_attrs.get(MANIFEST, {})
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    return [_running(trial, ages.get(trial._trial_id), config.get("trainer.max_epochs")) for trial in running]
+    return [_running(trial, ages.get(trial._trial_id), about.get("epochs_per_fold")) for trial in running]
 
 
-def _running(trial: FrozenTrial, lease_age_s: float | None, max_epochs: object) -> RunningTrial:
-    max_epochs = Space.values(trial.params).get("trainer.max_epochs", max_epochs)
+def _running(trial: FrozenTrial, lease_age_s: float | None, epochs_per_fold: int | None) -> RunningTrial:
     step, fold, epoch = trial.last_step, None, None
-    if step is not None and isinstance(max_epochs, int) and max_epochs > 0:
-        fold, epoch = divmod(step - 1, max_epochs)
+    if step is not None and epochs_per_fold:
+        fold, epoch = fold_and_epoch(step, epochs_per_fold)
     started = trial.datetime_start or datetime.datetime.now()
     return RunningTrial(
         worker=trial.user_attrs.get(WORKER),

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import optuna
@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from datasets.errors import UserError, nearest
 from search.config import StudyConfig, config_hash
 from search.machine import package_versions
+from search.protocol import Protocol
 from search.space import Space
 from search.storage import Database
 from search.trees import difference, digest
@@ -23,6 +24,7 @@ VERSIONS = "versions"
 OVERRIDES = "overrides"
 """Those that the study was begun with, for whoever wants to repeat it: the manifest says the same in full."""
 WEIGHTS = "weights"
+PROTOCOL = "protocol"
 _MOST_SHOWN = 6  # differences in a sentence
 DIRECTION: Final = "maximize"
 
@@ -55,6 +57,7 @@ def manifest(config: StudyConfig, *, data_hash: str, label: str, model: str) -> 
         "sampler": config.sampler,
         "pruner": config.pruner,
         "validation": config.defaults["validation"],
+        "epochs_per_fold": config.epochs_per_fold,
         "space": config.space.tree,
         "config": config.fixed,
     }
@@ -81,6 +84,14 @@ def open_study(database: Database, name: str, wanted: Mapping[str, Any]) -> Stud
     else:
         study.set_user_attr(MANIFEST, dict(wanted))
     return study
+
+
+def note_protocol(study: Study, protocol: Protocol) -> None:
+    """Note what people read of the study's validation, and whether it was chosen with a look at test sequences."""
+    about = asdict(protocol)
+    del about["tree"]  # that of the manifest
+    if study.user_attrs.get(PROTOCOL) != about:
+        study.set_user_attr(PROTOCOL, about)
 
 
 def changed_versions(study: Study) -> list[str]:
@@ -165,7 +176,7 @@ def summary(study: Study) -> dict[str, Any]:
         "task": about.get("task"),
         "model": about.get("model"),
         "data": about.get("data"),
-        "validation": validation_name(about.get("validation")),
+        "validation": study.user_attrs.get(PROTOCOL, {}).get("shown") or validation_name(about.get("validation")),
         "direction": DIRECTION,
         "n_target": study.user_attrs.get(N_TARGET),
         "n_finished": counts.n_finished,

@@ -14,7 +14,15 @@ from datasets.errors import UserError, nearest
 from search.annotations import check_keys, convert, shown
 from search.class_source import ClassSource, ancestry, class_names, find_class, modules_beside, parse_module, signature
 
-ALLOWED = ("models", "search.pruning", "datasets", "optuna.samplers", "optuna.pruners", "lightning.pytorch")
+ALLOWED = (
+    "models",
+    "search.pruning",
+    "search.fold_pruning",
+    "datasets",
+    "optuna.samplers",
+    "optuna.pruners",
+    "lightning.pytorch",
+)
 
 MODEL = "models.fitness_model.FitnessModel"
 DIVISION = "datasets.validation.Division"

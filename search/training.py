@@ -28,6 +28,7 @@ from search.checkpoint import load_weights
 from search.fold_state import FoldState, KeepState
 from search.machine import usable_cores
 from search.memory import DoesNotFit, eval_tokens, free_memory_bytes, keep_to_share, micro_batch_tokens
+from search.out_of_fold import pooled, save_pooled
 from search.pruning import KeepBestWeights, KeepLastWeights, Report, ReportAndStop
 from search.result import Ending, Result
 from search.resume import Unusable, bring_logs, read_state, take_over
@@ -54,7 +55,8 @@ def fit(
 ) -> Result:
     """Train a run, keep the best weights of each fold in `directory`, and say what came of it.
 
-    A fold that has no validation rows is trained to the last epoch, and those weights are kept.
+    A fold that has no validation rows is trained to the last epoch, and those weights are kept. Beside the weights of a
+    complete run stand its validation predictions, if any (see `search.out_of_fold`).
 
     Every now and then, at the end of an epoch, its state is written to `directory` (see `search.state_files`). It is
     there after the end as well: whoever asked for the result removes it, once that is kept.
@@ -89,7 +91,9 @@ def fit(
     progress = run.progress
     value = None
     if ending == "complete" and progress.predictions:
-        value = spearman(torch.cat(progress.predictions), torch.cat(progress.targets))
+        arrays = pooled(progress.rows, progress.predictions, split)
+        value = spearman(arrays["prediction"], arrays["target"])
+        save_pooled(arrays, directory)
     return Result(
         ending=ending,
         reason=reason,
@@ -333,7 +337,7 @@ class _Run:
             outputs = trainer.predict(model, dataloaders=data.val_dataloader())
             assert outputs is not None
             progress.predictions.append(torch.cat([output for output in outputs if isinstance(output, Tensor)]).cpu())
-            progress.targets.append(torch.as_tensor(self.split.target[data.validation_rows]))
+            progress.rows.append(torch.as_tensor(data.validation_rows))
         progress.checkpoints.append(keeper.path.name)
         return "complete", ""
 

@@ -16,10 +16,12 @@ from search.attributes import set_attributes
 from search.config import StudyConfig
 from search.endings import ENDING, INFEASIBLE, REASON, TrialFailed, note
 from search.faults import fault
+from search.fold_pruning import step_of
 from search.isolation import Announcement, Child, Failure, Message, Value, Working, isolated_run
 from search.leases import SLOT, WORKER
 from search.machine import machine_kind, package_versions
 from search.progress import Display
+from search.protocol import build_validation
 from search.result import Result
 from search.retries import interrupted_folder
 from search.schema import RunConfig
@@ -150,10 +152,10 @@ class TrialRunner:
         self.display.value(message.fold, message.epoch, message.value)
         if message.value is None:
             return False
-        max_epochs = run.trainer.max_epochs
-        trial.report(message.value, step=message.fold * max_epochs + message.epoch + 1)
-        is_last_epoch = message.epoch + 1 == max_epochs  # nothing would be saved
-        return not is_last_epoch and should_prune(trial)
+        trial.report(message.value, step=step_of(message.fold, message.epoch, self.config.epochs_per_fold))
+        n_folds = build_validation(run.validation).n_folds_in_all
+        is_last = (message.fold + 1, message.epoch + 1) == (n_folds, run.trainer.max_epochs)  # nothing would be saved
+        return not is_last and should_prune(trial)
 
     def _finish(self, trial: optuna.Trial, result: Result, is_pruned: bool) -> float:
         ending = "pruned" if is_pruned else result.ending

@@ -33,6 +33,7 @@ from search.endings import (
     note,
     run_lost_trials_again,
 )
+from search.fold_pruning import FoldPruner
 from search.leases import WORKER
 from search.progress import Display
 from search.retries import remove_old_states, remove_states
@@ -258,10 +259,12 @@ def make_sampler(config: StudyConfig, n_sampled: int) -> optuna.samplers.BaseSam
 
 
 def make_pruner(config: StudyConfig) -> optuna.pruners.BasePruner:
-    """The study's pruner."""
+    """The study's pruner; one that knows nothing of folds judges the first."""
     with _without_experimental_warnings():
         pruner: optuna.pruners.BasePruner = targets.instantiate(config.pruner, targets.PRUNER, "pruner")
-    return pruner
+    by_folds = pruner if isinstance(pruner, FoldPruner) else FoldPruner(pruner)
+    by_folds.epochs_per_fold = config.epochs_per_fold
+    return by_folds
 
 
 @contextlib.contextmanager

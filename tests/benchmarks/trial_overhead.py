@@ -31,6 +31,7 @@ OVERRIDES = [
     f"trainer.max_epochs={N_EPOCHS}",
     "trainer.threads=2",
     "pruner=nop",
+    "validation=holdout",
     # All but the dropout is fixed, so that trials take the same time.
     *("model.kernel_size=5", "model.channels=43", "model.depth=1", "model.weight_decay=0.05", "data.batch_size=256"),
     *("model.lr_encoder=1e-3", "model.lr_embedding=5e-5", "model.lr_decoder=5e-6"),

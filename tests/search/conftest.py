@@ -90,7 +90,16 @@ def command(
 def finished_study(tmp_path_factory: pytest.TempPathFactory, program: Program) -> FinishedStudy:
     """Two trials of ridge regression on the synthetic landscape. Tests read it; none changes it."""
     folder = tmp_path_factory.mktemp("finished study ä")
-    words = ("--task", "synthetic_two_vs_rest", "--model", "ridge", "--export-dir", "exported", "trainer.threads=1")
+    words = (
+        "--task",
+        "synthetic_two_vs_rest",
+        "--model",
+        "ridge",
+        "--export-dir",
+        "exported",
+        "trainer.threads=1",
+        "validation=holdout",
+    )
     answer = program(*words, "--n-trials", "2", cwd=folder)
     assert answer.status == 0, answer
     name = "synthetic_two_vs_rest-ridge"

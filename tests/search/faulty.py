@@ -76,7 +76,15 @@ def copy_program(folder: Path) -> Path:
 
 def search(checkout: Path, name: str, *more: str) -> tuple[subprocess.CompletedProcess[str], list[FrozenTrial]]:
     """Search to the end; what the program said, and the study's trials."""
-    command = [sys.executable, "run_study.py", "--task", "synthetic_one_vs_rest", "--model", "faulty"]
+    command = [
+        sys.executable,
+        "run_study.py",
+        "--task",
+        "synthetic_one_vs_rest",
+        "--model",
+        "faulty",
+        "validation=holdout",
+    ]
     done = subprocess.run(
         [*command, "--study-name", name, "trainer.max_epochs=2", *more],
         cwd=checkout,

@@ -29,7 +29,15 @@ from search.state_files import FOLDER, has_state
 from search.training import fit
 
 TASK = "synthetic_one_vs_rest"
-WORDS = [f"task={TASK}", "model=cnn", "model.dropout=0.3", "trainer.threads=1", "data.batch_size=32", "logger=none"]
+WORDS = [
+    f"task={TASK}",
+    "model=cnn",
+    "validation=holdout",
+    "model.dropout=0.3",
+    "trainer.threads=1",
+    "data.batch_size=32",
+    "logger=none",
+]
 
 
 def train(folder: Path, name: str, resume: str | None, moment: random.Random | None) -> None:

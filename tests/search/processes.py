@@ -18,7 +18,17 @@ from optuna.trial import FrozenTrial
 ROOT = Path(__file__).parents[2]
 # Some seconds a trial: long enough to be hit at every stage, short enough to be repeated.
 STUDY = "faults"
-SEARCH = ["--task", "synthetic_two_vs_rest", "--model", "cnn", "--study-name", STUDY, "--export-dir", "experiments"]
+SEARCH = [
+    "--task",
+    "synthetic_two_vs_rest",
+    "--model",
+    "cnn",
+    "--study-name",
+    STUDY,
+    "--export-dir",
+    "experiments",
+    "validation=holdout",
+]
 SHORT = ["trainer.max_epochs=15", "trainer.patience=15", "model.depth=1", "space.model.channels.high=24", "pruner=nop"]
 
 

@@ -24,6 +24,7 @@ ABOUT = {
     "pruner": {"_target_": "optuna.pruners.NopPruner"},
     "space": {"model.alpha": {"type": "float", "low": 1e-3, "high": 1e3, "log": True}},
     "config": {"trainer.max_epochs": 10},
+    "epochs_per_fold": 10,
 }
 
 

@@ -14,7 +14,7 @@ from search.experiment import seal
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
-SEARCH = ("--task", "synthetic_two_vs_rest", "--model", "ridge", "--export-dir", "exported")
+SEARCH = ("--task", "synthetic_two_vs_rest", "--model", "ridge", "--export-dir", "exported", "validation=holdout")
 SECRET = "s3cret-word"
 Command = Callable[..., Any]
 

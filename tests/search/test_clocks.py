@@ -60,7 +60,17 @@ def slow_server(postgres):
 
 
 def test_a_search_and_the_doctor_say_so(slow_server, program, command, tmp_path, monkeypatch):
-    words = ("--task", "synthetic_two_vs_rest", "--model", "ridge", "--n-trials", "1", "--export-dir", "exported")
+    words = (
+        "--task",
+        "synthetic_two_vs_rest",
+        "--model",
+        "ridge",
+        "--n-trials",
+        "1",
+        "--export-dir",
+        "exported",
+        "validation=holdout",
+    )
     said = program(*words, cwd=tmp_path, env={"FLIPSEARCH_STORAGE": slow_server}).refusal()
     assert "The clocks differ too much for leases of 20 s: this machine's clock says" in said
     assert not list((tmp_path / "exported").iterdir())

@@ -91,14 +91,14 @@ def test_every_pruner_composes_and_judges(pruner: str) -> None:
 
 
 def test_hyperband_has_explicit_resources() -> None:
-    assert compose().pruner == {
+    assert compose().pruner["epochs"] == {
         "_target_": "optuna.pruners.HyperbandPruner",
         "min_resource": 3,
         "max_resource": 100,
         "reduction_factor": 3,
     }
-    assert compose("trainer.max_epochs=2").pruner["min_resource"] == 2
-    assert compose("trainer.max_epochs=27").pruner["max_resource"] == 27
+    assert compose("trainer.max_epochs=2").pruner["epochs"]["min_resource"] == 2
+    assert compose("trainer.max_epochs=27").pruner["epochs"]["max_resource"] == 27
 
 
 @pytest.mark.parametrize("group", ["model", "space", "validation", "trainer", "logger", "debug", "sampler", "pruner"])
@@ -267,7 +267,7 @@ BAD = [
     ("seed=abc", "seed=abc is not valid"),
     ("~seed", "seed is missing"),
     ("task=gb1_three_vs_ret", "There is no task 'gb1_three_vs_ret'. Did you mean 'gb1_three_vs_rest'"),
-    ("validation=cv", "validation=cv is unknown: expected one of holdout"),
+    ("validation=cv", "validation=cv is unknown: expected one of auto, by_position, holdout, kfold"),
     ("sampler=rnadom", "sampler=rnadom is unknown: expected one of brute_force,"),
     ("sampler=null", "sampler=null is unknown: expected one of"),
     ("~sampler", "sampler is missing"),
@@ -276,7 +276,10 @@ BAD = [
     ("sampler._target_=optuna.pruners.NopPruner", "is not a optuna.samplers.BaseSampler"),
     ("sampler=grid", "sampler.search_space must be given"),
     ("pruner=medain", "pruner=medain is unknown: expected one of hyperband, median"),
-    ("pruner.reduction_factr=3", "pruner.reduction_factr is not a setting. Did you mean 'reduction_factor'"),
+    (
+        "pruner.epochs.reduction_factr=3",
+        "pruner.epochs.reduction_factr is not a setting. Did you mean 'reduction_factor'",
+    ),
     ("logger=wandb", "logger=wandb is unknown: expected one of csv, none, tensorboard."),
     ("+logger.save_dir=x", "logger.save_dir cannot be set"),
     ("debug=full", "debug=full is unknown: expected one of default."),
@@ -295,6 +298,7 @@ BAD = [
     ("+space.data.crop={type: categorical, choices: [none, regoin]}", "has no crop 'regoin'"),
     ("+space.model.chanels={type: int, low: 1, high: 2}", "space.model.chanels has no value"),
     ("+space.task={type: categorical, choices: [gb1_sampled]}", "a study is about one task"),
+    ("+space.validation.n_folds={type: int, low: 2, high: 5}", "different validations cannot be compared"),
     ("~space.model.dpth", "'space.model.dpth' does not exist"),
     ("first_trials=5", "first_trials=5 is not valid: expected a list of a mapping."),
     ("first_trials=[5]", "first_trials=[5] is not valid"),

@@ -16,7 +16,17 @@ from tests.search.processes import ROOT
 from tests.search.small_study import NAME, add, default_database, make_study
 from tests.search.test_startup import probe
 
-SEARCH = ["--task", "synthetic_two_vs_rest", "--model", "ridge", "--study-name", "s", "--export-dir", "exported"]
+SEARCH = [
+    "--task",
+    "synthetic_two_vs_rest",
+    "--model",
+    "ridge",
+    "--study-name",
+    "s",
+    "--export-dir",
+    "exported",
+    "validation=holdout",
+]
 
 # The whole set belongs to CI; each start of a search costs seconds.
 ENDS = [("Ctrl-C", 130), ("drain", 0)] if os.environ.get("FLIPSEARCH_TEST_ALL") else []

@@ -45,7 +45,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
 
 def config(adaptation: str, *, max_gb: float = 1.0, **trainer: Any) -> RunConfig:
     words = ["model=esm", f"model.adaptation={adaptation}", "trainer.max_epochs=2", "trainer.threads=1", "logger=none"]
-    run = study_config([f"task={TASK}", *words, "data.batch_size=16"]).run({})
+    run = study_config([f"task={TASK}", *words, "data.batch_size=16", "validation=holdout"]).run({})
     # The configuration knows fair-esm's names alone; these tests bring small backbones of their own.
     model = {**run.model, "backbone": "esm2_tiny", "head_width": 8, "pooling": "attention", **ADAPTATIONS[adaptation]}
     return replace(run, model=model, cache=CacheConfig(max_gb=max_gb), trainer=replace(run.trainer, **trainer))

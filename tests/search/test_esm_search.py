@@ -21,7 +21,7 @@ TASK = "synthetic_one_vs_rest"
 N_SEQUENCES = 305  # train and validation, all different
 BACKBONE = "esm2_t6_8M_UR50D"
 SEARCH = (
-    *("--task", TASK, "--model", "esm"),
+    *("--task", TASK, "--model", "esm", "validation=holdout"),
     *("model.pretrained=false", "model.adaptation=frozen", "trainer.max_epochs=1", "logger=none", "trainer.threads=1"),
 )
 

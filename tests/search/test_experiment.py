@@ -30,7 +30,9 @@ from search.experiment import (
     today,
 )
 
-CONFIG = study_config(["task=gb1_two_vs_rest", "model=cnn", "model.lr_encoder=1e-05", "trainer.max_epochs=3"]).run({})
+CONFIG = study_config(
+    ["task=gb1_two_vs_rest", "model=cnn", "model.lr_encoder=1e-05", "trainer.max_epochs=3", "validation=holdout"]
+).run({})
 EXPERIMENT = Experiment(
     config=CONFIG,
     provenance=Provenance(
@@ -39,6 +41,7 @@ EXPERIMENT = Experiment(
         model="cnn",
         trial=7,
         n_finished=20,
+        protocol="auto: holdout",
         n_target=20,
         date="2026-01-02T03:04:05+00:00",
         seed=0,

@@ -100,7 +100,17 @@ class Fleet:
     def start(self) -> None:
         self.phases.write_text("")
         environment = {**os.environ, "FLIPSEARCH_STORAGE": self.url, "FLIPSEARCH_TEST_PHASES": str(self.phases)}
-        words = ["--task", "synthetic_one_vs_rest", "--model", "phased", "--n-trials", str(N_TRIALS), "--workers", "2"]
+        words = [
+            "--task",
+            "synthetic_one_vs_rest",
+            "--model",
+            "phased",
+            "--n-trials",
+            str(N_TRIALS),
+            "--workers",
+            "2",
+            "validation=holdout",
+        ]
         limits = ["trainer.max_epochs=3", "trainer.threads=1", "pruner=nop", "logger=none", "sampler=random"]
         self.process = subprocess.Popen(
             [sys.executable, str(self.checkout / "run_study.py"), *words, "--study-name", STUDY, *limits],

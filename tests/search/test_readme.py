@@ -29,7 +29,17 @@ def test_readme_adds_a_model_in_under_60_lines_and_it_is_searched(tmp_path):
     for name, text in blocks:
         (tmp_path / name).write_text(text, encoding="utf-8")
     model = blocks[0][0].rpartition("/")[2].removesuffix(".py")
-    command = [sys.executable, "run_study.py", "--task", "synthetic_one_vs_rest", "--model", model, "--n-trials", "3"]
+    command = [
+        sys.executable,
+        "run_study.py",
+        "--task",
+        "synthetic_one_vs_rest",
+        "--model",
+        model,
+        "--n-trials",
+        "3",
+        "validation=holdout",
+    ]
     subprocess.run([*command, "trainer.max_epochs=4"], cwd=tmp_path, check=True, capture_output=True, text=True)
     name = f"synthetic_one_vs_rest-{model}"
     status = [sys.executable, "run_study.py", "status", "--study-name", name, "--json"]

@@ -139,7 +139,7 @@ def two_folds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def config(name: str, **trainer: Any) -> RunConfig:
     group = name if name in ("cnn", "ridge") else "esm"
-    words = [f"model={group}", "trainer.threads=1", "logger=none", "data.batch_size=16"]
+    words = [f"model={group}", "trainer.threads=1", "logger=none", "data.batch_size=16", "validation=holdout"]
     run = study_config([f"task={TASK}", *words]).run({})
     settings = replace(run.trainer, **{"max_epochs": N_EPOCHS, "limit_train_batches": 4, **trainer})
     return replace(run, model={**run.model, **MODELS[name]}, trainer=settings)

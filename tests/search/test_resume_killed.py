@@ -54,7 +54,17 @@ class Slow(FitnessModel):
 CONFIG = "_target_: models.slow.Slow\nlr: 0.01\n"
 SPACE = "model: {lr: {type: float, low: 0.001, high: 0.1, log: true}}\n"
 N_EPOCHS = 30
-WORDS = ["--task", "synthetic_two_vs_rest", "--model", "slow", "--study-name", STUDY, "--export-dir", "experiments"]
+WORDS = [
+    "--task",
+    "synthetic_two_vs_rest",
+    "--model",
+    "slow",
+    "--study-name",
+    STUDY,
+    "--export-dir",
+    "experiments",
+    "validation=holdout",
+]
 SETTINGS = ["trainer.threads=1", f"trainer.max_epochs={N_EPOCHS}", f"trainer.patience={N_EPOCHS}", "sampler=random"]
 
 

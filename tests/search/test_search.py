@@ -14,7 +14,16 @@ from search.experiment import seal
 from tests.search.processes import ROOT
 
 NAME = "synthetic_one_vs_rest-cnn"
-SEARCH = ("--task", "synthetic_one_vs_rest", "--model", "cnn", "--n-trials", "4", "trainer.max_epochs=6")
+SEARCH = (
+    "--task",
+    "synthetic_one_vs_rest",
+    "--model",
+    "cnn",
+    "--n-trials",
+    "4",
+    "trainer.max_epochs=6",
+    "validation=holdout",
+)
 
 
 def run(folder, *arguments):
@@ -144,7 +153,7 @@ def test_train_runs_an_experiment_and_a_config_with_other_loggers_and_precision(
     assert returncode == 0, error
     value = yaml.safe_load(experiment_of(folder).read_text())["provenance"]["value"]
     assert f"validation Spearman {value:.4f}" in output
-    config = ("train", "--task", "synthetic_one_vs_rest", "--model", "cnn", "debug=default")
+    config = ("train", "--task", "synthetic_one_vs_rest", "--model", "cnn", "debug=default", "validation=holdout")
     returncode, _, error = run(folder, *config, "logger=tensorboard", "trainer.precision=bf16-mixed")
     assert returncode == 0, error
     assert list(folder.glob(f"runs/train/{NAME}-*/logs/fold0/events.out.tfevents.*"))

@@ -14,7 +14,7 @@ from search.config import study_config
 from search.machine import mig_devices, usable_cores, visible_gpus
 from search.slots import MEMORY_SHARE, Slot, make_slots
 
-WHAT = ("--task", "synthetic_two_vs_rest", "--model", "cnn")
+WHAT = ("--task", "synthetic_two_vs_rest", "--model", "cnn", "validation=holdout")
 DIVIDED = """\
 GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-aaaa-1)
   MIG 3g.20gb     Device  0: (UUID: MIG-bbbb-1)
@@ -119,7 +119,7 @@ def test_more_workers_than_slots_are_refused():
 
 
 def test_threads_that_are_set_stay():
-    run = study_config(["task=synthetic_two_vs_rest", "model=cnn"]).run({})
+    run = study_config(["task=synthetic_two_vs_rest", "model=cnn", "validation=holdout"]).run({})
     assert run.trainer.threads is None
     assert Slot(name="cpu:0", n_threads=3).fit(run).trainer.threads == 3
     assert Slot(name="cpu:0").fit(run) == run

@@ -7,7 +7,7 @@ from typing import Any
 import optuna
 import yaml
 
-WORDS = ("--task", "synthetic_two_vs_rest", "--model", "ridge", "trainer.threads=1")
+WORDS = ("--task", "synthetic_two_vs_rest", "--model", "ridge", "trainer.threads=1", "validation=holdout")
 SPACE = (
     "+space.data.batch_size={type: categorical, choices: [64, 256]}",
     "space.model.alpha=[{type: float, low: 0.1, high: 1, when: {data.batch_size: 64}}, "

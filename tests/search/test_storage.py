@@ -31,7 +31,16 @@ from tests.search.processes import ROOT
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 SECRET = "s3cret/w@rd"
 QUOTED = "s3cret%2Fw%40rd"
-SEARCH = ["--task", "synthetic_two_vs_rest", "--model", "ridge", "--export-dir", "exported", "trainer.threads=1"]
+SEARCH = [
+    "--task",
+    "synthetic_two_vs_rest",
+    "--model",
+    "ridge",
+    "--export-dir",
+    "exported",
+    "trainer.threads=1",
+    "validation=holdout",
+]
 Command = Callable[..., Any]
 
 

@@ -171,7 +171,11 @@ def test_a_file_outside_of_the_package_is_not_even_read(tmp_path: Path) -> None:
         ("models.cnn.CN", MODEL, "is not a class defined in models.cnn. Did you mean 'CNN'?"),
         ("models.cn.CNN", MODEL, "there is no module models.cn. Did you mean 'models.cnn'"),
         ("optuna.samplers.TPESamplr", SAMPLER, "Did you mean 'TPESampler'"),
-        ("optuna.sampler.TPESampler", SAMPLER, "outside the allowed packages (models, search.pruning, datasets"),
+        (
+            "optuna.sampler.TPESampler",
+            SAMPLER,
+            "outside the allowed packages (models, search.pruning, search.fold_pruning, datasets",
+        ),
         ("lightning.pytorch.loggers.CSVLoger", LOGGER, "Did you mean 'CSVLogger'"),
         ("lightning.pytorch.callbacks.EarlyStoping", CALLBACK, "Did you mean 'EarlyStopping'"),
     ],

@@ -1,0 +1,137 @@
+"""Pruning of runs with several folds: a value is compared with others of the same fold and epoch, and with no others.
+
+A trial's reports have one step for each epoch of each fold (`step_of`). No pruner of Optuna knows of folds, so each of
+the two that `FoldPruner` asks is shown a study without them:
+
+* one judges the first fold, epoch by epoch. It sees the reports of that fold alone, at the steps 1 to the number of
+  epochs: a rung of Hyperband is a number of epochs, and its `max_resource` those of one fold. In later folds it is not
+  asked: only its own survivors would be left to compete, and each fold would halve them anew;
+* one judges the folds. Its steps are their numbers, and the value at a step is the best of that fold's epochs, the one
+  whose weights are kept. It is asked once for each fold that is over, and sees no fold that is not.
+"""
+
+import copy
+from collections.abc import Callable, Container
+from typing import Any
+
+import optuna
+from optuna.pruners import BasePruner
+from optuna.trial import FrozenTrial, TrialState
+
+_RUNG = "completed_rung_"  # Optuna's successive halving notes with a trial what it was compared by
+_FOLDS_RUNG = "folds:completed_rung_"
+
+Show = Callable[[FrozenTrial], FrozenTrial]
+
+
+def step_of(fold: int, epoch: int, epochs_per_fold: int) -> int:
+    """The step at which the validation after an epoch (from 0) is reported.
+
+    `epochs_per_fold` is the most epochs of any trial of the study, so that a step is the same fold and epoch in all.
+    """
+    return fold * epochs_per_fold + epoch + 1
+
+
+def fold_and_epoch(step: int, epochs_per_fold: int) -> tuple[int, int]:
+    """What `step_of` was told."""
+    return divmod(step - 1, epochs_per_fold)
+
+
+class FoldPruner(BasePruner):
+    """Two pruners, one for the epochs of the first fold and one for the folds.
+
+    Args:
+        epochs: Judges the first fold, epoch by epoch.
+        folds: Judges the folds that are over; None judges none. Optuna's `WilcoxonPruner` fits: it compares the same
+            folds of two trials.
+
+    Attributes:
+        epochs_per_fold: As `step_of` has it; to be set before the first question.
+    """
+
+    def __init__(self, epochs: BasePruner, folds: BasePruner | None = None) -> None:
+        self.epochs = epochs
+        self.folds = folds
+        self.epochs_per_fold = 1
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        """Whether the trial is to be pruned after its latest report."""
+        if trial.last_step is None:
+            return False
+        if trial.last_step <= self.epochs_per_fold and self.epochs.prune(
+            _view(study, self._first_fold, _RUNG), self._first_fold(trial)
+        ):
+            return True
+        if self.folds is None or not self._is_fold_over(trial, trial.last_step):
+            return False
+        return self.folds.prune(_view(study, self._folds_over, _FOLDS_RUNG), self._folds_over(trial))
+
+    def _is_fold_over(self, trial: FrozenTrial, step: int) -> bool:
+        """Whether the latest report is the first to tell that a fold is over: its last epoch, or the next fold's."""
+        fold, epoch = fold_and_epoch(step, self.epochs_per_fold)
+        if epoch + 1 == self.epochs_per_fold:
+            return True
+        start = step_of(fold, 0, self.epochs_per_fold)
+        is_first = not any(start <= other < step for other in trial.intermediate_values)
+        return fold > 0 and is_first and start - 1 not in trial.intermediate_values
+
+    def _first_fold(self, trial: FrozenTrial) -> FrozenTrial:
+        """The trial as if it had one fold."""
+        if trial.last_step is None or trial.last_step <= self.epochs_per_fold:
+            return trial
+        shown = copy.copy(trial)
+        shown.intermediate_values = {
+            step: value for step, value in trial.intermediate_values.items() if step <= self.epochs_per_fold
+        }
+        return shown
+
+    def _folds_over(self, trial: FrozenTrial) -> FrozenTrial:
+        """The trial with one value for each fold that is over, at the fold's number."""
+        shown = copy.copy(trial)
+        values: dict[int, float] = {}
+        for step, value in trial.intermediate_values.items():
+            fold, _ = fold_and_epoch(step, self.epochs_per_fold)
+            values[fold] = max(value, values.get(fold, value))
+        if trial.state != TrialState.COMPLETE and trial.last_step is not None:
+            fold, epoch = fold_and_epoch(trial.last_step, self.epochs_per_fold)
+            if epoch + 1 < self.epochs_per_fold:
+                del values[fold]
+        shown.intermediate_values = values
+        # What the other pruner noted is about epochs.
+        notes = {key: value for key, value in trial.system_attrs.items() if not key.startswith(_RUNG)}
+        for key in [key for key in notes if key.startswith(_FOLDS_RUNG)]:
+            notes[_RUNG + key.removeprefix(_FOLDS_RUNG)] = notes.pop(key)
+        shown._system_attrs = notes
+        return shown
+
+
+def _view(study: optuna.Study, show: Show, rung: str) -> optuna.Study:
+    """The study with its trials as `show` makes them, and what is noted of rungs under names of its own."""
+    view = copy.copy(study)
+    view._storage = _Shown(study._storage, show, rung)  # type: ignore[assignment]
+    return view
+
+
+class _Shown:
+    """A storage that gives trials away as `show` makes them."""
+
+    def __init__(self, storage: optuna.storages.BaseStorage, show: Show, rung: str) -> None:
+        self._storage = storage
+        self._show = show
+        self._rung = rung
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        return [self._show(trial) for trial in self._storage.get_all_trials(study_id, deepcopy=deepcopy, states=states)]
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        if key.startswith(_RUNG):
+            key = self._rung + key.removeprefix(_RUNG)
+        self._storage.set_trial_system_attr(trial_id, key, value)
+
+    def get_best_trial(self, study_id: int) -> FrozenTrial:
+        return self._show(self._storage.get_best_trial(study_id))

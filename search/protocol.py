@@ -1,0 +1,67 @@
+"""Which validation protocol a study or a run has, once its split is known."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from datasets.task import Task
+from search import targets
+from search.config import StudyConfig
+
+if TYPE_CHECKING:
+    from datasets.prepared import PreparedSplit
+    from datasets.validation import Validation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """A protocol and what is to be said of it.
+
+    `tree` is its config, `shown` what people read ("auto: kfold of 5"), `n_sequences` how many sequences a value speaks
+    of, and `saw_test_sequences` whether it was chosen with a look at the test sequences, not their targets.
+    """
+
+    tree: dict[str, Any]
+    shown: str
+    n_sequences: int
+    saw_test_sequences: bool
+
+
+def find_protocol(tree: Mapping[str, Any], task: Task, split: "PreparedSplit") -> Protocol:
+    """The protocol of a config's `validation` for a split; `auto` becomes the one that it chooses.
+
+    Raises:
+        UserError: The split cannot be divided so.
+    """
+    # As late as this, so that a mistake in the configuration does not wait for NumPy.
+    from datasets.auto_validation import Auto
+    from datasets.shifted import Shifted
+    from datasets.validation import n_validated
+
+    validation = build_validation(tree)
+    is_auto = isinstance(validation, Auto)
+    if isinstance(validation, Auto):
+        validation = validation.resolve(split, task)
+    folds = validation.folds(split, task)
+    asks_for_shift = is_auto or (isinstance(validation, Shifted) and task.shift is None)
+    return Protocol(
+        tree=validation.tree if is_auto else dict(tree),
+        shown=f"auto: {validation.shown}" if is_auto else validation.shown,
+        n_sequences=n_validated(folds),
+        saw_test_sequences=asks_for_shift and task.wild_type is not None,
+    )
+
+
+def with_protocol(config: StudyConfig, protocol: Protocol) -> StudyConfig:
+    """The study with the protocol in place of its `validation`."""
+    return replace(
+        config,
+        tree={**config.tree, "validation": protocol.tree},
+        defaults={**config.defaults, "validation": protocol.tree},
+    )
+
+
+def build_validation(tree: Mapping[str, Any]) -> "Validation":
+    """The object that a config's `validation` describes."""
+    validation: Validation = targets.instantiate(tree, targets.VALIDATION, "validation")
+    return validation
