@@ -12,7 +12,16 @@ from search.config import study_config
 from search.preflight import check_runs
 
 NAME = "synthetic_one_vs_rest-kernel"
-SEARCH = ("--task", "synthetic_one_vs_rest", "--model", "kernel", "--export-dir", "exported", "trainer.threads=1")
+SEARCH = (
+    "--task",
+    "synthetic_one_vs_rest",
+    "--model",
+    "kernel",
+    "--export-dir",
+    "exported",
+    "trainer.threads=1",
+    "validation=holdout",
+)
 
 
 def test_a_search_exports_what_verify_finds_again_bit_for_bit(command):
@@ -34,7 +43,7 @@ def test_a_set_too_large_is_refused_before_anything_trains(tmp_path, monkeypatch
     places = Places(weights_dir=None, cache_dir=tmp_path)
 
     def check(*overrides):
-        config = study_config([f"task={task}", "model=kernel", *overrides])
+        config = study_config([f"task={task}", "model=kernel", "validation=holdout", *overrides])
         check_runs([config.run({})], split, places=places, announce=print)
 
     check("model.max_train=50")

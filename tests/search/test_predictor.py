@@ -48,7 +48,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Places:
 def config(kind: str) -> RunConfig:
     name, changes = KINDS[kind]
     words = [f"model={name}", "trainer.max_epochs=1", "trainer.threads=1", "logger=none", "data.batch_size=16"]
-    run = study_config([f"task={TASK}", *words]).run({})
+    run = study_config([f"task={TASK}", "validation=holdout", *words]).run({})
     return replace(run, model={**run.model, **changes})
 
 

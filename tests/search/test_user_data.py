@@ -13,7 +13,7 @@ from tests.datasets.tables import variants, write
 from tests.search.conftest import Answer, Program
 
 SEARCH = ("--data", "my assay.csv", "--split", "two_vs_rest", "--wild-type", "wt.fasta", "--model", "ridge")
-WORDS = (*SEARCH, "--n-trials", "2", "--export-dir", "exported", "trainer.threads=1")
+WORDS = (*SEARCH, "--n-trials", "2", "--export-dir", "exported", "trainer.threads=1", "validation=holdout")
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> PreparedSplit:
 
 
 def run_of(model: str, trained_on: str, **trainer: Any) -> RunConfig:
-    config = study_config([f"task={TASK}", f"model={model}"]).run({})
+    config = study_config([f"task={TASK}", f"model={model}", "validation=holdout"]).run({})
     trainer = {"threads": 1, "max_epochs": 3, "patience": 1, **trainer}
     return replace(
         config,
