@@ -58,9 +58,13 @@ def covariance(distance: Tensor, centre: Centre, theta: Tensor) -> Tensor:
         centre: that of the training sequences.
         theta: (4,) the hyperparameters in their order.
     """
-    length_scale, variance, linear_variance, _ = theta
-    centred = distance.mean(dim=1, keepdim=True) + centre.mean_distance - centre.overall - distance
-    covariances: Tensor = variance * torch.exp(-distance / length_scale) + linear_variance * centred
+    length_scale, variance, linear_variance, _ = theta.tolist()
+    # In place: fresh memory for a matrix of this size costs more than the arithmetic on it.
+    covariances = (distance / -length_scale).exp_().mul_(variance)
+    if linear_variance:
+        covariances.sub_(distance, alpha=linear_variance)
+        covariances.add_(distance.mean(dim=1, keepdim=True), alpha=linear_variance)
+        covariances.add_(centre.mean_distance - centre.overall, alpha=linear_variance)
     return covariances
 
 
@@ -105,12 +109,17 @@ def log_marginal_likelihood(
     factor = factor_of(distance, centre, theta)
     dual = torch.cholesky_solve(target[:, None], factor)
     value = -0.5 * target @ dual.squeeze(1) - factor.diagonal().log().sum() - 0.5 * len(target) * math.log(2 * math.pi)
-    by_matrix = 0.5 * (dual @ dual.T - torch.cholesky_inverse(factor))
-    with torch.enable_grad():
-        free = theta.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad((by_matrix * covariance(distance, centre, free)).sum(), free)
-    gradient[3] = by_matrix.trace()
-    return float(value), gradient.cpu().numpy()
+    by_matrix = (dual @ dual.T).sub_(torch.cholesky_inverse(factor)).mul_(0.5)
+    length_scale, variance, _, _ = theta.tolist()
+    by_rbf = (distance / -length_scale).exp_().mul_(by_matrix)
+    centred = centre.mean_distance[:, None] + centre.mean_distance - centre.overall - distance
+    gradient = (
+        variance * float((by_rbf * distance).sum()) / length_scale**2,
+        float(by_rbf.sum()),
+        float((by_matrix * centred).sum()),
+        float(by_matrix.trace()),
+    )
+    return float(value), np.array(gradient)
 
 
 def maximise_marginal_likelihood(distance: Tensor, target: Tensor, start: Hyperparameters) -> Hyperparameters:

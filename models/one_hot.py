@@ -34,27 +34,37 @@ class OneHot:
         return n_common(self.tokens, self.tokens, self.columns)
 
 
-def n_common(rows: Tensor, others: Tensor, columns: Tensor) -> Tensor:
+def n_common(rows: Tensor, others: Tensor, columns: Tensor, encoded: Tensor | None = None) -> Tensor:
     """At how many positions two sequences have the same token, of those that `columns` (L, n_tokens) bool allows.
 
     Args:
         rows: (A, L) int64.
         others: (B, L) int64; where it is the same object as `rows`, half the encoding is saved.
         columns: of the one-hot form.
+        encoded: (B, P) the one-hot form of `others`, where it is known.
 
     Returns:
         (A, B) float64, exact also under autocast: float32 adds whole numbers up to 2^24 without rounding.
     """
     n_tokens = columns.shape[1]
+    if encoded is not None:
+        parts = [_product(_one_hot(rows[part], columns), encoded) for part in slices(len(rows), columns.numel())]
+        return torch.cat(parts).double() if parts else encoded.new_zeros(0, len(others), dtype=torch.float64)
     common = rows.new_zeros(len(rows), len(others), dtype=torch.float64)
     for positions in slices(rows.shape[1], max(len(rows), len(others)) * n_tokens):
-        part = functional.one_hot(rows[:, positions], n_tokens)[:, columns[positions]].float()
-        other = part
-        if others is not rows:
-            other = functional.one_hot(others[:, positions], n_tokens)[:, columns[positions]].float()
-        with torch.autocast(rows.device.type, enabled=False):
-            common += part @ other.T
+        part = _one_hot(rows[:, positions], columns[positions])
+        other = part if others is rows else _one_hot(others[:, positions], columns[positions])
+        common += _product(part, other)
     return common
+
+
+def _one_hot(tokens: Tensor, columns: Tensor) -> Tensor:
+    return functional.one_hot(tokens, columns.shape[1])[:, columns].float()
+
+
+def _product(rows: Tensor, others: Tensor) -> Tensor:
+    with torch.autocast(rows.device.type, enabled=False):
+        return rows @ others.T
 
 
 class HammingTo:
@@ -74,13 +84,16 @@ class HammingTo:
         self._tokens = tokens[:, self._varies]
         self._columns = torch.zeros(self._tokens.shape[1], n_tokens, dtype=torch.bool, device=tokens.device)
         self._columns[torch.arange(len(self._columns), device=tokens.device), self._tokens] = True
+        # Encoded once where it is small: predictions come in many batches.
+        is_small = len(tokens) * self._columns.numel() <= MAX_ONE_HOT
+        self._one_hot = _one_hot(self._tokens, self._columns) if is_small else None
 
     def __call__(self, tokens: Tensor) -> Tensor:
         """Distances (B, N) float64 of sequences (B, L') int64, padded to any length."""
         n_beyond = tokens[:, self._length :].count_nonzero(dim=1)
         here = functional.pad(tokens, (0, max(0, self._length - tokens.shape[1])))[:, : self._length]
         n_other = (here[:, ~self._varies] != self._constant).sum(dim=1) + n_beyond
-        n_alike = n_common(here[:, self._varies], self._tokens, self._columns)
+        n_alike = n_common(here[:, self._varies], self._tokens, self._columns, self._one_hot)
         return (n_other + len(self._columns))[:, None] - n_alike
 
     def among_themselves(self) -> Tensor:
