@@ -60,7 +60,7 @@ def covariance(distance: Tensor, centre: Centre, theta: Tensor) -> Tensor:
     """
     length_scale, variance, linear_variance, _ = theta.tolist()
     # In place: fresh memory for a matrix of this size costs more than the arithmetic on it.
-    covariances = (distance / -length_scale).exp_().mul_(variance)
+    covariances: Tensor = (distance / -length_scale).exp_().mul_(variance)
     if linear_variance:
         covariances.sub_(distance, alpha=linear_variance)
         covariances.add_(distance.mean(dim=1, keepdim=True), alpha=linear_variance)
