@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -27,18 +27,12 @@ def read_delimited(path: Path) -> Columns:
     if n_blank == len(first):
         raise UserError(f"{path} has no header: line 1 is blank.")
     header = first[n_blank]
-    delimiter = max(_DELIMITERS, key=header.count)
-    names = _names(header, delimiter, path, n_blank + 1)
+    delimiter = delimiter_of(header)
+    names = names_in(header, delimiter, path, n_blank + 1)
     columns: list[list[str]] = [[] for _ in names]
     lines: list[int] = []
     rest = chain([first[n_blank + 1 :]], blocks)
-    for cells, numbers in _rows(rest, delimiter, path, n_blank + 1):
-        for row, number in zip(cells, numbers, strict=True):
-            if len(row) != len(names):
-                raise UserError(
-                    f"{path}, line {number}: {len(row)} cells, but the header has {len(names)} "
-                    f"({_DELIMITERS[delimiter]} divide them); correct the line or remove it."
-                )
+    for cells, numbers in rows_of(rest, names, delimiter, path, n_blank + 1):
         for column, values in zip(columns, zip(*cells, strict=True), strict=False):
             column.extend(values)
         lines.extend(numbers)
@@ -51,7 +45,30 @@ def read_delimited(path: Path) -> Columns:
     )
 
 
-def _names(header: str, delimiter: str, path: Path, number: int) -> list[str]:
+def delimiter_of(header: str) -> str:
+    """Return what divides the cells: the comma, tab or semicolon of which the header has most."""
+    return max(_DELIMITERS, key=header.count)
+
+
+def rows_of(
+    blocks: Iterable[list[str]], names: Sequence[str], delimiter: str, path: Path, n_before: int
+) -> Iterator[tuple[list[list[str]], list[int]]]:
+    """Yield the cells of many rows below a header of `names`, and the numbers of their lines.
+
+    `n_before` lines stand before the blocks. A UserError names a line with more or fewer cells.
+    """
+    for cells, numbers in _rows(blocks, delimiter, path, n_before):
+        for row, number in zip(cells, numbers, strict=True):
+            if len(row) != len(names):
+                raise UserError(
+                    f"{path}, line {number}: {len(row)} cells, but the header has {len(names)} "
+                    f"({_DELIMITERS[delimiter]} divide them); correct the line or remove it."
+                )
+        yield cells, numbers
+
+
+def names_in(header: str, delimiter: str, path: Path, number: int) -> list[str]:
+    """Return the names of the columns, the header being line `number`; a UserError if two are the same."""
     try:
         names = [name.strip() for name in next(csv.reader([header], delimiter=delimiter, strict=True))]
     except csv.Error as error:

@@ -14,10 +14,14 @@ class UserError(Exception):
 
 
 class SequenceError(UserError):
-    """A `UserError` about one sequence of many: `row` counts from 0, so that whoever read them can name its line."""
+    """A `UserError` about one sequence of many: `row` counts from 0, so that whoever read them can name its line.
 
-    def __init__(self, sentence: str, row: int) -> None:
-        super().__init__(sentence)
+    Its text is the finding and the advice; whoever has better advice takes the `finding` alone.
+    """
+
+    def __init__(self, finding: str, row: int, advice: str = "") -> None:
+        super().__init__(finding + advice)
+        self.finding = finding
         self.row = row
 
 

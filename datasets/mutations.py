@@ -86,6 +86,12 @@ def are_mutations(cells: Sequence[str]) -> bool:
     return bool(words) and all(_LOOKS.fullmatch(text.upper()) for text in words)
 
 
+def normal_form(text: str) -> str:
+    """Return ``V39A:D40G`` for mutations written with any separators, ``WT`` for the wild type."""
+    text = text.strip()
+    return "WT" if text.lower() in WILD_TYPE_WORDS else _SEPARATORS.sub(":", text.upper())
+
+
 def is_wild_type(cell: str) -> bool:
     """Whether a cell says that nothing is mutated."""
     return cell.strip().lower() in WILD_TYPE_WORDS

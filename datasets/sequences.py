@@ -99,9 +99,9 @@ class Sequences:
         for entry in np.flatnonzero(~self.has_positions("region")).tolist():
             row = int(self._pairs.example[entry])
             raise SequenceError(
-                f"Sequence {row} has no residue in its mutated region, expected at least one to average over; "
-                "use another pooling (model.pooling=mean) or a crop that keeps the region.",
+                f"Sequence {row} has no residue in its mutated region, expected at least one to average over",
                 row,
+                "; use another pooling (model.pooling=mean) or a crop that keeps the region.",
             )
 
 

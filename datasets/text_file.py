@@ -78,7 +78,8 @@ def _opened(path: Path) -> BinaryIO:
         file.close()
         raise UserError(f"{path} is empty: line 1 should be a header.")
     if magic.startswith(b"\x1f\x8b"):
-        return gzip.GzipFile(fileobj=file)  # type: ignore[return-value]
+        file.close()
+        return gzip.open(path)  # type: ignore[return-value]  # closes the file with it, unlike around an open one
     return file
 
 

@@ -51,9 +51,9 @@ def place_windows(
     starts, stops = task.crop(crop).window(lengths)
     for row in np.flatnonzero(starts == stops).tolist():
         raise SequenceError(
-            f"The crop {name!r} leaves nothing of a sequence of {lengths[row]} residues in {task.name}; "
-            "use data.crop=none.",
+            f"The crop {name!r} leaves nothing of a sequence of {lengths[row]} residues in {task.name}",
             row,
+            "; use data.crop=none.",
         )
     n_most = limit.n_residues
     is_long = (stops - starts > n_most) if n_most is not None else np.zeros(len(lengths), dtype=np.bool_)
@@ -68,8 +68,9 @@ def place_windows(
             ways.append("choose a shorter crop (data.crop)")
         raise SequenceError(
             f"A sequence of {task.name} has {(stops - starts).max()} residues after the crop {name!r}, more than "
-            f"{limited}: {', '.join(ways[:-1])} or {ways[-1]}.",
+            f"{limited}",
             int((stops - starts).argmax()),
+            f": {', '.join(ways[:-1])} or {ways[-1]}.",
         )
     if task.region is None:
         return starts, np.minimum(stops, starts + n_most)
@@ -77,9 +78,9 @@ def place_windows(
     first, last = first.clip(starts, stops), last.clip(starts, stops)
     for row in np.flatnonzero(is_long & (last - first > n_most)).tolist():
         raise SequenceError(
-            f"The mutated region of {task.name} spans {last[row] - first[row]} residues, more than {limited}: "
-            f"{way_out}.",
+            f"The mutated region of {task.name} spans {last[row] - first[row]} residues, more than {limited}",
             row,
+            f": {way_out}.",
         )
     centred = (first + last - n_most) // 2
     starts = np.where(is_long, centred.clip(starts, np.maximum(stops - n_most, starts)), starts)

@@ -11,6 +11,17 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def mutagenesis(text: str) -> tuple[str, tuple[int, ...]]:
+    """The kind and, of sites, their positions (1-based)."""
+    if text in ("singles", "doubles"):
+        return text, ()
+    if not re.fullmatch(r"sites:[0-9]{1,6}(,[0-9]{1,6}){0,19}", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not valid: expected singles, doubles, or positions of the wild type such as sites:39,40,41,54"
+        )
+    return "sites", tuple(map(int, text.removeprefix("sites:").split(",")))
+
+
 def trial_number(text: str) -> int:
     """The number of a trial."""
     if not re.fullmatch(r"[0-9]{1,9}", text):

@@ -9,7 +9,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from search.argument_types import count, duration, interval_s, port, positive, study_name, trial_number, workers
+from search.argument_types import (
+    count,
+    duration,
+    interval_s,
+    mutagenesis,
+    port,
+    positive,
+    study_name,
+    trial_number,
+    workers,
+)
 from search.parser import EXPORT_DIR, Parser, add_data, add_data_file, add_database, add_storage, add_what, add_where
 
 
@@ -123,6 +133,42 @@ def _confirm(parser: Parser) -> None:
     add_where(parser)
 
 
+def _predict(parser: Parser) -> None:
+    parser.add_argument("file", type=Path, help="the experiment, e.g. studies/experiment/NAME.yaml")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "--input",
+        type=Path,
+        metavar="FILE",
+        help="candidates: FASTA, CSV or TSV with a column sequence or mutations, or one a line; plain or gzipped",
+    )
+    what.add_argument(
+        "--mutagenesis",
+        type=mutagenesis,
+        metavar="WHAT",
+        help="variants of the wild type instead: singles, doubles, or all combinations at positions, sites:39,40,41,54",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="FILE.csv, .tsv, .parquet or .fasta (default: CSV to standard output)",
+    )
+    parser.add_argument(
+        "--top", type=positive, metavar="K", help="the best K alone, sorted (default: all, in their order)"
+    )
+    parser.add_argument(
+        "--no-distance", action="store_true", help="leave the distance to the nearest training sequence out"
+    )
+    parser.add_argument(
+        "--format",
+        choices=("fasta", "csv", "tsv", "text"),
+        help="of the input (default: by the file's name, then by what it begins with)",
+    )
+    add_data_file(parser)
+    add_where(parser)
+
+
 def _status(parser: Parser) -> None:
     parser.add_argument("--study-name", help="one study (default: all)")
     how = parser.add_mutually_exclusive_group()
@@ -216,6 +262,12 @@ COMMANDS = {
         "it. Every reading is kept in the ledger beside the experiment.",
         target="search.confirm:run_confirm",
         add_options=_confirm,
+    ),
+    "predict": Command(
+        summary="rank candidates, or variants of the wild type, with an experiment's weights",
+        description="Predict and rank any number of candidates with the weights that stand beside an experiment.",
+        target="search.predict:run_predict",
+        add_options=_predict,
     ),
     "status": Command(
         summary="where studies stand; --watch follows one",

@@ -1,0 +1,194 @@
+"""Ranked candidates as files: CSV, TSV, FASTA or Parquet, written beside and moved into place."""
+
+import contextlib
+import importlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.candidates import Candidates, Label
+from datasets.errors import UserError
+from datasets.familiar import outside_reasons
+
+Kind = Literal["csv", "tsv", "fasta", "parquet"]
+KINDS: dict[str, Kind] = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+    **dict.fromkeys((".fasta", ".fa", ".faa"), "fasta"),
+}
+_REASONS = [outside_reasons(bits) for bits in range(8)]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Predicted:
+    """n candidates with prediction (n,) in the assay's unit, standard deviation and distance (n,) or None, and the
+    bits (n,) of `datasets.familiar` for what is outside.
+    """
+
+    candidates: Candidates
+    prediction: NDArray[np.float32]
+    std: NDArray[np.float32] | None
+    distance: NDArray[np.int32] | None
+    outside: NDArray[np.uint8]
+
+
+def kind_of(path: Path | None) -> Kind:
+    """What is written to a path, by its ending; CSV to standard output.
+
+    Raises:
+        UserError: The ending is not known, or Parquet is asked for without pyarrow.
+    """
+    if path is None:
+        return "csv"
+    kind = KINDS.get(path.suffix.lower())
+    if kind is None:
+        raise UserError(f"--output {path} ends in none of {', '.join(KINDS)}: name a file that says its format.")
+    if kind == "parquet":
+        try:
+            importlib.import_module("pyarrow.parquet")
+        except ImportError:
+            raise UserError(
+                f"--output {path} needs the package pyarrow: install it (pip install 'pyarrow>=15'), or write CSV."
+            ) from None
+    return kind
+
+
+def tails(predicted: Predicted, kind: Kind) -> list[str]:
+    """Each row as text, without its rank at the start; numbers have all the digits that their type has."""
+    candidates = predicted.candidates
+    n = len(candidates)
+    prediction = [f"{value:.9g}" for value in predicted.prediction.tolist()]
+    std = [""] * n if predicted.std is None else [f"{value:.4g}" for value in predicted.std.tolist()]
+    distance = [""] * n if predicted.distance is None else list(map(str, predicted.distance.tolist()))
+    outside = [_REASONS[bits] for bits in predicted.outside.tolist()]
+    rows = zip(candidates.labels, prediction, std, distance, outside, strict=True)
+    if kind == "fasta":
+        return [
+            f"{'' if label == sequence else f' mutations={label}'} prediction={p} std={s} distance={d} "
+            f"outside={o.replace(' ', ',')}\n{sequence}\n"
+            for (label, p, s, d, o), sequence in zip(rows, candidates.sequences(), strict=True)
+        ]
+    if kind == "tsv":
+        return [f"\t{label}\t{p}\t{s}\t{d}\t{o}\n" for label, p, s, d, o in rows]
+    return [f",{label},{p},{s},{d},{o}\n" for label, p, s, d, o in rows]
+
+
+class Output(Protocol):
+    """Takes rows in the order of the file."""
+
+    def write(self, ranks: Sequence[int], rows: Sequence[str]) -> None:
+        """Add rows (n), as `tails` makes them, with their ranks (n)."""
+
+
+class _Text:
+    def __init__(self, file: IO[str], kind: Kind, label: Label) -> None:
+        self._file = file
+        self._start = ">rank=" if kind == "fasta" else ""
+        if kind != "fasta":
+            file.write(("\t" if kind == "tsv" else ",").join(columns(label)) + "\n")
+
+    def write(self, ranks: Sequence[int], rows: Sequence[str]) -> None:
+        start = self._start
+        self._file.write("".join([f"{start}{rank}{row}" for rank, row in zip(ranks, rows, strict=True)]))
+
+
+class _Parquet:
+    def __init__(self, file: Path, label: Label) -> None:
+        pa, pq = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
+
+        kinds = (pa.int64(), pa.string(), pa.float32(), pa.float32(), pa.int32(), pa.string())
+        self._arrow = pa
+        self._schema = pa.schema(list(zip(columns(label), kinds, strict=True)))
+        self._writer: Any = pq.ParquetWriter(file, self._schema)
+
+    def write(self, ranks: Sequence[int], rows: Sequence[str]) -> None:
+        if not rows:
+            return
+        cells = [row[1:-1].split(",") for row in rows]
+        _, prediction, std, distance, _ = values = list(zip(*cells, strict=True))
+        arrays = [
+            list(ranks),
+            list(values[0]),
+            list(map(float, prediction)),
+            [float(text) if text else None for text in std],
+            [int(text) if text else None for text in distance],
+            list(values[4]),
+        ]
+        self._writer.write_table(
+            self._arrow.table(
+                [self._arrow.array(array, type=field.type) for array, field in zip(arrays, self._schema, strict=True)],
+                schema=self._schema,
+            )
+        )
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def columns(label: Label) -> tuple[str, ...]:
+    """The columns of a table of ranked candidates."""
+    return ("rank", label, "prediction", "std", "distance", "outside")
+
+
+@contextlib.contextmanager
+def opened(path: Path | None, kind: Kind, label: Label) -> Iterator[Output]:
+    """An output that is at `path` when the block has ended well, and nowhere otherwise; None is standard output.
+
+    Raises:
+        UserError: It cannot be written.
+    """
+    if path is None:
+        yield _Text(sys.stdout, kind, label)
+        sys.stdout.flush()
+        return
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        if kind == "parquet":
+            parquet = _Parquet(beside, label)
+            try:
+                yield parquet
+            finally:
+                parquet.close()
+        else:
+            with beside.open("w", encoding="ascii", newline="\n") as file:
+                yield _Text(file, kind, label)
+        os.replace(beside, path)
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be written ({error.strerror or error}): make room or name another --output."
+        ) from None
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+class Spool:
+    """Rows on disk until their ranks are known, beside the output or, without one, where temporary files go."""
+
+    def __init__(self, path: Path | None, kind: Kind) -> None:
+        self._lines_per_row = 2 if kind == "fasta" else 1
+        folder = None if path is None else path.parent
+        # It has no name (where the system can do that): nothing is left behind, whatever ends the process.
+        self._file = tempfile.TemporaryFile("w+", dir=folder, encoding="ascii", newline="\n")  # noqa: SIM115
+
+    def add(self, rows: Sequence[str]) -> None:
+        """Keep rows."""
+        self._file.write("".join(rows))
+
+    def rows(self, n: int) -> Iterator[list[str]]:
+        """All rows, `n` at a time, in their order."""
+        self._file.seek(0)
+        while lines := list(islice(self._file, n * self._lines_per_row)):
+            yield lines if self._lines_per_row == 1 else list(map("".join, zip(lines[::2], lines[1::2], strict=True)))
+
+    def close(self) -> None:
+        """Give the space back."""
+        self._file.close()

@@ -1,0 +1,60 @@
+"""Experiments with their weights, made by one short training in this process."""
+
+from pathlib import Path
+from typing import Any
+
+from datasets.prepared import PreparedSplit
+from models.places import Places
+from search.artifacts import file_hash
+from search.experiment import SCHEMA_VERSION, Experiment, Provenance, freeze, today
+from search.experiment_files import FOLD, weights_folder
+from search.machine import machine_kind, package_versions
+from search.schema import RunConfig
+from search.state_files import link
+from search.training import fit
+
+
+def trained_experiment(
+    path: Path, config: RunConfig, split: PreparedSplit, places: Places, **changes: Any
+) -> Experiment:
+    """Train a config and write it at `path` as a search exports its best trial, the weights beside it.
+
+    `changes` are of the provenance.
+    """
+    directory = path.parent / f"run of {path.stem}"
+    result = fit(config, split, places=places, directory=directory, report=lambda *values: None)
+    assert result.ending == "complete", result
+    assert result.value is not None
+    weights_folder(path).mkdir(parents=True)
+    hashes = []
+    for fold, checkpoint in enumerate(result.checkpoints):
+        link(Path(checkpoint), weights_folder(path) / FOLD.format(fold))
+        hashes.append(file_hash(Path(checkpoint)))
+    known: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "study": path.stem,
+        "model": "by hand",
+        "trial": 0,
+        "n_finished": 1,
+        "n_target": 1,
+        "date": today(),
+        "seed": config.seed,
+        "threads": result.threads,
+        "micro_batch_tokens": result.micro_batch_tokens,
+        "backbone": result.backbone,
+        "device": result.device,
+        "value": result.value,
+        "values": [list(values) for values in result.values],
+        "best_epochs": list(result.best_epochs),
+        "n_parameters": result.n_parameters,
+        "seconds": result.seconds,
+        "data": split.label,
+        "data_hash": split.data_hash,
+        "weight_hashes": hashes,
+        "versions": package_versions(),
+        "machine": machine_kind(result.device),
+        "git_commit": None,
+    }
+    experiment = Experiment(config=config, provenance=Provenance(**{**known, **changes}))
+    freeze(experiment, path)
+    return experiment
