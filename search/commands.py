@@ -175,6 +175,12 @@ def _status(parser: Parser) -> None:
     how.add_argument("--json", action="store_true", help="print JSON")
     how.add_argument("--watch", action="store_true", help="follow one study until Ctrl-C: workers, trials, rate, GPUs")
     parser.add_argument("--interval", type=interval_s, metavar="S", help="seconds between two looks (default: 2)")
+    parser.add_argument(
+        "--export-dir",
+        type=Path,
+        default=EXPORT_DIR,
+        help="where the ledgers are (default: %(default)s)",
+    )
     add_database(parser)
 
 

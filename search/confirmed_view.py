@@ -10,9 +10,15 @@ from search.candidates import TrainedOn
 from search.confirmation import Confirmation, Measured, Scores
 from search.experiment_files import ledger_file
 from search.ledger import read, readings, readings_by_study
-from search.test_metrics import METRICS, Spread
+from search.test_metrics import Spread
 
-_HEADERS = ("Spearman", "MSE", "NDCG", "recall of top 1 %", "recall of top 10 %")
+_NAMES = {
+    "spearman": "Spearman",
+    "mse": "MSE",
+    "ndcg": "NDCG",
+    "recall_top_1": "recall of top 1 %",
+    "recall_top_10": "recall of top 10 %",
+}
 _WAYS: dict[TrainedOn, str] = {"train_and_validation": "train+validation", "train": "train alone"}
 
 
@@ -91,12 +97,20 @@ def _headline(measured: Measured, best_epochs: list[int] | None) -> str:
 
 
 def _table(measured: Measured, n_seeds: int) -> Table:
-    table = Table("trained on", *_HEADERS, box=None, pad_edge=False)
-    for way, words in _WAYS.items():
-        scores = measured.scores[way]
-        table.add_row(words, *(_spread(scores.test[name]) for name in METRICS))
+    """A row for each metric; for each way to train the seeds' spread and, of several, their ensemble."""
+    table = Table("test", box=None, pad_edge=False)
+    for way in _WAYS.values():
+        table.add_column(f"{way}: mean ± std (95 % interval)")
         if n_seeds > 1:
-            table.add_row(f"  ensemble of {n_seeds}", *(f"{scores.ensemble[name]:.4f}" for name in METRICS))
+            table.add_column(f"ensemble of {n_seeds}")
+    for name, words in _NAMES.items():
+        cells = [words]
+        for way in _WAYS:
+            scores = measured.scores[way]
+            cells.append(_spread(scores.test[name]))
+            if n_seeds > 1:
+                cells.append(f"{scores.ensemble[name]:.4f}")
+        table.add_row(*cells)
     return table
 
 

@@ -103,7 +103,7 @@ def readings(export_dir: Path) -> tuple[Reading, ...]:
     return tuple(sorted(found, key=lambda reading: reading.when))
 
 
-def readings_by_study(found: Sequence[Reading], task: str) -> Mapping[str, int]:
+def readings_by_study(found: Sequence[Reading], task: str | None) -> Mapping[str, int]:
     """How often each study has read the test set of a task: "the study's name" -> n."""
     counts: dict[str, int] = {}
     for reading in found:

@@ -2,7 +2,10 @@
 
 import argparse
 import json
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -12,6 +15,7 @@ from rich.table import Table
 
 from datasets.errors import UserError
 from search.control import read_control
+from search.ledger import Reading, readings, readings_by_study
 from search.operate import open_existing
 from search.standing import running_trials
 from search.storage import Database
@@ -30,12 +34,28 @@ def run_status(arguments: argparse.Namespace) -> int:
             raise UserError(f"--watch follows one study: name it with --study-name (there are: {has}).")
         return watch(database, find_study(database, names[0]), arguments.interval or INTERVAL_S)
     studies = [find_study(database, name) for name in names]
+    found = _readings(arguments.export_dir)
+    summaries = [_with_readings(summary(study), found) for study in studies]
     if arguments.json:
-        objects = [{**summary(study), **_now(database, study)} for study in studies]
+        objects = [{**item, **_now(database, study)} for item, study in zip(summaries, studies, strict=True)]
         print(json.dumps(objects[0] if one else objects, indent=2, allow_nan=False))
     else:
-        _print_table([summary(study) for study in studies])
+        _print_table(summaries)
     return 0
+
+
+def _readings(export_dir: Path) -> tuple[Reading, ...] | None:
+    """What the ledgers hold; None, and said on standard error, if one has a broken line: studies go on without."""
+    try:
+        return readings(export_dir)
+    except UserError as error:
+        print("warning:", error, file=sys.stderr)
+        return None
+
+
+def _with_readings(item: dict[str, Any], found: Sequence[Reading] | None) -> dict[str, Any]:
+    """`test_readings` says how often each study has read the test set of this one's task; null if that is not known."""
+    return {**item, "test_readings": None if found is None else readings_by_study(found, item["task"])}
 
 
 def _now(database: Database, study: Study) -> dict[str, Any]:
@@ -60,6 +80,7 @@ def _print_table(summaries: list[dict[str, Any]]) -> None:
         "best",
         "trial",
         "validation",
+        "test read",
         "data",
         box=None,
         pad_edge=False,
@@ -73,7 +94,16 @@ def _print_table(summaries: list[dict[str, Any]]) -> None:
             f"{best['value']:.4f}" if best else "-",
             str(best["number"]) if best else "-",
             item["validation"] or "?",
+            _times(item["test_readings"], item["study"]),
             item["data"] or "?",
         )
     # As wide as the table wants to be: a name that is cut off names nothing.
     Console(highlight=False, soft_wrap=True, markup=False, width=1000).print(table)
+
+
+def _times(counts: Mapping[str, int] | None, study: str) -> str:
+    """`2x, 5x in all`: how often this study read the test set of its task, and how often all did."""
+    if counts is None:
+        return "?"
+    own, every = counts.get(study, 0), sum(counts.values())
+    return f"{own}x" if own == every else f"{own}x, {every}x in all"

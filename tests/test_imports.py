@@ -33,3 +33,18 @@ def test_imports_point_one_way(path):
 
 def test_data_modules_import_no_models():
     assert {path.name for path in MODULES} >= {"datamodule.py", "cnn.py", "worker.py"}
+
+
+def test_only_confirm_reads_test_targets():
+    """Whoever names the reader, or what it is made of, could look at the test set without a line in the ledger."""
+    may_name = {
+        "datasets.test_set": {"datasets/rows.py", "search/confirm.py"},
+        "read_test_set": {"datasets/test_set.py", "search/confirm.py"},
+        "test_targets": {"datasets/rows.py", "datasets/test_set.py"},
+    }
+    for name, expected in may_name.items():
+        named = {path for path in [*MODULES, ROOT / "run_study.py"] if name in path.read_text(encoding="utf-8")}
+        assert {str(path.relative_to(ROOT)) for path in named} == expected, name
+    for path in (ROOT / "tests").rglob("*.py"):
+        if path.parent.name != "benchmarks" and path.name != "test_test_set.py":
+            assert "datasets.test_set" not in imported(path), path
