@@ -34,6 +34,7 @@ def trained_experiment(
         "schema_version": SCHEMA_VERSION,
         "study": path.stem,
         "model": "by hand",
+        "protocol": "holdout",
         "trial": 0,
         "n_finished": 1,
         "n_target": 1,

@@ -48,7 +48,14 @@ class Trained:
 
 def cnn(task: str, folder: Path, **model: Any) -> Trained:
     split = prepare(find_task(task), data_dir=None, cache_dir=folder / "splits", announce=lambda sentence: None)
-    words = [f"task={task}", "model=cnn", "trainer.max_epochs=2", "trainer.threads=1", "logger=none"]
+    words = [
+        f"task={task}",
+        "model=cnn",
+        "validation=holdout",
+        "trainer.max_epochs=2",
+        "trainer.threads=1",
+        "logger=none",
+    ]
     config = study_config(words).run({})
     config = replace(config, model={**config.model, **model})
     path = folder / "exported" / f"{task}.yaml"
