@@ -32,7 +32,8 @@ def find_mutations(residues: NDArray[np.uint8], lengths: NDArray[np.int64], wild
     wild = np.frombuffer(wild_type.encode("ascii"), dtype=np.uint8)
     sites = np.zeros((len(residues), len(wild)), dtype=np.bool_)
     same = np.flatnonzero(lengths == len(wild))
-    sites[same] = residues[same, : len(wild)] != wild
+    if same.size:  # otherwise there may be fewer columns
+        sites[same] = residues[same, : len(wild)] != wild
     counts = sites.sum(axis=1, dtype=np.int64)
     other = np.flatnonzero(lengths != len(wild))
     if other.size:
@@ -51,15 +52,15 @@ def find_mutations(residues: NDArray[np.uint8], lengths: NDArray[np.int64], wild
 def _common_ends(residues: NDArray[np.uint8], lengths: NDArray[np.int64], wild: NDArray[np.uint8]) -> tuple[int, int]:
     """How many residues all sequences share with the wild type at the start and, without those, at the end.
 
-    At least one residue of the wild type is left over, so that an insertion has a place.
+    One residue of each is left over, and one more at the end, so that an insertion has a place.
     """
-    shortest = min(int(lengths.min()), len(wild) - 1)
+    shortest = min(int(lengths.min()), len(wild)) - 1
     is_shared = (residues[:, :shortest] == wild[:shortest]).all(axis=0)
     first = int(np.argmin(is_shared)) if not is_shared.all() else shortest
     last = 0
     while last < shortest - first and (residues[np.arange(len(lengths)), lengths - 1 - last] == wild[-1 - last]).all():
         last += 1
-    return first, last
+    return first, max(0, last - 1)
 
 
 def _align(

@@ -12,7 +12,7 @@ from search.cost import Cost, cost
 from search.ledger import Reading
 from search.published import Published, published_results
 from search.storage import Database
-from search.study import MANIFEST, best_trial, count, described_validation
+from search.study import MANIFEST, best_trial, count, shown_validation
 from search.test_metrics import spread
 
 OURS = "flipsearch"
@@ -111,7 +111,7 @@ def _searched(task: str, database: Database) -> list[Entry]:
                 data=about["data"],
                 source=f"study {study.study_name}" + (f", trial {best.number}" if best else ", no complete trial"),
                 validation=best.value if best else None,
-                protocol=described_validation(about["validation"]),
+                protocol=shown_validation(study) or "?",
                 n_finished=count(trials).n_finished,
                 cost=cost(trials),
             )

@@ -14,8 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from datasets.prepared import PreparedSplit
-
-FILE = "validation.safetensors"
+from search.predictions import VALIDATION
 
 
 def pooled(rows: Sequence[Tensor], predictions: Sequence[Tensor], split: PreparedSplit) -> dict[str, Tensor]:
@@ -33,9 +32,9 @@ def pooled(rows: Sequence[Tensor], predictions: Sequence[Tensor], split: Prepare
 
 def save_pooled(arrays: dict[str, Tensor], directory: Path) -> None:
     """Write the file beside its place and move it there."""
-    beside = directory / f".{FILE}.{os.getpid()}"
+    beside = directory / f".{VALIDATION}.{os.getpid()}"
     try:
         save_file(arrays, beside)
-        os.replace(beside, directory / FILE)
+        os.replace(beside, directory / VALIDATION)
     finally:
         beside.unlink(missing_ok=True)

@@ -39,5 +39,6 @@ def check_runs(
         data = replace(config.data, batch_size=1)
         if (data, model.max_residues, model.tokenizer.n_tokens) not in seen:
             seen.append((data, model.max_residues, model.tokenizer.n_tokens))
-            build_data(config, split, model, folds_of(config, split)[0], 0)
+            largest = max(folds_of(config, split), key=lambda fold: len(fold.train))
+            build_data(config, split, model, largest, 0)
     return tuple(backbones)

@@ -21,7 +21,7 @@ from search.predictions import read_predictions
 from search.progress import clock
 from search.space import Space
 from search.standing import busy_s
-from search.study import MANIFEST, OVERRIDES, VERSIONS, best_trial, described_validation, summary
+from search.study import MANIFEST, OVERRIDES, PROTOCOL, VERSIONS, best_trial, shown_validation, summary
 from search.trial import RESULT
 
 _FINDINGS = ("diverged", "constant", "out_of_memory", "timeout")
@@ -59,7 +59,7 @@ class Known:
     @property
     def where(self) -> str:
         """What stands beside every result: the validation protocol and the data."""
-        return f"validation: {described_validation(self.about['validation'])}; data: {self.about['data']}"
+        return f"validation: {shown_validation(self.study)}; data: {self.about['data']}"
 
     @property
     def units(self) -> str:
@@ -85,6 +85,8 @@ def standing(known: Known) -> list[Markup]:
             else f"Best: trial {best.number}, validation Spearman {best.value:.4f} ({known.where})."
         ),
     ]
+    if known.study.user_attrs.get(PROTOCOL, {}).get("saw_test_sequences"):
+        blocks.append(paragraph("The validation was chosen with a look at the test sequences, not at their targets."))
     if "not FLIP" in about["data"]:
         blocks.append(warning(f"{about['data']}: these results cannot be compared with published ones."))
     return blocks

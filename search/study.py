@@ -176,7 +176,7 @@ def summary(study: Study) -> dict[str, Any]:
         "task": about.get("task"),
         "model": about.get("model"),
         "data": about.get("data"),
-        "validation": study.user_attrs.get(PROTOCOL, {}).get("shown") or validation_name(about.get("validation")),
+        "validation": shown_validation(study),
         "direction": DIRECTION,
         "n_target": study.user_attrs.get(N_TARGET),
         "n_finished": counts.n_finished,
@@ -189,15 +189,12 @@ def summary(study: Study) -> dict[str, Any]:
     }
 
 
-def validation_name(tree: Mapping[str, Any] | None) -> str | None:
-    """`holdout` for `{_target_: datasets.validation.Holdout}`."""
+def shown_validation(study: Study) -> str | None:
+    """What people read of the study's validation, "auto: kfold of 5"; of an older study its class, "kfold"."""
+    if PROTOCOL in study.user_attrs:
+        return str(study.user_attrs[PROTOCOL]["shown"])
+    tree = study.user_attrs.get(MANIFEST, {}).get("validation")
     return str(tree["_target_"]).rpartition(".")[2].lower() if tree else None
-
-
-def described_validation(tree: Mapping[str, Any]) -> str:
-    """`kfold (n_folds=5)` for `{_target_: datasets.validation.KFold, n_folds: 5}`."""
-    settings = ", ".join(f"{key}={value}" for key, value in tree.items() if key != "_target_")
-    return f"{validation_name(tree)} ({settings})" if settings else str(validation_name(tree))
 
 
 def _check_manifest(name: str, before: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

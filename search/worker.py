@@ -253,14 +253,14 @@ def make_sampler(config: StudyConfig, n_sampled: int) -> optuna.samplers.BaseSam
     tree = dict(config.sampler)
     if "seed" in tree and tree["seed"] is None:
         tree["seed"] = derive_seed("sampler", config.defaults["seed"], n_sampled) % 2**32
-    with _without_experimental_warnings():
+    with without_experimental_warnings():
         sampler: optuna.samplers.BaseSampler = targets.instantiate(tree, targets.SAMPLER, "sampler")
     return sampler
 
 
 def make_pruner(config: StudyConfig) -> optuna.pruners.BasePruner:
     """The study's pruner; one that knows nothing of folds judges the first."""
-    with _without_experimental_warnings():
+    with without_experimental_warnings():
         pruner: optuna.pruners.BasePruner = targets.instantiate(config.pruner, targets.PRUNER, "pruner")
     by_folds = pruner if isinstance(pruner, FoldPruner) else FoldPruner(pruner)
     by_folds.epochs_per_fold = config.epochs_per_fold
@@ -268,7 +268,7 @@ def make_pruner(config: StudyConfig) -> optuna.pruners.BasePruner:
 
 
 @contextlib.contextmanager
-def _without_experimental_warnings() -> Iterator[None]:
+def without_experimental_warnings() -> Iterator[None]:
     """Which parts of Optuna may still change is our concern, not that of whoever names them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
