@@ -87,10 +87,10 @@ def open_study(database: Database, name: str, wanted: Mapping[str, Any]) -> Stud
 
 
 def note_protocol(study: Study, protocol: Protocol) -> None:
-    """Note what people read of the study's validation, and whether it was chosen with a look at test sequences."""
-    about = asdict(protocol)
-    del about["tree"]  # that of the manifest
-    if study.user_attrs.get(PROTOCOL) != about:
+    """Note of a new study what people read of its validation, and whether test sequences were looked at for it."""
+    if PROTOCOL not in study.user_attrs:
+        about = asdict(protocol)
+        del about["tree"]  # that of the manifest
         study.set_user_attr(PROTOCOL, about)
 
 

@@ -104,12 +104,8 @@ def test_a_clearly_bad_configuration_is_pruned_in_the_first_fold(epochs: BasePru
 @pytest.mark.parametrize("folds", [None, wilcoxon()])
 def test_a_hard_fold_prunes_nobody(folds: BasePruner | None) -> None:
     """The first fold is easy for everybody: whoever compared it with the others would prune."""
-    epochs = (
-        MedianPruner(n_startup_trials=1),
-        SuccessiveHalvingPruner(min_resource=1, reduction_factor=2),
-        impatient(),
-    )
-    for pruner in epochs:
+    halving = SuccessiveHalvingPruner(min_resource=1, reduction_factor=2)
+    for pruner in (MedianPruner(n_startup_trials=1), halving, impatient()):
         study = study_of(make(pruner, folds))
         levels = (0.9, 0.3, 0.2, 0.1, 0.05)
         for more in range(4):  # each better than the one before, in all folds

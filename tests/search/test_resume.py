@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from lightning.pytorch.plugins import MixedPrecision
@@ -15,10 +14,11 @@ import search.state_writer
 import search.training
 from datasets.prepared import PreparedSplit, prepare
 from datasets.task import find_task
-from datasets.validation import Fold
+from datasets.validation import KFold
 from models.esm import ESM
 from models.places import Places
 from search.config import study_config
+from search.predictions import VALIDATION
 from search.result import Result
 from search.schema import RunConfig
 from search.state_files import FOLDER, has_state, remove_state
@@ -111,6 +111,9 @@ class Trainer:
         assert one.backbone == other.backbone
         for a, b in zip(one.checkpoints, other.checkpoints, strict=True):
             assert Path(a).read_bytes() == Path(b).read_bytes()
+        if one.ending == "complete":
+            first, second = (Path(result.checkpoints[0]).with_name(VALIDATION) for result in (one, other))
+            assert first.read_bytes() == second.read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -126,15 +129,6 @@ def train(split: PreparedSplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(search.state_writer, "MIN_INTERVAL_S", 0.0)
     monkeypatch.setattr(search.state_writer, "_MAX_SHARE", float("inf"))
     return Trainer(split, make_places(tmp_path, "esm2_tiny"), tmp_path)
-
-
-@pytest.fixture
-def two_folds(monkeypatch: pytest.MonkeyPatch) -> None:
-    def folds(config: RunConfig, split: PreparedSplit) -> tuple[Fold, ...]:
-        rows = np.arange(len(split.target))
-        return tuple(Fold(train=rows[rows % 2 != k], validation=rows[rows % 2 == k]) for k in range(2))
-
-    monkeypatch.setattr(search.training, "folds_of", folds)
 
 
 def config(name: str, **trainer: Any) -> RunConfig:
@@ -197,11 +191,12 @@ def test_a_folder_goes_on_from_its_own_state(train: Trainer) -> None:
 
 
 @pytest.mark.parametrize("until", [(0, 2), (1, 0), (1, 1)])
-def test_finished_folds_are_not_trained_again(until: tuple[int, int], train: Trainer, two_folds: None) -> None:
-    undisturbed = train(config("cnn"), "undisturbed")
+def test_finished_folds_are_not_trained_again(until: tuple[int, int], train: Trainer) -> None:
+    run = replace(config("cnn"), validation=KFold(n_folds=2, seed=0).tree)
+    undisturbed = train(run, "undisturbed")
     reports = train.reports
-    assert train(config("cnn"), "first", until=until) is None
-    resumed = train(config("cnn"), "second", resume="first")
+    assert train(run, "first", until=until) is None
+    resumed = train(run, "second", resume="first")
     fold, epoch = until if until != (1, 0) else (0, N_EPOCHS)
     assert train.said == [f"The run goes on from its state after epoch {epoch - 1} of fold {fold}."]
     assert train.reports == reports
