@@ -1,0 +1,120 @@
+"""Distances are the smallest there are, and what is unlike the training sequences is said to be."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import datasets.familiar
+from datasets.candidates import residues_of
+from datasets.crop import Crop
+from datasets.familiar import LENGTH, POSITIONS, RESIDUES, Familiar, outside_reasons
+from datasets.flip import clean_flip
+from datasets.levenshtein import levenshtein
+from datasets.task import Task, find_task
+from datasets.window import LengthLimit
+
+ANY = find_task("meltome_mixed")
+LETTERS = "ACDEFGHIKLMNPQRSTVWY"
+
+
+def familiar(sequences: list[str], task: Task = ANY, max_length: int | None = None) -> Familiar:
+    limit = LengthLimit(max_length=max_length, max_residues=None, truncate=True)
+    return Familiar(*residues_of(sequences, clean_flip), task=task, crop=None, limit=limit)
+
+
+def edits(a: str, b: str) -> int:
+    """By the textbook."""
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        above, row = row, [i]
+        for j, y in enumerate(b, 1):
+            row.append(min(above[j] + 1, row[-1] + 1, above[j - 1] + (x != y)))
+    return row[-1]
+
+
+def expected(candidate: str, training: list[str]) -> int:
+    return min(
+        sum(a != b for a, b in zip(candidate, other, strict=True))
+        if len(candidate) == len(other)
+        else edits(candidate, other)
+        for other in training
+    )
+
+
+@pytest.mark.parametrize("pattern", [1, 5, 63, 64, 65, 130])
+def test_levenshtein_is_that_of_the_textbook(pattern: int) -> None:
+    random = np.random.default_rng(pattern)
+    letters = np.frombuffer(b"ACDE", dtype=np.uint8)
+    one = letters[random.integers(0, 4, pattern)]
+    for length in (1, 20, 64, 70):
+        many = letters[random.integers(0, 4, (3, length))]
+        many[0, : min(pattern, length)] = one[:length]  # a near one
+        own = levenshtein(one, many).tolist()
+        assert own == [edits(bytes(one).decode(), bytes(row).decode()) for row in many]
+
+
+@pytest.mark.parametrize("lengths", [(12,), (10, 11, 12, 15)])
+@pytest.mark.parametrize("entries", [2**24, 2**9])
+def test_distances_are_the_smallest(lengths: tuple[int, ...], entries: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets.familiar, "_ENTRIES", entries)  # the smaller one divides the matrices
+    random = np.random.default_rng(0)
+    wild_type = "MKVLAGHTRWYDEQSP"
+    training = []
+    for _ in range(60):
+        text = list(wild_type[: random.choice(lengths)])
+        for _ in range(3):
+            text[random.integers(2, 9)] = random.choice(list("AVW"))
+        training.append("".join(text))
+    candidates = [
+        *training[:5],
+        wild_type[:12],
+        wild_type[:13],
+        "".join(random.choice(list(LETTERS), 12)),
+        "W",
+        "X" * 12,
+    ]
+    for _ in range(60):
+        text = list(training[random.integers(60)])
+        text[random.integers(len(text))] = random.choice(list(LETTERS))
+        candidates.append("".join(text))
+    found = familiar(training).distance(*residues_of(candidates, clean_flip))
+    assert found.tolist() == [expected(candidate, training) for candidate in candidates]
+
+
+def test_a_single_training_sequence_is_a_distance_too() -> None:
+    found = familiar(["ACDEF"]).distance(*residues_of(["ACDEF", "ACDEW", "WWWWW", "ACDE"], clean_flip))
+    assert found.tolist() == [0, 1, 5, 1]
+
+
+def test_what_the_model_does_not_see_is_no_distance_but_outside() -> None:
+    task = replace(ANY, crops={"head": Crop(stop=4)}, default_crop="head")
+    one = familiar(["ACDEFGH", "AWDEFGH"], task)
+    candidates = residues_of(["ACDEFGH", "ACDEFGW", "AYDEFGH", "ACWEFGH", "ACDE", "AYWE", "ACD", "AC"], clean_flip)
+    assert one.distance(*candidates).tolist() == [0, 0, 1, 1, 0, 2, 1, 2]
+    reasons = [outside_reasons(bits) for bits in one.outside(*candidates).tolist()]
+    assert reasons == ["", "positions", "alphabet", "positions", "", "alphabet positions", "length", "length"]
+
+
+def test_reasons() -> None:
+    training = ["ACDEF", "AWDEF", "ACDEFG", "ACDEY"]
+    candidates = ["ACDEY", "AYDEF", "AYDEFG", "AYWEF", "ACDE", "ACDEFGH", "MCDEF", "MCDEFGHI"]
+    bits = familiar(training).outside(*residues_of(candidates, clean_flip))
+    assert bits.tolist() == [
+        0,
+        0,
+        0,  # the usual length is another
+        POSITIONS,
+        LENGTH,
+        LENGTH | RESIDUES,
+        RESIDUES | POSITIONS,
+        LENGTH | RESIDUES,
+    ]
+    assert outside_reasons(LENGTH | RESIDUES | POSITIONS) == "length alphabet positions"
+
+
+def test_long_sequences_are_compared_as_they_are_cut() -> None:
+    one = familiar(["ACDEFGHIKL", "ACDE"], max_length=6)
+    candidates = residues_of(["ACDEFGWWWWWWW", "ACDEFG"], clean_flip)
+    assert one.distance(*candidates).tolist() == [0, 0]
+    assert one.outside(*candidates).tolist() == [0, 0]
