@@ -13,8 +13,8 @@ from datasets.errors import UserError
 from search.artifacts import file_hash
 from search.candidates import DIVISIONS, Candidate, TrainedOn
 from search.experiment import Experiment
-from search.experiment_files import SEED, confirmation_file, weights_folder
-from search.ledger import Reading
+from search.experiment_files import SEED, confirmation_file, ledger_file, weights_folder
+from search.ledger import Reading, lock_of
 from search.machine import git_commit, machine_kind, package_versions
 from search.state_files import link, write_text
 from search.test_metrics import METRICS, Spread, measure, spreads
@@ -118,26 +118,27 @@ def leave_weights(confirmation: Confirmation, weights: Sequence[Path]) -> None:
     Raises:
         UserError: They cannot be written.
     """
-    folder, about = weights_folder(confirmation.path), confirmation_file(confirmation.path)
-    candidate = confirmation.measured[0].candidate
+    folder, candidate = weights_folder(confirmation.path), confirmation.measured[0].candidate
     files = {seed: folder / SEED.format(seed) for seed in confirmation.seeds}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for path, target in zip(weights, files.values(), strict=True):
-            link(path, target)
-        description = {
-            "experiment": confirmation.path.stem,
-            "checksum": confirmation.checksum,
-            "when": confirmation.when,
-            "trained_on": "train and validation",
-            "n_epochs": candidate.n_epochs,
-            "seeds": list(confirmation.seeds),
-            "weights": [{"seed": seed, "file": path.name, "hash": file_hash(path)} for seed, path in files.items()],
-        }
-        write_text(about, json.dumps(description, indent=2, ensure_ascii=False) + "\n")
-        for path in folder.glob(SEED.format("*")):
-            if path not in files.values():
-                path.unlink(missing_ok=True)
+        with lock_of(ledger_file(confirmation.path)):
+            for path, target in zip(weights, files.values(), strict=True):
+                link(path, target)
+            description = {
+                "experiment": confirmation.path.stem,
+                "checksum": confirmation.checksum,
+                "when": confirmation.when,
+                "trained_on": "train and validation",
+                "n_epochs": candidate.n_epochs,
+                "seeds": list(confirmation.seeds),
+                "weights": [{"seed": seed, "file": path.name, "hash": file_hash(path)} for seed, path in files.items()],
+            }
+            text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
+            write_text(confirmation_file(confirmation.path), text)
+            for path in folder.glob(SEED.format("*")):
+                if path not in files.values():
+                    path.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(
             f"The weights of the seeds cannot be written to {folder} ({error.strerror}); the readings stand in the "

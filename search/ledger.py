@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import BaseFileLock, FileLock
 
 from datasets.errors import UserError
 from search.annotations import build
@@ -53,7 +53,7 @@ def append(ledger: Path, readings: Sequence[Reading]) -> None:
     lines = [json.dumps(asdict(reading), ensure_ascii=False, allow_nan=False) + "\n" for reading in readings]
     try:
         ledger.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(ledger.with_name(f".{ledger.name}.lock")):
+        with lock_of(ledger):
             read(ledger)
             is_new = not ledger.exists()
             _write(ledger, "".join(lines).encode())
@@ -64,6 +64,11 @@ def append(ledger: Path, readings: Sequence[Reading]) -> None:
             f"The ledger {ledger} cannot be written ({error.strerror or error}), and no test result is shown that it "
             "does not hold: make room, or make its folder writable."
         ) from None
+
+
+def lock_of(ledger: Path) -> BaseFileLock:
+    """The lock that whoever writes to a ledger, or leaves files beside it, holds meanwhile."""
+    return FileLock(ledger.with_name(f".{ledger.name}.lock"))
 
 
 def read(ledger: Path) -> tuple[Reading, ...]:

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -29,7 +30,7 @@ from tests.search.conftest import Answer, Program
 from tests.search.processes import ROOT
 
 TASK = "synthetic_one_vs_rest"
-SEARCH = ("--task", TASK, "trainer.threads=1", "pruner=nop")
+SEARCH = ("--task", TASK, "trainer.threads=1", "pruner=nop", "validation=holdout")
 RIDGE = ("--model", "ridge", "--n-trials", "3", *SEARCH)
 CNN = ("--model", "cnn", "--n-trials", "2", "trainer.max_epochs=2", "space.model.channels.high=44", *SEARCH)
 # Put in front of every process of a search, its children included: the test set raises when it is read.
@@ -189,6 +190,25 @@ def test_status_says_who_read_the_test_set(exported: Exported, twice: Any) -> No
     assert f"{counts[names[0]]}x, {sum(counts.values())}x in all" in run(*status).out
 
 
+def test_status_goes_on_without_a_ledger_that_is_broken(exported: Exported, tmp_path: Path) -> None:
+    (tmp_path / "mine.ledger.jsonl").write_text("{\n")
+    status = ("status", "--runs-dir", str(exported.folder / "runs"), "--export-dir", str(tmp_path))
+    answer = run(*status, "--json")
+    assert answer.status == 0
+    assert [one["test_readings"] for one in json.loads(answer.out)] == [None, None]
+    assert "mine.ledger.jsonl, line 1 is no reading" in answer.err
+    assert "?" in run(*status).out
+
+
+def test_fewer_seeds_leave_no_weights_of_others(exported: Exported, twice: Any) -> None:
+    copy = exported.changed("fewer", lambda text: text)
+    for n_seeds in ("2", "1"):
+        assert exported.confirm(str(copy), "--seeds", n_seeds, "--quiet") == Answer(status=0, out="", err="")
+    names = sorted(file.name for file in copy.with_suffix("").iterdir())
+    assert names == ["confirm.json", "seed1.safetensors"]
+    assert json.loads((copy.with_suffix("") / "confirm.json").read_text())["seeds"] == [1]
+
+
 def test_the_best_trials_of_the_study_are_confirmed_as_a_table(exported: Exported, twice: Any) -> None:
     ledger = exported.ridge.with_name(f"{exported.ridge.stem}.ledger.jsonl")
     n_before = len(read(ledger))
@@ -277,9 +297,7 @@ def test_no_number_is_shown_that_the_ledger_does_not_hold(exported: Exported, br
 
 
 def test_predictions_that_are_not_finite_are_no_number(exported: Exported) -> None:
-    path = exported.changed(
-        "diverging", lambda text: text.replace("lr_encoder: 0.001", "lr_encoder: 1.0e+30"), of="cnn"
-    )
+    path = exported.changed("diverging", lambda text: re.sub("lr_encoder: .*", "lr_encoder: 1.0e+30", text), of="cnn")
     assert of_experiment(load_experiment(path)).config.model["lr_encoder"] == 1e30
     answer = exported.confirm(str(path), "--seeds", "1")
     assert (answer.status, answer.out) == (1, "")
