@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from datasets.errors import UserError
 from models.places import Places
-from search.candidates import DIVISIONS, Candidate, TrainedOn, of_experiment, of_study
+from search.confirmable import DIVISIONS, Candidate, TrainedOn, of_experiment, of_study
 from search.confirmation import Confirmation, Measured, leave_weights
 from search.confirmed_view import as_json, show
 from search.experiment import Experiment, checksum, load_experiment, today

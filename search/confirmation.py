@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from datasets.errors import UserError
 from search.artifacts import file_hash
-from search.candidates import DIVISIONS, Candidate, TrainedOn
+from search.confirmable import DIVISIONS, Candidate, TrainedOn
 from search.experiment import Experiment
 from search.experiment_files import SEED, confirmation_file, ledger_file, weights_folder
 from search.ledger import Reading, lock_of

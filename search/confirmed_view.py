@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from search.candidates import TrainedOn
+from search.confirmable import TrainedOn
 from search.confirmation import Confirmation, Measured, Scores
 from search.experiment_files import ledger_file
 from search.ledger import read, readings, readings_by_study

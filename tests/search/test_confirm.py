@@ -22,8 +22,8 @@ from sklearn.linear_model import Ridge
 
 import search.confirm
 from datasets.task import find_task
-from search.candidates import of_experiment
 from search.cli import main
+from search.confirmable import of_experiment
 from search.experiment import checksum, load_experiment, seal
 from search.ledger import read
 from tests.search.conftest import Answer, Program

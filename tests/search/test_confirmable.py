@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from search.candidates import Candidate, frozen_epochs, trial_config
 from search.config import study_config
+from search.confirmable import Candidate, frozen_epochs, trial_config
 
 
 @pytest.mark.parametrize(
