@@ -129,4 +129,5 @@ def table_task(table: Table, *, name: str, path: Path | None = None, loaded: Sur
         region=region,
         wild_type=table.wild_type,
         units=table.target_column or "",
+        shift="fitness" if table.split == "low_vs_high" else None,
     )

@@ -20,6 +20,7 @@ from search.fold_pruning import step_of
 from search.isolation import Announcement, Child, Failure, Message, Value, Working, isolated_run
 from search.leases import SLOT, WORKER
 from search.machine import machine_kind, package_versions
+from search.predictions import VALIDATION
 from search.progress import Display
 from search.protocol import build_validation
 from search.result import Result
@@ -172,6 +173,8 @@ class TrialRunner:
         set_attributes(trial, user={RESULT: record, ENDING: ending, **reason}, system=attributes_of(files))
         self.artifacts.keep(trial.number, files)
         if ending != "complete":
+            # Of a run that ended before it heard that it was pruned.
+            (trial_folder(self.directory, trial.number) / VALIDATION).unlink(missing_ok=True)
             if ending in INFEASIBLE:
                 trial.set_constraint(ending, 1.0)
             raise optuna.TrialPruned(result.reason)

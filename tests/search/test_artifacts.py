@@ -325,7 +325,8 @@ def test_a_search_keeps_the_best_and_exports_the_hash_of_what_is_kept(program, t
     assert answer.status == 0, answer
     name = "synthetic_two_vs_rest-ridge"
     study = optuna.load_study(study_name=name, storage=f"sqlite:///{runs / 'studies.db'}")
-    checkpoints = list((runs / name).glob("trial-*/*.safetensors"))
+    assert len(list((runs / name).glob("trial-*/validation.safetensors"))) == 4  # of all complete trials
+    checkpoints = list((runs / name).glob("trial-*/fold*.safetensors"))
     best = runs / name / f"trial-{study.best_trial.number:05d}" / "fold0.safetensors"
     assert checkpoints == [best]
     record = study.best_trial.user_attrs["result"]
