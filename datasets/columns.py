@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from datasets.errors import UserError
+from datasets.packed import Packed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Columns:
     """N rows of text.
 
-    cells: each column's N cells, by its name. lines: N line numbers in the file, 1-based (rows of a Parquet file
-    count from 1). where: the file, for sentences. kind: "CSV", "TSV", "FASTA", "Parquet". place: "line" or "row".
+    cells: each column's N cells, by its name. lines: (N,) int64, line numbers in the file, 1-based (in a Parquet file
+    numbers of rows). where: the file, for sentences. kind: "CSV", "TSV", "FASTA", "Parquet". place: "line" or "row".
     notes: what was unusual about the file, and accepted.
     """
 
-    cells: Mapping[str, Sequence[str]]
-    lines: Sequence[int]
+    cells: Mapping[str, Packed]
+    lines: NDArray[np.int64]
     where: str
     kind: str
     place: str = "line"

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from datasets.columns import Columns
 from datasets.errors import UserError
+from datasets.packed import Packed
 from datasets.text_file import read_lines
 
 _MAX_RESIDUES = 1 << 20
@@ -46,9 +49,9 @@ def read_fasta(path: Path) -> Columns:
     keys = list(dict.fromkeys(key for record in records for key in record))
     if len(keys) > 1000:
         raise UserError(f"{path}: the headers have {len(keys):,} different keys (KEY=VALUE), expected a few.")
-    cells = {key: [record.get(key, "") for record in records] for key in keys}
-    cells["sequence"] = ["".join(parts) for parts in sequences]
-    return Columns(cells=cells, lines=lines, where=str(path), kind="FASTA")
+    cells = {key: Packed.of([record.get(key, "") for record in records]) for key in keys}
+    cells["sequence"] = Packed.of(["".join(parts) for parts in sequences])
+    return Columns(cells=cells, lines=np.array(lines, dtype=np.int64), where=str(path), kind="FASTA")
 
 
 def read_wild_type(path: Path) -> str:

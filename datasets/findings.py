@@ -50,7 +50,7 @@ class Findings:
 
     def add(self, level: Level, text: str, rows: Sequence[int] = (), *, remedy: str = "") -> None:
         """Add a finding; `text` is about the first of the rows."""
-        lines = tuple(self.columns.lines[row] for row in rows[:_N_SHOWN])
+        lines = tuple(int(self.columns.lines[row]) for row in rows[:_N_SHOWN])
         self.found.append(
             Finding(level=level, text=text, lines=lines, n=len(rows), remedy=remedy, place=self.columns.place)
         )

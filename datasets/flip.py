@@ -67,6 +67,14 @@ class FlipSource:
             raise ValueError(f"{self.dataset} was located without a file")
         return read_split(located.path, self.tables.get(split, split))
 
+    def sizes(self, located: Located, split: str) -> tuple[int, int, int]:
+        """Return the numbers of train, validation and test rows of a split, unchecked."""
+        from datasets.split_zip import count_rows
+
+        if located.path is None:
+            raise ValueError(f"{self.dataset} was located without a file")
+        return count_rows(located.path, self.tables.get(split, split))
+
 
 def _tasks(
     dataset: str,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datasets.findings import Findings
+from datasets.packed import Packed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -43,19 +44,22 @@ class Merged:
     noise: Noise | None
 
 
-def numbers(cells: Sequence[str], findings: Findings, column: str) -> NDArray[np.float64]:
+def numbers(cells: Packed, findings: Findings, column: str) -> NDArray[np.float64]:
     """Return the cells as numbers (N,), NaN where one is refused."""
     try:
-        values = np.array(list(map(float, cells)), dtype=np.float64)
+        values = np.fromiter(map(float, cells.slices()), dtype=np.float64, count=len(cells))
         is_text = np.zeros(len(cells), dtype=np.bool_)
     except ValueError:
         values, is_text = _one_by_one(cells)
-    odd = np.array(["_" in cell for cell in cells], dtype=np.bool_) if "_" in "".join(cells) else is_text
-    values[odd] = np.nan  # Python reads 1_000 as a number; tables do not mean one
+    if (cells.codes == ord("_")).any():  # Python reads 1_000 as a number; tables do not mean one
+        is_text |= np.array(["_" in cell for cell in cells], dtype=np.bool_)
+        values[is_text] = np.nan
     with np.errstate(over="ignore"):
         is_infinite = ~np.isfinite(values.astype(np.float32))
-    is_blank = is_infinite & np.array([not cell.strip() for cell in cells], dtype=np.bool_)
-    is_text = (is_text | odd) & ~is_blank
+    is_blank = np.zeros_like(is_text)
+    for row in np.flatnonzero(is_text).tolist():
+        is_blank[row] = not cells[row].strip()
+    is_text &= ~is_blank
     for rows, text, remedy in (
         (is_blank, "the target is empty", "remove the line: there is nothing to learn from it"),
         (is_text, "the target {!r} is not a number", "correct the line or remove it"),
@@ -81,7 +85,7 @@ def numbers(cells: Sequence[str], findings: Findings, column: str) -> NDArray[np
     return values
 
 
-def _one_by_one(cells: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _one_by_one(cells: Packed) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     values = np.full(len(cells), np.nan)
     is_text = np.zeros(len(cells), dtype=np.bool_)
     for row, cell in enumerate(cells):
@@ -92,16 +96,20 @@ def _one_by_one(cells: Sequence[str]) -> tuple[NDArray[np.float64], NDArray[np.b
     return values, is_text
 
 
-def merge(keys: Sequence[Hashable], target: NDArray[np.float64]) -> Merged:
-    """Return one entry for each distinct key, in the order of the first rows."""
-    known: dict[Hashable, int] = {}
-    entry = np.fromiter((known.setdefault(key, len(known)) for key in keys), dtype=np.int64, count=len(keys))
+def merge(keys: NDArray[np.uint8] | Sequence[bytes], target: NDArray[np.float64]) -> Merged:
+    """Return one entry for each distinct key, of which there are N (or rows (N, w)), in the order of the first ones."""
+    if isinstance(keys, np.ndarray):
+        if _are_distinct(keys):
+            return _unmerged(target)
+        keys = list_of_rows(keys)
+    known: dict[bytes, int] = {key: entry for entry, key in enumerate(dict.fromkeys(keys))}
     n = len(known)
+    if n == len(keys):
+        return _unmerged(target)
+    entry = np.fromiter(map(known.__getitem__, keys), dtype=np.int64, count=len(keys))
     count = np.bincount(entry, minlength=n)
     first = np.full(n, -1, dtype=np.int64)
     first[entry[::-1]] = np.arange(len(keys))[::-1]
-    if n == len(keys):
-        return Merged(first=first, target=target, count=count, noise=None)
     means = np.bincount(entry, weights=target, minlength=n) / count
     means[count == 1] = target[first[count == 1]]  # exactly
     squares = float(((target - means[entry]) ** 2).sum())
@@ -110,3 +118,28 @@ def merge(keys: Sequence[Hashable], target: NDArray[np.float64]) -> Merged:
     reliability = max(0.0, 1.0 - variance * float((1 / count).mean()) / total) if total > 0 else 0.0
     noise = Noise(n_repeated=int((count > 1).sum()), sd=float(np.sqrt(variance)), reliability=reliability)
     return Merged(first=first, target=means, count=count, noise=noise)
+
+
+def list_of_rows(codes: NDArray[np.uint8]) -> list[bytes]:
+    """Return the rows (N, w) as bytes."""
+    joined, width = codes.tobytes(), codes.shape[1]
+    return [joined[i * width : (i + 1) * width] for i in range(len(codes))]
+
+
+def _are_distinct(codes: NDArray[np.uint8]) -> bool:
+    """Return whether no two rows (N, w) are equal; False too in the rare case that their hashes do not tell."""
+    words = np.zeros((len(codes), codes.shape[1] // 8 + 1), dtype="<u8")
+    words.view(np.uint8)[:, : codes.shape[1]] = codes
+    # The finalizer of SplitMix64 (Steele et al. 2014) on each word, told apart by its place, and their sum.
+    words += np.arange(1, words.shape[1] + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        words ^= words >> np.uint64(shift)
+        words *= np.uint64(factor)
+    words ^= words >> np.uint64(31)
+    hashes = np.sort(words.sum(axis=1, dtype=np.uint64))
+    return not (hashes[1:] == hashes[:-1]).any()
+
+
+def _unmerged(target: NDArray[np.float64]) -> Merged:
+    n = len(target)
+    return Merged(first=np.arange(n), target=target, count=np.ones(n, dtype=np.int64), noise=None)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from datasets.columns import Columns
 from datasets.errors import UserError
+from datasets.packed import Packed
 
 _MAX_ROWS = 50_000_000
 
@@ -36,11 +39,17 @@ def read_parquet(path: Path) -> Columns:
         for name in names:
             values = _text(pa, table.column(name))
             if values is not None:
-                cells[str(name)] = values
+                cells[str(name)] = Packed.of(values)
     except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path} is not a Parquet file that can be read ({reason}); write it again.") from error
-    return Columns(cells=cells, lines=range(1, table.num_rows + 1), where=str(path), kind="Parquet", place="row")
+    return Columns(
+        cells=cells,
+        lines=np.arange(1, table.num_rows + 1, dtype=np.int64),
+        where=str(path),
+        kind="Parquet",
+        place="row",
+    )
 
 
 def _text(pa, column) -> list[str] | None:  # type: ignore[no-untyped-def]

@@ -63,11 +63,11 @@ def check_rows(raw: RawSplit, clean: Callable[[str], str], *, official: bool) ->
     train = {sequence for sequence, keep in zip(sequences, kept, strict=True) if keep}
     test = {sequence for sequence, keep in zip(sequences, kept, strict=True) if not keep}
     return Rows(
-        residues=_padded(codes[np.repeat(kept, lengths)], lengths[kept]),
+        residues=_residues(codes, lengths, kept),
         lengths=lengths[kept],
         target=target[kept],
         validation=is_validation[kept],
-        test_residues=_padded(codes[np.repeat(is_test, lengths)], lengths[is_test]),
+        test_residues=_residues(codes, lengths, is_test),
         test_lengths=lengths[is_test],
         n_test=int(is_test.sum()),
         n_overlap=len(train & test),
@@ -130,7 +130,10 @@ def _codes(raw: RawSplit, sequences: list[str], lengths: NDArray[np.int64]) -> N
     for row in np.flatnonzero(lengths == 0).tolist():
         raise _bad(raw, row, f"the sequence {raw.sequence[row]!r} holds no residue")
     # One byte for each character, so that places in it can be told from the lengths.
-    codes = np.frombuffer("".join(sequences).encode("ascii", errors="replace"), dtype=np.uint8)
+    joined = "".join(sequences).encode("ascii", errors="replace")
+    codes = np.frombuffer(joined, dtype=np.uint8)
+    if not joined.translate(None, ALPHABET.encode()):
+        return codes
     known = np.zeros(256, dtype=np.bool_)
     known[list(ALPHABET.encode())] = True
     for place in np.flatnonzero(~known[codes]).tolist():
@@ -141,8 +144,11 @@ def _codes(raw: RawSplit, sequences: list[str], lengths: NDArray[np.int64]) -> N
     return codes
 
 
-def _padded(codes: NDArray[np.uint8], lengths: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Lay out the sequences as (N, Lmax), zeros at the end."""
+def _residues(codes: NDArray[np.uint8], lengths: NDArray[np.int64], chosen: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Lay out the chosen sequences as (N, Lmax), zeros at the end."""
+    if (lengths == lengths[0]).all():  # mostly, and then it is a matter of copying
+        return codes.reshape(len(lengths), -1)[chosen]
+    codes, lengths = codes[np.repeat(chosen, lengths)], lengths[chosen]
     residues = np.zeros((len(lengths), int(lengths.max(initial=0))), dtype=np.uint8)
     residues[np.arange(residues.shape[1]) < lengths[:, None]] = codes
     return residues

@@ -6,6 +6,7 @@ import hashlib
 import io
 import zipfile
 import zlib
+from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 
 from datasets.errors import UserError, nearest
@@ -44,6 +45,14 @@ def read_split(path: Path, split: str) -> RawSplit:
     )
 
 
+def count_rows(path: Path, split: str) -> tuple[int, int, int]:
+    """Return the numbers of train, validation and test rows of a split, nothing else being read or checked."""
+    where = f"{path}: {split}.csv"
+    table = _parse(_read_member(path, split), where, columns=("set", "validation"))
+    marks = list(zip(table["set"], (mark.lower() == "true" for mark in table["validation"]), strict=True))
+    return marks.count(("train", False)), marks.count(("train", True)), sum(part == "test" for part, _ in marks)
+
+
 def _read_member(path: Path, split: str) -> bytes:
     try:
         with zipfile.ZipFile(path) as archive:
@@ -72,7 +81,7 @@ def _members(names: list[str]) -> dict[str, str]:
     return members
 
 
-def _parse(content: bytes, where: str) -> dict[str, list[str]]:
+def _parse(content: bytes, where: str, columns: Collection[str] | None = None) -> dict[str, list[str]]:
     import pandas as pd
 
     try:
@@ -83,8 +92,9 @@ def _parse(content: bytes, where: str) -> dict[str, list[str]]:
             skip_blank_lines=False,
             index_col=False,
             encoding="utf-8-sig",
+            usecols=None if columns is None else [*columns],
         )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, ValueError) as error:
         reason = str(error).strip().removeprefix("Error tokenizing data. C error: ")
         raise UserError(f"{where} is not a table that can be read ({reason}); it has to be CSV in UTF-8.") from error
     # A line with too few cells leaves missing values behind, text or not.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +16,19 @@ from datasets.alphabet import ALPHABET
 from datasets.columns import Columns, read_columns
 from datasets.errors import UserError
 from datasets.findings import Findings
-from datasets.measurements import Merged, Noise, merge, numbers
+from datasets.measurements import Merged, Noise, list_of_rows, merge, numbers
 from datasets.mutations import MutationError, Mutator, is_wild_type
-from datasets.split_strategies import Division, Landscape, divide, validation_part
+from datasets.packed import Packed
+from datasets.split_strategies import Division, Landscape, Mask, divide, validation_part
 from datasets.table import Table
 from datasets.task import RawSplit
-from datasets.wild_type import Common, compare, consensus
+from datasets.wild_type import Common, compare, consensus, varying
 
 _VALIDATION = {"": False, "false": False, "true": True, "0": False, "1": True}
 _RESIDUES = ALPHABET.encode()
 _FEW_VALIDATION = 50
+_FEW_REPLICATES = 3
+_LINES = 4096  # written at a time
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -38,9 +42,9 @@ class Survey:
 
     table: Table
     columns: Columns
-    sequences: Sequence[str]
+    sequences: Packed
     target: NDArray[np.float64]
-    lines: Sequence[int]
+    lines: NDArray[np.int64]
     common: Common
     noise: Noise | None
     landscape: Landscape
@@ -56,25 +60,28 @@ class Survey:
         part = np.where(self.division.test, "test", "train").tolist()
         validation = np.where(self.division.validation, "True", "").tolist()
         digest = hashlib.sha256()
-        for line in flip_lines(self.sequences, target, part, validation):
-            digest.update(line.encode())
+        sequence = list(self.sequences)
+        for block in flip_blocks(sequence, target, part, validation):
+            digest.update(block)
         return RawSplit(
-            sequence=self.sequences,
+            sequence=sequence,
             target=target,
             part=part,
             validation=validation,
-            lines=self.lines,
+            lines=self.lines.tolist(),
             content_hash=digest.hexdigest(),
             where=self.columns.where,
         )
 
 
-def flip_lines(
+def flip_blocks(
     sequence: Sequence[str], target: Sequence[str], part: Sequence[str], validation: Sequence[str]
-) -> Sequence[str]:
-    """Return the lines of a table in FLIP's format."""
+) -> Iterator[bytes]:
+    """Yield a table in FLIP's format, some lines at a time."""
+    yield (",".join(column_names.FLIP_COLUMNS) + "\n").encode()
     rows = zip(sequence, target, part, validation, strict=True)
-    return [",".join(column_names.FLIP_COLUMNS) + "\n", *(f"{a},{b},{c},{d}\n" for a, b, c, d in rows)]
+    while lines := [f"{a},{b},{c},{d}\n" for a, b, c, d in islice(rows, _LINES)]:
+        yield "".join(lines).encode()
 
 
 def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
@@ -101,25 +108,27 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
     target = numbers(columns.cells[table.target_column], findings, table.target_column)
     sequences, table = _sequences(columns, table, findings)
     test, validation = _parts(columns, findings)
-    good = np.isfinite(target) & np.array([bool(sequence) for sequence in sequences], dtype=np.bool_)
+    good = np.isfinite(target) & (sequences.lengths > 0)
     rows = np.flatnonzero(good)
     if not len(rows):
         findings.raise_refused()
         raise UserError(f"{columns.where} has no row with a sequence and a target.")
     if len(rows) < len(good):
-        sequences = [sequences[row] for row in rows.tolist()]
-        target = target[rows]
+        sequences, target = sequences.take(rows), target[rows]
         test = None if test is None else test[rows]
         validation = None if validation is None else validation[rows]
     _check_overlap(sequences, test, validation, rows, findings)
-    merged = _merged(sequences, target, test, validation, rows, table, findings)
+    varies = varying(sequences)
+    keys, measured = _keys(sequences, varies, test, validation), (target, rows)
+    merged = _merged(keys, target, rows, table, findings)
     if len(merged.first) < len(sequences):
-        sequences = [sequences[row] for row in merged.first.tolist()]
+        sequences = sequences.take(merged.first)
         test = None if test is None else test[merged.first]
         validation = None if validation is None else validation[merged.first]
         rows = rows[merged.first]
     table = _with_wild_type(table, columns, sequences, rows, findings)
-    common = compare(sequences, table.wild_type)
+    common = compare(sequences, table.wild_type, varies)
+    _check_wild_type_rows(keys, *measured, merged.first, common, findings)
     table = replace(table, sites=common.sites, window=common.window)
     landscape = Landscape(
         target=merged.target,
@@ -136,7 +145,7 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
         columns=columns,
         sequences=sequences,
         target=merged.target,
-        lines=[columns.lines[row] for row in rows.tolist()],
+        lines=columns.lines[rows],
         common=common,
         noise=merged.noise,
         landscape=landscape,
@@ -157,8 +166,22 @@ def _with_columns(table: Table, columns: Columns) -> Table:
     return replace(table, sequence_column=sequence, target_column=target, group_column=group, mutation_column=mutation)
 
 
-def _sequences(columns: Columns, table: Table, findings: Findings) -> tuple[Sequence[str], Table]:
-    """Return the residues of each row, "" where they are refused."""
+def _keys(
+    sequences: Packed, varies: NDArray[np.int64] | None, test: Mask | None, validation: Mask | None
+) -> NDArray[np.uint8] | list[bytes]:
+    """Return what tells the rows apart: the residues at the positions that vary, or all, and the part."""
+    part = np.zeros(len(sequences), dtype=np.uint8)
+    for weight, mask in ((1, test), (2, validation)):
+        if mask is not None:
+            part += weight * mask.astype(np.uint8)
+    codes = sequences.matrix
+    if codes is None or varies is None:
+        return [sequence + bytes([number]) for sequence, number in zip(sequences.slices(), part.tolist(), strict=True)]
+    return np.column_stack((codes[:, varies], part))
+
+
+def _sequences(columns: Columns, table: Table, findings: Findings) -> tuple[Packed, Table]:
+    """Return the residues of each row, none where they are refused."""
     if table.sequence_column is None:
         return _from_mutations(columns, table, findings), table
     cells = columns.cells[table.sequence_column]
@@ -168,7 +191,7 @@ def _sequences(columns: Columns, table: Table, findings: Findings) -> tuple[Sequ
     return sequences, table
 
 
-def _from_mutations(columns: Columns, table: Table, findings: Findings) -> list[str]:
+def _from_mutations(columns: Columns, table: Table, findings: Findings) -> Packed:
     assert table.mutation_column is not None
     if table.wild_type is None:
         raise UserError(
@@ -190,15 +213,14 @@ def _from_mutations(columns: Columns, table: Table, findings: Findings) -> list[
             mutator.apply(columns.cells[table.mutation_column][rows[0]])
         except MutationError as error:
             findings.add("refused", str(error), rows, remedy="correct the line or remove it")
-    return sequences
+    return Packed.of(sequences)
 
 
-def _cleaned(cells: Sequence[str], findings: Findings) -> tuple[list[str], bool]:
-    """Return the cells in upper case, "" where one is refused, and whether none was."""
-    joined = "".join(cells).encode("utf-8", "replace")
-    if not joined.translate(None, _RESIDUES) and all(cells):
-        _check_nucleotides(joined, len(cells), findings)
-        return list(cells), True
+def _cleaned(cells: Packed, findings: Findings) -> tuple[Packed, bool]:
+    """Return the cells in upper case, nothing where one is refused, and whether none was."""
+    if not cells.has_other_than(_RESIDUES) and cells.lengths.all():
+        _check_nucleotides(cells, findings)
+        return cells, True
     sequences = [cell.strip().upper() for cell in cells]
     lower = [row for row, cell in enumerate(cells) if cell != cell.upper()]
     if lower:
@@ -212,38 +234,35 @@ def _cleaned(cells: Sequence[str], findings: Findings) -> tuple[list[str], bool]
             odd = next(residue for residue in sequence if residue not in known)
             bad.setdefault(odd if odd in "*-." else "other", []).append(row)
     for kind, rows in bad.items():
-        sequence = sequences[rows[0]]
-        remedy = "correct the line or remove it"
-        if not kind:
-            text = "the sequence is empty"
-        else:
-            place = next(i for i, residue in enumerate(sequence) if residue not in known)
-            text = f"the residue {sequence[place]!r} at position {place + 1} is not one of {ALPHABET}"
-            if kind == "*":
-                text += ": a stop codon"
-                remedy = "remove the line, or the '*' where it only ends the protein"
-            elif kind in "-.":
-                text += ": a gap"
-                remedy = "write the sequences without their alignment"
+        text, remedy = _refusal(kind, sequences[rows[0]])
         findings.add("refused", text, rows, remedy=remedy)
         for row in rows:
             sequences[row] = ""
-    _check_nucleotides("".join(sequences).encode(), len(cells), findings)
-    return sequences, not bad
+    packed = Packed.of(sequences)
+    _check_nucleotides(packed, findings)
+    return packed, not bad
 
 
-def _check_nucleotides(joined: bytes, n: int, findings: Findings) -> None:
-    if (
-        len(joined) >= 30 * n
-        and not joined[: 1 << 16].translate(None, b"ACGTUN")
-        and not joined.translate(None, b"ACGTUN")
-    ):
-        findings.add(
-            "refused", "the sequences hold A, C, G and T only, as DNA does", remedy="translate them to residues"
-        )
+def _refusal(kind: str, sequence: str) -> tuple[str, str]:
+    """Return what is wrong with a sequence, and what to do."""
+    if not kind:
+        return "the sequence is empty", "correct the line or remove it"
+    place = next(i for i, residue in enumerate(sequence) if residue not in ALPHABET)
+    text = f"the residue {sequence[place]!r} at position {place + 1} is not one of {ALPHABET}"
+    if kind == "*":
+        return f"{text}: a stop codon", "remove the line, or the '*' where it only ends the protein"
+    if kind in "-.":
+        return f"{text}: a gap", "write the sequences without their alignment"
+    return text, "correct the line or remove it"
 
 
-def _compare_mutations(columns: Columns, sequences: Sequence[str], table: Table, findings: Findings) -> Table:
+def _check_nucleotides(sequences: Packed, findings: Findings) -> None:
+    if len(sequences.codes) >= 30 * len(sequences) > 0 and not sequences.has_other_than(b"ACGTUN"):
+        text = "the sequences hold A, C, G and T only, as DNA does"
+        findings.add("refused", text, remedy="translate them to residues")
+
+
+def _compare_mutations(columns: Columns, sequences: Packed, table: Table, findings: Findings) -> Table:
     """Find the wild type where a row says that nothing is mutated, and compare each sequence with its mutations."""
     assert table.mutation_column is not None
     cells = columns.cells[table.mutation_column]
@@ -311,7 +330,7 @@ def _parts(columns: Columns, findings: Findings) -> tuple[NDArray[np.bool_] | No
 
 
 def _check_overlap(
-    sequences: Sequence[str],
+    sequences: Packed,
     test: NDArray[np.bool_] | None,
     validation: NDArray[np.bool_] | None,
     rows: NDArray[np.int64],
@@ -320,8 +339,9 @@ def _check_overlap(
     """Find sequences that stand in two parts."""
     if test is None:
         return
-    train = {sequence for sequence, is_test in zip(sequences, test.tolist(), strict=True) if not is_test}
-    leaked = [row for row, is_test in enumerate(test.tolist()) if is_test and sequences[row] in train]
+    parts = [list(sequences.take(np.flatnonzero(part))) for part in (test, ~test)]
+    train = set(parts[1])
+    leaked = [row for row, sequence in zip(np.flatnonzero(test).tolist(), parts[0], strict=True) if sequence in train]
     if leaked:
         findings.add(
             "refused",
@@ -331,28 +351,23 @@ def _check_overlap(
         )
     if validation is None:
         return
-    judged = {sequence for sequence, is_in in zip(sequences, validation.tolist(), strict=True) if is_in}
-    trained = (~test & ~validation).tolist()
-    leaked = [row for row, is_in in enumerate(trained) if is_in and sequences[row] in judged]
+    judged = set(sequences.take(np.flatnonzero(validation)))
+    trained = np.flatnonzero(~test & ~validation)
+    pairs = zip(trained.tolist(), sequences.take(trained), strict=True)
+    leaked = [row for row, sequence in pairs if sequence in judged]
     if leaked:
         findings.add("warning", "the sequence stands in both train and validation", rows[leaked].tolist())
 
 
 def _merged(
-    sequences: Sequence[str],
+    keys: NDArray[np.uint8] | Sequence[bytes],
     target: NDArray[np.float64],
-    test: NDArray[np.bool_] | None,
-    validation: NDArray[np.bool_] | None,
     rows: NDArray[np.int64],
     table: Table,
     findings: Findings,
 ) -> Merged:
     """Merge replicates as the table says; where the file has its parts, within a part."""
-    if test is None:
-        merged = merge(sequences, target)
-    else:
-        part = test + 2 * validation if validation is not None else test.astype(np.int64)
-        merged = merge(list(zip(sequences, part.tolist(), strict=True)), target)
+    merged = merge(keys, target)
     if merged.noise is None:
         return merged
     repeated = np.ones(len(rows), dtype=np.bool_)
@@ -370,7 +385,7 @@ def _merged(
 
 
 def _with_wild_type(
-    table: Table, columns: Columns, sequences: Sequence[str], rows: NDArray[np.int64], findings: Findings
+    table: Table, columns: Columns, sequences: Packed, rows: NDArray[np.int64], findings: Findings
 ) -> Table:
     """Infer the wild type where it is not known and the sequences agree."""
     if table.wild_type is None:
@@ -381,10 +396,39 @@ def _with_wild_type(
         findings.add("note", "the wild type is taken to be the consensus: more than half agree at every position")
         return replace(table, wild_type=found)
     n_residues = len(table.wild_type)
-    others = [row for row, sequence in zip(rows.tolist(), sequences, strict=True) if len(sequence) != n_residues]
+    others = rows[sequences.lengths != n_residues].tolist()
     if others:
         findings.add("note", f"the sequence has another length than the wild type ({n_residues} residues)", others)
     return table
+
+
+def _check_wild_type_rows(
+    keys: NDArray[np.uint8] | Sequence[bytes],
+    measured: NDArray[np.float64],
+    measured_rows: NDArray[np.int64],
+    first: NDArray[np.int64],
+    common: Common,
+    findings: Findings,
+) -> None:
+    """Find the wild type's sequence under targets that cannot all be its own."""
+    if common.n_mutations is None or common.n_mutations.all():
+        return
+    wild = np.flatnonzero(common.n_mutations == 0)
+    if isinstance(keys, np.ndarray):
+        if len(first) == len(keys):
+            return  # each sequence was measured once
+        keys = list_of_rows(keys)
+    key = keys[int(first[wild[0]])]
+    at = [i for i, other in enumerate(keys) if other == key]
+    if len(at) < _FEW_REPLICATES or measured[at].std() <= measured.std() / 2:
+        return
+    findings.add(
+        "warning",
+        f"the wild type's sequence has targets from {measured[at].min():g} to {measured[at].max():g}: stop codons are "
+        "often written so",
+        measured_rows[at].tolist(),
+        remedy="remove the lines that are not the wild type",
+    )
 
 
 def _groups(columns: Columns, table: Table, rows: NDArray[np.int64], findings: Findings) -> Sequence[str] | None:

@@ -71,6 +71,11 @@ class SyntheticSource:
             where=f"synthetic_{split}",
         )
 
+    def sizes(self, located: Located, split: str) -> tuple[int, int, int]:
+        """Generate a split and count its train, validation and test rows."""
+        marks = [(part, bool(validation)) for _, _, part, validation in _rows(_SPLITS[split])]
+        return marks.count(("train", False)), marks.count(("train", True)), marks.count(("test", False))
+
 
 def _draw(n: int, *what: int | str) -> int:
     """Return a whole number in [0, n) that depends on what it is for."""

@@ -90,6 +90,12 @@ class TableSource:
 
         return (self.loaded or survey(self.path, self.table, is_reread=True)).raw_split()
 
+    def sizes(self, located: Located, split: str) -> tuple[int, int, int]:
+        """Return the numbers of train, validation and test variants."""
+        raw = self.read(located, split)
+        marks = list(zip(raw.part, raw.validation, strict=True))
+        return marks.count(("train", "")), marks.count(("train", "True")), marks.count(("test", ""))
+
 
 def check_strategy(name: str) -> None:
     """Refuse a strategy that there is not."""

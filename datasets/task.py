@@ -68,6 +68,9 @@ class Source(Protocol):
     def read(self, located: Located, split: str) -> RawSplit:
         """Read a split; a UserError lists the splits there are if it is not among them."""
 
+    def sizes(self, located: Located, split: str) -> tuple[int, int, int]:
+        """Return the numbers of train, validation and test rows of a split, without checking them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
@@ -117,6 +120,11 @@ def find_task(name: str) -> Task:
         close = nearest(name, tasks)
         raise UserError(f"There is no task {name!r}." + (close or f" The tasks are {listed_tasks()}."))
     return tasks[name]
+
+
+def all_tasks() -> tuple[Task, ...]:
+    """Return all tasks, dataset by dataset."""
+    return tuple(_all_tasks().values())
 
 
 def task_names() -> tuple[str, ...]:

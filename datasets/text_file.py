@@ -13,7 +13,7 @@ from datasets.errors import UserError
 
 MAX_LINE_BYTES = 1 << 20  # of UTF-8; the longest protein known has 38,000 residues
 _MAX_BYTES = 8 << 30  # unpacked; a bomb of some MiB can hold more than any memory
-_BLOCK_BYTES = 4 << 20
+_BLOCK_BYTES = 1 << 20  # stays in the processor's cache
 _UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 _NOT_TEXT = {
     b"PK\x03\x04": "a zip or Excel file; save the sheet as CSV",
@@ -33,34 +33,43 @@ def first_bytes(path: Path) -> bytes:
 
 
 def read_lines(path: Path) -> Iterator[list[str]]:
-    """Yield the lines without their ends, many at a time, none kept.
+    """Yield the lines without their ends, many at a time, none kept. The errors are those of `read_blocks`."""
+    for block in read_blocks(path):
+        lines = block.decode().split("\n")
+        if not lines[-1]:
+            lines.pop()
+        yield lines
 
-    A byte-order mark is taken off; a last line without an end counts, an empty one does not. Line ends are LF, CRLF
-    or, in a file without LF, CR. A UserError names the line that is no text, or too long to be read.
+
+def read_blocks(path: Path) -> Iterator[bytes]:
+    """Yield the content as blocks of whole lines in UTF-8, each line ended by LF, but perhaps the file's last.
+
+    A byte-order mark is taken off. Line ends are LF, CRLF or, in a file without LF, CR. A UserError names the line that
+    is no text, or too long to be read.
     """
-    n_lines, n_bytes, rest = 0, 0, b""
+    n_bytes, n_yielded, rest = 0, 0, b""
     with _opened(path) as file:
         for block in _utf8(file, path):
             n_bytes += len(block)
             if n_bytes > _MAX_BYTES:
                 raise UserError(f"{path} has more than {_MAX_BYTES >> 30} GiB of text; divide it.")
-            rest += block
             if b"\0" in block:
-                at = n_lines + _count_ends(rest[: rest.index(b"\0")])
+                at = _line(path, n_bytes - len(block) + block.index(b"\0"))
                 raise UserError(
-                    f"{path}, line {at + 1}: there is a zero byte, so this is no text in UTF-8 (or UTF-16 without its "
+                    f"{path}, line {at}: there is a zero byte, so this is no text in UTF-8 (or UTF-16 without its "
                     "byte-order mark); save the file as UTF-8."
                 )
+            block = rest + block if rest else block
             # A CR that is the last byte may be the first half of a line's end.
-            cut = rest.rfind(b"\n") + 1 or rest.rfind(b"\r", 0, -1) + 1
-            if len(rest) - cut > MAX_LINE_BYTES:
-                raise _too_long(path, n_lines + _count_ends(rest[:cut]))
+            cut = block.rfind(b"\n") + 1 or block.rfind(b"\r", 0, -1) + 1
+            rest = block[cut:]
             if cut:
-                lines = _lines(rest[:cut], path, n_lines)
-                rest, n_lines = rest[cut:], n_lines + len(lines)
-                yield lines
+                yield _checked(block[:cut], path, n_yielded)
+                n_yielded += cut
+            if len(rest) > MAX_LINE_BYTES:
+                raise _too_long(path, n_yielded)
     if rest:
-        yield _lines(rest, path, n_lines)
+        yield _checked(rest, path, n_yielded)
 
 
 def _opened(path: Path) -> BinaryIO:
@@ -79,13 +88,14 @@ def _opened(path: Path) -> BinaryIO:
         raise UserError(f"{path} is empty: line 1 should be a header.")
     if magic.startswith(b"\x1f\x8b"):
         file.close()
-        return gzip.open(path)  # type: ignore[return-value]  # closes the file with it, unlike around an open one
+        return gzip.open(path, "rb")  # type: ignore[return-value]
     return file
 
 
-def _read(file: BinaryIO, n_bytes: int, path: Path) -> bytes:
+def _read(file: BinaryIO, n_bytes: int, path: Path, *, is_line: bool = False) -> bytes:
+    """Return the next bytes, or those up to the end of the line."""
     try:
-        return file.read(n_bytes)
+        return file.readline(n_bytes) if is_line else file.read(n_bytes)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{path} is not a gzip file that can be unpacked ({error}); pack it again.") from error
     except OSError as error:
@@ -104,9 +114,11 @@ def _utf8(file: BinaryIO, path: Path) -> Iterator[bytes]:
         raise UserError(f"{path}, line 1: the text is in UTF-32; save the file as UTF-8.")
     encoding = _UTF16.get(start[:2])
     if encoding is None:
-        yield start.removeprefix(codecs.BOM_UTF8)
+        yield start.removeprefix(codecs.BOM_UTF8) + _read(file, MAX_LINE_BYTES, path, is_line=True)
         while block := _read(file, _BLOCK_BYTES, path):
-            yield block
+            yield block + _read(
+                file, MAX_LINE_BYTES, path, is_line=True
+            )  # so that most blocks are whole lines, which nothing has to divide
         return
     decoder, n_lines, block = codecs.getincrementaldecoder(encoding)(), 0, start[2:]
     while True:
@@ -124,31 +136,46 @@ def _utf8(file: BinaryIO, path: Path) -> Iterator[bytes]:
         block = _read(file, _BLOCK_BYTES, path)
 
 
-def _lines(content: bytes, path: Path, n_before: int) -> list[str]:
-    try:
-        text = content.decode()
-    except UnicodeDecodeError as error:
-        at = n_before + _count_ends(content[: error.start])
-        raise UserError(
-            f"{path}, line {at + 1}: the byte 0x{content[error.start]:02x} is not UTF-8; save the file as UTF-8."
-        ) from error
-    if "\r" in text:
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
-    lines = text.split("\n")
-    if not lines[-1]:
-        lines.pop()
-    # Characters are never more than bytes, and the check of the block bounds both.
-    if len(content) > MAX_LINE_BYTES and max(map(len, lines)) > MAX_LINE_BYTES:
-        raise _too_long(path, n_before + next(i for i, line in enumerate(lines) if len(line) > MAX_LINE_BYTES))
-    return lines
+def _checked(block: bytes, path: Path, n_before: int) -> bytes:
+    """Return whole lines with LF as their ends, once they are known to be UTF-8 and of a length that lines have.
+
+    `n_before` is how many bytes of UTF-8 stand before the block.
+    """
+    if not block.isascii():
+        try:
+            block.decode()
+        except UnicodeDecodeError as error:
+            at = _line(path, n_before + error.start)
+            raise UserError(
+                f"{path}, line {at}: the byte 0x{block[error.start]:02x} is not UTF-8; save the file as UTF-8."
+            ) from error
+    # A line that is too long leaves one of these stretches, each half as long, without an end.
+    half = MAX_LINE_BYTES // 2
+    end = b"\n" if b"\n" in block else b"\r"
+    if any(block.find(end, start, start + half) < 0 for start in range(0, len(block), half)):
+        at = n_before
+        for line in block.split(end):
+            if len(line) > MAX_LINE_BYTES:
+                raise _too_long(path, at)
+            at += len(line) + 1
+    return block.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in block else block
 
 
-def _count_ends(content: bytes) -> int:
-    return content.count(b"\n") or content.count(b"\r")
+def _line(path: Path, n_before: int) -> int:
+    """Return the number of the line that `n_before` bytes of UTF-8 stand before: counted only where it is asked for."""
+    n_ends = {b"\n": 0, b"\r": 0}
+    with _opened(path) as file:
+        for block in _utf8(file, path):
+            for end in n_ends:
+                n_ends[end] += block.count(end, 0, n_before)
+            n_before -= min(n_before, len(block))
+            if not n_before:
+                break
+    return (n_ends[b"\n"] or n_ends[b"\r"]) + 1
 
 
 def _too_long(path: Path, n_before: int) -> UserError:
     return UserError(
-        f"{path}, line {n_before + 1}: the line has more than {MAX_LINE_BYTES:,} bytes, which no variant has; "
+        f"{path}, line {_line(path, n_before)}: the line has more than {MAX_LINE_BYTES:,} bytes, which no variant has; "
         "check the file's line ends and quotes."
     )

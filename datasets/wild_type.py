@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.packed import Packed
 from datasets.sites import written_sites
 
 _ROWS = 4096  # compared at a time
@@ -31,24 +31,14 @@ class Common:
     window: tuple[int, int] | None
 
 
-def codes_of(sequences: Sequence[str]) -> NDArray[np.uint8]:
-    """Return (N, L) ASCII codes of sequences of one length L."""
-    return np.frombuffer("".join(sequences).encode("ascii"), dtype=np.uint8).reshape(len(sequences), -1)
-
-
-def lengths_of(sequences: Sequence[str]) -> NDArray[np.int64]:
-    """Return the lengths (N,)."""
-    return np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
-
-
-def consensus(sequences: Sequence[str]) -> str | None:
+def consensus(sequences: Packed) -> str | None:
     """Return the residues that more than half of the sequences (of one length) have at each position.
 
     None where the lengths differ or a position has no such residue: then it cannot stand for the wild type.
     """
-    if len(sequences) < 3 or len(set(map(len, sequences))) != 1:
+    codes = sequences.matrix
+    if codes is None or len(codes) < 3:
         return None
-    codes = codes_of(sequences)
     # If more than half agree, the middle one in the order of the codes is theirs; a sample finds it, all confirm it.
     sample = codes[:: max(1, len(codes) // 1001)]
     middle = np.sort(sample, axis=0)[len(sample) // 2]
@@ -56,43 +46,54 @@ def consensus(sequences: Sequence[str]) -> str | None:
     return middle.tobytes().decode() if (2 * agreeing > len(codes)).all() else None
 
 
-def compare(sequences: Sequence[str], wild_type: str | None) -> Common:
-    """Return what the sequences (N >= 1) have in common."""
-    lengths = lengths_of(sequences)
-    longest = int(lengths.max())
-    if (lengths != longest).any():
-        start, end = _shared_ends(sequences, int(lengths.min()))
+def varying(sequences: Packed) -> NDArray[np.int64] | None:
+    """Return the positions (0-based) at which sequences of one length differ, None where they have several."""
+    codes = sequences.matrix
+    if codes is None:
+        return None
+    varies = np.zeros(codes.shape[1], dtype=np.bool_)
+    for i in range(0, len(codes), _ROWS):
+        varies |= (codes[i : i + _ROWS] != codes[0]).any(axis=0)
+    return np.flatnonzero(varies)
+
+
+def compare(sequences: Packed, wild_type: str | None, varies: NDArray[np.int64] | None) -> Common:
+    """Return what the sequences (N >= 1) have in common; `varies` is what `varying` says of them."""
+    lengths = sequences.lengths
+    codes = sequences.matrix
+    if codes is None or varies is None:
+        start, end = _shared_ends(sequences)
         window = (start, -end) if start + end > 0 else None
         return Common(lengths=lengths, n_mutations=None, mutated=None, positions=None, sites=None, window=window)
-    codes = codes_of(sequences)
-    reference = codes[0] if wild_type is None or len(wild_type) != longest else _codes(wild_type)
-    varies = np.zeros(longest, dtype=np.bool_)
-    for i in range(0, len(codes), _ROWS):
-        varies |= (codes[i : i + _ROWS] != reference).any(axis=0)
-    at = np.flatnonzero(varies)
-    mutated = codes[:, at] != reference[at]
-    has_wild_type = wild_type is not None and len(wild_type) == longest
+    length = codes.shape[1]
+    if wild_type is None or len(wild_type) != length:
+        sites = written_sites((varies + 1).tolist()) if 0 < len(varies) < length else None
+        return Common(lengths=lengths, n_mutations=None, mutated=None, positions=None, sites=sites, window=None)
+    wild = np.frombuffer(wild_type.encode("ascii"), dtype=np.uint8)
+    others = np.flatnonzero(codes[0] != wild)  # where all differ from the wild type, they need not from each other
+    at = np.union1d(varies, others)
+    mutated = codes[:, at] != wild[at]
     return Common(
         lengths=lengths,
-        n_mutations=mutated.sum(axis=1, dtype=np.int64) if has_wild_type else None,
-        mutated=mutated if has_wild_type else None,
-        positions=at + 1 if has_wild_type else None,
-        sites=written_sites((at + 1).tolist()) if 0 < len(at) < longest else None,
+        n_mutations=mutated.sum(axis=1, dtype=np.int64),
+        mutated=mutated,
+        positions=at + 1,
+        sites=written_sites((at + 1).tolist()) if 0 < len(at) < length else None,
         window=None,
     )
 
 
-def _codes(sequence: str) -> NDArray[np.uint8]:
-    return np.frombuffer(sequence.encode("ascii"), dtype=np.uint8)
-
-
-def _shared_ends(sequences: Sequence[str], shortest: int) -> tuple[int, int]:
+def _shared_ends(sequences: Packed) -> tuple[int, int]:
     """Return how many residues all sequences begin with, and then end with."""
-    low, high = min(sequences), max(sequences)
-    start = _n_shared(low, high, shortest)
-    back = [sequence[-1 : -shortest - 1 + start : -1] if shortest > start else "" for sequence in sequences]
-    return start, _n_shared(min(back), max(back), shortest - start)
+    shortest = int(sequences.lengths.min())
+    last = sequences.lengths.cumsum()
+    heads = sequences.codes[(last - sequences.lengths)[:, None] + np.arange(shortest)]
+    start = _n_shared(heads)
+    tails = sequences.codes[last[:, None] - 1 - np.arange(shortest - start)]
+    return start, _n_shared(tails)
 
 
-def _n_shared(a: str, b: str, most: int) -> int:
-    return next((i for i in range(min(most, len(a), len(b))) if a[i] != b[i]), min(most, len(a), len(b)))
+def _n_shared(codes: NDArray[np.uint8]) -> int:
+    """Return in how many of their first columns all rows (N, n) agree."""
+    differs = np.flatnonzero((codes != codes[0]).any(axis=0))
+    return int(differs[0]) if len(differs) else codes.shape[1]

@@ -8,7 +8,7 @@ from datasets.errors import UserError, nearest
 from datasets.table import table_name
 from datasets.task import find_task, listed_tasks
 from search.commands import COMMANDS
-from search.data_options import check_data_options
+from search.data_options import check_data_command, check_data_options
 from search.parser import Parser, model_names
 
 _DEFAULT = "search"
@@ -42,6 +42,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         raise UserError(f"`{parser.prog}` takes no {overrides[0]!r}: see --help.")
     if command == "status" and arguments.interval is not None and not arguments.watch:
         raise UserError("--interval is how often --watch looks: give both, or neither.")
+    if command == "data":
+        check_data_command(arguments)
     if command == "doctor" and arguments.task:
         find_task(arguments.task)
     return arguments

@@ -20,7 +20,17 @@ from search.argument_types import (
     trial_number,
     workers,
 )
-from search.parser import EXPORT_DIR, Parser, add_data, add_data_file, add_database, add_storage, add_what, add_where
+from search.parser import (
+    EXPORT_DIR,
+    Parser,
+    add_data,
+    add_data_file,
+    add_database,
+    add_reading,
+    add_storage,
+    add_what,
+    add_where,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,11 +244,30 @@ def _init(parser: Parser) -> None:
     add_database(parser)
 
 
+def _data(parser: Parser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True, metavar="check|list|fetch")
+    check = actions.add_parser("check", help="say what a table holds", description=_CHECK, allow_abbrev=False)
+    check.add_argument("file", type=Path, help="CSV, TSV, FASTA (each plain or gzipped) or Parquet")
+    add_reading(check)
+    listed = actions.add_parser("list", help="list the tasks", description=_LIST, allow_abbrev=False)
+    fetch = actions.add_parser("fetch", help="download a task's file", description=_FETCH, allow_abbrev=False)
+    fetch.add_argument("task", metavar="TASK", help="one of those that `data list` shows")
+    for action in (listed, fetch):
+        action.add_argument("--data-dir", type=Path, help="where FLIP's files are looked for first")
+
+
 def _study(parser: Parser) -> None:
     """A command on one study that exists."""
     parser.add_argument("--study-name", required=True, help="the study")
     add_database(parser)
 
+
+_CHECK = (
+    "What a table holds, what is wrong with it, how well any model could do, and what a search would do with it. "
+    "Exit status 0, or 2 if a search would refuse it."
+)
+_LIST = "Every task, its size and units, and whether its file is on this machine and FLIP's own."
+_FETCH = "Find a task's file on this machine, or download it."
 
 COMMANDS = {
     "search": Command(
@@ -304,6 +333,12 @@ COMMANDS = {
         description="Put a trial that failed, or ran out of memory or time, back in line once.",
         target="search.requeue:run_requeue",
         add_options=_requeue,
+    ),
+    "data": Command(
+        summary="check a table of your own, list the tasks, fetch a task's file",
+        description="Check a table of your own, list the tasks, or fetch a task's file.",
+        target="search.data_command:run_data",
+        add_options=_data,
     ),
     "doctor": Command(
         summary="check machine, database, data and weights, with a remedy for each finding",

@@ -4,6 +4,7 @@ import argparse
 
 from datasets.errors import UserError
 from datasets.table import check_strategy
+from datasets.task import find_task
 
 _NEEDS_DATA = (
     "split",
@@ -35,3 +36,13 @@ def check_reading(arguments: argparse.Namespace) -> None:
         raise UserError("--split k_vs_rest and --max-train-mutations N belong together: give both, or neither.")
     if (arguments.split == "by_group") != (arguments.group_column is not None):
         raise UserError("--split by_group and --group-column NAME belong together: give both, or neither.")
+
+
+def check_data_command(arguments: argparse.Namespace) -> None:
+    """Refuse what `data check` and `data fetch` cannot do."""
+    if arguments.action == "fetch":
+        find_task(arguments.task)
+    elif arguments.action == "check":
+        if arguments.split is not None:
+            check_strategy(arguments.split)
+        check_reading(arguments)

@@ -26,8 +26,7 @@ def user_task(arguments: argparse.Namespace, announce: Callable[[str], None]) ->
     if path is None:
         return None
     found = survey_of(path, arguments)
-    if found.table.split is not None and "set" in found.columns.cells:
-        raise UserError(f"{path} has a 'set' column, which says what is test: leave --split out, or rename the column.")
+    refuse_two_splits(found)
     raw = found.raw_split()
     assert found.division is not None
     name = table_name(path)
@@ -43,6 +42,14 @@ def user_task(arguments: argparse.Namespace, announce: Callable[[str], None]) ->
         written = write_split(raw, arguments.runs_dir / "data", f"{name}-{found.table.split}")
         announce(f"The split in FLIP's format: {written}")
     return table_task(found.table, name=name, loaded=found), found.table
+
+
+def refuse_two_splits(found: "Survey") -> None:
+    """Refuse a split by name of a file that has its own. Raises a UserError."""
+    if found.table.split is not None and "set" in found.columns.cells:
+        raise UserError(
+            f"{found.columns.where} has a 'set' column, which says what is test: leave --split out, or rename it."
+        )
 
 
 def survey_of(path: Path, arguments: argparse.Namespace) -> "Survey":
@@ -72,14 +79,14 @@ def survey_of(path: Path, arguments: argparse.Namespace) -> "Survey":
 
 def write_split(raw: RawSplit, folder: Path, name: str) -> Path:
     """Write the rows in FLIP's format, beside and moved into place; the name ends in the hash of the content."""
-    from datasets.survey import flip_lines
+    from datasets.survey import flip_blocks
 
     path = folder / f"{name}-{raw.content_hash[:8]}.csv"
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with beside.open("w", encoding="utf-8", newline="") as file:
-            file.writelines(flip_lines(raw.sequence, raw.target, raw.part, raw.validation))
+        with beside.open("wb") as file:
+            file.writelines(flip_blocks(raw.sequence, raw.target, raw.part, raw.validation))
         os.replace(beside, path)
     except OSError as error:
         raise UserError(f"The split cannot be written to {folder} ({error.strerror}).") from None

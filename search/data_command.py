@@ -1,0 +1,97 @@
+"""The data command: check a table, list the tasks, fetch a task's file."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from datasets.errors import UserError
+from datasets.task import Located, Task, all_tasks, find_task
+from search.parser import prog
+from search.user_data import refuse_two_splits, survey_of
+
+_MIB = 1 << 20
+
+
+def run_data(arguments: argparse.Namespace) -> int:
+    """Run one of the three; the exit status."""
+    if arguments.action == "check":
+        return _check(arguments)
+    return _list(arguments.data_dir) if arguments.action == "list" else _fetch(arguments.task, arguments.data_dir)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    """Print what the table holds.
+
+    Raises:
+        UserError: A search would refuse it; the sentence is the search's.
+    """
+    from datasets.table_report import report
+
+    found = survey_of(arguments.file, arguments)
+    for line in report(found):
+        print(line)
+    sys.stdout.flush()
+    refuse_two_splits(found)
+    found.findings.raise_refused()
+    split = (
+        "" if found.division is not None and found.table.split is None else f" --split {arguments.split or 'random'}"
+    )
+    wild_type = f" --wild-type {arguments.wild_type}" if arguments.wild_type else ""
+    print(f"\nA search accepts it: {prog()} --data {arguments.file}{split}{wild_type} --model cnn")
+    return 0
+
+
+def _list(data_dir: Path | None) -> int:
+    rows = [("task", "train", "validation", "test", "units", "file", "MiB")]
+    located: dict[str, tuple[Located | None, str]] = {}
+    for task in all_tasks():
+        if task.dataset not in located:
+            located[task.dataset] = _find(task, data_dir)
+        file, label = located[task.dataset]
+        sizes = ["", "", ""]
+        if file is not None:
+            try:
+                sizes = [f"{n:,}" for n in task.source.sizes(file, task.split)]
+            except UserError:
+                label = f"{label}, without this split"
+        n_bytes = file.path.stat().st_size if file is not None and file.path is not None else None
+        mib = "" if n_bytes is None else f"{n_bytes / _MIB:.1f}"
+        n_train, n_validation, n_test = sizes
+        rows.append(
+            (task.name + (" (retired)" if task.retired else ""), n_train, n_validation, n_test, task.units, label, mib)
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+    return 0
+
+
+def _find(task: Task, data_dir: Path | None) -> tuple[Located | None, str]:
+    """The file of a task's dataset if it is on this machine, and what it is."""
+    from datasets.flip import FlipSource
+    from datasets.source import find_local_file
+
+    if not isinstance(task.source, FlipSource):
+        file = task.source.locate(data_dir=data_dir, announce=lambda sentence: None)
+        return file, "needs none"
+    found = find_local_file(task.dataset, data_dir=data_dir)
+    if found is None:
+        return None, "not here"
+    label = "FLIP's file" if found.official else "not FLIP's file"
+    return Located(path=found.path, version=found.git_blob, official=found.official, label=label), label
+
+
+def _fetch(name: str, data_dir: Path | None) -> int:
+    """Find or download the file of a task.
+
+    Raises:
+        UserError: It is nowhere to be had; the sentence says where it was looked for, and the ways out.
+    """
+    located = find_task(name).source.locate(
+        data_dir=data_dir, announce=lambda sentence: print(sentence, file=sys.stderr, flush=True)
+    )
+    if located.path is None:
+        print(f"{name} needs no file.")
+    else:
+        print(f"{located.path} ({located.label}, {located.path.stat().st_size / _MIB:.1f} MiB)")
+    return 0
