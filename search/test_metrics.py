@@ -89,6 +89,13 @@ METRICS: Mapping[str, Callable[[Floats, Floats], float]] = {
     "recall_top_10": lambda prediction, target: recall_of_top(prediction, target, 0.10),
 }
 """By the names that they have in files and in JSON; the numbers are per cent."""
+_RANGES: Mapping[str, tuple[float, float]] = {
+    "spearman": (-1.0, 1.0),
+    "mse": (0.0, math.inf),
+    "ndcg": (0.0, 1.0),
+    "recall_top_1": (0.0, 1.0),
+    "recall_top_10": (0.0, 1.0),
+}
 
 
 def check_predictions(prediction: NDArray[np.floating]) -> None:
@@ -118,11 +125,11 @@ def measure(prediction: NDArray[np.floating], target: NDArray[np.floating]) -> d
     return values
 
 
-def spread(values: Sequence[float]) -> Spread:
-    """A metric over seeds.
+def spread(values: Sequence[float], least: float = -math.inf, most: float = math.inf) -> Spread:
+    """A metric over seeds, whose values lie between `least` and `most`.
 
     The interval is mean ± t(0.975, n - 1) * std / sqrt(n) of n seeds: it says how far another choice of seeds would
-    move the mean, nothing about other test rows.
+    move the mean, nothing about other test rows. It ends where the metric does, which costs it no coverage.
     """
     n = len(values)
     # Exactly the value where all are equal, as those of a model without randomness are: rounding is no spread.
@@ -131,9 +138,9 @@ def spread(values: Sequence[float]) -> Spread:
         return Spread(mean=mean, std=None, low=None, high=None)
     std = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
     half = float(student.ppf((1 + CONFIDENCE) / 2, n - 1)) * std / math.sqrt(n)
-    return Spread(mean=mean, std=std, low=mean - half, high=mean + half)
+    return Spread(mean=mean, std=std, low=max(least, mean - half), high=min(most, mean + half))
 
 
 def spreads(per_seed: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
     """Every metric over seeds."""
-    return {name: spread([values[name] for values in per_seed]) for name in METRICS}
+    return {name: spread([values[name] for values in per_seed], *_RANGES[name]) for name in METRICS}

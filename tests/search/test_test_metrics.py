@@ -124,3 +124,13 @@ def test_the_interval_covers_the_mean_of_all_seeds_as_often_as_it_says() -> None
 def test_every_metric_has_its_spread() -> None:
     found = spreads([measure(PREDICTION, TARGET), measure(ROUGH, TARGET)])
     assert list(found) == ["spearman", "mse", "ndcg", "recall_top_1", "recall_top_10"]
+
+
+def test_no_interval_reaches_where_its_metric_cannot() -> None:
+    far = [measure(TARGET, TARGET), measure(-TARGET, TARGET)]
+    found = spreads(far)
+    assert (found["spearman"].low, found["spearman"].high) == (-1.0, 1.0)
+    assert found["mse"].low == 0.0
+    assert found["mse"].high > 10 * found["mse"].mean
+    assert (found["recall_top_10"].low, found["recall_top_10"].high) == (0.0, 1.0)
+    assert spread([1.0, 9.0]).low < 0, "of a metric without bounds it is symmetric"
