@@ -1,6 +1,7 @@
 """What an operator tells the workers of a study: run, pause, or drain. It stands in the study, for all machines."""
 
-from typing import Final, Literal, get_args
+from collections.abc import Mapping
+from typing import Any, Final, Literal, get_args
 
 from optuna import Study
 
@@ -14,7 +15,12 @@ POLL_S: Final = 2.0
 
 def read_control(study: Study) -> Control:
     """What stands in the study now; "run" where nobody ever said otherwise."""
-    found: Control = study.user_attrs.get(CONTROL, "run")
+    return control_in(study.user_attrs)
+
+
+def control_in(attributes: Mapping[str, Any]) -> Control:
+    """What stands in the attributes of a study."""
+    found: Control = attributes.get(CONTROL, "run")
     return found if found in get_args(Control) else "run"
 
 

@@ -32,9 +32,15 @@ class TrialFailed(Exception):
     """The trial is FAIL: raised out of the objective, caught by the worker."""
 
 
-def run_lost_trials_again(study: Study, max_retries: int = MAX_RETRIES) -> int:
-    """Put every interrupted or lost trial back in line with its parameters, each once; returns how many."""
-    trials = study.get_trials(deepcopy=False)
+def run_lost_trials_again(
+    study: Study, max_retries: int = MAX_RETRIES, trials: Sequence[FrozenTrial] | None = None
+) -> int:
+    """Put every interrupted or lost trial back in line with its parameters, each once; returns how many.
+
+    `trials` are the study's, for whoever has just read them.
+    """
+    if trials is None:
+        trials = study.get_trials(deepcopy=False)
     retried = _retried(trials)
     n = 0
     for trial in trials:

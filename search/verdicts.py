@@ -17,22 +17,32 @@ from search.endings import RETRY_OF
 def should_prune(trial: optuna.Trial) -> bool:
     """What the study's pruner says after the trial's latest report."""
     study = trial.study
+    # As the database has it, since this process alone writes it: to read it again would cost as much as the verdict.
+    known = trial._cached_frozen_trial
+    latest = copy.copy(known)
     view = copy.copy(study)
-    view._storage = _Uninterrupted(study._storage)  # type: ignore[assignment]
-    latest = trial.storage.get_trial(trial._trial_id)
+    view._storage = _Uninterrupted(study._storage, known)  # type: ignore[assignment]
     if RETRY_OF in latest.user_attrs:
         latest = _numbered(latest, _repetitions(study.get_trials(deepcopy=False)))
     return study.pruner.prune(view, latest)
 
 
 class _Uninterrupted:
-    """A storage in which trials that were run again have never been, and those that repeat them have their numbers."""
+    """A storage in which trials that were run again have never been, and those that repeat them have their numbers.
 
-    def __init__(self, storage: optuna.storages.BaseStorage) -> None:
+    What a pruner notes of the trial that it judges is added to `known`, what this process knows of it.
+    """
+
+    def __init__(self, storage: optuna.storages.BaseStorage, known: FrozenTrial) -> None:
         self._storage = storage
+        self._known = known
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._storage, name)
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        self._storage.set_trial_system_attr(trial_id, key, value)
+        self._known.system_attrs = {**self._known.system_attrs, key: value}  # another dict: others may hold the old one
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None

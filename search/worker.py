@@ -22,7 +22,7 @@ from models.places import Places
 from search import targets
 from search.artifacts import Artifacts
 from search.config import StudyConfig
-from search.control import POLL_S, Control, read_control
+from search.control import POLL_S, Control, control_in
 from search.endings import (
     ENDING,
     MAX_RETRIES,
@@ -100,11 +100,13 @@ class Worker:
         self.artifacts.remove_others(trials)
         self.study.pruner = make_pruner(self.config)  # the database keeps none
         n_lost = 0
-        while (trial := self._next_trial()) is not None:
+        while (number := self._next_trial()) is not None:
+            trials = self.study.get_trials(deepcopy=False)
+            trial = trials[number]
             if trial.state == TrialState.FAIL:
                 with self.database.lock:  # at once, so that nobody takes it for given up
                     run_lost_trials_again(self.study, self.max_retries)
-            trials = self.study.get_trials(deepcopy=False)
+                trials = self.study.get_trials(deepcopy=False)
             self.display.end(trial, trials)
             self.artifacts.remove_others(trials)
             remove_states(self.directory, trial, trials)
@@ -120,19 +122,19 @@ class Worker:
         while time.monotonic() < until and not self.signals.is_draining:
             time.sleep(0.1)
 
-    def _next_trial(self) -> FrozenTrial | None:
-        """Run one trial and return it; None once nothing is left to do, or a signal or a drain says to start none."""
+    def _next_trial(self) -> int | None:
+        """Run one trial and return its number; None if nothing is left to do, or a signal or a drain ends the work."""
         waited_for: Control | None = None
         while not self.signals.is_draining:
             self.database.lock.acquire()
             try:
-                self._reclaim()
-                trials = self.study.get_trials(deepcopy=False)
+                trials = self._reclaim()
                 self._check_failures(trials)
                 counts = count(trials)
+                attributes = self.study.user_attrs
                 # Of a space that is used up, trials that were lost are left: those that wait, or run and may get lost.
-                is_exhausted = bool(self.study.user_attrs.get(EXHAUSTED))
-                control = read_control(self.study)
+                is_exhausted = bool(attributes.get(EXHAUSTED))
+                control = control_in(attributes)
                 if counts.n_finished >= self.n_target or control == "drain":
                     return None
                 if is_exhausted and not counts.n_waiting and not counts.n_running:
@@ -160,8 +162,8 @@ class Worker:
         if len(latest) >= self.max_failures:
             raise TooManyFailures(latest[0].user_attrs.get(REASON, "its process was lost"))
 
-    def _run_one(self, trials: Sequence[FrozenTrial]) -> FrozenTrial:
-        """Ask for a trial under the lock, let go of it, run the trial."""
+    def _run_one(self, trials: Sequence[FrozenTrial]) -> int:
+        """Ask for a trial under the lock, let go of it, run the trial, return its number."""
         asked: list[optuna.Trial] = []
 
         def on_asked(trial: optuna.Trial) -> None:
@@ -199,12 +201,10 @@ class Worker:
             self.study.optimize(objective, n_trials=1, catch=(TrialFailed,))
         except (UpdateFinishedTrialError, AssertionError, ValueError) as error:
             # Optuna's ways of saying that another worker found our lease over while we still ran.
-            if error in raised or not asked or self._frozen(asked[0]).state == TrialState.RUNNING:
+            storage = self.database.storage
+            if error in raised or not asked or storage.get_trial(asked[0]._trial_id).state == TrialState.RUNNING:
                 raise
-        return self._frozen(asked[0])
-
-    def _frozen(self, trial: optuna.Trial) -> FrozenTrial:
-        return self.database.storage.get_trial(trial._trial_id)
+        return asked[0].number
 
     def _sampler(self, trials: Sequence[FrozenTrial]) -> optuna.samplers.BaseSampler:
         """A sampler whose seed depends on how many trials were sampled before, not on who asks or was interrupted.
@@ -215,18 +215,24 @@ class Worker:
         n_sampled = sum(trial.state != TrialState.WAITING and RETRY_OF not in trial.user_attrs for trial in trials)
         return make_sampler(self.config, n_sampled)
 
-    def _reclaim(self) -> None:
-        """Fail the trials whose worker is gone, and put them back in line."""
+    def _reclaim(self) -> Sequence[FrozenTrial]:
+        """Fail the trials whose worker is gone, put them back in line, and return all trials as they are then."""
         fail_stale_trials(self.study)
         oldest = datetime.datetime.now() - datetime.timedelta(seconds=LEASE_S)
-        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            never_heard_of = WORKER not in trial.user_attrs and self.database.is_settled()
-            if never_heard_of and trial.datetime_start and trial.datetime_start < oldest:
-                try:
+        trials = self.study.get_trials(deepcopy=False)
+        has_changed = False
+        for trial in trials:
+            if trial.state != TrialState.RUNNING or WORKER in trial.user_attrs or not self.database.is_settled():
+                continue
+            if trial.datetime_start and trial.datetime_start < oldest:
+                with contextlib.suppress(UpdateFinishedTrialError):
                     self.database.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-                except UpdateFinishedTrialError:
-                    continue
-        run_lost_trials_again(self.study, self.max_retries)
+                has_changed = True
+        if has_changed:
+            trials = self.study.get_trials(deepcopy=False)
+        if run_lost_trials_again(self.study, self.max_retries, trials):
+            trials = self.study.get_trials(deepcopy=False)
+        return trials
 
 
 def check_search(config: StudyConfig) -> None:

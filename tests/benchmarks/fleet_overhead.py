@@ -1,0 +1,252 @@
+"""The measurements of bench_fleet.py."""
+
+import contextlib
+import multiprocessing
+import os
+import resource
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+
+from datasets.prepared import prepare
+from datasets.task import find_task
+from models.places import Places
+from search import trial as trial_module
+from search.artifacts import Artifacts
+from search.config import study_config
+from search.isolation import Child, prepare_children
+from search.progress import Display
+from search.signals import Signals
+from search.storage import HEARTBEAT_S, LEASE_S, open_database
+from search.study import DIRECTION, find_study, manifest, open_study
+from search.worker import Worker, make_pruner, make_sampler
+from tests.benchmarks import dummy_run
+from tests.search.postgres import running_postgres
+
+N_WORKERS = 8
+N_TRIALS = 200
+N_BEFORE = 1800  # so that the second measurement ends at 2,000
+GOAL_RATIO = 1.1
+GOAL_START_S = 0.1
+OVERRIDES = [
+    "task=synthetic_two_vs_rest",
+    "model=cnn",
+    "validation=holdout",
+    f"trainer.max_epochs={dummy_run.N_EPOCHS}",
+    "trainer.threads=1",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """Of one worker: wall seconds, those of them that children took to start, and the CPU seconds of children."""
+
+    wall_s: float
+    start_s: float
+    children_cpu_s: float
+
+
+class _Starts:
+    """How long children take from the call that starts them to their first word."""
+
+    def __init__(self) -> None:
+        self.total_s = 0.0
+
+    def __call__(self, *arguments: Any, **named: Any) -> Child:
+        began = time.perf_counter()
+        child = dummy_run.start(*arguments, **named)
+        while not child._pipe.poll(1.0):
+            pass
+        self.total_s += time.perf_counter() - began
+        return child
+
+
+def fleet_worker(url: str, folder: Path, name: str, n_target: int, ready: Barrier, told: "Queue[Measured]") -> None:
+    """One worker of ours; its children are processes like those that train."""
+    starts = _Starts()
+    trial_module.isolated_run = starts
+    prepare_children()
+    config = study_config(OVERRIDES)
+    split = prepare(find_task(config.task), data_dir=None, cache_dir=folder / "cache", announce=print)
+    database = open_database(url, create=False)
+    study = find_study(database, name)
+    with contextlib.closing(dummy_run.start(config.run({}), split.path, None, folder / f"warm-{os.getpid()}")) as child:
+        while not child._pipe.poll(1.0):  # the forkserver has everything loaded
+            pass
+    worker = Worker(
+        study=study,
+        database=database,
+        config=config,
+        split=split.path,
+        places=Places(weights_dir=None, cache_dir=folder / "cache"),
+        directory=folder / name,
+        n_target=n_target,
+        max_failures=1,
+        signals=Signals(print),
+        display=Display(),
+        artifacts=Artifacts(directory=folder / name, keep_top=5, announce=print),
+    )
+    starts.total_s = 0.0
+    ready.wait()
+    began = time.perf_counter()
+    worker.work()
+    told.put(Measured(wall_s=time.perf_counter() - began, start_s=starts.total_s, children_cpu_s=0.0))
+
+
+def bare_worker(url: str, folder: Path, name: str, number: int, ready: Barrier, told: "Queue[Measured]") -> None:
+    """`study.optimize` of the same objective with the same sampler, pruner, leases and database."""
+    config = study_config(OVERRIDES)
+    storage = _bare_storage(url)
+    study = optuna.load_study(
+        study_name=name, storage=storage, sampler=make_sampler(config, number), pruner=make_pruner(config)
+    )
+
+    def objective(trial: optuna.Trial) -> float:
+        run = config.run(config.space.suggest(trial, config.defaults))
+        for epoch in range(dummy_run.N_EPOCHS):
+            trial.report(dummy_run.value_at(run.model, epoch), step=epoch + 1)
+            if epoch + 1 < dummy_run.N_EPOCHS and trial.should_prune():
+                raise optuna.TrialPruned
+        return dummy_run.value_at(run.model, dummy_run.N_EPOCHS - 1)
+
+    ready.wait()
+    began = time.perf_counter()
+    study.optimize(objective, n_trials=N_TRIALS // N_WORKERS)
+    told.put(Measured(wall_s=time.perf_counter() - began, start_s=0.0, children_cpu_s=0.0))
+
+
+def _bare_storage(url: str) -> optuna.storages.RDBStorage:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna.storages.RDBStorage(
+        url,
+        heartbeat_interval=HEARTBEAT_S,
+        grace_period=LEASE_S,
+        engine_kwargs={"pool_size": 1, "max_overflow": 1, "pool_pre_ping": True},
+    )
+
+
+def measure(target: Any, arguments: list[tuple[Any, ...]]) -> list[Measured]:
+    """Run the workers, all at once."""
+    context = multiprocessing.get_context("spawn")
+    ready, told = context.Barrier(len(arguments)), context.Queue()
+    processes = [context.Process(target=target, args=(*words, ready, told)) for words in arguments]
+    for process in processes:
+        process.start()
+    measured = [told.get(timeout=3000) for _ in processes]
+    for process in processes:
+        process.join()
+    return measured
+
+
+def fill(study: optuna.Study, n: int) -> None:
+    """Finished trials of the same kind, as if they had been run."""
+    config = study_config(OVERRIDES)
+    source = optuna.create_study(direction=DIRECTION, sampler=optuna.samplers.RandomSampler(seed=0))
+    trials = []
+    for _ in range(n):
+        trial = source.ask()
+        params = config.run(config.space.suggest(trial, config.defaults)).model
+        distributions: dict[str, BaseDistribution] = trial.distributions
+        n_epochs = dummy_run.N_EPOCHS if trial.number % 2 else 3
+        values = {epoch + 1: dummy_run.value_at(params, epoch) for epoch in range(n_epochs)}
+        is_complete = n_epochs == dummy_run.N_EPOCHS
+        trials.append(
+            optuna.trial.create_trial(
+                state=optuna.trial.TrialState.COMPLETE if is_complete else optuna.trial.TrialState.PRUNED,
+                value=values[n_epochs] if is_complete else None,
+                params=trial.params,
+                distributions=distributions,
+                intermediate_values=values,
+            )
+        )
+    study.add_trials(trials)
+
+
+def compare(server: Any, folder: Path, n_before: int) -> None:
+    """Both sides on one database, ours first and last, so that a busy moment of the machine is seen."""
+    url = server.url(server.create_database())
+    config = study_config(OVERRIDES)
+    database = open_database(url, create=True)
+    sides: dict[str, list[tuple[float, float]]] = {"ours": [], "bare": []}
+    for i, side in enumerate(("ours", "bare", "ours", "bare")):
+        name = f"{side}-{i}"
+        if side == "ours":
+            study = open_study(database, name, manifest(config, data_hash="", label="", model="cnn"))
+        else:
+            study = optuna.create_study(storage=database.storage, study_name=name, direction=DIRECTION)
+        fill(study, n_before)
+        if side == "ours":
+            words = [(url, folder, name, n_before + N_TRIALS) for _ in range(N_WORKERS)]
+            measured = measure(fleet_worker, words)
+        else:
+            measured = measure(bare_worker, [(url, folder, name, number) for number in range(N_WORKERS)])
+        wall = sum(one.wall_s for one in measured) / N_TRIALS
+        start = sum(one.start_s for one in measured) / N_TRIALS
+        sides[side].append((wall - start, start))
+        shown = f", and {start:.3f} s until its child spoke" if side == "ours" else ""
+        print(f"  {name}: {wall - start:.3f} s of a worker's time per trial{shown}", flush=True)
+    ours, bare = min(sides["ours"])[0], min(sides["bare"])[0]
+    verdict = "met" if ours <= GOAL_RATIO * bare else "missed"
+    print(
+        f"{n_before} to {n_before + N_TRIALS} trials, {N_WORKERS} workers: {ours:.3f} s outside training per trial, "
+        f"bare Optuna {bare:.3f} s, ratio {ours / bare:.2f}; goal at most {GOAL_RATIO}: {verdict}",
+        flush=True,
+    )
+
+
+def child_cpu_seconds(folder: Path, n: int = 20) -> float:
+    """CPU seconds to start a child and end it, its own and its parent's, in a warm forkserver."""
+    prepare_children()
+    config = study_config(OVERRIDES).run({})
+
+    def one(number: int) -> None:
+        with contextlib.closing(dummy_run.start(config, folder, None, folder / f"cpu-{number}")) as child:
+            while child.next_message(1.0) is None:
+                pass
+
+    one(0)
+    server = multiprocessing.forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    before = _cpu_s(server), sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
+    for number in range(1, n + 1):
+        one(number)
+    time.sleep(0.5)  # the last one is waited for
+    after = _cpu_s(server), sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
+    return (after[0] - before[0] + after[1] - before[1]) / n
+
+
+def _cpu_s(pid: int) -> float:
+    """Of a process and the children that it has waited for."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def main() -> None:
+    """Measure and print."""
+    with tempfile.TemporaryDirectory() as name, running_postgres() as server:
+        folder = Path(name)
+        start = child_cpu_seconds(folder)
+        verdict = "met" if start <= GOAL_START_S else "missed"
+        print(f"start of a child: {start:.3f} s of CPU; goal at most {GOAL_START_S} s: {verdict}", flush=True)
+        print("GPU context creation: " + _gpu_context(), flush=True)
+        for n_before in (0, N_BEFORE):
+            if n_before == 0 or "--short" not in sys.argv:
+                compare(server, folder, n_before)
+
+
+def _gpu_context() -> str:
+    import torch
+
+    if not torch.cuda.is_available():
+        return "no GPU here"
+    began = time.perf_counter()
+    torch.zeros(1, device="cuda")
+    torch.cuda.synchronize()
+    return f"{time.perf_counter() - began:.2f} s"
