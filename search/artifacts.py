@@ -22,17 +22,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.endings import RETRY_OF
 from search.isolation import LOG
+from search.ranking import best_trials, rank, rank_of
 from search.result import Result
 
 ARTIFACTS = "artifacts"
 """The folder below the runs directory."""
 CHECKPOINT = ".safetensors"
-
-
-def best_trials(trials: Sequence[FrozenTrial], n: int) -> list[FrozenTrial]:
-    """The `n` complete trials of the highest values, the earliest among equals."""
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None]
-    return sorted(complete, key=lambda trial: (-(trial.value or 0.0), trial.number))[:n]
 
 
 def trial_folder(study_folder: Path, number: int) -> Path:
@@ -54,7 +49,7 @@ class Artifacts:
     keep_top: int
     announce: Callable[[str], None]
     _removed: set[int] = field(default_factory=set)
-    _best_values: list[float] = field(default_factory=list)
+    _best_ranks: list[tuple[float, float]] = field(default_factory=list)
 
     def checkpoints(self, number: int, result: Result) -> list[Path]:
         """Where the checkpoints of a trial stand; the trial itself may have known them by a relative path."""
@@ -66,10 +61,10 @@ class Artifacts:
         Checkpoints are among them unless `keep_top` other trials were better when `remove_others` looked last:
         to look once more would cost as much as all the rest.
         """
-        value = result.value
-        assert value is not None
+        assert result.value is not None
+        own = rank(result.value, result.excess_rise)
         # Among equals the one with the lower number counts as better, and that one may well end later.
-        n_better = sum(other > value for other in self._best_values)
+        n_better = sum(other < own for other in self._best_ranks)
         files = self.checkpoints(number, result) if n_better < self.keep_top else []
         folder = trial_folder(self.directory, number)
         files += [path for path in (folder / LOG, *sorted(folder.glob("logs/fold*/metrics.csv"))) if _has_text(path)]
@@ -95,7 +90,7 @@ class Artifacts:
         One that failed keeps its files until another has finished in its place.
         """
         best_now = best_trials(trials, self.keep_top)
-        self._best_values[:] = [trial.value for trial in best_now if trial.value is not None]
+        self._best_ranks[:] = [rank_of(trial) for trial in best_now]
         best = {trial.number for trial in best_now}
         by_number = {trial.number: trial for trial in trials}
         for trial in trials:

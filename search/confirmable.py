@@ -66,7 +66,7 @@ def of_study(study: "Study", experiment: Experiment, n: int) -> tuple[Candidate,
     Raises:
         UserError: The study is not the experiment's, has gone on since, or has fewer complete trials.
     """
-    from search.artifacts import best_trials
+    from search.ranking import best_trials
     from search.study import MANIFEST
     from search.trial import RESULT
 

@@ -18,6 +18,7 @@ from search.experiment import SCHEMA_VERSION, Experiment, Provenance, freeze, is
 from search.experiment_files import place_checkpoints
 from search.machine import git_commit
 from search.progress import failures
+from search.ranking import n_set_aside
 from search.study import EXHAUSTED, MANIFEST, N_TARGET, PROTOCOL, count
 from search.trial import RESULT
 
@@ -104,6 +105,11 @@ def print_outcome(
         f"Best: trial {best.number}, validation Spearman {best.value:.4f} "
         f"({protocol['shown']}, {protocol['n_sequences']} sequences; {split.label})"
     )
+    if n := n_set_aside(trials):
+        console.print(
+            f"Set aside: {n} of {counts.n_complete} complete trials, whose predictions of test sequences rise with the "
+            "number of mutations" + ("." if n < counts.n_complete else ", as those of the best do, least of all.")
+        )
     importances = _importances(study)
     if best.params:
         # Without importances the empty column goes too.

@@ -33,10 +33,11 @@ class Predictor:
     Args:
         config: The run that the weights are of; its task says what is cut and cropped of a sequence.
         weights: One file or more, as `search.checkpoint` writes them.
-        places: Where pretrained weights are found. Features of frozen layers are computed and not kept.
+        places: Where pretrained weights are found.
         device: None is the GPU if there is one and the config does not rule it out.
         announce: Told of what the user should know, downloads for one.
         micro_batch_tokens: The largest padded part of a batch that the run computed at once, where that is known.
+        keep_features: Whether what frozen layers compute is kept in the cache of `places`.
 
     Attributes:
         backbone: The hash of the pretrained weights, None without any.
@@ -54,6 +55,7 @@ class Predictor:
         device: torch.device | None = None,
         announce: Announce = lambda sentence: None,
         micro_batch_tokens: int | None = None,
+        keep_features: bool = False,
     ) -> None:
         if not weights:
             raise UserError("There are no weights to predict with: name at least one file of them.")
@@ -64,7 +66,10 @@ class Predictor:
         self._batch_size = config.data.batch_size
         self._micro_batch_tokens = micro_batch_tokens
         self._max_eval_tokens: int | None = None
-        self._cache = FeatureCache(places.cache_dir / "not kept", max_bytes=0)
+        max_bytes = int(config.cache.max_gb * 2**30) if keep_features else 0
+        self._cache = FeatureCache(
+            places.cache_dir / ("features" if keep_features else "not kept"), max_bytes=max_bytes
+        )
         self._models = [self._build(path, places, announce) for path in weights]
         first = self._models[0]
         self.backbone = first.backbone_hash

@@ -18,7 +18,7 @@ class Protocol:
     """A protocol and what is to be said of it.
 
     `tree` is its config, `shown` what people read ("auto: kfold of 5"), `n_sequences` how many sequences a value speaks
-    of, and `saw_test_sequences` whether it was chosen with a look at the test sequences, not their targets.
+    of, and `saw_test_sequences` whether it was chosen, or chooses, by test sequences too; never by their targets.
     """
 
     tree: dict[str, Any]
@@ -37,6 +37,7 @@ def find_protocol(tree: Mapping[str, Any], task: Task, split: "PreparedSplit") -
     from datasets.auto_validation import Auto
     from datasets.shifted import Shifted
     from datasets.validation import n_validated
+    from datasets.without_rise import WithoutRise
 
     validation = build_validation(tree)
     is_auto = isinstance(validation, Auto)
@@ -44,11 +45,12 @@ def find_protocol(tree: Mapping[str, Any], task: Task, split: "PreparedSplit") -
         validation = validation.resolve(split, task)
     folds = validation.folds(split, task)
     asks_for_shift = is_auto or (isinstance(validation, Shifted) and task.shift is None)
+    looks = asks_for_shift or isinstance(validation, WithoutRise)
     return Protocol(
         tree=validation.tree if is_auto else dict(tree),
         shown=f"auto: {validation.shown}" if is_auto else validation.shown,
         n_sequences=n_validated(folds),
-        saw_test_sequences=asks_for_shift and task.wild_type is not None,
+        saw_test_sequences=looks and task.wild_type is not None,
     )
 
 

@@ -77,10 +77,15 @@ class ReportAndStop(Callback):
 
 
 class KeepBestWeights(Callback):
-    """Write the weights at `path` whenever validation Spearman is better than ever before in this fold."""
+    """Write the weights at `path` whenever validation Spearman is better than ever before in this fold.
 
-    def __init__(self, path: Path) -> None:
+    With `keeps_unranked`, those of the first epoch stand there until an epoch's predictions can be ranked: where there
+    are other folds, one of a few rows may have equal predictions, and all folds together can be ranked all the same.
+    """
+
+    def __init__(self, path: Path, *, keeps_unranked: bool = False) -> None:
         self.path = path
+        self.keeps_unranked = keeps_unranked
         self.best = -math.inf
         self.best_epoch: int | None = None
 
@@ -95,8 +100,10 @@ class KeepBestWeights(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compare and save."""
         value = float(trainer.callback_metrics[MONITOR])
-        if value > self.best:  # False for NaN
-            self.best, self.best_epoch = value, trainer.current_epoch
+        is_first = self.keeps_unranked and self.best_epoch is None
+        if value > self.best or is_first:  # no NaN is greater
+            self.best = value if math.isfinite(value) else self.best
+            self.best_epoch = trainer.current_epoch
             assert isinstance(pl_module, FitnessModel)
             save_weights(pl_module, self.path)
 

@@ -16,6 +16,8 @@ class Result:
     those of one sequence averaged; None unless the run is complete. `values[fold][epoch]` is the validation Spearman
     after each epoch, None where predictions could not be ranked; `best_epochs[fold]` is the epoch whose weights are
     kept.
+    `excess_rise` is by how much the predictions of test sequences rise more with their number of mutations than
+    the protocol allows (see `datasets.without_rise`); None where it asks for nothing, or that can't be told.
     `micro_batch_tokens` is the largest padded part of a batch that was computed at once, None if batches were not
     divided; `backbone` names the pretrained weights by their hash, None without any; `n_embedded` counts the
     sequences that had to pass through a frozen part, because no cache held their features.
@@ -35,6 +37,7 @@ class Result:
     micro_batch_tokens: int | None
     backbone: str | None
     n_embedded: int
+    excess_rise: float | None = None
 
     def record(self) -> dict[str, Any]:
         """The result as plain values, for a database."""

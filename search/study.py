@@ -13,6 +13,7 @@ from datasets.errors import UserError, nearest
 from search.config import StudyConfig, config_hash
 from search.machine import package_versions
 from search.protocol import Protocol
+from search.ranking import best_trials
 from search.space import Space
 from search.storage import Database
 from search.trees import difference, digest
@@ -162,9 +163,8 @@ def count(trials: Sequence[FrozenTrial]) -> Counts:
 
 
 def best_trial(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
-    """The complete trial of the highest value, the earliest among equals."""
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None]
-    return max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
+    """The first of `search.ranking.best_trials`."""
+    return next(iter(best_trials(trials, 1)), None)
 
 
 def summary(study: Study) -> dict[str, Any]:

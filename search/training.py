@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import math
 import resource
 import time
 import warnings
@@ -19,6 +20,7 @@ from datasets.prepared import PreparedSplit
 from datasets.seeds import derive_seed
 from datasets.task import Announce
 from datasets.validation import Division, Fold
+from datasets.without_rise import WithoutRise
 from models.fitness_model import FitnessModel
 from models.losses import make_loss
 from models.metrics import spearman
@@ -89,11 +91,16 @@ def fit(
         tokens = run.progress.micro_batch_tokens or WHOLE_BATCH
     ending, reason = run.train(tokens)
     progress = run.progress
-    value = None
+    value = excess_rise = None
     if ending == "complete" and progress.predictions:
         arrays = pooled(progress.rows, progress.predictions, split)
-        value = spearman(arrays["prediction"], arrays["target"])
         save_pooled(arrays, directory)
+        value = spearman(arrays["prediction"], arrays["target"])
+        if math.isfinite(value):
+            excess_rise = run.excess_rise()
+        else:
+            ending, reason = "constant", "the validation predictions of all folds together could not be ranked"
+            value = None
     return Result(
         ending=ending,
         reason=reason,
@@ -109,6 +116,7 @@ def fit(
         micro_batch_tokens=progress.micro_batch_tokens,
         backbone=progress.backbone,
         n_embedded=run.n_embedded,
+        excess_rise=excess_rise,
     )
 
 
@@ -148,8 +156,12 @@ def build_data(config: RunConfig, split: PreparedSplit, model: FitnessModel, fol
 
 def folds_of(config: RunConfig, split: PreparedSplit) -> tuple[Fold, ...]:
     """The folds that the run's validation makes of a split."""
+    return _division(config).folds(split, task_of(config))
+
+
+def _division(config: RunConfig) -> Division:
     division: Division = targets.instantiate(config.validation, targets.DIVISION, "validation")
-    return division.folds(split, task_of(config))
+    return division
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -198,6 +210,7 @@ class _Run:
         self.progress = Progress()
         self.n_embedded = 0
         self._fold_state: FoldState | None = None
+        self._is_one_of_several = False
         self._started = time.monotonic()
         self._seconds_before = 0.0
         self._peak_before = 0
@@ -244,7 +257,9 @@ class _Run:
     def train(self, tokens: int | None) -> tuple[Ending, str]:
         """All folds that are not finished, in parts of at most `tokens` (None: as memory allows); how it ended, why."""
         try:
-            for number, fold in enumerate(folds_of(self.config, self.split)):
+            folds = folds_of(self.config, self.split)
+            self._is_one_of_several = len(folds) > 1
+            for number, fold in enumerate(folds):
                 if number < len(self.progress.checkpoints):
                     continue
                 ending, reason = self._fit_fold(fold, number, tokens)
@@ -269,6 +284,23 @@ class _Run:
             torch.cuda.empty_cache()
         self.progress, self._fold_state = Progress(), None
         return self.train(smaller)
+
+    def excess_rise(self) -> float | None:
+        """As `Result` has it, of a run whose folds are all trained."""
+        from search.rise import rise_with_mutations  # which builds on this module
+
+        validation = _division(self.config)
+        if not isinstance(validation, WithoutRise):
+            return None
+        rise = rise_with_mutations(
+            self.config,
+            self.split,
+            [self.directory / name for name in self.progress.checkpoints],
+            places=self.places,
+            announce=self.announce,
+            micro_batch_tokens=self.progress.micro_batch_tokens,
+        )
+        return None if rise is None else rise - validation.most
 
     def _about(self, backbone: str | None) -> Mapping[str, Any]:
         return about(self.config, self.split, threads=self.threads, backbone=backbone)
@@ -303,7 +335,7 @@ class _Run:
         reporter = ReportAndStop(fold=number, report=self.reports, should_stop=self.should_stop)
         is_judged = len(fold.validation) > 0
         path = self.directory / _weights_name(number)
-        keeper = KeepBestWeights(path) if is_judged else KeepLastWeights(path)
+        keeper = KeepBestWeights(path, keeps_unranked=self._is_one_of_several) if is_judged else KeepLastWeights(path)
         state = KeepState(is_due=self._is_state_due, keep=self._keep_state, resumed=self._fold_state)
         self._fold_state = None
         trainer = build_trainer(config, self.directory, number, [state, reporter, keeper], is_judged=is_judged)

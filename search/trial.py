@@ -23,6 +23,7 @@ from search.machine import machine_kind, package_versions
 from search.predictions import VALIDATION
 from search.progress import Display
 from search.protocol import build_validation
+from search.ranking import EXCESS_RISE, RISE
 from search.result import Result
 from search.retries import interrupted_folder
 from search.schema import RunConfig
@@ -170,7 +171,8 @@ class TrialRunner:
             "machine": machine_kind(result.device),
         }
         reason = {} if is_pruned or not result.reason else {REASON: result.reason}
-        set_attributes(trial, user={RESULT: record, ENDING: ending, **reason}, system=attributes_of(files))
+        rise = {} if result.excess_rise is None else {EXCESS_RISE: result.excess_rise}
+        set_attributes(trial, user={RESULT: record, ENDING: ending, **reason, **rise}, system=attributes_of(files))
         self.artifacts.keep(trial.number, files)
         if ending != "complete":
             # Of a run that ended before it heard that it was pruned.
@@ -179,6 +181,8 @@ class TrialRunner:
                 trial.set_constraint(ending, 1.0)
             raise optuna.TrialPruned(result.reason)
         assert result.value is not None
+        if result.excess_rise is not None:
+            trial.set_constraint(RISE, result.excess_rise)
         return result.value
 
 
