@@ -22,8 +22,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.endings import RETRY_OF
 from search.isolation import LOG
-from search.ranking import best_trials, rank, rank_of
 from search.result import Result
+from search.trial_order import best_trials, rank, rank_of
 
 ARTIFACTS = "artifacts"
 """The folder below the runs directory."""

@@ -66,9 +66,9 @@ def of_study(study: "Study", experiment: Experiment, n: int) -> tuple[Candidate,
     Raises:
         UserError: The study is not the experiment's, has gone on since, or has fewer complete trials.
     """
-    from search.ranking import best_trials
     from search.study import MANIFEST
     from search.trial import RESULT
+    from search.trial_order import best_trials
 
     before, about = experiment.provenance, study.user_attrs.get(MANIFEST, {})
     if about.get("data_hash") != before.data_hash or about.get("task") != experiment.config.task:

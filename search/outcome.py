@@ -18,9 +18,9 @@ from search.experiment import SCHEMA_VERSION, Experiment, Provenance, freeze, is
 from search.experiment_files import place_checkpoints
 from search.machine import git_commit
 from search.progress import failures
-from search.ranking import n_set_aside
 from search.study import EXHAUSTED, MANIFEST, N_TARGET, PROTOCOL, count
 from search.trial import RESULT
+from search.trial_order import n_set_aside
 
 # Of fewer, Optuna makes the same share for every hyperparameter.
 MIN_TRIALS_FOR_IMPORTANCE = 4

@@ -1,34 +1,74 @@
-"""Which trials of a study are better than which."""
+"""Ranks of any number of candidates, in memory of some bytes each or, of the best K, in memory of K rows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
-from optuna.trial import FrozenTrial, TrialState
+import numpy as np
+from numpy.typing import NDArray
 
-EXCESS_RISE = "excess_rise"
-"""User attribute of a trial: `Result.excess_rise`."""
-RISE = "rise_with_mutations"
-"""The same as a constraint, so that the sampler learns of it."""
+from datasets.candidates import Candidates, Label
+from search.ranked_output import Kind, Predicted, Spool, opened, tails
+
+_ROWS = 65536  # written at a time
+
+Values = tuple[NDArray[np.float32], NDArray[np.float32] | None]
+"""Prediction (n,) and, of an ensemble, standard deviation (n,)."""
+Complete = Callable[[Candidates, Values], Predicted]
+"""Adds to predictions how far the candidates are from what is known."""
 
 
-def rank(value: float, excess_rise: float | None) -> tuple[float, float]:
-    """The lower the better: trials that keep to what the protocol asks for by their value, then the others by how far
-    they are from it.
+def write_all(
+    blocks: Iterable[tuple[Candidates, Values]], complete: Complete, path: Path | None, kind: Kind, label: Label
+) -> NDArray[np.float32]:
+    """Write all candidates in their order, with their ranks: 1 is the highest prediction, the first of equal ones.
+
+    Returns their predictions (n,).
     """
-    return (max(0.0, excess_rise or 0.0), -value)
+    parts: list[NDArray[np.float32]] = []
+    spool = Spool(path, kind)
+    try:
+        for candidates, values in blocks:
+            spool.add(tails(complete(candidates, values), kind))
+            parts.append(values[0])
+        predictions = np.concatenate(parts)
+        del parts
+        ranks = np.empty(len(predictions), dtype=np.int64)
+        ranks[np.argsort(-predictions, kind="stable")] = np.arange(1, 1 + len(predictions))
+        with opened(path, kind, label) as output:
+            n = 0
+            for rows in spool.rows(_ROWS):
+                output.write(ranks[n : n + len(rows)].tolist(), rows)
+                n += len(rows)
+        return predictions
+    finally:
+        spool.close()
 
 
-def rank_of(trial: FrozenTrial) -> tuple[float, float]:
-    """The rank of a complete trial."""
-    assert trial.value is not None
-    return rank(trial.value, trial.user_attrs.get(EXCESS_RISE))
-
-
-def best_trials(trials: Sequence[FrozenTrial], n: int) -> list[FrozenTrial]:
-    """The `n` best complete trials, the earliest among equals."""
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None]
-    return sorted(complete, key=lambda trial: (*rank_of(trial), trial.number))[:n]
-
-
-def n_set_aside(trials: Sequence[FrozenTrial]) -> int:
-    """How many complete trials do not keep to what the protocol asks for."""
-    return sum(trial.state == TrialState.COMPLETE and rank_of(trial)[0] > 0 for trial in trials)
+def write_top(
+    blocks: Iterable[tuple[Candidates, Values]],
+    complete: Complete,
+    path: Path | None,
+    kind: Kind,
+    label: Label,
+    n_top: int,
+) -> NDArray[np.float32]:
+    """Write the `n_top` candidates of the highest predictions, the highest first; return their predictions."""
+    best = np.empty(0, dtype=np.float32)
+    texts: list[str] = []
+    for candidates, (prediction, std) in blocks:
+        # Who equals the last one comes later, so it is not better. Few get as far as this, once n_top are found.
+        rows = np.flatnonzero(prediction > best[-1]) if len(best) == n_top else np.arange(len(prediction))
+        if len(rows) > n_top:
+            rows = np.sort(rows[np.argsort(-prediction[rows], kind="stable")[:n_top]])
+        if not len(rows):
+            continue
+        values = (prediction[rows], None if std is None else std[rows])
+        texts += tails(complete(candidates.take(rows), values), kind)
+        best = np.concatenate([best, values[0]])
+        order = np.argsort(-best, kind="stable")[:n_top]
+        best, texts = best[order], [texts[i] for i in order.tolist()]
+    with opened(path, kind, label) as output:
+        for first in range(0, len(texts), _ROWS):
+            some = texts[first : first + _ROWS]
+            output.write(range(first + 1, first + 1 + len(some)), some)
+    return best

@@ -13,10 +13,10 @@ from datasets.errors import UserError, nearest
 from search.config import StudyConfig, config_hash
 from search.machine import package_versions
 from search.protocol import Protocol
-from search.ranking import best_trials
 from search.space import Space
 from search.storage import Database
 from search.trees import difference, digest
+from search.trial_order import best_trials
 
 MANIFEST = "manifest"
 N_TARGET = "n_target"
@@ -163,7 +163,7 @@ def count(trials: Sequence[FrozenTrial]) -> Counts:
 
 
 def best_trial(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
-    """The first of `search.ranking.best_trials`."""
+    """The first of `search.trial_order.best_trials`."""
     return next(iter(best_trials(trials, 1)), None)
 
 

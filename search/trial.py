@@ -23,12 +23,12 @@ from search.machine import machine_kind, package_versions
 from search.predictions import VALIDATION
 from search.progress import Display
 from search.protocol import build_validation
-from search.ranking import EXCESS_RISE, RISE
 from search.result import Result
 from search.retries import interrupted_folder
 from search.schema import RunConfig
 from search.slots import Slot
 from search.storage import HEARTBEAT_S
+from search.trial_order import EXCESS_RISE, RISE
 from search.verdicts import should_prune
 
 RESULT = "result"

@@ -15,6 +15,7 @@ from datasets.prepared import PreparedSplit, prepare
 from datasets.shifted import ByPosition, Shifted, find_shift
 from datasets.task import find_task
 from datasets.validation import Fold, Holdout, KFold, RepeatedKFold, Validation, n_validated
+from datasets.without_rise import WithoutRise
 from tests.datasets.conftest import Workplace
 
 ONE, TWO = "synthetic_one_vs_rest", "synthetic_two_vs_rest"
@@ -235,6 +236,39 @@ def test_auto_trusts_a_large_validation_part_alone(n_train: int, n_validation: i
     assert choose(Facts(n_train=n_train, n_validation=n_validation, **FACTS)).shown == shown
 
 
+@pytest.mark.parametrize(
+    ("shift", "test_mutations", "shown"),
+    [
+        ("mutations", {2: 9, 3: 5}, "kfold of 5, no rise with mutations"),
+        ("mutations", {4: 14}, "kfold of 5"),  # nothing to rise with
+        ("none", {2: 9, 3: 5}, "kfold of 5"),
+        ("fitness", {2: 9, 3: 5}, "kfold of 5"),
+    ],
+)
+def test_auto_asks_for_no_rise_where_test_variants_have_more_mutations(
+    shift: str, test_mutations: dict[int, int], shown: str
+) -> None:
+    facts = {**FACTS, "shift": shift, "mutations": {1: 500}, "test_mutations": test_mutations}
+    chosen = choose(Facts(n_train=400, n_validation=100, **facts))
+    assert chosen.shown == shown
+    again = choose(Facts(n_train=4000, n_validation=1000, **facts))
+    assert again.shown == shown.replace("kfold of 5", "holdout")
+
+
+def test_without_rise_divides_as_the_protocol_that_it_wraps(synthetic: Any) -> None:
+    inner = KFold(n_folds=3, seed=2)
+    wrapped = WithoutRise(protocol=inner, most=0.2)
+    assert wrapped.n_folds_in_all == 3
+    assert rows(folds(wrapped, synthetic(ONE), ONE)) == rows(folds(inner, synthetic(ONE), ONE))
+    assert wrapped.tree["protocol"] == inner.tree
+    for arguments, sentence in (
+        ({"protocol": wrapped, "most": 0.2}, "another"),
+        ({"protocol": inner, "most": 2}, "most"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            WithoutRise(**arguments)
+
+
 def test_auto_knows_of_a_split_what_can_be_known(synthetic: Any) -> None:
     facts = find_facts(synthetic(TWO), find_task(TWO))
     assert (facts.n_train + facts.n_validation, facts.n_test) == (905, 2000)
@@ -245,7 +279,8 @@ def test_auto_knows_of_a_split_what_can_be_known(synthetic: Any) -> None:
 
 def test_auto_divides_as_what_it_chooses(synthetic: Any) -> None:
     chosen = Auto().resolve(synthetic(ONE), find_task(ONE))
-    assert chosen.tree == {"_target_": "datasets.validation.KFold", "n_folds": 5, "seed": 0}
+    kfold = {"_target_": "datasets.validation.KFold", "n_folds": 5, "seed": 0}
+    assert chosen.tree == {"_target_": "datasets.without_rise.WithoutRise", "protocol": kfold, "most": 0.2}
     assert rows(Auto().folds(synthetic(ONE), find_task(ONE))) == rows(folds(chosen, synthetic(ONE), ONE))
     with pytest.raises(ValueError, match="auto has to be resolved"):
         _ = Auto().n_folds_in_all

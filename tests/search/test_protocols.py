@@ -54,14 +54,16 @@ def searched(tmp_path_factory: pytest.TempPathFactory, program: Program) -> Sear
 
 
 def test_the_protocol_stands_wherever_a_value_does(searched: Searched, command: Command) -> None:
-    shown = {"auto": "auto: kfold of 5", "cnn": "kfold of 3"}
+    shown = {"auto": "auto: kfold of 5, no rise with mutations", "cnn": "kfold of 3"}
     storage = default_url(searched.folder / "runs")
     for found in json.loads(command("status", "--storage", storage, "--json").out):
         assert found["validation"] == shown[found["study"]]
     for name, words in shown.items():
         study = searched.study(name)
         assert f"({words}, {N_ROWS} sequences; synthetic landscape)" in searched.answers[name].out
-        tree = {"_target_": "datasets.validation.KFold", "n_folds": int(words[-1]), "seed": 0}
+        tree = {"_target_": "datasets.validation.KFold", "n_folds": 3 if name == "cnn" else 5, "seed": 0}
+        if name == "auto":
+            tree = {"_target_": "datasets.without_rise.WithoutRise", "protocol": tree, "most": 0.2}
         assert study.user_attrs["manifest"]["validation"] == tree
         assert study.user_attrs["protocol"]["saw_test_sequences"] is (name == "auto")
         note = study._storage.get_study_system_attrs(study._study_id)["dashboard:note_str:0"]
@@ -93,6 +95,17 @@ def test_the_value_is_that_of_the_pooled_predictions_which_are_kept(searched: Se
     assert n_complete >= 3
 
 
+def test_what_auto_asks_for_stands_with_each_trial(searched: Searched) -> None:
+    for trial in searched.study("auto").trials:
+        excess = trial.user_attrs["excess_rise"]
+        assert -1.2 <= excess <= 0.8
+        assert trial.user_attrs["result"]["excess_rise"] == excess
+        assert trial.constraints == {"rise_with_mutations": excess}
+    n = sum(trial.user_attrs["excess_rise"] > 0 for trial in searched.study("auto").trials)
+    assert (f"Set aside: {n} of 2 complete trials" in searched.answers["auto"].out) == (n > 0)
+    assert all("excess_rise" not in trial.user_attrs for trial in searched.study("cnn").trials)
+
+
 def test_every_fold_is_exported_and_found_again(searched: Searched, command: Command) -> None:
     for name, n_folds, n_epochs in (("auto", 5, 1), ("cnn", 3, 3)):
         path = searched.experiment(name)
@@ -120,10 +133,10 @@ def test_a_pruned_trial_is_pruned_by_fold_and_epoch(searched: Searched) -> None:
 def test_auto_and_what_it_chose_are_one_study(searched: Searched, command: Command) -> None:
     storage = ("--storage", default_url(searched.folder / "runs"), "--study-name", "auto", "--n-trials", "2")
     words = (*WORDS, "--model", "ridge", *storage)
-    again = command(*words, "validation=kfold", "--runs-dir", str(searched.folder / "runs"))
+    again = command(*words, "validation=without_rise", "--runs-dir", str(searched.folder / "runs"))
     assert again.status == 0, again
     assert "nothing to do" in again.err
-    refusal = command(*words, "validation=holdout").refusal()
+    refusal = command(*words, "validation=kfold").refusal()
     assert "validation._target_" in refusal
 
 
@@ -148,7 +161,10 @@ def test_a_protocol_that_does_not_fit_is_refused_before_any_trial(
 
 def test_the_dry_run_tells_the_protocol(command: Command) -> None:
     answer = command(*WORDS, "--model", "ridge", "--dry-run")
-    assert "auto: kfold of 5: 5 fold(s); fold 0: 244 training and 61 validation sequences" in answer.out
+    assert (
+        "auto: kfold of 5, no rise with mutations: 5 fold(s); fold 0: 244 training and 61 validation sequences"
+        in answer.out
+    )
     assert "_target_: datasets.validation.KFold" in answer.out
 
 
