@@ -37,6 +37,7 @@ check: $(VENV)/installed
 benchmark: $(VENV)/installed
 	$(BIN)/python tests/benchmarks/bench_training.py
 	$(BIN)/python tests/benchmarks/bench_trial_overhead.py
+	$(BIN)/python tests/benchmarks/bench_reader.py
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "flipsearch needs Python 3.11 or newer: make PYTHON=python3.12 ...")'

@@ -148,7 +148,8 @@ def _plain(block: bytes, delimiter: str, n_columns: int, n_before: int) -> Rows 
         block += b"\n"
     codes = np.frombuffer(block, dtype=np.uint8)
     # Few characters of a table sort before its delimiter: one comparison finds all ends of cells, and little else.
-    at = np.flatnonzero(codes <= ord(delimiter) if delimiter != ";" else (codes == _LF) | (codes == ord(";")))
+    last = max(ord(delimiter), _LF)
+    at = np.flatnonzero(codes <= last if delimiter != ";" else (codes == _LF) | (codes == last))
     is_end = (codes[at] == _LF) | (codes[at] == ord(delimiter))
     if not is_end.all():
         at = at[is_end]

@@ -37,7 +37,7 @@ class Finding:
     def error(self, file: str) -> UserError:
         """The finding as the one sentence that ends a search."""
         at = f", {self.place} {self.lines[0]}" if self.lines else ""
-        more = f" (and {self.n - 1:,} more {self.place}s like it)" if self.n > 1 else ""
+        more = f" (and {self.n - 1:,} more {self.place}{'s' * (self.n > 2)} like it)" if self.n > 1 else ""
         return UserError(f"{file}{at}: {self.text}{more}" + (f"; {self.remedy}." if self.remedy else "."))
 
 

@@ -44,7 +44,7 @@ def test_every_kind_of_finding_has_its_lines_and_ends_with_two(command: Command,
     assert answer.status == 2
     assert "refused  lines 5, 9: the target 'n/a' is not a number" in answer.out
     assert "refused  line 20: the residue '*' at position 5" in answer.out
-    assert answer.err.startswith("error: bad.csv, line 5: the target 'n/a' is not a number (and 1 more lines like it)")
+    assert answer.err.startswith("error: bad.csv, line 5: the target 'n/a' is not a number (and 1 more line like it)")
     assert answer.err.count("\n") == 1
 
 

@@ -1,0 +1,40 @@
+"""GB1 as a user's table: divided as FLIP divides it, checked, and searched."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from datasets.fasta import read_wild_type
+from datasets.task import find_task
+from tests.datasets.gb1_table import DOMAIN, NOISE_SD, write_gb1
+from tests.datasets.tables import surveyed
+from tests.search.conftest import Answer
+
+
+def test_the_whole_table_divides_as_flip_divides_it(tmp_path: Path) -> None:
+    table, fasta, known = write_gb1(tmp_path)
+    found = surveyed(table, split="three_vs_rest", wild_type=read_wild_type(fasta))
+    raw = found.raw_split()
+    assert dict(zip(raw.sequence, map(float, raw.target), strict=True)) == pytest.approx(known)
+    assert found.table.sites == "39-41,54"
+    assert found.noise is not None
+    assert found.noise.sd == pytest.approx(NOISE_SD, rel=0.05)
+    task = find_task("gb1_three_vs_rest")
+    flip = task.source.sizes(task.source.locate(data_dir=None, announce=print), task.split)
+    marks = list(zip(raw.part, raw.validation, strict=True))
+    assert (marks.count(("train", "")), marks.count(("train", "True")), marks.count(("test", ""))) == flip
+    assert flip == (2691, 299, 5743)
+
+
+def test_a_sample_of_it_is_checked_and_searched(tmp_path: Path, command: Callable[..., Answer]) -> None:
+    write_gb1(tmp_path, n_variants=600)
+    reading = ("--wild-type", "gb1.fasta", "--split", "two_vs_rest")
+    answer = command("data", "check", "gb1.csv", *reading)
+    assert answer.status == 0, answer
+    assert f"wild type     {DOMAIN}" in answer.out
+    words = ("--data", "gb1.csv", *reading, "--model", "ridge", "--n-trials", "1", "--export-dir", "e")
+    answer = command(*words, "trainer.threads=1", "validation=holdout")
+    assert answer.status == 0, answer
+    assert "gb1.csv)" in answer.out
+    assert (tmp_path / "e" / "gb1-ridge.yaml").is_file()
