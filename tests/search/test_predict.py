@@ -5,8 +5,10 @@ import gzip
 import io
 import json
 import os
+import runpy
 import shutil
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -416,3 +418,17 @@ def test_predict_takes_sequences_and_says_which_is_bad(trained: Trained) -> None
         experiment.predict([*many, "AJA"])
     with pytest.raises(TypeError, match="put it into a list"):
         experiment.predict(WILD_TYPE)
+
+
+def test_the_example_runs(
+    trained: Trained, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = Path(search.__path__[0]).parent / "tests" / "examples" / "rank_candidates.py"
+    monkeypatch.setattr(sys, "argv", [str(script), str(trained.path), "10", "20"])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    runpy.run_path(str(script), run_name="__main__")
+    first, header, *rows = capsys.readouterr().out.splitlines()
+    assert first.startswith("400 variants, 1 model(s); prediction in ")
+    assert header.split() == ["prediction", "std"]
+    assert len(rows) == 10
+    assert len({row.split()[0] for row in rows}) == 10
