@@ -160,6 +160,10 @@ class FitnessModel(LightningModule, ABC):
         score: Tensor = super().__call__(batch)
         return score if self.target_scale is None else self.target_scale(score)
 
+    def predict_with_std(self, batch: Batch) -> tuple[Tensor, Tensor] | None:
+        """Predicted fitness (B,) and its standard deviation (B,), where a single model knows it; None elsewhere."""
+        return None
+
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One step of the optimizer on the loss of a batch, whose gradient is summed over its parts."""
         parts = batch.parts(self.micro_batch_tokens)

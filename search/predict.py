@@ -55,7 +55,7 @@ def _predict(arguments: argparse.Namespace) -> int:
 
     import torch
 
-    from search.trained import TrainedExperiment
+    from search.trained import TrainedExperiment, combined
     from search.training import default_threads
 
     announce = announcer(arguments.quiet)
@@ -80,6 +80,9 @@ def _predict(arguments: argparse.Namespace) -> int:
 
     def complete(candidates: "Candidates", values: "Values") -> "Predicted":
         nonlocal n_outside
+        if trained.predictor.knows_deviation:
+            own = trained.predictor.deviation(candidates.residues, candidates.lengths)
+            values = values[0], combined(own, values[1])
         predicted = _completed(candidates, values, familiar, has_distance=not arguments.no_distance)
         n_outside += int((predicted.outside > 0).sum())
         return predicted

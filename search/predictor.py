@@ -1,11 +1,12 @@
 """Predictions of trained models: the config of a run and its weights, without training, search or data."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from datasets.batch import Batch
 from datasets.embeddings import FeatureCache, Features, frozen_features
@@ -101,6 +102,20 @@ class Predictor:
             SequenceError: A sequence is too long for the model, or nothing is left of it; its `row` says which.
             UserError: There is not enough memory for one sequence.
         """
+        return self._compute(residues, lengths, lambda model, batch: model(batch))
+
+    @property
+    def knows_deviation(self) -> bool:
+        """Whether each member by itself knows the standard deviation of its predictions."""
+        return type(self._models[0]).predict_with_std is not FitnessModel.predict_with_std
+
+    def deviation(self, residues: NDArray[np.uint8], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the members' own standard deviations (n_members, N), where they know them; see `__call__`."""
+        return self._compute(residues, lengths, _own_deviation)
+
+    def _compute(
+        self, residues: NDArray[np.uint8], lengths: NDArray[np.int64], of: Callable[[FitnessModel, Batch], Tensor]
+    ) -> NDArray[np.float32]:
         if not len(lengths):
             return np.empty((self.n_members, 0), dtype=np.float32)
         encoded = encode_sequences(
@@ -135,7 +150,7 @@ class Predictor:
                     features=features,
                     values=None if values is None else values.to(self.device),
                 )
-                predictions[:, rows] = self._predict(loader).numpy()
+                predictions[:, rows] = self._predict(loader, of).numpy()
                 return predictions
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
@@ -150,14 +165,14 @@ class Predictor:
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
 
-    def _predict(self, loader: BatchLoader) -> torch.Tensor:
-        """Predictions (n_members, N) on the CPU, in the loader's order."""
+    def _predict(self, loader: BatchLoader, of: Callable[[FitnessModel, Batch], Tensor]) -> Tensor:
+        """What `of` gives (n_members, N) on the CPU, in the loader's order."""
         parts = []
         dtype = _AUTOCAST.get(self._precision)
         with torch.no_grad(), torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
             for batch in loader:
                 batch = batch.to(self.device)
-                parts.append(torch.stack([model(batch) for model in self._models]).float())
+                parts.append(torch.stack([of(model, batch) for model in self._models]).float())
         return torch.cat(parts, dim=1).cpu()
 
     def _build(self, path: Path, places: Places, announce: Announce) -> FitnessModel:
@@ -210,6 +225,12 @@ def default_device(config: RunConfig) -> torch.device:
     """The GPU, if there is one and the config may use it."""
     may_use = config.trainer.accelerator != "cpu" and torch.cuda.is_available()
     return torch.device("cuda" if may_use else "cpu")
+
+
+def _own_deviation(model: FitnessModel, batch: Batch) -> Tensor:
+    known = model.predict_with_std(batch)
+    assert known is not None
+    return known[1]
 
 
 def _too_little_memory(longest: int, reason: str) -> UserError:

@@ -92,3 +92,12 @@ def mean_of(members: NDArray[np.float32]) -> NDArray[np.float32]:
 def deviation_of(members: NDArray[np.float32]) -> NDArray[np.float32] | None:
     """The standard deviation (n,) of an ensemble's members (n_members - 1 in the denominator); None for one member."""
     return None if len(members) == 1 else members.std(axis=0, ddof=1, dtype=np.float64).astype(np.float32)
+
+
+def combined(own: NDArray[np.float32], between: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    """The standard deviation (n,) of an ensemble whose members know their own (n_members, n): both variances add."""
+    variance: NDArray[np.float64] = np.square(own, dtype=np.float64).mean(axis=0)
+    if between is not None:
+        variance = variance + np.square(between, dtype=np.float64)
+    deviation: NDArray[np.float32] = np.sqrt(variance).astype(np.float32)
+    return deviation

@@ -17,6 +17,7 @@ from models.places import Places
 from search.config import study_config
 from search.predictor import Predictor
 from search.schema import RunConfig
+from search.trained import combined
 from search.trainer import build_trainer
 from search.training import build_data, build_model, fit, folds_of
 from tests.models.esm_models import add_tiny_backbones, make_places
@@ -25,6 +26,7 @@ TASK = "synthetic_one_vs_rest"
 ESM: dict[str, Any] = {"backbone": "esm2_tiny", "head_width": 8}
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "ridge": ("ridge", {}),
+    "kernel": ("kernel", {}),
     "cnn": ("cnn", {}),
     "esm frozen": ("esm", {**ESM, "adaptation": "frozen", "pooling": "mutation_mean"}),
     "esm attention": ("esm", {**ESM, "adaptation": "frozen", "pooling": "attention"}),
@@ -108,6 +110,22 @@ def test_an_ensemble_has_a_row_for_each_file(split: PreparedSplit, places: Place
     for member, run, path in zip(both, runs, files, strict=True):
         assert member.tolist() == Predictor(run, [path], places=places)(split.residues, split.lengths)[0].tolist()
     assert spearman(torch.tensor(both[0]), torch.tensor(both[1])) < 1
+
+
+def test_a_kernel_knows_its_own_deviation(split: PreparedSplit, places: Places, tmp_path: Path) -> None:
+    run = config("kernel")
+    predict = Predictor(run, [train(run, split, places, tmp_path / "run")] * 2, places=places)
+    own = predict.deviation(split.residues, split.lengths)
+    assert predict.knows_deviation
+    assert own.shape == (2, len(split.lengths))
+    train_rows, validation_rows = np.flatnonzero(~split.validation), np.flatnonzero(split.validation)
+    assert 0 < own[0, train_rows].mean() < own[0, validation_rows].mean()
+    between = np.full(len(split.lengths), 2.0, dtype=np.float32)
+    np.testing.assert_allclose(combined(own, None), own[0], rtol=1e-6)
+    np.testing.assert_allclose(combined(own, between), np.hypot(own[0], 2.0), rtol=1e-6)
+    assert not Predictor(
+        config("cnn"), [train(config("cnn"), split, places, tmp_path / "cnn")], places=places
+    ).knows_deviation
 
 
 def test_nothing_gives_nothing(split: PreparedSplit, places: Places, tmp_path: Path) -> None:
