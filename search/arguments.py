@@ -9,9 +9,10 @@ from datasets.table import table_name
 from datasets.task import find_task, listed_tasks
 from search.commands import COMMANDS
 from search.data_options import check_data_command, check_data_options
-from search.parser import Parser, model_names
+from search.parser import LADDER, Parser, model_names
 
 _DEFAULT = "search"
+_LADDER = "ladder"
 _EPILOG = """\
 Values of the config are overridden as on Hydra's command line:
   trainer.max_epochs=5 model.dropout=0.1 space.model.channels.high=128 ~space.model.depth sampler=random
@@ -59,26 +60,38 @@ def _complete_overrides(arguments: argparse.Namespace, overrides: list[str]) -> 
     given = dict(word.lstrip("+").split("=", 1) for word in overrides if "=" in word)
     if arguments.task and given.get("task", arguments.task) != arguments.task:
         raise UserError(f"--task {arguments.task} and task={given['task']} exclude each other: name one.")
-    task, model = arguments.task or given.get("task"), given.get("model") or arguments.model
+    task = arguments.task or given.get("task")
+    models = [given["model"]] if given.get("model") else _models(arguments.model)
     if arguments.data:
         if task:
             raise UserError(f"--data {arguments.data} and the task {task} exclude each other: name one.")
         task = table_name(arguments.data)
     elif task:
         find_task(task)
-    if not task or not model:
+    if not task or not models:
         raise UserError(
             f"Name a task and a model: --task T --model M. "
             f"Tasks: {listed_tasks()}. Models: {', '.join(model_names())}. "
             "For data of your own: --data FILE --split STRATEGY."
         )
-    if model not in model_names():
-        raise UserError(
-            f"There is no model {model!r}.{nearest(model, model_names())} Models: {', '.join(model_names())}."
-        )
-    arguments.task, arguments.model = task, model
+    for model in models:
+        if model not in model_names():
+            possible = [*model_names(), _LADDER]
+            raise UserError(
+                f"There is no model {model!r}.{nearest(model, possible)} Models: {', '.join(model_names())}."
+            )
+    if len(models) > 1 and arguments.study_name:
+        raise UserError("--study-name names one study, and several models make one each, TASK-MODEL: leave it out.")
+    arguments.task, arguments.model = task, models[0]
+    arguments.models = tuple(models) if len(models) > 1 else ()
     rest = [word for word in overrides if word.lstrip("+").split("=", 1)[0] not in ("task", "model")]
-    return [f"task='{task}'" if arguments.data else f"task={task}", f"model={model}", *rest]
+    return [f"task='{task}'" if arguments.data else f"task={task}", f"model={models[0]}", *rest]
+
+
+def _models(named: str | list[str] | None) -> list[str]:
+    """The models that --model names, each once."""
+    names = [named] if isinstance(named, str) else named or []
+    return list(dict.fromkeys(model for name in names for model in (LADDER if name == _LADDER else (name,))))
 
 
 def _parser(name: str) -> Parser:

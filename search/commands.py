@@ -56,9 +56,14 @@ class Command:
 
 
 def _search(parser: Parser) -> None:
-    add_what(parser)
+    add_what(parser, has_ladder=True)
     add_data(parser)
-    parser.add_argument("--n-trials", type=positive, default=100, help="finished trials of the study (default: 100)")
+    parser.add_argument(
+        "--n-trials",
+        type=positive,
+        default=100,
+        help="finished trials of the study, of each study where there are several models (default: 100)",
+    )
     parser.add_argument("--study-name", type=study_name, help="default: TASK-MODEL")
     add_storage(parser)
     parser.add_argument(

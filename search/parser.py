@@ -35,10 +35,19 @@ def model_names() -> list[str]:
     return sorted(path.stem for path in (STUDIES / "model").glob("*.yaml"))
 
 
-def add_what(parser: Parser) -> None:
+LADDER = ("ridge", "kernel", "cnn", "esm")
+"""What `--model ladder` stands for, the cheap ones first."""
+
+
+def add_what(parser: Parser, *, has_ladder: bool = False) -> None:
     """What is predicted, by what."""
     parser.add_argument("--task", help="what to predict: " + listed_tasks())
-    parser.add_argument("--model", help="the model family: " + ", ".join(model_names()))
+    names = ", ".join(model_names())
+    if has_ladder:
+        several = f"may be repeated, for one study each; ladder: {', '.join(LADDER)}, and baselines"
+        parser.add_argument("--model", action="append", help=f"the model family: {names}; {several}")
+    else:
+        parser.add_argument("--model", help=f"the model family: {names}")
 
 
 def add_data(parser: Parser) -> None:

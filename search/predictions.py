@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from search.artifacts import trial_folder
 
 VALIDATION = "validation.safetensors"
+"""As `search.out_of_fold` writes it, which needs torch, and those who only read it do not."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -51,6 +51,7 @@ def make_report(study: Study, *, runs: Path, export: Path | None, prog: str) -> 
         section("Slices", figures.slices(study)),
         section("Predicted against measured", *sections.predictions(known)),
         section("Trials that failed, or could not be used", *sections.failures(known)),
+        section("Test set", *sections.test_set(known)),
         section("Cost", *sections.costs(known)),
         section("Experiment file", *sections.experiment(known)),
         section("Repeat it", code(sections.commands(known)), folded("Versions", sections.versions(known))),

@@ -18,6 +18,7 @@ SPEARMAN = "validation Spearman ρ (−1 to 1)"
 MIN_TRIALS = 4
 """Of fewer complete trials Optuna's importances say nothing."""
 _MOST_POINTS = 5000
+_FEW = 10  # epochs, of which every one is named
 _LABEL_HEIGHT = 0.05  # of an axis of parallel coordinates
 _BLUE, _GREY, _ORANGE = "#1f5fa8", "rgba(110, 125, 140, 0.35)", "#d1640a"
 _COLOURS = (_BLUE, _ORANGE, "#2e8b57", "#8e44ad", "#b03a5b", "#0f8b8d", "#8a6d00", "#5b5b5b")
@@ -59,7 +60,8 @@ def learning_curves(trials: Sequence[FrozenTrial]) -> Markup:
             )
     if not drawing.data:
         return paragraph("No trial was validated yet.")
-    drawing.update_xaxes(title_text="epoch (count, from 0)", rangemode="tozero")
+    longest = max(len(values) for values in (line.x for line in drawing.data))
+    drawing.update_xaxes(title_text="epoch (count, from 0)", dtick=1 if longest <= _FEW else None)
     drawing.update_yaxes(title_text=SPEARMAN)
     return figure(_styled(drawing), height_px=460)
 

@@ -1,7 +1,7 @@
 """The words and tables of a report."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,18 +10,20 @@ from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from datasets.errors import UserError
-from datasets.task import find_task
 from search import report_figures as figures
 from search.cost import cost
 from search.endings import ENDING, REASON, own_faults
 from search.experiment import is_experiment_of
+from search.ledger import readings, readings_by_study
 from search.machine import package_versions
 from search.page import Markup, code, folded, paragraph, table, warning
 from search.predictions import read_predictions
 from search.progress import clock
+from search.schema import task_in
 from search.space import Space
 from search.standing import busy_s
 from search.study import MANIFEST, OVERRIDES, PROTOCOL, VERSIONS, best_trial, shown_validation, summary
+from search.test_metrics import spread
 from search.trial import RESULT
 
 _FINDINGS = ("diverged", "constant", "out_of_memory", "timeout")
@@ -29,7 +31,10 @@ _FINDINGS = ("diverged", "constant", "out_of_memory", "timeout")
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """What the sections are written from. `export` is None where there is no exported experiment of the study."""
+    """What the sections are written from.
+
+    `export` is None where there is no exported experiment of the study, `export_dir` where it or its ledger would be.
+    """
 
     study: Study
     trials: list[FrozenTrial]
@@ -38,6 +43,7 @@ class Known:
     best: FrozenTrial | None
     runs: Path
     export: Path | None
+    export_dir: Path | None
     prog: str
 
     @classmethod
@@ -53,6 +59,7 @@ class Known:
             best=best_trial(trials),
             runs=runs,
             export=export if is_there else None,
+            export_dir=export and export.parent,
             prog=prog,
         )
 
@@ -65,8 +72,8 @@ class Known:
     def units(self) -> str:
         """Those of the target."""
         try:
-            return find_task(self.about["task"]).units
-        except UserError:  # a task of a file that is not here
+            return task_in(self.about).units
+        except UserError:  # of a user's own table that is not here
             return "units of the target"
 
 
@@ -121,7 +128,7 @@ def duration(known: Known) -> list[Markup]:
 
 
 def best(known: Known) -> list[Markup]:
-    """The best trial: its value and its hyperparameters."""
+    """The best trial: its value, how far that can be believed, and its hyperparameters."""
     if known.best is None:
         return [paragraph("No trial is complete yet.")]
     result = known.best.user_attrs.get(RESULT)
@@ -200,6 +207,33 @@ def costs(known: Known) -> list[Markup]:
     return blocks
 
 
+def test_set(known: Known) -> list[Markup]:
+    """How often the task's test set was read, and by whom."""
+    try:
+        found = readings(known.export_dir) if known.export_dir is not None else ()
+    except UserError as error:  # a broken ledger is no reason to do without a report
+        return [warning(str(error))]
+    counts = readings_by_study(found, known.about["task"])
+    by = "".join(f"; {n} by {name}" for name, n in sorted(counts.items()))
+    blocks = [paragraph(f"The test set of {known.about['task']} was read {sum(counts.values())} time(s){by}.")]
+    own = [reading for reading in found if reading.study == known.study.study_name]
+    rows = [
+        [
+            reading.when,
+            str(reading.trial),
+            way.replace("_and_", "+"),
+            str(len(reading.seeds)),
+            _test(values["per_seed"]["spearman"]),
+            f"{values['ensemble']['spearman']:.4f}",
+            reading.data,
+        ]
+        for reading in own
+        for way, values in reading.values.items()
+    ]
+    headers = ["when (UTC)", "trial", "trained on", "seeds", "test Spearman", "of the seeds' mean prediction", "data"]
+    return [*blocks, table(headers, rows)] if rows else blocks
+
+
 def experiment(known: Known) -> list[Markup]:
     """The exported file, whole."""
     if known.export is None:
@@ -250,6 +284,11 @@ def _scale(leaf: Mapping[str, Any]) -> str:
 
 def _condition(leaf: Mapping[str, Any]) -> str:
     return "; ".join(f"{path} = {value}" for path, value in (leaf.get("when") or {}).items())
+
+
+def _test(seeds: Sequence[float]) -> str:
+    found = spread(seeds)
+    return f"{found.mean:.4f}" + ("" if found.std is None else f" ± {found.std:.4f}")
 
 
 def _shown(value: object) -> str:

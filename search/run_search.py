@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 
 def run_search(arguments: argparse.Namespace) -> int:
     """Search until the budget is reached, export the best trial, say what was found."""
+    if arguments.models:
+        from search.ladder import run_ladder
+
+        return run_ladder(arguments)
     started = time.monotonic()
     announce = announcer(arguments.quiet)
     own = user_task(arguments, announce)

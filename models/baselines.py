@@ -1,0 +1,125 @@
+"""Scores of variants that need no training: how like they are to the wild type."""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+Bytes = NDArray[np.uint8]
+
+# Henikoff and Henikoff (1992), BLOSUM62 in half bits, as NCBI distributes it.
+_LETTERS = "ARNDCQEGHILKMFPSTWYVBZX*"
+_BLOSUM62 = """
+ 4 -1 -2 -2  0 -1 -1  0 -2 -1 -1 -1 -1 -2 -1  1  0 -3 -2  0 -2 -1  0 -4
+-1  5  0 -2 -3  1  0 -2  0 -3 -2  2 -1 -3 -2 -1 -1 -3 -2 -3 -1  0 -1 -4
+-2  0  6  1 -3  0  0  0  1 -3 -3  0 -2 -3 -2  1  0 -4 -2 -3  3  0 -1 -4
+-2 -2  1  6 -3  0  2 -1 -1 -3 -4 -1 -3 -3 -1  0 -1 -4 -3 -3  4  1 -1 -4
+ 0 -3 -3 -3  9 -3 -4 -3 -3 -1 -1 -3 -1 -2 -3 -1 -1 -2 -2 -1 -3 -3 -2 -4
+-1  1  0  0 -3  5  2 -2  0 -3 -2  1  0 -3 -1  0 -1 -2 -1 -2  0  3 -1 -4
+-1  0  0  2 -4  2  5 -2  0 -3 -3  1 -2 -3 -1  0 -1 -3 -2 -2  1  4 -1 -4
+ 0 -2  0 -1 -3 -2 -2  6 -2 -4 -4 -2 -3 -3 -2  0 -2 -2 -3 -3 -1 -2 -1 -4
+-2  0  1 -1 -3  0  0 -2  8 -3 -3 -1 -2 -1 -2 -1 -2 -2  2 -3  0  0 -1 -4
+-1 -3 -3 -3 -1 -3 -3 -4 -3  4  2 -3  1  0 -3 -2 -1 -3 -1  3 -3 -3 -1 -4
+-1 -2 -3 -4 -1 -2 -3 -4 -3  2  4 -2  2  0 -3 -2 -1 -2 -1  1 -4 -3 -1 -4
+-1  2  0 -1 -3  1  1 -2 -1 -3 -2  5 -1 -3 -1  0 -1 -3 -2 -2  0  1 -1 -4
+-1 -1 -2 -3 -1  0 -2 -3 -2  1  2 -1  5  0 -2 -1 -1 -1 -1  1 -3 -1 -1 -4
+-2 -3 -3 -3 -2 -3 -3 -3 -1  0  0 -3  0  6 -4 -2 -2  1  3 -1 -3 -3 -1 -4
+-1 -2 -2 -1 -3 -1 -1 -2 -2 -3 -3 -1 -2 -4  7 -1 -1 -4 -3 -2 -2 -1 -2 -4
+ 1 -1  1  0 -1  0  0  0 -1 -2 -2  0 -1 -2 -1  4  1 -3 -2 -2  0  0  0 -4
+ 0 -1  0 -1 -1 -1 -1 -2 -2 -1 -1 -1 -1 -2 -1  1  5 -2 -2  0 -1 -1  0 -4
+-3 -3 -4 -4 -2 -2 -3 -2 -2 -3 -2 -3 -1  1 -4 -3 -2 11  2 -3 -4 -3 -2 -4
+-2 -2 -2 -3 -2 -1 -2 -3  2 -1 -1 -2 -1  3 -3 -2 -2  2  7 -1 -3 -2 -1 -4
+ 0 -3 -3 -3 -1 -2 -2 -3 -3  3  1 -2  1 -1 -2 -2  0 -3 -1  4 -3 -2 -1 -4
+-2 -1  3  4 -3  0  1 -1  0 -3 -4  0 -3 -3 -2  0 -1 -4 -3 -3  4  1 -1 -4
+-1  0  0  1 -3  3  4 -2  0 -3 -3  1 -1 -3 -1  0 -1 -3 -2 -2  1  4 -1 -4
+ 0 -1 -1 -1 -2 -1 -1 -1 -1 -1 -1 -1 -1 -1 -2  0  0 -2 -1 -1 -1 -1 -1 -4
+-4 -4 -4 -4 -4 -4 -4 -4 -4 -4 -4 -4 -4 -4 -4 -4 -4 -4 -4 -4 -4 -4 -4  1
+"""
+_BLOSUM_GAP = 8  # of each residue without a partner, in the matrix's half bits
+_ENTRIES = 2**22  # of the alignment's table held at once
+
+
+def levenshtein(residues: Bytes, lengths: NDArray[np.int64], wild_type: Bytes) -> NDArray[np.int64]:
+    """Minus the fewest residues that are changed, inserted or removed between each sequence and the wild type.
+
+    Args:
+        residues: (N, L) ASCII codes, zeros behind the end.
+        lengths: (N,) residues.
+        wild_type: (W,) ASCII codes.
+
+    Returns:
+        (N,), 0 for the wild type itself and less for all others.
+    """
+    scores = np.full((256, 256), -1, dtype=np.int32)
+    np.fill_diagonal(scores, 0)
+    return _align(residues, lengths, wild_type, scores, gap=1)
+
+
+def blosum62(residues: Bytes, lengths: NDArray[np.int64], wild_type: Bytes) -> NDArray[np.int64]:
+    """Score (N,) of the best global alignment of each sequence with the wild type by BLOSUM62, in half bits.
+
+    A residue without a partner costs 8. For a variant with substitutions alone this is nearly always the sum of the
+    matrix's entries over the positions. The arguments are those of `levenshtein`; letters that the matrix lacks
+    count as its X.
+    """
+    known = np.full(256, _LETTERS.index("X"))
+    known[[ord(letter) for letter in _LETTERS]] = range(len(_LETTERS))
+    matrix = np.array(_BLOSUM62.split(), dtype=np.int32).reshape(len(_LETTERS), len(_LETTERS))
+    return _align(residues, lengths, wild_type, matrix[known][:, known], gap=_BLOSUM_GAP)
+
+
+BASELINES: Mapping[str, Callable[[Bytes, NDArray[np.int64], Bytes], NDArray[np.int64]]] = {
+    "levenshtein": levenshtein,
+    "blosum62": blosum62,
+}
+"""By the names that FLIP gives them. Closer to the wild type is predicted to be fitter."""
+
+
+def _align(
+    residues: Bytes, lengths: NDArray[np.int64], wild_type: Bytes, scores: NDArray[np.int32], *, gap: int
+) -> NDArray[np.int64]:
+    """Scores (N,) of the best global alignments (Needleman and Wunsch 1970) with a cost for each unpaired residue.
+
+    No entry of `scores` exceeds those of its two residues with themselves, so residues that all sequences begin or end
+    with, as the wild type does, are paired with each other in a best alignment: they are added up without the table.
+    """
+    n_first, n_last = _n_common(residues, lengths, wild_type)
+    middle = wild_type[n_first : len(wild_type) - n_last]
+    outside = np.concatenate([wild_type[:n_first], wild_type[len(wild_type) - n_last :]])
+    common = int(scores[outside, outside].sum())
+    inside = lengths - n_first - n_last
+    found = np.empty(len(residues), dtype=np.int64)
+    step = max(1, _ENTRIES // (len(middle) + 1))
+    for start in range(0, len(residues), step):
+        rows = slice(start, start + step)
+        found[rows] = common + _align_rows(residues[rows, n_first:], inside[rows], middle, scores, gap)
+    return found
+
+
+def _align_rows(
+    residues: Bytes, lengths: NDArray[np.int64], wild_type: Bytes, scores: NDArray[np.int32], gap: int
+) -> NDArray[np.int64]:
+    ramp = gap * np.arange(len(wild_type) + 1)
+    # best[:, j]: the residues so far with the wild type's first j.
+    best = np.tile(-ramp, (len(residues), 1))
+    for i in range(int(lengths.max(initial=0))):
+        pair = scores[residues[:, i][:, None], wild_type]  # (n, W)
+        longer = best - gap
+        longer[:, 1:] = np.maximum(longer[:, 1:], best[:, :-1] + pair)
+        # Unpaired residues of the wild type: the best of all columns to the left, less one gap for each between.
+        longer = np.maximum.accumulate(longer + ramp, axis=1) - ramp
+        best = np.where((i < lengths)[:, None], longer, best)
+    last: NDArray[np.int64] = best[:, -1]
+    return last
+
+
+def _n_common(residues: Bytes, lengths: NDArray[np.int64], wild_type: Bytes) -> tuple[int, int]:
+    """How many residues at the start, and behind those at the end, are the wild type's in all sequences."""
+    shortest = int(min(lengths.min(initial=len(wild_type)), len(wild_type)))
+    first = (residues[:, :shortest] == wild_type[:shortest]).all(axis=0)
+    n_first = int(np.argmin(first)) if not first.all() else shortest
+    n_last = 0
+    rows = np.arange(len(residues))
+    while n_last < shortest - n_first and (residues[rows, lengths - 1 - n_last] == wild_type[-1 - n_last]).all():
+        n_last += 1
+    return n_first, n_last
