@@ -71,6 +71,8 @@ class Known:
     @property
     def units(self) -> str:
         """Those of the target."""
+        if "table" in self.about:  # a user's own data, called as its column is
+            return str(self.about["table"]["target_column"])
         try:
             return task_in(self.about).units
         except UserError:  # of a user's own table that is not here

@@ -1,6 +1,7 @@
 """Imports point one way: run_study -> search -> models -> datasets, and only `search` knows Optuna."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -48,3 +49,11 @@ def test_only_confirm_reads_test_targets():
     for path in (ROOT / "tests").rglob("*.py"):
         if path.parent.name != "benchmarks" and path.name != "test_test_set.py":
             assert "datasets.test_set" not in imported(path), path
+
+
+def test_a_run_finds_its_task_where_a_users_table_is_one_too():
+    """`find_task` knows built-in names alone: what has a config asks `search.schema.task_of`."""
+    for path in MODULES:
+        if path.parent.name == "search" and path.name != "schema.py":
+            for line in path.read_text(encoding="utf-8").splitlines():
+                assert not re.search(r"(?<![.\w])find_task\([^)]*config", line), f"{path.name}: {line.strip()}"
