@@ -16,6 +16,7 @@ from search.config import StudyConfig
 from search.endings import ENDING, REASON
 from search.experiment import SCHEMA_VERSION, Experiment, Provenance, freeze, is_same_export, today
 from search.experiment_files import place_checkpoints
+from search.honesty import assess
 from search.machine import git_commit
 from search.progress import failures
 from search.study import EXHAUSTED, MANIFEST, N_TARGET, PROTOCOL, count
@@ -86,9 +87,15 @@ def export_best(
 
 
 def print_outcome(
-    study: Study, best: FrozenTrial | None, split: PreparedSplit, export: Path, next_command: str
+    study: Study,
+    best: FrozenTrial | None,
+    split: PreparedSplit,
+    export: Path,
+    next_command: str,
+    *,
+    runs: Path,
 ) -> None:
-    """Print how the study ended."""
+    """Print how the study ended; predictions of its trials are found below `runs`."""
     # Without markup: names of parameters, and reasons, may hold brackets.
     console = Console(highlight=False, soft_wrap=True, markup=False)
     trials = study.get_trials(deepcopy=False)
@@ -110,6 +117,9 @@ def print_outcome(
             f"Set aside: {n} of {counts.n_complete} complete trials, whose predictions of test sequences rise with the "
             "number of mutations" + ("." if n < counts.n_complete else ", as those of the best do, least of all.")
         )
+    assessment = assess(study, runs / study.study_name)
+    for sentence in assessment.sentences if assessment else ():
+        console.print(sentence)
     importances = _importances(study)
     if best.params:
         # Without importances the empty column goes too.

@@ -246,7 +246,8 @@ def _search(
         _show_state(arguments, study, database, export if best is not None else None)
     if not arguments.quiet:
         weights = f" --weights-dir {arguments.weights_dir}" if arguments.weights_dir else ""
-        print_outcome(study, best, split, export, f"{prog()} verify {export}{weights}")
+        next_command = f"{prog()} verify {export}{weights}"
+        print_outcome(study, best, split, export, next_command, runs=arguments.runs_dir)
     if failure is not None:
         print(f"error: {failure}", file=sys.stderr)
         return 1

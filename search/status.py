@@ -38,6 +38,8 @@ def run_status(arguments: argparse.Namespace) -> int:
     summaries = [_with_readings(summary(study), found) for study in studies]
     if arguments.json:
         objects = [{**item, **_now(database, study)} for item, study in zip(summaries, studies, strict=True)]
+        if one and objects[0]["best"]:
+            objects[0]["best"].update(_worth(studies[0], arguments.runs_dir / one))
         print(json.dumps(objects[0] if one else objects, indent=2, allow_nan=False))
     else:
         _print_table(summaries)
@@ -63,6 +65,19 @@ def _now(database: Database, study: Study) -> dict[str, Any]:
     return {
         "control": read_control(study),
         "workers": [asdict(trial) for trial in running_trials(database, study)],
+    }
+
+
+def _worth(study: Study, folder: Path) -> dict[str, Any]:
+    """What the best value is worth; null where the best trial's predictions are not on this machine."""
+    from search.honesty import assess  # as late as this, because the command is quick without
+
+    found = assess(study, folder)
+    assert found is not None, "there is a best trial"
+    return {
+        "interval": found.interval and asdict(found.interval),
+        "optimism": found.optimism,
+        "n_indistinguishable": len(found.indistinguishable) if found.n_compared else None,
     }
 
 

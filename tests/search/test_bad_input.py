@@ -103,7 +103,7 @@ def test_status_as_json(command: Command, finished_study: Any) -> None:
     found = json.loads(answer.out)
     named = "study task model direction n_target n_finished n_complete n_pruned n_failed n_running best"
     assert set(named.split()) <= set(found)
-    assert set(found["best"]) == {"number", "value", "params"}
+    assert {"number", "value", "params", "interval", "optimism", "n_indistinguishable"} == set(found["best"])
     assert set(found["best"]["params"]) == {"model.alpha"}
     assert {key: found[key] for key in named.split()[:-1]} == {
         "study": finished_study.name,

@@ -92,7 +92,9 @@ def test_status_is_one_object(folder):
     best = study_of(folder).best_trial
     assert returncode == 0
     assert (found["n_target"], found["n_finished"], found["n_failed"], found["n_running"]) == (4, 4, 0, 0)
-    assert found["best"] == {"number": best.number, "value": best.value, "params": best.params}
+    known = {"number": best.number, "value": best.value, "params": best.params}
+    assert {key: found["best"][key] for key in known} == known
+    assert set(found["best"]) - set(known) == {"interval", "optimism", "n_indistinguishable"}
 
 
 def test_same_seed_gives_the_same_trials_bit_for_bit(folder, tmp_path):

@@ -1,0 +1,146 @@
+"""How sure a validation Spearman is: its standard error, and the interval of one fixed configuration.
+
+All of it is on the scale of Fisher's z = artanh(rho), where the noise of a correlation is nearly normal and hardly
+depends on the correlation itself. The noise is estimated from the predictions (`influence`, the infinitesimal
+jackknife, which is the limit of the bootstrap over sequences and needs no random numbers), and never taken to be less
+than what it is for normal variables of that correlation (Bonett and Wright 2000), because at 28 sequences the estimate
+itself is a noisy one. `tests/benchmarks/bench_coverage.py` measures what the intervals cover.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+LEVEL = 0.95
+"""Of all intervals."""
+MIN_SEQUENCES = 4
+"""Of fewer, a Spearman says nothing: its interval is -1 to 1."""
+
+Floats = NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfidenceInterval:
+    """Where a Spearman lies at `LEVEL`; -1 <= low <= high <= 1."""
+
+    low: float
+    high: float
+
+
+EVERYTHING = ConfidenceInterval(low=-1.0, high=1.0)
+
+
+def influence(predictions: Floats, target: Floats) -> Floats:
+    """How much more weight on each sequence would change Spearman's rho: the change is the mean of these times weight.
+
+    Their mean is 0, and rho's sampling variance is about their mean square divided by n. Ties share their mean rank.
+
+    Args:
+        predictions: (K, n), of K configurations, none of them constant.
+        target: (n,), not constant.
+
+    Returns:
+        (K, n) float64.
+    """
+    x, y = _Ranks(predictions), _Ranks(target[None])
+    a = np.sum(x.rank**2, axis=1, keepdims=True)
+    b = np.sum(y.rank**2, axis=1, keepdims=True)
+    rho = np.sum(x.rank * y.rank, axis=1, keepdims=True) / np.sqrt(a * b)
+    # A weight on i counts i itself more, and raises the ranks of all that are above i.
+    by_a = x.rank**2 + 2 * x.sum_above(x.rank)
+    by_b = y.rank**2 + 2 * y.sum_above(y.rank)
+    by_product = x.rank * y.rank + x.sum_above(y.rank) + y.sum_above(x.rank)
+    changes: Floats = len(target) * (by_product / np.sqrt(a * b) - rho / 2 * (by_a / a + by_b / b))
+    return changes
+
+
+class _Ranks:
+    """The mean ranks (K, n) of values (K, n), centred, and sums over the values above each."""
+
+    def __init__(self, values: Floats) -> None:
+        self._order = np.argsort(values, axis=1)
+        ordered = np.take_along_axis(values, self._order, axis=1)
+        position = np.arange(values.shape[1])
+        is_new = np.ones(values.shape, dtype=bool)
+        is_new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+        first = np.maximum.accumulate(np.where(is_new, position, 0), axis=1)
+        is_last = np.roll(is_new, -1, axis=1)  # the first of all is new: so the last is last
+        last = np.minimum.accumulate(np.where(is_last, position, len(position))[:, ::-1], axis=1)[:, ::-1]
+        # Of each value in its place: how many are below it, and how many are not above it.
+        self._n_below, self._n_up_to = np.empty_like(self._order), np.empty_like(self._order)
+        np.put_along_axis(self._n_below, self._order, first, axis=1)
+        np.put_along_axis(self._n_up_to, self._order, last + 1, axis=1)
+        self.rank: Floats = (self._n_below + self._n_up_to - len(position)) / 2.0
+
+    def sum_above(self, centred: Floats) -> Floats:
+        """Sums (K, n) of `centred` (K, n), whose totals are 0, over all values above each; equal ones count half."""
+        shape = np.broadcast_shapes(centred.shape, self._order.shape)
+        order, below, up_to = (np.broadcast_to(part, shape) for part in (self._order, self._n_below, self._n_up_to))
+        running = np.zeros((shape[0], shape[1] + 1))
+        np.cumsum(np.take_along_axis(np.broadcast_to(centred, shape), order, axis=1), axis=1, out=running[:, 1:])
+        sums: Floats = (np.take_along_axis(running, below, axis=1) + np.take_along_axis(running, up_to, axis=1)) / 2
+        return -sums
+
+
+def fisher_z(rho: float, n: int) -> float:
+    """The artanh of a Spearman of n sequences; of a perfect one that of the next lower value that n can have."""
+    most = 1 - 6 / (n**3 - n)
+    return math.atanh(min(max(rho, -most), most))
+
+
+def normal_error(rho: float, n: int) -> float:
+    """Standard error of z for a bivariate normal population (Bonett and Wright 2000); n is at least `MIN_SEQUENCES`."""
+    return math.sqrt((1 + rho**2 / 2) / (n - 3))
+
+
+def z_influence(rho: Floats, predictions: Floats, target: Floats) -> Floats:
+    """`influence` on z (K, n), scaled such that the standard error of z is the root of their sum of squares.
+
+    Args:
+        rho: (K,), the Spearman at which z is looked at.
+        predictions: (K, n), none of them constant.
+        target: (n,), not constant; n is at least `MIN_SEQUENCES`.
+    """
+    n = len(target)
+    slope = 1 - np.tanh([fisher_z(value, n) for value in rho]) ** 2
+    changes = influence(predictions, target) / n / slope[:, None]
+    least = np.array([normal_error(value, n) for value in rho])
+    errors = np.linalg.norm(changes, axis=1)
+    is_perfect = errors == 0
+    changes[is_perfect] = 1 / math.sqrt(n)
+    errors[is_perfect] = 1
+    scaled: Floats = changes * (np.maximum(np.where(is_perfect, 0, errors), least) / errors)[:, None]
+    return scaled
+
+
+def interval(prediction: Floats, target: Floats) -> ConfidenceInterval:
+    """The interval of a configuration that was fixed before these targets (n,) were looked at; none is constant."""
+    n = len(target)
+    if n < MIN_SEQUENCES:
+        return EVERYTHING
+    rho = float(stats.spearmanr(prediction, target).statistic)
+    error = float(np.linalg.norm(z_influence(np.array([rho]), prediction[None], target)))
+    width = float(stats.t.ppf((1 + LEVEL) / 2, n - 2)) * error
+    return around(fisher_z(rho, n), width, width)
+
+
+def interval_from_size(rho: float, n: int, *, n_trials: int = 1) -> ConfidenceInterval:
+    """An interval without predictions: as if all were normal, and the noise of `n_trials` as if independent.
+
+    The trials of a study share most of their noise, so for the best of them it is too wide.
+    """
+    if n < MIN_SEQUENCES:
+        return EVERYTHING
+    error = normal_error(rho, n)
+    tail = (1 - LEVEL) / 2
+    low = float(stats.t.ppf((1 - tail) ** (1 / n_trials), n - 2)) * error
+    return around(fisher_z(rho, n), low, float(stats.t.ppf(1 - tail, n - 2)) * error)
+
+
+def around(z: float, below: float, above: float) -> ConfidenceInterval:
+    """The interval of rho from z - below to z + above."""
+    return ConfidenceInterval(low=math.tanh(z - below), high=math.tanh(z + above))
