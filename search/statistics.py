@@ -2,9 +2,10 @@
 
 All of it is on the scale of Fisher's z = artanh(rho), where the noise of a correlation is nearly normal and hardly
 depends on the correlation itself. The noise is estimated from the predictions (`influence`, the infinitesimal
-jackknife, which is the limit of the bootstrap over sequences and needs no random numbers), and never taken to be less
-than what it is for normal variables of that correlation (Bonett and Wright 2000), because at 28 sequences the estimate
-itself is a noisy one. `tests/benchmarks/bench_coverage.py` measures what the intervals cover.
+jackknife, which is the limit of the bootstrap over sequences and needs no random numbers), and taken to be Student's t
+with n - 2 degrees of freedom, as its size is. The textbook's standard error, that of normal variables, covered as little
+as 82 % of true values where a model errs more on fit variants. `tests/benchmarks/bench_coverage.py` measures what the
+intervals cover.
 """
 
 import math
@@ -107,14 +108,10 @@ def z_influence(rho: Floats, predictions: Floats, target: Floats) -> Floats:
     """
     n = len(target)
     slope = 1 - np.tanh([fisher_z(value, n) for value in rho]) ** 2
-    changes = influence(predictions, target) / n / slope[:, None]
-    least = np.array([normal_error(value, n) for value in rho])
-    errors = np.linalg.norm(changes, axis=1)
-    is_perfect = errors == 0
-    changes[is_perfect] = 1 / math.sqrt(n)
-    errors[is_perfect] = 1
-    scaled: Floats = changes * (np.maximum(np.where(is_perfect, 0, errors), least) / errors)[:, None]
-    return scaled
+    changes: Floats = influence(predictions, target) / n / slope[:, None]
+    for k in np.flatnonzero(~changes.any(axis=1)):  # a perfect rank correlation
+        changes[k] = normal_error(rho[k], n) / math.sqrt(n)
+    return changes
 
 
 def interval(prediction: Floats, target: Floats) -> ConfidenceInterval:
