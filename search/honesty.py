@@ -14,11 +14,11 @@ import numpy as np
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from search.artifacts import best_trials
 from search.predictions import Predictions, read_predictions
 from search.selection import Candidates
 from search.statistics import ConfidenceInterval, Floats, interval_from_size
 from search.study import PROTOCOL
+from search.trial_order import best_trials, rank_of
 
 MAX_TRIALS = 100
 MAX_SEQUENCES = 2000
@@ -37,7 +37,7 @@ class Assessment:
         optimism: by how much the value is expected to lie above the truth for having been picked, in units of
             Spearman; None if it can't be said.
         indistinguishable: numbers of the other trials that may be as good as the best or better, the best first.
-        n_complete: complete trials of the study.
+        n_candidates: the complete trials among which the best was picked by its value.
         n_compared: how many of them were compared by their predictions, the best one included; 0 if its own are not
             at hand. The noise of those that are missing counts as independent of all other, which widens the interval.
         n_missing: how many of them should have been compared and could not.
@@ -47,7 +47,7 @@ class Assessment:
     interval: ConfidenceInterval | None
     optimism: float | None
     indistinguishable: tuple[int, ...]
-    n_complete: int
+    n_candidates: int
     n_compared: int
     n_missing: int
 
@@ -56,7 +56,7 @@ class Assessment:
         """What people read of it."""
         if self.interval is None:
             return (f"How sure that is cannot be said: the predictions of trial {self.trial} are not on this machine.",)
-        picked = f", corrected for picking the best of {self.n_complete}" if self.n_complete > 1 else ""
+        picked = f", corrected for picking the best of {self.n_candidates}" if self.n_candidates > 1 else ""
         sentences = [f"95 % interval: {self.interval.low:.2f} to {self.interval.high:.2f}{picked}"]
         if self.n_compared == 0:
             sentences[0] += "; approximate and too wide, because the predictions are not on this machine"
@@ -83,16 +83,19 @@ def assess(study: Study, study_folder: Path) -> Assessment | None:
     None if no trial is complete.
     """
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    compared = best_trials(trials, MAX_TRIALS)
-    if not compared:
+    ordered = best_trials(trials, len(trials))
+    if not ordered:
         return None
+    # Those that are set aside were not picked from, whatever their values.
+    rivals = [trial for trial in ordered if rank_of(trial)[0] == rank_of(ordered[0])[0]]
+    compared = rivals[:MAX_TRIALS]
     found = {trial.number: read_predictions(study_folder, trial.number) for trial in compared}
     n_sequences = study.user_attrs.get(PROTOCOL, {}).get("n_sequences")
-    return _assess(compared, found, len(trials), n_sequences)
+    return _assess(compared, found, len(rivals), n_sequences)
 
 
 def _assess(
-    trials: Sequence[FrozenTrial], found: dict[int, Predictions | None], n_complete: int, n_sequences: int | None
+    trials: Sequence[FrozenTrial], found: dict[int, Predictions | None], n_candidates: int, n_sequences: int | None
 ) -> Assessment:
     best, of_best = trials[0], found[trials[0].number]
     target = None if of_best is None else _some(of_best.target)
@@ -100,13 +103,13 @@ def _assess(
         assert best.value is not None
         interval = None
         if n_sequences is not None:
-            interval = interval_from_size(best.value, n_sequences, n_trials=n_complete)
+            interval = interval_from_size(best.value, n_sequences, n_trials=n_candidates)
         return Assessment(
             trial=best.number,
             interval=interval,
             optimism=None,
             indistinguishable=(),
-            n_complete=n_complete,
+            n_candidates=n_candidates,
             n_compared=0,
             n_missing=len(trials),
         )
@@ -131,7 +134,7 @@ def _assess(
         interval=candidates.interval(),
         optimism=None if math.isnan(optimism) else optimism,
         indistinguishable=tuple(number for number in peers if number != best.number),
-        n_complete=n_complete,
+        n_candidates=n_candidates,
         n_compared=len(known),
         n_missing=n_missing,
     )

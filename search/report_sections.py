@@ -14,6 +14,7 @@ from search import report_figures as figures
 from search.cost import cost
 from search.endings import ENDING, REASON, own_faults
 from search.experiment import is_experiment_of
+from search.honesty import assess
 from search.ledger import readings, readings_by_study
 from search.machine import package_versions
 from search.page import Markup, code, folded, paragraph, table, warning
@@ -142,8 +143,10 @@ def best(known: Known) -> list[Markup]:
             f"{result['n_parameters']:,} parameters; {len(result['values'])} fold(s), kept from epoch(s) {epochs}; "
             f"{result['seconds']:.1f} s on {result['device']} with {result['threads']} thread(s)."
         )
+    assessment = assess(known.study, known.runs / known.study.study_name)
     return [
         paragraph(" ".join(sentences)),
+        *(paragraph(sentence) for sentence in (assessment.sentences if assessment else ())),
         table(["hyperparameter", "value"], rows) if rows else paragraph("Nothing was searched."),
     ]
 

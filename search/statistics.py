@@ -2,10 +2,9 @@
 
 All of it is on the scale of Fisher's z = artanh(rho), where the noise of a correlation is nearly normal and hardly
 depends on the correlation itself. The noise is estimated from the predictions (`influence`, the infinitesimal
-jackknife, which is the limit of the bootstrap over sequences and needs no random numbers), and taken to be Student's t
-with n - 2 degrees of freedom, as its size is. The textbook's standard error, that of normal variables, covered as little
-as 82 % of true values where a model errs more on fit variants. `tests/benchmarks/bench_coverage.py` measures what the
-intervals cover.
+jackknife, which is the limit of the bootstrap over sequences and needs no random numbers), and taken to be
+Student's t with n - 2 degrees of freedom, because its size is an estimate from n sequences.
+`tests/benchmarks/bench_coverage.py` measures what the intervals cover.
 """
 
 import math
@@ -20,6 +19,7 @@ LEVEL = 0.95
 """Of all intervals."""
 MIN_SEQUENCES = 4
 """Of fewer, a Spearman says nothing: its interval is -1 to 1."""
+_ROUNDING = 1e-9
 
 Floats = NDArray[np.floating[Any]]
 
@@ -109,7 +109,7 @@ def z_influence(rho: Floats, predictions: Floats, target: Floats) -> Floats:
     n = len(target)
     slope = 1 - np.tanh([fisher_z(value, n) for value in rho]) ** 2
     changes: Floats = influence(predictions, target) / n / slope[:, None]
-    for k in np.flatnonzero(~changes.any(axis=1)):  # a perfect rank correlation
+    for k in np.flatnonzero(np.linalg.norm(changes, axis=1) < _ROUNDING):  # a perfect rank correlation
         changes[k] = normal_error(rho[k], n) / math.sqrt(n)
     return changes
 

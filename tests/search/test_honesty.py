@@ -16,6 +16,7 @@ from search.honesty import MAX_SEQUENCES, assess
 from search.predictions import VALIDATION
 from search.statistics import interval
 from search.study import PROTOCOL
+from search.trial_order import EXCESS_RISE
 from tests.populations import draw, spearmans
 
 
@@ -52,7 +53,7 @@ def test_the_best_value_its_interval_its_optimism_and_its_peers(study: Study, tm
     assert found is not None
     assert found.trial == study.best_trial.number
     assert {found.trial, *found.indistinguishable} == {3, 5}
-    assert (found.n_complete, found.n_compared, found.n_missing) == (5, 5, 0)
+    assert (found.n_candidates, found.n_compared, found.n_missing) == (5, 5, 0)
     assert found.interval is not None
     assert 0.5 < found.interval.low < study.best_value < found.interval.high < 1
     assert found.optimism is not None
@@ -127,6 +128,15 @@ def test_a_trial_whose_predictions_say_nothing_is_left_out(study: Study, tmp_pat
     found = assess(study, tmp_path)
     assert found is not None
     assert (found.n_compared, found.n_missing) == (3, 2)
+
+
+def test_trials_that_were_set_aside_were_not_picked_from(tmp_path: Path) -> None:
+    predictions, target = draw("normal", np.array([0.9, 0.5, 0.5]), 80, np.random.default_rng(0), shared=0.5)
+    study = make_study(tmp_path, predictions, target)
+    study.add_trial(create_trial(value=0.95, user_attrs={EXCESS_RISE: 0.3}))
+    found = assess(study, tmp_path)
+    assert found is not None
+    assert (found.trial, found.n_candidates, found.n_missing) == (2, 3, 0)
 
 
 def test_a_hundred_trials_of_thousands_of_sequences_take_little_time(tmp_path: Path) -> None:
