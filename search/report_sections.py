@@ -253,7 +253,11 @@ def commands(known: Known) -> str:
     words = known.study.user_attrs.get(OVERRIDES)
     if words is not None:
         about = known.about
-        given = ["--task", about["task"], "--model", about["model"], "--n-trials", str(known.numbers["n_target"])]
+        what = ["--task", about["task"]]
+        if table_of_own := about.get("table"):
+            lines.append(f"# FILE: the table that the task {about['task']} was read from")
+            what = ["--data", "FILE", *(["--split", table_of_own["split"]] if table_of_own["split"] else [])]
+        given = [*what, "--model", about["model"], "--n-trials", str(known.numbers["n_target"])]
         own_name = [] if name == f"{about['task']}-{about['model']}" else ["--study-name", name]
         lines += ["# the search", f"{known.prog} {shlex.join([*given, *own_name, *words])}"]
     if known.export is not None:

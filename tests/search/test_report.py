@@ -7,7 +7,7 @@ from optuna.trial import TrialState, create_trial
 from safetensors.numpy import save_file
 
 from search.report import make_report
-from search.study import MANIFEST
+from search.study import MANIFEST, OVERRIDES
 from tests.search.browser import CHROMIUM
 from tests.search.pages import assert_looks_right, assert_needs_nothing, without_plotly
 from tests.search.small_study import ABOUT, NAME, default_database, make_study
@@ -123,6 +123,20 @@ def test_bad_input_is_one_sentence(command, folder, tmp_path):
     (tmp_path / "file").write_text("")
     answer = command("report", "--study-name", NAME, *storage, "--output", "file/x.html")
     assert "--output" in answer.refusal()
+
+
+def test_the_search_of_a_table_of_ones_own_is_repeated_with_its_file(folder, tmp_path):
+    _, study = make_or_load(folder)
+    about = study.user_attrs[MANIFEST]
+    study.set_user_attr(OVERRIDES, ["trainer.max_epochs=3"])
+    try:
+        page = make_report(study, runs=tmp_path, export=None, prog="p")
+        assert "p --task aav_two_vs_many --model ridge --n-trials 10 --study-name by-hand trainer.max_epochs=3" in page
+        study.set_user_attr(MANIFEST, {**about, "task": "mine", "table": {"split": "random"}})
+        page = make_report(study, runs=tmp_path, export=None, prog="p")
+        assert "p --data FILE --split random --model ridge" in page
+    finally:
+        study.set_user_attr(MANIFEST, about)
 
 
 def test_predictions_that_are_not_here_are_said_to_be_elsewhere(folder, tmp_path):
