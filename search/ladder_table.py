@@ -20,8 +20,10 @@ from datasets.window import LengthLimit, cut
 from models.baselines import BASELINES
 from models.metrics import spearman
 from search.cost import Cost, cost
+from search.honesty import assess
 from search.ledger import Reading
 from search.predictions import Predictions, read_predictions
+from search.statistics import ConfidenceInterval, interval
 from search.storage import Database
 from search.study import best_trial, count, find_study
 from search.test_metrics import Spread, spread
@@ -37,8 +39,9 @@ _SEED = 20210704
 class Rung:
     """One family.
 
-    value: Spearman of its best trial on the validation rows, None without one; `why` says why. predictions:
-    those of that trial, None where they are not on this machine.
+    value: Spearman of its best trial on the validation rows, None without one; `why` says why. interval: of it,
+    corrected for its having been picked; None where it cannot be told. predictions: those of that trial, None where
+    they are not on this machine.
     test: Spearman over the seeds of its confirmation, None without one; n_seeds: how many. n_finished and cost: None
     for what was not searched. experiment: the exported file.
     """
@@ -49,6 +52,7 @@ class Rung:
     predictions: Predictions | None
     n_finished: int | None
     cost: Cost | None
+    interval: ConfidenceInterval | None = None
     test: Spread | None = None
     n_seeds: int = 0
     experiment: Path | None = None
@@ -81,6 +85,7 @@ def baseline_rungs(task: Task, split: PreparedSplit, folds: Sequence[Fold], *, c
                 predictions=Predictions(row=rows, prediction=prediction, target=target) if is_ranked else None,
                 n_finished=None,
                 cost=None,
+                interval=interval(prediction, target) if is_ranked else None,
             )
         )
     return rungs
@@ -109,8 +114,10 @@ def study_rung(
         return rung
     confirmed = [reading for reading in found if (reading.study, reading.trial) == (study_name, best.number)]
     seeds = confirmed[-1].values["train_and_validation"]["per_seed"]["spearman"] if confirmed else []
+    assessment = assess(study, runs / study_name)
     return replace(
         rung,
+        interval=assessment.interval if assessment else None,
         predictions=read_predictions(runs / study_name, best.number),
         test=spread(seeds) if seeds else None,
         n_seeds=len(seeds),
@@ -123,7 +130,7 @@ def show(task: str, rungs: Sequence[Rung], *, label: str, protocol: str) -> None
     console = Console(highlight=False, soft_wrap=True, markup=False, width=1000)
     console.print(f"\nLadder on {task} (validation: {protocol}; {label})")
     table = Table(
-        "model", "trials", "validation Spearman", "test Spearman", "GPU-seconds", "core-seconds",
+        "model", "trials", "validation Spearman", "95 % interval", "test Spearman", "GPU-seconds", "core-seconds",
         box=None, pad_edge=False,
     )  # fmt: skip
     for rung in rungs:
@@ -131,6 +138,7 @@ def show(task: str, rungs: Sequence[Rung], *, label: str, protocol: str) -> None
             rung.model,
             "-" if rung.n_finished is None else str(rung.n_finished),
             f"- ({rung.why})" if rung.value is None else f"{rung.value:.4f}",
+            "-" if rung.interval is None else f"{rung.interval.low:.2f} to {rung.interval.high:.2f}",
             _test(rung),
             "-" if rung.cost is None else f"{rung.cost.gpu_s:,.0f}",
             "-" if rung.cost is None else f"{rung.cost.core_s:,.0f}",

@@ -1,5 +1,6 @@
 """Several models on one task: one ordinary study each, and one table that says what the last of them is worth."""
 
+import re
 import shutil
 from dataclasses import replace
 
@@ -141,5 +142,7 @@ def test_each_family_has_its_ordinary_study_which_the_ladder_resumes(program, fi
     assert table.startswith(f" {TASK} (validation: holdout; synthetic landscape)")
     rows = [line.split()[0] for line in table.splitlines()[1:] if line]
     assert rows[1:5] == ["levenshtein", "blosum62", "ridge", "kernel"]
+    (ridge,) = [line for line in table.splitlines() if line.startswith("ridge ")]
+    assert re.search(r" 0\.\d{4} +0\.\d\d to 0\.\d\d ", ridge), "its value and the interval of that"
     assert "validation sequences" in table
     assert "confirm exported/" in table
