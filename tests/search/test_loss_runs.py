@@ -17,6 +17,7 @@ from search.preflight import check_runs
 from search.result import Result
 from search.schema import RunConfig
 from search.training import fit
+from tests.models.esm_models import add_tiny_backbones
 
 TASK = "synthetic_one_vs_rest"
 
@@ -29,7 +30,14 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> PreparedSplit:
 
 
 def config(*words: str, model: str = "cnn") -> RunConfig:
-    fixed = [f"task={TASK}", f"model={model}", "trainer.threads=1", "trainer.max_epochs=3", "logger=none"]
+    fixed = [
+        f"task={TASK}",
+        f"model={model}",
+        "trainer.threads=1",
+        "trainer.max_epochs=3",
+        "logger=none",
+        "validation=holdout",
+    ]
     return study_config([*fixed, "data.batch_size=16", *words]).run({})
 
 
@@ -77,6 +85,26 @@ def test_an_interrupted_run_ends_with_the_same_bits_and_its_weights_hold_the_uni
         assert state["target_scale.unit"].item() == pytest.approx(train.std(correction=0).item())
     else:
         assert state["target_scale.unit"] > 0
+
+
+@pytest.mark.parametrize("adaptation", [{}, {"adaptation": "lora", "lora_rank": 2}], ids=["cached features", "lora"])
+def test_a_language_model_ranks_whole_batches_and_parts_of_them(
+    adaptation: dict[str, object], split: PreparedSplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_tiny_backbones(monkeypatch)
+    tiny = {"backbone": "esm2_tiny", "pretrained": False, "pooling": "attention", "head_width": 8, **adaptation}
+
+    def value(tokens: int) -> float | None:
+        wanted = config("trainer.loss=ranking", f"trainer.micro_batch_tokens={tokens}", model="esm")
+        wanted = replace(wanted, model={**wanted.model, **tiny, "head_dropout": 0.3, "warmup_steps": 0})
+        wanted = replace(wanted, trainer=replace(wanted.trainer, limit_train_batches=4))
+        result = run(wanted, split, tmp_path / f"{tokens}")
+        assert result.micro_batch_tokens == (tokens if tokens < 10_000 else None)
+        assert load_file(result.checkpoints[0])["target_scale.offset"] > 100
+        return result.value
+
+    assert value(100) is not None
+    assert value(10**9) is not None
 
 
 def test_what_cannot_be_trained_is_refused_before_the_first_trial(split: PreparedSplit, tmp_path: Path) -> None:
