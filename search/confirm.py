@@ -20,11 +20,11 @@ from search.confirmation import Confirmation, Measured, leave_weights
 from search.confirmed_view import as_json, show
 from search.experiment import Experiment, checksum, load_experiment, today
 from search.experiment_files import check_weights, ledger_file
+from search.inputs import announcer, load_split, places_of
 from search.isolation import Predicted, isolated_prediction, isolated_run, prepare_children
 from search.ledger import append, read
 from search.result import Result
 from search.run_once import Stopped, check_backbone, free_folder, outcome
-from search.run_search import announcer, load_split, places_of
 from search.schema import task_of
 from search.signals import Signals
 

@@ -9,7 +9,7 @@ from search.doctor_database import check_database
 from search.doctor_inputs import check_data, check_weights
 from search.doctor_machine import check_disks, check_gpus, check_packages, check_python, check_torch
 from search.finding import Finding
-from search.run_search import places_of
+from search.inputs import places_of
 from search.storage import default_url, environment_url, parse_url
 
 

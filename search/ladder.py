@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from datasets.errors import UserError
 from search.config import StudyConfig, study_config
+from search.inputs import announcer, load_split
 from search.protocol import find_protocol, with_protocol
-from search.run_search import announcer, load_split, run_search
+from search.run_search import run_search
 from search.signals import EXIT_INTERRUPTED, EXIT_TERMINATED
 from search.user_data import user_task
 

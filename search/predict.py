@@ -12,8 +12,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from datasets.errors import SequenceError, UserError
+from search.inputs import announcer, load_split, places_of
 from search.prediction_counter import Counter
-from search.run_search import announcer, load_split, places_of
 from search.schema import task_of
 
 if TYPE_CHECKING:

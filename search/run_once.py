@@ -10,6 +10,7 @@ from datasets.errors import UserError
 from models.places import Places
 from search.config import study_config
 from search.experiment import Experiment, Provenance, first_difference, load_experiment
+from search.inputs import announcer, load_split, places_of
 from search.isolation import (
     Announcement,
     Child,
@@ -23,7 +24,6 @@ from search.isolation import (
 from search.machine import machine_kind
 from search.protocol import find_protocol
 from search.result import Result
-from search.run_search import announcer, load_split, places_of
 from search.schema import RunConfig, as_it_ran, task_of
 from search.signals import Signals
 from search.trees import difference

@@ -1,23 +1,18 @@
 """The search command: one study from its data to its exported experiment."""
 
 import argparse
-import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from datasets.errors import UserError
-from datasets.task import Task
-from models.places import Places
 from search.config import StudyConfig, study_config
-from search.machine import mig_devices, usable_cores, visible_gpus
+from search.inputs import announcer, check_export, check_writable, load_split, places_of, slots_of, url_of
 from search.parser import prog
 from search.protocol import Protocol, find_protocol, with_protocol
-from search.slots import Slot, make_slots
+from search.slots import Slot
 from search.user_data import user_task
 
 if TYPE_CHECKING:
@@ -52,9 +47,9 @@ def run_search(arguments: argparse.Namespace) -> int:
         protocol = find_protocol(config.defaults["validation"], task, split)
         return show(with_protocol(config, protocol), name, split, protocol, places_of(arguments))
     export = Path(arguments.export_dir) / f"{name}.yaml"
-    _check_writable(runs)
-    _check_writable(runs / "cache" / "checks")
-    _check_export(export, name)
+    check_writable(runs)
+    check_writable(runs / "cache" / "checks")
+    check_export(export, name)
 
     from search.isolation import prepare_children
 
@@ -84,33 +79,6 @@ def run_search(arguments: argparse.Namespace) -> int:
             return _search(arguments, config, split, database, study, slots, export, display, signals)
 
 
-def load_split(task: Task, data_dir: Path | None, runs: Path, announce: Callable[[str], None]) -> "PreparedSplit":
-    """The checked training and validation rows of a task."""
-    # Imported as late as this, so that a mistake in the configuration does not wait for NumPy.
-    from datasets.prepared import prepare
-
-    return prepare(task, data_dir=data_dir, cache_dir=runs / "cache" / "splits", announce=announce)
-
-
-def places_of(arguments: argparse.Namespace) -> Places:
-    """Where runs find weights and keep caches. Absolute: children have a working directory of their own."""
-    weights: Path | None = arguments.weights_dir
-    if weights is not None and not weights.is_dir():
-        raise UserError(f"--weights-dir {weights} is not a folder: name the one that holds the checkpoints.")
-    runs: Path = arguments.runs_dir
-    return Places(weights_dir=weights and weights.absolute(), cache_dir=(runs / "cache").absolute())
-
-
-def slots_of(arguments: argparse.Namespace, config: StudyConfig) -> tuple[Slot, ...]:
-    """One slot for each worker of this call."""
-    gpus: Sequence[str] = ()
-    if config.defaults["trainer"]["accelerator"] != "cpu":
-        gpus = visible_gpus()
-        if gpus and "CUDA_VISIBLE_DEVICES" not in os.environ and arguments.workers != 1:
-            gpus = mig_devices() or gpus
-    return make_slots(arguments.workers, trials_per_gpu=arguments.trials_per_gpu, gpus=gpus, n_cores=usable_cores())
-
-
 def _open_database(
     arguments: argparse.Namespace, config: StudyConfig, display: "Display", signals: "Signals"
 ) -> "Database":
@@ -120,19 +88,13 @@ def _open_database(
 
     check_search(config)
     database = open_database(
-        _url(arguments),
+        url_of(arguments),
         create=True,
         announce=display.announce,
         is_interrupted=lambda: signals.is_interrupted,
     )
     check_clock(database)
     return database
-
-
-def _url(arguments: argparse.Namespace) -> str:
-    from search.storage import default_url, environment_url
-
-    return arguments.storage or environment_url() or default_url(arguments.runs_dir)
 
 
 def _open_study(
@@ -287,7 +249,7 @@ def _work_in_processes(
         study=study,
         assignments=[
             Assignment(
-                url=_url(arguments),
+                url=url_of(arguments),
                 runs=arguments.runs_dir,
                 study=study.study_name,
                 keep_top=arguments.keep_top,
@@ -307,41 +269,3 @@ def _show_state(arguments: argparse.Namespace, study: "Study", database: "Databa
 
     announce = announcer(arguments.quiet)
     show_state(study, database, arguments.runs_dir, export=export, prog=prog(), announce=announce)
-
-
-def _check_writable(folder: Path) -> None:
-    """Make the folder and write into it, so that nothing trains whose result could not be kept."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UserError(
-            f"The directory {folder} cannot be written ({error.strerror}): "
-            "name another with --runs-dir or --export-dir."
-        ) from None
-
-
-def _check_export(export: Path, study: str) -> None:
-    from search.experiment import is_experiment_of
-    from search.experiment_files import weights_folder
-
-    _check_writable(export.parent)
-    if not is_experiment_of(export, study):
-        raise UserError(
-            f"{export} exists and is not an export of study {study!r}: move it away, or choose another --export-dir "
-            "or --study-name."
-        )
-    folder = weights_folder(export)
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is no folder, and the weights of {export} belong there: move it away.")
-
-
-def announcer(is_quiet: bool) -> Callable[[str], None]:
-    """Where warnings go: standard error, or nowhere."""
-
-    def announce(sentence: str) -> None:
-        if not is_quiet:
-            print(sentence, file=sys.stderr, flush=True)
-
-    return announce

@@ -1,0 +1,92 @@
+"""What the options of a command stand for: data, places, slots, and the folders that are written."""
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from datasets.errors import UserError
+from datasets.task import Task
+from models.places import Places
+from search.config import StudyConfig
+from search.machine import mig_devices, usable_cores, visible_gpus
+from search.slots import Slot, make_slots
+
+if TYPE_CHECKING:
+    from datasets.prepared import PreparedSplit
+
+
+def announcer(is_quiet: bool) -> Callable[[str], None]:
+    """Where warnings go: standard error, or nowhere."""
+
+    def announce(sentence: str) -> None:
+        if not is_quiet:
+            print(sentence, file=sys.stderr, flush=True)
+
+    return announce
+
+
+def load_split(task: Task, data_dir: Path | None, runs: Path, announce: Callable[[str], None]) -> "PreparedSplit":
+    """The checked training and validation rows of a task."""
+    # Imported as late as this, so that a mistake in the configuration does not wait for NumPy.
+    from datasets.prepared import prepare
+
+    return prepare(task, data_dir=data_dir, cache_dir=runs / "cache" / "splits", announce=announce)
+
+
+def places_of(arguments: argparse.Namespace) -> Places:
+    """Where runs find weights and keep caches. Absolute: children have a working directory of their own."""
+    weights: Path | None = arguments.weights_dir
+    if weights is not None and not weights.is_dir():
+        raise UserError(f"--weights-dir {weights} is not a folder: name the one that holds the checkpoints.")
+    runs: Path = arguments.runs_dir
+    return Places(weights_dir=weights and weights.absolute(), cache_dir=(runs / "cache").absolute())
+
+
+def slots_of(arguments: argparse.Namespace, config: StudyConfig) -> tuple[Slot, ...]:
+    """One slot for each worker of this call."""
+    gpus: Sequence[str] = ()
+    if config.defaults["trainer"]["accelerator"] != "cpu":
+        gpus = visible_gpus()
+        if gpus and "CUDA_VISIBLE_DEVICES" not in os.environ and arguments.workers != 1:
+            gpus = mig_devices() or gpus
+    return make_slots(arguments.workers, trials_per_gpu=arguments.trials_per_gpu, gpus=gpus, n_cores=usable_cores())
+
+
+def url_of(arguments: argparse.Namespace) -> str:
+    """The database's URL."""
+    from search.storage import default_url, environment_url
+
+    return arguments.storage or environment_url() or default_url(arguments.runs_dir)
+
+
+def check_writable(folder: Path) -> None:
+    """Make the folder and write into it, so that nothing trains whose result could not be kept."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"The directory {folder} cannot be written ({error.strerror}): "
+            "name another with --runs-dir or --export-dir."
+        ) from None
+
+
+def check_export(export: Path, study: str) -> None:
+    """Refuse, before anything trains, a file that the study may not replace."""
+    from search.experiment import is_experiment_of
+    from search.experiment_files import weights_folder
+
+    check_writable(export.parent)
+    if not is_experiment_of(export, study):
+        raise UserError(
+            f"{export} exists and is not an export of study {study!r}: move it away, or choose another --export-dir "
+            "or --study-name."
+        )
+    folder = weights_folder(export)
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is no folder, and the weights of {export} belong there: move it away.")
