@@ -1,0 +1,38 @@
+"""Which way to choose among configurations holds on the test set: the experiment behind `validation=auto`.
+
+    FLIPSEARCH_DATA=... python tests/benchmarks/bench_protocols.py compute    # about an hour of one core, resumable
+    python tests/benchmarks/bench_protocols.py show                           # the tables, at once
+
+40 configurations each of ridge, kernel and CNN, drawn at random from their default spaces, on three splits of GB1 and
+two of AAV (of aav_two_vs_many 2,800 random rows of train and validation). The CNN trains for at most 8 to 40 epochs,
+the more the smaller the split, and takes no part in `by position`. This benchmark reads test targets; in the service
+`confirm` alone does.
+"""
+
+import argparse
+import sys
+import warnings
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.benchmarks.protocol_choices import show
+from tests.benchmarks.protocol_predictions import MODELS, TASKS, compute
+
+
+def main() -> None:
+    """Compute or show."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("compute", "show"))
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS)
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
+    arguments = parser.parse_args()
+    if arguments.what == "show":
+        show(arguments.tasks, arguments.models)
+    else:
+        warnings.filterwarnings("ignore", module="lightning")
+        compute(arguments.tasks, arguments.models)
+
+
+if __name__ == "__main__":
+    main()

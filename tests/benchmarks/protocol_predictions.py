@@ -1,0 +1,278 @@
+"""The first half of `bench_protocols.py`: what every configuration predicts under every protocol, kept in files."""
+
+import contextlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from datasets.batch import Batch
+from datasets.encoded import Encoded, encode_sequences
+from datasets.errors import UserError
+from datasets.mutation_counts import find_mutations
+from datasets.prepared import PreparedSplit, prepare, test_sequences
+from datasets.seeds import derive_seed
+from datasets.task import Task, find_task
+from datasets.test_set import read_test_set
+from datasets.tokenizer import ResidueTokenizer
+from datasets.validation import Fold
+from datasets.window import LengthLimit
+from models.places import Places
+from search.checkpoint import load_weights
+from search.config import study_config
+from search.result import Result
+from search.schema import RunConfig
+from search.training import build_model, fit, folds_of
+
+TASKS = ("gb1_one_vs_rest", "gb1_two_vs_rest", "gb1_three_vs_rest", "aav_one_vs_many", "aav_two_vs_many")
+MODELS = ("ridge", "kernel", "cnn")
+N_CONFIGURATIONS = 40
+MOST_ROWS = {"aav_two_vs_many": 2800}  # of train and validation together, a random part
+N_TEST_SEEN_BY_FOLDS = 2000  # random test sequences that the models of the folds predict too
+PROTOCOLS: Mapping[str, Mapping[str, Any]] = {
+    "holdout": {"_target_": "datasets.validation.Holdout"},
+    "kfold": {"_target_": "datasets.validation.KFold", "n_folds": 5, "seed": 0},
+    "shifted": {"_target_": "datasets.shifted.Shifted", "fraction": 0.2},
+    "by_position": {"_target_": "datasets.shifted.ByPosition", "n_folds": 4, "seed": 0},
+}
+_FEWER_POSITIONS = (3, 2)  # folds of by_position where fewer positions are mutated
+_ALL = {"_target_": "datasets.whole_training.TrainAndValidation"}
+FOLDER = Path(__file__).parents[2] / "runs" / "protocols"
+_PREDICT_ROWS = 1024
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Data:
+    """A task's sequences as tokens, and everything that is measured of them.
+
+    `seen_by_folds`: (m,) int64, the test rows that the models of the folds predict.
+    """
+
+    task: Task
+    split: PreparedSplit
+    encoded: Encoded
+    test: Encoded
+    test_target: NDArray[np.float32]
+    seen_by_folds: NDArray[np.int64]
+
+
+def n_epochs(model: str, n_rows: int) -> tuple[int, int]:
+    """The most epochs of a run and its patience: fewer than the service's defaults, so that all of it takes an hour."""
+    if model != "cnn":
+        return 1, 1
+    return (40, 10) if n_rows < 100 else (20, 5) if n_rows < 1000 else (8, 3)
+
+
+def configurations(task: str, model: str, n_rows: int) -> list[tuple[dict[str, Any], RunConfig]]:
+    """The defaults and random draws from the default space, parameters and run, always the same."""
+    most, patience = n_epochs(model, n_rows)
+    study = study_config(
+        [
+            *(f"task={task}", f"model={model}", "logger=none", "validation=holdout"),
+            *("trainer.threads=1", "trainer.accelerator=cpu", f"trainer.max_epochs={most}"),
+            f"trainer.patience={patience}",
+        ]
+    )
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    sampler = optuna.samplers.RandomSampler(seed=derive_seed("protocols", model) % 2**32)
+    search = optuna.create_study(sampler=sampler, direction="maximize")
+    drawn: list[dict[str, Any]] = [dict(study.first_trials[0])]
+    drawn += [study.space.suggest(search.ask(), study.defaults) for _ in range(N_CONFIGURATIONS - 1)]
+    return [(values, study.run(values)) for values in drawn]
+
+
+def load_data(name: str, cache_dir: Path) -> Data:
+    """A task's data, a random part of train and validation where that is limited."""
+    task = find_task(name)
+    split = prepare(task, data_dir=None, cache_dir=cache_dir, announce=lambda _: None)
+    if name in MOST_ROWS:
+        rows = np.sort(np.random.default_rng(0).permutation(len(split.target))[: MOST_ROWS[name]])
+        split = part_of(split, rows)
+    held_out = read_test_set(task, data_dir=None, data_hash=split.data_hash, announce=lambda _: None)
+    order = np.random.default_rng(1).permutation(len(held_out.target))
+    return Data(
+        task=task,
+        split=split,
+        encoded=_encode(split.residues, split.lengths, task),
+        test=_encode(*test_sequences(split), task),
+        test_target=held_out.target,
+        seen_by_folds=np.sort(order[:N_TEST_SEEN_BY_FOLDS]).astype(np.int64),
+    )
+
+
+def part_of(split: PreparedSplit, rows: NDArray[np.int64]) -> PreparedSplit:
+    """Some of the rows of train and validation, with the test part as it is."""
+    n_validation = int(split.validation[rows].sum())
+    return replace(
+        split,
+        **{name: getattr(split, name)[rows] for name in ("residues", "lengths", "target", "validation")},
+        n_train=len(rows) - n_validation,
+        n_validation=n_validation,
+    )
+
+
+def _encode(residues: NDArray[np.uint8], lengths: NDArray[np.int64], task: Task) -> Encoded:
+    limit = LengthLimit(max_length=None, max_residues=None, truncate=True)
+    return encode_sequences(residues, lengths, task=task, tokenizer=ResidueTokenizer(), crop=None, limit=limit)
+
+
+def keep_targets(name: str, data: Data) -> None:
+    """Write what the analysis needs besides predictions."""
+    task, split = data.task, data.split
+    assert task.wild_type is not None
+    test_residues, test_lengths = test_sequences(split)
+    _write(
+        FOLDER / name / "targets.npz",
+        target=split.target,
+        test_target=data.test_target,
+        seen_by_folds=data.seen_by_folds,
+        mutations=find_mutations(split.residues, split.lengths, task.wild_type).counts,
+        test_mutations=find_mutations(test_residues, test_lengths, task.wild_type).counts,
+        n_validation=np.array(split.n_validation),
+    )
+
+
+def compute(tasks: Sequence[str], models: Sequence[str]) -> None:
+    """Run what is not there yet, one configuration after the other."""
+    torch.set_num_threads(1)
+    cache_dir = FOLDER.parent / "cache"
+    for name in tasks:
+        data = load_data(name, cache_dir)
+        keep_targets(name, data)
+        for model in models:
+            for number, (values, run) in enumerate(configurations(name, model, len(data.split.target))):
+                path = FOLDER / name / f"{model}-{number:02d}.npz"
+                if path.exists():
+                    continue
+                start, cpu = time.monotonic(), time.process_time()
+                arrays = predictions(run, data, Places(weights_dir=None, cache_dir=cache_dir))
+                _write(path, parameters=np.array(json.dumps(values)), **arrays)
+                took, used = time.monotonic() - start, time.process_time() - cpu
+                print(f"{name} {model} {number}: {took:.1f} s, {used:.1f} s of a core", flush=True)
+
+
+def predictions(run: RunConfig, data: Data, places: Places) -> dict[str, NDArray[Any]]:
+    """What a configuration predicts.
+
+    For each protocol that the split can carry and under which the run ends well: `P_row` (n,) the rows that are judged
+    and `P_prediction` (n,), the mean where several folds judge a row; `P_folds` (n_folds, m), what the model of each
+    fold predicts of the m test sequences `seen_by_folds`. `test` (M,): what a model of train and validation together
+    predicts, trained for the median of the best epochs under k-fold.
+    """
+    arrays: dict[str, NDArray[Any]] = {}
+    epochs = run.trainer.max_epochs
+    with tempfile.TemporaryDirectory() as folder:
+        for protocol, tree in PROTOCOLS.items():
+            if protocol == "by_position" and run.trainer.max_epochs > 1:
+                continue  # a third of the CNN's time for what does worst with the others
+            config = replace(run, validation=dict(tree))
+            folds = _folds(config, data.split)
+            trained = folds and _train(config, folds, data, places, Path(folder) / protocol)
+            if not trained:
+                continue
+            if protocol == "kfold":
+                epochs = round(float(np.median(trained.best_epochs))) + 1
+            arrays |= _judged(protocol, config, folds, trained.weights, data)
+        config = replace(run, validation=_ALL, trainer=replace(run.trainer, max_epochs=epochs))
+        result = _fit(config, data.split, places, Path(folder) / "all")
+        if result.ending == "complete":
+            weights = Path(result.checkpoints[0])
+            arrays["test"] = _predict(config, 0, weights, data.test, np.arange(len(data.test_target)))
+    return arrays
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """The models of the folds."""
+
+    weights: Sequence[Path]
+    best_epochs: Sequence[int]
+
+
+def _folds(config: RunConfig, split: PreparedSplit) -> tuple[Fold, ...]:
+    """The protocol's folds, none if the split can't be divided so."""
+    trees = [config.validation]
+    trees += [{**config.validation, "n_folds": n} for n in _FEWER_POSITIONS if "ByPosition" in trees[0]["_target_"]]
+    for tree in trees:
+        with contextlib.suppress(UserError):
+            return folds_of(replace(config, validation=tree), split)
+    return ()
+
+
+def _train(config: RunConfig, folds: Sequence[Fold], data: Data, places: Places, directory: Path) -> Trained | None:
+    """The models of all folds; None if one of them diverged, or its predictions could not be ranked after any epoch."""
+    if config.trainer.max_epochs > 1:
+        result = _fit(config, data.split, places, directory)
+        if result.ending != "complete":
+            return None
+        return Trained(weights=[*map(Path, result.checkpoints)], best_epochs=result.best_epochs)
+    # Validation chooses no epoch: a fold may be as small as it likes.
+    config = replace(config, validation=_ALL)
+    results = [
+        _fit(config, part_of(data.split, fold.train), places, directory / str(number))
+        for number, fold in enumerate(folds)
+    ]
+    if any(result.ending != "complete" for result in results):
+        return None
+    return Trained(weights=[Path(result.checkpoints[0]) for result in results], best_epochs=[0] * len(folds))
+
+
+def _fit(config: RunConfig, split: PreparedSplit, places: Places, directory: Path) -> Result:
+    return fit(config, split, places=places, directory=directory, report=lambda *_: None)
+
+
+def _judged(
+    protocol: str, config: RunConfig, folds: Sequence[Fold], weights: Sequence[Path], data: Data
+) -> dict[str, NDArray[Any]]:
+    total, n_times = np.zeros(len(data.split.target)), np.zeros(len(data.split.target))
+    of_test = []
+    for number, (fold, path) in enumerate(zip(folds, weights, strict=True)):
+        total[fold.validation] += _predict(config, number, path, data.encoded, fold.validation)
+        n_times[fold.validation] += 1
+        of_test.append(_predict(config, number, path, data.test, data.seen_by_folds))
+    rows = np.flatnonzero(n_times)
+    return {
+        f"{protocol}_row": rows,
+        f"{protocol}_prediction": (total[rows] / n_times[rows]).astype(np.float32),
+        f"{protocol}_folds": np.stack(of_test),
+    }
+
+
+def _predict(
+    config: RunConfig, number: int, weights: Path, encoded: Encoded, rows: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    model = build_model(config, number)
+    load_weights(model, weights)
+    model.eval()
+    parts: list[Tensor] = []
+    with torch.no_grad():
+        for chosen in torch.from_numpy(rows).split(_PREDICT_ROWS):
+            parts.append(
+                model(
+                    Batch(
+                        tokens=encoded.tokens[chosen].long(),
+                        mask=encoded.mask[chosen],
+                        region=encoded.region[chosen],
+                        target=torch.zeros(len(chosen)),
+                        index=chosen,
+                    )
+                )
+            )
+    return torch.cat(parts).numpy()
+
+
+def _write(path: Path, **arrays: NDArray[Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.npz")
+    np.savez_compressed(beside, **arrays)  # type: ignore[arg-type]
+    os.replace(beside, path)
