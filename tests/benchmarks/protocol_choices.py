@@ -199,17 +199,19 @@ def cheapest(study: Study, rows: NDArray[np.int64]) -> Values:
     return study.value["kfold"][rows] - 10.0 * order
 
 
-def auto(study: Study) -> NDArray[np.int64]:
+def auto(study: Study, *, takes_cheapest: bool) -> NDArray[np.int64]:
     """What the service does: holdout with 250 validation sequences or more, k-fold otherwise, without a rise.
 
-    Within a family the best; of several families the cheapest with a configuration whose difference to the best is
-    within its standard error, both being judged on the same sequences.
+    With `takes_cheapest`, which the service leaves to whoever compares studies: the best of the cheapest family with a
+    configuration whose difference to the best is within its standard error, both judged on the same sequences.
     """
     name = "holdout" if study.n_judged.get("holdout", 0) >= ENOUGH else "kfold"
     if not (np.nan_to_num(study.rise) <= MOST_RISE).any():
         return best_by(study, -study.rise)
     value = np.where(np.nan_to_num(study.rise) <= MOST_RISE, study.value[name], np.nan)
     if not np.isfinite(value).any():
+        return best_by(study, value)
+    if not takes_cheapest:
         return best_by(study, value)
     best = int(np.nanargmax(value))
     difference = study.influence[name][best] - study.influence[name]
@@ -266,7 +268,8 @@ CHOICES: Mapping[str, Choice] = {
         within_error, score=lambda study, rows: -study.outside[rows], most_rise=0.2
     ),
     "rise at most 0.2, all within 1 SE averaged": partial(plausible, most_rise=0.2),
-    "auto": auto,
+    "auto": partial(auto, takes_cheapest=False),
+    "auto, then the cheapest family": partial(auto, takes_cheapest=True),
     "5 best by kfold averaged": lambda study: best_by(study, study.value["kfold"], 5),
     "10 best by kfold averaged": lambda study: best_by(study, study.value["kfold"], 10),
     "all within 1 SE of kfold averaged": plausible,
