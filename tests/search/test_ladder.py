@@ -14,7 +14,7 @@ from datasets.task import find_task
 from datasets.validation import Holdout
 from search.arguments import parse
 from search.cost import Cost
-from search.ladder_table import Rung, baseline_rungs, verdict
+from search.ladder_table import Rung, baseline_rungs, choice, verdict
 from search.parser import LADDER, model_names
 from search.predictions import Predictions
 from search.test_metrics import spread
@@ -98,6 +98,18 @@ def test_the_verdict_is_over_the_same_validation_rows_otherwise_and_says_so():
     elsewhere = replace(good, row=good.row + 1)
     said = verdict([rung("ridge", value(good), good), rung("esm", value(good), elsewhere)])
     assert "no interval over different validation sequences" in said
+
+
+def test_the_family_to_take_is_the_cheapest_within_one_standard_error_of_the_best():
+    good, much_the_same, bad = predictions(0.3), predictions(0.33, order=np.arange(300)[::-1]), predictions(1.0)
+    ridge, cnn = rung("ridge", value(much_the_same), much_the_same), rung("cnn", value(good), good)
+    assert choice([ridge, cnn]) == "Take ridge: the cheapest family within one standard error of the best (cnn)."
+    worse = rung("ridge", value(bad), bad)
+    assert choice([worse, cnn]).startswith("Take cnn: the best value, and no cheaper family")
+    # One that the protocol set aside is not taken for its value, nor for its price.
+    assert choice([replace(ridge, excess_rise=0.3), cnn]).startswith("Take cnn")
+    assert choice([ridge, replace(cnn, excess_rise=0.3)]).startswith("Take ridge: the best value")
+    assert choice([cnn]) == ""
 
 
 def test_the_interval_of_a_difference_covers_it():
