@@ -62,7 +62,7 @@ def program() -> Program:
             env={**os.environ, **(env or {})},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=280,
         )
         return Answer(status=done.returncode, out=done.stdout, err=done.stderr)
 

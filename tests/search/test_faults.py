@@ -71,8 +71,8 @@ def test_budget_is_exact_after_a_fault_at_a_random_moment(folder, budget, fault,
     assert found["n_finished"] >= finished_before
     assert found["best"] is not None
     assert (folder / "experiments" / "faults.yaml").exists()
-    leftovers = [path for path in (folder / "experiments").iterdir() if path.name != "faults.yaml"]
-    assert leftovers == []
+    assert {path.name for path in (folder / "experiments").iterdir()} == {"faults.yaml", "faults"}
+    assert [path.name for path in (folder / "experiments" / "faults").iterdir()] == ["fold0.safetensors"]
 
 
 def test_same_budget_adds_nothing_and_a_larger_one_the_difference(folder, budget):

@@ -165,7 +165,7 @@ def test_train_runs_an_experiment_and_a_config_with_other_loggers_and_precision(
 def test_a_study_without_a_complete_trial_says_why_and_exports_nothing(tmp_path):
     if "FLIPSEARCH_DATA" not in os.environ:
         pytest.skip("needs FLIP's GB1 file: set FLIPSEARCH_DATA")
-    arguments = ("--task", "gb1_one_vs_rest", "--model", "ridge", "--n-trials", "3")
+    arguments = ("--task", "gb1_one_vs_rest", "--model", "ridge", "--n-trials", "3", "validation=holdout")
     returncode, output, _ = run(tmp_path, *arguments)
     assert returncode == 1
     assert "No trial is complete" in output
