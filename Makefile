@@ -26,8 +26,11 @@ study: $(VENV)/installed
 	    $(BIN)/python run_study.py --task synthetic_two_vs_rest --model cnn --n-trials 20 $(STUDY_OVERRIDES); \
 	fi
 
+# Many tests wait for other processes, so three at a time fill two cores; a file stays with one worker.
+TEST_WORKERS := 3
+
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist loadfile
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .
