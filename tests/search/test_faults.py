@@ -12,7 +12,8 @@ from tests.search.processes import STUDY, finish, is_alive, signal_group, start,
 
 pytestmark = pytest.mark.timeout(600)
 # The whole set belongs to CI; a sample of it to every run of the suite.
-ROUNDS = 5 if os.environ.get("FLIPSEARCH_TEST_ALL") else 1
+IS_WHOLE = bool(os.environ.get("FLIPSEARCH_TEST_ALL"))
+ROUNDS = 5 if IS_WHOLE else 1
 
 
 def interrupt_twice(process):
@@ -35,6 +36,9 @@ def kill_child(process):
         os.kill(pid, signal.SIGKILL)
 
 
+FAULTS = [kill, interrupt_twice, terminate, kill_child]
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """One study for the whole module: it has survived everything that came before."""
@@ -47,7 +51,7 @@ def budget():
 
 
 @pytest.mark.parametrize("round_number", range(ROUNDS))
-@pytest.mark.parametrize("fault", [interrupt_twice, terminate, kill, kill_child])
+@pytest.mark.parametrize("fault", FAULTS if IS_WHOLE else FAULTS[:2])
 def test_budget_is_exact_after_a_fault_at_a_random_moment(folder, budget, fault, round_number):
     moment = random.Random(f"{fault.__name__} {round_number}")
     budget["n"] += 2

@@ -1,0 +1,12 @@
+"""The order of the suite."""
+
+import pytest
+
+# Of the files that wait for real servers and killed processes, those that take longest.
+LONGEST = ("test_faults", "test_matrix", "test_endings", "test_esm_search", "test_fleet", "test_search")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Fast tests first; with several workers the longest files first, so that all workers end together."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
