@@ -481,4 +481,4 @@ def _check_division(division: Division, target: NDArray[np.float64], findings: F
             )
     n = int(division.validation.sum())
     if 0 < n < _FEW_VALIDATION:
-        findings.add("warning", f"{n} validation sequences say little about which model is better")
+        findings.add("warning", f"{n} validation sequences alone say little; validation=auto cross-validates")

@@ -1,11 +1,13 @@
 """The data command: check a table, list the tasks, fetch a task's file."""
 
 import argparse
+import shlex
 import sys
 from pathlib import Path
 
 from datasets.errors import UserError
 from datasets.task import Located, Task, all_tasks, find_task
+from search.data_options import said_again
 from search.parser import prog
 from search.user_data import refuse_two_splits, survey_of
 
@@ -33,11 +35,10 @@ def _check(arguments: argparse.Namespace) -> int:
     sys.stdout.flush()
     refuse_two_splits(found)
     found.findings.raise_refused()
-    split = (
-        "" if found.division is not None and found.table.split is None else f" --split {arguments.split or 'random'}"
-    )
-    wild_type = f" --wild-type {arguments.wild_type}" if arguments.wild_type else ""
-    print(f"\nA search accepts it: {prog()} --data {arguments.file}{split}{wild_type} --model cnn")
+    is_divided = found.division is not None and found.table.split is None
+    split = [] if is_divided else ["--split", arguments.split or "random"]
+    words = shlex.join(["--data", str(arguments.file), *split, *said_again(arguments), "--model", "cnn"])
+    print(f"\nA search accepts it: {prog()} {words}")
     return 0
 
 

@@ -30,6 +30,15 @@ def check_data_options(arguments: argparse.Namespace) -> None:
     check_reading(arguments)
 
 
+def said_again(arguments: argparse.Namespace) -> list[str]:
+    """The words that say how a table is read, all but its split, as they were given."""
+    words = []
+    for name in _NEEDS_DATA[1:]:
+        if getattr(arguments, name) is not None:
+            words += [f"--{name.replace('_', '-')}", str(getattr(arguments, name))]
+    return [*words, "--split-seed", str(arguments.split_seed)] if arguments.split_seed else words
+
+
 def check_reading(arguments: argparse.Namespace) -> None:
     """Refuse options of a split that is not asked for, and a split without them."""
     if (arguments.split == "k_vs_rest") != (arguments.max_train_mutations is not None):

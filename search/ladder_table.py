@@ -22,6 +22,7 @@ from models.metrics import spearman
 from search.cost import Cost, cost
 from search.honesty import assess
 from search.ledger import Reading
+from search.parser import prog
 from search.predictions import Predictions, read_predictions
 from search.statistics import ConfidenceInterval, interval
 from search.storage import Database
@@ -265,7 +266,7 @@ def _differences(one: Floats, other: Floats, target: Floats) -> Floats:
 
 def _how_to_confirm(one: Rung, other: Rung) -> str:
     files = [str(rung.experiment) for rung in (one, other) if rung.experiment is not None and rung.n_seeds < 2]
-    return f"The test set has the last word: confirm {' '.join(files)}" if files else ""
+    return f"The test set has the last word: {prog()} confirm {' '.join(files)}" if files else ""
 
 
 def _bounds(around: tuple[float, float] | None) -> str:

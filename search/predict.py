@@ -76,24 +76,21 @@ def _predict(arguments: argparse.Namespace) -> int:
 
     from search.ranking import write_all, write_top
 
-    n_outside = 0
-
     def complete(candidates: "Candidates", values: "Values") -> "Predicted":
-        nonlocal n_outside
         if trained.predictor.knows_deviation:
             own = trained.predictor.deviation(candidates.residues, candidates.lengths)
             values = values[0], combined(own, values[1])
-        predicted = _completed(candidates, values, familiar, has_distance=not arguments.no_distance)
-        n_outside += int((predicted.outside > 0).sum())
-        return predicted
+        return _completed(candidates, values, familiar, has_distance=not arguments.no_distance)
 
     with counter:
         blocks = _predictions(arguments.input, trained, stream, counter)
         with contextlib.closing(blocks):
             if arguments.top is None:
-                predictions = write_all(blocks, complete, arguments.output, kind, stream.label)
+                predictions, n_outside = write_all(blocks, complete, arguments.output, kind, stream.label)
             else:
-                predictions = write_top(blocks, complete, arguments.output, kind, stream.label, arguments.top)
+                predictions, n_outside = write_top(
+                    blocks, complete, arguments.output, kind, stream.label, arguments.top
+                )
     if not arguments.quiet:
         seconds = time.monotonic() - started
         where = "" if arguments.output is None else f": {arguments.output}"

@@ -13,22 +13,24 @@ _ROWS = 65536  # written at a time
 
 Values = tuple[NDArray[np.float32], NDArray[np.float32] | None]
 """Prediction (n,) and, of an ensemble, standard deviation (n,)."""
+Ranked = tuple[NDArray[np.float32], int]
+"""Of the rows that were written: their predictions (n,), and how many lie outside of what is known."""
 Complete = Callable[[Candidates, Values], Predicted]
 """Adds to predictions how far the candidates are from what is known."""
 
 
 def write_all(
     blocks: Iterable[tuple[Candidates, Values]], complete: Complete, path: Path | None, kind: Kind, label: Label
-) -> NDArray[np.float32]:
-    """Write all candidates in their order, with their ranks: 1 is the highest prediction, the first of equal ones.
-
-    Returns their predictions (n,).
-    """
+) -> Ranked:
+    """Write all candidates in their order, with their ranks: 1 is the highest prediction, the first of equal ones."""
+    n_outside = 0
     parts: list[NDArray[np.float32]] = []
     spool = Spool(path, kind)
     try:
         for candidates, values in blocks:
-            spool.add(tails(complete(candidates, values), kind))
+            predicted = complete(candidates, values)
+            n_outside += int((predicted.outside > 0).sum())
+            spool.add(tails(predicted, kind))
             parts.append(values[0])
         predictions = np.concatenate(parts)
         del parts
@@ -39,7 +41,7 @@ def write_all(
             for rows in spool.rows(_ROWS):
                 output.write(ranks[n : n + len(rows)].tolist(), rows)
                 n += len(rows)
-        return predictions
+        return predictions, n_outside
     finally:
         spool.close()
 
@@ -51,9 +53,10 @@ def write_top(
     kind: Kind,
     label: Label,
     n_top: int,
-) -> NDArray[np.float32]:
-    """Write the `n_top` candidates of the highest predictions, the highest first; return their predictions."""
+) -> Ranked:
+    """Write the `n_top` candidates of the highest predictions, the highest first."""
     best = np.empty(0, dtype=np.float32)
+    is_outside = np.empty(0, dtype=np.bool_)
     texts: list[str] = []
     for candidates, (prediction, std) in blocks:
         # Who equals the last one comes later, so it is not better. Few get as far as this, once n_top are found.
@@ -63,12 +66,14 @@ def write_top(
         if not len(rows):
             continue
         values = (prediction[rows], None if std is None else std[rows])
-        texts += tails(complete(candidates.take(rows), values), kind)
+        predicted = complete(candidates.take(rows), values)
+        texts += tails(predicted, kind)
         best = np.concatenate([best, values[0]])
+        is_outside = np.concatenate([is_outside, predicted.outside > 0])
         order = np.argsort(-best, kind="stable")[:n_top]
-        best, texts = best[order], [texts[i] for i in order.tolist()]
+        best, is_outside, texts = best[order], is_outside[order], [texts[i] for i in order.tolist()]
     with opened(path, kind, label) as output:
         for first in range(0, len(texts), _ROWS):
             some = texts[first : first + _ROWS]
             output.write(range(first + 1, first + 1 + len(some)), some)
-    return best
+    return best, int(is_outside.sum())

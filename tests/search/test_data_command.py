@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from datasets.synthetic import WILD_TYPE
+from search.arguments import parse
+from search.data_options import said_again
 from tests.datasets.split_files import GOOD_ROWS, write_zip
 from tests.datasets.tables import variants, write
 from tests.search.conftest import Answer
@@ -87,3 +89,8 @@ def test_a_file_is_fetched_or_the_ways_out_are_named(command: Command, tmp_path:
 )
 def test_usage_errors_are_one_sentence(words: tuple[str, ...], sentence: str, command: Command) -> None:
     assert sentence in command(*words).refusal()
+
+
+def test_how_a_table_was_read_is_said_again() -> None:
+    words = ["data", "check", "t.csv", "--target-column", "Log x", "--wild-type", "a b.fasta", "--split-seed", "3"]
+    assert said_again(parse(words)) == words[3:]

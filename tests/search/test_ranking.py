@@ -1,0 +1,44 @@
+"""What is written of many candidates, and what is said of it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datasets.candidates import Candidates
+from search.ranked_output import Predicted
+from search.ranking import write_all, write_top
+
+
+def block(predictions):
+    """Sequences named by their predictions."""
+    n = len(predictions)
+    residues = np.full((n, 3), ord("A"), dtype=np.uint8)
+    lengths = np.full(n, 3, dtype=np.int64)
+    candidates = Candidates(labels=[f"P{value}" for value in predictions], residues=residues, lengths=lengths)
+    return candidates, (np.array(predictions, dtype=np.float32), None)
+
+
+def complete(candidates, values):
+    """Odd predictions lie outside."""
+    prediction, std = values
+    outside = (prediction % 2).astype(np.uint8)
+    return Predicted(candidates=candidates, prediction=prediction, std=std, distance=None, outside=outside)
+
+
+@pytest.mark.parametrize(("n_top", "expected"), [(2, [6, 5]), (4, [6, 5, 4, 3]), (9, [6, 5, 4, 3, 2, 1])])
+def test_the_best_are_counted_and_not_those_that_they_displaced(tmp_path: Path, n_top, expected):
+    blocks = [block([1, 3]), block([5, 2]), block([4, 6])]
+    path = tmp_path / "top.csv"
+    best, n_outside = write_top(blocks, complete, path, "csv", "sequence", n_top)
+    assert best.tolist() == expected
+    assert n_outside == sum(value % 2 for value in expected)
+    assert len(path.read_text().splitlines()) == 1 + len(expected)
+
+
+def test_all_are_counted(tmp_path: Path):
+    predictions, n_outside = write_all(
+        [block([1, 3]), block([5, 2])], complete, tmp_path / "all.csv", "csv", "sequence"
+    )
+    assert predictions.tolist() == [1, 3, 5, 2]
+    assert n_outside == 3
