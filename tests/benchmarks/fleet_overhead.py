@@ -7,6 +7,7 @@ import resource
 import sys
 import tempfile
 import time
+import warnings
 from dataclasses import dataclass
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
@@ -47,11 +48,10 @@ OVERRIDES = [
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """Of one worker: wall seconds, those of them that children took to start, and the CPU seconds of children."""
+    """Of one worker: wall seconds, and those of them that children took to start."""
 
     wall_s: float
     start_s: float
-    children_cpu_s: float
 
 
 class _Starts:
@@ -98,7 +98,7 @@ def fleet_worker(url: str, folder: Path, name: str, n_target: int, ready: Barrie
     ready.wait()
     began = time.perf_counter()
     worker.work()
-    told.put(Measured(wall_s=time.perf_counter() - began, start_s=starts.total_s, children_cpu_s=0.0))
+    told.put(Measured(wall_s=time.perf_counter() - began, start_s=starts.total_s))
 
 
 def bare_worker(url: str, folder: Path, name: str, number: int, ready: Barrier, told: "Queue[Measured]") -> None:
@@ -120,11 +120,12 @@ def bare_worker(url: str, folder: Path, name: str, number: int, ready: Barrier, 
     ready.wait()
     began = time.perf_counter()
     study.optimize(objective, n_trials=N_TRIALS // N_WORKERS)
-    told.put(Measured(wall_s=time.perf_counter() - began, start_s=0.0, children_cpu_s=0.0))
+    told.put(Measured(wall_s=time.perf_counter() - began, start_s=0.0))
 
 
 def _bare_storage(url: str) -> optuna.storages.RDBStorage:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     return optuna.storages.RDBStorage(
         url,
         heartbeat_interval=HEARTBEAT_S,
