@@ -308,20 +308,22 @@ def test_the_report_is_an_artifact_of_the_study_and_written_when_something_chang
     assert len(list((tmp_path / "artifacts").iterdir())) == 1
 
 
+SEARCH = (
+    "--task",
+    "synthetic_two_vs_rest",
+    "--model",
+    "ridge",
+    "--export-dir",
+    ".",
+    "trainer.threads=1",
+    "validation=holdout",
+)
+
+
 def test_a_search_keeps_the_best_and_exports_the_hash_of_what_is_kept(program, tmp_path):
     runs = tmp_path / "runs"
     runs.mkdir()
-    command = (
-        "--task",
-        "synthetic_two_vs_rest",
-        "--model",
-        "ridge",
-        "--export-dir",
-        ".",
-        "trainer.threads=1",
-        "validation=holdout",
-    )
-    answer = program(*command, "--n-trials", "4", "--keep-top", "1", cwd=tmp_path)
+    answer = program(*SEARCH, "--n-trials", "4", "--keep-top", "1", cwd=tmp_path)
     assert answer.status == 0, answer
     name = "synthetic_two_vs_rest-ridge"
     study = optuna.load_study(study_name=name, storage=f"sqlite:///{runs / 'studies.db'}")
@@ -341,17 +343,7 @@ def test_a_search_keeps_the_best_and_exports_the_hash_of_what_is_kept(program, t
 def test_where_artifacts_cannot_be_kept_a_search_ends_as_always(program, tmp_path):
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "artifacts").write_text("in the way")
-    command = (
-        "--task",
-        "synthetic_two_vs_rest",
-        "--model",
-        "ridge",
-        "--export-dir",
-        ".",
-        "trainer.threads=1",
-        "validation=holdout",
-    )
-    answer = program(*command, "--n-trials", "4", cwd=tmp_path)
+    answer = program(*SEARCH, "--n-trials", "4", cwd=tmp_path)
     assert answer.status == 0, answer
     assert answer.err.count("could not be kept") == 5, "four trials and the report"
     assert "4 finished trials (4 complete" in answer.out
