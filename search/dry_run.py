@@ -4,10 +4,11 @@ import yaml
 
 from datasets.prepared import PreparedSplit
 from models.places import Places
+from search.building import build_data, build_model, folds_of
 from search.config import StudyConfig
 from search.protocol import Protocol
 from search.schema import task_of
-from search.training import build_data, build_model, folds_of, quieten
+from search.trainer import quieten
 from search.worker import check_search
 
 

@@ -77,10 +77,10 @@ def _step(arguments: argparse.Namespace, model: str, *, table: "Table | None") -
 
 
 def _print_table(arguments: argparse.Namespace, steps: list[Step], failed: dict[str, str], task: "Task") -> None:
+    from search.building import folds_of
     from search.ladder_table import Rung, baseline_rungs, show, study_rung
     from search.ledger import readings
     from search.operate import open_existing
-    from search.training import folds_of
 
     split = load_split(task, arguments.data_dir, arguments.runs_dir, lambda sentence: None)
     config = steps[0].config

@@ -1,6 +1,7 @@
 """How much of a run fits into memory at once: decided before its model is built."""
 
 import os
+import resource
 from pathlib import Path
 
 import torch
@@ -75,6 +76,20 @@ def share_bytes(total: int, context: int = 0) -> int:
     """The share of this process in a device's memory, less what it takes by only being there; all where it is alone."""
     share = memory_share()
     return total if share == 1 else max(0, int(share * total) - context)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on the GPU or on the CPU."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
+
+
+def peak_memory_bytes(device: str) -> int:
+    """The most that this process has held: of the GPU's memory where it uses one."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _machine_free_bytes() -> int:

@@ -55,12 +55,12 @@ def _predict(arguments: argparse.Namespace) -> int:
 
     import torch
 
+    from search.machine import usable_cores
     from search.trained import TrainedExperiment, combined
-    from search.training import default_threads
 
     announce = announcer(arguments.quiet)
     trained = TrainedExperiment(arguments.file, places=places, announce=announce)
-    torch.set_num_threads(trained.config.trainer.threads or default_threads())
+    torch.set_num_threads(trained.config.trainer.threads or usable_cores())
     task = task_of(trained.config, arguments.data)
     split = load_split(task, arguments.data_dir, arguments.runs_dir, announce)
     if split.data_hash != trained.provenance.data_hash:
@@ -129,7 +129,7 @@ def _familiar(trained: "TrainedExperiment", split: "PreparedSplit") -> "Familiar
     import numpy as np
 
     from datasets.familiar import Familiar
-    from search.training import folds_of
+    from search.building import folds_of
 
     rows = np.arange(len(split.lengths))
     if trained.origin == "search":

@@ -17,10 +17,10 @@ from datasets.task import Announce
 from datasets.window import LengthLimit
 from models.fitness_model import FitnessModel
 from models.places import Places
+from search.building import build_model
 from search.checkpoint import load_weights
-from search.memory import DoesNotFit, eval_tokens, free_memory_bytes, micro_batch_tokens
+from search.memory import DoesNotFit, eval_tokens, free_memory_bytes, is_out_of_memory, micro_batch_tokens
 from search.schema import RunConfig, task_of
-from search.training import build_model, is_out_of_memory
 
 _AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 

@@ -7,8 +7,9 @@ from datasets.errors import UserError
 from datasets.prepared import PreparedSplit
 from datasets.task import Announce
 from models.places import Places
+from search.building import build_data, build_model, folds_of
 from search.schema import RunConfig, task_of
-from search.training import build_data, build_model, folds_of, quieten
+from search.trainer import quieten
 
 
 def check_runs(

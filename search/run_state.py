@@ -37,6 +37,7 @@ class Progress:
     micro_batch_tokens: int | None = None
     smaller: int | None = None  # the next size to try when memory runs out
     backbone: str | None = None
+    n_embedded: int = 0  # sequences that passed through frozen layers, when memory ran out afterwards too
 
     def finished(self) -> "Progress":
         """The folds that are finished."""

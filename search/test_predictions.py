@@ -12,9 +12,10 @@ from safetensors.numpy import load_file, save_file
 from datasets.prepared import load_prepared, test_sequences
 from datasets.task import Announce
 from models.places import Places
+from search.machine import usable_cores
 from search.predictor import Predictor
 from search.schema import RunConfig
-from search.training import default_threads, quieten
+from search.trainer import quieten
 
 _AT_ONCE = 8192  # sequences: each prediction depends, in its last bits, on what stands beside it
 
@@ -35,7 +36,7 @@ def predict_test_sequences(
         UserError: Weights do not fit the config, or a test sequence does not fit the model.
     """
     quieten()
-    torch.set_num_threads(config.trainer.threads or default_threads())
+    torch.set_num_threads(config.trainer.threads or usable_cores())
     residues, lengths = test_sequences(load_prepared(split))
 
     def predictor_of(some: Sequence[Path]) -> Predictor:

@@ -1,5 +1,7 @@
 """The one place where a Lightning Trainer is built."""
 
+import logging
+import warnings
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -56,6 +58,13 @@ def build_trainer(
         raise UserError(
             f"trainer.accelerator={settings.accelerator} cannot be used here: {' '.join(str(error).split())}"
         ) from None
+
+
+def quieten() -> None:
+    """Keep Lightning's banners and advice out of the logs; what matters is checked by ourselves."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
 
 
 def _logger(config: RunConfig, directory: Path, fold: int) -> pl.loggers.Logger | bool:

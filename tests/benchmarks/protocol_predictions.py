@@ -28,11 +28,12 @@ from datasets.tokenizer import ResidueTokenizer
 from datasets.validation import Fold
 from datasets.window import LengthLimit
 from models.places import Places
+from search.building import build_model, folds_of
 from search.checkpoint import load_weights
 from search.config import study_config
 from search.result import Result
 from search.schema import RunConfig
-from search.training import build_model, fit, folds_of
+from search.training import fit
 
 TASKS = ("gb1_one_vs_rest", "gb1_two_vs_rest", "gb1_three_vs_rest", "aav_one_vs_many", "aav_two_vs_many")
 MODELS = ("ridge", "kernel", "cnn")

@@ -13,13 +13,14 @@ from datasets.task import find_task
 from datasets.validation import Holdout
 from models.places import Places
 from search.artifacts import Artifacts
+from search.building import build_data, build_model
 from search.config import study_config
 from search.isolation import prepare_children
 from search.progress import Display
 from search.signals import Signals
 from search.storage import default_url, open_database
 from search.study import manifest, open_study
-from search.training import build_data, build_model, quieten
+from search.trainer import quieten
 from search.worker import Worker, make_pruner
 
 N_TRIALS = 12

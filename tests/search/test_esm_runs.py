@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+import search.fold_training
 import search.memory
-import search.training
 from datasets.prepared import PreparedSplit, prepare
 from datasets.task import find_task
 from models.backbone import Backbone
@@ -112,7 +112,7 @@ def test_a_batch_in_parts_gives_the_same_numbers_and_is_replayed_in_parts(adapta
 
 
 def test_parts_follow_from_free_memory_and_are_recorded(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search.training, "free_memory_bytes", lambda device: 2**20)
+    monkeypatch.setattr(search.fold_training, "free_memory_bytes", lambda device: 2**20)
     monkeypatch.setattr(search.memory, "MIN_EVAL_TOKENS", 34)
     result = run(config("lora"))
     assert result.ending == "complete"
@@ -120,7 +120,7 @@ def test_parts_follow_from_free_memory_and_are_recorded(run: Run, monkeypatch: p
 
 
 def test_a_config_that_cannot_fit_is_never_built(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search.training, "free_memory_bytes", lambda device: 2**16)
+    monkeypatch.setattr(search.fold_training, "free_memory_bytes", lambda device: 2**16)
     monkeypatch.setattr(Weights, "load", lambda *_, **__: pytest.fail("the backbone was built"))
     result = run(config("lora"))
     assert result.ending == "out_of_memory"

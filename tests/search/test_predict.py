@@ -27,13 +27,13 @@ from datasets.synthetic import WILD_TYPE
 from datasets.task import find_task
 from models.places import Places
 from search.artifacts import file_hash
+from search.building import build_data, build_model, folds_of
 from search.checkpoint import load_weights
 from search.config import study_config
 from search.experiment import checksum
 from search.prediction_counter import Counter
 from search.schema import RunConfig
 from search.trainer import build_trainer
-from search.training import build_data, build_model, folds_of
 from tests.search.conftest import Answer
 from tests.search.experiments import trained_experiment
 

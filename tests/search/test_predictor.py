@@ -14,12 +14,16 @@ from datasets.prepared import PreparedSplit, prepare
 from datasets.task import find_task
 from models.metrics import spearman
 from models.places import Places
+from search.building import build_data, build_model, folds_of
+from search.checkpoint import load_weights
 from search.config import study_config
+from search.fold_training import FoldTraining
 from search.predictor import Predictor
+from search.run_state import Progress, Reports
 from search.schema import RunConfig
 from search.trained import combined
 from search.trainer import build_trainer
-from search.training import build_data, build_model, fit, folds_of
+from search.training import fit
 from tests.models.esm_models import add_tiny_backbones, make_places
 
 TASK = "synthetic_one_vs_rest"
@@ -64,16 +68,22 @@ def own_predictions(
     config: RunConfig, split: PreparedSplit, places: Places, weights: Path, folder: Path
 ) -> tuple[NDArray[np.int64], torch.Tensor]:
     """The validation rows, and what Lightning's own trainer predicts of them."""
-    from search.checkpoint import load_weights
-    from search.training import _Run
-
     [fold] = folds_of(config, split)
     model = build_model(config)
     data = build_data(config, split, model, fold, 0)
     trainer = build_trainer(config, folder, 0, [])
-    run = _Run(config, split, places, folder, 1, lambda *v: None, print, lambda *v: None, lambda: False)
-    run._divide(model, data, torch.device("cpu"), None)
-    run._prepare(model, data, torch.device("cpu"), 0)
+    run = FoldTraining(
+        config=config,
+        split=split,
+        places=places,
+        directory=folder,
+        reports=Reports(lambda *values: None),
+        announce=print,
+        on_progress=lambda *values: None,
+        should_stop=lambda: False,
+    )
+    run.divide(model, data, torch.device("cpu"), None, Progress())
+    run.prepare(model, data, torch.device("cpu"), 0, Progress())
     load_weights(model, weights)
     outputs = trainer.predict(model, dataloaders=data.val_dataloader())
     assert outputs is not None

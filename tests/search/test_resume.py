@@ -10,8 +10,10 @@ import pytest
 import torch
 from lightning.pytorch.plugins import MixedPrecision
 
+import search.building
+import search.fold_training
+import search.run_state
 import search.state_writer
-import search.training
 from datasets.prepared import PreparedSplit, prepare
 from datasets.task import find_task
 from datasets.validation import KFold
@@ -176,7 +178,7 @@ def test_the_scale_of_half_precision_gradients_goes_on(train: Trainer, monkeypat
         monkeypatch.setattr(scaler, "update", lambda *a: (update(*a), seen.append(scaler.get_scale())))
         return trainer
 
-    monkeypatch.setattr(search.training, "build_trainer", with_scaler)
+    monkeypatch.setattr(search.fold_training, "build_trainer", with_scaler)
     undisturbed = train(config("last_k"), "undisturbed")
     assert len(set(scales[0])) > 1, "the scale was to change"
     assert train(config("last_k"), "first", until=(0, 1)) is None
@@ -258,7 +260,7 @@ def test_parts_of_a_batch_stay_what_they_were_whatever_memory_is_free_now(
     assert undisturbed is not None
     assert undisturbed.micro_batch_tokens is None
     assert train(config("lora"), "first", until=(0, 2)) is None
-    monkeypatch.setattr(search.training, "free_memory_bytes", lambda device: 2**20)
+    monkeypatch.setattr(search.fold_training, "free_memory_bytes", lambda device: 2**20)
     monkeypatch.setattr(search.memory, "MIN_EVAL_TOKENS", 34)
     smaller = train(config("lora"), "smaller")
     assert smaller is not None
@@ -369,7 +371,7 @@ def test_a_state_with_code_in_it_is_never_run(train: Trainer) -> None:
 
     # Even one whose checksums are right.
     StateWriter(train.folder / "first", print).write(
-        {"progress": Trap()}, {}, search.training.about(run, train.split, threads=1, backbone=None)
+        {"progress": Trap()}, {}, search.run_state.about(run, train.split, threads=1, backbone=None)
     )
     assert train(run, "second", resume="first") is not None
     assert "it is damaged (UnpicklingError)" in train.said[0]
@@ -464,7 +466,7 @@ def test_the_frozen_part_is_not_written(train: Trainer) -> None:
     assert train(config("lora"), "first", until=(0, 2)) is None
     state = torch.load(part(train.folder / "first", "training.*"), weights_only=True)
     n_written = sum(tensor.numel() for tensor in state["fold"]["model"].values())
-    model = search.training.build_model(config("lora"))
+    model = search.building.build_model(config("lora"))
     model.build(train.places)
     n_trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     assert n_trained <= n_written < model.n_parameters / 2

@@ -14,12 +14,13 @@ from datasets.mutation_counts import find_mutations
 from datasets.prepared import PreparedSplit, prepare
 from datasets.task import find_task
 from models.places import Places
+from search.building import build_model
 from search.checkpoint import save_weights
 from search.config import study_config
 from search.rise import rise_with_mutations
 from search.schema import RunConfig
 from search.study import best_trial
-from search.training import build_model, fit
+from search.training import fit
 from search.trial_order import EXCESS_RISE, best_trials, n_set_aside
 from tests.search.small_study import add, default_database, make_study
 

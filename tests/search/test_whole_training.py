@@ -12,11 +12,12 @@ from datasets.errors import UserError
 from datasets.prepared import PreparedSplit, prepare
 from datasets.task import find_task
 from models.places import Places
+from search.building import build_data, build_model, folds_of
 from search.checkpoint import load_weights
 from search.config import study_config
 from search.result import Result
 from search.schema import RunConfig, run_config
-from search.training import build_data, build_model, fit, folds_of
+from search.training import fit
 from search.trees import overlay
 
 TASK = "synthetic_one_vs_rest"

@@ -1,0 +1,151 @@
+"""Training of one fold of a run."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from datasets.datamodule import FitnessData
+from datasets.embeddings import FeatureCache, frozen_features
+from datasets.prepared import PreparedSplit
+from datasets.seeds import derive_seed
+from datasets.task import Announce
+from datasets.validation import Fold
+from models.fitness_model import FitnessModel
+from models.places import Places
+from search.building import build_data, build_model
+from search.checkpoint import load_weights
+from search.fold_state import KeepState
+from search.memory import eval_tokens, free_memory_bytes, keep_to_share, micro_batch_tokens
+from search.pruning import KeepBestWeights, KeepLastWeights, ReportAndStop
+from search.result import Ending
+from search.run_state import Progress, Reports
+from search.schema import WHOLE_BATCH, RunConfig, task_of
+from search.trainer import build_trainer
+
+OnProgress = Callable[[str, int, int], None]
+"""Is told (what, n_done, n_total) of long work besides training."""
+
+
+def weights_name(fold: int) -> str:
+    """The file of a fold's kept weights, in the run's folder."""
+    return f"fold{fold}.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldTraining:
+    """What the training of a run's folds has in common; see `search.training.fit`."""
+
+    config: RunConfig
+    split: PreparedSplit
+    places: Places
+    directory: Path
+    reports: Reports
+    announce: Announce
+    on_progress: OnProgress
+    should_stop: Callable[[], bool]
+
+    def fit(
+        self,
+        fold: Fold,
+        number: int,
+        progress: Progress,
+        state: KeepState,
+        *,
+        tokens: int | None,
+        is_one_of_several: bool,
+    ) -> tuple[Ending, str]:
+        """Train a fold, in parts of at most `tokens` (None: as memory allows): how it ended and why.
+
+        What is known of it is added to `progress` as soon as it is.
+        """
+        config = self.config
+        model = build_model(config, number)
+        model.check_task(task_of(config))
+        data = build_data(config, self.split, model, fold, number)
+        reporter = ReportAndStop(fold=number, report=self.reports, should_stop=self.should_stop)
+        is_judged = len(fold.validation) > 0
+        path = self.directory / weights_name(number)
+        keeper = KeepBestWeights(path, keeps_unranked=is_one_of_several) if is_judged else KeepLastWeights(path)
+        trainer = build_trainer(config, self.directory, number, [state, reporter, keeper], is_judged=is_judged)
+        device = trainer.strategy.root_device
+        keep_to_share(device)
+        progress.device = str(device)
+        if number > 0:  # all folds in the same parts: one number is recorded
+            tokens = progress.micro_batch_tokens or WHOLE_BATCH
+        smaller = self.divide(model, data, device, tokens, progress)
+        self.prepare(model, data, device, number, progress)
+        progress.smaller = smaller  # not before: features are computed in passes of one size
+        progress.n_parameters = model.n_parameters
+        progress.values.append(reporter.values)
+        model.see_targets(torch.as_tensor(self.split.target[fold.train]))
+        trainer.fit(model, datamodule=data)
+        progress.best_epochs.append(keeper.best_epoch)
+        if reporter.has_diverged:
+            epoch = len(reporter.values) - 1
+            return "diverged", f"predictions or loss were not finite after epoch {epoch} of fold {number}"
+        if reporter.was_stopped:
+            return "stopped", "told to stop"
+        if isinstance(keeper, KeepLastWeights) and not keeper.is_finite:
+            return "diverged", f"weights were not finite after the last epoch of fold {number}"
+        if keeper.best_epoch is None:
+            return (
+                "constant",
+                f"no epoch of fold {number} had validation predictions that could be ranked (all equal)",
+            )
+        if is_judged:
+            load_weights(model, keeper.path)
+            outputs = trainer.predict(model, dataloaders=data.val_dataloader())
+            assert outputs is not None
+            progress.predictions.append(torch.cat([output for output in outputs if isinstance(output, Tensor)]).cpu())
+            progress.rows.append(torch.as_tensor(data.validation_rows))
+        progress.checkpoints.append(keeper.path.name)
+        return "complete", ""
+
+    def divide(
+        self, model: FitnessModel, data: FitnessData, device: torch.device, tokens: int | None, progress: Progress
+    ) -> int | None:
+        """Choose how much of a batch passes through the model at once; what to try if memory runs out, if anything."""
+        batch_size = self.config.data.batch_size
+        memory = model.memory(self.config.trainer.precision)
+        if memory is not None:
+            free = free_memory_bytes(device)
+            fitting = micro_batch_tokens(memory, free_bytes=free, longest=data.longest, batch_size=batch_size)
+            tokens = tokens or fitting
+        if tokens is not None and tokens >= batch_size * data.longest:
+            tokens = None  # the same, and evaluated in the same batches
+        if memory is not None:
+            data.eval_tokens = eval_tokens(tokens, longest=data.longest, batch_size=batch_size)
+        model.micro_batch_tokens = progress.micro_batch_tokens = tokens
+        half = (tokens or batch_size * data.longest) // 2
+        return half if half >= data.longest and model.has_micro_batches else None
+
+    def prepare(
+        self, model: FitnessModel, data: FitnessData, device: torch.device, number: int, progress: Progress
+    ) -> None:
+        """Compute what is frozen, or find it in the cache; build what is trained."""
+        config = self.config
+        model.fetch(self.places, self.announce)
+        progress.backbone = model.backbone_hash
+        torch.manual_seed(derive_seed("adapters", config.seed, number))
+        model.build(self.places)
+        frozen = model.frozen_part(self.places, config.trainer.precision, device)
+        if frozen is None:
+            return
+        features = frozen_features(
+            frozen.encoder,
+            data.tokens,
+            data.mask,
+            data.region,
+            scope=frozen.scope,
+            also=frozen.also,
+            cache=FeatureCache(self.places.cache_dir / "features", max_bytes=int(config.cache.max_gb * 2**30)),
+            announce=self.announce,
+            on_progress=partial(self.on_progress, frozen.what),
+        )
+        frozen.encoder.release()
+        progress.n_embedded += features.n_computed
+        data.use_features(features)
