@@ -150,9 +150,9 @@ def test_a_loop_of_trials_and_its_heartbeats_outlive_outages(
 def test_a_heartbeat_goes_on_after_an_outage_longer_than_the_lease(
     postgres: PostgresServer, postgres_url: str, end: str
 ) -> None:
-    storage = short_lived(postgres_url, settle_s=2)
+    storage = short_lived(postgres_url, settle_s=4)
     study = optuna.create_study(study_name="beats", storage=storage)
-    watcher = short_lived(postgres_url, settle_s=2)
+    watcher = short_lived(postgres_url, settle_s=4)
     watched = optuna.load_study(study_name="beats", storage=watcher)
 
     def objective(trial: optuna.Trial) -> float:
