@@ -60,9 +60,11 @@ def numbers(cells: Packed, findings: Findings, column: str) -> NDArray[np.float6
     for row in np.flatnonzero(is_text).tolist():
         is_blank[row] = not cells[row].strip()
     is_text &= ~is_blank
+    other_column = f"name another column than {column!r} with --target-column"
+    line = other_column if is_text.sum() * 2 > len(cells) else "correct the line or remove it"
     for rows, text, remedy in (
         (is_blank, "the target is empty", "remove the line: there is nothing to learn from it"),
-        (is_text, "the target {!r} is not a number", "correct the line or remove it"),
+        (is_text, "the target {!r} is not a number", line),
         (
             is_infinite & ~is_text & ~is_blank,
             "the target {!r} is not a finite number in single precision",
@@ -80,7 +82,7 @@ def numbers(cells: Packed, findings: Findings, column: str) -> NDArray[np.float6
         findings.add(
             "refused",
             f"every target is {good[0]:g}, so there is nothing to rank",
-            remedy=f"name another column than {column!r} with --target-column",
+            remedy=other_column,
         )
     return values
 

@@ -207,9 +207,7 @@ def _search(
     if not (signals.exit_status and signals.is_interrupted):  # who is in a hurry does not wait for a report
         _show_state(arguments, study, database, export if best is not None else None)
     if not arguments.quiet:
-        weights = f" --weights-dir {arguments.weights_dir}" if arguments.weights_dir else ""
-        next_command = f"{prog()} verify {export}{weights}"
-        print_outcome(study, best, split, export, next_command, runs=arguments.runs_dir)
+        print_outcome(study, best, split, export, _next_command(arguments, export), runs=arguments.runs_dir)
     if failure is not None:
         print(f"error: {failure}", file=sys.stderr)
         return 1
@@ -269,3 +267,11 @@ def _show_state(arguments: argparse.Namespace, study: "Study", database: "Databa
 
     announce = announcer(arguments.quiet)
     show_state(study, database, arguments.runs_dir, export=export, prog=prog(), announce=announce)
+
+
+def _next_command(arguments: argparse.Namespace, export: Path) -> str:
+    """What to do with the export: who brought a table wants candidates ranked."""
+    weights = f" --weights-dir {arguments.weights_dir}" if arguments.weights_dir else ""
+    if arguments.data is not None:
+        return f"{prog()} predict {export} --input candidates.fasta --output ranked.csv{weights}"
+    return f"{prog()} verify {export}{weights}"

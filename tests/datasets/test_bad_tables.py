@@ -134,6 +134,11 @@ def test_a_bad_row_is_named(sequence: str, target: str, sentence: str, tmp_path:
     assert sentence in refusal(changed(tmp_path, 7, sequence, target))
 
 
+def test_a_column_of_text_is_the_wrong_column(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("sequence,target\n" + "".join(f"{row[0]},plate{i}\n" for i, row in enumerate(GOOD)))
+    assert refusal(tmp_path / "t.csv").endswith("; name another column than 'target' with --target-column.")
+
+
 def test_a_line_of_100_mb_is_refused_at_once(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     with path.open("wb") as file:
