@@ -12,21 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets import column_names
-from datasets.alphabet import ALPHABET
 from datasets.columns import Columns, read_columns
 from datasets.errors import UserError
 from datasets.findings import Findings
 from datasets.measurements import Merged, Noise, list_of_rows, merge, numbers
-from datasets.mutations import MutationError, Mutator, is_wild_type
 from datasets.packed import Packed
-from datasets.split_strategies import Division, Landscape, Mask, divide, validation_part
+from datasets.parts import check_division, check_overlap, find_division, given_parts
+from datasets.split_strategies import Division, Landscape, Mask
 from datasets.table import Table
 from datasets.task import RawSplit
+from datasets.variant_cells import residues_of
 from datasets.wild_type import Common, compare, consensus, varying
 
-_VALIDATION = {"": False, "false": False, "true": True, "0": False, "1": True}
-_RESIDUES = ALPHABET.encode()
-_FEW_VALIDATION = 50
 _FEW_REPLICATES = 3
 _LINES = 4096  # written at a time
 
@@ -106,8 +103,8 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
         table = replace(table, replicates="keep" if "set" in columns.cells else "mean")
     assert table.target_column is not None
     target = numbers(columns.cells[table.target_column], findings, table.target_column)
-    sequences, table = _sequences(columns, table, findings)
-    test, validation = _parts(columns, findings)
+    sequences, table = residues_of(columns, table, findings)
+    test, validation = given_parts(columns, findings)
     good = np.isfinite(target) & (sequences.lengths > 0)
     rows = np.flatnonzero(good)
     if not len(rows):
@@ -117,7 +114,7 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
         sequences, target = sequences.take(rows), target[rows]
         test = None if test is None else test[rows]
         validation = None if validation is None else validation[rows]
-    _check_overlap(sequences, test, validation, rows, findings)
+    check_overlap(sequences, test, validation, rows, findings)
     varies = varying(sequences)
     keys, measured = _keys(sequences, varies, test, validation), (target, rows)
     merged = _merged(keys, target, rows, table, findings)
@@ -137,9 +134,9 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
         positions=common.positions,
         group=_groups(columns, table, rows, findings),
     )
-    division = _division(landscape, table, test, validation, findings)
+    division = find_division(landscape, table, test, validation, findings)
     if division is not None:
-        _check_division(division, merged.target, findings)
+        check_division(division, merged.target, findings)
     return Survey(
         table=table,
         columns=columns,
@@ -178,185 +175,6 @@ def _keys(
     if codes is None or varies is None:
         return [sequence + bytes([number]) for sequence, number in zip(sequences.slices(), part.tolist(), strict=True)]
     return np.column_stack((codes[:, varies], part))
-
-
-def _sequences(columns: Columns, table: Table, findings: Findings) -> tuple[Packed, Table]:
-    """Return the residues of each row, none where they are refused."""
-    if table.sequence_column is None:
-        return _from_mutations(columns, table, findings), table
-    cells = columns.cells[table.sequence_column]
-    sequences, is_clean = _cleaned(cells, findings)
-    if table.mutation_column is not None and is_clean:
-        table = _compare_mutations(columns, sequences, table, findings)
-    return sequences, table
-
-
-def _from_mutations(columns: Columns, table: Table, findings: Findings) -> Packed:
-    assert table.mutation_column is not None
-    if table.wild_type is None:
-        raise UserError(
-            f"{columns.where} writes its variants as mutations ({table.mutation_column!r}), which need the wild type: "
-            "name it with --wild-type FASTA."
-        )
-    mutator = Mutator(table.wild_type)
-    sequences: list[str] = []
-    bad: dict[str, list[int]] = {}
-    for row, cell in enumerate(columns.cells[table.mutation_column]):
-        try:
-            sequences.append(mutator.apply(cell))
-        except MutationError as error:
-            sequences.append("")
-            kind = "stop" if "stop codon" in str(error) else "wild type" if "where the" in str(error) else "other"
-            bad.setdefault(kind, []).append(row)
-    for rows in bad.values():
-        try:
-            mutator.apply(columns.cells[table.mutation_column][rows[0]])
-        except MutationError as error:
-            findings.add("refused", str(error), rows, remedy="correct the line or remove it")
-    return Packed.of(sequences)
-
-
-def _cleaned(cells: Packed, findings: Findings) -> tuple[Packed, bool]:
-    """Return the cells in upper case, nothing where one is refused, and whether none was."""
-    if not cells.has_other_than(_RESIDUES) and cells.lengths.all():
-        _check_nucleotides(cells, findings)
-        return cells, True
-    sequences = [cell.strip().upper() for cell in cells]
-    lower = [row for row, cell in enumerate(cells) if cell != cell.upper()]
-    if lower:
-        findings.add("note", "residues in lower case are read as upper case", lower)
-    known = frozenset(ALPHABET)
-    bad: dict[str, list[int]] = {}
-    for row, sequence in enumerate(sequences):
-        if not sequence:
-            bad.setdefault("", []).append(row)
-        elif not known.issuperset(sequence):
-            odd = next(residue for residue in sequence if residue not in known)
-            bad.setdefault(odd if odd in "*-." else "other", []).append(row)
-    for kind, rows in bad.items():
-        text, remedy = _refusal(kind, sequences[rows[0]])
-        findings.add("refused", text, rows, remedy=remedy)
-        for row in rows:
-            sequences[row] = ""
-    packed = Packed.of(sequences)
-    _check_nucleotides(packed, findings)
-    return packed, not bad
-
-
-def _refusal(kind: str, sequence: str) -> tuple[str, str]:
-    """Return what is wrong with a sequence, and what to do."""
-    if not kind:
-        return "the sequence is empty", "correct the line or remove it"
-    place = next(i for i, residue in enumerate(sequence) if residue not in ALPHABET)
-    text = f"the residue {sequence[place]!r} at position {place + 1} is not one of {ALPHABET}"
-    if kind == "*":
-        return f"{text}: a stop codon", "remove the line, or the '*' where it only ends the protein"
-    if kind in "-.":
-        return f"{text}: a gap", "write the sequences without their alignment"
-    return text, "correct the line or remove it"
-
-
-def _check_nucleotides(sequences: Packed, findings: Findings) -> None:
-    if len(sequences.codes) >= 30 * len(sequences) > 0 and not sequences.has_other_than(b"ACGTUN"):
-        text = "the sequences hold A, C, G and T only, as DNA does"
-        findings.add("refused", text, remedy="translate them to residues")
-
-
-def _compare_mutations(columns: Columns, sequences: Packed, table: Table, findings: Findings) -> Table:
-    """Find the wild type where a row says that nothing is mutated, and compare each sequence with its mutations."""
-    assert table.mutation_column is not None
-    cells = columns.cells[table.mutation_column]
-    if table.wild_type is None:
-        row = next((row for row, cell in enumerate(cells) if is_wild_type(cell)), None)
-        if row is None:
-            return table
-        table = replace(table, wild_type=sequences[row])
-        findings.add("note", "the wild type is the sequence of the row without mutations", [row])
-    assert table.wild_type is not None
-    mutator = Mutator(table.wild_type)
-    stops, others = [], []
-    for row, (cell, sequence) in enumerate(zip(cells, sequences, strict=True)):
-        if "*" in cell:
-            if sequence == table.wild_type:
-                stops.append(row)
-            continue
-        try:
-            if cell and mutator.apply(cell) != sequence:
-                others.append(row)
-        except MutationError:
-            continue  # numbered by another rule, perhaps: the sequences are what counts
-    if stops:
-        findings.add(
-            "refused",
-            f"the mutation {cells[stops[0]]!r} is a stop codon, but the sequence is the wild type's",
-            stops,
-            remedy="remove the line: its target is not that of its sequence",
-        )
-    if others:
-        findings.add(
-            "warning",
-            f"the sequence is not what {cells[others[0]]!r} makes of the wild type; it counts as it is",
-            others,
-        )
-    return table
-
-
-def _parts(columns: Columns, findings: Findings) -> tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
-    """Return which rows are test and which validation, None where the file does not say."""
-    if "set" not in columns.cells:
-        return None, None
-    parts = [cell.strip().lower() for cell in columns.cells["set"]]
-    marks = [cell.strip().lower() for cell in columns.cells.get("validation", [])]
-    odd = [row for row, part in enumerate(parts) if part not in ("train", "test", "validation", "valid", "val")]
-    if odd:
-        cell = columns.cells["set"][odd[0]]
-        findings.add(
-            "refused",
-            f"the set {cell[:60]!r} is neither 'train' nor 'test'",
-            odd,
-            remedy="correct the line or remove it",
-        )
-    odd = [row for row, mark in enumerate(marks) if mark not in _VALIDATION]
-    if odd:
-        cell = columns.cells["validation"][odd[0]]
-        findings.add("refused", f"the validation value {cell[:60]!r} is neither 'True', 'False' nor empty", odd)
-    test = np.array([part == "test" for part in parts], dtype=np.bool_)
-    in_set = np.array([part.startswith("val") for part in parts], dtype=np.bool_)
-    if not marks:
-        return test, in_set if in_set.any() else None
-    marked = np.array([_VALIDATION.get(mark, False) for mark in marks], dtype=np.bool_)
-    validation = (marked | in_set) & ~test
-    return test, validation if validation.any() else None
-
-
-def _check_overlap(
-    sequences: Packed,
-    test: NDArray[np.bool_] | None,
-    validation: NDArray[np.bool_] | None,
-    rows: NDArray[np.int64],
-    findings: Findings,
-) -> None:
-    """Find sequences that stand in two parts."""
-    if test is None:
-        return
-    parts = [list(sequences.take(np.flatnonzero(part))) for part in (test, ~test)]
-    train = set(parts[1])
-    leaked = [row for row, sequence in zip(np.flatnonzero(test).tolist(), parts[0], strict=True) if sequence in train]
-    if leaked:
-        findings.add(
-            "refused",
-            "the sequence stands in both train and test",
-            rows[leaked].tolist(),
-            remedy="remove it from one of the two",
-        )
-    if validation is None:
-        return
-    judged = set(sequences.take(np.flatnonzero(validation)))
-    trained = np.flatnonzero(~test & ~validation)
-    pairs = zip(trained.tolist(), sequences.take(trained), strict=True)
-    leaked = [row for row, sequence in pairs if sequence in judged]
-    if leaked:
-        findings.add("warning", "the sequence stands in both train and validation", rows[leaked].tolist())
 
 
 def _merged(
@@ -440,45 +258,3 @@ def _groups(columns: Columns, table: Table, rows: NDArray[np.int64], findings: F
     if blank:
         findings.add("refused", f"the group ({table.group_column!r}) is empty", blank, remedy="name it")
     return group
-
-
-def _division(
-    landscape: Landscape,
-    table: Table,
-    test: NDArray[np.bool_] | None,
-    validation: NDArray[np.bool_] | None,
-    findings: Findings,
-) -> Division | None:
-    if test is None:
-        if table.split is None:
-            return None
-        try:
-            return divide(landscape, table.split, max_train_mutations=table.max_train_mutations, seed=table.split_seed)
-        except UserError as error:
-            findings.add("refused", str(error).rstrip("."))
-            return None
-    if validation is None:
-        if (~test).sum() < 3:
-            findings.add("refused", f"the train part has {int((~test).sum())} rows, expected three or more")
-            return None
-        findings.add("note", "no row is marked as validation: a tenth of train is drawn for it")
-        return Division(
-            test=test, validation=validation_part(test, table.split_seed), how="the file's own, validation at random"
-        )
-    return Division(test=test, validation=validation, how="the file's own")
-
-
-def _check_division(division: Division, target: NDArray[np.float64], findings: Findings) -> None:
-    """Find parts that are empty, too small to judge by, or of one target."""
-    train = ~division.test & ~division.validation
-    for name, part in (("train", train), ("validation", division.validation), ("test", division.test)):
-        n = int(part.sum())
-        if not n:
-            findings.add("refused", f"no row is left for {name} ({division.how})", remedy="choose another split")
-        elif name != "test" and n > 1 and np.ptp(target[part]) == 0:
-            findings.add(
-                "refused", f"the {name} part has one target, {target[part][0]:g}", remedy="choose another split"
-            )
-    n = int(division.validation.sum())
-    if 0 < n < _FEW_VALIDATION:
-        findings.add("warning", f"{n} validation sequences alone say little; validation=auto cross-validates")
