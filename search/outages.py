@@ -76,6 +76,10 @@ class Outages:
         """False during an outage and for some seconds after it: the living may not have been heard of since."""
         return self._began is None and time.monotonic() - self._unsettled_since > self._settle_s
 
+    def lost_connection(self) -> None:
+        """Note that a connection was found dead: there may have been an outage that nobody here has met."""
+        self._unsettled_since = time.monotonic()
+
     def call(self, function: Callable[[], T], passes: Callable[[BaseException], bool] | None = None) -> T:
         """What the function returns; repeated, with growing pauses, while it fails by an outage.
 

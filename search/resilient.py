@@ -19,6 +19,7 @@ from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
 from search.outages import Outages, StorageLost
@@ -64,6 +65,8 @@ class ResilientStorage(RDBStorage):
                 self.engine.dispose()
             raise
         weakref.finalize(self, self.engine.dispose)
+        # A pool replaces a dead connection without a word.
+        event.listen(self.engine, "invalidate", lambda *_: outages.lost_connection())
 
     def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
         trial = _stamped(template_trial)

@@ -155,7 +155,13 @@ def test_a_heartbeat_goes_on_after_an_outage_longer_than_the_lease(
     watcher = short_lived(postgres_url, settle_s=4)
     watched = optuna.load_study(study_name="beats", storage=watcher)
 
+    def has_beaten() -> bool:
+        with postgres.connect(name_of(postgres_url)) as connection:
+            return connection.execute("SELECT 1 FROM trial_heartbeats").fetchone() is not None
+
     def objective(trial: optuna.Trial) -> float:
+        while not has_beaten():
+            time.sleep(0.05)
         getattr(postgres, end)()
         time.sleep(4)
         postgres.start()
