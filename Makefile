@@ -30,7 +30,7 @@ study: $(VENV)/installed
 TEST_WORKERS := 3
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist loadfile
+	$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -2,7 +2,6 @@
 
 import dataclasses
 import gzip
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,8 +18,9 @@ from datasets.flip import clean_flip
 from datasets.mutagenesis import RESIDUES, Mutagenesis, enumerate_variants
 from datasets.task import Task, find_task
 from datasets.window import LengthLimit
+from tests.whole import IS_WHOLE
 
-N_FILES = 2000 if os.environ.get("FLIPSEARCH_TEST_ALL") else 40
+N_FILES = 2000 if IS_WHOLE else 40
 TASK = find_task("synthetic_two_vs_rest")
 ANY_LENGTH = LengthLimit(max_length=None, max_residues=None, truncate=True)
 

@@ -5,7 +5,6 @@ A sample in every run; with $FLIPSEARCH_TEST_ALL set, 2,000 files of each format
 
 import gzip
 import io
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,14 @@ from datasets import text_file
 from datasets.alphabet import ALPHABET
 from datasets.errors import UserError
 from tests.datasets.tables import surveyed
+from tests.whole import IS_WHOLE
 
-N_FILES = 2000 if os.environ.get("FLIPSEARCH_TEST_ALL") else 60
+N_FILES = 2000 if IS_WHOLE else 60
 FUZZED = settings(
     max_examples=N_FILES,
     deadline=None,
     database=None,
-    derandomize=not os.environ.get("FLIPSEARCH_TEST_ALL"),
+    derandomize=not IS_WHOLE,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )
 WILD_TYPE = "ACDEFGHIKL"

@@ -19,6 +19,7 @@ from search.result import Result
 from search.storage import default_url, open_database
 from search.study import N_TARGET
 from tests.search.small_study import ABOUT
+from tests.whole import whole
 
 NAME = "a-study"
 # Trials are asked for by hand here.
@@ -339,7 +340,7 @@ def test_a_search_keeps_the_best_and_exports_the_hash_of_what_is_kept(program, t
     assert page.filename == "report.html"
 
 
-@pytest.mark.skipif(not os.environ.get("FLIPSEARCH_TEST_ALL"), reason="one more search; FLIPSEARCH_TEST_ALL=1 runs it")
+@whole
 def test_where_artifacts_cannot_be_kept_a_search_ends_as_always(program, tmp_path):
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "artifacts").write_text("in the way")

@@ -15,6 +15,7 @@ from search.study import N_TARGET
 from tests.search.processes import ROOT
 from tests.search.small_study import NAME, add, default_database, make_study
 from tests.search.test_startup import probe
+from tests.whole import IS_WHOLE
 
 SEARCH = [
     "--task",
@@ -29,7 +30,7 @@ SEARCH = [
 ]
 
 # The whole set belongs to CI; each start of a search costs seconds.
-ENDS = [("Ctrl-C", 130), ("drain", 0)] if os.environ.get("FLIPSEARCH_TEST_ALL") else []
+ENDS = [("Ctrl-C", 130), ("drain", 0)] if IS_WHOLE else []
 
 
 @pytest.fixture

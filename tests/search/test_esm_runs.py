@@ -21,6 +21,7 @@ from search.result import Result
 from search.schema import WHOLE_BATCH, CacheConfig, RunConfig
 from search.training import fit
 from tests.models.esm_models import add_tiny_backbones, make_places
+from tests.whole import whole
 
 TASK = "synthetic_one_vs_rest"
 ADAPTATIONS: dict[str, dict[str, Any]] = {
@@ -170,6 +171,7 @@ def test_out_of_memory_with_a_single_sequence_is_a_finding(run: Run, limit_memor
     assert result.value is None
 
 
+@whole
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 @pytest.mark.filterwarnings("ignore")  # torch's own
 def test_compiled_layers_give_nearly_the_same_values(run: Run) -> None:

@@ -16,6 +16,7 @@ import torch
 from search.storage import default_url
 from tests.models.checkpoints import write_checkpoint
 from tests.search.conftest import ROOT, Answer, Program
+from tests.whole import whole
 
 TASK = "synthetic_one_vs_rest"
 N_SEQUENCES = 305  # train and validation, all different
@@ -65,7 +66,7 @@ def test_verify_finds_the_same_bits_without_the_cache(searched: Path, program: P
     assert "equal bit for bit" in answer.out
 
 
-@pytest.mark.parametrize("adaptation", ["last_k", "lora"])
+@pytest.mark.parametrize("adaptation", [pytest.param("last_k", marks=whole), "lora"])
 def test_verify_repeats_fine_tuning_bit_for_bit(adaptation: str, tmp_path: Path, program: Program) -> None:
     short = ("data.batch_size=8", "trainer.limit_train_batches=2", f"model.adaptation={adaptation}")
     answer = program(*SEARCH, *short, "--n-trials", "1", cwd=tmp_path)

@@ -9,10 +9,9 @@ import optuna
 import pytest
 
 from tests.search.processes import STUDY, finish, is_alive, signal_group, start, status, training_child, wait_for_child
+from tests.whole import IS_WHOLE
 
 pytestmark = pytest.mark.timeout(600)
-# The whole set belongs to CI; a sample of it to every run of the suite.
-IS_WHOLE = bool(os.environ.get("FLIPSEARCH_TEST_ALL"))
 ROUNDS = 5 if IS_WHOLE else 1
 
 
@@ -51,7 +50,7 @@ def budget():
 
 
 @pytest.mark.parametrize("round_number", range(ROUNDS))
-@pytest.mark.parametrize("fault", FAULTS if IS_WHOLE else FAULTS[:2])
+@pytest.mark.parametrize("fault", FAULTS if IS_WHOLE else FAULTS[:1])
 def test_budget_is_exact_after_a_fault_at_a_random_moment(folder, budget, fault, round_number):
     moment = random.Random(f"{fault.__name__} {round_number}")
     budget["n"] += 2

@@ -21,9 +21,9 @@ from tests.search.processes import (
     wait_until,
     workers,
 )
+from tests.whole import whole
 
 pytestmark = pytest.mark.timeout(600)
-everything = pytest.mark.skipif(not os.environ.get("FLIPSEARCH_TEST_ALL"), reason="part of the whole set of faults")
 LONG = ("trainer.max_epochs=3000", "trainer.patience=3000")
 
 
@@ -50,6 +50,7 @@ def check_budget(folder, n_trials):
     assert (folder / "experiments" / f"{STUDY}.yaml").exists()
 
 
+@whole
 def test_two_interrupts_stop_the_fleet_and_the_next_one_reaches_exactly_the_budget(tmp_path):
     process = start(tmp_path, 100, "--workers", "2")
     wait_until(process, lambda: n_finished(tmp_path) >= 1 and n_training(tmp_path) == 2)
@@ -85,7 +86,7 @@ def test_two_interrupts_stop_the_fleet_and_the_next_one_reaches_exactly_the_budg
     assert len(set(sampled)) == len(sampled) >= 6
 
 
-@everything
+@whole
 def test_first_interrupt_finishes_the_running_trials(tmp_path):
     process = start(tmp_path, 50, "--workers", "3")
     wait_until(process, lambda: n_training(tmp_path) == 3)
@@ -98,7 +99,7 @@ def test_first_interrupt_finishes_the_running_trials(tmp_path):
     check_nothing_is_left(process)
 
 
-@everything
+@whole
 def test_termination_stops_the_fleet(tmp_path):
     process = start(tmp_path, 50, "--workers", "2", *LONG)
     wait_until(process, lambda: n_training(tmp_path) == 2)
@@ -109,7 +110,7 @@ def test_termination_stops_the_fleet(tmp_path):
     check_nothing_is_left(process)
 
 
-@everything
+@whole
 def test_third_interrupt_leaves_at_once(tmp_path):
     process = start(tmp_path, 50, "--workers", "2", *LONG)
     wait_until(process, lambda: n_training(tmp_path) == 2)
@@ -122,7 +123,7 @@ def test_third_interrupt_leaves_at_once(tmp_path):
     check_nothing_is_left(process)
 
 
-@everything
+@whole
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_worker_that_died_is_started_again(tmp_path, number):
     process = start(tmp_path, 8, "--workers", "2")
@@ -136,7 +137,7 @@ def test_a_worker_that_died_is_started_again(tmp_path, number):
     assert len(again) == 1
 
 
-@everything
+@whole
 def test_workers_end_when_their_supervisor_is_killed_and_the_next_call_goes_on(tmp_path):
     process = start(tmp_path, 50, "--workers", "2")
     wait_until(process, lambda: n_training(tmp_path) == 2)
@@ -150,7 +151,7 @@ def test_workers_end_when_their_supervisor_is_killed_and_the_next_call_goes_on(t
     check_budget(tmp_path, n_trials)
 
 
-@everything
+@whole
 def test_a_worker_that_was_suspended_past_its_lease_goes_on_with_other_trials(tmp_path):
     process = start(tmp_path, 10, "--workers", "2", "trainer.max_epochs=150", "trainer.patience=150")
     wait_until(process, lambda: n_training(tmp_path) == 2)
@@ -170,7 +171,7 @@ def test_a_worker_that_was_suspended_past_its_lease_goes_on_with_other_trials(tm
     assert other != suspended
 
 
-@everything
+@whole
 def test_workers_that_cannot_live_are_given_up_in_a_sentence(tmp_path):
     process = start(tmp_path, 50, "--workers", "2", *LONG)
     deadline = time.monotonic() + 120
@@ -188,7 +189,7 @@ def test_workers_that_cannot_live_are_given_up_in_a_sentence(tmp_path):
     assert "Traceback" not in output
 
 
-@everything
+@whole
 def test_a_fleet_can_be_quiet(tmp_path):
     returncode, output = finish(start(tmp_path, 3, "--workers", "3", "--quiet"))
     assert (returncode, output) == (0, "")

@@ -22,9 +22,9 @@ from optuna.trial import TrialState
 from search.storage import LEASE_S
 from tests.search.postgres import PostgresServer
 from tests.search.processes import ROOT, is_alive
+from tests.whole import IS_WHOLE, whole
 
 pytestmark = pytest.mark.timeout(600)
-IS_WHOLE = bool(os.environ.get("FLIPSEARCH_TEST_ALL"))
 N_TRIALS = 6
 STUDY = "matrix"
 MODEL = '''
@@ -290,7 +290,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-@pytest.mark.skipif(not IS_WHOLE, reason="part of the whole matrix: FLIPSEARCH_TEST_ALL=1")
+@whole
 def test_a_full_disk_stops_the_study_and_loses_nothing(
     checkout: Path, small_disk: Path, postgres: PostgresServer
 ) -> None:

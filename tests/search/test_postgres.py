@@ -1,6 +1,5 @@
 """A study in a real Postgres that restarts, crashes and loses connections: nothing lost, nothing doubled."""
 
-import os
 import sqlite3
 import subprocess
 import sys
@@ -33,12 +32,12 @@ from search.trial import TrialRunner
 from search.worker import Worker
 from tests.search.postgres import PASSWORD, PostgresServer
 from tests.search.proxy import Proxy, proxy_to
+from tests.whole import IS_WHOLE
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
     pytest.mark.timeout(600),
 ]
-IS_WHOLE = bool(os.environ.get("FLIPSEARCH_TEST_ALL"))
 N_PROCESSES = 8
 N_ROUNDS = 20 if IS_WHOLE else 2
 OUTAGE_S = 20 if IS_WHOLE else 4

@@ -36,6 +36,7 @@ from search.schema import RunConfig
 from search.trainer import build_trainer
 from tests.search.conftest import Answer
 from tests.search.experiments import trained_experiment
+from tests.whole import IS_WHOLE
 
 Command = Callable[..., Answer]
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
@@ -99,7 +100,7 @@ def test_measured_variants_get_the_models_own_predictions(
         gb1.split, residues=residues, lengths=lengths, target=np.zeros(len(lengths), np.float32), validation=lengths > 0
     )
     own = own_predictions(gb1, tested, tmp_path)
-    sites = "39,40,41,54" if os.environ.get("FLIPSEARCH_TEST_ALL") else "39,40,54"
+    sites = "39,40,41,54" if IS_WHOLE else "39,40,54"
     answer = command("predict", str(gb1.path), "--mutagenesis", f"sites:{sites}", "--output", "all.csv", "--quiet")
     assert (answer.status, answer.out, answer.err) == (0, "", "")
     rows = rows_of(Path("all.csv").read_text())

@@ -22,9 +22,9 @@ from tests.search.processes import (
     trials,
     wait_until,
 )
+from tests.whole import IS_WHOLE, whole
 
 pytestmark = pytest.mark.timeout(600)
-ALL = bool(os.environ.get("FLIPSEARCH_TEST_ALL"))
 # An epoch takes as long on every machine, so that there is a state well before the end.
 SLOW = """
 import time
@@ -105,7 +105,8 @@ def undisturbed(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
-@pytest.mark.parametrize("seed", range(5 if ALL else 1))
+@whole
+@pytest.mark.parametrize("seed", range(5))
 def test_killed_while_its_state_is_written(seed: int, tmp_path: Path) -> None:
     done = subprocess.run(
         [
@@ -113,7 +114,7 @@ def test_killed_while_its_state_is_written(seed: int, tmp_path: Path) -> None:
             str(ROOT / "tests" / "search" / "killed_runs.py"),
             str(tmp_path),
             str(seed),
-            "12" if ALL else "5",
+            "12",
         ],
         capture_output=True,
         text=True,
@@ -155,7 +156,7 @@ def exported(folder: Path) -> dict[str, Any]:
     return {key: provenance[key] for key in kept}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, *([signal.SIGKILL] if ALL else [])])  # whose lease has to end
+@pytest.mark.parametrize("number", [signal.SIGTERM, *([signal.SIGKILL] if IS_WHOLE else [])])  # whose lease has to end
 def test_a_killed_study_exports_what_an_undisturbed_one_does(
     number: int, checkout: Path, undisturbed: Path, tmp_path: Path
 ) -> None:

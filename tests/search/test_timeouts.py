@@ -1,6 +1,5 @@
 """The time of a call and of a trial: both end, and what they end with is told apart."""
 
-import os
 import re
 import shutil
 import time
@@ -13,9 +12,9 @@ from search import trial as module
 from search.isolation import Value, Working
 from search.signals import EXIT_INTERRUPTED, Signals
 from tests.search.faulty import copy_program, search
+from tests.whole import whole
 
 pytestmark = pytest.mark.timeout(600)
-everything = pytest.mark.skipif(not os.environ.get("FLIPSEARCH_TEST_ALL"), reason="part of the whole set of faults")
 HANGS = ("sampler=brute_force", "space.model.mode.choices=[fine,hangs]", "first_trials=[{model:{mode:fine}}]")
 
 
@@ -50,7 +49,7 @@ def test_no_trial_begins_after_the_time_of_a_call(finished_study, tmp_path, prog
     assert (tmp_path / "exported" / f"{finished_study.name}.yaml").exists()
 
 
-@everything
+@whole
 def test_a_fleet_out_of_time_leaves_what_runs_to_the_next_call(tmp_path):
     checkout = copy_program(tmp_path)
     done, trials = search(checkout, "fleet", "--n-trials", "2", "--workers", "2", "--timeout", "60", *HANGS)
@@ -63,7 +62,7 @@ def test_a_fleet_out_of_time_leaves_what_runs_to_the_next_call(tmp_path):
     assert states(trials) == [TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED]
 
 
-@everything
+@whole
 def test_a_call_out_of_time_without_a_complete_trial_is_a_failure(tmp_path):
     done, trials = search(
         copy_program(tmp_path), "nothing", "--n-trials", "2", "--timeout", "40", "model.mode=hangs", "sampler=random"
