@@ -1,7 +1,5 @@
 """What `confirm` trains: the config of an experiment, and those of the best trials of its study."""
 
-import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -45,8 +43,8 @@ class Candidate:
 
 
 def frozen_epochs(best_epochs: Sequence[int]) -> int:
-    """Epochs up to the best one, which counts from 0; the median over several folds, rounded up."""
-    return math.ceil(statistics.median(epoch + 1 for epoch in best_epochs))
+    """Epochs up to the one whose weights were kept, which counts from 0 and is the same in all folds."""
+    return max(best_epochs) + 1
 
 
 def of_experiment(experiment: Experiment) -> Candidate:

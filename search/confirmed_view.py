@@ -76,7 +76,7 @@ def show(confirmation: Confirmation) -> None:
         f"({confirmation.label}), {len(seeds)} seed(s) from {seeds[0]}"
     )
     for one in confirmation.measured:
-        console.print(_headline(one, before.best_epochs if one is confirmation.measured[0] else None))
+        console.print(_headline(one))
         console.print(_table(one, len(seeds)))
     if len(confirmation.measured) > 1:
         console.print("To choose among these trials by what the test set says would make its numbers worthless.")
@@ -87,12 +87,11 @@ def show(confirmation: Confirmation) -> None:
     )
 
 
-def _headline(measured: Measured, best_epochs: list[int] | None) -> str:
+def _headline(measured: Measured) -> str:
     candidate = measured.candidate
-    folds = f", the median over {len(best_epochs)} folds" if best_epochs and len(best_epochs) > 1 else ""
     return (
         f"Trial {candidate.trial}, validation Spearman {candidate.value:.4f}, "
-        f"trained for {candidate.n_epochs} epoch(s){folds}:"
+        f"trained for {candidate.n_epochs} epoch(s):"
     )
 
 

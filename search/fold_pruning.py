@@ -6,8 +6,8 @@ the two that `FoldPruner` asks is shown a study without them:
 * one judges the first fold, epoch by epoch. It sees the reports of that fold alone, at the steps 1 to the number of
   epochs: a rung of Hyperband is a number of epochs, and its `max_resource` those of one fold. In later folds it is not
   asked: only its own survivors would be left to compete, and each fold would halve them anew;
-* one judges the folds. Its steps are their numbers, and the value at a step is the best of that fold's epochs, the one
-  whose weights are kept. It is asked once for each fold that is over, and sees no fold that is not.
+* one judges the folds. Its steps are their numbers, and the value at a step is that of the fold's last epoch, whose
+  weights are kept. It is asked once for each fold that is over, and sees no fold that is not.
 """
 
 import copy
@@ -89,9 +89,9 @@ class FoldPruner(BasePruner):
         """The trial with one value for each fold that is over, at the fold's number."""
         shown = copy.copy(trial)
         values: dict[int, float] = {}
-        for step, value in trial.intermediate_values.items():
+        for step, value in sorted(trial.intermediate_values.items()):
             fold, _ = fold_and_epoch(step, self.epochs_per_fold)
-            values[fold] = max(value, values.get(fold, value))
+            values[fold] = value
         if trial.state != TrialState.COMPLETE and trial.last_step is not None:
             fold, epoch = fold_and_epoch(trial.last_step, self.epochs_per_fold)
             if epoch + 1 < self.epochs_per_fold:

@@ -68,9 +68,14 @@ class FoldTraining:
         data = build_data(config, self.split, model, fold, number)
         reporter = ReportAndStop(fold=number, report=self.reports, should_stop=self.should_stop)
         is_judged = len(fold.validation) > 0
+        # The few rows of one fold of several would choose an epoch by luck, and all folds by different ones.
+        chooses_epoch = is_judged and not is_one_of_several
         path = self.directory / weights_name(number)
-        keeper = KeepBestWeights(path, keeps_unranked=is_one_of_several) if is_judged else KeepLastWeights(path)
-        trainer = build_trainer(config, self.directory, number, [state, reporter, keeper], is_judged=is_judged)
+        keeper = KeepBestWeights(path) if chooses_epoch else KeepLastWeights(path)
+        callbacks = [state, reporter, keeper]
+        trainer = build_trainer(
+            config, self.directory, number, callbacks, is_judged=is_judged, stops_early=chooses_epoch
+        )
         device = trainer.strategy.root_device
         keep_to_share(device)
         progress.device = str(device)
@@ -92,10 +97,7 @@ class FoldTraining:
         if isinstance(keeper, KeepLastWeights) and not keeper.is_finite:
             return "diverged", f"weights were not finite after the last epoch of fold {number}"
         if keeper.best_epoch is None:
-            return (
-                "constant",
-                f"no epoch of fold {number} had validation predictions that could be ranked (all equal)",
-            )
+            return "constant", "no epoch had validation predictions that could be ranked (all equal)"
         if is_judged:
             load_weights(model, keeper.path)
             outputs = trainer.predict(model, dataloaders=data.val_dataloader())

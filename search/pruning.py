@@ -77,15 +77,10 @@ class ReportAndStop(Callback):
 
 
 class KeepBestWeights(Callback):
-    """Write the weights at `path` whenever validation Spearman is better than ever before in this fold.
+    """Write the weights at `path` whenever validation Spearman is better than ever before."""
 
-    With `keeps_unranked`, those of the first epoch stand there until an epoch's predictions can be ranked: where there
-    are other folds, one of a few rows may have equal predictions, and all folds together can be ranked all the same.
-    """
-
-    def __init__(self, path: Path, *, keeps_unranked: bool = False) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self.keeps_unranked = keeps_unranked
         self.best = -math.inf
         self.best_epoch: int | None = None
 
@@ -100,16 +95,15 @@ class KeepBestWeights(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compare and save."""
         value = float(trainer.callback_metrics[MONITOR])
-        is_first = self.keeps_unranked and self.best_epoch is None
-        if value > self.best or is_first:  # no NaN is greater
-            self.best = value if math.isfinite(value) else self.best
+        if value > self.best:  # no NaN is greater
+            self.best = value
             self.best_epoch = trainer.current_epoch
             assert isinstance(pl_module, FitnessModel)
             save_weights(pl_module, self.path)
 
 
 class KeepLastWeights(Callback):
-    """Write the weights at `path` when training ends, where no validation says which are the best.
+    """Write the weights at `path` when training ends, where no validation is to say which are the best.
 
     Attributes:
         best_epoch: The last epoch.

@@ -16,11 +16,17 @@ from search.schema import RunConfig
 
 
 def build_trainer(
-    config: RunConfig, directory: Path, fold: int, callbacks: list[pl.Callback], *, is_judged: bool = True
+    config: RunConfig,
+    directory: Path,
+    fold: int,
+    callbacks: list[pl.Callback],
+    *,
+    is_judged: bool = True,
+    stops_early: bool = True,
 ) -> pl.Trainer:
-    """The trainer of one fold: `callbacks` are ours; early stopping, seeding and the config's own are added.
+    """The trainer of one fold: `callbacks` are ours; seeding, early stopping and the config's own are added.
 
-    A fold that is not judged has no validation rows, and goes on to the last epoch.
+    A fold that is not judged has no validation rows.
 
     Raises:
         UserError: The accelerator or precision cannot be used on this machine.
@@ -32,7 +38,7 @@ def build_trainer(
     ]
     # Last, so that it sees the values that ReportAndStop has seen; NaN counts as no improvement.
     stopping = EarlyStopping(monitor=MONITOR, mode="max", patience=settings.patience, check_finite=False, verbose=False)
-    ours = [SeedEpochs(seed=config.seed, fold=fold), *callbacks, *([stopping] if is_judged else [])]
+    ours = [SeedEpochs(seed=config.seed, fold=fold), *callbacks, *([stopping] if stops_early else [])]
     try:
         return pl.Trainer(
             accelerator=settings.accelerator,

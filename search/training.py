@@ -43,10 +43,11 @@ def fit(
     should_stop: Callable[[], bool] = lambda: False,
     resume: Path | None = None,
 ) -> Result:
-    """Train a run, keep the best weights of each fold in `directory`, and say what came of it.
+    """Train a run, keep the weights of each fold in `directory`, and say what came of it.
 
-    A fold that has no validation rows is trained to the last epoch, and those weights are kept. Beside the weights of a
-    complete run stand its validation predictions, if any (see `search.out_of_fold`).
+    One fold keeps the weights of its best epoch and may stop early. Several folds, and one without validation rows, are
+    trained to the last epoch, whose weights are kept: the few rows of a fold would choose an epoch by luck. Beside the
+    weights of a complete run stand its validation predictions, if any (see `search.out_of_fold`).
 
     Every now and then, at the end of an epoch, its state is written to `directory` (see `search.state_files`). It is
     there after the end as well: whoever asked for the result removes it, once that is kept.

@@ -68,7 +68,7 @@ class Data:
 
 
 def n_epochs(model: str, n_rows: int) -> tuple[int, int]:
-    """The most epochs of a run and its patience: fewer than the service's defaults, so that all of it takes an hour."""
+    """The epochs of a run and its patience: fewer than the service's defaults, so that all of it takes an hour."""
     if model != "cnn":
         return 1, 1
     return (40, 10) if n_rows < 100 else (20, 5) if n_rows < 1000 else (8, 3)
@@ -168,36 +168,25 @@ def predictions(run: RunConfig, data: Data, places: Places) -> dict[str, NDArray
     For each protocol that the split can carry and under which the run ends well: `P_row` (n,) the rows that are judged
     and `P_prediction` (n,), the mean where several folds judge a row; `P_folds` (n_folds, m), what the model of each
     fold predicts of the m test sequences `seen_by_folds`. `test` (M,): what a model of train and validation together
-    predicts, trained for the median of the best epochs under k-fold.
+    predicts, trained to the last epoch.
     """
     arrays: dict[str, NDArray[Any]] = {}
-    epochs = run.trainer.max_epochs
     with tempfile.TemporaryDirectory() as folder:
         for protocol, tree in PROTOCOLS.items():
             if protocol == "by_position" and run.trainer.max_epochs > 1:
                 continue  # a third of the CNN's time for what does worst with the others
             config = replace(run, validation=dict(tree))
             folds = _folds(config, data.split)
-            trained = folds and _train(config, folds, data, places, Path(folder) / protocol)
-            if not trained:
-                continue
-            if protocol == "kfold":
-                epochs = round(float(np.median(trained.best_epochs))) + 1
-            arrays |= _judged(protocol, config, folds, trained.weights, data)
-        config = replace(run, validation=_ALL, trainer=replace(run.trainer, max_epochs=epochs))
+            weights = _train(config, folds, data, places, Path(folder) / protocol) if folds else ()
+            if weights:
+                arrays |= _judged(protocol, config, folds, weights, data)
+        config = replace(run, validation=_ALL)
         result = _fit(config, data.split, places, Path(folder) / "all")
         if result.ending == "complete":
-            weights = Path(result.checkpoints[0])
-            arrays["test"] = _predict(config, 0, weights, data.test, np.arange(len(data.test_target)))
+            arrays["test"] = _predict(
+                config, 0, Path(result.checkpoints[0]), data.test, np.arange(len(data.test_target))
+            )
     return arrays
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trained:
-    """The models of the folds."""
-
-    weights: Sequence[Path]
-    best_epochs: Sequence[int]
 
 
 def _folds(config: RunConfig, split: PreparedSplit) -> tuple[Fold, ...]:
@@ -210,13 +199,11 @@ def _folds(config: RunConfig, split: PreparedSplit) -> tuple[Fold, ...]:
     return ()
 
 
-def _train(config: RunConfig, folds: Sequence[Fold], data: Data, places: Places, directory: Path) -> Trained | None:
-    """The models of all folds; None if one of them diverged, or its predictions could not be ranked after any epoch."""
+def _train(config: RunConfig, folds: Sequence[Fold], data: Data, places: Places, directory: Path) -> Sequence[Path]:
+    """The models of all folds; none if one of them diverged, or its predictions could not be ranked after any epoch."""
     if config.trainer.max_epochs > 1:
         result = _fit(config, data.split, places, directory)
-        if result.ending != "complete":
-            return None
-        return Trained(weights=[*map(Path, result.checkpoints)], best_epochs=result.best_epochs)
+        return [*map(Path, result.checkpoints)] if result.ending == "complete" else ()
     # Validation chooses no epoch: a fold may be as small as it likes.
     config = replace(config, validation=_ALL)
     results = [
@@ -224,8 +211,8 @@ def _train(config: RunConfig, folds: Sequence[Fold], data: Data, places: Places,
         for number, fold in enumerate(folds)
     ]
     if any(result.ending != "complete" for result in results):
-        return None
-    return Trained(weights=[Path(result.checkpoints[0]) for result in results], best_epochs=[0] * len(folds))
+        return ()
+    return [Path(result.checkpoints[0]) for result in results]
 
 
 def _fit(config: RunConfig, split: PreparedSplit, places: Places, directory: Path) -> Result:

@@ -130,13 +130,15 @@ class Recorder(BasePruner):
 def test_what_each_pruner_sees() -> None:
     epochs, folds = Recorder(), Recorder()
     study = study_of(make(epochs, folds))
-    run(study, [[0.1, 0.4, 0.2], [0.6, 0.5], [0.3] * N_EPOCHS])  # stopped early in two folds
+    run(
+        study, [[0.1, 0.4, 0.2], [0.6, 0.5], [0.3] * N_EPOCHS]
+    )  # ended early in two folds, as a smaller max_epochs does
     assert epochs.shown == [{1: 0.1}, {1: 0.1, 2: 0.4}, {1: 0.1, 2: 0.4, 3: 0.2}]
-    # A fold is judged by its best epoch, as soon as it is known to be over.
-    assert folds.shown == [{0: 0.4}, {0: 0.4, 1: 0.6}]
+    # A fold is judged by its last epoch, as soon as it is known to be over.
+    assert folds.shown == [{0: 0.2}, {0: 0.2, 1: 0.5}]
     run(study, flat(0.7, 0.8, 0.9))
     assert epochs.others == [{1: 0.1, 2: 0.4, 3: 0.2}]
-    assert folds.others == [{0: 0.4, 1: 0.6, 2: 0.3}]
+    assert folds.others == [{0: 0.2, 1: 0.5, 2: 0.3}]
     assert folds.shown[2:] == [{0: 0.7}, {0: 0.7, 1: 0.8}]  # the last fold's end is the trial's
 
 

@@ -1,0 +1,45 @@
+"""Which epoch's weights are kept: the best of one fold, the last of several."""
+
+from pathlib import Path
+
+import pytest
+
+from datasets.prepared import PreparedSplit, prepare
+from datasets.task import find_task
+from models.places import Places
+from search.config import study_config
+from search.result import Result
+from search.training import fit
+
+TASK = "synthetic_one_vs_rest"
+N_EPOCHS = 8
+RESTLESS = ("trainer.patience=1", "model.lr_encoder=0.05", "model.lr_embedding=0.05", "model.lr_decoder=0.05")
+
+
+@pytest.fixture(scope="module")
+def split(tmp_path_factory: pytest.TempPathFactory) -> PreparedSplit:
+    return prepare(find_task(TASK), data_dir=None, cache_dir=tmp_path_factory.mktemp("splits"), announce=print)
+
+
+def train(split: PreparedSplit, folder: Path, *overrides: str) -> Result:
+    """The run of a CNN whose validation goes up and down, of `N_EPOCHS` epochs unless it stops early."""
+    words = [f"task={TASK}", "model=cnn", "logger=none", "trainer.threads=1", "trainer.accelerator=cpu"]
+    run = study_config([*words, *RESTLESS, f"trainer.max_epochs={N_EPOCHS}", *overrides]).run({})
+    places = Places(weights_dir=None, cache_dir=folder / "cache")
+    return fit(run, split, places=places, directory=folder, report=lambda *_: None)
+
+
+def test_one_fold_keeps_its_best_epoch_and_stops_early(split: PreparedSplit, tmp_path: Path) -> None:
+    result = train(split, tmp_path, "validation=holdout")
+    [values], [best] = result.values, result.best_epochs
+    assert best is not None
+    assert len(values) == best + 2 < N_EPOCHS
+    assert result.value == values[best] == max(value for value in values if value is not None)
+
+
+def test_several_folds_all_keep_the_last_epoch(split: PreparedSplit, tmp_path: Path) -> None:
+    result = train(split, tmp_path, "validation=kfold", "validation.n_folds=3")
+    assert [len(values) for values in result.values] == [N_EPOCHS] * 3
+    assert result.best_epochs == (N_EPOCHS - 1,) * 3
+    assert any(values[-1] != max(filter(None, values)) for values in result.values), "the last epoch was the best"
+    assert result.value is not None
