@@ -1,15 +1,23 @@
 """GB1 as a user's table: divided as FLIP divides it, checked, and searched."""
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from datasets.fasta import read_wild_type
 from datasets.task import find_task
+from search.experiment import load_experiment
+from search.experiment_files import weights_folder
+from search.inputs import load_split
+from search.schema import task_of
 from tests.datasets.gb1_table import DOMAIN, NOISE_SD, write_gb1
 from tests.datasets.tables import surveyed
 from tests.search.conftest import Answer
+from tests.search.own_predictions import check_measured, own_test_predictions
+from tests.whole import whole
 
 
 def test_the_whole_table_divides_as_flip_divides_it(tmp_path: Path) -> None:
@@ -38,3 +46,27 @@ def test_a_sample_of_it_is_checked_and_searched(tmp_path: Path, command: Callabl
     assert answer.status == 0, answer
     assert "gb1.csv)" in answer.out
     assert (tmp_path / "e" / "gb1-ridge.yaml").is_file()
+
+
+@whole
+@pytest.mark.timeout(600)
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
+def test_the_whole_way_from_a_table_to_all_variants_of_four_sites(
+    tmp_path: Path, command: Callable[..., Answer]
+) -> None:
+    write_gb1(tmp_path)
+    search = ("--data", "gb1.csv", "--wild-type", "gb1.fasta", "--split", "three_vs_rest", "--model", "cnn")
+    answer = command(*search, "--n-trials", "2", "--export-dir", "e", "trainer.max_epochs=5", "trainer.threads=2")
+    assert answer.status == 0, answer
+    export = tmp_path / "e" / "gb1-cnn.yaml"
+    assert command("confirm", str(export), "--seeds", "2").status == 0
+    answer = command("predict", str(export), "--mutagenesis", "sites:39,40,41,54", "--output", "all.csv")
+    assert answer.status == 0, answer
+    assert "160,000 candidates ranked by 2 models" in answer.err + answer.out
+    config = load_experiment(export).config
+    task = task_of(config)
+    split = load_split(task, None, tmp_path / "runs", print)
+    seeds = sorted(weights_folder(export).glob("seed*.safetensors"))
+    own = np.mean([own_test_predictions(config, split, path, tmp_path / path.stem) for path in seeds], axis=0)
+    with (tmp_path / "all.csv").open(newline="") as file:
+        check_measured(list(csv.DictReader(file)), split, task.wild_type, own)

@@ -16,26 +16,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from scipy.stats import rankdata
 
 import search
 from datasets.errors import UserError
 from datasets.prepared import PreparedSplit, prepare
-from datasets.prepared import test_sequences as sequences_of_test
 from datasets.synthetic import WILD_TYPE
 from datasets.task import find_task
 from models.places import Places
 from search.artifacts import file_hash
-from search.building import build_data, build_model, folds_of
-from search.checkpoint import load_weights
 from search.config import study_config
 from search.experiment import checksum
+from search.experiment_files import FOLD, weights_folder
 from search.prediction_counter import Counter
 from search.schema import RunConfig
-from search.trainer import build_trainer
 from tests.search.conftest import Answer
 from tests.search.experiments import trained_experiment
+from tests.search.own_predictions import check_measured, own_test_predictions
 from tests.whole import IS_WHOLE
 
 Command = Callable[..., Answer]
@@ -76,50 +73,19 @@ def rows_of(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def own_predictions(trained: Trained, split: PreparedSplit, folder: Path) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """What Lightning's trainer predicts of all rows of a split, in their order."""
-    model = build_model(trained.config)
-    fold = replace(folds_of(trained.config, split)[0], validation=np.arange(len(split.lengths)))
-    data = build_data(trained.config, split, model, fold, 0)
-    load_weights(model, trained.path.parent / trained.path.stem / "fold0.safetensors")
-    outputs = build_trainer(trained.config, folder, 0, []).predict(model, dataloaders=data.val_dataloader())
-    assert outputs is not None
-    predictions = np.empty(len(split.lengths), dtype=np.float32)
-    predictions[data.validation_rows] = torch.cat(outputs).numpy()  # type: ignore[arg-type]
-    return predictions
-
-
 def test_measured_variants_get_the_models_own_predictions(
     tmp_path_factory: pytest.TempPathFactory, command: Command, tmp_path: Path
 ) -> None:
     if not os.environ.get("FLIPSEARCH_DATA"):
         pytest.skip("needs FLIP's files: set FLIPSEARCH_DATA to the folder that holds them")
     gb1 = cnn("gb1_two_vs_rest", tmp_path_factory.mktemp("gb1"))
-    residues, lengths = sequences_of_test(gb1.split)
-    tested = replace(
-        gb1.split, residues=residues, lengths=lengths, target=np.zeros(len(lengths), np.float32), validation=lengths > 0
-    )
-    own = own_predictions(gb1, tested, tmp_path)
+    own = own_test_predictions(gb1.config, gb1.split, weights_folder(gb1.path) / FOLD.format(0), tmp_path)
     sites = "39,40,41,54" if IS_WHOLE else "39,40,54"
     answer = command("predict", str(gb1.path), "--mutagenesis", f"sites:{sites}", "--output", "all.csv", "--quiet")
     assert (answer.status, answer.out, answer.err) == (0, "", "")
     rows = rows_of(Path("all.csv").read_text())
     assert len(rows) == 20 ** len(sites.split(","))
-    wild_type = find_task("gb1_two_vs_rest").wild_type
-    assert wild_type is not None
-    names = {
-        ":".join(
-            f"{a}{i}{b}" for i, (a, b) in enumerate(zip(wild_type, bytes(row).decode(), strict=True), 1) if a != b
-        ): at
-        for at, row in enumerate(residues)
-    }
-    found = [(names[row["mutations"]], row) for row in rows if row["mutations"] in names]
-    assert len(found) > 100
-    theirs = own[[at for at, _ in found]]
-    ours = np.array([float(row["prediction"]) for _, row in found])
-    np.testing.assert_allclose(ours, theirs, atol=1e-6, rtol=0)
-    ranks = np.array([int(row["rank"]) for _, row in found])
-    assert (np.diff(theirs[np.argsort(ranks)]) <= 1e-6).all()
+    check_measured(rows, gb1.split, find_task("gb1_two_vs_rest").wild_type, own)
 
 
 def test_the_table_says_rank_distance_and_what_is_outside(trained: Trained, command: Command) -> None:
