@@ -6,7 +6,6 @@ the ledger first, and after that to whoever asked.
 
 import argparse
 import json
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,9 +21,10 @@ from search.experiment import Experiment, checksum, load_experiment, today
 from search.experiment_files import check_weights, ledger_file
 from search.inputs import announcer, load_split, places_of
 from search.isolation import Predicted, isolated_prediction, isolated_run, prepare_children
+from search.kept_runs import KeptRun, begin_again, folder_of, keep_run, kept_run
 from search.ledger import append, read
 from search.result import Result
-from search.run_once import Stopped, check_backbone, free_folder, outcome
+from search.run_once import Stopped, check_backbone, outcome
 from search.schema import task_of
 from search.signals import Signals
 
@@ -126,19 +126,18 @@ def _confirm(order: Order, arguments: argparse.Namespace, display: "Display", si
     """
     first = order.experiment.config.seed + 1  # the seed of the search has had its say
     seeds = range(first, first + arguments.seeds)
-    folder = free_folder(arguments.runs_dir.absolute() / "confirm", order.path.stem)
     places = places_of(arguments)
     check_backbone(
         order.candidates[0].config, order.experiment.provenance.backbone, order.split.path, places, display, signals
     )
-    trained = [
-        _train(candidate, order, seeds, places, folder / f"trial-{candidate.trial:05d}", display, signals)
-        for candidate in order.candidates
-    ]
-    confirmation = _measure(order, arguments, seeds, trained, display)
-    leave_weights(confirmation, trained[0].weights["train_and_validation"])
-    shutil.rmtree(folder, ignore_errors=True)
-    return confirmation
+    with folder_of(arguments.runs_dir.absolute() / "confirm", f"{order.path.stem}-{order.checksum[:12]}") as folder:
+        trained = [
+            _train(candidate, order, seeds, places, folder / f"trial-{candidate.trial:05d}", display, signals)
+            for candidate in order.candidates
+        ]
+        confirmation = _measure(order, arguments, seeds, trained, display)
+        leave_weights(confirmation, trained[0].weights["train_and_validation"])
+        return confirmation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,27 +159,38 @@ def _train(
     display: "Display",
     signals: Signals,
 ) -> _Trained:
+    from search.run_state import about  # and torch with it: the children have been started by now
+
     weights: dict[TrainedOn, list[Path]] = {}
-    device = "cpu"
     for trained_on in DIVISIONS:
         weights[trained_on] = []
         for seed in seeds:
-            child = isolated_run(
-                candidate.run(seed, trained_on), order.split.path, places, folder / trained_on / f"seed{seed}"
+            run, directory = candidate.run(seed, trained_on), folder / trained_on / f"seed{seed}"
+            assert run.trainer.threads is not None, "a candidate's config is that of a run"
+            depends_on = about(
+                run, order.split, threads=run.trainer.threads, backbone=order.experiment.provenance.backbone
             )
-            result = outcome(child, display, signals, shows_values=False)
-            assert isinstance(result, Result)
-            if result.ending != "complete":
-                _fail(
-                    order,
-                    f"trial {candidate.trial} with seed {seed} on {_words(trained_on)} ended without weights: "
-                    f"{result.ending}, {result.reason}",
+            kept, took = kept_run(directory, depends_on), "before"
+            if kept is None:
+                child = isolated_run(run, order.split.path, places, directory, resume=begin_again(directory))
+                result = outcome(child, display, signals, shows_values=False)
+                assert isinstance(result, Result)
+                if result.ending != "complete":
+                    _fail(
+                        order,
+                        f"trial {candidate.trial} with seed {seed} on {_words(trained_on)} ended without weights: "
+                        f"{result.ending}, {result.reason}",
+                    )
+                kept, took = (
+                    KeptRun(weights=Path(result.checkpoints[0]), device=result.device),
+                    f"{result.seconds:.1f} s",
                 )
-            weights[trained_on].append(Path(result.checkpoints[0]))
-            device = result.device
+                keep_run(directory, kept, depends_on)
+            weights[trained_on].append(kept.weights)
+            device = kept.device
             display.announce(
                 f"{order.path.stem}: trial {candidate.trial}, seed {seed} on {_words(trained_on)}, "
-                f"{candidate.n_epochs} epoch(s) in {result.seconds:.1f} s"
+                f"{candidate.n_epochs} epoch(s): {took}"
             )
     config = candidate.run(seeds[0], "train_and_validation")
     everything = [path for paths in weights.values() for path in paths]

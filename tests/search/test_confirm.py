@@ -21,10 +21,12 @@ from scipy.stats import spearmanr
 from sklearn.linear_model import Ridge
 
 import search.confirm
+from datasets.errors import UserError
 from datasets.task import find_task
 from search.cli import main
 from search.confirmable import of_experiment
 from search.experiment import checksum, load_experiment, seal
+from search.kept_runs import KeptRun, folder_of, keep_run, kept_run
 from search.ledger import read
 from tests.search.conftest import Answer, Program
 from tests.search.processes import ROOT
@@ -314,9 +316,43 @@ class Impatient(io.StringIO):
         return super().write(text)
 
 
-def test_ctrl_c_ends_it_before_the_test_set_is_read(exported: Exported) -> None:
-    path = exported.changed("interrupted", lambda text: text)
+def test_ctrl_c_ends_it_before_the_test_set_is_read(exported: Exported, tmp_path: Path) -> None:
+    path = tmp_path / "interrupted.yaml"
+    path.write_bytes(exported.ridge.read_bytes())
     answer = run("confirm", "--runs-dir", str(exported.folder / "runs"), str(path), "--seeds", "500", err=Impatient())
     assert (answer.status, answer.out) == (130, "")
     assert "seed 3" not in answer.err
     assert not path.with_name("interrupted.ledger.jsonl").exists()
+
+    # The next call trains what was not trained yet, and comes to the same.
+    [folder] = (exported.folder / "runs" / "confirm").glob("interrupted-*")
+    again = exported.confirm(str(path), "--seeds", "2")
+    assert again.status == 0, again
+    assert "seed 1 on train+validation, 1 epoch(s): before" in again.err
+    assert "seed 2 on train, 1 epoch(s): before" not in again.err
+    assert not folder.exists()
+    undisturbed = tmp_path / "undisturbed.yaml"
+    undisturbed.write_bytes(exported.ridge.read_bytes())
+    assert exported.confirm(str(undisturbed), "--seeds", "2").status == 0
+    found = [read(one.with_name(f"{one.stem}.ledger.jsonl"))[-1].values for one in (path, undisturbed)]
+    assert found[0] == found[1]
+
+
+def test_runs_of_other_code_or_with_other_weights_are_not_kept(tmp_path: Path) -> None:
+    weights = tmp_path / "fold0.safetensors"
+    weights.write_bytes(b"weights")
+    keep_run(tmp_path, KeptRun(weights=weights, device="cpu"), {"code": "a", "run": (1, 2)})
+    assert kept_run(tmp_path, {"code": "a", "run": (1, 2)}) == KeptRun(weights=weights, device="cpu")
+    assert kept_run(tmp_path, {"code": "b", "run": (1, 2)}) is None
+    weights.write_bytes(b"others")
+    assert kept_run(tmp_path, {"code": "a", "run": (1, 2)}) is None
+    assert kept_run(tmp_path / "nothing", {}) is None
+
+
+def test_two_processes_do_not_confirm_the_same_at_once(tmp_path: Path) -> None:
+    with (
+        folder_of(tmp_path, "name"),
+        pytest.raises(UserError, match="Another process confirms the same experiment"),
+        folder_of(tmp_path, "name"),
+    ):
+        pass
