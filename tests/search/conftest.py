@@ -1,5 +1,7 @@
 """Programs in fresh interpreters, commands in this one, and one small finished study for all tests."""
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -51,6 +53,20 @@ class FinishedStudy:
 Program = Callable[..., Answer]
 
 
+def run_here(*words: str, cwd: Path) -> Answer:
+    """Run a command in this process, in some folder: a fresh interpreter takes seconds to load what this one has."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = main(words)
+    return Answer(status=status, out=out.getvalue(), err=err.getvalue())
+
+
+@pytest.fixture(scope="session")
+def here() -> Program:
+    """`run_here`."""
+    return run_here
+
+
 @pytest.fixture(scope="session")
 def program() -> Program:
     """Runs run_study.py in a fresh interpreter; `flags` are Python's own."""
@@ -87,7 +103,7 @@ def command(
 
 
 @pytest.fixture(scope="session")
-def finished_study(tmp_path_factory: pytest.TempPathFactory, program: Program) -> FinishedStudy:
+def finished_study(tmp_path_factory: pytest.TempPathFactory, here: Program) -> FinishedStudy:
     """Two trials of ridge regression on the synthetic landscape. Tests read it; none changes it."""
     folder = tmp_path_factory.mktemp("finished study ä")
     words = (
@@ -100,7 +116,7 @@ def finished_study(tmp_path_factory: pytest.TempPathFactory, program: Program) -
         "trainer.threads=1",
         "validation=holdout",
     )
-    answer = program(*words, "--n-trials", "2", cwd=folder)
+    answer = here(*words, "--n-trials", "2", cwd=folder)
     assert answer.status == 0, answer
     name = "synthetic_two_vs_rest-ridge"
     return FinishedStudy(

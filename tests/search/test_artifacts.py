@@ -19,7 +19,6 @@ from search.result import Result
 from search.storage import default_url, open_database
 from search.study import N_TARGET
 from tests.search.small_study import ABOUT
-from tests.whole import whole
 
 NAME = "a-study"
 # Trials are asked for by hand here.
@@ -321,10 +320,10 @@ SEARCH = (
 )
 
 
-def test_a_search_keeps_the_best_and_exports_the_hash_of_what_is_kept(program, tmp_path):
+def test_a_search_keeps_the_best_and_exports_the_hash_of_what_is_kept(here, tmp_path):
     runs = tmp_path / "runs"
     runs.mkdir()
-    answer = program(*SEARCH, "--n-trials", "4", "--keep-top", "1", cwd=tmp_path)
+    answer = here(*SEARCH, "--n-trials", "4", "--keep-top", "1", cwd=tmp_path)
     assert answer.status == 0, answer
     name = "synthetic_two_vs_rest-ridge"
     study = optuna.load_study(study_name=name, storage=f"sqlite:///{runs / 'studies.db'}")
@@ -340,11 +339,10 @@ def test_a_search_keeps_the_best_and_exports_the_hash_of_what_is_kept(program, t
     assert page.filename == "report.html"
 
 
-@whole
-def test_where_artifacts_cannot_be_kept_a_search_ends_as_always(program, tmp_path):
+def test_where_artifacts_cannot_be_kept_a_search_ends_as_always(here, tmp_path):
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "artifacts").write_text("in the way")
-    answer = program(*SEARCH, "--n-trials", "4", cwd=tmp_path)
+    answer = here(*SEARCH, "--n-trials", "4", cwd=tmp_path)
     assert answer.status == 0, answer
     assert answer.err.count("could not be kept") == 5, "four trials and the report"
     assert "4 finished trials (4 complete" in answer.out

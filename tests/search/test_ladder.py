@@ -143,10 +143,10 @@ def test_baselines_are_judged_on_the_same_rows_as_models(tmp_path):
     assert "has no wild type" in baseline_rungs(without, split, folds, crop=None)[0].why
 
 
-def test_each_family_has_its_ordinary_study_which_the_ladder_resumes(program, finished_study, tmp_path):
+def test_each_family_has_its_ordinary_study_which_the_ladder_resumes(here, finished_study, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(finished_study.folder, folder)
-    answer = program(*finished_study.command, "--model", "kernel", "--n-trials", "2", cwd=folder)
+    answer = here(*finished_study.command, "--model", "kernel", "--n-trials", "2", cwd=folder)
     assert answer.status == 0, answer
     assert answer.err.count("nothing to do") == 1, "the study of ridge was finished"
     assert {path.stem for path in (folder / "exported").glob("*.yaml")} == {f"{TASK}-ridge", f"{TASK}-kernel"}

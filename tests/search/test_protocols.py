@@ -41,12 +41,12 @@ class Searched:
 
 
 @pytest.fixture(scope="module")
-def searched(tmp_path_factory: pytest.TempPathFactory, program: Program) -> Searched:
+def searched(tmp_path_factory: pytest.TempPathFactory, here: Program) -> Searched:
     folder = tmp_path_factory.mktemp("folds")
     network = ("validation=kfold", "validation.n_folds=3", "trainer.max_epochs=3", "model.channels=16", "model.depth=1")
     answers = {
-        "auto": program(*WORDS, "--model", "ridge", "--study-name", "auto", "--n-trials", "2", cwd=folder),
-        "cnn": program(*WORDS, "--model", "cnn", "--study-name", "cnn", "--n-trials", "6", *network, cwd=folder),
+        "auto": here(*WORDS, "--model", "ridge", "--study-name", "auto", "--n-trials", "2", cwd=folder),
+        "cnn": here(*WORDS, "--model", "cnn", "--study-name", "cnn", "--n-trials", "6", *network, cwd=folder),
     }
     for answer in answers.values():
         assert answer.status == 0, answer

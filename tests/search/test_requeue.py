@@ -90,7 +90,7 @@ def test_numbers_that_are_none(study, requeue, command):
     assert "There is no study" in command("requeue", "0", "--study-name", "other").refusal()
 
 
-def test_the_next_search_runs_what_was_put_back_and_ends_with_exactly_the_budget(finished_study, program, tmp_path):
+def test_the_next_search_runs_what_was_put_back_and_ends_with_exactly_the_budget(finished_study, here, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(finished_study.folder, folder)
     storage = default_database(folder)
@@ -102,9 +102,9 @@ def test_the_next_search_runs_what_was_put_back_and_ends_with_exactly_the_budget
     asked.set_user_attr("ending", "bug")
     study.tell(asked, state=TrialState.FAIL)
 
-    answer = program("requeue", "2", "--study-name", finished_study.name, cwd=folder)
+    answer = here("requeue", "2", "--study-name", finished_study.name, cwd=folder)
     assert answer.status == 0, answer
-    answer = program(*finished_study.command, "--n-trials", "3", cwd=folder)
+    answer = here(*finished_study.command, "--n-trials", "3", cwd=folder)
     assert answer.status == 0, answer
     trials = study.get_trials(deepcopy=False)
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 2 + [TrialState.FAIL, TrialState.COMPLETE]

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import optuna
 import pytest
@@ -11,6 +9,7 @@ import yaml
 
 from search.artifacts import file_hash
 from search.experiment import seal
+from tests.search.conftest import run_here
 from tests.search.processes import ROOT
 
 NAME = "synthetic_one_vs_rest-cnn"
@@ -28,18 +27,17 @@ SEARCH = (
 
 def run(folder, *arguments):
     """Call the program; exit status, standard output, standard error."""
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "run_study.py"), *arguments], cwd=folder, capture_output=True, text=True
-    )
-    return done.returncode, done.stdout, done.stderr
+    answer = run_here(*arguments, cwd=folder)
+    return answer.status, answer.out, answer.err
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A finished study."""
+def folder(tmp_path_factory, program):
+    """A finished study, searched in a process of its own."""
     folder = tmp_path_factory.mktemp("search")
-    returncode, output, error = run(folder, *SEARCH)
-    assert returncode == 0, error
+    answer = program(*SEARCH, cwd=folder)
+    output, error = answer.out, answer.err
+    assert answer.status == 0, error
     assert f"verify studies/experiment/{NAME}.yaml" in output
     assert "synthetic landscape" in output
     assert "model.channels" in output

@@ -32,13 +32,13 @@ class Searched:
 
 
 @pytest.fixture(scope="module")
-def searched(tmp_path_factory: pytest.TempPathFactory, program: Program) -> Searched:
+def searched(tmp_path_factory: pytest.TempPathFactory, here: Program) -> Searched:
     """Mutation strings, two replicates of each, CRLF, and a name with a blank."""
     folder = tmp_path_factory.mktemp("own data")
     rows = [(text, f"{value + delta:.6f}") for text, _, value in variants() for delta in (-0.01, 0.01)]
     write(folder / "my assay.csv", "mutant,fitness", rows, end="\r\n")
     (folder / "wt.fasta").write_text(f">wild type\n{WILD_TYPE}\n")
-    answer = program(*WORDS, cwd=folder)
+    answer = here(*WORDS, cwd=folder)
     assert answer.status == 0, answer
     return Searched(folder, answer)
 
@@ -79,12 +79,12 @@ def test_another_file_is_refused(searched: Searched, tmp_path: Path, command: Ca
     assert "name the right file with --data" in answer.err
 
 
-def test_the_same_command_resumes_and_another_split_is_refused(searched: Searched, program: Program) -> None:
-    again = program(*WORDS, cwd=searched.folder)
+def test_the_same_command_resumes_and_another_split_is_refused(searched: Searched, here: Program) -> None:
+    again = here(*WORDS, cwd=searched.folder)
     assert again.status == 0, again
     assert "nothing to do" in again.err
     words = [word.replace("two_vs_rest", "random") for word in WORDS]
-    other = program(*words, cwd=searched.folder)
+    other = here(*words, cwd=searched.folder)
     assert other.status == 2, other
     assert 'table.split: "two_vs_rest" -> "random"' in other.err
     assert "Traceback" not in other.err
