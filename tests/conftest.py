@@ -3,7 +3,15 @@
 import pytest
 
 # Of the files that wait for real servers and killed processes, those that take longest.
-LONGEST = ("test_faults", "test_matrix", "test_endings", "test_esm_search", "test_fleet", "test_search")
+LONGEST = (
+    "test_faults",
+    "test_matrix",
+    "test_endings",
+    "test_fleet",
+    "test_resume_killed",
+    "test_esm_search",
+    "test_timeouts",
+)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
