@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -127,13 +128,14 @@ def _confirm(order: Order, arguments: argparse.Namespace, display: "Display", si
     first = order.experiment.config.seed + 1  # the seed of the search has had its say
     seeds = range(first, first + arguments.seeds)
     places = places_of(arguments)
-    check_backbone(
-        order.candidates[0].config, order.experiment.provenance.backbone, order.split.path, places, display, signals
-    )
+    backbones = [
+        check_backbone(candidate.config, known, order.split.path, places, display, signals)
+        for candidate, known in zip_longest(order.candidates, [order.experiment.provenance.backbone])
+    ]
     with folder_of(arguments.runs_dir.absolute() / "confirm", f"{order.path.stem}-{order.checksum[:12]}") as folder:
         trained = [
-            _train(candidate, order, seeds, places, folder / f"trial-{candidate.trial:05d}", display, signals)
-            for candidate in order.candidates
+            _train(candidate, backbone, order, seeds, places, folder / f"trial-{candidate.trial:05d}", display, signals)
+            for candidate, backbone in zip(order.candidates, backbones, strict=True)
         ]
         confirmation = _measure(order, arguments, seeds, trained, display)
         leave_weights(confirmation, trained[0].weights["train_and_validation"])
@@ -152,6 +154,7 @@ class _Trained:
 
 def _train(
     candidate: Candidate,
+    backbone: str | None,
     order: Order,
     seeds: Sequence[int],
     places: Places,
@@ -167,9 +170,7 @@ def _train(
         for seed in seeds:
             run, directory = candidate.run(seed, trained_on), folder / trained_on / f"seed{seed}"
             assert run.trainer.threads is not None, "a candidate's config is that of a run"
-            depends_on = about(
-                run, order.split, threads=run.trainer.threads, backbone=order.experiment.provenance.backbone
-            )
+            depends_on = about(run, order.split, threads=run.trainer.threads, backbone=backbone)
             kept, took = kept_run(directory, depends_on), "before"
             if kept is None:
                 child = isolated_run(run, order.split.path, places, directory, resume=begin_again(directory))

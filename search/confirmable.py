@@ -1,5 +1,7 @@
 """What `confirm` trains: the config of an experiment, and those of the best trials of its study."""
 
+import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -43,8 +45,8 @@ class Candidate:
 
 
 def frozen_epochs(best_epochs: Sequence[int]) -> int:
-    """Epochs up to the one whose weights were kept, which counts from 0 and is the same in all folds."""
-    return max(best_epochs) + 1
+    """Epochs up to the one whose weights were kept, which counts from 0; the median where folds ended at their own."""
+    return math.ceil(statistics.median(epoch + 1 for epoch in best_epochs))
 
 
 def of_experiment(experiment: Experiment) -> Candidate:

@@ -6,8 +6,8 @@ the two that `FoldPruner` asks is shown a study without them:
 * one judges the first fold, epoch by epoch. It sees the reports of that fold alone, at the steps 1 to the number of
   epochs: a rung of Hyperband is a number of epochs, and its `max_resource` those of one fold. In later folds it is not
   asked: only its own survivors would be left to compete, and each fold would halve them anew;
-* one judges the folds. Its steps are their numbers, and the value at a step is that of the fold's last epoch, whose
-  weights are kept. It is asked once for each fold that is over, and sees no fold that is not.
+* one judges the folds. Its steps are their numbers, and the value at a step is that of the fold's last epoch that
+  could be ranked. It is asked once for each fold that is over, and sees no fold that is not.
 """
 
 import copy

@@ -14,7 +14,6 @@ from datasets.errors import UserError
 from search.state_files import file_hash, has_state, remove_state, write_text
 
 _DONE = "done.json"
-_LOCK = "lock"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +32,7 @@ def folder_of(parent: Path, name: str) -> Iterator[Path]:
         UserError: Another process uses it, or it cannot be written.
     """
     folder = parent / name
-    lock = FileLock(folder / _LOCK)
+    lock = FileLock(parent / f".{name}.lock")  # beside the folder, which is removed while the lock is held
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
@@ -52,9 +51,10 @@ def folder_of(parent: Path, name: str) -> Iterator[Path]:
 
 def keep_run(directory: Path, run: KeptRun, about: Mapping[str, Any]) -> None:
     """Note that the run in `directory` is complete; `about` is all that its numbers depend on."""
-    done = {"weights": run.weights.name, "hash": file_hash(run.weights), "device": run.device, "about": about}
-    write_text(directory / _DONE, json.dumps(done))
-    remove_state(directory)
+    with contextlib.suppress(OSError):  # of a full disk: it would be trained again, no more
+        done = {"weights": run.weights.name, "hash": file_hash(run.weights), "device": run.device, "about": about}
+        write_text(directory / _DONE, json.dumps(done))
+        remove_state(directory)
 
 
 def kept_run(directory: Path, about: Mapping[str, Any]) -> KeptRun | None:
@@ -70,10 +70,17 @@ def kept_run(directory: Path, about: Mapping[str, Any]) -> KeptRun | None:
 
 
 def begin_again(directory: Path) -> Path | None:
-    """Make way for a run in `directory`; where one was interrupted, its folder is moved aside to be resumed from."""
+    """Make way for a run in `directory`; where one was interrupted, its folder is moved aside to be resumed from.
+
+    Raises:
+        UserError: It cannot be moved.
+    """
     before = directory.with_name(f"{directory.name}.before")
     if has_state(directory):
         shutil.rmtree(before, ignore_errors=True)
-        directory.rename(before)
+        try:
+            directory.rename(before)
+        except OSError as error:
+            raise UserError(f"The folder {directory} cannot be moved ({error.strerror}): remove it.") from None
     shutil.rmtree(directory, ignore_errors=True)
     return before if has_state(before) else None

@@ -68,9 +68,10 @@ def run_train(arguments: argparse.Namespace) -> int:
         print(f"error: the run ended without a value: {result.ending}, {result.reason}.", file=sys.stderr)
         return 1
     if not arguments.quiet:
+        epochs = ", ".join(map(str, dict.fromkeys(result.best_epochs)))
         print(
-            f"validation Spearman {result.value:.4f} ({protocol.shown}, {protocol.n_sequences} sequences; best epoch "
-            f"{', '.join(map(str, result.best_epochs))}; {result.n_parameters:,} parameters, {result.seconds:.1f} s; "
+            f"validation Spearman {result.value:.4f} ({protocol.shown}, {protocol.n_sequences} sequences; kept epoch "
+            f"{epochs}; {result.n_parameters:,} parameters, {result.seconds:.1f} s; "
             f"{split.label})\nWeights and logs: {directory}"
         )
     return 0
@@ -176,8 +177,10 @@ def _run(
 
 def check_backbone(
     config: RunConfig, backbone: str | None, split: Path, places: Places, display: "Display", signals: Signals
-) -> None:
+) -> str | None:
     """See that a run can be built here, with the pretrained weights that it was built with before, if that is known.
+
+    Returns their hash, None without any.
 
     Raises:
         Stopped: A signal came.
@@ -194,6 +197,7 @@ def check_backbone(
             f"The experiment was run with other pretrained weights ({backbone}) than what was found "
             f"({found}): name the right folder with --weights-dir."
         )
+    return found
 
 
 def outcome(child: Child, display: "Display", signals: Signals, *, shows_values: bool) -> Result | Predicted:

@@ -4,7 +4,7 @@
     python tests/benchmarks/bench_protocols.py show                           # the tables, at once
 
 40 configurations each of ridge, kernel and CNN, drawn at random from their default spaces, on three splits of GB1 and
-two of AAV (of aav_two_vs_many 2,800 random rows of train and validation). The CNN trains for 8 to 40 epochs,
+two of AAV (of aav_two_vs_many 2,800 random rows of train and validation). The CNN trains for at most 8 to 40 epochs,
 the more the smaller the split, and takes no part in `by position`. This benchmark reads test targets; in the service
 `confirm` alone does.
 """

@@ -68,7 +68,7 @@ class Data:
 
 
 def n_epochs(model: str, n_rows: int) -> tuple[int, int]:
-    """The epochs of a run and its patience: fewer than the service's defaults, so that all of it takes an hour."""
+    """The most epochs of a run and its patience: fewer than the service's defaults, so that all of it takes an hour."""
     if model != "cnn":
         return 1, 1
     return (40, 10) if n_rows < 100 else (20, 5) if n_rows < 1000 else (8, 3)
@@ -200,7 +200,7 @@ def _folds(config: RunConfig, split: PreparedSplit) -> tuple[Fold, ...]:
 
 
 def _train(config: RunConfig, folds: Sequence[Fold], data: Data, places: Places, directory: Path) -> Sequence[Path]:
-    """The models of all folds; none if one of them diverged, or its predictions could not be ranked after any epoch."""
+    """The models of all folds; none if one of them diverged, or its predictions could never be ranked."""
     if config.trainer.max_epochs > 1:
         result = _fit(config, data.split, places, directory)
         return [*map(Path, result.checkpoints)] if result.ending == "complete" else ()

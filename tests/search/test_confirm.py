@@ -26,8 +26,9 @@ from datasets.task import find_task
 from search.cli import main
 from search.confirmable import of_experiment
 from search.experiment import checksum, load_experiment, seal
-from search.kept_runs import KeptRun, folder_of, keep_run, kept_run
+from search.kept_runs import KeptRun, begin_again, folder_of, keep_run, kept_run
 from search.ledger import read
+from search.state_files import has_state
 from tests.search.conftest import Answer, Program
 from tests.search.processes import ROOT
 
@@ -347,6 +348,20 @@ def test_runs_of_other_code_or_with_other_weights_are_not_kept(tmp_path: Path) -
     weights.write_bytes(b"others")
     assert kept_run(tmp_path, {"code": "a", "run": (1, 2)}) is None
     assert kept_run(tmp_path / "nothing", {}) is None
+
+
+def test_a_run_that_was_interrupted_is_moved_aside_and_gone_on_from(tmp_path: Path) -> None:
+    run, before = tmp_path / "seed1", tmp_path / "seed1.before"
+    assert begin_again(run) is None
+    (run / "state").mkdir(parents=True)
+    assert begin_again(run) is None, "half a state"
+    assert not run.exists()
+    (run / "state").mkdir(parents=True)
+    (run / "state" / "manifest.json").write_text("{}")
+    for _ in range(2):  # the second time nothing had been written since
+        assert begin_again(run) == before
+        assert has_state(before)
+        assert not run.exists()
 
 
 def test_two_processes_do_not_confirm_the_same_at_once(tmp_path: Path) -> None:

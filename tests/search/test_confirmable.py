@@ -9,7 +9,7 @@ from search.config import study_config
 from search.confirmable import Candidate, frozen_epochs, trial_config
 
 
-@pytest.mark.parametrize(("best_epochs", "n_epochs"), [([0], 1), ([4], 5), ([7, 7, 7], 8)])
+@pytest.mark.parametrize(("best_epochs", "n_epochs"), [([0], 1), ([4], 5), ([7, 7, 7], 8), ([1, 2], 3)])
 def test_epochs_are_those_up_to_the_one_that_was_kept(best_epochs, n_epochs) -> None:
     assert frozen_epochs(best_epochs) == n_epochs
 

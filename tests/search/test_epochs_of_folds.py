@@ -3,12 +3,18 @@
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from datasets.prepared import PreparedSplit, prepare
 from datasets.task import find_task
+from models.metrics import spearman
 from models.places import Places
+from search.building import folds_of
 from search.config import study_config
+from search.predictions import VALIDATION
 from search.result import Result
+from search.schema import RunConfig
 from search.training import fit
 
 TASK = "synthetic_one_vs_rest"
@@ -21,12 +27,15 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> PreparedSplit:
     return prepare(find_task(TASK), data_dir=None, cache_dir=tmp_path_factory.mktemp("splits"), announce=print)
 
 
-def train(split: PreparedSplit, folder: Path, *overrides: str) -> Result:
-    """The run of a CNN whose validation goes up and down, of `N_EPOCHS` epochs unless it stops early."""
+def run_of(*overrides: str) -> RunConfig:
+    """A CNN whose validation goes up and down, of `N_EPOCHS` epochs unless it stops early."""
     words = [f"task={TASK}", "model=cnn", "logger=none", "trainer.threads=1", "trainer.accelerator=cpu"]
-    run = study_config([*words, *RESTLESS, f"trainer.max_epochs={N_EPOCHS}", *overrides]).run({})
+    return study_config([*words, *RESTLESS, f"trainer.max_epochs={N_EPOCHS}", *overrides]).run({})
+
+
+def train(split: PreparedSplit, folder: Path, *overrides: str) -> Result:
     places = Places(weights_dir=None, cache_dir=folder / "cache")
-    return fit(run, split, places=places, directory=folder, report=lambda *_: None)
+    return fit(run_of(*overrides), split, places=places, directory=folder, report=lambda *_: None)
 
 
 def test_one_fold_keeps_its_best_epoch_and_stops_early(split: PreparedSplit, tmp_path: Path) -> None:
@@ -42,4 +51,10 @@ def test_several_folds_all_keep_the_last_epoch(split: PreparedSplit, tmp_path: P
     assert [len(values) for values in result.values] == [N_EPOCHS] * 3
     assert result.best_epochs == (N_EPOCHS - 1,) * 3
     assert any(values[-1] != max(filter(None, values)) for values in result.values), "the last epoch was the best"
-    assert result.value is not None
+    # Each fold's part of the kept predictions has the value of its last epoch.
+    kept = load_file(tmp_path / VALIDATION)
+    for fold, values in zip(
+        folds_of(run_of("validation=kfold", "validation.n_folds=3"), split), result.values, strict=True
+    ):
+        rows = torch.isin(kept["row"], torch.from_numpy(fold.validation))
+        assert spearman(kept["prediction"][rows], kept["target"][rows]) == pytest.approx(values[-1], abs=1e-6)

@@ -15,6 +15,8 @@ from safetensors.torch import load_file
 from datasets.prepared import prepare
 from datasets.task import find_task
 from models.metrics import spearman
+from search.confirmable import of_experiment
+from search.experiment import load_experiment
 from search.out_of_fold import pooled
 from search.predictions import VALIDATION
 from search.storage import default_url
@@ -111,7 +113,9 @@ def test_every_fold_is_exported_and_found_again(searched: Searched, command: Com
         path = searched.experiment(name)
         provenance = yaml.safe_load(path.read_text(encoding="utf-8"))["provenance"]
         assert [len(values) for values in provenance["values"]] == [n_epochs] * n_folds
-        assert len(provenance["best_epochs"]) == len(provenance["weight_hashes"]) == n_folds
+        assert provenance["best_epochs"] == [n_epochs - 1] * n_folds
+        assert of_experiment(load_experiment(path)).n_epochs == n_epochs
+        assert len(provenance["weight_hashes"]) == n_folds
         weights = path.parent / name
         assert sorted(file.name for file in weights.iterdir()) == [f"fold{i}.safetensors" for i in range(n_folds)]
     answer = command("verify", str(searched.experiment("cnn")))

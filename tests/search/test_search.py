@@ -95,8 +95,9 @@ def test_status_is_one_object(folder):
     assert set(found["best"]) - set(known) == {"interval", "optimism", "n_indistinguishable"}
 
 
-def test_same_seed_gives_the_same_trials_bit_for_bit(folder, tmp_path):
-    assert run(tmp_path, *SEARCH, "--quiet") == (0, "", "")
+def test_same_seed_gives_the_same_trials_bit_for_bit(folder, tmp_path, program):
+    answer = program(*SEARCH, "--quiet", cwd=tmp_path)
+    assert (answer.status, answer.out, answer.err) == (0, "", "")
 
     def essence(study):
         return [
