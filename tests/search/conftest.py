@@ -1,7 +1,5 @@
 """Programs in fresh interpreters, commands in this one, and one small finished study for all tests."""
 
-import contextlib
-import io
 import os
 import subprocess
 import sys
@@ -13,26 +11,10 @@ import pytest
 
 import search
 from search.cli import main
+from tests.search.answers import Answer, run_here
 from tests.search.postgres import postgres, postgres_url  # noqa: F401  (fixtures)
 
 ROOT = Path(search.__path__[0]).parent
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What a command answered."""
-
-    status: int
-    out: str
-    err: str
-
-    def refusal(self) -> str:
-        """The one sentence on stderr with which bad input is refused."""
-        assert self.status == 2, self
-        assert self.err.count("\n") == 1, self
-        assert self.err.startswith("error: "), self
-        assert "Traceback" not in self.out + self.err
-        return self.err
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,14 +33,6 @@ class FinishedStudy:
 
 
 Program = Callable[..., Answer]
-
-
-def run_here(*words: str, cwd: Path) -> Answer:
-    """Run a command in this process, in some folder: a fresh interpreter takes seconds to load what this one has."""
-    out, err = io.StringIO(), io.StringIO()
-    with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        status = main(words)
-    return Answer(status=status, out=out.getvalue(), err=err.getvalue())
 
 
 @pytest.fixture(scope="session")

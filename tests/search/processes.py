@@ -15,6 +15,8 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
+from tests.search.answers import Answer, run_here
+
 ROOT = Path(__file__).parents[2]
 # Some seconds a trial: long enough to be hit at every stage, short enough to be repeated.
 STUDY = "faults"
@@ -43,6 +45,11 @@ def start(folder: Path, n_trials: int, *more: str) -> subprocess.Popen[str]:
         start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
+
+
+def search_here(folder: Path, n_trials: int, *more: str) -> Answer:
+    """The same search in this process."""
+    return run_here(*SEARCH, "--n-trials", str(n_trials), *SHORT, *more, cwd=folder)
 
 
 def finish(process: subprocess.Popen[str], timeout_s: float = 240) -> tuple[int, str]:
@@ -154,12 +161,7 @@ def is_alive(pid: int) -> bool:
 
 def status(folder: Path) -> dict[str, Any]:
     """What the status command says of the study."""
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "run_study.py"), "status", "--study-name", STUDY, "--json"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    found: dict[str, Any] = json.loads(done.stdout)
+    answer = run_here("status", "--study-name", STUDY, "--json", cwd=folder)
+    assert answer.status == 0, answer
+    found: dict[str, Any] = json.loads(answer.out)
     return found

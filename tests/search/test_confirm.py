@@ -29,7 +29,8 @@ from search.experiment import checksum, load_experiment, seal
 from search.kept_runs import KeptRun, begin_again, folder_of, keep_run, kept_run
 from search.ledger import read
 from search.state_files import has_state
-from tests.search.conftest import Answer, Program
+from tests.search.answers import Answer
+from tests.search.conftest import Program
 from tests.search.processes import ROOT
 
 TASK = "synthetic_one_vs_rest"

@@ -10,7 +10,7 @@ from search.arguments import parse
 from search.data_options import said_again
 from tests.datasets.split_files import GOOD_ROWS, write_zip
 from tests.datasets.tables import variants, write
-from tests.search.conftest import Answer
+from tests.search.answers import Answer
 
 Command = Callable[..., Answer]
 

@@ -15,7 +15,8 @@ import torch
 
 from search.storage import default_url
 from tests.models.checkpoints import write_checkpoint
-from tests.search.conftest import ROOT, Answer, Program
+from tests.search.answers import Answer
+from tests.search.conftest import ROOT, Program
 
 TASK = "synthetic_one_vs_rest"
 N_SEQUENCES = 305  # train and validation, all different

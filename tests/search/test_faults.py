@@ -8,7 +8,17 @@ import time
 import optuna
 import pytest
 
-from tests.search.processes import STUDY, finish, is_alive, signal_group, start, status, training_child, wait_for_child
+from tests.search.processes import (
+    STUDY,
+    finish,
+    is_alive,
+    search_here,
+    signal_group,
+    start,
+    status,
+    training_child,
+    wait_for_child,
+)
 from tests.whole import IS_WHOLE
 
 pytestmark = pytest.mark.timeout(600)
@@ -80,15 +90,15 @@ def test_budget_is_exact_after_a_fault_at_a_random_moment(folder, budget, fault,
 
 def test_same_budget_adds_nothing_and_a_larger_one_the_difference(folder, budget):
     budget["n"] += 1
-    assert finish(start(folder, budget["n"]))[0] == 0
+    assert search_here(folder, budget["n"]).status == 0
     before = status(folder)
     assert before["n_finished"] == before["n_target"] == budget["n"]
-    returncode, output = finish(start(folder, budget["n"]))
-    assert returncode == 0
-    assert "nothing to do" in output
+    answer = search_here(folder, budget["n"])
+    assert answer.status == 0
+    assert "nothing to do" in answer.err
     assert status(folder) == before
     budget["n"] += 2
-    assert finish(start(folder, budget["n"]))[0] == 0
+    assert search_here(folder, budget["n"]).status == 0
     assert status(folder)["n_finished"] == budget["n"]
 
 
@@ -122,8 +132,8 @@ def test_interrupted_trial_is_run_again_with_its_parameters(tmp_path):
     time.sleep(1.0)
     terminate(process)
     assert finish(process)[0] == 143
-    returncode, output = finish(start(tmp_path, 2, *long))
-    assert returncode == 0, output
+    answer = search_here(tmp_path, 2, *long)
+    assert answer.status == 0, answer
     study = optuna.load_study(study_name=STUDY, storage=f"sqlite:///{tmp_path / 'runs' / 'studies.db'}")
     lost = [trial for trial in study.trials if trial.state == optuna.trial.TrialState.FAIL]
     again = {trial.user_attrs.get("retry_of"): trial for trial in study.trials}

@@ -15,7 +15,7 @@ from search.inputs import load_split
 from search.schema import task_of
 from tests.datasets.gb1_table import DOMAIN, NOISE_SD, write_gb1
 from tests.datasets.tables import surveyed
-from tests.search.conftest import Answer
+from tests.search.answers import Answer
 from tests.search.own_predictions import check_measured, own_test_predictions
 from tests.whole import whole
 

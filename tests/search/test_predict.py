@@ -30,7 +30,7 @@ from search.experiment import checksum
 from search.experiment_files import FOLD, weights_folder
 from search.prediction_counter import Counter
 from search.schema import RunConfig
-from tests.search.conftest import Answer
+from tests.search.answers import Answer
 from tests.search.experiments import trained_experiment
 from tests.search.own_predictions import check_measured, own_test_predictions
 from tests.whole import IS_WHOLE

@@ -20,7 +20,8 @@ from search.experiment import load_experiment
 from search.out_of_fold import pooled
 from search.predictions import VALIDATION
 from search.storage import default_url
-from tests.search.conftest import Answer, Program
+from tests.search.answers import Answer
+from tests.search.conftest import Program
 
 TASK = "synthetic_one_vs_rest"
 N_ROWS = 305

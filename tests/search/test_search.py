@@ -9,7 +9,7 @@ import yaml
 
 from search.artifacts import file_hash
 from search.experiment import seal
-from tests.search.conftest import run_here
+from tests.search.answers import run_here
 from tests.search.processes import ROOT
 
 NAME = "synthetic_one_vs_rest-cnn"

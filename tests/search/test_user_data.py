@@ -10,7 +10,8 @@ import yaml
 
 from datasets.synthetic import WILD_TYPE
 from tests.datasets.tables import variants, write
-from tests.search.conftest import Answer, Program
+from tests.search.answers import Answer
+from tests.search.conftest import Program
 
 SEARCH = ("--data", "my assay.csv", "--split", "two_vs_rest", "--wild-type", "wt.fasta", "--model", "ridge")
 WORDS = (*SEARCH, "--n-trials", "2", "--export-dir", "exported", "trainer.threads=1", "validation=holdout")
