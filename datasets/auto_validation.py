@@ -14,8 +14,8 @@ from datasets.task import Shift, Task
 from datasets.validation import MIN_SEQUENCES, Fold, Holdout, KFold, Validation
 from datasets.without_rise import WithoutRise
 
-# A correlation that 500 sequences without any relation do not reach, and well below what was seen of wrong ones (0.6).
-_MOST_RISE = 0.2
+# Twice what 500 sequences without any relation stray by (0.045), and well below what was seen of wrong ones (0.6).
+_MOST_RISE = 0.1
 _ENOUGH = 250  # validation sequences: picking the best of 100 trials on 299 overstates Spearman by about 0.07
 
 

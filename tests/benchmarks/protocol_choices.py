@@ -136,7 +136,7 @@ def _agreement(of_folds: NDArray[np.float32]) -> float:
     return float(np.mean([spearman(of_folds[i], of_folds[j]) for i, j in pairs])) if pairs else float("nan")
 
 
-MOST_RISE, ENOUGH = 0.2, 250  # of the service's rule, datasets.auto_validation
+MOST_RISE, ENOUGH = 0.1, 250  # of the service's rule, datasets.auto_validation
 COST = {"ridge": 0, "kernel": 1, "cnn": 2}
 
 Choice = Callable[[Study], NDArray[np.int64]]
@@ -222,7 +222,7 @@ def auto(study: Study, *, takes_cheapest: bool) -> NDArray[np.int64]:
     return chosen[best_by(study, study.value[name][chosen])]
 
 
-def without_rise(study: Study, n: int = 1, most: float = 0.2) -> NDArray[np.int64]:
+def without_rise(study: Study, n: int = 1, most: float = MOST_RISE) -> NDArray[np.int64]:
     """The best by k-fold among those whose predictions don't rise with the number of mutations over the test set."""
     rise = np.nan_to_num(study.rise)  # all have the same number
     allowed = rise <= most
@@ -254,20 +254,20 @@ CHOICES: Mapping[str, Choice] = {
         within_error, score=lambda study, rows: study.agreement["kfold"][rows]
     ),
     "1 SE of kfold, then least outside range": partial(within_error, score=lambda study, rows: -study.outside[rows]),
-    "kfold, rise at most 0.2": without_rise,
+    "kfold, rise at most 0.1": without_rise,
     "kfold, rise at most 0": partial(without_rise, most=0.0),
-    "kfold, rise at most 0.1": partial(without_rise, most=0.1),
+    "kfold, rise at most 0.2": partial(without_rise, most=0.2),
     "kfold, rise at most 0.4": partial(without_rise, most=0.4),
     "1 SE of kfold, then the cheapest family": partial(within_error, score=cheapest),
-    "rise at most 0.2, 1 SE, then consensus": partial(within_error, score=consensus, most_rise=0.2),
-    "rise at most 0.2, 1 SE, then agreement": partial(
-        within_error, score=lambda study, rows: study.agreement["kfold"][rows], most_rise=0.2
+    "rise at most 0.1, 1 SE, then consensus": partial(within_error, score=consensus, most_rise=MOST_RISE),
+    "rise at most 0.1, 1 SE, then agreement": partial(
+        within_error, score=lambda study, rows: study.agreement["kfold"][rows], most_rise=MOST_RISE
     ),
-    "rise at most 0.2, 1 SE, then the cheapest": partial(within_error, score=cheapest, most_rise=0.2),
-    "rise at most 0.2, 1 SE, least outside range": partial(
-        within_error, score=lambda study, rows: -study.outside[rows], most_rise=0.2
+    "rise at most 0.1, 1 SE, then the cheapest": partial(within_error, score=cheapest, most_rise=MOST_RISE),
+    "rise at most 0.1, 1 SE, least outside range": partial(
+        within_error, score=lambda study, rows: -study.outside[rows], most_rise=MOST_RISE
     ),
-    "rise at most 0.2, all within 1 SE averaged": partial(plausible, most_rise=0.2),
+    "rise at most 0.1, all within 1 SE averaged": partial(plausible, most_rise=MOST_RISE),
     "auto": partial(auto, takes_cheapest=False),
     "auto, then the cheapest family": partial(auto, takes_cheapest=True),
     "5 best by kfold averaged": lambda study: best_by(study, study.value["kfold"], 5),
@@ -275,8 +275,8 @@ CHOICES: Mapping[str, Choice] = {
     "all within 1 SE of kfold averaged": plausible,
     "best of each family averaged": partial(of_each_family, n=1),
     "3 best of each family averaged": partial(of_each_family, n=3),
-    "rise at most 0.2, 5 best averaged": partial(without_rise, n=5),
-    "rise at most 0.2, 10 best averaged": partial(without_rise, n=10),
+    "rise at most 0.1, 5 best averaged": partial(without_rise, n=5),
+    "rise at most 0.1, 10 best averaged": partial(without_rise, n=10),
 }
 
 

@@ -280,7 +280,7 @@ def test_auto_knows_of_a_split_what_can_be_known(synthetic: Any) -> None:
 def test_auto_divides_as_what_it_chooses(synthetic: Any) -> None:
     chosen = Auto().resolve(synthetic(ONE), find_task(ONE))
     kfold = {"_target_": "datasets.validation.KFold", "n_folds": 5, "seed": 0}
-    assert chosen.tree == {"_target_": "datasets.without_rise.WithoutRise", "protocol": kfold, "most": 0.2}
+    assert chosen.tree == {"_target_": "datasets.without_rise.WithoutRise", "protocol": kfold, "most": 0.1}
     assert rows(Auto().folds(synthetic(ONE), find_task(ONE))) == rows(folds(chosen, synthetic(ONE), ONE))
     with pytest.raises(ValueError, match="auto has to be resolved"):
         _ = Auto().n_folds_in_all

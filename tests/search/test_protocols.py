@@ -66,7 +66,7 @@ def test_the_protocol_stands_wherever_a_value_does(searched: Searched, command: 
         assert f"({words}, {N_ROWS} sequences; synthetic landscape)" in searched.answers[name].out
         tree = {"_target_": "datasets.validation.KFold", "n_folds": 3 if name == "cnn" else 5, "seed": 0}
         if name == "auto":
-            tree = {"_target_": "datasets.without_rise.WithoutRise", "protocol": tree, "most": 0.2}
+            tree = {"_target_": "datasets.without_rise.WithoutRise", "protocol": tree, "most": 0.1}
         assert study.user_attrs["manifest"]["validation"] == tree
         assert study.user_attrs["protocol"]["saw_test_sequences"] is (name == "auto")
         note = study._storage.get_study_system_attrs(study._study_id)["dashboard:note_str:0"]
