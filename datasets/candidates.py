@@ -30,8 +30,7 @@ _FORMATS: dict[str, Format] = {
     **dict.fromkeys((".txt", ".list"), "text"),
 }
 _MUTATIONS = ("mutations", "mutation", "mutant", "variant")
-_KNOWN = np.zeros(256, dtype=np.bool_)
-_KNOWN[list(ALPHABET.encode())] = True
+_ALPHABET = ALPHABET.encode()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -59,9 +58,10 @@ class Candidates:
 
     def sequences(self) -> list[str]:
         """Return the residues as text."""
-        # NumPy takes the zeros behind a text off.
-        rows = np.ascontiguousarray(self.residues).view(f"S{self.residues.shape[1]}")[:, 0].tolist()
-        return [row.decode("ascii") for row in rows]
+        n_columns = self.residues.shape[1]
+        text = self.residues.tobytes().decode("ascii")
+        rows = [text[first : first + n_columns] for first in range(0, len(text), n_columns)]
+        return rows if (self.lengths == n_columns).all() else [row.rstrip("\0") for row in rows]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -111,8 +111,10 @@ def residues_of(sequences: Sequence[str], clean: Callable[[str], str]) -> tuple[
         at = upper[row].index("*") + 1
         raise SequenceError(f"the sequence has a stop codon (*) at position {at}, before its end", row)
     # One byte for each character, so that places in it can be told from the lengths.
-    codes = np.frombuffer("".join(cleaned).encode("ascii", errors="replace"), dtype=np.uint8)
-    for place in np.flatnonzero(~_KNOWN[codes])[:1].tolist():
+    joined = "".join(cleaned).encode("ascii", errors="replace")
+    codes = np.frombuffer(joined, dtype=np.uint8)
+    if joined.translate(None, delete=_ALPHABET):
+        place = int(np.flatnonzero(~np.isin(codes, list(_ALPHABET)))[0])
         ends = lengths.cumsum()
         row = int(np.searchsorted(ends, place, side="right"))
         at = int(place - ends[row] + lengths[row])

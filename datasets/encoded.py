@@ -17,14 +17,13 @@ from datasets.tokenizer import Tokenizer
 from datasets.window import LengthLimit, cut
 
 _EVALUATION_FACTOR = 4  # without gradients a batch needs a fraction of the memory
-_ENCODE_RESIDUES = 2**23  # at a time, because tokens are wider than what is kept of them
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Encoded:
     """N sequences on the CPU.
 
-    tokens: (N, T) of the smallest integer type that holds them; 0 at padding.
+    tokens: (N, T) uint8, 0 at padding.
     mask: (N, T) bool, False at padding. region: (N, T) bool, True where the variants differ, never at padding.
     lengths: (N,) int64, tokens without padding.
     """
@@ -50,7 +49,7 @@ def encode_sequences(
         UserError: Those of `datasets.window.place_windows`.
     """
     kept, region = cut(residues, lengths, task=task, crop=crop, limit=limit)
-    tokens, mask = _tokenised(kept, tokenizer)
+    tokens, mask = tokenizer.encode(kept)
     region_of_tokens = torch.zeros(mask.shape, dtype=torch.bool)
     region_of_tokens[:, tokenizer.n_prefix : tokenizer.n_prefix + region.shape[1]] = torch.from_numpy(region)
     return Encoded(tokens=tokens, mask=mask, region=region_of_tokens & mask, lengths=mask.sum(dim=1))
@@ -80,11 +79,3 @@ def evaluation_loader(
     return BatchLoader(
         data=data, lengths=lengths, sampler=FixedOrder(chosen), sizes=sizes, features=features, values=values
     )
-
-
-def _tokenised(residues: NDArray[np.uint8], tokenizer: Tokenizer) -> tuple[Tensor, Tensor]:
-    kind = torch.uint8 if tokenizer.n_tokens <= 256 else torch.int32
-    n_rows = max(1, _ENCODE_RESIDUES // residues.shape[1])
-    parts = [tokenizer.encode(residues[first : first + n_rows]) for first in range(0, len(residues), n_rows)]
-    tokens = torch.cat([tokens.to(kind) for tokens, _ in parts])
-    return tokens, torch.cat([mask for _, mask in parts])

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.alphabet import ALPHABET
+from datasets.codes import translated
 from datasets.levenshtein import nearest_levenshtein
 from datasets.task import Task
 from datasets.window import LengthLimit, cut
@@ -45,9 +46,9 @@ class Familiar:
         self._task, self._crop, self._limit = task, crop, limit
         kept, kept_lengths = self._cut(residues, lengths)
         self._shortest, self._longest = int(kept_lengths.min()), int(kept_lengths.max())
-        self._seen = np.zeros(256, dtype=np.bool_)
-        self._seen[np.unique(kept)] = True
-        self._seen[0] = True
+        self._is_new = np.ones(256, dtype=np.uint8)
+        self._is_new[np.unique(kept)] = 0
+        self._is_new[0] = 0
         self._groups = [_Group(kept[kept_lengths == length, :length]) for length in np.unique(kept_lengths).tolist()]
         usual = np.bincount(lengths).argmax()
         # What the model does not see of whole sequences matters too: no prediction tells mutations there.
@@ -63,7 +64,7 @@ class Familiar:
         """
         kept, kept_lengths = self._cut(residues, lengths)
         is_odd = (kept_lengths < self._shortest) | (kept_lengths > self._longest)
-        has_new = ~self._seen[kept].all(axis=1)
+        has_new = translated(kept, self._is_new).any(axis=1)
         is_moved = self._whole.differs(residues, lengths) | self._usual_part.differs(kept, kept_lengths)
         bits: NDArray[np.uint8] = (LENGTH * is_odd + RESIDUES * has_new + POSITIONS * is_moved).astype(np.uint8)
         return bits

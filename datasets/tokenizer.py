@@ -1,5 +1,6 @@
 """From residues to tokens; a model brings the tokenizer that it needs."""
 
+from collections.abc import Iterable
 from typing import Protocol
 
 import numpy as np
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datasets.alphabet import ALPHABET
+from datasets.codes import translated
 
 
 class Tokenizer(Protocol):
@@ -22,7 +24,7 @@ class Tokenizer(Protocol):
     n_suffix: int
 
     def encode(self, residues: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
-        """Turn (N, L) ASCII codes, zero-padded at the end, into tokens (N, L') int64 and mask (N, L') bool.
+        """Turn (N, L) ASCII codes, zero-padded at the end, into tokens (N, L') uint8 and mask (N, L') bool.
 
         The mask is False, and the token 0, at padding and nowhere else.
         """
@@ -39,8 +41,8 @@ class ResidueTokenizer:
         self._token_of_code = _table(range(1, self.n_tokens))
 
     def encode(self, residues: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
-        """Turn (N, L) ASCII codes into tokens (N, L) int64 and mask (N, L) bool."""
-        tokens = self._token_of_code[torch.from_numpy(residues.astype(np.int64))]
+        """Turn (N, L) ASCII codes into tokens (N, L) uint8 and mask (N, L) bool."""
+        tokens = torch.from_numpy(translated(residues, self._token_of_code))
         return tokens, tokens != 0
 
 
@@ -63,21 +65,20 @@ class EsmTokenizer:
         self._token_of_code = _table([self._FIRST_RESIDUE + self._RESIDUES.index(residue) for residue in ALPHABET])
 
     def encode(self, residues: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
-        """Turn (N, L) ASCII codes into tokens (N, L + 2) int64 and mask (N, L + 2) bool."""
-        codes = torch.from_numpy(residues.astype(np.int64))
-        n, length = codes.shape
-        tokens = torch.zeros(n, length + 2, dtype=torch.int64)
+        """Turn (N, L) ASCII codes into tokens (N, L + 2) uint8 and mask (N, L + 2) bool."""
+        n, length = residues.shape
+        tokens = np.zeros((n, length + 2), dtype=np.uint8)
         tokens[:, 0] = self.cls
-        tokens[:, 1:-1] = self._token_of_code[codes]
-        tokens[torch.arange(n), 1 + codes.count_nonzero(dim=1)] = self.eos
-        return tokens, tokens != 0
+        tokens[:, 1:-1] = translated(residues, self._token_of_code)
+        tokens[np.arange(n), 1 + np.count_nonzero(residues, axis=1)] = self.eos
+        return torch.from_numpy(tokens), torch.from_numpy(tokens != 0)
 
 
-def _table(tokens: range | list[int]) -> Tensor:
-    """The token of each ASCII code, given those of FLIP's alphabet; 0 for every other code.
+def _table(tokens: Iterable[int]) -> NDArray[np.uint8]:
+    """The token (256,) of each ASCII code, given those of FLIP's alphabet; 0 for every other code.
 
     Residues outside the alphabet never get to a tokenizer: they are refused when a file is read.
     """
-    table = torch.zeros(256, dtype=torch.int64)
-    table[torch.tensor(list(ALPHABET.encode()))] = torch.tensor(list(tokens))
+    table = np.zeros(256, dtype=np.uint8)
+    table[list(ALPHABET.encode())] = list(tokens)
     return table

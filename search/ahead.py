@@ -2,9 +2,12 @@
 
 import queue
 import threading
-from collections.abc import Generator, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+_S = TypeVar("_S")
 _T = TypeVar("_T")
 
 
@@ -46,3 +49,29 @@ def ahead(items: Iterator[_T], n: int = 2) -> Generator[_T, None, None]:
     finally:
         is_over.set()
         thread.join()
+
+
+def in_order(
+    work: Callable[[_S], _T], items: Iterator[_S], n_threads: int, stop: Callable[[], None]
+) -> Generator[_T, None, None]:
+    """Yield what `work` makes of each item, in their order, made by threads; with one, here and not before it is asked.
+
+    `stop` is called when nobody asks for more: work that lasts long should end by it, because its end is waited for.
+    """
+    if n_threads == 1:
+        yield from map(work, items)
+        return
+    made: deque[Future[_T]] = deque()
+    with ThreadPoolExecutor(n_threads, thread_name_prefix="working ahead") as threads:
+        try:
+            for item in items:
+                made.append(threads.submit(work, item))
+                if len(made) > n_threads:
+                    yield made.popleft().result()
+            while made:
+                yield made.popleft().result()
+        except BaseException:
+            for one in made:
+                one.cancel()
+            stop()
+            raise

@@ -6,22 +6,20 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
-from datasets.errors import SequenceError, UserError
+from datasets.errors import UserError
 from search.inputs import announcer, load_split, places_of
 from search.prediction_counter import Counter
 from search.schema import task_of
 
 if TYPE_CHECKING:
-    from datasets.candidates import Candidates, Stream
+    from datasets.candidates import Stream
     from datasets.familiar import Familiar
     from datasets.prepared import PreparedSplit
-    from search.ranked_output import Predicted
-    from search.ranking import Values
     from search.trained import TrainedExperiment
 
 
@@ -53,14 +51,10 @@ def _predict(arguments: argparse.Namespace) -> int:
     load_experiment(arguments.file)  # before torch, and whatever else takes time
     places = places_of(arguments)
 
-    import torch
-
-    from search.machine import usable_cores
-    from search.trained import TrainedExperiment, combined
+    from search.trained import TrainedExperiment
 
     announce = announcer(arguments.quiet)
     trained = TrainedExperiment(arguments.file, places=places, announce=announce)
-    torch.set_num_threads(trained.config.trainer.threads or usable_cores())
     task = task_of(trained.config, arguments.data)
     split = load_split(task, arguments.data_dir, arguments.runs_dir, announce)
     if split.data_hash != trained.provenance.data_hash:
@@ -70,26 +64,26 @@ def _predict(arguments: argparse.Namespace) -> int:
             f"{trained.provenance.data_hash[:12]}..., that of what was found {split.data_hash[:12]}... "
             f"({split.label}): name the right {named}."
         )
-    familiar = _familiar(trained, split)
     stream = _stream(arguments, trained)
     counter = Counter(stream.n_total, is_quiet=arguments.quiet)
 
+    from search.ahead import ahead, in_order
     from search.ranking import write_all, write_top
+    from search.valuation import Valuation, divide_cores
 
-    def complete(candidates: "Candidates", values: "Values") -> "Predicted":
-        if trained.predictor.knows_deviation:
-            own = trained.predictor.deviation(candidates.residues, candidates.lengths)
-            values = values[0], combined(own, values[1])
-        return _completed(candidates, values, familiar, has_distance=not arguments.no_distance)
-
-    with counter:
-        blocks = _predictions(arguments.input, trained, stream, counter)
-        with contextlib.closing(blocks):
-            if arguments.top is None:
-                predictions, n_outside = write_all(blocks, complete, arguments.output, kind, stream.label)
-            else:
+    valuation = Valuation(
+        arguments.input, trained, _familiar(trained, split), kind, has_distance=not arguments.no_distance
+    )
+    n_threads, stop = divide_cores(trained.predictor), trained.predictor.stop
+    # A thread reads on while others compute.
+    with counter, contextlib.closing(ahead(stream.blocks)) as blocks:
+        if arguments.top is None:
+            with contextlib.closing(in_order(valuation.rows, blocks, n_threads, stop)) as rows:
+                predictions, n_outside = write_all(counter.counted(rows), arguments.output, kind, stream.label)
+        else:
+            with contextlib.closing(in_order(valuation.values, blocks, n_threads, stop)) as values:
                 predictions, n_outside = write_top(
-                    blocks, complete, arguments.output, kind, stream.label, arguments.top
+                    counter.counted(values), valuation.complete, arguments.output, kind, stream.label, arguments.top
                 )
     if not arguments.quiet:
         seconds = time.monotonic() - started
@@ -155,41 +149,6 @@ def _stream(arguments: argparse.Namespace, trained: "TrainedExperiment") -> "Str
         task=trained.task,
         crop=trained.config.data.crop,
         limit=trained.predictor.limit,
-    )
-
-
-def _predictions(
-    path: Path | None, trained: "TrainedExperiment", stream: "Stream", counter: Counter
-) -> "Generator[tuple[Candidates, Values], None, None]":
-    from search.ahead import ahead
-    from search.trained import deviation_of, mean_of
-
-    # While the model computes, a thread reads on.
-    with contextlib.closing(ahead(stream.blocks)) as blocks:
-        for candidates in blocks:
-            try:
-                members = trained.predictor(candidates.residues, candidates.lengths)
-            except SequenceError as error:
-                if candidates.lines is None:
-                    raise
-                raise UserError(
-                    f"{path}, line {candidates.lines[error.row]}: {error.finding[:1].lower()}{error.finding[1:]}; "
-                    "correct the line or remove it."
-                ) from None
-            yield candidates, (mean_of(members), deviation_of(members))
-            counter.add(len(candidates))
-
-
-def _completed(candidates: "Candidates", values: "Values", familiar: "Familiar", *, has_distance: bool) -> "Predicted":
-    from search.ranked_output import Predicted
-
-    residues, lengths = candidates.residues, candidates.lengths
-    return Predicted(
-        candidates=candidates,
-        prediction=values[0],
-        std=values[1],
-        distance=familiar.distance(residues, lengths) if has_distance else None,
-        outside=familiar.outside(residues, lengths),
     )
 
 

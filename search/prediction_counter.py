@@ -2,11 +2,14 @@
 
 import sys
 import time
+from collections.abc import Iterable, Iterator, Sized
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 _BETWEEN_LINES_S = 10.0
+_T = TypeVar("_T", bound=Sized)
 
 
 class Counter:
@@ -37,8 +40,13 @@ class Counter:
         if self._bar is not None:
             self._bar.stop()
 
-    def add(self, n: int) -> None:
-        """So many more are done."""
+    def counted(self, blocks: Iterable[_T]) -> Iterator[_T]:
+        """Yield the blocks, and count what is in each when the next one is asked for."""
+        for block in blocks:
+            yield block
+            self._add(len(block))
+
+    def _add(self, n: int) -> None:
         self.n_done += n
         if self._bar is not None:
             self._bar.update(self._task, advance=n)

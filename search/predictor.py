@@ -25,6 +25,10 @@ from search.schema import RunConfig, task_of
 _AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
+class Stopped(Exception):
+    """Nobody waits for the predictions any longer."""
+
+
 class Predictor:
     """The models of one config, a member of an ensemble for each file of weights.
 
@@ -79,11 +83,21 @@ class Predictor:
             max_length=config.data.max_length, max_residues=first.max_residues, truncate=config.data.truncate
         )
         self._frozen = first.frozen_part(places, self._precision, self.device)  # the same for all members
+        self._is_stopped = False
 
     @property
     def n_members(self) -> int:
         """The models of the ensemble."""
         return len(self._models)
+
+    @property
+    def is_light(self) -> bool:
+        """Whether several threads may predict at once: on a CPU, and with no more memory than any machine has."""
+        return self.device.type == "cpu" and self._models[0].memory(self._precision) is None
+
+    def stop(self) -> None:
+        """Let what threads are predicting end with `Stopped` at their next batch."""
+        self._is_stopped = True
 
     @property
     def has_frozen_part(self) -> bool:
@@ -171,6 +185,8 @@ class Predictor:
         dtype = _AUTOCAST.get(self._precision)
         with torch.no_grad(), torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
             for batch in loader:
+                if self._is_stopped:
+                    raise Stopped
                 batch = batch.to(self.device)
                 parts.append(torch.stack([of(model, batch) for model in self._models]).float())
         return torch.cat(parts, dim=1).cpu()

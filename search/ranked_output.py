@@ -7,7 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol
 
@@ -97,8 +97,9 @@ class _Text:
             file.write(("\t" if kind == "tsv" else ",").join(columns(label)) + "\n")
 
     def write(self, ranks: Sequence[int], rows: Sequence[str]) -> None:
-        start = self._start
-        self._file.write("".join([f"{start}{rank}{row}" for rank, row in zip(ranks, rows, strict=True)]))
+        self._file.write(
+            "".join(chain.from_iterable(zip(repeat(self._start, len(rows)), map(str, ranks), rows, strict=True)))
+        )
 
 
 class _Parquet:

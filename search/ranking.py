@@ -1,6 +1,7 @@
 """Ranks of any number of candidates, in memory of some bytes each or, of the best K, in memory of K rows."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,27 +12,61 @@ from search.ranked_output import Kind, Predicted, Spool, opened, tails
 
 _ROWS = 65536  # written at a time
 
-Values = tuple[NDArray[np.float32], NDArray[np.float32] | None]
-"""Prediction (n,) and, of an ensemble, standard deviation (n,)."""
 Ranked = tuple[NDArray[np.float32], int]
 """Of the rows that were written: their predictions (n,), and how many lie outside of what is known."""
-Complete = Callable[[Candidates, Values], Predicted]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Valued:
+    """n candidates with prediction (n,) and, of an ensemble, standard deviation (n,)."""
+
+    candidates: Candidates
+    prediction: NDArray[np.float32]
+    std: NDArray[np.float32] | None
+
+    def __len__(self) -> int:
+        """Return n."""
+        return len(self.prediction)
+
+    def take(self, rows: NDArray[np.int64]) -> "Valued":
+        """Return some of the rows."""
+        std = None if self.std is None else self.std[rows]
+        return Valued(candidates=self.candidates.take(rows), prediction=self.prediction[rows], std=std)
+
+
+Complete = Callable[[Valued], Predicted]
 """Adds to predictions how far the candidates are from what is known."""
 
 
-def write_all(
-    blocks: Iterable[tuple[Candidates, Values]], complete: Complete, path: Path | None, kind: Kind, label: Label
-) -> Ranked:
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Unranked:
+    """n rows of an output that lack their ranks, their predictions (n,), and how many lie outside of what is known."""
+
+    rows: Sequence[str]
+    prediction: NDArray[np.float32]
+    n_outside: int
+
+    def __len__(self) -> int:
+        """Return n."""
+        return len(self.rows)
+
+
+def unranked(predicted: Predicted, kind: Kind) -> Unranked:
+    """Make the rows of candidates, to be ranked by `write_all`."""
+    n_outside = int((predicted.outside > 0).sum())
+    return Unranked(rows=tails(predicted, kind), prediction=predicted.prediction, n_outside=n_outside)
+
+
+def write_all(blocks: Iterable[Unranked], path: Path | None, kind: Kind, label: Label) -> Ranked:
     """Write all candidates in their order, with their ranks: 1 is the highest prediction, the first of equal ones."""
     n_outside = 0
     parts: list[NDArray[np.float32]] = []
     spool = Spool(path, kind)
     try:
-        for candidates, values in blocks:
-            predicted = complete(candidates, values)
-            n_outside += int((predicted.outside > 0).sum())
-            spool.add(tails(predicted, kind))
-            parts.append(values[0])
+        for block in blocks:
+            n_outside += block.n_outside
+            spool.add(block.rows)
+            parts.append(block.prediction)
         predictions = np.concatenate(parts)
         del parts
         ranks = np.empty(len(predictions), dtype=np.int64)
@@ -47,28 +82,23 @@ def write_all(
 
 
 def write_top(
-    blocks: Iterable[tuple[Candidates, Values]],
-    complete: Complete,
-    path: Path | None,
-    kind: Kind,
-    label: Label,
-    n_top: int,
+    blocks: Iterable[Valued], complete: Complete, path: Path | None, kind: Kind, label: Label, n_top: int
 ) -> Ranked:
     """Write the `n_top` candidates of the highest predictions, the highest first."""
     best = np.empty(0, dtype=np.float32)
     is_outside = np.empty(0, dtype=np.bool_)
     texts: list[str] = []
-    for candidates, (prediction, std) in blocks:
+    for block in blocks:
+        prediction = block.prediction
         # Who equals the last one comes later, so it is not better. Few get as far as this, once n_top are found.
         rows = np.flatnonzero(prediction > best[-1]) if len(best) == n_top else np.arange(len(prediction))
         if len(rows) > n_top:
             rows = np.sort(rows[np.argsort(-prediction[rows], kind="stable")[:n_top]])
         if not len(rows):
             continue
-        values = (prediction[rows], None if std is None else std[rows])
-        predicted = complete(candidates.take(rows), values)
+        predicted = complete(block.take(rows))
         texts += tails(predicted, kind)
-        best = np.concatenate([best, values[0]])
+        best = np.concatenate([best, predicted.prediction])
         is_outside = np.concatenate([is_outside, predicted.outside > 0])
         order = np.argsort(-best, kind="stable")[:n_top]
         best, is_outside, texts = best[order], is_outside[order], [texts[i] for i in order.tolist()]

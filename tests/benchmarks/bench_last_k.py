@@ -102,7 +102,12 @@ def measure(arguments: argparse.Namespace, device: torch.device, folder: Path) -
 
     def batch(rows: Tensor, states: Tensor) -> Batch:
         whole = Batch(
-            tokens=tokens[rows], mask=mask[rows], region=mask[rows], target=target[rows], index=rows, features=states
+            tokens=tokens[rows].long(),
+            mask=mask[rows],
+            region=mask[rows],
+            target=target[rows],
+            index=rows,
+            features=states,
         )
         return whole.to(device)
 

@@ -119,15 +119,17 @@ def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--n", type=int, default=1_000_000)
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    cores = sorted(os.sched_getaffinity(0))
+    parser.add_argument("--threads", type=int, default=len(cores))
     arguments = parser.parse_args()
     n, threads = arguments.n, arguments.threads
+    os.sched_setaffinity(0, cores[:threads])  # the program takes all that it may
     os.environ["GOMP_SPINCOUNT"] = "10000"
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         split = prepare(find_task(TASK), data_dir=None, cache_dir=folder / "splits", announce=lambda sentence: None)
         words = [f"task={TASK}", "model=cnn", "validation=holdout", "trainer.max_epochs=1", "logger=none"]
-        config = study_config([*words, f"trainer.threads={threads}"]).run({})
+        config = study_config(words).run({})
         places = Places(weights_dir=None, cache_dir=folder / "cache")
         experiment = folder / "cnn.yaml"
         trained_experiment(experiment, config, split, places)

@@ -67,7 +67,7 @@ class Framed:
 
     def encode(self, residues: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
         inner, mask = ResidueTokenizer().encode(residues)
-        tokens = torch.zeros((len(inner), inner.shape[1] + 2), dtype=torch.int64)
+        tokens = torch.zeros((len(inner), inner.shape[1] + 2), dtype=torch.uint8)
         tokens[:, 0] = 23
         tokens[:, 1:-1] = inner
         tokens[torch.arange(len(inner)), mask.sum(1) + 1] = 24

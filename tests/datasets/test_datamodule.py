@@ -132,15 +132,6 @@ def test_regions_follow_the_tokens_of_the_tokenizer() -> None:
     assert "".join(ALPHABET[token - 1] for token in batch.tokens[batch.region].tolist()) == "VDGV"
 
 
-def test_many_rows_are_encoded_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    split = split_of(["ACDEF", "CDEFG", "DEF", "EFG", "FGH"])
-    [whole] = data_of(split, "gb1_sampled").train_dataloader()
-    monkeypatch.setattr("datasets.encoded._ENCODE_RESIDUES", 11)
-    [pieces] = data_of(split, "gb1_sampled").train_dataloader()
-    assert torch.equal(whole.tokens, pieces.tokens)
-    assert torch.equal(whole.mask, pieces.mask)
-
-
 class Recorder(pl.LightningModule):
     """Writes down the rows it is given."""
 

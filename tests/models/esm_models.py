@@ -72,6 +72,7 @@ def make_esm_batch(model: ESM, proteins: list[str]) -> Batch:
     for row, protein in enumerate(proteins):
         codes[row, : len(protein)] = torch.tensor(list(protein.encode()), dtype=torch.uint8)
     tokens, mask = EsmTokenizer().encode(codes.numpy())
+    tokens = tokens.long()
     region = torch.zeros_like(mask)
     region[:, 3:6] = True
     features = None

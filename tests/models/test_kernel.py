@@ -182,7 +182,7 @@ def test_a_run_like_any_other(get_split: Callable[[str], PreparedSplit], fit: Ca
     model, mixed = make_kernel(), make_kernel()
     trainer = fit(model, split, name="synthetic_two_vs_rest")
     fit(mixed, split, name="synthetic_two_vs_rest", precision="bf16-mixed")
-    tokens, _ = ResidueTokenizer().encode(split.residues)
+    tokens = ResidueTokenizer().encode(split.residues)[0].long()
     train = torch.from_numpy(~split.validation)
     target = torch.from_numpy(split.target)
     expected, _, _ = sklearn_process(tokens[train], target[train], tokens[~train], {})
@@ -208,7 +208,7 @@ def test_a_larger_set_is_refused_or_a_named_part_of_it_taken(
         fit(model, split, name="synthetic_two_vs_rest")
         assert len(model.train_tokens) == len(model.dual) == 50
     assert torch.equal(parts[0].train_tokens, parts[1].train_tokens)
-    all_tokens, _ = ResidueTokenizer().encode(split.residues)
+    all_tokens = ResidueTokenizer().encode(split.residues)[0].long()
     first = all_tokens[torch.from_numpy(~split.validation)][:50]
     assert not torch.equal(parts[0].train_tokens.long(), first), "the first rows of the file are no random sample"
 

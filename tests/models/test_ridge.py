@@ -32,7 +32,7 @@ def sklearn_predictions(tokens: Tensor, target: Tensor, new_tokens: Tensor, alph
 
 def encoded(split: PreparedSplit, n_residues: int | None = None) -> Tensor:
     tokens, _ = ResidueTokenizer().encode(split.residues[:, :n_residues])
-    return tokens
+    return tokens.long()
 
 
 @pytest.mark.parametrize(("crop", "n_residues"), [("domain", 56), ("none", None)])
@@ -70,7 +70,7 @@ def test_flips_published_ridge_on_gb1_two_vs_rest(
     test = table[table["set"] == "test"]
     codes = torch.tensor([list(sequence.encode()) for sequence in test["sequence"]], dtype=torch.uint8)
     tokens, _ = ResidueTokenizer().encode(codes.numpy())
-    rho = spearman(model(make_batch(tokens)), torch.tensor(test["target"].to_numpy()))
+    rho = spearman(model(make_batch(tokens.long())), torch.tensor(test["target"].to_numpy()))
     assert rho == pytest.approx(0.594, abs=0.005)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from datasets.candidates import Candidates
 from search.ranked_output import Predicted
-from search.ranking import write_all, write_top
+from search.ranking import Valued, unranked, write_all, write_top
 
 
 def block(predictions):
@@ -16,14 +16,15 @@ def block(predictions):
     residues = np.full((n, 3), ord("A"), dtype=np.uint8)
     lengths = np.full(n, 3, dtype=np.int64)
     candidates = Candidates(labels=[f"P{value}" for value in predictions], residues=residues, lengths=lengths)
-    return candidates, (np.array(predictions, dtype=np.float32), None)
+    return Valued(candidates=candidates, prediction=np.array(predictions, dtype=np.float32), std=None)
 
 
-def complete(candidates, values):
+def complete(valued):
     """Odd predictions lie outside."""
-    prediction, std = values
-    outside = (prediction % 2).astype(np.uint8)
-    return Predicted(candidates=candidates, prediction=prediction, std=std, distance=None, outside=outside)
+    outside = (valued.prediction % 2).astype(np.uint8)
+    return Predicted(
+        candidates=valued.candidates, prediction=valued.prediction, std=None, distance=None, outside=outside
+    )
 
 
 @pytest.mark.parametrize(("n_top", "expected"), [(2, [6, 5]), (4, [6, 5, 4, 3]), (9, [6, 5, 4, 3, 2, 1])])
@@ -37,8 +38,7 @@ def test_the_best_are_counted_and_not_those_that_they_displaced(tmp_path: Path, 
 
 
 def test_all_are_counted(tmp_path: Path):
-    predictions, n_outside = write_all(
-        [block([1, 3]), block([5, 2])], complete, tmp_path / "all.csv", "csv", "sequence"
-    )
+    blocks = [unranked(complete(one), "csv") for one in (block([1, 3]), block([5, 2]))]
+    predictions, n_outside = write_all(blocks, tmp_path / "all.csv", "csv", "sequence")
     assert predictions.tolist() == [1, 3, 5, 2]
     assert n_outside == 3

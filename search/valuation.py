@@ -1,0 +1,79 @@
+"""What is predicted of some thousands of candidates at a time, by several threads at once."""
+
+from pathlib import Path
+
+import torch
+
+from datasets.candidates import Candidates
+from datasets.errors import SequenceError, UserError
+from datasets.familiar import Familiar
+from search.machine import usable_cores
+from search.predictor import Predictor
+from search.ranked_output import Kind, Predicted
+from search.ranking import Unranked, Valued, unranked
+from search.trained import TrainedExperiment, combined, deviation_of, mean_of
+
+_MOST_BLOCKS = 4
+"""Predicted at once: more would be held up by the one thread that reads, and take memory."""
+
+
+def divide_cores(predictor: Predictor) -> int:
+    """Give torch its share of the cores, and return how many blocks should be predicted at once.
+
+    Most steps of a small model are too short to be divided: two blocks on two cores are done sooner than one after
+    another on both.
+    """
+    n_blocks = min(_MOST_BLOCKS, usable_cores()) if predictor.is_light else 1
+    torch.set_num_threads(usable_cores() // n_blocks)
+    return n_blocks
+
+
+class Valuation:
+    """An experiment's predictions of candidates, and how far these lie from what is familiar to it.
+
+    All methods may be called by several threads at once. `path` is the file that the candidates come from, if any.
+    """
+
+    def __init__(
+        self, path: Path | None, trained: TrainedExperiment, familiar: Familiar, kind: Kind, *, has_distance: bool
+    ) -> None:
+        self._path = path
+        self._predictor = trained.predictor
+        self._familiar = familiar
+        self._kind = kind
+        self._has_distance = has_distance
+
+    def values(self, candidates: Candidates) -> Valued:
+        """Predict.
+
+        Raises:
+            UserError: A candidate is none for this model; the sentence names its line.
+        """
+        try:
+            members = self._predictor(candidates.residues, candidates.lengths)
+        except SequenceError as error:
+            if candidates.lines is None:
+                raise
+            raise UserError(
+                f"{self._path}, line {candidates.lines[error.row]}: {error.finding[:1].lower()}{error.finding[1:]}; "
+                "correct the line or remove it."
+            ) from None
+        return Valued(candidates=candidates, prediction=mean_of(members), std=deviation_of(members))
+
+    def complete(self, valued: Valued) -> Predicted:
+        """Add to predictions what only those that are written need."""
+        residues, lengths = valued.candidates.residues, valued.candidates.lengths
+        std = valued.std
+        if self._predictor.knows_deviation:
+            std = combined(self._predictor.deviation(residues, lengths), std)
+        return Predicted(
+            candidates=valued.candidates,
+            prediction=valued.prediction,
+            std=std,
+            distance=self._familiar.distance(residues, lengths) if self._has_distance else None,
+            outside=self._familiar.outside(residues, lengths),
+        )
+
+    def rows(self, candidates: Candidates) -> Unranked:
+        """All of it, as rows of the output."""
+        return unranked(self.complete(self.values(candidates)), self._kind)
