@@ -7,11 +7,12 @@ from pathlib import Path
 from optuna import Study
 
 from datasets.errors import UserError
+from search import report_best, report_search
 from search import report_figures as figures
-from search import report_sections as sections
 from search.operate import open_existing
 from search.page import code, folded, page, section
 from search.parser import prog
+from search.report_known import Known
 from search.shown_state import REPORT
 from search.study import MANIFEST, find_study
 
@@ -37,24 +38,24 @@ def make_report(study: Study, *, runs: Path, export: Path | None, prog: str) -> 
         export: Where its experiment would stand; None if it was not exported.
         prog: How the program is called, for the commands.
     """
-    known = sections.Known.of(study, runs=runs, export=export, prog=prog)
+    known = Known.of(study, runs=runs, export=export, prog=prog)
     return page(
         f"Study {study.study_name}",
-        *sections.standing(known),
-        section("What was searched", *sections.searched(known)),
-        section("How long it took", *sections.duration(known), figures.timeline(study)),
-        section("Best trial", *sections.best(known)),
+        *report_search.standing(known),
+        section("What was searched", *report_search.searched(known)),
+        section("How long it took", *report_search.duration(known), figures.timeline(study)),
+        section("Best trial", *report_best.best(known)),
         section("Optimisation history", figures.history(study)),
-        section("Learning curves", sections.about_curves(known), figures.learning_curves(known.trials)),
+        section("Learning curves", report_best.about_curves(known), figures.learning_curves(known.trials)),
         section("Importance of the searched values", figures.importance(study)),
         section("Parallel coordinates", figures.parallel_coordinates(study)),
         section("Slices", figures.slices(study)),
-        section("Predicted against measured", *sections.predictions(known)),
-        section("Trials that failed, or could not be used", *sections.failures(known)),
-        section("Test set", *sections.test_set(known)),
-        section("Cost", *sections.costs(known)),
-        section("Experiment file", *sections.experiment(known)),
-        section("Repeat it", code(sections.commands(known)), folded("Versions", sections.versions(known))),
+        section("Predicted against measured", *report_best.predictions(known)),
+        section("Trials that failed, or could not be used", *report_search.failures(known)),
+        section("Test set", *report_best.test_set(known)),
+        section("Cost", *report_search.costs(known)),
+        section("Experiment file", *report_best.experiment(known)),
+        section("Repeat it", code(report_best.commands(known)), folded("Versions", report_search.versions(known))),
     )
 
 

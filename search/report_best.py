@@ -1,0 +1,134 @@
+"""What a report says of the best trial, and how it and the search are repeated."""
+
+import shlex
+from collections.abc import Sequence
+
+from datasets.errors import UserError
+from search import report_figures as figures
+from search.honesty import assess
+from search.ledger import readings, readings_by_study
+from search.page import Markup, code, folded, paragraph, table, warning
+from search.predictions import read_predictions
+from search.report_known import Known
+from search.space import Space
+from search.study import OVERRIDES
+from search.test_metrics import spread
+from search.trial import RESULT
+
+
+def best(known: Known) -> list[Markup]:
+    """The best trial: its value, how far that can be believed, and its hyperparameters."""
+    if known.best is None:
+        return [paragraph("No trial is complete yet.")]
+    result = known.best.user_attrs.get(RESULT)
+    rows = [(name, _shown(value)) for name, value in sorted(Space.values(known.best.params).items())]
+    sentences = [f"Trial {known.best.number}: validation Spearman {known.best.value:.4f} ({known.where})."]
+    if result is not None:
+        epochs = ", ".join(str(epoch) for epoch in result["best_epochs"])
+        sentences.append(
+            f"{result['n_parameters']:,} parameters; {len(result['values'])} fold(s), kept from epoch(s) {epochs}; "
+            f"{result['seconds']:.1f} s on {result['device']} with {result['threads']} thread(s)."
+        )
+    assessment = assess(known.study, known.runs / known.study.study_name)
+    return [
+        paragraph(" ".join(sentences)),
+        *(paragraph(sentence) for sentence in (assessment.sentences if assessment else ())),
+        table(["hyperparameter", "value"], rows) if rows else paragraph("Nothing was searched."),
+    ]
+
+
+def about_curves(known: Known) -> Markup:
+    """What the lines are."""
+    return paragraph(
+        "Validation Spearman after each epoch of each fold: the best trial in colour, the others in grey, up to where "
+        "they were stopped."
+    )
+
+
+def predictions(known: Known) -> list[Markup]:
+    """The kept checkpoints' predictions of the best trial."""
+    if known.best is None:
+        return [paragraph("No trial is complete yet.")]
+    folder = known.runs / known.study.study_name
+    found = read_predictions(folder, known.best.number)
+    if found is None:
+        return [
+            paragraph(
+                f"The predictions of trial {known.best.number} are not below {folder}: they stand in the runs "
+                "directory of the machine that trained it (name it with --runs-dir), or the trial is older than their "
+                "being kept."
+            )
+        ]
+    n_shown, n = figures.n_shown(found), len(found.row)
+    shown = f"{n:,} validation sequences" + (f", of which {n_shown:,} are shown" if n_shown < n else "")
+    fit, residuals = figures.measured_against_predicted(found, known.units)
+    return [
+        paragraph(f"Trial {known.best.number}, {shown}, each predicted by a model that was not trained on it."),
+        fit,
+        paragraph("Residuals: what lies above the line was predicted too high."),
+        residuals,
+    ]
+
+
+def test_set(known: Known) -> list[Markup]:
+    """How often the task's test set was read, and by whom."""
+    try:
+        found = readings(known.export_dir) if known.export_dir is not None else ()
+    except UserError as error:  # a broken ledger is no reason to do without a report
+        return [warning(str(error))]
+    counts = readings_by_study(found, known.about["task"])
+    by = "".join(f"; {n} by {name}" for name, n in sorted(counts.items()))
+    blocks = [paragraph(f"The test set of {known.about['task']} was read {sum(counts.values())} time(s){by}.")]
+    own = [reading for reading in found if reading.study == known.study.study_name]
+    rows = [
+        [
+            reading.when,
+            str(reading.trial),
+            way.replace("_and_", "+"),
+            str(len(reading.seeds)),
+            _test(values["per_seed"]["spearman"]),
+            f"{values['ensemble']['spearman']:.4f}",
+            reading.data,
+        ]
+        for reading in own
+        for way, values in reading.values.items()
+    ]
+    headers = ["when (UTC)", "trial", "trained on", "seeds", "test Spearman", "of the seeds' mean prediction", "data"]
+    return [*blocks, table(headers, rows)] if rows else blocks
+
+
+def experiment(known: Known) -> list[Markup]:
+    """The exported file, whole."""
+    if known.export is None:
+        return [paragraph("No exported experiment of this study was found (--export-dir).")]
+    text = known.export.read_text(encoding="utf-8")
+    return [paragraph(str(known.export)), folded("Show it", code(text))]
+
+
+def commands(known: Known) -> str:
+    """What to type."""
+    name, lines = known.study.study_name, []
+    words = known.study.user_attrs.get(OVERRIDES)
+    if words is not None:
+        about = known.about
+        what = ["--task", about["task"]]
+        if table_of_own := about.get("table"):
+            lines.append(f"# FILE: the table that the task {about['task']} was read from")
+            what = ["--data", "FILE", *(["--split", table_of_own["split"]] if table_of_own["split"] else [])]
+        given = [*what, "--model", about["model"], "--n-trials", str(known.numbers["n_target"])]
+        own_name = [] if name == f"{about['task']}-{about['model']}" else ["--study-name", name]
+        lines += ["# the search", f"{known.prog} {shlex.join([*given, *own_name, *words])}"]
+    if known.export is not None:
+        file = shlex.quote(str(known.export))
+        lines += ["# the best trial, trained again and compared", f"{known.prog} verify {file}"]
+    lines += ["# this report", f"{known.prog} report --study-name {shlex.quote(name)}"]
+    return "\n".join(lines)
+
+
+def _test(seeds: Sequence[float]) -> str:
+    found = spread(seeds)
+    return f"{found.mean:.4f}" + ("" if found.std is None else f" ± {found.std:.4f}")
+
+
+def _shown(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

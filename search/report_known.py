@@ -1,0 +1,64 @@
+"""What a report is written from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from optuna import Study
+from optuna.trial import FrozenTrial
+
+from datasets.errors import UserError
+from search.experiment import is_experiment_of
+from search.schema import task_in
+from search.study import MANIFEST, best_trial, shown_validation, summary
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What the sections are written from.
+
+    `export` is None where there is no exported experiment of the study, `export_dir` where it or its ledger would be.
+    """
+
+    study: Study
+    trials: list[FrozenTrial]
+    about: Mapping[str, Any]
+    numbers: Mapping[str, Any]
+    best: FrozenTrial | None
+    runs: Path
+    export: Path | None
+    export_dir: Path | None
+    prog: str
+
+    @classmethod
+    def of(cls, study: Study, *, runs: Path, export: Path | None, prog: str) -> "Known":
+        """Read the study."""
+        trials = study.get_trials(deepcopy=False)
+        is_there = export is not None and export.exists() and is_experiment_of(export, study.study_name)
+        return cls(
+            study=study,
+            trials=trials,
+            about=study.user_attrs[MANIFEST],
+            numbers=summary(study),
+            best=best_trial(trials),
+            runs=runs,
+            export=export if is_there else None,
+            export_dir=export and export.parent,
+            prog=prog,
+        )
+
+    @property
+    def where(self) -> str:
+        """What stands beside every result: the validation protocol and the data."""
+        return f"validation: {shown_validation(self.study)}; data: {self.about['data']}"
+
+    @property
+    def units(self) -> str:
+        """Those of the target."""
+        if "table" in self.about:  # a user's own data, called as its column is
+            return str(self.about["table"]["target_column"])
+        try:
+            return task_in(self.about).units
+        except UserError:  # of a user's own table that is not here
+            return "units of the target"
