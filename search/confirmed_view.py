@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from datasets.errors import UserError
 from search.confirmable import TrainedOn
 from search.confirmation import Confirmation, Measured, Scores
 from search.experiment_files import ledger_file
@@ -80,10 +81,15 @@ def show(confirmation: Confirmation) -> None:
         console.print(_table(one, len(seeds)))
     if len(confirmation.measured) > 1:
         console.print("To choose among these trials by what the test set says would make its numbers worthless.")
-    counts = readings_by_study(readings(confirmation.path.parent), confirmation.experiment.config.task)
+    ledger = ledger_file(confirmation.path)
+    try:
+        counts = readings_by_study(readings(ledger.parent), confirmation.experiment.config.task)
+    except UserError as error:  # another experiment's ledger: this one's was read to be written
+        console.print(f"This reading of the test set is in {ledger}; how often it was read is not known: {error}")
+        return
     console.print(
         f"This test set was read {sum(counts.values())} time(s) so far, {counts.get(before.study, 0)} of them by study "
-        f"{before.study}: {ledger_file(confirmation.path)}"
+        f"{before.study}: {ledger}"
     )
 
 

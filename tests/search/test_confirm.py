@@ -283,6 +283,19 @@ def test_a_broken_ledger_is_named_and_left_alone(exported: Exported, twice: Any)
     assert ledger.read_bytes() == lines[0] + lines[1][:40]
 
 
+def test_another_experiments_broken_ledger_is_named_and_the_numbers_are_shown(exported: Exported) -> None:
+    path = exported.changed("whole-ledger", lambda text: text)
+    other = path.with_name("another.ledger.jsonl")
+    other.write_text("{")
+    try:
+        answer = exported.confirm(str(path), "--seeds", "1")
+    finally:
+        other.unlink()
+    assert answer.status == 0
+    assert "recall of top 10 %" in answer.out
+    assert f"whole-ledger.ledger.jsonl; how often it was read is not known: {other}, line 1 is no" in answer.out
+
+
 @pytest.fixture
 def broken_meanwhile(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An experiment whose ledger somebody breaks while its test set is read."""
