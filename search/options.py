@@ -152,6 +152,11 @@ def predict_options(parser: Parser) -> None:
         "--no-distance", action="store_true", help="leave the distance to the nearest training sequence out"
     )
     parser.add_argument(
+        "--names",
+        action="store_true",
+        help="keep the candidates' names: of FASTA headers the first word, of a table the column name or id",
+    )
+    parser.add_argument(
         "--format",
         choices=("fasta", "csv", "tsv", "text"),
         help="of the input (default: by the file's name, then by what it begins with)",

@@ -43,11 +43,11 @@ def run_predict(arguments: argparse.Namespace) -> int:
 
 def _predict(arguments: argparse.Namespace) -> int:
     from search.experiment import load_experiment
-    from search.ranked_output import kind_of
+    from search.ranked_output import columns_of, kind_of
 
     started = time.monotonic()
     kind = kind_of(arguments.output)
-    _check_paths(arguments)
+    _check(arguments)
     load_experiment(arguments.file)  # before torch, and whatever else takes time
     places = places_of(arguments)
 
@@ -65,6 +65,7 @@ def _predict(arguments: argparse.Namespace) -> int:
             f"({split.label}): name the right {named}."
         )
     stream = _stream(arguments, trained)
+    columns = columns_of(stream.label, has_names=arguments.names)
     counter = Counter(stream.n_total, is_quiet=arguments.quiet)
 
     from search.ahead import ahead, in_order
@@ -79,11 +80,11 @@ def _predict(arguments: argparse.Namespace) -> int:
     with counter, contextlib.closing(ahead(stream.blocks)) as blocks:
         if arguments.top is None:
             with contextlib.closing(in_order(valuation.rows, blocks, n_threads, stop)) as rows:
-                predictions, n_outside = write_all(counter.counted(rows), arguments.output, kind, stream.label)
+                predictions, n_outside = write_all(counter.counted(rows), arguments.output, kind, columns)
         else:
             with contextlib.closing(in_order(valuation.values, blocks, n_threads, stop)) as values:
                 predictions, n_outside = write_top(
-                    counter.counted(values), valuation.complete, arguments.output, kind, stream.label, arguments.top
+                    counter.counted(values), valuation.complete, arguments.output, kind, columns, arguments.top
                 )
     if not arguments.quiet:
         seconds = time.monotonic() - started
@@ -98,8 +99,10 @@ def _predict(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _check_paths(arguments: argparse.Namespace) -> None:
+def _check(arguments: argparse.Namespace) -> None:
     """Refuse what would only be found at the end."""
+    if arguments.names and arguments.input is None:
+        raise UserError("--names goes with --input: variants of --mutagenesis are called by their mutations.")
     output: Path | None = arguments.output
     if output is None:
         return
@@ -142,7 +145,7 @@ def _stream(arguments: argparse.Namespace, trained: "TrainedExperiment") -> "Str
     from datasets.mutagenesis import Mutagenesis, enumerate_variants
 
     if arguments.input is not None:
-        return read_candidates(arguments.input, trained.task, arguments.format)
+        return read_candidates(arguments.input, trained.task, arguments.format, has_names=arguments.names)
     kind, sites = arguments.mutagenesis
     return enumerate_variants(
         Mutagenesis(kind=kind, sites=sites),

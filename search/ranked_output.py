@@ -14,7 +14,8 @@ from typing import IO, Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.candidates import Candidates, Label
+from datasets.candidate_files import Label
+from datasets.candidates import Candidates
 from datasets.errors import UserError
 from datasets.familiar import outside_reasons
 
@@ -26,6 +27,7 @@ KINDS: dict[str, Kind] = {
     **dict.fromkeys((".fasta", ".fa", ".faa"), "fasta"),
 }
 _REASONS = [outside_reasons(bits) for bits in range(8)]
+_QUOTE = '"'
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -70,16 +72,32 @@ def tails(predicted: Predicted, kind: Kind) -> list[str]:
     std = [""] * n if predicted.std is None else [f"{value:.4g}" for value in predicted.std.tolist()]
     distance = [""] * n if predicted.distance is None else list(map(str, predicted.distance.tolist()))
     outside = [_REASONS[bits] for bits in predicted.outside.tolist()]
+    if kind == "fasta":
+        outside = [reasons.replace(" ", ",") for reasons in outside]
+    if candidates.names is not None:
+        outside = _with_names(outside, candidates.names, kind)
     rows = zip(candidates.labels, prediction, std, distance, outside, strict=True)
     if kind == "fasta":
         return [
-            f"{'' if label == sequence else f' mutations={label}'} prediction={p} std={s} distance={d} "
-            f"outside={o.replace(' ', ',')}\n{sequence}\n"
+            f"{'' if label == sequence else f' mutations={label}'} prediction={p} std={s} distance={d} outside={o}"
+            f"\n{sequence}\n"
             for (label, p, s, d, o), sequence in zip(rows, candidates.sequences(), strict=True)
         ]
     if kind == "tsv":
         return [f"\t{label}\t{p}\t{s}\t{d}\t{o}\n" for label, p, s, d, o in rows]
     return [f",{label},{p},{s},{d},{o}\n" for label, p, s, d, o in rows]
+
+
+def _with_names(last: Sequence[str], names: Sequence[str], kind: Kind) -> list[str]:
+    """The last column and, behind it, the names; a row of Parquet is divided at its first commas."""
+    if kind == "fasta":
+        return [f"{text} name={name}" for text, name in zip(last, names, strict=True)]
+    divider = "\t" if kind == "tsv" else ","
+    if kind != "parquet":
+        names = [
+            f'"{name.replace(_QUOTE, 2 * _QUOTE)}"' if divider in name or _QUOTE in name else name for name in names
+        ]
+    return [f"{text}{divider}{name}" for text, name in zip(last, names, strict=True)]
 
 
 class Output(Protocol):
@@ -90,11 +108,11 @@ class Output(Protocol):
 
 
 class _Text:
-    def __init__(self, file: IO[str], kind: Kind, label: Label) -> None:
+    def __init__(self, file: IO[str], kind: Kind, columns: Sequence[str]) -> None:
         self._file = file
         self._start = ">rank=" if kind == "fasta" else ""
         if kind != "fasta":
-            file.write(("\t" if kind == "tsv" else ",").join(columns(label)) + "\n")
+            file.write(("\t" if kind == "tsv" else ",").join(columns) + "\n")
 
     def write(self, ranks: Sequence[int], rows: Sequence[str]) -> None:
         self._file.write(
@@ -103,26 +121,26 @@ class _Text:
 
 
 class _Parquet:
-    def __init__(self, file: Path, label: Label) -> None:
+    def __init__(self, file: Path, columns: Sequence[str]) -> None:
         pa, pq = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
 
-        kinds = (pa.int64(), pa.string(), pa.float32(), pa.float32(), pa.int32(), pa.string())
+        kinds = (pa.int64(), pa.string(), pa.float32(), pa.float32(), pa.int32(), pa.string(), pa.string())
         self._arrow = pa
-        self._schema = pa.schema(list(zip(columns(label), kinds, strict=True)))
+        self._schema = pa.schema(list(zip(columns, kinds[: len(columns)], strict=True)))
         self._writer: Any = pq.ParquetWriter(file, self._schema)
 
     def write(self, ranks: Sequence[int], rows: Sequence[str]) -> None:
         if not rows:
             return
-        cells = [row[1:-1].split(",") for row in rows]
-        _, prediction, std, distance, _ = values = list(zip(*cells, strict=True))
+        cells = [row[1:-1].split(",", len(self._schema) - 2) for row in rows]
+        label, prediction, std, distance, *others = zip(*cells, strict=True)
         arrays = [
             list(ranks),
-            list(values[0]),
+            list(label),
             list(map(float, prediction)),
             [float(text) if text else None for text in std],
             [int(text) if text else None for text in distance],
-            list(values[4]),
+            *map(list, others),
         ]
         self._writer.write_table(
             self._arrow.table(
@@ -135,33 +153,33 @@ class _Parquet:
         self._writer.close()
 
 
-def columns(label: Label) -> tuple[str, ...]:
+def columns_of(label: Label, *, has_names: bool) -> tuple[str, ...]:
     """The columns of a table of ranked candidates."""
-    return ("rank", label, "prediction", "std", "distance", "outside")
+    return ("rank", label, "prediction", "std", "distance", "outside", *(["name"] if has_names else []))
 
 
 @contextlib.contextmanager
-def opened(path: Path | None, kind: Kind, label: Label) -> Iterator[Output]:
+def opened(path: Path | None, kind: Kind, columns: Sequence[str]) -> Iterator[Output]:
     """An output that is at `path` when the block has ended well, and nowhere otherwise; None is standard output.
 
     Raises:
         UserError: It cannot be written.
     """
     if path is None:
-        yield _Text(sys.stdout, kind, label)
+        yield _Text(sys.stdout, kind, columns)
         sys.stdout.flush()
         return
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         if kind == "parquet":
-            parquet = _Parquet(beside, label)
+            parquet = _Parquet(beside, columns)
             try:
                 yield parquet
             finally:
                 parquet.close()
         else:
-            with beside.open("w", encoding="ascii", newline="\n") as file:
-                yield _Text(file, kind, label)
+            with beside.open("w", encoding="utf-8", newline="\n") as file:
+                yield _Text(file, kind, columns)
         os.replace(beside, path)
     except OSError as error:
         raise UserError(
@@ -178,7 +196,7 @@ class Spool:
         self._lines_per_row = 2 if kind == "fasta" else 1
         folder = None if path is None else path.parent
         # It has no name (where the system can do that): nothing is left behind, whatever ends the process.
-        self._file = tempfile.TemporaryFile("w+", dir=folder, encoding="ascii", newline="\n")  # noqa: SIM115
+        self._file = tempfile.TemporaryFile("w+", dir=folder, encoding="utf-8", newline="\n")  # noqa: SIM115
 
     def add(self, rows: Sequence[str]) -> None:
         """Keep rows."""

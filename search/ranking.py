@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.candidates import Candidates, Label
+from datasets.candidates import Candidates
 from search.ranked_output import Kind, Predicted, Spool, opened, tails
 
 _ROWS = 65536  # written at a time
@@ -57,7 +57,7 @@ def unranked(predicted: Predicted, kind: Kind) -> Unranked:
     return Unranked(rows=tails(predicted, kind), prediction=predicted.prediction, n_outside=n_outside)
 
 
-def write_all(blocks: Iterable[Unranked], path: Path | None, kind: Kind, label: Label) -> Ranked:
+def write_all(blocks: Iterable[Unranked], path: Path | None, kind: Kind, columns: Sequence[str]) -> Ranked:
     """Write all candidates in their order, with their ranks: 1 is the highest prediction, the first of equal ones."""
     n_outside = 0
     parts: list[NDArray[np.float32]] = []
@@ -71,7 +71,7 @@ def write_all(blocks: Iterable[Unranked], path: Path | None, kind: Kind, label: 
         del parts
         ranks = np.empty(len(predictions), dtype=np.int64)
         ranks[np.argsort(-predictions, kind="stable")] = np.arange(1, 1 + len(predictions))
-        with opened(path, kind, label) as output:
+        with opened(path, kind, columns) as output:
             n = 0
             for rows in spool.rows(_ROWS):
                 output.write(ranks[n : n + len(rows)].tolist(), rows)
@@ -82,7 +82,7 @@ def write_all(blocks: Iterable[Unranked], path: Path | None, kind: Kind, label: 
 
 
 def write_top(
-    blocks: Iterable[Valued], complete: Complete, path: Path | None, kind: Kind, label: Label, n_top: int
+    blocks: Iterable[Valued], complete: Complete, path: Path | None, kind: Kind, columns: Sequence[str], n_top: int
 ) -> Ranked:
     """Write the `n_top` candidates of the highest predictions, the highest first."""
     best = np.empty(0, dtype=np.float32)
@@ -102,7 +102,7 @@ def write_top(
         is_outside = np.concatenate([is_outside, predicted.outside > 0])
         order = np.argsort(-best, kind="stable")[:n_top]
         best, is_outside, texts = best[order], is_outside[order], [texts[i] for i in order.tolist()]
-    with opened(path, kind, label) as output:
+    with opened(path, kind, columns) as output:
         for first in range(0, len(texts), _ROWS):
             some = texts[first : first + _ROWS]
             output.write(range(first + 1, first + 1 + len(some)), some)

@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +193,36 @@ def test_every_format_out_holds_the_same(trained: Trained, command: Command, tmp
         assert table["std"].null_count == 400
 
 
+def test_names_stay_with_their_candidates(trained: Trained, command: Command) -> None:
+    names = ["wild", 'a,b "c"', "é=1", ""]
+    sequences = [WILD_TYPE, *("C" * n + WILD_TYPE[n:] for n in (1, 2, 3))]
+    pairs = list(zip(names, sequences, strict=True))
+    with Path("c.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["Id", "other", "sequence"], *([name, 1, text] for name, text in pairs)])
+    Path("c.fasta").write_text("".join(f">{name} of plate 3\n{text[:20]}\n{text[20:]}\n" for name, text in pairs))
+    words = ("predict", str(trained.path), "--quiet", "--names", "--input")
+    of_table, of_fasta = (rows_of(command(*words, file).out) for file in ("c.csv", "c.fasta"))
+    assert list(of_table[0]) == ["rank", "sequence", "prediction", "std", "distance", "outside", "name"]
+    assert [row["name"] for row in of_table] == names
+    assert [row["name"] for row in of_fasta] == ["wild", "a,b", "é=1", "of"]
+    assert [{**row, "name": ""} for row in of_fasta] == [{**row, "name": ""} for row in of_table]
+    nameless = [{name: cell for name, cell in row.items() if name != "name"} for row in of_table]
+    assert rows_of(command("predict", str(trained.path), "--quiet", "--input", "c.csv").out) == nameless
+
+    best = rows_of(command(*words, "c.csv", "--top", "2").out)
+    assert best == sorted(of_table, key=lambda row: int(row["rank"]))[:2]
+    for name in ("out.tsv", "out.fasta", "out.parquet"):
+        if name != "out.parquet" or find_spec("pyarrow"):
+            assert command(*words, "c.csv", "--output", name).status == 0
+    assert list(csv.DictReader(io.StringIO(Path("out.tsv").read_text()), delimiter="\t")) == of_table
+    headers = Path("out.fasta").read_text().split(">")[1:]
+    assert [header.split("\n")[0].partition(" name=")[2] for header in headers] == names
+    if find_spec("pyarrow"):
+        import pyarrow.parquet as pq
+
+        assert pq.read_table("out.parquet")["name"].to_pylist() == names
+
+
 def test_top_is_the_head_of_all_sorted(trained: Trained, command: Command) -> None:
     words = ("predict", str(trained.path), "--mutagenesis", "sites:12,11,20", "--quiet")  # 8,000 in several blocks
     every = rows_of(command(*words).out)
@@ -336,6 +367,12 @@ def test_what_comes_late_in_a_file_leaves_nothing_either(trained: Trained, comma
         (("--mutagenesis", "singles", "--output", "out.xlsx"), "--output out.xlsx ends in none of .csv"),
         (("--mutagenesis", "singles", "--output", "no/where.csv"), "There is no folder no"),
         (("--input", "x.csv", "--output", "x.csv"), "is the --input itself"),
+        (
+            ("--input", "x.csv", "--names"),
+            "x.csv, line 1: no column is called 'name' or 'id'",
+        ),
+        (("--input", "x.csv", "--names", "--format", "text"), "x.csv holds a candidate a line and no names"),
+        (("--mutagenesis", "singles", "--names"), "--names goes with --input"),
     ],
 )
 def test_other_mistakes(

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from datasets.candidates import Candidates
-from search.ranked_output import Predicted
+from search.ranked_output import Predicted, columns_of
 from search.ranking import Valued, unranked, write_all, write_top
+
+COLUMNS = columns_of("sequence", has_names=False)
 
 
 def block(predictions):
@@ -31,7 +33,7 @@ def complete(valued):
 def test_the_best_are_counted_and_not_those_that_they_displaced(tmp_path: Path, n_top, expected):
     blocks = [block([1, 3]), block([5, 2]), block([4, 6])]
     path = tmp_path / "top.csv"
-    best, n_outside = write_top(blocks, complete, path, "csv", "sequence", n_top)
+    best, n_outside = write_top(blocks, complete, path, "csv", COLUMNS, n_top)
     assert best.tolist() == expected
     assert n_outside == sum(value % 2 for value in expected)
     assert len(path.read_text().splitlines()) == 1 + len(expected)
@@ -39,6 +41,6 @@ def test_the_best_are_counted_and_not_those_that_they_displaced(tmp_path: Path, 
 
 def test_all_are_counted(tmp_path: Path):
     blocks = [unranked(complete(one), "csv") for one in (block([1, 3]), block([5, 2]))]
-    predictions, n_outside = write_all(blocks, tmp_path / "all.csv", "csv", "sequence")
+    predictions, n_outside = write_all(blocks, tmp_path / "all.csv", "csv", COLUMNS)
     assert predictions.tolist() == [1, 3, 5, 2]
     assert n_outside == 3
