@@ -123,7 +123,7 @@ def _table(path: Path, *, has_names: bool) -> tuple[Label, Iterator[Cells]]:
         Cells(
             texts=[row[column].strip() for row in rows],
             lines=numbers,
-            names=None if named is None else [row[named].strip() for row in rows],
+            names=None if named is None else [row[named].strip().replace("\n", " ") for row in rows],
         )
         for rows, numbers in rows_of(rest, names, delimiter, path, n_blank + 1)
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -69,18 +69,20 @@ class Familiar:
         bits: NDArray[np.uint8] = (LENGTH * is_odd + RESIDUES * has_new + POSITIONS * is_moved).astype(np.uint8)
         return bits
 
-    def distance(self, residues: NDArray[np.uint8], lengths: NDArray[np.int64]) -> NDArray[np.int32]:
+    def distance(
+        self, residues: NDArray[np.uint8], lengths: NDArray[np.int64], check: Callable[[], None] = lambda: None
+    ) -> NDArray[np.int32]:
         """Return the distance (n,) to the nearest training sequence.
 
         Hamming's to those of a candidate's length; Levenshtein's to the others, which are looked at only where one of
-        them can be nearer.
+        them can be nearer. That may last: `check` is called now and then, and what it raises ends it.
         """
         kept, kept_lengths = self._cut(residues, lengths)
         nearest = np.full(len(kept), np.iinfo(np.int32).max, dtype=np.int32)
         for group in self._groups:
             same = np.flatnonzero(kept_lengths == group.length)
             if len(same):
-                nearest[same] = group.hamming(kept[same, : group.length])
+                nearest[same] = group.hamming(kept[same, : group.length], check)
         if len(self._groups) == 1 and (kept_lengths == self._groups[0].length).all():
             return nearest
         for row in range(len(kept)):
@@ -88,6 +90,7 @@ class Familiar:
             others = [group for group in self._groups if group.length != length]
             candidate = kept[row, :length]
             for group in sorted(others, key=lambda group: abs(group.length - length)):
+                check()
                 if abs(group.length - length) >= nearest[row]:
                     break
                 nearest[row] = nearest_levenshtein(candidate, group.residues, group.counts, int(nearest[row]))
@@ -177,7 +180,7 @@ class _Group:
         for first in range(0, len(self.residues), n_rows):
             yield self._one_hot(self.residues[first : first + n_rows])
 
-    def hamming(self, residues: NDArray[np.uint8]) -> NDArray[np.int32]:
+    def hamming(self, residues: NDArray[np.uint8], check: Callable[[], None]) -> NDArray[np.int32]:
         """The smallest number of differences (n,) between candidates (n, L) and any of the sequences."""
         import torch
 
@@ -191,6 +194,7 @@ class _Group:
             right = torch.from_numpy(np.ascontiguousarray(reference)).T
             n_rows = max(16, _ENTRIES // 8 // len(reference))
             for first in range(0, len(residues), n_rows):
+                check()
                 rows = slice(first, first + n_rows)
                 most = (torch.from_numpy(self._one_hot(residues[rows])) @ right).amax(dim=1).numpy()
                 np.maximum(matches[rows], most, out=matches[rows])

@@ -64,12 +64,21 @@ def in_order(
     made: deque[Future[_T]] = deque()
     with ThreadPoolExecutor(n_threads, thread_name_prefix="working ahead") as threads:
         try:
-            for item in items:
-                made.append(threads.submit(work, item))
+            error: Exception | None = None
+            while True:
+                try:
+                    made.append(threads.submit(work, next(items)))
+                except StopIteration:
+                    break
+                except Exception as raised:  # what went wrong with an item before it comes first
+                    error = raised
+                    break
                 if len(made) > n_threads:
                     yield made.popleft().result()
             while made:
                 yield made.popleft().result()
+            if error is not None:
+                raise error
         except BaseException:
             for one in made:
                 one.cancel()

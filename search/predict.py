@@ -75,7 +75,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     valuation = Valuation(
         arguments.input, trained, _familiar(trained, split), kind, has_distance=not arguments.no_distance
     )
-    n_threads, stop = divide_cores(trained.predictor), trained.predictor.stop
+    n_threads, stop = divide_cores(trained.predictor), valuation.stop
     # A thread reads on while others compute.
     with counter, contextlib.closing(ahead(stream.blocks)) as blocks:
         if arguments.top is None:

@@ -22,11 +22,8 @@ from search.checkpoint import load_weights
 from search.memory import DoesNotFit, eval_tokens, free_memory_bytes, is_out_of_memory, micro_batch_tokens
 from search.schema import RunConfig, task_of
 
+_LIGHT_PARAMETERS = 2**17  # a CNN of some 200 channels: wider layers are worth several cores
 _AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-
-
-class Stopped(Exception):
-    """Nobody waits for the predictions any longer."""
 
 
 class Predictor:
@@ -83,7 +80,6 @@ class Predictor:
             max_length=config.data.max_length, max_residues=first.max_residues, truncate=config.data.truncate
         )
         self._frozen = first.frozen_part(places, self._precision, self.device)  # the same for all members
-        self._is_stopped = False
 
     @property
     def n_members(self) -> int:
@@ -92,22 +88,26 @@ class Predictor:
 
     @property
     def is_light(self) -> bool:
-        """Whether several threads may predict at once: on a CPU, and with no more memory than any machine has."""
-        return self.device.type == "cpu" and self._models[0].memory(self._precision) is None
+        """Whether a prediction keeps no more than one core and little memory busy, so that several may run at once.
 
-    def stop(self) -> None:
-        """Let what threads are predicting end with `Stopped` at their next batch."""
-        self._is_stopped = True
+        A model that knows the deviation of what it predicts holds its training data.
+        """
+        first = self._models[0]
+        is_small = first.memory(self._precision) is None and first.n_parameters <= _LIGHT_PARAMETERS
+        return self.device.type == "cpu" and is_small and not self.knows_deviation
 
     @property
     def has_frozen_part(self) -> bool:
         """Whether what is computed for one member serves all: then it is better to ask them together."""
         return self._frozen is not None
 
-    def __call__(self, residues: NDArray[np.uint8], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
+    def __call__(
+        self, residues: NDArray[np.uint8], lengths: NDArray[np.int64], check: Callable[[], None] = lambda: None
+    ) -> NDArray[np.float32]:
         """Predict residues (N, L), ASCII codes as the task's `clean` leaves them, zeros behind `lengths` (N,).
 
-        All N are held in memory as tokens: who has very many comes with some thousands at a time.
+        All N are held in memory as tokens: who has very many comes with some thousands at a time. `check` is called
+        before each batch; what it raises ends the prediction.
 
         Returns:
             (n_members, N) float32, in the task's units.
@@ -116,19 +116,25 @@ class Predictor:
             SequenceError: A sequence is too long for the model, or nothing is left of it; its `row` says which.
             UserError: There is not enough memory for one sequence.
         """
-        return self._compute(residues, lengths, lambda model, batch: model(batch))
+        return self._compute(residues, lengths, lambda model, batch: model(batch), check)
 
     @property
     def knows_deviation(self) -> bool:
         """Whether each member by itself knows the standard deviation of its predictions."""
         return type(self._models[0]).predict_with_std is not FitnessModel.predict_with_std
 
-    def deviation(self, residues: NDArray[np.uint8], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
+    def deviation(
+        self, residues: NDArray[np.uint8], lengths: NDArray[np.int64], check: Callable[[], None] = lambda: None
+    ) -> NDArray[np.float32]:
         """Return the members' own standard deviations (n_members, N), where they know them; see `__call__`."""
-        return self._compute(residues, lengths, _own_deviation)
+        return self._compute(residues, lengths, _own_deviation, check)
 
     def _compute(
-        self, residues: NDArray[np.uint8], lengths: NDArray[np.int64], of: Callable[[FitnessModel, Batch], Tensor]
+        self,
+        residues: NDArray[np.uint8],
+        lengths: NDArray[np.int64],
+        of: Callable[[FitnessModel, Batch], Tensor],
+        check: Callable[[], None],
     ) -> NDArray[np.float32]:
         if not len(lengths):
             return np.empty((self.n_members, 0), dtype=np.float32)
@@ -164,7 +170,7 @@ class Predictor:
                     features=features,
                     values=None if values is None else values.to(self.device),
                 )
-                predictions[:, rows] = self._predict(loader, of).numpy()
+                predictions[:, rows] = self._predict(loader, of, check).numpy()
                 return predictions
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
@@ -179,14 +185,15 @@ class Predictor:
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
 
-    def _predict(self, loader: BatchLoader, of: Callable[[FitnessModel, Batch], Tensor]) -> Tensor:
+    def _predict(
+        self, loader: BatchLoader, of: Callable[[FitnessModel, Batch], Tensor], check: Callable[[], None]
+    ) -> Tensor:
         """What `of` gives (n_members, N) on the CPU, in the loader's order."""
         parts = []
         dtype = _AUTOCAST.get(self._precision)
         with torch.no_grad(), torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not None):
             for batch in loader:
-                if self._is_stopped:
-                    raise Stopped
+                check()
                 batch = batch.to(self.device)
                 parts.append(torch.stack([of(model, batch) for model in self._models]).float())
         return torch.cat(parts, dim=1).cpu()

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import io
 import os
 import sys
 import tempfile
@@ -166,6 +167,8 @@ def opened(path: Path | None, kind: Kind, columns: Sequence[str]) -> Iterator[Ou
         UserError: It cannot be written.
     """
     if path is None:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8")  # as files are: names may hold anything
         yield _Text(sys.stdout, kind, columns)
         sys.stdout.flush()
         return

@@ -1,5 +1,6 @@
 """What is predicted of some thousands of candidates at a time, by several threads at once."""
 
+import threading
 from pathlib import Path
 
 import torch
@@ -24,8 +25,12 @@ def divide_cores(predictor: Predictor) -> int:
     another on both.
     """
     n_blocks = min(_MOST_BLOCKS, usable_cores()) if predictor.is_light else 1
-    torch.set_num_threads(usable_cores() // n_blocks)
+    torch.set_num_threads(-(-usable_cores() // n_blocks))
     return n_blocks
+
+
+class Stopped(Exception):
+    """Nobody waits for the values any longer."""
 
 
 class Valuation:
@@ -42,6 +47,15 @@ class Valuation:
         self._familiar = familiar
         self._kind = kind
         self._has_distance = has_distance
+        self._is_stopped = threading.Event()
+
+    def stop(self) -> None:
+        """Let what threads are at end soon, with `Stopped`."""
+        self._is_stopped.set()
+
+    def _check(self) -> None:
+        if self._is_stopped.is_set():
+            raise Stopped
 
     def values(self, candidates: Candidates) -> Valued:
         """Predict.
@@ -50,7 +64,7 @@ class Valuation:
             UserError: A candidate is none for this model; the sentence names its line.
         """
         try:
-            members = self._predictor(candidates.residues, candidates.lengths)
+            members = self._predictor(candidates.residues, candidates.lengths, self._check)
         except SequenceError as error:
             if candidates.lines is None:
                 raise
@@ -65,12 +79,12 @@ class Valuation:
         residues, lengths = valued.candidates.residues, valued.candidates.lengths
         std = valued.std
         if self._predictor.knows_deviation:
-            std = combined(self._predictor.deviation(residues, lengths), std)
+            std = combined(self._predictor.deviation(residues, lengths, self._check), std)
         return Predicted(
             candidates=valued.candidates,
             prediction=valued.prediction,
             std=std,
-            distance=self._familiar.distance(residues, lengths) if self._has_distance else None,
+            distance=self._familiar.distance(residues, lengths, self._check) if self._has_distance else None,
             outside=self._familiar.outside(residues, lengths),
         )
 

@@ -46,6 +46,23 @@ def test_blocks_do_not_depend_on_how_the_file_is_laid_out(tmp_path: Path) -> Non
         assert list(blocks[0].lines or ())[:2] == lines
 
 
+def test_names_stay_with_their_candidates_from_block_to_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sequences = ["".join(RESIDUES[(i * 7 + j) % 20] for j in range(1 + i % 19)) for i in range(500)]
+    fasta, table = tmp_path / "a.fasta", tmp_path / "a.csv"
+    fasta.write_text("".join(f">n{i} of 500\n{text}\n" for i, text in enumerate(sequences)))
+    table.write_text("ID,sequence\n" + "".join(f'"n{i}\nof 500","{text}"\n' for i, text in enumerate(sequences)))
+    monkeypatch.setattr("datasets.candidates.BLOCK_ROWS", 7)
+    monkeypatch.setattr("datasets.candidates._BLOCK_RESIDUES", 40)
+    monkeypatch.setattr("datasets.text_file._BLOCK_BYTES", 301)
+    for path, rest in ((fasta, ""), (table, " of 500")):
+        blocks = list(read_candidates(path, find_task("meltome_mixed"), None, has_names=True).blocks)
+        assert len(blocks) > 100
+        assert texts_of(blocks) == sequences
+        assert [name for block in blocks for name in block.names or ()] == [f"n{i}{rest}" for i in range(500)]
+        last = blocks[3].take(np.array([len(blocks[3]) - 1]))
+        assert list(last.names or ()) == [(blocks[3].names or ())[-1]]
+
+
 def test_one_long_sequence_does_not_widen_thousands(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     sequences = ["ACD"] * 3000 + ["W" * 500_000] + ["ACD"] * 3000

@@ -49,14 +49,16 @@ def test_one_thread_does_nothing_before_it_is_asked() -> None:
 
 @pytest.mark.parametrize("end", ["close", "error"])
 def test_work_is_told_when_nobody_waits_for_it(end: str) -> None:
-    stopped = threading.Event()
+    begun, stopped = threading.Event(), threading.Event()
     ended: list[int] = []
 
     def work(item: int) -> int:
         if item == 0:
             return item
         if end == "error" and item == 1:
+            assert begun.wait(60)
             raise LookupError("one")
+        begun.set()
         assert stopped.wait(60)
         ended.append(item)
         return item
@@ -64,6 +66,7 @@ def test_work_is_told_when_nobody_waits_for_it(end: str) -> None:
     found = in_order(work, iter(range(100)), 2, stopped.set)
     assert next(found) == 0
     if end == "close":
+        assert begun.wait(60)
         found.close()
     else:
         with pytest.raises(LookupError, match="one"):
@@ -71,3 +74,21 @@ def test_work_is_told_when_nobody_waits_for_it(end: str) -> None:
     assert stopped.is_set()
     assert 1 <= len(ended) <= 3  # those that had begun; the others never do
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("working ahead")]
+
+
+@pytest.mark.parametrize("n_threads", [1, 2, 4])
+def test_of_two_errors_that_of_the_first_item_is_raised(n_threads: int) -> None:
+    def items():
+        yield 0
+        yield 1
+        raise LookupError("the third cannot be read")
+
+    def work(item: int) -> int:
+        if item == 1:
+            raise ArithmeticError("the second is wrong")
+        return item
+
+    found = in_order(work, items(), n_threads, lambda: None)
+    assert next(found) == 0
+    with pytest.raises(ArithmeticError, match="the second is wrong"):
+        next(found)

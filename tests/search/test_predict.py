@@ -9,6 +9,7 @@ import runpy
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -21,6 +22,7 @@ from scipy.stats import rankdata
 
 import search
 from datasets.errors import UserError
+from datasets.familiar import Familiar
 from datasets.prepared import PreparedSplit, prepare
 from datasets.synthetic import WILD_TYPE
 from datasets.task import find_task
@@ -410,6 +412,22 @@ def test_a_signal_leaves_nothing(
     assert command(*words).status == status
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
     assert signal.getsignal(number) == before
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_what_lasts_long(
+    number: int, status: int, trained: Trained, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def distance(familiar: Familiar, residues: Any, lengths: Any, check: Callable[[], None]) -> None:
+        os.kill(os.getpid(), number)
+        while True:
+            check()
+            time.sleep(0.01)
+
+    monkeypatch.setattr(Familiar, "distance", distance)
+    monkeypatch.setattr("search.valuation.usable_cores", lambda: 2)
+    assert command("predict", str(trained.path), "--mutagenesis", "doubles", "--output", "out.csv").status == status
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
 def test_predict_takes_sequences_and_says_which_is_bad(trained: Trained) -> None:

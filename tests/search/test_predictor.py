@@ -18,7 +18,7 @@ from search.building import build_data, build_model, folds_of
 from search.checkpoint import load_weights
 from search.config import study_config
 from search.fold_training import FoldTraining
-from search.predictor import Predictor, Stopped
+from search.predictor import Predictor
 from search.run_state import Progress, Reports
 from search.schema import RunConfig
 from search.trained import combined
@@ -183,10 +183,13 @@ def test_other_sizes_are_another_architecture(split: PreparedSplit, places: Plac
         Predictor(wider, [path], places=places)
 
 
+def interrupted() -> None:
+    raise InterruptedError
+
+
 def test_predictions_that_nobody_waits_for_end(split: PreparedSplit, places: Places, tmp_path: Path) -> None:
     run = config("ridge")
     predictor = Predictor(run, [train(run, split, places, tmp_path / "run")], places=places)
     assert predictor.is_light
-    predictor.stop()
-    with pytest.raises(Stopped):
-        predictor(split.residues, split.lengths)
+    with pytest.raises(InterruptedError):
+        predictor(split.residues, split.lengths, check=interrupted)
