@@ -52,7 +52,7 @@ def test_no_trial_begins_after_the_time_of_a_call(finished_study, tmp_path, prog
 @whole
 def test_a_fleet_out_of_time_leaves_what_runs_to_the_next_call(tmp_path):
     checkout = copy_program(tmp_path)
-    done, trials = search(checkout, "fleet", "--n-trials", "2", "--workers", "2", "--timeout", "60", *HANGS)
+    done, trials = search(checkout, "fleet", "--n-trials", "2", "--workers", "2", "--timeout", "120", *HANGS)
     assert done.returncode == 0, done.stderr
     assert "The --timeout is over at 1 of 2 trials" in done.stderr
     assert states(trials) == [TrialState.COMPLETE, TrialState.FAIL, TrialState.WAITING]
