@@ -59,10 +59,10 @@ def read_cells(path: Path, format: Format | None, *, has_names: bool) -> tuple[L
         return "sequence", _fasta(path, has_names=has_names)
     if kind != "text":
         return _table(path, has_names=has_names)
-    if has_names:
-        raise UserError(f"{path} holds a candidate a line and no names: leave --names out, or give a table or FASTA.")
     blocks = _plain(path)
     first = next(blocks, Cells(texts=[], lines=[], names=None))
+    if has_names:
+        raise UserError(f"{path} holds a candidate a line and no names: leave --names out, or give a table or FASTA.")
     return "mutations" if are_mutations(first.texts) else "sequence", chain([first], blocks)
 
 

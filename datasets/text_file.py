@@ -23,6 +23,7 @@ _NOT_TEXT = {
     b"\xfd7zXZ": "packed with xz; unpack it, or pack it with gzip",
     b"\x28\xb5\x2f\xfd": "packed with zstd; unpack it, or pack it with gzip",
     b"%PDF": "a PDF; save the table as CSV",
+    b"PAR1": "a Parquet file; save the table as CSV",
 }
 
 

@@ -60,7 +60,9 @@ def _confirmed(path: Path, announce: Callable[[str], None]) -> tuple[Path, ...] 
         raise UserError(f"{file} names no weights beside it: run `confirm` again, or remove it.")
     for name, expected in members:
         _check(file.parent / name, expected, str(file))
-    return tuple(file.parent / name for name, _ in members)
+    # Seeds of an exact model are one model: as several they would seem to be sure of what they predict.
+    different = {expected: file.parent / name for name, expected in reversed(members)}
+    return tuple(reversed(different.values()))
 
 
 def _check(file: Path, expected: str, where: str) -> None:

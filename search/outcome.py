@@ -21,7 +21,7 @@ from search.machine import git_commit
 from search.progress import failures
 from search.study import EXHAUSTED, MANIFEST, N_TARGET, PROTOCOL, count
 from search.trial import RESULT
-from search.trial_order import n_set_aside
+from search.trial_order import set_aside
 
 # Of fewer, Optuna makes the same share for every hyperparameter.
 MIN_TRIALS_FOR_IMPORTANCE = 4
@@ -112,11 +112,8 @@ def print_outcome(
         f"Best: trial {best.number}, validation Spearman {best.value:.4f} "
         f"({protocol['shown']}, {protocol['n_sequences']} sequences; {split.label})"
     )
-    if n := n_set_aside(trials):
-        console.print(
-            f"Set aside: {n} of {counts.n_complete} complete trials, whose predictions of test sequences rise with the "
-            "number of mutations" + ("." if n < counts.n_complete else ", as those of the best do, least of all.")
-        )
+    if sentence := set_aside(trials):
+        console.print(sentence)
     assessment = assess(study, runs / study.study_name)
     for sentence in assessment.sentences if assessment else ():
         console.print(sentence)

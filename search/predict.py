@@ -35,7 +35,12 @@ def run_predict(arguments: argparse.Namespace) -> int:
         with _sigterm_raised():
             return _predict(arguments)
     except KeyboardInterrupt:
-        print("Interrupted: nothing was written.", file=sys.stderr)
+        what = (
+            "what stands on standard output, if anything, is not all"
+            if arguments.output is None
+            else "nothing was written"
+        )
+        print(f"Interrupted: {what}.", file=sys.stderr)
         return 128 + signal.SIGINT
     except _Terminated:
         return 128 + signal.SIGTERM

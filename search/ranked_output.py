@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice, repeat
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol
 
@@ -29,6 +29,7 @@ KINDS: dict[str, Kind] = {
 }
 _REASONS = [outside_reasons(bits) for bits in range(8)]
 _QUOTE = '"'
+_RANK = "\0"  # where a record of FASTA, whose name comes first, has its rank
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -66,23 +67,27 @@ def kind_of(path: Path | None) -> Kind:
 
 
 def tails(predicted: Predicted, kind: Kind) -> list[str]:
-    """Each row as text, without its rank at the start; numbers have all the digits that their type has."""
+    """Each row as text, without its rank; numbers have all the digits that their type has."""
     candidates = predicted.candidates
     n = len(candidates)
     prediction = [f"{value:.9g}" for value in predicted.prediction.tolist()]
     std = [""] * n if predicted.std is None else [f"{value:.4g}" for value in predicted.std.tolist()]
     distance = [""] * n if predicted.distance is None else list(map(str, predicted.distance.tolist()))
     outside = [_REASONS[bits] for bits in predicted.outside.tolist()]
-    if kind == "fasta":
-        outside = [reasons.replace(" ", ",") for reasons in outside]
-    if candidates.names is not None:
+    if candidates.names is not None and kind != "fasta":
         outside = _with_names(outside, candidates.names, kind)
     rows = zip(candidates.labels, prediction, std, distance, outside, strict=True)
     if kind == "fasta":
+        texts = candidates.sequences()
+        starts = [f">{name} " if name else ">" for name in candidates.names or [""] * n]
+        labels = [
+            "" if label == text else f" mutations={label}" for label, text in zip(candidates.labels, texts, strict=True)
+        ]
         return [
-            f"{'' if label == sequence else f' mutations={label}'} prediction={p} std={s} distance={d} outside={o}"
-            f"\n{sequence}\n"
-            for (label, p, s, d, o), sequence in zip(rows, candidates.sequences(), strict=True)
+            f"{start}rank={_RANK}{label} prediction={p} std={s} distance={d} outside={o.replace(' ', ',')}\n{text}\n"
+            for start, label, p, s, d, o, text in zip(
+                starts, labels, prediction, std, distance, outside, texts, strict=True
+            )
         ]
     if kind == "tsv":
         return [f"\t{label}\t{p}\t{s}\t{d}\t{o}\n" for label, p, s, d, o in rows]
@@ -91,8 +96,6 @@ def tails(predicted: Predicted, kind: Kind) -> list[str]:
 
 def _with_names(last: Sequence[str], names: Sequence[str], kind: Kind) -> list[str]:
     """The last column and, behind it, the names; a row of Parquet is divided at its first commas."""
-    if kind == "fasta":
-        return [f"{text} name={name}" for text, name in zip(last, names, strict=True)]
     divider = "\t" if kind == "tsv" else ","
     if kind != "parquet":
         names = [
@@ -111,14 +114,17 @@ class Output(Protocol):
 class _Text:
     def __init__(self, file: IO[str], kind: Kind, columns: Sequence[str]) -> None:
         self._file = file
-        self._start = ">rank=" if kind == "fasta" else ""
-        if kind != "fasta":
+        self._is_fasta = kind == "fasta"
+        if not self._is_fasta:
             file.write(("\t" if kind == "tsv" else ",").join(columns) + "\n")
 
     def write(self, ranks: Sequence[int], rows: Sequence[str]) -> None:
-        self._file.write(
-            "".join(chain.from_iterable(zip(repeat(self._start, len(rows)), map(str, ranks), rows, strict=True)))
-        )
+        numbers = map(str, ranks)
+        if self._is_fasta:
+            texts = [row.replace(_RANK, rank, 1) for rank, row in zip(numbers, rows, strict=True)]
+            self._file.write("".join(texts))
+        else:
+            self._file.write("".join(chain.from_iterable(zip(numbers, rows, strict=True))))
 
 
 class _Parquet:
@@ -169,8 +175,15 @@ def opened(path: Path | None, kind: Kind, columns: Sequence[str]) -> Iterator[Ou
     if path is None:
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(encoding="utf-8")  # as files are: names may hold anything
-        yield _Text(sys.stdout, kind, columns)
-        sys.stdout.flush()
+        try:
+            yield _Text(sys.stdout, kind, columns)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise  # whoever reads has seen enough
+        except OSError as error:
+            raise UserError(
+                f"Standard output cannot be written ({error.strerror or error}): make room or name an --output."
+            ) from None
         return
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -193,24 +206,44 @@ def opened(path: Path | None, kind: Kind, columns: Sequence[str]) -> Iterator[Ou
 
 
 class Spool:
-    """Rows on disk until their ranks are known, beside the output or, without one, where temporary files go."""
+    """Rows on disk until their ranks are known, beside the output or, without one, where temporary files go.
+
+    A UserError is raised where they cannot be kept.
+    """
 
     def __init__(self, path: Path | None, kind: Kind) -> None:
         self._lines_per_row = 2 if kind == "fasta" else 1
         folder = None if path is None else path.parent
+        self._folder = folder or Path(tempfile.gettempdir())
         # It has no name (where the system can do that): nothing is left behind, whatever ends the process.
-        self._file = tempfile.TemporaryFile("w+", dir=folder, encoding="utf-8", newline="\n")  # noqa: SIM115
+        try:
+            self._file = tempfile.TemporaryFile("w+", dir=folder, encoding="utf-8", newline="\n")  # noqa: SIM115
+        except OSError as error:
+            raise self._failure(error) from None
 
     def add(self, rows: Sequence[str]) -> None:
         """Keep rows."""
-        self._file.write("".join(rows))
+        try:
+            self._file.write("".join(rows))
+        except OSError as error:
+            raise self._failure(error) from None
 
     def rows(self, n: int) -> Iterator[list[str]]:
         """All rows, `n` at a time, in their order."""
-        self._file.seek(0)
+        try:
+            self._file.seek(0)  # which writes what is not written yet
+        except OSError as error:
+            raise self._failure(error) from None
         while lines := list(islice(self._file, n * self._lines_per_row)):
             yield lines if self._lines_per_row == 1 else list(map("".join, zip(lines[::2], lines[1::2], strict=True)))
 
     def close(self) -> None:
         """Give the space back."""
-        self._file.close()
+        with contextlib.suppress(OSError):  # it writes what is not written yet, which nobody wants
+            self._file.close()
+
+    def _failure(self, error: OSError) -> UserError:
+        return UserError(
+            f"The rows cannot be kept in {self._folder} until their ranks are known ({error.strerror or error}): make "
+            "room there, name an --output elsewhere, or fewer rows with --top."
+        )

@@ -13,6 +13,7 @@ from search.progress import clock
 from search.report_known import Known
 from search.standing import busy_s
 from search.study import PROTOCOL, VERSIONS
+from search.trial_order import set_aside
 
 _FINDINGS = ("diverged", "constant", "out_of_memory", "timeout")
 
@@ -32,6 +33,8 @@ def standing(known: Known) -> list[Markup]:
             else f"Best: trial {best.number}, validation Spearman {best.value:.4f} ({known.where})."
         ),
     ]
+    if sentence := set_aside(known.trials):
+        blocks.append(paragraph(sentence))
     if known.study.user_attrs.get(PROTOCOL, {}).get("saw_test_sequences"):
         blocks.append(paragraph("The validation was chosen with a look at the test sequences, not at their targets."))
     if "not FLIP" in about["data"]:

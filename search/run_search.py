@@ -273,5 +273,5 @@ def _next_command(arguments: argparse.Namespace, export: Path) -> str:
     """What to do with the export: who brought a table wants candidates ranked."""
     weights = f" --weights-dir {arguments.weights_dir}" if arguments.weights_dir else ""
     if arguments.data is not None:
-        return f"{prog()} predict {export} --input candidates.fasta --output ranked.csv{weights}"
+        return f"{prog()} predict {export} --input candidates.fasta --top 100 --output ranked.csv{weights}"
     return f"{prog()} verify {export}{weights}"

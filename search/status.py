@@ -19,7 +19,7 @@ from search.ledger import Reading, readings, readings_by_study
 from search.operate import open_existing
 from search.standing import running_trials
 from search.storage import Database
-from search.study import find_study, summary
+from search.study import MANIFEST, find_study, summary
 from search.watch import INTERVAL_S, watch
 
 
@@ -35,7 +35,7 @@ def run_status(arguments: argparse.Namespace) -> int:
         return watch(database, find_study(database, names[0]), arguments.interval or INTERVAL_S)
     studies = [find_study(database, name) for name in names]
     found = _readings(arguments.export_dir)
-    summaries = [_with_readings(summary(study), found) for study in studies]
+    summaries = [_with_readings(study, found) for study in studies]
     if arguments.json:
         objects = [{**item, **_now(database, study)} for item, study in zip(summaries, studies, strict=True)]
         if one and objects[0]["best"]:
@@ -55,9 +55,10 @@ def _readings(export_dir: Path) -> tuple[Reading, ...] | None:
         return None
 
 
-def _with_readings(item: dict[str, Any], found: Sequence[Reading] | None) -> dict[str, Any]:
-    """`test_readings` says how often each study has read the test set of this one's task; null if that is not known."""
-    return {**item, "test_readings": None if found is None else readings_by_study(found, item["task"])}
+def _with_readings(study: Study, found: Sequence[Reading] | None) -> dict[str, Any]:
+    """`test_readings` says how often each study has read the test set of this one; null if that is not known."""
+    item, data_hash = summary(study), study.user_attrs.get(MANIFEST, {}).get("data_hash")
+    return {**item, "test_readings": None if found is None else readings_by_study(found, item["task"], data_hash)}
 
 
 def _now(database: Database, study: Study) -> dict[str, Any]:

@@ -29,6 +29,18 @@ def best_trials(trials: Sequence[FrozenTrial], n: int) -> list[FrozenTrial]:
     return sorted(complete, key=lambda trial: (*rank_of(trial), trial.number))[:n]
 
 
-def n_set_aside(trials: Sequence[FrozenTrial]) -> int:
-    """How many complete trials do not keep to what the protocol asks for."""
-    return sum(trial.state == TrialState.COMPLETE and rank_of(trial)[0] > 0 for trial in trials)
+def set_aside(trials: Sequence[FrozenTrial]) -> str | None:
+    """What is to be said of complete trials that do not keep to what the protocol asks for; None if all do."""
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    n = sum(rank_of(trial)[0] > 0 for trial in complete)
+    if not n:
+        return None
+    if n < len(complete):
+        return (
+            f"Set aside: {n} of {len(complete)} complete trials, whose predictions of test sequences rise with the "
+            "number of mutations."
+        )
+    return (
+        f"All {n} complete trials predict more of test sequences the more mutations they have, and are to be doubted: "
+        "the best is the one that does so least."
+    )

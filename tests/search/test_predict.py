@@ -5,9 +5,11 @@ import gzip
 import io
 import json
 import os
+import resource
 import runpy
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -40,6 +42,8 @@ from tests.whole import IS_WHOLE
 
 Command = Callable[..., Answer]
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
+
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -218,7 +222,9 @@ def test_names_stay_with_their_candidates(trained: Trained, command: Command) ->
             assert command(*words, "c.csv", "--output", name).status == 0
     assert list(csv.DictReader(io.StringIO(Path("out.tsv").read_text()), delimiter="\t")) == of_table
     headers = Path("out.fasta").read_text().split(">")[1:]
-    assert [header.split("\n")[0].partition(" name=")[2] for header in headers] == names
+    assert [header.partition("rank=")[0].strip() for header in headers] == names
+    again = rows_of(command(*words, "out.fasta").out)
+    assert [row["name"] for row in again] == ["wild", "a,b", "é=1", "rank=" + of_table[3]["rank"]]
     if find_spec("pyarrow"):
         import pyarrow.parquet as pq
 
@@ -289,6 +295,37 @@ def test_the_ensemble_of_confirm_is_preferred(copied: Path, command: Command) ->
     answer = command(*words[:-1])
     assert rows_of(answer.out) == alone
     assert "is of an earlier export" in answer.err
+
+
+def test_seeds_that_left_the_same_weights_are_one_model(copied: Path, command: Command) -> None:
+    files = confirm(copied, 3)
+    record = json.loads((files[0].parent / "confirm.json").read_text())
+    files[2].write_bytes(files[0].read_bytes())
+    record["weights"][2]["hash"] = record["weights"][0]["hash"]
+    (files[0].parent / "confirm.json").write_text(json.dumps(record))
+    answer = command("predict", str(copied), "--mutagenesis", "sites:10")
+    assert "20 candidates ranked by 2 models" in answer.err
+    assert search.load_experiment(copied).n_members == 2
+
+
+def test_a_disk_that_fills_is_a_sentence(trained: Trained, tmp_path: Path) -> None:
+    program = (sys.executable, str(ROOT / "run_study.py"), "predict", str(trained.path), "--no-distance", "--quiet")
+
+    def run(*words: str, **options: Any) -> tuple[int, list[str]]:
+        done = subprocess.run(
+            (*program, *words), cwd=tmp_path, stderr=subprocess.PIPE, text=True, check=False, **options
+        )
+        return done.returncode, done.stderr.splitlines()
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+    status, [sentence] = run("--mutagenesis", "doubles", "--output", "out.csv", preexec_fn=limit)
+    assert (status, "The rows cannot be kept in" in sentence) == (2, True)
+    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+    with Path("/dev/full").open("w") as full:
+        status, [sentence] = run("--mutagenesis", "sites:10,12", stdout=full)
+    assert (status, "Standard output cannot be written (No space left on device)" in sentence) == (2, True)
 
 
 def test_weights_that_are_not_the_experiments_are_refused(copied: Path, command: Command) -> None:

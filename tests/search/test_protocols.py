@@ -105,7 +105,8 @@ def test_what_auto_asks_for_stands_with_each_trial(searched: Searched) -> None:
         assert trial.user_attrs["result"]["excess_rise"] == excess
         assert trial.constraints == {"rise_with_mutations": excess}
     n = sum(trial.user_attrs["excess_rise"] > 0 for trial in searched.study("auto").trials)
-    assert (f"Set aside: {n} of 2 complete trials" in searched.answers["auto"].out) == (n > 0)
+    assert ("Set aside: 1 of 2 complete trials" in searched.answers["auto"].out) == (n == 1)
+    assert ("All 2 complete trials predict more" in searched.answers["auto"].out) == (n == 2)
     assert all("excess_rise" not in trial.user_attrs for trial in searched.study("cnn").trials)
 
 

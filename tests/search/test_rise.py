@@ -21,7 +21,7 @@ from search.rise import rise_with_mutations
 from search.schema import RunConfig
 from search.study import best_trial
 from search.training import fit
-from search.trial_order import EXCESS_RISE, best_trials, n_set_aside
+from search.trial_order import EXCESS_RISE, best_trials, set_aside
 from tests.search.small_study import add, default_database, make_study
 
 TASK = "synthetic_one_vs_rest"
@@ -98,7 +98,9 @@ def test_trials_that_rise_come_last_whatever_their_value(tmp_path: Path) -> None
     assert [trial.number for trial in best_trials(trials, 9)] == [3, 4, 1, 2, 0]
     assert best_trial(trials) is trials[3]
     assert best_trial(trials[:1]) is trials[0]
-    assert n_set_aside(trials) == 2
+    assert str(set_aside(trials)).startswith("Set aside: 2 of 5 complete trials, whose predictions")
+    assert str(set_aside([trials[0], trials[2]])).startswith("All 2 complete trials predict more")
+    assert set_aside([trials[1], trials[3]]) is None
 
 
 def test_a_fold_of_equal_predictions_does_not_end_a_run_of_several(

@@ -47,7 +47,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory, here: Program) -> Searche
 def test_a_table_is_searched_and_its_split_is_written(searched: Searched) -> None:
     assert "my assay.csv: 1,080 variants" in searched.answer.err
     assert "holdout" in searched.answer.out
-    assert "my_assay-ridge.yaml --input candidates.fasta --output ranked.csv" in searched.answer.out
+    assert "my_assay-ridge.yaml --input candidates.fasta --top 100 --output ranked.csv" in searched.answer.out
     assert "my assay.csv)" in searched.answer.out  # every result says on what it was measured
     rows = [line.split(",") for line in searched.split.read_text().splitlines()]
     assert rows[0] == ["sequence", "target", "set", "validation"]
