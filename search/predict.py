@@ -110,6 +110,8 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UserError("--names goes with --input: variants of --mutagenesis are called by their mutations.")
     output: Path | None = arguments.output
     if output is None:
+        if sys.stdout is None:
+            raise UserError("Standard output is closed: name an --output.")
         return
     if not output.parent.is_dir():
         raise UserError(f"There is no folder {output.parent} for --output {output}: make it, or name another.")

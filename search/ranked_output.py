@@ -76,7 +76,6 @@ def tails(predicted: Predicted, kind: Kind) -> list[str]:
     outside = [_REASONS[bits] for bits in predicted.outside.tolist()]
     if candidates.names is not None and kind != "fasta":
         outside = _with_names(outside, candidates.names, kind)
-    rows = zip(candidates.labels, prediction, std, distance, outside, strict=True)
     if kind == "fasta":
         texts = candidates.sequences()
         starts = [f">{name} " if name else ">" for name in candidates.names or [""] * n]
@@ -89,6 +88,7 @@ def tails(predicted: Predicted, kind: Kind) -> list[str]:
                 starts, labels, prediction, std, distance, outside, texts, strict=True
             )
         ]
+    rows = zip(candidates.labels, prediction, std, distance, outside, strict=True)
     if kind == "tsv":
         return [f"\t{label}\t{p}\t{s}\t{d}\t{o}\n" for label, p, s, d, o in rows]
     return [f",{label},{p},{s},{d},{o}\n" for label, p, s, d, o in rows]

@@ -60,7 +60,7 @@ def budget():
 
 
 @pytest.mark.parametrize("round_number", range(ROUNDS))
-@pytest.mark.parametrize("fault", FAULTS if IS_WHOLE else FAULTS[:2])
+@pytest.mark.parametrize("fault", FAULTS if IS_WHOLE else FAULTS[:1])
 def test_budget_is_exact_after_a_fault_at_a_random_moment(folder, budget, fault, round_number):
     moment = random.Random(f"{fault.__name__} {round_number}")
     budget["n"] += 2
