@@ -6,6 +6,7 @@ from optuna.trial import TrialState, create_trial
 from search.endings import latest_faults
 from search.faults import fault
 from tests.search.faulty import LR, copy_program, search
+from tests.whole import whole
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +45,7 @@ def test_bugs_in_a_row_stop_the_study_with_the_error_and_are_not_run_again(check
     assert not any("retry_of" in trial.user_attrs for trial in trials)
 
 
+@whole
 def test_a_process_that_always_dies_is_given_up_after_bounded_retries(checkout):
     arguments = ("--n-trials", "9", "--max-failures", "1", "model.mode=crash", *LR)
     done, trials = search(checkout, "crashes", *arguments)
@@ -54,6 +56,7 @@ def test_a_process_that_always_dies_is_given_up_after_bounded_retries(checkout):
     assert len({str(trial.params) for trial in trials}) == 1
 
 
+@whole
 def test_a_fault_of_the_machine_is_run_again_as_often_as_was_said(checkout):
     arguments = ("--n-trials", "9", "--max-failures", "1", "--max-retries", "1", "model.mode=gpu", *LR)
     done, trials = search(checkout, "faults", *arguments)

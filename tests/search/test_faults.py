@@ -126,7 +126,7 @@ def test_child_leaves_when_its_parent_is_killed(tmp_path):
 
 
 def test_interrupted_trial_is_run_again_with_its_parameters(tmp_path):
-    long = ("trainer.max_epochs=100", "trainer.patience=100")
+    long = ("trainer.max_epochs=60", "trainer.patience=60")
     process = start(tmp_path, 2, *long)
     wait_for_child(process)
     time.sleep(1.0)

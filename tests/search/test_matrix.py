@@ -219,9 +219,10 @@ def suspend_worker(fleet: Fleet) -> None:
 
 
 TERM, INT = signal.SIGTERM, signal.SIGINT
-SAMPLE = {"kill a worker": kill_worker, "crash the database": crash_database}
+SAMPLE = {"crash the database": crash_database}
 MATRIX = {
     **SAMPLE,
+    "kill a worker": kill_worker,
     "kill a training child": kill_child,
     "kill the supervisor": kill_supervisor,
     "kill all": kill_all,
