@@ -83,7 +83,7 @@ def show(confirmation: Confirmation) -> None:
         console.print("To choose among these trials by what the test set says would make its numbers worthless.")
     ledger = ledger_file(confirmation.path)
     try:
-        counts = readings_by_study(readings(ledger.parent), confirmation.experiment.config.task, before.data_hash)
+        counts = readings_by_study(readings(ledger.parent), confirmation.experiment.config.task)
     except UserError as error:  # another experiment's ledger: this one's was read to be written
         console.print(f"This reading of the test set is in {ledger}; how often it was read is not known: {error}")
         return

@@ -108,14 +108,14 @@ def readings(export_dir: Path) -> tuple[Reading, ...]:
     return tuple(sorted(found, key=lambda reading: reading.when))
 
 
-def readings_by_study(found: Sequence[Reading], task: str | None, data_hash: str | None = None) -> Mapping[str, int]:
+def readings_by_study(found: Sequence[Reading], task: str | None) -> Mapping[str, int]:
     """How often each study has read the test set of a task: "the study's name" -> n.
 
-    Splits of one table are one task: `data_hash` says which of them is meant.
+    Splits of one table are one task. By the data's hash a reading would be forgotten with the first edit of a row.
     """
     counts: dict[str, int] = {}
     for reading in found:
-        if reading.task == task and data_hash in (None, reading.data_hash):
+        if reading.task == task:
             counts[reading.study] = counts.get(reading.study, 0) + 1
     return counts
 

@@ -76,7 +76,7 @@ def test_set(known: Known) -> list[Markup]:
         found = readings(known.export_dir) if known.export_dir is not None else ()
     except UserError as error:  # a broken ledger is no reason to do without a report
         return [warning(str(error))]
-    counts = readings_by_study(found, known.about["task"], known.about["data_hash"])
+    counts = readings_by_study(found, known.about["task"])
     by = "".join(f"; {n} by {name}" for name, n in sorted(counts.items()))
     blocks = [paragraph(f"The test set of {known.about['task']} was read {sum(counts.values())} time(s){by}.")]
     own = [reading for reading in found if reading.study == known.study.study_name]

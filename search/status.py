@@ -19,7 +19,7 @@ from search.ledger import Reading, readings, readings_by_study
 from search.operate import open_existing
 from search.standing import running_trials
 from search.storage import Database
-from search.study import MANIFEST, find_study, summary
+from search.study import find_study, summary
 from search.watch import INTERVAL_S, watch
 
 
@@ -56,9 +56,9 @@ def _readings(export_dir: Path) -> tuple[Reading, ...] | None:
 
 
 def _with_readings(study: Study, found: Sequence[Reading] | None) -> dict[str, Any]:
-    """`test_readings` says how often each study has read the test set of this one; null if that is not known."""
-    item, data_hash = summary(study), study.user_attrs.get(MANIFEST, {}).get("data_hash")
-    return {**item, "test_readings": None if found is None else readings_by_study(found, item["task"], data_hash)}
+    """`test_readings` says how often each study has read the test set of this one's task; null if that is not known."""
+    item = summary(study)
+    return {**item, "test_readings": None if found is None else readings_by_study(found, item["task"])}
 
 
 def _now(database: Database, study: Study) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def test_budget_is_exact_after_a_fault_at_a_random_moment(folder, budget, fault,
     returncode, _ = finish(process)
     if fault in (interrupt_twice, terminate) and returncode != 0:
         assert returncode in (130, 143)
-        assert time.monotonic() - before < 60
+        assert time.monotonic() - before < 10
     finished_before = status(folder)["n_finished"]
 
     returncode, output = finish(start(folder, budget["n"]))
@@ -119,7 +119,7 @@ def test_child_leaves_when_its_parent_is_killed(tmp_path):
     time.sleep(1.0)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 10
     while is_alive(child) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not is_alive(child)

@@ -130,8 +130,6 @@ def test_readings_of_a_folder_are_counted_by_task_and_study(ledger: Path) -> Non
     found = readings(ledger.parent)
     assert [reading.when[:7] for reading in found] == ["2026-01", "2026-02", "2026-02", "2026-03"]
     assert readings_by_study(found, "gb1_two_vs_rest") == {"gb1_two_vs_rest-ridge": 2, "mine": 1}
-    assert readings_by_study(found, "gb1_two_vs_rest", READING.data_hash) == {"gb1_two_vs_rest-ridge": 2, "mine": 1}
-    assert readings_by_study(found, "gb1_two_vs_rest", "of another split") == {}
     assert readings_by_study(found, "gb1_low_vs_high") == {}
     assert readings(ledger.parent / "missing") == ()
 
