@@ -3,7 +3,6 @@
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,9 +49,9 @@ def in_background(action: Callable[[], None]) -> threading.Thread:
     return thread
 
 
-def is_free(lock: AdvisoryLock) -> bool:
+def is_free(lock: AdvisoryLock, within_s: float = 60) -> bool:
     thread = in_background(lock.acquire)
-    thread.join(0.5)
+    thread.join(within_s)  # a connection has to be made first
     if thread.is_alive():
         return False
     lock.release()
@@ -66,7 +65,7 @@ def test_an_advisory_lock_excludes_others_until_it_is_released(make_lock: Make) 
     thread.join(0.5)
     assert thread.is_alive()
     one.release(force=True)
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()
     assert not one.was_lost
     other.release()
@@ -86,7 +85,7 @@ def test_waiting_goes_on_beyond_the_time_after_which_it_looks_up(
     thread.join(1)
     assert thread.is_alive()
     one.release()
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()
 
 
@@ -104,7 +103,7 @@ def test_a_lost_connection_is_a_lost_lock(postgres: PostgresServer, make_lock: M
     one.release()
     assert one.was_lost
     with one:
-        assert not is_free(other)
+        assert not is_free(other, within_s=0.5)
     assert not one.was_lost
 
 
@@ -114,13 +113,20 @@ def test_a_holder_that_sleeps_stops_nobody_for_ever_and_learns_of_it(
     monkeypatch.setattr(locks, "_LONGEST_HOLD_S", 1)
     one, other = make_lock(), make_lock()
     one.acquire()
+    monkeypatch.setattr(locks, "_LONGEST_HOLD_S", 300)  # we may be held up as well
     other.acquire()
+    assert longest_rest(other) == "5min"
     one.release()
     assert one.was_lost
     other.release()
     assert not other.was_lost
-    time.sleep(1.5)  # without the lock a connection may rest for as long as a trial takes
-    other._open[0].execute("SELECT 1")
+    assert longest_rest(other) == "0"  # without the lock a connection may rest for as long as a trial takes
+
+
+def longest_rest(lock: AdvisoryLock) -> object:
+    row = lock._open[0].execute("SELECT current_setting('idle_session_timeout')").fetchone()
+    assert row is not None
+    return row[0]
 
 
 def test_it_is_acquired_after_an_outage(postgres: PostgresServer, make_lock: Make) -> None:
@@ -134,7 +140,7 @@ def test_it_is_acquired_after_an_outage(postgres: PostgresServer, make_lock: Mak
         assert thread.is_alive()
     finally:
         postgres.start()
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()
     one.release()
     assert not one.was_lost
@@ -171,6 +177,6 @@ def test_a_local_lock_excludes_other_processes_and_is_free_when_they_die(tmp_pat
     assert thread.is_alive()
     holder.kill()
     holder.communicate()
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()
     assert not lock.was_lost
