@@ -36,7 +36,7 @@ from tests.whole import IS_WHOLE
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(1200),
 ]
 N_PROCESSES = 8
 N_ROUNDS = 20 if IS_WHOLE else 2
@@ -49,14 +49,14 @@ def name_of(url: str) -> str:
     return name
 
 
-def short_lived(url: str, **outages: object) -> ResilientStorage:
+def short_lived(url: str, *, lease_s: int = 3, **outages: object) -> ResilientStorage:
     """A storage as the search has it, but for its patience."""
     return ResilientStorage(
         url,
         outages=Outages("test", **outages),  # type: ignore[arg-type]
         engine_kwargs={"pool_size": 1, "max_overflow": 1, "pool_pre_ping": True},
         heartbeat_interval=1,
-        grace_period=3,
+        grace_period=lease_s,
     )
 
 
@@ -144,25 +144,32 @@ def test_a_loop_of_trials_and_its_heartbeats_outlive_outages(
     assert len(complete) == len(told)
 
 
+def wait_for_heartbeat(storage: ResilientStorage) -> None:
+    """Wait for the first one of a study's only trial: another thread writes it, in its own time."""
+    while True:
+        with storage.engine.connect() as connection:
+            if connection.execute(text("SELECT 1 FROM trial_heartbeats")).first() is not None:
+                return
+        time.sleep(0.05)
+
+
 @pytest.mark.parametrize("end", ["stop", "crash"] if IS_WHOLE else ["crash"])
 def test_a_heartbeat_goes_on_after_an_outage_longer_than_the_lease(
     postgres: PostgresServer, postgres_url: str, end: str
 ) -> None:
-    storage = short_lived(postgres_url, settle_s=4)
+    # A lease that is not over because this process is held up for some seconds; the outage is made to look longer.
+    storage = short_lived(postgres_url, lease_s=60, settle_s=8)
     study = optuna.create_study(study_name="beats", storage=storage)
-    watcher = short_lived(postgres_url, settle_s=4)
+    watcher = short_lived(postgres_url, lease_s=60, settle_s=8)
     watched = optuna.load_study(study_name="beats", storage=watcher)
 
-    def has_beaten() -> bool:
-        with postgres.connect(name_of(postgres_url)) as connection:
-            return connection.execute("SELECT 1 FROM trial_heartbeats").fetchone() is not None
-
     def objective(trial: optuna.Trial) -> float:
-        while not has_beaten():
-            time.sleep(0.05)
+        wait_for_heartbeat(storage)
         getattr(postgres, end)()
-        time.sleep(4)
+        time.sleep(1)
         postgres.start()
+        with postgres.connect(name_of(postgres_url)) as connection:
+            connection.execute("UPDATE trial_heartbeats SET heartbeat = heartbeat - interval '1 hour'")
         watched.get_trials()  # meets the outage's end by a pooled connection that is dead
         deadline = time.monotonic() + 60
         while not storage.outages.is_settled() and time.monotonic() < deadline:
@@ -322,7 +329,7 @@ def test_a_server_that_still_starts_is_waited_for(postgres: PostgresServer, post
     postgres.crash()
     postgres.start(wait=False)
     refusals: list[str] = []
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         try:
             open_database(postgres_url, create=True)
@@ -364,6 +371,7 @@ def test_a_study_that_somebody_deletes_ends_in_a_sentence(kind: str, postgres_ur
     study = optuna.create_study(study_name="doomed", storage=database.storage)
 
     def objective(trial: optuna.Trial) -> float:
+        wait_for_heartbeat(database.storage)  # one that is written meanwhile is a row that Optuna cannot delete
         optuna.delete_study(study_name="doomed", storage=database.storage)
         return trial.suggest_float("x", 0, 1)
 
