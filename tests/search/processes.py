@@ -8,7 +8,8 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,19 +32,37 @@ SEARCH = [
     "experiments",
     "validation=holdout",
 ]
+# Nothing here is to be quick; it only has to end when something is broken.
+WAIT_S = 300.0
 SHORT = ["trainer.max_epochs=15", "trainer.patience=15", "model.depth=1", "space.model.channels.high=24", "pruner=nop"]
 
 
-def start(folder: Path, n_trials: int, *more: str) -> subprocess.Popen[str]:
-    """A search in a process group of its own, Ctrl-C handled as in a terminal."""
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "run_study.py"), *SEARCH, "--n-trials", str(n_trials), *SHORT, *more],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+class Search(subprocess.Popen[str]):
+    """A search in a process group of its own, Ctrl-C handled as in a terminal. It can be heard while it runs."""
+
+    def __init__(self, command: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None) -> None:
+        self._output = os.memfd_create("output")
+        weakref.finalize(self, os.close, self._output)
+        super().__init__(
+            command,
+            cwd=folder,
+            env=environment,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )
+
+    def said(self) -> str:
+        """Its output so far."""
+        return os.pread(self._output, os.fstat(self._output).st_size, 0).decode(errors="replace")
+
+
+def start(folder: Path, n_trials: int, *more: str) -> Search:
+    """Begin the search for `n_trials`."""
+    return Search(
+        [sys.executable, str(ROOT / "run_study.py"), *SEARCH, "--n-trials", str(n_trials), *SHORT, *more], folder
     )
 
 
@@ -52,43 +71,50 @@ def search_here(folder: Path, n_trials: int, *more: str) -> Answer:
     return run_here(*SEARCH, "--n-trials", str(n_trials), *SHORT, *more, cwd=folder)
 
 
-def finish(process: subprocess.Popen[str], timeout_s: float = 240) -> tuple[int, str]:
+def finish(process: Search, timeout_s: float = WAIT_S) -> tuple[int, str]:
     """Exit status and output."""
     try:
-        output, _ = process.communicate(timeout=timeout_s)
+        process.wait(timeout_s)
     except subprocess.TimeoutExpired:
         signal_group(process, signal.SIGKILL)
-        raise
-    return process.returncode, output
+        raise AssertionError(f"it does not end: {process.said()}") from None
+    return process.returncode, process.said()
 
 
-def signal_group(process: subprocess.Popen[str], number: int) -> None:
+def signal_group(process: Search, number: int) -> None:
     """Send a signal to the search, its forkserver and its training child alike, as a terminal does."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, number)
 
 
-def training_child(process: subprocess.Popen[str]) -> int | None:
-    """The process that trains: a child of the search's forkserver."""
-    parents = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            fields = stat.read_text().rpartition(")")[2].split()
-            if int(fields[2]) == process.pid and fields[0] != "Z":
-                parents[int(stat.parent.name)] = int(fields[1])
-    grandchildren = [pid for pid, parent in parents.items() if parents.get(parent) == process.pid and _trains(pid)]
-    return min(grandchildren, default=None)
+def interrupt(process: Search, answer: str) -> None:
+    """Press Ctrl-C and wait until the search answers, or ends: to the system two that come at once are one."""
+    signal_group(process, signal.SIGINT)
+    deadline = time.monotonic() + WAIT_S
+    while answer not in process.said() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
-def _trains(pid: int) -> bool:
-    """Whether its output goes to a trial's log: the child that checks the space trains nothing."""
+def training_child(process: Search) -> int | None:
+    """The process that trains, of a fleet's the first one: a child of a forkserver."""
+    return min((pid for pid in members(process) if trial_of(pid) is not None), default=None)
+
+
+def trial_of(pid: int) -> int | None:
+    """The trial to whose log the process prints: the child that checks the space trains nothing."""
     try:
-        return Path(f"/proc/{pid}/fd/1").readlink().parent.name.startswith("trial-")
+        name = Path(f"/proc/{pid}/fd/1").readlink().parent.name
     except OSError:
-        return False
+        return None
+    return int(name.removeprefix("trial-")) if name.startswith("trial-") else None
 
 
-def wait_for_child(process: subprocess.Popen[str], timeout_s: float = 60) -> int:
+def parent(pid: int) -> int:
+    """The process that started it."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def wait_for_child(process: Search, timeout_s: float = WAIT_S) -> int:
     """Wait until a trial trains."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline and process.poll() is None:
@@ -96,10 +122,28 @@ def wait_for_child(process: subprocess.Popen[str], timeout_s: float = 60) -> int
         if pid is not None:
             return pid
         time.sleep(0.02)
+    signal_group(process, signal.SIGKILL)
     raise AssertionError(f"no training process appeared: {finish(process)}")
 
 
-def workers(process: subprocess.Popen[str]) -> list[int]:
+def hold_child(process: Search) -> int:
+    """Wait until a trial trains and let its process stand still: however long the test takes, that trial runs."""
+    while True:
+        pid = wait_for_child(process)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(1.0)  # had it said its last word already, it would be ended now
+        if is_alive(pid):
+            return pid
+
+
+def let_go(pid: int) -> None:
+    """End what `hold_child` began."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)
+
+
+def workers(process: Search) -> list[int]:
     """The workers of a fleet: processes that its supervisor spawned."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
@@ -110,7 +154,7 @@ def workers(process: subprocess.Popen[str]) -> list[int]:
     return sorted(found)
 
 
-def members(process: subprocess.Popen[str]) -> list[int]:
+def members(process: Search) -> list[int]:
     """All living processes of a search, whoever started them."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
@@ -141,7 +185,7 @@ def _has_study(database: Path) -> bool:
         connection.close()
 
 
-def wait_until(process: subprocess.Popen[str], is_so: Callable[[], bool], timeout_s: float = 120) -> None:
+def wait_until(process: Search, is_so: Callable[[], bool], timeout_s: float = WAIT_S) -> None:
     """Wait for something that a search does."""
     deadline = time.monotonic() + timeout_s
     while not is_so():

@@ -16,6 +16,7 @@ from optuna.trial import TrialState
 from tests.search.processes import (
     ROOT,
     STUDY,
+    Search,
     finish,
     signal_group,
     training_child,
@@ -24,9 +25,11 @@ from tests.search.processes import (
 )
 from tests.whole import IS_WHOLE, whole
 
-pytestmark = pytest.mark.timeout(600)
-# An epoch takes as long on every machine, so that there is a state well before the end.
+pytestmark = pytest.mark.timeout(1200)
+# An epoch takes as long on every machine, so that there is a state well before the end; and a second or more while a
+# kill is still to come, so that it does not come too late.
 SLOW = """
+import os
 import time
 
 import torch
@@ -43,7 +46,7 @@ class Slow(FitnessModel):
         self.top = torch.nn.Sequential(torch.nn.Dropout(0.3), torch.nn.Linear(8, 1))
 
     def on_train_epoch_start(self):
-        time.sleep(0.15)
+        time.sleep(1.0 if os.path.exists(os.environ["FLIPSEARCH_TEST_SLOWLY"]) else 0.15)
 
     def forward(self, batch):
         return self.top(self.table(batch.tokens).masked_fill(~batch.mask[..., None], 0).sum(1)).squeeze(-1)
@@ -82,16 +85,15 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def start(checkout: Path, folder: Path, *more: str) -> subprocess.Popen[str]:
-    """A search for one trial in `folder`."""
+def start(checkout: Path, folder: Path, *more: str, slowly: bool = False) -> Search:
+    """A search for one trial in `folder`; `slowly` until there is no file of that name any more."""
     folder.mkdir(exist_ok=True)
-    return subprocess.Popen(
+    if slowly:
+        (folder / "slowly").touch()
+    return Search(
         [sys.executable, str(checkout / "run_study.py"), *WORDS, "--n-trials", "1", *SETTINGS, *more],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
+        folder,
+        {**os.environ, "FLIPSEARCH_TEST_SLOWLY": str(folder / "slowly")},
     )
 
 
@@ -118,7 +120,7 @@ def test_killed_while_its_state_is_written(seed: int, tmp_path: Path) -> None:
         ],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
     )
     assert done.returncode == 0, done.stderr
     undisturbed, killed = map(json.loads, done.stdout.splitlines())
@@ -132,7 +134,7 @@ def has_state(folder: Path) -> bool:
     return any((folder / "runs" / STUDY).glob("trial-*/state/manifest.json"))
 
 
-def wait_for_state(process: subprocess.Popen[str], folder: Path, n_trials: int) -> int:
+def wait_for_state(process: Search, folder: Path, n_trials: int) -> int:
     """Wait until trial number `n_trials - 1` has written a state of its own; the process that trains it."""
     trial = folder / "runs" / STUDY / f"trial-{n_trials - 1:05d}"
     taken_over: list[str] = []
@@ -160,11 +162,12 @@ def exported(folder: Path) -> dict[str, Any]:
 def test_a_killed_study_exports_what_an_undisturbed_one_does(
     number: int, checkout: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
-    process = start(checkout, tmp_path, "pruner=nop")
+    process = start(checkout, tmp_path, "pruner=nop", slowly=True)
     os.kill(wait_for_state(process, tmp_path, 1), signal.SIGKILL)
     wait_for_state(process, tmp_path, 2)  # what goes on is interrupted as well
     signal_group(process, number)
     _, output = finish(process)
+    (tmp_path / "slowly").unlink()
     output += finish(start(checkout, tmp_path, "pruner=nop"))[1]
     check_killed_twice(tmp_path, undisturbed, output)
 
@@ -184,8 +187,10 @@ def test_a_trial_that_goes_on_is_pruned_where_it_would_have_been(
     checkout: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
     # Every value is below the threshold: a trial is pruned as soon as the pruner looks.
-    process = start(checkout, tmp_path, "pruner=threshold", "pruner.lower=0.999", "pruner.n_warmup_steps=25")
+    words = ("pruner=threshold", "pruner.lower=0.999", "pruner.n_warmup_steps=25")
+    process = start(checkout, tmp_path, *words, slowly=True)
     os.kill(wait_for_state(process, tmp_path, 1), signal.SIGKILL)
+    (tmp_path / "slowly").unlink()
     _, output = finish(process)
     assert "The run goes on from its state" in output
     pruned, complete = trials(tmp_path)[-1], trials(undisturbed)[0]
