@@ -21,10 +21,10 @@ from optuna.trial import TrialState
 
 from search.storage import LEASE_S
 from tests.search.postgres import PostgresServer
-from tests.search.processes import ROOT, is_alive
+from tests.search.processes import ROOT, is_alive, parent
 from tests.whole import IS_WHOLE, whole
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1200)
 N_TRIALS = 6
 STUDY = "matrix"
 MODEL = '''
@@ -125,7 +125,7 @@ class Fleet:
 
     def finish(self) -> tuple[int, str]:
         assert self.process is not None
-        output, _ = self.process.communicate(timeout=300)
+        output, _ = self.process.communicate(timeout=500)
         return self.process.returncode, output
 
     def signal_all(self, number: int) -> None:
@@ -135,7 +135,7 @@ class Fleet:
 
     def wait_for(self, phase: str, n_before: int = 3) -> int:
         """Wait until a training process is in that phase for the `n_before`-th time; its process."""
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
             found = [line.split()[0] for line in self.phases.read_text().splitlines() if line.endswith(f" {phase}")]
             if len(found) >= n_before and is_alive(int(found[-1])):
@@ -145,12 +145,9 @@ class Fleet:
 
     def worker(self) -> int:
         """One of the supervisor's workers: the parent of the forkserver of a training process."""
-        child = self.wait_for("training")
-        return parent(parent(child))
-
-
-def parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        while True:
+            with contextlib.suppress(FileNotFoundError):  # the trial has ended meanwhile
+                return parent(parent(self.wait_for("training")))
 
 
 @pytest.fixture
@@ -160,8 +157,16 @@ def fleet(checkout: Path, tmp_path: Path, postgres: PostgresServer) -> Iterator[
     fleet.signal_all(signal.SIGKILL)
 
 
+def used_s(pid: int) -> float:
+    """The time that a process has had of the processors."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def kill_child(fleet: Fleet) -> None:
-    os.kill(fleet.wait_for("training"), signal.SIGKILL)
+    while True:
+        with contextlib.suppress(ProcessLookupError):  # the trial has ended meanwhile
+            return os.kill(fleet.wait_for("training"), signal.SIGKILL)
 
 
 def kill_worker(fleet: Fleet) -> None:
@@ -181,7 +186,11 @@ def kill_all(fleet: Fleet) -> None:
 
 def at_start_up(number: int) -> Callable[[Fleet], None]:
     def fault(fleet: Fleet) -> None:
-        time.sleep(2.0)
+        assert fleet.process is not None
+        # Not while Python itself starts, which is not ours and on a slow machine takes its time.
+        while used_s(fleet.process.pid) < 0.5 and fleet.process.poll() is None:
+            time.sleep(0.05)
+        time.sleep(1.0)
         fleet.signal_all(number)
 
     return fault
