@@ -164,7 +164,7 @@ def test_the_entry_point_hands_the_password_over_in_a_closed_file(tmp_path, pass
     secret = tmp_path / "secret"
     secret.write_text(password + "\n")
     process = start_entrypoint(tmp_path, environment={"FLIPSEARCH_PASSWORD_FILE": str(secret)}, arguments=["a", "b c"])
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert (process.returncode, err) == (0, "")
     assert out.startswith("['a', 'b c'] ")
     passwords = out.split()[-1]
@@ -179,7 +179,7 @@ def test_a_password_file_that_is_missing_or_empty_is_refused(tmp_path, content):
     if content is not None:
         secret.write_text(content)
     process = start_entrypoint(tmp_path, environment={"FLIPSEARCH_PASSWORD_FILE": str(secret)})
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     assert (process.returncode, out) == (2, "")
     assert re.fullmatch(r"error: the password file \S+ (cannot be read: .*|is empty)\.\n", err)
 
@@ -189,20 +189,20 @@ def test_each_worker_takes_a_gpu_of_its_own_and_gives_it_back(tmp_path):
     tool = tmp_path / "bin" / "nvidia-smi"
     tool.write_text("#!/bin/sh\necho GPU-aaaa\necho GPU-bbbb\n")
     tool.chmod(0o755)
-    environment = {"FLIPSEARCH_GPU_LOCKS": str(tmp_path / "locks"), "SLEEP": "60", "CUDA_VISIBLE_DEVICES": ""}
+    environment = {"FLIPSEARCH_GPU_LOCKS": str(tmp_path / "locks"), "SLEEP": "600", "CUDA_VISIBLE_DEVICES": ""}
     workers = [start_entrypoint(tmp_path, environment=environment) for _ in range(2)]
     try:
         taken = {worker.stdout.readline().split()[1] for worker in workers}
         assert taken == {"GPU-aaaa", "GPU-bbbb"}
         third = start_entrypoint(tmp_path, environment=environment)
-        out, err = third.communicate(timeout=60)
+        out, err = third.communicate(timeout=300)
         assert (third.returncode, out) == (2, "")
         assert "every GPU of this machine has its worker" in err
         workers[0].kill()
         freed = workers.pop(0)
         freed.communicate()
         again = start_entrypoint(tmp_path, environment={**environment, "SLEEP": "0"})
-        assert again.communicate(timeout=60)[0].split()[1] in taken
+        assert again.communicate(timeout=300)[0].split()[1] in taken
         assert again.returncode == 0
     finally:
         for worker in workers:

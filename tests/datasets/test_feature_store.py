@@ -398,7 +398,7 @@ def test_two_processes_compute_each_sequence_once_in_total(cache, tmp_path, scop
     for process in processes:
         process.stdin.write("go\n")
         process.stdin.flush()
-    n_computed = [int(process.communicate(timeout=60)[0]) for process in processes]
+    n_computed = [int(process.communicate(timeout=300)[0]) for process in processes]
     assert sorted(n_computed) == [0, 400]
     seen = Counter(log.read_text().split())
     assert len(seen) == make_rows(400).distinct
@@ -416,7 +416,7 @@ def test_a_killed_process_loses_little_and_leaves_nothing(cache, tmp_path):
     n_kept = len(segments(cache, "mean")), len(segments(cache, "tokens"))
     assert list(cache.directory.rglob(".partial-*"))
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     rows = make_rows(400)
     encoder = CountingEncoder()
     found = features(encoder, rows, cache, "tokens")

@@ -161,7 +161,7 @@ def test_nothing_but_the_prepared_file_remains(workplace: Workplace) -> None:
 
 
 def _prepare(data: Path, cache: Path, barrier: "multiprocessing.synchronize.Barrier") -> None:
-    barrier.wait(60)
+    barrier.wait(300)
     task = find_task("gb1_two_vs_rest")
     split = prepare(task, data_dir=data, cache_dir=cache, announce=lambda sentence: None)
     assert split.n_train == 2002
@@ -176,7 +176,7 @@ def test_processes_prepare_the_same_file_at_once(workplace: Workplace) -> None:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(300)
     assert [process.exitcode for process in processes] == [0, 0]
     [path] = workplace.cache.glob("*.safetensors")
     assert load_prepared(path).n_train == 2002

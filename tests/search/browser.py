@@ -58,12 +58,12 @@ class Browser:
         """What the page shows."""
         return str(self.evaluate("document.body ? document.body.innerText : ''"))
 
-    def wait_for(self, words: str, timeout_s: float = 60) -> str:
+    def wait_for(self, words: str, timeout_s: float = 180) -> str:
         """Wait until the page shows some words; what it shows then."""
         self.wait_until(lambda: words in self.text(), f"the page shows {words!r}", timeout_s)
         return self.text()
 
-    def wait_until(self, is_true: Callable[[], object], what: str, timeout_s: float = 60) -> None:
+    def wait_until(self, is_true: Callable[[], object], what: str, timeout_s: float = 180) -> None:
         """Wait for something."""
         deadline = time.monotonic() + timeout_s
         while not is_true():
@@ -92,7 +92,7 @@ class Browser:
 
     def _receive(self) -> dict[str, Any]:
         while b"\0" not in self._buffer:
-            assert select.select([self._reads], [], [], 60)[0], "the browser does not answer"
+            assert select.select([self._reads], [], [], 180)[0], "the browser does not answer"
             data = os.read(self._reads, 1 << 20)
             assert data, "the browser has ended"
             self._buffer += data

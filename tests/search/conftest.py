@@ -52,7 +52,7 @@ def program() -> Program:
             env={**os.environ, **(env or {})},
             capture_output=True,
             text=True,
-            timeout=280,
+            timeout=800,
         )
         return Answer(status=done.returncode, out=done.stdout, err=done.stderr)
 

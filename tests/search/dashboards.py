@@ -87,7 +87,7 @@ def end(process: subprocess.Popen[str], number: int = signal.SIGINT) -> tuple[in
     """Exit status and what else it printed."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=300)
     return process.returncode, out, err
 
 

@@ -90,7 +90,7 @@ def search(checkout: Path, name: str, *more: str) -> tuple[subprocess.CompletedP
         cwd=checkout,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=500,
     )
     study = optuna.load_study(study_name=name, storage=f"sqlite:///{checkout / 'runs' / 'studies.db'}")
     return done, study.trials

@@ -64,7 +64,7 @@ def assert_looks_right(text: str, n_figures: int, folder: Path) -> None:
         for width in (1400, 390):
             browser.resize(width, 1000)
             browser.open(path.as_uri())
-            browser.wait_until(lambda: browser.evaluate(_N_DRAWN) == n_figures, "the figures are drawn", 20)
+            browser.wait_until(lambda: browser.evaluate(_N_DRAWN) == n_figures, "the figures are drawn", 120)
             assert browser.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), width
             assert browser.evaluate(_FAULTS) == [], width
         assert set(browser.requested) == {path.as_uri()}

@@ -124,7 +124,7 @@ class Search:
                 preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
             )
 
-    def wait_until(self, is_so, timeout_s=120):
+    def wait_until(self, is_so, timeout_s=300):
         deadline = time.monotonic() + timeout_s
         while not is_so():
             assert self.process.poll() is None, self.log.read_text()
@@ -136,7 +136,7 @@ class Search:
 
     def end(self):
         """Exit status and output."""
-        return self.process.wait(120), self.log.read_text()
+        return self.process.wait(300), self.log.read_text()
 
     def kill(self):
         if self.process.poll() is None:

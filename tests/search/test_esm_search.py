@@ -79,7 +79,7 @@ def test_two_processes_embed_each_sequence_once_in_total(tmp_path: Path) -> None
     command = [sys.executable, str(ROOT / "run_study.py"), *SEARCH, "--n-trials", "6", "sampler=random", "--quiet"]
     workers = [subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     for worker in workers:
-        _, err = worker.communicate(timeout=240)
+        _, err = worker.communicate(timeout=500)
         assert worker.returncode == 0, err
     counts = n_embedded(tmp_path)
     assert len(counts) == 6

@@ -49,7 +49,7 @@ def test_a_sample_of_it_is_checked_and_searched(tmp_path: Path, command: Callabl
 
 
 @whole
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
 def test_the_whole_way_from_a_table_to_all_variants_of_four_sites(
     tmp_path: Path, command: Callable[..., Answer]

@@ -54,7 +54,7 @@ def probe(words: list[str], cwd: Path) -> tuple[int, str, str, list[str]]:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     out, _, imported = done.stdout.rpartition("imported:")
     return done.returncode, out, done.stderr, imported.split()

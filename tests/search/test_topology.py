@@ -104,7 +104,7 @@ def process_list():
 
 def test_the_fleet_of_the_compose_file(fleet, postgres):
     init = fleet.start("init")
-    out, err = init.communicate(timeout=120)
+    out, err = init.communicate(timeout=300)
     assert (init.returncode, err) == (0, "")
     assert "flipsearch_reader may read them" in out
     said = [out]

@@ -143,7 +143,7 @@ def watching(folder, *words, stdout):
     )
 
 
-def read_until(stream, words, timeout_s=60):
+def read_until(stream, words, timeout_s=300):
     """What the stream said up to these words."""
     said, deadline = b"", time.monotonic() + timeout_s
     while words not in said:
@@ -161,7 +161,7 @@ def test_a_pipe_gets_lines_again_and_again_until_ctrl_c(worked_on, tmp_path):
     add(study, TrialState.COMPLETE, value=0.9)
     read_until(process.stdout.fileno(), b"best 0.9000 (trial 2)")
     process.send_signal(signal.SIGINT)
-    rest, _ = process.communicate(timeout=30)
+    rest, _ = process.communicate(timeout=120)
     assert process.returncode == 0
     assert b"Traceback" not in rest
 
@@ -174,7 +174,7 @@ def test_a_terminal_gets_a_table_and_its_cursor_back(worked_on, tmp_path):
     assert b"\x1b[?25l" in said, "the cursor is hidden meanwhile"
     process.send_signal(signal.SIGTERM)
     assert b"\x1b[?25h" in read_until(ours, b"\x1b[?25h")
-    assert process.wait(30) == 143
+    assert process.wait(120) == 143
     os.close(ours)
 
 
@@ -183,7 +183,7 @@ def test_a_study_that_is_deleted_meanwhile_ends_the_watch(worked_on, tmp_path):
     process = watching(tmp_path, stdout=subprocess.PIPE)
     read_until(process.stdout.fileno(), b"1/10 finished")
     optuna.delete_study(study_name=NAME, storage=study._storage)
-    said, _ = process.communicate(timeout=30)
+    said, _ = process.communicate(timeout=120)
     assert process.returncode == 2
     assert f"Study {NAME!r} is no longer in".encode() in said
     assert b"Traceback" not in said
