@@ -134,7 +134,7 @@ def test_third_interrupt_leaves_at_once(tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_worker_that_died_is_started_again(tmp_path, number):
     process = start(tmp_path, 8, "--workers", "2")
-    wait_until(process, lambda: n_training(tmp_path) == 2)
+    wait_until(process, lambda: n_training(tmp_path) >= 1)  # both at once may never be seen of so few
     child = hold_child(process)  # between two trials its worker would lose none
     os.kill(parent(parent(child)), number)
     let_go(child)

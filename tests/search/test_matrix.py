@@ -146,7 +146,7 @@ class Fleet:
     def worker(self) -> int:
         """One of the supervisor's workers: the parent of the forkserver of a training process."""
         while True:
-            with contextlib.suppress(FileNotFoundError):  # the trial has ended meanwhile
+            with contextlib.suppress(OSError):  # the trial has ended meanwhile
                 return parent(parent(self.wait_for("training")))
 
 
