@@ -27,7 +27,7 @@ def main(argv: Sequence[str]) -> int:
         return error.exit_status
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one has nothing left to stop
-        print("Interrupted; no trial was running.", file=sys.stderr)
+        print("Interrupted.", file=sys.stderr)
         return 130
     except BrokenPipeError:
         return 1  # whoever read our output has left

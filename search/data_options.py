@@ -1,6 +1,8 @@
 """Options that describe a user's own data, checked without reading it; the standard library alone."""
 
 import argparse
+from collections.abc import Mapping
+from typing import Any
 
 from datasets.errors import UserError
 from datasets.table import check_strategy
@@ -32,11 +34,20 @@ def check_data_options(arguments: argparse.Namespace) -> None:
 
 def said_again(arguments: argparse.Namespace) -> list[str]:
     """The words that say how a table is read, all but its split, as they were given."""
+    return _words({**vars(arguments), "split": None})
+
+
+def table_words(table: Mapping[str, Any], *, wild_type: str) -> list[str]:
+    """The words with which a table is read as a study's manifest says; `wild_type` names a file that holds it."""
+    return _words({**table, "wild_type": wild_type if table["wild_type"] is not None else None})
+
+
+def _words(given: Mapping[str, Any]) -> list[str]:
     words = []
-    for name in _NEEDS_DATA[1:]:
-        if getattr(arguments, name) is not None:
-            words += [f"--{name.replace('_', '-')}", str(getattr(arguments, name))]
-    return [*words, "--split-seed", str(arguments.split_seed)] if arguments.split_seed else words
+    for name in _NEEDS_DATA:
+        if given[name] is not None:
+            words += [f"--{name.replace('_', '-')}", str(given[name])]
+    return [*words, "--split-seed", str(given["split_seed"])] if given["split_seed"] else words
 
 
 def check_reading(arguments: argparse.Namespace) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from datasets.errors import UserError
 from search import report_figures as figures
+from search.data_options import table_words
 from search.honesty import assess
 from search.ledger import readings, readings_by_study
 from search.page import Markup, code, folded, paragraph, table, warning
@@ -112,15 +113,19 @@ def commands(known: Known) -> str:
     if words is not None:
         about = known.about
         what = ["--task", about["task"]]
-        if table_of_own := about.get("table"):
-            lines.append(f"# FILE: the table that the task {about['task']} was read from")
-            what = ["--data", "FILE", *(["--split", table_of_own["split"]] if table_of_own["split"] else [])]
+        if own := about.get("table"):
+            file = f"{about['task']}-wild-type.fasta"
+            what = ["--data", about["data"], *table_words(own, wild_type=file)]
+            if own["wild_type"] is not None:
+                fasta = f"printf '>wild type\\n%s\\n' {shlex.quote(own['wild_type'])}"
+                lines += ["# the wild type", f"{fasta} > {shlex.quote(file)}"]
         given = [*what, "--model", about["model"], "--n-trials", str(known.numbers["n_target"])]
         own_name = [] if name == f"{about['task']}-{about['model']}" else ["--study-name", name]
         lines += ["# the search", f"{known.prog} {shlex.join([*given, *own_name, *words])}"]
     if known.export is not None:
         file = shlex.quote(str(known.export))
         lines += ["# the best trial, trained again and compared", f"{known.prog} verify {file}"]
+        lines += ["# new seeds on the test set", f"{known.prog} confirm {file} --seeds 5"]
     lines += ["# this report", f"{known.prog} report --study-name {shlex.quote(name)}"]
     return "\n".join(lines)
 

@@ -201,8 +201,11 @@ def _check_manifest(name: str, before: Mapping[str, Any], wanted: Mapping[str, A
     if digest(dict(before)) == digest(dict(wanted)):
         return
     lines = difference(before, wanted)
-    # The hashes only say that something differs; the values beside them say what.
-    telling = [line for line in lines if not line.startswith(("space_hash", "config_hash"))] or lines
+    # The hashes only say that something differs; the values beside them say what. Another split is other data, too.
+    silent = ["space_hash", "config_hash"]
+    if any(line.startswith("table.") for line in lines):
+        silent.append("data_hash")
+    telling = [line for line in lines if not line.startswith(tuple(silent))] or lines
     more = f"; and {len(telling) - _MOST_SHOWN} more" if len(telling) > _MOST_SHOWN else ""
     raise UserError(
         f"Study {name!r} was made with another configuration ({'; '.join(telling[:_MOST_SHOWN])}{more}): "

@@ -125,18 +125,11 @@ def test_bad_input_is_one_sentence(command, folder, tmp_path):
     assert "--output" in answer.refusal()
 
 
-def test_the_search_of_a_table_of_ones_own_is_repeated_with_its_file(folder, tmp_path):
+def test_the_search_is_repeated_with_its_overrides(folder, tmp_path):
     _, study = make_or_load(folder)
-    about = study.user_attrs[MANIFEST]
     study.set_user_attr(OVERRIDES, ["trainer.max_epochs=3"])
-    try:
-        page = make_report(study, runs=tmp_path, export=None, prog="p")
-        assert "p --task aav_two_vs_many --model ridge --n-trials 10 --study-name by-hand trainer.max_epochs=3" in page
-        study.set_user_attr(MANIFEST, {**about, "task": "mine", "table": {"split": "random"}})
-        page = make_report(study, runs=tmp_path, export=None, prog="p")
-        assert "p --data FILE --split random --model ridge" in page
-    finally:
-        study.set_user_attr(MANIFEST, about)
+    page = make_report(study, runs=tmp_path, export=None, prog="p")
+    assert "p --task aav_two_vs_many --model ridge --n-trials 10 --study-name by-hand trainer.max_epochs=3" in page
 
 
 def test_predictions_that_are_not_here_are_said_to_be_elsewhere(folder, tmp_path):

@@ -1,6 +1,10 @@
 """A search on a user's own table, from the command line to an experiment that can be checked."""
 
+import html
+import re
+import shlex
 import shutil
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +92,22 @@ def test_the_same_command_resumes_and_another_split_is_refused(searched: Searche
     other = here(*words, cwd=searched.folder)
     assert other.status == 2, other
     assert 'table.split: "two_vs_rest" -> "random"' in other.err
+    assert "data_hash" not in other.err  # that it is other data follows
     assert "Traceback" not in other.err
+
+
+def test_the_commands_of_its_report_are_those_of_the_search(searched: Searched, here: Program) -> None:
+    words = ("report", "--study-name", "my_assay-ridge", "--export-dir", "exported", "--output", "r.html")
+    answer = here(*words, cwd=searched.folder)
+    assert answer.status == 0, answer
+    page = html.unescape((searched.folder / "r.html").read_text(encoding="utf-8"))
+    (wild_type,) = re.findall(r"^printf .*", page, re.MULTILINE)
+    subprocess.run(wild_type, shell=True, check=True, cwd=searched.folder)
+    (search,) = re.findall(r"^.* (--data .*)$", page, re.MULTILINE)
+    again = here(*shlex.split(search), "--export-dir", "exported", cwd=searched.folder)
+    assert again.status == 0, again
+    assert "nothing to do" in again.err
+    assert "confirm exported/my_assay-ridge.yaml --seeds 5" in page
 
 
 @pytest.mark.parametrize(
