@@ -207,7 +207,7 @@ def test_hanging_server(workplace: Workplace, server: Server, how: str) -> None:
     server.answer = getattr(server, how)
     start = time.monotonic()
     assert "longer than 0.5 s" in failure(workplace, timeout_s=0.5)
-    assert time.monotonic() - start < 20  # the server would hang for longer
+    assert time.monotonic() - start < 3
     server.released.set()
     time.sleep(0.1)
     assert cached(workplace) == []

@@ -45,7 +45,7 @@ def n_finished(folder):
 
 def check_nothing_is_left(process):
     """None of the search's processes outlives it by more than a moment."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 30
     while members(process) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert members(process) == []
