@@ -56,10 +56,15 @@ def convert(annotation: Any, value: Any, where: str) -> Any:
     Raises:
         UserError: The value does not fit; the sentence names `where`, the value and what was expected.
     """
-    fits, converted = _try(annotation, value)
-    if not fits:
+    is_fit, converted = _try(annotation, value)
+    if not is_fit:
         raise UserError(f"{where}={shown(value)} is not valid: expected {describe(annotation)}.")
     return converted
+
+
+def fits(annotation: Any, value: Any) -> bool:
+    """Whether the value fits the annotation."""
+    return _try(annotation, value)[0]
 
 
 def shown(value: Any) -> str:
@@ -74,14 +79,14 @@ def _try(annotation: Any, value: Any) -> tuple[bool, Any]:
     if isinstance(value, int) and abs(value) > _LARGEST_INT:
         return False, value
     if origin is Annotated:
-        fits, converted = _try(args[0], value)
+        is_fit, converted = _try(args[0], value)
         intervals = [extra for extra in args[1:] if isinstance(extra, Interval)]
-        return fits and all(bound.violation(converted) is None for bound in intervals), converted
+        return is_fit and all(bound.violation(converted) is None for bound in intervals), converted
     if origin in _UNIONS:
         # An exact match first: True must not become 1.0 in `float | bool`.
         for arg in sorted(args, key=lambda arg: not _is_exact(arg, value)):
-            fits, converted = _try(arg, value)
-            if fits:
+            is_fit, converted = _try(arg, value)
+            if is_fit:
                 return True, converted
         return False, value
     if origin is Literal:
@@ -117,7 +122,7 @@ def _try_items(annotation: Any, value: Any) -> tuple[bool, Any]:
     per_item = args if origin is tuple and args[-1] is not Ellipsis else (args[0],) * len(value)
     results = [_try(arg, item) for arg, item in zip(per_item, value, strict=True)]
     items = (item for _, item in results)
-    return all(fits for fits, _ in results), tuple(items) if origin is tuple else list(items)
+    return all(is_fit for is_fit, _ in results), tuple(items) if origin is tuple else list(items)
 
 
 def build(cls: type[T], tree: Any, where: str) -> T:

@@ -61,9 +61,14 @@ def duration(text: str) -> float:
     return seconds
 
 
+def is_study_name(text: str) -> bool:
+    """Whether a study may be called so: its name is that of a folder, too, and stands in commands."""
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", text) is not None
+
+
 def study_name(text: str) -> str:
     """The name of a study, and so of files."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", text):
+    if not is_study_name(text):
         raise argparse.ArgumentTypeError(
             f"{text!r} is not valid: expected up to 100 letters, digits and . _ + -, since files are named by it"
         )

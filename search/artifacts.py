@@ -12,15 +12,15 @@ import mimetypes
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX
 from optuna.trial import FrozenTrial, TrialState
 
-from search.endings import RETRY_OF
+from search.attributes import artifacts_of
+from search.endings import retry_chain
 from search.isolation import LOG
 from search.result import Result
 from search.trial_order import best_trials, rank, rank_of
@@ -96,9 +96,8 @@ class Artifacts:
         for trial in trials:
             if trial.number in self._removed or trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
                 continue
-            predecessors = list(_predecessors(trial, by_number))
-            for useless in predecessors if trial.number in best else [trial, *predecessors]:
-                if useless.number not in self._removed:
+            for useless in retry_chain(trial, by_number):
+                if useless.number not in self._removed and useless.number not in best:
                     self._remove(useless)
 
     def _remove(self, trial: FrozenTrial) -> None:
@@ -107,9 +106,11 @@ class Artifacts:
         for artifact, name in artifacts_of(trial.system_attrs):
             if name.endswith(CHECKPOINT):
                 paths.append(self._store / artifact)
+        runs = self.directory.parent.resolve()
         try:
             for path in paths:
-                path.unlink(missing_ok=True)
+                if path.parent.resolve().is_relative_to(runs):  # no link leads the removal elsewhere
+                    path.unlink(missing_ok=True)
         except OSError as error:
             self.announce(f"{error.filename} could not be removed ({error.strerror}).")
 
@@ -153,15 +154,6 @@ def artifact_attribute(artifact: str, filename: str) -> tuple[str, str]:
     return f"{ARTIFACTS_ATTR_PREFIX}{artifact}", json.dumps(about)
 
 
-def artifacts_of(system_attrs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(id, file name) of each artifact that system attributes name."""
-    for key, text in system_attrs.items():
-        if key.startswith(ARTIFACTS_ATTR_PREFIX):
-            about = json.loads(text)
-            if about is not None:  # as the dashboard leaves one that was deleted through it
-                yield about["artifact_id"], about["filename"]
-
-
 def file_hash(path: Path) -> str:
     """SHA-256 of a file; "missing" if somebody removed it."""
     try:
@@ -180,11 +172,3 @@ def _has_text(path: Path) -> bool:
         return path.stat().st_size > 0
     except OSError:
         return False
-
-
-def _predecessors(trial: FrozenTrial, by_number: Mapping[int, FrozenTrial]) -> Iterator[FrozenTrial]:
-    """The failed trials that a trial repeats, the last first."""
-    before = by_number.get(trial.user_attrs.get(RETRY_OF, -1))
-    while before is not None:
-        yield before
-        before = by_number.get(before.user_attrs.get(RETRY_OF, -1))

@@ -1,42 +1,88 @@
-"""What is written down about a trial at once."""
+"""What a study's rows hold beside Optuna's own columns: every key and its meaning, and what is asked of them often.
+
+`search.row_checks` says what each of them has to hold.
+"""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import optuna
-from optuna.storages._rdb import models
-from optuna.storages._rdb.storage import _create_scoped_session
-from sqlalchemy.dialects import postgresql, sqlite
+from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX
+from optuna.trial import FrozenTrial
 
-from search.resilient import ResilientStorage
+from datasets.errors import UserError
+
+MANIFEST = "manifest"
+"""Of a study: task, data, space and config. Reopening it with others would mix trials that can't be compared."""
+PROTOCOL = "protocol"
+"""Of a study: how its trials are validated, as people read it."""
+N_TARGET = "n_target"
+"""Of a study: the largest number of finished trials that was asked for."""
+EXHAUSTED = "exhausted"
+"""Of a study: whether every point of its space was tried."""
+VERSIONS = "versions"
+"""Of a study: the packages' versions when it began."""
+OVERRIDES = "overrides"
+"""Of a study: the overrides that it began with, for whoever wants to repeat it; the manifest says the same in full."""
+WEIGHTS = "weights"
+"""Of a study: the pretrained weights that it uses, name and hash."""
+CONTROL = "control"
+"""Of a study: what an operator tells its workers, "run", "pause" or "drain"."""
+
+RESULT = "result"
+"""Of a trial: `search.result.Result.record`, with the hashes of its weights, versions and machine."""
+ENDING = "ending"
+"""Of a trial: how it ended, see `search.endings`."""
+REASON = "reason"
+"""Of a trial: why it ended so, in words."""
+RETRY_OF = "retry_of"
+"""Of a trial: the number of the earlier trial whose parameters it runs again."""
+N_LOST = "n_lost"
+"""Of a trial: how often these parameters lost their process before."""
+EXCESS_RISE = "excess_rise"
+"""Of a trial: `search.result.Result.excess_rise`."""
+WORKER = "worker"
+"""Of a trial: the process that runs it, "host:pid"."""
+SLOT = "slot"
+"""Of a trial: the part of that machine that it runs on."""
+FIRST = "first"
+"""Of a trial: whether it is one of the published configurations that a study begins with."""
 
 
-def set_attributes(trial: optuna.Trial, *, user: Mapping[str, Any], system: Mapping[str, Any]) -> None:
-    """Set several attributes of a running trial in one transaction, for about the price of one.
+class DamagedRow(UserError):
+    """A row of the database does not hold what this program writes there."""
+
+
+def damaged(study: str, problem: str, trial: object = None) -> DamagedRow:
+    """The refusal of a study, or of one of its trials, for what is wrong with it; `trial` is its number."""
+    of = "" if trial is None else f"trial {printable(str(trial))}: "
+    return DamagedRow(
+        f"Study {printable(study)!r} in the database was damaged, or written by another program ({of}{problem}): "
+        "`doctor` shows every such row, `doctor --repair` removes them."
+    )
+
+
+def result_of(trial: FrozenTrial, study: str) -> Mapping[str, Any]:
+    """The result of a complete trial.
 
     Raises:
-        UpdateFinishedTrialError: The trial is not running any more.
+        DamagedRow: The trial has none, so that nothing can be made of it.
     """
-    storage = getattr(trial.storage, "_backend", trial.storage)  # below Optuna's cache, which holds no running trial
-    assert isinstance(storage, ResilientStorage)
-    insert: Any = postgresql.insert if storage.engine.name == "postgresql" else sqlite.insert
-    statements = []
-    for model, attributes in ((models.TrialUserAttributeModel, user), (models.TrialSystemAttributeModel, system)):
-        if attributes:
-            rows = [
-                {"trial_id": trial._trial_id, "key": key, "value_json": json.dumps(value)}
-                for key, value in attributes.items()
-            ]
-            statement = insert(model).values(rows)
-            new = {"value_json": statement.excluded.value_json}
-            statements.append(statement.on_conflict_do_update(index_elements=[model.trial_id, model.key], set_=new))
+    result: Mapping[str, Any] | None = trial.user_attrs.get(RESULT)
+    if result is None:
+        raise damaged(study, f"it is {trial.state.name.lower()} without a {RESULT}", trial.number)
+    return result
 
-    def write() -> None:
-        with _create_scoped_session(storage.scoped_session) as session:
-            state: Any = models.TrialModel.find_or_raise_by_id(trial._trial_id, session).state
-            storage.check_trial_is_updatable(trial._trial_id, state)
-            for statement in statements:
-                session.execute(statement)
 
-    storage.outages.call(write)
+def artifacts_of(system_attrs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(id, file name) of each artifact that system attributes name, which were checked when they were read."""
+    for key, text in system_attrs.items():
+        if key.startswith(ARTIFACTS_ATTR_PREFIX):
+            about = json.loads(text)
+            if about is not None:  # as the dashboard leaves one that was deleted through it
+                yield about["artifact_id"], about["filename"]
+
+
+def printable(text: str) -> str:
+    """A text for a terminal: without the control characters by which it could do more than be read."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else "?" for letter in text)

@@ -107,7 +107,8 @@ COMMANDS = {
     ),
     "doctor": Command(
         summary="check machine, database, data and weights, with a remedy for each finding",
-        description="Check what a search needs; nothing is downloaded or changed. Exit status 0: no problems; 1: some.",
+        description="Check what a search needs; nothing is downloaded, and without --repair nothing is changed. Exit "
+        "status 0: no problems; 1: some.",
         target="search.doctor:run_doctor",
         add_options=options.doctor_options,
     ),

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import optuna
 from optuna import Study
 
+from search.attributes import MANIFEST
 from search.cost import Cost, cost
 from search.ledger import Reading
 from search.published import Published, published_results
-from search.storage import Database
-from search.study import MANIFEST, best_trial, count, shown_validation
+from search.storage import Database, say
+from search.study import best_trial, count, readable_studies, shown_validation
 from search.test_metrics import spread
 
 OURS = "flipsearch"
@@ -153,8 +153,7 @@ def by_value(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def _studies(database: Database) -> list[Study]:
-    names = sorted(optuna.get_all_study_names(database.storage))
-    return [optuna.load_study(study_name=name, storage=database.storage) for name in names]
+    return list(readable_studies(database, lambda sentence: say(f"warning: {sentence}")))
 
 
 def _about(study: Study) -> dict[str, Any]:

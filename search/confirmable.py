@@ -66,8 +66,7 @@ def of_study(study: "Study", experiment: Experiment, n: int) -> tuple[Candidate,
     Raises:
         UserError: The study is not the experiment's, has gone on since, or has fewer complete trials.
     """
-    from search.study import MANIFEST
-    from search.trial import RESULT
+    from search.attributes import MANIFEST, result_of
     from search.trial_order import best_trials
 
     before, about = experiment.provenance, study.user_attrs.get(MANIFEST, {})
@@ -84,7 +83,7 @@ def of_study(study: "Study", experiment: Experiment, n: int) -> tuple[Candidate,
     found = []
     for trial in best:
         assert trial.value is not None
-        result = trial.user_attrs[RESULT]
+        result = result_of(trial, study.study_name)
         config = trial_config(experiment.config, about["config"], trial.params)
         found.append(
             Candidate(

@@ -5,10 +5,11 @@ from typing import Any, Final, Literal, get_args
 
 from optuna import Study
 
+from search.attributes import CONTROL
+
 Control = Literal["run", "pause", "drain"]
 """run: as usual. pause: start no trial, wait. drain: finish the running trials, start none, end."""
 
-CONTROL: Final = "control"
 POLL_S: Final = 2.0
 """How often a paused worker looks whether it may go on."""
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial
 
-from search.trial import RESULT
+from search.attributes import RESULT
 
 
 @dataclass(frozen=True, kw_only=True)

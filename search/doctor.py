@@ -31,7 +31,7 @@ def run_doctor(arguments: argparse.Namespace) -> int:
         yield from check_disks({"--runs-dir": arguments.runs_dir, "--export-dir": arguments.export_dir})
         yield from check_data(arguments.task, arguments.data_dir)
         yield from check_weights(arguments.weights_dir)
-        yield from check_database(url)
+        yield from check_database(url, arguments.runs_dir if arguments.repair else None)
 
     for finding in every():
         findings.append(finding)

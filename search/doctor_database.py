@@ -5,32 +5,38 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import optuna
-from optuna import Study
-from optuna.storages._rdb.models import StudyModel
-from optuna.trial import TrialState
-from sqlalchemy import NullPool, create_engine, select, text
+from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.engine import URL, Engine
 
 from datasets.errors import UserError
+from search.argument_types import is_study_name
+from search.attributes import printable
 from search.clocks import MAX_DIFFERENCE_S, Clocks, compare_clocks
+from search.damage import REMOVED, find_damage, look_at, remove_damage
 from search.filesystems import network_kind
 from search.finding import Finding
+from search.optuna_internals import study_names
 from search.progress import clock
 from search.standing import running_trials
 from search.storage import LEASE_S, Database, open_database, sqlite_path, without_secrets
 from search.storage_errors import explained
 from search.storage_schema import has_schema
 from search.storage_url import secrets_of
-from search.study import MANIFEST
+from search.study import find_study
 
 _N_ROUND_TRIPS = 5
 _SLOW_S = 0.05
 _SUSPICIOUS_S = 2.0
+_MOST_SHOWN = 20
+"""Damaged rows of a study, each a line."""
+_CHOOSE_ANOTHER = "searches refuse it: choose another --study-name"
 
 
-def check_database(url: URL) -> Iterator[Finding]:
-    """The database, its clock, then its studies; after a problem of the former the rest cannot be looked at."""
+def check_database(url: URL, repair: Path | None = None) -> Iterator[Finding]:
+    """The database, its clock, then its studies; after a problem of the former the rest cannot be looked at.
+
+    `repair` is the runs directory, if damaged rows are to be taken out.
+    """
     try:
         path = sqlite_path(url)
         if path is not None and not path.exists():
@@ -54,11 +60,8 @@ def check_database(url: URL) -> Iterator[Finding]:
         yield Finding(check="database", level="problem", text=str(error).rstrip("."))
         return
     yield check_round_trips(database)
-    with database.storage.engine.connect() as connection:
-        # Optuna would read every attribute of every study with the names.
-        names = connection.execute(select(StudyModel.study_name).order_by(StudyModel.study_name)).scalars().all()
-    for name in names:
-        yield from check_study(database, name)
+    for name in study_names(database.storage):
+        yield from check_study(database, name, repair)
 
 
 def _standing(is_there: bool) -> str:
@@ -112,37 +115,53 @@ def check_round_trips(database: Database) -> Finding:
     return Finding(check="database", level="warning", text=about, remedy=remedy)
 
 
-def check_study(database: Database, name: str) -> Iterator[Finding]:
-    """A study's manifest, and trials that nobody works on any more."""
-    check = f"study {name}"
-    study = optuna.load_study(study_name=name, storage=database.storage)
-    problem = _manifest_problem(study)
-    if problem:
-        remedy = "searches refuse it: choose another --study-name"
-        yield Finding(check=check, level="problem", text=problem, remedy=remedy)
+def check_study(database: Database, name: str, repair: Path | None = None) -> Iterator[Finding]:
+    """A study's rows, and trials that nobody works on any more; with `repair`, damaged rows are taken out."""
+    check = f"study {printable(name)}"
+    if not is_study_name(name):
+        text = "its name is none that flipsearch gives, so it is left alone"
+        yield Finding(check=check, level="warning", text=text)
         return
-    stale = [trial for trial in running_trials(database, study) if (trial.lease_age_s or trial.running_s) > LEASE_S]
+    with database.storage.engine.connect() as connection:
+        is_ours, n_trials = look_at(connection, name)
+        damage = find_damage(connection, name) if is_ours else []
+    if not is_ours and n_trials:
+        text = "it has trials but no manifest, so flipsearch did not make it"
+        yield Finding(check=check, level="problem", text=text, remedy=_CHOOSE_ANOTHER)
+        return
+    if damage and repair is not None:
+        try:
+            n_removed = len(remove_damage(database, name, repair / name))
+        except OSError as error:
+            text = f"{error.filename} cannot be written ({error.strerror}), so its damaged rows stay"
+            yield Finding(check=check, level="problem", text=text, remedy="name another --runs-dir")
+            return
+        text = f"{n_removed} damaged row(s) were taken out; {repair / name / REMOVED} holds a copy of them"
+        yield Finding(check=check, level="ok", text=text)
+        damage = [left for left in damage if not left.is_removable]
+    for each in damage[:_MOST_SHOWN]:
+        remedy = "`doctor --repair` takes the row out" if each.is_removable else _CHOOSE_ANOTHER
+        yield Finding(check=check, level="problem", text=str(each), remedy=remedy)
+    if len(damage) > _MOST_SHOWN:
+        text = f"{len(damage) - _MOST_SHOWN} more damaged rows"
+        yield Finding(check=check, level="problem", text=text, remedy="`doctor --repair` takes them out")
+    if damage:
+        return
+    try:
+        running = running_trials(database, find_study(database, name))
+    except UserError as error:
+        yield Finding(check=check, level="problem", text=str(error).rstrip("."))
+        return
+    # A heartbeat of this very second has the age 0, which is an age.
+    ages_s = {trial.trial: trial.running_s if trial.lease_age_s is None else trial.lease_age_s for trial in running}
+    stale = [trial for trial in running if ages_s[trial.trial] > LEASE_S]
     if not stale:
-        n_trials = len(study.get_trials(deepcopy=False))
         yield Finding(check=check, level="ok", text=f"{n_trials} trial(s), none without its worker")
     for trial in stale:
-        age = clock(trial.lease_age_s or trial.running_s)
+        age = clock(ages_s[trial.trial])
         yield Finding(
             check=check,
             level="warning",
             text=f"trial {trial.trial} is running, but {trial.worker or 'its worker'} was not heard of for {age}",
             remedy="the next worker of the study fails it and runs it again: repeat the search command",
         )
-
-
-def _manifest_problem(study: Study) -> str | None:
-    try:
-        about = study.user_attrs.get(MANIFEST)
-    except ValueError:
-        return "its attributes are no JSON"
-    if about is None:
-        has_trials = bool(study.get_trials(deepcopy=False, states=tuple(TrialState)))
-        return "it has trials but no manifest, so flipsearch did not make it" if has_trials else None
-    keys = ("task", "model", "data_hash", "space_hash", "config_hash", "config")
-    missing = [key for key in keys if key not in about] if isinstance(about, dict) else list(keys)
-    return f"its manifest lacks {', '.join(missing)}" if missing else None

@@ -11,16 +11,14 @@ Optuna knows COMPLETE, PRUNED and FAIL. `ending` (a user attribute of the trial)
   trial without an ending was lost together with its worker, or given away when its lease was over.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
-ENDING = "ending"
-REASON = "reason"
-RETRY_OF = "retry_of"
-N_LOST = "n_lost"
+from search.attributes import ENDING, N_LOST, REASON, RETRY_OF
+
 MAX_RETRIES = 3
 """How often a trial is run again that lost its process, unless --max-retries says otherwise."""
 
@@ -56,6 +54,17 @@ def run_lost_trials_again(
     return n
 
 
+def retry_chain(trial: FrozenTrial, by_number: Mapping[int, FrozenTrial]) -> Iterator[FrozenTrial]:
+    """A trial, the earlier one whose parameters it runs again, the one that this one ran again, and so on.
+
+    It ends, because a retry has a higher number than what it repeats: `search.row_checks` refuses any other.
+    """
+    latest: FrozenTrial | None = trial
+    while latest is not None:
+        yield latest
+        latest = by_number.get(latest.user_attrs.get(RETRY_OF, -1))
+
+
 def own_faults(trials: Sequence[FrozenTrial]) -> set[int]:
     """The numbers of the trials that failed for good; the others that failed are run again.
 
@@ -74,11 +83,6 @@ def own_faults(trials: Sequence[FrozenTrial]) -> set[int]:
 def count_own_faults(trials: Sequence[FrozenTrial]) -> int:
     """How many trials failed for good."""
     return len(own_faults(trials))
-
-
-def is_own_fault(trial: FrozenTrial) -> bool:
-    """Whether the trial failed in a way that is never run again."""
-    return trial.state == TrialState.FAIL and trial.user_attrs.get(ENDING) in FINAL
 
 
 def latest_faults(trials: Sequence[FrozenTrial], known: Collection[int] = ()) -> list[FrozenTrial]:

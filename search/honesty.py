@@ -14,10 +14,10 @@ import numpy as np
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from search.attributes import PROTOCOL
 from search.predictions import Predictions, read_predictions
 from search.selection import Candidates
 from search.statistics import ConfidenceInterval, Floats, interval_from_size
-from search.study import PROTOCOL
 from search.trial_order import best_trials, rank_of
 
 MAX_TRIALS = 100

@@ -6,11 +6,6 @@ from optuna.storages._rdb.models import TrialHeartbeatModel, TrialModel
 from optuna.trial import TrialState
 from sqlalchemy import func, select
 
-WORKER = "worker"
-"""Attribute of a trial: who runs it, as "host:pid"."""
-SLOT = "slot"
-"""Attribute of a trial: on which part of that machine."""
-
 
 def lease_ages_s(storage: RDBStorage, study: Study) -> dict[int, float]:
     """Seconds since the last heartbeat of each running trial, by trial id; trials without a heartbeat are left out."""

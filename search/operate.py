@@ -4,9 +4,10 @@ import argparse
 
 from optuna import Study
 
+from search.attributes import EXHAUSTED, N_TARGET
 from search.control import Control, read_control, set_control
 from search.storage import Database, default_url, environment_url, open_database
-from search.study import EXHAUSTED, N_TARGET, count, find_study
+from search.study import count, find_study
 
 _CONTROLS: dict[str, Control] = {"drain": "drain", "pause": "pause", "resume": "run"}
 _PATIENCE_S = 2.0

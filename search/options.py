@@ -189,6 +189,11 @@ def requeue_options(parser: Parser) -> None:
 
 def doctor_options(parser: Parser) -> None:
     """Those of `doctor`."""
+    parser.add_argument(
+        "--repair",
+        action="store_true",
+        help="take damaged rows out of the database; a copy is kept in the study's folder",
+    )
     parser.add_argument("--task", help="check the data of this task alone")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--data-dir", type=Path, help="where FLIP's files are looked for first")

@@ -12,15 +12,14 @@ from rich.table import Table
 
 from datasets.prepared import PreparedSplit
 from search.artifacts import file_hash
+from search.attributes import ENDING, EXHAUSTED, MANIFEST, N_TARGET, PROTOCOL, REASON, result_of
 from search.config import StudyConfig
-from search.endings import ENDING, REASON
 from search.experiment import SCHEMA_VERSION, Experiment, Provenance, freeze, is_same_export, today
 from search.experiment_files import place_checkpoints
 from search.honesty import assess
 from search.machine import git_commit
 from search.progress import failures
-from search.study import EXHAUSTED, MANIFEST, N_TARGET, PROTOCOL, count
-from search.trial import RESULT
+from search.study import count
 from search.trial_order import set_aside
 
 # Of fewer, Optuna makes the same share for every hyperparameter.
@@ -42,7 +41,7 @@ def export_best(
     Nothing is written where the same stands already, so that what was made with an experiment stays valid.
     Checkpoints are found below `runs`; `announce` is told of those that are not there.
     """
-    result = best.user_attrs[RESULT]
+    result = result_of(best, study.study_name)
     checkpoints = [runs / name for name in result["checkpoints"]]
     # Of the files that were kept, which may stand on another machine by now.
     hashes = result.get("weight_hashes") or [file_hash(checkpoint) for checkpoint in checkpoints]

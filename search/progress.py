@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from search.endings import ENDING, REASON, count_own_faults
+from search.attributes import ENDING, REASON
+from search.endings import count_own_faults
 from search.study import best_trial, count
 
 _BETWEEN_LINES_S = 30.0

@@ -9,12 +9,13 @@ from optuna import Study
 from datasets.errors import UserError
 from search import report_best, report_search
 from search import report_figures as figures
+from search.attributes import MANIFEST
 from search.operate import open_existing
 from search.page import code, folded, page, section
 from search.parser import prog
 from search.report_known import Known
 from search.shown_state import REPORT
-from search.study import MANIFEST, find_study
+from search.study import find_study
 
 
 def run_report(arguments: argparse.Namespace) -> int:

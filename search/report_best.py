@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from datasets.errors import UserError
 from search import report_figures as figures
+from search.attributes import OVERRIDES, RESULT
 from search.data_options import table_words
 from search.honesty import assess
 from search.ledger import readings, readings_by_study
@@ -12,9 +13,7 @@ from search.page import Markup, code, folded, paragraph, table, warning
 from search.predictions import read_predictions
 from search.report_known import Known
 from search.space import Space
-from search.study import OVERRIDES
 from search.test_metrics import spread
-from search.trial import RESULT
 
 
 def best(known: Known) -> list[Markup]:

@@ -9,10 +9,10 @@ import plotly.graph_objects as go  # type: ignore[import-untyped]
 from optuna import Study, visualization
 from optuna.trial import FrozenTrial, TrialState
 
+from search.attributes import RESULT
 from search.page import Markup, figure, paragraph
 from search.predictions import Predictions
 from search.study import best_trial, count
-from search.trial import RESULT
 
 SPEARMAN = "validation Spearman ρ (−1 to 1)"
 MIN_TRIALS = 4

@@ -9,9 +9,10 @@ from optuna import Study
 from optuna.trial import FrozenTrial
 
 from datasets.errors import UserError
+from search.attributes import MANIFEST
 from search.experiment import is_experiment_of
 from search.schema import task_in
-from search.study import MANIFEST, best_trial, shown_validation, summary
+from search.study import best_trial, shown_validation, summary
 
 
 @dataclass(frozen=True, kw_only=True)

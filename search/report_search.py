@@ -5,14 +5,14 @@ from typing import Any
 
 from optuna.trial import TrialState
 
+from search.attributes import ENDING, PROTOCOL, REASON, VERSIONS
 from search.cost import cost
-from search.endings import ENDING, REASON, own_faults
+from search.endings import own_faults
 from search.machine import package_versions
 from search.page import Markup, folded, paragraph, table, warning
 from search.progress import clock
 from search.report_known import Known
 from search.standing import busy_s
-from search.study import PROTOCOL, VERSIONS
 from search.trial_order import set_aside
 
 _FINDINGS = ("diverged", "constant", "out_of_memory", "timeout")

@@ -6,10 +6,9 @@ from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from datasets.errors import UserError
-from search.endings import ENDING, N_LOST, RETRY_OF
-from search.leases import WORKER
+from search.attributes import ENDING, EXHAUSTED, N_LOST, N_TARGET, RETRY_OF, WORKER
 from search.operate import open_existing
-from search.study import EXHAUSTED, N_TARGET, count, find_study
+from search.study import count, find_study
 
 # What a trial met on one machine that another, or another day, may not have in store.
 _OF_THE_MACHINE = ("out_of_memory", "timeout")

@@ -106,9 +106,9 @@ def _open_study(
     name: str,
     checked: "Checked | None",
 ) -> "Study":
+    from search.attributes import OVERRIDES
     from search.control import run_if_drained
     from search.study import (
-        OVERRIDES,
         changed_versions,
         check_weights,
         enqueue_first_trials,
@@ -152,10 +152,11 @@ def _search(
     from optuna.trial import TrialState
 
     from search.artifacts import Artifacts
+    from search.attributes import EXHAUSTED
     from search.control import read_control
     from search.fleet import FleetFailed
     from search.outcome import export_best, print_outcome
-    from search.study import EXHAUSTED, best_trial, count
+    from search.study import best_trial, count
     from search.worker import TooManyFailures, Worker
 
     trials = study.get_trials(deepcopy=False)

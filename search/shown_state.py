@@ -8,9 +8,10 @@ from pathlib import Path
 
 from optuna import Study
 
-from search.artifacts import ARTIFACTS, artifact_attribute, artifacts_of, link
+from search.artifacts import ARTIFACTS, artifact_attribute, link
+from search.attributes import MANIFEST, artifacts_of
 from search.storage import Database
-from search.study import MANIFEST, summary
+from search.study import summary
 
 REPORT = "report.html"
 MIN_TRIALS = 4

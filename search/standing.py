@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from search.attributes import MANIFEST, SLOT, WORKER
 from search.fold_pruning import fold_and_epoch
-from search.leases import SLOT, WORKER, lease_ages_s
+from search.leases import lease_ages_s
 from search.storage import Database
-from search.study import MANIFEST
 
 _N_RECENT = 20
 

@@ -8,18 +8,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import optuna
 from optuna import Study
 from rich.console import Console
 from rich.table import Table
 
 from datasets.errors import UserError
+from search.attributes import printable
 from search.control import read_control
 from search.ledger import Reading, readings, readings_by_study
 from search.operate import open_existing
+from search.optuna_internals import study_names
 from search.standing import running_trials
 from search.storage import Database
-from search.study import find_study, summary
+from search.study import find_study, readable_studies, summary
 from search.watch import INTERVAL_S, watch
 
 
@@ -27,13 +28,14 @@ def run_status(arguments: argparse.Namespace) -> int:
     """Print one study or all of them, as a table or as JSON, or follow one."""
     database = open_existing(arguments)
     one = arguments.study_name
-    names = [one] if one else sorted(optuna.get_all_study_names(database.storage))
+    names = [one] if one else study_names(database.storage)
     if arguments.watch:
         if len(names) != 1:
-            has = ", ".join(names) or "none yet"
+            has = ", ".join(map(printable, names)) or "none yet"
             raise UserError(f"--watch follows one study: name it with --study-name (there are: {has}).")
         return watch(database, find_study(database, names[0]), arguments.interval or INTERVAL_S)
-    studies = [find_study(database, name) for name in names]
+    # One that cannot be read does not keep the others from being shown; one that was asked for is refused.
+    studies = [find_study(database, one)] if one else list(readable_studies(database, _warn, names))
     found = _readings(arguments.export_dir)
     summaries = [_with_readings(study, found) for study in studies]
     if arguments.json:
@@ -43,7 +45,11 @@ def run_status(arguments: argparse.Namespace) -> int:
         print(json.dumps(objects[0] if one else objects, indent=2, allow_nan=False))
     else:
         _print_table(summaries)
-    return 0
+    return 0 if len(studies) == len(names) else 1
+
+
+def _warn(sentence: str) -> None:
+    print("warning:", sentence, file=sys.stderr)
 
 
 def _readings(export_dir: Path) -> tuple[Reading, ...] | None:
@@ -51,7 +57,7 @@ def _readings(export_dir: Path) -> tuple[Reading, ...] | None:
     try:
         return readings(export_dir)
     except UserError as error:
-        print("warning:", error, file=sys.stderr)
+        _warn(str(error))
         return None
 
 
@@ -104,7 +110,7 @@ def _print_table(summaries: list[dict[str, Any]]) -> None:
     for item in summaries:
         best = item["best"]
         table.add_row(
-            item["study"],
+            printable(item["study"]),
             f"{item['n_finished']}/{item['n_target'] or '?'}",
             *(str(item[f"n_{state}"]) for state in ("complete", "pruned", "failed", "running")),
             f"{best['value']:.4f}" if best else "-",

@@ -19,6 +19,7 @@ from sqlalchemy.engine import URL
 from datasets.errors import UserError
 from search.filesystems import network_kind
 from search.locks import AdvisoryLock, LocalLock, Lock
+from search.optuna_internals import study_names
 from search.outages import PATIENCE_S, Outages, is_starting
 from search.resilient import ResilientStorage
 from search.storage_errors import explained, guarded
@@ -78,14 +79,15 @@ class Database:
             name=self.name,
             secrets=self.secrets,
             study=study,
-            is_study_gone=lambda: not self._has(study),
+            is_study_gone=lambda: not self.has(study),
             exit_status=exit_status,
         ):
             yield
 
-    def _has(self, study: str) -> bool:
+    def has(self, study: str) -> bool:
+        """Whether it holds a study of that name; true where that cannot be told now."""
         try:
-            return study in optuna.get_all_study_names(self.storage)
+            return study in study_names(self.storage)
         except Exception:  # another error has just been raised; this question is only to explain it
             return True
 

@@ -1,7 +1,7 @@
 """Open or create a study, refuse one that was made by another configuration, and count what is in it."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -10,22 +10,25 @@ from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from datasets.errors import UserError, nearest
+from search.argument_types import is_study_name
+from search.attributes import (
+    FIRST,
+    MANIFEST,
+    N_TARGET,
+    PROTOCOL,
+    VERSIONS,
+    WEIGHTS,
+    printable,
+)
 from search.config import StudyConfig, config_hash
 from search.machine import package_versions
+from search.optuna_internals import study_names
 from search.protocol import Protocol
 from search.space import Space
 from search.storage import Database
 from search.trees import difference, digest
 from search.trial_order import best_trials
 
-MANIFEST = "manifest"
-N_TARGET = "n_target"
-EXHAUSTED = "exhausted"
-VERSIONS = "versions"
-OVERRIDES = "overrides"
-"""Those that the study was begun with, for whoever wants to repeat it: the manifest says the same in full."""
-WEIGHTS = "weights"
-PROTOCOL = "protocol"
 _MOST_SHOWN = 6  # differences in a sentence
 DIRECTION: Final = "maximize"
 
@@ -75,6 +78,7 @@ def open_study(database: Database, name: str, wanted: Mapping[str, Any]) -> Stud
         UserError: The study exists with another manifest; the sentence shows what differs.
     """
     study = optuna.create_study(storage=database.storage, study_name=name, direction=DIRECTION, load_if_exists=True)
+    _check_direction(study)
     if MANIFEST in study.user_attrs:
         _check_manifest(name, study.user_attrs[MANIFEST], wanted)
     elif study.get_trials(deepcopy=False):
@@ -125,15 +129,38 @@ def find_study(database: Database, name: str) -> Study:
     Raises:
         UserError: There is none of that name; the nearest names are offered.
     """
-    names = optuna.get_all_study_names(database.storage)
+    names = study_names(database.storage)
     if name not in names:
-        raise UserError(f"There is no study {name!r} in {database.name}.{nearest(name, names)}")
-    return optuna.load_study(study_name=name, storage=database.storage)
+        near = nearest(name, filter(str.isprintable, names))
+        raise UserError(f"There is no study {name!r} in {database.name}.{near}")
+    if not is_study_name(name):
+        raise UserError(
+            f"Study {printable(name)!r} in {database.name} was not made by flipsearch, whose studies have names of "
+            "letters, digits and . _ + -, since files are named by them: name another."
+        )
+    study = optuna.load_study(study_name=name, storage=database.storage)
+    _check_direction(study)
+    return study
+
+
+def readable_studies(
+    database: Database, warn: Callable[[str], None], names: Iterable[str] | None = None
+) -> Iterator[Study]:
+    """The studies of a database, or those of `names`; one that cannot be read is left out, and `warn` is told why."""
+    for name in study_names(database.storage) if names is None else names:
+        try:
+            study = find_study(database, name)
+            # All rows that there are of it.
+            _ = study.user_attrs, database.storage.get_study_system_attrs(study._study_id), study.get_trials(False)
+        except UserError as error:
+            warn(f"Study {printable(name)!r} is left out: {error}")
+        else:
+            yield study
 
 
 def needs_trials(database: Database, name: str, n_trials: int) -> bool:
     """Whether the study of that name, which may not exist yet, has fewer than `n_trials` finished trials."""
-    if name not in optuna.get_all_study_names(database.storage):
+    if name not in study_names(database.storage):
         return True
     return count(find_study(database, name).get_trials(deepcopy=False)).n_finished < n_trials
 
@@ -147,7 +174,7 @@ def raise_target(study: Study, n_trials: int) -> None:
 def enqueue_first_trials(study: Study, trials: Sequence[Mapping[str, Any]]) -> None:
     """Put the published configurations first in line, each once however often the study is opened."""
     for params in trials:
-        study.enqueue_trial(dict(params), user_attrs={"first": True}, skip_if_exists=True)
+        study.enqueue_trial(dict(params), user_attrs={FIRST: True}, skip_if_exists=True)
 
 
 def count(trials: Sequence[FrozenTrial]) -> Counts:
@@ -195,6 +222,16 @@ def shown_validation(study: Study) -> str | None:
         return str(study.user_attrs[PROTOCOL]["shown"])
     tree = study.user_attrs.get(MANIFEST, {}).get("validation")
     return str(tree["_target_"]).rpartition(".")[2].lower() if tree else None
+
+
+def _check_direction(study: Study) -> None:
+    """Refuse a study that searches for the smallest value, or for several at once."""
+    directions = [direction.name.lower() for direction in study.directions]
+    if directions != [DIRECTION]:
+        raise UserError(
+            f"Study {study.study_name!r} was not made by flipsearch, whose studies {DIRECTION} one value (its "
+            f"directions: {', '.join(directions) or 'none'}): choose another --study-name."
+        )
 
 
 def _check_manifest(name: str, before: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -12,14 +12,14 @@ from optuna.exceptions import UpdateFinishedTrialError
 from datasets.errors import UserError
 from models.places import Places
 from search.artifacts import Artifacts, attributes_of, file_hash, trial_folder
-from search.attributes import set_attributes
+from search.attributes import ENDING, EXCESS_RISE, REASON, RESULT, SLOT, WORKER
 from search.config import StudyConfig
-from search.endings import ENDING, INFEASIBLE, REASON, TrialFailed, note
+from search.endings import INFEASIBLE, TrialFailed, note
 from search.faults import fault
 from search.fold_pruning import step_of
 from search.isolation import Announcement, Child, Failure, Message, Value, Working, isolated_run
-from search.leases import SLOT, WORKER
 from search.machine import machine_kind, package_versions
+from search.optuna_internals import set_attributes
 from search.predictions import VALIDATION
 from search.progress import Display
 from search.protocol import build_validation
@@ -28,10 +28,9 @@ from search.retries import interrupted_folder
 from search.schema import RunConfig
 from search.slots import Slot
 from search.storage import HEARTBEAT_S
-from search.trial_order import EXCESS_RISE, RISE
+from search.trial_order import RISE
 from search.verdicts import should_prune
 
-RESULT = "result"
 _POLL_S = 0.1
 
 

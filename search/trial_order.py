@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
-EXCESS_RISE = "excess_rise"
-"""User attribute of a trial: `Result.excess_rise`."""
+from search.attributes import EXCESS_RISE
+
 RISE = "rise_with_mutations"
-"""The same as a constraint, so that the sampler learns of it."""
+"""EXCESS_RISE as a constraint, so that the sampler learns of it."""
 
 
 def rank(value: float, excess_rise: float | None) -> tuple[float, float]:

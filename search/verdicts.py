@@ -5,13 +5,14 @@ noted of the trial that it repeats would compete with it, as if there had been t
 """
 
 import copy
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from search.endings import RETRY_OF
+from search.attributes import RETRY_OF
+from search.endings import retry_chain
 
 
 def should_prune(trial: optuna.Trial) -> bool:
@@ -23,7 +24,7 @@ def should_prune(trial: optuna.Trial) -> bool:
     view = copy.copy(study)
     view._storage = _Uninterrupted(study._storage, known)  # type: ignore[assignment]
     if RETRY_OF in latest.user_attrs:
-        latest = _numbered(latest, _repetitions(study.get_trials(deepcopy=False)))
+        latest = _numbered(latest, {other.number: other for other in study.get_trials(deepcopy=False)})
     return study.pruner.prune(view, latest)
 
 
@@ -48,22 +49,18 @@ class _Uninterrupted:
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
         trials = self._storage.get_all_trials(study_id, deepcopy=deepcopy)
-        before = _repetitions(trials)
-        repeated = set(before.values())
+        by_number = {trial.number: trial for trial in trials}
+        repeated = {trial.user_attrs.get(RETRY_OF) for trial in trials}
         return [
-            _numbered(trial, before) if trial.number in before else trial
+            _numbered(trial, by_number) if RETRY_OF in trial.user_attrs else trial
             for trial in trials
             if trial.number not in repeated and (states is None or trial.state in states)
         ]
 
 
-def _repetitions(trials: Sequence[FrozenTrial]) -> dict[int, int]:
-    """By number, which trial each one repeats."""
-    return {trial.number: trial.user_attrs[RETRY_OF] for trial in trials if RETRY_OF in trial.user_attrs}
-
-
-def _numbered(trial: FrozenTrial, before: dict[int, int]) -> FrozenTrial:
+def _numbered(trial: FrozenTrial, by_number: Mapping[int, FrozenTrial]) -> FrozenTrial:
+    """The trial with the number of the first one whose parameters it runs again."""
+    *_, first = retry_chain(trial, by_number)
     numbered = copy.copy(trial)
-    while numbered.number in before:
-        numbered.number = before[numbered.number]
+    numbered.number = first.number
     return numbered

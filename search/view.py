@@ -9,12 +9,13 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from search.attributes import N_TARGET
 from search.control import Control, read_control
 from search.gpus import Gpu, find_gpus
 from search.progress import clock
 from search.standing import RunningTrial, rate_per_hour, remaining_s, running_trials
 from search.storage import LEASE_S, Database
-from search.study import N_TARGET, best_trial, count
+from search.study import best_trial, count
 
 _NOTHING = "-"
 

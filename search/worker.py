@@ -12,37 +12,31 @@ from pathlib import Path
 
 import optuna
 from optuna import Study
-from optuna.exceptions import UpdateFinishedTrialError
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from datasets.errors import UserError
 from datasets.seeds import derive_seed
 from models.places import Places
 from search import targets
 from search.artifacts import Artifacts
+from search.attributes import ENDING, EXHAUSTED, REASON, RETRY_OF, WORKER, printable
 from search.config import StudyConfig
 from search.control import POLL_S, Control, control_in
-from search.endings import (
-    ENDING,
-    MAX_RETRIES,
-    REASON,
-    RETRY_OF,
-    TrialFailed,
-    latest_faults,
-    note,
-    run_lost_trials_again,
-)
+from search.endings import MAX_RETRIES, TrialFailed, latest_faults, note, run_lost_trials_again
 from search.fold_pruning import FoldPruner
-from search.leases import WORKER
 from search.progress import Display
 from search.retries import remove_old_states, remove_states
 from search.signals import Orders
 from search.slots import THIS_PROCESS, Slot
 from search.storage import LEASE_S, Database
-from search.study import DIRECTION, EXHAUSTED, count
+from search.study import DIRECTION, count
 from search.trial import TrialRunner
 
+_NOT_OF_THE_SAMPLER = (UserError, SQLAlchemyError, StorageInternalError)
+"""What an unanswered question for a trial raises of the database or of the user, not of a sampler."""
 _WAIT_S = 0.5
 _MAX_REST_S = 60.0
 
@@ -102,7 +96,7 @@ class Worker:
         n_lost = 0
         while (number := self._next_trial()) is not None:
             trials = self.study.get_trials(deepcopy=False)
-            trial = trials[number]
+            trial = next(trial for trial in trials if trial.number == number)
             if trial.state == TrialState.FAIL:
                 with self.database.lock:  # at once, so that nobody takes it for given up
                     run_lost_trials_again(self.study, self.max_retries)
@@ -199,7 +193,15 @@ class Worker:
         self.study.sampler = self._sampler(trials)
         try:
             self.study.optimize(objective, n_trials=1, catch=(TrialFailed,))
-        except (UpdateFinishedTrialError, AssertionError, ValueError) as error:
+        except Exception as error:
+            if not asked and not isinstance(error, _NOT_OF_THE_SAMPLER) and self.database.has(self.study.study_name):
+                raise UserError(
+                    f"The sampler {self.config.sampler['_target_']} cannot propose a trial from those of study "
+                    f"{self.study.study_name!r} ({type(error).__name__}: {printable(str(error))}): `doctor` shows "
+                    "rows that were damaged; else begin another study with sampler=tpe."
+                ) from error
+            if not isinstance(error, (UpdateFinishedTrialError, AssertionError, ValueError)):
+                raise
             # Optuna's ways of saying that another worker found our lease over while we still ran.
             storage = self.database.storage
             if error in raised or not asked or storage.get_trial(asked[0]._trial_id).state == TrialState.RUNNING:

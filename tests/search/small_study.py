@@ -8,8 +8,9 @@ import optuna
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
+from search.attributes import MANIFEST, N_TARGET
 from search.storage import Database, open_database
-from search.study import DIRECTION, MANIFEST, N_TARGET
+from search.study import DIRECTION
 
 NAME = "by-hand"
 ABOUT = {

@@ -1,9 +1,11 @@
 """Checkpoints, logs and metrics beside the trials in the dashboard; the best trials' checkpoints stay, others go."""
 
 import errno
+import json
 import os
 import shutil
 import threading
+import uuid
 
 import optuna
 import pytest
@@ -14,10 +16,10 @@ from sqlalchemy import event
 
 from search import artifacts, shown_state
 from search.artifacts import Artifacts, attributes_of, file_hash
-from search.attributes import set_attributes
+from search.attributes import N_TARGET
+from search.optuna_internals import set_attributes
 from search.result import Result
 from search.storage import default_url, open_database
-from search.study import N_TARGET
 from tests.search.small_study import ABOUT
 
 NAME = "a-study"
@@ -143,14 +145,15 @@ def test_all_that_is_written_about_a_trial_is_one_transaction(study, make, datab
     files = keeper.plan(trial.number, result(0.5))
     commits = []
     event.listen(database.storage.engine, "commit", lambda connection: commits.append(1))
-    set_attributes(trial, user={"result": {"a": [1, None]}, "ending": "complete"}, system=attributes_of(files))
+    record = json.loads(json.dumps(result(0.5).record()))
+    set_attributes(trial, user={"result": record, "ending": "complete"}, system=attributes_of(files))
     assert len(commits) == 1
     frozen = study.trials[0]
-    assert frozen.user_attrs == {"result": {"a": [1, None]}, "ending": "complete"}
+    assert frozen.user_attrs == {"result": record, "ending": "complete"}
     assert len(get_all_artifact_meta(frozen, storage=study._storage)) == 3
     study.tell(trial, 0.5)
     with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
-        set_attributes(trial, user={"ending": "other"}, system={})
+        set_attributes(trial, user={"ending": "pruned"}, system={})
 
 
 def test_checkpoints_of_the_best_stay_and_those_of_others_go(study, make):
@@ -214,10 +217,10 @@ def test_workers_remove_the_same_files_at_the_same_time(study, make, sentences):
     keeper = make(keep_top=1)
     for number in range(40):
         trial = train(study, keeper)
-        files = keeper.plan(trial.number, result(float(number)))
+        files = keeper.plan(trial.number, result(number / 40))
         set_attributes(trial, user={}, system=attributes_of(files))
         keeper.keep(trial.number, files)
-        study.tell(trial, float(number))
+        study.tell(trial, number / 40)
     trials = study.get_trials(deepcopy=False)
     failures = []
 
@@ -254,7 +257,7 @@ def test_the_note_is_the_studys_state_and_leaves_peoples_notes_alone(study, data
     from optuna_dashboard import get_note, save_note
 
     study.set_user_attr(N_TARGET, 5)
-    study.set_user_attr("manifest", {"task": "gb1_three_vs_rest", "model": "cnn", "data": "not FLIP's file"})
+    study.set_user_attr("manifest", {**ABOUT, "task": "gb1_three_vs_rest", "model": "cnn", "data": "not FLIP's file"})
     save_note(study, "written by hand")
 
     def show(export=None):
@@ -293,7 +296,7 @@ def test_the_report_is_an_artifact_of_the_study_and_written_when_something_chang
         return [(meta.filename, (tmp_path / "artifacts" / meta.artifact_id).stat().st_mtime_ns) for meta in metas]
 
     study.set_user_attr("manifest", ABOUT)
-    earlier = "0" * 8
+    earlier = str(uuid.uuid4())
     study._storage.set_study_system_attr(study._study_id, *artifacts.artifact_attribute(earlier, "figures.html"))
     study.optimize(lambda trial: trial.suggest_float("model.dropout", 0, 1), n_trials=4)
     ((name, first),) = show()

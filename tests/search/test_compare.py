@@ -6,12 +6,12 @@ import pytest
 from optuna.trial import TrialState
 
 from datasets.task import task_names
+from search.attributes import MANIFEST
 from search.compare import make_page
 from search.comparison import OURS, compare
 from search.comparison_figure import panels
 from search.ledger import Reading, append, readings
 from search.published import published_results
-from search.study import MANIFEST
 from tests.search.browser import CHROMIUM
 from tests.search.pages import assert_looks_right, assert_needs_nothing, without_plotly
 from tests.search.small_study import ABOUT, add, default_database, make_study

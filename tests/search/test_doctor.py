@@ -11,11 +11,11 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
 import search.doctor_machine
+from search.attributes import MANIFEST
 from search.doctor_database import check_database
 from search.doctor_inputs import check_weights
 from search.doctor_machine import check_disk, check_gpus, check_packages, check_torch
 from search.finding import Finding
-from search.study import MANIFEST
 from tests.search.small_study import NAME, add, default_database, make_study
 from tests.search.test_startup import probe
 
@@ -200,16 +200,16 @@ def test_trials_without_a_worker_and_manifests_that_cannot_be_read(kind, tmp_pat
     with database.storage.engine.begin() as connection:
         change = text(f"UPDATE trial_heartbeats SET heartbeat = {hour} WHERE trial_id = :id")
         connection.execute(change, {"id": ids[stale]})
-    for name in ("foreign", "empty", "cut short"):
-        other = optuna.create_study(storage=database.storage, study_name=name)
+    for name in ("foreign", "empty", "cut-short"):
+        other = optuna.create_study(storage=database.storage, study_name=name, direction="maximize")
         if name == "foreign":
             add(other, TrialState.COMPLETE, value=1.0)
-        elif name == "cut short":
+        elif name == "cut-short":
             other.set_user_attr(MANIFEST, {"task": "gb1_sampled"})
-    other = optuna.create_study(storage=database.storage, study_name="no json")
+    other = optuna.create_study(storage=database.storage, study_name="no-json", direction="maximize")
     other.set_user_attr(MANIFEST, {})
     with database.storage.engine.begin() as connection:
-        where = "study_id = (SELECT study_id FROM studies WHERE study_name = 'no json')"
+        where = "study_id = (SELECT study_id FROM studies WHERE study_name = 'no-json')"
         connection.execute(text(f"UPDATE study_user_attributes SET value_json = '{{oops' WHERE {where}"))
 
     findings = check(url)
@@ -222,10 +222,10 @@ def test_trials_without_a_worker_and_manifests_that_cannot_be_read(kind, tmp_pat
     assert "runs it again" in found.remedy
     assert levels(of(findings, "study empty")) == ["ok"]
     problems = {finding.check: finding.text for finding in findings if finding.level == "problem"}
-    assert set(problems) == {"study foreign", "study cut short", "study no json"}
+    assert set(problems) == {"study foreign", "study cut-short", "study no-json"}
     assert "flipsearch did not make it" in problems["study foreign"]
-    assert "lacks model, data_hash" in problems["study cut short"]
-    assert problems["study no json"] == "its attributes are no JSON"
+    assert "lacks model, data_hash" in problems["study cut-short"]
+    assert problems["study no-json"] == "manifest holds {oops, expected JSON"
 
 
 def test_an_empty_postgres_is_left_empty(postgres, postgres_url):

@@ -16,8 +16,8 @@ from optuna.pruners import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
+from search.attributes import RETRY_OF
 from search.config import study_config
-from search.endings import RETRY_OF
 from search.fold_pruning import FoldPruner, fold_and_epoch, step_of
 from search.verdicts import should_prune
 from search.worker import make_pruner, without_experimental_warnings

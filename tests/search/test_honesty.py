@@ -12,11 +12,10 @@ from optuna.trial import TrialState, create_trial
 from safetensors.numpy import save_file
 
 from search.artifacts import trial_folder
+from search.attributes import EXCESS_RISE, PROTOCOL
 from search.honesty import MAX_SEQUENCES, assess
 from search.predictions import VALIDATION
 from search.statistics import interval
-from search.study import PROTOCOL
-from search.trial_order import EXCESS_RISE
 from tests.populations import draw, spearmans
 
 

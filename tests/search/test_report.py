@@ -6,8 +6,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 from safetensors.numpy import save_file
 
+from search.attributes import MANIFEST, OVERRIDES
 from search.report import make_report
-from search.study import MANIFEST, OVERRIDES
 from tests.search.browser import CHROMIUM
 from tests.search.pages import assert_looks_right, assert_needs_nothing, without_plotly
 from tests.search.small_study import ABOUT, NAME, default_database, make_study

@@ -14,6 +14,7 @@ from datasets.mutation_counts import find_mutations
 from datasets.prepared import PreparedSplit, prepare
 from datasets.task import find_task
 from models.places import Places
+from search.attributes import EXCESS_RISE
 from search.building import build_model
 from search.checkpoint import save_weights
 from search.config import study_config
@@ -21,7 +22,7 @@ from search.rise import rise_with_mutations
 from search.schema import RunConfig
 from search.study import best_trial
 from search.training import fit
-from search.trial_order import EXCESS_RISE, best_trials, set_aside
+from search.trial_order import best_trials, set_aside
 from tests.search.small_study import add, default_database, make_study
 
 TASK = "synthetic_one_vs_rest"

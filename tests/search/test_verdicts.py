@@ -9,7 +9,7 @@ import pytest
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, PercentilePruner, SuccessiveHalvingPruner
 from optuna.trial import TrialState
 
-from search.endings import RETRY_OF
+from search.attributes import RETRY_OF
 from search.verdicts import should_prune
 
 N_TRIALS, N_STEPS = 24, 27
