@@ -1,8 +1,8 @@
 """The one place that checks what the rows of a study hold.
 
 A database that several people write is input. `search.resilient` passes all that it reads through `study_problems`
-or `trial_problems`, so whatever reads an attribute (`search.attributes`) may rely on what stands here. Keys that are not
-listed are other programs' business: nothing reads them.
+or `trial_problems`, so whatever reads an attribute (`search.attributes`) may rely on what stands here. Keys that are
+not listed are other programs' business: nothing reads them.
 """
 
 import json
@@ -153,7 +153,7 @@ _hash = _matches(r"sha256:[0-9a-f]{64}|missing", "sha256: and 64 digits")
 _table = _record({"target_column": _line, "split": _or_null(_line), "wild_type": _or_null(_line)})
 _override = _matches(r"[^-\s\x00-\x1f\x7f][^\x00\x1b]*", "an override such as model.depth=2")
 
-_STUDY: Mapping[str, Check] = {
+STUDY: Mapping[str, Check] = {
     MANIFEST: _record(
         {
             "task": _line,
@@ -181,7 +181,7 @@ _ENDINGS = (
     *("complete", "stopped", "pruned", "diverged", "constant", "out_of_memory", "timeout"),
     *("bug", "refused", "interrupted", "lost", "transient"),
 )
-_TRIAL: Mapping[str, Check] = {
+TRIAL: Mapping[str, Check] = {
     RESULT: _record(
         {
             "ending": _line,
@@ -216,7 +216,7 @@ _TRIAL: Mapping[str, Check] = {
     FIRST: _is(bool),
 }
 # What Optuna's samplers, its pruners and its dashboard keep; by the beginning of the key.
-_TRIAL_SYSTEM: Mapping[str, Check] = {
+TRIAL_SYSTEM: Mapping[str, Check] = {
     "fixed_params": _mapping(_scalar),
     "constraints:": _is(float),
     "completed_rung_": _is(float),
@@ -228,7 +228,7 @@ _TRIAL_SYSTEM: Mapping[str, Check] = {
     "grid_id": _count,
     "search_space": _mapping(_is(list)),
 }
-_STUDY_SYSTEM: Mapping[str, Check] = {
+STUDY_SYSTEM: Mapping[str, Check] = {
     "dashboard:note_str:": _text,
     "dashboard:note_ver": _count,
 }
@@ -236,14 +236,14 @@ _STUDY_SYSTEM: Mapping[str, Check] = {
 
 def study_problems(user: Mapping[str, Any], system: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """(key, what is wrong with it) of every attribute of a study that does not hold what it should."""
-    yield from _problems(user, _STUDY)
-    yield from _system_problems(system, _STUDY_SYSTEM)
+    yield from _problems(user, STUDY)
+    yield from _system_problems(system, STUDY_SYSTEM)
 
 
 def attribute_problems(number: int, user: Mapping[str, Any], system: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The same of a trial, whose number is `number`."""
-    yield from _problems(user, _TRIAL)
-    yield from _system_problems(system, _TRIAL_SYSTEM)
+    yield from _problems(user, TRIAL)
+    yield from _system_problems(system, TRIAL_SYSTEM)
     # A retry is made after the trial that it runs again, so that a chain of retries comes to an end.
     before = user.get(RETRY_OF)
     if isinstance(before, int) and before >= number:

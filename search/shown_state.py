@@ -8,6 +8,7 @@ from pathlib import Path
 
 from optuna import Study
 
+from datasets.errors import UserError
 from search.artifacts import ARTIFACTS, artifact_attribute, link
 from search.attributes import MANIFEST, artifacts_of
 from search.storage import Database
@@ -37,12 +38,12 @@ def show_state(
         prog: How the program was called.
         announce: Told if the report could not be written or kept; the search itself does not fail by it.
     """
-    text = state(study, export, prog)
-    before, yours = _note(study)
-    if before == text:
-        return
-    is_reported = MANIFEST in study.user_attrs and summary(study)["n_complete"] >= MIN_TRIALS
     try:
+        text = state(study, export, prog)
+        before, yours = _note(study)
+        if before == text:
+            return
+        is_reported = MANIFEST in study.user_attrs and summary(study)["n_complete"] >= MIN_TRIALS
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / REPORT
             if is_reported:
@@ -54,7 +55,7 @@ def show_state(
                 if is_reported:
                     link(path, runs / ARTIFACTS / _artifact(study))
                 _save_note(study, text + _YOURS + yours)
-    except (OSError, ImportError, ValueError, RuntimeError) as error:
+    except (UserError, OSError, ImportError, ValueError, RuntimeError) as error:
         announce(f"The report of study {study.study_name} could not be kept: {' '.join(str(error).split())}.")
 
 

@@ -88,6 +88,7 @@ def open_study(database: Database, name: str, wanted: Mapping[str, Any]) -> Stud
         )
     else:
         study.set_user_attr(MANIFEST, dict(wanted))
+    database.storage.get_study_system_attrs(study._study_id)  # refused now, if they are damaged, and not at the end
     return study
 
 

@@ -1,6 +1,7 @@
 """A study made by hand in a real database: each trial ends as it is told to."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from search.attributes import MANIFEST, N_TARGET
+from search.result import Result
 from search.storage import Database, open_database
 from search.study import DIRECTION
 
@@ -63,3 +65,27 @@ def add(
         )
     )
     return study.get_trials(deepcopy=False)[-1].number
+
+
+def record(
+    values: Sequence[Sequence[float | None]], *, value: float | None = None, device: str = "cpu", **other: Any
+) -> dict[str, Any]:
+    """The result of a run as a trial holds it; `values` are those of each fold's epochs."""
+    result = Result(
+        ending="complete",
+        reason="",
+        value=value,
+        values=tuple(map(tuple, values)),
+        best_epochs=(0,) * len(values),
+        checkpoints=(),
+        n_parameters=1234,
+        seconds=2.0,
+        peak_memory_bytes=0,
+        threads=2,
+        device=device,
+        micro_batch_tokens=None,
+        backbone=None,
+        n_embedded=0,
+    )
+    restored: dict[str, Any] = json.loads(json.dumps({**result.record(), **other}))
+    return restored

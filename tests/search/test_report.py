@@ -10,29 +10,21 @@ from search.attributes import MANIFEST, OVERRIDES
 from search.report import make_report
 from tests.search.browser import CHROMIUM
 from tests.search.pages import assert_looks_right, assert_needs_nothing, without_plotly
-from tests.search.small_study import ABOUT, NAME, default_database, make_study
+from tests.search.small_study import ABOUT, NAME, default_database, make_study, record
 
 HOSTILE = "<script>alert(1)</script> & more"
 N_ROWS = 60
 
 
-def result(values, device="cpu"):
-    return {
-        "values": values,
-        "best_epochs": [0] * len(values),
-        "n_parameters": 1234,
-        "seconds": 2.0,
-        "device": device,
-        "threads": 2,
-    }
-
-
 def add(study, number, state, **attributes):
     alpha = 10.0 ** (number % 5 - 2)
+    value = 0.1 * (number % 7) + alpha / 1e4 if state == TrialState.COMPLETE else None
+    if "result" in attributes:
+        attributes["result"]["value"] = value
     study.add_trial(
         create_trial(
             state=state,
-            value=0.1 * (number % 7) + alpha / 1e4 if state == TrialState.COMPLETE else None,
+            value=value,
             params={"model.alpha": alpha, "data.batch_size": 32 * (1 + number % 2)},
             distributions={
                 "model.alpha": FloatDistribution(1e-3, 1e3, log=True),
@@ -51,9 +43,9 @@ def folder(tmp_path_factory):
     study.set_user_attr(MANIFEST, {**ABOUT, "task": "aav_two_vs_many", "data": "not FLIP's file"})
     for number in range(12):
         curves = [[0.1, 0.1 * (number % 7)], [None, 0.1]]
-        add(study, number, TrialState.COMPLETE, ending="complete", result=result(curves))
-    add(study, 12, TrialState.PRUNED, ending="pruned", result=result([[0.2]], device="cuda:0"))
-    add(study, 13, TrialState.PRUNED, ending="out_of_memory", reason="no memory", result=result([]))
+        add(study, number, TrialState.COMPLETE, ending="complete", result=record(curves))
+    add(study, 12, TrialState.PRUNED, ending="pruned", result=record([[0.2]], device="cuda:0"))
+    add(study, 13, TrialState.PRUNED, ending="out_of_memory", reason="no memory", result=record([]))
     add(study, 14, TrialState.FAIL, ending="bug", reason=HOSTILE)
     best = folder / "runs" / NAME / f"trial-{study.best_trial.number:05d}"
     best.mkdir(parents=True)

@@ -211,7 +211,7 @@ def test_an_outage_is_shown_with_how_the_study_stood_before(postgres, tmp_path, 
 
 def test_what_to_watch_has_to_be_one_study(worked_on, command):
     database, _ = worked_on
-    optuna.create_study(storage=database.storage, study_name="another")
+    optuna.create_study(storage=database.storage, study_name="another", direction="maximize")
     assert "(there are: another, by-hand)" in command("status", "--watch").refusal()
     assert "There is no study 'by-hnd'" in command("status", "--watch", "--study-name", "by-hnd").refusal()
     assert "--interval is how often --watch looks" in command("status", "--interval", "2").refusal()
