@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Final, Protocol, Self
 
 import psycopg
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from search.outages import Outages, StorageLost
 
@@ -43,15 +43,30 @@ class Lock(Protocol):
 
 
 class LocalLock:
-    """A lock on a file: excludes the processes of this machine. The system frees it when its holder dies."""
+    """A lock on a file: excludes the processes of this machine. The system frees it when its holder dies.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: The file.
+        outages: Says whether somebody interrupted; a holder that is suspended would be waited for without end.
+    """
+
+    def __init__(self, path: Path, outages: Outages) -> None:
         self.was_lost = False
+        self._outages = outages
         self._lock = FileLock(path)
 
     def acquire(self) -> None:
-        """Wait for the lock."""
-        self._lock.acquire()
+        """Wait for the lock.
+
+        Raises:
+            StorageLost: Somebody interrupted.
+        """
+        while True:
+            try:
+                self._lock.acquire(timeout=_LOOK_UP_S)
+                return
+            except Timeout:
+                _check_interruption(self._outages)
 
     def release(self, force: bool = False) -> None:
         """Let go of the lock, if it is held."""
@@ -94,8 +109,7 @@ class AdvisoryLock:
         """
         assert not self._is_held, "the lock is not reentrant"
         while not self._outages.call(self._try):
-            if self._outages.is_interrupted():
-                raise StorageLost(f"Stopped while another worker held the lock of the storage {self._outages.name}.")
+            _check_interruption(self._outages)
         self._is_held = True
 
     def release(self, force: bool = False) -> None:
@@ -143,6 +157,11 @@ class AdvisoryLock:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.release()
+
+
+def _check_interruption(outages: Outages) -> None:
+    if outages.is_interrupted():
+        raise StorageLost(f"Stopped while another worker held the lock of the storage {outages.name}.")
 
 
 def _prepare(connection: "psycopg.Connection[tuple[object, ...]]") -> None:

@@ -153,7 +153,7 @@ def _open_sqlite(url: URL, path: Path, outages: Outages, *, create: bool) -> tup
             "local disk, or a Postgres database as in --storage postgresql+psycopg://user@host/name."
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = LocalLock(path.with_name(f"{path.name}.lock"))
+    lock = LocalLock(path.with_name(f"{path.name}.lock"), outages)
     with lock:
         _use_write_ahead_log(path)
         arguments = {"connect_args": {"timeout": _SQLITE_BUSY_TIMEOUT_S}}

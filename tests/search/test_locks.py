@@ -19,7 +19,8 @@ HOLD_FILE = """
 import sys
 from pathlib import Path
 from search.locks import LocalLock
-with LocalLock(Path(sys.argv[1])):
+from search.outages import Outages
+with LocalLock(Path(sys.argv[1]), Outages("test")):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -171,7 +172,7 @@ def test_a_local_lock_excludes_other_processes_and_is_free_when_they_die(tmp_pat
     )
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
-    lock = LocalLock(path)
+    lock = LocalLock(path, Outages("test"))
     thread = in_background(lambda: (lock.acquire(), lock.release())[0])
     thread.join(0.3)
     assert thread.is_alive()
@@ -180,3 +181,12 @@ def test_a_local_lock_excludes_other_processes_and_is_free_when_they_die(tmp_pat
     thread.join(60)
     assert not thread.is_alive()
     assert not lock.was_lost
+
+
+def test_who_is_interrupted_does_not_wait_for_a_file_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its holder may be suspended: whoever waited for it was deaf to SIGTERM."""
+    monkeypatch.setattr(locks, "_LOOK_UP_S", 0.1)
+    one = LocalLock(tmp_path / "lock", Outages("test"))
+    other = LocalLock(tmp_path / "lock", Outages("test", is_interrupted=lambda: True))
+    with one, pytest.raises(StorageLost, match="Stopped while another worker held the lock"):
+        other.acquire()
