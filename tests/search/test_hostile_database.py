@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import create_engine, text
+from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.engine import make_url
 
 from search import row_checks
@@ -100,10 +100,8 @@ def write(url: str, table: str, trial: int, key: str, value: str) -> None:
 
 
 def execute(url: str, statement: str, about: dict[str, object] | None = None) -> None:
-    engine = create_engine(url)
-    with engine.begin() as connection:
+    with create_engine(url, poolclass=NullPool).begin() as connection:
         connection.execute(text(statement), about or {})
-    engine.dispose()
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -209,11 +207,9 @@ def test_any_attribute_of_any_value_touches_no_file_of_others_and_ends_in_no_tra
 def stored(url: str, table: str, trial: int, key: str) -> object:
     owner, _ = TABLES[table]
     ids = {"study_id": "SELECT study_id FROM studies", "trial_id": "SELECT trial_id FROM trials WHERE number = :trial"}
-    engine = create_engine(url)
-    with engine.connect() as connection:
+    with create_engine(url, poolclass=NullPool).connect() as connection:
         query = text(f"SELECT value_json FROM {table} WHERE key = :key AND {owner} = ({ids[owner]})")
         row = connection.execute(query, {"key": key, "trial": trial}).first()
-    engine.dispose()
     return None if row is None else json.loads(row[0])
 
 
@@ -293,7 +289,7 @@ def test_a_chain_of_retries_that_never_ends_is_refused(victim, number):
     [
         "UPDATE trials SET state = 'FINISHED' WHERE number = 1",
         "UPDATE trials SET number = 'one' WHERE number = 1",
-        "UPDATE trials SET datetime_start = 'yesterday' WHERE number = 1",
+        "UPDATE trials SET datetime_start = 'some day' WHERE number = 1",
         "UPDATE trial_values SET value = 7 WHERE trial_id = 1",
         "UPDATE trial_values SET value = 'high' WHERE trial_id = 1",
         "DELETE FROM trial_values WHERE trial_id = 1",
