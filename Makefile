@@ -13,7 +13,7 @@ STUDY_OVERRIDES := trainer.max_epochs=30 trainer.patience=10
 .PHONY: study test check fuzz benchmark clean
 
 study: $(VENV)/installed
-	@if timeout 40 $(BIN)/python -m datasets.source gb1 --timeout 30; then \
+	@if timeout 40 $(BIN)/python run_study.py data fetch $(STUDY) --timeout 30; then \
 	    $(BIN)/python run_study.py --task $(STUDY) --model cnn --n-trials 20 $(STUDY_OVERRIDES); \
 	else \
 	    echo; \

@@ -1,19 +1,14 @@
-"""Find one of FLIP's files on this machine, or download it and check what it is.
-
-``python -m datasets.source gb1 --timeout 30`` exits with 0 if the file is there or was fetched, with 2 and
-one sentence otherwise.
-"""
+"""Find one of FLIP's files on this machine, or download it and check what it is."""
 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from datasets.download import download, git_blob_id
-from datasets.errors import UserError, nearest
+from datasets.errors import UserError
 
 # The git blob ids of `splits/<dataset>/splits.zip` at the commit that is downloaded.
 GIT_BLOBS = {
@@ -95,37 +90,3 @@ def _identify(dataset: str, path: Path) -> FoundFile:
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); check its permissions.") from error
     return FoundFile(path=path, git_blob=blob, official=blob == GIT_BLOBS.get(dataset))
-
-
-def main(arguments: list[str]) -> int:
-    """Run the command line; return the exit status."""
-    import argparse
-
-    parser = argparse.ArgumentParser(
-        prog="python -m datasets.source", description="Find or download one of FLIP's files."
-    )
-    parser.add_argument("dataset", help=", ".join(GIT_BLOBS))
-    parser.add_argument("--data-dir", type=Path, help="look here first")
-    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="limit of the whole download")
-    options = parser.parse_args(arguments)
-    try:
-        if options.dataset not in GIT_BLOBS:
-            raise UserError(
-                f"There is no dataset {options.dataset!r}; FLIP's are {', '.join(GIT_BLOBS)}."
-                + nearest(options.dataset, GIT_BLOBS)
-            )
-        found = find_file(
-            options.dataset,
-            data_dir=options.data_dir,
-            announce=lambda sentence: print(sentence, file=sys.stderr),
-            timeout_s=options.timeout,
-        )
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(f"{found.path} ({'FLIP' if found.official else 'not FLIP'}'s file)")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -21,6 +21,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         arguments = parse(argv)
         _check_environment()
+        _guard_interpreters()
         return COMMANDS[arguments.command].run(arguments)
     except UserError as error:
         print("error:", " ".join(str(error).split()), file=sys.stderr)
@@ -31,6 +32,13 @@ def main(argv: Sequence[str]) -> int:
         return 130
     except BrokenPipeError:
         return 1  # whoever read our output has left
+
+
+def _guard_interpreters() -> None:
+    """No process that this one starts imports from the working directory, whichever library starts it."""
+    from search.interpreters import guard_interpreters  # multiprocessing costs a usage error time
+
+    guard_interpreters()
 
 
 def _check_environment() -> None:

@@ -28,6 +28,7 @@ from search.result import Result
 from search.run_once import Stopped, check_backbone, outcome
 from search.schema import task_of
 from search.signals import Signals
+from search.test_metrics import UnusablePredictions, check_predictions
 
 if TYPE_CHECKING:
     from datasets.prepared import PreparedSplit
@@ -54,8 +55,15 @@ def run_confirm(arguments: argparse.Namespace) -> int:
     is_quiet = arguments.quiet or arguments.json
     orders = [_order(arguments, *one) for one in zip(arguments.experiments, experiments, strict=True)]
 
+    # Some of it is needed at the end alone, but whoever updates the checkout meanwhile is to change nothing here.
+    import datasets.test_set  # noqa: F401
+    import search.checking
+    import search.run_state
+    import search.test_predictions  # noqa: F401
+    from search.machine import git_commit
     from search.progress import Display, PlainDisplay
 
+    git_commit()  # is remembered
     display = Display() if is_quiet else PlainDisplay(1)
     signals = Signals(lambda sentence: None)
     found = []
@@ -162,7 +170,7 @@ def _train(
     display: "Display",
     signals: Signals,
 ) -> _Trained:
-    from search.run_state import about  # and torch with it: the children have been started by now
+    from search.run_state import about
 
     weights: dict[TrainedOn, list[Path]] = {}
     for trained_on in DIVISIONS:
@@ -206,7 +214,6 @@ def _measure(
 ) -> Confirmation:
     """Read the test set, write what comes of it to the ledger, and only then let anybody have it."""
     from datasets.test_set import read_test_set
-    from search.test_metrics import UnusablePredictions, check_predictions
     from search.test_predictions import read_predictions
 
     predictions = [read_predictions(one.predictions) for one in trained]

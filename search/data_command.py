@@ -18,7 +18,9 @@ def run_data(arguments: argparse.Namespace) -> int:
     """Run one of the three; the exit status."""
     if arguments.action == "check":
         return _check(arguments)
-    return _list(arguments.data_dir) if arguments.action == "list" else _fetch(arguments.task, arguments.data_dir)
+    if arguments.action == "list":
+        return _list(arguments.data_dir)
+    return _fetch(arguments.task, arguments.data_dir, arguments.timeout)
 
 
 def _check(arguments: argparse.Namespace) -> int:
@@ -82,15 +84,22 @@ def _find(task: Task, data_dir: Path | None) -> tuple[Located | None, str]:
     return Located(path=found.path, version=found.git_blob, official=found.official, label=label), label
 
 
-def _fetch(name: str, data_dir: Path | None) -> int:
-    """Find or download the file of a task.
+def _fetch(name: str, data_dir: Path | None, timeout_s: float | None) -> int:
+    """Find or download the file of a task; `timeout_s` limits the whole download.
 
     Raises:
         UserError: It is nowhere to be had; the sentence says where it was looked for, and the ways out.
     """
-    located = find_task(name).source.locate(
-        data_dir=data_dir, announce=lambda sentence: print(sentence, file=sys.stderr, flush=True)
-    )
+    from datasets.flip import FlipSource
+    from datasets.source import find_file
+
+    def announce(sentence: str) -> None:
+        print(sentence, file=sys.stderr, flush=True)
+
+    task = find_task(name)
+    if timeout_s is not None and isinstance(task.source, FlipSource):
+        find_file(task.dataset, data_dir=data_dir, announce=announce, timeout_s=timeout_s)
+    located = task.source.locate(data_dir=data_dir, announce=announce)
     if located.path is None:
         print(f"{name} needs no file.")
     else:

@@ -82,7 +82,9 @@ def check_torch() -> Finding:
     # Whether driver, CUDA and GPU go together only CUDA knows.
     program = "import torch; torch.zeros(1).cuda(); print(torch.cuda.device_count())"
     try:
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=_CUDA_TIMEOUT_S)
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", program], capture_output=True, text=True, timeout=_CUDA_TIMEOUT_S
+        )
         said = done.stderr.strip().splitlines()[-1:] or ["no message"]
         works = done.returncode == 0
     except subprocess.TimeoutExpired:

@@ -23,11 +23,11 @@ from typing import Literal
 
 from datasets.errors import UserError
 from models.places import Places
+from search.interpreters import guard_interpreters
 from search.result import Result
 from search.schema import RunConfig
 
 LOG = "log.txt"
-_ROOT = Path(__file__).parent.parent
 _CONTEXT = multiprocessing.get_context("forkserver")
 
 
@@ -94,9 +94,6 @@ def prepare_children() -> None:
         # Idle OpenMP threads spin for milliseconds by default and take the cores from whoever works: on a busy
         # machine an epoch took seven times as long. Not to spin at all makes it a quarter slower on an idle one.
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    # The forkserver looks modules up from its own start directory, which need not be the checkout.
-    paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
     _CONTEXT.set_forkserver_preload(["search.preloaded"])
     with _signals_blocked():
         forkserver.ensure_running()
@@ -256,6 +253,7 @@ def _work(pipe: Connection, job: Job, directory: Path) -> None:
 @contextlib.contextmanager
 def _signals_blocked() -> Iterator[None]:
     """Processes started inside this block never see Ctrl-C or SIGTERM; ours arrive when it ends."""
+    guard_interpreters()
     resource_tracker.ensure_running()  # started by others' starting, it would unblock them again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     try:

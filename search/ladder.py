@@ -44,6 +44,9 @@ def run_ladder(arguments: argparse.Namespace) -> int:
     own = user_task(arguments, announce)
     # All of them before the first: a setting that one family does not know is told at once.
     steps = [_step(arguments, model, table=own and own[1]) for model in arguments.models]
+    has_table = not arguments.dry_run and not arguments.quiet
+    if has_table:
+        _import_for_the_table()
     status, failed = 0, {}
     for step in steps:
         announce(f"{'' if step is steps[0] else chr(10)}{step.model}: study {step.study}")
@@ -62,9 +65,21 @@ def run_ladder(arguments: argparse.Namespace) -> int:
         if ended in (EXIT_INTERRUPTED, EXIT_TERMINATED):
             return ended  # whoever stops it does not wait for a table
         status = max(status, ended)
-    if not arguments.dry_run and not arguments.quiet:
+    if has_table:
         _print_table(arguments, steps, failed, own[0] if own else steps[0].config.find_task())
     return status
+
+
+def _import_for_the_table() -> None:
+    """Import what is needed after the last search: whoever updates the checkout meanwhile changes nothing here."""
+    from search.isolation import prepare_children
+
+    prepare_children()  # which import torch at the same time
+
+    import search.building
+    import search.ladder_table
+    import search.ledger
+    import search.operate  # noqa: F401
 
 
 def _step(arguments: argparse.Namespace, model: str, *, table: "Table | None") -> Step:

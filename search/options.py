@@ -251,6 +251,7 @@ def data_options(parser: Parser) -> None:
     listed = actions.add_parser("list", help="list the tasks", description=_LIST, allow_abbrev=False)
     fetch = actions.add_parser("fetch", help="download a task's file", description=_FETCH, allow_abbrev=False)
     fetch.add_argument("task", metavar="TASK", help="one of those that `data list` shows")
+    fetch.add_argument("--timeout", type=duration, metavar="TIME", help="of the whole download (default: none)")
     for action in (listed, fetch):
         action.add_argument("--data-dir", type=Path, help="where FLIP's files are looked for first")
 

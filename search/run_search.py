@@ -70,6 +70,7 @@ def run_search(arguments: argparse.Namespace) -> int:
         database = _open_database(arguments, config, display, signals)
         checked = None
         if needs_trials(database, name, arguments.n_trials):
+            _import_for_the_end()  # while the children import torch
             reached = [config.run(params) for params in (*config.first_trials, *config.space.corners(config.defaults))]
             checked = check_runs(reached, split.path, places_of(arguments), display, signals)
             if checked is None and signals.exit_status:
@@ -77,6 +78,15 @@ def run_search(arguments: argparse.Namespace) -> int:
         study = _open_study(arguments, config, split, protocol, database, name, checked)
         with database.guarded(name, exit_status=lambda: signals.exit_status):
             return _search(arguments, config, split, database, study, slots, export, display, signals)
+
+
+def _import_for_the_end() -> None:
+    """Import what is needed once the trials are over: whoever updates the checkout meanwhile changes nothing here."""
+    import search.report
+    import search.shown_state  # noqa: F401
+    from search.machine import git_commit
+
+    git_commit()  # is remembered: the trials run with the code of now
 
 
 def _open_database(
@@ -264,7 +274,7 @@ def _work_in_processes(
 
 
 def _show_state(arguments: argparse.Namespace, study: "Study", database: "Database", export: Path | None) -> None:
-    from search.shown_state import show_state  # as late as this: it takes a while to import
+    from search.shown_state import show_state
 
     announce = announcer(arguments.quiet)
     show_state(study, database, arguments.runs_dir, export=export, prog=prog(), announce=announce)

@@ -9,11 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 from scipy.stats import t as student
-
-from models.metrics import spearman
 
 Floats = NDArray[np.float64]
 CONFIDENCE = 0.95
@@ -34,6 +32,13 @@ class Spread:
     std: float | None
     low: float | None
     high: float | None
+
+
+def spearman(prediction: Floats, target: Floats) -> float:
+    """Rank correlation, as `models.metrics` has it for tensors; both are (M,). NaN if either is all the same."""
+    if (prediction == prediction[0]).all() or (target == target[0]).all():
+        return math.nan
+    return float(spearmanr(prediction, target).statistic)
 
 
 def mean_squared_error(prediction: Floats, target: Floats) -> float:
@@ -82,7 +87,7 @@ def _membership(values: Floats, k: int) -> Floats:
 
 
 METRICS: Mapping[str, Callable[[Floats, Floats], float]] = {
-    "spearman": lambda prediction, target: spearman(torch.from_numpy(prediction), torch.from_numpy(target)),
+    "spearman": spearman,
     "mse": mean_squared_error,
     "ndcg": ndcg,
     "recall_top_1": lambda prediction, target: recall_of_top(prediction, target, 0.01),

@@ -1,7 +1,5 @@
 """FLIP's files are looked for in order, and what is downloaded is checked and whole or not there at all."""
 
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +10,6 @@ import filelock
 import pytest
 from split_files import GOOD_ROWS, write_zip
 
-import datasets
 from datasets import download, source
 from datasets.download import git_blob_id
 from datasets.errors import UserError
@@ -225,38 +222,3 @@ def test_cache_that_cannot_be_written(workplace: Workplace, server: Server) -> N
     (workplace.data.parent / "user cache").write_text("a file where the folder should be")
     with pytest.raises(UserError, match=r"could not be kept in .*user cache"):
         find_file("gb1", data_dir=None, announce=print)
-
-
-@pytest.mark.parametrize("dataset", ["gb1", "gb2"])
-def test_command_line(workplace: Workplace, dataset: str) -> None:
-    write_zip(workplace.data, GOOD_ROWS)
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "datasets.source",
-            dataset,
-            "--data-dir",
-            str(workplace.data),
-            "--timeout",
-            "30",
-        ],
-        cwd=Path(datasets.__path__[0]).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if dataset == "gb1":
-        assert done.returncode == 0
-        assert done.stdout.endswith("splits.zip (not FLIP's file)\n")
-    else:
-        assert done.returncode == 2
-        assert done.stderr == "There is no dataset 'gb2'; FLIP's are gb1, aav, meltome. Did you mean 'gb1'?\n"
-
-
-def test_command_line_failure(workplace: Workplace, server: Server, capsys: pytest.CaptureFixture[str]) -> None:
-    server.answer = server.hang
-    assert source.main(["gb1", "--timeout", "0.3"]) == 2
-    [announced, sentence] = capsys.readouterr().err.splitlines()
-    assert announced.startswith("Downloading")
-    assert "longer than 0.3 s" in sentence

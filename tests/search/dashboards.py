@@ -58,12 +58,15 @@ class Dashboard:
         return self.ask(f"api/studies/{number}").json()
 
 
-def start_dashboard(folder: Path, *words: str, command: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+def start_dashboard(
+    folder: Path, *words: str, command: tuple[str, ...] = (), environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[str]:
     """A dashboard on a free port, in a folder where a search ran."""
     program = command or (sys.executable, str(ROOT / "run_study.py"), "dashboard", "--port", "0")
     return subprocess.Popen(
         [*program, *words],
         cwd=folder,
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -1,10 +1,12 @@
 """`data check`, `data list` and `data fetch`."""
 
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from datasets import download
 from datasets.synthetic import WILD_TYPE
 from search.arguments import parse
 from search.data_options import said_again
@@ -73,6 +75,22 @@ def test_a_file_is_fetched_or_the_ways_out_are_named(command: Command, tmp_path:
     assert "not FLIP's file" in answer.out
     assert "needs no file" in command("data", "fetch", "synthetic_one_vs_rest").out
     assert "Did you mean 'gb1_sampled'" in command("data", "fetch", "gb1_sampld").refusal()
+
+
+def test_a_download_that_takes_too_long_is_given_up(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FLIPSEARCH_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and never answers
+        monkeypatch.setattr(download, "URL", f"http://127.0.0.1:{silent.getsockname()[1]}/{{commit}}/{{dataset}}.zip")
+        answer = command("data", "fetch", "gb1_sampled", "--timeout", "1s")
+    assert answer.status != 0
+    announced, sentence = answer.err.splitlines()
+    assert announced.startswith("Downloading")
+    assert "longer than 1 s" in sentence
+    assert "expected seconds" in command("data", "fetch", "gb1_sampled", "--timeout", "soon").refusal()
 
 
 @pytest.mark.parametrize(
