@@ -20,7 +20,7 @@ from search.progress import clock
 from search.standing import running_trials
 from search.storage import LEASE_S, Database, open_database, sqlite_path, without_secrets
 from search.storage_errors import explained
-from search.storage_schema import has_schema
+from search.storage_schema import REMEDY, Schema, look
 from search.storage_url import secrets_of
 from search.study import MANIFEST
 
@@ -40,14 +40,14 @@ def check_database(url: URL) -> Iterator[Finding]:
         engine = create_engine(url, poolclass=NullPool, connect_args={} if path else {"connect_timeout": 5})
         with explained(without_secrets(url), secrets_of(url)):
             with engine.connect() as connection:
-                is_there = has_schema(connection, without_secrets(url))
+                schema = look(connection, without_secrets(url))
             clocks = compare_clocks(engine)
-            if is_there:
+            if schema.is_complete:
                 _try_writing(engine)
-        yield Finding(check="database", level="ok", text=f"{without_secrets(url)} answers" + _standing(is_there))
+        yield _standing(without_secrets(url), schema)
         if clocks is not None:
             yield check_clocks(clocks)
-        if not is_there:
+        if not schema.is_complete:
             return
         database = open_database(url.render_as_string(hide_password=False), create=False, patience_s=0)
     except UserError as error:
@@ -61,8 +61,16 @@ def check_database(url: URL) -> Iterator[Finding]:
         yield from check_study(database, name)
 
 
-def _standing(is_there: bool) -> str:
-    return ", may be written, schema of this Optuna" if is_there else ": it is empty, the first search makes its tables"
+def _standing(name: str, schema: Schema) -> Finding:
+    if schema.lacks:
+        about = f"{name} answers, but its tables are not complete, {schema.lacks} is missing"
+        return Finding(check="database", level="warning", text=about, remedy=REMEDY)
+    more = (
+        ": it is empty, the first search makes its tables"
+        if schema.is_empty
+        else ", may be written, schema of this Optuna"
+    )
+    return Finding(check="database", level="ok", text=f"{name} answers{more}")
 
 
 def _check_missing(path: Path) -> Finding:

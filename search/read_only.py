@@ -11,7 +11,7 @@ from sqlalchemy import NullPool, create_engine
 
 from datasets.errors import UserError
 from search.storage_errors import explained
-from search.storage_schema import has_schema
+from search.storage_schema import require
 from search.storage_url import parse_url, secrets_of, sqlite_path, without_secrets
 
 if TYPE_CHECKING:
@@ -56,8 +56,7 @@ def open_to_look(text: str, *, is_writable: bool) -> tuple[RDBStorage, str]:
     with explained(name, secrets_of(url)):
         engine = create_engine(url, poolclass=NullPool, connect_args=arguments.get("connect_args", {}))
         with engine.connect() as connection:
-            if not has_schema(connection, name):
-                raise UserError(f"The storage {name} holds no studies yet: run a search first.")
+            require(connection, name)
         shown = url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
         storage = RDBStorage(shown, engine_kwargs=arguments, skip_table_creation=True, skip_compatibility_check=True)
     return storage, name

@@ -22,7 +22,7 @@ from search.locks import AdvisoryLock, LocalLock, Lock
 from search.outages import PATIENCE_S, Outages, is_starting
 from search.resilient import ResilientStorage
 from search.storage_errors import explained, guarded
-from search.storage_schema import has_schema
+from search.storage_schema import complete, require
 from search.storage_url import default_url, environment_url, parse_url, secrets_of, sqlite_path, without_secrets
 
 __all__ = [
@@ -186,18 +186,19 @@ def _open_postgres(url: URL, outages: Outages, *, create: bool) -> tuple[Resilie
 
 def _open(url: URL, outages: Outages, arguments: dict[str, Any], *, create: bool) -> ResilientStorage:
     engine = create_engine(url, poolclass=NullPool, connect_args=arguments["connect_args"])
-    with engine.connect() as connection:
-        is_there = has_schema(connection, outages.name)
+    if create:
+        complete(engine, outages.name)
+    else:
+        with engine.connect() as connection:
+            require(connection, outages.name)
     engine.dispose()
-    if not is_there and not create:
-        raise UserError(f"The storage {outages.name} has no studies yet: run a search first, or name another.")
     return ResilientStorage(
         url.render_as_string(hide_password=False),
         outages=outages,
         engine_kwargs=arguments,
         heartbeat_interval=HEARTBEAT_S,
         grace_period=LEASE_S,
-        skip_table_creation=is_there,
+        skip_table_creation=True,
     )
 
 
