@@ -14,15 +14,15 @@ from datetime import datetime
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event
-from sqlalchemy.exc import SQLAlchemyError
 
-from search.outages import Outages, StorageLost
+from search.outages import Outages, StorageLost, StorageRefused
+from search.reading import READING, readable, study_names
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -68,6 +68,10 @@ class ResilientStorage(RDBStorage):
         # A pool replaces a dead connection without a word.
         event.listen(self.engine, "invalidate", lambda *_: outages.lost_connection())
 
+    def study_names(self) -> list[str]:
+        """The names of all studies, in order."""
+        return self.outages.call(lambda: study_names(self))
+
     def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
         trial = _stamped(template_trial)
         n_attempts = 0
@@ -111,7 +115,7 @@ class ResilientStorage(RDBStorage):
         """As Optuna's, but it never fails: a thread that beats would end. What is wrong, other calls will tell."""
         try:
             self.outages.call(lambda: super(ResilientStorage, self).record_heartbeat(trial_id))
-        except (StorageLost, StorageInternalError, SQLAlchemyError):
+        except (StorageLost, StorageRefused):
             return
 
     def _get_stale_trial_ids(self, study_id: int) -> list[int]:
@@ -143,11 +147,16 @@ def _stamped(template: FrozenTrial | None) -> FrozenTrial:
 
 
 def _repeated(method: Callable[P, T]) -> Callable[P, T]:
+    name = method.__name__
+
     @wraps(method)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         storage: Any = args[0]
         outages: Outages = storage.outages
-        return outages.call(lambda: method(*args, **kwargs))
+        if name not in READING:
+            return outages.call(lambda: method(*args, **kwargs))
+        number: Any = args[1] if len(args) > 1 else next(iter(kwargs.values()))
+        return outages.call(lambda: readable(storage, name, number, lambda: method(*args, **kwargs), outages.name))
 
     return call
 

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import optuna
 from optuna import Study
 from rich.console import Console
 from rich.table import Table
@@ -17,6 +16,7 @@ from datasets.errors import UserError
 from search.control import read_control
 from search.ledger import Reading, readings, readings_by_study
 from search.operate import open_existing
+from search.reading import readable_studies
 from search.standing import running_trials
 from search.storage import Database
 from search.study import find_study, summary
@@ -27,13 +27,18 @@ def run_status(arguments: argparse.Namespace) -> int:
     """Print one study or all of them, as a table or as JSON, or follow one."""
     database = open_existing(arguments)
     one = arguments.study_name
-    names = [one] if one else sorted(optuna.get_all_study_names(database.storage))
+    names = [one] if one else database.storage.study_names()
     if arguments.watch:
         if len(names) != 1:
             has = ", ".join(names) or "none yet"
             raise UserError(f"--watch follows one study: name it with --study-name (there are: {has}).")
         return watch(database, find_study(database, names[0]), arguments.interval or INTERVAL_S)
-    studies = [find_study(database, name) for name in names]
+    if one:
+        studies, problems = [find_study(database, one)], []
+    else:
+        studies, problems = readable_studies(database.storage, names)
+    for problem in problems:
+        print("error:", problem, file=sys.stderr)
     found = _readings(arguments.export_dir)
     summaries = [_with_readings(study, found) for study in studies]
     if arguments.json:
@@ -43,7 +48,7 @@ def run_status(arguments: argparse.Namespace) -> int:
         print(json.dumps(objects[0] if one else objects, indent=2, allow_nan=False))
     else:
         _print_table(summaries)
-    return 0
+    return 1 if problems else 0
 
 
 def _readings(export_dir: Path) -> tuple[Reading, ...] | None:

@@ -85,7 +85,7 @@ class Database:
 
     def _has(self, study: str) -> bool:
         try:
-            return study in optuna.get_all_study_names(self.storage)
+            return study in self.storage.study_names()
         except Exception:  # another error has just been raised; this question is only to explain it
             return True
 

@@ -125,7 +125,7 @@ def find_study(database: Database, name: str) -> Study:
     Raises:
         UserError: There is none of that name; the nearest names are offered.
     """
-    names = optuna.get_all_study_names(database.storage)
+    names = database.storage.study_names()
     if name not in names:
         raise UserError(f"There is no study {name!r} in {database.name}.{nearest(name, names)}")
     return optuna.load_study(study_name=name, storage=database.storage)
@@ -133,7 +133,7 @@ def find_study(database: Database, name: str) -> Study:
 
 def needs_trials(database: Database, name: str, n_trials: int) -> bool:
     """Whether the study of that name, which may not exist yet, has fewer than `n_trials` finished trials."""
-    if name not in optuna.get_all_study_names(database.storage):
+    if name not in database.storage.study_names():
         return True
     return count(find_study(database, name).get_trials(deepcopy=False)).n_finished < n_trials
 

@@ -225,7 +225,8 @@ def test_trials_without_a_worker_and_manifests_that_cannot_be_read(kind, tmp_pat
     assert set(problems) == {"study foreign", "study cut short", "study no json"}
     assert "flipsearch did not make it" in problems["study foreign"]
     assert "lacks model, data_hash" in problems["study cut short"]
-    assert problems["study no json"] == "its attributes are no JSON"
+    assert problems["study no json"].startswith("Study 'no json' of ")
+    assert "has a row that cannot be read (JSONDecodeError" in problems["study no json"]
 
 
 def test_an_empty_postgres_is_left_empty(postgres, postgres_url):
