@@ -72,7 +72,7 @@ def _check_open(database: Database) -> Iterator[Finding]:
 
 def _standing(name: str, schema: Schema) -> Finding:
     if schema.lacks:
-        about = f"{name} answers, but its tables are not complete, {schema.lacks} is missing"
+        about = f"{name} answers, but its tables are not complete ({schema.lacks})"
         return Finding(check="database", level="warning", text=about, remedy=REMEDY)
     more = (
         ": it is empty, the first search makes its tables"

@@ -1,5 +1,6 @@
 """Rows that Optuna cannot read: somebody else wrote them, or they were damaged. A sentence names study and trial."""
 
+import contextlib
 import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
@@ -8,6 +9,7 @@ import optuna
 from optuna import Study
 from optuna.storages import RDBStorage
 from optuna.storages._rdb.models import NOT_FOUND_MSG, StudyModel, TrialModel
+from optuna.study._frozen import FrozenStudy
 from sqlalchemy import select
 
 from datasets.errors import UserError
@@ -80,6 +82,33 @@ def study_names(storage: RDBStorage) -> list[str]:
         return list(connection.execute(select(StudyModel.study_name).order_by(StudyModel.study_name)).scalars())
 
 
+def all_studies(storage: RDBStorage) -> list[FrozenStudy]:
+    """All studies whose attributes can be read."""
+    try:
+        return RDBStorage.get_all_studies(storage)
+    except Exception as error:
+        if not _is_of_a_row(error):
+            raise
+    with storage.engine.connect() as connection:
+        rows = connection.execute(
+            select(StudyModel.study_id, StudyModel.study_name).order_by(StudyModel.study_id)
+        ).all()
+    studies = []
+    for row in rows:
+        with contextlib.suppress(UnreadableStudy):
+            studies.append(
+                FrozenStudy(
+                    study_name=row.study_name,
+                    direction=None,
+                    directions=storage.get_study_directions(row.study_id),
+                    user_attrs=storage.get_study_user_attrs(row.study_id),
+                    system_attrs=storage.get_study_system_attrs(row.study_id),
+                    study_id=row.study_id,
+                )
+            )
+    return studies
+
+
 def _is_of_a_row(error: Exception) -> bool:
     if isinstance(error, KeyError) and error.args == (NOT_FOUND_MSG,):
         return False  # the study or the trial was deleted
@@ -103,16 +132,16 @@ def _place(storage: RDBStorage, method: str, number: int) -> tuple[int | None, l
     low, high = 0, len(rows)  # the first that cannot be read is among these
     while high - low > 1:
         middle = (low + high) // 2
-        if _can_read(storage, number, {row.trial_id for row in rows[low:middle]}):
+        if _can_read(storage, number, {row.trial_id for row in rows[low:middle]}, rows[-1].trial_id):
             low = middle
         else:
             high = middle
     return number, [row.number for row in rows[low:high]]
 
 
-def _can_read(storage: RDBStorage, study_id: int, trial_ids: set[int]) -> bool:
+def _can_read(storage: RDBStorage, study_id: int, trial_ids: set[int], last: int) -> bool:
     try:
-        RDBStorage._get_trials(storage, study_id, None, trial_ids, max(trial_ids))
+        RDBStorage._get_trials(storage, study_id, None, trial_ids, last)  # those, and what came after the last
     except Exception:  # an error was met already; this one only says where
         return False
     return True

@@ -18,11 +18,12 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.storages._rdb.storage import _create_scoped_session
+from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event
 
 from search.outages import Outages, StorageLost, StorageRefused
-from search.reading import READING, readable, study_names
+from search.reading import READING, all_studies, readable, study_names
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,7 +40,6 @@ _REPEATABLE = (
     "get_study_system_attrs",
     "get_trial_user_attrs",
     "get_trial_system_attrs",
-    "get_all_studies",
     "_set_trial_param",
     "get_trial_param",
     "set_trial_intermediate_value",
@@ -67,6 +67,10 @@ class ResilientStorage(RDBStorage):
         weakref.finalize(self, self.engine.dispose)
         # A pool replaces a dead connection without a word.
         event.listen(self.engine, "invalidate", lambda *_: outages.lost_connection())
+
+    def get_all_studies(self) -> list[FrozenStudy]:
+        """As Optuna's, without those whose attributes cannot be read: one would hide all others."""
+        return self.outages.call(lambda: all_studies(self))
 
     def study_names(self) -> list[str]:
         """The names of all studies, in order."""

@@ -30,7 +30,8 @@ class Schema:
 
     Attributes:
         is_empty: There is no table of Optuna's.
-        lacks: What a creation that was interrupted did not come to, in words; empty where everything is there.
+        lacks: What a creation that was interrupted did not come to, `table trials missing, alembic_version empty`; ""
+            where everything is there.
     """
 
     is_empty: bool = False
@@ -54,16 +55,16 @@ def look(connection: Connection, name: str) -> Schema:
     if revisions:
         _check_revision(connection, name, revisions, found)
         if missing:
-            raise UserError(f"The storage {name} lost {_tables(missing)}: restore it from a copy, or name another.")
-        return Schema(lacks="" if _made_by(connection, found) else f"the row of {_VERSION}")
+            raise UserError(f"The storage {name} has lost {_tables(missing)}: restore it from a copy, or name another.")
+        return Schema(lacks="" if _made_by(connection, found) else f"{_VERSION} empty")
     if not found:
         _check_types(connection, name)
         return Schema(is_empty=True)
     lacks = _lacking(connection, name, found)
     if missing and _has_studies(connection, found):
         raise UserError(
-            f"The storage {name} has studies, but lost {_tables([*missing, _REVISION])}: restore it from a copy, or "
-            "name another."
+            f"The storage {name} has studies, and has lost {_tables([*missing, _REVISION])}: restore it from a copy, "
+            "or name another."
         )
     return Schema(lacks=lacks)
 
@@ -78,10 +79,10 @@ def require(connection: Connection, name: str) -> None:
     if schema.is_empty:
         raise UserError(f"The storage {name} has no studies yet: run a search first, or name another.")
     if schema.lacks:
-        raise UserError(f"The tables of the storage {name} are not complete, {schema.lacks} is missing: {REMEDY}.")
+        raise UserError(f"The tables of the storage {name} are not complete ({schema.lacks}): {REMEDY}.")
 
 
-REMEDY = "`python run_study.py init --storage URL` adds that and changes nothing else"
+REMEDY = "`python run_study.py init --storage URL` adds what is missing and changes nothing else"
 """What a person does about a schema that lacks something."""
 
 
@@ -149,11 +150,12 @@ def _lacking(connection: Connection, name: str, found: list[str]) -> str:
         raise UserError(
             f"The storage {name} has tables {', '.join(found)} that are not of Optuna's making: name another database."
         )
-    words = [f"table {difference[1].name}" for difference in flat if difference[0] == "add_table"]
-    words += [f"index {difference[1].name}" for difference in flat if difference[0] == "add_index"]
+    tables = [difference[1].name for difference in flat if difference[0] == "add_table"]
+    words = [f"{_tables(tables)} missing"] if tables else []
+    words += [f"index {difference[1].name} missing" for difference in flat if difference[0] == "add_index"]
     if _VERSION in found and _made_by(connection, found) is None:
-        words.append(f"the row of {_VERSION}")
-    return ", ".join([*words[:2], *(["more"] if len(words) > 2 else []), f"the row of {_REVISION}"])
+        words.append(f"{_VERSION} empty")
+    return ", ".join([*words, f"{_REVISION} empty"])
 
 
 def _check_types(connection: Connection, name: str) -> None:
