@@ -16,6 +16,7 @@ from search.clocks import MAX_DIFFERENCE_S, Clocks, compare_clocks
 from search.filesystems import network_kind
 from search.finding import Finding
 from search.progress import clock
+from search.reading import check_readable
 from search.standing import running_trials
 from search.storage import LEASE_S, Database, open_database, sqlite_path, without_secrets
 from search.storage_errors import explained
@@ -137,6 +138,7 @@ def check_study(database: Database, name: str) -> Iterator[Finding]:
     """A study's manifest, and trials that nobody works on any more."""
     check = f"study {name}"
     study = optuna.load_study(study_name=name, storage=database.storage)
+    check_readable(study)
     problem = _manifest_problem(study)
     if problem:
         remedy = "searches refuse it: choose another --study-name"

@@ -13,7 +13,7 @@ from optuna.study._frozen import FrozenStudy
 from sqlalchemy import select
 
 from datasets.errors import UserError
-from search.remedies import chain
+from search.remedies import DATABASE_ERRORS, chain, reason_of
 
 T = TypeVar("T")
 READING: Final = (
@@ -52,23 +52,32 @@ def readable(storage: RDBStorage, method: str, number: int, call: Callable[[], T
     except Exception as error:
         if not _is_of_a_row(error):
             raise
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        is_databases = isinstance(error, DATABASE_ERRORS)
+        said = reason_of(error) if is_databases else " ".join(f"{type(error).__name__}: {error}".split())
         study_id, numbers = _place(storage, method, number)
         at = f", trial {numbers[0]}" if numbers else ""
         raise UnreadableStudy(
-            f"Study {_study_name(storage, study_id)!r} of {name} has a row that cannot be read{at} ({reason}): "
+            f"Study {_study_name(storage, study_id)!r} of {name} has a row that cannot be read{at} ({said[:200]}): "
             "`doctor` shows such studies; restore the database from a copy, or choose another --study-name."
         ) from None
+
+
+def check_readable(study: Study) -> None:
+    """Read everything that a study has.
+
+    Raises:
+        UnreadableStudy: Some of it cannot be read.
+    """
+    _ = study.user_attrs, study._storage.get_study_system_attrs(study._study_id), study.get_trials(deepcopy=False)
 
 
 def readable_studies(storage: RDBStorage, names: Sequence[str]) -> tuple[list[Study], list[UnreadableStudy]]:
     """The studies of these names whose rows can be read, and what is to be said of the others."""
     studies, problems = [], []
     for name in names:
-        study = optuna.load_study(study_name=name, storage=storage)
         try:
-            # Read here, so that nobody comes upon it later.
-            _ = study.user_attrs, storage.get_study_system_attrs(study._study_id), study.get_trials(deepcopy=False)
+            study = optuna.load_study(study_name=name, storage=storage)
+            check_readable(study)  # so that nobody comes upon it later
         except UnreadableStudy as error:
             problems.append(error)
         else:
@@ -93,16 +102,16 @@ def all_studies(storage: RDBStorage) -> list[FrozenStudy]:
         rows = connection.execute(
             select(StudyModel.study_id, StudyModel.study_name).order_by(StudyModel.study_id)
         ).all()
-    studies = []
+    studies, read = [], type(storage)
     for row in rows:
         with contextlib.suppress(UnreadableStudy):
             studies.append(
                 FrozenStudy(
                     study_name=row.study_name,
                     direction=None,
-                    directions=storage.get_study_directions(row.study_id),
-                    user_attrs=storage.get_study_user_attrs(row.study_id),
-                    system_attrs=storage.get_study_system_attrs(row.study_id),
+                    directions=read.get_study_directions(storage, row.study_id),
+                    user_attrs=read.get_study_user_attrs(storage, row.study_id),
+                    system_attrs=read.get_study_system_attrs(storage, row.study_id),
                     study_id=row.study_id,
                 )
             )
