@@ -33,10 +33,7 @@ def run_status(arguments: argparse.Namespace) -> int:
             has = ", ".join(names) or "none yet"
             raise UserError(f"--watch follows one study: name it with --study-name (there are: {has}).")
         return watch(database, find_study(database, names[0]), arguments.interval or INTERVAL_S)
-    if one:
-        studies, problems = [find_study(database, one)], []
-    else:
-        studies, problems = readable_studies(database.storage, names)
+    studies, problems = ([find_study(database, one)], []) if one else readable_studies(database.storage, names)
     for problem in problems:
         print("error:", problem, file=sys.stderr)
     found = _readings(arguments.export_dir)
