@@ -4,6 +4,7 @@ A table of what is wrong with a database and of the commands that open one. A co
 its concern; it never ends in a traceback.
 """
 
+import contextlib
 import os
 import shutil
 import sqlite3
@@ -15,6 +16,7 @@ from contextlib import closing
 from pathlib import Path
 
 import optuna
+import psycopg
 import pytest
 from optuna.trial import TrialState
 
@@ -438,8 +440,8 @@ def test_a_server_that_refuses(
 ) -> None:
     statements, sentence, remedy, passes = ROLES[fault]
     url, name = role_on_a_copy(postgres, template)
-    with postgres.connect(name) as connection:
-        for statement in statements:
+    for statement in statements:
+        with postgres.connect("postgres" if "ALTER DATABASE" in statement else name) as connection:
             connection.execute(statement.format(role=f"role_{name}", name=name))  # type: ignore[call-overload]
     for command in COMMANDS:
         if command == "confirm" and command in passes:
@@ -461,3 +463,47 @@ def role_on_a_copy(postgres: PostgresServer, template: str) -> tuple[str, str]:
         ):
             connection.execute(statement)  # type: ignore[call-overload]
     return f"postgresql+psycopg://{role}:{PASSWORD}@127.0.0.1:{postgres.port}/{name}", name
+
+
+@pytest.mark.parametrize("words", [("status",), ("drain", "--study-name", STUDY), ("init",)])
+def test_a_server_without_a_connection_left(
+    words: tuple[str, ...], postgres: PostgresServer, template: str, tmp_path: Path
+) -> None:
+    url, name = role_on_a_copy(postgres, template)
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(psycopg.OperationalError):
+            while True:
+                held.enter_context(closing(postgres.connect(name)))
+        refusal = run_here(*words, "--storage", url, cwd=tmp_path)
+    assert refusal.status == 1, refusal
+    assert "too many clients" in refusal.err
+    assert "end some of the server's connections, or raise its max_connections" in refusal.err
+    assert run_here("status", "--storage", url, cwd=tmp_path).status == 0, "and then it goes on"
+
+
+def test_a_statement_that_takes_too_long(postgres: PostgresServer, template: str, tmp_path: Path) -> None:
+    url, name = role_on_a_copy(postgres, template)
+    with postgres.connect(name) as connection:
+        connection.execute(f"ALTER ROLE role_{name} SET statement_timeout = '200ms'")  # type: ignore[call-overload]
+        connection.autocommit = False
+        connection.execute("LOCK TABLE studies")
+        refusal = run_here("status", "--storage", url, cwd=tmp_path).refusal()
+    assert "canceling statement due to statement timeout" in refusal
+    assert "raise the statement_timeout of its role or database" in refusal
+
+
+def test_a_server_without_ssl(postgres: PostgresServer, template: str, tmp_path: Path) -> None:
+    refusal = run_here("status", "--storage", f"{postgres.url(template)}?sslmode=require", cwd=tmp_path).refusal()
+    assert "does not support SSL" in refusal
+    assert "switch on SSL on the server, or take sslmode out of the URL" in refusal
+
+
+def test_a_database_that_cannot_hold_a_name(postgres: PostgresServer, tmp_path: Path) -> None:
+    name = f"latin_{uuid.uuid4().hex[:8]}"
+    with postgres.connect("postgres") as connection:
+        connection.execute(f"CREATE DATABASE {name} ENCODING 'LATIN1' TEMPLATE template0")  # type: ignore[call-overload]
+    url = postgres.url(name)
+    assert run_here("init", "--storage", url, cwd=tmp_path).status == 0
+    database = storage.open_database(url, create=False)
+    with pytest.raises(UserError, match=r"create the database anew with `createdb --encoding=UTF8`"):
+        optuna.create_study(study_name="日本", storage=database.storage)
