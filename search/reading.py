@@ -7,9 +7,11 @@ from typing import Any, Final, TypeVar
 
 import optuna
 from optuna import Study
+from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.storages import RDBStorage
 from optuna.storages._rdb.models import NOT_FOUND_MSG, StudyModel, TrialModel
 from optuna.study._frozen import FrozenStudy
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import select
 
 from datasets.errors import UserError
@@ -30,6 +32,9 @@ READING: Final = (
 _DECODING = (ValueError, TypeError, LookupError, AttributeError, AssertionError, RecursionError, ArithmeticError)
 
 
+_NUMBERS = (FloatDistribution, IntDistribution)
+
+
 class UnreadableStudy(UserError):
     """A study has rows that cannot be read; the text names it, and the trial."""
 
@@ -48,14 +53,14 @@ def readable(storage: RDBStorage, method: str, number: int, call: Callable[[], T
         UnreadableStudy: A row of the study cannot be read.
     """
     try:
-        return call()
+        return _checked(call())
     except Exception as error:
         if not _is_of_a_row(error):
             raise
         is_databases = isinstance(error, DATABASE_ERRORS)
         said = reason_of(error) if is_databases else " ".join(f"{type(error).__name__}: {error}".split())
         study_id, numbers = _place(storage, method, number)
-        at = f", trial {numbers[0]}" if numbers else ""
+        at = f", trial {'without a number' if numbers[0] is None else numbers[0]}" if numbers else ""
         raise UnreadableStudy(
             f"Study {_study_name(storage, study_id)!r} of {name} has a row that cannot be read{at} ({said[:200]}): "
             "`doctor` shows such studies; restore the database from a copy, or choose another --study-name."
@@ -127,7 +132,33 @@ def _is_of_a_row(error: Exception) -> bool:
     return isinstance(last, sqlite3.OperationalError) and "decode to UTF-8" in str(last)
 
 
-def _place(storage: RDBStorage, method: str, number: int) -> tuple[int | None, list[int]]:
+def _checked(result: T) -> T:
+    """What was read, if it is a trial or trials after its values were looked at: Optuna takes some as they come."""
+    for trial in result if isinstance(result, list) else [result]:
+        if not isinstance(trial, FrozenTrial):
+            break
+        _check_trial(trial)
+    return result
+
+
+def _check_trial(trial: FrozenTrial) -> None:
+    """Refuse numbers that are none, and a complete trial without a value.
+
+    Raises:
+        ValueError: A row says so.
+    """
+    if not isinstance(trial.number, int):
+        raise ValueError(f"its number is {trial.number!r}")
+    values = trial.values or []
+    if trial.state == TrialState.COMPLETE and not values:
+        raise ValueError("it is complete and has no value")
+    params = [trial.params[name] for name, kind in trial.distributions.items() if isinstance(kind, _NUMBERS)]
+    for number in (*values, *trial.intermediate_values.values(), *params):
+        if not isinstance(number, int | float):
+            raise ValueError(f"{number!r} is no number")
+
+
+def _place(storage: RDBStorage, method: str, number: int) -> tuple[int | None, list[int | None]]:
     """The study, and the number of the trial if it is one's row."""
     trials = select(TrialModel.trial_id, TrialModel.number, TrialModel.study_id).order_by(TrialModel.trial_id)
     is_trial = method.startswith("get_trial")
@@ -150,7 +181,7 @@ def _place(storage: RDBStorage, method: str, number: int) -> tuple[int | None, l
 
 def _can_read(storage: RDBStorage, study_id: int, trial_ids: set[int], last: int) -> bool:
     try:
-        RDBStorage._get_trials(storage, study_id, None, trial_ids, last)  # those, and what came after the last
+        _checked(RDBStorage._get_trials(storage, study_id, None, trial_ids, last))  # those, and any after the last
     except Exception:  # an error was met already; this one only says where
         return False
     return True

@@ -45,6 +45,7 @@ _START_PATIENCE_S = 60
 # A dead connection has to be noticed, and a new one found, before the lease is over.
 _POSTGRES = {
     "application_name": "flipsearch",
+    "client_encoding": "utf8",  # so that a database of another encoding says itself what it cannot hold
     "connect_timeout": "5",
     "keepalives_idle": "5",
     "keepalives_interval": "2",

@@ -190,6 +190,9 @@ ROWS = {
         "Unknown distribution class: Odd",
     ),
     "a date in words": ("UPDATE trials SET datetime_start = 'yesterday' WHERE trial_id = 2", "yesterday"),
+    "no value": ("DELETE FROM trial_values WHERE trial_id = 2", "it is complete and has no value"),
+    "a value in words": ("UPDATE trial_values SET value = 'much' WHERE trial_id = 2", "'much' is no number"),
+    "a parameter in words": ("UPDATE trial_params SET param_value = 'much' WHERE trial_id = 2", "'much'"),
     "a kind of value of nobody's": (
         "UPDATE trial_values SET value_type = 'ODD' WHERE trial_id = 2",
         "'ODD' is not among",
@@ -232,6 +235,14 @@ def test_a_row_that_optuna_cannot_read(fault: str, finished_study: FinishedStudy
             continue
         sentence = f"Study '{STUDY}' of sqlite:///{path} has a row that cannot be read, trial 1 ("
         check(name, answer, sentence, reason, ("init", "dashboard"))
+
+
+def test_a_trial_without_a_number(finished_study: FinishedStudy, folder: Path) -> None:
+    path = folder / "runs" / "studies.db"
+    sql("UPDATE trials SET number = NULL WHERE trial_id = 2")(path)
+    for name in ("status of one", "requeue", "doctor", "search"):
+        answer = ask(name, f"sqlite:///{path}", finished_study, folder)
+        check(name, answer, "cannot be read, trial without a number (", "its number is None", ())
 
 
 @pytest.mark.parametrize(
