@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from optuna import Study
 from rich.console import Console
 from rich.table import Table
 
@@ -16,7 +17,8 @@ from search.ledger import Reading, readings, readings_by_study
 from search.operate import open_existing
 from search.page import Markup, figure, page, paragraph, section, table, warning
 from search.report import write
-from search.storage import Database, default_url, environment_url
+from search.storage import default_url, environment_url, say
+from search.study import readable_studies
 
 ALL = "all"
 _HEADERS = ("task", "model", "by", "test Spearman", "ensemble", "validation Spearman", "data", "source")
@@ -26,8 +28,8 @@ _APART = "Results on a file that is not FLIP's own cannot be compared with publi
 def run_compare(arguments: argparse.Namespace) -> int:
     """Print the table, write the figure, say where."""
     found = readings(arguments.export_dir)
-    database = _database(arguments)
-    comparisons = [compare(task, database, found) for task in _tasks(arguments.task, database, found)]
+    studies = _studies(arguments)
+    comparisons = [compare(task, studies, found) for task in _tasks(arguments.task, studies, found)]
     _print(comparisons)
     folder: Path = arguments.output or arguments.runs_dir / "comparison"
     path = folder / "comparison.html"
@@ -97,8 +99,8 @@ def _save(comparisons: Sequence[Comparison], folder: Path) -> list[Path]:
     return paths
 
 
-def _tasks(names: Sequence[str], database: Database | None, found: Sequence[Reading]) -> list[str]:
-    known = known_tasks(database, found)
+def _tasks(names: Sequence[str], studies: Sequence[Study], found: Sequence[Reading]) -> list[str]:
+    known = known_tasks(studies, found)
     for name in names:
         possible = dict.fromkeys([*task_names(), *known])
         if name != ALL and name not in possible:
@@ -106,12 +108,13 @@ def _tasks(names: Sequence[str], database: Database | None, found: Sequence[Read
     return list(dict.fromkeys(task for name in names for task in (known if name == ALL else [name])))
 
 
-def _database(arguments: argparse.Namespace) -> Database | None:
-    """The studies; None where nobody named any and there are none in the runs directory."""
+def _studies(arguments: argparse.Namespace) -> list[Study]:
+    """The studies that can be read; none where nobody named any and there are none in the runs directory."""
     is_named = arguments.storage or environment_url()
     if not is_named and not Path(default_url(arguments.runs_dir).removeprefix("sqlite:///")).exists():
-        return None
-    return open_existing(arguments)
+        return []
+    database = open_existing(arguments)
+    return list(readable_studies(database, lambda sentence: say(f"warning: {sentence}")))
 
 
 def _ordered(comparison: Comparison) -> list[Entry]:

@@ -11,8 +11,7 @@ from search.attributes import MANIFEST
 from search.cost import Cost, cost
 from search.ledger import Reading
 from search.published import Published, published_results
-from search.storage import Database, say
-from search.study import best_trial, count, readable_studies, shown_validation
+from search.study import best_trial, count, shown_validation
 from search.test_metrics import spread
 
 OURS = "flipsearch"
@@ -65,9 +64,9 @@ class Comparison:
         return not (self.published or self.ours or self.apart)
 
 
-def compare(task: str, database: Database | None, readings: Sequence[Reading]) -> Comparison:
+def compare(task: str, studies: Sequence[Study], readings: Sequence[Reading]) -> Comparison:
     """Everything that is known of a task."""
-    ours = [*_confirmed(task, readings), *(_searched(task, database) if database is not None else [])]
+    ours = [*_confirmed(task, readings), *_searched(task, studies)]
     return Comparison(
         task=task,
         published=tuple(map(_published, (result for result in published_results() if result.task == task))),
@@ -76,9 +75,9 @@ def compare(task: str, database: Database | None, readings: Sequence[Reading]) -
     )
 
 
-def known_tasks(database: Database | None, readings: Sequence[Reading]) -> list[str]:
+def known_tasks(studies: Sequence[Study], readings: Sequence[Reading]) -> list[str]:
     """The tasks that anything is known of, the published ones first."""
-    studied = [] if database is None else [_about(study).get("task") for study in _studies(database)]
+    studied = [_about(study).get("task") for study in studies]
     names = [result.task for result in published_results()] + [reading.task for reading in readings] + studied
     return list(dict.fromkeys(name for name in names if name))
 
@@ -95,10 +94,10 @@ def _published(result: Published) -> Entry:
     )
 
 
-def _searched(task: str, database: Database) -> list[Entry]:
+def _searched(task: str, studies: Sequence[Study]) -> list[Entry]:
     """The studies on a task: validation values, which are no test results."""
     entries = []
-    for study in _studies(database):
+    for study in studies:
         about, trials = _about(study), study.get_trials(deepcopy=False)
         best = best_trial(trials)
         if about.get("task") != task:
@@ -150,10 +149,6 @@ def _confirmed(task: str, readings: Sequence[Reading]) -> list[Entry]:
 def by_value(entries: Sequence[Entry]) -> list[Entry]:
     """The highest test result first; entries without one last."""
     return sorted(entries, key=lambda entry: -math.inf if entry.spearman is None else entry.spearman, reverse=True)
-
-
-def _studies(database: Database) -> list[Study]:
-    return list(readable_studies(database, lambda sentence: say(f"warning: {sentence}")))
 
 
 def _about(study: Study) -> dict[str, Any]:

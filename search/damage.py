@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import json_to_distribution
 from optuna.trial import TrialState
@@ -25,7 +25,9 @@ from search.attributes import (
     printable,
 )
 from search.row_checks import attribute_problems, is_correlation, study_problems
-from search.storage import Database
+
+if TYPE_CHECKING:
+    from search.storage import Database
 
 REMOVED = "removed-rows.jsonl"
 """In the study's folder: what `remove_damage` took out, a row a line."""
@@ -80,13 +82,24 @@ def look_at(connection: Connection, study: str) -> tuple[bool, int]:
 
 def find_damage(connection: Connection, study: str) -> list[Damage]:
     """Every damaged row of a study and of its trials."""
+    if connection.dialect.name != "sqlite":
+        return _find(connection, study)
+    raw: Any = connection.connection.dbapi_connection
+    raw.text_factory = lambda data: data.decode("utf-8", "surrogateescape")  # what is no text is to be shown, too
+    try:
+        return _find(connection, study)
+    finally:
+        raw.text_factory = str
+
+
+def _find(connection: Connection, study: str) -> list[Damage]:
     study_id = connection.execute(
         text("SELECT study_id FROM studies WHERE study_name = :name"), {"name": study}
     ).scalar_one()
     return [*_of_study(connection, study_id), *_of_trials(connection, study_id)]
 
 
-def remove_damage(database: Database, study: str, folder: Path) -> list[Damage]:
+def remove_damage(database: "Database", study: str, folder: Path) -> list[Damage]:
     """Take damaged rows out and return them; a copy of each is kept in `folder`, the study's own.
 
     A trial that is worth nothing without its row counts as failed afterwards, and is not run again. A manifest is not
@@ -220,6 +233,7 @@ def _parsed(key: str, text: str) -> tuple[Any, str | None]:
 
 def _damage(table: str, row: Mapping[str, Any], trial: tuple[int, int] | None, problem: str) -> Damage:
     fails = table in ("trials", "trial_params") or (table == "trial_user_attributes" and row["key"] in _FAILS_TRIAL)
+    problem = printable(problem)
     return Damage(table=table, row=row["row"], trial=trial, problem=problem, fails_trial=fails, content=dict(row))
 
 

@@ -7,19 +7,22 @@ import signal
 import socket
 import socketserver
 import sys
-from collections.abc import Iterator
-from typing import BinaryIO
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import Any, BinaryIO
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 import optuna
-from bottle import HTTPResponse  # type: ignore[import-untyped]
+from bottle import HTTPError, HTTPResponse  # type: ignore[import-untyped]
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
+from optuna.storages import BaseStorage
 from optuna_dashboard import wsgi  # type: ignore[import-untyped]
 
 from datasets.errors import UserError
 from search.artifacts import ARTIFACTS
 from search.read_only import Guard, open_to_look
+from search.resilient import ResilientStorage
 from search.storage_url import default_url, environment_url
 
 
@@ -28,7 +31,7 @@ def run_dashboard(arguments: argparse.Namespace) -> int:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     url = arguments.storage or environment_url() or default_url(arguments.runs_dir)
     storage, name = open_to_look(url, is_writable=arguments.writable)
-    app = wsgi(storage, artifact_store=_Store(arguments.runs_dir / ARTIFACTS))
+    app = wsgi(_answering(storage), artifact_store=_Store(arguments.runs_dir / ARTIFACTS))
     is_local = _is_loopback(arguments.host)
     with _server(arguments.host, arguments.port) as server, contextlib.suppress(KeyboardInterrupt), _ended_by_sigterm():
         hosts = [arguments.host, f"[{arguments.host}]"] if is_local else None
@@ -44,6 +47,25 @@ def run_dashboard(arguments: argparse.Namespace) -> int:
         server.serve_forever()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C finds nothing left to end
     return 0
+
+
+def _answering(storage: ResilientStorage) -> ResilientStorage:
+    """The storage; where it refuses, the browser is told why, instead of an error of the server with a traceback."""
+
+    def answered(method: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(method)
+        def call(*args: object, **kwargs: object) -> object:
+            try:
+                return method(*args, **kwargs)
+            except UserError as error:
+                raise HTTPError(503, str(error)) from None
+
+        return call
+
+    for name in dir(BaseStorage):
+        if not name.startswith("_") and callable(method := getattr(storage, name)):
+            setattr(storage, name, answered(method))
+    return storage
 
 
 class _Store(FileSystemArtifactStore):

@@ -15,12 +15,11 @@ from search.clocks import MAX_DIFFERENCE_S, Clocks, compare_clocks
 from search.damage import REMOVED, find_damage, look_at, remove_damage
 from search.filesystems import network_kind
 from search.finding import Finding
-from search.optuna_internals import study_names
 from search.progress import clock
 from search.standing import running_trials
 from search.storage import LEASE_S, Database, open_database, sqlite_path, without_secrets
 from search.storage_errors import explained
-from search.storage_schema import has_schema
+from search.storage_schema import REMEDY, Schema, look
 from search.storage_url import secrets_of
 from search.study import find_study
 
@@ -46,26 +45,47 @@ def check_database(url: URL, repair: Path | None = None) -> Iterator[Finding]:
         engine = create_engine(url, poolclass=NullPool, connect_args={} if path else {"connect_timeout": 5})
         with explained(without_secrets(url), secrets_of(url)):
             with engine.connect() as connection:
-                is_there = has_schema(connection, without_secrets(url))
+                schema = look(connection, without_secrets(url))
             clocks = compare_clocks(engine)
-            if is_there:
+            if schema.is_complete:
                 _try_writing(engine)
-        yield Finding(check="database", level="ok", text=f"{without_secrets(url)} answers" + _standing(is_there))
+        yield _standing(without_secrets(url), schema)
         if clocks is not None:
             yield check_clocks(clocks)
-        if not is_there:
+        if not schema.is_complete:
             return
         database = open_database(url.render_as_string(hide_password=False), create=False, patience_s=0)
     except UserError as error:
         yield Finding(check="database", level="problem", text=str(error).rstrip("."))
         return
-    yield check_round_trips(database)
-    for name in study_names(database.storage):
-        yield from check_study(database, name, repair)
+    yield from _check_open(database, repair)
 
 
-def _standing(is_there: bool) -> str:
-    return ", may be written, schema of this Optuna" if is_there else ": it is empty, the first search makes its tables"
+def _check_open(database: Database, repair: Path | None) -> Iterator[Finding]:
+    """How quick the database is, and its studies, each by itself."""
+    try:
+        yield check_round_trips(database)
+        names = database.storage.study_names()
+    except UserError as error:
+        yield Finding(check="database", level="problem", text=str(error).rstrip("."))
+        return
+    for name in names:
+        try:
+            yield from check_study(database, name, repair)
+        except UserError as error:
+            yield Finding(check=f"study {printable(name)}", level="problem", text=str(error).rstrip("."))
+
+
+def _standing(name: str, schema: Schema) -> Finding:
+    if schema.lacks:
+        about = f"{name} answers, but its tables are not complete ({schema.lacks})"
+        return Finding(check="database", level="warning", text=about, remedy=REMEDY)
+    more = (
+        ": it is empty, the first search makes its tables"
+        if schema.is_empty
+        else ", may be written, schema of this Optuna"
+    )
+    return Finding(check="database", level="ok", text=f"{name} answers{more}")
 
 
 def _check_missing(path: Path) -> Finding:
@@ -101,13 +121,17 @@ def check_clocks(clocks: Clocks) -> Finding:
 
 def check_round_trips(database: Database) -> Finding:
     """How long a question to the database takes."""
-    taken_s = []
-    with database.storage.engine.connect() as connection:
-        for _ in range(_N_ROUND_TRIPS):
-            began = time.perf_counter()
-            connection.execute(text("SELECT 1"))
-            taken_s.append(time.perf_counter() - began)
-    median_s = statistics.median(taken_s)
+
+    def take_s() -> list[float]:
+        taken_s = []
+        with database.storage.engine.connect() as connection:
+            for _ in range(_N_ROUND_TRIPS):
+                began = time.perf_counter()
+                connection.execute(text("SELECT 1"))
+                taken_s.append(time.perf_counter() - began)
+        return taken_s
+
+    median_s = statistics.median(database.storage.outages.call(take_s))
     about = f"a round trip takes {1000 * median_s:.1f} ms"
     if median_s < _SLOW_S:
         return Finding(check="database", level="ok", text=about)
@@ -147,11 +171,7 @@ def check_study(database: Database, name: str, repair: Path | None = None) -> It
         yield Finding(check=check, level="problem", text=text, remedy="`doctor --repair` takes them out")
     if damage:
         return
-    try:
-        running = running_trials(database, find_study(database, name))
-    except UserError as error:
-        yield Finding(check=check, level="problem", text=str(error).rstrip("."))
-        return
+    running = running_trials(database, find_study(database, name))
     # A heartbeat of this very second has the age 0, which is an age.
     ages_s = {trial.trial: trial.running_s if trial.lease_age_s is None else trial.lease_age_s for trial in running}
     stale = [trial for trial in running if ages_s[trial.trial] > LEASE_S]

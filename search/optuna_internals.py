@@ -8,10 +8,8 @@ from typing import Any
 
 import optuna
 from optuna.samplers import _cmaes
-from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.storages._rdb.storage import _create_scoped_session
-from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from search.resilient import ResilientStorage
@@ -45,13 +43,6 @@ def set_attributes(trial: optuna.Trial, *, user: Mapping[str, Any], system: Mapp
                 session.execute(statement)
 
     storage.outages.call(write)
-
-
-def study_names(storage: RDBStorage) -> list[str]:
-    """The names of all studies in order; Optuna would read every attribute of every study with them."""
-    with storage.engine.connect() as connection:
-        query = select(models.StudyModel.study_name).order_by(models.StudyModel.study_name)
-        return [str(name) for name in connection.execute(query).scalars()]
 
 
 class _CmaState(pickle.Unpickler):

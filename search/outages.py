@@ -5,14 +5,14 @@ import re
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from typing import TypeVar
 
 import psycopg
-from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import DBAPIError, PendingRollbackError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
 from datasets.errors import UserError
+from search.remedies import DATABASE_ERRORS, chain, explain, reason_of
 from search.storage_url import hide
 
 PATIENCE_S = 300.0
@@ -24,7 +24,8 @@ _SILENT_S = 2.0
 """A restart of this length is nobody's concern."""
 _PASSING_SQLSTATES = ("08", "40001", "40P01", "53300", "55P03", "57P01", "57P02", "57P03", "57P05")
 _PASSING_WORDS = re.compile(
-    r"the database system is|too many clients|remaining connection slots|terminating connection"
+    r"the database system is|too many clients|too many connections for|remaining connection slots"
+    r"|terminating connection"
 )
 
 T = TypeVar("T")
@@ -34,6 +35,10 @@ class StorageLost(UserError):
     """The database did not come back; the text says which and why."""
 
     exit_status = 1
+
+
+class StorageRefused(UserError):
+    """The database answers, and refuses; the text says why and what to do."""
 
 
 class Outages:
@@ -89,6 +94,7 @@ class Outages:
 
         Raises:
             StorageLost: The patience is at its end, or somebody interrupted.
+            StorageRefused: Instead of an error of the database layers that does not pass by itself.
         """
         waits = passes or is_outage
         deadline, pause_s = None, _FIRST_PAUSE_S
@@ -97,15 +103,18 @@ class Outages:
                 result = function()
             except Exception as error:
                 if not waits(error):
+                    if isinstance(error, DATABASE_ERRORS):
+                        raise refusal(error, self.name, self._secrets) from None
                     raise
                 reason = hide(reason_of(error), self._secrets)
+                failed = error
             else:
                 self._end()
                 return result
             now = self._note(reason)
             deadline = deadline or now + self._patience_s
             if not self._pause(pause_s * random.uniform(0.5, 1.0), deadline):
-                raise self._give_up(reason)
+                raise self._give_up(failed) from None
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def _pause(self, pause_s: float, deadline: float) -> bool:
@@ -139,31 +148,31 @@ class Outages:
             self._began, self._was_announced, self._has_given_up = None, False, False
             self._unsettled_since = time.monotonic()
 
-    def _give_up(self, reason: str) -> StorageLost:
+    def _give_up(self, error: BaseException) -> StorageLost:
         self._has_given_up = True  # whatever else is to be written is tried once
         if self.is_interrupted():
+            reason = hide(reason_of(error), self._secrets)
             return StorageLost(f"Stopped while the storage {self.name} did not answer ({reason}).")
         return StorageLost(
-            f"The storage {self.name} did not come back within {self._patience_s:.0f} s ({reason}): "
-            "no finished trial is lost; the same command goes on once it answers."
+            f"The storage {self.name} did not come back within {self._patience_s:.0f} s "
+            f"{explain(error, self._secrets)}. No finished trial is lost; the same command goes on once it answers."
         )
+
+
+def refusal(error: BaseException, name: str, secrets: Collection[str]) -> StorageRefused:
+    """The sentence that a database error stands for; `name` is the storage's URL without secrets."""
+    what = "does not answer" if is_outage(error) else "cannot be used"
+    return StorageRefused(f"The storage {name} {what} {explain(error, secrets)}.")
 
 
 def is_outage(error: BaseException) -> bool:
     """Whether the error came of a lost connection, a server that comes or goes, or a lock held by others."""
-    return any(map(_passes, _chain(error)))
+    return any(map(_passes, chain(error)))
 
 
 def is_starting(error: BaseException) -> bool:
     """Whether there is a server that has no connection for us yet; a wrong address is not waited for."""
-    return any(_PASSING_WORDS.search(str(link)) for link in _chain(error))
-
-
-def reason_of(error: BaseException) -> str:
-    """The driver's own words, in one line."""
-    lines = [line.strip(" -\t") for line in str([*_chain(error)][-1]).splitlines()]
-    text = next((line for line in lines if "FATAL:" in line), lines[0] if lines else type(error).__name__)
-    return re.sub(r"^.*(?:FATAL:| failed:)\s+", "", text).rstrip(".")
+    return any(_PASSING_WORDS.search(str(link)) for link in chain(error))
 
 
 def _passes(error: BaseException) -> bool:
@@ -175,13 +184,3 @@ def _passes(error: BaseException) -> bool:
         # Without a state it is the connection itself that failed.
         return error.sqlstate is None or error.sqlstate.startswith(_PASSING_SQLSTATES)
     return False
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """The database layers' errors, from ours to the driver's. Others' errors end it: they stand for themselves."""
-    seen: set[int] = set()
-    layers = (StorageInternalError, SQLAlchemyError, sqlite3.Error, psycopg.Error)
-    while isinstance(error, layers) and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = getattr(error, "orig", None) or error.__cause__ or error.__context__

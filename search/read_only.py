@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from optuna.storages import RDBStorage
 from sqlalchemy import NullPool, create_engine
 
 from datasets.errors import UserError
+from search.outages import Outages
+from search.resilient import ResilientStorage
 from search.storage_errors import explained
-from search.storage_schema import has_schema
+from search.storage_schema import require
 from search.storage_url import parse_url, secrets_of, sqlite_path, without_secrets
 
 if TYPE_CHECKING:
@@ -22,10 +23,12 @@ _REFUSAL = "This dashboard only shows: start it with --writable to change, renam
 _FOREIGN = "This dashboard answers to the address that it was started on alone."
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _CONNECT_TIMEOUT_S = 10
+_PATIENCE_S = 2.0
+"""Somebody looks on."""
 _MAX_BODY_BYTES = 16 * 2**20
 
 
-def open_to_look(text: str, *, is_writable: bool) -> tuple[RDBStorage, str]:
+def open_to_look(text: str, *, is_writable: bool) -> tuple[ResilientStorage, str]:
     """An existing storage, and its URL without secrets; nothing is created, migrated or locked.
 
     Unless it is to be writable, its connections refuse to write: SQLite's own mode, or Postgres's transactions.
@@ -56,10 +59,14 @@ def open_to_look(text: str, *, is_writable: bool) -> tuple[RDBStorage, str]:
     with explained(name, secrets_of(url)):
         engine = create_engine(url, poolclass=NullPool, connect_args=arguments.get("connect_args", {}))
         with engine.connect() as connection:
-            if not has_schema(connection, name):
-                raise UserError(f"The storage {name} holds no studies yet: run a search first.")
-        shown = url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
-        storage = RDBStorage(shown, engine_kwargs=arguments, skip_table_creation=True, skip_compatibility_check=True)
+            require(connection, name)
+        storage = ResilientStorage(
+            url.render_as_string(hide_password=False),
+            outages=Outages(name, secrets=secrets_of(url), patience_s=_PATIENCE_S),
+            engine_kwargs=arguments,
+            skip_table_creation=True,
+            skip_compatibility_check=True,
+        )
     return storage, name
 
 

@@ -6,29 +6,28 @@ Every call is repeated while there is an outage. Most can be: they set what they
 * a trial that is found finished as we wanted it was finished by our first attempt;
 * a waiting trial that the first attempt took stands as running without a worker: it is reclaimed like any other.
 
-Whoever may write to the database may have written anything, so what is read is checked here (`search.row_checks`).
+Whoever may write to the database may have written anything, so what is read is checked (`search.reading`).
 """
 
-import contextlib
 import copy
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.storages._rdb.storage import _create_scoped_session
-from optuna.study import StudyDirection
+from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event
-from sqlalchemy.exc import SQLAlchemyError
 
 from search.attributes import REASON, damaged, printable
-from search.outages import Outages, StorageLost
-from search.row_checks import study_problems, trial_problems
+from search.outages import Outages, StorageLost, StorageRefused
+from search.reading import READING, all_studies, readable, study_names
+from search.row_checks import trial_problems
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -40,19 +39,21 @@ _REPEATABLE = (
     "set_study_system_attr",
     "get_study_id_from_name",
     "get_study_name_from_id",
+    "get_study_directions",
+    "get_study_user_attrs",
+    "get_study_system_attrs",
     "get_trial_user_attrs",
     "get_trial_system_attrs",
-    "get_all_studies",
     "_set_trial_param",
     "get_trial_param",
     "set_trial_intermediate_value",
     "set_trial_user_attr",
     "set_trial_system_attr",
     "get_trial_id_from_study_id_trial_number",
+    "get_trial",
+    "_get_trials",
     "_get_best_trial_id",
 )
-# Raised by Optuna, SQLAlchemy and the drivers where a row holds anything: text that is no JSON, an unknown state.
-_UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, AssertionError)
 
 
 class ResilientStorage(RDBStorage):
@@ -70,6 +71,27 @@ class ResilientStorage(RDBStorage):
         weakref.finalize(self, self.engine.dispose)
         # A pool replaces a dead connection without a word.
         event.listen(self.engine, "invalidate", lambda *_: outages.lost_connection())
+
+    def get_all_studies(self) -> list[FrozenStudy]:
+        """As Optuna's, without those whose attributes cannot be read: one would hide all others."""
+        return self.outages.call(lambda: all_studies(self))
+
+    def study_names(self) -> list[str]:
+        """The names of all studies, in order."""
+        return self.outages.call(lambda: study_names(self))
+
+    def _build_frozen_trial_from_trial_model(self, trial: models.TrialModel) -> FrozenTrial:
+        """Every trial that is read comes from here.
+
+        Raises:
+            DamagedRow: Its rows do not hold what they should.
+        """
+        found = super()._build_frozen_trial_from_trial_model(trial)
+        for problem in trial_problems(found):
+            raise damaged(str(trial.study.study_name), problem, trial.number)
+        if REASON in found.user_attrs:
+            found.user_attrs[REASON] = printable(found.user_attrs[REASON])  # an exception's words are shown as they are
+        return found
 
     def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
         trial = _stamped(template_trial)
@@ -114,90 +136,13 @@ class ResilientStorage(RDBStorage):
         """As Optuna's, but it never fails: a thread that beats would end. What is wrong, other calls will tell."""
         try:
             self.outages.call(lambda: super(ResilientStorage, self).record_heartbeat(trial_id))
-        except (StorageLost, StorageInternalError, SQLAlchemyError):
+        except (StorageLost, StorageRefused):
             return
-
-    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
-        """As Optuna's.
-
-        Raises:
-            DamagedRow: One holds what this program does not write there.
-        """
-        with self._readable(study_id):
-            found = self.outages.call(lambda: super(ResilientStorage, self).get_study_user_attrs(study_id))
-        return self._checked(study_id, found, study_problems(found, {}))
-
-    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
-        """As Optuna's.
-
-        Raises:
-            DamagedRow: One holds what neither this program nor Optuna writes there.
-        """
-        with self._readable(study_id):
-            found = self.outages.call(lambda: super(ResilientStorage, self).get_study_system_attrs(study_id))
-        return self._checked(study_id, found, study_problems({}, found))
-
-    def get_study_directions(self, study_id: int) -> list[StudyDirection]:
-        """As Optuna's.
-
-        Raises:
-            DamagedRow: They are none that Optuna knows.
-        """
-        with self._readable(study_id):
-            return self.outages.call(lambda: super(ResilientStorage, self).get_study_directions(study_id))
-
-    def get_trial(self, trial_id: int) -> FrozenTrial:
-        """As Optuna's.
-
-        Raises:
-            DamagedRow: Its rows do not hold what they should.
-        """
-        with self._readable(None):
-            return self.outages.call(lambda: super(ResilientStorage, self).get_trial(trial_id))
-
-    def _get_trials(self, study_id: int, *args: Any, **kwargs: Any) -> list[FrozenTrial]:
-        with self._readable(study_id):
-            return self.outages.call(lambda: super(ResilientStorage, self)._get_trials(study_id, *args, **kwargs))
-
-    def _build_frozen_trial_from_trial_model(self, trial: models.TrialModel) -> FrozenTrial:
-        """Every trial that is read comes from here."""
-        try:
-            found = super()._build_frozen_trial_from_trial_model(trial)
-            problem = next(trial_problems(found), None)
-        except _UNREADABLE as error:
-            problem = _reason(error)
-        if problem is not None:
-            raise damaged(str(trial.study.study_name), problem, trial.number)
-        if REASON in found.user_attrs:
-            found.user_attrs[REASON] = printable(found.user_attrs[REASON])  # an exception's words are shown as they are
-        return found
-
-    @contextlib.contextmanager
-    def _readable(self, study_id: int | None) -> Iterator[None]:
-        """Around reading: rows of a study that Optuna itself cannot read are refused; None where it is not known."""
-        try:
-            yield
-        except KeyError:
-            raise  # there is no such study or trial any more
-        except _UNREADABLE as error:
-            name = "?" if study_id is None else self.get_study_name_from_id(study_id)
-            raise damaged(name, _reason(error)) from None
-
-    def _checked(
-        self, study_id: int, attributes: dict[str, Any], problems: Iterator[tuple[str, str]]
-    ) -> dict[str, Any]:
-        for _, problem in problems:
-            raise damaged(self.get_study_name_from_id(study_id), problem)
-        return attributes
 
     def _get_stale_trial_ids(self, study_id: int) -> list[int]:
         stale = self.outages.call(lambda: super(ResilientStorage, self)._get_stale_trial_ids(study_id))
         # Asked only now, because the question itself may have waited for the database.
         return stale if self.outages.is_settled() else []
-
-
-def _reason(error: Exception) -> str:
-    return f"its rows cannot be read: {type(error).__name__}, {printable(str(error))[:200]}"
 
 
 def _stamped(template: FrozenTrial | None) -> FrozenTrial:
@@ -223,11 +168,16 @@ def _stamped(template: FrozenTrial | None) -> FrozenTrial:
 
 
 def _repeated(method: Callable[P, T]) -> Callable[P, T]:
+    name = method.__name__
+
     @wraps(method)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         storage: Any = args[0]
         outages: Outages = storage.outages
-        return outages.call(lambda: method(*args, **kwargs))
+        if name not in READING:
+            return outages.call(lambda: method(*args, **kwargs))
+        number: Any = args[1] if len(args) > 1 else next(iter(kwargs.values()))
+        return outages.call(lambda: readable(storage, name, number, lambda: method(*args, **kwargs)))
 
     return call
 

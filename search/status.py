@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -17,9 +16,8 @@ from search.attributes import printable
 from search.control import read_control
 from search.ledger import Reading, readings, readings_by_study
 from search.operate import open_existing
-from search.optuna_internals import study_names
 from search.standing import running_trials
-from search.storage import Database
+from search.storage import Database, say
 from search.study import find_study, readable_studies, summary
 from search.watch import INTERVAL_S, watch
 
@@ -28,14 +26,18 @@ def run_status(arguments: argparse.Namespace) -> int:
     """Print one study or all of them, as a table or as JSON, or follow one."""
     database = open_existing(arguments)
     one = arguments.study_name
-    names = [one] if one else study_names(database.storage)
+    names = [one] if one else database.storage.study_names()
     if arguments.watch:
         if len(names) != 1:
             has = ", ".join(map(printable, names)) or "none yet"
             raise UserError(f"--watch follows one study: name it with --study-name (there are: {has}).")
         return watch(database, find_study(database, names[0]), arguments.interval or INTERVAL_S)
     # One that cannot be read does not keep the others from being shown; one that was asked for is refused.
-    studies = [find_study(database, one)] if one else list(readable_studies(database, _warn, names))
+    studies = (
+        [find_study(database, one)]
+        if one
+        else list(readable_studies(database, lambda why: say(f"error: {why}"), names))
+    )
     found = _readings(arguments.export_dir)
     summaries = [_with_readings(study, found) for study in studies]
     if arguments.json:
@@ -48,16 +50,12 @@ def run_status(arguments: argparse.Namespace) -> int:
     return 0 if len(studies) == len(names) else 1
 
 
-def _warn(sentence: str) -> None:
-    print("warning:", sentence, file=sys.stderr)
-
-
 def _readings(export_dir: Path) -> tuple[Reading, ...] | None:
     """What the ledgers hold; None, and said on standard error, if one has a broken line: studies go on without."""
     try:
         return readings(export_dir)
     except UserError as error:
-        _warn(str(error))
+        say(f"warning: {error}")
         return None
 
 

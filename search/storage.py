@@ -19,11 +19,10 @@ from sqlalchemy.engine import URL
 from datasets.errors import UserError
 from search.filesystems import network_kind
 from search.locks import AdvisoryLock, LocalLock, Lock
-from search.optuna_internals import study_names
 from search.outages import PATIENCE_S, Outages, is_starting
 from search.resilient import ResilientStorage
 from search.storage_errors import explained, guarded
-from search.storage_schema import has_schema
+from search.storage_schema import complete, require
 from search.storage_url import default_url, environment_url, parse_url, secrets_of, sqlite_path, without_secrets
 
 __all__ = [
@@ -46,6 +45,7 @@ _START_PATIENCE_S = 60
 # A dead connection has to be noticed, and a new one found, before the lease is over.
 _POSTGRES = {
     "application_name": "flipsearch",
+    "client_encoding": "utf8",  # so that a database of another encoding says itself what it cannot hold
     "connect_timeout": "5",
     "keepalives_idle": "5",
     "keepalives_interval": "2",
@@ -87,7 +87,7 @@ class Database:
     def has(self, study: str) -> bool:
         """Whether it holds a study of that name; true where that cannot be told now."""
         try:
-            return study in study_names(self.storage)
+            return study in self.storage.study_names()
         except Exception:  # another error has just been raised; this question is only to explain it
             return True
 
@@ -188,18 +188,19 @@ def _open_postgres(url: URL, outages: Outages, *, create: bool) -> tuple[Resilie
 
 def _open(url: URL, outages: Outages, arguments: dict[str, Any], *, create: bool) -> ResilientStorage:
     engine = create_engine(url, poolclass=NullPool, connect_args=arguments["connect_args"])
-    with engine.connect() as connection:
-        is_there = has_schema(connection, outages.name)
+    if create:
+        complete(engine, outages.name)
+    else:
+        with engine.connect() as connection:
+            require(connection, outages.name)
     engine.dispose()
-    if not is_there and not create:
-        raise UserError(f"The storage {outages.name} has no studies yet: run a search first, or name another.")
     return ResilientStorage(
         url.render_as_string(hide_password=False),
         outages=outages,
         engine_kwargs=arguments,
         heartbeat_interval=HEARTBEAT_S,
         grace_period=LEASE_S,
-        skip_table_creation=is_there,
+        skip_table_creation=True,
     )
 
 

@@ -2,30 +2,11 @@
 
 import contextlib
 import errno
-import re
-import sqlite3
 from collections.abc import Callable, Collection, Iterator
 
-import psycopg
-from optuna.exceptions import StorageInternalError
-from sqlalchemy.exc import SQLAlchemyError
-
 from datasets.errors import UserError
-from search.outages import StorageLost, is_outage, reason_of
-from search.storage_url import hide
-
-_DATABASE_ERRORS = (SQLAlchemyError, StorageInternalError, sqlite3.Error, psycopg.Error)
-_REMEDIES = (
-    (r"password authentication failed|no password supplied|role .* does not exist", "check its user and password"),
-    (r"database .* does not exist", "create it with `createdb`, or name another"),
-    (r"resolve host|translate host|Name or service", "check the host's name"),
-    (r"refused|timeout|timed out|unreachable|No route", "check its host and port, and that the server runs"),
-    (r"permission denied|read-only|readonly", "grant the role what it lacks, or name another"),
-    (r"disk is full|No space left|could not extend", "free some space; the same command goes on then"),
-    (r"malformed|not a database", "restore it from a copy, or name another file"),
-    (r"locked", "another program holds it; try again when that has ended"),
-    (r"disk I/O error|unable to open", "check its folder and the space on its disk"),
-)
+from search.outages import StorageLost, StorageRefused, refusal
+from search.remedies import DATABASE_ERRORS
 
 
 @contextlib.contextmanager
@@ -37,21 +18,13 @@ def explained(name: str, secrets: Collection[str] = ()) -> Iterator[None]:
     """
     try:
         yield
-    except _DATABASE_ERRORS as error:
-        raise sentence(error, name, secrets) from None
+    except DATABASE_ERRORS as error:
+        raise refusal(error, name, secrets) from None
     except ImportError as error:
         raise UserError(f"The storage {name} needs a database driver that is not installed: {error.name}.") from None
     except OSError as error:
-        full = "; free some space" if error.errno == errno.ENOSPC else ""
-        raise UserError(f"The storage {name} cannot be written: {error.strerror} ({error.filename}){full}.") from None
-
-
-def sentence(error: BaseException, name: str, secrets: Collection[str]) -> UserError:
-    """The refusal that a database error stands for."""
-    reason = hide(reason_of(error), secrets)
-    remedy = next((words for pattern, words in _REMEDIES if re.search(pattern, reason)), "check that its URL is right")
-    what = "does not answer" if is_outage(error) else "cannot be used"
-    return UserError(f"The storage {name} {what} ({reason}): {remedy}.")
+        what = "free some space" if error.errno == errno.ENOSPC else "let this user write there, or name another"
+        raise UserError(f"The storage {name} cannot be written ({error.strerror}: {error.filename}): {what}.") from None
 
 
 @contextlib.contextmanager
@@ -83,18 +56,21 @@ def guarded(
     except Exception as error:
         links = [*_causes(error)]
         lost = next((link for link in links if isinstance(link, StorageLost)), None)
-        failed = next((link for link in links if isinstance(link, _DATABASE_ERRORS)), None)
+        refused = next((link for link in links if isinstance(link, StorageRefused)), None)
+        failed = next((link for link in links if isinstance(link, DATABASE_ERRORS)), None)
         if lost is not None:
             lost.exit_status = exit_status() or lost.exit_status
             raise lost from None
-        if isinstance(error, UserError):
+        if isinstance(error, UserError) and error is not refused:
             raise
         if is_study_gone():
             raise UserError(
                 f"Study {study!r} was deleted from {name} meanwhile: repeat the command to begin it anew."
             ) from None
+        if refused is not None:
+            raise refused from None
         if failed is not None:
-            raise sentence(failed, name, secrets) from None
+            raise refusal(failed, name, secrets) from None
         raise
 
 

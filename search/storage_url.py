@@ -86,6 +86,8 @@ def sqlite_path(url: URL) -> Path | None:
     path = Path(url.database).absolute()
     if path.is_dir():
         raise UserError(f"The storage {path} is a directory: name a file in it, as in sqlite:///{path}/studies.db.")
+    if path.exists() and not path.is_file():
+        raise UserError(f"The storage {path} is no file but a device, a pipe or the like: name another file.")
     if path.is_file() and path.stat().st_size and not _is_sqlite(path):
         raise UserError(f"The storage {path} is no SQLite database: name another file.")
     return path

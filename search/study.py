@@ -22,7 +22,7 @@ from search.attributes import (
 )
 from search.config import StudyConfig, config_hash
 from search.machine import package_versions
-from search.optuna_internals import study_names
+from search.outages import StorageLost, StorageRefused
 from search.protocol import Protocol
 from search.space import Space
 from search.storage import Database
@@ -130,7 +130,7 @@ def find_study(database: Database, name: str) -> Study:
     Raises:
         UserError: There is none of that name; the nearest names are offered.
     """
-    names = study_names(database.storage)
+    names = database.storage.study_names()
     if name not in names:
         near = nearest(name, filter(str.isprintable, names))
         raise UserError(f"There is no study {name!r} in {database.name}.{near}")
@@ -148,11 +148,13 @@ def readable_studies(
     database: Database, warn: Callable[[str], None], names: Iterable[str] | None = None
 ) -> Iterator[Study]:
     """The studies of a database, or those of `names`; one that cannot be read is left out, and `warn` is told why."""
-    for name in study_names(database.storage) if names is None else names:
+    for name in database.storage.study_names() if names is None else names:
         try:
             study = find_study(database, name)
             # All rows that there are of it.
             _ = study.user_attrs, database.storage.get_study_system_attrs(study._study_id), study.get_trials(False)
+        except (StorageLost, StorageRefused):
+            raise  # whatever the study
         except UserError as error:
             warn(f"Study {printable(name)!r} is left out: {error}")
         else:
@@ -161,7 +163,7 @@ def readable_studies(
 
 def needs_trials(database: Database, name: str, n_trials: int) -> bool:
     """Whether the study of that name, which may not exist yet, has fewer than `n_trials` finished trials."""
-    if name not in study_names(database.storage):
+    if name not in database.storage.study_names():
         return True
     return count(find_study(database, name).get_trials(deepcopy=False)).n_finished < n_trials
 

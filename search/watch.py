@@ -8,10 +8,8 @@ from collections.abc import Callable
 from types import FrameType
 
 from optuna import Study
-from optuna.exceptions import StorageInternalError
 from rich.console import Console
 from rich.live import Live
-from sqlalchemy.exc import SQLAlchemyError
 
 from datasets.errors import UserError
 from search.outages import StorageLost
@@ -26,7 +24,7 @@ def watch(database: Database, study: Study, interval_s: float) -> int:
     """Show the study again and again. Ctrl-C is how it ends: exit status 0.
 
     Raises:
-        UserError: The study is deleted while it is watched.
+        UserError: The study is deleted while it is watched, or the database refuses us.
     """
     signal.signal(signal.SIGTERM, _leave)
     console = Console(highlight=False, markup=False)
@@ -48,7 +46,7 @@ def _repeat(database: Database, study: Study, interval_s: float, show: Callable[
         try:
             view = look(database, study)
             silent_since = ""
-        except (StorageLost, StorageInternalError, SQLAlchemyError):
+        except StorageLost:
             silent_since = silent_since or f"{datetime.datetime.now():%H:%M:%S}"
             sentence = f"{database.name} does not answer since {silent_since}; this is how the study stood before."
             show(View(lines=(sentence, *view.lines), running=view.running, gpus=view.gpus))

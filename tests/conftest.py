@@ -11,6 +11,8 @@ LONGEST = (
     "test_resume_killed",
     "test_esm_search",
     "test_timeouts",
+    "test_broken_databases",
+    "test_creation",
 )
 
 

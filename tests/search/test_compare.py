@@ -68,7 +68,7 @@ def test_published_results_are_on_our_tasks_and_name_their_source():
 
 def test_what_is_not_on_flips_file_is_never_drawn_with_published_results(folder):
     found = readings(folder / "exported")
-    drawn = panels([compare(task, None, found) for task in (OFFICIAL, OTHER)])
+    drawn = panels([compare(task, (), found) for task in (OFFICIAL, OTHER)])
     kinds = [({entry.data for entry in panel.entries}, {entry.by for entry in panel.entries}) for panel in drawn]
     assert len(drawn) == 3
     for data, by in kinds:
@@ -120,5 +120,5 @@ def test_bad_input_is_one_sentence(command, folder):
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian's package: chromium)")
 def test_in_a_browser_nothing_overlaps_and_every_axis_is_labelled(folder, tmp_path):
     found = readings(folder / "exported")
-    page = make_page([compare(task, None, found) for task in (OFFICIAL, OTHER)], found)
+    page = make_page([compare(task, (), found) for task in (OFFICIAL, OTHER)], found)
     assert_looks_right(page, 3, tmp_path)

@@ -194,7 +194,7 @@ def test_bad_input_is_one_sentence(command, folder, tmp_path, monkeypatch):
     empty = tmp_path / "empty.db"
     sqlite3.connect(empty).close()
     empty.touch()
-    assert "holds no studies yet" in command("dashboard", "--storage", f"sqlite:///{empty}").refusal()
+    assert "has no studies yet" in command("dashboard", "--storage", f"sqlite:///{empty}").refusal()
     old = tmp_path / "old.db"
     shutil.copy(database, old)
     connection = sqlite3.connect(old)

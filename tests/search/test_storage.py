@@ -21,8 +21,9 @@ from sqlalchemy.exc import OperationalError
 from datasets.errors import UserError
 from search import filesystems, storage
 from search.filesystems import kind_of, network_kind
-from search.outages import Outages, StorageLost, is_outage, is_starting, reason_of
+from search.outages import Outages, StorageLost, is_outage, is_starting
 from search.process_list import hide_storage, without_storage
+from search.remedies import reason_of
 from search.storage import open_database
 from search.storage_url import default_url, hide, parse_url, secrets_of, without_secrets
 from tests.search.postgres import PASSWORD, USER, PostgresServer
