@@ -121,16 +121,15 @@ def check_study(database: Database, name: str) -> Iterator[Finding]:
         remedy = "searches refuse it: choose another --study-name"
         yield Finding(check=check, level="problem", text=problem, remedy=remedy)
         return
-    stale = [trial for trial in running_trials(database, study) if (trial.lease_age_s or trial.running_s) > LEASE_S]
+    stale = [trial for trial in running_trials(database, study) if trial.silent_s > LEASE_S]
     if not stale:
         n_trials = len(study.get_trials(deepcopy=False))
         yield Finding(check=check, level="ok", text=f"{n_trials} trial(s), none without its worker")
     for trial in stale:
-        age = clock(trial.lease_age_s or trial.running_s)
         yield Finding(
             check=check,
             level="warning",
-            text=f"trial {trial.trial} is running, but {trial.worker or 'its worker'} was not heard of for {age}",
+            text=f"trial {trial.trial} is running, but {trial.worker or 'its worker'} was not heard of for {clock(trial.silent_s)}",
             remedy="the next worker of the study fails it and runs it again: repeat the search command",
         )
 
