@@ -8,8 +8,10 @@ if sys.version_info < (3, 11):
 
 if __name__ == "__main__":
     from search.process_list import hide_storage
+    from search.standard_streams import prepare_streams
 
     hide_storage()  # before anything that takes time
+    prepare_streams()
 
 from search.cli import main
 

@@ -6,7 +6,8 @@
 import re
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from datasets.errors import UserError
@@ -18,10 +19,28 @@ _PYPROJECT = Path(__file__).parent.parent / "pyproject.toml"
 
 def main(argv: Sequence[str]) -> int:
     """Run a command and return the exit status."""
+    status = _explained(partial(_run, argv))
+    # What is left to be written fails here, in a sentence, rather than when Python ends.
+    failed = _explained(_flush)
+    return status or failed
+
+
+def _run(argv: Sequence[str]) -> int:
+    arguments = parse(argv)
+    _check_environment()
+    return COMMANDS[arguments.command].run(arguments)
+
+
+def _flush() -> int:
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    return 0
+
+
+def _explained(act: Callable[[], int]) -> int:
+    """Return the exit status of what is done, errors as sentences."""
     try:
-        arguments = parse(argv)
-        _check_environment()
-        return COMMANDS[arguments.command].run(arguments)
+        return act()
     except UserError as error:
         print("error:", " ".join(str(error).split()), file=sys.stderr)
         return error.exit_status

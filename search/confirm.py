@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from datasets.errors import UserError
+from datasets.files import check_output
 from models.places import Places
 from search.confirmable import DIVISIONS, Candidate, TrainedOn, of_experiment, of_study
 from search.confirmation import Confirmation, Measured, leave_weights
@@ -83,6 +84,7 @@ def _check(path: Path, experiment: Experiment, *, is_unfinished_welcome: bool) -
         )
     check_weights(path, before.weight_hashes)
     read(ledger_file(path))
+    check_output(ledger_file(path), "the ledger")
 
 
 def _order(arguments: argparse.Namespace, path: Path, experiment: Experiment) -> Order:

@@ -126,10 +126,11 @@ def check_study(database: Database, name: str) -> Iterator[Finding]:
         n_trials = len(study.get_trials(deepcopy=False))
         yield Finding(check=check, level="ok", text=f"{n_trials} trial(s), none without its worker")
     for trial in stale:
+        who = trial.worker or "its worker"
         yield Finding(
             check=check,
             level="warning",
-            text=f"trial {trial.trial} is running, but {trial.worker or 'its worker'} was not heard of for {clock(trial.silent_s)}",
+            text=f"trial {trial.trial} is running, but {who} was not heard of for {clock(trial.silent_s)}",
             remedy="the next worker of the study fails it and runs it again: repeat the search command",
         )
 

@@ -197,5 +197,5 @@ def test_a_task_is_called_after_its_file(name: str, expected: str) -> None:
 
 @pytest.mark.parametrize("sites", ["39-", "-39", "-", "0", "41-39", ""])
 def test_sites_that_are_cut_short_are_refused(sites):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"position|invalid literal"):
         region_of(sites, None)
