@@ -16,6 +16,7 @@ from search.comparison import Comparison, Entry, by_value, compare, known_tasks
 from search.ledger import Reading, readings, readings_by_study
 from search.operate import open_existing
 from search.page import Markup, figure, page, paragraph, section, table, warning
+from search.run_names import COMPARISON
 from search.storage import Database, default_url, environment_url
 
 ALL = "all"
@@ -25,7 +26,7 @@ _APART = "Results on a file that is not FLIP's own cannot be compared with publi
 
 def run_compare(arguments: argparse.Namespace) -> int:
     """Print the table, write the figure, say where."""
-    folder: Path = arguments.output or arguments.runs_dir / "comparison"
+    folder: Path = arguments.output or arguments.runs_dir / COMPARISON
     _check_folder(folder)
     found = readings(arguments.export_dir)
     database = _database(arguments)

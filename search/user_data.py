@@ -9,6 +9,7 @@ from datasets.errors import UserError
 from datasets.files import output
 from datasets.table import Table, table_name, table_task
 from datasets.task import RawSplit, Task
+from search.run_names import DATA
 
 if TYPE_CHECKING:
     from datasets.survey import Survey
@@ -39,7 +40,7 @@ def user_task(arguments: argparse.Namespace, announce: Callable[[str], None]) ->
         f"{validation:,} validation and {test:,} test ({found.division.how})."
     )
     if found.table.split is not None:
-        written = write_split(raw, arguments.runs_dir / "data", f"{name}-{found.table.split}")
+        written = write_split(raw, arguments.runs_dir / DATA, f"{name}-{found.table.split}")
         announce(f"The split in FLIP's format: {written}")
     return table_task(found.table, name=name, loaded=found), found.table
 
