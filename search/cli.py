@@ -13,6 +13,7 @@ from pathlib import Path
 from datasets.errors import UserError
 from search.arguments import parse
 from search.commands import COMMANDS
+from search.machine_limits import limit_reached
 
 _PYPROJECT = Path(__file__).parent.parent / "pyproject.toml"
 
@@ -50,6 +51,12 @@ def _explained(act: Callable[[], int]) -> int:
         return 130
     except BrokenPipeError:
         return 1  # whoever read our output has left
+    except Exception as error:
+        reached = limit_reached(error)
+        if reached is None:
+            raise
+        print("error:", reached, file=sys.stderr)
+        return reached.exit_status
 
 
 def _check_environment() -> None:

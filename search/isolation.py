@@ -25,6 +25,7 @@ from datasets.errors import UserError
 from models.places import Places
 from search.result import Result
 from search.schema import RunConfig
+from search.socket_folder import make_socket_folder
 
 LOG = "log.txt"
 _ROOT = Path(__file__).parent.parent
@@ -97,6 +98,7 @@ def prepare_children() -> None:
     # The forkserver looks modules up from its own start directory, which need not be the checkout.
     paths = [str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))
+    make_socket_folder()
     _CONTEXT.set_forkserver_preload(["search.preloaded"])
     with _signals_blocked():
         forkserver.ensure_running()

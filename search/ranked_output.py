@@ -187,7 +187,7 @@ class Spool:
 
     def __init__(self, path: Path, kind: Kind) -> None:
         self._lines_per_row = 2 if kind == "fasta" else 1
-        self._folder = Path(tempfile.gettempdir()) if is_stream(path) else place_of(path).parent
+        self._folder = None if is_stream(path) else place_of(path).parent
         # It has no name (where the system can do that): nothing is left behind, whatever ends the process.
         try:
             self._file = tempfile.TemporaryFile("w+", dir=self._folder, encoding="utf-8", newline="\n")  # noqa: SIM115
@@ -216,7 +216,8 @@ class Spool:
             self._file.close()
 
     def _failure(self, error: OSError) -> UserError:
+        folder = self._folder or tempfile.tempdir or "a folder for temporary files"
         return UserError(
-            f"The rows cannot be kept in {self._folder} until their ranks are known ({error.strerror or error}): make "
+            f"The rows cannot be kept in {folder} until their ranks are known ({error.strerror or error}): make "
             "room there, name an --output elsewhere, or fewer rows with --top."
         )
