@@ -24,7 +24,8 @@ _TRANSIENT = {
     r"Input/output error|Stale file handle|Transport endpoint|Remote I/O error": "a disk on the network",
 }
 _DISK_FULL = {
-    r"No space left on device|Disk quota exceeded|StorageFull|File too large": "as the system says it, Python's words and Rust's",
+    r"No space left on device|Disk quota exceeded|StorageFull": "as the system says it, Python's words and Rust's",
+    r"File too large": "the limit of a file's size, `ulimit -f`",
     r"PytorchStreamWriter failed writing|unexpected pos \d+ vs \d+": "torch.save, which drops the system's words",
 }
 
