@@ -57,7 +57,8 @@ def check_output(path: Path, option: str = "--output", *, makes_folder: bool = F
     folder = place_of(path).parent
     if not folder.is_dir():
         if not makes_folder:
-            raise UserError(f"There is no folder {folder} for {option} {path}: make it, or name another.")
+            shown = folder if path.is_symlink() else path.parent
+            raise UserError(f"There is no folder {shown} for {option} {path}: make it, or name another.")
         folder = next(parent for parent in folder.parents if parent.exists())
     if not os.access(folder, os.W_OK):
         raise UserError(f"The folder {folder} of {option} {path} cannot be written: name another.")
