@@ -13,8 +13,10 @@ if __name__ == "__main__":
         exec(compile(file.read(), own_imports, "exec"), {"__file__": own_imports})
 
     from search.process_list import hide_storage
+    from search.standard_streams import prepare_streams
 
     hide_storage()  # before anything that takes time
+    prepare_streams()
 
     import signal
 

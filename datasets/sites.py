@@ -29,8 +29,8 @@ def region_of(sites: str | None, window: Sequence[int] | None) -> Region | None:
         return None
     positions: set[int] = set()
     for run in sites.split(","):
-        first, _, last = run.partition("-")
-        begin, end = int(first), int(last or first)
+        first, dash, last = run.partition("-")
+        begin, end = int(first), int(last if dash else first)
         if not 1 <= begin <= end <= _MAX_POSITION:
             raise ValueError(f"{run!r} is no position from 1 to {_MAX_POSITION:,}, or run of them such as 39-41")
         positions.update(range(begin - 1, end))

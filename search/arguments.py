@@ -1,6 +1,7 @@
 """The command line, parsed with the standard library alone so that usage errors answer at once."""
 
 import argparse
+import itertools
 import re
 from collections.abc import Sequence
 
@@ -32,6 +33,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     command = argv[0] if argv and argv[0] in COMMANDS else _DEFAULT
     parser = _parser(command)
     rest = list(argv[1:] if argv and argv[0] == command else argv)
+    _refuse_empty(rest)
     # A word such as `~space.model.depth` or `trainer.max_epochs=5` is an override wherever it stands.
     arguments, unknown = parser.parse_known_args(rest)
     overrides = [word for word in unknown if not word.startswith("-")]
@@ -48,6 +50,14 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     if command == "doctor" and arguments.task:
         find_task(arguments.task)
     return arguments
+
+
+def _refuse_empty(words: Sequence[str]) -> None:
+    """Refuse an option without a value: a variable of the shell that is not set would pass for one not given."""
+    for before, word in itertools.pairwise(["", *words]):
+        option = before if not word else word[:-1] if word.endswith("=") else ""
+        if option.startswith("--"):
+            raise UserError(f"{option} is given an empty value: name one, or leave the option out.")
 
 
 def _complete_overrides(arguments: argparse.Namespace, overrides: list[str]) -> list[str]:

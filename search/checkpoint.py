@@ -1,23 +1,19 @@
 """Weights on disk: safetensors and nothing else, written beside and moved into place."""
 
-import os
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from datasets.errors import UserError
+from datasets.files import replaced
 from models.fitness_model import FitnessModel
 
 
 def save_weights(model: FitnessModel, path: Path) -> None:
     """Write what training may change of the model's state; a reader sees the old file or the new one, no half."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replaced(path) as beside:
         save_file({name: tensor.contiguous() for name, tensor in model.trained_state().items()}, beside)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def load_weights(model: FitnessModel, path: Path) -> None:

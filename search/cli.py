@@ -6,23 +6,43 @@
 import re
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from datasets.errors import UserError
 from search.arguments import parse
 from search.commands import COMMANDS
+from search.machine_limits import limit_reached
 
 _PYPROJECT = Path(__file__).parent.parent / "pyproject.toml"
 
 
 def main(argv: Sequence[str]) -> int:
     """Run a command and return the exit status."""
+    status = _explained(partial(_run, argv))
+    # What is left to be written fails here, in a sentence, rather than when Python ends.
+    failed = _explained(_flush)
+    return status or failed
+
+
+def _run(argv: Sequence[str]) -> int:
+    arguments = parse(argv)
+    _check_environment()
+    _guard_interpreters()
+    return COMMANDS[arguments.command].run(arguments)
+
+
+def _flush() -> int:
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    return 0
+
+
+def _explained(act: Callable[[], int]) -> int:
+    """Return the exit status of what is done, errors as sentences."""
     try:
-        arguments = parse(argv)
-        _check_environment()
-        _guard_interpreters()
-        return COMMANDS[arguments.command].run(arguments)
+        return act()
     except UserError as error:
         print("error:", " ".join(str(error).split()), file=sys.stderr)
         return error.exit_status
@@ -32,6 +52,12 @@ def main(argv: Sequence[str]) -> int:
         return 130
     except BrokenPipeError:
         return 1  # whoever read our output has left
+    except Exception as error:
+        reached = limit_reached(error)
+        if reached is None:
+            raise
+        print("error:", reached, file=sys.stderr)
+        return reached.exit_status
 
 
 def _guard_interpreters() -> None:

@@ -10,13 +10,14 @@ from rich.console import Console
 from rich.table import Table
 
 from datasets.errors import UserError, nearest
+from datasets.files import check_output, is_stream, output
 from datasets.task import task_names
 from search import comparison_figure
 from search.comparison import Comparison, Entry, by_value, compare, known_tasks
 from search.ledger import Reading, readings, readings_by_study
 from search.operate import open_existing
 from search.page import Markup, figure, page, paragraph, section, table, warning
-from search.report import write
+from search.run_names import COMPARISON
 from search.storage import default_url, environment_url, say
 from search.study import readable_studies
 
@@ -27,16 +28,26 @@ _APART = "Results on a file that is not FLIP's own cannot be compared with publi
 
 def run_compare(arguments: argparse.Namespace) -> int:
     """Print the table, write the figure, say where."""
+    folder: Path = arguments.output or arguments.runs_dir / COMPARISON
+    _check_folder(folder)
     found = readings(arguments.export_dir)
     studies = _studies(arguments)
     comparisons = [compare(task, studies, found) for task in _tasks(arguments.task, studies, found)]
     _print(comparisons)
-    folder: Path = arguments.output or arguments.runs_dir / "comparison"
     path = folder / "comparison.html"
-    write(path, make_page(comparisons, found))
+    with output(path, makes_folder=True) as file:
+        file.write(make_page(comparisons, found))
     written = [path, *_save(comparisons, folder)]
     print(f"Written: {', '.join(map(str, written))}")
     return 0
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder that cannot take the figure, before anything is drawn."""
+    if is_stream(folder) or (folder.exists() and not folder.is_dir()):
+        raise UserError(f"--output {folder} is no folder, and the figure is several files: name a folder.")
+    for ending in (".html", ".png", ".svg"):
+        check_output(folder / f"comparison{ending}", makes_folder=True)
 
 
 def make_page(comparisons: Sequence[Comparison], found: Sequence[Reading]) -> str:
@@ -94,8 +105,6 @@ def _save(comparisons: Sequence[Comparison], folder: Path) -> list[Path]:
     except ImportError:
         print("The PNG and the SVG need matplotlib, which is not installed: pip install matplotlib.", file=sys.stderr)
         return []
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written ({error.strerror}): name another folder with --output.") from None
     return paths
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from datasets.files import output
 from search.comparison import OURS, Comparison, Entry, by_value
 
 SPEARMAN = "test Spearman ρ (−1 to 1)"
@@ -99,7 +100,7 @@ def save(found: Sequence[Panel], paths: Sequence[Path]) -> None:
 
     Raises:
         ImportError: matplotlib is not installed.
-        OSError: A file cannot be written.
+        UserError: A file cannot be written.
     """
     from matplotlib.figure import Figure
 
@@ -119,7 +120,8 @@ def save(found: Sequence[Panel], paths: Sequence[Path]) -> None:
         axes.grid(axis="x", alpha=0.3)
     figure.supxlabel("filled: mean, or published value; open: single seeds; bars: deviation between seeds", fontsize=9)
     for path in paths:
-        figure.savefig(path, dpi=150)
+        with output(path, "wb") as file:
+            figure.savefig(file, format=path.suffix.removeprefix("."), dpi=150)
 
 
 def height_px(one: Panel) -> int:

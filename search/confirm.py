@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from datasets.errors import UserError
+from datasets.files import check_output
 from models.places import Places
 from search.confirmable import DIVISIONS, Candidate, TrainedOn, of_experiment, of_study
 from search.confirmation import Confirmation, Measured, leave_weights
@@ -25,6 +26,7 @@ from search.isolation import Predicted, isolated_prediction, isolated_run, prepa
 from search.kept_runs import KeptRun, begin_again, folder_of, keep_run, kept_run
 from search.ledger import append, read
 from search.result import Result
+from search.run_names import CONFIRM
 from search.run_once import Stopped, check_backbone, outcome
 from search.schema import task_of
 from search.signals import Signals
@@ -91,6 +93,7 @@ def _check(path: Path, experiment: Experiment, *, is_unfinished_welcome: bool) -
         )
     check_weights(path, before.weight_hashes)
     read(ledger_file(path))
+    check_output(ledger_file(path), "the ledger")
 
 
 def _order(arguments: argparse.Namespace, path: Path, experiment: Experiment) -> Order:
@@ -140,7 +143,7 @@ def _confirm(order: Order, arguments: argparse.Namespace, display: "Display", si
         check_backbone(candidate.config, known, order.split.path, places, display, signals)
         for candidate, known in zip_longest(order.candidates, [order.experiment.provenance.backbone])
     ]
-    with folder_of(arguments.runs_dir.absolute() / "confirm", f"{order.path.stem}-{order.checksum[:12]}") as folder:
+    with folder_of(arguments.runs_dir.absolute() / CONFIRM, f"{order.path.stem}-{order.checksum[:12]}") as folder:
         trained = [
             _train(candidate, backbone, order, seeds, places, folder / f"trial-{candidate.trial:05d}", display, signals)
             for candidate, backbone in zip(order.candidates, backbones, strict=True)

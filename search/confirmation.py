@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.errors import UserError
+from datasets.files import write_text
 from search.artifacts import file_hash
 from search.confirmable import DIVISIONS, Candidate, TrainedOn
 from search.experiment import Experiment
 from search.experiment_files import SEED, confirmation_file, ledger_file, weights_folder
 from search.ledger import Reading, lock_of
 from search.machine import git_commit, machine_kind, package_versions
-from search.state_files import link, write_text
+from search.state_files import link
 from search.test_metrics import METRICS, Spread, measure, spreads
 
 

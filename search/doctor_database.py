@@ -172,16 +172,14 @@ def check_study(database: Database, name: str, repair: Path | None = None) -> It
     if damage:
         return
     running = running_trials(database, find_study(database, name))
-    # A heartbeat of this very second has the age 0, which is an age.
-    ages_s = {trial.trial: trial.running_s if trial.lease_age_s is None else trial.lease_age_s for trial in running}
-    stale = [trial for trial in running if ages_s[trial.trial] > LEASE_S]
+    stale = [trial for trial in running if trial.silent_s > LEASE_S]
     if not stale:
         yield Finding(check=check, level="ok", text=f"{n_trials} trial(s), none without its worker")
     for trial in stale:
-        age = clock(ages_s[trial.trial])
+        who = trial.worker or "its worker"
         yield Finding(
             check=check,
             level="warning",
-            text=f"trial {trial.trial} is running, but {trial.worker or 'its worker'} was not heard of for {age}",
+            text=f"trial {trial.trial} is running, but {who} was not heard of for {clock(trial.silent_s)}",
             remedy="the next worker of the study fails it and runs it again: repeat the search command",
         )

@@ -25,6 +25,7 @@ _TRANSIENT = {
 }
 _DISK_FULL = {
     r"No space left on device|Disk quota exceeded|StorageFull": "as the system says it, Python's words and Rust's",
+    r"File too large": "the limit of a file's size, `ulimit -f`",
     r"PytorchStreamWriter failed writing|unexpected pos \d+ vs \d+": "torch.save, which drops the system's words",
 }
 

@@ -13,6 +13,8 @@ from datasets.task import Task
 from models.places import Places
 from search.config import StudyConfig
 from search.machine import mig_devices, usable_cores, visible_gpus
+from search.process_list import environment_url
+from search.run_names import CACHE, DATABASE, is_reserved
 from search.slots import Slot, make_slots
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ def load_split(task: Task, data_dir: Path | None, runs: Path, announce: Callable
     # Imported as late as this, so that a mistake in the configuration does not wait for NumPy.
     from datasets.prepared import prepare
 
-    return prepare(task, data_dir=data_dir, cache_dir=runs / "cache" / "splits", announce=announce)
+    return prepare(task, data_dir=data_dir, cache_dir=runs / CACHE / "splits", announce=announce)
 
 
 def places_of(arguments: argparse.Namespace) -> Places:
@@ -43,7 +45,7 @@ def places_of(arguments: argparse.Namespace) -> Places:
     if weights is not None and not weights.is_dir():
         raise UserError(f"--weights-dir {weights} is not a folder: name the one that holds the checkpoints.")
     runs: Path = arguments.runs_dir
-    return Places(weights_dir=weights and weights.absolute(), cache_dir=(runs / "cache").absolute())
+    return Places(weights_dir=weights and weights.absolute(), cache_dir=(runs / CACHE).absolute())
 
 
 def slots_of(arguments: argparse.Namespace, config: StudyConfig) -> tuple[Slot, ...]:
@@ -58,9 +60,51 @@ def slots_of(arguments: argparse.Namespace, config: StudyConfig) -> tuple[Slot, 
 
 def url_of(arguments: argparse.Namespace) -> str:
     """The database's URL."""
-    from search.storage import default_url, environment_url
+    from search.storage import default_url
 
     return arguments.storage or environment_url() or default_url(arguments.runs_dir)
+
+
+def check_study_name(arguments: argparse.Namespace, name: str) -> None:
+    """Refuse, before anything is made, a new study that would share its files with the program or another study.
+
+    Raises:
+        UserError: Its name is taken, in that way, and there is no study of that name yet.
+    """
+    runs: Path = arguments.runs_dir
+    if is_reserved(name, _database_in(runs, arguments.storage or environment_url())):
+        if _has_study(arguments, name):
+            return
+        raise UserError(
+            f"A study cannot be called {name!r}, which is a name of the program's own below {runs} or beside "
+            "experiments: choose another --study-name."
+        )
+    folder = runs / name
+    if folder.exists() and not (folder.is_dir() and name in os.listdir(runs)):
+        raise UserError(
+            f"{folder}, where the files of study {name!r} belong, is no folder, or belongs to a name in another case: "
+            "choose another --study-name, or move it away."
+        )
+
+
+def _database_in(runs: Path, url: str | None) -> str:
+    """The name of the SQLite file in the runs folder; told without SQLAlchemy, which takes a while to import."""
+    path = Path((url or "").partition("?")[0].partition("///")[2])
+    return path.name if url and url.startswith("sqlite") and path.absolute().parent == runs.absolute() else DATABASE
+
+
+def _has_study(arguments: argparse.Namespace, name: str) -> bool:
+    from search.storage import parse_url, sqlite_path
+
+    file = sqlite_path(parse_url(url_of(arguments)))
+    if file is not None and not file.exists():
+        return False
+
+    import optuna
+
+    from search.operate import open_existing
+
+    return name in optuna.get_all_study_names(open_existing(arguments).storage)
 
 
 def check_writable(folder: Path) -> None:

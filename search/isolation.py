@@ -26,6 +26,7 @@ from models.places import Places
 from search.interpreters import guard_interpreters
 from search.result import Result
 from search.schema import RunConfig
+from search.socket_folder import make_socket_folder
 
 LOG = "log.txt"
 _CONTEXT = multiprocessing.get_context("forkserver")
@@ -94,6 +95,7 @@ def prepare_children() -> None:
         # Idle OpenMP threads spin for milliseconds by default and take the cores from whoever works: on a busy
         # machine an epoch took seven times as long. Not to spin at all makes it a quarter slower on an idle one.
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    make_socket_folder()
     _CONTEXT.set_forkserver_preload(["search.preloaded"])
     with _signals_blocked():
         forkserver.ensure_running()

@@ -11,7 +11,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from datasets.errors import UserError
-from search.state_files import file_hash, has_state, remove_state, write_text
+from datasets.files import write_text
+from search.state_files import file_hash, has_state, remove_state
 
 _DONE = "done.json"
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from datasets.files import STANDARD
 from search.argument_types import (
     count,
     duration,
@@ -131,7 +132,8 @@ def predict_options(parser: Parser) -> None:
         "--input",
         type=Path,
         metavar="FILE",
-        help="candidates: FASTA, CSV or TSV with a column sequence or mutations, or one a line; plain or gzipped",
+        help="candidates: FASTA, CSV or TSV with a column sequence or mutations, or one a line; plain or gzipped; "
+        "a file, a pipe, or - for standard input",
     )
     what.add_argument(
         "--mutagenesis",
@@ -142,8 +144,9 @@ def predict_options(parser: Parser) -> None:
     parser.add_argument(
         "--output",
         type=Path,
+        default=STANDARD,
         metavar="FILE",
-        help="FILE.csv, .tsv, .parquet or .fasta (default: CSV to standard output)",
+        help="FILE.csv, .tsv, .parquet or .fasta; a FIFO, or - (default: CSV to standard output)",
     )
     parser.add_argument(
         "--top", type=positive, metavar="K", help="the best K alone, sorted (default: all, in their order)"

@@ -22,6 +22,12 @@ class Parser(argparse.ArgumentParser):
         """Raise instead of printing the usage."""
         raise UserError(message[:1].upper() + message[1:] + f" (see `{self.prog} --help`).")
 
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """End after the help, once it is written."""
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        super().exit(status, message)
+
     def refuse_unknown(self, unknown: Sequence[str]) -> None:
         """Refuse flags that are not known."""
         if unknown:

@@ -12,6 +12,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from datasets.errors import UserError
+from datasets.files import STANDARD, check_output, refuse_same_file, rereadable
 from search.inputs import announcer, load_split, places_of
 from search.prediction_counter import Counter
 from search.schema import task_of
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from datasets.candidates import Stream
     from datasets.familiar import Familiar
     from datasets.prepared import PreparedSplit
+    from search.ranked_output import Kind
     from search.trained import TrainedExperiment
 
 
@@ -37,7 +39,7 @@ def run_predict(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         what = (
             "what stands on standard output, if anything, is not all"
-            if arguments.output is None
+            if arguments.output == STANDARD
             else "nothing was written"
         )
         print(f"Interrupted: {what}.", file=sys.stderr)
@@ -48,12 +50,14 @@ def run_predict(arguments: argparse.Namespace) -> int:
 
 def _predict(arguments: argparse.Namespace) -> int:
     from search.experiment import load_experiment
-    from search.ranked_output import columns_of, kind_of
+    from search.ranked_output import kind_of
 
     started = time.monotonic()
     kind = kind_of(arguments.output)
     _check(arguments)
-    load_experiment(arguments.file)  # before torch, and whatever else takes time
+    experiment = load_experiment(arguments.file)  # before torch, and whatever else takes time
+    if arguments.data is None and experiment.config.table is not None:
+        refuse_same_file(Path(experiment.config.table.file), arguments.output, "the experiment's table")
     places = places_of(arguments)
 
     from search.trained import TrainedExperiment
@@ -69,17 +73,32 @@ def _predict(arguments: argparse.Namespace) -> int:
             f"{trained.provenance.data_hash[:12]}..., that of what was found {split.data_hash[:12]}... "
             f"({split.label}): name the right {named}."
         )
-    stream = _stream(arguments, trained)
-    columns = columns_of(stream.label, has_names=arguments.names)
-    counter = Counter(stream.n_total, is_quiet=arguments.quiet)
+    if arguments.input is None:
+        _rank(arguments, None, trained, split, kind, started)
+    else:
+        with rereadable(arguments.input) as path:
+            _rank(arguments, path, trained, split, kind, started)
+    return 0
 
+
+def _rank(
+    arguments: argparse.Namespace,
+    path: Path | None,
+    trained: "TrainedExperiment",
+    split: "PreparedSplit",
+    kind: "Kind",
+    started: float,
+) -> None:
+    """Rank the candidates in `path`, or those of --mutagenesis."""
     from search.ahead import ahead, in_order
+    from search.ranked_output import columns_of
     from search.ranking import write_all, write_top
     from search.valuation import Valuation, divide_cores
 
-    valuation = Valuation(
-        arguments.input, trained, _familiar(trained, split), kind, has_distance=not arguments.no_distance
-    )
+    stream = _stream(arguments, path, trained)
+    columns = columns_of(stream.label, has_names=arguments.names)
+    counter = Counter(stream.n_total, is_quiet=arguments.quiet)
+    valuation = Valuation(path, trained, _familiar(trained, split), kind, has_distance=not arguments.no_distance)
     n_threads, stop = divide_cores(trained.predictor), valuation.stop
     # A thread reads on while others compute.
     with counter, contextlib.closing(ahead(stream.blocks)) as blocks:
@@ -93,7 +112,7 @@ def _predict(arguments: argparse.Namespace) -> int:
                 )
     if not arguments.quiet:
         seconds = time.monotonic() - started
-        where = "" if arguments.output is None else f": {arguments.output}"
+        where = "" if arguments.output == STANDARD else f": {arguments.output}"
         models = "1 model" if trained.n_members == 1 else f"{trained.n_members} models"
         print(
             f"{counter.n_done:,} candidates ranked by {models} in {seconds:.1f} s{where}\n"
@@ -101,31 +120,20 @@ def _predict(arguments: argparse.Namespace) -> int:
             f"{n_outside:,} of {len(predictions):,} written rows lie outside of what was trained on.",
             file=sys.stderr,
         )
-    return 0
 
 
 def _check(arguments: argparse.Namespace) -> None:
     """Refuse what would only be found at the end."""
     if arguments.names and arguments.input is None:
         raise UserError("--names goes with --input: variants of --mutagenesis are called by their mutations.")
-    output: Path | None = arguments.output
-    if output is None:
-        if sys.stdout is None:
-            raise UserError("Standard output is closed: name an --output.")
-        return
-    if not output.parent.is_dir():
-        raise UserError(f"There is no folder {output.parent} for --output {output}: make it, or name another.")
-    if output.is_dir():
-        raise UserError(f"--output {output} is a folder: name a file in it.")
-    if not os.access(output.parent, os.W_OK):
-        raise UserError(f"The folder {output.parent} of --output {output} cannot be written: name another.")
-    if (
-        arguments.input is not None
-        and output.exists()
-        and arguments.input.exists()
-        and output.samefile(arguments.input)
+    check_output(arguments.output)
+    for name, given in (
+        ("the --input", arguments.input),
+        ("the --data", arguments.data),
+        ("the experiment", arguments.file),
     ):
-        raise UserError(f"--output {output} is the --input itself: name another file.")
+        if given is not None:
+            refuse_same_file(given, arguments.output, name)
 
 
 def _familiar(trained: "TrainedExperiment", split: "PreparedSplit") -> "Familiar":
@@ -147,12 +155,12 @@ def _familiar(trained: "TrainedExperiment", split: "PreparedSplit") -> "Familiar
     )
 
 
-def _stream(arguments: argparse.Namespace, trained: "TrainedExperiment") -> "Stream":
+def _stream(arguments: argparse.Namespace, path: Path | None, trained: "TrainedExperiment") -> "Stream":
     from datasets.candidates import read_candidates
     from datasets.mutagenesis import Mutagenesis, enumerate_variants
 
-    if arguments.input is not None:
-        return read_candidates(arguments.input, trained.task, arguments.format, has_names=arguments.names)
+    if path is not None:
+        return read_candidates(path, trained.task, arguments.format, has_names=arguments.names)
     kind, sites = arguments.mutagenesis
     return enumerate_variants(
         Mutagenesis(kind=kind, sites=sites),

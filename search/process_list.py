@@ -25,7 +25,7 @@ def hide_storage() -> None:
     global _taken
     rest, url = without_storage(sys.argv[1:])
     is_refused = bool(rest) and rest[0] in _NO_STORAGE
-    if url is not None and not url.startswith("sqlite:") and not is_refused:
+    if url and not url.startswith("sqlite:") and not is_refused:
         own = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]  # the interpreter's options and the program
         os.execve(sys.executable, [sys.executable, *own[1:], *rest], {**os.environ, STORAGE: url})
     _taken = os.environ.pop(STORAGE, None)

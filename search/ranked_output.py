@@ -2,9 +2,6 @@
 
 import contextlib
 import importlib
-import io
-import os
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +16,7 @@ from datasets.candidate_files import Label
 from datasets.candidates import Candidates
 from datasets.errors import UserError
 from datasets.familiar import outside_reasons
+from datasets.files import is_stream, output, place_of
 
 Kind = Literal["csv", "tsv", "fasta", "parquet"]
 KINDS: dict[str, Kind] = {
@@ -45,15 +43,13 @@ class Predicted:
     outside: NDArray[np.uint8]
 
 
-def kind_of(path: Path | None) -> Kind:
-    """What is written to a path, by its ending; CSV to standard output.
+def kind_of(path: Path) -> Kind:
+    """What is written to a path, by its ending; CSV to a stream whose name says nothing.
 
     Raises:
         UserError: The ending is not known, or Parquet is asked for without pyarrow.
     """
-    if path is None:
-        return "csv"
-    kind = KINDS.get(path.suffix.lower())
+    kind = KINDS.get(path.suffix.lower(), "csv" if is_stream(path) else None)
     if kind is None:
         raise UserError(f"--output {path} ends in none of {', '.join(KINDS)}: name a file that says its format.")
     if kind == "parquet":
@@ -128,7 +124,7 @@ class _Text:
 
 
 class _Parquet:
-    def __init__(self, file: Path, columns: Sequence[str]) -> None:
+    def __init__(self, file: IO[bytes], columns: Sequence[str]) -> None:
         pa, pq = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
 
         kinds = (pa.int64(), pa.string(), pa.float32(), pa.float32(), pa.int32(), pa.string(), pa.string())
@@ -166,58 +162,35 @@ def columns_of(label: Label, *, has_names: bool) -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def opened(path: Path | None, kind: Kind, columns: Sequence[str]) -> Iterator[Output]:
-    """An output that is at `path` when the block has ended well, and nowhere otherwise; None is standard output.
+def opened(path: Path, kind: Kind, columns: Sequence[str]) -> Iterator[Output]:
+    """An output that is at `path` when the block has ended well, and nowhere otherwise, unless it is a stream.
 
-    Raises:
-        UserError: It cannot be written.
+    The errors are those of `datasets.files.output`.
     """
-    if path is None:
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(encoding="utf-8")  # as files are: names may hold anything
-        try:
-            yield _Text(sys.stdout, kind, columns)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            raise  # whoever reads has seen enough
-        except OSError as error:
-            raise UserError(
-                f"Standard output cannot be written ({error.strerror or error}): make room or name an --output."
-            ) from None
+    if kind != "parquet":
+        with output(path) as file:
+            yield _Text(file, kind, columns)
         return
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        if kind == "parquet":
-            parquet = _Parquet(beside, columns)
-            try:
-                yield parquet
-            finally:
-                parquet.close()
-        else:
-            with beside.open("w", encoding="utf-8", newline="\n") as file:
-                yield _Text(file, kind, columns)
-        os.replace(beside, path)
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be written ({error.strerror or error}): make room or name another --output."
-        ) from None
-    finally:
-        beside.unlink(missing_ok=True)
+    with output(path, "wb") as file:
+        parquet = _Parquet(file, columns)
+        try:
+            yield parquet
+        finally:
+            parquet.close()
 
 
 class Spool:
-    """Rows on disk until their ranks are known, beside the output or, without one, where temporary files go.
+    """Rows on disk until their ranks are known, beside the output or, of a stream, where temporary files go.
 
     A UserError is raised where they cannot be kept.
     """
 
-    def __init__(self, path: Path | None, kind: Kind) -> None:
+    def __init__(self, path: Path, kind: Kind) -> None:
         self._lines_per_row = 2 if kind == "fasta" else 1
-        folder = None if path is None else path.parent
-        self._folder = folder or Path(tempfile.gettempdir())
+        self._folder = None if is_stream(path) else place_of(path).parent
         # It has no name (where the system can do that): nothing is left behind, whatever ends the process.
         try:
-            self._file = tempfile.TemporaryFile("w+", dir=folder, encoding="utf-8", newline="\n")  # noqa: SIM115
+            self._file = tempfile.TemporaryFile("w+", dir=self._folder, encoding="utf-8", newline="\n")  # noqa: SIM115
         except OSError as error:
             raise self._failure(error) from None
 
@@ -243,7 +216,8 @@ class Spool:
             self._file.close()
 
     def _failure(self, error: OSError) -> UserError:
+        folder = self._folder or tempfile.tempdir or "a folder for temporary files"
         return UserError(
-            f"The rows cannot be kept in {self._folder} until their ranks are known ({error.strerror or error}): make "
+            f"The rows cannot be kept in {folder} until their ranks are known ({error.strerror or error}): make "
             "room there, name an --output elsewhere, or fewer rows with --top."
         )

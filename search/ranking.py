@@ -57,7 +57,7 @@ def unranked(predicted: Predicted, kind: Kind) -> Unranked:
     return Unranked(rows=tails(predicted, kind), prediction=predicted.prediction, n_outside=n_outside)
 
 
-def write_all(blocks: Iterable[Unranked], path: Path | None, kind: Kind, columns: Sequence[str]) -> Ranked:
+def write_all(blocks: Iterable[Unranked], path: Path, kind: Kind, columns: Sequence[str]) -> Ranked:
     """Write all candidates in their order, with their ranks: 1 is the highest prediction, the first of equal ones."""
     n_outside = 0
     parts: list[NDArray[np.float32]] = []
@@ -82,7 +82,7 @@ def write_all(blocks: Iterable[Unranked], path: Path | None, kind: Kind, columns
 
 
 def write_top(
-    blocks: Iterable[Valued], complete: Complete, path: Path | None, kind: Kind, columns: Sequence[str], n_top: int
+    blocks: Iterable[Valued], complete: Complete, path: Path, kind: Kind, columns: Sequence[str], n_top: int
 ) -> Ranked:
     """Write the `n_top` candidates of the highest predictions, the highest first."""
     best = np.empty(0, dtype=np.float32)

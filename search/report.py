@@ -1,12 +1,12 @@
 """The report of a study: one HTML file that says what was searched, what came of it, and how to repeat it."""
 
 import argparse
-import os
 from pathlib import Path
 
 from optuna import Study
 
 from datasets.errors import UserError
+from datasets.files import STANDARD, check_output, output, refuse_same_file
 from search import report_best, report_search
 from search import report_figures as figures
 from search.attributes import MANIFEST
@@ -15,18 +15,27 @@ from search.page import code, folded, page, section
 from search.parser import prog
 from search.report_known import Known
 from search.shown_state import REPORT
+from search.storage import sqlite_path
 from search.study import find_study
 
 
 def run_report(arguments: argparse.Namespace) -> int:
     """Write the report of a study and say where."""
-    study = find_study(open_existing(arguments), arguments.study_name)
+    database = open_existing(arguments)
+    study = find_study(database, arguments.study_name)
     if MANIFEST not in study.user_attrs:
         raise UserError(f"Study {study.study_name!r} has no manifest, so flipsearch did not make it: name another.")
     path: Path = arguments.output or arguments.runs_dir / study.study_name / REPORT
     export = arguments.export_dir / f"{study.study_name}.yaml"
-    write(path, make_report(study, runs=arguments.runs_dir, export=export, prog=prog()))
-    print(f"Report: {path}")
+    check_output(path, makes_folder=True)
+    refuse_same_file(export, path, "the experiment")
+    if (held := sqlite_path(database.storage.engine.url)) is not None:
+        refuse_same_file(held, path, "the database")
+    text = make_report(study, runs=arguments.runs_dir, export=export, prog=prog())
+    with output(path, makes_folder=True) as file:
+        file.write(text)
+    if path != STANDARD:
+        print(f"Report: {path}")
     return 0
 
 
@@ -58,21 +67,3 @@ def make_report(study: Study, *, runs: Path, export: Path | None, prog: str) -> 
         section("Experiment file", *report_best.experiment(known)),
         section("Repeat it", code(report_best.commands(known)), folded("Versions", report_search.versions(known))),
     )
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file beside its place and move it there; folders are made.
-
-    Raises:
-        UserError: It cannot be written.
-    """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            beside.write_text(text, encoding="utf-8")
-            os.replace(beside, path)
-        finally:
-            beside.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error.strerror}): name another file with --output.") from None

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from datasets.files import write_text
 from search.state_files import (
     FOLDER,
     FORMAT,
@@ -19,7 +20,6 @@ from search.state_files import (
     link,
     names_in,
     remove_state,
-    write_text,
 )
 from search.trees import difference, digest
 

@@ -24,6 +24,7 @@ from search.isolation import (
 from search.machine import machine_kind
 from search.protocol import find_protocol
 from search.result import Result
+from search.run_names import TRAIN, VERIFY
 from search.schema import RunConfig, as_it_ran, task_of
 from search.signals import Signals
 from search.trees import difference
@@ -59,7 +60,7 @@ def run_train(arguments: argparse.Namespace) -> int:
     split = load_split(task, arguments.data_dir, arguments.runs_dir, announcer(arguments.quiet))
     protocol = find_protocol(config.validation, task, split)
     config = replace(config, validation=protocol.tree)
-    directory = free_folder(arguments.runs_dir / "train", name)
+    directory = free_folder(arguments.runs_dir / TRAIN, name)
     try:
         result = _run(config, split, places_of(arguments), directory, None, is_quiet=arguments.quiet)
     except Stopped as stopped:
@@ -91,7 +92,7 @@ def run_verify(arguments: argparse.Namespace) -> int:
             f"{arguments.file} was made on other data ({before.data}, sha256 {before.data_hash[:12]}...) than what was "
             f"found ({split.label}, sha256 {split.data_hash[:12]}...): name the right {named}."
         )
-    directory = free_folder(arguments.runs_dir / "verify", arguments.file.stem)
+    directory = free_folder(arguments.runs_dir / VERIFY, arguments.file.stem)
     try:
         config = as_it_ran(experiment.config, threads=before.threads, micro_batch_tokens=before.micro_batch_tokens)
         result = _run(config, split, places_of(arguments), directory, before, is_quiet=arguments.quiet)

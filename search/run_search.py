@@ -9,9 +9,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.config import StudyConfig, study_config
-from search.inputs import announcer, check_export, check_writable, load_split, places_of, slots_of, url_of
+from search.inputs import (
+    announcer,
+    check_export,
+    check_study_name,
+    check_writable,
+    load_split,
+    places_of,
+    slots_of,
+    url_of,
+)
 from search.parser import prog
 from search.protocol import Protocol, find_protocol, with_protocol
+from search.run_names import CACHE
 from search.slots import Slot
 from search.user_data import user_task
 
@@ -34,11 +44,12 @@ def run_search(arguments: argparse.Namespace) -> int:
         return run_ladder(arguments)
     started = time.monotonic()
     announce = announcer(arguments.quiet)
+    name = arguments.study_name or f"{arguments.task}-{arguments.model}"
+    check_study_name(arguments, name)
     own = user_task(arguments, announce)
     config = study_config(arguments.overrides, table=own and own[1])
     task = own[0] if own else config.find_task()
     slots = slots_of(arguments, config)
-    name = arguments.study_name or f"{arguments.task}-{arguments.model}"
     runs: Path = arguments.runs_dir
     if arguments.dry_run:
         from search.dry_run import show
@@ -48,7 +59,7 @@ def run_search(arguments: argparse.Namespace) -> int:
         return show(with_protocol(config, protocol), name, split, protocol, places_of(arguments))
     export = Path(arguments.export_dir) / f"{name}.yaml"
     check_writable(runs)
-    check_writable(runs / "cache" / "checks")
+    check_writable(runs / CACHE / "checks")
     check_export(export, name)
 
     from search.isolation import prepare_children

@@ -32,6 +32,11 @@ class RunningTrial:
     running_s: float
     lease_age_s: float | None
 
+    @property
+    def silent_s(self) -> float:
+        """Seconds since the last heartbeat; since the trial began, as long as none came."""
+        return self.running_s if self.lease_age_s is None else self.lease_age_s
+
 
 def running_trials(database: Database, study: Study) -> list[RunningTrial]:
     """The trials that run now, in the order of their numbers."""

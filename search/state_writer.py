@@ -11,8 +11,9 @@ from typing import Any, BinaryIO
 
 import torch
 
+from datasets.files import write_text
 from datasets.task import Announce
-from search.state_files import FOLDER, FORMAT, MANIFEST, STATE, file_hash, kept_name, link, names_in, write_text
+from search.state_files import FOLDER, FORMAT, MANIFEST, STATE, file_hash, kept_name, link, names_in
 from search.trees import digest
 
 MIN_INTERVAL_S = 2.0

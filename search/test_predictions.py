@@ -1,6 +1,5 @@
 """Predict the test sequences of a split, whose targets are not known here."""
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
+from datasets.files import replaced
 from datasets.prepared import load_prepared, test_sequences
 from datasets.task import Announce
 from models.places import Places
@@ -60,9 +60,8 @@ def predict_test_sequences(
             n_done += parts[-1].size
             on_progress("test predictions", n_done, n_total)
         members.append(np.concatenate(parts, axis=1))
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    save_file({"prediction": np.concatenate(members)}, beside)
-    os.replace(beside, path)
+    with replaced(path) as beside:
+        save_file({"prediction": np.concatenate(members)}, beside)
 
 
 def read_predictions(path: Path) -> NDArray[np.float32]:

@@ -7,12 +7,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from datasets.alphabet import ALPHABET
 from datasets.candidates import BLOCK_ROWS, residues_of
 from datasets.errors import SequenceError, UserError
 from models.places import Places
 from search.ensemble import find_members
 from search.experiment import load_experiment
 from search.predictor import Predictor
+
+_N_VARIANTS = 64
 
 
 class TrainedExperiment:
@@ -40,6 +43,8 @@ class TrainedExperiment:
         self.path = path
         self.config, self.provenance = experiment.config, experiment.provenance
         self.origin = members.origin
+        self._weights = members.weights
+        self._is_known_to_vary = False
         self.predictor = Predictor(
             self.config,
             members.weights,
@@ -65,7 +70,8 @@ class TrainedExperiment:
         """Return the predictions (n,) of n whole sequences, the mean of the ensemble, in the assay's unit.
 
         Raises:
-            UserError: A sequence holds no residue or one outside the alphabet, or is longer than the model takes.
+            UserError: A sequence holds no residue or one outside the alphabet, or is longer than the model takes; or
+                the weights predict what `members_of` refuses.
         """
         return mean_of(self.predict_members(sequences))
 
@@ -77,10 +83,64 @@ class TrainedExperiment:
         parts = [np.empty((self.n_members, 0), dtype=np.float32)]
         for first in range(0, len(texts), BLOCK_ROWS):
             try:
-                parts.append(self.predictor(*residues_of(texts[first : first + BLOCK_ROWS], self.task.clean)))
+                parts.append(self.members_of(*residues_of(texts[first : first + BLOCK_ROWS], self.task.clean)))
             except SequenceError as error:
                 raise UserError(f"Sequence {first + error.row} (counted from 0): {error}.") from None
         return np.concatenate(parts, axis=1)
+
+    def members_of(
+        self, residues: NDArray[np.uint8], lengths: NDArray[np.int64], check: Callable[[], None] = lambda: None
+    ) -> NDArray[np.float32]:
+        """Return what each model predicts, see `Predictor.__call__`, once it is known to rank something.
+
+        Raises:
+            UserError: A prediction is not finite, or the ensemble predicts one value whatever the sequence is.
+            SequenceError: See `Predictor.__call__`.
+        """
+        members = self.predictor(residues, lengths, check)
+        n_bad = (~np.isfinite(members)).sum(axis=1)
+        if n_bad.any():
+            worst = int(n_bad.argmax())
+            raise UserError(
+                f"{n_bad[worst]} of {len(lengths)} predictions of {self._weights[worst]} are not finite, so they rank "
+                "nothing: its training diverged, or it was damaged; predict with another experiment, or search again."
+            )
+        if len(lengths) and not self._is_known_to_vary:
+            self._check_variation(residues[:1], lengths[:1], mean_of(members), check)
+        return members
+
+    def _check_variation(
+        self,
+        residues: NDArray[np.uint8],
+        lengths: NDArray[np.int64],
+        prediction: NDArray[np.float32],
+        check: Callable[[], None],
+    ) -> None:
+        """Refuse a model that predicts `prediction` (n,), all the same, of everything.
+
+        Equal predictions alone prove nothing: there may be one candidate, or several that differ only where no
+        training sequence does. So the model is asked of variants of one of them, `residues` (1, L), too.
+        """
+        if (prediction == prediction[0]).all():
+            variants = _variants(residues[0, : int(lengths[0])])
+            found = mean_of(self.predictor(variants, np.repeat(lengths, len(variants)), check))
+            if (found == prediction[0]).all():
+                raise UserError(
+                    f"{self.path} predicts {prediction[0]:.6g} for every candidate and for {len(found)} variants of "
+                    "the first, so its weights rank nothing: predict with another experiment, or search again."
+                )
+        self._is_known_to_vary = True
+
+
+def _variants(residues: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Variants (n, L) of a sequence (L,): some of one mutation each, spread over its length, some of many."""
+    generator = np.random.default_rng(0)
+    n, n_columns = _N_VARIANTS, len(residues)
+    is_mutated = generator.random((2 * n, n_columns)) < 0.5
+    is_mutated[:n] = False
+    is_mutated[np.arange(n), np.arange(n) * n_columns // n] = True
+    others = generator.choice(np.frombuffer(ALPHABET[:20].encode(), dtype=np.uint8), size=is_mutated.shape)
+    return np.where(is_mutated, others, residues)
 
 
 def mean_of(members: NDArray[np.float32]) -> NDArray[np.float32]:

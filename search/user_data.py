@@ -1,14 +1,15 @@
 """A user's own table as the task of a search."""
 
 import argparse
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets.errors import UserError
+from datasets.files import output
 from datasets.table import Table, table_name, table_task
 from datasets.task import RawSplit, Task
+from search.run_names import DATA
 
 if TYPE_CHECKING:
     from datasets.survey import Survey
@@ -39,7 +40,7 @@ def user_task(arguments: argparse.Namespace, announce: Callable[[str], None]) ->
         f"{validation:,} validation and {test:,} test ({found.division.how})."
     )
     if found.table.split is not None:
-        written = write_split(raw, arguments.runs_dir / "data", f"{name}-{found.table.split}")
+        written = write_split(raw, arguments.runs_dir / DATA, f"{name}-{found.table.split}")
         announce(f"The split in FLIP's format: {written}")
     return table_task(found.table, name=name, loaded=found), found.table
 
@@ -82,14 +83,6 @@ def write_split(raw: RawSplit, folder: Path, name: str) -> Path:
     from datasets.survey import flip_blocks
 
     path = folder / f"{name}-{raw.content_hash[:8]}.csv"
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with beside.open("wb") as file:
-            file.writelines(flip_blocks(raw.sequence, raw.target, raw.part, raw.validation))
-        os.replace(beside, path)
-    except OSError as error:
-        raise UserError(f"The split cannot be written to {folder} ({error.strerror}).") from None
-    finally:
-        beside.unlink(missing_ok=True)
+    with output(path, "wb", option="--runs-dir", makes_folder=True) as file:
+        file.writelines(flip_blocks(raw.sequence, raw.target, raw.part, raw.validation))
     return path

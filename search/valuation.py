@@ -43,6 +43,7 @@ class Valuation:
         self, path: Path | None, trained: TrainedExperiment, familiar: Familiar, kind: Kind, *, has_distance: bool
     ) -> None:
         self._path = path
+        self._trained = trained
         self._predictor = trained.predictor
         self._familiar = familiar
         self._kind = kind
@@ -61,10 +62,10 @@ class Valuation:
         """Predict.
 
         Raises:
-            UserError: A candidate is none for this model; the sentence names its line.
+            UserError: A candidate is none for this model; the sentence names its line. Or the weights rank nothing.
         """
         try:
-            members = self._predictor(candidates.residues, candidates.lengths, self._check)
+            members = self._trained.members_of(candidates.residues, candidates.lengths, self._check)
         except SequenceError as error:
             if candidates.lines is None:
                 raise

@@ -193,3 +193,9 @@ def test_sites_are_written_as_people_write_them() -> None:
 )
 def test_a_task_is_called_after_its_file(name: str, expected: str) -> None:
     assert table_name(Path("folder") / name) == expected
+
+
+@pytest.mark.parametrize("sites", ["39-", "-39", "-", "0", "41-39", ""])
+def test_sites_that_are_cut_short_are_refused(sites):
+    with pytest.raises(ValueError, match=r"position|invalid literal"):
+        region_of(sites, None)

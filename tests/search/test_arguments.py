@@ -142,3 +142,19 @@ def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert out.startswith(f"usage: {' '.join(['run_study.py', *command])} [-h]")
     if command in ([], ["train"]):
         assert all(name in out for name in ("gb1_three_vs_rest", "aav_des_mut", "synthetic_two_vs_rest", "ridge"))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["status", "--storage", ""],
+        ["status", "--storage="],
+        ["status", "--study-name", "", "--json"],
+        ["doctor", "--task", ""],
+        ["predict", "experiment.yaml", "--input", "c.txt", "--output", ""],
+        ["--task", "synthetic_two_vs_rest", "--model", "ridge", "--runs-dir="],
+    ],
+)
+def test_an_empty_value_is_not_taken_for_none(words, command):
+    option = next(word for word in words if word.endswith("=") or not words[words.index(word) + 1]).rstrip("=")
+    assert command(*words).refusal() == f"error: {option} is given an empty value: name one, or leave the option out.\n"

@@ -16,6 +16,7 @@ from search.doctor_database import check_database
 from search.doctor_inputs import check_weights
 from search.doctor_machine import check_disk, check_gpus, check_packages, check_torch
 from search.finding import Finding
+from search.standing import running_trials
 from tests.search.small_study import NAME, add, default_database, make_study
 from tests.search.test_startup import probe
 
@@ -275,3 +276,35 @@ def test_another_schema_is_a_problem_and_stays_as_it_is(tmp_path):
 def test_a_line_has_its_remedy_at_the_end():
     assert Finding(check="disk", level="ok", text="fine").line() == "ok       disk: fine"
     assert Finding(check="disk", level="warning", text="so so", remedy="do").line() == "warning  disk: so so; do"
+
+
+def test_a_heartbeat_of_this_very_second_is_one(tmp_path):
+    database, study = make_study(default_database(tmp_path))
+    number = add(study, TrialState.RUNNING)
+    (trial,) = study.get_trials(deepcopy=False)
+    with database.storage.engine.begin() as connection:
+        began = "UPDATE trials SET datetime_start = datetime(datetime_start, '-1 hour')"
+        connection.execute(text(began))
+
+    def beat_age_s():
+        database.storage.record_heartbeat(trial._trial_id)
+        (running,) = running_trials(database, study)
+        return running.lease_age_s, running.silent_s, running.running_s
+
+    # The clock of SQLite has whole seconds: an age of exactly 0.0 is common, and comes within some looks.
+    ages = iter(beat_age_s, None)
+    age_s, silent_s, running_s = next(found for found in ages if found[0] == 0.0)
+    assert (age_s, silent_s, number) == (0.0, 0.0, 0)
+    assert running_s > 3500
+    database.storage.record_heartbeat(trial._trial_id)
+    assert levels(of(check(default_database(tmp_path)), f"study {NAME}")) == ["ok"]
+
+
+def test_a_trial_without_a_heartbeat_is_aged_from_its_start(tmp_path):
+    database, study = make_study(default_database(tmp_path))
+    add(study, TrialState.RUNNING)
+    with database.storage.engine.begin() as connection:
+        connection.execute(text("UPDATE trials SET datetime_start = datetime(datetime_start, '-1 hour')"))
+    (found,) = of(check(default_database(tmp_path)), f"study {NAME}")
+    assert found.level == "warning"
+    assert "not heard of for 1:00:" in found.text
