@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,11 +42,21 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> Traced:
     return Traced(names=frozenset(names), given=given, paths=tuple(path for kind, path in lines if kind == "path"))
 
 
-def started_with(environment: dict[str, str]) -> set[str]:
-    """What Python has imported before it begins with a program."""
-    command = [sys.executable, "-c", "import sys; print(*sys.modules)"]
+def plant_on_path(places: Sequence[Path], names: Iterable[str], marks: Path, environment: Mapping[str, str]) -> None:
+    """Plant modules where PYTHONPATH leads to, in the first place among others.
+
+    Not those that Python imports from there before it begins with a program, or looks for in vain.
+    """
+    command = [sys.executable, "-P", "-c", "import sys; print(*sys.modules)"]
     done = subprocess.run(command, env=environment, cwd="/", capture_output=True, text=True, check=True)
-    return {name.partition(".")[0] for name in done.stdout.split()}
+    begun_with = {name.partition(".")[0] for name in done.stdout.split()} | {"sitecustomize", "usercustomize"}
+    for place in places:
+        plant(place, set(names) - begun_with, marks, "modules")
+    subprocess.run(command, env=environment, cwd=places[0], capture_output=True, check=True)
+    for mark in marks.iterdir():
+        for place in places:
+            (place / f"{mark.name}.py").unlink()
+        mark.unlink()
 
 
 def check_planted(folder: Path, marks: Path) -> None:
@@ -117,9 +128,8 @@ def test_entries_of_pythonpath_that_mean_the_working_directory_are_dropped(
     folder, marks = tmp_path / "here", tmp_path / "marks"
     folder.mkdir()
     (folder / "lib").mkdir()
-    begins_with = started_with(environment) | {"sitecustomize", "usercustomize"}
-    for place in (folder, folder / "lib"):
-        plant(place, traced.names - begins_with, marks, "modules")
+    plant_on_path((folder, folder / "lib"), traced.names, marks, environment)
+    (tmp_path / "log").unlink(missing_ok=True)
     run(PROGRAM, *RIDGE, folder=folder, environment=environment)
     assert marked(marks) == []
     if str(kept) in environment["PYTHONPATH"]:
@@ -135,7 +145,7 @@ def test_a_checkout_on_pythonpath_gives_its_packages_alone(traced: Traced, tmp_p
     folder.mkdir()
     copy_program(checkout)
     environment = plain_environment(PYTHONPATH=str(checkout))
-    plant(checkout, traced.names - started_with(environment) - {"sitecustomize", "usercustomize"}, marks, "modules")
+    plant_on_path((checkout,), traced.names, marks, environment)
     run(str(checkout / "run_study.py"), *RIDGE, folder=folder, environment=environment)
     assert marked(marks) == []
 
