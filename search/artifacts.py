@@ -21,6 +21,7 @@ from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX
 from optuna.trial import FrozenTrial, TrialState
 
 from search.endings import RETRY_OF
+from search.foreign_files import open_regular
 from search.isolation import LOG
 from search.result import Result
 from search.trial_order import best_trials, rank, rank_of
@@ -163,11 +164,11 @@ def artifacts_of(system_attrs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file; "missing" if somebody removed it."""
+    """SHA-256 of a file; "missing" if somebody removed it. An OSError says that there is no file, but a pipe, say."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return "missing"
 
 

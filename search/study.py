@@ -1,6 +1,8 @@
 """Open or create a study, refuse one that was made by another configuration, and count what is in it."""
 
 import json
+import re
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -21,6 +23,8 @@ from search.trial_order import best_trials
 MANIFEST = "manifest"
 N_TARGET = "n_target"
 EXHAUSTED = "exhausted"
+STUDY_ID = "study_id"
+"""Which study it is, whatever it is called: given once, kept by every copy of the database."""
 VERSIONS = "versions"
 OVERRIDES = "overrides"
 """Those that the study was begun with, for whoever wants to repeat it: the manifest says the same in full."""
@@ -69,7 +73,9 @@ def manifest(config: StudyConfig, *, data_hash: str, label: str, model: str) -> 
 
 
 def open_study(database: Database, name: str, wanted: Mapping[str, Any]) -> Study:
-    """The study of that name; a new one is given its manifest. To be called under the database's lock.
+    """The study of that name; a new one is given its manifest, and one that has none its identity.
+
+    To be called under the database's lock.
 
     Raises:
         UserError: The study exists with another manifest; the sentence shows what differs.
@@ -84,7 +90,15 @@ def open_study(database: Database, name: str, wanted: Mapping[str, Any]) -> Stud
         )
     else:
         study.set_user_attr(MANIFEST, dict(wanted))
+    if study_id(study) is None:
+        study.set_user_attr(STUDY_ID, uuid.uuid4().hex)
     return study
+
+
+def study_id(study: Study) -> str | None:
+    """The study's identity; None of a study that older versions made, or with one that is none, until it is opened."""
+    known = study.user_attrs.get(STUDY_ID)
+    return known if isinstance(known, str) and re.fullmatch(r"[0-9a-f]{32}", known) else None
 
 
 def note_protocol(study: Study, protocol: Protocol) -> None:
