@@ -1,8 +1,8 @@
 """Check values against annotations: the one place that says what "of the wrong type" means.
 
 Understands what hyperparameters are annotated with: int, float, bool, str, None, Literal, unions, tuples, lists,
-mappings, `Annotated[..., Interval]` (`models.bounds`) and `Annotated[str, Text]`. What it does not understand it lets through, since the
-constructor itself will judge it.
+mappings, `Annotated[..., Interval]` (`models.bounds`) and `Annotated[str, Text]`. What it does not understand it lets
+through, since the constructor itself will judge it.
 """
 
 import dataclasses

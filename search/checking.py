@@ -28,7 +28,9 @@ def check_runs(
             if isinstance(message, Announcement):
                 display.announce(message.sentence)
             elif isinstance(message, Failure):
-                raise UserError(message.message) if message.kind == "refused" else RuntimeError(message.message)
+                if message.kind == "bug":
+                    raise RuntimeError(message.message)
+                raise UserError(message.message)
         return None
     finally:
         child.close()

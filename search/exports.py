@@ -1,7 +1,7 @@
 """Where a study's best trial is exported to: what another study exported, or one that knows more, is not replaced.
 
-Of a study called NAME that is NAME.yaml. Where an experiment stands there that has to stay, it is NAME-2.yaml, and so on:
-the first place that is free or that the study may write to, so that repeated calls come to the same one.
+Of a study called NAME that is NAME.yaml. Where an experiment stands there that has to stay, it is NAME-2.yaml, and so
+on: the first place that is free or that the study may write to, so that repeated calls come to the same one.
 """
 
 import contextlib
@@ -46,9 +46,9 @@ def export_lock(folder: Path) -> Iterator[None]:
 
 
 def choose_place(wanted: Path, study: Study, announce: Callable[[str], None]) -> Path:
-    """The first place for the study's experiment whose file, if there is one, it may replace; to be called under the lock.
+    """The first place for the study's experiment whose file, if there is one, it may replace.
 
-    `announce` is told which file stays, and why.
+    To be called under the lock. `announce` is told which file stays, and why.
 
     Raises:
         UserError: There is none among the first hundred.

@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
+from datasets.errors import UserError
 from datasets.prepared import PreparedSplit
 from search.artifacts import file_hash, trial_folder
 from search.config import StudyConfig
@@ -67,7 +68,7 @@ def export_best(
                 f"Trial {best.number} is of an older version, which recorded no hashes of its weights: what stands in "
                 f"{trial_folder(runs / study.study_name, best.number)} is exported as it is."
             )
-        # The weights first: whoever reads in between finds that they do not belong to the file, which names their hashes.
+        # The weights first: whoever reads in between finds that they are not those whose hashes the file names.
         place_checkpoints(checkpoints, provenance.weight_hashes, path, announce, runs=runs)
         if not is_same_export(path, experiment):
             freeze(experiment, path)

@@ -261,7 +261,7 @@ def test_a_pruner_in_a_pruner_is_checked_and_built_too() -> None:
     for wrong, sentence in (
         (
             {**inner, "n_startup_trials": "x"},
-            "pruner.wrapped_pruner.n_startup_trials=x is not valid: expected int >= 0.",
+            "pruner.wrapped_pruner.n_startup_trials=x is not valid: expected int",
         ),
         ({"_target_": "optuna.samplers.TPESampler"}, "pruner.wrapped_pruner._target_=optuna.samplers.TPESampler"),
         ({"_target_": "os.system", "command": "true"}, "is outside the allowed packages"),
