@@ -56,7 +56,7 @@ def export_best(
         why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         raise UserError(
             f"Trial {best.number} of study {study.study_name} cannot be exported, for what the database holds of it is "
-            f"not valid ({why}): see what `doctor` says of it."
+            f"not valid ({why}): search under another --study-name."
         ) from None
     experiment = Experiment(config=run, provenance=provenance)
     checkpoints = trial_checkpoints(runs, study.study_name, best.number, len(provenance.values))

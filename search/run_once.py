@@ -106,8 +106,8 @@ def check_callbacks(path: Path, experiment: Experiment) -> None:
     names = averaging_callbacks(experiment.config)
     if names:
         raise UserError(
-            f"{path} was trained with {', '.join(names)}, which changes what is trained, and callbacks of an experiment "
-            "are run by `train --experiment` alone: search without it for an experiment that can be verified."
+            f"{path} was trained with {', '.join(names)}, which changes what is trained, and callbacks of an "
+            "experiment are run by `train --experiment` alone: search without it for one that can be verified."
         )
 
 

@@ -170,7 +170,7 @@ def _parameters(source: ClassSource, base: str, where: str) -> dict[str, Paramet
 
 def _identity(target: str) -> tuple[str, str] | None:
     source = find_class(*_split(target))
-    return source and source.identity
+    return None if source is None else source.identity
 
 
 def _check_plain(value: Any, where: str, depth: int = 0) -> None:
