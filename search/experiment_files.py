@@ -15,6 +15,8 @@ from search.state_files import link
 
 FOLD = "fold{}.safetensors"
 SEED = "seed{}.safetensors"
+MISSING = "missing"
+"""What `file_hash` says of a file that is not there."""
 _STAGED = ".new-{}"
 
 
@@ -67,6 +69,8 @@ def place_checkpoints(
     try:
         for fold, (checkpoint, expected) in enumerate(zip(checkpoints, hashes, strict=True)):
             target = folder / FOLD.format(fold)
+            if expected == MISSING:
+                continue
             if expected == weights_hash(target):
                 placed.add(target)
             elif is_below(checkpoint, runs):
@@ -120,7 +124,7 @@ def check_weights(experiment: Path, hashes: Sequence[str]) -> None:
     for fold, expected in enumerate(hashes):
         path = weights_folder(experiment) / FOLD.format(fold)
         found = weights_hash(path)
-        if found not in ("missing", expected):
+        if found not in (MISSING, expected):
             raise UserError(
                 f"The weights {path} were changed since {experiment} was exported: their hash is "
                 f"{found[:19]}..., weight_hashes[{fold}] of the experiment is {expected[:19]}...; put the exported "

@@ -16,7 +16,7 @@ from search.artifacts import file_hash, trial_folder
 from search.config import StudyConfig
 from search.endings import ENDING, REASON
 from search.experiment import SCHEMA_VERSION, Experiment, Provenance, build_provenance, freeze, is_same_export, today
-from search.experiment_files import is_below, place_checkpoints, trial_checkpoints
+from search.experiment_files import MISSING, is_below, place_checkpoints, trial_checkpoints
 from search.exports import choose_place, export_lock
 from search.honesty import assess
 from search.machine import git_commit
@@ -63,7 +63,7 @@ def export_best(
     with export_lock(path.parent):
         # Decided before anything is written, the weights too.
         path = choose_place(path, study, announce)
-        if not has_hashes:
+        if not has_hashes and set(provenance.weight_hashes) != {MISSING}:
             announce(
                 f"Trial {best.number} is of an older version, which recorded no hashes of its weights: what stands in "
                 f"{trial_folder(runs / study.study_name, best.number)} is exported as it is."
@@ -83,7 +83,7 @@ def _provenance(
     hashes = result.get("weight_hashes")
     if not hashes:  # of the files that were kept, which may stand on another machine by now
         files = trial_checkpoints(runs, study.study_name, best.number, len(result["values"]))
-        found = [file_hash(file) if is_below(file, runs) else "missing" for file in files]
+        found = [file_hash(file) if is_below(file, runs) else MISSING for file in files]
     n_finished = count(study.get_trials(deepcopy=False)).n_finished
     known = {
         "schema_version": SCHEMA_VERSION,

@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import threading
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,11 @@ import optuna
 import pytest
 import yaml
 
-from search.config import study_config
+from search.config import StudyConfig, study_config
 from search.experiment import load_experiment, seal
 from search.experiment_files import check_weights
 from search.inputs import load_split
 from search.outcome import export_best
-from search.protocol import find_protocol, with_protocol
 from search.storage import open_database
 from search.study import best_trial, find_study
 
@@ -178,15 +178,19 @@ def test_what_a_person_changed_while_the_search_ran_is_not_replaced(folder: Path
     assert {name: content(folder / "exported")[name] for name in before} == before
 
 
+@cache
+def config() -> StudyConfig:
+    """That of the finished study. Made once: Hydra composes in one thread alone."""
+    return study_config(["task=synthetic_two_vs_rest", "model=ridge", "trainer.threads=1", "validation=holdout"])
+
+
 def export(folder: Path, runs: Path, announce: Callable[[str], None]) -> Path:
     """What a search does at its end."""
-    config = study_config(["task=synthetic_two_vs_rest", "model=ridge", "trainer.threads=1", "validation=holdout"])
-    split = load_split(config.find_task(), None, runs, print)
-    config = with_protocol(config, find_protocol(config.defaults["validation"], config.find_task(), split))
+    split = load_split(config().find_task(), None, runs, print)
     study = find_study(open_database(f"sqlite:///{runs / 'studies.db'}", create=False), NAME)
     best = best_trial(study.get_trials(deepcopy=False))
     assert best is not None
-    return export_best(study, best, config, split, folder / "exported" / f"{NAME}.yaml", runs=runs, announce=announce)
+    return export_best(study, best, config(), split, folder / "exported" / f"{NAME}.yaml", runs=runs, announce=announce)
 
 
 def test_studies_that_export_at_the_same_moment_do_not_mix(folder: Path) -> None:
@@ -200,6 +204,7 @@ def test_studies_that_export_at_the_same_moment_do_not_mix(folder: Path) -> None
             text = json.dumps(os.urandom(16).hex())
             connection.execute("update study_user_attributes set value_json = ? where key = 'study_id'", (text,))
         connection.close()
+    config()
     together, places = threading.Barrier(len(runs)), dict[Path, Path]()
 
     def work(own: Path) -> None:
