@@ -27,11 +27,13 @@ def region_of(sites: str | None, window: Sequence[int] | None) -> Region | None:
         return Crop(start=start, stop=stop or None)
     if sites is None:
         return None
-    positions: set[int] = set()
+    positions: list[int] = []
     for run in sites.split(","):
         first, dash, last = run.partition("-")
         begin, end = int(first), int(last if dash else first)
         if not 1 <= begin <= end <= _MAX_POSITION:
             raise ValueError(f"{run!r} is no position from 1 to {_MAX_POSITION:,}, or run of them such as 39-41")
-        positions.update(range(begin - 1, end))
-    return Sites(positions=tuple(sorted(positions)))
+        if positions and begin - 1 <= positions[-1]:
+            raise ValueError(f"{run!r} is not above the positions before it")
+        positions.extend(range(begin - 1, end))
+    return Sites(positions=tuple(positions))

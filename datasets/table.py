@@ -73,6 +73,8 @@ class TableSource:
 
     def locate(self, *, data_dir: Path | None, announce: Announce) -> Located:
         """Name the content by the SHA-256 of the file and of how it is read."""
+        if self.path.exists() and not self.path.is_file():
+            raise UserError(f"The table {self.path} is a folder, a pipe or a device and no file: save it as a file.")
         try:
             with self.path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()

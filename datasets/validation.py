@@ -17,6 +17,7 @@ from datasets.task import Task
 
 MIN_SEQUENCES = 20  # of train and validation together: below, no other protocol says more than the split's own part
 MIN_TRAIN = 10  # of a fold
+MOST_FOLDS = 1000  # each trains a model
 MIN_VALIDATION = 3  # of a fold: two can only be in order or not
 
 
@@ -113,6 +114,8 @@ class RepeatedKFold(Validation):
     def __init__(self, *, n_folds: int, n_repeats: int, seed: int) -> None:
         self.n_folds = at_least(2, n_folds=n_folds)
         self.n_repeats = at_least(1, n_repeats=n_repeats)
+        if n_folds * n_repeats > MOST_FOLDS:
+            raise ValueError(f"n_folds times n_repeats is {n_folds * n_repeats}, expected at most {MOST_FOLDS}")
         self.seed = at_least(0, seed=seed)
 
     @property

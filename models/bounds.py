@@ -14,12 +14,17 @@ from typing import Annotated
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """The finite numbers between two bounds, each inclusive (`ge`, `le`) or exclusive (`gt`, `lt`)."""
+    """The finite numbers between two bounds, each inclusive (`ge`, `le`) or exclusive (`gt`, `lt`).
+
+    `limit` is a largest value that no sensible one comes near, where memory or a C library ends: like `le`, but named
+    only where it is exceeded.
+    """
 
     ge: float | None = None
     gt: float | None = None
     le: float | None = None
     lt: float | None = None
+    limit: int | None = None
     odd: bool = False
 
     def violation(self, value: float) -> str | None:
@@ -34,14 +39,20 @@ class Interval:
             return f"must be at most {self.le}"
         if self.lt is not None and value >= self.lt:
             return f"must be less than {self.lt}"
+        if self.limit is not None and value > self.limit:
+            return f"must be at most {self.limit}"
         if self.odd and value % 2 != 1:
             return "must be odd"
         return None
 
 
-PositiveInt = Annotated[int, Interval(ge=1)]
-NonNegativeInt = Annotated[int, Interval(ge=0)]
-OddInt = Annotated[int, Interval(ge=1, odd=True)]
+C_INT = 2**31 - 1
+"""The largest integer that the C libraries below us take for certain."""
+PositiveInt = Annotated[int, Interval(ge=1, limit=C_INT)]
+NonNegativeInt = Annotated[int, Interval(ge=0, limit=C_INT)]
+OddInt = Annotated[int, Interval(ge=1, limit=9999, odd=True)]  # of a kernel, say
+Width = Annotated[int, Interval(ge=1, limit=2**16)]  # of a layer, whose weights grow with its square
+Depth = Annotated[int, Interval(ge=1, limit=1000)]
 PositiveFloat = Annotated[float, Interval(gt=0)]
 NonNegativeFloat = Annotated[float, Interval(ge=0)]
 Fraction = Annotated[float, Interval(ge=0, lt=1)]

@@ -8,7 +8,7 @@ from torch.nn import functional
 from torch.optim import Adam, Optimizer
 
 from datasets.batch import Batch
-from models.bounds import Fraction, NonNegativeFloat, OddInt, PositiveFloat, PositiveInt
+from models.bounds import Depth, Fraction, NonNegativeFloat, OddInt, PositiveFloat, Width
 from models.fitness_model import FitnessModel
 from models.layers import MaskedConv1d, max_over_length
 
@@ -37,9 +37,9 @@ class CNN(FitnessModel):
         self,
         *,
         kernel_size: OddInt,
-        channels: PositiveInt,
+        channels: Width,
         dropout: Fraction,
-        depth: PositiveInt,
+        depth: Depth,
         lr_encoder: PositiveFloat,
         lr_embedding: PositiveFloat,
         lr_decoder: PositiveFloat,

@@ -1,6 +1,6 @@
 """ESM (Rives et al. 2021, Meier et al. 2021, Lin et al. 2023) with FLIP's poolings and head, frozen or fine-tuned."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from datasets.task import Announce, Task
 from datasets.tokenizer import EsmTokenizer, Tokenizer
 from models.backbone import Backbone
 from models.backbones import BACKBONES, BackboneName
-from models.bounds import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from models.bounds import Depth, Fraction, Interval, NonNegativeFloat, NonNegativeInt, PositiveFloat, Width
 from models.esm_encoder import FrozenLayers, Weights
 from models.fitness_model import FitnessModel, FrozenPart
 from models.lora import LoraTarget, add_lora
@@ -52,14 +52,14 @@ class ESM(FitnessModel):
         *,
         backbone: BackboneName,
         pretrained: bool,
-        representation_layer: PositiveInt | None,
+        representation_layer: Depth | None,
         pooling: Literal["mean", "mutation_mean", "attention"],
         adaptation: Literal["frozen", "last_k", "lora"],
-        fine_tune_depth: NonNegativeInt,
-        lora_rank: NonNegativeInt,
+        fine_tune_depth: Annotated[int, Interval(ge=0, limit=1000)],
+        lora_rank: Annotated[int, Interval(ge=0, limit=4096)],
         lora_alpha: PositiveFloat,
         lora_targets: list[LoraTarget],
-        head_width: PositiveInt,
+        head_width: Width,
         head_dropout: Fraction,
         lr_head: PositiveFloat,
         lr_backbone: PositiveFloat,

@@ -1,12 +1,13 @@
 """Check values against annotations: the one place that says what "of the wrong type" means.
 
 Understands what hyperparameters are annotated with: int, float, bool, str, None, Literal, unions, tuples, lists,
-mappings and `Annotated[..., Interval]` (`models.bounds`). What it does not understand it lets through, since the
-constructor itself will judge it.
+mappings, `Annotated[..., Interval]` (`models.bounds`) and `Annotated[str, Text]`. What it does not understand it lets
+through, since the constructor itself will judge it.
 """
 
 import dataclasses
 import math
+import re
 import reprlib
 import types
 from collections.abc import Mapping, Sequence
@@ -23,16 +24,27 @@ _BRIEFLY.maxstring = _BRIEFLY.maxother = 100
 _BRIEFLY.maxlevel = 3
 
 
-def describe(annotation: Any) -> str:
-    """The annotation in words: `int >= 1`, `one of 'mean', 'attention'`."""
+@dataclasses.dataclass(frozen=True)
+class Text:
+    """Text that a regular expression matches as a whole; `words` say what that is."""
+
+    pattern: str
+    words: str
+
+
+def describe(annotation: Any, value: Any = None) -> str:
+    """The annotation in words: `int >= 1`, `one of 'mean', 'attention'`; what is expected instead of `value`."""
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        bounds = " and ".join(_bounds(extra) for extra in args[1:] if isinstance(extra, Interval))
+        words = [extra.words for extra in args[1:] if isinstance(extra, Text)]
+        if words:
+            return " and ".join(words)
+        bounds = " and ".join(_bounds(extra, value) for extra in args[1:] if isinstance(extra, Interval))
         return f"{describe(args[0])} {bounds}".strip()
     if origin is Literal:
         return "one of " + ", ".join(repr(choice) for choice in args)
     if origin in _UNIONS:
-        return " or ".join(describe(arg) for arg in args)
+        return " or ".join(describe(arg, value) for arg in args)
     if annotation is None or annotation is types.NoneType:
         return "null"
     if origin in (list, tuple, Sequence):
@@ -43,10 +55,12 @@ def describe(annotation: Any) -> str:
     return annotation.__name__ if isinstance(annotation, type) and origin is None else str(annotation)
 
 
-def _bounds(interval: Interval) -> str:
+def _bounds(interval: Interval, value: Any) -> str:
     signs = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
     limits = {sign: getattr(interval, name) for name, sign in signs.items()}
     words = [f"{sign} {limit}" for sign, limit in limits.items() if limit is not None]
+    if interval.limit is not None and isinstance(value, (int, float)) and value > interval.limit:
+        words.append(f"<= {interval.limit}")
     return " and ".join(words + (["odd"] if interval.odd else []))
 
 
@@ -58,7 +72,7 @@ def convert(annotation: Any, value: Any, where: str) -> Any:
     """
     is_fit, converted = _try(annotation, value)
     if not is_fit:
-        raise UserError(f"{where}={shown(value)} is not valid: expected {describe(annotation)}.")
+        raise UserError(f"{where}={shown(value)} is not valid: expected {describe(annotation, value)}.")
     return converted
 
 
@@ -71,7 +85,8 @@ def shown(value: Any) -> str:
     """A value as it stands in YAML, near enough for a sentence."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    return value if isinstance(value, str) and len(value) <= 100 else _BRIEFLY.repr(value)
+    # What a terminal would obey is escaped.
+    return value if isinstance(value, str) and len(value) <= 100 and value.isprintable() else _BRIEFLY.repr(value)
 
 
 def _try(annotation: Any, value: Any) -> tuple[bool, Any]:
@@ -80,8 +95,7 @@ def _try(annotation: Any, value: Any) -> tuple[bool, Any]:
         return False, value
     if origin is Annotated:
         is_fit, converted = _try(args[0], value)
-        intervals = [extra for extra in args[1:] if isinstance(extra, Interval)]
-        return is_fit and all(bound.violation(converted) is None for bound in intervals), converted
+        return is_fit and all(_is_met(extra, converted) for extra in args[1:]), converted
     if origin in _UNIONS:
         # An exact match first: True must not become 1.0 in `float | bool`.
         for arg in sorted(args, key=lambda arg: not _is_exact(arg, value)):
@@ -104,8 +118,24 @@ def _try(annotation: Any, value: Any) -> tuple[bool, Any]:
     if origin in (tuple, list, Sequence):
         return _try_items(annotation, value)
     if annotation in (dict, Mapping) or origin in (dict, Mapping):
-        return isinstance(value, Mapping), value
+        return _try_mapping(args, value)
     return True, value
+
+
+def _is_met(condition: Any, value: Any) -> bool:
+    if isinstance(condition, Interval):
+        return condition.violation(value) is None
+    return not isinstance(condition, Text) or re.fullmatch(condition.pattern, value) is not None
+
+
+def _try_mapping(args: tuple[Any, ...], value: Any) -> tuple[bool, Any]:
+    if not isinstance(value, Mapping):
+        return False, value
+    if not args:
+        return True, value
+    results = {key: _try(args[1], item) for key, item in value.items()}
+    fits = all(_try(args[0], key)[0] for key in value) and all(fits for fits, _ in results.values())
+    return fits, {key: item for key, (_, item) in results.items()}
 
 
 def _is_exact(annotation: Any, value: Any) -> bool:

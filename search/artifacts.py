@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.attributes import artifacts_of
 from search.endings import retry_chain
+from search.foreign_files import open_regular
 from search.isolation import LOG
 from search.result import Result
 from search.trial_order import best_trials, rank, rank_of
@@ -155,11 +156,11 @@ def artifact_attribute(artifact: str, filename: str) -> tuple[str, str]:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file; "missing" if somebody removed it."""
+    """SHA-256 of a file; "missing" if somebody removed it. An OSError says that there is no file, but a pipe, say."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return "missing"
 
 

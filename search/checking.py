@@ -11,6 +11,12 @@ from search.schema import RunConfig
 from search.signals import Signals
 
 
+class CheckLost(UserError):
+    """The checking process died, of too little memory for one."""
+
+    exit_status = 1
+
+
 def check_runs(
     configs: Sequence[RunConfig], split: Path, places: Places, display: Display, signals: Signals
 ) -> Checked | None:
@@ -28,7 +34,11 @@ def check_runs(
             if isinstance(message, Announcement):
                 display.announce(message.sentence)
             elif isinstance(message, Failure):
-                raise UserError(message.message) if message.kind == "refused" else RuntimeError(message.message)
+                if message.kind == "refused":
+                    raise UserError(message.message)
+                if message.kind == "lost":
+                    raise CheckLost(f"It could not be checked whether the runs can be built: {message.message}.")
+                raise RuntimeError(message.message)
         return None
     finally:
         child.close()

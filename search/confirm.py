@@ -27,7 +27,7 @@ from search.kept_runs import KeptRun, begin_again, folder_of, keep_run, kept_run
 from search.ledger import append, read
 from search.result import Result
 from search.run_names import CONFIRM
-from search.run_once import Stopped, check_backbone, outcome
+from search.run_once import Stopped, check_backbone, check_callbacks, outcome
 from search.schema import task_of
 from search.signals import Signals
 from search.test_metrics import UnusablePredictions, check_predictions
@@ -85,6 +85,7 @@ def run_confirm(arguments: argparse.Namespace) -> int:
 
 def _check(path: Path, experiment: Experiment, *, is_unfinished_welcome: bool) -> None:
     """Refuse what must not be confirmed, before anything costs time."""
+    check_callbacks(path, experiment)
     before = experiment.provenance
     if before.n_target is not None and before.n_finished < before.n_target and not is_unfinished_welcome:
         raise UserError(

@@ -1,15 +1,18 @@
 """Which weights beside an experiment predict: those that `confirm` left, or those it was exported with."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from datasets.errors import UserError
-from search.artifacts import file_hash
 from search.experiment import Experiment, checksum
-from search.experiment_files import FOLD, confirmation_file, weights_folder
+from search.experiment_files import FOLD, SEED, confirmation_file, weights_folder, weights_hash
+from search.foreign_files import read_regular
+
+_MOST_BYTES = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,16 +50,17 @@ def find_members(path: Path, experiment: Experiment, announce: Callable[[str], N
 def _confirmed(path: Path, announce: Callable[[str], None]) -> tuple[Path, ...] | None:
     file = confirmation_file(path)
     try:
-        record = json.loads(file.read_text(encoding="utf-8"))
+        record = json.loads(read_regular(file, most_bytes=_MOST_BYTES))
         of, members = record["checksum"], [(str(one["file"]), str(one["hash"])) for one in record["weights"]]
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{file} cannot be read ({error}): run `confirm` again, or remove it.") from None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        why = error.strerror if isinstance(error, OSError) else type(error).__name__
+        raise UserError(f"{file} cannot be read ({why}): run `confirm` again, or remove it.") from None
     if of != checksum(path):
         announce(f"{file} is of an earlier export of {path}: its weights are not used; `confirm` makes new ones.")
         return None
-    if not members or any(Path(name).name != name for name, _ in members):
+    if not members or not all(re.fullmatch(SEED.format("[0-9]{1,20}"), name) for name, _ in members):
         raise UserError(f"{file} names no weights beside it: run `confirm` again, or remove it.")
     for name, expected in members:
         _check(file.parent / name, expected, str(file))
@@ -66,7 +70,7 @@ def _confirmed(path: Path, announce: Callable[[str], None]) -> tuple[Path, ...] 
 
 
 def _check(file: Path, expected: str, where: str) -> None:
-    found = file_hash(file)
+    found = weights_hash(file)
     if found == "missing":
         raise UserError(
             f"The weights {file} are missing: copy the folder {file.parent} together with its experiment, or train it "

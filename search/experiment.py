@@ -7,7 +7,8 @@ checksum: the SHA-256 of all bytes before that line.
 import datetime
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,17 +16,25 @@ from typing import Annotated, Any
 import yaml
 
 from datasets.errors import UserError
-from models.bounds import Interval
-from search.annotations import build, check_keys, convert
-from search.schema import REQUIRED_KEYS, RUN_KEYS, RunConfig, run_config
+from models.bounds import Interval, NonNegativeInt
+from search.annotations import Text, build, check_keys, convert
+from search.foreign_files import load_plain_yaml, read_regular
+from search.schema import REQUIRED_KEYS, RUN_KEYS, RunConfig, Seed, Threads, Tokens, run_config
 
-SCHEMA_VERSION = 3
-_SINCE_VERSION = {"model": 2, "n_target": 2}  # keys of the provenance that older files lack
+SCHEMA_VERSION = 4
+_SINCE_VERSION = {"model": 2, "n_target": 2, "study_id": 4}  # keys of the provenance that older files lack
 # What training did before it had these settings, in files of version 2 and older.
 _TRAINER_BEFORE_3 = {"loss": "mse", "huber_delta": 1.0, "standardize_targets": False}
 _CHECKSUM = "  checksum: "
 _CHANGED = "{path} was changed since it was written: its checksum does not match its bytes."
 _HEADER = "# A frozen flipsearch experiment. Check it: python run_study.py verify FILE\n"
+_MOST_BYTES = 8 * 2**20  # a value after each of 100,000 epochs takes 2 MB
+_LONGEST_TEXT = 1000
+_LONGEST_SEQUENCE = 100_000
+
+_Hash = Annotated[str, Text(r"sha256:[0-9a-f]{64}|missing", "sha256: and 64 hexadecimal digits, or missing")]
+_DataHash = Annotated[str, Text(r"[0-9a-f]{64}", "64 hexadecimal digits")]
+_StudyId = Annotated[str, Text(r"[0-9a-f]{32}", "32 hexadecimal digits")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,30 +46,32 @@ class Provenance:
     all folds pooled, `protocol` what is said of `validation` where the value is shown.
     `machine` is what has to be equal for the numbers to be equal bit for bit, `micro_batch_tokens`
     how much of a batch was computed at once (null: all), `backbone` the hash of the pretrained weights (null: none).
+    `study_id` is the identity of the study (null: made before studies had one), which a copy of its database shares,
     `model` is the study's name for the model, `n_target` how many finished trials it was to have (null: not known).
     """
 
     schema_version: int
     study: str
+    study_id: _StudyId | None
     model: str | None
-    trial: int
-    n_finished: int
-    n_target: int | None
+    trial: NonNegativeInt
+    n_finished: NonNegativeInt
+    n_target: NonNegativeInt | None
     date: str
-    seed: int
-    threads: Annotated[int, Interval(ge=1)]
-    micro_batch_tokens: Annotated[int, Interval(ge=1)] | None
+    seed: Seed
+    threads: Threads
+    micro_batch_tokens: Tokens | None
     backbone: str | None
     device: str
     protocol: str
     value: float
     values: list[list[float | None]]
-    best_epochs: list[int]
-    n_parameters: int
-    seconds: float
+    best_epochs: list[NonNegativeInt]
+    n_parameters: Annotated[int, Interval(ge=0)]
+    seconds: Annotated[float, Interval(ge=0)]
     data: str
-    data_hash: str
-    weight_hashes: list[str]
+    data_hash: _DataHash
+    weight_hashes: list[_Hash]
     versions: dict[str, Any]
     machine: dict[str, Any]
     git_commit: str | None
@@ -117,20 +128,42 @@ def load_experiment(path: Path) -> Experiment:
     if version < 3 and isinstance(tree.get("trainer"), Mapping):
         tree["trainer"] = {**_TRAINER_BEFORE_3, **tree["trainer"]}
     try:
+        _check_texts(tree, _LONGEST_SEQUENCE)
         check_keys(tree, RUN_KEYS, REQUIRED_KEYS, "config")
-        known = build(Provenance, provenance, "provenance")
-        _check_history(known)
-        return Experiment(config=run_config(tree), provenance=known)
+        return Experiment(config=run_config(tree), provenance=build_provenance(provenance))
     except UserError as error:
         raise UserError(f"{path} is not a valid experiment: {error}") from None
 
 
-def is_experiment_of(path: Path, study: str) -> bool:
-    """Whether a new export of the study may replace a file: it is an earlier one, unchanged, or does not exist."""
-    if not path.exists() and not path.is_symlink():
-        return True
+def build_provenance(tree: Mapping[str, Any]) -> Provenance:
+    """Checked provenance from plain values, wherever they come from.
+
+    Raises:
+        UserError: A value is missing, unknown, or not what it can be.
+    """
+    _check_texts(tree, _LONGEST_TEXT)
+    if any(unicodedata.category(letter) == "Cc" for text in _texts(tree) for letter in text):
+        raise UserError("A text of the provenance holds control characters: expected letters that a terminal shows.")
+    known = build(Provenance, tree, "provenance")
+    n_folds = len(known.values)
+    if not n_folds or n_folds != len(known.best_epochs):
+        raise UserError("provenance.values and provenance.best_epochs differ in their number of folds.")
+    if known.weight_hashes and len(known.weight_hashes) != n_folds:
+        raise UserError("provenance.values and provenance.weight_hashes differ in their number of folds.")
+    for fold, (values, epoch) in enumerate(zip(known.values, known.best_epochs, strict=True)):
+        if epoch >= len(values):
+            raise UserError(
+                f"provenance.best_epochs[{fold}]={epoch} is not valid: expected one of the {len(values)} epochs of "
+                "provenance.values, counted from 0."
+            )
+    return known
+
+
+def is_experiment(path: Path) -> bool:
+    """Whether the file is an experiment, of whatever version, that nobody changed since it was written."""
     try:
-        return bool(_read(path)["provenance"].get("study") == study)
+        _read(path)
+        return True
     except UserError:
         return False
 
@@ -141,8 +174,10 @@ def is_same_export(path: Path, experiment: Experiment) -> bool:
         before = load_experiment(path)
     except UserError:
         return False
-    then = before.provenance
-    now = replace(experiment.provenance, date=then.date, git_commit=then.git_commit)
+    then, now = before.provenance, experiment.provenance
+    now = replace(now, date=then.date, git_commit=then.git_commit, schema_version=then.schema_version)
+    if then.study_id is None:
+        now = replace(now, study_id=None)
     return before == replace(experiment, provenance=now)
 
 
@@ -177,7 +212,7 @@ def today() -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        data = path.read_bytes()
+        data = read_regular(path, most_bytes=_MOST_BYTES)
         text = data.decode("utf-8")
     except OSError as error:
         raise UserError(f"The experiment {path} cannot be read: {error.strerror}.") from None
@@ -188,9 +223,9 @@ def _read(path: Path) -> dict[str, Any]:
     if last.startswith(_CHECKSUM.encode()) and not is_intact:
         raise UserError(_CHANGED.format(path=path))
     try:
-        tree = yaml.load(text, Loader=_Loader)
-    except Exception as error:  # PyYAML lets through whatever its constructors raise, a RecursionError among them
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from None
+        tree = load_plain_yaml(text)
+    except ValueError as error:
+        raise UserError(f"{path} is not valid YAML: {error}.") from None
     if not isinstance(tree, Mapping) or not isinstance(tree.get("provenance"), Mapping):
         raise UserError(
             f"{path} is not a frozen experiment: it has no provenance. A search writes one into its --export-dir."
@@ -200,18 +235,24 @@ def _read(path: Path) -> dict[str, Any]:
     return dict(tree)
 
 
-class _Loader(yaml.SafeLoader):
-    """Plain values alone: aliases would let a short file stand for one that fills the memory."""
+def _check_texts(tree: Any, longest: int) -> None:
+    for text in _texts(tree):
+        if len(text) > longest:
+            raise UserError(
+                f"The text {text[:20]!r}... of {len(text):,} letters is not valid: expected at most {longest:,}."
+            )
 
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("aliases are not allowed")
-        return super().compose_node(parent, index)
 
-
-def _check_history(provenance: Provenance) -> None:
-    if not provenance.values or len(provenance.values) != len(provenance.best_epochs):
-        raise UserError("provenance.values and provenance.best_epochs differ in their number of folds.")
+def _texts(tree: Any) -> Iterator[str]:
+    if isinstance(tree, str):
+        yield tree
+    elif isinstance(tree, Mapping):
+        for key, value in tree.items():
+            yield from _texts(key)
+            yield from _texts(value)
+    elif isinstance(tree, (list, tuple)):
+        for value in tree:
+            yield from _texts(value)
 
 
 def _digest(data: bytes) -> str:

@@ -121,16 +121,15 @@ def check_writable(folder: Path) -> None:
 
 
 def check_export(export: Path, study: str) -> None:
-    """Refuse, before anything trains, a file that the study may not replace."""
-    from search.experiment import is_experiment_of
-    from search.experiment_files import weights_folder
+    """Refuse, before anything trains, a file that is no experiment; one that has to stay is left to the export."""
+    from search.experiment import is_experiment
+    from search.experiment_files import check_weights_folder, weights_folder
 
     check_writable(export.parent)
-    if not is_experiment_of(export, study):
+    if (export.exists() or export.is_symlink()) and not is_experiment(export):
         raise UserError(
             f"{export} exists and is not an export of study {study!r}: move it away, or choose another --export-dir "
             "or --study-name."
         )
     folder = weights_folder(export)
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is no folder, and the weights of {export} belong there: move it away.")
+    check_weights_folder(folder)

@@ -20,6 +20,7 @@ from datasets.window import LengthLimit, cut
 from models.baselines import BASELINES
 from models.metrics import spearman
 from search.cost import Cost, cost
+from search.exports import find_export
 from search.honesty import assess
 from search.ledger import Reading
 from search.parser import prog
@@ -126,7 +127,7 @@ def study_rung(
         predictions=read_predictions(runs / study_name, best.number),
         test=spread(seeds) if seeds else None,
         n_seeds=len(seeds),
-        experiment=export_dir / f"{study_name}.yaml",
+        experiment=find_export(export_dir / f"{study_name}.yaml", study),
     )
 
 

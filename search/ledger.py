@@ -11,8 +11,10 @@ from filelock import BaseFileLock, FileLock
 
 from datasets.errors import UserError
 from search.annotations import build
+from search.foreign_files import read_regular
 
 _ENDING = ".ledger.jsonl"
+_MOST_BYTES = 2**28
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +80,7 @@ def read(ledger: Path) -> tuple[Reading, ...]:
         UserError: A line is broken; the file and the line's number are named.
     """
     try:
-        content = ledger.read_bytes()
+        content = read_regular(ledger, most_bytes=_MOST_BYTES)
     except FileNotFoundError:
         return ()
     except OSError as error:

@@ -10,16 +10,18 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
+from datasets.errors import UserError
 from datasets.prepared import PreparedSplit
-from search.artifacts import file_hash
+from search.artifacts import file_hash, trial_folder
 from search.attributes import ENDING, EXHAUSTED, MANIFEST, N_TARGET, PROTOCOL, REASON, result_of
 from search.config import StudyConfig
-from search.experiment import SCHEMA_VERSION, Experiment, Provenance, freeze, is_same_export, today
-from search.experiment_files import place_checkpoints
+from search.experiment import SCHEMA_VERSION, Experiment, Provenance, build_provenance, freeze, is_same_export, today
+from search.experiment_files import MISSING, is_below, place_checkpoints, trial_checkpoints
+from search.exports import choose_place, export_lock
 from search.honesty import assess
 from search.machine import git_commit
 from search.progress import failures
-from search.study import count
+from search.study import count, study_id
 from search.trial_order import set_aside
 
 # Of fewer, Optuna makes the same share for every hyperparameter.
@@ -35,54 +37,83 @@ def export_best(
     *,
     runs: Path,
     announce: Callable[[str], None],
-) -> None:
-    """Write the best trial as a frozen experiment, and its weights beside it.
+) -> Path:
+    """Write the best trial as a frozen experiment, and its weights beside it; return where it stands.
 
-    Nothing is written where the same stands already, so that what was made with an experiment stays valid.
-    Checkpoints are found below `runs`; `announce` is told of those that are not there.
+    That is `path`, unless an experiment there must not be replaced (see `search.exports`). Nothing is written where the
+    same stands already, so that what was made with an experiment stays valid. Checkpoints are found below `runs`;
+    `announce` is told of those that are not there.
+
+    Raises:
+        UserError: What the database holds of the trial is not valid, or the experiment cannot be written.
     """
-    result = result_of(best, study.study_name)
-    checkpoints = [runs / name for name in result["checkpoints"]]
-    # Of the files that were kept, which may stand on another machine by now.
-    hashes = result.get("weight_hashes") or [file_hash(checkpoint) for checkpoint in checkpoints]
-    n_finished = count(study.get_trials(deepcopy=False)).n_finished
-    about = study.user_attrs[MANIFEST]
     # The values that were sampled, and every other as it was fixed when the trial ran: the manifest guards both.
     run = config.run(best.params)
-    experiment = Experiment(
-        config=run,
-        provenance=Provenance(
-            schema_version=SCHEMA_VERSION,
-            study=study.study_name,
-            model=about["model"],
-            trial=best.number,
-            n_finished=n_finished,
-            # A space that is used up ends a study before its budget does.
-            n_target=n_finished if study.user_attrs.get(EXHAUSTED) else study.user_attrs[N_TARGET],
-            date=today(),
-            seed=run.seed,
-            threads=result["threads"],
-            micro_batch_tokens=result["micro_batch_tokens"],
-            backbone=result["backbone"],
-            device=result["device"],
-            protocol=study.user_attrs[PROTOCOL]["shown"],
-            value=result["value"],
-            values=result["values"],
-            best_epochs=result["best_epochs"],
-            n_parameters=result["n_parameters"],
-            seconds=round(result["seconds"], 3),
-            data=split.label,
-            data_hash=split.data_hash,
-            weight_hashes=hashes,
-            versions=result["versions"],
-            machine=result["machine"],
-            git_commit=git_commit(),
-        ),
-    )
-    # The weights first: whoever reads in between finds that they do not belong to the file, which names their hashes.
-    place_checkpoints(checkpoints, hashes, path, announce)
-    if not is_same_export(path, experiment):
-        freeze(experiment, path)
+    try:
+        provenance, has_hashes = _provenance(study, best, run.seed, split, runs)
+    except (UserError, KeyError, TypeError, ValueError) as error:
+        why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        raise UserError(
+            f"Trial {best.number} of study {study.study_name} cannot be exported, for what the database holds of it is "
+            f"not valid ({why}): search under another --study-name."
+        ) from None
+    experiment = Experiment(config=run, provenance=provenance)
+    checkpoints = trial_checkpoints(runs, study.study_name, best.number, len(provenance.values))
+    with export_lock(path.parent):
+        # Decided before anything is written, the weights too.
+        path = choose_place(path, study, announce)
+        if not has_hashes and set(provenance.weight_hashes) != {MISSING}:
+            announce(
+                f"Trial {best.number} is of an older version, which recorded no hashes of its weights: what stands in "
+                f"{trial_folder(runs / study.study_name, best.number)} is exported as it is."
+            )
+        # The weights first: whoever reads in between finds that they are not those whose hashes the file names.
+        place_checkpoints(checkpoints, provenance.weight_hashes, path, announce, runs=runs)
+        if not is_same_export(path, experiment):
+            freeze(experiment, path)
+    return path
+
+
+def _provenance(
+    study: Study, best: FrozenTrial, seed: int, split: PreparedSplit, runs: Path
+) -> tuple[Provenance, bool]:
+    """What is known of the trial, and whether that includes the hashes of its weights."""
+    result = result_of(best, study.study_name)
+    hashes = result.get("weight_hashes")
+    if not hashes:  # of the files that were kept, which may stand on another machine by now
+        files = trial_checkpoints(runs, study.study_name, best.number, len(result["values"]))
+        found = [file_hash(file) if is_below(file, runs) else MISSING for file in files]
+    n_finished = count(study.get_trials(deepcopy=False)).n_finished
+    known = {
+        "schema_version": SCHEMA_VERSION,
+        "study": study.study_name,
+        "study_id": study_id(study),
+        "model": study.user_attrs[MANIFEST]["model"],
+        "trial": best.number,
+        "n_finished": n_finished,
+        # A space that is used up ends a study before its budget does.
+        "n_target": n_finished if study.user_attrs.get(EXHAUSTED) else study.user_attrs[N_TARGET],
+        "date": today(),
+        "seed": seed,
+        "threads": result["threads"],
+        "micro_batch_tokens": result["micro_batch_tokens"],
+        "backbone": result["backbone"],
+        "device": result["device"],
+        "protocol": study.user_attrs[PROTOCOL]["shown"],
+        "value": result["value"],
+        "values": result["values"],
+        "best_epochs": result["best_epochs"],
+        "n_parameters": result["n_parameters"],
+        "seconds": round(result["seconds"], 3),
+        # A file may be called as it likes.
+        "data": "".join(letter if letter.isprintable() else "?" for letter in split.label),
+        "data_hash": split.data_hash,
+        "weight_hashes": hashes or found,
+        "versions": result["versions"],
+        "machine": result["machine"],
+        "git_commit": git_commit(),
+    }
+    return build_provenance(known), bool(hashes)
 
 
 def print_outcome(

@@ -6,8 +6,10 @@ from dataclasses import replace
 from datasets.errors import UserError
 from datasets.prepared import PreparedSplit
 from datasets.task import Announce
+from models.fitness_model import FitnessModel
 from models.places import Places
 from search.building import build_data, build_model, folds_of
+from search.memory import is_out_of_memory
 from search.schema import RunConfig, task_of
 from search.trainer import quieten
 
@@ -28,7 +30,7 @@ def check_runs(
     backbones = []
     seen = []
     for config in configs:
-        model = build_model(config)
+        model = _build(config)
         if model.loss.is_pairwise and config.data.batch_size < 2:
             raise UserError(
                 f"data.batch_size={config.data.batch_size} leaves trainer.loss={config.trainer.loss} no pairs of rows: "
@@ -43,3 +45,16 @@ def check_runs(
             largest = max(folds_of(config, split), key=lambda fold: len(fold.train))
             build_data(config, split, model, largest, 0)
     return tuple(backbones)
+
+
+def _build(config: RunConfig) -> FitnessModel:
+    try:
+        return build_model(config)
+    except (RuntimeError, MemoryError, OverflowError) as error:
+        # Sizes whose product no memory holds, or no number of a C library.
+        if not (is_out_of_memory(error) or isinstance(error, OverflowError) or "overflow" in str(error)):
+            raise
+        raise UserError(
+            f"{config.model['_target_']} cannot be built with these hyperparameters "
+            f"({' '.join(str(error).split())[:200]}): choose smaller ones."
+        ) from None

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial
 
 from datasets.errors import UserError
 from search.attributes import MANIFEST
-from search.experiment import is_experiment_of
+from search.exports import find_export
 from search.schema import task_in
 from search.study import best_trial, shown_validation, summary
 
@@ -36,7 +36,6 @@ class Known:
     def of(cls, study: Study, *, runs: Path, export: Path | None, prog: str) -> "Known":
         """Read the study."""
         trials = study.get_trials(deepcopy=False)
-        is_there = export is not None and export.exists() and is_experiment_of(export, study.study_name)
         return cls(
             study=study,
             trials=trials,
@@ -44,7 +43,7 @@ class Known:
             numbers=summary(study),
             best=best_trial(trials),
             runs=runs,
-            export=export if is_there else None,
+            export=export and find_export(export, study),
             export_dir=export and export.parent,
             prog=prog,
         )

@@ -25,7 +25,7 @@ from search.machine import machine_kind
 from search.protocol import find_protocol
 from search.result import Result
 from search.run_names import TRAIN, VERIFY
-from search.schema import RunConfig, as_it_ran, task_of
+from search.schema import RunConfig, as_it_ran, averaging_callbacks, task_of
 from search.signals import Signals
 from search.trees import difference
 from search.user_data import user_task
@@ -81,6 +81,7 @@ def run_train(arguments: argparse.Namespace) -> int:
 def run_verify(arguments: argparse.Namespace) -> int:
     """Train an experiment again and compare every value; 0 if they agree, 1 if not."""
     experiment = load_experiment(arguments.file)
+    check_callbacks(arguments.file, experiment)
     before = experiment.provenance
     prepare_children()
     split = load_split(
@@ -99,6 +100,16 @@ def run_verify(arguments: argparse.Namespace) -> int:
     except Stopped as stopped:
         return stopped.exit_status
     return _compare(experiment, result, split, is_quiet=arguments.quiet)
+
+
+def check_callbacks(path: Path, experiment: Experiment) -> None:
+    """Refuse an experiment that cannot be trained again without its callbacks, which are never run again."""
+    names = averaging_callbacks(experiment.config)
+    if names:
+        raise UserError(
+            f"{path} was trained with {', '.join(names)}, which changes what is trained, and callbacks of an "
+            "experiment are run by `train --experiment` alone: search without it for one that can be verified."
+        )
 
 
 def _compare(experiment: Experiment, result: Result, split: "PreparedSplit", *, is_quiet: bool) -> int:

@@ -224,7 +224,7 @@ def _search(
     trials = study.get_trials(deepcopy=False)
     best = best_trial(trials)
     if best is not None:
-        export_best(study, best, config, split, export, runs=arguments.runs_dir, announce=display.announce)
+        export = export_best(study, best, config, split, export, runs=arguments.runs_dir, announce=display.announce)
     artifacts.remove_others(trials)
     if not (signals.exit_status and signals.is_interrupted):  # who is in a hurry does not wait for a report
         _show_state(arguments, study, database, export if best is not None else None)

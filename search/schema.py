@@ -7,11 +7,16 @@ from typing import Annotated, Any, Literal
 
 from datasets.table import Table, TableSource, table_task
 from datasets.task import Task, find_task
-from models.bounds import Interval
+from models.bounds import Interval, PositiveInt
 from search import targets
+from search.allowed_classes import AVERAGING
 from search.annotations import build, check_keys, convert
 
-Count = Annotated[int, Interval(ge=1)]
+Count = PositiveInt
+Epochs = Annotated[int, Interval(ge=1, limit=1_000_000)]  # a trial's steps are numbered over all folds, by a C integer
+Threads = Annotated[int, Interval(ge=1, limit=1024)]
+Seed = Annotated[int, Interval(ge=0, limit=2**62)]  # `confirm` counts on from it
+Tokens = Annotated[int, Interval(ge=1, limit=2**62)]  # the largest of them is WHOLE_BATCH
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +39,12 @@ class TrainerConfig:
     and standard deviation 1, as they are in the fold's training rows; it predicts in their own unit all the same.
     """
 
-    max_epochs: Count
+    max_epochs: Epochs
     patience: Count
     accelerator: Literal["auto", "cpu", "gpu"]
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
-    threads: Count | None
-    micro_batch_tokens: Count | None
+    threads: Threads | None
+    micro_batch_tokens: Tokens | None
     loss: Literal["mse", "huber", "ranking"]
     huber_delta: Annotated[float, Interval(gt=0)]
     standardize_targets: bool
@@ -54,7 +59,7 @@ class TrainerConfig:
 class CacheConfig:
     """What frozen features may take on disk, in GiB."""
 
-    max_gb: Annotated[float, Interval(ge=0)]
+    max_gb: Annotated[float, Interval(ge=0, limit=10**9)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,9 +87,19 @@ WHOLE_BATCH = 2**62
 
 
 def as_it_ran(config: RunConfig, *, threads: int, micro_batch_tokens: int | None) -> RunConfig:
-    """The config with the threads and the parts of a batch that a run of it had: what its bits depend on."""
+    """The config with the threads and the parts of a batch that a run of it had: what its bits depend on.
+
+    Its logger and callbacks are left out: they are not run again, whoever wrote them.
+    """
     parts = micro_batch_tokens or WHOLE_BATCH
-    return replace(config, trainer=replace(config.trainer, threads=threads, micro_batch_tokens=parts))
+    trainer = replace(config.trainer, threads=threads, micro_batch_tokens=parts, callbacks=[])
+    return replace(config, trainer=trainer, logger=None)
+
+
+def averaging_callbacks(config: RunConfig) -> list[str]:
+    """The callbacks of a run that change what is trained: without them it would be another."""
+    names = [str(tree["_target_"]).rpartition(".")[2] for tree in config.trainer.callbacks]
+    return [name for name in names if name in AVERAGING]
 
 
 LOGGER_ARGUMENTS = ("save_dir", "name", "version")
@@ -125,18 +140,20 @@ def run_config(tree: Mapping[str, Any]) -> RunConfig:
     data = build(DataConfig, tree["data"], "data")
     task.crop(data.crop)
     trainer = build(TrainerConfig, tree["trainer"], "trainer")
-    for i, callback in enumerate(trainer.callbacks):
+    callbacks = [
         targets.check(callback, targets.CALLBACK, f"trainer.callbacks[{i}]")
+        for i, callback in enumerate(trainer.callbacks)
+    ]
     logger = tree["logger"]
     has_logger = logger is not None and logger != {"_target_": None}
     return RunConfig(
         task=task.name,
         table=task.source.table if isinstance(task.source, TableSource) else None,
-        seed=convert(Annotated[int, Interval(ge=0)], tree["seed"], "seed"),
+        seed=convert(Seed, tree["seed"], "seed"),
         data=data,
         model=targets.check(tree["model"], targets.MODEL, "model"),
         validation=targets.check(tree["validation"], targets.VALIDATION, "validation"),
-        trainer=trainer,
+        trainer=replace(trainer, callbacks=callbacks),
         cache=build(CacheConfig, tree["cache"], "cache"),
         logger=targets.check(logger, targets.LOGGER, "logger", LOGGER_ARGUMENTS) if has_logger else None,
     )

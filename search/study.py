@@ -1,6 +1,7 @@
 """Open or create a study, refuse one that was made by another configuration, and count what is in it."""
 
 import json
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -16,6 +17,7 @@ from search.attributes import (
     MANIFEST,
     N_TARGET,
     PROTOCOL,
+    STUDY_ID,
     VERSIONS,
     WEIGHTS,
     printable,
@@ -72,7 +74,9 @@ def manifest(config: StudyConfig, *, data_hash: str, label: str, model: str) -> 
 
 
 def open_study(database: Database, name: str, wanted: Mapping[str, Any]) -> Study:
-    """The study of that name; a new one is given its manifest. To be called under the database's lock.
+    """The study of that name; a new one is given its manifest, and one that has none its identity.
+
+    To be called under the database's lock.
 
     Raises:
         UserError: The study exists with another manifest; the sentence shows what differs.
@@ -89,7 +93,15 @@ def open_study(database: Database, name: str, wanted: Mapping[str, Any]) -> Stud
     else:
         study.set_user_attr(MANIFEST, dict(wanted))
     database.storage.get_study_system_attrs(study._study_id)  # refused now, if they are damaged, and not at the end
+    if study_id(study) is None:
+        study.set_user_attr(STUDY_ID, uuid.uuid4().hex)
     return study
+
+
+def study_id(study: Study) -> str | None:
+    """The study's identity; None of a study that older versions made, until it is opened."""
+    known: str | None = study.user_attrs.get(STUDY_ID)
+    return known
 
 
 def note_protocol(study: Study, protocol: Protocol) -> None:

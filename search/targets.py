@@ -3,44 +3,71 @@
 A `_target_` comes from files that people exchange. It may name only a class that is defined below one of the
 allowed packages and that subclasses what is expected at its place. The check reads source files and imports
 nothing, so that a misspelt hyperparameter is refused before torch is loaded; `instantiate` checks again on the
-real class.
+real class. What it may be given is what its constructor says, or, of classes that are not ours, what
+`search.allowed_classes` lists.
 """
 
 import importlib
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from datasets.errors import UserError, nearest
+from search.allowed_classes import ARGUMENTS, CALLBACK, LOGGER, PRUNER, SAMPLER, Nested
 from search.annotations import check_keys, convert, shown
-from search.class_source import ClassSource, ancestry, class_names, find_class, modules_beside, parse_module, signature
+from search.class_source import (
+    ClassSource,
+    Parameter,
+    ancestry,
+    class_names,
+    find_class,
+    modules_beside,
+    parse_module,
+    signature,
+)
 
+__all__ = [
+    "CALLBACK",
+    "DIVISION",
+    "LOGGER",
+    "MODEL",
+    "PRUNER",
+    "SAMPLER",
+    "VALIDATION",
+    "check",
+    "instantiate",
+    "locate",
+]
+
+_OURS = ("models", "datasets")
 ALLOWED = (
-    "models",
-    "search.pruning",
+    *_OURS,
     "search.fold_pruning",
-    "datasets",
     "optuna.samplers",
     "optuna.pruners",
-    "lightning.pytorch",
+    "lightning.pytorch.loggers",
+    "lightning.pytorch.callbacks",
 )
 
 MODEL = "models.fitness_model.FitnessModel"
 DIVISION = "datasets.validation.Division"
 VALIDATION = "datasets.validation.Validation"
-SAMPLER = "optuna.samplers.BaseSampler"
-PRUNER = "optuna.pruners.BasePruner"
-LOGGER = "lightning.pytorch.loggers.Logger"
-CALLBACK = "lightning.pytorch.callbacks.Callback"
+
+_MOST_NESTED = 8
+_LONGEST_TEXT = 10_000
 
 
-def check(tree: Any, base: str, where: str, given: Sequence[str] = ()) -> dict[str, Any]:
+def check(tree: Any, base: str, where: str, given: Sequence[str] = (), *, depth: int = 1) -> dict[str, Any]:
     """Check a mapping with `_target_` and constructor arguments; arguments come back converted.
 
-    `given` names arguments that the program itself adds when it builds the object.
+    `given` names arguments that the program itself adds when it builds the object; `depth` counts the classes that
+    the mapping lies in, itself included.
 
     Raises:
         UserError: The class is not allowed, is none, or is not a `base`; an argument is unknown or does not fit.
     """
+    if depth > _MOST_NESTED:
+        raise UserError(f"{where} is not valid: more than {_MOST_NESTED} classes stand in one another.")
     if not isinstance(tree, Mapping) or "_target_" not in tree:
         raise UserError(f"{where} is not valid: expected a mapping with _target_, the class to build.")
     target = tree["_target_"]
@@ -51,19 +78,24 @@ def check(tree: Any, base: str, where: str, given: Sequence[str] = ()) -> dict[s
     for name in given:
         if name in arguments:
             raise UserError(f"{where}.{name} cannot be set: flipsearch sets it for every run, leave it out.")
-    parameters = signature(source)
-    if parameters is not None:
-        required = [name for name, parameter in parameters.items() if parameter.is_required]
-        required = [name for name in required if name not in given]
-        check_keys(arguments, list(parameters), required, where)
+    parameters = _parameters(source, base, f"{where}._target_={target}")
+    required = [name for name, parameter in parameters.items() if parameter.is_required and name not in given]
+    check_keys(arguments, [name for name in parameters if name not in given], required, where)
     checked: dict[str, Any] = {"_target_": target}
     for name, value in arguments.items():
-        place = f"{where}.{name}"
+        place, annotation = f"{where}.{name}", parameters[name].annotation
         if isinstance(value, Mapping) and "_target_" in value:
-            checked[name] = check(value, base, place)  # a sampler in a sampler, a pruner in a pruner
+            # A sampler in a sampler, a pruner in a pruner.
+            checked[name] = check(value, base, place, depth=depth + 1)
+            if not (annotation is Any or isinstance(annotation, Nested)):
+                convert(annotation, value, place)
+        elif isinstance(annotation, Nested):
+            if value is not None or not annotation.is_optional:
+                raise UserError(f"{place}={shown(value)} is not valid: expected a mapping with _target_.")
+            checked[name] = None
         else:
-            annotation = parameters[name].annotation if parameters and name in parameters else Any
             checked[name] = convert(annotation, value, place)
+            _check_plain(value, place)
     return checked
 
 
@@ -115,6 +147,47 @@ def locate(target: str, base: str, where: str) -> ClassSource:
     if expected is None or expected.identity not in {ancestor.identity for ancestor in ancestry(source)}:
         raise UserError(f"{where}._target_={target} is not a {base}: name a class that is one.")
     return source
+
+
+def _parameters(source: ClassSource, base: str, where: str) -> dict[str, Parameter]:
+    """What a config may give to a class."""
+    found = signature(source)
+    if source.module.partition(".")[0] in _OURS:
+        if found is None:
+            raise UserError(f"{where} takes any keyword (`**`): name the arguments in its constructor.")
+        return found
+    known = next((name for name in ARGUMENTS if _identity(name) == source.identity), None)
+    if known is None:
+        package, _ = _split(base)
+        names = [name for name in ARGUMENTS if name.startswith(package)]
+        raise UserError(f"{where} is not one of the classes that a config may name: {', '.join(names)}.")
+    return {
+        name: Parameter(annotation=annotation, is_required=found is not None and found[name].is_required)
+        for name, annotation in ARGUMENTS[known].items()
+        if found is None or name in found
+    }
+
+
+def _identity(target: str) -> tuple[str, str] | None:
+    source = find_class(*_split(target))
+    return None if source is None else source.identity
+
+
+def _check_plain(value: Any, where: str, depth: int = 0) -> None:
+    """Refuse what is no plain value, and one that is larger than any argument has reason to be."""
+    if isinstance(value, Mapping) and depth < _MOST_NESTED:
+        for key, item in value.items():
+            _check_plain(key, where, depth + 1)
+            _check_plain(item, where, depth + 1)
+    elif isinstance(value, (list, tuple)) and depth < _MOST_NESTED:
+        for item in value:
+            _check_plain(item, where, depth + 1)
+    elif isinstance(value, str) and len(value) > _LONGEST_TEXT:
+        raise UserError(f"{where} is not valid: expected at most {_LONGEST_TEXT:,} letters, here are {len(value):,}.")
+    elif not (
+        value is None or isinstance(value, (bool, int, str)) or (isinstance(value, float) and math.isfinite(value))
+    ):
+        raise UserError(f"{where}={shown(value)} is not valid: expected plain values, not deeper than {_MOST_NESTED}.")
 
 
 def _is_allowed(name: str) -> bool:

@@ -33,6 +33,7 @@ def trained_experiment(
     known: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "study": path.stem,
+        "study_id": None,
         "model": "by hand",
         "protocol": "holdout",
         "trial": 0,

@@ -271,7 +271,7 @@ BAD = [
     ("sampler=rnadom", "sampler=rnadom is unknown: expected one of brute_force,"),
     ("sampler=null", "sampler=null is unknown: expected one of"),
     ("~sampler", "sampler is missing"),
-    ("sampler.n_startup_trials=abc", "sampler.n_startup_trials=abc is not valid: expected int."),
+    ("sampler.n_startup_trials=abc", "sampler.n_startup_trials=abc is not valid: expected int >= 0."),
     ("sampler._target_=optuna.samplers.TPESamplr", "Did you mean 'TPESampler'"),
     ("sampler._target_=optuna.pruners.NopPruner", "is not a optuna.samplers.BaseSampler"),
     ("sampler=grid", "sampler.search_space must be given"),
