@@ -13,7 +13,7 @@ from search.ledger import Reading
 from search.published import Published, published_results
 from search.storage import Database
 from search.study import MANIFEST, best_trial, count, shown_validation
-from search.test_metrics import spread
+from search.spread import spread
 
 OURS = "flipsearch"
 FLIPS = "FLIP's file"

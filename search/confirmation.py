@@ -17,7 +17,8 @@ from search.experiment_files import SEED, confirmation_file, ledger_file, weight
 from search.ledger import Reading, lock_of
 from search.machine import git_commit, machine_kind, package_versions
 from search.state_files import link, write_text
-from search.test_metrics import METRICS, Spread, measure, spreads
+from search.spread import Spread
+from search.test_metrics import METRICS, measure, spreads
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from search.predictions import read_predictions
 from search.report_known import Known
 from search.space import Space
 from search.study import OVERRIDES
-from search.test_metrics import spread
+from search.spread import spread
 from search.trial import RESULT
 
 

@@ -9,7 +9,7 @@ Every call is repeated while there is an outage. Most can be: they set what they
 
 import copy
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from datetime import datetime
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -23,6 +23,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
 from search.outages import Outages, StorageLost
+from search.trial_rows import read_trials
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -47,7 +48,6 @@ _REPEATABLE = (
     "set_trial_system_attr",
     "get_trial_id_from_study_id_trial_number",
     "get_trial",
-    "_get_trials",
     "_get_best_trial_id",
 )
 
@@ -88,6 +88,19 @@ class ResilientStorage(RDBStorage):
             return trial
 
         return self.outages.call(create)
+
+    def _get_trials(
+        self,
+        study_id: int,
+        states: Container[TrialState] | None,
+        included_trial_ids: set[int],
+        trial_id_greater_than: int,
+    ) -> list[FrozenTrial]:
+        def read() -> list[FrozenTrial]:
+            with _create_scoped_session(self.scoped_session) as session:
+                return read_trials(session, study_id, states, included_trial_ids, trial_id_greater_than)
+
+        return self.outages.call(read)
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """As Optuna's; true as well for a trial that an attempt before finished with the same values."""
