@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 CONFIDENCE = 0.95
 
@@ -34,5 +34,5 @@ def spread(values: Sequence[float], least: float = -math.inf, most: float = math
     if n == 1:
         return Spread(mean=mean, std=None, low=None, high=None)
     std = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
-    half = float(student.ppf((1 + CONFIDENCE) / 2, n - 1)) * std / math.sqrt(n)
+    half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * std / math.sqrt(n)
     return Spread(mean=mean, std=std, low=max(least, mean - half), high=min(most, mean + half))

@@ -10,6 +10,7 @@ the ratio to a reference of the same run: a fresh process that reads all trials 
 them and makes Optuna's own five figures of them (`report` and the end of a search).
 """
 
+import json
 import os
 import random
 import subprocess
@@ -17,7 +18,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,11 @@ sys.path.insert(0, str(ROOT))
 
 import numpy as np
 import optuna
+from optuna.distributions import distribution_to_json
+from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from safetensors.numpy import load_file, save_file
+from sqlalchemy import Engine, text
 
 from search.artifacts import ARTIFACTS, attributes_of, link, trial_folder
 from search.config import study_config
@@ -112,11 +116,65 @@ def fill(url: str, runs: Path, *, complete_every: int) -> None:
         asked = source.ask()
         config.space.suggest(asked, config.defaults)
         trial = _as_run(number, asked, model, arrays, runs, is_complete=number % complete_every == 0)
+        trial.number = number
         trial.datetime_start = model.datetime_complete + timedelta(seconds=10 * (number - N_TRIALS))
         trial.datetime_complete = trial.datetime_start + timedelta(seconds=9)
         trials.append(trial)
-    study.add_trials(trials)
+    insert(database.storage.engine, study._study_id, first[-1]._trial_id + 1, trials)
     database.storage.engine.dispose()
+
+
+def insert(engine: Engine, study_id: int, first_id: int, trials: list[FrozenTrial]) -> None:
+    """What `study.add_trials` does, in one transaction: it takes minutes for as many."""
+    rows: dict[Any, list[dict[str, Any]]] = {}
+
+    def add(model: Any, **row: Any) -> None:
+        rows.setdefault(model.__table__, []).append(row)
+
+    for trial_id, trial in enumerate(trials, first_id):
+        assert trial.datetime_start is not None
+        assert trial.datetime_complete is not None
+        add(
+            models.TrialModel,
+            trial_id=trial_id,
+            number=trial.number,
+            study_id=study_id,
+            state=trial.state,
+            datetime_start=_utc(trial.datetime_start),
+            datetime_complete=_utc(trial.datetime_complete),
+        )
+        finite = models.TrialValueModel.TrialValueType.FINITE
+        for value in trial.values or []:
+            add(models.TrialValueModel, trial_id=trial_id, objective=0, value=value, value_type=finite)
+        for name, distribution in trial.distributions.items():
+            add(
+                models.TrialParamModel,
+                trial_id=trial_id,
+                param_name=name,
+                param_value=distribution.to_internal_repr(trial.params[name]),
+                distribution_json=distribution_to_json(distribution),
+            )
+        for step, value in trial.intermediate_values.items():
+            add(
+                models.TrialIntermediateValueModel,
+                trial_id=trial_id,
+                step=step,
+                intermediate_value=value,
+                intermediate_value_type=models.TrialIntermediateValueModel.TrialIntermediateValueType.FINITE,
+            )
+        for key, value in trial.user_attrs.items():
+            add(models.TrialUserAttributeModel, trial_id=trial_id, key=key, value_json=json.dumps(value))
+        for key, value in trial.system_attrs.items():
+            add(models.TrialSystemAttributeModel, trial_id=trial_id, key=key, value_json=json.dumps(value))
+    with engine.begin() as connection:
+        for table, of_table in rows.items():
+            connection.execute(table.insert(), of_table)
+        if engine.name == "postgresql":
+            connection.execute(text(f"SELECT setval('trials_trial_id_seq', {first_id + len(trials)})"))
+
+
+def _utc(local: datetime) -> datetime:
+    return local.astimezone(UTC).replace(tzinfo=None)
 
 
 def _as_run(
