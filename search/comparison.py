@@ -11,9 +11,9 @@ from optuna import Study
 from search.cost import Cost, cost
 from search.ledger import Reading
 from search.published import Published, published_results
+from search.spread import spread
 from search.storage import Database
 from search.study import MANIFEST, best_trial, count, shown_validation
-from search.spread import spread
 
 OURS = "flipsearch"
 FLIPS = "FLIP's file"

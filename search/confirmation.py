@@ -16,8 +16,8 @@ from search.experiment import Experiment
 from search.experiment_files import SEED, confirmation_file, ledger_file, weights_folder
 from search.ledger import Reading, lock_of
 from search.machine import git_commit, machine_kind, package_versions
-from search.state_files import link, write_text
 from search.spread import Spread
+from search.state_files import link, write_text
 from search.test_metrics import METRICS, measure, spreads
 
 

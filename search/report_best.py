@@ -12,8 +12,8 @@ from search.page import Markup, code, folded, paragraph, table, warning
 from search.predictions import read_predictions
 from search.report_known import Known
 from search.space import Space
-from search.study import OVERRIDES
 from search.spread import spread
+from search.study import OVERRIDES
 from search.trial import RESULT
 
 
