@@ -56,7 +56,7 @@ def learning_curves(trials: Sequence[FrozenTrial]) -> list[Markup]:
     if not told:
         return [paragraph("No trial was validated yet.")]
     mean_length = sum(len(values) for trial in told for values in _curves(trial)) / len(told)
-    shown, sentence = _thinned(told, min(_MOST_TRIALS, int(_MOST_ON_CURVES / mean_length)), "trials")
+    shown, sentence = _thinned(told, min(_MOST_TRIALS, max(1, int(_MOST_ON_CURVES / mean_length))), "trials")
     best = best_trial(trials)
     drawing = go.Figure()
     _add_grey(drawing, [trial for trial in shown if trial is not best])
