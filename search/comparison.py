@@ -11,8 +11,8 @@ from search.attributes import MANIFEST
 from search.cost import Cost, cost
 from search.ledger import Reading
 from search.published import Published, published_results
+from search.spread import spread
 from search.study import best_trial, count, shown_validation
-from search.test_metrics import spread
 
 OURS = "flipsearch"
 FLIPS = "FLIP's file"

@@ -17,8 +17,9 @@ from search.experiment import Experiment
 from search.experiment_files import SEED, confirmation_file, ledger_file, weights_folder
 from search.ledger import Reading, lock_of
 from search.machine import git_commit, machine_kind, package_versions
+from search.spread import Spread
 from search.state_files import link
-from search.test_metrics import METRICS, Spread, measure, spreads
+from search.test_metrics import METRICS, measure, spreads
 
 
 @dataclass(frozen=True, kw_only=True)

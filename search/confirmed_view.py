@@ -11,7 +11,7 @@ from search.confirmable import TrainedOn
 from search.confirmation import Confirmation, Measured, Scores
 from search.experiment_files import ledger_file
 from search.ledger import read, readings, readings_by_study
-from search.test_metrics import Spread
+from search.spread import Spread
 
 _NAMES = {
     "spearman": "Spearman",

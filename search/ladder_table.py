@@ -25,10 +25,10 @@ from search.honesty import assess
 from search.ledger import Reading
 from search.parser import prog
 from search.predictions import Predictions, read_predictions
+from search.spread import Spread, spread
 from search.statistics import ConfidenceInterval, interval
 from search.storage import Database
 from search.study import best_trial, count, find_study
-from search.test_metrics import Spread, spread
 from search.trial_order import rank, rank_of
 
 LANGUAGE_MODEL = "esm"

@@ -13,7 +13,7 @@ from search.page import Markup, code, folded, paragraph, table, warning
 from search.predictions import read_predictions
 from search.report_known import Known
 from search.space import Space
-from search.test_metrics import spread
+from search.spread import spread
 
 
 def best(known: Known) -> list[Markup]:

@@ -1,5 +1,6 @@
 """What a report is written from."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from datasets.errors import UserError
 from search.attributes import MANIFEST
 from search.exports import find_export
 from search.schema import task_in
+from search.snapshot import snapshot
 from search.study import best_trial, shown_validation, summary
 
 
@@ -19,10 +21,12 @@ from search.study import best_trial, shown_validation, summary
 class Known:
     """What the sections are written from.
 
+    `snapshot` is the study with its trials as they were read, without their user attributes, for Optuna's figures.
     `export` is None where there is no exported experiment of the study, `export_dir` where it or its ledger would be.
     """
 
     study: Study
+    snapshot: Study
     trials: list[FrozenTrial]
     about: Mapping[str, Any]
     numbers: Mapping[str, Any]
@@ -38,6 +42,7 @@ class Known:
         trials = study.get_trials(deepcopy=False)
         return cls(
             study=study,
+            snapshot=snapshot(study, [_bare(trial) for trial in trials]),
             trials=trials,
             about=study.user_attrs[MANIFEST],
             numbers=summary(study),
@@ -62,3 +67,10 @@ class Known:
             return task_in(self.about).units
         except UserError:  # of a user's own table that is not here
             return "units of the target"
+
+
+def _bare(trial: FrozenTrial) -> FrozenTrial:
+    """Without user attributes: Optuna writes them, whole results, into its figures."""
+    bare = copy.copy(trial)
+    bare.user_attrs = {}
+    return bare

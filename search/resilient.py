@@ -11,7 +11,7 @@ Whoever may write to the database may have written anything, so what is read is 
 
 import copy
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from datetime import datetime
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -28,6 +28,7 @@ from search.attributes import REASON, damaged, printable
 from search.outages import Outages, StorageLost, StorageRefused
 from search.reading import READING, all_studies, readable, study_names
 from search.row_checks import trial_problems
+from search.trial_rows import read_trials
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -51,7 +52,6 @@ _REPEATABLE = (
     "set_trial_system_attr",
     "get_trial_id_from_study_id_trial_number",
     "get_trial",
-    "_get_trials",
     "_get_best_trial_id",
 )
 
@@ -81,17 +81,12 @@ class ResilientStorage(RDBStorage):
         return self.outages.call(lambda: study_names(self))
 
     def _build_frozen_trial_from_trial_model(self, trial: models.TrialModel) -> FrozenTrial:
-        """Every trial that is read comes from here.
+        """A trial that is read by itself.
 
         Raises:
             DamagedRow: Its rows do not hold what they should.
         """
-        found = super()._build_frozen_trial_from_trial_model(trial)
-        for problem in trial_problems(found):
-            raise damaged(str(trial.study.study_name), problem, trial.number)
-        if REASON in found.user_attrs:
-            found.user_attrs[REASON] = printable(found.user_attrs[REASON])  # an exception's words are shown as they are
-        return found
+        return _checked(super()._build_frozen_trial_from_trial_model(trial), lambda: str(trial.study.study_name))
 
     def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
         trial = _stamped(template_trial)
@@ -113,6 +108,20 @@ class ResilientStorage(RDBStorage):
             return trial
 
         return self.outages.call(create)
+
+    def _get_trials(
+        self,
+        study_id: int,
+        states: Container[TrialState] | None,
+        included_trial_ids: set[int],
+        trial_id_greater_than: int,
+    ) -> list[FrozenTrial]:
+        def read() -> list[FrozenTrial]:
+            with _create_scoped_session(self.scoped_session) as session:
+                return read_trials(session, study_id, states, included_trial_ids, trial_id_greater_than)
+
+        found = self.outages.call(lambda: readable(self, "_get_trials", study_id, read))
+        return [_checked(trial, lambda: self.get_study_name_from_id(study_id)) for trial in found]
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """As Optuna's; true as well for a trial that an attempt before finished with the same values."""
@@ -143,6 +152,19 @@ class ResilientStorage(RDBStorage):
         stale = self.outages.call(lambda: super(ResilientStorage, self)._get_stale_trial_ids(study_id))
         # Asked only now, because the question itself may have waited for the database.
         return stale if self.outages.is_settled() else []
+
+
+def _checked(trial: FrozenTrial, study_name: Callable[[], str]) -> FrozenTrial:
+    """The trial, after a look at its rows.
+
+    Raises:
+        DamagedRow: They do not hold what they should.
+    """
+    for problem in trial_problems(trial):
+        raise damaged(study_name(), problem, trial.number)
+    if REASON in trial.user_attrs:
+        trial.user_attrs[REASON] = printable(trial.user_attrs[REASON])  # an exception's words are shown as they are
+    return trial
 
 
 def _stamped(template: FrozenTrial | None) -> FrozenTrial:

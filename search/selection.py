@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtrit
 
 from search.statistics import (
     EVERYTHING,
@@ -95,9 +95,9 @@ class Candidates:
         highest = standardized.max(axis=1)
         if self.n_unseen:
             uniform = np.random.default_rng(_SEED + 1).random(N_DRAWS)
-            highest = np.maximum(highest, stats.t.ppf(uniform ** (1 / self.n_unseen), self.n - 2))
+            highest = np.maximum(highest, stdtrit(self.n - 2, uniform ** (1 / self.n_unseen)))
         below = float(np.quantile(highest, 1 - tail)) * error[self.best]
-        return around(self.z[self.best], below, float(stats.t.ppf(1 - tail, self.n - 2)) * error[self.best])
+        return around(self.z[self.best], below, float(stdtrit(self.n - 2, 1 - tail)) * error[self.best])
 
     def is_indistinguishable(self) -> NDArray[np.bool_]:
         """Which trials (K,) may be the truly best: at `LEVEL` the truly best is among them. The best trial is one.

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtrit
 
 LEVEL = 0.95
 """Of all intervals."""
@@ -116,12 +116,14 @@ def z_influence(rho: Floats, predictions: Floats, target: Floats) -> Floats:
 
 def interval(prediction: Floats, target: Floats) -> ConfidenceInterval:
     """The interval of a configuration that was fixed before these targets (n,) were looked at; none is constant."""
+    from scipy import stats  # takes a second to import, and few ask
+
     n = len(target)
     if n < MIN_SEQUENCES:
         return EVERYTHING
     rho = float(stats.spearmanr(prediction, target).statistic)
     error = float(np.linalg.norm(z_influence(np.array([rho]), prediction[None], target)))
-    width = float(stats.t.ppf((1 + LEVEL) / 2, n - 2)) * error
+    width = float(stdtrit(n - 2, (1 + LEVEL) / 2)) * error
     return around(fisher_z(rho, n), width, width)
 
 
@@ -134,8 +136,8 @@ def interval_from_size(rho: float, n: int, *, n_trials: int = 1) -> ConfidenceIn
         return EVERYTHING
     error = normal_error(rho, n)
     tail = (1 - LEVEL) / 2
-    low = float(stats.t.ppf((1 - tail) ** (1 / n_trials), n - 2)) * error
-    return around(fisher_z(rho, n), low, float(stats.t.ppf(1 - tail, n - 2)) * error)
+    low = float(stdtrit(n - 2, (1 - tail) ** (1 / n_trials))) * error
+    return around(fisher_z(rho, n), low, float(stdtrit(n - 2, 1 - tail)) * error)
 
 
 def around(z: float, below: float, above: float) -> ConfidenceInterval:

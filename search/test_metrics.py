@@ -1,4 +1,4 @@
-"""How well predictions rank and hit a test set, and how far that varies between seeds.
+"""How well predictions rank and hit a test set.
 
 All metrics are computed in float64 over all test rows. Higher is better, but for the mean squared error. Equal
 predictions are in no order: a metric is what it would be on average over all ways to put them in one.
@@ -6,32 +6,18 @@ predictions are in no order: a metric is what it would be on average over all wa
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
-from scipy.stats import t as student
+
+from search.spread import Spread, spread
 
 Floats = NDArray[np.float64]
-CONFIDENCE = 0.95
 
 
 class UnusablePredictions(Exception):
     """Predictions that no metric can be computed of; the message says what is wrong with them."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Spread:
-    """A metric over seeds: mean, sample standard deviation, and the 95 % t interval of the mean.
-
-    Of one seed there is no standard deviation and no interval: they are None.
-    """
-
-    mean: float
-    std: float | None
-    low: float | None
-    high: float | None
 
 
 def spearman(prediction: Floats, target: Floats) -> float:
@@ -128,22 +114,6 @@ def measure(prediction: NDArray[np.floating], target: NDArray[np.floating]) -> d
     if not all(map(math.isfinite, values.values())):
         raise UnusablePredictions("the test targets are all the same, so there is nothing to rank")
     return values
-
-
-def spread(values: Sequence[float], least: float = -math.inf, most: float = math.inf) -> Spread:
-    """A metric over seeds, whose values lie between `least` and `most`.
-
-    The interval is mean ± t(0.975, n - 1) * std / sqrt(n) of n seeds: it says how far another choice of seeds would
-    move the mean, nothing about other test rows. It ends where the metric does, which costs it no coverage.
-    """
-    n = len(values)
-    # Exactly the value where all are equal, as those of a model without randomness are: rounding is no spread.
-    mean = values[0] if len(set(values)) == 1 else math.fsum(values) / n
-    if n == 1:
-        return Spread(mean=mean, std=None, low=None, high=None)
-    std = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
-    half = float(student.ppf((1 + CONFIDENCE) / 2, n - 1)) * std / math.sqrt(n)
-    return Spread(mean=mean, std=std, low=max(least, mean - half), high=min(most, mean + half))
 
 
 def spreads(per_seed: Sequence[Mapping[str, float]]) -> dict[str, Spread]:

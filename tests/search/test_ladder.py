@@ -17,7 +17,7 @@ from search.cost import Cost
 from search.ladder_table import Rung, baseline_rungs, choice, verdict
 from search.parser import LADDER, model_names
 from search.predictions import Predictions
-from search.test_metrics import spread
+from search.spread import spread
 
 TASK = "synthetic_two_vs_rest"
 
