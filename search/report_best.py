@@ -13,6 +13,7 @@ from search.predictions import read_predictions
 from search.report_known import Known
 from search.space import Space
 from search.study import OVERRIDES
+from search.study_names import default_name
 from search.test_metrics import spread
 from search.trial import RESULT
 
@@ -120,7 +121,8 @@ def commands(known: Known) -> str:
                 fasta = f"printf '>wild type\\n%s\\n' {shlex.quote(own['wild_type'])}"
                 lines += ["# the wild type", f"{fasta} > {shlex.quote(file)}"]
         given = [*what, "--model", about["model"], "--n-trials", str(known.numbers["n_target"])]
-        own_name = [] if name == f"{about['task']}-{about['model']}" else ["--study-name", name]
+        is_default = name == default_name(about["task"], about["model"], about.get("table"), about["data"])
+        own_name = [] if is_default else ["--study-name", name]
         lines += ["# the search", f"{known.prog} {shlex.join([*given, *own_name, *words])}"]
     if known.export is not None:
         file = shlex.quote(str(known.export))
