@@ -136,8 +136,9 @@ def _print_table(
     split: "PreparedSplit",
 ) -> None:
     from search.building import folds_of
-    from search.ladder_table import Rung, baseline_rungs, show, study_rung
+    from search.ladder_table import show
     from search.ledger import readings
+    from search.rungs import Rung, baseline_rungs, study_rung
 
     config = steps[0].config
     run = config.run(config.first_trials[0] if config.first_trials else {})

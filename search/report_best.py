@@ -12,9 +12,10 @@ from search.page import Markup, code, folded, paragraph, table, warning
 from search.predictions import read_predictions
 from search.report_known import Known
 from search.space import Space
+from search.statistics import ConfidenceInterval
 from search.study import OVERRIDES
 from search.study_names import default_name
-from search.test_metrics import spread
+from search.test_metrics import kept_interval, spread
 from search.trial import RESULT
 
 
@@ -56,9 +57,9 @@ def predictions(known: Known) -> list[Markup]:
     if found is None:
         return [
             paragraph(
-                f"The predictions of trial {known.best.number} are not below {folder}: they stand in the runs "
-                "directory of the machine that trained it (name it with --runs-dir), or the trial is older than their "
-                "being kept."
+                f"There are no predictions of trial {known.best.number} below {folder}. They are in the runs directory "
+                "of the machine that trained it (name that with --runs-dir), unless the trial is from before "
+                "predictions were kept."
             )
         ]
     n_shown, n = figures.n_shown(found), len(found.row)
@@ -89,13 +90,15 @@ def test_set(known: Known) -> list[Markup]:
             way.replace("_and_", "+"),
             str(len(reading.seeds)),
             _test(values["per_seed"]["spearman"]),
+            _around(kept_interval(values)),
             f"{values['ensemble']['spearman']:.4f}",
             reading.data,
         ]
         for reading in own
         for way, values in reading.values.items()
     ]
-    headers = ["when (UTC)", "trial", "trained on", "seeds", "test Spearman", "of the seeds' mean prediction", "data"]
+    headers = ["when (UTC)", "trial", "trained on", "seeds", "test Spearman: mean ± std over seeds"]
+    headers += ["95 % interval over test sequences", "of the seeds' mean prediction", "data"]
     return [*blocks, table(headers, rows)] if rows else blocks
 
 
@@ -135,6 +138,10 @@ def commands(known: Known) -> str:
 def _test(seeds: Sequence[float]) -> str:
     found = spread(seeds)
     return f"{found.mean:.4f}" + ("" if found.std is None else f" ± {found.std:.4f}")
+
+
+def _around(found: ConfidenceInterval | None) -> str:
+    return "-" if found is None else f"{found.low:.4f} to {found.high:.4f}"
 
 
 def _shown(value: object) -> str:

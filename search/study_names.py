@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from datasets.table import stem, table_name
+from datasets.table import stem
 from search.trees import digest
 
 if TYPE_CHECKING:

@@ -19,7 +19,13 @@ from tests.search.answers import Answer
 from tests.search.conftest import Program
 from tests.search.small_study import ABOUT, default_database
 
-TABLE = {"target_column": "fitness", "split": "random", "max_train_mutations": None, "group_column": None, "split_seed": 0}
+TABLE = {
+    "target_column": "fitness",
+    "split": "random",
+    "max_train_mutations": None,
+    "group_column": None,
+    "split_seed": 0,
+}
 
 
 def named(file: str = "my_assay.csv", model: str = "ridge", task: str = "my_assay", **changes: Any) -> str:
@@ -34,7 +40,9 @@ def test_a_name_says_file_target_split_and_model() -> None:
     assert default_name("gb1_two_vs_rest", "cnn", None) == "gb1_two_vs_rest-cnn"
     assert named() == "my_assay-fitness-random-ridge"
     assert named(split="k_vs_rest", max_train_mutations=4) == "my_assay-fitness-k_vs_rest.4-ridge"
-    assert named(split="by_group", group_column="cluster", split_seed=3) == "my_assay-fitness-by_group.cluster.seed3-ridge"
+    assert (
+        named(split="by_group", group_column="cluster", split_seed=3) == "my_assay-fitness-by_group.cluster.seed3-ridge"
+    )
     assert named(split=None) == "my_assay-fitness-set-ridge"
     assert named("my_assay.TSV.gz") == named(), "the same table in another format"
 
@@ -146,7 +154,7 @@ def test_the_ladder_prints_the_table_of_the_question_that_was_asked(
     shown = f"rq-{target}-{split}{'.half' if split == 'by_group' else ''}"
     for model in ("ridge", "kernel"):
         assert f"{model}: study {shown}-{model}" in answer.err
-        assert f"studies/experiment/{shown}-{model}.yaml" in answer.out.partition("Ladder on")[2]
+        assert f"studies/experiment/{shown}-{model}.yaml" in answer.out.partition("These are validation results")[2]
         assert f"predict studies/experiment/{shown}-{model}.yaml" in answer.out
     status = here("status", cwd=folder).out
     assert f"{shown}-ridge " in status
@@ -173,7 +181,10 @@ def test_the_ladder_takes_what_the_names_of_its_studies_begin_with(
     mine = (*BOTH, *FITNESS, "--study-name", "mine", "validation=kfold")
     answer = here(*WORDS[:-1], *mine, cwd=folder)
     assert answer.status == 0, answer
-    assert {path.stem for path in (folder / "studies" / "experiment").glob("mine*.yaml")} == {"mine-ridge", "mine-kernel"}
+    assert {path.stem for path in (folder / "studies" / "experiment").glob("mine*.yaml")} == {
+        "mine-ridge",
+        "mine-kernel",
+    }
     again = here(*WORDS[:-1], *mine, cwd=folder)
     assert again.err.count("nothing to do") == 2
     dry = here(*WORDS[:-1], *mine, "--dry-run", cwd=folder)
