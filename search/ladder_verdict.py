@@ -101,7 +101,7 @@ def _how_to_confirm(searched: Sequence[Rung]) -> str:
     old = [rung.model for rung in missing if rung.tested is not None]
     why = "These are validation results, and the test set has the last word once all families are confirmed"
     if old:
-        why += f" (the confirmation of {_listed(old)} does not hold, or no longer, what a comparison needs)"
+        why += f" ({_listed(old)}: confirm again, because what a comparison needs was not kept)"
     files = [str(rung.experiment) for rung in missing if rung.experiment is not None]
     return f"{why}: {prog()} confirm {' '.join(files)}" if files else f"{why}."
 

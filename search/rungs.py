@@ -30,7 +30,7 @@ from search.trial_order import rank_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tested:
+class Confirmed:
     """The last confirmation of a family's best trial, trained on train and validation.
 
     spearman: over its seeds, of which there are n_seeds. around: its interval over test sequences, None in a ledger
@@ -64,7 +64,7 @@ class Rung:
     cost: Cost | None
     interval: ConfidenceInterval | None = None
     excess_rise: float = 0.0
-    tested: Tested | None = None
+    tested: Confirmed | None = None
     experiment: Path | None = None
 
 
@@ -134,7 +134,7 @@ def study_rung(
     )
 
 
-def _tested(study: Study, trial: int, found: Sequence[Reading], experiment: Path) -> Tested | None:
+def _tested(study: Study, trial: int, found: Sequence[Reading], experiment: Path) -> Confirmed | None:
     """The last confirmation of a trial, on the data of its study."""
     data_hash = study.user_attrs.get(MANIFEST, {}).get("data_hash")
     own = [one for one in found if (one.study, one.trial, one.data_hash) == (study.study_name, trial, data_hash)]
@@ -142,7 +142,7 @@ def _tested(study: Study, trial: int, found: Sequence[Reading], experiment: Path
         return None
     values = own[-1].values["train_and_validation"]
     seeds = values["per_seed"]["spearman"]
-    return Tested(
+    return Confirmed(
         spearman=spread(seeds),
         n_seeds=len(seeds),
         around=kept_interval(values),

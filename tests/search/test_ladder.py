@@ -20,7 +20,7 @@ from search.cost import Cost
 from search.ladder_verdict import conclusions
 from search.parser import LADDER, model_names
 from search.predictions import Predictions
-from search.rungs import Rung, Tested, baseline_rungs
+from search.rungs import Confirmed, Rung, baseline_rungs
 from search.statistics import difference, influence
 
 TASK = "synthetic_two_vs_rest"
@@ -47,7 +47,7 @@ def confirmed(noise, seeds=1, n=300, spread_of_seeds=0.0):
         target + noise * own + spread_of_seeds * np.random.default_rng(seed).normal(size=n) for seed in range(seeds)
     ]
     scores = Scores.of(np.array(rows, dtype=np.float32), target.astype(np.float32))
-    return Tested(
+    return Confirmed(
         spearman=scores.test["spearman"],
         n_seeds=seeds,
         around=scores.over_sequences["spearman"],
@@ -172,7 +172,7 @@ def test_the_verdict_is_on_validation_until_all_are_confirmed_and_names_the_comm
     )
     assert "confirm " in how
     assert "exported/kernel.yaml" in how
-    assert ("does not hold, or no longer, what a comparison needs" in how) == (lacks == "influence")
+    assert ("confirm again, because what a comparison needs was not kept" in how) == (lacks != "confirmation")
     assert (
         chosen == "Take kernel: it is the best on validation, and no cheaper family is within one standard error of it."
     )
@@ -301,7 +301,7 @@ def test_the_verdict_follows_from_confirmations_of_one_seed(here, finished_study
         path.write_text(json.dumps(line) + "\n")
     table = here(*search, cwd=folder).out.partition("Ladder on")[2]
     assert "On validation, " in table
-    assert "the confirmation of ridge and kernel does not hold, or no longer, what a comparison needs" in table
+    assert "(ridge and kernel: confirm again, because what a comparison needs was not kept)" in table
     assert f"confirm {' '.join(files)}" in table
     (ridge,) = [line for line in table.splitlines() if line.startswith("ridge ")]
     assert re.search(r" 0\.\d{4} \(1 seed\) +- ", ridge)
