@@ -119,7 +119,10 @@ BY_GROUP = ("--target-column", "fitness", "--split", "by_group", "--group-column
 
 def write_table(folder: Path) -> None:
     """240 variants, two targets and five groups."""
-    rows = [(text, f"{value:.6f}", f"{value + i * 37 % 11:.6f}", str(i % 5)) for i, (text, _, value) in enumerate(variants()[:240])]
+    rows = [
+        (text, f"{value:.6f}", f"{value + i * 37 % 11:.6f}", str(i % 5))
+        for i, (text, _, value) in enumerate(variants()[:240])
+    ]
     write(folder / "rq.csv", "mutant,fitness,stability,half", rows)
     (folder / "wt.fasta").write_text(f">wild type\n{WILD_TYPE}\n")
 
