@@ -11,6 +11,7 @@ from datasets.mutations import are_mutations
 FLIP_COLUMNS = ("sequence", "target", "set", "validation")
 _SEQUENCE = ("sequence", "seq", "protein", "protein_sequence", "mutated_sequence", "aa_sequence", "variant_sequence")
 _TARGET = ("target", "fitness", "score", "dms_score", "activity", "y", "value", "measurement", "label")
+_GROUP = ("group", "groups", "group_id", "cluster", "cluster_id", "family", "family_id")
 _MUTATION = ("mutant", "mutation", "mutations", "mutants", "variant", "variants", "mutation_string")
 
 
@@ -46,6 +47,17 @@ def target_column(columns: Columns, named: str | None) -> str:
 def group_column(columns: Columns, named: str | None) -> str | None:
     """Return the named column, None if none is named."""
     return _named(columns, named, "--group-column")
+
+
+def possible_group_column(columns: Columns) -> str | None:
+    """Return the column that names groups, by its name and its cells: three groups or more, none empty, and some of
+    several rows. None if there is none.
+    """
+    name = _known(columns, _GROUP)
+    if name is None:
+        return None
+    groups = [cell.strip() for cell in columns.cells[name]]
+    return name if all(groups) and 3 <= len(set(groups)) <= len(groups) / 2 else None
 
 
 def no_sequences(columns: Columns) -> UserError:

@@ -110,8 +110,12 @@ def check_division(division: Division, target: NDArray[np.float64], findings: Fi
             findings.add("refused", f"no row is left for {name} ({division.how})", remedy="choose another split")
         elif name != "test" and n > 1 and np.ptp(target[part]) == 0:
             findings.add(
-                "refused", f"the {name} part has one target, {target[part][0]:g}", remedy="choose another split"
+                "refused", f"all targets of the {name} part are {target[part][0]:g}", remedy="choose another split"
             )
     n = int(division.validation.sum())
     if 0 < n < _FEW_VALIDATION:
-        findings.add("warning", f"{n} validation sequences alone say little; validation=auto cross-validates")
+        findings.add(
+            "note",
+            f"the validation part has {n} sequences, which are few to choose a model by: a search cross-validates "
+            "instead, unless it is told validation=holdout",
+        )

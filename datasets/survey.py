@@ -52,7 +52,10 @@ class Survey:
         """Return the divided variants as rows. Raises a UserError for what no search accepts."""
         self.findings.raise_refused()
         if self.division is None:
-            raise UserError(f"{self.columns.where} says not which rows are test: name a split with --split.")
+            raise UserError(
+                f"{self.columns.where} does not say which rows are test: name a split with --split, such as random "
+                "(`data check` suggests one)."
+            )
         target = list(map(repr, self.target.tolist()))
         part = np.where(self.division.test, "test", "train").tolist()
         validation = np.where(self.division.validation, "True", "").tolist()
@@ -242,8 +245,8 @@ def _check_wild_type_rows(
         return
     findings.add(
         "warning",
-        f"the wild type's sequence has targets from {measured[at].min():g} to {measured[at].max():g}: stop codons are "
-        "often written so",
+        f"the wild type's sequence has targets from {measured[at].min():g} to {measured[at].max():g}: this is how "
+        "stop codons are often written",
         measured_rows[at].tolist(),
         remedy="remove the lines that are not the wild type",
     )

@@ -107,11 +107,15 @@ def check_strategy(name: str) -> None:
 
 def table_name(path: Path) -> str:
     """Return what a task is called after its file: letters, digits and ``. _ + -``."""
-    name = path.name
+    name = re.sub(r"[^A-Za-z0-9._+-]+", "_", stem(path.name)).strip("_.-+")
+    return name[:60] or "table"
+
+
+def stem(name: str) -> str:
+    """Return a table's file name without what says its format."""
     for suffix in (".gz", ".csv", ".tsv", ".txt", ".tab", ".parquet", ".fasta", ".fa", ".faa"):
         name = name[: -len(suffix)] if name.lower().endswith(suffix) else name
-    name = re.sub(r"[^A-Za-z0-9._+-]+", "_", name).strip("_.-+")
-    return name[:60] or "table"
+    return name
 
 
 def table_task(table: Table, *, name: str, path: Path | None = None, loaded: Survey | None = None) -> Task:

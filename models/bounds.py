@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Annotated
 
+MAX_KERNEL_ROWS = 16384
+"""What the kernel trains on at most: a matrix of 2 GiB in float64, of which the solution holds three at its peak."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from datasets.batch import Batch
 from datasets.errors import UserError
-from models.bounds import Interval, NonNegativeFloat, PositiveFloat
+from models.bounds import MAX_KERNEL_ROWS, Interval, NonNegativeFloat, PositiveFloat
 from models.closed_form import ClosedForm, residues
 from models.gaussian_process import (
     Centre,
@@ -20,7 +20,6 @@ from models.gaussian_process import (
 )
 from models.one_hot import HammingTo
 
-MAX_TRAIN = 16384  # rows: a matrix of 2 GiB in float64, of which the solution holds three at its peak
 _LIKELIHOOD_ROWS = 2048
 _MAX_COVARIANCES = 2**20  # held at once in a prediction: 8 MiB, which stay in the processor's cache
 
@@ -84,10 +83,12 @@ class Kernel(ClosedForm):
 
     def check_size(self, n_train: int) -> None:
         """Refuse more training rows than a Cholesky factor can be held of, unless a part is asked for."""
-        if self.max_rows is None and n_train > MAX_TRAIN:
+        if self.max_rows is None and n_train > MAX_KERNEL_ROWS:
             raise UserError(
-                f"The kernel model is exact and takes at most {MAX_TRAIN:,} training sequences, here are {n_train:,}: "
-                f"set model.max_train={MAX_TRAIN // 2} to train on that many random ones, or choose another model."
+                f"The kernel model is exact and takes at most {MAX_KERNEL_ROWS:,} training sequences, here are "
+                f"{n_train:,}: "
+                f"set model.max_train={MAX_KERNEL_ROWS // 2} to train on that many random ones, or "
+                "choose another model."
             )
 
     @property

@@ -90,8 +90,6 @@ def _complete_overrides(arguments: argparse.Namespace, overrides: list[str]) -> 
             raise UserError(
                 f"There is no model {model!r}.{nearest(model, possible)} Models: {', '.join(model_names())}."
             )
-    if len(models) > 1 and arguments.study_name:
-        raise UserError("--study-name names one study, and several models make one each, TASK-MODEL: leave it out.")
     arguments.task, arguments.model = task, models[0]
     arguments.models = tuple(models) if len(models) > 1 else ()
     rest = [word for word in overrides if word.lstrip("+").split("=", 1)[0] not in ("task", "model")]

@@ -22,7 +22,17 @@ from search.storage import default_url, environment_url, say
 from search.study import readable_studies
 
 ALL = "all"
-_HEADERS = ("task", "model", "by", "test Spearman", "ensemble", "validation Spearman", "data", "source")
+_HEADERS = (
+    "task",
+    "model",
+    "by",
+    "test Spearman",
+    "over test sequences",
+    "ensemble",
+    "validation Spearman",
+    "data",
+    "source",
+)
 _APART = "Results on a file that is not FLIP's own cannot be compared with published ones, and stand apart from them."
 
 
@@ -54,8 +64,8 @@ def make_page(comparisons: Sequence[Comparison], found: Sequence[Reading]) -> st
     """Figure and table of each task, as one HTML file."""
     about = paragraph(
         "Spearman's rank correlation on the test sets: filled circles are means or published values, open ones single "
-        "seeds, bars the standard deviation between seeds. Values of the validation part are no test results and are "
-        "not drawn."
+        "seeds, bars the standard deviation between seeds. Intervals over test sequences are of "
+        "95 %. Values of the validation part are no test results and are not drawn."
     )
     blocks = [section(comparison.task, *_blocks(comparison, found)) for comparison in comparisons]
     return page("FLIP, Flipper and flipsearch", about, *blocks)
@@ -133,13 +143,16 @@ def _ordered(comparison: Comparison) -> list[Entry]:
 def _cells(entry: Entry) -> list[str]:
     test = "-" if entry.spearman is None else f"{entry.spearman:.3f}"
     if entry.std is not None:
-        test += f" ± {entry.std:.3f}" + (f" ({len(entry.seeds)} seeds)" if entry.seeds else "")
+        test += f" ± {entry.std:.3f}"
+    if entry.seeds:
+        test += f" ({len(entry.seeds)} seed{'s' * (len(entry.seeds) > 1)})"
     validation = "-" if entry.validation is None else f"{entry.validation:.4f} ({entry.protocol})"
     return [
         entry.task,
         entry.model,
         entry.by,
         test,
+        "-" if entry.around is None else f"{entry.around.low:.3f} to {entry.around.high:.3f}",
         "-" if entry.ensemble is None else f"{entry.ensemble:.3f}",
         validation,
         entry.data or "FLIP's file",

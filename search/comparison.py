@@ -12,7 +12,9 @@ from search.cost import Cost, cost
 from search.ledger import Reading
 from search.published import Published, published_results
 from search.spread import spread
+from search.statistics import ConfidenceInterval
 from search.study import best_trial, count, shown_validation
+from search.test_metrics import kept_interval
 
 OURS = "flipsearch"
 FLIPS = "FLIP's file"
@@ -25,8 +27,9 @@ class Entry:
 
     by: who found it; `OURS` for our own. model: as whoever found it calls it. data: which file; `None` for a published
     result, which is on the dataset's own. validation: Spearman and protocol of the best trial of a study. seeds: test
-    Spearman of each seed; spearman: their mean, or the published value; std: between seeds. ensemble: of the seeds'
-    mean prediction. source: where it is from.
+    Spearman of each seed; spearman: their mean, or the published value; std: between seeds. around: 95 % interval of
+    spearman over test sequences, None of what was confirmed before it was kept. ensemble: of the seeds' mean
+    prediction. source: where it is from.
     """
 
     task: str
@@ -37,6 +40,7 @@ class Entry:
     spearman: float | None = None
     std: float | None = None
     seeds: tuple[float, ...] = ()
+    around: ConfidenceInterval | None = None
     ensemble: float | None = None
     validation: float | None = None
     protocol: str | None = None
@@ -140,6 +144,7 @@ def _confirmed(task: str, readings: Sequence[Reading]) -> list[Entry]:
                     spearman=found.mean,
                     std=found.std,
                     seeds=seeds,
+                    around=kept_interval(reading.values[way]),
                     ensemble=float(reading.values[way]["ensemble"]["spearman"]),
                 )
             )

@@ -1,41 +1,63 @@
 """What `confirm` found of an experiment, its lines in the ledger, and the weights that it leaves."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from datasets.errors import UserError
 from datasets.files import write_text
 from search.artifacts import file_hash
 from search.confirmable import DIVISIONS, Candidate, TrainedOn
 from search.experiment import Experiment
-from search.experiment_files import SEED, confirmation_file, ledger_file, weights_folder
+from search.experiment_files import SEED, confirmation_file, influence_file, ledger_file, weights_folder
 from search.ledger import Reading, lock_of
 from search.machine import git_commit, machine_kind, package_versions
 from search.spread import Spread
 from search.state_files import link
-from search.test_metrics import METRICS, measure, spreads
+from search.statistics import ConfidenceInterval
+from search.test_metrics import METRICS, mean_influence, measure, over_sequences, spreads
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """Test metrics by name: of each seed, over the seeds, and of the seeds' mean prediction."""
+    """Test metrics by name: of each seed, over the seeds, and of the seeds' mean prediction.
+
+    `over_sequences` is how far the mean over the seeds would move on other test sequences, and `influence` (M,) what
+    each of these adds to the noise of its Spearman (`search.statistics.influence`), which tells what a difference to
+    another model on the same sequences is worth.
+    """
 
     per_seed: tuple[dict[str, float], ...]
     test: dict[str, Spread]
     ensemble: dict[str, float]
+    over_sequences: dict[str, ConfidenceInterval]
+    influence: NDArray[np.float64] = field(compare=False)
+
+    @property
+    def depends_on_seed(self) -> bool:
+        """Whether two seeds differ in anything."""
+        return any(spread.std is not None for spread in self.test.values())
 
     @staticmethod
     def of(predictions: NDArray[np.float32], target: NDArray[np.float32]) -> "Scores":
         """The scores of predictions (n_seeds, M) of targets (M,)."""
         per_seed = tuple(measure(row, target) for row in predictions)
         mean = predictions.astype(np.float64).mean(axis=0)
-        return Scores(per_seed=per_seed, test=spreads(per_seed), ensemble=measure(mean, target))
+        return Scores(
+            per_seed=per_seed,
+            test=spreads(per_seed),
+            ensemble=measure(mean, target),
+            over_sequences=over_sequences(predictions, target),
+            influence=mean_influence(predictions, target),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,13 +131,15 @@ class Confirmation:
 
 def _values(scores: Scores) -> dict[str, Any]:
     per_seed = {name: [values[name] for values in scores.per_seed] for name in METRICS}
-    return {"per_seed": per_seed, "ensemble": scores.ensemble}
+    around = {name: [one.low, one.high] for name, one in scores.over_sequences.items()}
+    return {"per_seed": per_seed, "ensemble": scores.ensemble, "over_sequences": around}
 
 
 def leave_weights(confirmation: Confirmation, weights: Sequence[Path]) -> None:
     """Put the weights of the experiment's own config, one file a seed, beside it, and say which they are.
 
-    Those that an earlier call left are replaced. `confirm.json` comes last: whoever reads it finds the files.
+    The influences of the test sequences stand beside them. Those files that an earlier call left are replaced.
+    `confirm.json` comes last: whoever reads it finds the files.
 
     Raises:
         UserError: They cannot be written.
@@ -127,6 +151,7 @@ def leave_weights(confirmation: Confirmation, weights: Sequence[Path]) -> None:
         with lock_of(ledger_file(confirmation.path)):
             for path, target in zip(weights, files.values(), strict=True):
                 link(path, target)
+            _write_influence(confirmation)
             description = {
                 "experiment": confirmation.path.stem,
                 "checksum": confirmation.checksum,
@@ -146,3 +171,32 @@ def leave_weights(confirmation: Confirmation, weights: Sequence[Path]) -> None:
             f"The weights of the seeds cannot be written to {folder} ({error.strerror}); the readings stand in the "
             "ledger already: make room and confirm again."
         ) from None
+
+
+def _write_influence(confirmation: Confirmation) -> None:
+    path = influence_file(confirmation.path)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    arrays: dict[str, NDArray[Any]] = {
+        str(way): scores.influence for way, scores in confirmation.measured[0].scores.items()
+    }
+    try:
+        save_file(arrays, beside, metadata={"checksum": confirmation.checksum, "when": confirmation.when})
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def read_influence(experiment: Path, reading: Reading) -> NDArray[np.float64] | None:
+    """The influences (M,) of the test sequences of a reading of the experiment, trained on train and validation.
+
+    None where they are not at hand: the reading is older than their being kept, not the last one, or of another trial.
+    """
+    try:
+        with safe_open(influence_file(experiment), framework="numpy") as file:
+            about, found = file.metadata() or {}, file.get_tensor("train_and_validation")
+    except (OSError, SafetensorError):
+        return None
+    if about != {"checksum": reading.checksum, "when": reading.when} or found.shape != (reading.n_test,):
+        return None
+    influence: NDArray[np.float64] = found
+    return influence

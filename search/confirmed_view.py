@@ -26,7 +26,9 @@ _WAYS: dict[TrainedOn, str] = {"train_and_validation": "train+validation", "trai
 def as_json(confirmation: Confirmation) -> dict[str, Any]:
     """What `confirm --json` prints of an experiment: plain values.
 
-    `test` and `ensemble` are those of training on train and validation; `train` holds the same of train alone.
+    `test` (over the seeds: `std`, `low` and `high` are null of one seed, and where seeds agree), `over_sequences` (over
+    the test sequences) and `ensemble` are those of training on train and validation; `train` holds the same of train
+    alone.
     With `--top-k`, `top` has the same keys for each of the trials, the experiment's own first.
     """
     own, experiment = confirmation.measured[0], confirmation.experiment
@@ -62,6 +64,7 @@ def _candidate(measured: Measured, seeds: tuple[int, ...]) -> dict[str, Any]:
 def _scores(scores: Scores, seeds: tuple[int, ...]) -> dict[str, Any]:
     return {
         "test": {name: asdict(one) for name, one in scores.test.items()},
+        "over_sequences": {name: asdict(one) for name, one in scores.over_sequences.items()},
         "ensemble": scores.ensemble,
         "per_seed": [{"seed": seed, **values} for seed, values in zip(seeds, scores.per_seed, strict=True)],
     }
@@ -78,7 +81,9 @@ def show(confirmation: Confirmation) -> None:
     )
     for one in confirmation.measured:
         console.print(_headline(one))
-        console.print(_table(one, len(seeds)))
+        for way in _WAYS:
+            console.print(_table(one.scores[way], way, len(seeds)))
+    console.print(_about_seeds(confirmation))
     if len(confirmation.measured) > 1:
         console.print("To choose among these trials by what the test set says would make its numbers worthless.")
     ledger = ledger_file(confirmation.path)
@@ -101,26 +106,39 @@ def _headline(measured: Measured) -> str:
     )
 
 
-def _table(measured: Measured, n_seeds: int) -> Table:
-    """A row for each metric; for each way to train the seeds' spread and, of several, their ensemble."""
-    table = Table("test", box=None, pad_edge=False)
-    for way in _WAYS.values():
-        table.add_column(f"{way}: mean ± std (95 % interval)")
-        if n_seeds > 1:
-            table.add_column(f"ensemble of {n_seeds}")
+def _table(scores: Scores, way: TrainedOn, n_seeds: int) -> Table:
+    """A row for each metric: its mean, its two uncertainties and, where seeds differ, that of their ensemble."""
+    table = Table(f"trained on {_WAYS[way]}", "mean", box=None, pad_edge=False)
+    if scores.depends_on_seed:
+        table.add_column("over seeds: ± std (95 % interval)")
+    table.add_column("over test sequences: 95 % interval")
+    if scores.depends_on_seed:
+        table.add_column(f"ensemble of {n_seeds}")
     for name, words in _NAMES.items():
-        cells = [words]
-        for way in _WAYS:
-            scores = measured.scores[way]
-            cells.append(_spread(scores.test[name]))
-            if n_seeds > 1:
-                cells.append(f"{scores.ensemble[name]:.4f}")
+        found, around = scores.test[name], scores.over_sequences[name]
+        cells = [words, f"{found.mean:.4f}"]
+        if scores.depends_on_seed:
+            cells.append(_over_seeds(found))
+        cells.append(f"{around.low:.4f} to {around.high:.4f}")
+        if scores.depends_on_seed:
+            cells.append(f"{scores.ensemble[name]:.4f}")
         table.add_row(*cells)
     return table
 
 
-def _spread(found: Spread) -> str:
-    """`0.5912 ± 0.0031 (0.5874 to 0.5950)`: mean, standard deviation and interval."""
-    if found.std is None:
-        return f"{found.mean:.4f}"
-    return f"{found.mean:.4f} ± {found.std:.4f} ({found.low:.4f} to {found.high:.4f})"
+def _over_seeds(found: Spread) -> str:
+    """`± 0.0031 (0.5874 to 0.5950)`: standard deviation and interval; a metric may agree where another does not."""
+    return "the same" if found.std is None else f"± {found.std:.4f} ({found.low:.4f} to {found.high:.4f})"
+
+
+def _about_seeds(confirmation: Confirmation) -> str:
+    """What the seeds say of the numbers."""
+    n_seeds = len(confirmation.seeds)
+    if n_seeds == 1:
+        return "With one seed the differences between seeds are not known; a model that is solved exactly has none."
+    if any(scores.depends_on_seed for one in confirmation.measured for scores in one.scores.values()):
+        return (
+            "Over seeds: how far training with other seeds would move the mean. Over test sequences: how far other "
+            "test sequences would."
+        )
+    return f"The {n_seeds} seeds give the same numbers, so the test sequences are their only uncertainty."

@@ -4,12 +4,17 @@ import argparse
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from datasets.errors import UserError
 from datasets.task import Located, Task, all_tasks, find_task
+from models.bounds import MAX_KERNEL_ROWS
 from search.data_options import said_again
 from search.parser import prog
 from search.user_data import refuse_two_splits, survey_of
+
+if TYPE_CHECKING:
+    from datasets.survey import Survey
 
 _MIB = 1 << 20
 
@@ -37,11 +42,24 @@ def _check(arguments: argparse.Namespace) -> int:
     sys.stdout.flush()
     refuse_two_splits(found)
     found.findings.raise_refused()
-    is_divided = found.division is not None and found.table.split is None
-    split = [] if is_divided else ["--split", arguments.split or "random"]
-    words = shlex.join(["--data", str(arguments.file), *split, *said_again(arguments), "--model", "cnn"])
-    print(f"\nA search accepts it: {prog()} {words}")
+    print(f"\n{_proposal(arguments, found)}")
     return 0
+
+
+def _proposal(arguments: argparse.Namespace, found: "Survey") -> str:
+    """The search to begin with: the split that suits the table, and the families to compare on it."""
+    from datasets.suggestion import division_of, families, suggest
+
+    split: tuple[str, ...] = ("--split", str(arguments.split))
+    why, division = "", found.division
+    if found.table.split is None and division is not None:
+        split = ()
+    elif found.table.split is None:
+        suggested = suggest(found)
+        split, why, division = suggested.words, f"{suggested.why}\n", division_of(found, suggested)
+    models = [word for name in families(found, division, max_kernel_rows=MAX_KERNEL_ROWS) for word in ("--model", name)]
+    words = shlex.join(["--data", str(arguments.file), *split, *said_again(arguments), *models])
+    return f"{why}A search accepts it: {prog()} {words}"
 
 
 def _list(data_dir: Path | None) -> int:

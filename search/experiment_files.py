@@ -2,6 +2,7 @@
 
 NAME/fold<i>.safetensors    the kept weights of the best trial, one file a fold
 NAME/seed<S>.safetensors    those that `confirm` trained with seed S; NAME/confirm.json says which and on what
+NAME/influence.safetensors  what each test sequence adds to the noise of the confirmed Spearman, for comparisons
 NAME.ledger.jsonl           every reading of the test set
 """
 
@@ -28,6 +29,11 @@ def weights_folder(experiment: Path) -> Path:
 def confirmation_file(experiment: Path) -> Path:
     """Where `confirm` says which weights it left."""
     return weights_folder(experiment) / "confirm.json"
+
+
+def influence_file(experiment: Path) -> Path:
+    """Where `confirm` says what each test sequence adds to the noise of its Spearman."""
+    return weights_folder(experiment) / "influence.safetensors"
 
 
 def ledger_file(experiment: Path) -> Path:

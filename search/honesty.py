@@ -61,7 +61,7 @@ class Assessment:
         if self.n_compared == 0:
             sentences[0] += "; approximate and too wide, because the predictions are not on this machine"
         elif self.n_missing:
-            sentences[0] += f"; wider than need be, because the predictions of {self.n_missing} trials are not here"
+            sentences[0] += f"; wider than necessary, because the predictions of {self.n_missing} trials are not here"
         if self.n_compared > 1 and self.optimism is not None:
             sentences.append(f"Expected optimism of the pick: {self.optimism:.2f}")
             sentences.append(self._peers)
@@ -71,7 +71,7 @@ class Assessment:
     def _peers(self) -> str:
         n = len(self.indistinguishable)
         if n == 0:
-            return "No other trial may be as good."
+            return "Every other trial is worse by more than chance explains."
         named = ", ".join(map(str, self.indistinguishable[:_MOST_NAMED]))
         more = f" and {n - _MOST_NAMED} more" if n > _MOST_NAMED else ""
         return f"Cannot be told apart from it: {n} {'trial' if n == 1 else 'trials'} ({named}{more})"

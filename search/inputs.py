@@ -100,11 +100,9 @@ def _has_study(arguments: argparse.Namespace, name: str) -> bool:
     if file is not None and not file.exists():
         return False
 
-    import optuna
-
     from search.operate import open_existing
 
-    return name in optuna.get_all_study_names(open_existing(arguments).storage)
+    return name in open_existing(arguments).storage.study_names()
 
 
 def check_writable(folder: Path) -> None:

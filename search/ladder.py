@@ -1,114 +1,170 @@
-"""Several models on one task, the cheap ones first: one ordinary study each, and a table at the end.
+"""Several models on one question, the cheap ones first: one ordinary study each, and a table at the end.
 
 Each study is the one that the same command with that model alone would make or resume, and `--n-trials` is its budget:
-every family gets as many trials. `--timeout` is for the whole call.
+every family gets as many trials. `--timeout` is for the whole call. Nothing is searched, and no table is printed, if
+one of the studies exists and is about something else.
 """
 
 import argparse
-import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from datasets.errors import UserError
 from search.config import StudyConfig, study_config
-from search.inputs import announcer, load_split
-from search.protocol import find_protocol, with_protocol
-from search.run_search import run_search
+from search.inputs import announcer, check_writable, load_split, url_of
+from search.protocol import Protocol, find_protocol, with_protocol
+from search.run_search import about_study, run_search
 from search.signals import EXIT_INTERRUPTED, EXIT_TERMINATED
+from search.study_names import find_name
 from search.user_data import user_task
 
 if TYPE_CHECKING:
+    from datasets.prepared import PreparedSplit
     from datasets.table import Table
     from datasets.task import Task
+    from search.storage import Database
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One family of the ladder: the arguments of its search, and its config."""
+    """One family of the ladder: the arguments of its search, which name its study, its config, and its validation."""
 
-    model: str
     arguments: argparse.Namespace
     config: StudyConfig
+    protocol: Protocol
+
+    @property
+    def model(self) -> str:
+        """The family."""
+        return str(self.arguments.model)
 
     @property
     def study(self) -> str:
         """The name of its study."""
-        return f"{self.arguments.task}-{self.model}"
+        return str(self.arguments.study_name)
 
 
 def run_ladder(arguments: argparse.Namespace) -> int:
-    """Search each family and print the table; the exit status is the highest of the searches'."""
+    """Search each family and print the table; the exit status is the highest of the searches'.
+
+    Raises:
+        UserError: A setting is not valid, or a study of one family exists and has another configuration.
+    """
     started = time.monotonic()
     announce = announcer(arguments.quiet)
     own = user_task(arguments, announce)
     # All of them before the first: a setting that one family does not know is told at once.
-    steps = [_step(arguments, model, table=own and own[1]) for model in arguments.models]
-    has_table = not arguments.dry_run and not arguments.quiet
-    if has_table:
+    configs = [_config(arguments, model, table=own and own[1]) for model in arguments.models]
+    if arguments.dry_run:
+        return max(run_search(one, own) for one, _ in configs)
+    task = own[0] if own else configs[0][1].find_task()
+    check_writable(arguments.runs_dir)
+    split = load_split(task, arguments.data_dir, arguments.runs_dir, announce)
+    database = _open_database(arguments, [config for _, config in configs])
+    with database.lock:
+        steps = [_step(*one, task, split, database) for one in configs]
+    if not arguments.quiet:
         _import_for_the_table()
-    status, failed = 0, {}
+    status, late = 0, set()
     for step in steps:
         announce(f"{'' if step is steps[0] else chr(10)}{step.model}: study {step.study}")
         if arguments.timeout is not None:
             left_s = arguments.timeout - (time.monotonic() - started)
             if left_s <= 0:
-                failed[step.model] = "the --timeout was over before its turn"
+                late.add(step.model)
                 continue
             step.arguments.timeout = left_s
-        try:
-            ended = run_search(step.arguments)
-        except UserError as error:
-            failed[step.model] = str(error)
-            print("error:", " ".join(str(error).split()), file=sys.stderr)
-            ended = error.exit_status
+        ended = run_search(step.arguments, own)
         if ended in (EXIT_INTERRUPTED, EXIT_TERMINATED):
             return ended  # whoever stops it does not wait for a table
         status = max(status, ended)
-    if has_table:
-        _print_table(arguments, steps, failed, own[0] if own else steps[0].config.find_task())
+    if not arguments.quiet:
+        _print_table(arguments, steps, late, database, task, split)
     return status
 
 
 def _import_for_the_table() -> None:
     """Import what is needed after the last search: whoever updates the checkout meanwhile changes nothing here."""
-    from search.isolation import prepare_children
-
-    prepare_children()  # which import torch at the same time
-
     import search.building
     import search.ladder_table
     import search.ledger
-    import search.operate  # noqa: F401
+    import search.rungs  # noqa: F401
 
 
-def _step(arguments: argparse.Namespace, model: str, *, table: "Table | None") -> Step:
+def _config(
+    arguments: argparse.Namespace, model: str, *, table: "Table | None"
+) -> tuple[argparse.Namespace, StudyConfig]:
+    """The arguments of one family's search, and its config."""
     overrides = [f"model={model}" if word.startswith("model=") else word for word in arguments.overrides]
-    own = argparse.Namespace(**{**vars(arguments), "model": model, "models": (), "overrides": overrides})
+    own = {"model": model, "models": (), "overrides": overrides}
+    if arguments.study_name is not None:
+        own["study_name"] = f"{arguments.study_name}-{model}"
     try:
-        return Step(model=model, arguments=own, config=study_config(overrides, table=table))
+        return argparse.Namespace(**{**vars(arguments), **own}), study_config(overrides, table=table)
     except UserError as error:
         raise UserError(f"Of the models asked for, {model}: {error}") from None
 
 
-def _print_table(arguments: argparse.Namespace, steps: list[Step], failed: dict[str, str], task: "Task") -> None:
-    from search.building import folds_of
-    from search.ladder_table import Rung, baseline_rungs, show, study_rung
-    from search.ledger import readings
-    from search.operate import open_existing
+def _open_database(arguments: argparse.Namespace, configs: Sequence[StudyConfig]) -> "Database":
+    from search.isolation import prepare_children
 
-    split = load_split(task, arguments.data_dir, arguments.runs_dir, lambda sentence: None)
-    config = steps[0].config
+    prepare_children()  # what follows loads torch: the children do so meanwhile
+
+    from search.storage import open_database
+    from search.worker import check_search
+
+    for config in configs:
+        check_search(config)
+    announce = announcer(arguments.quiet)
+    return open_database(url_of(arguments), create=True, announce=announce, is_interrupted=lambda: False)
+
+
+def _step(
+    arguments: argparse.Namespace, config: StudyConfig, task: "Task", split: "PreparedSplit", database: "Database"
+) -> Step:
+    """Name a family's study; refuse one that exists and is about something else. Under the database's lock."""
+    from search.study import check_existing
+
     protocol = find_protocol(config.defaults["validation"], task, split)
     config = with_protocol(config, protocol)
+    about = about_study(arguments, config, split)
+    name = arguments.study_name or find_name(database, about)
+    check_existing(database, name, about)
+    return Step(
+        arguments=argparse.Namespace(**{**vars(arguments), "study_name": name}), config=config, protocol=protocol
+    )
+
+
+def _print_table(
+    arguments: argparse.Namespace,
+    steps: list[Step],
+    late: set[str],
+    database: "Database",
+    task: "Task",
+    split: "PreparedSplit",
+) -> None:
+    from search.building import folds_of
+    from search.ladder_table import show
+    from search.ledger import readings
+    from search.rungs import Rung, baseline_rungs, study_rung
+
+    config = steps[0].config
     run = config.run(config.first_trials[0] if config.first_trials else {})
     rungs = baseline_rungs(task, split, folds_of(run, split), crop=run.data.crop)
-    database, found = open_existing(arguments), readings(arguments.export_dir)
+    found = readings(arguments.export_dir)
     for step in steps:
         try:
             where = {"runs": arguments.runs_dir, "export_dir": arguments.export_dir}
             rungs.append(study_rung(database, step.study, step.model, found, **where))
-        except UserError as error:  # its search could not begin
-            why = failed.get(step.model, str(error))
+        except UserError as error:  # it has no study yet
+            why = "the --timeout was over before its turn" if step.model in late else str(error)
             rungs.append(Rung(model=step.model, value=None, why=why, predictions=None, n_finished=None, cost=None))
-    show(arguments.task, rungs, label=split.label, protocol=protocol.shown)
+    protocols = dict.fromkeys(step.protocol.shown for step in steps)
+    show(_question(task, arguments), rungs, label=split.label, protocol="; ".join(protocols))
+
+
+def _question(task: "Task", arguments: argparse.Namespace) -> str:
+    """`gb1_two_vs_rest`; of a table its target and split too: `my_assay, target fitness, split two_vs_rest`."""
+    return task.name if arguments.data is None else f"{task.name}, target {task.units}, split {task.split}"

@@ -25,7 +25,7 @@ class Reading:
     from. task, model, data, data_hash, official: what it was measured on. seeds: those it was trained with. n_epochs:
     for how long. code: `git_commit` and `versions`. machine: its kind. values: of each way to train
     (`train_and_validation`, `train`) the metrics `per_seed`, by name a list in the order of the seeds, and those of the
-    `ensemble` of the seeds, by name.
+    `ensemble` of the seeds, by name, and `over_sequences`, by name [low, high], which older lines lack.
     """
 
     when: str

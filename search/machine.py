@@ -7,6 +7,7 @@ import platform
 import re
 import shutil
 import subprocess
+import time
 from functools import cache
 from pathlib import Path
 
@@ -92,6 +93,12 @@ def mig_devices() -> tuple[str, ...]:
     # A divided GPU is followed by its slices and cannot be used whole.
     divided = {before for before, after in itertools.pairwise(found) if before[:3] == "GPU" and after[:3] == "MIG"}
     return tuple(name for name in found if name not in divided) if divided else ()
+
+
+def cpu_time_s() -> float:
+    """The CPU time in seconds that this process has used, all its threads and its ended children included."""
+    times = os.times()
+    return time.process_time() + times.children_user + times.children_system
 
 
 def usable_cores(groups: Path = Path("/sys/fs/cgroup")) -> int:

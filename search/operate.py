@@ -4,6 +4,7 @@ import argparse
 
 from optuna import Study
 
+from datasets.errors import UserError
 from search.attributes import EXHAUSTED, N_TARGET
 from search.control import Control, read_control, set_control
 from search.storage import Database, default_url, environment_url, open_database
@@ -22,6 +23,14 @@ def open_existing(arguments: argparse.Namespace) -> Database:
     """
     url = arguments.storage or environment_url() or default_url(arguments.runs_dir)
     return open_database(url, create=False, patience_s=_PATIENCE_S)
+
+
+def existing(arguments: argparse.Namespace) -> Database | None:
+    """The same database; None where there is none, or it does not answer, and nothing needs it to."""
+    try:
+        return open_existing(arguments)
+    except UserError:
+        return None
 
 
 def run_control(arguments: argparse.Namespace) -> int:

@@ -37,7 +37,11 @@ def search_options(parser: Parser) -> None:
         default=100,
         help="finished trials of the study, of each study where there are several models (default: 100)",
     )
-    parser.add_argument("--study-name", type=study_name, help="default: TASK-MODEL")
+    parser.add_argument(
+        "--study-name",
+        type=study_name,
+        help="default: TASK-MODEL, of a table FILE-TARGET-SPLIT-MODEL; of several models what their names begin with",
+    )
     add_storage(parser)
     parser.add_argument(
         "--export-dir",

@@ -14,6 +14,9 @@ from search.predictions import read_predictions
 from search.report_known import Known
 from search.space import Space
 from search.spread import spread
+from search.statistics import ConfidenceInterval
+from search.study_names import default_name
+from search.test_metrics import kept_interval
 
 
 def best(known: Known) -> list[Markup]:
@@ -54,9 +57,9 @@ def predictions(known: Known) -> list[Markup]:
     if found is None:
         return [
             paragraph(
-                f"The predictions of trial {known.best.number} are not below {folder}: they stand in the runs "
-                "directory of the machine that trained it (name it with --runs-dir), or the trial is older than their "
-                "being kept."
+                f"There are no predictions of trial {known.best.number} below {folder}. They are in the runs directory "
+                "of the machine that trained it (name that with --runs-dir), unless the trial is from before "
+                "predictions were kept."
             )
         ]
     n_shown, n = figures.n_shown(found), len(found.row)
@@ -87,13 +90,15 @@ def test_set(known: Known) -> list[Markup]:
             way.replace("_and_", "+"),
             str(len(reading.seeds)),
             _test(values["per_seed"]["spearman"]),
+            _around(kept_interval(values)),
             f"{values['ensemble']['spearman']:.4f}",
             reading.data,
         ]
         for reading in own
         for way, values in reading.values.items()
     ]
-    headers = ["when (UTC)", "trial", "trained on", "seeds", "test Spearman", "of the seeds' mean prediction", "data"]
+    headers = ["when (UTC)", "trial", "trained on", "seeds", "test Spearman: mean ± std over seeds"]
+    headers += ["95 % interval over test sequences", "of the seeds' mean prediction", "data"]
     return [*blocks, table(headers, rows)] if rows else blocks
 
 
@@ -119,7 +124,8 @@ def commands(known: Known) -> str:
                 fasta = f"printf '>wild type\\n%s\\n' {shlex.quote(own['wild_type'])}"
                 lines += ["# the wild type", f"{fasta} > {shlex.quote(file)}"]
         given = [*what, "--model", about["model"], "--n-trials", str(known.numbers["n_target"])]
-        own_name = [] if name == f"{about['task']}-{about['model']}" else ["--study-name", name]
+        is_default = name == default_name(about["task"], about["model"], about.get("table"), about["data"])
+        own_name = [] if is_default else ["--study-name", name]
         lines += ["# the search", f"{known.prog} {shlex.join([*given, *own_name, *words])}"]
     if known.export is not None:
         file = shlex.quote(str(known.export))
@@ -132,6 +138,10 @@ def commands(known: Known) -> str:
 def _test(seeds: Sequence[float]) -> str:
     found = spread(seeds)
     return f"{found.mean:.4f}" + ("" if found.std is None else f" ± {found.std:.4f}")
+
+
+def _around(found: ConfidenceInterval | None) -> str:
+    return "-" if found is None else f"{found.low:.4f} to {found.high:.4f}"
 
 
 def _shown(value: object) -> str:

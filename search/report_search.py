@@ -89,10 +89,11 @@ def failures(known: Known) -> list[Markup]:
 
 
 def costs(known: Known) -> list[Markup]:
-    """GPU- and core-seconds."""
+    """GPU-seconds and CPU time."""
     spent = cost(known.trials)
     lost = f" Trials without a result took {spent.lost_s:,.0f} s more." if spent.lost_s else ""
-    blocks = [paragraph(f"All trials: {spent}.{lost} Core-seconds are seconds times threads.")]
+    about = "CPU-seconds are the CPU time of a trial's process, its threads and its children."
+    blocks = [paragraph(f"All trials: {spent}.{lost} {about}")]
     if known.best is not None:
         blocks.append(paragraph(f"The best trial alone: {cost([known.best])}."))
     return blocks

@@ -16,6 +16,7 @@ class Result:
     those of one sequence averaged; None unless the run is complete. `values[fold][epoch]` is the validation Spearman
     after each epoch, None where predictions could not be ranked; `best_epochs[fold]` is the epoch whose weights are
     kept.
+    `seconds` is how long the run took, `cpu_s` the CPU time of its process, all threads and ended children included.
     `excess_rise` is by how much the predictions of test sequences rise more with their number of mutations than
     the protocol allows (see `datasets.without_rise`); None where it asks for nothing, or that can't be told.
     `micro_batch_tokens` is the largest padded part of a batch that was computed at once, None if batches were not
@@ -38,6 +39,7 @@ class Result:
     backbone: str | None
     n_embedded: int
     excess_rise: float | None = None
+    cpu_s: float | None = None
 
     def record(self) -> dict[str, Any]:
         """The result as plain values, for a database."""

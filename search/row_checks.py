@@ -202,6 +202,7 @@ TRIAL: Mapping[str, Check] = {
         {
             "peak_memory_bytes": _count,
             "n_embedded": _count,
+            "cpu_s": _or_null(_seconds),
             "excess_rise": _is(float | None),
             "weight_hashes": _items(_hash),
             "versions": _lines,

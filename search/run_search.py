@@ -3,10 +3,10 @@
 import argparse
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from search.config import StudyConfig, study_config
 from search.inputs import (
@@ -23,12 +23,15 @@ from search.parser import prog
 from search.protocol import Protocol, find_protocol, with_protocol
 from search.run_names import CACHE
 from search.slots import Slot
+from search.study_names import find_name
 from search.user_data import user_task
 
 if TYPE_CHECKING:
     from optuna import Study
 
     from datasets.prepared import PreparedSplit
+    from datasets.table import Table
+    from datasets.task import Task
     from search.isolation import Checked
     from search.progress import Display
     from search.signals import Signals
@@ -36,31 +39,35 @@ if TYPE_CHECKING:
     from search.worker import Worker
 
 
-def run_search(arguments: argparse.Namespace) -> int:
-    """Search until the budget is reached, export the best trial, say what was found."""
+def run_search(arguments: argparse.Namespace, own: "tuple[Task, Table] | None" = None) -> int:
+    """Search until the budget is reached, export the best trial, say what was found.
+
+    `own` is what `user_task` says of the arguments, where it has been asked already.
+    """
     if arguments.models:
         from search.ladder import run_ladder
 
         return run_ladder(arguments)
     started = time.monotonic()
     announce = announcer(arguments.quiet)
-    name = arguments.study_name or f"{arguments.task}-{arguments.model}"
-    check_study_name(arguments, name)
-    own = user_task(arguments, announce)
+    if arguments.study_name is not None:
+        check_study_name(arguments, arguments.study_name)
+    own = own or user_task(arguments, announce)
     config = study_config(arguments.overrides, table=own and own[1])
     task = own[0] if own else config.find_task()
     slots = slots_of(arguments, config)
     runs: Path = arguments.runs_dir
     if arguments.dry_run:
         from search.dry_run import show
+        from search.operate import existing
 
         split = load_split(task, arguments.data_dir, runs, announce)
         protocol = find_protocol(config.defaults["validation"], task, split)
-        return show(with_protocol(config, protocol), name, split, protocol, places_of(arguments))
-    export = Path(arguments.export_dir) / f"{name}.yaml"
-    check_writable(runs)
-    check_writable(runs / CACHE / "checks")
-    check_export(export, name)
+        config = with_protocol(config, protocol)
+        name = arguments.study_name or find_name(existing(arguments), about_study(arguments, config, split))
+        return show(config, name, split, protocol, places_of(arguments))
+    for folder in (runs, runs / CACHE / "checks", arguments.export_dir):
+        check_writable(folder)
 
     from search.isolation import prepare_children
 
@@ -79,6 +86,11 @@ def run_search(arguments: argparse.Namespace) -> int:
     signals = Signals(display.announce, deadline=deadline, n_workers=len(slots))
     with signals.installed():  # to the very end: the export is not to be interrupted either
         database = _open_database(arguments, config, display, signals)
+        about = about_study(arguments, config, split)
+        name = arguments.study_name or find_name(database, about)
+        check_study_name(arguments, name)
+        export = Path(arguments.export_dir) / f"{name}.yaml"
+        check_export(export, name)
         checked = None
         if needs_trials(database, name, arguments.n_trials):
             _import_for_the_end()  # while the children import torch
@@ -86,7 +98,7 @@ def run_search(arguments: argparse.Namespace) -> int:
             checked = check_runs(reached, split.path, places_of(arguments), display, signals)
             if checked is None and signals.exit_status:
                 return signals.exit_status
-        study = _open_study(arguments, config, split, protocol, database, name, checked)
+        study = _open_study(arguments, config, about, protocol, database, name, checked)
         with database.guarded(name, exit_status=lambda: signals.exit_status):
             return _search(arguments, config, split, database, study, slots, export, display, signals)
 
@@ -118,10 +130,17 @@ def _open_database(
     return database
 
 
+def about_study(arguments: argparse.Namespace, config: StudyConfig, split: "PreparedSplit") -> dict[str, Any]:
+    """The manifest of the study that the arguments ask for."""
+    from search.study import manifest
+
+    return manifest(config, data_hash=split.data_hash, label=split.label, model=arguments.model)
+
+
 def _open_study(
     arguments: argparse.Namespace,
     config: StudyConfig,
-    split: "PreparedSplit",
+    about: Mapping[str, Any],
     protocol: Protocol,
     database: "Database",
     name: str,
@@ -133,13 +152,11 @@ def _open_study(
         changed_versions,
         check_weights,
         enqueue_first_trials,
-        manifest,
         note_protocol,
         open_study,
         raise_target,
     )
 
-    about = manifest(config, data_hash=split.data_hash, label=split.label, model=arguments.model)
     with database.lock:
         study = open_study(database, name, about)
         note_protocol(study, protocol)

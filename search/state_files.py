@@ -16,7 +16,7 @@ from typing import Any
 FOLDER = "state"
 MANIFEST = "manifest.json"
 STATE = "training.pt"
-FORMAT = 3  # counts up with every change of what a state holds
+FORMAT = 4  # counts up with every change of what a state holds
 
 
 def has_state(directory: Path) -> bool:

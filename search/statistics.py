@@ -8,6 +8,7 @@ Student's t with n - 2 degrees of freedom, because its size is an estimate from 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,9 +107,14 @@ def z_influence(rho: Floats, predictions: Floats, target: Floats) -> Floats:
         predictions: (K, n), none of them constant.
         target: (n,), not constant; n is at least `MIN_SEQUENCES`.
     """
-    n = len(target)
+    return _on_z(rho, influence(predictions, target))
+
+
+def _on_z(rho: Floats, influences: Floats) -> Floats:
+    """The same of influences (K, n) on rho (K,)."""
+    n = influences.shape[1]
     slope = 1 - np.tanh([fisher_z(value, n) for value in rho]) ** 2
-    changes: Floats = influence(predictions, target) / n / slope[:, None]
+    changes: Floats = influences / n / slope[:, None]
     for k in np.flatnonzero(np.linalg.norm(changes, axis=1) < _ROUNDING):  # a perfect rank correlation
         changes[k] = normal_error(rho[k], n) / math.sqrt(n)
     return changes
@@ -118,13 +124,50 @@ def interval(prediction: Floats, target: Floats) -> ConfidenceInterval:
     """The interval of a configuration that was fixed before these targets (n,) were looked at; none is constant."""
     from scipy import stats  # takes a second to import, and few ask
 
-    n = len(target)
+    rho = float(stats.spearmanr(prediction, target).statistic)
+    return interval_from_influence(rho, influence(prediction[None], target)[0])
+
+
+def interval_from_influence(rho: float, influences: Floats) -> ConfidenceInterval:
+    """The interval over other n sequences of a Spearman, or a mean of several, with these influences (n,)."""
+    n = len(influences)
     if n < MIN_SEQUENCES:
         return EVERYTHING
-    rho = float(stats.spearmanr(prediction, target).statistic)
-    error = float(np.linalg.norm(z_influence(np.array([rho]), prediction[None], target)))
+    error = float(np.linalg.norm(_on_z(np.array([rho]), influences[None])))
     width = float(stdtrit(n - 2, (1 + LEVEL) / 2)) * error
     return around(fisher_z(rho, n), width, width)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """By how much one Spearman exceeds another: value, its standard error, and its interval at `LEVEL`."""
+
+    value: float
+    error: float
+    low: float
+    high: float
+
+
+def difference(
+    one: float, other: float, influences: tuple[Floats, Floats], seeds: Sequence[tuple[float, int]] = ()
+) -> Difference:
+    """The difference of two Spearman correlations on the same sequences, as if both were chosen before seeing them.
+
+    Args:
+        one: the first, or the mean of several, over seeds for one.
+        other: the second, likewise.
+        influences: of each, or their mean, (n,) of the same n sequences in the same order, n at least `MIN_SEQUENCES`.
+        seeds: of what is a mean over two or more seeds, the standard deviation between them and their number.
+    """
+    n = len(influences[0])
+    parts = [(float(np.sum((influences[0] - influences[1]) ** 2)) / n**2, n - 2)]
+    parts += [(std**2 / n_seeds, n_seeds - 1) for std, n_seeds in seeds]
+    variance = math.fsum(part for part, _ in parts)
+    if variance == 0:
+        return Difference(value=one - other, error=0.0, low=one - other, high=one - other)
+    freedom = variance**2 / math.fsum(part**2 / of for part, of in parts)  # Welch and Satterthwaite
+    half = float(stdtrit(freedom, (1 + LEVEL) / 2)) * math.sqrt(variance)
+    return Difference(value=one - other, error=math.sqrt(variance), low=one - other - half, high=one - other + half)
 
 
 def interval_from_size(rho: float, n: int, *, n_trials: int = 1) -> ConfidenceInterval:

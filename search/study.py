@@ -73,6 +73,16 @@ def manifest(config: StudyConfig, *, data_hash: str, label: str, model: str) -> 
     return restored
 
 
+def check_existing(database: Database, name: str, wanted: Mapping[str, Any]) -> None:
+    """Refuse a study that exists under that name with another manifest, as `open_study` would; none is made.
+
+    Raises:
+        UserError: See `open_study`.
+    """
+    if name in database.storage.study_names():
+        open_study(database, name, wanted)
+
+
 def open_study(database: Database, name: str, wanted: Mapping[str, Any]) -> Study:
     """The study of that name; a new one is given its manifest, and one that has none its identity.
 

@@ -18,7 +18,7 @@ from models.places import Places
 from search.building import build_model, division_of, folds_of
 from search.fold_state import FoldState, KeepState
 from search.fold_training import FoldTraining, OnProgress, weights_name
-from search.machine import usable_cores
+from search.machine import cpu_time_s, usable_cores
 from search.memory import DoesNotFit, is_out_of_memory, peak_memory_bytes
 from search.out_of_fold import pooled, save_pooled
 from search.pruning import Report
@@ -99,6 +99,7 @@ def fit(
         checkpoints=tuple(str(directory / name) for name in progress.checkpoints),
         n_parameters=progress.n_parameters,
         seconds=run.seconds,
+        cpu_s=run.cpu_s,
         peak_memory_bytes=run.peak_memory_bytes,
         threads=threads,
         device=progress.device,
@@ -144,7 +145,9 @@ class _Run:
         )
         self._fold_state: FoldState | None = None
         self._started = time.monotonic()
+        self._cpu_started_s = cpu_time_s()
         self._seconds_before = 0.0
+        self._cpu_before_s = 0.0
         self._peak_before = 0
         # What callbacks of the config keep for themselves is not known.
         self._writer = None if config.trainer.callbacks else StateWriter(directory, announce)
@@ -153,6 +156,11 @@ class _Run:
     def seconds(self) -> float:
         """How long the run has taken, earlier parts of it included."""
         return self._seconds_before + time.monotonic() - self._started
+
+    @property
+    def cpu_s(self) -> float:
+        """The CPU time that the run has used, earlier parts of it included."""
+        return self._cpu_before_s + cpu_time_s() - self._cpu_started_s
 
     @property
     def peak_memory_bytes(self) -> int:
@@ -176,6 +184,7 @@ class _Run:
         self.progress = Progress(**state["progress"])
         self._fold_state = state["fold"]
         self._seconds_before = state["seconds"]
+        self._cpu_before_s = state["cpu_s"]
         self._peak_before = state["peak_memory_bytes"]
         values = list(self.progress.values)
         if self._fold_state is not None:
@@ -255,6 +264,7 @@ class _Run:
                 "fold": fold,
                 "reports": self.reports.told,
                 "seconds": self.seconds,
+                "cpu_s": self.cpu_s,
                 "peak_memory_bytes": self.peak_memory_bytes,
             },
             {name: self.directory / name for name in names},

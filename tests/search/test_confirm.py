@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,10 @@ from datasets.errors import UserError
 from datasets.task import find_task
 from search.cli import main
 from search.confirmable import of_experiment
+from search.confirmation import read_influence
 from search.experiment import checksum, load_experiment, seal
 from search.kept_runs import KeptRun, begin_again, folder_of, keep_run, kept_run
-from search.ledger import read
+from search.ledger import Reading, read
 from search.state_files import has_state
 from tests.search.answers import Answer
 from tests.search.conftest import Program
@@ -118,12 +119,20 @@ def test_a_confirmation_is_an_object_of_the_promised_shape(twice: tuple[list[Any
         metrics = ["spearman", "mse", "ndcg", "recall_top_1", "recall_top_10"]
         for part in (found, found["train"]):
             assert list(part["test"]) == list(part["ensemble"]) == metrics
+            assert list(part["over_sequences"]) == metrics
             for name, spread in part["test"].items():
                 assert list(spread) == ["mean", "std", "low", "high"]
-                assert spread["low"] <= spread["mean"] <= spread["high"]
                 values = [one[name] for one in part["per_seed"]]
                 assert spread["mean"] == pytest.approx(np.mean(values))
-                assert spread["std"] == pytest.approx(np.std(values, ddof=1), abs=1e-12)
+                if values[0] == values[1]:  # as those of an exact model are
+                    assert (spread["std"], spread["low"], spread["high"]) == (None, None, None)
+                else:
+                    assert spread["low"] <= spread["mean"] <= spread["high"]
+                    assert spread["std"] == pytest.approx(np.std(values, ddof=1), abs=1e-12)
+                around = part["over_sequences"][name]
+                assert list(around) == ["low", "high"]
+                assert around["low"] <= spread["mean"] <= around["high"]
+                assert around["low"] < around["high"]
     cnn = twice[0][1]
     assert cnn["test"]["spearman"]["std"] > 0, "another seed is another network"
     assert cnn["test"] != cnn["train"]["test"]
@@ -169,6 +178,8 @@ def test_every_reading_stands_in_the_ledger(exported: Exported, twice: tuple[lis
         for name, part in (("train_and_validation", found), ("train", found["train"])):
             assert first.values[name]["ensemble"] == part["ensemble"]
             assert first.values[name]["per_seed"]["mse"] == [one["mse"] for one in part["per_seed"]]
+            around = part["over_sequences"]["spearman"]
+            assert first.values[name]["over_sequences"]["spearman"] == [around["low"], around["high"]]
 
 
 def test_the_weights_of_the_seeds_are_left_beside_the_experiment(
@@ -182,7 +193,8 @@ def test_the_weights_of_the_seeds_are_left_beside_the_experiment(
             content = (folder / one["file"]).read_bytes()
             assert one["hash"] == f"sha256:{hashlib.sha256(content).hexdigest()}"
         files = sorted(file.name for file in folder.iterdir())
-        assert files == ["confirm.json", "fold0.safetensors", "seed1.safetensors", "seed2.safetensors"]
+        names = ["confirm.json", "fold0.safetensors", "influence.safetensors", "seed1.safetensors", "seed2.safetensors"]
+        assert files == names
     assert not list((exported.folder / "runs" / "confirm").rglob("*.safetensors"))
 
 
@@ -204,12 +216,64 @@ def test_status_goes_on_without_a_ledger_that_is_broken(exported: Exported, tmp_
     assert "?" in run(*status).out
 
 
+def test_what_people_see_names_both_uncertainties_and_an_exact_model_has_one(exported: Exported, twice: Any) -> None:
+    answer = exported.confirm(str(exported.ridge), "--seeds", "2")
+    assert answer.status == 0, answer
+    assert "over seeds" not in answer.out
+    assert "±" not in answer.out
+    assert "ensemble" not in answer.out
+    assert answer.out.count("over test sequences: 95 % interval") == 2
+    around = twice[0][0]["over_sequences"]["spearman"]
+    row = f"{twice[0][0]['test']['spearman']['mean']:.4f}  {around['low']:.4f} to {around['high']:.4f}"
+    assert re.search(rf"^Spearman +{re.escape(row)}", answer.out, re.MULTILINE)
+    assert "The 2 seeds give the same numbers, so the test sequences are their only uncertainty." in answer.out
+    answer = exported.confirm(str(exported.cnn), "--seeds", "2")
+    header = (
+        r"^trained on train\+validation +mean +over seeds: ± std \(95 % interval\) +over test sequences: 95 % interval"
+    )
+    assert re.search(header, answer.out, re.MULTILINE)
+    cnn = twice[0][1]
+    spread, around = cnn["test"]["spearman"], cnn["over_sequences"]["spearman"]
+    seeds = f"± {spread['std']:.4f} ({spread['low']:.4f} to {spread['high']:.4f})"
+    assert re.search(rf"{re.escape(seeds)} +{around['low']:.4f} to {around['high']:.4f}", answer.out)
+    assert "Over seeds: how far training with other seeds would move the mean." in answer.out
+    one = exported.confirm(str(exported.cnn), "--seeds", "1")
+    assert "±" not in one.out
+    assert "With one seed the differences between seeds are not known" in one.out
+
+
+def test_what_a_comparison_needs_is_left_beside_the_experiment_and_belongs_to_the_last_reading(
+    exported: Exported, twice: Any
+) -> None:
+    path = exported.changed("influence", lambda text: text)
+    for _ in range(2):
+        assert exported.confirm(str(path), "--seeds", "1", "--quiet").status == 0
+    before, last = read(path.with_name("influence.ledger.jsonl"))
+    found = read_influence(path, last)
+    assert found is not None
+    assert found.shape == (last.n_test,)
+    assert found.mean() == pytest.approx(0, abs=1e-9)
+    assert np.linalg.norm(found) / last.n_test == pytest.approx(
+        (last.values["train_and_validation"]["over_sequences"]["spearman"][1] - last_spearman(last)) / 1.96, rel=0.15
+    )
+    if before.when != last.when:
+        assert read_influence(path, before) is None
+    assert read_influence(path, replace(last, checksum="sha256:0")) is None
+    assert read_influence(exported.folder / "nothing.yaml", last) is None
+    (path.with_suffix("") / "influence.safetensors").write_bytes(b"half a file")
+    assert read_influence(path, last) is None
+
+
+def last_spearman(reading: Reading) -> float:
+    return float(reading.values["train_and_validation"]["per_seed"]["spearman"][-1])
+
+
 def test_fewer_seeds_leave_no_weights_of_others(exported: Exported, twice: Any) -> None:
     copy = exported.changed("fewer", lambda text: text)
     for n_seeds in ("2", "1"):
         assert exported.confirm(str(copy), "--seeds", n_seeds, "--quiet") == Answer(status=0, out="", err="")
     names = sorted(file.name for file in copy.with_suffix("").iterdir())
-    assert names == ["confirm.json", "seed1.safetensors"]
+    assert names == ["confirm.json", "influence.safetensors", "seed1.safetensors"]
     assert json.loads((copy.with_suffix("") / "confirm.json").read_text())["seeds"] == [1]
 
 

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,11 +32,99 @@ def test_a_table_is_described_and_the_search_of_it_named(command: Command, tmp_p
         "a perfect model would reach a Spearman of about 0.99",
         "lines 3, 5, 7, 9, 11, ... (1,080 in all): the sequence was measured before",
         "two_vs_rest    139 train, 16 validation, 925 test (train has at most 2 mutations)",
-        "--data my.csv --split random --wild-type wt.fasta --model cnn",
+        "155 variants have at most 2 mutations, the others more: this split trains on the former",
+        "--data my.csv --split two_vs_rest --wild-type wt.fasta --model ridge --model kernel --model cnn",
     ):
         assert words in answer.out
     answer = command("data", "check", "my.csv", "--wild-type", "wt.fasta", "--split", "one_vs_rest")
     assert "split: 18 train, 2 validation, 1,060 test" in answer.out
+    assert "--split one_vs_rest --wild-type wt.fasta --model ridge --model kernel --model cnn" in answer.out
+    assert "note     the validation part has 2 sequences, which are few to choose a model by" in answer.out
+
+
+SINGLES = [(text, sequence, value) for text, sequence, value in variants() if text.count(":") == 0]
+MORE = [(text, sequence, value) for text, sequence, value in variants() if text.count(":") >= 1]
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "words", "why"),
+    [
+        ("mutant,fitness", [(m, y) for m, _, y in SINGLES], ["random"], "use --split by_position, with --model cnn"),
+        (
+            "mutant,fitness",
+            [(m, y) for m, _, y in variants()],
+            ["two_vs_rest"],
+            "155 variants have at most 2 mutations",
+        ),
+        ("mutant,fitness", [(m, y) for m, _, y in [*SINGLES, *MORE[:20]]], ["random"], "leaves 100 variants"),
+        (
+            "sequence,fitness",
+            [(s[: 20 + i % 12], i) for i, (_, s, _) in enumerate(variants()[:200])],
+            ["random"],
+            "not variants of one known wild type",
+        ),
+        (
+            "mutant,fitness,Cluster",
+            [(m, y, i % 4) for i, (m, _, y) in enumerate(variants())],
+            ["by_group", "--group-column", "Cluster"],
+            "The column 'Cluster' names groups",
+        ),
+        (
+            "mutant,fitness,cluster",
+            [(m, y, i) for i, (m, _, y) in enumerate(variants())],
+            ["two_vs_rest"],
+            "155 variants",
+        ),
+        (
+            "mutant,fitness,set",
+            [(m, y, "test" if i % 3 else "train") for i, (m, _, y) in enumerate(variants())],
+            [],
+            "",
+        ),
+    ],
+    ids=["singles", "singles and combinations", "few", "many lengths", "groups", "names, not groups", "its own parts"],
+)
+def test_the_split_that_is_suggested_follows_from_what_the_table_is_and_a_search_accepts_it(
+    command: Command, tmp_path: Path, header: str, rows: list[Any], words: list[str], why: str
+) -> None:
+    write(tmp_path / "t.csv", header, rows)
+    (tmp_path / "wt.fasta").write_text(f">wild type\n{WILD_TYPE}\n")
+    known = ["--wild-type", "wt.fasta"] if header.startswith("mutant") else []
+    answer = command("data", "check", "t.csv", *known)
+    assert answer.status == 0, answer
+    split = ["--split", *words] if words else []
+    models = ["--model", "ridge", "--model", "kernel", "--model", "cnn"]
+    proposed = answer.out.partition("A search accepts it: ")[2]
+    assert proposed.split()[2:] == ["--data", "t.csv", *split, *known, *models]
+    assert why in answer.out
+    # Of the values of the targets nothing follows.
+    changed = [(row[0], -i, *row[2:]) for i, row in enumerate(rows)]
+    write(tmp_path / "t.csv", header, changed)
+    assert command("data", "check", "t.csv", *known).out.partition("A search accepts it: ")[2] == proposed
+    dry = command(*proposed.split()[2:], "--dry-run")
+    assert dry.status == 0, dry
+
+
+def test_where_the_kernel_is_too_small_it_is_not_suggested(
+    monkeypatch: pytest.MonkeyPatch, command: Command, tmp_path: Path
+) -> None:
+    write(tmp_path / "t.csv", "mutant,fitness", [(m, y) for m, _, y in SINGLES])
+    (tmp_path / "wt.fasta").write_text(f">wild type\n{WILD_TYPE}\n")
+    monkeypatch.setattr("search.data_command.MAX_KERNEL_ROWS", 10)
+    answer = command("data", "check", "t.csv", "--wild-type", "wt.fasta")
+    assert answer.out.endswith("--model ridge --model cnn\n")
+    answer = command("data", "check", "t.csv", "--wild-type", "wt.fasta", "--split", "by_position")
+    assert answer.out.endswith("--wild-type wt.fasta --model cnn\n"), "the others cannot tell new positions apart"
+
+
+def test_messages_say_what_they_mean(command: Command, tmp_path: Path) -> None:
+    write(tmp_path / "t.csv", "mutant,fitness", [(m, y) for m, _, y in variants()[:200]])
+    (tmp_path / "wt.fasta").write_text(f">wild type\n{WILD_TYPE}\n")
+    words = ("--data", "t.csv", "--wild-type", "wt.fasta", "--model", "ridge")
+    sentence = command(*words).refusal()
+    assert "t.csv does not say which rows are test: name a split with --split, such as random" in sentence
+    # A search that cross-validates is not told to.
+    assert "validation" not in command(*words, "--split", "random", "--dry-run").err.replace("16 validation and", "")
 
 
 def test_every_kind_of_finding_has_its_lines_and_ends_with_two(command: Command, tmp_path: Path) -> None:

@@ -136,6 +136,7 @@ def test_trials_that_were_set_aside_were_not_picked_from(tmp_path: Path) -> None
     found = assess(study, tmp_path)
     assert found is not None
     assert (found.trial, found.n_candidates, found.n_missing) == (2, 3, 0)
+    assert found.sentences[-1] == "Every other trial is worse by more than chance explains."
 
 
 def test_a_hundred_trials_of_thousands_of_sequences_take_little_time(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """Several models on one task: one ordinary study each, and one table that says what the last of them is worth."""
 
+import json
 import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,26 +15,49 @@ from datasets.prepared import prepare
 from datasets.task import find_task
 from datasets.validation import Holdout
 from search.arguments import parse
+from search.confirmation import Scores
 from search.cost import Cost
-from search.ladder_table import Rung, baseline_rungs, choice, verdict
+from search.ladder_verdict import conclusions
 from search.parser import LADDER, model_names
 from search.predictions import Predictions
-from search.spread import spread
+from search.rungs import Confirmed, Rung, baseline_rungs
+from search.statistics import difference, influence
 
 TASK = "synthetic_two_vs_rest"
 
 
-def rung(model, value, predictions=None, seeds=()):
+def rung(model, value, predictions=None, tested=None):
     return Rung(
         model=model,
         value=value,
         why="",
         predictions=predictions,
         n_finished=5,
-        cost=Cost(gpu_s=0.0, core_s=100.0, lost_s=0.0),
-        test=spread(seeds) if seeds else None,
-        n_seeds=len(seeds),
+        cost=Cost(gpu_s=0.0, cpu_s=100.0, lost_s=0.0),
+        tested=tested,
+        experiment=Path(f"exported/{model}.yaml"),
     )
+
+
+def confirmed(noise, seeds=1, n=300, spread_of_seeds=0.0):
+    """What `confirm` finds of a predictor of n test sequences, the noisier the worse, over seeds that differ."""
+    target = np.random.default_rng(7).normal(size=n)
+    own = np.random.default_rng(int(noise * 100)).normal(size=n)
+    rows = [
+        target + noise * own + spread_of_seeds * np.random.default_rng(seed).normal(size=n) for seed in range(seeds)
+    ]
+    scores = Scores.of(np.array(rows, dtype=np.float32), target.astype(np.float32))
+    return Confirmed(
+        spearman=scores.test["spearman"],
+        n_seeds=seeds,
+        around=scores.over_sequences["spearman"],
+        influence=scores.influence,
+    )
+
+
+def bounds(said):
+    """The interval in a verdict."""
+    return tuple(float(word) for word in said.partition("interval ")[2].split(" over")[0].split(" to "))
 
 
 def predictions(noise, n=300, order=None):
@@ -61,7 +86,7 @@ def test_the_ladder_is_its_models_the_cheap_ones_first():
     ("words", "sentence"),
     [
         (["--model", "lader"], "Did you mean 'ladder'"),
-        (["--model", "ladder", "--study-name", "mine"], "--study-name names one study"),
+        (["--model", "ladder", "--study-name", "my studies"], "'my studies' is not valid"),
         (["--model", "ridge", "--model", "rigde"], "Did you mean 'ridge'"),
     ],
 )
@@ -76,55 +101,145 @@ def test_a_setting_that_one_family_does_not_know_is_refused_before_the_first_sea
     assert not (tmp_path / "runs" / "studies.db").exists()
 
 
-def test_the_verdict_is_over_seeds_where_both_are_confirmed():
-    few, many = [0.80, 0.84, 0.82, 0.79, 0.86], [0.70, 0.71, 0.72]
-    language, other = rung("esm", 0.7, seeds=few), rung("cnn", 0.9, seeds=many)
-    said = verdict([language, other])
-    around = stats.ttest_ind(few, many, equal_var=False).confidence_interval(0.95)
-    assert said.startswith("The language model is better here.")
-    assert "0.1120 above the best of the others (cnn)" in said
-    assert f"95 % interval {around.low:.4f} to {around.high:.4f} over 5 and 3 seeds on the test set" in said
-    assert "not worth it" in verdict([rung("esm", 0.9, seeds=many), rung("cnn", 0.7, seeds=few)])
+def test_the_verdict_is_that_of_the_test_set_once_all_are_confirmed_whatever_validation_says():
+    """The kernel was the best on validation, and is below ridge on the test set: both sentences say so."""
+    good, bad = predictions(0.3), predictions(1.0)
+    ridge = rung("ridge", value(bad), bad, confirmed(0.5, seeds=2))
+    kernel = rung("kernel", value(good), good, confirmed(1.0, seeds=2))
+    said, chosen = conclusions([ridge, kernel])
+    by = ridge.tested.spearman.mean - kernel.tested.spearman.mean
+    assert said.startswith(f"On the test set, ridge is {by:.4f} above the best of the others (kernel), 95 % interval")
+    assert "over 300 test sequences, the same for both. " in said
+    low, high = bounds(said)
+    assert low < by < high
+    assert high - low > 0.02, "models without a seed differ by more than nothing on other sequences"
+    assert (
+        chosen
+        == "Take ridge: it is the best on the test set, and no cheaper family is within one standard error of it."
+    )
+    # The other way round the language model is judged by the same.
+    language = replace(kernel, model="esm")
+    said, chosen = conclusions([ridge, language])
+    assert said.startswith("The language model is not worth it here. On the test set, the language model (esm) is")
+    assert chosen.startswith("Take ridge: it is the best on the test set")
 
 
-def test_the_verdict_is_over_the_same_validation_rows_otherwise_and_says_so():
-    good, bad = predictions(0.3), predictions(1.0, order=np.arange(300)[::-1])
-    said = verdict([rung("ridge", value(good), good), rung("esm", value(bad), bad)])
-    assert said.startswith("The language model is not worth it here.")
+def test_one_seed_is_enough_for_a_verdict_of_the_test_set_and_says_so():
+    ridge, cnn = (
+        rung("ridge", 0.5, tested=confirmed(0.5)),
+        rung("cnn", 0.9, tested=confirmed(1.0, seeds=3, spread_of_seeds=0.3)),
+    )
+    said, _ = conclusions([ridge, cnn])
+    assert said.startswith("On the test set, ridge is")
+    assert "and over the seeds of cnn (of ridge there is one seed: enough for a model that is solved exactly)" in said
+
+
+def test_the_interval_on_the_test_set_holds_both_the_sequences_and_the_seeds():
+    exact = confirmed(1.0)
+    several = confirmed(0.5, seeds=3, spread_of_seeds=0.4)
+    without = bounds(
+        conclusions(
+            [
+                rung("ridge", 0.5, tested=exact),
+                rung("cnn", 0.5, tested=replace(several, spearman=replace(several.spearman, std=None))),
+            ]
+        )[0]
+    )
+    both = bounds(conclusions([rung("ridge", 0.5, tested=exact), rung("cnn", 0.5, tested=several)])[0])
+    assert both[0] < without[0] < without[1] < both[1]
+    # Predictors that rank the sequences alike differ by nothing on any others.
+    said, chosen = conclusions([rung("ridge", 0.5, tested=exact), rung("kernel", 0.6, tested=exact)])
+    assert bounds(said) == (0.0, 0.0)
+    assert "-0.0000" not in said
+    assert chosen.startswith("Take ridge")
+
+
+@pytest.mark.parametrize("lacks", ["confirmation", "influence", "other sequences"])
+def test_the_verdict_is_on_validation_until_all_are_confirmed_and_names_the_command(lacks):
+    good, bad = predictions(0.3), predictions(1.0)
+    kernel = confirmed(0.5)
+    missing = {
+        "confirmation": None,
+        "influence": replace(kernel, influence=None),
+        "other sequences": confirmed(0.5, n=200),
+    }
+    rungs = [rung("ridge", value(bad), bad, confirmed(0.4)), rung("kernel", value(good), good, missing[lacks])]
+    said, how, chosen = conclusions(rungs)
+    assert said.startswith("On validation, kernel is")
     assert "over 300 validation sequences" in said
+    assert how.startswith(
+        "These are validation results, and the test set has the last word once all families are confirmed"
+    )
+    assert "confirm " in how
+    assert "exported/kernel.yaml" in how
+    assert ("confirm again, because what a comparison needs was not kept" in how) == (lacks != "confirmation")
+    assert (
+        chosen == "Take kernel: it is the best on validation, and no cheaper family is within one standard error of it."
+    )
+
+
+def test_the_verdict_on_validation_is_over_the_same_rows_and_says_where_it_cannot_be():
+    good, bad = predictions(0.3), predictions(1.0, order=np.arange(300)[::-1])
+    said = conclusions([rung("ridge", value(good), good), rung("esm", value(bad), bad)])[0]
+    assert said.startswith("The language model is not worth it here.")
     much_the_same = predictions(0.31)
-    said = verdict([rung("ridge", value(good), good), rung("esm", value(much_the_same), much_the_same)])
+    said = conclusions([rung("ridge", value(good), good), rung("esm", value(much_the_same), much_the_same)])[0]
     assert said.startswith("Whether the language model is worth it here cannot be told yet.")
     elsewhere = replace(good, row=good.row + 1)
-    said = verdict([rung("ridge", value(good), good), rung("esm", value(good), elsewhere)])
-    assert "no interval over different validation sequences" in said
+    said, _, chosen = conclusions([rung("ridge", value(good) - 0.1, good), rung("esm", value(good), elsewhere)])
+    assert "(how sure that is cannot be said: the two were validated on different sequences)" in said
+    assert chosen == "Take esm: it is the best on validation, though cheaper families cannot be compared with it there."
+    said = conclusions([rung("ridge", value(good)), rung("cnn", value(good), good)])[0]
+    assert "the predictions of ridge are not on this machine" in said
 
 
 def test_the_family_to_take_is_the_cheapest_within_one_standard_error_of_the_best():
     good, much_the_same, bad = predictions(0.3), predictions(0.33, order=np.arange(300)[::-1]), predictions(1.0)
     ridge, cnn = rung("ridge", value(much_the_same), much_the_same), rung("cnn", value(good), good)
-    assert choice([ridge, cnn]) == "Take ridge: the cheapest family within one standard error of the best (cnn)."
+    cheapest = "Take ridge: on validation, it is the cheapest family within one standard error of the best (cnn)."
+    assert conclusions([ridge, cnn])[-1] == cheapest
     worse = rung("ridge", value(bad), bad)
-    assert choice([worse, cnn]).startswith("Take cnn: the best value, and no cheaper family")
+    assert conclusions([worse, cnn])[-1].startswith("Take cnn: it is the best on validation, and no cheaper family")
     # One that the protocol set aside is not taken for its value, nor for its price.
-    assert choice([replace(ridge, excess_rise=0.3), cnn]).startswith("Take cnn")
-    assert choice([ridge, replace(cnn, excess_rise=0.3)]).startswith("Take ridge: the best value")
-    assert choice([cnn]) == ""
+    assert conclusions([replace(ridge, excess_rise=0.3), cnn])[-1].startswith("Take cnn")
+    assert conclusions([ridge, replace(cnn, excess_rise=0.3)])[-1].startswith("Take ridge: it is the best")
+
+
+def test_baselines_are_named_where_nothing_beats_them_and_are_no_family_to_take():
+    free = replace(rung("blosum62", 0.99), n_finished=None, cost=None)
+    good, bad = predictions(0.3), predictions(1.0)
+    ridge, cnn = rung("ridge", value(good), good), rung("cnn", value(bad), bad)
+    said = conclusions([free, ridge, cnn])
+    assert said[0] == "No family is better on validation than blosum62, which needs no training."
+    assert said[1].startswith("On validation, ridge is")
+    assert said[-1].startswith("Take ridge")
+    assert conclusions([replace(free, value=0.1), ridge]) == [
+        "There are no two families to compare with each other yet."
+    ]
 
 
 def test_the_interval_of_a_difference_covers_it():
-    """Of two fixed predictors of known correlation, in 100 draws of 150 sequences."""
+    """Of two fixed predictors of known correlation, in 200 draws of 150 sequences."""
     draw = np.random.default_rng(1)
     n_covered = 0
     rho = [6 / np.pi * np.arcsin(r / 2) for r in (1 / np.sqrt(1.25), 1 / np.sqrt(2))]
-    for _ in range(100):
+    for _ in range(200):
         target = draw.normal(size=150)
-        pair = [target + noise * draw.normal(size=150) for noise in (0.5, 1.0)]
-        made = [Predictions(row=np.arange(150), prediction=p, target=target) for p in pair]
-        said = verdict([rung("esm", value(made[0]), made[0]), rung("cnn", value(made[1]), made[1])])
-        low, high = (float(word) for word in said.partition("interval ")[2].split(" over")[0].split(" to "))
-        n_covered += low <= rho[0] - rho[1] <= high
-    assert n_covered >= 88
+        pair = np.array([target + noise * draw.normal(size=150) for noise in (0.5, 1.0)])
+        values = [float(stats.spearmanr(one, target).statistic) for one in pair]
+        changes = influence(pair, target)
+        found = difference(values[0], values[1], (changes[0], changes[1]))
+        n_covered += found.low <= rho[0] - rho[1] <= found.high
+    assert 182 <= n_covered <= 198
+
+
+def test_the_interval_over_seeds_is_welchs_where_sequences_add_nothing():
+    few, many = [0.80, 0.84, 0.82, 0.79, 0.86], [0.70, 0.71, 0.72]
+    around = stats.ttest_ind(few, many, equal_var=False).confidence_interval(0.95)
+    zero = np.zeros(300)
+    seeds = [(float(np.std(values, ddof=1)), len(values)) for values in (few, many)]
+    found = difference(np.mean(few), np.mean(many), (zero, zero), seeds)
+    assert (found.low, found.high) == pytest.approx((around.low, around.high))
 
 
 def test_baselines_are_judged_on_the_same_rows_as_models(tmp_path):
@@ -158,3 +273,35 @@ def test_each_family_has_its_ordinary_study_which_the_ladder_resumes(here, finis
     assert re.search(r" 0\.\d{4} +0\.\d\d to 0\.\d\d ", ridge), "its value and the interval of that"
     assert "validation sequences" in table
     assert "confirm exported/" in table
+
+
+def test_the_verdict_follows_from_confirmations_of_one_seed(here, finished_study, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished_study.folder, folder)
+    search = (*finished_study.command, "--model", "kernel", "--n-trials", "2")
+    assert here(*search, cwd=folder).status == 0
+    files = [f"exported/{TASK}-{model}.yaml" for model in ("ridge", "kernel")]
+    assert here("confirm", *files, "--seeds", "1", cwd=folder).status == 0
+    table = here(*search, cwd=folder).out.partition("Ladder on")[2]
+    assert "On the test set, " in table
+    assert "over 2,000 test sequences, the same for both (of " in table
+    assert "On validation" not in table
+    assert "confirm" not in table
+    low, high = bounds(table.partition("On the test set")[2])
+    assert low < high
+    (ridge,) = [line for line in table.splitlines() if line.startswith("ridge ")]
+    assert re.search(r" 0\.\d{4} \(1 seed\) +0\.\d\d to 0\.\d\d ", ridge)
+    # As an earlier version left them: its ledger and its folder hold nothing for a comparison.
+    for path in (folder / "exported").glob("*/influence.safetensors"):
+        path.unlink()
+    for path in (folder / "exported").glob("*.ledger.jsonl"):
+        line = json.loads(path.read_text())
+        for values in line["values"].values():
+            del values["over_sequences"]
+        path.write_text(json.dumps(line) + "\n")
+    table = here(*search, cwd=folder).out.partition("Ladder on")[2]
+    assert "On validation, " in table
+    assert "(ridge and kernel: confirm again, because what a comparison needs was not kept)" in table
+    assert f"confirm {' '.join(files)}" in table
+    (ridge,) = [line for line in table.splitlines() if line.startswith("ridge ")]
+    assert re.search(r" 0\.\d{4} \(1 seed\) +- ", ridge)

@@ -76,7 +76,7 @@ def test_it_says_what_was_found_under_which_protocol_and_on_whose_data(text):
     assert page.count("validation: holdout; data: not FLIP&#x27;s file") >= 2
     assert "cannot be compared with published ones" in page
     assert "12 complete, 2 pruned" in page
-    assert "2 GPU-seconds, 52 core-seconds" in page, "14 runs of 2 s, those without a GPU with 2 threads"
+    assert "2 GPU-seconds, 42 CPU-seconds" in page, "14 runs with 3 s of CPU time each, one of them for 2 s on a GPU"
     assert "no memory" in page
     assert f"{N_ROWS} validation sequences" in page
     assert "measured (log2 enrichment of packaged capsids)" in page
@@ -127,5 +127,5 @@ def test_the_search_is_repeated_with_its_overrides(folder, tmp_path):
 def test_predictions_that_are_not_here_are_said_to_be_elsewhere(folder, tmp_path):
     _, study = make_or_load(folder)
     page = make_report(study, runs=tmp_path, export=None, prog="p")
-    assert "name it with --runs-dir" in page
+    assert "name that with --runs-dir" in page
     assert "measured (" not in without_plotly(page)

@@ -250,6 +250,8 @@ def test_time_and_computed_features_of_all_parts_count(train: Trainer, monkeypat
     assert resumed is not None
     assert resumed.n_embedded == whole.n_embedded
     assert resumed.seconds > state["seconds"] > 0
+    assert resumed.cpu_s is not None
+    assert resumed.cpu_s > state["cpu_s"] > 0
     assert resumed.peak_memory_bytes >= state["peak_memory_bytes"] > 0
 
 

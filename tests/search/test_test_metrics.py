@@ -11,11 +11,13 @@ from scipy.stats import sem, spearmanr
 from scipy.stats import t as student
 from sklearn.metrics import mean_squared_error, ndcg_score
 
+from search.statistics import interval
 from search.test_metrics import (
     METRICS,
     UnusablePredictions,
     measure,
     ndcg,
+    over_sequences,
     recall_of_top,
     spread,
     spreads,
@@ -109,7 +111,9 @@ def test_the_interval_is_that_of_the_mean_over_seeds() -> None:
 def test_seeds_that_agree_have_no_spread_and_one_seed_has_none_to_show() -> None:
     value = 0.1 + 0.2
     same = spread([value] * 5)
-    assert (same.mean, same.std, same.low, same.high) == (value, 0.0, value, value)
+    assert (same.mean, same.std, same.low, same.high) == (value, None, None, None), (
+        "0.0000 would say more than is known"
+    )
     one = spread([value])
     assert (one.mean, one.std, one.low, one.high) == (value, None, None, None)
 
@@ -134,3 +138,39 @@ def test_no_interval_reaches_where_its_metric_cannot() -> None:
     assert found["mse"].high > 10 * found["mse"].mean
     assert (found["recall_top_10"].low, found["recall_top_10"].high) == (0.0, 1.0)
     assert spread([1.0, 9.0]).low < 0, "of a metric without bounds it is symmetric"
+
+
+@pytest.mark.parametrize("n", [60, 1000])
+def test_intervals_over_test_sequences_cover_what_other_test_sequences_give(n: int) -> None:
+    """Of a model whose errors are as large as its signal, in 150 test sets of n sequences drawn from many."""
+    draw = np.random.default_rng(0)
+    target = draw.normal(size=100_000)
+    prediction = target + draw.normal(size=100_000)
+    others = [draw.integers(0, len(target), n) for _ in range(300)]
+    means = {name: np.mean([measure(prediction[rows], target[rows])[name] for rows in others]) for name in METRICS}
+    n_covered = dict.fromkeys(METRICS, 0)
+    for rows in others[:150]:
+        for name, found in over_sequences(prediction[None, rows], target[rows]).items():
+            n_covered[name] += found.low <= means[name] <= found.high
+    assert min(n_covered.values()) >= 130, n_covered
+    assert n_covered["spearman"] <= 149, "and says no less than it knows"
+
+
+def test_intervals_over_test_sequences_are_of_the_mean_over_seeds_and_end_where_the_metric_does() -> None:
+    draw = np.random.default_rng(3)
+    rows = np.array([TARGET + draw.normal(size=len(TARGET)) for _ in range(3)])
+    found, per_seed = over_sequences(rows, TARGET), [measure(row, TARGET) for row in rows]
+    for name in METRICS:
+        mean = float(np.mean([one[name] for one in per_seed]))
+        assert found[name].low < mean < found[name].high, name
+    one = over_sequences(rows[:1], TARGET)["spearman"]
+    fixed = interval(rows[0], TARGET)
+    assert (one.low, one.high) == pytest.approx((fixed.low, fixed.high)), "of one seed it is that of a fixed model"
+    for name, most in (("spearman", 1.0), ("ndcg", 1.0), ("recall_top_1", 1.0), ("recall_top_10", 1.0)):
+        perfect = over_sequences(TARGET[None], TARGET)[name]
+        assert perfect.high <= most
+        assert perfect.low < 1 or name == "ndcg"
+    assert over_sequences(TARGET[None], TARGET)["mse"].low == 0.0
+    # A top of few rows that was missed says little: never an interval of no width.
+    missed = over_sequences(-TARGET[None], TARGET)["recall_top_1"]
+    assert missed.low == 0.0 < 0.2 < missed.high
