@@ -45,7 +45,8 @@ def timeline(known: Known) -> Markup:
     described = {trial.number: html.escape(describe(trial)) for trial in known.trials}
     for bars in drawing.data:
         bars.text = [described[number] for number in bars.y]
-    drawing.update_xaxes(title_text="time (local)")
+    # Ticks keep the times below the number of the lowest trial, which may stand beside the first of them.
+    drawing.update_xaxes(title_text="time (local)", ticks="outside", ticklen=8)
     drawing.update_yaxes(title_text="trial (number)")
     return figure(_styled(drawing), height_px=360)
 
@@ -87,7 +88,7 @@ def _add_grey(drawing: Any, trials: Sequence[FrozenTrial]) -> None:
         for number, values in enumerate(_curves(trial)):
             if not _is_curve(values):
                 continue
-            x += [*range(len(values)), len(values)]
+            x += [*range(len(values)), len(values) - 1]
             y += [*values, None]
             names += [[trial.number, number]] * (len(values) + 1)
             sizes += [6 if len(values) == 1 else 0] * (len(values) + 1)  # one value alone makes no line

@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import datetime, timedelta
 
 import numpy as np
 import optuna
@@ -35,15 +36,16 @@ def study():
         is_complete = number % 13 < 7
         values = list(random.random(20 if is_complete else 1))
         alpha = float(10 ** random.uniform(-3, 3))
-        trials.append(
-            create_trial(
-                state=TrialState.COMPLETE if is_complete else TrialState.PRUNED,
-                value=max(values) if is_complete else None,
-                params={"model.alpha": alpha, "model.beta": alpha / 2},
-                distributions={name: FloatDistribution(1e-4, 1e3, log=True) for name in ("model.alpha", "model.beta")},
-                user_attrs={"ending": "complete" if is_complete else "pruned", "x": MARK, "result": result([values])},
-            )
+        trial = create_trial(
+            state=TrialState.COMPLETE if is_complete else TrialState.PRUNED,
+            value=max(values) if is_complete else None,
+            params={"model.alpha": alpha, "model.beta": alpha / 2},
+            distributions={name: FloatDistribution(1e-4, 1e3, log=True) for name in ("model.alpha", "model.beta")},
+            user_attrs={"ending": "complete" if is_complete else "pruned", "x": MARK, "result": result([values])},
         )
+        trial.datetime_start = datetime(2026, 7, 1, 12) + timedelta(seconds=10 * number)
+        trial.datetime_complete = trial.datetime_start + timedelta(seconds=9)
+        trials.append(trial)
     study.add_trials(trials)
     return study
 
