@@ -9,6 +9,8 @@ from datasets.errors import UserError, nearest
 from datasets.mutations import are_mutations
 
 FLIP_COLUMNS = ("sequence", "target", "set", "validation")
+GROUP_COLUMN = "group"
+"""Of a split that is written in FLIP's format and carries the groups of its rows."""
 _SEQUENCE = ("sequence", "seq", "protein", "protein_sequence", "mutated_sequence", "aa_sequence", "variant_sequence")
 _TARGET = ("target", "fitness", "score", "dms_score", "activity", "y", "value", "measurement", "label")
 _MUTATION = ("mutant", "mutation", "mutations", "mutants", "variant", "variants", "mutation_string")
@@ -46,6 +48,12 @@ def target_column(columns: Columns, named: str | None) -> str:
 def group_column(columns: Columns, named: str | None) -> str | None:
     """Return the named column, None if none is named."""
     return _named(columns, named, "--group-column")
+
+
+def group_column_again(columns: Columns, named: str | None, is_carried: bool) -> str | None:
+    """Return the column of groups of a table that was read before: as it was named, or as a written split has it."""
+    names = (named, GROUP_COLUMN) if is_carried else (named,)
+    return next((name for name in names if name in columns.cells), None) if named is not None else None
 
 
 def no_sequences(columns: Columns) -> UserError:

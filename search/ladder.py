@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from datasets.errors import UserError
+from datasets.errors import CannotRank, UserError
 from search.config import StudyConfig, study_config
 from search.inputs import announcer, load_split
 from search.protocol import find_protocol, with_protocol
@@ -44,7 +44,7 @@ def run_ladder(arguments: argparse.Namespace) -> int:
     own = user_task(arguments, announce)
     # All of them before the first: a setting that one family does not know is told at once.
     steps = [_step(arguments, model, table=own and own[1]) for model in arguments.models]
-    status, failed = 0, {}
+    status, n_skipped, failed = 0, 0, {}
     for step in steps:
         announce(f"{'' if step is steps[0] else chr(10)}{step.model}: study {step.study}")
         if arguments.timeout is not None:
@@ -55,6 +55,11 @@ def run_ladder(arguments: argparse.Namespace) -> int:
             step.arguments.timeout = left_s
         try:
             ended = run_search(step.arguments)
+        except CannotRank as error:  # nothing is wrong: this family is not for this split
+            failed[step.model] = "skipped: it cannot tell the validation variants apart"
+            print(f"{step.model} is skipped: {' '.join(str(error).split())}", file=sys.stderr)
+            n_skipped += 1
+            continue
         except UserError as error:
             failed[step.model] = str(error)
             print("error:", " ".join(str(error).split()), file=sys.stderr)
@@ -64,7 +69,7 @@ def run_ladder(arguments: argparse.Namespace) -> int:
         status = max(status, ended)
     if not arguments.dry_run and not arguments.quiet:
         _print_table(arguments, steps, failed, own[0] if own else steps[0].config.find_task())
-    return status
+    return CannotRank.exit_status if n_skipped == len(steps) else status
 
 
 def _step(arguments: argparse.Namespace, model: str, *, table: "Table | None") -> Step:
@@ -81,14 +86,16 @@ def _print_table(arguments: argparse.Namespace, steps: list[Step], failed: dict[
     from search.ladder_table import Rung, baseline_rungs, show, study_rung
     from search.ledger import readings
     from search.operate import open_existing
+    from search.study import recorded_validation
 
     split = load_split(task, arguments.data_dir, arguments.runs_dir, lambda sentence: None)
     config = steps[0].config
-    protocol = find_protocol(config.defaults["validation"], task, split)
+    database, found = open_existing(arguments), readings(arguments.export_dir)
+    known = next(filter(None, (recorded_validation(database, step.study) for step in steps)), None)
+    protocol = find_protocol(config.defaults["validation"], task, split, recorded=known)
     config = with_protocol(config, protocol)
     run = config.run(config.first_trials[0] if config.first_trials else {})
     rungs = baseline_rungs(task, split, folds_of(run, split), crop=run.data.crop)
-    database, found = open_existing(arguments), readings(arguments.export_dir)
     for step in steps:
         try:
             where = {"runs": arguments.runs_dir, "export_dir": arguments.export_dir}
@@ -96,4 +103,5 @@ def _print_table(arguments: argparse.Namespace, steps: list[Step], failed: dict[
         except UserError as error:  # its search could not begin
             why = failed.get(step.model, str(error))
             rungs.append(Rung(model=step.model, value=None, why=why, predictions=None, n_finished=None, cost=None))
+    print(f"\n{protocol.sentence}")
     show(arguments.task, rungs, label=split.label, protocol=protocol.shown)

@@ -19,7 +19,8 @@ from search.experiment_files import place_checkpoints
 from search.honesty import assess
 from search.machine import git_commit
 from search.progress import failures
-from search.study import EXHAUSTED, MANIFEST, N_TARGET, PROTOCOL, count
+from search.protocol import as_sentence
+from search.study import EXHAUSTED, MANIFEST, N_TARGET, PROTOCOL, count, stands_for
 from search.trial import RESULT
 from search.trial_order import set_aside
 
@@ -112,6 +113,8 @@ def print_outcome(
         f"Best: trial {best.number}, validation Spearman {best.value:.4f} "
         f"({protocol['shown']}, {protocol['n_sequences']} sequences; {split.label})"
     )
+    if words := stands_for(study):
+        console.print(as_sentence(words))
     if sentence := set_aside(trials):
         console.print(sentence)
     assessment = assess(study, runs / study.study_name)

@@ -55,19 +55,23 @@ def run_search(arguments: argparse.Namespace) -> int:
 
     prepare_children()  # torch and Lightning load in the background while we read data and open the database
     split = load_split(task, arguments.data_dir, runs, announce)
-    protocol = find_protocol(config.defaults["validation"], task, split)
+    wanted = config.defaults["validation"]
+    protocol = find_protocol(wanted, task, split)
     config = with_protocol(config, protocol)
 
     from search.checking import check_runs
     from search.progress import make_display
     from search.signals import Signals
-    from search.study import needs_trials
+    from search.study import needs_trials, recorded_validation
 
     display = make_display(arguments.n_trials, is_quiet=arguments.quiet)
     deadline = None if arguments.timeout is None else started + arguments.timeout
     signals = Signals(display.announce, deadline=deadline, n_workers=len(slots))
     with signals.installed():  # to the very end: the export is not to be interrupted either
         database = _open_database(arguments, config, display, signals)
+        if known := recorded_validation(database, name):
+            protocol = find_protocol(wanted, task, split, recorded=known)
+            config = with_protocol(config, protocol)
         checked = None
         if needs_trials(database, name, arguments.n_trials):
             reached = [config.run(params) for params in (*config.first_trials, *config.space.corners(config.defaults))]

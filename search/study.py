@@ -10,9 +10,10 @@ from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from datasets.errors import UserError, nearest
+from datasets.table import Table
 from search.config import StudyConfig, config_hash
 from search.machine import package_versions
-from search.protocol import Protocol
+from search.protocol import Protocol, build_validation
 from search.space import Space
 from search.storage import Database
 from search.trees import difference, digest
@@ -63,7 +64,7 @@ def manifest(config: StudyConfig, *, data_hash: str, label: str, model: str) -> 
         "config": config.fixed,
     }
     if (table := config.defaults["table"]) is not None:
-        about["table"] = {key: value for key, value in table.items() if key != "file"}
+        about["table"] = Table(**table).settings
     restored: dict[str, Any] = json.loads(json.dumps(about))  # as the database will give it back
     return restored
 
@@ -88,11 +89,25 @@ def open_study(database: Database, name: str, wanted: Mapping[str, Any]) -> Stud
 
 
 def note_protocol(study: Study, protocol: Protocol) -> None:
-    """Note of a new study what people read of its validation, and whether test sequences were looked at for it."""
-    if PROTOCOL not in study.user_attrs:
-        about = asdict(protocol)
-        del about["tree"]  # that of the manifest
-        study.set_user_attr(PROTOCOL, about)
+    """Note of a study what people read of its validation, and whether test sequences were looked at for it.
+
+    What stands there stays; a study of an earlier version is given what it lacks.
+    """
+    about, known = asdict(protocol), study.user_attrs.get(PROTOCOL, {})
+    del about["tree"]  # that of the manifest
+    if not about.keys() <= known.keys():
+        study.set_user_attr(PROTOCOL, {**about, **known})
+
+
+def recorded_validation(database: Database, name: str) -> dict[str, Any] | None:
+    """The protocol that `auto` chose when the study of that name was begun; None without such a study."""
+    if name not in optuna.get_all_study_names(database.storage):
+        return None
+    attributes = optuna.load_study(study_name=name, storage=database.storage).user_attrs
+    if not str(attributes.get(PROTOCOL, {}).get("shown", "")).startswith("auto: "):
+        return None
+    tree: dict[str, Any] | None = attributes.get(MANIFEST, {}).get("validation")
+    return tree
 
 
 def changed_versions(study: Study) -> list[str]:
@@ -177,6 +192,7 @@ def summary(study: Study) -> dict[str, Any]:
         "model": about.get("model"),
         "data": about.get("data"),
         "validation": shown_validation(study),
+        "stands_for": stands_for(study),
         "direction": DIRECTION,
         "n_target": study.user_attrs.get(N_TARGET),
         "n_finished": counts.n_finished,
@@ -195,6 +211,14 @@ def shown_validation(study: Study) -> str | None:
         return str(study.user_attrs[PROTOCOL]["shown"])
     tree = study.user_attrs.get(MANIFEST, {}).get("validation")
     return str(tree["_target_"]).rpartition(".")[2].lower() if tree else None
+
+
+def stands_for(study: Study) -> str | None:
+    """What the study's values were found on, "validated on random rows ..."; of an older study its protocol's words."""
+    if words := study.user_attrs.get(PROTOCOL, {}).get("stands_for"):
+        return str(words)
+    tree = study.user_attrs.get(MANIFEST, {}).get("validation")
+    return build_validation(tree).stands_for if tree else None
 
 
 def _check_manifest(name: str, before: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
