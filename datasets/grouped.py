@@ -13,9 +13,9 @@ from datasets.validation import Fold, Validation, at_least, check_parts, check_s
 class ByGroup(Validation):
     """Groups that no training variant belongs to: whole groups, in `n_folds` folds of about the same size.
 
-    The groups are those of `--group-column`. The largest comes first, groups of one size in an order that depends on
-    `seed`, and each goes to the fold that has the fewest rows by then. A fold validates the variants of its groups and
-    trains on all others.
+    The groups are those of `--group-column`. The larger ones come first, those of about one size (up to a factor of
+    two) in an order that depends on `seed`, and each goes to the fold that has the fewest rows by then. A fold
+    validates the variants of its groups and trains on all others.
     """
 
     stands_for = "validated on whole groups that training lacks"
@@ -51,7 +51,8 @@ class ByGroup(Validation):
         order = shuffled(len(names), "groups", self.seed)
         fold_of_group = np.empty(len(names), dtype=np.int64)
         n_rows = np.zeros(self.n_folds, dtype=np.int64)
-        for number in order[np.argsort(-sizes[order], kind="stable")].tolist():
+        magnitude = np.floor(np.log2(sizes)).astype(np.int64)
+        for number in order[np.argsort(-magnitude[order], kind="stable")].tolist():
             fold_of_group[number] = smallest = int(n_rows.argmin())
             n_rows[smallest] += sizes[number]
         fold_number = fold_of_group[group.reshape(-1)]

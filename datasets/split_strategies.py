@@ -148,7 +148,7 @@ def _by_group(landscape: Landscape, random: np.random.Generator) -> tuple[Mask, 
     if not len(held):
         raise UserError(
             f"No whole groups of this table leave two variants or more to both train and test: the largest of "
-            f"{len(names)}, {names[sizes.argmax()]!r}, has {int(sizes.max())} of {len(group)} variants."
+            f"{len(names)}, {str(names[sizes.argmax()])!r}, has {int(sizes.max())} of {len(group)} variants."
         )
     test = np.isin(group, held)
     shown = ", ".join(map(str, names[held][:5])) + (", ..." if len(held) > 5 else "")
@@ -187,7 +187,7 @@ def _far_from(share: float, part: Mask, names: NDArray[np.str_], sizes: NDArray[
     largest = int(sizes.argmax())
     return (
         f"; {what} has {part.mean():.0%} instead of {share:.0%}, the nearest that whole groups allow: "
-        f"{names[largest]!r} alone has {sizes[largest] / len(part):.0%}"
+        f"{str(names[largest])!r} alone has {sizes[largest] / len(part):.0%}"
     )
 
 

@@ -15,11 +15,15 @@ def choose_groups(
     """Return the numbers of some of the groups, ascending, whose `sizes` (G,) add up nearest to `wanted`.
 
     Sums below `least` or above `most` are not allowed; if there is no other, nothing is returned. Of up to 64 groups
-    every sum is looked at. Of more, some are taken at random before that, until only sums of the last 64 are left to
-    find, which lie so close together that nothing is lost by it. Sums within a hundredth of all rows of the nearest
-    count as equal to it, so that different random numbers choose different groups.
+    every sum is looked at. Of more, those that are neither among the 32 largest that fit nor among 32 others are taken
+    at random up to half of the way, and what is missing is looked for among the sums of these 64. Sums within a
+    hundredth of all rows of the number wanted count as equal, so that other random numbers choose other groups.
     """
     order = random.permutation(len(sizes))
+    # Those that fit come last, the largest of them at the very end: small ones are easily found a place for.
+    order = order[np.argsort(sizes[order] <= wanted, kind="stable")]
+    largest = np.argsort(sizes[order] * (sizes[order] <= wanted), kind="stable")[-_MOST_EXACT // 2 :]
+    order = np.concatenate([np.delete(order, largest), order[largest]])
     rest = order[-_MOST_EXACT:]
     taken: list[int] = []
     total = 0
