@@ -1,9 +1,9 @@
 """The second half of `bench_protocols.py`: what each protocol and each idea would choose, and what that costs.
 
 `auto` is the rule of the service, except where it follows a split by position or by group: `auto, by the split` does.
-The regret of a choice is the best test Spearman among all configurations of a split less that of what was chosen: one configuration, or several whose test ranks are averaged. Where a split can't carry
-`shifted`, k-fold stands in for it; where holdout says nothing (three sequences), the first configuration is chosen, the
-family's default.
+The regret of a choice is the best test Spearman among all configurations of a split less that of what was chosen: one
+configuration, or several whose test ranks are averaged. Where a split can't carry `shifted`, k-fold stands in for it;
+where holdout says nothing (three sequences), the first configuration is chosen, the family's default.
 """
 
 from collections.abc import Callable, Mapping, Sequence
