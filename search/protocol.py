@@ -85,6 +85,7 @@ def with_protocol(config: StudyConfig, protocol: Protocol) -> StudyConfig:
 
 
 def build_validation(tree: Mapping[str, Any]) -> "Validation":
-    """The object that a config's `validation` describes."""
-    validation: Validation = targets.instantiate(tree, targets.VALIDATION, "validation")
+    """The object that a config's `validation` describes; a UserError if it describes none."""
+    checked = targets.check(tree, targets.VALIDATION, "validation")
+    validation: Validation = targets.instantiate(checked, targets.VALIDATION, "validation")
     return validation

@@ -104,10 +104,9 @@ def recorded_validation(database: Database, name: str) -> dict[str, Any] | None:
     if name not in optuna.get_all_study_names(database.storage):
         return None
     attributes = optuna.load_study(study_name=name, storage=database.storage).user_attrs
-    if not str(attributes.get(PROTOCOL, {}).get("shown", "")).startswith("auto: "):
-        return None
-    tree: dict[str, Any] | None = attributes.get(MANIFEST, {}).get("validation")
-    return tree
+    known, about = (_mapping(attributes.get(key)) for key in (PROTOCOL, MANIFEST))
+    is_auto = str(known.get("shown", "")).startswith("auto: ")
+    return _mapping(about.get("validation")) or None if is_auto else None
 
 
 def changed_versions(study: Study) -> list[str]:
@@ -215,10 +214,18 @@ def shown_validation(study: Study) -> str | None:
 
 def stands_for(study: Study) -> str | None:
     """What the study's values were found on, "validated on random rows ..."; of an older study its protocol's words."""
-    if words := study.user_attrs.get(PROTOCOL, {}).get("stands_for"):
-        return str(words)
-    tree = study.user_attrs.get(MANIFEST, {}).get("validation")
-    return build_validation(tree).stands_for if tree else None
+    known, about = (_mapping(study.user_attrs.get(key)) for key in (PROTOCOL, MANIFEST))
+    if isinstance(words := known.get("stands_for"), str):
+        return words
+    try:
+        return build_validation(about["validation"]).stands_for if "validation" in about else None
+    except UserError:  # a protocol of another program, or of another version
+        return None
+
+
+def _mapping(value: object) -> dict[str, Any]:
+    """An attribute of a database that anybody may write to: empty where it is no mapping."""
+    return dict(value) if isinstance(value, Mapping) else {}
 
 
 def _check_manifest(name: str, before: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -22,9 +22,11 @@ from search.config import study_config
 from search.result import Result
 from search.schema import RunConfig, task_of
 from search.storage import default_url
+from search.study import recorded_validation, stands_for
 from search.training import fit
 from tests.datasets.tables import surveyed, write
 from tests.search.answers import Answer
+from tests.search.small_study import make_study
 
 Command = Callable[..., Answer]
 SMALL = ("model.channels=16", "model.depth=1", "model.kernel_size=3", "trainer.max_epochs=2", "pruner=nop")
@@ -218,3 +220,12 @@ def test_one_constant_fold_among_others_says_nothing_against_them(folder: Path) 
     assert result.ending == "complete"
     assert result.value is not None
     assert len(again) == 5
+
+
+@pytest.mark.parametrize("attribute", ["protocol", "manifest"])
+@pytest.mark.parametrize("value", [None, 7, "auto: ", [1], {"validation": 3}, {"shown": 5}, {"stands_for": [2]}])
+def test_what_others_wrote_into_a_study_says_nothing(tmp_path: Path, attribute: str, value: object) -> None:
+    database, found = make_study(f"sqlite:///{tmp_path / 'studies.db'}")
+    found.set_user_attr(attribute, value)
+    assert recorded_validation(database, found.study_name) is None
+    assert stands_for(found) in (None, "validated on the split's own validation part")
