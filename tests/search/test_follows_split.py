@@ -72,7 +72,7 @@ def test_a_family_that_cannot_tell_positions_apart_is_refused_and_another_is_nam
 
 
 def test_the_value_says_what_it_stands_for(folder: Path, command: Command) -> None:
-    for words, shown, stands_for in (
+    for words, shown, words_said in (
         (("--split", "by_position"), "by_position of 4", "validated on positions that training lacks"),
         (BY_GROUP, "by_group of 5", "validated on whole groups that training lacks"),
     ):
@@ -80,15 +80,15 @@ def test_the_value_says_what_it_stands_for(folder: Path, command: Command) -> No
         answer = command(*WORDS, *words, "--model", "cnn", "--study-name", name, *SMALL)
         assert answer.status == 0, answer
         assert f"(auto: {shown}, " in answer.out
-        assert f"\nV{stands_for[1:]}.\n" in answer.out
-        assert study(folder, name).user_attrs["protocol"]["stands_for"] == stands_for
+        assert f"\nV{words_said[1:]}.\n" in answer.out
+        assert study(folder, name).user_attrs["protocol"]["stands_for"] == words_said
         assert study(folder, name).user_attrs["protocol"]["saw_test_sequences"]
         (found,) = [item for item in json.loads(command("status", "--json").out) if item["study"] == name]
-        assert found["stands_for"] == stands_for
-        assert stands_for.removeprefix("validated on ") in command("status").out
+        assert found["stands_for"] == words_said
+        assert words_said.removeprefix("validated on ") in command("status").out
         assert command("report", "--study-name", name, "--export-dir", "exported").status == 0
         page = (folder / "runs" / name / "report.html").read_text(encoding="utf-8")
-        assert f"V{stands_for[1:]}." in page
+        assert f"V{words_said[1:]}." in page
         # The experiment holds what was chosen, and is found again.
         assert command("verify", f"exported/{name}.yaml").status == 0
     written = next((folder / "runs" / "data").glob("t-by_group-*.csv"))
