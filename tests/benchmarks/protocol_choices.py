@@ -289,8 +289,12 @@ CHOICES: Mapping[str, Choice] = {
 
 
 def regret(study: Study, chosen: NDArray[np.int64]) -> float:
-    """What a choice loses to the best single configuration; below 0 where an average beats it."""
-    return float(study.test.max()) - spearman(study.ranks[chosen].mean(axis=0), study.test_target)
+    """What a choice loses to the best single configuration; below 0 where an average beats it.
+
+    Predictions that are all the same rank nothing, and count as 0.
+    """
+    found = spearman(study.ranks[chosen].mean(axis=0), study.test_target)
+    return float(study.test.max()) - float(np.nan_to_num(found))
 
 
 def regrets(studies: Mapping[str, Study]) -> dict[str, list[float]]:
