@@ -9,6 +9,8 @@ from datasets.errors import UserError, nearest
 from datasets.mutations import are_mutations
 
 FLIP_COLUMNS = ("sequence", "target", "set", "validation")
+GROUP_COLUMN = "group"
+"""Of a split that is written in FLIP's format and carries the groups of its rows."""
 _SEQUENCE = ("sequence", "seq", "protein", "protein_sequence", "mutated_sequence", "aa_sequence", "variant_sequence")
 _TARGET = ("target", "fitness", "score", "dms_score", "activity", "y", "value", "measurement", "label")
 _GROUP = ("group", "groups", "group_id", "cluster", "cluster_id", "family", "family_id")
@@ -58,6 +60,12 @@ def possible_group_column(columns: Columns) -> str | None:
         return None
     groups = [cell.strip() for cell in columns.cells[name]]
     return name if all(groups) and 3 <= len(set(groups)) <= len(groups) / 2 else None
+
+
+def group_column_again(columns: Columns, named: str | None, is_carried: bool) -> str | None:
+    """Return the column of groups of a table that was read before: as it was named, or as a written split has it."""
+    names = (named, GROUP_COLUMN) if is_carried else (named,)
+    return next((name for name in names if name in columns.cells), None) if named is not None else None
 
 
 def no_sequences(columns: Columns) -> UserError:

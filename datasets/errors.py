@@ -13,6 +13,10 @@ class UserError(Exception):
     exit_status = 2
 
 
+class CannotRank(UserError):
+    """A model would predict one number for all variants that judge it: no hyperparameters help, another family may."""
+
+
 class SequenceError(UserError):
     """A `UserError` about one sequence of many: `row` counts from 0, so that whoever read them can name its line.
 

@@ -86,7 +86,13 @@ def find_division(
         if table.split is None:
             return None
         try:
-            return divide(landscape, table.split, max_train_mutations=table.max_train_mutations, seed=table.split_seed)
+            return divide(
+                landscape,
+                table.split,
+                max_train_mutations=table.max_train_mutations,
+                seed=table.split_seed,
+                group_rule=table.group_rule,
+            )
         except UserError as error:
             findings.add("refused", str(error).rstrip("."))
             return None

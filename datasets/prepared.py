@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from datasets.task import Announce, Located, Task
 _FORMAT = 2  # of the prepared file; counts up with every change of its content
 _ARRAYS = ("residues", "lengths", "target", "validation")
 _TEST_ARRAYS = ("test_residues", "test_lengths")
+# Only where groups are known; the second belongs to the test arrays.
+_GROUP, _TEST_GROUP = "group", "test_group"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -40,6 +42,7 @@ class PreparedSplit:
     data_hash: SHA-256 of the split's table as it was published, test rows included.
     label: what every place that shows a result has to say: "FLIP's file", "not FLIP's file", ...
     n_overlap: how many different sequences stand in both train (with validation) and test.
+    group: (N,) int64, the same number for rows of one group; None where no groups are known.
     """
 
     path: Path
@@ -53,6 +56,7 @@ class PreparedSplit:
     n_validation: int
     n_test: int
     n_overlap: int
+    group: NDArray[np.int64] | None = None
 
 
 def prepare(task: Task, *, data_dir: Path | None, cache_dir: Path, announce: Announce) -> PreparedSplit:
@@ -106,6 +110,16 @@ def test_sequences(split: PreparedSplit) -> tuple[NDArray[np.uint8], NDArray[np.
     return arrays["test_residues"], arrays["test_lengths"]
 
 
+def test_groups(split: PreparedSplit) -> NDArray[np.int64] | None:
+    """Return the group (M,) int64 of each test sequence, numbered as in `split.group`; None where none are known."""
+    if split.group is None:
+        return None
+    arrays = _test_arrays(split.path)
+    if arrays is None:
+        raise _broken(split.path)
+    return arrays[_TEST_GROUP]
+
+
 def _broken(path: Path) -> UserError:
     return UserError(f"The prepared data {path} is missing or broken; start the command again to make it anew.")
 
@@ -122,14 +136,16 @@ def _make(task: Task, located: Located, path: Path) -> PreparedSplit:
         raise UserError(
             f"{raw.where} has {rows.n_overlap} sequences in both train and test; remove them from one of the two."
         )
-    arrays = {name: np.ascontiguousarray(getattr(rows, name)) for name in (*_ARRAYS, *_TEST_ARRAYS)}
+    has_groups = rows.group is not None
+    names = (*_ARRAYS, *_TEST_ARRAYS, *((_GROUP, _TEST_GROUP) if has_groups else ()))
+    arrays = {name: np.ascontiguousarray(getattr(rows, name)) for name in names}
     metadata = {
         "data_hash": raw.content_hash,
         "label": located.label,
         "n_test": str(rows.n_test),
         "n_overlap": str(rows.n_overlap),
-        "checksum": str(_checksum(arrays, _ARRAYS)),
-        "test_checksum": str(_checksum(arrays, _TEST_ARRAYS)),
+        "checksum": str(_checksum(arrays, _present(arrays, _ARRAYS, _GROUP))),
+        "test_checksum": str(_checksum(arrays, _present(arrays, _TEST_ARRAYS, _TEST_GROUP))),
     }
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -144,8 +160,9 @@ def _load_or_none(path: Path) -> PreparedSplit | None:
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata()
-            arrays = {name: file.get_tensor(name) for name in _ARRAYS}
-        if metadata["checksum"] != str(_checksum(arrays, _ARRAYS)):
+            names = _present(file.keys(), _ARRAYS, _GROUP)
+            arrays = {name: file.get_tensor(name) for name in names}
+        if metadata["checksum"] != str(_checksum(arrays, names)):
             return None
         n_validation = int(arrays["validation"].sum())
         return PreparedSplit(
@@ -160,6 +177,7 @@ def _load_or_none(path: Path) -> PreparedSplit | None:
             n_validation=n_validation,
             n_test=int(metadata["n_test"]),
             n_overlap=int(metadata["n_overlap"]),
+            group=arrays.get(_GROUP),
         )
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None
@@ -174,11 +192,17 @@ def _load_whole(path: Path) -> PreparedSplit | None:
 def _test_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
     try:
         with safe_open(path, framework="numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in _TEST_ARRAYS}
+            names = _present(file.keys(), _TEST_ARRAYS, _TEST_GROUP)
+            arrays = {name: file.get_tensor(name) for name in names}
             checksum = file.metadata()["test_checksum"]
-        return arrays if checksum == str(_checksum(arrays, _TEST_ARRAYS)) else None
+        return arrays if checksum == str(_checksum(arrays, names)) else None
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None
+
+
+def _present(found: Iterable[str], names: tuple[str, ...], of_groups: str) -> tuple[str, ...]:
+    """Return the names of the arrays, with that of the groups where it is among those found."""
+    return (*names, of_groups) if of_groups in set(found) else names
 
 
 def _checksum(arrays: dict[str, NDArray[Any]], names: Sequence[str]) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,8 @@ class Rows:
 
     residues: (N, Lmax) uint8, ASCII codes padded with zeros; lengths: (N,) int64; target: (N,) float32;
     validation: (N,) bool; test_residues: (M, Lmax of these) uint8; test_lengths: (M,) int64. `n_overlap` counts the
-    different sequences that stand in both train and test.
+    different sequences that stand in both train and test. group: (N,) int64 and test_group: (M,) int64, the same number
+    for rows of one group; None where no groups are known.
     """
 
     residues: NDArray[np.uint8]
@@ -33,6 +34,8 @@ class Rows:
     test_lengths: NDArray[np.int64]
     n_test: int
     n_overlap: int
+    group: NDArray[np.int64] | None
+    test_group: NDArray[np.int64] | None
 
 
 def check_rows(raw: RawSplit, clean: Callable[[str], str], *, official: bool) -> Rows:
@@ -62,6 +65,7 @@ def check_rows(raw: RawSplit, clean: Callable[[str], str], *, official: bool) ->
     kept = ~is_test
     train = {sequence for sequence, keep in zip(sequences, kept, strict=True) if keep}
     test = {sequence for sequence, keep in zip(sequences, kept, strict=True) if not keep}
+    group = None if raw.group is None else group_numbers(raw.group)
     return Rows(
         residues=_residues(codes, lengths, kept),
         lengths=lengths[kept],
@@ -71,6 +75,8 @@ def check_rows(raw: RawSplit, clean: Callable[[str], str], *, official: bool) ->
         test_lengths=lengths[is_test],
         n_test=int(is_test.sum()),
         n_overlap=len(train & test),
+        group=None if group is None else group[kept],
+        test_group=None if group is None else group[is_test],
     )
 
 
@@ -82,6 +88,11 @@ def test_targets(raw: RawSplit, *, official: bool) -> NDArray[np.float32]:
     if official and "" in raw.part:
         raw = _assigned(raw)
     return _targets(raw)[_parts(raw)]
+
+
+def group_numbers(group: Sequence[str]) -> NDArray[np.int64]:
+    """Return the number of each row's group (N,), counted from 0 in the order of the groups' names."""
+    return np.unique(np.array(group, dtype=object).astype(str), return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 
 def _assigned(raw: RawSplit) -> RawSplit:

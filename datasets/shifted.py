@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from datasets.errors import UserError
 from datasets.mutation_counts import Mutations, find_mutations
@@ -11,11 +10,10 @@ from datasets.prepared import PreparedSplit, test_sequences
 from datasets.task import Shift, Task
 from datasets.validation import (
     MIN_SEQUENCES,
-    MIN_TRAIN,
-    MIN_VALIDATION,
     Fold,
     Validation,
     at_least,
+    check_parts,
     check_size,
     fold_of,
     shuffled,
@@ -34,6 +32,7 @@ class Shifted(Validation):
 
     n_folds_in_all = 1
     shown = "shifted"
+    stands_for = "validated on variants that differ from training as the test variants do, by mutations or fitness"
 
     def __init__(self, *, fraction: float) -> None:
         if not 0 < fraction < 1:
@@ -54,7 +53,7 @@ class Shifted(Validation):
                 f"{task.name} has no shift for validation=shifted to repeat: its test sequences have neither more "
                 "mutations than the others nor are they known to be fitter; use validation=kfold."
             )
-        _check_parts(fold, task, self.shown)
+        check_parts(fold, task, self.shown)
         return (fold,)
 
     def _by_mutations(self, split: PreparedSplit, task: Task) -> Fold:
@@ -74,6 +73,8 @@ class ByPosition(Validation):
     A fold validates the variants with a mutation at one of its positions and trains on all others, so a variant with
     several mutations may be validated in several folds, and the wild type is in none.
     """
+
+    stands_for = "validated on positions that training lacks"
 
     def __init__(self, *, n_folds: int, seed: int) -> None:
         self.n_folds = at_least(2, n_folds=n_folds)
@@ -104,7 +105,7 @@ class ByPosition(Validation):
         parts = [sites[:, order[number :: self.n_folds]] for number in range(self.n_folds)]
         folds = tuple(fold_of(np.any(part, axis=1)) for part in parts)
         for fold in folds:
-            _check_parts(fold, task, self.shown)
+            check_parts(fold, task, self.shown)
         return folds
 
 
@@ -128,16 +129,3 @@ def mutations_of(split: PreparedSplit, task: Task, protocol: str) -> Mutations:
             f"{task.name} has no wild type, which {protocol} needs to tell mutations by: use validation=kfold."
         )
     return find_mutations(split.residues, split.lengths, task.wild_type)
-
-
-def _check_parts(fold: Fold, task: Task, protocol: str) -> None:
-    parts: tuple[tuple[str, NDArray[np.int64], int], ...] = (
-        ("training", fold.train, MIN_TRAIN),
-        ("validation", fold.validation, MIN_VALIDATION),
-    )
-    for part, rows, least in parts:
-        if len(rows) < least:
-            raise UserError(
-                f"{protocol} leaves {len(rows)} {part} sequences of {task.name} to a fold, expected at least {least}: "
-                "use validation=kfold."
-            )

@@ -2,6 +2,9 @@
 
 All are seeded. The test part is a fifth of the variants where a strategy leaves that open. A tenth of train, drawn
 at random, is its validation part as in FLIP; `by_group` takes whole groups for it where three or more are left.
+
+`by_group` takes the groups that come nearest to these parts. By the rule of the first version, which its studies and
+experiments keep, it took groups in a random order until the part was reached, however far beyond it that was.
 """
 
 from __future__ import annotations
@@ -14,10 +17,12 @@ from numpy.typing import NDArray
 
 from datasets.errors import UserError
 from datasets.seeds import derive_seed
-from datasets.table import check_strategy
+from datasets.table import GroupRule, check_strategy
+from datasets.whole_groups import choose_groups
 
 _TEST_SHARE = 0.2
 _VALIDATION_SHARE = 0.1
+_FAR = 0.25  # of the share that is wanted
 _FIXED_K = {"one_vs_rest": 1, "two_vs_rest": 2, "three_vs_rest": 3}
 
 Mask = NDArray[np.bool_]
@@ -48,8 +53,18 @@ class Division:
     how: str
 
 
-def divide(landscape: Landscape, strategy: str, *, max_train_mutations: int | None, seed: int) -> Division:
-    """Divide the variants; a UserError says what the strategy lacks, or which part would be empty."""
+def divide(
+    landscape: Landscape,
+    strategy: str,
+    *,
+    max_train_mutations: int | None,
+    seed: int,
+    group_rule: GroupRule | None = "nearest",
+) -> Division:
+    """Divide the variants; a UserError says what the strategy lacks, or which part would be empty.
+
+    `group_rule`: None is the first version's.
+    """
     check_strategy(strategy)
     random = np.random.Generator(np.random.PCG64(derive_seed("split", strategy, seed)))
     if strategy in _FIXED_K or strategy == "k_vs_rest":
@@ -62,14 +77,15 @@ def divide(landscape: Landscape, strategy: str, *, max_train_mutations: int | No
             "random": _at_random,
             "low_vs_high": _low_vs_high,
             "by_position": _by_position,
-            "by_group": _by_group,
+            "by_group": _by_group if group_rule else _first_by_group,
         }
         test, how = ways[strategy](landscape, random)
     for part, n in (("test", int(test.sum())), ("train", int((~test).sum()))):
         if n < 2:
             raise UserError(f"The split {strategy} leaves {n} variants for {part} ({how}); choose another split.")
     if strategy == "by_group":
-        validation, added = _validation_groups(landscape, test, random)
+        in_groups = _validation_groups if group_rule else _first_validation_groups
+        validation, added = in_groups(landscape, test, random)
     else:
         validation, added = _validation_at_random(test, random), ""
     return Division(test=test, validation=validation, how=how + added)
@@ -127,11 +143,21 @@ def _by_position(landscape: Landscape, random: np.random.Generator) -> tuple[Mas
 
 
 def _by_group(landscape: Landscape, random: np.random.Generator) -> tuple[Mask, str]:
-    if landscape.group is None:
-        raise UserError("--split by_group needs --group-column NAME: whole groups become test.")
-    names, group = np.unique(np.array(landscape.group, dtype=object).astype(str), return_inverse=True)
-    if len(names) < 2:
-        raise UserError(f"A split by group needs two groups, this table has {len(names)}.")
+    names, group, sizes = _groups(landscape)
+    held = choose_groups(sizes, _TEST_SHARE * len(group), least=2, most=len(group) - 2, random=random)
+    if not len(held):
+        raise UserError(
+            f"No whole groups of this table leave two variants or more to both train and test: the largest of "
+            f"{len(names)}, {str(names[sizes.argmax()])!r}, has {int(sizes.max())} of {len(group)} variants."
+        )
+    test = np.isin(group, held)
+    shown = ", ".join(map(str, names[held][:5])) + (", ..." if len(held) > 5 else "")
+    how = f"{len(held)} of {len(names)} groups are test: {shown}"
+    return test, how + _far_from(_TEST_SHARE, test, names, sizes, "test")
+
+
+def _first_by_group(landscape: Landscape, random: np.random.Generator) -> tuple[Mask, str]:
+    names, group, _ = _groups(landscape)
     order = random.permutation(len(names)).tolist()
     n = _n_until_share((group == number for number in order), len(names) - 1)
     held = [str(names[number]) for number in order[:n]]
@@ -140,8 +166,43 @@ def _by_group(landscape: Landscape, random: np.random.Generator) -> tuple[Mask, 
 
 
 def _validation_groups(landscape: Landscape, test: Mask, random: np.random.Generator) -> tuple[Mask, str]:
-    assert landscape.group is not None
-    group = np.unique(np.array(landscape.group, dtype=object).astype(str), return_inverse=True)[1]
+    names, group, sizes = _groups(landscape)
+    left = np.unique(group[~test])
+    n_train = int((~test).sum())
+    if len(left) >= 3:
+        wanted = _VALIDATION_SHARE * n_train
+        held = left[choose_groups(sizes[left], wanted, least=2, most=n_train - 1, random=random)]
+        if len(held):
+            validation = np.isin(group, held)
+            far = _far_from(_VALIDATION_SHARE, validation[~test], names[left], sizes[left], "validation")
+            return validation, f"; {len(held)} of the others are validation{far}"
+    return _validation_at_random(test, random), f"; validation at random, as {len(left)} groups are left for train"
+
+
+def _far_from(share: float, part: Mask, names: NDArray[np.str_], sizes: NDArray[np.int64], what: str) -> str:
+    """Say that a part, a mask of the rows that it was chosen from, is far from its share; name the largest group."""
+    n_wanted = share * len(part)
+    if abs(part.sum() - n_wanted) <= _FAR * n_wanted:
+        return ""
+    largest = int(sizes.argmax())
+    return (
+        f"; {what} has {part.mean():.0%} instead of {share:.0%}, the nearest that whole groups allow: "
+        f"{str(names[largest])!r} alone has {sizes[largest] / len(part):.0%}"
+    )
+
+
+def _groups(landscape: Landscape) -> tuple[NDArray[np.str_], NDArray[np.int64], NDArray[np.int64]]:
+    """Return the names (G,) of the groups, the number (N,) of each variant's, and their sizes (G,)."""
+    if landscape.group is None:
+        raise UserError("--split by_group needs --group-column NAME: whole groups become test.")
+    names, group = np.unique(np.array(landscape.group, dtype=object).astype(str), return_inverse=True)
+    if len(names) < 2:
+        raise UserError(f"A split by group needs two groups, this table has {len(names)}.")
+    return names, group.astype(np.int64), np.bincount(group, minlength=len(names)).astype(np.int64)
+
+
+def _first_validation_groups(landscape: Landscape, test: Mask, random: np.random.Generator) -> tuple[Mask, str]:
+    _, group, _ = _groups(landscape)
     left = random.permutation(np.unique(group[~test])).tolist()
     if len(left) < 3:
         return _validation_at_random(test, random), f"; validation at random, as {len(left)} groups are left for train"

@@ -61,7 +61,9 @@ class Survey:
         validation = np.where(self.division.validation, "True", "").tolist()
         digest = hashlib.sha256()
         sequence = list(self.sequences)
-        for block in flip_blocks(sequence, target, part, validation):
+        group = self.landscape.group
+        # A split of the first version's rule keeps the hash that its studies know: that of the columns without groups.
+        for block in flip_blocks(sequence, target, part, validation, group if self.table.group_rule else None):
             digest.update(block)
         return RawSplit(
             sequence=sequence,
@@ -71,17 +73,31 @@ class Survey:
             lines=self.lines.tolist(),
             content_hash=digest.hexdigest(),
             where=self.columns.where,
+            group=group,
         )
 
 
 def flip_blocks(
-    sequence: Sequence[str], target: Sequence[str], part: Sequence[str], validation: Sequence[str]
+    sequence: Sequence[str],
+    target: Sequence[str],
+    part: Sequence[str],
+    validation: Sequence[str],
+    group: Sequence[str] | None = None,
 ) -> Iterator[bytes]:
-    """Yield a table in FLIP's format, some lines at a time."""
-    yield (",".join(column_names.FLIP_COLUMNS) + "\n").encode()
-    rows = zip(sequence, target, part, validation, strict=True)
-    while lines := [f"{a},{b},{c},{d}\n" for a, b, c, d in islice(rows, _LINES)]:
+    """Yield a table in FLIP's format, some lines at a time; groups, where they are given, in a column of their own."""
+    names, columns = [*column_names.FLIP_COLUMNS], [sequence, target, part, validation]
+    if group is not None:
+        names.append(column_names.GROUP_COLUMN)
+        columns.append([_quoted(name) for name in group])
+    yield (",".join(names) + "\n").encode()
+    rows = zip(*columns, strict=True)
+    while lines := [",".join(cells) + "\n" for cells in islice(rows, _LINES)]:
         yield "".join(lines).encode()
+
+
+def _quoted(cell: str) -> str:
+    """Return a cell of a CSV file; quotes stand around what would end it too early."""
+    return '"' + cell.replace('"', '""') + '"' if any(mark in cell for mark in ',"\r\n') else cell
 
 
 def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
@@ -99,7 +115,11 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
         findings.add("note", note)
     if is_reread and column_names.is_flip_format(columns):
         table = replace(
-            table, sequence_column="sequence", target_column="target", mutation_column=None, group_column=None
+            table,
+            sequence_column="sequence",
+            target_column="target",
+            mutation_column=None,
+            group_column=column_names.group_column_again(columns, table.group_column, table.group_rule is not None),
         )
     table = _with_columns(table, columns)
     if table.replicates is None:

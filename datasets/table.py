@@ -7,7 +7,7 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from datasets.crop import Crop, Sites
 from datasets.errors import UserError, nearest
@@ -28,6 +28,7 @@ STRATEGIES = (
     "by_group",
 )
 Replicates = Literal["mean", "refuse", "keep"]
+GroupRule = Literal["nearest"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,9 @@ class Table:
     `sites`: the 1-based positions that vary, as `39-41,54`; `window`: start and stop, as a Python slice, of what varies
     where lengths differ; both null: all of it. `split`: the strategy, null where the file has a `set` column.
     `replicates`: of several measurements of one sequence `mean` takes the mean, `keep` all, `refuse` none.
+    `group_rule`: `nearest` where the split carries its groups and `by_group` takes those nearest to the sizes wanted;
+    null without groups, and where `by_group` divided by the rule of the first version (see
+    `datasets.split_strategies`), which studies and experiments of that time keep.
     """
 
     file: str
@@ -54,6 +58,15 @@ class Table:
     max_train_mutations: int | None
     split_seed: int
     replicates: Replicates | None
+    group_rule: GroupRule | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All fields that say how the file is read, as a study records them."""
+        known = {name: value for name, value in asdict(self).items() if name != "file"}
+        if self.group_rule is None:  # as studies had it before there was such a field
+            del known["group_rule"]
+        return known
 
     def __post_init__(self) -> None:
         """Refuse sites that are not written as they should be, whoever wrote them."""
@@ -82,8 +95,10 @@ class TableSource:
             raise UserError(
                 f"The table {self.path} cannot be read ({error.strerror}): name it with --data FILE."
             ) from None
-        about = {name: value for name, value in asdict(self.table).items() if name != "file"}
-        version = hashlib.sha256(json.dumps([digest, about]).encode()).hexdigest()
+        about: list[object] = [digest, self.table.settings]
+        if self.table.group_column is not None:
+            about.append("with groups")  # which prepared files of the first version lack
+        version = hashlib.sha256(json.dumps(about).encode()).hexdigest()
         return Located(path=self.path, version=version, official=False, label=self.path.name, is_own=True)
 
     def read(self, located: Located, split: str) -> RawSplit:

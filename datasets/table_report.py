@@ -137,7 +137,13 @@ def _divisions(survey: Survey) -> Iterator[str]:
         if strategy == "by_group" and survey.landscape.group is None:
             continue
         try:
-            division = divide(survey.landscape, strategy, max_train_mutations=None, seed=survey.table.split_seed)
+            division = divide(
+                survey.landscape,
+                strategy,
+                max_train_mutations=None,
+                seed=survey.table.split_seed,
+                group_rule=survey.table.group_rule,
+            )
         except UserError as error:
             yield f"  {strategy:<14} not possible: {error}"
         else:

@@ -47,7 +47,8 @@ class RawSplit:
     """The rows of a split as text, nothing checked yet; all sequences have one item a row.
 
     `lines` are the 1-based line numbers in the source (the header is line 1), `content_hash` is the SHA-256
-    of the source's bytes, and `where` names the source in error messages.
+    of the source's bytes, and `where` names the source in error messages. `group`: the name of each row's group, None
+    where no groups are known.
     """
 
     sequence: Sequence[str]
@@ -57,6 +58,7 @@ class RawSplit:
     lines: Sequence[int]
     content_hash: str
     where: str
+    group: Sequence[str] | None = None
 
 
 class Source(Protocol):

@@ -19,6 +19,7 @@ MIN_SEQUENCES = 20  # of train and validation together: below, no other protocol
 MIN_TRAIN = 10  # of a fold
 MOST_FOLDS = 1000  # each trains a model
 MIN_VALIDATION = 3  # of a fold: two can only be in order or not
+ON_RANDOM_ROWS = "validated on random rows of the same distribution as training"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -58,6 +59,11 @@ class Validation(Division):
         """What people read wherever a value is shown: "kfold of 5"."""
 
     @property
+    def stands_for(self) -> str:
+        """What a value was found on, as a sentence has it: "validated on random rows ..."."""
+        return f"validated by {self.shown}"
+
+    @property
     def tree(self) -> dict[str, Any]:
         """The config that builds this object."""
         return {"_target_": f"{type(self).__module__}.{type(self).__qualname__}", **vars(self)}
@@ -68,6 +74,7 @@ class Holdout(Validation):
 
     n_folds_in_all = 1
     shown = "holdout"
+    stands_for = "validated on the split's own validation part"
 
     def folds(self, split: PreparedSplit, task: Task) -> tuple[Fold, ...]:
         """Return the one fold; neither of its parts is empty, or the split would not have been read."""
@@ -79,6 +86,8 @@ class KFold(Validation):
 
     Rows with the same sequence stay together, so that no model is judged on what it was trained on.
     """
+
+    stands_for = ON_RANDOM_ROWS
 
     def __init__(self, *, n_folds: int, seed: int) -> None:
         self.n_folds = at_least(2, n_folds=n_folds)
@@ -110,6 +119,8 @@ class KFold(Validation):
 
 class RepeatedKFold(Validation):
     """`KFold`, `n_repeats` times with other folds; a row's prediction is the mean over the repeats."""
+
+    stands_for = ON_RANDOM_ROWS
 
     def __init__(self, *, n_folds: int, n_repeats: int, seed: int) -> None:
         self.n_folds = at_least(2, n_folds=n_folds)
@@ -145,6 +156,29 @@ def fold_of(is_validation: NDArray[np.bool_]) -> Fold:
 def n_validated(folds: Sequence[Fold]) -> int:
     """Return how many rows a value speaks of: those that are validated in at least one fold."""
     return len(np.unique(np.concatenate([fold.validation for fold in folds])))
+
+
+def is_most(n_rows: Sequence[int], chosen: Sequence[bool]) -> bool:
+    """Whether the chosen ones of folds with `n_rows` validated rows each hold half of all these rows or more.
+
+    Of folds whose predictions are all the same number each: then the correlation of all predictions together speaks
+    of the differences between the folds' models rather than of the variants.
+    """
+    return 2 * sum(n for n, is_in in zip(n_rows, chosen, strict=True) if is_in) >= sum(n_rows)
+
+
+def check_parts(fold: Fold, task: Task, protocol: str) -> None:
+    """Raise a UserError if a part of a fold has too few rows."""
+    parts: tuple[tuple[str, NDArray[np.int64], int], ...] = (
+        ("training", fold.train, MIN_TRAIN),
+        ("validation", fold.validation, MIN_VALIDATION),
+    )
+    for part, rows, least in parts:
+        if len(rows) < least:
+            raise UserError(
+                f"{protocol} leaves {len(rows)} {part} sequences of {task.name} to a fold, expected at least {least}: "
+                "use validation=kfold."
+            )
 
 
 def shuffled(n: int, *what: int | str) -> NDArray[np.int64]:

@@ -41,6 +41,11 @@ class WithoutRise(Validation):
         return f"{self.protocol.shown}, no rise with mutations"
 
     @property
+    def stands_for(self) -> str:
+        """What the other protocol's value stands for."""
+        return self.protocol.stands_for
+
+    @property
     def tree(self) -> dict[str, Any]:
         """The config that builds this object."""
         return {**super().tree, "protocol": self.protocol.tree}

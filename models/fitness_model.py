@@ -4,9 +4,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import Optimizer
 from torchmetrics import MeanSquaredError
@@ -61,6 +63,15 @@ class FitnessModel(LightningModule, ABC):
     def tokenizer(self) -> Tokenizer:
         """Turns residues into the tokens that `forward` expects."""
         return ResidueTokenizer()
+
+    @classmethod
+    def can_rank(cls, residues: NDArray[np.uint8], training: NDArray[np.uint8]) -> bool:
+        """Whether it can tell sequences (M, L) apart at all after training on others (N, L): ASCII codes, 0 at padding.
+
+        False where all predictions would be one number, whatever the hyperparameters. It is asked before anything
+        trains, and of the class, so that another family can be named.
+        """
+        return True
 
     max_residues: int | None = None
     """The longest sequence the model takes; None: any."""

@@ -2,7 +2,9 @@
 
 from typing import Annotated, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from datasets.batch import Batch
@@ -18,7 +20,7 @@ from models.gaussian_process import (
     maximise_marginal_likelihood,
     prior_variance,
 )
-from models.one_hot import HammingTo
+from models.one_hot import HammingTo, seen_residues
 
 _LIKELIHOOD_ROWS = 2048
 _MAX_COVARIANCES = 2**20  # held at once in a prediction: 8 MiB, which stay in the processor's cache
@@ -80,6 +82,12 @@ class Kernel(ClosedForm):
         self.register_buffer("scale", torch.zeros((), dtype=exact))
         self._distances: HammingTo | None = None
         self._factor: Tensor | None = None
+
+    @classmethod
+    def can_rank(cls, residues: NDArray[np.uint8], training: NDArray[np.uint8]) -> bool:
+        """As for other models: beyond what training shows it counts mutations, but does not know where they are."""
+        n_beyond = ((training == training[0]).all(axis=0) & (residues != training[0])).sum(axis=1)
+        return bool(np.ptp(n_beyond)) or bool(np.ptp(seen_residues(residues, training), axis=0).any())
 
     def check_size(self, n_train: int) -> None:
         """Refuse more training rows than a Cholesky factor can be held of, unless a part is asked for."""

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -105,3 +107,19 @@ def slices(length: int, entries_each: int) -> Iterator[slice]:
     """Cut `length` items of `entries_each` entries into slices of at most MAX_ONE_HOT entries, or of one item."""
     step = max(1, MAX_ONE_HOT // max(1, entries_each))
     return (slice(start, start + step) for start in range(0, length, step))
+
+
+def seen_residues(residues: NDArray[np.uint8], training: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What training sequences (N, L) say anything about of others (M, L), codes padded with zeros: codes (M, P).
+
+    The P positions are those at which the M sequences differ from each other and the N do as well. A residue that none
+    of the N has at its position is 0: to a model on one-hot residues all such are alike.
+    """
+    differ = np.flatnonzero((residues != residues[0]).any(axis=0))
+    known = np.zeros((len(residues), len(differ)), dtype=np.uint8)
+    for place, position in enumerate(differ.tolist()):
+        is_seen = np.bincount(training[:, position], minlength=256) > 0
+        if is_seen.sum() > 1:
+            column = residues[:, position]
+            known[:, place] = np.where(is_seen[column], column, 0)
+    return known

@@ -1,12 +1,14 @@
 """Ridge regression on one-hot residues, FLIP's linear baseline, solved exactly."""
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from datasets.batch import Batch
 from models.bounds import PositiveFloat
 from models.closed_form import ClosedForm, residues
-from models.one_hot import OneHot
+from models.one_hot import OneHot, seen_residues
 
 
 class Ridge(ClosedForm):
@@ -29,6 +31,11 @@ class Ridge(ClosedForm):
         self.data_shapes = {"weight": (None, n_tokens)}
         self.register_buffer("weight", torch.zeros(0, n_tokens, dtype=torch.float64))  # (L, n_tokens)
         self.register_buffer("intercept", torch.zeros((), dtype=torch.float64))
+
+    @classmethod
+    def can_rank(cls, residues: NDArray[np.uint8], training: NDArray[np.uint8]) -> bool:
+        """As for other models: it knows of a position what training shows at that position."""
+        return bool(np.ptp(seen_residues(residues, training), axis=0).any())
 
     def forward(self, batch: Batch) -> Tensor:
         """Predicted fitness (B,)."""

@@ -156,7 +156,7 @@ def _try_items(annotation: Any, value: Any) -> tuple[bool, Any]:
 
 
 def build(cls: type[T], tree: Any, where: str) -> T:
-    """An instance of the dataclass `cls` from a mapping that names each of its fields.
+    """An instance of the dataclass `cls` from a mapping that names each of its fields, all without a default at least.
 
     Raises:
         UserError: A key is unknown (with the nearest ones) or missing, or a value does not fit its field.
@@ -164,9 +164,10 @@ def build(cls: type[T], tree: Any, where: str) -> T:
     if not isinstance(tree, Mapping):
         raise UserError(f"{where}={shown(tree)} is not valid: expected a mapping.")
     hints = get_type_hints(cls, include_extras=True)
-    names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
-    check_keys(tree, names, names, where)
-    return cls(**{name: convert(hints[name], tree[name], f"{where}.{name}") for name in names})
+    fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+    names = [field.name for field in fields]
+    check_keys(tree, names, [field.name for field in fields if field.default is dataclasses.MISSING], where)
+    return cls(**{name: convert(hints[name], tree[name], f"{where}.{name}") for name in names if name in tree})
 
 
 def check_keys(tree: Mapping[str, Any], known: Sequence[str], required: Sequence[str], where: str) -> None:

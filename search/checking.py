@@ -1,14 +1,16 @@
 """The parent's side of `preflight`: let a child look whether runs can be built, before anything trains."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from datasets.errors import UserError
+from datasets.errors import CannotRank, UserError
 from models.places import Places
 from search.isolation import Announcement, Checked, Failure, isolated_check
 from search.progress import Display
 from search.schema import RunConfig
 from search.signals import Signals
+
+_ERRORS: Mapping[str, type[Exception]] = {"refused": UserError, "cannot_rank": CannotRank}
 
 
 class CheckLost(UserError):
@@ -24,6 +26,7 @@ def check_runs(
 
     Raises:
         UserError: A model refuses its hyperparameters or the task, a sequence is too long, or weights are missing.
+        CannotRank: All predictions by which a model is judged would be the same.
     """
     child = isolated_check(configs, split, places, places.cache_dir / "checks")
     try:
@@ -34,11 +37,9 @@ def check_runs(
             if isinstance(message, Announcement):
                 display.announce(message.sentence)
             elif isinstance(message, Failure):
-                if message.kind == "refused":
-                    raise UserError(message.message)
                 if message.kind == "lost":
                     raise CheckLost(f"It could not be checked whether the runs can be built: {message.message}.")
-                raise RuntimeError(message.message)
+                raise _ERRORS.get(message.kind, RuntimeError)(message.message)
         return None
     finally:
         child.close()

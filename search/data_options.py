@@ -54,8 +54,13 @@ def check_reading(arguments: argparse.Namespace) -> None:
     """Refuse options of a split that is not asked for, and a split without them."""
     if (arguments.split == "k_vs_rest") != (arguments.max_train_mutations is not None):
         raise UserError("--split k_vs_rest and --max-train-mutations N belong together: give both, or neither.")
-    if (arguments.split == "by_group") != (arguments.group_column is not None):
+    if arguments.split == "by_group" and arguments.group_column is None:
         raise UserError("--split by_group and --group-column NAME belong together: give both, or neither.")
+    if arguments.group_column is not None and arguments.split not in ("by_group", None):
+        raise UserError(
+            f"--group-column NAME belongs to --split by_group, or to a file with a 'set' column; --split "
+            f"{arguments.split} does not look at groups: leave one of the two out."
+        )
 
 
 def check_data_command(arguments: argparse.Namespace) -> None:

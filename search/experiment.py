@@ -90,6 +90,8 @@ def freeze(experiment: Experiment, path: Path) -> None:
     config = asdict(experiment.config)
     if config["table"] is None:
         del config["table"]
+    elif config["table"]["group_rule"] is None:
+        del config["table"]["group_rule"]  # as the file had it before there was such a field
     text = seal(_HEADER + _dump({**config, "provenance": asdict(experiment.provenance)}))
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")

@@ -21,7 +21,7 @@ from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import Literal
 
-from datasets.errors import UserError
+from datasets.errors import CannotRank, UserError
 from models.places import Places
 from search.interpreters import guard_interpreters
 from search.result import Result
@@ -46,10 +46,10 @@ class Failure:
     """The run ended without a result.
 
     `bug`: an exception, `message` its traceback; `lost`: the process died; `refused`: the config cannot run here,
-    `message` says why in a sentence.
+    `message` says why in a sentence; `cannot_rank`: refused because the model would rank nothing.
     """
 
-    kind: Literal["bug", "lost", "refused"]
+    kind: Literal["bug", "lost", "refused", "cannot_rank"]
     message: str
 
 
@@ -245,7 +245,8 @@ def _work(pipe: Connection, job: Job, directory: Path) -> None:
     except BrokenPipeError:
         os._exit(1)
     except UserError as error:
-        pipe.send(Failure(kind="refused", message=str(error)))
+        kind: Literal["refused", "cannot_rank"] = "cannot_rank" if isinstance(error, CannotRank) else "refused"
+        pipe.send(Failure(kind=kind, message=str(error)))
     except Exception:
         pipe.send(Failure(kind="bug", message=traceback.format_exc()))
         with contextlib.suppress(OSError):  # the disk may be full

@@ -6,12 +6,13 @@ one of the studies exists and is about something else.
 """
 
 import argparse
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from datasets.errors import UserError
+from datasets.errors import CannotRank, UserError
 from search.config import StudyConfig, study_config
 from search.inputs import announcer, check_writable, load_split, url_of
 from search.protocol import Protocol, find_protocol, with_protocol
@@ -67,22 +68,28 @@ def run_ladder(arguments: argparse.Namespace) -> int:
         steps = [_step(*one, task, split, database) for one in configs]
     if not arguments.quiet:
         _import_for_the_table()
-    status, late = 0, set()
+    status, n_skipped, left_out = 0, 0, {}
     for step in steps:
         announce(f"{'' if step is steps[0] else chr(10)}{step.model}: study {step.study}")
         if arguments.timeout is not None:
             left_s = arguments.timeout - (time.monotonic() - started)
             if left_s <= 0:
-                late.add(step.model)
+                left_out[step.model] = "the --timeout was over before its turn"
                 continue
             step.arguments.timeout = left_s
-        ended = run_search(step.arguments, own)
+        try:
+            ended = run_search(step.arguments, own)
+        except CannotRank as error:  # nothing is wrong: this family is not for this split
+            left_out[step.model] = "skipped: it cannot tell the validation variants apart"
+            print(f"{step.model} is skipped: {' '.join(str(error).split())}", file=sys.stderr)
+            n_skipped += 1
+            continue
         if ended in (EXIT_INTERRUPTED, EXIT_TERMINATED):
             return ended  # whoever stops it does not wait for a table
         status = max(status, ended)
     if not arguments.quiet:
-        _print_table(arguments, steps, late, database, task, split)
-    return status
+        _print_table(arguments, steps, left_out, database, task, split)
+    return CannotRank.exit_status if n_skipped == len(steps) else status
 
 
 def _import_for_the_table() -> None:
@@ -125,12 +132,17 @@ def _step(
     arguments: argparse.Namespace, config: StudyConfig, task: "Task", split: "PreparedSplit", database: "Database"
 ) -> Step:
     """Name a family's study; refuse one that exists and is about something else. Under the database's lock."""
-    from search.study import check_existing
+    from search.study import check_existing, recorded_validation
 
-    protocol = find_protocol(config.defaults["validation"], task, split)
+    wanted = config.defaults["validation"]
+    protocol = find_protocol(wanted, task, split)
     config = with_protocol(config, protocol)
     about = about_study(arguments, config, split)
     name = arguments.study_name or find_name(database, about)
+    if known := recorded_validation(database, name):
+        protocol = find_protocol(wanted, task, split, recorded=known)
+        config = with_protocol(config, protocol)
+        about = about_study(arguments, config, split)
     check_existing(database, name, about)
     return Step(
         arguments=argparse.Namespace(**{**vars(arguments), "study_name": name}), config=config, protocol=protocol
@@ -140,7 +152,7 @@ def _step(
 def _print_table(
     arguments: argparse.Namespace,
     steps: list[Step],
-    late: set[str],
+    left_out: Mapping[str, str],
     database: "Database",
     task: "Task",
     split: "PreparedSplit",
@@ -159,8 +171,9 @@ def _print_table(
             where = {"runs": arguments.runs_dir, "export_dir": arguments.export_dir}
             rungs.append(study_rung(database, step.study, step.model, found, **where))
         except UserError as error:  # it has no study yet
-            why = "the --timeout was over before its turn" if step.model in late else str(error)
+            why = left_out.get(step.model, str(error))
             rungs.append(Rung(model=step.model, value=None, why=why, predictions=None, n_finished=None, cost=None))
+    print("\n" + "\n".join(dict.fromkeys(step.protocol.sentence for step in steps)))
     protocols = dict.fromkeys(step.protocol.shown for step in steps)
     show(_question(task, arguments), rungs, label=split.label, protocol="; ".join(protocols))
 

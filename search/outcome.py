@@ -21,7 +21,8 @@ from search.exports import choose_place, export_lock
 from search.honesty import assess
 from search.machine import git_commit
 from search.progress import failures
-from search.study import count, study_id
+from search.protocol import as_sentence
+from search.study import count, stands_for, study_id
 from search.trial_order import set_aside
 
 # Of fewer, Optuna makes the same share for every hyperparameter.
@@ -142,6 +143,8 @@ def print_outcome(
         f"Best: trial {best.number}, validation Spearman {best.value:.4f} "
         f"({protocol['shown']}, {protocol['n_sequences']} sequences; {split.label})"
     )
+    if words := stands_for(study):
+        console.print(as_sentence(words))
     if sentence := set_aside(trials):
         console.print(sentence)
     assessment = assess(study, runs / study.study_name)

@@ -9,6 +9,7 @@ from datasets.task import Announce
 from models.fitness_model import FitnessModel
 from models.places import Places
 from search.building import build_data, build_model, folds_of
+from search.families import check_ranking
 from search.memory import is_out_of_memory
 from search.schema import RunConfig, task_of
 from search.trainer import quieten
@@ -25,10 +26,12 @@ def check_runs(
     Raises:
         UserError: A model refuses its hyperparameters, the loss or the task, batches have no pairs for the loss, a
             sequence is too long, or weights are missing.
+        CannotRank: All predictions by which a model is judged would be the same.
     """
     quieten()
     backbones = []
     seen = []
+    ranked: set[tuple[type[FitnessModel], str]] = set()
     for config in configs:
         model = _build(config)
         if model.loss.is_pairwise and config.data.batch_size < 2:
@@ -39,6 +42,9 @@ def check_runs(
         model.check_task(task_of(config))
         model.fetch(places, announce)
         backbones.append((model.weights_name, model.backbone_hash))
+        if (about := (type(model), str(config.validation))) not in ranked:
+            ranked.add(about)
+            check_ranking(config, type(model), folds_of(config, split), split)
         data = replace(config.data, batch_size=1)
         if (data, model.max_residues, model.tokenizer.n_tokens) not in seen:
             seen.append((data, model.max_residues, model.tokenizer.n_tokens))

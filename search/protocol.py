@@ -19,30 +19,50 @@ class Protocol:
 
     `tree` is its config, `shown` what people read ("auto: kfold of 5"), `n_sequences` how many sequences a value speaks
     of, and `saw_test_sequences` whether it was chosen, or chooses, by test sequences too; never by their targets.
+    `stands_for` says what a value was found on ("validated on random rows ...") and, of a protocol that was chosen by
+    test sequences, how these differ from it.
     """
 
     tree: dict[str, Any]
     shown: str
     n_sequences: int
     saw_test_sequences: bool
+    stands_for: str
+
+    @property
+    def sentence(self) -> str:
+        """What a value stands for, as a sentence of its own."""
+        return as_sentence(self.stands_for)
 
 
-def find_protocol(tree: Mapping[str, Any], task: Task, split: "PreparedSplit") -> Protocol:
+def as_sentence(words: str) -> str:
+    """The words with a capital letter and a full stop."""
+    return f"{words[:1].upper()}{words[1:]}."
+
+
+def find_protocol(
+    tree: Mapping[str, Any], task: Task, split: "PreparedSplit", *, recorded: Mapping[str, Any] | None = None
+) -> Protocol:
     """The protocol of a config's `validation` for a split; `auto` becomes the one that it chooses.
+
+    `recorded` is what `auto` chose when the study was begun, whatever it would choose now.
 
     Raises:
         UserError: The split cannot be divided so.
     """
     # As late as this, so that a mistake in the configuration does not wait for NumPy.
-    from datasets.auto_validation import Auto
+    from datasets.auto_validation import Auto, find_facts, resolve
     from datasets.shifted import Shifted
     from datasets.validation import n_validated
     from datasets.without_rise import WithoutRise
 
     validation = build_validation(tree)
     is_auto = isinstance(validation, Auto)
-    if isinstance(validation, Auto):
-        validation = validation.resolve(split, task)
+    unlike = ""
+    if is_auto:
+        facts = find_facts(split, task)
+        validation = build_validation(recorded) if recorded else resolve(facts, split, task)
+        unlike = facts.unlike(validation)
     folds = validation.folds(split, task)
     asks_for_shift = is_auto or (isinstance(validation, Shifted) and task.shift is None)
     looks = asks_for_shift or isinstance(validation, WithoutRise)
@@ -50,7 +70,8 @@ def find_protocol(tree: Mapping[str, Any], task: Task, split: "PreparedSplit") -
         tree=validation.tree if is_auto else dict(tree),
         shown=f"auto: {validation.shown}" if is_auto else validation.shown,
         n_sequences=n_validated(folds),
-        saw_test_sequences=looks and task.wild_type is not None,
+        saw_test_sequences=looks and (task.wild_type is not None or split.group is not None),
+        stands_for="; ".join(filter(None, (validation.stands_for, unlike))),
     )
 
 
@@ -64,6 +85,7 @@ def with_protocol(config: StudyConfig, protocol: Protocol) -> StudyConfig:
 
 
 def build_validation(tree: Mapping[str, Any]) -> "Validation":
-    """The object that a config's `validation` describes."""
-    validation: Validation = targets.instantiate(tree, targets.VALIDATION, "validation")
+    """The object that a config's `validation` describes; a UserError if it describes none."""
+    checked = targets.check(tree, targets.VALIDATION, "validation")
+    validation: Validation = targets.instantiate(checked, targets.VALIDATION, "validation")
     return validation

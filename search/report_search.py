@@ -11,6 +11,7 @@ from search.endings import own_faults
 from search.machine import package_versions
 from search.page import Markup, folded, paragraph, table, warning
 from search.progress import clock
+from search.protocol import as_sentence
 from search.report_known import Known
 from search.standing import busy_s
 from search.trial_order import set_aside
@@ -33,6 +34,8 @@ def standing(known: Known) -> list[Markup]:
             else f"Best: trial {best.number}, validation Spearman {best.value:.4f} ({known.where})."
         ),
     ]
+    if words := known.numbers["stands_for"]:
+        blocks.append(paragraph(as_sentence(words)))
     if sentence := set_aside(known.trials):
         blocks.append(paragraph(sentence))
     if known.study.user_attrs.get(PROTOCOL, {}).get("saw_test_sequences"):

@@ -170,7 +170,7 @@ STUDY: Mapping[str, Check] = {
         },
         {"validation": _constructor, "epochs_per_fold": _positive, "table": _table},
     ),
-    PROTOCOL: _record({"shown": _line, "n_sequences": _count, "saw_test_sequences": _is(bool)}),
+    PROTOCOL: _record({"shown": _line, "n_sequences": _count, "saw_test_sequences": _is(bool)}, {"stands_for": _line}),
     STUDY_ID: _matches(r"[0-9a-f]{32}", "32 hexadecimal digits"),
     N_TARGET: _positive,
     EXHAUSTED: _is(bool),

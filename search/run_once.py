@@ -73,7 +73,7 @@ def run_train(arguments: argparse.Namespace) -> int:
         print(
             f"validation Spearman {result.value:.4f} ({protocol.shown}, {protocol.n_sequences} sequences; kept epoch "
             f"{epochs}; {result.n_parameters:,} parameters, {result.seconds:.1f} s; "
-            f"{split.label})\nWeights and logs: {directory}"
+            f"{split.label})\n{protocol.sentence}\nWeights and logs: {directory}"
         )
     return 0
 

@@ -73,13 +73,14 @@ def run_search(arguments: argparse.Namespace, own: "tuple[Task, Table] | None" =
 
     prepare_children()  # torch and Lightning load in the background while we read data and open the database
     split = load_split(task, arguments.data_dir, runs, announce)
-    protocol = find_protocol(config.defaults["validation"], task, split)
+    wanted = config.defaults["validation"]
+    protocol = find_protocol(wanted, task, split)
     config = with_protocol(config, protocol)
 
     from search.checking import check_runs
     from search.progress import make_display
     from search.signals import Signals
-    from search.study import needs_trials
+    from search.study import needs_trials, recorded_validation
 
     display = make_display(arguments.n_trials, is_quiet=arguments.quiet)
     deadline = None if arguments.timeout is None else started + arguments.timeout
@@ -88,6 +89,10 @@ def run_search(arguments: argparse.Namespace, own: "tuple[Task, Table] | None" =
         database = _open_database(arguments, config, display, signals)
         about = about_study(arguments, config, split)
         name = arguments.study_name or find_name(database, about)
+        if known := recorded_validation(database, name):
+            protocol = find_protocol(wanted, task, split, recorded=known)
+            config = with_protocol(config, protocol)
+            about = about_study(arguments, config, split)
         check_study_name(arguments, name)
         export = Path(arguments.export_dir) / f"{name}.yaml"
         check_export(export, name)

@@ -100,6 +100,7 @@ def _print_table(summaries: list[dict[str, Any]]) -> None:
         "best",
         "trial",
         "validation",
+        "validated on",
         "test read",
         "data",
         box=None,
@@ -114,6 +115,7 @@ def _print_table(summaries: list[dict[str, Any]]) -> None:
             f"{best['value']:.4f}" if best else "-",
             str(best["number"]) if best else "-",
             item["validation"] or "?",
+            (item["stands_for"] or "?").removeprefix("validated on "),
             _times(item["test_readings"], item["study"]),
             item["data"] or "?",
         )

@@ -11,6 +11,7 @@ from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from datasets.errors import UserError, nearest
+from datasets.table import Table
 from search.argument_types import is_study_name
 from search.attributes import (
     FIRST,
@@ -25,7 +26,7 @@ from search.attributes import (
 from search.config import StudyConfig, config_hash
 from search.machine import package_versions
 from search.outages import StorageLost, StorageRefused
-from search.protocol import Protocol
+from search.protocol import Protocol, build_validation
 from search.space import Space
 from search.storage import Database
 from search.trees import difference, digest
@@ -68,7 +69,7 @@ def manifest(config: StudyConfig, *, data_hash: str, label: str, model: str) -> 
         "config": config.fixed,
     }
     if (table := config.defaults["table"]) is not None:
-        about["table"] = {key: value for key, value in table.items() if key != "file"}
+        about["table"] = Table(**table).settings
     restored: dict[str, Any] = json.loads(json.dumps(about))  # as the database will give it back
     return restored
 
@@ -115,11 +116,23 @@ def study_id(study: Study) -> str | None:
 
 
 def note_protocol(study: Study, protocol: Protocol) -> None:
-    """Note of a new study what people read of its validation, and whether test sequences were looked at for it."""
-    if PROTOCOL not in study.user_attrs:
-        about = asdict(protocol)
-        del about["tree"]  # that of the manifest
-        study.set_user_attr(PROTOCOL, about)
+    """Note of a study what people read of its validation, and whether test sequences were looked at for it.
+
+    What stands there stays; a study of an earlier version is given what it lacks.
+    """
+    about, known = asdict(protocol), study.user_attrs.get(PROTOCOL, {})
+    del about["tree"]  # that of the manifest
+    if not about.keys() <= known.keys():
+        study.set_user_attr(PROTOCOL, {**about, **known})
+
+
+def recorded_validation(database: Database, name: str) -> dict[str, Any] | None:
+    """The protocol that `auto` chose when the study of that name was begun; None without such a study."""
+    if name not in database.storage.study_names():
+        return None
+    attributes = find_study(database, name).user_attrs
+    is_auto = attributes.get(PROTOCOL, {}).get("shown", "").startswith("auto: ")
+    return attributes.get(MANIFEST, {}).get("validation") if is_auto else None
 
 
 def changed_versions(study: Study) -> list[str]:
@@ -229,6 +242,7 @@ def summary(study: Study) -> dict[str, Any]:
         "model": about.get("model"),
         "data": about.get("data"),
         "validation": shown_validation(study),
+        "stands_for": stands_for(study),
         "direction": DIRECTION,
         "n_target": study.user_attrs.get(N_TARGET),
         "n_finished": counts.n_finished,
@@ -257,6 +271,18 @@ def _check_direction(study: Study) -> None:
             f"Study {study.study_name!r} was not made by flipsearch, whose studies {DIRECTION} one value (its "
             f"directions: {', '.join(directions) or 'none'}): choose another --study-name."
         )
+
+
+def stands_for(study: Study) -> str | None:
+    """What the study's values were found on, "validated on random rows ..."; of an older study its protocol's words."""
+    attributes = study.user_attrs
+    known, about = attributes.get(PROTOCOL, {}), attributes.get(MANIFEST, {})
+    if "stands_for" in known:
+        return str(known["stands_for"])
+    try:
+        return build_validation(about["validation"]).stands_for if "validation" in about else None
+    except UserError:  # a protocol of another program, or of another version
+        return None
 
 
 def _check_manifest(name: str, before: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

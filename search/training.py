@@ -11,9 +11,9 @@ import torch
 
 from datasets.prepared import PreparedSplit
 from datasets.task import Announce
-from datasets.validation import Fold
+from datasets.validation import Fold, is_most
 from datasets.without_rise import WithoutRise
-from models.metrics import spearman
+from models.metrics import is_constant, spearman
 from models.places import Places
 from search.building import build_model, division_of, folds_of
 from search.fold_state import FoldState, KeepState
@@ -81,7 +81,9 @@ def fit(
     ending, reason = run.train(tokens)
     progress = run.progress
     value = excess_rise = None
-    if ending == "complete" and progress.predictions:
+    if ending == "complete" and progress.predictions and (reason := _why_constant(progress)):
+        ending = "constant"
+    elif ending == "complete" and progress.predictions:
         arrays = pooled(progress.rows, progress.predictions, split)
         save_pooled(arrays, directory)
         value = spearman(arrays["prediction"], arrays["target"])
@@ -108,6 +110,14 @@ def fit(
         n_embedded=progress.n_embedded,
         excess_rise=excess_rise,
     )
+
+
+def _why_constant(progress: Progress) -> str:
+    """Why the predictions of all folds together say nothing: most are one number a fold. Empty if they are not."""
+    flat = [is_constant(prediction) for prediction in progress.predictions]
+    if not is_most([len(prediction) for prediction in progress.predictions], flat):
+        return ""
+    return f"in {sum(flat)} of {len(flat)} fold(s) all validation predictions are the same number"
 
 
 class _Run:

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,9 +29,13 @@ def user_task(arguments: argparse.Namespace, announce: Callable[[str], None]) ->
         return None
     found = survey_of(path, arguments)
     refuse_two_splits(found)
+    name, folder = table_name(path), arguments.runs_dir / DATA
+    first = _first_split(found, path, folder, name)
+    if first is not None:
+        found = first
+        announce(f"{path} was divided by an earlier version, whose split is in {folder}: it is used as it is.")
     raw = found.raw_split()
     assert found.division is not None
-    name = table_name(path)
     for finding in found.findings.found:
         if finding.level == "warning":
             announce(f"{finding.text} ({finding.where})" if finding.where else finding.text)
@@ -39,10 +44,31 @@ def user_task(arguments: argparse.Namespace, announce: Callable[[str], None]) ->
         f"{path}: {len(found.sequences):,} variants, {len(found.sequences) - test - validation:,} train, "
         f"{validation:,} validation and {test:,} test ({found.division.how})."
     )
-    if found.table.split is not None:
-        written = write_split(raw, arguments.runs_dir / DATA, f"{name}-{found.table.split}")
+    if found.table.split is not None and first is None:
+        written = write_split(raw, folder, f"{name}-{found.table.split}")
         announce(f"The split in FLIP's format: {written}")
     return table_task(found.table, name=name, loaded=found), found.table
+
+
+def _first_split(found: "Survey", path: Path, folder: Path, name: str) -> "Survey | None":
+    """The table as the first version divided it by group, if it was divided so and the split is still there."""
+    if found.table.split != "by_group" or found.division is None:
+        return None
+    from datasets.split_strategies import divide
+    from datasets.survey import survey
+
+    table = replace(found.table, group_rule=None)
+    division = divide(
+        found.landscape, "by_group", max_train_mutations=None, seed=table.split_seed, group_rule=table.group_rule
+    )
+    if not split_file(replace(found, table=table, division=division).raw_split(), folder, f"{name}-by_group").exists():
+        return None
+    return survey(path, replace(table, sites=None, window=None))
+
+
+def split_file(raw: RawSplit, folder: Path, name: str) -> Path:
+    """Where a split is written: the name ends in the hash of the content."""
+    return folder / f"{name}-{raw.content_hash[:8]}.csv"
 
 
 def refuse_two_splits(found: "Survey") -> None:
@@ -74,6 +100,7 @@ def survey_of(path: Path, arguments: argparse.Namespace) -> "Survey":
             max_train_mutations=arguments.max_train_mutations,
             split_seed=arguments.split_seed,
             replicates=arguments.replicates,
+            group_rule="nearest" if arguments.group_column else None,
         ),
     )
 
@@ -82,7 +109,7 @@ def write_split(raw: RawSplit, folder: Path, name: str) -> Path:
     """Write the rows in FLIP's format, beside and moved into place; the name ends in the hash of the content."""
     from datasets.survey import flip_blocks
 
-    path = folder / f"{name}-{raw.content_hash[:8]}.csv"
+    path = split_file(raw, folder, name)
     with output(path, "wb", option="--runs-dir", makes_folder=True) as file:
-        file.writelines(flip_blocks(raw.sequence, raw.target, raw.part, raw.validation))
+        file.writelines(flip_blocks(raw.sequence, raw.target, raw.part, raw.validation, raw.group))
     return path

@@ -1,9 +1,9 @@
 """The second half of `bench_protocols.py`: what each protocol and each idea would choose, and what that costs.
 
-`auto` is the rule of the service. The regret of a choice is the best test Spearman among all configurations of a split
-less that of what was chosen: one configuration, or several whose test ranks are averaged. Where a split can't carry
-`shifted`, k-fold stands in for it; where holdout says nothing (three sequences), the first configuration is chosen, the
-family's default.
+`auto` is the rule of the service, except where it follows a split by position or by group: `auto, by the split` does.
+The regret of a choice is the best test Spearman among all configurations of a split less that of what was chosen: one
+configuration, or several whose test ranks are averaged. Where a split can't carry `shifted`, k-fold stands in for it;
+where holdout says nothing (three sequences), the first configuration is chosen, the family's default.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +33,7 @@ class Study:
     outside: (C,) how many of the test predictions lie beyond the training targets, a fraction.
     distinct: (C,) how many different values there are among the predictions of test sequences, a fraction.
     ranks: (C, M) of the test predictions. test: (C,) their Spearman with what was measured.
+    follows: the protocol that `auto` takes because test has other positions or groups; empty where it does not.
     """
 
     family: NDArray[np.str_]
@@ -46,6 +47,7 @@ class Study:
     ranks: NDArray[np.float32]
     test: Values
     test_target: NDArray[np.float32]
+    follows: str = ""
 
     def of_family(self, family: str) -> "Study":
         """The configurations of one family."""
@@ -62,6 +64,7 @@ class Study:
             ranks=self.ranks[kept],
             test=self.test[kept],
             test_target=self.test_target,
+            follows=self.follows,
         )
 
 
@@ -123,6 +126,7 @@ def load_study(task: str, models: Sequence[str]) -> Study:
         ranks=np.array(ranks),
         test=np.nan_to_num(column("test")),
         test_target=test_target,
+        follows=next((name for name in ("by_position", "by_group") if str(known.get("auto", "")).startswith(name)), ""),
     )
 
 
@@ -268,7 +272,11 @@ CHOICES: Mapping[str, Choice] = {
         within_error, score=lambda study, rows: -study.outside[rows], most_rise=MOST_RISE
     ),
     "rise at most 0.1, all within 1 SE averaged": partial(plausible, most_rise=MOST_RISE),
+    "by group": partial(protocol, name="by_group"),
     "auto": partial(auto, takes_cheapest=False),
+    "auto, by the split": lambda study: (
+        protocol(study, study.follows) if study.follows else auto(study, takes_cheapest=False)
+    ),
     "auto, then the cheapest family": partial(auto, takes_cheapest=True),
     "5 best by kfold averaged": lambda study: best_by(study, study.value["kfold"], 5),
     "10 best by kfold averaged": lambda study: best_by(study, study.value["kfold"], 10),
@@ -281,8 +289,12 @@ CHOICES: Mapping[str, Choice] = {
 
 
 def regret(study: Study, chosen: NDArray[np.int64]) -> float:
-    """What a choice loses to the best single configuration; below 0 where an average beats it."""
-    return float(study.test.max()) - spearman(study.ranks[chosen].mean(axis=0), study.test_target)
+    """What a choice loses to the best single configuration; below 0 where an average beats it.
+
+    Predictions that are all the same rank nothing, and count as 0.
+    """
+    found = spearman(study.ranks[chosen].mean(axis=0), study.test_target)
+    return float(study.test.max()) - float(np.nan_to_num(found))
 
 
 def regrets(studies: Mapping[str, Study]) -> dict[str, list[float]]:

@@ -1,6 +1,8 @@
 """The first half of `bench_protocols.py`: what every configuration predicts under every protocol, kept in files."""
 
 import contextlib
+import csv
+import gzip
 import json
 import os
 import tempfile
@@ -16,12 +18,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from datasets.auto_validation import find_facts, resolve
 from datasets.batch import Batch
 from datasets.encoded import Encoded, encode_sequences
 from datasets.errors import UserError
+from datasets.fasta import read_wild_type
 from datasets.mutation_counts import find_mutations
 from datasets.prepared import PreparedSplit, prepare, test_sequences
 from datasets.seeds import derive_seed
+from datasets.survey import survey
+from datasets.table import Table, table_task
 from datasets.task import Task, find_task
 from datasets.test_set import read_test_set
 from datasets.tokenizer import ResidueTokenizer
@@ -36,15 +42,18 @@ from search.schema import RunConfig
 from search.training import fit
 
 TASKS = ("gb1_one_vs_rest", "gb1_two_vs_rest", "gb1_three_vs_rest", "aav_one_vs_many", "aav_two_vs_many")
+TEM1 = {"blat_by_position": "by_position", "blat_by_group": "by_group", "blat_random": "random"}
+"""TEM-1's single mutants, by split; the groups are the mutated positions."""
 MODELS = ("ridge", "kernel", "cnn")
 N_CONFIGURATIONS = 40
-MOST_ROWS = {"aav_two_vs_many": 2800}  # of train and validation together, a random part
+MOST_ROWS = {"aav_two_vs_many": 2800, **dict.fromkeys(TEM1, 1200)}  # of train and validation, a random part
 N_TEST_SEEN_BY_FOLDS = 2000  # random test sequences that the models of the folds predict too
 PROTOCOLS: Mapping[str, Mapping[str, Any]] = {
     "holdout": {"_target_": "datasets.validation.Holdout"},
     "kfold": {"_target_": "datasets.validation.KFold", "n_folds": 5, "seed": 0},
     "shifted": {"_target_": "datasets.shifted.Shifted", "fraction": 0.2},
     "by_position": {"_target_": "datasets.shifted.ByPosition", "n_folds": 4, "seed": 0},
+    "by_group": {"_target_": "datasets.grouped.ByGroup", "n_folds": 5, "seed": 0},
 }
 _FEWER_POSITIONS = (3, 2)  # folds of by_position where fewer positions are mutated
 _ALL = {"_target_": "datasets.whole_training.TrainAndValidation"}
@@ -74,7 +83,51 @@ def n_epochs(model: str, n_rows: int) -> tuple[int, int]:
     return (40, 10) if n_rows < 100 else (20, 5) if n_rows < 1000 else (8, 3)
 
 
-def configurations(task: str, model: str, n_rows: int) -> list[tuple[dict[str, Any], RunConfig]]:
+def find(name: str, folder: Path | None) -> tuple[Task, Table | None]:
+    """A task of that name; those of TEM-1 are splits of the table in `folder`."""
+    if name not in TEM1:
+        return find_task(name), None
+    if folder is None:
+        raise SystemExit(f"{name} needs TEM-1's table: name its folder with --tem1, or set FLIPSEARCH_DATA.")
+    wild_type = read_wild_type(folder / "P62593.fasta")
+    groups = folder / "blat.csv.gz"
+    if TEM1[name] == "by_group":
+        groups = _with_positions(groups)
+    table = Table(
+        file=str(groups),
+        sequence_column="mutated_sequence",
+        mutation_column=None,
+        target_column="DMS_score",
+        group_column="position" if TEM1[name] == "by_group" else None,
+        wild_type=wild_type,
+        sites=None,
+        window=None,
+        split=TEM1[name],
+        max_train_mutations=None,
+        split_seed=0,
+        replicates=None,
+        group_rule="nearest" if TEM1[name] == "by_group" else None,
+    )
+    found = survey(groups, table)
+    return table_task(found.table, name=name, loaded=found), found.table
+
+
+def _with_positions(path: Path) -> Path:
+    """The table with a column of the mutated positions, below the benchmark's folder."""
+    with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    written = FOLDER / "blat_positions.csv"
+    written.parent.mkdir(parents=True, exist_ok=True)
+    with written.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["mutated_sequence", "DMS_score", "position"])
+        writer.writerows((row["mutated_sequence"], row["DMS_score"], row["mutant"][1:-1]) for row in rows)
+    return written
+
+
+def configurations(
+    task: str, model: str, n_rows: int, table: Table | None = None, n: int = N_CONFIGURATIONS
+) -> list[tuple[dict[str, Any], RunConfig]]:
     """The defaults and random draws from the default space, parameters and run, always the same."""
     most, patience = n_epochs(model, n_rows)
     study = study_config(
@@ -82,19 +135,19 @@ def configurations(task: str, model: str, n_rows: int) -> list[tuple[dict[str, A
             *(f"task={task}", f"model={model}", "logger=none", "validation=holdout"),
             *("trainer.threads=1", "trainer.accelerator=cpu", f"trainer.max_epochs={most}"),
             f"trainer.patience={patience}",
-        ]
+        ],
+        table=table,
     )
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     sampler = optuna.samplers.RandomSampler(seed=derive_seed("protocols", model) % 2**32)
     search = optuna.create_study(sampler=sampler, direction="maximize")
     drawn: list[dict[str, Any]] = [dict(study.first_trials[0])]
-    drawn += [study.space.suggest(search.ask(), study.defaults) for _ in range(N_CONFIGURATIONS - 1)]
+    drawn += [study.space.suggest(search.ask(), study.defaults) for _ in range(n - 1)]
     return [(values, study.run(values)) for values in drawn]
 
 
-def load_data(name: str, cache_dir: Path) -> Data:
+def load_data(name: str, task: Task, cache_dir: Path) -> Data:
     """A task's data, a random part of train and validation where that is limited."""
-    task = find_task(name)
     split = prepare(task, data_dir=None, cache_dir=cache_dir, announce=lambda _: None)
     if name in MOST_ROWS:
         rows = np.sort(np.random.default_rng(0).permutation(len(split.target))[: MOST_ROWS[name]])
@@ -119,6 +172,7 @@ def part_of(split: PreparedSplit, rows: NDArray[np.int64]) -> PreparedSplit:
         **{name: getattr(split, name)[rows] for name in ("residues", "lengths", "target", "validation")},
         n_train=len(rows) - n_validation,
         n_validation=n_validation,
+        group=None if split.group is None else split.group[rows],
     )
 
 
@@ -140,18 +194,21 @@ def keep_targets(name: str, data: Data) -> None:
         mutations=find_mutations(split.residues, split.lengths, task.wild_type).counts,
         test_mutations=find_mutations(test_residues, test_lengths, task.wild_type).counts,
         n_validation=np.array(split.n_validation),
+        auto=np.array(resolve(find_facts(split, task), split, task).shown),
     )
 
 
-def compute(tasks: Sequence[str], models: Sequence[str]) -> None:
+def compute(tasks: Sequence[str], models: Sequence[str], tem1: Path | None, n_configurations: int) -> None:
     """Run what is not there yet, one configuration after the other."""
     torch.set_num_threads(1)
     cache_dir = FOLDER.parent / "cache"
     for name in tasks:
-        data = load_data(name, cache_dir)
+        task, table = find(name, tem1)
+        data = load_data(name, task, cache_dir)
         keep_targets(name, data)
         for model in models:
-            for number, (values, run) in enumerate(configurations(name, model, len(data.split.target))):
+            drawn = configurations(name, model, len(data.split.target), table, n_configurations)
+            for number, (values, run) in enumerate(drawn):
                 path = FOLDER / name / f"{model}-{number:02d}.npz"
                 if path.exists():
                     continue
@@ -173,7 +230,7 @@ def predictions(run: RunConfig, data: Data, places: Places) -> dict[str, NDArray
     arrays: dict[str, NDArray[Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for protocol, tree in PROTOCOLS.items():
-            if protocol == "by_position" and run.trainer.max_epochs > 1:
+            if protocol == "by_position" and run.trainer.max_epochs > 1 and data.task.name not in TEM1:
                 continue  # a third of the CNN's time for what does worst with the others
             config = replace(run, validation=dict(tree))
             folds = _folds(config, data.split)

@@ -267,7 +267,7 @@ BAD = [
     ("seed=abc", "seed=abc is not valid"),
     ("~seed", "seed is missing"),
     ("task=gb1_three_vs_ret", "There is no task 'gb1_three_vs_ret'. Did you mean 'gb1_three_vs_rest'"),
-    ("validation=cv", "validation=cv is unknown: expected one of auto, by_position, holdout, kfold"),
+    ("validation=cv", "validation=cv is unknown: expected one of auto, by_group, by_position, holdout, kfold"),
     ("sampler=rnadom", "sampler=rnadom is unknown: expected one of brute_force,"),
     ("sampler=null", "sampler=null is unknown: expected one of"),
     ("~sampler", "sampler is missing"),
