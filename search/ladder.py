@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 from datasets.errors import CannotRank, UserError
 from search.config import StudyConfig, study_config
 from search.inputs import announcer, check_writable, load_split, url_of
-from search.protocol import Protocol, find_protocol, with_protocol
-from search.run_search import about_study, run_search
+from search.protocol import Protocol
+from search.run_search import run_search
 from search.signals import EXIT_INTERRUPTED, EXIT_TERMINATED
-from search.study_names import find_name
 from search.user_data import user_task
+from search.wanted_study import wanted_study
 
 if TYPE_CHECKING:
     from datasets.prepared import PreparedSplit
@@ -132,21 +132,12 @@ def _step(
     arguments: argparse.Namespace, config: StudyConfig, task: "Task", split: "PreparedSplit", database: "Database"
 ) -> Step:
     """Name a family's study; refuse one that exists and is about something else. Under the database's lock."""
-    from search.study import check_existing, recorded_validation
+    from search.study import check_existing
 
-    wanted = config.defaults["validation"]
-    protocol = find_protocol(wanted, task, split)
-    config = with_protocol(config, protocol)
-    about = about_study(arguments, config, split)
-    name = arguments.study_name or find_name(database, about)
-    if known := recorded_validation(database, name):
-        protocol = find_protocol(wanted, task, split, recorded=known)
-        config = with_protocol(config, protocol)
-        about = about_study(arguments, config, split)
-    check_existing(database, name, about)
-    return Step(
-        arguments=argparse.Namespace(**{**vars(arguments), "study_name": name}), config=config, protocol=protocol
-    )
+    wanted = wanted_study(arguments, config, task, split, database)
+    check_existing(database, wanted.name, wanted.about)
+    own = argparse.Namespace(**{**vars(arguments), "study_name": wanted.name})
+    return Step(arguments=own, config=wanted.config, protocol=wanted.protocol)
 
 
 def _print_table(

@@ -6,16 +6,15 @@ not listed are other programs' business: nothing reads them.
 """
 
 import json
-import re
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX
 from optuna.trial import FrozenTrial, TrialState
 
 from models.bounds import Interval
-from search.annotations import describe, fits, shown
+from search.annotations import fits, shown
 from search.attributes import (
     CONTROL,
     ENDING,
@@ -37,99 +36,26 @@ from search.attributes import (
     WORKER,
     printable,
 )
+from search.value_checks import Check, is_a, items, line, mapping, matches, or_null, record
 
-Check = Callable[[str, Any], Iterator[str]]
-"""Given the name of a value and the value, what is wrong with it: `n_target='x', expected int >= 1`."""
-
-
-def _is(annotation: Any) -> Check:
-    """The value fits an annotation."""
-
-    def check(where: str, value: Any) -> Iterator[str]:
-        if not fits(annotation, value):
-            yield f"{where} is {shown(value)}, expected {describe(annotation)}"
-
-    return check
-
-
-def _matches(pattern: str, expected: str) -> Check:
-    """The value is a text that matches the whole pattern."""
-    compiled = re.compile(pattern, re.DOTALL)
-
-    def check(where: str, value: Any) -> Iterator[str]:
-        if not isinstance(value, str) or not compiled.fullmatch(value):
-            yield f"{where} is {shown(value)}, expected {expected}"
-
-    return check
-
-
-def _items(item: Check, expected: str = "a list") -> Check:
-    """The value is a list, and each of its items passes."""
-
-    def check(where: str, value: Any) -> Iterator[str]:
-        if not isinstance(value, list):
-            yield f"{where} is {shown(value)}, expected {expected}"
-            return
-        for i, each in enumerate(value):
-            yield from item(f"{where}[{i}]", each)
-
-    return check
-
-
-def _mapping(item: Check) -> Check:
-    """The value is a mapping, and each of its values passes."""
-
-    def check(where: str, value: Any) -> Iterator[str]:
-        if not isinstance(value, dict):
-            yield f"{where} is {shown(value)}, expected a mapping"
-            return
-        for key, each in value.items():
-            yield from _line(f"a key of {where}", key)
-            yield from item(f"{where}.{key}", each)
-
-    return check
-
-
-def _record(required: Mapping[str, Check], optional: Mapping[str, Check] | None = None) -> Check:
-    """The value is a mapping with these keys; others, say of a later version, are nobody's business."""
-    checks = {**required, **(optional or {})}
-
-    def check(where: str, value: Any) -> Iterator[str]:
-        if not isinstance(value, dict):
-            yield f"{where} is {shown(value)}, expected a mapping"
-            return
-        missing = [key for key in required if key not in value]
-        if missing:
-            yield f"{where} lacks {', '.join(missing)}"
-        for key in checks.keys() & value.keys():
-            yield from checks[key](f"{where}.{key}", value[key])
-
-    return check
-
-
-def _or_null(check: Check) -> Check:
-    return lambda where, value: iter(()) if value is None else check(where, value)
-
-
-_line = _matches(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{0,4096}", "a line of text without control characters")
-_text = _is(str)
-_count = _is(Annotated[int, Interval(ge=0)])
-_positive = _is(Annotated[int, Interval(ge=1)])
-_seconds = _is(Annotated[float, Interval(ge=0)])
-_scalar = _is(bool | int | float | str | None)
-_lines = _mapping(_line)
-_tree = _is(dict)
+_text = is_a(str)
+_count = is_a(Annotated[int, Interval(ge=0)])
+_positive = is_a(Annotated[int, Interval(ge=1)])
+_seconds = is_a(Annotated[float, Interval(ge=0)])
+_scalar = is_a(bool | int | float | str | None)
+_lines = mapping(line)
+_tree = is_a(dict)
 
 
 def _constructor(where: str, value: Any) -> Iterator[str]:
     """A mapping that names a class; which one may stand there is decided where it is built."""
-    yield from _record({"_target_": _line})(where, value)
+    yield from record({"_target_": line})(where, value)
 
 
 def _leaf(where: str, value: Any) -> Iterator[str]:
     """A searched value of the space."""
-    about = _record(
-        {"type": _is(Literal["int", "float", "categorical"])}, {"choices": _is(list), "when": _or_null(_tree)}
+    about = record(
+        {"type": is_a(Literal["int", "float", "categorical"])}, {"choices": is_a(list), "when": or_null(_tree)}
     )
     yield from about(where, value)
 
@@ -148,88 +74,88 @@ def _spearman_curves(where: str, value: Any) -> Iterator[str]:
 
 _MOST = 1 + 1e-6
 """The largest correlation, with what float32 may add."""
-_spearman = _is(Annotated[float, Interval(ge=-_MOST, le=_MOST)])
-_weights_file = _matches(r"(?:[^\x00-\x1f\x7f]*/)?fold[0-9]{1,6}\.safetensors", "a path that ends in foldN.safetensors")
-_hash = _matches(r"sha256:[0-9a-f]{64}|missing", "sha256: and 64 digits")
-_table = _record({"target_column": _line, "split": _or_null(_line), "wild_type": _or_null(_line)})
-_override = _matches(r"[^-\s\x00-\x1f\x7f][^\x00\x1b]*", "an override such as model.depth=2")
+_spearman = is_a(Annotated[float, Interval(ge=-_MOST, le=_MOST)])
+_weights_file = matches(r"(?:[^\x00-\x1f\x7f]*/)?fold[0-9]{1,6}\.safetensors", "a path that ends in foldN.safetensors")
+_hash = matches(r"sha256:[0-9a-f]{64}|missing", "sha256: and 64 digits")
+_table = record({"target_column": line, "split": or_null(line), "wild_type": or_null(line)})
+_override = matches(r"[^-\s\x00-\x1f\x7f][^\x00\x1b]*", "an override such as model.depth=2")
 
 STUDY: Mapping[str, Check] = {
-    MANIFEST: _record(
+    MANIFEST: record(
         {
-            "task": _line,
-            "model": _line,
-            "data_hash": _line,
-            "data": _line,
-            "space_hash": _line,
-            "config_hash": _line,
+            "task": line,
+            "model": line,
+            "data_hash": line,
+            "data": line,
+            "space_hash": line,
+            "config_hash": line,
             "sampler": _constructor,
             "pruner": _constructor,
-            "space": _mapping(_leaf),
+            "space": mapping(_leaf),
             "config": _tree,
         },
         {"validation": _constructor, "epochs_per_fold": _positive, "table": _table},
     ),
-    PROTOCOL: _record({"shown": _line, "n_sequences": _count, "saw_test_sequences": _is(bool)}, {"stands_for": _line}),
-    STUDY_ID: _matches(r"[0-9a-f]{32}", "32 hexadecimal digits"),
+    PROTOCOL: record({"shown": line, "n_sequences": _count, "saw_test_sequences": is_a(bool)}, {"stands_for": line}),
+    STUDY_ID: matches(r"[0-9a-f]{32}", "32 hexadecimal digits"),
     N_TARGET: _positive,
-    EXHAUSTED: _is(bool),
+    EXHAUSTED: is_a(bool),
     VERSIONS: _lines,
-    OVERRIDES: _items(_override),
-    WEIGHTS: _mapping(_or_null(_line)),
-    CONTROL: _line,  # a word of a later version changes nothing (`search.control`)
+    OVERRIDES: items(_override),
+    WEIGHTS: mapping(or_null(line)),
+    CONTROL: line,  # a word of a later version changes nothing (`search.control`)
 }
 _ENDINGS = (
     *("complete", "stopped", "pruned", "diverged", "constant", "out_of_memory", "timeout"),
     *("bug", "refused", "interrupted", "lost", "transient"),
 )
 TRIAL: Mapping[str, Check] = {
-    RESULT: _record(
+    RESULT: record(
         {
-            "ending": _line,
+            "ending": line,
             "reason": _text,
-            "value": _or_null(_spearman),
+            "value": or_null(_spearman),
             "values": _spearman_curves,
-            "best_epochs": _is(list[Annotated[int, Interval(ge=0)] | None]),
-            "checkpoints": _items(_weights_file),
+            "best_epochs": is_a(list[Annotated[int, Interval(ge=0)] | None]),
+            "checkpoints": items(_weights_file),
             "n_parameters": _count,
             "seconds": _seconds,
             "threads": _positive,
-            "device": _line,
-            "micro_batch_tokens": _or_null(_positive),
-            "backbone": _or_null(_line),
+            "device": line,
+            "micro_batch_tokens": or_null(_positive),
+            "backbone": or_null(line),
         },
         {
             "peak_memory_bytes": _count,
             "n_embedded": _count,
-            "cpu_s": _or_null(_seconds),
-            "excess_rise": _is(float | None),
-            "weight_hashes": _items(_hash),
+            "cpu_s": or_null(_seconds),
+            "excess_rise": is_a(float | None),
+            "weight_hashes": items(_hash),
             "versions": _lines,
             "machine": _lines,
         },
     ),
-    ENDING: _is(Literal[_ENDINGS]),
+    ENDING: is_a(Literal[_ENDINGS]),
     REASON: _text,
     RETRY_OF: _count,
     N_LOST: _count,
-    EXCESS_RISE: _is(float),
-    WORKER: _line,
-    SLOT: _line,
-    FIRST: _is(bool),
+    EXCESS_RISE: is_a(float),
+    WORKER: line,
+    SLOT: line,
+    FIRST: is_a(bool),
 }
 # What Optuna's samplers, its pruners and its dashboard keep; by the beginning of the key.
 TRIAL_SYSTEM: Mapping[str, Check] = {
-    "fixed_params": _mapping(_scalar),
-    "constraints:": _is(float),
-    "completed_rung_": _is(float),
-    "folds:completed_rung_": _is(float),
+    "fixed_params": mapping(_scalar),
+    "constraints:": is_a(float),
+    "completed_rung_": is_a(float),
+    "folds:completed_rung_": is_a(float),
     "tpe:relative_params": _text,
     "gp:relative_params": _text,
-    "cma:": _is(str | int),
-    "x_for_tell": _is(list[float]),
+    "cma:": is_a(str | int),
+    "x_for_tell": is_a(list[float]),
     "grid_id": _count,
-    "search_space": _mapping(_is(list)),
+    "search_space": mapping(is_a(list)),
 }
 STUDY_SYSTEM: Mapping[str, Check] = {
     "dashboard:note_str:": _text,
@@ -308,13 +234,13 @@ def _artifact_problems(key: str, text: Any) -> Iterator[str]:
         return
     if about is None:
         return
-    problems = [*_record({"artifact_id": _text, "filename": _file_name, "mimetype": _line})(printable(key), about)]
+    problems = [*record({"artifact_id": _text, "filename": _file_name, "mimetype": line})(printable(key), about)]
     if not problems and (not _is_uuid(about["artifact_id"]) or key != ARTIFACTS_ATTR_PREFIX + about["artifact_id"]):
         problems = [f"{printable(key)} names artifact {shown(about['artifact_id'])}, expected the UUID of its key"]
     yield from problems
 
 
-_file_name = _matches(r"(?!\.{1,2}$)[^/\\\x00-\x1f\x7f-\x9f]{1,255}", "the name of a file without a folder")
+_file_name = matches(r"(?!\.{1,2}$)[^/\\\x00-\x1f\x7f-\x9f]{1,255}", "the name of a file without a folder")
 
 
 def _is_uuid(text: str) -> bool:

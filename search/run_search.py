@@ -3,10 +3,10 @@
 import argparse
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from search.config import StudyConfig, study_config
 from search.inputs import (
@@ -20,11 +20,11 @@ from search.inputs import (
     url_of,
 )
 from search.parser import prog
-from search.protocol import Protocol, find_protocol, with_protocol
+from search.protocol import find_protocol
 from search.run_names import CACHE
 from search.slots import Slot
-from search.study_names import find_name
 from search.user_data import user_task
+from search.wanted_study import open_wanted, wanted_study
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from datasets.prepared import PreparedSplit
     from datasets.table import Table
     from datasets.task import Task
-    from search.isolation import Checked
     from search.progress import Display
     from search.signals import Signals
     from search.storage import Database
@@ -62,10 +61,8 @@ def run_search(arguments: argparse.Namespace, own: "tuple[Task, Table] | None" =
         from search.operate import existing
 
         split = load_split(task, arguments.data_dir, runs, announce)
-        protocol = find_protocol(config.defaults["validation"], task, split)
-        config = with_protocol(config, protocol)
-        name = arguments.study_name or find_name(existing(arguments), about_study(arguments, config, split))
-        return show(config, name, split, protocol, places_of(arguments))
+        wanted = wanted_study(arguments, config, task, split, existing(arguments))
+        return show(wanted.config, wanted.name, split, wanted.protocol, places_of(arguments))
     for folder in (runs, runs / CACHE / "checks", arguments.export_dir):
         check_writable(folder)
 
@@ -73,26 +70,20 @@ def run_search(arguments: argparse.Namespace, own: "tuple[Task, Table] | None" =
 
     prepare_children()  # torch and Lightning load in the background while we read data and open the database
     split = load_split(task, arguments.data_dir, runs, announce)
-    wanted = config.defaults["validation"]
-    protocol = find_protocol(wanted, task, split)
-    config = with_protocol(config, protocol)
+    find_protocol(config.defaults["validation"], task, split)  # what a split cannot carry is refused before all else
 
     from search.checking import check_runs
     from search.progress import make_display
     from search.signals import Signals
-    from search.study import needs_trials, recorded_validation
+    from search.study import needs_trials
 
     display = make_display(arguments.n_trials, is_quiet=arguments.quiet)
     deadline = None if arguments.timeout is None else started + arguments.timeout
     signals = Signals(display.announce, deadline=deadline, n_workers=len(slots))
     with signals.installed():  # to the very end: the export is not to be interrupted either
         database = _open_database(arguments, config, display, signals)
-        about = about_study(arguments, config, split)
-        name = arguments.study_name or find_name(database, about)
-        if known := recorded_validation(database, name):
-            protocol = find_protocol(wanted, task, split, recorded=known)
-            config = with_protocol(config, protocol)
-            about = about_study(arguments, config, split)
+        wanted = wanted_study(arguments, config, task, split, database)
+        name, config = wanted.name, wanted.config
         check_study_name(arguments, name)
         export = Path(arguments.export_dir) / f"{name}.yaml"
         check_export(export, name)
@@ -103,7 +94,7 @@ def run_search(arguments: argparse.Namespace, own: "tuple[Task, Table] | None" =
             checked = check_runs(reached, split.path, places_of(arguments), display, signals)
             if checked is None and signals.exit_status:
                 return signals.exit_status
-        study = _open_study(arguments, config, about, protocol, database, name, checked)
+        study = open_wanted(arguments, wanted, database, checked)
         with database.guarded(name, exit_status=lambda: signals.exit_status):
             return _search(arguments, config, split, database, study, slots, export, display, signals)
 
@@ -133,52 +124,6 @@ def _open_database(
     )
     check_clock(database)
     return database
-
-
-def about_study(arguments: argparse.Namespace, config: StudyConfig, split: "PreparedSplit") -> dict[str, Any]:
-    """The manifest of the study that the arguments ask for."""
-    from search.study import manifest
-
-    return manifest(config, data_hash=split.data_hash, label=split.label, model=arguments.model)
-
-
-def _open_study(
-    arguments: argparse.Namespace,
-    config: StudyConfig,
-    about: Mapping[str, Any],
-    protocol: Protocol,
-    database: "Database",
-    name: str,
-    checked: "Checked | None",
-) -> "Study":
-    from search.attributes import OVERRIDES
-    from search.control import run_if_drained
-    from search.study import (
-        changed_versions,
-        check_weights,
-        enqueue_first_trials,
-        note_protocol,
-        open_study,
-        raise_target,
-    )
-
-    with database.lock:
-        study = open_study(database, name, about)
-        note_protocol(study, protocol)
-        if checked is not None:
-            check_weights(study, checked.backbones)
-        changed = changed_versions(study)
-        if OVERRIDES not in study.user_attrs:
-            given = [word for word in arguments.overrides if not word.startswith(("task=", "model="))]
-            study.set_user_attr(OVERRIDES, given)
-        raise_target(study, arguments.n_trials)
-        enqueue_first_trials(study, config.first_trials)
-        run_if_drained(study)
-    if changed:
-        announcer(arguments.quiet)(
-            f"Study {name} began with other versions ({'; '.join(changed)}): its trials may differ in their last bits."
-        )
-    return study
 
 
 def _search(

@@ -13,16 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from datasets.errors import UserError, nearest
 from datasets.table import Table
 from search.argument_types import is_study_name
-from search.attributes import (
-    FIRST,
-    MANIFEST,
-    N_TARGET,
-    PROTOCOL,
-    STUDY_ID,
-    VERSIONS,
-    WEIGHTS,
-    printable,
-)
+from search.attributes import FIRST, MANIFEST, N_TARGET, PROTOCOL, STUDY_ID, VERSIONS, WEIGHTS, printable
 from search.config import StudyConfig, config_hash
 from search.machine import package_versions
 from search.outages import StorageLost, StorageRefused
