@@ -91,7 +91,7 @@ def open_wanted(
         run_if_drained(study)
     if changed:
         announcer(arguments.quiet)(
-            f"Study {wanted.name} began with other versions ({'; '.join(changed)}): its trials may differ in their last "
-            "bits."
+            f"Study {wanted.name} began with other versions ({'; '.join(changed)}): "
+            "its trials may differ in their last bits."
         )
     return study
