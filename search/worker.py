@@ -28,6 +28,7 @@ from search.control import POLL_S, Control, control_in
 from search.endings import MAX_RETRIES, TrialFailed, latest_faults, note, run_lost_trials_again
 from search.fold_pruning import FoldPruner
 from search.progress import Display
+from search.protocol import build_validation
 from search.retries import remove_old_states, remove_states
 from search.signals import Orders
 from search.slots import THIS_PROCESS, Slot
@@ -93,6 +94,7 @@ class Worker:
         remove_old_states(self.directory, trials)
         self.artifacts.remove_others(trials)
         self.study.pruner = make_pruner(self.config)  # the database keeps none
+        build_validation(self.config.defaults["validation"])  # imports its class while the checkout is what it was
         n_lost = 0
         while (number := self._next_trial()) is not None:
             trials = self.study.get_trials(deepcopy=False)
