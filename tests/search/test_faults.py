@@ -109,7 +109,8 @@ def test_budget_is_exact_after_a_fault_at_a_random_moment(folder, budget, fault,
     assert found["n_finished"] >= finished_before
     assert found["best"] is not None
     assert (folder / "experiments" / "faults.yaml").exists()
-    assert {path.name for path in (folder / "experiments").iterdir()} == {"faults.yaml", "faults"}
+    names = {path.name for path in (folder / "experiments").iterdir()}
+    assert names == {"faults.yaml", "faults", ".exports.lock"}
     assert [path.name for path in (folder / "experiments" / "faults").iterdir()] == ["fold0.safetensors"]
 
 
