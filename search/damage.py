@@ -160,7 +160,8 @@ def _of_trials(connection: Connection, study_id: int) -> Iterator[Damage]:
     what = "trials.trial_id AS trial_id, objective, value, value_type"
     for row in _rows(connection, f"{what} FROM {_below_trials('trial_values')}", study_id):
         values.setdefault(row["trial_id"], []).append(row)
-    what = "trial_id AS row, number, state, datetime_start, datetime_complete"
+    columns = ("number", "state", "datetime_start", "datetime_complete")
+    what = ", ".join(["trial_id AS row", *(f"trials.{column} AS {column}" for column in columns)])
     for row in _rows(connection, f"{what} FROM trials WHERE study_id = :id", study_id):
         own = values.get(row["row"], [])
         problem = _problem_of_trial(row, own, results.get(row["row"]))

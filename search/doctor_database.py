@@ -3,6 +3,7 @@
 import statistics
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import NullPool, create_engine, text
@@ -12,7 +13,7 @@ from datasets.errors import UserError
 from search.argument_types import is_study_name
 from search.attributes import printable
 from search.clocks import MAX_DIFFERENCE_S, Clocks, compare_clocks
-from search.damage import REMOVED, find_damage, look_at, remove_damage
+from search.damage import REMOVED, Damage, find_damage, look_at, remove_damage
 from search.filesystems import network_kind
 from search.finding import Finding
 from search.progress import clock
@@ -146,16 +147,20 @@ def check_study(database: Database, name: str, repair: Path | None = None) -> It
         text = "its name is none that flipsearch gives, so it is left alone"
         yield Finding(check=check, level="warning", text=text)
         return
-    with database.storage.engine.connect() as connection:
-        is_ours, n_trials = look_at(connection, name)
-        damage = find_damage(connection, name) if is_ours else []
+
+    def look_for_damage() -> tuple[bool, int, list[Damage]]:
+        with database.storage.engine.connect() as connection:
+            is_ours, n_trials = look_at(connection, name)
+            return is_ours, n_trials, find_damage(connection, name) if is_ours else []
+
+    is_ours, n_trials, damage = database.storage.outages.call(look_for_damage)
     if not is_ours and n_trials:
         text = "it has trials but no manifest, so flipsearch did not make it"
         yield Finding(check=check, level="problem", text=text, remedy=_CHOOSE_ANOTHER)
         return
     if damage and repair is not None:
         try:
-            n_removed = len(remove_damage(database, name, repair / name))
+            n_removed = len(database.storage.outages.call(partial(remove_damage, database, name, repair / name)))
         except OSError as error:
             text = f"{error.filename} cannot be written ({error.strerror}), so its damaged rows stay"
             yield Finding(check=check, level="problem", text=text, remedy="name another --runs-dir")
