@@ -56,7 +56,7 @@ class Damage:
 
     table: str
     row: int
-    trial: tuple[int, int] | None
+    trial: tuple[int | None, int] | None
     problem: str
     fails_trial: bool
     content: Mapping[str, Any]
@@ -68,7 +68,10 @@ class Damage:
 
     def __str__(self) -> str:
         """`trial 3: n_lost is 'x', expected int >= 0`."""
-        return self.problem if self.trial is None else f"trial {self.trial[0]}: {self.problem}"
+        if self.trial is None:
+            return self.problem
+        number = "without a number" if self.trial[0] is None else self.trial[0]
+        return f"trial {number}: {self.problem}"
 
 
 def look_at(connection: Connection, study: str) -> tuple[bool, int]:
@@ -160,8 +163,8 @@ def _of_trials(connection: Connection, study_id: int) -> Iterator[Damage]:
     what = "trials.trial_id AS trial_id, objective, value, value_type"
     for row in _rows(connection, f"{what} FROM {_below_trials('trial_values')}", study_id):
         values.setdefault(row["trial_id"], []).append(row)
-    columns = ("number", "state", "datetime_start", "datetime_complete")
-    what = ", ".join(["trial_id AS row", *(f"trials.{column} AS {column}" for column in columns)])
+    columns_of_trial = ("number", "state", "datetime_start", "datetime_complete")
+    what = ", ".join(["trial_id AS row", *(f"trials.{column} AS {column}" for column in columns_of_trial)])
     for row in _rows(connection, f"{what} FROM trials WHERE study_id = :id", study_id):
         own = values.get(row["row"], [])
         problem = _problem_of_trial(row, own, results.get(row["row"]))
@@ -232,7 +235,7 @@ def _parsed(key: str, text: str) -> tuple[Any, str | None]:
         return None, f"{printable(str(key))} holds {shown(text)}, expected JSON"
 
 
-def _damage(table: str, row: Mapping[str, Any], trial: tuple[int, int] | None, problem: str) -> Damage:
+def _damage(table: str, row: Mapping[str, Any], trial: tuple[int | None, int] | None, problem: str) -> Damage:
     fails = table in ("trials", "trial_params") or (table == "trial_user_attributes" and row["key"] in _FAILS_TRIAL)
     problem = printable(problem)
     return Damage(table=table, row=row["row"], trial=trial, problem=problem, fails_trial=fails, content=dict(row))

@@ -161,7 +161,7 @@ def _checked(trial: FrozenTrial, study_name: Callable[[], str]) -> FrozenTrial:
         DamagedRow: They do not hold what they should.
     """
     for problem in trial_problems(trial):
-        raise damaged(study_name(), problem, trial.number)
+        raise damaged(study_name(), problem, "without a number" if trial.number is None else trial.number)
     if REASON in trial.user_attrs:
         trial.user_attrs[REASON] = printable(trial.user_attrs[REASON])  # an exception's words are shown as they are
     return trial

@@ -49,8 +49,10 @@ def run_search(arguments: argparse.Namespace, own: "tuple[Task, Table] | None" =
         return run_ladder(arguments)
     started = time.monotonic()
     announce = announcer(arguments.quiet)
-    if arguments.study_name is not None:
-        check_study_name(arguments, arguments.study_name)
+    # That of a table's study is known once the table was read and the database asked.
+    named = arguments.study_name or (None if arguments.data is not None else f"{arguments.task}-{arguments.model}")
+    if named is not None:
+        check_study_name(arguments, named)
     own = own or user_task(arguments, announce)
     config = study_config(arguments.overrides, table=own and own[1])
     task = own[0] if own else config.find_task()
@@ -65,6 +67,8 @@ def run_search(arguments: argparse.Namespace, own: "tuple[Task, Table] | None" =
         return show(wanted.config, wanted.name, split, wanted.protocol, places_of(arguments))
     for folder in (runs, runs / CACHE / "checks", arguments.export_dir):
         check_writable(folder)
+    if named is not None:
+        check_export(Path(arguments.export_dir) / f"{named}.yaml", named)
 
     from search.isolation import prepare_children
 

@@ -45,7 +45,7 @@ def run_status(arguments: argparse.Namespace) -> int:
         if one and objects[0]["best"]:
             objects[0]["best"].update(_worth(studies[0], arguments.runs_dir / one))
         print(json.dumps(objects[0] if one else objects, indent=2, allow_nan=False))
-    else:
+    elif summaries or not names:
         _print_table(summaries)
     return 0 if len(studies) == len(names) else 1
 

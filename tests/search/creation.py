@@ -90,7 +90,7 @@ def check_complete(url: str) -> None:
         assert compare_metadata(MigrationContext.configure(connection), BaseModel.metadata) == []
         assert connection.execute(text("SELECT count(*) FROM version_info")).scalar_one() == 1
         assert connection.execute(text("SELECT count(*) FROM alembic_version")).scalar_one() == 1
-    study = optuna.create_study(study_name="next", storage=database.storage)
+    study = optuna.create_study(study_name="next", storage=database.storage, direction="maximize")
     study.add_trial(optuna.create_trial(value=1.0))
     assert [trial.value for trial in study.trials] == [1.0]
     engine.dispose()

@@ -248,7 +248,7 @@ def test_a_trial_without_a_number(finished_study: FinishedStudy, folder: Path) -
     sql("UPDATE trials SET number = NULL WHERE trial_id = 2")(path)
     for name in ("status of one", "requeue", "doctor", "search"):
         answer = ask(name, f"sqlite:///{path}", finished_study, folder)
-        check(name, answer, damage("trial None: ", name), "its number is null", ())
+        check(name, answer, damage("trial without a number: ", name), "its number is null", ())
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,7 @@ def test_the_dashboard_shows_the_others_and_says_why_not_this_one(folder: Path) 
         assert shown.ask("api/studies/1").status == 200
         reply = shown.ask("api/studies/2")
         assert reply.status == 503
-        assert "Study 'no trials' of " in reply.json()["reason"]
+        assert "Study 'no trials' in the database was damaged" in reply.json()["reason"]
 
 
 @pytest.mark.parametrize("what", ["the file", "the folder"])
