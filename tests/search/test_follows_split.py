@@ -18,6 +18,7 @@ from datasets.synthetic import WILD_TYPE
 from datasets.table import table_task
 from datasets.validation import KFold
 from models.places import Places
+from search.attributes import DamagedRow
 from search.config import study_config
 from search.result import Result
 from search.schema import RunConfig, task_of
@@ -118,7 +119,7 @@ def test_the_ladder_skips_the_family_and_goes_on(folder: Path, command: Command)
     for model in ("ridge", "kernel"):
         assert f"\n{model}" in table
         assert "- (skipped: it cannot tell the validation variants apart)" in table
-    assert optuna.get_all_study_names(default_url(folder / "runs")) == ["t-cnn"]
+    assert optuna.get_all_study_names(default_url(folder / "runs")) == ["t-fitness-by_position-cnn"]
 
 
 def as_the_first_version_left_it(folder: Path, name: str) -> None:
@@ -129,14 +130,17 @@ def as_the_first_version_left_it(folder: Path, name: str) -> None:
     found.set_user_attr("protocol", {**known, "shown": f"auto: {known['shown']}", "saw_test_sequences": True})
 
 
+KEPT = "t-fitness-by_position-ridge"
+
+
 def test_a_study_keeps_the_protocol_that_it_was_begun_with(folder: Path, command: Command) -> None:
     search = (*WORDS, "--split", "by_position", "--model", "ridge", "trainer.max_epochs=1")
     assert command(*search, "validation=kfold").status == 0
-    as_the_first_version_left_it(folder, "t-ridge")
-    before = study(folder, "t-ridge").trials[0].value
+    as_the_first_version_left_it(folder, KEPT)
+    before = study(folder, KEPT).trials[0].value
     answer = command(*search, "--n-trials", "2")
     assert answer.status == 0, answer
-    trials = study(folder, "t-ridge").trials
+    trials = study(folder, KEPT).trials
     assert [trials[0].value, len(trials)] == [before, 2]
     assert "(auto: kfold of 5, " in answer.out
     words = (
@@ -144,8 +148,8 @@ def test_a_study_keeps_the_protocol_that_it_was_begun_with(folder: Path, command
         "test variants are mutated at positions that training lacks"
     )
     assert f"V{words[1:]}.\n" in answer.out
-    assert study(folder, "t-ridge").user_attrs["protocol"]["stands_for"] == words
-    assert command("verify", "exported/t-ridge.yaml").status == 0
+    assert study(folder, KEPT).user_attrs["protocol"]["stands_for"] == words
+    assert command("verify", f"exported/{KEPT}.yaml").status == 0
     # The ladder finds it as well, and so does the study's own protocol by its name.
     answer = command(*search, "--model", "kernel", "--n-trials", "2")
     assert "validation: auto: kfold of 5" in answer.out
@@ -169,13 +173,14 @@ def test_a_split_that_was_written_by_the_first_rule_is_used_as_it_is(folder: Pat
     assert answer.status == 0, answer
     assert "was divided by an earlier version" in answer.err
     assert (list(data.glob("*.csv")), written.read_bytes()) == ([written], before)
-    about = study(folder, "t-ridge").user_attrs["manifest"]
+    name = "t-fitness-by_group.position-ridge"
+    about = study(folder, name).user_attrs["manifest"]
     assert about["data_hash"] == raw.content_hash
     assert "group_rule" not in about["table"], "as it was recorded then"
-    export = yaml.safe_load((folder / "exported" / "t-ridge.yaml").read_text())
+    export = yaml.safe_load((folder / "exported" / f"{name}.yaml").read_text())
     assert "group_rule" not in export["table"]
     for words in ((), ("--data", str(written))):
-        assert command("verify", "exported/t-ridge.yaml", *words).status == 0
+        assert command("verify", f"exported/{name}.yaml", *words).status == 0
     answer = command(*search, "--split-seed", "1", "--study-name", "other")
     assert answer.status == 0, answer
     assert "earlier version" not in answer.err
@@ -224,8 +229,9 @@ def test_one_constant_fold_among_others_says_nothing_against_them(folder: Path) 
 
 @pytest.mark.parametrize("attribute", ["protocol", "manifest"])
 @pytest.mark.parametrize("value", [None, 7, "auto: ", [1], {"validation": 3}, {"shown": 5}, {"stands_for": [2]}])
-def test_what_others_wrote_into_a_study_says_nothing(tmp_path: Path, attribute: str, value: object) -> None:
+def test_what_others_wrote_into_a_study_is_refused(tmp_path: Path, attribute: str, value: object) -> None:
     database, found = make_study(f"sqlite:///{tmp_path / 'studies.db'}")
     found.set_user_attr(attribute, value)
-    assert recorded_validation(database, found.study_name) is None
-    assert stands_for(found) in (None, "validated on the split's own validation part")
+    for read in (lambda: recorded_validation(database, found.study_name), lambda: stands_for(found)):
+        with pytest.raises(DamagedRow):
+            read()

@@ -45,7 +45,7 @@ def test_a_sample_of_it_is_checked_and_searched(tmp_path: Path, command: Callabl
     answer = command(*words, "trainer.threads=1", "validation=holdout")
     assert answer.status == 0, answer
     assert "gb1.csv)" in answer.out
-    assert (tmp_path / "e" / "gb1-ridge.yaml").is_file()
+    assert (tmp_path / "e" / "gb1-fitness-two_vs_rest-ridge.yaml").is_file()
 
 
 @whole
@@ -58,7 +58,7 @@ def test_the_whole_way_from_a_table_to_all_variants_of_four_sites(
     search = ("--data", "gb1.csv", "--wild-type", "gb1.fasta", "--split", "three_vs_rest", "--model", "cnn")
     answer = command(*search, "--n-trials", "2", "--export-dir", "e", "trainer.max_epochs=5", "trainer.threads=2")
     assert answer.status == 0, answer
-    export = tmp_path / "e" / "gb1-cnn.yaml"
+    export = tmp_path / "e" / "gb1-fitness-three_vs_rest-cnn.yaml"
     assert command("confirm", str(export), "--seeds", "2").status == 0
     answer = command("predict", str(export), "--mutagenesis", "sites:39,40,41,54", "--output", "all.csv")
     assert answer.status == 0, answer
