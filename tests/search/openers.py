@@ -10,7 +10,12 @@ import traceback
 from search.storage import open_database
 from search.study import open_study
 
-MANIFEST = {"task": "none", "model": "none"}
+MANIFEST = {
+    **dict.fromkeys(("task", "model", "data_hash", "data", "space_hash", "config_hash"), "none"),
+    **dict.fromkeys(("sampler", "pruner"), {"_target_": "none"}),
+    "space": {},
+    "config": {},
+}
 
 
 def open_at_once(url: str, n_processes: int) -> None:

@@ -30,6 +30,7 @@ from search.storage import Database, open_database
 from search.study import manifest, open_study
 from search.trial import TrialRunner
 from search.worker import Worker
+from tests.search.openers import MANIFEST
 from tests.search.postgres import PASSWORD, PostgresServer
 from tests.search.proxy import Proxy, proxy_to
 from tests.whole import IS_WHOLE
@@ -84,7 +85,8 @@ def test_processes_that_open_an_empty_database_at_once_make_one_study(
     for url in urls:
         storage = open_database(url, create=False).storage
         (study,) = storage.get_all_studies()
-        assert study.user_attrs == {"manifest": {"task": "none", "model": "none"}}
+        assert study.user_attrs.keys() == {"manifest", "study_id"}
+        assert study.user_attrs["manifest"] == MANIFEST
 
 
 def make_trouble(postgres: PostgresServer, database: str) -> Iterator[str]:

@@ -43,9 +43,9 @@ def folder(tmp_path_factory):
     study.set_user_attr(MANIFEST, {**ABOUT, "task": "aav_two_vs_many", "data": "not FLIP's file"})
     for number in range(12):
         curves = [[0.1, 0.1 * (number % 7)], [None, 0.1]]
-        add(study, number, TrialState.COMPLETE, ending="complete", result=record(curves))
-    add(study, 12, TrialState.PRUNED, ending="pruned", result=record([[0.2]], device="cuda:0"))
-    add(study, 13, TrialState.PRUNED, ending="out_of_memory", reason="no memory", result=record([]))
+        add(study, number, TrialState.COMPLETE, ending="complete", result=record(curves, cpu_s=3.0))
+    add(study, 12, TrialState.PRUNED, ending="pruned", result=record([[0.2]], device="cuda:0", cpu_s=3.0))
+    add(study, 13, TrialState.PRUNED, ending="out_of_memory", reason="no memory", result=record([], cpu_s=3.0))
     add(study, 14, TrialState.FAIL, ending="bug", reason=HOSTILE)
     best = folder / "runs" / NAME / f"trial-{study.best_trial.number:05d}"
     best.mkdir(parents=True)

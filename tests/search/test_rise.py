@@ -124,4 +124,4 @@ def test_a_fold_of_equal_predictions_does_not_end_a_run_of_several(
     equal = replace(split, **{**part, "target": np.ones(len(rows), dtype=np.float32)})
     nothing = fit(run, equal, places=places, directory=tmp_path / "nothing", report=lambda *_: None)
     assert (nothing.ending, nothing.value) == ("constant", None)
-    assert "all folds together could not be ranked" in nothing.reason
+    assert "in 7 of 7 fold(s) all validation predictions are the same number" in nothing.reason

@@ -61,7 +61,7 @@ def test_studies_that_are_called_after_a_table_share_nothing(name: str, command:
     words = ("--data", f"{name}.csv", "--split", "random", "--model", "ridge", "--n-trials", "1", "--quiet")
     answer = command(*words, "trainer.threads=1", "validation=holdout")
     assert (answer.status, answer.err) == (0, "")
-    assert (Path("runs") / f"{name}-ridge" / "trial-00000").is_dir()
+    assert len([*Path("runs").glob(f"{name[:7]}*-random*-ridge/trial-00000")]) == 1
     assert Path("runs/studies.db").is_file()
 
 
@@ -92,7 +92,8 @@ def test_all_that_the_program_makes_below_runs_is_known(
     ):
         assert command(*line).status == 0, line
     others = {name for name in os.listdir("runs") if not run_names.is_reserved(name)}
-    assert others == {finished_study.name, "mine-ridge"}
+    assert sorted(others)[1:] == [finished_study.name]
+    assert min(others).startswith("mine-")
     assert {"cache", "data", "artifacts", "train", "verify", "confirm", "comparison"} <= set(os.listdir("runs"))
     assert artifacts.ARTIFACTS == run_names.ARTIFACTS
     assert storage_url.default_url(Path("r")).endswith(f"/r/{run_names.DATABASE}")
