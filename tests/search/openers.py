@@ -11,8 +11,14 @@ from search.storage import open_database
 from search.study import open_study
 
 MANIFEST = {
-    **dict.fromkeys(("task", "model", "data_hash", "data", "space_hash", "config_hash"), "none"),
-    **dict.fromkeys(("sampler", "pruner"), {"_target_": "none"}),
+    "task": "none",
+    "model": "none",
+    "data_hash": "none",
+    "data": "none",
+    "space_hash": "none",
+    "config_hash": "none",
+    "sampler": {"_target_": "none"},
+    "pruner": {"_target_": "none"},
     "space": {},
     "config": {},
 }
