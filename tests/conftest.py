@@ -13,6 +13,10 @@ LONGEST = (
     "test_timeouts",
     "test_broken_databases",
     "test_creation",
+    "test_hostile_database",
+    "test_own_imports",
+    "test_updated_checkout",
+    "test_foreign_experiments",
 )
 
 

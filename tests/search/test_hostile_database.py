@@ -22,7 +22,6 @@ from sqlalchemy.engine import make_url
 from search import row_checks
 from search.attributes import MANIFEST, DamagedRow
 from search.damage import REMOVED, find_damage
-from search.optuna_internals import study_names
 from search.storage import open_database
 from search.study import find_study, summary
 from search.view import look
@@ -123,7 +122,7 @@ def attack(victim: Victim, url: str) -> list[str]:
             refusals.append(sentence)
     database = open_database(url, create=False)
     try:
-        for name in study_names(database.storage):
+        for name in database.storage.study_names():
             with contextlib.suppress(Refused):
                 look(database, find_study(database, name))
         with database.storage.engine.connect() as connection:
@@ -178,8 +177,9 @@ def changed(tree: object, path: list[int], value: object) -> object:
     return value
 
 
+@pytest.mark.timeout(3600)
 @settings(
-    max_examples=500 if IS_WHOLE else 12,
+    max_examples=250 if IS_WHOLE else 12,  # of each database
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )

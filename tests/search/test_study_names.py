@@ -82,7 +82,8 @@ def database(tmp_path: Path) -> Database:
 
 
 def studied(database: Database, name: str, manifest: dict[str, Any]) -> None:
-    optuna.create_study(storage=database.storage, study_name=name).set_user_attr(MANIFEST, manifest)
+    study = optuna.create_study(storage=database.storage, study_name=name, direction="maximize")
+    study.set_user_attr(MANIFEST, manifest)
 
 
 def test_a_study_of_the_older_name_is_found_by_its_question_alone(database: Database) -> None:
