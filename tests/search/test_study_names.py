@@ -33,7 +33,8 @@ def named(file: str = "my_assay.csv", model: str = "ridge", task: str = "my_assa
 
 
 def about(file: str = "my_assay.csv", model: str = "ridge", task: str = "my_assay", **changes: Any) -> dict[str, Any]:
-    return {**ABOUT, "task": task, "model": model, "data": file, "table": {**TABLE, **changes}}
+    table = {"wild_type": None, **TABLE, **changes}
+    return {**ABOUT, "task": task, "model": model, "data": file, "table": table}
 
 
 def test_a_name_says_file_target_split_and_model() -> None:
