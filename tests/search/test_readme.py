@@ -52,7 +52,7 @@ def test_readme_adds_a_model_in_under_60_lines_and_it_is_searched(tmp_path):
 
 def test_readme_names_only_options_that_exist():
     helps = []
-    for command in ([], ["train"], ["verify"], ["confirm"], ["predict"], ["status"]):
+    for command in ([], ["train"], ["verify"], ["confirm"], ["predict"], ["status"], ["doctor"]):
         called = [sys.executable, str(ROOT / "run_study.py"), *command, "--help"]
         helps.append(subprocess.run(called, check=True, capture_output=True, text=True).stdout)
     named = set(re.findall(r"(?<![\w-])(--[a-z][a-z-]+)", "".join(re.findall(r"run_study\.py.*", README))))
