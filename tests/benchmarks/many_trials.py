@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -188,7 +189,7 @@ def _as_run(
     if is_complete:
         noise = draws.standard_normal(len(arrays["target"])).astype(np.float32) * arrays["target"].std()
         save_file({**arrays, "prediction": arrays["target"] + 2 * (1 - quality) * noise}, folder / VALIDATION)
-        files = {metrics: str(draws.integers(2**60))}
+        files = {metrics: str(uuid.UUID(int=int(draws.integers(2**60))))}
         for path, artifact in files.items():
             link(path, runs / ARTIFACTS / artifact)
     ending = "complete" if is_complete else "pruned"
