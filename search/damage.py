@@ -24,7 +24,7 @@ from search.attributes import (
     RESULT,
     printable,
 )
-from search.row_checks import attribute_problems, is_correlation, study_problems
+from search.row_checks import attribute_problems, is_correlation, is_parameter, study_problems
 
 if TYPE_CHECKING:
     from search.storage import Database
@@ -40,7 +40,6 @@ _TEXT_COLUMNS = {  # of each table below a trial: the name of its number, and wh
         "step, intermediate_value, intermediate_value_type",
     ),
 }
-_SCALAR = bool | int | float | str | None
 _FAILS_TRIAL = (RESULT, EXCESS_RISE)
 """Without these, a finished trial's value would be believed for more than it is."""
 
@@ -189,11 +188,13 @@ def _problem(table: str, row: Mapping[str, Any], results: dict[int, Any]) -> str
         is_finite = row["intermediate_value_type"] == "FINITE" and fits(float, value)
         return None if is_finite and step >= 0 else f"it reported {shown(value)} at step {step}"
     if table == "trial_params":
+        name = printable(str(row["param_name"]))
         try:
-            param = json_to_distribution(row["distribution_json"]).to_external_repr(row["param_value"])
+            distribution = json_to_distribution(row["distribution_json"])
+            param = distribution.to_external_repr(row["param_value"])
         except Exception as error:  # Optuna builds whatever the text says
-            return f"its parameter {printable(str(row['param_name']))} cannot be read ({type(error).__name__})"
-        return None if fits(_SCALAR, param) else f"its parameter {printable(str(row['param_name']))} is {shown(param)}"
+            return f"its parameter {name} cannot be read ({type(error).__name__})"
+        return None if is_parameter(distribution, param) else f"its parameter {name} is {shown(param)}"
     value, problem = _parsed(row["key"], row["value_json"])
     if problem is not None:
         return problem

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from models.bounds import Interval
@@ -196,8 +197,15 @@ def trial_problems(trial: FrozenTrial) -> Iterator[str]:
         if not fits(int, step) or step < 0 or not fits(float, reported):
             yield f"it reported {shown(reported)} at step {step}, expected a finite number at a step from 0"
     for name, param in trial.params.items():
-        if not fits(bool | int | float | str | None, param):
+        if not is_parameter(trial.distributions.get(name), param):
             yield f"its parameter {name} is {shown(param)}, expected a finite number, a text, true, false or null"
+
+
+def is_parameter(distribution: BaseDistribution | None, value: object) -> bool:
+    """Whether a value may be a parameter of a distribution, as Optuna reads it: it takes any column as it comes."""
+    if isinstance(distribution, FloatDistribution | IntDistribution):
+        return fits(int | float, value)
+    return fits(bool | int | float | str | None, value)
 
 
 def is_correlation(value: object) -> bool:
