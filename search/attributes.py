@@ -87,4 +87,6 @@ def artifacts_of(system_attrs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def printable(text: str) -> str:
     """A text for a terminal: without the control characters by which it could do more than be read."""
+    if text.isprintable():
+        return text
     return "".join(letter if letter.isprintable() or letter in "\n\t" else "?" for letter in text)

@@ -6,6 +6,7 @@ not listed are other programs' business: nothing reads them.
 """
 
 import json
+import math
 import uuid
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
@@ -37,11 +38,11 @@ from search.attributes import (
     WORKER,
     printable,
 )
-from search.value_checks import Check, is_a, items, line, mapping, matches, or_null, record
+from search.value_checks import Check, is_a, items, line, mapping, matches, or_null, record, whole_number
 
 _text = is_a(str)
-_count = is_a(Annotated[int, Interval(ge=0)])
-_positive = is_a(Annotated[int, Interval(ge=1)])
+_count = whole_number(0)
+_positive = whole_number(1)
 _seconds = is_a(Annotated[float, Interval(ge=0)])
 _scalar = is_a(bool | int | float | str | None)
 _lines = mapping(line)
@@ -194,7 +195,7 @@ def trial_problems(trial: FrozenTrial) -> Iterator[str]:
         if isinstance(result, dict) and result.get("value") != value:
             yield f"it is complete with the value {shown(value)}, and its result says {shown(result.get('value'))}"
     for step, reported in trial.intermediate_values.items():
-        if not fits(int, step) or step < 0 or not fits(float, reported):
+        if not (type(step) is int and step >= 0 and type(reported) is float and math.isfinite(reported)):
             yield f"it reported {shown(reported)} at step {step}, expected a finite number at a step from 0"
     for name, param in trial.params.items():
         if not is_parameter(trial.distributions.get(name), param):
@@ -203,6 +204,8 @@ def trial_problems(trial: FrozenTrial) -> Iterator[str]:
 
 def is_parameter(distribution: BaseDistribution | None, value: object) -> bool:
     """Whether a value may be a parameter of a distribution, as Optuna reads it: it takes any column as it comes."""
+    if type(value) is float and math.isfinite(value):  # most are, and a study has thousands
+        return True
     if isinstance(distribution, FloatDistribution | IntDistribution):
         return fits(int | float, value)
     return fits(bool | int | float | str | None, value)

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any
 
+from models.bounds import Interval
 from search.annotations import describe, fits, shown
 
 Check = Callable[[str, Any], Iterator[str]]
@@ -12,9 +13,21 @@ Check = Callable[[str, Any], Iterator[str]]
 
 def is_a(annotation: Any) -> Check:
     """The value fits an annotation."""
+    plain = annotation if annotation in (str, bool, dict, list) else None  # told quickly: rows are many
 
     def check(where: str, value: Any) -> Iterator[str]:
-        if not fits(annotation, value):
+        if type(value) is not plain and not fits(annotation, value):
+            yield f"{where} is {shown(value)}, expected {describe(annotation)}"
+
+    return check
+
+
+def whole_number(least: int) -> Check:
+    """The value is a whole number from `least`."""
+    annotation = Annotated[int, Interval(ge=least)]
+
+    def check(where: str, value: Any) -> Iterator[str]:
+        if type(value) is not int or not least <= value < 2**63:
             yield f"{where} is {shown(value)}, expected {describe(annotation)}"
 
     return check
