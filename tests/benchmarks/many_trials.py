@@ -22,14 +22,13 @@ from safetensors.numpy import load_file, save_file
 from sqlalchemy import Engine, text
 
 from search.artifacts import ARTIFACTS, attributes_of, link, trial_folder
+from search.attributes import RESULT, SLOT, WORKER
 from search.config import study_config
 from search.fold_pruning import step_of
 from search.isolation import LOG
-from search.leases import SLOT, WORKER
 from search.predictions import VALIDATION
 from search.storage import default_url, open_database
 from search.study import find_study
-from search.trial import RESULT
 from tests.search.postgres import running_postgres
 
 ROOT = Path(__file__).parents[2]
