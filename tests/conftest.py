@@ -1,6 +1,11 @@
-"""The order of the suite."""
+"""The order of the suite, and SIGINT for all that it starts."""
+
+import signal
 
 import pytest
+
+# A shell that starts the suite in the background has it ignored, and what a test starts would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Of the files that wait for real servers and killed processes, those that take longest.
 LONGEST = (

@@ -16,8 +16,9 @@ from torch.nn import functional
 from datasets.errors import UserError
 from datasets.prepared import PreparedSplit
 from datasets.tokenizer import ResidueTokenizer
+from models.bounds import MAX_KERNEL_ROWS
 from models.gaussian_process import centre_of, log_marginal_likelihood
-from models.kernel import MAX_TRAIN, Kernel
+from models.kernel import Kernel
 from models.metrics import spearman
 from models.one_hot import HammingTo
 from search.checkpoint import load_weights, save_weights
@@ -198,7 +199,7 @@ def test_a_run_like_any_other(get_split: Callable[[str], PreparedSplit], fit: Ca
 def test_a_larger_set_is_refused_or_a_named_part_of_it_taken(
     get_split: Callable[[str], PreparedSplit], fit: Callable[..., Trainer]
 ) -> None:
-    make_kernel().check_size(MAX_TRAIN)
+    make_kernel().check_size(MAX_KERNEL_ROWS)
     make_kernel(max_train=100).check_size(10**6)
     with pytest.raises(UserError, match=r"at most 16,384 training sequences, here are 33,798: set model\.max_train="):
         make_kernel().check_size(33798)

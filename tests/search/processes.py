@@ -51,7 +51,6 @@ class Search(subprocess.Popen[str]):
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
 
     def said(self) -> str:

@@ -121,7 +121,6 @@ class Search:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
             )
 
     def wait_until(self, is_so, timeout_s=300):

@@ -121,7 +121,6 @@ class Fleet:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
 
     def finish(self) -> tuple[int, str]:

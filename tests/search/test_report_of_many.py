@@ -16,8 +16,7 @@ from search.snapshot import snapshot
 from search.study import MANIFEST
 from tests.search.browser import CHROMIUM, open_browser
 from tests.search.pages import assert_looks_right, without_plotly
-from tests.search.small_study import ABOUT, NAME
-from tests.search.test_report import result
+from tests.search.small_study import ABOUT, NAME, record
 
 N_TRIALS = 1300  # of which 600 are pruned
 N_COMPLETE = 700
@@ -41,7 +40,7 @@ def study():
             value=max(values) if is_complete else None,
             params={"model.alpha": alpha, "model.beta": alpha / 2},
             distributions={name: FloatDistribution(1e-4, 1e3, log=True) for name in ("model.alpha", "model.beta")},
-            user_attrs={"ending": "complete" if is_complete else "pruned", "x": MARK, "result": result([values])},
+            user_attrs={"ending": "complete" if is_complete else "pruned", "x": MARK, "result": record([values])},
         )
         trial.datetime_start = datetime(2026, 7, 1, 12) + timedelta(seconds=10 * number)
         trial.datetime_complete = trial.datetime_start + timedelta(seconds=9)

@@ -11,7 +11,7 @@ from optuna.trial import TrialState, create_trial
 from sqlalchemy import event
 
 from search import trial_rows
-from search.attributes import set_attributes
+from search.optuna_internals import set_attributes
 from search.storage import open_database
 
 pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage")
@@ -46,7 +46,7 @@ def study(database):
             value=[0.25, math.inf, -math.inf][number // 4] if state == TrialState.COMPLETE else None,
             params={"z.first": 0.1, "a.second": 3, "m.third": ["ä", None, 3, False][number % 4]} if number % 3 else {},
             distributions=DISTRIBUTIONS if number % 3 else {},
-            user_attrs={"result": {"values": [[0.1, None]], "ö": "ü"}, "empty": None, "number": number},
+            user_attrs={"notes": {"values": [[0.1, None]], "ö": "ü"}, "empty": None, "number": number},
             system_attrs={"constraints": {"memory": 1.0}} if number % 2 else {},
             intermediate_values={3: 0.5, 1: math.nan, 2: math.inf, 7: -math.inf} if number % 2 else {},
         )

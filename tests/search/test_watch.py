@@ -139,7 +139,6 @@ def watching(folder, *words, stdout):
         stdout=stdout,
         stderr=subprocess.STDOUT,
         env={**os.environ, "TERM": "xterm", "COLUMNS": "150"},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 
