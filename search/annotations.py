@@ -11,6 +11,7 @@ import re
 import reprlib
 import types
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from datasets.errors import UserError, nearest
@@ -78,7 +79,19 @@ def convert(annotation: Any, value: Any, where: str) -> Any:
 
 def fits(annotation: Any, value: Any) -> bool:
     """Whether the value fits the annotation."""
+    kind = type(value)
+    if kind in _plain_types(annotation):  # most values of a database, and it may hold a hundred thousand
+        return math.isfinite(value) if kind is float else kind is not int or abs(value) <= _LARGEST_INT
     return _try(annotation, value)[0]
+
+
+@cache
+def _plain_types(annotation: Any) -> frozenset[type]:
+    """The types whose values fit, as long as they are finite and not too large."""
+    if get_origin(annotation) in _UNIONS:
+        return frozenset().union(*map(_plain_types, get_args(annotation)))
+    kinds = {None: {types.NoneType}, float: {float, int}}.get(annotation, {annotation})
+    return frozenset(kinds) & {bool, int, float, str, types.NoneType}
 
 
 def shown(value: Any) -> str:

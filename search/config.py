@@ -59,6 +59,11 @@ class StudyConfig:
         searched = self.space.always_searched
         return {path: self.derived.get(path, value) for path, value in flatten(run) if path not in searched}
 
+    @property
+    def hash(self) -> str:
+        """SHA-256 of all fixed values."""
+        return digest(self.fixed)
+
     @cached_property
     def epochs_per_fold(self) -> int:
         """The most epochs that a fold of any trial may have."""
@@ -153,8 +158,3 @@ def _reach(tree: Mapping[str, Any], defaults: Mapping[str, Any], space: Space) -
             if path not in corner and lookup(resolved, path, None) != value:
                 derived[path] = lookup(tree, path, value)
     return derived
-
-
-def config_hash(study: StudyConfig) -> str:
-    """SHA-256 of all fixed values."""
-    return digest(study.fixed)

@@ -1,8 +1,10 @@
 """What Optuna has no public way to do: parts of it whose names begin with an underscore."""
 
+import importlib
 import io
 import json
 import pickle
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +15,23 @@ from optuna.storages._rdb.storage import _create_scoped_session
 from sqlalchemy.dialects import postgresql, sqlite
 
 from search.resilient import ResilientStorage
+
+
+def import_visualization() -> Any:
+    """`optuna.visualization`, and what its importances need, imported now and not with the first figure.
+
+    It would import its other half with it, the figures of Matplotlib, wherever that is installed: nobody here uses
+    them, and they take longer than all else that a report needs.
+    """
+    is_new = "matplotlib" not in sys.modules
+    if is_new:
+        sys.modules["matplotlib"] = None  # type: ignore[assignment]  # an import of it fails; Optuna expects that
+    try:
+        importlib.import_module("optuna.importance._fanova")
+        return importlib.import_module("optuna.visualization")
+    finally:
+        if is_new:
+            del sys.modules["matplotlib"]
 
 
 def set_attributes(trial: optuna.Trial, *, user: Mapping[str, Any], system: Mapping[str, Any]) -> None:

@@ -8,11 +8,10 @@ import time
 from collections.abc import Callable, Collection
 from typing import TypeVar
 
-import psycopg
 from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
 from datasets.errors import UserError
-from search.remedies import DATABASE_ERRORS, chain, explain, reason_of
+from search.remedies import chain, explain, is_database_error, is_of_psycopg, reason_of
 from search.storage_url import hide
 
 PATIENCE_S = 300.0
@@ -103,7 +102,7 @@ class Outages:
                 result = function()
             except Exception as error:
                 if not waits(error):
-                    if isinstance(error, DATABASE_ERRORS):
+                    if is_database_error(error):
                         raise refusal(error, self.name, self._secrets) from None
                     raise
                 reason = hide(reason_of(error), self._secrets)
@@ -180,7 +179,8 @@ def _passes(error: BaseException) -> bool:
         return True
     if isinstance(error, sqlite3.OperationalError):
         return "locked" in str(error)
-    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+    if is_of_psycopg(error, "OperationalError", "InterfaceError"):
         # Without a state it is the connection itself that failed.
-        return error.sqlstate is None or error.sqlstate.startswith(_PASSING_SQLSTATES)
+        state: str | None = getattr(error, "sqlstate", None)
+        return state is None or state.startswith(_PASSING_SQLSTATES)
     return False

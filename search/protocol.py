@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from datasets.task import Task
 from search import targets
-from search.config import StudyConfig
 
 if TYPE_CHECKING:
     from datasets.prepared import PreparedSplit
     from datasets.validation import Validation
+    from search.config import StudyConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,7 @@ def find_protocol(
     )
 
 
-def with_protocol(config: StudyConfig, protocol: Protocol) -> StudyConfig:
+def with_protocol(config: "StudyConfig", protocol: Protocol) -> "StudyConfig":
     """The study with the protocol in place of its `validation`."""
     return replace(
         config,

@@ -64,7 +64,6 @@ def open_to_look(text: str, *, is_writable: bool) -> tuple[ResilientStorage, str
             url.render_as_string(hide_password=False),
             outages=Outages(name, secrets=secrets_of(url), patience_s=_PATIENCE_S),
             engine_kwargs=arguments,
-            skip_table_creation=True,
             skip_compatibility_check=True,
         )
     return storage, name

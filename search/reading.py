@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from search.attributes import DamagedRow, damaged, printable
 from search.damage import find_damage
-from search.remedies import DATABASE_ERRORS, chain, reason_of
+from search.remedies import chain, is_database_error, reason_of
 from search.row_checks import study_problems
 
 T = TypeVar("T")
@@ -51,7 +51,7 @@ def readable(storage: RDBStorage, method: str, number: int, call: Callable[[], T
     except Exception as error:
         if not _is_of_a_row(error):
             raise
-        said = reason_of(error) if isinstance(error, DATABASE_ERRORS) else f"{type(error).__name__}: {error}"
+        said = reason_of(error) if is_database_error(error) else f"{type(error).__name__}: {error}"
         raise _first_damage(storage, method, number, " ".join(printable(said).split())[:200]) from None
     for _, problem in _PROBLEMS.get(method, lambda _: iter(()))(found):
         raise damaged(_study_name(storage, method, number), problem)

@@ -2,16 +2,16 @@
 
 import re
 import sqlite3
+import sys
 from collections.abc import Collection, Iterator
 from typing import Final
 
-import psycopg
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from search.storage_url import hide
 
-DATABASE_ERRORS: Final = (SQLAlchemyError, StorageInternalError, sqlite3.Error, psycopg.Error)
+_ERRORS: Final = (SQLAlchemyError, StorageInternalError, sqlite3.Error)
 _RESTORE = "restore it from a copy, or name another"
 _READ_ONLY = "it takes no writing from this role: name a role that may write and, of several servers, the primary one"
 # The SQLSTATE stands before the words, for servers that speak another language than English.
@@ -43,6 +43,20 @@ _REMEDIES = (
 )
 
 
+def is_database_error(error: BaseException) -> bool:
+    """Whether one of the database layers raised it: Optuna's storage, SQLAlchemy or a driver."""
+    return isinstance(error, _ERRORS) or is_of_psycopg(error, "Error")
+
+
+def is_of_psycopg(error: BaseException, *names: str) -> bool:
+    """Whether it is one of psycopg's errors of these names.
+
+    Psycopg is not imported for the question: that takes a third of a second, and whoever uses SQLite never needs it.
+    """
+    psycopg = sys.modules.get("psycopg")
+    return psycopg is not None and isinstance(error, tuple(getattr(psycopg, name) for name in names))
+
+
 def explain(error: BaseException, secrets: Collection[str]) -> str:
     """The reason in brackets, and the remedy: `(no such table: trials): restore it from a copy, or name another`."""
     *_, last = chain(error)
@@ -68,7 +82,7 @@ def reason_of(error: BaseException) -> str:
 def chain(error: BaseException | None) -> Iterator[BaseException]:
     """The database layers' errors, from ours to the driver's. Others' errors end it: they stand for themselves."""
     seen: set[int] = set()
-    while isinstance(error, DATABASE_ERRORS) and id(error) not in seen:
+    while error is not None and is_database_error(error) and id(error) not in seen:
         seen.add(id(error))
         yield error
         error = getattr(error, "orig", None) or error.__cause__ or error.__context__

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go  # type: ignore[import-untyped]
-from optuna import Study, visualization
+from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from search.attributes import RESULT
+from search.optuna_internals import import_visualization
 from search.page import Markup, figure, paragraph
 from search.predictions import Predictions
 from search.progress import describe
@@ -19,11 +20,14 @@ from search.snapshot import snapshot
 from search.study import best_trial
 from search.trial_order import best_trials
 
+visualization = import_visualization()
+
 SPEARMAN = "validation Spearman ρ (−1 to 1)"
 MIN_TRIALS = 4
 """Of fewer complete trials Optuna's importances say nothing."""
 _MOST_POINTS = 5000
 _MOST_TRIALS = 500
+_MOST_LINES = 200  # of parallel coordinates, each of which is a trace of its own
 _MOST_ON_CURVES = 60_000  # points
 _FEW = 10  # epochs, of which every one is named
 _LABEL_HEIGHT = 0.05  # of an axis of parallel coordinates
@@ -122,7 +126,7 @@ def importance(known: Known) -> Markup:
 
 def parallel_coordinates(known: Known) -> list[Markup]:
     """Complete trials across the searched values."""
-    study, sentence = _of_complete(known)
+    study, sentence = _of_complete(known, _MOST_LINES)
     n_axes = 1 + len(_searched(study))
     if n_axes == 1:
         return [paragraph("Nothing was searched, or no trial is complete.")]
@@ -138,7 +142,7 @@ def parallel_coordinates(known: Known) -> list[Markup]:
 
 def slices(known: Known) -> list[Markup]:
     """The value against each searched value."""
-    study, sentence = _of_complete(known)
+    study, sentence = _of_complete(known, _MOST_TRIALS)
     names = _searched(study)
     if not names:
         return [paragraph("Nothing was searched, or no trial is complete.")]
@@ -150,10 +154,10 @@ def slices(known: Known) -> list[Markup]:
     return [*sentence, figure(_styled(drawing), height_px=400, min_width_px=max(360, 240 * len(names)))]
 
 
-def _of_complete(known: Known) -> tuple[Study, list[Markup]]:
+def _of_complete(known: Known, most: int) -> tuple[Study, list[Markup]]:
     """The complete trials that figures with a mark for each trial and searched value show, and what is said of them."""
     complete = known.snapshot.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    shown, sentence = _thinned(complete, _MOST_TRIALS, "complete trials")
+    shown, sentence = _thinned(complete, most, "complete trials")
     return snapshot(known.snapshot, shown), sentence
 
 

@@ -9,9 +9,10 @@ Every call is repeated while there is an outage. Most can be: they set what they
 Whoever may write to the database may have written anything, so what is read is checked (`search.reading`).
 """
 
+import contextlib
 import copy
 import weakref
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from datetime import datetime
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -19,6 +20,7 @@ from typing import Any, ParamSpec, TypeVar
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
+from optuna.storages._rdb import storage as optuna_storage
 from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
@@ -57,13 +59,17 @@ _REPEATABLE = (
 
 
 class ResilientStorage(RDBStorage):
-    """An RDBStorage that waits for its database; `outages` says how long. Opening it waits for nothing."""
+    """An RDBStorage that waits for its database; `outages` says how long. Opening it waits for nothing.
+
+    `search.storage_schema` has looked at the tables, or made them.
+    """
 
     def __init__(self, url: str, *, outages: Outages, **arguments: Any) -> None:
         self.outages = outages
         # Optuna fills a template in.
         try:
-            super().__init__(url.replace("{", "{{").replace("}", "}}"), **arguments)
+            with _without_version_manager():
+                super().__init__(url.replace("{", "{{").replace("}", "}}"), skip_table_creation=True, **arguments)
         except BaseException:
             if "engine" in vars(self):
                 self.engine.dispose()
@@ -152,6 +158,28 @@ class ResilientStorage(RDBStorage):
         stale = self.outages.call(lambda: super(ResilientStorage, self)._get_stale_trial_ids(study_id))
         # Asked only now, because the question itself may have waited for the database.
         return stale if self.outages.is_settled() else []
+
+
+@contextlib.contextmanager
+def _without_version_manager() -> Iterator[None]:
+    """Optuna's looks at the tables' version once more, and writes one where there is none.
+
+    It would import Alembic for that: a third of a second of every command.
+    """
+    before = optuna_storage._VersionManager
+    optuna_storage._VersionManager = _NoVersionManager  # type: ignore[misc, assignment]
+    try:
+        yield
+    finally:
+        optuna_storage._VersionManager = before  # type: ignore[misc]
+
+
+class _NoVersionManager:
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def check_table_schema_compatibility(self) -> None:
+        pass
 
 
 def _checked(trial: FrozenTrial, study_name: Callable[[], str]) -> FrozenTrial:

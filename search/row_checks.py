@@ -38,14 +38,13 @@ from search.attributes import (
     WORKER,
     printable,
 )
-from search.value_checks import Check, is_a, items, line, mapping, matches, or_null, record, whole_number
+from search.value_checks import Check, is_a, items, line, lines, mapping, matches, or_null, record, whole_number
 
 _text = is_a(str)
 _count = whole_number(0)
 _positive = whole_number(1)
 _seconds = is_a(Annotated[float, Interval(ge=0)])
 _scalar = is_a(bool | int | float | str | None)
-_lines = mapping(line)
 _tree = is_a(dict)
 
 
@@ -102,7 +101,7 @@ STUDY: Mapping[str, Check] = {
     STUDY_ID: matches(r"[0-9a-f]{32}", "32 hexadecimal digits"),
     N_TARGET: _positive,
     EXHAUSTED: is_a(bool),
-    VERSIONS: _lines,
+    VERSIONS: lines,
     OVERRIDES: items(_override),
     WEIGHTS: mapping(or_null(line)),
     CONTROL: line,  # a word of a later version changes nothing (`search.control`)
@@ -118,7 +117,7 @@ TRIAL: Mapping[str, Check] = {
             "reason": _text,
             "value": or_null(_spearman),
             "values": _spearman_curves,
-            "best_epochs": is_a(list[Annotated[int, Interval(ge=0)] | None]),
+            "best_epochs": items(or_null(_count)),
             "checkpoints": items(_weights_file),
             "n_parameters": _count,
             "seconds": _seconds,
@@ -133,8 +132,8 @@ TRIAL: Mapping[str, Check] = {
             "cpu_s": or_null(_seconds),
             "excess_rise": is_a(float | None),
             "weight_hashes": items(_hash),
-            "versions": _lines,
-            "machine": _lines,
+            "versions": lines,
+            "machine": lines,
         },
     ),
     ENDING: is_a(Literal[_ENDINGS]),
@@ -204,8 +203,6 @@ def trial_problems(trial: FrozenTrial) -> Iterator[str]:
 
 def is_parameter(distribution: BaseDistribution | None, value: object) -> bool:
     """Whether a value may be a parameter of a distribution, as Optuna reads it: it takes any column as it comes."""
-    if type(value) is float and math.isfinite(value):  # most are, and a study has thousands
-        return True
     if isinstance(distribution, FloatDistribution | IntDistribution):
         return fits(int | float, value)
     return fits(bool | int | float | str | None, value)

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import psycopg
 from sqlalchemy import NullPool, create_engine, event
 from sqlalchemy.engine import URL
 
 from datasets.errors import UserError
 from search.filesystems import network_kind
-from search.locks import AdvisoryLock, LocalLock, Lock
+from search.locks import LocalLock, Lock
 from search.outages import PATIENCE_S, Outages, is_starting
 from search.resilient import ResilientStorage
 from search.storage_errors import explained, guarded
@@ -174,7 +173,11 @@ def _open_postgres(url: URL, outages: Outages, *, create: bool) -> tuple[Resilie
     given = {key: value for key, value in _POSTGRES.items() if key not in url.query}
     arguments = {"pool_size": 1, "max_overflow": 1, "pool_pre_ping": True, "connect_args": given}
 
-    def connect() -> "psycopg.Connection[tuple[object, ...]]":
+    import psycopg  # heavy, and SQLite does without it
+
+    from search.advisory_lock import AdvisoryLock
+
+    def connect() -> psycopg.Connection[tuple[object, ...]]:
         positional, named = url.get_dialect()().create_connect_args(url)
         return psycopg.connect(*positional, **{**named, **given})
 
@@ -200,7 +203,6 @@ def _open(url: URL, outages: Outages, arguments: dict[str, Any], *, create: bool
         engine_kwargs=arguments,
         heartbeat_interval=HEARTBEAT_S,
         grace_period=LEASE_S,
-        skip_table_creation=True,
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 
 from datasets.errors import UserError
 from search.outages import StorageLost, StorageRefused, refusal
-from search.remedies import DATABASE_ERRORS
+from search.remedies import is_database_error
 
 
 @contextlib.contextmanager
@@ -18,13 +18,15 @@ def explained(name: str, secrets: Collection[str] = ()) -> Iterator[None]:
     """
     try:
         yield
-    except DATABASE_ERRORS as error:
-        raise refusal(error, name, secrets) from None
     except ImportError as error:
         raise UserError(f"The storage {name} needs a database driver that is not installed: {error.name}.") from None
     except OSError as error:
         what = "free some space" if error.errno == errno.ENOSPC else "let this user write there, or name another"
         raise UserError(f"The storage {name} cannot be written ({error.strerror}: {error.filename}): {what}.") from None
+    except Exception as error:
+        if is_database_error(error):
+            raise refusal(error, name, secrets) from None
+        raise
 
 
 @contextlib.contextmanager
@@ -57,7 +59,7 @@ def guarded(
         links = [*_causes(error)]
         lost = next((link for link in links if isinstance(link, StorageLost)), None)
         refused = next((link for link in links if isinstance(link, StorageRefused)), None)
-        failed = next((link for link in links if isinstance(link, DATABASE_ERRORS)), None)
+        failed = next((link for link in links if is_database_error(link)), None)
         if lost is not None:
             lost.exit_status = exit_status() or lost.exit_status
             raise lost from None

@@ -5,14 +5,13 @@ a kill left is recognised by what is there: every table is Optuna's, some or the
 lost with them. Tables of an older or newer version of Optuna are left as they are.
 """
 
+import re
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import optuna
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from optuna.storages._rdb import models
 from sqlalchemy import Connection, Engine, event, exists, inspect, select, text
 
@@ -51,7 +50,7 @@ def look(connection: Connection, name: str) -> Schema:
     """
     tables = set(inspect(connection).get_table_names())
     found, missing = sorted(tables & {*_METADATA.tables}), sorted({*_METADATA.tables} - tables)
-    revisions = MigrationContext.configure(connection).get_current_heads() if _REVISION in tables else ()
+    revisions = _current_revisions(connection) if _REVISION in tables else ()
     if revisions:
         _check_revision(connection, name, revisions, found)
         if missing:
@@ -82,6 +81,7 @@ def require(connection: Connection, name: str) -> None:
         raise UserError(f"The tables of the storage {name} are not complete ({schema.lacks}): {REMEDY}.")
 
 
+_SCRIPTS: Final = Path(optuna.__file__).parent / "storages" / "_rdb" / "alembic"
 REMEDY = "`python run_study.py init --storage URL` adds what is missing and changes nothing else"
 """What a person does about a schema that lacks something."""
 
@@ -111,9 +111,12 @@ def complete(engine: Engine, name: str) -> None:
             version = {"version_info_id": 1, "schema_version": models.SCHEMA_VERSION}
             row = {**version, "library_version": optuna.__version__}
             connection.execute(_METADATA.tables[_VERSION].insert(), row)
+        from alembic.migration import MigrationContext  # heavy, and only needed once in a database's life
+        from alembic.script import ScriptDirectory
+
         context = MigrationContext.configure(connection)
         if not context.get_current_heads():
-            context.stamp(_scripts(), "head")
+            context.stamp(ScriptDirectory(str(_SCRIPTS)), "head")
 
 
 def _begin_transactions(engine: Engine) -> None:
@@ -134,7 +137,8 @@ def _lacking(connection: Connection, name: str, found: list[str]) -> str:
     Raises:
         UserError: One of them is not as Optuna makes it.
     """
-    from alembic.autogenerate import compare_metadata  # rarely needed
+    from alembic.autogenerate import compare_metadata  # heavy, and rarely needed
+    from alembic.migration import MigrationContext
 
     def is_ours(word: str | None, kind: str, parents: object) -> bool:
         return kind != "table" or word in _METADATA.tables
@@ -178,8 +182,7 @@ def _check_types(connection: Connection, name: str) -> None:
 
 def _check_revision(connection: Connection, name: str, revisions: tuple[str, ...], found: list[str]) -> None:
     """Refuse tables of another version of Optuna, and those of other programs that keep a revision as it does."""
-    revision, scripts = ", ".join(revisions), _scripts()
-    head = str(scripts.get_current_head())
+    revision, (head, others) = ", ".join(revisions), _known_revisions()
     if revisions == (head,):
         return
     if not found or len(revisions) > 1:
@@ -189,15 +192,26 @@ def _check_revision(connection: Connection, name: str, revisions: tuple[str, ...
         )
     made_by = _made_by(connection, found) or "another version"
     about = f"The storage {name} was made by Optuna {made_by} (schema {revision}), not {optuna.__version__} ({head})"
-    if revision in [script.revision for script in scripts.walk_revisions()]:
+    if revision in others:
         raise UserError(
             f"{about}: let every search on it end, copy it, and run `optuna storage upgrade --storage URL` once."
         )
     raise UserError(f"{about}: run `pip install -U optuna` for one that knows it, or name another database.")
 
 
-def _scripts() -> ScriptDirectory:
-    return ScriptDirectory(str(Path(optuna.__file__).parent / "storages" / "_rdb" / "alembic"))
+def _current_revisions(connection: Connection) -> tuple[str, ...]:
+    """What Alembic's table says; read by hand, since importing Alembic takes as long as all else that is needed."""
+    return tuple(str(row[0]) for row in connection.execute(text(f"SELECT version_num FROM {_REVISION}")))
+
+
+def _known_revisions() -> tuple[str, set[str]]:
+    """The revision of this Optuna's tables, and those before, as its scripts name them."""
+    before, assignment = {}, re.compile(r'^(revision|down_revision) = "?([\w.]+)"?$', re.MULTILINE)
+    for path in (_SCRIPTS / "versions").glob("*.py"):
+        names = dict(assignment.findall(path.read_text(encoding="utf-8")))
+        before[names["revision"]] = names["down_revision"]
+    (head,) = before.keys() - before.values()
+    return head, before.keys() - {head}
 
 
 def _made_by(connection: Connection, found: list[str]) -> str | None:

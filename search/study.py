@@ -4,7 +4,7 @@ import json
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import optuna
 from optuna import Study
@@ -14,7 +14,6 @@ from datasets.errors import UserError, nearest
 from datasets.table import Table
 from search.argument_types import is_study_name
 from search.attributes import FIRST, MANIFEST, N_TARGET, PROTOCOL, STUDY_ID, VERSIONS, WEIGHTS, printable
-from search.config import StudyConfig, config_hash
 from search.machine import package_versions
 from search.outages import StorageLost, StorageRefused
 from search.protocol import Protocol, build_validation
@@ -22,6 +21,9 @@ from search.space import Space
 from search.storage import Database
 from search.trees import difference, digest
 from search.trial_order import best_trials
+
+if TYPE_CHECKING:
+    from search.config import StudyConfig
 
 _MOST_SHOWN = 6  # differences in a sentence
 DIRECTION: Final = "maximize"
@@ -43,7 +45,7 @@ class Counts:
         return self.n_complete + self.n_pruned
 
 
-def manifest(config: StudyConfig, *, data_hash: str, label: str, model: str) -> dict[str, Any]:
+def manifest(config: "StudyConfig", *, data_hash: str, label: str, model: str) -> dict[str, Any]:
     """What a study is about. Reopening it with anything else would mix trials that cannot be compared."""
     about = {
         "task": config.task,
@@ -51,7 +53,7 @@ def manifest(config: StudyConfig, *, data_hash: str, label: str, model: str) -> 
         "data_hash": data_hash,
         "data": label,
         "space_hash": config.space.hash,
-        "config_hash": config_hash(config),
+        "config_hash": config.hash,
         "sampler": config.sampler,
         "pruner": config.pruner,
         "validation": config.defaults["validation"],

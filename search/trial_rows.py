@@ -70,8 +70,11 @@ def _rows(connection: Connection, study_id: int, ids: list[int], table: Any, col
         query = query.join(_TRIALS, _TRIALS.c.trial_id == table.c.trial_id)
         query = query.where(_TRIALS.c.study_id == study_id, _TRIALS.c.trial_id >= ids[0])
     rows: _Rows = defaultdict(list)
-    for trial_id, *rest in connection.execute(query).all():
+    result: Any = connection.execute(query)
+    # From the driver itself: SQLAlchemy would make an object of each row, for a third of the time that reading takes.
+    for trial_id, *rest in result.cursor.fetchall():
         rows[trial_id].append(rest)
+    result.close()
     return rows
 
 
@@ -80,7 +83,7 @@ def _trial(
 ) -> FrozenTrial:
     params.sort()  # in the order in which they were sampled
     distributions = {name: _distribution(text) for _, name, _, text in params}
-    by_objective = {i: models.TrialValueModel.stored_repr_to_value(value, kind) for i, value, kind in values}
+    by_objective = {i: _value(value, kind) for i, value, kind in values}
     return FrozenTrial(
         number=row.number,
         state=row.state,
@@ -92,12 +95,23 @@ def _trial(
         distributions=distributions,
         user_attrs={key: json.loads(text) for key, text in user},
         system_attrs={key: json.loads(text) for key, text in system},
-        intermediate_values={
-            step: models.TrialIntermediateValueModel.stored_repr_to_intermediate_value(value, kind)
-            for step, value, kind in reports
-        },
+        intermediate_values={step: _reported(value, kind) for step, value, kind in reports},
         trial_id=row.trial_id,
     )
+
+
+def _value(value: float | None, kind: str) -> float:
+    """A value of a trial, which may be infinite; `kind` is as the driver gives it, the name of an Optuna's enum."""
+    model = models.TrialValueModel
+    return model.stored_repr_to_value(value, model.TrialValueType[kind])
+
+
+def _reported(value: float | None, kind: str) -> float:
+    """What a trial reported, which may be NaN besides."""
+    if kind == "FINITE" and value is not None:
+        return value
+    model = models.TrialIntermediateValueModel
+    return model.stored_repr_to_intermediate_value(value, model.TrialIntermediateValueType[kind])
 
 
 @lru_cache(maxsize=4096)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from typing import Annotated, Any
 
 from models.bounds import Interval
@@ -13,10 +14,9 @@ Check = Callable[[str, Any], Iterator[str]]
 
 def is_a(annotation: Any) -> Check:
     """The value fits an annotation."""
-    plain = annotation if annotation in (str, bool, dict, list) else None  # told quickly: rows are many
 
     def check(where: str, value: Any) -> Iterator[str]:
-        if type(value) is not plain and not fits(annotation, value):
+        if not fits(annotation, value):
             yield f"{where} is {shown(value)}, expected {describe(annotation)}"
 
     return check
@@ -93,5 +93,16 @@ def or_null(check: Check) -> Check:
     return lambda where, value: iter(()) if value is None else check(where, value)
 
 
+def lines(where: str, value: Any) -> Iterator[str]:
+    """A check: the value is a mapping of lines of text. Each trial has several, so most are told by a quick look."""
+    if not isinstance(value, dict) or not all(map(_is_plain, chain(value, value.values()))):
+        yield from _lines(where, value)
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, str) and len(value) < 100 and value.isprintable()
+
+
 line = matches(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{0,4096}", "a line of text without control characters")
 """A check: the value is one line of text, without anything that a terminal would obey."""
+_lines = mapping(line)

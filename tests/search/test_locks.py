@@ -10,8 +10,9 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
-from search import locks
-from search.locks import AdvisoryLock, LocalLock
+from search import advisory_lock
+from search.advisory_lock import AdvisoryLock
+from search.locks import LocalLock
 from search.outages import Outages, StorageLost
 from tests.search.postgres import PostgresServer
 
@@ -79,7 +80,7 @@ def test_an_advisory_lock_excludes_others_until_it_is_released(make_lock: Make) 
 def test_waiting_goes_on_beyond_the_time_after_which_it_looks_up(
     make_lock: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(locks, "_LOOK_UP_S", 0.1)
+    monkeypatch.setattr(advisory_lock, "LOOK_UP_S", 0.1)
     one, other = make_lock(), make_lock()
     one.acquire()
     thread = in_background(other.acquire)
@@ -111,10 +112,10 @@ def test_a_lost_connection_is_a_lost_lock(postgres: PostgresServer, make_lock: M
 def test_a_holder_that_sleeps_stops_nobody_for_ever_and_learns_of_it(
     make_lock: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(locks, "_LONGEST_HOLD_S", 1)
+    monkeypatch.setattr(advisory_lock, "_LONGEST_HOLD_S", 1)
     one, other = make_lock(), make_lock()
     one.acquire()
-    monkeypatch.setattr(locks, "_LONGEST_HOLD_S", 300)  # we may be held up as well
+    monkeypatch.setattr(advisory_lock, "_LONGEST_HOLD_S", 300)  # we may be held up as well
     other.acquire()
     assert longest_rest(other) == "5min"
     one.release()
@@ -148,7 +149,7 @@ def test_it_is_acquired_after_an_outage(postgres: PostgresServer, make_lock: Mak
 
 
 def test_who_is_interrupted_waits_for_nobody(make_lock: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(locks, "_LOOK_UP_S", 0.1)
+    monkeypatch.setattr(advisory_lock, "LOOK_UP_S", 0.1)
     one, other = make_lock(), make_lock(is_interrupted=lambda: True)
     with one, pytest.raises(StorageLost, match="Stopped while another worker held the lock"):
         other.acquire()
@@ -185,7 +186,7 @@ def test_a_local_lock_excludes_other_processes_and_is_free_when_they_die(tmp_pat
 
 def test_who_is_interrupted_does_not_wait_for_a_file_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its holder may be suspended: whoever waited for it was deaf to SIGTERM."""
-    monkeypatch.setattr(locks, "_LOOK_UP_S", 0.1)
+    monkeypatch.setattr(advisory_lock, "LOOK_UP_S", 0.1)
     one = LocalLock(tmp_path / "lock", Outages("test"))
     other = LocalLock(tmp_path / "lock", Outages("test", is_interrupted=lambda: True))
     with one, pytest.raises(StorageLost, match="Stopped while another worker held the lock"):

@@ -14,19 +14,20 @@ import pytest
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState, create_trial
-from sqlalchemy import event, text
+from sqlalchemy import NullPool, create_engine, event, text
 from sqlalchemy.engine import make_url
 
 from datasets.errors import UserError
 from models.places import Places
+from search.advisory_lock import AdvisoryLock
 from search.artifacts import Artifacts
 from search.config import study_config
-from search.locks import AdvisoryLock
 from search.outages import Outages, StorageLost
 from search.progress import Display
 from search.resilient import ResilientStorage
 from search.signals import Signals
 from search.storage import Database, open_database
+from search.storage_schema import complete
 from search.study import manifest, open_study
 from search.trial import TrialRunner
 from search.worker import Worker
@@ -52,6 +53,7 @@ def name_of(url: str) -> str:
 
 def short_lived(url: str, *, lease_s: int = 3, **outages: object) -> ResilientStorage:
     """A storage as the search has it, but for its patience."""
+    complete(create_engine(url, poolclass=NullPool), "test")
     return ResilientStorage(
         url,
         outages=Outages("test", **outages),  # type: ignore[arg-type]
