@@ -130,6 +130,9 @@ def check_disk(folder: Path, remedy: str, source: str = "") -> Finding:
 
     `source` is what named the folder.
     """
+    if folder.parts[:1] == ("~",):
+        text = f"this user has no home folder, and so no {folder} to keep downloads in"
+        return Finding(check="disk", level="warning", text=text, remedy=remedy)
     named = f"{folder} ({source})" if source else str(folder)
     there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     try:

@@ -5,18 +5,24 @@ Told by their text, since libraries raise errors of their own with the system's 
 
 import os
 import re
+import resource
 from collections.abc import Iterator
 
 from datasets.errors import UserError
 
+DISK_FULL = r"No space left on device|Disk quota exceeded"
+FILE_TOO_LARGE = r"File too large"
+"""The limit of a file's size, `ulimit -f`."""
 _REMEDIES = (
-    (r"No space left on device|Disk quota exceeded", "make room"),
-    (r"File too large", "raise the largest size of a file (`ulimit -f unlimited`)"),
+    (DISK_FULL, "make room"),
+    (FILE_TOO_LARGE, "raise the largest size of a file (`ulimit -f unlimited`)"),
     (r"Too many open files", "raise the number of open files (`ulimit -n 1024`)"),
     (r"can't start new thread|Resource temporarily unavailable", "raise the number of processes (`ulimit -u`)"),
     (r"Cannot allocate memory|failed to map segment", "free memory, or raise its limit (`ulimit -v unlimited`)"),
     (r"Read-only file system", "name a folder on another disk"),
 )
+_FEWEST_FILES = 32
+"""What a search of one worker gets by with; a process that starts others prints tracebacks before it gives up."""
 _GONE = "The working directory was removed: change into one that exists."
 
 
@@ -40,6 +46,20 @@ def limit_reached(error: Exception) -> LimitReached | None:
     if isinstance(error, FileNotFoundError) and error.filename is None and not _has_working_directory():
         return LimitReached(_GONE)
     return None
+
+
+def check_open_files() -> None:
+    """Refuse, before any process is started, a limit on open files under which none could be.
+
+    Raises:
+        LimitReached: It is lower than that.
+    """
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= most < _FEWEST_FILES:
+        raise LimitReached(
+            f"This process may open {most} files, and a search needs {_FEWEST_FILES} at least: raise the number of "
+            "open files (`ulimit -n 1024`), then repeat the command."
+        )
 
 
 def _has_working_directory() -> bool:
