@@ -37,14 +37,20 @@ def limit_reached(error: Exception) -> LimitReached | None:
     for link in _causes(error):
         if isinstance(link, MemoryError):
             return LimitReached("There is not enough memory: free some, or raise its limit (`ulimit -v unlimited`).")
-        for line in reversed(str(link).splitlines()):
-            for pattern, remedy in _REMEDIES:
-                if found := re.search(pattern, line):
-                    where = getattr(link, "filename", None)
-                    at = f" ({where})" if where is not None else ""
-                    return LimitReached(f"The machine gave no more: {found[0]}{at}; {remedy}, then repeat the command.")
+        where = getattr(link, "filename", None)
+        if found := limit_told(str(link), "" if where is None else f" ({where})"):
+            return found
     if isinstance(error, FileNotFoundError) and error.filename is None and not _has_working_directory():
         return LimitReached(_GONE)
+    return None
+
+
+def limit_told(text: str, where: str = "") -> LimitReached | None:
+    """The same for the text of an error, or the traceback of another process; its lines of code may quote anything."""
+    for line in reversed([line for line in text.splitlines() if not line.startswith("  ")]):
+        for pattern, remedy in _REMEDIES:
+            if found := re.search(pattern, line):
+                return LimitReached(f"The machine gave no more: {found[0]}{where}; {remedy}, then repeat the command.")
     return None
 
 
