@@ -54,6 +54,21 @@ def limit_told(text: str, where: str = "") -> LimitReached | None:
     return None
 
 
+def check_umask() -> None:
+    """Refuse a umask that takes from us what we make: not one temporary folder could be written, or removed.
+
+    Raises:
+        LimitReached: It is such a one.
+    """
+    mask = os.umask(0o077)  # there is no way to read it alone
+    os.umask(mask)
+    if mask & 0o700:
+        raise LimitReached(
+            f"The umask {mask:04o} denies you the files that you make: set another (`umask 022`), then repeat the "
+            "command."
+        )
+
+
 def check_open_files() -> None:
     """Refuse, before any process is started, a limit on open files under which none could be.
 

@@ -65,6 +65,20 @@ def test_too_few_open_files_are_one_sentence_before_anything_trains(
     assert not (tmp_path / "exported" / finished_study.export.name).exists()
 
 
+@pytest.mark.parametrize("mask", ["777", "0100", "0400"])
+def test_a_umask_that_takes_what_is_made_is_one_sentence(
+    mask: str, finished_study: FinishedStudy, tmp_path: Path
+) -> None:
+    for words in ("status", words_of(finished_study)):
+        status, out, err = shell(f"--nothing 2>&-; umask {mask}; {PROGRAM} {words}", tmp_path)
+        assert (status, out) == (1, "")
+        assert err == (
+            f"error: The umask {int(mask, 8):04o} denies you the files that you make: set another (`umask 022`), then "
+            "repeat the command.\n"
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_few_open_files_are_enough(finished_study: FinishedStudy, tmp_path: Path) -> None:
     status, out, err = shell(f"--nothing 2>&-; ulimit -n 32; {PROGRAM} {words_of(finished_study)}", tmp_path)
     assert (status, "Exported:" in out) == (0, True), err
