@@ -78,10 +78,13 @@ def _folders(data_dir: Path | None) -> Iterator[Path]:
 
 
 def cache_folder() -> Path:
-    """The user's cache, which all checkouts share."""
+    """The user's cache, which all checkouts share; it begins with ~ where nobody knows the user's home."""
     import pooch  # type: ignore[import-untyped]
 
-    return Path(pooch.os_cache("flipsearch"))
+    try:
+        return Path(pooch.os_cache("flipsearch"))
+    except RuntimeError:  # in a container, $HOME may be unset and the user have no entry in passwd
+        return Path("~/.cache/flipsearch")
 
 
 def _identify(dataset: str, path: Path) -> FoundFile:

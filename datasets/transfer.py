@@ -40,6 +40,8 @@ def fetch_once(
     """
     import filelock
 
+    if final.parts[0] == "~":  # as libraries leave it where nobody knows a home: a folder of that name would be made
+        raise DownloadError("this user has no home folder to keep it in: set $HOME or $XDG_CACHE_HOME")
     start = time.monotonic()
     work_dir.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(work_dir / ".lock", timeout=-1 if timeout_s is None else timeout_s):

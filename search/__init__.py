@@ -42,10 +42,14 @@ def load_experiment(
     import torch
 
     from models.places import Places
+    from search.folders import usual_folder
     from search.trained import TrainedExperiment
 
     return TrainedExperiment(
         Path(path),
-        places=Places(weights_dir=None if weights_dir is None else Path(weights_dir), cache_dir=Path("runs") / "cache"),
+        places=Places(
+            weights_dir=None if weights_dir is None else Path(weights_dir),
+            cache_dir=usual_folder("runs_dir")[0] / "cache",
+        ),
         device=None if device is None else torch.device(device),
     )

@@ -10,6 +10,7 @@ from datasets.table import table_name
 from datasets.task import find_task, listed_tasks
 from search.commands import COMMANDS
 from search.data_options import check_data_command, check_data_options
+from search.folders import set_folders
 from search.parser import LADDER, Parser, model_names
 
 _DEFAULT = "search"
@@ -49,6 +50,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         check_data_command(arguments)
     if command == "doctor" and arguments.task:
         find_task(arguments.task)
+    set_folders(arguments)
     return arguments
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from datasets.errors import UserError
 from search.arguments import parse
 from search.commands import COMMANDS
-from search.machine_limits import limit_reached
+from search.machine_limits import check_umask, limit_reached
 
 _PYPROJECT = Path(__file__).parent.parent / "pyproject.toml"
 
@@ -28,6 +28,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _run(argv: Sequence[str]) -> int:
     arguments = parse(argv)
+    check_umask()
     _check_environment()
     _guard_interpreters()
     return COMMANDS[arguments.command].run(arguments)

@@ -139,3 +139,10 @@ COMMANDS = {
         add_options=options.init_options,
     ),
 }
+
+
+def options_of(name: str) -> frozenset[str]:
+    """The options of a command, as they are written."""
+    parser = Parser(add_help=False)
+    COMMANDS[name].add_options(parser)
+    return frozenset(parser.flags)

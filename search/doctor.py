@@ -5,10 +5,12 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict
 
+from datasets.source import cache_folder
 from search.doctor_database import check_database
 from search.doctor_inputs import check_data, check_weights
-from search.doctor_machine import check_disks, check_gpus, check_packages, check_python, check_torch
+from search.doctor_machine import check_disk, check_gpus, check_packages, check_python, check_torch
 from search.finding import Finding
+from search.folders import option
 from search.inputs import places_of
 from search.storage import default_url, environment_url, parse_url
 
@@ -28,7 +30,9 @@ def run_doctor(arguments: argparse.Namespace) -> int:
         yield from check_packages()
         yield check_torch()
         yield from check_gpus()
-        yield from check_disks({"--runs-dir": arguments.runs_dir, "--export-dir": arguments.export_dir})
+        for name, source in arguments.folders_from.items():
+            yield check_disk(getattr(arguments, name), f"name another with {option(name)}", source)
+        yield check_disk(cache_folder(), "set $XDG_CACHE_HOME to another")
         yield from check_data(arguments.task, arguments.data_dir)
         yield from check_weights(arguments.weights_dir)
         yield from check_database(url, arguments.runs_dir if arguments.repair else None)

@@ -80,7 +80,9 @@ def check_weights(weights_dir: Path | None) -> Iterator[Finding]:
 def _hub_folder() -> Path:
     """Where torch.hub keeps checkpoints, by the same rules; importing torch to ask takes seconds."""
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
-    return Path(os.environ.get("TORCH_HOME", os.path.join(cache, "torch"))).expanduser() / "hub" / "checkpoints"
+    # Unlike Path.expanduser this leaves the ~ of a user without a home, as torch does.
+    home = os.path.expanduser(os.environ.get("TORCH_HOME", os.path.join(cache, "torch")))
+    return Path(home) / "hub" / "checkpoints"
 
 
 def _check_leftovers(check: str, folder: Path) -> Iterator[Finding]:

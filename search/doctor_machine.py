@@ -8,13 +8,12 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from datasets.source import cache_folder
 from search.finding import Finding, Level
 from search.gpus import find_gpus
 from search.machine import visible_gpus
@@ -126,24 +125,24 @@ def check_gpus() -> Iterator[Finding]:
         yield Finding(check="gpu", level="ok", text="no NVIDIA GPU: trials train on the CPU")
 
 
-def check_disks(folders: Mapping[str, Path]) -> Iterator[Finding]:
-    """Folders that a search writes to, by the option that names another; and the user's cache."""
-    for option, folder in folders.items():
-        yield check_disk(folder, f"name another with {option}")
-    yield check_disk(cache_folder(), "set $XDG_CACHE_HOME to another")
+def check_disk(folder: Path, remedy: str, source: str = "") -> Finding:
+    """Whether a folder, which need not exist, can be written, and the space on its disk. Nothing is left there.
 
-
-def check_disk(folder: Path, remedy: str) -> Finding:
-    """Whether a folder, which need not exist, can be written, and the space on its disk. Nothing is left there."""
+    `source` is what named the folder.
+    """
+    if folder.parts[:1] == ("~",):
+        text = f"this user has no home folder, and so no {folder} to keep downloads in"
+        return Finding(check="disk", level="warning", text=text, remedy=remedy)
+    named = f"{folder} ({source})" if source else str(folder)
     there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     try:
         with tempfile.TemporaryFile(dir=there):
             pass
         free_bytes = shutil.disk_usage(there).free
     except OSError as error:
-        text = f"{folder} cannot be written ({error.strerror})"
+        text = f"{named} cannot be written ({error.strerror})"
         return Finding(check="disk", level="problem", text=text, remedy=remedy)
-    text = f"{folder} has {free_bytes / _GIB:.1f} GiB free"
+    text = f"{named} has {free_bytes / _GIB:.1f} GiB free"
     if free_bytes >= _NEARLY_FULL_BYTES:
         return Finding(check="disk", level="ok", text=text)
     level: Level = "problem" if free_bytes < _FULL_BYTES else "warning"

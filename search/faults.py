@@ -7,6 +7,8 @@ bug. A device-side assert, for one, is an index out of range: it would fail agai
 import re
 from typing import Literal
 
+from search.machine_limits import DISK_FULL, FILE_TOO_LARGE
+
 Fault = Literal["bug", "transient", "disk_full"]
 
 _TRANSIENT = {
@@ -24,8 +26,8 @@ _TRANSIENT = {
     r"Input/output error|Stale file handle|Transport endpoint|Remote I/O error": "a disk on the network",
 }
 _DISK_FULL = {
-    r"No space left on device|Disk quota exceeded|StorageFull": "as the system says it, Python's words and Rust's",
-    r"File too large": "the limit of a file's size, `ulimit -f`",
+    rf"{DISK_FULL}|StorageFull": "as the system says it, and Rust",
+    FILE_TOO_LARGE: "the same to a trial",
     r"PytorchStreamWriter failed writing|unexpected pos \d+ vs \d+": "torch.save, which drops the system's words",
 }
 

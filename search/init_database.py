@@ -11,6 +11,8 @@ from sqlalchemy.exc import DBAPIError
 
 from datasets.errors import UserError
 from search.storage import Database, default_url, environment_url, open_database
+from search.storage_errors import explained
+from search.storage_schema import require_columns
 
 
 def run_init(arguments: argparse.Namespace) -> int:
@@ -19,6 +21,8 @@ def run_init(arguments: argparse.Namespace) -> int:
     password = _password(reader, arguments.reader_password_file)
     url = arguments.storage or environment_url() or default_url(arguments.runs_dir)
     database = open_database(url, create=True)
+    with explained(database.name, database.secrets), database.storage.engine.connect() as connection:
+        require_columns(connection, database.name)
     print(f"The tables stand in {database.name}.")
     if reader is not None:
         _make_reader(database, reader, password)

@@ -21,5 +21,10 @@ def guard_interpreters() -> None:
 def _start(path: bytes, args: Sequence[Any], passfds: Sequence[int]) -> int:
     """Start an interpreter without the working directory on its path, and let it clean the path before its program."""
     at = list(args).index("-c") + 1
-    program = f"f = {_OWN_IMPORTS!a}; exec(compile(open(f, 'rb').read(), f, 'exec'), {{'__file__': f}}); {args[at]!s}"
+    # The file is closed at once: with PYTHONWARNINGS=error, every process would complain of it.
+    program = (
+        f"f = {_OWN_IMPORTS!a}\n"
+        "with open(f, 'rb') as file: code = compile(file.read(), f, 'exec')\n"
+        f"exec(code, {{'__file__': f}}); {args[at]!s}"
+    )
     return _spawn(path, [args[0], "-P", *args[1:at], program, *args[at + 1 :]], passfds)

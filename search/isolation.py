@@ -24,6 +24,7 @@ from typing import Literal
 from datasets.errors import CannotRank, UserError
 from models.places import Places
 from search.interpreters import guard_interpreters
+from search.machine_limits import LimitReached, check_open_files, limit_reached
 from search.result import Result
 from search.schema import RunConfig
 from search.socket_folder import make_socket_folder
@@ -95,6 +96,7 @@ def prepare_children() -> None:
         # Idle OpenMP threads spin for milliseconds by default and take the cores from whoever works: on a busy
         # machine an epoch took seven times as long. Not to spin at all makes it a quarter slower on an idle one.
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    check_open_files()
     make_socket_folder()
     _CONTEXT.set_forkserver_preload(["search.preloaded"])
     with _signals_blocked():
@@ -111,8 +113,14 @@ class Child:
         self._process = _CONTEXT.Process(
             target=_work, args=(child_pipe, job, directory), daemon=True, name="flipsearch run"
         )
-        with _signals_blocked():  # the forkserver may have to be started again
-            self._process.start()
+        try:
+            with _signals_blocked():  # the forkserver may have to be started again
+                self._process.start()
+        except (ConnectionError, EOFError) as error:  # it ended before it answered, however often it is started
+            raise limit_reached(error) or LimitReached(
+                f"No process to train in could be started: the one of {sys.executable} that starts them ended at "
+                "once. See whether this user may run it, and what it printed above; then repeat the command."
+            ) from None
         child_pipe.close()
 
     def next_message(self, timeout_s: float) -> Message | None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from datasets.errors import CannotRank, UserError
 from search.config import StudyConfig, study_config
 from search.inputs import announcer, check_writable, load_split, url_of
+from search.proposals import Proposals
 from search.protocol import Protocol
 from search.run_search import run_search
 from search.signals import EXIT_INTERRUPTED, EXIT_TERMINATED
@@ -166,7 +167,13 @@ def _print_table(
             rungs.append(Rung(model=step.model, value=None, why=why, predictions=None, n_finished=None, cost=None))
     print("\n" + "\n".join(dict.fromkeys(step.protocol.sentence for step in steps)))
     protocols = dict.fromkeys(step.protocol.shown for step in steps)
-    show(_question(task, arguments), rungs, label=split.label, protocol="; ".join(protocols))
+    show(
+        _question(task, arguments),
+        rungs,
+        label=split.label,
+        protocol="; ".join(protocols),
+        proposals=Proposals.of(arguments),
+    )
 
 
 def _question(task: "Task", arguments: argparse.Namespace) -> str:

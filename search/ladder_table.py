@@ -6,11 +6,12 @@ from rich.console import Console
 from rich.table import Table
 
 from search.ladder_verdict import conclusions
+from search.proposals import Proposals
 from search.rungs import Rung
 from search.statistics import ConfidenceInterval
 
 
-def show(question: str, rungs: Sequence[Rung], *, label: str, protocol: str) -> None:
+def show(question: str, rungs: Sequence[Rung], *, label: str, protocol: str, proposals: Proposals) -> None:
     """Print the table and the verdict."""
     console = Console(highlight=False, soft_wrap=True, markup=False, width=1000)
     console.print(f"\nLadder on {question} (validation: {protocol}; {label})")
@@ -30,7 +31,7 @@ def show(question: str, rungs: Sequence[Rung], *, label: str, protocol: str) -> 
             "-" if rung.cost is None else rung.cost.shown_cpu_s,
         )
     console.print(table)
-    for paragraph in conclusions(rungs):
+    for paragraph in conclusions(rungs, proposals):
         console.print(paragraph)
 
 

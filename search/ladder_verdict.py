@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.parser import prog
+from search.proposals import Proposals
 from search.rungs import Rung
 from search.statistics import MIN_SEQUENCES, Difference, difference, influence
 from search.trial_order import rank
@@ -29,14 +29,14 @@ class _Source:
     over: Callable[[Rung, Rung], str]
 
 
-def conclusions(rungs: Sequence[Rung]) -> list[str]:
+def conclusions(rungs: Sequence[Rung], proposals: Proposals | None = None) -> list[str]:
     """What stands below the table, a paragraph each; rungs are in the order of their price."""
     searched = [rung for rung in rungs if rung.value is not None and rung.n_finished is not None]
     free = [rung for rung in rungs if rung.value is not None and rung.n_finished is None]
     if len(searched) < 2:
         return [*_of_free(searched, free), "There are no two families to compare with each other yet."]
     source = _TEST if all(_can_be_tested(rung, searched[0]) for rung in searched) else _VALIDATION
-    unseen = [] if source is _TEST else [_how_to_confirm(searched)]
+    unseen = [] if source is _TEST else [_how_to_confirm(searched, proposals or Proposals())]
     return [*_of_free(searched, free), _verdict(searched, source), *unseen, _choice(searched, source)]
 
 
@@ -95,15 +95,15 @@ def _can_be_tested(rung: Rung, first: Rung) -> bool:
     return shapes[0] is not None and shapes[0] == shapes[1] and shapes[0][0] >= MIN_SEQUENCES
 
 
-def _how_to_confirm(searched: Sequence[Rung]) -> str:
+def _how_to_confirm(searched: Sequence[Rung], proposals: Proposals) -> str:
     """Why this is no verdict of the test set, and what makes it one."""
     missing = [rung for rung in searched if not _can_be_tested(rung, rung)] or list(searched)
     old = [rung.model for rung in missing if rung.tested is not None]
     why = "These are validation results, and the test set has the last word once all families are confirmed"
     if old:
         why += f" ({_listed(old)}: confirm again, because what a comparison needs was not kept)"
-    files = [str(rung.experiment) for rung in missing if rung.experiment is not None]
-    return f"{why}: {prog()} confirm {' '.join(files)}" if files else f"{why}."
+    files = [rung.experiment for rung in missing if rung.experiment is not None]
+    return f"{why}: {proposals.command('confirm', *files)}" if files else f"{why}."
 
 
 def _on_test(one: Rung, other: Rung) -> Difference | None:

@@ -15,11 +15,11 @@ from search.argument_types import (
     workers,
 )
 from search.parser import (
-    EXPORT_DIR,
     Parser,
     add_data,
     add_data_file,
     add_database,
+    add_folder,
     add_reading,
     add_storage,
     add_what,
@@ -43,12 +43,7 @@ def search_options(parser: Parser) -> None:
         help="default: TASK-MODEL, of a table FILE-TARGET-SPLIT-MODEL; of several models what their names begin with",
     )
     add_storage(parser)
-    parser.add_argument(
-        "--export-dir",
-        type=Path,
-        default=EXPORT_DIR,
-        help="for the frozen experiment (default: %(default)s)",
-    )
+    add_folder(parser, "export_dir", "for the frozen experiment")
     parser.add_argument(
         "--max-failures", type=positive, default=3, help="bugs in a row that stop the study (default: 3)"
     )
@@ -179,12 +174,7 @@ def status_options(parser: Parser) -> None:
     how.add_argument("--json", action="store_true", help="print JSON")
     how.add_argument("--watch", action="store_true", help="follow one study until Ctrl-C: workers, trials, rate, GPUs")
     parser.add_argument("--interval", type=interval_s, metavar="S", help="seconds between two looks (default: 2)")
-    parser.add_argument(
-        "--export-dir",
-        type=Path,
-        default=EXPORT_DIR,
-        help="where the ledgers are (default: %(default)s)",
-    )
+    add_folder(parser, "export_dir", "where the ledgers are")
     add_database(parser)
 
 
@@ -205,7 +195,7 @@ def doctor_options(parser: Parser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--data-dir", type=Path, help="where FLIP's files are looked for first")
     parser.add_argument("--weights-dir", type=Path, help="where pretrained weights (NAME.pt) are looked for first")
-    parser.add_argument("--export-dir", type=Path, default=EXPORT_DIR, help="where a search would export to")
+    add_folder(parser, "export_dir", "where a search would export to")
     add_database(parser)
 
 
@@ -213,10 +203,8 @@ def report_options(parser: Parser) -> None:
     """Those of `report`."""
     parser.add_argument("--study-name", required=True, help="the study")
     parser.add_argument("--output", type=Path, metavar="FILE.html", help="default: RUNS/STUDY/report.html")
-    parser.add_argument("--runs-dir", type=Path, default=Path("runs"), help="where trials' files are (default: runs)")
-    parser.add_argument(
-        "--export-dir", type=Path, default=EXPORT_DIR, help="where its experiment is (default: %(default)s)"
-    )
+    add_folder(parser, "runs_dir", "where trials' files are")
+    add_folder(parser, "export_dir", "where its experiment is")
     add_storage(parser)
 
 
@@ -226,10 +214,8 @@ def compare_options(parser: Parser) -> None:
         "--task", action="append", required=True, help="a task, or all that anything is known of; may be repeated"
     )
     parser.add_argument("--output", type=Path, metavar="DIR", help="for the figure (default: RUNS/comparison)")
-    parser.add_argument("--runs-dir", type=Path, default=Path("runs"), help="where the studies are (default: runs)")
-    parser.add_argument(
-        "--export-dir", type=Path, default=EXPORT_DIR, help="where experiments and ledgers are (default: %(default)s)"
-    )
+    add_folder(parser, "runs_dir", "where the studies are")
+    add_folder(parser, "export_dir", "where experiments and ledgers are")
     add_storage(parser)
 
 
@@ -238,7 +224,7 @@ def dashboard_options(parser: Parser) -> None:
     parser.add_argument("--port", type=port, default=8080, help="default: 8080; 0 takes a free one")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
     parser.add_argument("--writable", action="store_true", help="let the browser change, rename and delete")
-    parser.add_argument("--runs-dir", type=Path, default=Path("runs"), help="where the files are kept (default: runs)")
+    add_folder(parser, "runs_dir", "where the files are kept")
     add_storage(parser)
 
 

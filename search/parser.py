@@ -1,6 +1,7 @@
 """The parser of every command, and the options that several commands share; the standard library alone."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +11,9 @@ from datasets.errors import UserError, nearest
 from datasets.table import STRATEGIES
 from datasets.task import listed_tasks
 from search.argument_types import count, positive
+from search.folders import DEFAULTS, FILE, VARIABLES, option
 
 STUDIES = Path(__file__).parent.parent / "studies"
-EXPORT_DIR = Path("studies/experiment")
 
 
 class Parser(argparse.ArgumentParser):
@@ -31,9 +32,13 @@ class Parser(argparse.ArgumentParser):
     def refuse_unknown(self, unknown: Sequence[str]) -> None:
         """Refuse flags that are not known."""
         if unknown:
-            flags = [flag for action in self._actions for flag in action.option_strings]
             name = unknown[0].partition("=")[0]
-            raise UserError(f"{name} is not an option of `{self.prog}`.{nearest(name, flags)} See --help.")
+            raise UserError(f"{name} is not an option of `{self.prog}`.{nearest(name, self.flags)} See --help.")
+
+    @property
+    def flags(self) -> list[str]:
+        """Every option, as it is written."""
+        return [flag for action in self._actions for flag in action.option_strings]
 
 
 def model_names() -> list[str]:
@@ -95,21 +100,29 @@ def add_where(parser: Parser) -> None:
     """Where data and weights are found and runs are written."""
     parser.add_argument("--data-dir", type=Path, help="where FLIP's files are looked for first")
     parser.add_argument("--weights-dir", type=Path, help="where pretrained weights (NAME.pt) are looked for first")
-    parser.add_argument("--runs-dir", type=Path, default=Path("runs"), help="for everything written (default: runs)")
+    add_folder(parser, "runs_dir", "for everything written")
     parser.add_argument("--quiet", action="store_true", help="print errors only")
 
 
 def add_storage(parser: Parser) -> None:
     """The database."""
-    parser.add_argument("--storage", help="SQLAlchemy URL (default: $FLIPSEARCH_STORAGE, then runs/studies.db)")
+    parser.add_argument(
+        "--storage", help="SQLAlchemy URL (default: $FLIPSEARCH_STORAGE, then studies.db in the --runs-dir)"
+    )
 
 
 def add_database(parser: Parser) -> None:
     """The database, which may follow from the runs directory."""
-    parser.add_argument("--runs-dir", type=Path, default=Path("runs"), help=argparse.SUPPRESS)
+    add_folder(parser, "runs_dir", "where the studies are")
     add_storage(parser)
+
+
+def add_folder(parser: Parser, name: str, what_for: str) -> None:
+    """`runs_dir` or `export_dir`; `search.folders.set_folders` fills in what is not given."""
+    usual = f"${VARIABLES[name]}, then {name} in ./{FILE}, then {DEFAULTS[name]}"
+    parser.add_argument(option(name), type=Path, metavar="DIR", help=f"{what_for} (default: {usual})")
 
 
 def prog() -> str:
     """How the user called us, for the commands that we propose."""
-    return f"python {sys.argv[0]}" if sys.argv and sys.argv[0] else "python run_study.py"
+    return f"python {shlex.quote(sys.argv[0])}" if sys.argv and sys.argv[0] else "python run_study.py"

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from search.storage_url import hide
 
 _ERRORS: Final = (SQLAlchemyError, StorageInternalError, sqlite3.Error)
-_RESTORE = "restore it from a copy, or name another"
+RESTORE = "restore it from a copy, or name another"
 _READ_ONLY = "it takes no writing from this role: name a role that may write and, of several servers, the primary one"
 # The SQLSTATE stands before the words, for servers that speak another language than English.
 _REMEDIES = (
@@ -34,10 +34,10 @@ _REMEDIES = (
     (r"readonly database", "let this user write the file and its folder, or name another file"),
     (r"^53100|disk is full|No space left|could not extend", "free some space; the same command goes on then"),
     (r"^53200|out of memory", "give the server more memory, or end what uses it"),
-    (r"^42P01|no such table", f"a table is lost: {_RESTORE}"),
-    (r"^42703|no such column|has no column", f"a column is lost: {_RESTORE}"),
+    (r"^42P01|no such table", f"a table is lost: {RESTORE}"),
+    (r"^42703|no such column|has no column", f"a column is lost: {RESTORE}"),
     (r"^22P05|no equivalent in encoding", "create the database anew with `createdb --encoding=UTF8`"),
-    (r"^XX00|malformed|not a database|decode to UTF-8", f"it is damaged: {_RESTORE} file"),
+    (r"^XX00|malformed|not a database|decode to UTF-8", f"it is damaged: {RESTORE} file"),
     (r"locked", "another program holds it; try again when that has ended"),
     (r"disk I/O error|unable to open", "check its folder and the space on its disk"),
 )

@@ -12,7 +12,7 @@ from search import report_figures as figures
 from search.attributes import MANIFEST
 from search.operate import open_existing
 from search.page import code, folded, page, section
-from search.parser import prog
+from search.proposals import Proposals
 from search.report_known import Known
 from search.shown_state import REPORT
 from search.storage import sqlite_path
@@ -31,7 +31,7 @@ def run_report(arguments: argparse.Namespace) -> int:
     refuse_same_file(export, path, "the experiment")
     if (held := sqlite_path(database.storage.engine.url)) is not None:
         refuse_same_file(held, path, "the database")
-    text = make_report(study, runs=arguments.runs_dir, export=export, prog=prog())
+    text = make_report(study, runs=arguments.runs_dir, export=export, proposals=Proposals.of(arguments))
     with output(path, makes_folder=True) as file:
         file.write(text)
     if path != STANDARD:
@@ -39,16 +39,16 @@ def run_report(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def make_report(study: Study, *, runs: Path, export: Path | None, prog: str) -> str:
+def make_report(study: Study, *, runs: Path, export: Path | None, proposals: Proposals) -> str:
     """The page, as text.
 
     Args:
         study: The study, with its manifest.
         runs: The runs directory, below which predictions are found.
         export: Where its experiment would stand; None if it was not exported.
-        prog: How the program is called, for the commands.
+        proposals: How the commands in it are written.
     """
-    known = Known.of(study, runs=runs, export=export, prog=prog)
+    known = Known.of(study, runs=runs, export=export, proposals=proposals)
     return page(
         f"Study {study.study_name}",
         *report_search.standing(known),

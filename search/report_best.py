@@ -112,7 +112,8 @@ def experiment(known: Known) -> list[Markup]:
 
 def commands(known: Known) -> str:
     """What to type."""
-    name, lines = known.study.study_name, []
+    name, propose = known.study.study_name, known.proposals.command
+    lines = []
     words = known.study.user_attrs.get(OVERRIDES)
     if words is not None:
         about = known.about
@@ -126,12 +127,13 @@ def commands(known: Known) -> str:
         given = [*what, "--model", about["model"], "--n-trials", str(known.numbers["n_target"])]
         is_default = name == default_name(about["task"], about["model"], about.get("table"), about["data"])
         own_name = [] if is_default else ["--study-name", name]
-        lines += ["# the search", f"{known.prog} {shlex.join([*given, *own_name, *words])}"]
+        lines += ["# the search", propose("search", *given, *own_name, *words)]
     if known.export is not None:
-        file = shlex.quote(str(known.export))
-        lines += ["# the best trial, trained again and compared", f"{known.prog} verify {file}"]
-        lines += ["# new seeds on the test set", f"{known.prog} confirm {file} --seeds 5"]
-    lines += ["# this report", f"{known.prog} report --study-name {shlex.quote(name)}"]
+        lines += ["# the best trial, trained again and compared", propose("verify", known.export)]
+        lines += ["# new seeds on the test set", propose("confirm", known.export, "--seeds", "5")]
+    lines += ["# this report", propose("report", "--study-name", name)]
+    if known.proposals.has_password:
+        lines.insert(0, "# the database's password stands in no report: set $PGPASSWORD, or write it into ~/.pgpass")
     return "\n".join(lines)
 
 

@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial
 from datasets.errors import UserError
 from search.attributes import MANIFEST
 from search.exports import find_export
+from search.proposals import Proposals
 from search.schema import task_in
 from search.snapshot import snapshot
 from search.study import best_trial, shown_validation, summary
@@ -34,10 +35,10 @@ class Known:
     runs: Path
     export: Path | None
     export_dir: Path | None
-    prog: str
+    proposals: Proposals
 
     @classmethod
-    def of(cls, study: Study, *, runs: Path, export: Path | None, prog: str) -> "Known":
+    def of(cls, study: Study, *, runs: Path, export: Path | None, proposals: Proposals) -> "Known":
         """Read the study."""
         trials = study.get_trials(deepcopy=False)
         return cls(
@@ -50,7 +51,7 @@ class Known:
             runs=runs,
             export=export and find_export(export, study),
             export_dir=export and export.parent,
-            prog=prog,
+            proposals=proposals,
         )
 
     @property

@@ -22,6 +22,7 @@ from search.isolation import (
     prepare_children,
 )
 from search.machine import machine_kind
+from search.machine_limits import limit_told
 from search.protocol import find_protocol
 from search.result import Result
 from search.run_names import TRAIN, VERIFY
@@ -217,7 +218,7 @@ def outcome(child: Child, display: "Display", signals: Signals, *, shows_values:
 
     Raises:
         Stopped: A signal came, or the run failed and its error was printed.
-        UserError: The config cannot run on this machine.
+        UserError: The config cannot run on this machine, or the machine gives no more.
     """
     try:
         while True:
@@ -234,6 +235,8 @@ def outcome(child: Child, display: "Display", signals: Signals, *, shows_values:
             elif isinstance(message, Failure):
                 if message.kind == "refused":
                     raise UserError(message.message)
+                if message.kind == "bug" and (reached := limit_told(message.message)) is not None:
+                    raise reached
                 print(f"error: the run failed: {message.message}", file=sys.stderr)
                 raise Stopped(1)
             elif isinstance(message, (Result, Predicted)):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.config import StudyConfig, study_config
+from search.folders import described
 from search.inputs import (
     announcer,
     check_export,
@@ -19,7 +20,7 @@ from search.inputs import (
     slots_of,
     url_of,
 )
-from search.parser import prog
+from search.proposals import Proposals
 from search.protocol import find_protocol
 from search.run_names import CACHE
 from search.slots import Slot
@@ -64,6 +65,7 @@ def run_search(arguments: argparse.Namespace, own: "tuple[Task, Table] | None" =
 
         split = load_split(task, arguments.data_dir, runs, announce)
         wanted = wanted_study(arguments, config, task, split, existing(arguments))
+        print(described(arguments))
         return show(wanted.config, wanted.name, split, wanted.protocol, places_of(arguments))
     for folder in (runs, runs / CACHE / "checks", arguments.export_dir):
         check_writable(folder)
@@ -259,12 +261,13 @@ def _show_state(arguments: argparse.Namespace, study: "Study", database: "Databa
     from search.shown_state import show_state
 
     announce = announcer(arguments.quiet)
-    show_state(study, database, arguments.runs_dir, export=export, prog=prog(), announce=announce)
+    proposals = Proposals.of(arguments)
+    show_state(study, database, arguments.runs_dir, export=export, proposals=proposals, announce=announce)
 
 
 def _next_command(arguments: argparse.Namespace, export: Path) -> str:
     """What to do with the export: who brought a table wants candidates ranked."""
-    weights = f" --weights-dir {arguments.weights_dir}" if arguments.weights_dir else ""
+    propose = Proposals.of(arguments).command
     if arguments.data is not None:
-        return f"{prog()} predict {export} --input candidates.fasta --top 100 --output ranked.csv{weights}"
-    return f"{prog()} verify {export}{weights}"
+        return propose("predict", export, "--input", "candidates.fasta", "--top", "100", "--output", "ranked.csv")
+    return propose("verify", export)

@@ -11,6 +11,7 @@ from optuna import Study
 from datasets.errors import UserError
 from search.artifacts import ARTIFACTS, artifact_attribute, link
 from search.attributes import MANIFEST, artifacts_of
+from search.proposals import Proposals
 from search.storage import Database
 from search.study import summary
 
@@ -26,7 +27,13 @@ _YOURS = "\n\n---\n*Notes below this line are yours. What is above is written an
 
 
 def show_state(
-    study: Study, database: Database, runs: Path, *, export: Path | None, prog: str, announce: Callable[[str], None]
+    study: Study,
+    database: Database,
+    runs: Path,
+    *,
+    export: Path | None,
+    proposals: Proposals,
+    announce: Callable[[str], None],
 ) -> None:
     """Write the study's note, and its report as an artifact of the study, if anything has changed since.
 
@@ -35,11 +42,11 @@ def show_state(
         database: Where it stands.
         runs: The runs directory.
         export: Its exported experiment, if there is one.
-        prog: How the program was called.
+        proposals: How the commands in it are written.
         announce: Told if the report could not be written or kept; the search itself does not fail by it.
     """
     try:
-        text = state(study, export, prog)
+        text = state(study, export, proposals)
         before, yours = _note(study)
         if before == text:
             return
@@ -49,7 +56,7 @@ def show_state(
             if is_reported:
                 from search.report import make_report  # plotly takes a while to import
 
-                page = make_report(study, runs=runs, export=export, prog=prog)
+                page = make_report(study, runs=runs, export=export, proposals=proposals)
                 path.write_text(page, encoding="utf-8")
             with database.lock:
                 if is_reported:
@@ -59,7 +66,7 @@ def show_state(
         announce(f"The report of study {study.study_name} could not be kept: {' '.join(str(error).split())}.")
 
 
-def state(study: Study, export: Path | None, prog: str) -> str:
+def state(study: Study, export: Path | None, proposals: Proposals) -> str:
     """The study's state in Markdown."""
     about = summary(study)
     lines = [
@@ -75,7 +82,7 @@ def state(study: Study, export: Path | None, prog: str) -> str:
         rows = [f"| {name} | {value} |" for name, value in sorted(best["params"].items())]
         lines.append("\n".join(["| hyperparameter | value |", "| --- | --- |", *rows]))
     if export is not None:
-        lines.append(f"Exported as `{export}`. Check it: `{prog} verify {export}`")
+        lines.append(f"Exported as `{export}`. Check it: `{proposals.command('verify', export)}`")
     return "\n\n".join(lines)
 
 

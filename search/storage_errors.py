@@ -1,10 +1,10 @@
 """What the database layers raise, as sentences without a password in them."""
 
 import contextlib
-import errno
 from collections.abc import Callable, Collection, Iterator
 
 from datasets.errors import UserError
+from search.machine_limits import limit_reached
 from search.outages import StorageLost, StorageRefused, refusal
 from search.remedies import is_database_error
 
@@ -21,8 +21,10 @@ def explained(name: str, secrets: Collection[str] = ()) -> Iterator[None]:
     except ImportError as error:
         raise UserError(f"The storage {name} needs a database driver that is not installed: {error.name}.") from None
     except OSError as error:
-        what = "free some space" if error.errno == errno.ENOSPC else "let this user write there, or name another"
-        raise UserError(f"The storage {name} cannot be written ({error.strerror}: {error.filename}): {what}.") from None
+        raise limit_reached(error) or UserError(
+            f"The storage {name} cannot be written ({error.strerror}: {error.filename}): let this user write there, "
+            "or name another."
+        ) from None
     except Exception as error:
         if is_database_error(error):
             raise refusal(error, name, secrets) from None

@@ -16,9 +16,11 @@ from optuna.storages._rdb import models
 from sqlalchemy import Connection, Engine, event, exists, inspect, select, text
 
 from datasets.errors import UserError
+from search.remedies import RESTORE
 
 _METADATA: Any = models.BaseModel.metadata
 _VERSION, _REVISION = "version_info", "alembic_version"
+_SCRIPTS: Final = Path(optuna.__file__).parent / "storages" / "_rdb" / "alembic"
 _KEY: Final = 0x666C6970
 """Of the lock that a transaction which makes tables holds on Postgres until it is over."""
 
@@ -54,17 +56,14 @@ def look(connection: Connection, name: str) -> Schema:
     if revisions:
         _check_revision(connection, name, revisions, found)
         if missing:
-            raise UserError(f"The storage {name} has lost {_tables(missing)}: restore it from a copy, or name another.")
+            raise UserError(f"The storage {name} has lost {_tables(missing)}: {RESTORE}.")
         return Schema(lacks="" if _made_by(connection, found) else f"{_VERSION} empty")
     if not found:
         _check_types(connection, name)
         return Schema(is_empty=True)
     lacks = _lacking(connection, name, found)
     if missing and _has_studies(connection, found):
-        raise UserError(
-            f"The storage {name} has studies, and has lost {_tables([*missing, _REVISION])}: restore it from a copy, "
-            "or name another."
-        )
+        raise UserError(f"The storage {name} has studies, and has lost {_tables([*missing, _REVISION])}: {RESTORE}.")
     return Schema(lacks=lacks)
 
 
@@ -81,7 +80,24 @@ def require(connection: Connection, name: str) -> None:
         raise UserError(f"The tables of the storage {name} are not complete ({schema.lacks}): {REMEDY}.")
 
 
-_SCRIPTS: Final = Path(optuna.__file__).parent / "storages" / "_rdb" / "alembic"
+def require_columns(connection: Connection, name: str) -> None:
+    """Refuse tables that have lost a column. Every other command meets it where it reads the column.
+
+    Raises:
+        UserError: One is missing, or more.
+    """
+    there: Any = inspect(connection)
+    kept = {table: {column["name"] for column in there.get_columns(table)} for table in _METADATA.tables}
+    lost = [
+        f"{table.name}.{column.name}"
+        for table in _METADATA.sorted_tables
+        for column in table.columns
+        if column.name not in kept[table.name]
+    ]
+    if lost:
+        raise UserError(f"The storage {name} has lost column{'s' * (len(lost) > 1)} {', '.join(lost)}: {RESTORE}.")
+
+
 REMEDY = "`python run_study.py init --storage URL` adds what is missing and changes nothing else"
 """What a person does about a schema that lacks something."""
 

@@ -12,7 +12,16 @@ from sqlalchemy.exc import SQLAlchemyError
 from datasets.errors import UserError
 from search.process_list import environment_url
 
-__all__ = ["default_url", "environment_url", "hide", "parse_url", "secrets_of", "sqlite_path", "without_secrets"]
+__all__ = [
+    "default_url",
+    "environment_url",
+    "hide",
+    "parse_url",
+    "secrets_of",
+    "sqlite_path",
+    "without_password",
+    "without_secrets",
+]
 _EXPECTED = "sqlite:///runs/studies.db or postgresql+psycopg://user@host/name"
 _POSTGRES = ("postgres", "postgresql")
 _DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql+psycopg")
@@ -53,6 +62,12 @@ def without_secrets(url: URL) -> str:
     """The URL as it may be shown: a password can stand in its query as well."""
     query = {key: value if key in _SHOWN else "***" for key, value in url.query.items()}
     return url.set(query=query).render_as_string(hide_password=True)
+
+
+def without_password(url: URL) -> URL:
+    """The URL for a command line that others may read; the password is then looked for in $PGPASSWORD or ~/.pgpass."""
+    query = {key: value for key, value in url.query.items() if key in _SHOWN}
+    return URL.create(url.drivername, url.username, None, url.host, url.port, url.database, query)
 
 
 def secrets_of(url: URL) -> frozenset[str]:

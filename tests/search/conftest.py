@@ -65,7 +65,8 @@ def command(
 ) -> Callable[..., Answer]:
     """Runs a command in this process, in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("FLIPSEARCH_STORAGE", raising=False)
+    for name in ("FLIPSEARCH_STORAGE", "FLIPSEARCH_RUNS", "FLIPSEARCH_EXPORT"):
+        monkeypatch.delenv(name, raising=False)
 
     def run(*words: str) -> Answer:
         capsys.readouterr()

@@ -18,6 +18,7 @@ from search import artifacts, shown_state
 from search.artifacts import Artifacts, attributes_of, file_hash
 from search.attributes import N_TARGET
 from search.optuna_internals import set_attributes
+from search.proposals import Proposals
 from search.result import Result
 from search.storage import default_url, open_database
 from tests.search.small_study import ABOUT
@@ -262,7 +263,12 @@ def test_the_note_is_the_studys_state_and_leaves_peoples_notes_alone(study, data
 
     def show(export=None):
         shown_state.show_state(
-            study, database, tmp_path, export=export, prog="python run_study.py", announce=pytest.fail
+            study,
+            database,
+            tmp_path,
+            export=export,
+            proposals=Proposals(prog="python run_study.py"),
+            announce=pytest.fail,
         )
 
     show()
@@ -291,7 +297,9 @@ def test_the_note_is_the_studys_state_and_leaves_peoples_notes_alone(study, data
 
 def test_the_report_is_an_artifact_of_the_study_and_written_when_something_changed(study, database, tmp_path):
     def show():
-        shown_state.show_state(study, database, tmp_path, export=None, prog="p", announce=pytest.fail)
+        shown_state.show_state(
+            study, database, tmp_path, export=None, proposals=Proposals(prog="p"), announce=pytest.fail
+        )
         metas = get_all_artifact_meta(study)
         return [(meta.filename, (tmp_path / "artifacts" / meta.artifact_id).stat().st_mtime_ns) for meta in metas]
 

@@ -171,9 +171,9 @@ FILES: dict[str, tuple[Break, str, str, tuple[str, ...]]] = {
     "no table of heartbeats": (sql("DROP TABLE trial_heartbeats"), "has lost table trial_heartbeats", _RESTORE, ()),
     "no column of trials": (
         sql("ALTER TABLE trials DROP COLUMN datetime_start"),
-        "no such column: trials.datetime_start",
-        f"a column is lost: {_RESTORE}",
-        ("init", "dashboard"),
+        "trials.datetime_start",  # `init` looks for it, the others meet it
+        _RESTORE,
+        ("dashboard",),
     ),
 }
 
@@ -415,9 +415,9 @@ ROLES: dict[str, tuple[list[str], str, str, tuple[str, ...]]] = {
     ),
     "no column of trials": (
         ["ALTER TABLE trials DROP COLUMN datetime_start"],
-        "column trials.datetime_start does not exist",
-        f"a column is lost: {_RESTORE}",
-        ("dashboard", "init"),
+        "column trials.datetime_start",
+        _RESTORE,
+        ("dashboard",),
     ),
     "no table of heartbeats": (
         ["DROP TABLE trial_heartbeats"],
@@ -524,3 +524,25 @@ def test_a_database_that_cannot_hold_a_name(postgres: PostgresServer, tmp_path: 
     database = storage.open_database(url, create=False)
     with pytest.raises(UserError, match=r"create the database anew with `createdb --encoding=UTF8`"):
         optuna.create_study(study_name="日本", storage=database.storage)
+
+
+@pytest.mark.parametrize(
+    ("statements", "lost"),
+    [
+        (["ALTER TABLE trials DROP COLUMN datetime_start"], "column trials.datetime_start"),
+        (["ALTER TABLE trial_heartbeats DROP COLUMN heartbeat"], "column trial_heartbeats.heartbeat"),
+        (
+            ["ALTER TABLE trials DROP COLUMN datetime_start", "ALTER TABLE trial_values DROP COLUMN value"],
+            "columns trials.datetime_start, trial_values.value",
+        ),
+    ],
+)
+def test_init_names_the_columns_that_are_lost(statements: list[str], lost: str, folder: Path) -> None:
+    path = folder / "runs" / "studies.db"
+    sql(*statements)(path)
+    answer = run_here("init", cwd=folder)
+    assert (
+        answer.refusal()
+        == f"error: The storage sqlite:///runs/studies.db has lost {lost}: {_RESTORE}, or name another.\n"
+    )
+    assert answer.out == "", "it does not say that the tables stand"

@@ -7,6 +7,7 @@ from optuna.trial import TrialState, create_trial
 from safetensors.numpy import save_file
 
 from search.attributes import MANIFEST, OVERRIDES
+from search.proposals import Proposals
 from search.report import make_report
 from tests.search.browser import CHROMIUM
 from tests.search.pages import assert_looks_right, assert_needs_nothing, without_plotly
@@ -59,7 +60,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def text(folder):
     _, study = make_or_load(folder)
-    return make_report(study, runs=folder / "runs", export=None, prog="python run_study.py")
+    return make_report(study, runs=folder / "runs", export=None, proposals=Proposals(prog="python run_study.py"))
 
 
 def make_or_load(folder):
@@ -120,12 +121,12 @@ def test_bad_input_is_one_sentence(command, folder, tmp_path):
 def test_the_search_is_repeated_with_its_overrides(folder, tmp_path):
     _, study = make_or_load(folder)
     study.set_user_attr(OVERRIDES, ["trainer.max_epochs=3"])
-    page = make_report(study, runs=tmp_path, export=None, prog="p")
+    page = make_report(study, runs=tmp_path, export=None, proposals=Proposals(prog="p"))
     assert "p --task aav_two_vs_many --model ridge --n-trials 10 --study-name by-hand trainer.max_epochs=3" in page
 
 
 def test_predictions_that_are_not_here_are_said_to_be_elsewhere(folder, tmp_path):
     _, study = make_or_load(folder)
-    page = make_report(study, runs=tmp_path, export=None, prog="p")
+    page = make_report(study, runs=tmp_path, export=None, proposals=Proposals(prog="p"))
     assert "name that with --runs-dir" in page
     assert "measured (" not in without_plotly(page)

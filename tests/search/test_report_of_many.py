@@ -11,6 +11,7 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
 from search import report_figures
+from search.proposals import Proposals
 from search.report import make_report
 from search.snapshot import snapshot
 from search.study import MANIFEST
@@ -51,7 +52,7 @@ def study():
 
 @pytest.fixture(scope="module")
 def text(study, tmp_path_factory):
-    return make_report(study, runs=tmp_path_factory.mktemp("runs"), export=None, prog="p")
+    return make_report(study, runs=tmp_path_factory.mktemp("runs"), export=None, proposals=Proposals(prog="p"))
 
 
 def figures_of(text):
