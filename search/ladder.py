@@ -97,6 +97,7 @@ def _import_for_the_table() -> None:
     import search.building
     import search.ladder_table
     import search.ledger
+    import search.question
     import search.rungs  # noqa: F401
 
 
@@ -151,6 +152,7 @@ def _print_table(
     from search.building import folds_of
     from search.ladder_table import show
     from search.ledger import readings
+    from search.question import question
     from search.rungs import Rung, baseline_rungs, study_rung
 
     config = steps[0].config
@@ -166,9 +168,5 @@ def _print_table(
             rungs.append(Rung(model=step.model, value=None, why=why, predictions=None, n_finished=None, cost=None))
     print("\n" + "\n".join(dict.fromkeys(step.protocol.sentence for step in steps)))
     protocols = dict.fromkeys(step.protocol.shown for step in steps)
-    show(_question(task, arguments), rungs, label=split.label, protocol="; ".join(protocols))
-
-
-def _question(task: "Task", arguments: argparse.Namespace) -> str:
-    """`gb1_two_vs_rest`; of a table its target and split too: `my_assay, target fitness, split two_vs_rest`."""
-    return task.name if arguments.data is None else f"{task.name}, target {task.units}, split {task.split}"
+    asked = question(task.name, split.label, split.data_hash, config.defaults["table"])
+    show(asked.words, rungs, label=split.label, protocol="; ".join(protocols))

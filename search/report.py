@@ -15,7 +15,7 @@ from search.page import code, folded, page, section
 from search.parser import prog
 from search.report_known import Known
 from search.shown_state import REPORT
-from search.storage import sqlite_path
+from search.storage import Database, sqlite_path
 from search.study import find_study
 
 
@@ -31,7 +31,7 @@ def run_report(arguments: argparse.Namespace) -> int:
     refuse_same_file(export, path, "the experiment")
     if (held := sqlite_path(database.storage.engine.url)) is not None:
         refuse_same_file(held, path, "the database")
-    text = make_report(study, runs=arguments.runs_dir, export=export, prog=prog())
+    text = make_report(study, runs=arguments.runs_dir, export=export, prog=prog(), database=database)
     with output(path, makes_folder=True) as file:
         file.write(text)
     if path != STANDARD:
@@ -39,7 +39,7 @@ def run_report(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def make_report(study: Study, *, runs: Path, export: Path | None, prog: str) -> str:
+def make_report(study: Study, *, runs: Path, export: Path | None, prog: str, database: Database | None = None) -> str:
     """The page, as text.
 
     Args:
@@ -47,8 +47,9 @@ def make_report(study: Study, *, runs: Path, export: Path | None, prog: str) -> 
         runs: The runs directory, below which predictions are found.
         export: Where its experiment would stand; None if it was not exported.
         prog: How the program is called, for the commands.
+        database: That of the study, whose other studies may have read its test set; None: they are not asked.
     """
-    known = Known.of(study, runs=runs, export=export, prog=prog)
+    known = Known.of(study, runs=runs, export=export, prog=prog, database=database)
     return page(
         f"Study {study.study_name}",
         *report_search.standing(known),

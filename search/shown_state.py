@@ -11,6 +11,7 @@ from optuna import Study
 from datasets.errors import UserError
 from search.artifacts import ARTIFACTS, artifact_attribute, link
 from search.attributes import MANIFEST, artifacts_of
+from search.question import question_of
 from search.storage import Database
 from search.study import summary
 
@@ -49,7 +50,7 @@ def show_state(
             if is_reported:
                 from search.report import make_report  # plotly takes a while to import
 
-                page = make_report(study, runs=runs, export=export, prog=prog)
+                page = make_report(study, runs=runs, export=export, prog=prog, database=database)
                 path.write_text(page, encoding="utf-8")
             with database.lock:
                 if is_reported:
@@ -61,9 +62,10 @@ def show_state(
 
 def state(study: Study, export: Path | None, prog: str) -> str:
     """The study's state in Markdown."""
-    about = summary(study)
+    about, asked = summary(study), question_of(study.user_attrs.get(MANIFEST, {}))
     lines = [
-        f"**{about['task']}**, model **{about['model']}** ({about['data']}, validation: {about['validation']})",
+        f"**{asked.words if asked else None}**, model **{about['model']}** ({about['data']}, validation: "
+        f"{about['validation']})",
         f"{about['n_finished']} of {about['n_target']} trials finished ({about['n_complete']} complete, "
         f"{about['n_pruned']} pruned), {about['n_failed']} failed.",
     ]
