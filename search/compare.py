@@ -44,11 +44,7 @@ def run_compare(arguments: argparse.Namespace) -> int:
     found = readings(arguments.export_dir)
     database = _database(arguments)
     studies = list(readable_studies(database, lambda sentence: say(f"warning: {sentence}"))) if database else []
-    missing = (
-        ()
-        if database
-        else ("There is no database in the runs directory, so the ledgers alone were asked (--storage names one).",)
-    )
+    missing = [] if database else [f"There is no database in {arguments.runs_dir}: name the studies' with --storage."]
     known = find_readings(arguments.export_dir, database, loaded=studies, missing=missing)
     comparisons = [compare(task, studies, found) for task in _tasks(arguments.task, studies, found)]
     _print(comparisons)

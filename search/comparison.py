@@ -94,7 +94,7 @@ def compare(task: str, studies: Sequence[Study], readings: Sequence[Reading]) ->
                 break
         else:
             groups.append((entry.asked, [entry]))
-    groups.sort(key=lambda group: group[0].data != FLIPS)
+    groups.sort(key=lambda group: (group[0].data != FLIPS, group[0].words, group[0].data_hash))
     published = [_published(result) for result in published_results() if result.task == task]
     panels = [_panel(question, entries, groups) for question, entries in groups]
     if published and panels and panels[0].is_comparable:

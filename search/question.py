@@ -42,13 +42,16 @@ class Question:
     def is_same(self, other: "Question") -> bool:
         """Whether both have the same test set.
 
-        The hash is of the divided rows, so it decides alone where one of the two does not name its split: in what was
-        written before splits were noted, and for a file that was divided by somebody else.
+        The hash is of the divided rows. It decides alone for a file that brings its own division, as the split that a
+        search writes does, and among the tasks of one name where one of the two does not say how it was divided.
         """
         if self.data_hash != other.data_hash:
             return False
-        if {self.split, other.split} & {None, OWN_SPLIT}:
+        splits = (self.split, other.split)
+        if OWN_SPLIT in splits:
             return True
+        if None in splits:
+            return self.task == other.task
         return (self.target, self.split) == (other.target, other.split)
 
 
