@@ -108,6 +108,7 @@ def test_two_confirmations_are_equal_bit_for_bit(twice: tuple[list[Any], list[An
     first, second = twice
     for one, other in zip(first, second, strict=True):
         assert one.pop("n_readings") + 1 == other.pop("n_readings")
+        assert one.pop("n_readings_in_all") + 2 == other.pop("n_readings_in_all"), "of both models"
         assert one == other
     assert [one["model"] for one in first] == ["ridge", "cnn"]
 
