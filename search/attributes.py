@@ -30,6 +30,8 @@ WEIGHTS = "weights"
 """Of a study: the pretrained weights that it uses, name and hash."""
 CONTROL = "control"
 """Of a study: what an operator tells its workers, "run", "pause" or "drain"."""
+READING = "reading:"
+"""Of a study: what the keys of its test set's readings begin with, one key each, see `search.noted_readings`."""
 
 RESULT = "result"
 """Of a trial: `search.result.Result.record`, with the hashes of its weights, versions and machine."""

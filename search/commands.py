@@ -59,7 +59,7 @@ COMMANDS = {
     "confirm": Command(
         summary="train an experiment over new seeds and measure it on the test set",
         description="Train an experiment over new seeds and measure it on the test set: the only command that reads "
-        "it. Every reading is kept in the ledger beside the experiment.",
+        "it. Every reading is kept in the ledger beside the experiment, and noted in the study's database.",
         target="search.confirm:run_confirm",
         add_options=options.confirm_options,
     ),

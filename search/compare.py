@@ -13,17 +13,18 @@ from datasets.errors import UserError, nearest
 from datasets.files import check_output, is_stream, output
 from datasets.task import task_names
 from search import comparison_figure
-from search.comparison import Comparison, Entry, by_value, compare, known_tasks
-from search.ledger import Reading, readings, readings_by_study
+from search.comparison import FLIPS, Comparison, Entry, Panel, by_value, compare, known_tasks
+from search.ledger import Reading, readings
 from search.operate import open_existing
 from search.page import Markup, figure, page, paragraph, section, table, warning
+from search.readings import Count, Readings, find_readings, sentences_of
 from search.run_names import COMPARISON
-from search.storage import default_url, environment_url, say
+from search.storage import Database, default_url, environment_url, say
 from search.study import readable_studies
 
 ALL = "all"
 _HEADERS = (
-    "task",
+    "task, target and split",
     "model",
     "by",
     "test Spearman",
@@ -41,12 +42,15 @@ def run_compare(arguments: argparse.Namespace) -> int:
     folder: Path = arguments.output or arguments.runs_dir / COMPARISON
     _check_folder(folder)
     found = readings(arguments.export_dir)
-    studies = _studies(arguments)
+    database = _database(arguments)
+    studies = list(readable_studies(database, lambda sentence: say(f"warning: {sentence}"))) if database else []
+    missing = [] if database else [f"There is no database in {arguments.runs_dir}: name the studies' with --storage."]
+    known = find_readings(arguments.export_dir, database, loaded=studies, missing=missing)
     comparisons = [compare(task, studies, found) for task in _tasks(arguments.task, studies, found)]
     _print(comparisons)
     path = folder / "comparison.html"
     with output(path, makes_folder=True) as file:
-        file.write(make_page(comparisons, found))
+        file.write(make_page(comparisons, known))
     written = [path, *_save(comparisons, folder)]
     print(f"Written: {', '.join(map(str, written))}")
     return 0
@@ -60,33 +64,32 @@ def _check_folder(folder: Path) -> None:
         check_output(folder / f"comparison{ending}", makes_folder=True)
 
 
-def make_page(comparisons: Sequence[Comparison], found: Sequence[Reading]) -> str:
+def make_page(comparisons: Sequence[Comparison], known: Readings) -> str:
     """Figure and table of each task, as one HTML file."""
     about = paragraph(
         "Spearman's rank correlation on the test sets: filled circles are means or published values, open ones single "
         "seeds, bars the standard deviation between seeds. Intervals over test sequences are of "
         "95 %. Values of the validation part are no test results and are not drawn."
     )
-    blocks = [section(comparison.task, *_blocks(comparison, found)) for comparison in comparisons]
+    blocks = [section(comparison.task, *_blocks(comparison, known)) for comparison in comparisons]
     return page("FLIP, Flipper and flipsearch", about, *blocks)
 
 
-def _blocks(comparison: Comparison, found: Sequence[Reading]) -> list[Markup]:
-    """What may be compared, and below it, each file by itself, what may not."""
-    blocks = [paragraph("Nothing was published, searched or confirmed on it yet.")] if comparison.is_empty else []
-    if together := [*comparison.published, *comparison.ours]:
-        blocks = [*_drawn(comparison_figure.panel(comparison.task, together)), _table(together)]
-    for data in dict.fromkeys(entry.data for entry in comparison.apart):
-        alone = [entry for entry in comparison.apart if entry.data == data]
-        blocks += [
-            warning(f"{data}. {_APART}"),
-            *_drawn(comparison_figure.panel(comparison.task, alone)),
-            _table(alone),
-        ]
-    return [*blocks, paragraph(_read_how_often(comparison.task, found))]
+def _blocks(comparison: Comparison, known: Readings) -> list[Markup]:
+    """Each question by itself: what is on a file that is not FLIP's apart from what was published."""
+    if not comparison.panels:
+        return [paragraph("Nothing was published, searched or confirmed on it yet.")]
+    blocks = []
+    for panel in comparison.panels:
+        heading = f"{panel.heading}."
+        blocks.append(paragraph(heading) if panel.is_comparable else warning(f"{heading} {_APART}"))
+        blocks += [*_drawn(comparison_figure.tested(panel)), _table(panel.entries)]
+        if panel.asked is not None:
+            blocks.append(paragraph(_read_how_often(known.count(panel.asked))))
+    return blocks
 
 
-def _drawn(panel: comparison_figure.Panel) -> list[Markup]:
+def _drawn(panel: Panel) -> list[Markup]:
     if not panel.entries:
         return [paragraph("No test result yet: confirm an experiment.")]
     drawn = comparison_figure.draw(panel)
@@ -94,18 +97,17 @@ def _drawn(panel: comparison_figure.Panel) -> list[Markup]:
 
 
 def _table(entries: Sequence[Entry]) -> Markup:
-    return table(_HEADERS[1:], [_cells(entry)[1:] for entry in by_value(entries)])
+    return table(_HEADERS[1:], [_cells("", entry)[1:] for entry in by_value(entries)])
 
 
-def _read_how_often(task: str, found: Sequence[Reading]) -> str:
-    counts = readings_by_study(found, task)
-    by = ", ".join(f"{n} by {study}" for study, n in sorted(counts.items()))
-    return f"Its test set was read {sum(counts.values())} time(s)" + (f": {by}." if by else ".")
+def _read_how_often(count: Count) -> str:
+    by = ", ".join(f"{n} by {study}" for study, n in sorted(count.by_study.items()))
+    return " ".join([f"Its test set was read {count.words}" + (f": {by}." if by else "."), *sentences_of([count])])
 
 
 def _save(comparisons: Sequence[Comparison], folder: Path) -> list[Path]:
     """The pictures that could be written."""
-    panels = comparison_figure.panels(comparisons)
+    panels = comparison_figure.drawable(comparisons)
     paths = [folder / "comparison.png", folder / "comparison.svg"]
     if not panels:
         print("There is no test result to draw: confirm an experiment first.", file=sys.stderr)
@@ -127,20 +129,15 @@ def _tasks(names: Sequence[str], studies: Sequence[Study], found: Sequence[Readi
     return list(dict.fromkeys(task for name in names for task in (known if name == ALL else [name])))
 
 
-def _studies(arguments: argparse.Namespace) -> list[Study]:
-    """The studies that can be read; none where nobody named any and there are none in the runs directory."""
+def _database(arguments: argparse.Namespace) -> Database | None:
+    """That of the studies; None where nobody named any and there is none in the runs directory."""
     is_named = arguments.storage or environment_url()
     if not is_named and not Path(default_url(arguments.runs_dir).removeprefix("sqlite:///")).exists():
-        return []
-    database = open_existing(arguments)
-    return list(readable_studies(database, lambda sentence: say(f"warning: {sentence}")))
+        return None
+    return open_existing(arguments)
 
 
-def _ordered(comparison: Comparison) -> list[Entry]:
-    return [*by_value([*comparison.published, *comparison.ours]), *by_value(comparison.apart)]
-
-
-def _cells(entry: Entry) -> list[str]:
+def _cells(title: str, entry: Entry) -> list[str]:
     test = "-" if entry.spearman is None else f"{entry.spearman:.3f}"
     if entry.std is not None:
         test += f" ± {entry.std:.3f}"
@@ -148,14 +145,14 @@ def _cells(entry: Entry) -> list[str]:
         test += f" ({len(entry.seeds)} seed{'s' * (len(entry.seeds) > 1)})"
     validation = "-" if entry.validation is None else f"{entry.validation:.4f} ({entry.protocol})"
     return [
-        entry.task,
+        title,
         entry.model,
         entry.by,
         test,
         "-" if entry.around is None else f"{entry.around.low:.3f} to {entry.around.high:.3f}",
         "-" if entry.ensemble is None else f"{entry.ensemble:.3f}",
         validation,
-        entry.data or "FLIP's file",
+        entry.asked.data if entry.asked else FLIPS,
         entry.source,
     ]
 
@@ -163,11 +160,12 @@ def _cells(entry: Entry) -> list[str]:
 def _print(comparisons: Sequence[Comparison]) -> None:
     shown = Table(*_HEADERS, box=None, pad_edge=False)
     for comparison in comparisons:
-        for entry in _ordered(comparison):
-            shown.add_row(*_cells(entry))
-        if comparison.is_empty:
+        for panel in comparison.panels:
+            for entry in by_value(panel.entries):
+                shown.add_row(*_cells(panel.title, entry))
+        if not comparison.panels:
             shown.add_row(comparison.task, *["-"] * (len(_HEADERS) - 2), "nothing published, searched or confirmed yet")
     # As wide as the table wants to be: a name that is cut off names nothing.
     Console(highlight=False, soft_wrap=True, markup=False, width=1000).print(shown)
-    if any(comparison.apart for comparison in comparisons):
+    if not all(panel.is_comparable for comparison in comparisons for panel in comparison.panels):
         print(_APART)

@@ -1,8 +1,9 @@
 """What is known of a task: published test results, the studies on it, and the experiments that were confirmed."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 from optuna import Study
@@ -11,6 +12,7 @@ from search.attributes import MANIFEST
 from search.cost import Cost, cost
 from search.ledger import Reading
 from search.published import Published, published_results
+from search.question import Question, question_of
 from search.spread import spread
 from search.statistics import ConfidenceInterval
 from search.study import best_trial, count, shown_validation
@@ -25,17 +27,16 @@ FLIPS = "FLIP's file"
 class Entry:
     """One result on a task.
 
-    by: who found it; `OURS` for our own. model: as whoever found it calls it. data: which file; `None` for a published
-    result, which is on the dataset's own. validation: Spearman and protocol of the best trial of a study. seeds: test
-    Spearman of each seed; spearman: their mean, or the published value; std: between seeds. around: 95 % interval of
-    spearman over test sequences, None of what was confirmed before it was kept. ensemble: of the seeds' mean
-    prediction. source: where it is from.
+    asked: its question; None for a published result, which is on the dataset's own file. by: who found it; `OURS` for
+    our own. model: as whoever found it calls it. validation: Spearman and protocol of the best trial of a study.
+    seeds: test Spearman of each seed; spearman: their mean, or the published value; std: between seeds. around: 95 %
+    interval of spearman over test sequences, None of what was confirmed before it was kept. ensemble: of the seeds'
+    mean prediction. source: where it is from.
     """
 
-    task: str
+    asked: Question | None
     by: str
     model: str
-    data: str | None
     source: str
     spearman: float | None = None
     std: float | None = None
@@ -47,36 +48,67 @@ class Entry:
     n_finished: int | None = None
     cost: Cost | None = None
 
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """The results on one question, which alone may be ranked and drawn together.
+
+    title: the question. data: the label of the file. asked: None where there
+    are published results alone.
+    """
+
+    title: str
+    data: str
+    asked: Question | None
+    entries: tuple[Entry, ...]
+
     @property
     def is_comparable(self) -> bool:
-        """Whether it may stand beside published results."""
-        return self.data in (None, FLIPS)
+        """Whether published results may stand here."""
+        return self.data == FLIPS
+
+    @property
+    def heading(self) -> str:
+        """The title, with the file where that is not FLIP's own."""
+        return self.title if self.is_comparable else f"{self.title} ({self.data})"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """The entries of a task: published ones, then ours; those on a file that is not FLIP's are `apart`."""
+    """What is known of a task: a panel for each question, that of FLIP's file first."""
 
     task: str
-    published: tuple[Entry, ...]
-    ours: tuple[Entry, ...]
-    apart: tuple[Entry, ...] = field(default=())
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing at all is known."""
-        return not (self.published or self.ours or self.apart)
+    panels: tuple[Panel, ...]
 
 
 def compare(task: str, studies: Sequence[Study], readings: Sequence[Reading]) -> Comparison:
     """Everything that is known of a task."""
-    ours = [*_confirmed(task, readings), *_searched(task, studies)]
-    return Comparison(
-        task=task,
-        published=tuple(map(_published, (result for result in published_results() if result.task == task))),
-        ours=tuple(entry for entry in ours if entry.is_comparable),
-        apart=tuple(entry for entry in ours if not entry.is_comparable),
-    )
+    asked = [question for study in studies if (question := _question(study)) is not None and question.task == task]
+    ours = [*_confirmed(task, readings, asked), *_searched(task, studies)]
+    groups: list[tuple[Question, list[Entry]]] = []
+    for entry in ours:
+        assert entry.asked is not None
+        for question, entries in groups:
+            if question.is_same(entry.asked):
+                entries.append(entry)
+                break
+        else:
+            groups.append((entry.asked, [entry]))
+    groups.sort(key=lambda group: (group[0].data != FLIPS, group[0].words, group[0].data_hash))
+    published = [_published(result) for result in published_results() if result.task == task]
+    panels = [_panel(question, entries, groups) for question, entries in groups]
+    if published and panels and panels[0].is_comparable:
+        panels[0] = replace(panels[0], entries=(*published, *panels[0].entries))
+    elif published:
+        panels.insert(0, Panel(title=task, data=FLIPS, asked=None, entries=tuple(published)))
+    return Comparison(task=task, panels=tuple(panels))
+
+
+def _panel(question: Question, entries: Sequence[Entry], groups: Sequence[tuple[Question, list[Entry]]]) -> Panel:
+    title = question.words
+    if sum((other.words, other.data) == (question.words, question.data) for other, _ in groups) > 1:
+        title += f", data {question.digits}"  # two versions of a file
+    return Panel(title=title, data=question.data, asked=question, entries=tuple(entries))
 
 
 def known_tasks(studies: Sequence[Study], readings: Sequence[Reading]) -> list[str]:
@@ -88,10 +120,9 @@ def known_tasks(studies: Sequence[Study], readings: Sequence[Reading]) -> list[s
 
 def _published(result: Published) -> Entry:
     return Entry(
-        task=result.task,
+        asked=None,
         by=result.by,
         model=result.model,
-        data=None,
         source=result.source,
         spearman=result.spearman,
         std=result.std,
@@ -102,16 +133,16 @@ def _searched(task: str, studies: Sequence[Study]) -> list[Entry]:
     """The studies on a task: validation values, which are no test results."""
     entries = []
     for study in studies:
-        about, trials = _about(study), study.get_trials(deepcopy=False)
-        best = best_trial(trials)
-        if about.get("task") != task:
+        asked = _question(study)
+        if asked is None or asked.task != task:
             continue
+        trials = study.get_trials(deepcopy=False)
+        best = best_trial(trials)
         entries.append(
             Entry(
-                task=task,
+                asked=asked,
                 by=OURS,
-                model=about["model"],
-                data=about["data"],
+                model=_about(study)["model"],
                 source=f"study {study.study_name}" + (f", trial {best.number}" if best else ", no complete trial"),
                 validation=best.value if best else None,
                 protocol=shown_validation(study) or "?",
@@ -122,12 +153,23 @@ def _searched(task: str, studies: Sequence[Study]) -> list[Entry]:
     return entries
 
 
-def _confirmed(task: str, readings: Sequence[Reading]) -> list[Entry]:
-    """The last reading of each experiment's each trial, in each way that it was trained."""
-    last = {(reading.experiment, reading.trial): reading for reading in readings if reading.task == task}
-    n_readings = {key: sum((r.experiment, r.trial) == key and r.task == task for r in readings) for key in last}
+def _confirmed(task: str, readings: Sequence[Reading], asked: Sequence[Question]) -> list[Entry]:
+    """The last reading of each experiment's each trial on each question, in each way that it was trained.
+
+    Of a reading that does not name its split, `asked` may: the questions of the studies.
+    """
+    last: dict[tuple[str, int, str], Reading] = {}
+    n_readings: Counter[tuple[str, int, str]] = Counter()
+    for reading in readings:
+        if reading.task == task:
+            key = reading.experiment, reading.trial, reading.data_hash
+            last[key] = reading
+            n_readings[key] += 1
     entries = []
     for key, reading in last.items():
+        own = reading.question
+        if own.split is None:
+            own = next((one for one in asked if one.is_same(own)), own)
         for way, words in (("train_and_validation", "train+validation"), ("train", "train alone")):
             if way not in reading.values:
                 continue
@@ -135,12 +177,11 @@ def _confirmed(task: str, readings: Sequence[Reading]) -> list[Entry]:
             found = spread(seeds)
             entries.append(
                 Entry(
-                    task=task,
+                    asked=own,
                     by=OURS,
                     model=reading.model,
-                    data=reading.data,
                     source=f"{reading.experiment}, trial {reading.trial}, trained on {words}, {len(seeds)} seed(s), "
-                    f"test set read {n_readings[key]} time(s)",
+                    f"confirmed {n_readings[key]} time(s)",
                     spearman=found.mean,
                     std=found.std,
                     seeds=seeds,
@@ -154,6 +195,10 @@ def _confirmed(task: str, readings: Sequence[Reading]) -> list[Entry]:
 def by_value(entries: Sequence[Entry]) -> list[Entry]:
     """The highest test result first; entries without one last."""
     return sorted(entries, key=lambda entry: -math.inf if entry.spearman is None else entry.spearman, reverse=True)
+
+
+def _question(study: Study) -> Question | None:
+    return question_of(_about(study))
 
 
 def _about(study: Study) -> dict[str, Any]:

@@ -1,13 +1,13 @@
-"""FLIP, Flipper and us on the test sets: one panel a task, seeds as points; with plotly for a page, as PNG and SVG."""
+"""FLIP, Flipper and us on the test sets: a panel for each question, seeds as points; for a page, as PNG and SVG."""
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from datasets.files import output
-from search.comparison import OURS, Comparison, Entry, by_value
+from search.comparison import OURS, Comparison, Entry, Panel, by_value
 
 SPEARMAN = "test Spearman ρ (−1 to 1)"
 WHO = "model (who)"
@@ -17,52 +17,38 @@ _INCH_PER_ROW = 0.3
 _TITLE_WIDTH = 60  # letters
 
 
-@dataclass(frozen=True, kw_only=True)
-class Panel:
-    """What is drawn together: test results that may be compared, the lowest first."""
-
-    title: str
-    entries: tuple[Entry, ...]
-
-    @property
-    def labels(self) -> list[str]:
-        """One for each entry, all different: two results of one model may stand in a panel."""
-        labels: list[str] = []
-        for entry in self.entries:
-            name = label = f"{entry.model} ({entry.by}{', train alone' if 'train alone' in entry.source else ''})"
-            n = 1
-            while label in labels:
-                n += 1
-                label = f"{name} {n}"
-            labels.append(label)
-        return labels
+def drawable(comparisons: Sequence[Comparison]) -> list[Panel]:
+    """The panels that hold a test result, with these alone."""
+    found = [tested(panel) for comparison in comparisons for panel in comparison.panels]
+    return [panel for panel in found if panel.entries]
 
 
-def panels(comparisons: Sequence[Comparison]) -> list[Panel]:
-    """The panels that hold anything; results on a file that is not FLIP's have their own, without published ones."""
-    found = []
-    for comparison in comparisons:
-        together = [*comparison.published, *comparison.ours]
-        found.append(panel(comparison.task, together))
-        for data in dict.fromkeys(entry.data for entry in comparison.apart):
-            alone = [entry for entry in comparison.apart if entry.data == data]
-            found.append(panel(f"{comparison.task}, {data}: apart from published results", alone))
-    return [one for one in found if one.entries]
+def tested(panel: Panel) -> Panel:
+    """The panel with its test results alone, the lowest first."""
+    entries = [entry for entry in panel.entries if entry.spearman is not None]
+    return replace(panel, entries=tuple(by_value(entries)[::-1]))
 
 
-def panel(title: str, entries: Sequence[Entry]) -> Panel:
-    """The test results among the entries."""
-    tested = [entry for entry in entries if entry.spearman is not None]
-    return Panel(title=title, entries=tuple(by_value(tested)[::-1]))
+def labels(entries: Sequence[Entry]) -> list[str]:
+    """One for each entry, all different: two results of one model may stand in a panel."""
+    found: list[str] = []
+    for entry in entries:
+        name = label = f"{entry.model} ({entry.by}{', train alone' if 'train alone' in entry.source else ''})"
+        n = 1
+        while label in found:
+            n += 1
+            label = f"{name} {n}"
+        found.append(label)
+    return found
 
 
 def draw(drawn: Panel) -> Any:
     """The panel as plotly's figure."""
     import plotly.graph_objects as go  # type: ignore[import-untyped]
 
-    drawing = go.Figure()
+    drawing, names = go.Figure(), labels(drawn.entries)
     for by in dict.fromkeys(entry.by for entry in drawn.entries):
-        rows = [(label, entry) for label, entry in zip(drawn.labels, drawn.entries, strict=True) if entry.by == by]
+        rows = [(label, entry) for label, entry in zip(names, drawn.entries, strict=True) if entry.by == by]
         drawing.add_scatter(
             x=[entry.spearman for _, entry in rows],
             y=[label for label, _ in rows],
@@ -84,7 +70,7 @@ def draw(drawn: Panel) -> Any:
             )
     drawing.update_xaxes(title_text=SPEARMAN, title_font_size=12)
     drawing.update_yaxes(
-        title_text=WHO, title_font_size=12, categoryorder="array", categoryarray=drawn.labels, automargin=True
+        title_text=WHO, title_font_size=12, categoryorder="array", categoryarray=names, automargin=True
     )
     drawing.update_layout(
         template="plotly_white",
@@ -112,8 +98,8 @@ def save(found: Sequence[Panel], paths: Sequence[Path]) -> None:
             colour = _colour(entry.by)
             axes.errorbar(entry.spearman, row, xerr=entry.std, fmt="o", color=colour, markersize=7, capsize=3)
             axes.plot(entry.seeds, [row] * len(entry.seeds), "o", markersize=5, markerfacecolor="none", color=colour)
-        axes.set_title(textwrap.fill(one.title, _TITLE_WIDTH), loc="left", fontsize=10)
-        axes.set_yticks(range(len(one.entries)), one.labels, fontsize=9)
+        axes.set_title(textwrap.fill(one.heading, _TITLE_WIDTH), loc="left", fontsize=10)
+        axes.set_yticks(range(len(one.entries)), labels(one.entries), fontsize=9)
         axes.set_ylim(-0.7, len(one.entries) - 0.3)
         axes.set_xlabel(SPEARMAN, fontsize=9)
         axes.set_ylabel(WHO, fontsize=9)

@@ -1,7 +1,7 @@
 """The confirm command: an experiment over new seeds, measured on the test set, which nothing else reads.
 
 Everything is trained, and the test sequences are predicted, before a test target is read; what is found then goes into
-the ledger first, and after that to whoever asked.
+the ledger first, that it was read into the study's database, and after that to whoever asked.
 """
 
 import argparse
@@ -35,6 +35,7 @@ from search.test_metrics import UnusablePredictions, check_predictions
 if TYPE_CHECKING:
     from datasets.prepared import PreparedSplit
     from search.progress import Display
+    from search.readings import Count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +61,9 @@ def run_confirm(arguments: argparse.Namespace) -> int:
     # Some of it is needed at the end alone, but whoever updates the checkout meanwhile is to change nothing here.
     import datasets.test_set  # noqa: F401
     import search.checking
+    import search.noted_readings
+    import search.operate
+    import search.readings
     import search.run_state
     import search.test_predictions  # noqa: F401
     from search.machine import git_commit
@@ -72,13 +76,14 @@ def run_confirm(arguments: argparse.Namespace) -> int:
     try:
         with signals.installed():
             for order in orders:
-                found.append(_confirm(order, arguments, display, signals))
+                confirmation = _confirm(order, arguments, display, signals)
+                found.append((confirmation, _note(order, arguments, confirmation)))
                 if not is_quiet:
-                    show(found[-1])
+                    show(*found[-1])
     except Stopped as stopped:
         return stopped.exit_status
     if arguments.json:
-        objects = [as_json(one) for one in found]
+        objects = [as_json(*one) for one in found]
         print(json.dumps(objects[0] if len(objects) == 1 else objects, indent=2, allow_nan=False))
     return 0
 
@@ -252,6 +257,26 @@ def _measure(
     )
     append(ledger_file(order.path), confirmation.readings())
     return confirmation
+
+
+def _note(order: Order, arguments: argparse.Namespace, confirmation: Confirmation) -> "Count":
+    """Note the readings where the study is, too, and count those of the test set, wherever they are known.
+
+    Those of an earlier call, which was killed before it came to this or found no database, are noted with them.
+    """
+    from search.noted_readings import note_readings
+    from search.operate import open_existing
+    from search.readings import find_readings
+
+    folder, study = order.path.parent, order.experiment.provenance.study
+    try:
+        database = open_existing(arguments)
+        note_readings(database, order.experiment, read(ledger_file(order.path)))
+        found = find_readings(folder, database)
+    except UserError as error:
+        why = f"This reading stands in the ledger alone, without the database of study {study!r}: {error}"
+        found = find_readings(folder, None, missing=[why])
+    return found.count(confirmation.question)
 
 
 def _fail(order: Order, what: str) -> NoReturn:

@@ -20,6 +20,7 @@ from search.experiment import Experiment
 from search.experiment_files import SEED, confirmation_file, influence_file, ledger_file, weights_folder
 from search.ledger import Reading, lock_of
 from search.machine import git_commit, machine_kind, package_versions
+from search.question import Question, question
 from search.spread import Spread
 from search.state_files import link
 from search.statistics import ConfidenceInterval
@@ -103,9 +104,17 @@ class Confirmation:
         target = str(self.experiment.config.model["_target_"])
         return self.experiment.provenance.model or target.rpartition(".")[2].lower()
 
+    @property
+    def question(self) -> Question:
+        """What the test set asks."""
+        config, table = self.experiment.config, self.experiment.config.table
+        return question(
+            config.task, self.label, self.experiment.provenance.data_hash, None if table is None else table.settings
+        )
+
     def readings(self) -> list[Reading]:
         """The lines of the ledger, one for each config."""
-        before = self.experiment.provenance
+        before, asked = self.experiment.provenance, self.question
         return [
             Reading(
                 when=self.when,
@@ -113,10 +122,12 @@ class Confirmation:
                 checksum=self.checksum,
                 study=before.study,
                 trial=one.candidate.trial,
-                task=self.experiment.config.task,
+                task=asked.task,
+                target=asked.target,
+                split=asked.split,
                 model=self.model,
-                data=self.label,
-                data_hash=before.data_hash,
+                data=asked.data,
+                data_hash=asked.data_hash,
                 official=self.official,
                 n_test=self.n_test,
                 seeds=list(self.seeds),

@@ -6,11 +6,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from datasets.errors import UserError
 from search.confirmable import TrainedOn
 from search.confirmation import Confirmation, Measured, Scores
 from search.experiment_files import ledger_file
-from search.ledger import read, readings, readings_by_study
+from search.readings import Count, sentences_of
 from search.spread import Spread
 
 _NAMES = {
@@ -23,12 +22,14 @@ _NAMES = {
 _WAYS: dict[TrainedOn, str] = {"train_and_validation": "train+validation", "train": "train alone"}
 
 
-def as_json(confirmation: Confirmation) -> dict[str, Any]:
+def as_json(confirmation: Confirmation, count: Count) -> dict[str, Any]:
     """What `confirm --json` prints of an experiment: plain values.
 
     `test` (over the seeds: `std`, `low` and `high` are null of one seed, and where seeds agree), `over_sequences` (over
     the test sequences) and `ensemble` are those of training on train and validation; `train` holds the same of train
     alone.
+    `n_readings` are those of the test set by the experiment's study, `n_readings_in_all` by all studies, as far as they
+    are known: `readings_missing` says what is not.
     With `--top-k`, `top` has the same keys for each of the trials, the experiment's own first.
     """
     own, experiment = confirmation.measured[0], confirmation.experiment
@@ -36,6 +37,8 @@ def as_json(confirmation: Confirmation) -> dict[str, Any]:
         "experiment": confirmation.path.stem,
         "study": experiment.provenance.study,
         "task": experiment.config.task,
+        "target": confirmation.question.target,
+        "split": confirmation.question.split,
         "model": confirmation.model,
         "data": confirmation.label,
         "official": confirmation.official,
@@ -43,7 +46,9 @@ def as_json(confirmation: Confirmation) -> dict[str, Any]:
         "seeds": list(confirmation.seeds),
         **_candidate(own, confirmation.seeds),
         "ledger": str(ledger_file(confirmation.path)),
-        "n_readings": len(read(ledger_file(confirmation.path))),
+        "n_readings": count.of(experiment.provenance.study),
+        "n_readings_in_all": count.n,
+        "readings_missing": sentences_of([count]),
     }
     if len(confirmation.measured) > 1:
         found["top"] = [_candidate(one, confirmation.seeds) for one in confirmation.measured]
@@ -70,13 +75,13 @@ def _scores(scores: Scores, seeds: tuple[int, ...]) -> dict[str, Any]:
     }
 
 
-def show(confirmation: Confirmation) -> None:
+def show(confirmation: Confirmation, count: Count) -> None:
     """Print a confirmation as a table."""
     # Without markup: names of studies may hold brackets.
     console = Console(highlight=False, soft_wrap=True, markup=False, width=1000)
     before, seeds = confirmation.experiment.provenance, confirmation.seeds
     console.print(
-        f"{confirmation.path.stem}: {confirmation.n_test:,} test sequences of {confirmation.experiment.config.task} "
+        f"{confirmation.path.stem}: {confirmation.n_test:,} test sequences of {confirmation.question.words} "
         f"({confirmation.label}), {len(seeds)} seed(s) from {seeds[0]}"
     )
     for one in confirmation.measured:
@@ -86,16 +91,12 @@ def show(confirmation: Confirmation) -> None:
     console.print(_about_seeds(confirmation))
     if len(confirmation.measured) > 1:
         console.print("To choose among these trials by what the test set says would make its numbers worthless.")
-    ledger = ledger_file(confirmation.path)
-    try:
-        counts = readings_by_study(readings(ledger.parent), confirmation.experiment.config.task)
-    except UserError as error:  # another experiment's ledger: this one's was read to be written
-        console.print(f"This reading of the test set is in {ledger}; how often it was read is not known: {error}")
-        return
     console.print(
-        f"This test set was read {sum(counts.values())} time(s) so far, {counts.get(before.study, 0)} of them by study "
-        f"{before.study}: {ledger}"
+        f"This test set was read {count.words} so far, {count.of(before.study)} of them by study {before.study}: "
+        f"{ledger_file(confirmation.path)}"
     )
+    for sentence in sentences_of([count]):
+        console.print(sentence)
 
 
 def _headline(measured: Measured) -> str:

@@ -98,6 +98,7 @@ def _import_for_the_table() -> None:
     import search.building
     import search.ladder_table
     import search.ledger
+    import search.question
     import search.rungs  # noqa: F401
 
 
@@ -152,6 +153,7 @@ def _print_table(
     from search.building import folds_of
     from search.ladder_table import show
     from search.ledger import readings
+    from search.question import question
     from search.rungs import Rung, baseline_rungs, study_rung
 
     config = steps[0].config
@@ -167,15 +169,11 @@ def _print_table(
             rungs.append(Rung(model=step.model, value=None, why=why, predictions=None, n_finished=None, cost=None))
     print("\n" + "\n".join(dict.fromkeys(step.protocol.sentence for step in steps)))
     protocols = dict.fromkeys(step.protocol.shown for step in steps)
+    asked = question(task.name, split.label, split.data_hash, config.defaults["table"])
     show(
-        _question(task, arguments),
+        asked.words,
         rungs,
         label=split.label,
         protocol="; ".join(protocols),
         proposals=Proposals.of(arguments),
     )
-
-
-def _question(task: "Task", arguments: argparse.Namespace) -> str:
-    """`gb1_two_vs_rest`; of a table its target and split too: `my_assay, target fitness, split two_vs_rest`."""
-    return task.name if arguments.data is None else f"{task.name}, target {task.units}, split {task.split}"

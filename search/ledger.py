@@ -1,19 +1,24 @@
 """The ledger beside an experiment: one line of JSON for every reading of the test set, appended and never changed."""
 
+import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from filelock import BaseFileLock, FileLock
 
 from datasets.errors import UserError
-from search.annotations import build
+from search.annotations import Text, build
 from search.foreign_files import read_regular
+from search.question import Question
 
-_ENDING = ".ledger.jsonl"
+ENDING = ".ledger.jsonl"
+ID = r"[0-9a-f]{32}"
 _MOST_BYTES = 2**28
 
 
@@ -25,7 +30,9 @@ class Reading:
     from. task, model, data, data_hash, official: what it was measured on. seeds: those it was trained with. n_epochs:
     for how long. code: `git_commit` and `versions`. machine: its kind. values: of each way to train
     (`train_and_validation`, `train`) the metrics `per_seed`, by name a list in the order of the seeds, and those of the
-    `ensemble` of the seeds, by name, and `over_sequences`, by name [low, high], which older lines lack.
+    `ensemble` of the seeds, by name, and `over_sequences`, by name [low, high], which older lines lack. id: tells it
+    from all others, wherever it is noted. target, split: those of a user's table (`search.question`), which older lines
+    and tasks with a name lack.
     """
 
     when: str
@@ -44,6 +51,14 @@ class Reading:
     code: dict[str, Any]
     machine: dict[str, Any]
     values: dict[str, Any]
+    id: Annotated[str, Text(ID, "32 hexadecimal digits")] = field(default_factory=lambda: uuid.uuid4().hex)
+    target: str | None = None
+    split: str | None = None
+
+    @property
+    def question(self) -> Question:
+        """What the test set asked that was read."""
+        return Question(task=self.task, data=self.data, data_hash=self.data_hash, target=self.target, split=self.split)
 
 
 def append(ledger: Path, readings: Sequence[Reading]) -> None:
@@ -89,9 +104,13 @@ def read(ledger: Path) -> tuple[Reading, ...]:
     if lines[-1]:
         _reject(ledger, len(lines), "it does not end")
     found = []
+    n_equal: Counter[bytes] = Counter()
     for number, line in enumerate(lines[:-1], start=1):
         try:
             tree = json.loads(line.decode())
+            if isinstance(tree, dict) and "id" not in tree:
+                tree["id"] = _id_of(line, n_equal[line])
+                n_equal[line] += 1
             found.append(build(Reading, tree, "reading"))
         except UserError as error:
             _reject(ledger, number, str(error).rstrip("."))
@@ -106,20 +125,27 @@ def readings(export_dir: Path) -> tuple[Reading, ...]:
     Raises:
         UserError: A ledger has a broken line.
     """
-    found = [reading for path in sorted(export_dir.glob(f"*{_ENDING}")) for reading in read(path)]
-    return tuple(sorted(found, key=lambda reading: reading.when))
+    found, broken = readable(export_dir)
+    if broken:
+        raise broken[0]
+    return found
 
 
-def readings_by_study(found: Sequence[Reading], task: str | None) -> Mapping[str, int]:
-    """How often each study has read the test set of a task: "the study's name" -> n.
+def readable(export_dir: Path) -> tuple[tuple[Reading, ...], list[UserError]]:
+    """The same of the ledgers that can be read, and what is wrong with the others; a copied line counts once."""
+    found: dict[str, Reading] = {}
+    broken = []
+    for path in sorted(export_dir.glob(f"*{ENDING}")):
+        try:
+            found |= {reading.id: reading for reading in read(path)}
+        except UserError as error:
+            broken.append(error)
+    return tuple(sorted(found.values(), key=lambda reading: reading.when)), broken
 
-    Splits of one table are one task. By the data's hash a reading would be forgotten with the first edit of a row.
-    """
-    counts: dict[str, int] = {}
-    for reading in found:
-        if reading.task == task:
-            counts[reading.study] = counts.get(reading.study, 0) + 1
-    return counts
+
+def _id_of(line: bytes, n_before: int) -> str:
+    """The id of a line from before readings had one: the same wherever it stands, another for its equal."""
+    return hashlib.sha256(b"%d " % n_before + line).hexdigest()[:32]
 
 
 def _reject(ledger: Path, number: int, why: str) -> None:

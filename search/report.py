@@ -15,7 +15,7 @@ from search.page import code, folded, page, section
 from search.proposals import Proposals
 from search.report_known import Known
 from search.shown_state import REPORT
-from search.storage import sqlite_path
+from search.storage import Database, sqlite_path
 from search.study import find_study
 
 
@@ -31,7 +31,9 @@ def run_report(arguments: argparse.Namespace) -> int:
     refuse_same_file(export, path, "the experiment")
     if (held := sqlite_path(database.storage.engine.url)) is not None:
         refuse_same_file(held, path, "the database")
-    text = make_report(study, runs=arguments.runs_dir, export=export, proposals=Proposals.of(arguments))
+    text = make_report(
+        study, runs=arguments.runs_dir, export=export, proposals=Proposals.of(arguments), database=database
+    )
     with output(path, makes_folder=True) as file:
         file.write(text)
     if path != STANDARD:
@@ -39,7 +41,9 @@ def run_report(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def make_report(study: Study, *, runs: Path, export: Path | None, proposals: Proposals) -> str:
+def make_report(
+    study: Study, *, runs: Path, export: Path | None, proposals: Proposals, database: Database | None = None
+) -> str:
     """The page, as text.
 
     Args:
@@ -47,8 +51,9 @@ def make_report(study: Study, *, runs: Path, export: Path | None, proposals: Pro
         runs: The runs directory, below which predictions are found.
         export: Where its experiment would stand; None if it was not exported.
         proposals: How the commands in it are written.
+        database: That of the study, whose other studies may have read its test set; None: they are not asked.
     """
-    known = Known.of(study, runs=runs, export=export, proposals=proposals)
+    known = Known.of(study, runs=runs, export=export, proposals=proposals, database=database)
     return page(
         f"Study {study.study_name}",
         *report_search.standing(known),

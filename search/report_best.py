@@ -3,14 +3,13 @@
 import shlex
 from collections.abc import Sequence
 
-from datasets.errors import UserError
 from search import report_figures as figures
 from search.attributes import OVERRIDES, RESULT
 from search.data_options import table_words
 from search.honesty import assess
-from search.ledger import readings, readings_by_study
 from search.page import Markup, code, folded, paragraph, table, warning
 from search.predictions import read_predictions
+from search.readings import sentences_of
 from search.report_known import Known
 from search.space import Space
 from search.spread import spread
@@ -74,15 +73,12 @@ def predictions(known: Known) -> list[Markup]:
 
 
 def test_set(known: Known) -> list[Markup]:
-    """How often the task's test set was read, and by whom."""
-    try:
-        found = readings(known.export_dir) if known.export_dir is not None else ()
-    except UserError as error:  # a broken ledger is no reason to do without a report
-        return [warning(str(error))]
-    counts = readings_by_study(found, known.about["task"])
-    by = "".join(f"; {n} by {name}" for name, n in sorted(counts.items()))
-    blocks = [paragraph(f"The test set of {known.about['task']} was read {sum(counts.values())} time(s){by}.")]
-    own = [reading for reading in found if reading.study == known.study.study_name]
+    """How often the test set of the study's question was read, and by whom."""
+    found = known.readings
+    by = "".join(f"; {n} by {name}" for name, n in sorted(found.by_study.items()))
+    blocks = [paragraph(f"The test set of {known.asked.words} was read {found.words}{by}.")]
+    blocks += [warning(sentence) for sentence in sentences_of([found])]
+    own = [reading for reading in known.in_ledgers if reading.study == known.study.study_name]
     rows = [
         [
             reading.when,

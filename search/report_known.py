@@ -12,9 +12,13 @@ from optuna.trial import FrozenTrial
 from datasets.errors import UserError
 from search.attributes import MANIFEST
 from search.exports import find_export
+from search.ledger import Reading
 from search.proposals import Proposals
+from search.question import Question, question_of
+from search.readings import Count, find_readings
 from search.schema import task_in
 from search.snapshot import snapshot
+from search.storage import Database
 from search.study import best_trial, shown_validation, summary
 
 
@@ -23,7 +27,8 @@ class Known:
     """What the sections are written from.
 
     `snapshot` is the study with its trials as they were read, without their user attributes, for Optuna's figures.
-    `export` is None where there is no exported experiment of the study, `export_dir` where it or its ledger would be.
+    `export` is None where there is no exported experiment of the study. `asked` is what the study asks, `readings` how
+    often that test set was read, and `in_ledgers` those readings of it that stand whole in ledgers.
     """
 
     study: Study
@@ -34,13 +39,21 @@ class Known:
     best: FrozenTrial | None
     runs: Path
     export: Path | None
-    export_dir: Path | None
+    asked: Question
+    readings: Count
+    in_ledgers: tuple[Reading, ...]
     proposals: Proposals
 
     @classmethod
-    def of(cls, study: Study, *, runs: Path, export: Path | None, proposals: Proposals) -> "Known":
-        """Read the study."""
+    def of(
+        cls, study: Study, *, runs: Path, export: Path | None, proposals: Proposals, database: Database | None
+    ) -> "Known":
+        """Read the study; `database` None leaves the readings by other studies of its database out, and says so."""
         trials = study.get_trials(deepcopy=False)
+        asked = question_of(study.user_attrs[MANIFEST])
+        assert asked is not None, "it has a manifest"
+        missing = () if database else ("The other studies of the database were not asked.",)
+        known = find_readings(export and export.parent, database, loaded=[study], missing=missing)
         return cls(
             study=study,
             snapshot=snapshot(study, [_bare(trial) for trial in trials]),
@@ -50,8 +63,10 @@ class Known:
             best=best_trial(trials),
             runs=runs,
             export=export and find_export(export, study),
-            export_dir=export and export.parent,
             proposals=proposals,
+            asked=asked,
+            readings=known.count(asked),
+            in_ledgers=tuple(one for one in known.in_ledgers if one.question.is_same(asked)),
         )
 
     @property

@@ -24,8 +24,9 @@ def standing(known: Known) -> list[Markup]:
     about, numbers, best = known.about, known.numbers, known.best
     blocks = [
         paragraph(
-            f"Task {about['task']}, model {about['model']}. {numbers['n_finished']} of {numbers['n_target'] or '?'} "
-            f"trials are finished ({numbers['n_complete']} complete, {numbers['n_pruned']} pruned); "
+            f"Task {known.asked.words}, model {about['model']}. "
+            f"{numbers['n_finished']} of {numbers['n_target'] or '?'} trials are finished ({numbers['n_complete']} "
+            f"complete, {numbers['n_pruned']} pruned); "
             f"{numbers['n_failed']} failed, {numbers['n_running']} running."
         ),
         paragraph(

@@ -7,6 +7,7 @@ not listed are other programs' business: nothing reads them.
 
 import json
 import math
+import re
 import uuid
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
@@ -28,6 +29,7 @@ from search.attributes import (
     N_TARGET,
     OVERRIDES,
     PROTOCOL,
+    READING,
     REASON,
     RESULT,
     RETRY_OF,
@@ -38,6 +40,7 @@ from search.attributes import (
     WORKER,
     printable,
 )
+from search.ledger import ID
 from search.value_checks import Check, is_a, items, line, lines, mapping, matches, or_null, record, whole_number
 
 _text = is_a(str)
@@ -106,6 +109,10 @@ STUDY: Mapping[str, Check] = {
     WEIGHTS: mapping(or_null(line)),
     CONTROL: line,  # a word of a later version changes nothing (`search.control`)
 }
+_reading = record(
+    {"when": line, "experiment": line, "trial": _count, "task": line, "data": line, "data_hash": line},
+    {"target": or_null(line), "split": or_null(line)},
+)
 _ENDINGS = (
     *("complete", "stopped", "pruned", "diverged", "constant", "out_of_memory", "timeout"),
     *("bug", "refused", "interrupted", "lost", "transient"),
@@ -167,6 +174,10 @@ STUDY_SYSTEM: Mapping[str, Check] = {
 def study_problems(user: Mapping[str, Any], system: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """(key, what is wrong with it) of every attribute of a study that does not hold what it should."""
     yield from _problems(user, STUDY)
+    for key, value in user.items():
+        if isinstance(key, str) and key.startswith(READING):
+            for problem in _reading_problems(key, value):
+                yield key, problem
     yield from _system_problems(system, STUDY_SYSTEM)
 
 
@@ -217,6 +228,13 @@ def _problems(attributes: Mapping[str, Any], checks: Mapping[str, Check]) -> Ite
     for key in checks.keys() & attributes.keys():
         for problem in checks[key](key, attributes[key]):
             yield key, problem
+
+
+def _reading_problems(key: str, value: Any) -> Iterator[str]:
+    """A reading of the test set; its key ends in its id."""
+    if not re.fullmatch(f"{READING}{ID}", key):
+        yield f"the key {shown(key)} names no reading, expected {READING} and 32 hexadecimal digits"
+    yield from _reading(printable(key), value)
 
 
 def _system_problems(attributes: Mapping[str, Any], checks: Mapping[str, Check]) -> Iterator[tuple[str, str]]:

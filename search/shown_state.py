@@ -12,6 +12,7 @@ from datasets.errors import UserError
 from search.artifacts import ARTIFACTS, artifact_attribute, link
 from search.attributes import MANIFEST, artifacts_of
 from search.proposals import Proposals
+from search.question import question_of
 from search.storage import Database
 from search.study import summary
 
@@ -56,7 +57,7 @@ def show_state(
             if is_reported:
                 from search.report import make_report  # plotly takes a while to import
 
-                page = make_report(study, runs=runs, export=export, proposals=proposals)
+                page = make_report(study, runs=runs, export=export, proposals=proposals, database=database)
                 path.write_text(page, encoding="utf-8")
             with database.lock:
                 if is_reported:
@@ -68,9 +69,10 @@ def show_state(
 
 def state(study: Study, export: Path | None, proposals: Proposals) -> str:
     """The study's state in Markdown."""
-    about = summary(study)
+    about, asked = summary(study), question_of(study.user_attrs.get(MANIFEST, {}))
     lines = [
-        f"**{about['task']}**, model **{about['model']}** ({about['data']}, validation: {about['validation']})",
+        f"**{asked.words if asked else None}**, model **{about['model']}** ({about['data']}, validation: "
+        f"{about['validation']})",
         f"{about['n_finished']} of {about['n_target']} trials finished ({about['n_complete']} complete, "
         f"{about['n_pruned']} pruned), {about['n_failed']} failed.",
     ]

@@ -2,8 +2,8 @@
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from datasets.errors import UserError
-from search.attributes import printable
+from search.attributes import MANIFEST, printable
 from search.control import read_control
-from search.ledger import Reading, readings, readings_by_study
 from search.operate import open_existing
+from search.question import Question, question_of
+from search.readings import Count, Readings, find_readings, sentences_of
 from search.standing import running_trials
 from search.storage import Database, say
 from search.study import find_study, readable_studies, summary
@@ -38,31 +39,45 @@ def run_status(arguments: argparse.Namespace) -> int:
         if one
         else list(readable_studies(database, lambda why: say(f"error: {why}"), names))
     )
-    found = _readings(arguments.export_dir)
-    summaries = [_with_readings(study, found) for study in studies]
+    known = find_readings(arguments.export_dir, database, loaded=studies)
+    rows = [_row(study, known) for study in studies]
     if arguments.json:
-        objects = [{**item, **_now(database, study)} for item, study in zip(summaries, studies, strict=True)]
+        objects = [{**_with_readings(row), **_now(database, row.study)} for row in rows]
         if one and objects[0]["best"]:
             objects[0]["best"].update(_worth(studies[0], arguments.runs_dir / one))
         print(json.dumps(objects[0] if one else objects, indent=2, allow_nan=False))
-    elif summaries or not names:
-        _print_table(summaries)
+    elif rows or not names:
+        _print_table(rows)
     return 0 if len(studies) == len(names) else 1
 
 
-def _readings(export_dir: Path) -> tuple[Reading, ...] | None:
-    """What the ledgers hold; None, and said on standard error, if one has a broken line: studies go on without."""
-    try:
-        return readings(export_dir)
-    except UserError as error:
-        say(f"warning: {error}")
-        return None
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    """A study, what it asks, and how often that test set was read; both None of a study without a manifest."""
+
+    study: Study
+    about: dict[str, Any]
+    asked: Question | None
+    readings: Count | None
 
 
-def _with_readings(study: Study, found: Sequence[Reading] | None) -> dict[str, Any]:
-    """`test_readings` says how often each study has read the test set of this one's task; null if that is not known."""
-    item = summary(study)
-    return {**item, "test_readings": None if found is None else readings_by_study(found, item["task"])}
+def _row(study: Study, known: Readings) -> _Row:
+    asked = question_of(study.user_attrs.get(MANIFEST, {}))
+    return _Row(study=study, about=summary(study), asked=asked, readings=None if asked is None else known.count(asked))
+
+
+def _with_readings(row: _Row) -> dict[str, Any]:
+    """`test_readings` says how often each study is known to have read this one's test set; null if nothing is known.
+
+    `test_readings_missing` says what could not be asked; without it, the numbers are exact.
+    """
+    found = row.readings
+    is_known = found is not None and (found.n or found.is_exact)
+    return {
+        **row.about,
+        "test_readings": dict(found.by_study) if found and is_known else None,
+        "test_readings_missing": sentences_of([found]) if found else [],
+    }
 
 
 def _now(database: Database, study: Study) -> dict[str, Any]:
@@ -86,46 +101,41 @@ def _worth(study: Study, folder: Path) -> dict[str, Any]:
     }
 
 
-def _print_table(summaries: list[dict[str, Any]]) -> None:
-    if not summaries:
+def _print_table(rows: Sequence[_Row]) -> None:
+    """A line of numbers for each study, and below it what they are about, short enough for a terminal."""
+    if not rows:
         print("There is no study yet.")
         return
     table = Table(
-        "study",
-        "finished",
-        "complete",
-        "pruned",
-        "failed",
-        "running",
-        "best",
-        "trial",
-        "validation",
-        "validated on",
-        "test read",
-        "data",
-        box=None,
-        pad_edge=False,
+        "study", "finished", "complete", "pruned", "failed", "running", "best", "trial", box=None, pad_edge=False
     )
-    for item in summaries:
-        best = item["best"]
+    for row in rows:
+        best = row.about["best"]
         table.add_row(
-            printable(item["study"]),
-            f"{item['n_finished']}/{item['n_target'] or '?'}",
-            *(str(item[f"n_{state}"]) for state in ("complete", "pruned", "failed", "running")),
+            printable(row.about["study"]),
+            f"{row.about['n_finished']}/{row.about['n_target'] or '?'}",
+            *(str(row.about[f"n_{state}"]) for state in ("complete", "pruned", "failed", "running")),
             f"{best['value']:.4f}" if best else "-",
             str(best["number"]) if best else "-",
-            item["validation"] or "?",
-            (item["stands_for"] or "?").removeprefix("validated on "),
-            _times(item["test_readings"], item["study"]),
-            item["data"] or "?",
         )
     # As wide as the table wants to be: a name that is cut off names nothing.
-    Console(highlight=False, soft_wrap=True, markup=False, width=1000).print(table)
+    console = Console(highlight=False, soft_wrap=True, markup=False, width=1000)
+    with console.capture() as capture:
+        console.print(table)
+    header, *lines = [line.rstrip() for line in capture.get().splitlines()]
+    print(header)
+    for line, row in zip(lines, rows, strict=True):
+        print("\n".join([line, *(f"  {words}" for words in _below(row))]))
+    for sentence in sentences_of([row.readings for row in rows if row.readings is not None]):
+        print(sentence)
 
 
-def _times(counts: Mapping[str, int] | None, study: str) -> str:
-    """`2x, 5x in all`: how often this study read the test set of its task, and how often all did."""
-    if counts is None:
-        return "?"
-    own, every = counts.get(study, 0), sum(counts.values())
-    return f"{own}x" if own == every else f"{own}x, {every}x in all"
+def _below(row: _Row) -> list[str]:
+    """What a study asks, how often its test set was read, and what its values were found on."""
+    if row.asked is None or row.readings is None:
+        return ["not known what it is about"]
+    stands_for, protocol = row.about["stands_for"], row.about["validation"]
+    return [
+        f"{row.asked.words} ({row.asked.data}); test set {row.readings.short(row.about['study'])}",
+        f"{stands_for or 'validated'} ({protocol or '?'})",
+    ]

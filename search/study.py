@@ -17,6 +17,7 @@ from search.attributes import FIRST, MANIFEST, N_TARGET, PROTOCOL, STUDY_ID, VER
 from search.machine import package_versions
 from search.outages import StorageLost, StorageRefused
 from search.protocol import Protocol, build_validation
+from search.question import question_of
 from search.space import Space
 from search.storage import Database
 from search.trees import difference, digest
@@ -229,9 +230,12 @@ def summary(study: Study) -> dict[str, Any]:
     """What `status --json` prints of a study."""
     trials = study.get_trials(deepcopy=False)
     counts, best, about = count(trials), best_trial(trials), study.user_attrs.get(MANIFEST, {})
+    asked = question_of(about)
     return {
         "study": study.study_name,
         "task": about.get("task"),
+        "target": asked and asked.target,
+        "split": asked and asked.split,
         "model": about.get("model"),
         "data": about.get("data"),
         "validation": shown_validation(study),

@@ -9,10 +9,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from search.attributes import N_TARGET
+from search.attributes import MANIFEST, N_TARGET
 from search.control import Control, read_control
 from search.gpus import Gpu, find_gpus
 from search.progress import clock
+from search.question import question_of
 from search.standing import RunningTrial, rate_per_hour, remaining_s, running_trials
 from search.storage import LEASE_S, Database
 from search.study import best_trial, count
@@ -47,7 +48,13 @@ def look(database: Database, study: Study) -> View:
     left_s = remaining_s(trials, n_target - counts.n_finished)
     if left_s is not None and counts.n_finished < n_target and control == "run":
         pace.append(f"{clock(left_s)} left")
-    lines = [f"Study {study.study_name}: {', '.join(standing)}", ", ".join(pace), _CONTROL_SENTENCES[control]]
+    asked = question_of(study.user_attrs.get(MANIFEST, {}))
+    lines = [
+        f"Study {study.study_name}: {', '.join(standing)}",
+        f"{asked.words} ({asked.data})" if asked else "",
+        ", ".join(pace),
+        _CONTROL_SENTENCES[control],
+    ]
     return View(
         lines=tuple(filter(None, lines)), running=tuple(running_trials(database, study)), gpus=tuple(find_gpus())
     )

@@ -10,9 +10,10 @@ from datasets.task import task_names
 from search.attributes import MANIFEST
 from search.compare import make_page
 from search.comparison import OURS, compare
-from search.comparison_figure import panels
+from search.comparison_figure import drawable
 from search.ledger import Reading, append, readings
 from search.published import published_results
+from search.readings import find_readings
 from tests.search.browser import CHROMIUM
 from tests.search.pages import assert_looks_right, assert_needs_nothing, without_plotly
 from tests.search.small_study import ABOUT, add, default_database, make_study
@@ -72,8 +73,11 @@ def test_published_results_are_on_our_tasks_and_name_their_source():
 
 def test_what_is_not_on_flips_file_is_never_drawn_with_published_results(folder):
     found = readings(folder / "exported")
-    drawn = panels([compare(task, (), found) for task in (OFFICIAL, OTHER)])
-    kinds = [({entry.data for entry in panel.entries}, {entry.by for entry in panel.entries}) for panel in drawn]
+    drawn = drawable([compare(task, (), found) for task in (OFFICIAL, OTHER)])
+    kinds = [
+        ({entry.asked and entry.asked.data for entry in panel.entries}, {entry.by for entry in panel.entries})
+        for panel in drawn
+    ]
     assert len(drawn) == 3
     for data, by in kinds:
         assert by == {OURS} if "not FLIP's file" in data else "FLIP" in by
@@ -94,7 +98,7 @@ def test_the_command_prints_a_table_and_writes_three_files(command, folder):
     assert "0.810 ± 0.020 (3 seeds)  0.780 to 0.840" in mine
     (older,) = [row for row in rows if "train+validation" in row and OTHER in row]
     assert re.search(r"0\.710 \(2 seeds\) +- +0\.850", older), "an exact model, whose interval was not kept"
-    assert "test set read 2 time(s)" in mine
+    assert "confirmed 2 time(s)" in mine
     (study,) = [row for row in rows if "study by-hand, trial 0" in row]
     assert "0.6250 (holdout)" in study
     assert "not FLIP's file" in study
@@ -126,5 +130,6 @@ def test_bad_input_is_one_sentence(command, folder):
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian's package: chromium)")
 def test_in_a_browser_nothing_overlaps_and_every_axis_is_labelled(folder, tmp_path):
     found = readings(folder / "exported")
-    page = make_page([compare(task, (), found) for task in (OFFICIAL, OTHER)], found)
+    known = find_readings(folder / "exported", None)
+    page = make_page([compare(task, (), found) for task in (OFFICIAL, OTHER)], known)
     assert_looks_right(page, 3, tmp_path)

@@ -108,6 +108,7 @@ def test_two_confirmations_are_equal_bit_for_bit(twice: tuple[list[Any], list[An
     first, second = twice
     for one, other in zip(first, second, strict=True):
         assert one.pop("n_readings") + 1 == other.pop("n_readings")
+        assert one.pop("n_readings_in_all") + 2 == other.pop("n_readings_in_all"), "of both models"
         assert one == other
     assert [one["model"] for one in first] == ["ridge", "cnn"]
 
@@ -203,17 +204,22 @@ def test_status_says_who_read_the_test_set(exported: Exported, twice: Any) -> No
     status = ("status", "--runs-dir", str(exported.folder / "runs"), "--export-dir", exports)
     counts = json.loads(run(*status, "--study-name", names[0], "--json").out)["test_readings"]
     assert counts == {name: len(read(exported.ridge.with_name(f"{name}.ledger.jsonl"))) for name in names}
-    assert f"{counts[names[0]]}x, {sum(counts.values())}x in all" in run(*status).out
+    assert f"test set read {counts[names[0]]}x, {sum(counts.values())}x in all" in run(*status).out
 
 
-def test_status_goes_on_without_a_ledger_that_is_broken(exported: Exported, tmp_path: Path) -> None:
+def test_status_goes_on_without_a_ledger_that_is_broken(exported: Exported, twice: Any, tmp_path: Path) -> None:
     (tmp_path / "mine.ledger.jsonl").write_text("{\n")
     status = ("status", "--runs-dir", str(exported.folder / "runs"), "--export-dir", str(tmp_path))
     answer = run(*status, "--json")
-    assert answer.status == 0
-    assert [one["test_readings"] for one in json.loads(answer.out)] == [None, None]
-    assert "mine.ledger.jsonl, line 1 is no reading" in answer.err
-    assert "?" in run(*status).out
+    assert (answer.status, answer.err) == (0, "")
+    for one in json.loads(answer.out):
+        assert one["test_readings"][exported.ridge.stem] >= 2, "the database knows them"
+        broken, missing = one["test_readings_missing"]
+        assert "mine.ledger.jsonl, line 1 is no reading" in broken
+        assert f"There is no ledger of {exported.cnn.stem}, {exported.ridge.stem} in {tmp_path}" in missing
+    table = run(*status).out
+    assert re.search(r"test set read at least \d+x, at least \d+x in all$", table, re.MULTILINE)
+    assert table.count("mine.ledger.jsonl, line 1 is no reading") == 1
 
 
 def test_what_people_see_names_both_uncertainties_and_an_exact_model_has_one(exported: Exported, twice: Any) -> None:
@@ -357,7 +363,8 @@ def test_another_experiments_broken_ledger_is_named_and_the_numbers_are_shown(ex
         other.unlink()
     assert answer.status == 0
     assert "recall of top 10 %" in answer.out
-    assert f"whole-ledger.ledger.jsonl; how often it was read is not known: {other}, line 1 is no" in answer.out
+    assert re.search(r"This test set was read at least \d+ time\(s\) so far", answer.out)
+    assert f"{other}, line 1 is no reading of a test set" in answer.out
 
 
 @pytest.fixture

@@ -34,7 +34,7 @@ SEARCH = (
     *("--keep-top", "2", "trainer.threads=1", "trainer.max_epochs=2", "validation=holdout"),
 )
 TABLES = {
-    "study_user_attributes": ("study_id", sorted(row_checks.STUDY)),
+    "study_user_attributes": ("study_id", [*sorted(row_checks.STUDY), f"reading:{'0' * 32}", "reading:x"]),
     "study_system_attributes": ("study_id", ["artifacts:x", "dashboard:note_str:0", "dashboard:note_ver"]),
     "trial_user_attributes": ("trial_id", sorted(row_checks.TRIAL)),
     "trial_system_attributes": ("trial_id", ["artifacts:x", *sorted(row_checks.TRIAL_SYSTEM)]),
@@ -236,6 +236,8 @@ def artifact(path: object, name: str = "fold0.safetensors") -> str:
         ("study_user_attributes", "n_target", lambda victim: '"all"'),
         ("study_user_attributes", "protocol", lambda victim: '"holdout"'),
         ("study_user_attributes", "versions", lambda victim: "7"),
+        ("study_user_attributes", "reading:x", lambda victim: "{}"),
+        ("study_user_attributes", f"reading:{'0' * 32}", lambda victim: '{"task": "a\\u001b[2J"}'),
         ("study_user_attributes", "weights", lambda victim: "[[]]"),
         ("study_user_attributes", "overrides", lambda victim: '["--storage", "elsewhere"]'),
         ("trial_system_attributes", "constraints:x", lambda victim: '"feasible"'),

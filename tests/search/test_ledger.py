@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from datasets.errors import UserError
-from search.ledger import Reading, append, read, readings, readings_by_study
+from search.ledger import Reading, append, read, readings
 
 READING = Reading(
     when="2026-01-02T03:04:05+00:00",
@@ -123,15 +124,27 @@ def test_a_full_disk_leaves_no_half_of_a_line(ledger: Path) -> None:
     assert ledger.read_bytes() == before
 
 
-def test_readings_of_a_folder_are_counted_by_task_and_study(ledger: Path) -> None:
-    append(ledger, [READING, replace(READING, when="2026-03-01T00:00:00+00:00", trial=9)])
-    other = replace(READING, when="2026-02-01T00:00:00+00:00", study="mine", task="gb1_two_vs_rest")
-    append(ledger.with_name("mine.ledger.jsonl"), [other, replace(other, task="gb1_sampled")])
-    found = readings(ledger.parent)
-    assert [reading.when[:7] for reading in found] == ["2026-01", "2026-02", "2026-02", "2026-03"]
-    assert readings_by_study(found, "gb1_two_vs_rest") == {"gb1_two_vs_rest-ridge": 2, "mine": 1}
-    assert readings_by_study(found, "gb1_low_vs_high") == {}
+def test_readings_of_a_folder_are_in_the_order_of_time_and_a_copied_line_counts_once(ledger: Path) -> None:
+    append(ledger, [READING, replace(READING, when="2026-03-01T00:00:00+00:00", id="9" * 32)])
+    other = replace(READING, when="2026-02-01T00:00:00+00:00", study="mine", id="8" * 32)
+    append(ledger.with_name("mine.ledger.jsonl"), [other, READING])
+    assert [reading.when[:7] for reading in readings(ledger.parent)] == ["2026-01", "2026-02", "2026-03"]
     assert readings(ledger.parent / "missing") == ()
+
+
+def test_lines_of_an_earlier_version_are_readings_that_count_one_by_one(ledger: Path) -> None:
+    """They name neither an id nor the split; two calls within a second left equal lines."""
+    ledger.parent.mkdir()
+    before = {key: value for key, value in asdict(READING).items() if key not in ("id", "target", "split")}
+    line = json.dumps(before, ensure_ascii=False) + "\n"
+    ledger.write_text(line * 2, encoding="utf-8")
+    append(ledger, [READING])
+    found = read(ledger)
+    assert [replace(one, id=READING.id) for one in found] == [READING] * 3
+    assert len({one.id for one in found}) == 3
+    assert read(ledger) == found, "the same ids, whenever they are read"
+    shutil.copy(ledger, ledger.with_name("copy.ledger.jsonl"))
+    assert len(readings(ledger.parent)) == 3
 
 
 def test_a_line_is_plain_json(ledger: Path) -> None:

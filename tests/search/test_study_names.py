@@ -153,7 +153,8 @@ def test_the_ladder_prints_the_table_of_the_question_that_was_asked(
     answer = here(*WORDS, *BOTH, *question, cwd=folder)
     assert answer.status == 0, answer
     target, split = question[1], question[3]
-    assert f"Ladder on rq, target {target}, split {split} (validation: holdout; rq.csv)" in answer.out
+    words = f"{split} of half" if split == "by_group" else split
+    assert f"Ladder on rq, target {target}, split {words} (validation: holdout; rq.csv)" in answer.out
     assert "Ladder on rq, target fitness, split random" in before.out
     assert values(answer) != values(before)
     shown = f"rq-{target}-{split}{'.half' if split == 'by_group' else ''}"

@@ -123,11 +123,12 @@ def test_the_view_as_lines(worked_on, nvidia_smi):
     database, study = worked_on
     lines = [line.partition(" ")[2] for line in as_lines(look(database, study)).splitlines()]
     assert lines[0] == f"Study {NAME}: 1/10 finished (0 pruned), 0 failed, 1 running, 0 in line"
-    assert lines[1] == "best 0.8000 (trial 0)"
-    assert lines[2].startswith("node7:123, slot cuda:1, trial 1, fold 1, epoch 3, value 0.2500, running 0:0")
-    assert lines[2].endswith(" s ago")
-    assert lines[3] == "GPU 0, NVIDIA H100 80GB HBM3, 97 %, 40,960 of 81,559 MiB"
-    assert lines[4] == "GPU 1, NVIDIA H100 80GB HBM3, -, -"
+    assert lines[1] == "synthetic_two_vs_rest (synthetic landscape)"
+    assert lines[2] == "best 0.8000 (trial 0)"
+    assert lines[3].startswith("node7:123, slot cuda:1, trial 1, fold 1, epoch 3, value 0.2500, running 0:0")
+    assert lines[3].endswith(" s ago")
+    assert lines[4] == "GPU 0, NVIDIA H100 80GB HBM3, 97 %, 40,960 of 81,559 MiB"
+    assert lines[5] == "GPU 1, NVIDIA H100 80GB HBM3, -, -"
     set_control(study, "drain")
     assert "Draining: no trial is started" in as_lines(look(database, study))
 
