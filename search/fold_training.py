@@ -85,6 +85,7 @@ class FoldTraining:
         self.prepare(model, data, device, number, progress)
         progress.smaller = smaller  # not before: features are computed in passes of one size
         progress.n_parameters = model.n_parameters
+        progress.max_residues = model.max_residues
         progress.values.append(reporter.values)
         model.see_targets(torch.as_tensor(self.split.target[fold.train]))
         trainer.fit(model, datamodule=data)

@@ -109,6 +109,7 @@ def fit(
         backbone=progress.backbone,
         n_embedded=progress.n_embedded,
         excess_rise=excess_rise,
+        max_residues=progress.max_residues,
     )
 
 
