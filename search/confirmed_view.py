@@ -100,10 +100,7 @@ def show(confirmation: Confirmation) -> None:
 
 def _headline(measured: Measured) -> str:
     candidate = measured.candidate
-    return (
-        f"Trial {candidate.trial}, validation Spearman {candidate.value:.4f}, "
-        f"trained for {candidate.n_epochs} epoch(s):"
-    )
+    return f"Trial {candidate.trial}, validation Spearman {candidate.value:.4f}, {candidate.how_long}:"
 
 
 def _table(scores: Scores, way: TrainedOn, n_seeds: int) -> Table:

@@ -2,7 +2,7 @@
 
 import datetime
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
@@ -11,6 +11,7 @@ from search.attributes import MANIFEST, SLOT, WORKER
 from search.fold_pruning import fold_and_epoch
 from search.leases import lease_ages_s
 from search.storage import Database
+from search.study import is_solved_at_once
 
 _N_RECENT = 20
 
@@ -20,7 +21,8 @@ class RunningTrial:
     """A trial that runs, and where.
 
     `worker` is "host:pid", `slot` its part of that machine. `fold`, `epoch` (from 0) and `value` are those of the last
-    validation, None before it; `lease_age_s` is None as long as no heartbeat came.
+    validation, None before it, and `epoch` None of a model that is solved at once; `lease_age_s` is None as long as no
+    heartbeat came.
     """
 
     worker: str | None
@@ -43,7 +45,8 @@ def running_trials(database: Database, study: Study) -> list[RunningTrial]:
     ages = lease_ages_s(database.storage, study)
     about = study.user_attrs.get(MANIFEST, {})
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    return [_running(trial, ages.get(trial._trial_id), about.get("epochs_per_fold")) for trial in running]
+    found = [_running(trial, ages.get(trial._trial_id), about.get("epochs_per_fold")) for trial in running]
+    return [replace(one, epoch=None) for one in found] if is_solved_at_once(about) else found
 
 
 def _running(trial: FrozenTrial, lease_age_s: float | None, epochs_per_fold: int | None) -> RunningTrial:

@@ -4,7 +4,8 @@ import argparse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from search.config import StudyConfig
+from datasets.table import Table
+from search.config import StudyConfig, study_config
 from search.inputs import announcer
 from search.protocol import Protocol, find_protocol, with_protocol
 from search.study_names import find_name
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 class WantedStudy:
     """A study as a search asks for it, whether it exists or not.
 
-    config: with its validation protocol, which is the recorded one where the study exists and `auto` is asked for.
+    config: with its validation protocol, which is the recorded one where the study exists and `auto` is asked for. An
+    exact model is solved once a fold, except in a study of an earlier version that began with more epochs.
     about: its manifest.
     """
 
@@ -44,18 +46,25 @@ def wanted_study(
     Raises:
         UserError: The split cannot be divided as the validation protocol wants it.
     """
-    from search.study import manifest, recorded_validation
+    from search.study import manifest, recorded_epochs, recorded_validation
 
-    def wanted(recorded: dict[str, Any] | None) -> WantedStudy:
+    def wanted(config: StudyConfig, recorded: dict[str, Any] | None) -> WantedStudy:
         protocol = find_protocol(config.defaults["validation"], task, split, recorded=recorded)
         full = with_protocol(config, protocol)
         about = manifest(full, data_hash=split.data_hash, label=split.label, model=arguments.model)
         name = arguments.study_name or find_name(database, about)
         return WantedStudy(name=name, config=full, protocol=protocol, about=about)
 
-    new = wanted(None)
-    recorded = None if database is None else recorded_validation(database, new.name)
-    return new if recorded is None else wanted(recorded)
+    new = wanted(config, None)
+    if database is None:
+        return new
+    recorded = recorded_validation(database, new.name)
+    if config.is_exact and recorded_epochs(database, new.name) not in (None, config.epochs_per_fold):
+        table = config.defaults["table"]
+        config = study_config(arguments.overrides, table=table and Table(**table), solves_once=False)
+    elif recorded is None:
+        return new
+    return wanted(config, recorded)
 
 
 def open_wanted(
