@@ -140,7 +140,11 @@ def _texts(sequences: Iterable[str]) -> list[str]:
     if isinstance(sequences, (str, bytes)):
         raise TypeError("predict takes many sequences, not one: put it into a list.")
     # Of a mapping or a table the names would be predicted, and a set has no order that predictions could follow.
-    if not isinstance(sequences, Iterable) or isinstance(sequences, (Mapping, set, frozenset)) or hasattr(sequences, "columns"):
+    if (
+        not isinstance(sequences, Iterable)
+        or isinstance(sequences, (Mapping, set, frozenset))
+        or hasattr(sequences, "columns")
+    ):
         raise TypeError(f"predict takes a list of sequences, not a {type(sequences).__name__}: make a list of it.")
     try:
         texts = list(sequences)
