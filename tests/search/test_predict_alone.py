@@ -19,7 +19,7 @@ from datasets.prepared import prepare
 from datasets.task import find_task
 from models.places import Places
 from search.config import study_config
-from search.experiment import load_experiment, seal
+from search.experiment import is_same_export, load_experiment, seal
 from tests.search.answers import Answer, run_here
 from tests.search.experiments import trained_experiment
 
@@ -171,6 +171,15 @@ def test_an_older_experiment_needs_the_table_as_it_did(searched: Searched, candi
     new = rows_of(run_here("predict", str(searched.export), *words[2:], cwd=tmp_path).out)
     assert found == new
     assert search.load_experiment(given).predict([WILD_TYPE]).shape == (1,)
+
+
+def test_an_older_file_is_not_replaced_for_what_it_lacks(searched: Searched, tmp_path: Path) -> None:
+    given, now = searched.give(tmp_path), load_experiment(searched.export)
+    assert is_same_export(given, now)
+    rewrite(given, lambda tree: tree["familiar"]["search"].update(most_mutations=2))
+    assert not is_same_export(given, now)
+    rewrite(given, lambda tree: tree.pop("familiar"))
+    assert is_same_export(given, now), "its confirmation belongs to the file as it is"
 
 
 CHANGES: list[tuple[str, Change, str]] = [
