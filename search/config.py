@@ -184,6 +184,11 @@ def _reach(tree: Mapping[str, Any], defaults: Mapping[str, Any], space: Space) -
     return derived
 
 
+def is_solved_at_once(about: Mapping[str, Any]) -> bool:
+    """Whether the models of a study with this manifest have no epochs; False of what is not known."""
+    return targets.is_exact({"_target_": about.get("config", {}).get("model._target_")})
+
+
 def config_hash(study: StudyConfig) -> str:
     """SHA-256 of all fixed values."""
     return digest(study.fixed)

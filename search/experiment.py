@@ -18,7 +18,7 @@ import yaml
 from datasets.errors import UserError
 from datasets.familiar import Familiar, Origin
 from models.bounds import Interval, NonNegativeInt
-from search.annotations import Text, build, check_keys, convert, shown
+from search.annotations import Text, build, check_keys, convert
 from search.foreign_files import load_plain_yaml, read_regular
 from search.schema import REQUIRED_KEYS, RUN_KEYS, RunConfig, Seed, Threads, Tokens, run_config
 
@@ -149,9 +149,7 @@ def load_experiment(path: Path) -> Experiment:
 
 def _build_familiar(tree: Any) -> Mapping[Origin, Familiar]:
     """What is known of training rows, from plain values."""
-    if not isinstance(tree, Mapping):
-        raise UserError(f"{_FAMILIAR}={shown(tree)} is not valid: expected a mapping.")
-    origins = get_args(Origin)
+    tree, origins = convert(dict[str, Any], tree, _FAMILIAR), get_args(Origin)
     check_keys(tree, origins, origins, _FAMILIAR)
     found = {}
     for origin in origins:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datasets.errors import UserError
 from search import report_figures as figures
 from search.attributes import OVERRIDES, RESULT
+from search.config import is_solved_at_once
 from search.data_options import table_words
 from search.honesty import assess
 from search.ledger import readings, readings_by_study
@@ -15,7 +16,6 @@ from search.report_known import Known
 from search.space import Space
 from search.spread import spread
 from search.statistics import ConfidenceInterval
-from search.study import is_solved_at_once
 from search.study_names import default_name
 from search.test_metrics import kept_interval
 

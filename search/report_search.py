@@ -6,7 +6,7 @@ from typing import Any
 from optuna.trial import TrialState
 
 from search.attributes import ENDING, PROTOCOL, REASON, VERSIONS
-from search.config import EPOCH_SETTINGS
+from search.config import EPOCH_SETTINGS, is_solved_at_once
 from search.cost import cost
 from search.endings import own_faults
 from search.machine import package_versions
@@ -15,7 +15,6 @@ from search.progress import clock
 from search.protocol import as_sentence
 from search.report_known import Known
 from search.standing import busy_s
-from search.study import is_solved_at_once
 from search.trial_order import set_aside
 
 _FINDINGS = ("diverged", "constant", "out_of_memory", "timeout")

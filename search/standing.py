@@ -8,10 +8,10 @@ from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from search.attributes import MANIFEST, SLOT, WORKER
+from search.config import is_solved_at_once
 from search.fold_pruning import fold_and_epoch
 from search.leases import lease_ages_s
 from search.storage import Database
-from search.study import is_solved_at_once
 
 _N_RECENT = 20
 

@@ -12,7 +12,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from datasets.errors import UserError, nearest
 from datasets.table import Table
-from search import targets
 from search.argument_types import is_study_name
 from search.attributes import FIRST, MANIFEST, N_TARGET, PROTOCOL, STUDY_ID, VERSIONS, WEIGHTS, printable
 from search.config import StudyConfig, config_hash
@@ -125,19 +124,6 @@ def recorded_validation(database: Database, name: str) -> dict[str, Any] | None:
     attributes = find_study(database, name).user_attrs
     is_auto = attributes.get(PROTOCOL, {}).get("shown", "").startswith("auto: ")
     return attributes.get(MANIFEST, {}).get("validation") if is_auto else None
-
-
-def recorded_epochs(database: Database, name: str) -> int | None:
-    """The most epochs of a fold, as the study of that name began; None without such a study, or where it says none."""
-    if name not in database.storage.study_names():
-        return None
-    epochs: int | None = find_study(database, name).user_attrs.get(MANIFEST, {}).get("epochs_per_fold")
-    return epochs
-
-
-def is_solved_at_once(about: Mapping[str, Any]) -> bool:
-    """Whether the models of a study with this manifest have no epochs; False of what is not known."""
-    return targets.is_exact({"_target_": about.get("config", {}).get("model._target_")})
 
 
 def changed_versions(study: Study) -> list[str]:

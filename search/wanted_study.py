@@ -46,7 +46,7 @@ def wanted_study(
     Raises:
         UserError: The split cannot be divided as the validation protocol wants it.
     """
-    from search.study import manifest, recorded_epochs, recorded_validation
+    from search.study import manifest, recorded_validation
 
     def wanted(config: StudyConfig, recorded: dict[str, Any] | None) -> WantedStudy:
         protocol = find_protocol(config.defaults["validation"], task, split, recorded=recorded)
@@ -59,12 +59,23 @@ def wanted_study(
     if database is None:
         return new
     recorded = recorded_validation(database, new.name)
-    if config.is_exact and recorded_epochs(database, new.name) not in (None, config.epochs_per_fold):
+    if config.is_exact and _recorded_epochs(database, new.name) not in (None, config.epochs_per_fold):
         table = config.defaults["table"]
         config = study_config(arguments.overrides, table=table and Table(**table), solves_once=False)
     elif recorded is None:
         return new
     return wanted(config, recorded)
+
+
+def _recorded_epochs(database: "Database", name: str) -> int | None:
+    """The most epochs of a fold, as the study of that name began; None without such a study, or where it says none."""
+    from search.attributes import MANIFEST
+    from search.study import find_study
+
+    if name not in database.storage.study_names():
+        return None
+    epochs: int | None = find_study(database, name).user_attrs.get(MANIFEST, {}).get("epochs_per_fold")
+    return epochs
 
 
 def open_wanted(
