@@ -163,7 +163,7 @@ def rows() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.from_numpy(tokens), torch.from_numpy(random.normal(size=30))
 
 
-def test_the_learnt_numbers_are_counted(rows: tuple[torch.Tensor, torch.Tensor], tmp_path: Path) -> None:
+def test_the_learnt_numbers_are_counted(rows: tuple[torch.Tensor, torch.Tensor]) -> None:
     def kernel(*, sought: bool) -> Kernel:
         own = {"length_scale": 3.0, "variance": 1.0, "linear_variance": 0.1, "noise": 0.1}
         return Kernel(**own, marginal_likelihood=sought, max_train=None)
