@@ -1,201 +1,60 @@
-"""How far a candidate lies from what a model was trained on."""
+"""What is known of the rows that a model was trained on, where the rows themselves are not at hand."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterator, Sequence
+import math
 from dataclasses import dataclass
-from functools import cached_property
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Literal
 
 from datasets.alphabet import ALPHABET
-from datasets.codes import translated
-from datasets.levenshtein import nearest_levenshtein
-from datasets.task import Task
-from datasets.window import LengthLimit, cut
+from datasets.errors import UserError
 
-LENGTH, RESIDUES, POSITIONS = 1, 2, 4
-"""The bits of `outside`."""
-_ENTRIES = 2**24  # of a matrix that is built at a time: 64 MiB
-_CODE = np.zeros(256, dtype=np.int64)  # number of a residue; 0 for none
-_CODE[list(ALPHABET.encode())] = np.arange(1, 1 + len(ALPHABET))
+VARIED = "-"
+
+Origin = Literal["search", "confirm"]
+"""Whose training rows: those of the weights that a search kept, or that `confirm` left."""
 
 
-def outside_reasons(bits: int) -> str:
-    """Return `length`, `alphabet` and `positions`, as far as they apply, divided by spaces."""
-    names = ((LENGTH, "length"), (RESIDUES, "alphabet"), (POSITIONS, "positions"))
-    return " ".join(name for bit, name in names if bits & bit)
-
-
+@dataclass(frozen=True, kw_only=True)
 class Familiar:
-    """The training sequences: residues (M, L) uint8 in ASCII, zeros behind lengths (M,).
+    """What has to be known of the rows that a model was trained on to say what lies outside of them.
 
-    Candidates are compared with them as the model sees both: cropped, and cut where they are too long.
+    lengths: the shortest and the longest sequence, of what the model sees of each. alphabet: the residues in what it
+    sees. whole: of whole sequences of the most frequent length, the residue at each position where all have the same,
+    `-` where they differ. seen: likewise of what the model sees. most_mutations: the most that a sequence has, None
+    where no wild type is known. targets: the smallest and the largest, in the assay's unit.
+
+    Raises:
+        UserError: A value is not what it can be, whoever wrote it.
     """
 
-    def __init__(
-        self,
-        residues: NDArray[np.uint8],
-        lengths: NDArray[np.int64],
-        *,
-        task: Task,
-        crop: str | None,
-        limit: LengthLimit,
-    ) -> None:
-        self._task, self._crop, self._limit = task, crop, limit
-        kept, kept_lengths = self._cut(residues, lengths)
-        self._shortest, self._longest = int(kept_lengths.min()), int(kept_lengths.max())
-        self._is_new = np.ones(256, dtype=np.uint8)
-        self._is_new[np.unique(kept)] = 0
-        self._is_new[0] = 0
-        self._groups = [_Group(kept[kept_lengths == length, :length]) for length in np.unique(kept_lengths).tolist()]
-        usual = np.bincount(lengths).argmax()
-        # What the model does not see of whole sequences matters too: no prediction tells mutations there.
-        self._whole = _Constant.of(residues[lengths == usual, :usual])
-        self._usual_part = max(self._groups, key=len).constant
+    lengths: tuple[int, int]
+    alphabet: str
+    whole: str
+    seen: str
+    most_mutations: int | None
+    targets: tuple[float, float]
 
-    def outside(self, residues: NDArray[np.uint8], lengths: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """Return for each of n candidates (n, L) the sum of the reasons for which it is unlike the training sequences.
-
-        LENGTH: it is shorter or longer than all of them. RESIDUES: it holds a residue that none of them has.
-        POSITIONS: it differs from them at a position where all of them are the same (those of their most frequent
-        length, if it has that length).
-        """
-        kept, kept_lengths = self._cut(residues, lengths)
-        is_odd = (kept_lengths < self._shortest) | (kept_lengths > self._longest)
-        has_new = translated(kept, self._is_new).any(axis=1)
-        is_moved = self._whole.differs(residues, lengths) | self._usual_part.differs(kept, kept_lengths)
-        bits: NDArray[np.uint8] = (LENGTH * is_odd + RESIDUES * has_new + POSITIONS * is_moved).astype(np.uint8)
-        return bits
-
-    def distance(
-        self, residues: NDArray[np.uint8], lengths: NDArray[np.int64], check: Callable[[], None] = lambda: None
-    ) -> NDArray[np.int32]:
-        """Return the distance (n,) to the nearest training sequence.
-
-        Hamming's to those of a candidate's length; Levenshtein's to the others, which are looked at only where one of
-        them can be nearer. That may last: `check` is called now and then, and what it raises ends it.
-        """
-        kept, kept_lengths = self._cut(residues, lengths)
-        nearest = np.full(len(kept), np.iinfo(np.int32).max, dtype=np.int32)
-        for group in self._groups:
-            same = np.flatnonzero(kept_lengths == group.length)
-            if len(same):
-                nearest[same] = group.hamming(kept[same, : group.length], check)
-        if len(self._groups) == 1 and (kept_lengths == self._groups[0].length).all():
-            return nearest
-        for row in range(len(kept)):
-            length = int(kept_lengths[row])
-            others = [group for group in self._groups if group.length != length]
-            candidate = kept[row, :length]
-            for group in sorted(others, key=lambda group: abs(group.length - length)):
-                check()
-                if abs(group.length - length) >= nearest[row]:
-                    break
-                nearest[row] = nearest_levenshtein(candidate, group.residues, group.counts, int(nearest[row]))
-        return nearest
-
-    def _cut(
-        self, residues: NDArray[np.uint8], lengths: NDArray[np.int64]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        kept, _ = cut(residues, lengths, task=self._task, crop=self._crop, limit=self._limit)
-        return kept, np.count_nonzero(kept, axis=1).astype(np.int64)
+    def __post_init__(self) -> None:
+        """Check what an experiment file may say of it."""
+        shortest, longest = self.lengths
+        _expect(1 <= shortest <= longest, "lengths", list(self.lengths), "the shortest and the longest, from 1 on")
+        is_alphabet = bool(self.alphabet) and _is_made_of(self.alphabet, ALPHABET)
+        _expect(is_alphabet, "alphabet", self.alphabet, f"some of {ALPHABET}")
+        for name, text in (("whole", self.whole), ("seen", self.seen)):
+            is_template = bool(text) and _is_made_of(text, ALPHABET + VARIED)
+            _expect(is_template, name, text, f"residues of {ALPHABET}, and {VARIED} where they differ")
+        fits = shortest <= len(self.seen) <= longest
+        _expect(fits, "seen", self.seen, f"{shortest} to {longest} letters, as lengths says")
+        _expect(self.most_mutations is None or self.most_mutations >= 0, "most_mutations", self.most_mutations, ">= 0")
+        lowest, highest = self.targets
+        is_range = math.isfinite(lowest) and math.isfinite(highest) and lowest <= highest
+        _expect(is_range, "targets", list(self.targets), "the smallest and the largest, both finite")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Constant:
-    """The positions (P,) at which all sequences of a length have the same residues (P,)."""
-
-    length: int
-    positions: NDArray[np.int64]
-    residues: NDArray[np.uint8]
-
-    @classmethod
-    def of(cls, sequences: NDArray[np.uint8]) -> _Constant:
-        """Of sequences (M, L)."""
-        positions = np.flatnonzero((sequences == sequences[0]).all(axis=0))
-        return cls(length=sequences.shape[1], positions=positions, residues=sequences[0, positions])
-
-    def n_differing(self, residues: NDArray[np.uint8]) -> NDArray[np.int32]:
-        """At how many of the positions candidates (n, L) have another residue."""
-        n: NDArray[np.int32] = np.count_nonzero(residues[:, self.positions] != self.residues, axis=1).astype(np.int32)
-        return n
-
-    def differs(self, residues: NDArray[np.uint8], lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Whether candidates (n, L) of the same length do at any; False for others."""
-        differs = np.zeros(len(lengths), dtype=np.bool_)
-        same = np.flatnonzero(lengths == self.length)
-        if len(same):
-            differs[same] = self.n_differing(residues[same, : self.length]) > 0
-        return differs
+def _is_made_of(text: str, letters: str) -> bool:
+    return not set(text) - set(letters)
 
 
-class _Group:
-    """The distinct training sequences (M, L) of one length."""
-
-    def __init__(self, residues: NDArray[np.uint8]) -> None:
-        self.constant = _Constant.of(residues)
-        self.residues = np.unique(residues, axis=0)
-        self.length = residues.shape[1]
-        self._n_rows = len(residues)
-        self._varied = np.setdiff1d(np.arange(self.length), self.constant.positions)
-
-    def __len__(self) -> int:
-        return self._n_rows
-
-    @cached_property
-    def counts(self) -> NDArray[np.int32]:
-        """How often each residue stands in each sequence (M, 23)."""
-        n_codes = 1 + len(ALPHABET)
-        rows = np.arange(len(self.residues))[:, None] * n_codes
-        flat = np.bincount((_CODE[self.residues] + rows).ravel(), minlength=len(self.residues) * n_codes)
-        return flat.reshape(-1, n_codes).astype(np.int32)
-
-    @cached_property
-    def _columns(self) -> NDArray[np.int64]:
-        """The column (V, 23) of each residue at each varied position in the one-hot form, -1 where none has it."""
-        codes = _CODE[self.residues[:, self._varied]]
-        columns = np.full((len(self._varied), 1 + len(ALPHABET)), -1, dtype=np.int64)
-        used = np.zeros(columns.shape, dtype=np.bool_)
-        used[np.arange(len(self._varied)), codes] = True
-        columns[used] = np.arange(used.sum())
-        return columns
-
-    def _one_hot(self, residues: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(n, P): the pairs of position and residue that occur in training."""
-        columns = self._columns[np.arange(len(self._varied)), _CODE[residues[:, self._varied]]]
-        n_columns = int(self._columns.max(initial=-1)) + 1
-        matrix = np.zeros((len(residues), n_columns + 1), dtype=np.float32)
-        matrix[np.arange(len(residues))[:, None], columns] = 1  # -1 is the last one, which is dropped
-        return matrix[:, :n_columns]
-
-    @cached_property
-    def _references(self) -> Sequence[NDArray[np.float32]]:
-        """The one-hot forms of all sequences, in parts, where they take little enough to be kept."""
-        return list(self._parts())
-
-    def _parts(self) -> Iterator[NDArray[np.float32]]:
-        n_rows = max(1, _ENTRIES // max(1, int(self._columns.max(initial=0)) + 1))
-        for first in range(0, len(self.residues), n_rows):
-            yield self._one_hot(self.residues[first : first + n_rows])
-
-    def hamming(self, residues: NDArray[np.uint8], check: Callable[[], None]) -> NDArray[np.int32]:
-        """The smallest number of differences (n,) between candidates (n, L) and any of the sequences."""
-        import torch
-
-        fixed = self.constant.n_differing(residues)
-        if not len(self._varied):
-            return fixed
-        n_entries = len(self.residues) * (int(self._columns.max()) + 1)
-        references = self._references if n_entries <= 2 * _ENTRIES else self._parts()
-        matches = np.zeros(len(residues), dtype=np.float32)
-        for reference in references:
-            right = torch.from_numpy(np.ascontiguousarray(reference)).T
-            n_rows = max(16, _ENTRIES // 8 // len(reference))
-            for first in range(0, len(residues), n_rows):
-                check()
-                rows = slice(first, first + n_rows)
-                most = (torch.from_numpy(self._one_hot(residues[rows])) @ right).amax(dim=1).numpy()
-                np.maximum(matches[rows], most, out=matches[rows])
-        return fixed + len(self._varied) - matches.astype(np.int32)
+def _expect(is_met: bool, name: str, value: object, expected: str) -> None:
+    if not is_met:
+        shown = value if not isinstance(value, str) or len(value) <= 40 else f"{value[:37]}..."
+        raise UserError(f"{name}={shown!r} is not valid: expected {expected}.")

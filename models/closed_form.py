@@ -13,10 +13,10 @@ from models.fitness_model import FitnessModel
 
 
 class ClosedForm(FitnessModel):
-    """Collects the batches of the training epoch and solves after the last one: train it for one epoch.
+    """Collects the batches of the training epoch and solves after the last one: one epoch is all it needs.
 
-    What a subclass learns are buffers. `data_shapes` names those whose shape follows from the training data: None
-    stands for a size that may be any.
+    What a subclass learns are buffers, which `n_parameters` counts. `data_shapes` names those whose shape follows from
+    the training data: None stands for a size that may be any.
     """
 
     data_shapes: Mapping[str, tuple[int | None, ...]] = {}
@@ -27,6 +27,11 @@ class ClosedForm(FitnessModel):
     def __init__(self) -> None:
         super().__init__()
         self._seen: list[Batch] = []
+
+    @property
+    def n_parameters(self) -> int:
+        """The numbers that were learnt: all of the state, where a subclass does not know better."""
+        return sum(tensor.numel() for tensor in self.trained_state().values())
 
     @abstractmethod
     def solve(self, tokens: Tensor, target: Tensor) -> None:

@@ -100,6 +100,12 @@ class Kernel(ClosedForm):
             )
 
     @property
+    def n_parameters(self) -> int:
+        """A coefficient for each training sequence, the targets' mean and deviation, and hyperparameters if sought."""
+        n_sought = len(self.theta) if self.marginal_likelihood else 0
+        return len(self.dual) + 2 + n_sought if len(self.dual) else 0
+
+    @property
     def hyperparameters(self) -> Hyperparameters:
         """Those in use: the given ones, or what marginal likelihood made of them."""
         return Hyperparameters(**dict(zip(vars(self.given), self.theta.tolist(), strict=True)))

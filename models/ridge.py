@@ -37,6 +37,11 @@ class Ridge(ClosedForm):
         """As for other models: it knows of a position what training shows at that position."""
         return bool(np.ptp(seen_residues(residues, training), axis=0).any())
 
+    @property
+    def n_parameters(self) -> int:
+        """A weight for each residue that some training sequences have at a position and others lack; the intercept."""
+        return int(torch.count_nonzero(self.weight)) + 1 if len(self.weight) else 0
+
     def forward(self, batch: Batch) -> Tensor:
         """Predicted fitness (B,)."""
         tokens = residues(batch)[:, : len(self.weight)]

@@ -22,6 +22,8 @@ from search.trees import digest, flatten, lookup
 
 STUDIES = Path(__file__).parent.parent / "studies"
 _STUDY_KEYS = (*RUN_KEYS, "space", "sampler", "pruner", "first_trials")
+EPOCH_SETTINGS = ("trainer.max_epochs", "trainer.patience")
+"""What means nothing to a model that is solved at once."""
 _WITHOUT_GROUP: dict[str, Any] = {"space": {}, "logger": None}
 
 
@@ -41,6 +43,16 @@ class StudyConfig:
     sampler: dict[str, Any]
     pruner: dict[str, Any]
     first_trials: tuple[dict[str, Scalar], ...]
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the model is solved at once, so that there are no epochs to speak of."""
+        return targets.is_exact(self.defaults["model"])
+
+    @property
+    def shown_defaults(self) -> dict[str, Any]:
+        """The defaults for people: without what means nothing to this model."""
+        return _without_epochs(self.defaults) if self.is_exact else self.defaults
 
     @property
     def task(self) -> str:
@@ -81,10 +93,14 @@ class StudyConfig:
 _MACHINE_KEYS = ("threads", "accelerator", "micro_batch_tokens")
 
 
-def study_config(overrides: Sequence[str], studies: Path = STUDIES, *, table: Table | None = None) -> StudyConfig:
+def study_config(
+    overrides: Sequence[str], studies: Path = STUDIES, *, table: Table | None = None, solves_once: bool = True
+) -> StudyConfig:
     """Compose `studies/config.yaml` with Hydra overrides and check everything that can be checked unrun.
 
-    `table` is what the task is read from where that is a user's own data.
+    `table` is what the task is read from where that is a user's own data. A model that is solved at once gets one
+    epoch, whatever is set or searched; with `solves_once` False it gets what the overrides say, as in studies of
+    earlier versions.
 
     Raises:
         UserError: An override, a setting, a class or the space is not valid; the task is unknown.
@@ -113,6 +129,10 @@ def study_config(overrides: Sequence[str], studies: Path = STUDIES, *, table: Ta
     tree = {key: composed[key] for key in RUN_KEYS}
     defaults = resolve(tree, {})
     run_config(defaults)
+    if solves_once and targets.is_exact(defaults["model"]):
+        composed["trainer"] = tree["trainer"] = {**tree["trainer"], "max_epochs": 1}
+        composed["space"] = _without_epochs(composed["space"])
+        defaults = resolve(tree, {})
     resolved = resolve({key: composed[key] for key in composed if key != "space"}, {})
     interpolated = {path for path, value in flatten(defaults) if lookup(tree, path, None) != value}
     searched = resolve({**tree, "space": composed["space"] or {}}, {})["space"]
@@ -126,6 +146,15 @@ def study_config(overrides: Sequence[str], studies: Path = STUDIES, *, table: Ta
         pruner=targets.check(resolved["pruner"], targets.PRUNER, "pruner"),
         first_trials=first_trials(resolved["first_trials"], space, tree),
     )
+
+
+def _without_epochs(tree: Any) -> Any:
+    """A config, or a space, without what means nothing to a model that is solved at once."""
+    if not isinstance(tree, Mapping) or not isinstance(tree.get("trainer"), Mapping):
+        return tree
+    rest = {key: value for key, value in tree["trainer"].items() if f"trainer.{key}" not in EPOCH_SETTINGS}
+    others = {key: value for key, value in tree.items() if key != "trainer"}
+    return {**others, "trainer": rest} if rest else others
 
 
 def _options(tree: Mapping[str, Any]) -> Callable[[str, Any], bool]:

@@ -208,7 +208,7 @@ def _train(
             device = kept.device
             display.announce(
                 f"{order.path.stem}: trial {candidate.trial}, seed {seed} on {_words(trained_on)}, "
-                f"{candidate.n_epochs} epoch(s): {took}"
+                f"{candidate.how_long}: {took}"
             )
     config = candidate.run(seeds[0], "train_and_validation")
     everything = [path for paths in weights.values() for path in paths]

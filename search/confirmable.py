@@ -11,6 +11,7 @@ from search.experiment import Experiment
 from search.resolve import resolve
 from search.schema import RunConfig, as_it_ran, run_config
 from search.space import Space
+from search.targets import is_exact
 from search.trees import nest, overlay
 
 if TYPE_CHECKING:
@@ -36,6 +37,11 @@ class Candidate:
     value: float
     config: RunConfig
     n_epochs: int
+
+    @property
+    def how_long(self) -> str:
+        """How long it is trained, in words."""
+        return "solved exactly" if is_exact(self.config.model) else f"trained for {self.n_epochs} epoch(s)"
 
     def run(self, seed: int, trained_on: TrainedOn) -> RunConfig:
         """The run that trains it for its epochs, with another seed and without validation."""

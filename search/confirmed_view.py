@@ -101,10 +101,7 @@ def show(confirmation: Confirmation, count: Count) -> None:
 
 def _headline(measured: Measured) -> str:
     candidate = measured.candidate
-    return (
-        f"Trial {candidate.trial}, validation Spearman {candidate.value:.4f}, "
-        f"trained for {candidate.n_epochs} epoch(s):"
-    )
+    return f"Trial {candidate.trial}, validation Spearman {candidate.value:.4f}, {candidate.how_long}:"
 
 
 def _table(scores: Scores, way: TrainedOn, n_seeds: int) -> Table:

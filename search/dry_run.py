@@ -18,7 +18,7 @@ def show(config: StudyConfig, name: str, split: PreparedSplit, protocol: Protoco
     params = dict(config.first_trials[0]) if config.first_trials else {}
     run = config.run(params)
     print(f"# study {name}: the composed config")
-    print(_yaml({**config.defaults, "sampler": config.sampler, "pruner": config.pruner}))
+    print(_yaml({**config.shown_defaults, "sampler": config.sampler, "pruner": config.pruner}))
     print(f"# the space: {len(config.space)} searched values")
     print(_yaml(config.space.tree))
     print("# the first trial")
@@ -32,7 +32,10 @@ def show(config: StudyConfig, name: str, split: PreparedSplit, protocol: Protoco
     batch = next(iter(data.train_dataloader()))
     print("# would build")
     print(model)
-    print(f"{model.n_parameters:,} parameters")
+    if config.is_exact:
+        print("Its parameters follow from the training sequences: it is solved once for each fold.")
+    else:
+        print(f"{model.n_parameters:,} parameters")
     print(
         f"{protocol.shown}: {len(folds)} fold(s); fold 0: {len(folds[0].train)} training and "
         f"{len(folds[0].validation)} validation sequences ({split.label}), "

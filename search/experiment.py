@@ -11,20 +11,22 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import yaml
 
 from datasets.errors import UserError
+from datasets.familiar import Familiar, Origin
 from models.bounds import Interval, NonNegativeInt
 from search.annotations import Text, build, check_keys, convert
 from search.foreign_files import load_plain_yaml, read_regular
 from search.schema import REQUIRED_KEYS, RUN_KEYS, RunConfig, Seed, Threads, Tokens, run_config
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 _SINCE_VERSION = {"model": 2, "n_target": 2, "study_id": 4}  # keys of the provenance that older files lack
 # What training did before it had these settings, in files of version 2 and older.
 _TRAINER_BEFORE_3 = {"loss": "mse", "huber_delta": 1.0, "standardize_targets": False}
+_FAMILIAR = "familiar"
 _CHECKSUM = "  checksum: "
 _CHANGED = "{path} was changed since it was written: its checksum does not match its bytes."
 _HEADER = "# A frozen flipsearch experiment. Check it: python run_study.py verify FILE\n"
@@ -79,10 +81,15 @@ class Provenance:
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """A config and its provenance."""
+    """A config, its provenance, and what the rows were like that its weights were trained on.
+
+    `familiar` lets `predict` do without the training data; None in files of version 4 and older, and of trials that
+    ran before.
+    """
 
     config: RunConfig
     provenance: Provenance
+    familiar: Mapping[Origin, Familiar] | None = None
 
 
 def freeze(experiment: Experiment, path: Path) -> None:
@@ -92,6 +99,8 @@ def freeze(experiment: Experiment, path: Path) -> None:
         del config["table"]
     elif config["table"]["group_rule"] is None:
         del config["table"]["group_rule"]  # as the file had it before there was such a field
+    if experiment.familiar is not None:
+        config[_FAMILIAR] = {origin: asdict(familiar) for origin, familiar in experiment.familiar.items()}
     text = seal(_HEADER + _dump({**config, "provenance": asdict(experiment.provenance)}))
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
@@ -131,10 +140,25 @@ def load_experiment(path: Path) -> Experiment:
         tree["trainer"] = {**_TRAINER_BEFORE_3, **tree["trainer"]}
     try:
         _check_texts(tree, _LONGEST_SEQUENCE)
+        familiar = _build_familiar(tree.pop(_FAMILIAR)) if _FAMILIAR in tree else None
         check_keys(tree, RUN_KEYS, REQUIRED_KEYS, "config")
-        return Experiment(config=run_config(tree), provenance=build_provenance(provenance))
+        return Experiment(config=run_config(tree), provenance=build_provenance(provenance), familiar=familiar)
     except UserError as error:
         raise UserError(f"{path} is not a valid experiment: {error}") from None
+
+
+def _build_familiar(tree: Any) -> Mapping[Origin, Familiar]:
+    """What is known of training rows, from plain values."""
+    tree, origins = convert(dict[str, Any], tree, _FAMILIAR), get_args(Origin)
+    check_keys(tree, origins, origins, _FAMILIAR)
+    found = {}
+    for origin in origins:
+        where = f"{_FAMILIAR}.{origin}"
+        try:
+            found[origin] = build(Familiar, tree[origin], where)
+        except UserError as error:
+            raise UserError(str(error) if where in str(error) else f"{where}.{error}") from None
+    return found
 
 
 def build_provenance(tree: Mapping[str, Any]) -> Provenance:
@@ -180,7 +204,9 @@ def is_same_export(path: Path, experiment: Experiment) -> bool:
     now = replace(now, date=then.date, git_commit=then.git_commit, schema_version=then.schema_version)
     if then.study_id is None:
         now = replace(now, study_id=None)
-    return before == replace(experiment, provenance=now)
+    # What older files lack is no reason to replace them: confirmations belong to a file as it is.
+    familiar = None if before.familiar is None else experiment.familiar
+    return before == replace(experiment, provenance=now, familiar=familiar)
 
 
 def checksum(path: Path) -> str:

@@ -14,6 +14,7 @@ from datasets.prepared import PreparedSplit
 from datasets.seeds import derive_seed
 from datasets.task import Announce
 from datasets.validation import Fold
+from models.closed_form import ClosedForm
 from models.fitness_model import FitnessModel
 from models.places import Places
 from search.building import build_data, build_model
@@ -85,18 +86,24 @@ class FoldTraining:
         self.prepare(model, data, device, number, progress)
         progress.smaller = smaller  # not before: features are computed in passes of one size
         progress.n_parameters = model.n_parameters
+        progress.max_residues = model.max_residues
         progress.values.append(reporter.values)
         model.see_targets(torch.as_tensor(self.split.target[fold.train]))
         trainer.fit(model, datamodule=data)
+        progress.n_parameters = model.n_parameters  # an exact model has them now
         progress.best_epochs.append(keeper.best_epoch)
+        is_exact = isinstance(model, ClosedForm)
         if reporter.has_diverged:
-            epoch = len(reporter.values) - 1
-            return "diverged", f"predictions or loss were not finite after epoch {epoch} of fold {number}"
+            after = "" if is_exact else f" after epoch {len(reporter.values) - 1}"
+            return "diverged", f"predictions or loss of fold {number} were not finite{after}"
         if reporter.was_stopped:
             return "stopped", "told to stop"
         if isinstance(keeper, KeepLastWeights) and not keeper.is_finite:
-            return "diverged", f"weights were not finite after the last epoch of fold {number}"
+            after = "" if is_exact else " after the last epoch"
+            return "diverged", f"the weights of fold {number} were not finite{after}"
         if keeper.best_epoch is None:
+            if is_exact:
+                return "constant", f"the validation predictions of fold {number} could not be ranked (all equal)"
             return "constant", "no epoch had validation predictions that could be ranked (all equal)"
         if is_judged:
             load_weights(model, keeper.path)

@@ -151,7 +151,9 @@ def predict_options(parser: Parser) -> None:
         "--top", type=positive, metavar="K", help="the best K alone, sorted (default: all, in their order)"
     )
     parser.add_argument(
-        "--no-distance", action="store_true", help="leave the distance to the nearest training sequence out"
+        "--no-distance",
+        action="store_true",
+        help="leave the distance to the nearest training sequence out, which alone needs the training data",
     )
     parser.add_argument(
         "--names",

@@ -23,6 +23,7 @@ from search.machine import git_commit
 from search.progress import failures
 from search.protocol import as_sentence
 from search.study import count, stands_for, study_id
+from search.training_rows import familiar_rows
 from search.trial_order import set_aside
 
 # Of fewer, Optuna makes the same share for every hyperparameter.
@@ -58,7 +59,10 @@ def export_best(
             f"Trial {best.number} of study {study.study_name} cannot be exported, for what the database holds of it is "
             f"not valid ({why}): search under another --study-name."
         ) from None
-    experiment = Experiment(config=run, provenance=provenance)
+    result = result_of(best, study.study_name)
+    # A trial of an older version did not say how much its model takes of a sequence.
+    familiar = familiar_rows(run, split, result["max_residues"]) if "max_residues" in result else None
+    experiment = Experiment(config=run, provenance=provenance, familiar=familiar)
     checkpoints = trial_checkpoints(runs, study.study_name, best.number, len(provenance.values))
     with export_lock(path.parent):
         # Decided before anything is written, the weights too.

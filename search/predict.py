@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
@@ -19,6 +19,7 @@ from search.schema import task_of
 
 if TYPE_CHECKING:
     from datasets.candidates import Stream
+    from datasets.distances import TrainingSequences
     from datasets.familiar import Familiar
     from datasets.prepared import PreparedSplit
     from search.ranked_output import Kind
@@ -64,15 +65,7 @@ def _predict(arguments: argparse.Namespace) -> int:
 
     announce = announcer(arguments.quiet)
     trained = TrainedExperiment(arguments.file, places=places, announce=announce)
-    task = task_of(trained.config, arguments.data)
-    split = load_split(task, arguments.data_dir, arguments.runs_dir, announce)
-    if split.data_hash != trained.provenance.data_hash:
-        named = "folder with --data-dir" if trained.config.table is None else "file with --data"
-        raise UserError(
-            f"The data of {arguments.file} has changed: data_hash of the experiment is "
-            f"{trained.provenance.data_hash[:12]}..., that of what was found {split.data_hash[:12]}... "
-            f"({split.label}): name the right {named}."
-        )
+    split = _training_data(arguments, trained, announce)
     if arguments.input is None:
         _rank(arguments, None, trained, split, kind, started)
     else:
@@ -81,15 +74,45 @@ def _predict(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _training_data(
+    arguments: argparse.Namespace, trained: "TrainedExperiment", announce: Callable[[str], None]
+) -> "PreparedSplit | None":
+    """What the experiment was trained on; None where nothing asks for it.
+
+    Raises:
+        UserError: It is not found, or has changed; the sentence says how to do without it.
+    """
+    if arguments.no_distance and trained.familiar is not None:
+        return None
+    without = (
+        "this experiment is of an older version, and names too little of its training data to predict without it"
+        if trained.familiar is None
+        else "or leave the distance to it out with --no-distance, which needs no training data"
+    )
+    try:
+        split = load_split(task_of(trained.config, arguments.data), arguments.data_dir, arguments.runs_dir, announce)
+        if split.data_hash != trained.provenance.data_hash:
+            named = "folder with --data-dir" if trained.config.table is None else "file with --data"
+            raise UserError(
+                f"The data of {arguments.file} has changed: data_hash of the experiment is "
+                f"{trained.provenance.data_hash[:12]}..., that of what was found {split.data_hash[:12]}... "
+                f"({split.label}): name the right {named}."
+            )
+    except UserError as error:
+        raise UserError(f"{str(error).removesuffix('.')}; {without}.") from None
+    return split
+
+
 def _rank(
     arguments: argparse.Namespace,
     path: Path | None,
     trained: "TrainedExperiment",
-    split: "PreparedSplit",
+    split: "PreparedSplit | None",
     kind: "Kind",
     started: float,
 ) -> None:
     """Rank the candidates in `path`, or those of --mutagenesis."""
+    from datasets.outside import Outside
     from search.ahead import ahead, in_order
     from search.ranked_output import columns_of
     from search.ranking import write_all, write_top
@@ -98,7 +121,11 @@ def _rank(
     stream = _stream(arguments, path, trained)
     columns = columns_of(stream.label, has_names=arguments.names)
     counter = Counter(stream.n_total, is_quiet=arguments.quiet)
-    valuation = Valuation(path, trained, _familiar(trained, split), kind, has_distance=not arguments.no_distance)
+    outside = Outside(
+        _familiar(trained, split), task=trained.task, crop=trained.config.data.crop, limit=trained.predictor.limit
+    )
+    training = None if arguments.no_distance else _training(trained, split)
+    valuation = Valuation(path, trained, outside, training, kind)
     n_threads, stop = divide_cores(trained.predictor), valuation.stop
     # A thread reads on while others compute.
     with counter, contextlib.closing(ahead(stream.blocks)) as blocks:
@@ -116,7 +143,7 @@ def _rank(
         models = "1 model" if trained.n_members == 1 else f"{trained.n_members} models"
         print(
             f"{counter.n_done:,} candidates ranked by {models} in {seconds:.1f} s{where}\n"
-            f"Highest prediction {predictions.max():.4g} ({trained.task.units}; trained on {split.label}); "
+            f"Highest prediction {predictions.max():.4g} ({trained.task.units}; trained on {trained.provenance.data}); "
             f"{n_outside:,} of {len(predictions):,} written rows lie outside of what was trained on.",
             file=sys.stderr,
         )
@@ -136,17 +163,23 @@ def _check(arguments: argparse.Namespace) -> None:
             refuse_same_file(given, arguments.output, name)
 
 
-def _familiar(trained: "TrainedExperiment", split: "PreparedSplit") -> "Familiar":
-    """What the weights were trained on: by the search, the training parts of the folds; by `confirm`, all."""
-    import numpy as np
+def _familiar(trained: "TrainedExperiment", split: "PreparedSplit | None") -> "Familiar":
+    """What is known of the rows that the weights were trained on; of an older experiment the rows say it."""
+    from search.training_rows import familiar_rows
 
-    from datasets.familiar import Familiar
-    from search.building import folds_of
+    if trained.familiar is not None:
+        return trained.familiar
+    assert split is not None
+    return familiar_rows(trained.config, split, trained.predictor.limit.max_residues)[trained.origin]
 
-    rows = np.arange(len(split.lengths))
-    if trained.origin == "search":
-        rows = np.unique(np.concatenate([fold.train for fold in folds_of(trained.config, split)]))
-    return Familiar(
+
+def _training(trained: "TrainedExperiment", split: "PreparedSplit | None") -> "TrainingSequences":
+    from datasets.distances import TrainingSequences
+    from search.training_rows import training_rows
+
+    assert split is not None
+    rows = training_rows(trained.config, split, trained.origin)
+    return TrainingSequences(
         split.residues[rows],
         split.lengths[rows],
         task=trained.task,

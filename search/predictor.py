@@ -14,13 +14,13 @@ from datasets.encoded import Encoded, encode_sequences, evaluation_loader, longe
 from datasets.errors import UserError
 from datasets.loader import BatchLoader
 from datasets.task import Announce
-from datasets.window import LengthLimit
 from models.fitness_model import FitnessModel
 from models.places import Places
 from search.building import build_model
 from search.checkpoint import load_weights
 from search.memory import DoesNotFit, eval_tokens, free_memory_bytes, is_out_of_memory, micro_batch_tokens
 from search.schema import RunConfig, task_of
+from search.training_rows import limit_of
 
 _LIGHT_PARAMETERS = 2**17  # a CNN of some 200 channels: wider layers are worth several cores
 _AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
@@ -76,9 +76,7 @@ class Predictor:
         first = self._models[0]
         self.backbone = first.backbone_hash
         self._tokenizer = first.tokenizer
-        self.limit = LengthLimit(
-            max_length=config.data.max_length, max_residues=first.max_residues, truncate=config.data.truncate
-        )
+        self.limit = limit_of(config, first.max_residues)
         self._frozen = first.frozen_part(places, self._precision, self.device)  # the same for all members
 
     @property

@@ -32,7 +32,7 @@ class Display:
     def start(self, number: int) -> None:
         """A trial begins."""
 
-    def value(self, fold: int, epoch: int, value: float | None) -> None:
+    def value(self, fold: int, epoch: int | None, value: float | None) -> None:
         """The running trial was validated."""
 
     def working(self, what: str, n_done: int, n_total: int) -> None:
@@ -118,10 +118,11 @@ class LiveDisplay(PlainDisplay):
         self._show(f"trial {number}: starting")
         self._number = number
 
-    def value(self, fold: int, epoch: int, value: float | None) -> None:
-        """Show the epoch and its value."""
+    def value(self, fold: int, epoch: int | None, value: float | None) -> None:
+        """Show the fold, the epoch and its value."""
         shown = "cannot be ranked" if value is None else f"{value:.4f}"
-        self._show(f"trial {self._number}: fold {fold}, epoch {epoch}, val_spearman {shown}")
+        place = f"fold {fold}" + ("" if epoch is None else f", epoch {epoch}")
+        self._show(f"trial {self._number}: {place}, val_spearman {shown}")
 
     def working(self, what: str, n_done: int, n_total: int) -> None:
         """Show a bar."""

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from datasets.candidate_files import Label
 from datasets.candidates import Candidates
 from datasets.errors import UserError
-from datasets.familiar import outside_reasons
 from datasets.files import is_stream, output, place_of
+from datasets.outside import N_COMBINATIONS, outside_reasons
 
 Kind = Literal["csv", "tsv", "fasta", "parquet"]
 KINDS: dict[str, Kind] = {
@@ -25,7 +25,7 @@ KINDS: dict[str, Kind] = {
     ".parquet": "parquet",
     **dict.fromkeys((".fasta", ".fa", ".faa"), "fasta"),
 }
-_REASONS = [outside_reasons(bits) for bits in range(8)]
+_REASONS = [outside_reasons(bits) for bits in range(N_COMBINATIONS)]
 _QUOTE = '"'
 _RANK = "\0"  # where a record of FASTA, whose name comes first, has its rank
 
@@ -33,7 +33,7 @@ _RANK = "\0"  # where a record of FASTA, whose name comes first, has its rank
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Predicted:
     """n candidates with prediction (n,) in the assay's unit, standard deviation and distance (n,) or None, and the
-    bits (n,) of `datasets.familiar` for what is outside.
+    bits (n,) of `datasets.outside`.
     """
 
     candidates: Candidates

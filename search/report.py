@@ -61,7 +61,7 @@ def make_report(
         section("How long it took", *report_search.duration(known), figures.timeline(known)),
         section("Best trial", *report_best.best(known)),
         section("Optimisation history", figures.history(known)),
-        section("Learning curves", report_best.about_curves(known), *figures.learning_curves(known.trials)),
+        section("Learning curves", *report_best.curves(known)),
         section("Importance of the searched values", figures.importance(known)),
         section("Parallel coordinates", *figures.parallel_coordinates(known)),
         section("Slices", *figures.slices(known)),

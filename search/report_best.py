@@ -13,6 +13,7 @@ from search.readings import sentences_of
 from search.report_known import Known
 from search.space import Space
 from search.spread import spread
+from search.standing import is_solved_at_once
 from search.statistics import ConfidenceInterval
 from search.study_names import default_name
 from search.test_metrics import kept_interval
@@ -27,8 +28,9 @@ def best(known: Known) -> list[Markup]:
     sentences = [f"Trial {known.best.number}: validation Spearman {known.best.value:.4f} ({known.where})."]
     if result is not None:
         epochs = ", ".join(str(epoch) for epoch in result["best_epochs"])
+        kept = "solved exactly" if is_solved_at_once(known.about) else f"kept from epoch(s) {epochs}"
         sentences.append(
-            f"{result['n_parameters']:,} parameters; {len(result['values'])} fold(s), kept from epoch(s) {epochs}; "
+            f"{result['n_parameters']:,} parameters; {len(result['values'])} fold(s), {kept}; "
             f"{result['seconds']:.1f} s on {result['device']} with {result['threads']} thread(s)."
         )
     assessment = assess(known.study, known.runs / known.study.study_name)
@@ -39,12 +41,17 @@ def best(known: Known) -> list[Markup]:
     ]
 
 
-def about_curves(known: Known) -> Markup:
-    """What the lines are."""
-    return paragraph(
-        "Validation Spearman after each epoch of each fold: the best trial in colour, the others in grey, up to where "
-        "they were stopped."
-    )
+def curves(known: Known) -> list[Markup]:
+    """Learning curves, of models that learn step by step."""
+    if is_solved_at_once(known.about):
+        return [paragraph("There are none: each fold's model is solved at once.")]
+    return [
+        paragraph(
+            "Validation Spearman after each epoch of each fold: the best trial in colour, the others in grey, up to "
+            "where they were stopped."
+        ),
+        *figures.learning_curves(known.trials),
+    ]
 
 
 def predictions(known: Known) -> list[Markup]:

@@ -6,6 +6,7 @@ from typing import Any
 from optuna.trial import TrialState
 
 from search.attributes import ENDING, PROTOCOL, REASON, VERSIONS
+from search.config import EPOCH_SETTINGS
 from search.cost import cost
 from search.endings import own_faults
 from search.machine import package_versions
@@ -13,7 +14,7 @@ from search.page import Markup, folded, paragraph, table, warning
 from search.progress import clock
 from search.protocol import as_sentence
 from search.report_known import Known
-from search.standing import busy_s
+from search.standing import busy_s, is_solved_at_once
 from search.trial_order import set_aside
 
 _FINDINGS = ("diverged", "constant", "out_of_memory", "timeout")
@@ -49,7 +50,8 @@ def standing(known: Known) -> list[Markup]:
 def searched(known: Known) -> list[Markup]:
     """The space, and everything that was the same in all trials."""
     rows = [[name, leaf["type"], _range(leaf), _scale(leaf), _condition(leaf)] for name, leaf in _leaves(known.about)]
-    fixed = sorted((path, str(value)) for path, value in known.about["config"].items())
+    unused = EPOCH_SETTINGS if is_solved_at_once(known.about) else ()
+    fixed = sorted((path, str(value)) for path, value in known.about["config"].items() if path not in unused)
     sampler, pruner = (str(known.about[key]["_target_"]).rpartition(".")[2] for key in ("sampler", "pruner"))
     return [
         table(["searched value", "type", "range", "scale", "only where"], rows)

@@ -21,7 +21,8 @@ class Result:
     the protocol allows (see `datasets.without_rise`); None where it asks for nothing, or that can't be told.
     `micro_batch_tokens` is the largest padded part of a batch that was computed at once, None if batches were not
     divided; `backbone` names the pretrained weights by their hash, None without any; `n_embedded` counts the
-    sequences that had to pass through a frozen part, because no cache held their features.
+    sequences that had to pass through a frozen part, because no cache held their features. `max_residues` is the
+    longest sequence that the model takes, None without a limit.
     """
 
     ending: Ending
@@ -40,6 +41,7 @@ class Result:
     n_embedded: int
     excess_rise: float | None = None
     cpu_s: float | None = None
+    max_residues: int | None = None
 
     def record(self) -> dict[str, Any]:
         """The result as plain values, for a database."""

@@ -138,6 +138,7 @@ TRIAL: Mapping[str, Check] = {
             "n_embedded": _count,
             "cpu_s": or_null(_seconds),
             "excess_rise": is_a(float | None),
+            "max_residues": or_null(_positive),
             "weight_hashes": items(_hash),
             "versions": lines,
             "machine": lines,

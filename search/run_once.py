@@ -28,6 +28,7 @@ from search.result import Result
 from search.run_names import TRAIN, VERIFY
 from search.schema import RunConfig, as_it_ran, averaging_callbacks, task_of
 from search.signals import Signals
+from search.targets import is_exact
 from search.trees import difference
 from search.user_data import user_task
 
@@ -71,9 +72,10 @@ def run_train(arguments: argparse.Namespace) -> int:
         return 1
     if not arguments.quiet:
         epochs = ", ".join(map(str, dict.fromkeys(result.best_epochs)))
+        kept = "solved exactly" if is_exact(config.model) else f"kept epoch {epochs}"
         print(
-            f"validation Spearman {result.value:.4f} ({protocol.shown}, {protocol.n_sequences} sequences; kept epoch "
-            f"{epochs}; {result.n_parameters:,} parameters, {result.seconds:.1f} s; "
+            f"validation Spearman {result.value:.4f} ({protocol.shown}, {protocol.n_sequences} sequences; {kept}; "
+            f"{result.n_parameters:,} parameters, {result.seconds:.1f} s; "
             f"{split.label})\n{protocol.sentence}\nWeights and logs: {directory}"
         )
     return 0
@@ -130,7 +132,7 @@ def _compare(experiment: Experiment, result: Result, split: "PreparedSplit", *, 
         fold, epoch, old, new = found
         return _verdict(
             False,
-            f"fold {fold}, epoch {epoch}: validation Spearman {_exact(new)}, was {_exact(old)}",
+            f"fold {fold}{_epoch(experiment.config, epoch)}: validation Spearman {_exact(new)}, was {_exact(old)}",
             is_quiet=is_quiet,
         )
     if result.value != before.value:
@@ -154,6 +156,11 @@ def _verdict(agrees: bool, sentence: str, *, is_quiet: bool) -> int:
     elif not is_quiet:
         print(f"verified: {sentence}")
     return 0 if agrees else 1
+
+
+def _epoch(config: RunConfig, epoch: int) -> str:
+    """Which epoch, of a model that has some."""
+    return "" if is_exact(config.model) else f", epoch {epoch}"
 
 
 def _exact(value: float | None) -> str:
@@ -183,7 +190,7 @@ def _run(
     with signals.installed():
         check_backbone(config, before.backbone if before else None, split.path, places, display, signals)
         child = isolated_run(config, split.path, places, directory)
-        result = outcome(child, display, signals, shows_values=not is_quiet)
+        result = outcome(child, display, signals, shows_values=not is_quiet, has_epochs=not is_exact(config.model))
         assert isinstance(result, Result)
         return result
 
@@ -213,8 +220,10 @@ def check_backbone(
     return found
 
 
-def outcome(child: Child, display: "Display", signals: Signals, *, shows_values: bool) -> Result | Predicted:
-    """What a child comes to, which is ended then.
+def outcome(
+    child: Child, display: "Display", signals: Signals, *, shows_values: bool, has_epochs: bool = True
+) -> Result | Predicted:
+    """What a child comes to, which is ended then; values are shown with their epochs, if there are any.
 
     Raises:
         Stopped: A signal came, or the run failed and its error was printed.
@@ -227,7 +236,8 @@ def outcome(child: Child, display: "Display", signals: Signals, *, shows_values:
                 raise Stopped(signals.exit_status)
             if isinstance(message, Value) and shows_values:
                 shown = "cannot be ranked" if message.value is None else f"{message.value:.4f}"
-                print(f"fold {message.fold} epoch {message.epoch}: val_spearman {shown}", file=sys.stderr)
+                epoch = f" epoch {message.epoch}" if has_epochs else ""
+                print(f"fold {message.fold}{epoch}: val_spearman {shown}", file=sys.stderr)
             elif isinstance(message, Announcement):
                 display.announce(message.sentence)
             elif isinstance(message, Working):

@@ -33,6 +33,7 @@ class Progress:
     predictions: list[Tensor] = field(default_factory=list)
     rows: list[Tensor] = field(default_factory=list)
     n_parameters: int = 0
+    max_residues: int | None = None
     device: str = "cpu"
     micro_batch_tokens: int | None = None
     smaller: int | None = None  # the next size to try when memory runs out

@@ -1,12 +1,14 @@
 """Who works on a study now, how fast it goes, and how long it may still take."""
 
 import datetime
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from search import targets
 from search.attributes import MANIFEST, SLOT, WORKER
 from search.fold_pruning import fold_and_epoch
 from search.leases import lease_ages_s
@@ -20,7 +22,8 @@ class RunningTrial:
     """A trial that runs, and where.
 
     `worker` is "host:pid", `slot` its part of that machine. `fold`, `epoch` (from 0) and `value` are those of the last
-    validation, None before it; `lease_age_s` is None as long as no heartbeat came.
+    validation, None before it, and `epoch` None of a model that is solved at once; `lease_age_s` is None as long as no
+    heartbeat came.
     """
 
     worker: str | None
@@ -43,7 +46,8 @@ def running_trials(database: Database, study: Study) -> list[RunningTrial]:
     ages = lease_ages_s(database.storage, study)
     about = study.user_attrs.get(MANIFEST, {})
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    return [_running(trial, ages.get(trial._trial_id), about.get("epochs_per_fold")) for trial in running]
+    found = [_running(trial, ages.get(trial._trial_id), about.get("epochs_per_fold")) for trial in running]
+    return [replace(one, epoch=None) for one in found] if is_solved_at_once(about) else found
 
 
 def _running(trial: FrozenTrial, lease_age_s: float | None, epochs_per_fold: int | None) -> RunningTrial:
@@ -112,3 +116,8 @@ def remaining_s(trials: Sequence[FrozenTrial], n_left: int) -> float | None:
     rate = rate_per_hour(trials)
     is_worked_on = any(trial.state == TrialState.RUNNING for trial in trials)
     return 3600 * n_left / rate if rate and is_worked_on else None
+
+
+def is_solved_at_once(about: Mapping[str, Any]) -> bool:
+    """Whether the models of a study with this manifest have no epochs; False of what is not known."""
+    return targets.is_exact({"_target_": about.get("config", {}).get("model._target_")})

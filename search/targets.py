@@ -36,6 +36,7 @@ __all__ = [
     "VALIDATION",
     "check",
     "instantiate",
+    "is_exact",
     "locate",
 ]
 
@@ -50,6 +51,7 @@ ALLOWED = (
 )
 
 MODEL = "models.fitness_model.FitnessModel"
+_EXACT = "models.closed_form.ClosedForm"
 DIVISION = "datasets.validation.Division"
 VALIDATION = "datasets.validation.Validation"
 
@@ -147,6 +149,15 @@ def locate(target: str, base: str, where: str) -> ClassSource:
     if expected is None or expected.identity not in {ancestor.identity for ancestor in ancestry(source)}:
         raise UserError(f"{where}._target_={target} is not a {base}: name a class that is one.")
     return source
+
+
+def is_exact(model: Any) -> bool:
+    """Whether a config's `model` is solved at once and has no epochs; False of what `check` refuses."""
+    target = model.get("_target_") if isinstance(model, Mapping) else None
+    try:
+        return isinstance(target, str) and locate(target, _EXACT, "model") is not None
+    except UserError:
+        return False
 
 
 def _parameters(source: ClassSource, base: str, where: str) -> dict[str, Parameter]:

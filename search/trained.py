@@ -1,6 +1,6 @@
 """A frozen experiment together with its weights, ready to predict."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ class TrainedExperiment:
     Attributes:
         config: The run. provenance: where its numbers come from. task: what is predicted, `task.units` in what unit.
         origin: Whose weights they are, "search" or "confirm".
+        familiar: What is known of the rows that they were trained on; None of experiments of older versions.
         predictor: Takes residues as arrays.
 
     Raises:
@@ -43,6 +44,7 @@ class TrainedExperiment:
         self.path = path
         self.config, self.provenance = experiment.config, experiment.provenance
         self.origin = members.origin
+        self.familiar = None if experiment.familiar is None else experiment.familiar[self.origin]
         self._weights = members.weights
         self._is_known_to_vary = False
         self.predictor = Predictor(
@@ -66,20 +68,21 @@ class TrainedExperiment:
         """The models of the ensemble, one or more."""
         return self.predictor.n_members
 
-    def predict(self, sequences: Sequence[str]) -> NDArray[np.float32]:
+    def predict(self, sequences: Iterable[str]) -> NDArray[np.float32]:
         """Return the predictions (n,) of n whole sequences, the mean of the ensemble, in the assay's unit.
 
+        The sequences are a list, an array or a Series of them, or anything else that yields them in order.
+
         Raises:
-            UserError: A sequence holds no residue or one outside the alphabet, or is longer than the model takes; or
-                the weights predict what `members_of` refuses.
+            UserError: One is no text, holds no residue or one outside the alphabet, or is longer than the model takes;
+                or the weights predict what `members_of` refuses.
+            TypeError: It is no list of sequences, but one sequence, say.
         """
         return mean_of(self.predict_members(sequences))
 
-    def predict_members(self, sequences: Sequence[str]) -> NDArray[np.float32]:
+    def predict_members(self, sequences: Iterable[str]) -> NDArray[np.float32]:
         """Return the predictions (n_members, n) of each model; the errors are those of `predict`."""
-        if isinstance(sequences, str):
-            raise TypeError("predict takes many sequences, not one: put it into a list.")
-        texts = list(sequences)
+        texts = _texts(sequences)
         parts = [np.empty((self.n_members, 0), dtype=np.float32)]
         for first in range(0, len(texts), BLOCK_ROWS):
             try:
@@ -130,6 +133,31 @@ class TrainedExperiment:
                     "the first, so its weights rank nothing: predict with another experiment, or search again."
                 )
         self._is_known_to_vary = True
+
+
+def _texts(sequences: Iterable[str]) -> list[str]:
+    """The sequences as a list, of whatever kind they come in."""
+    if isinstance(sequences, (str, bytes)):
+        raise TypeError("predict takes many sequences, not one: put it into a list.")
+    # Of a mapping or a table the names would be predicted, and a set has no order that predictions could follow.
+    if (
+        not isinstance(sequences, Iterable)
+        or isinstance(sequences, (Mapping, set, frozenset))
+        or hasattr(sequences, "columns")
+    ):
+        raise TypeError(f"predict takes a list of sequences, not a {type(sequences).__name__}: make a list of it.")
+    try:
+        texts = list(sequences)
+    except TypeError as error:  # an array of no dimension
+        raise TypeError(f"predict takes a list of sequences ({error}): make a list of them.") from None
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            shown = " ".join(repr(text).split())[:40]
+            raise UserError(
+                f"Sequence {row} (counted from 0): {shown} is of type {type(text).__name__}, expected a text (str) of "
+                "residues; correct it or leave it out."
+            )
+    return texts
 
 
 def _variants(residues: NDArray[np.uint8]) -> NDArray[np.uint8]:

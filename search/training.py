@@ -28,6 +28,7 @@ from search.rise import rise_with_mutations
 from search.run_state import Progress, Reports, about
 from search.schema import WHOLE_BATCH, RunConfig
 from search.state_writer import StateWriter
+from search.targets import is_exact
 from search.trainer import quieten
 
 
@@ -109,6 +110,7 @@ def fit(
         backbone=progress.backbone,
         n_embedded=progress.n_embedded,
         excess_rise=excess_rise,
+        max_residues=progress.max_residues,
     )
 
 
@@ -199,7 +201,8 @@ class _Run:
         values = list(self.progress.values)
         if self._fold_state is not None:
             values.append(self._fold_state["callbacks"]["ReportAndStop"]["values"])
-        self.announce(f"The run goes on from its state after epoch {len(values[-1]) - 1} of fold {len(values) - 1}.")
+        epoch = "" if is_exact(self.config.model) else f"epoch {len(values[-1]) - 1} of "
+        self.announce(f"The run goes on from its state after {epoch}fold {len(values) - 1}.")
         for report in state["reports"]:
             self.reports(*report)
         return True

@@ -150,7 +150,7 @@ class TrialRunner:
 
         The child trains on meanwhile: what it finds after a verdict is dropped, so the verdict alone decides.
         """
-        self.display.value(message.fold, message.epoch, message.value)
+        self.display.value(message.fold, None if self.config.is_exact else message.epoch, message.value)
         if message.value is None:
             return False
         trial.report(message.value, step=step_of(message.fold, message.epoch, self.config.epochs_per_fold))

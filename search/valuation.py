@@ -6,8 +6,9 @@ from pathlib import Path
 import torch
 
 from datasets.candidates import Candidates
+from datasets.distances import TrainingSequences
 from datasets.errors import SequenceError, UserError
-from datasets.familiar import Familiar
+from datasets.outside import Outside
 from search.machine import usable_cores
 from search.predictor import Predictor
 from search.ranked_output import Kind, Predicted
@@ -34,20 +35,26 @@ class Stopped(Exception):
 
 
 class Valuation:
-    """An experiment's predictions of candidates, and how far these lie from what is familiar to it.
+    """An experiment's predictions of candidates, and how far these lie from what it was trained on.
 
-    All methods may be called by several threads at once. `path` is the file that the candidates come from, if any.
+    All methods may be called by several threads at once. `path` is the file that the candidates come from, if any;
+    without `training` there are no distances.
     """
 
     def __init__(
-        self, path: Path | None, trained: TrainedExperiment, familiar: Familiar, kind: Kind, *, has_distance: bool
+        self,
+        path: Path | None,
+        trained: TrainedExperiment,
+        outside: Outside,
+        training: TrainingSequences | None,
+        kind: Kind,
     ) -> None:
         self._path = path
         self._trained = trained
         self._predictor = trained.predictor
-        self._familiar = familiar
+        self._outside = outside
+        self._training = training
         self._kind = kind
-        self._has_distance = has_distance
         self._is_stopped = threading.Event()
 
     def stop(self) -> None:
@@ -85,8 +92,8 @@ class Valuation:
             candidates=valued.candidates,
             prediction=valued.prediction,
             std=std,
-            distance=self._familiar.distance(residues, lengths, self._check) if self._has_distance else None,
-            outside=self._familiar.outside(residues, lengths),
+            distance=None if self._training is None else self._training.distance(residues, lengths, self._check),
+            outside=self._outside(residues, lengths, valued.prediction),
         )
 
     def rows(self, candidates: Candidates) -> Unranked:

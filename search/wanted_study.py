@@ -4,7 +4,8 @@ import argparse
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from search.config import StudyConfig
+from datasets.table import Table
+from search.config import StudyConfig, study_config
 from search.inputs import announcer
 from search.protocol import Protocol, find_protocol, with_protocol
 from search.study_names import find_name
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 class WantedStudy:
     """A study as a search asks for it, whether it exists or not.
 
-    config: with its validation protocol, which is the recorded one where the study exists and `auto` is asked for.
+    config: with its validation protocol, which is the recorded one where the study exists and `auto` is asked for. An
+    exact model is solved once a fold, except in a study of an earlier version that began with more epochs.
     about: its manifest.
     """
 
@@ -46,16 +48,34 @@ def wanted_study(
     """
     from search.study import manifest, recorded_validation
 
-    def wanted(recorded: dict[str, Any] | None) -> WantedStudy:
+    def wanted(config: StudyConfig, recorded: dict[str, Any] | None) -> WantedStudy:
         protocol = find_protocol(config.defaults["validation"], task, split, recorded=recorded)
         full = with_protocol(config, protocol)
         about = manifest(full, data_hash=split.data_hash, label=split.label, model=arguments.model)
         name = arguments.study_name or find_name(database, about)
         return WantedStudy(name=name, config=full, protocol=protocol, about=about)
 
-    new = wanted(None)
-    recorded = None if database is None else recorded_validation(database, new.name)
-    return new if recorded is None else wanted(recorded)
+    new = wanted(config, None)
+    if database is None:
+        return new
+    recorded = recorded_validation(database, new.name)
+    if config.is_exact and _recorded_epochs(database, new.name) not in (None, config.epochs_per_fold):
+        table = config.defaults["table"]
+        config = study_config(arguments.overrides, table=table and Table(**table), solves_once=False)
+    elif recorded is None:
+        return new
+    return wanted(config, recorded)
+
+
+def _recorded_epochs(database: "Database", name: str) -> int | None:
+    """The most epochs of a fold, as the study of that name began; None without such a study, or where it says none."""
+    from search.attributes import MANIFEST
+    from search.study import find_study
+
+    if name not in database.storage.study_names():
+        return None
+    epochs: int | None = find_study(database, name).user_attrs.get(MANIFEST, {}).get("epochs_per_fold")
+    return epochs
 
 
 def open_wanted(

@@ -12,6 +12,7 @@ from search.machine import machine_kind, package_versions
 from search.schema import RunConfig
 from search.state_files import link
 from search.training import fit
+from search.training_rows import familiar_rows
 
 
 def trained_experiment(
@@ -57,6 +58,7 @@ def trained_experiment(
         "machine": machine_kind(result.device),
         "git_commit": None,
     }
-    experiment = Experiment(config=config, provenance=Provenance(**{**known, **changes}))
+    familiar = familiar_rows(config, split, result.max_residues)
+    experiment = Experiment(config=config, provenance=Provenance(**{**known, **changes}), familiar=familiar)
     freeze(experiment, path)
     return experiment

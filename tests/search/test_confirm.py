@@ -414,8 +414,8 @@ def test_ctrl_c_ends_it_before_the_test_set_is_read(exported: Exported, tmp_path
     [folder] = (exported.folder / "runs" / "confirm").glob("interrupted-*")
     again = exported.confirm(str(path), "--seeds", "2")
     assert again.status == 0, again
-    assert "seed 1 on train+validation, 1 epoch(s): before" in again.err
-    assert "seed 2 on train, 1 epoch(s): before" not in again.err
+    assert "seed 1 on train+validation, solved exactly: before" in again.err
+    assert "seed 2 on train, solved exactly: before" not in again.err
     assert not folder.exists()
     undisturbed = tmp_path / "undisturbed.yaml"
     undisturbed.write_bytes(exported.ridge.read_bytes())

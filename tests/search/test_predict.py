@@ -23,8 +23,8 @@ import pytest
 from scipy.stats import rankdata
 
 import search
+from datasets.distances import TrainingSequences
 from datasets.errors import UserError
-from datasets.familiar import Familiar
 from datasets.prepared import PreparedSplit, prepare
 from datasets.synthetic import WILD_TYPE
 from datasets.task import find_task
@@ -322,7 +322,7 @@ def test_a_disk_that_fills_is_a_sentence(trained: Trained, tmp_path: Path) -> No
 
     status, [sentence] = run("--mutagenesis", "doubles", "--output", "out.csv", preexec_fn=limit)
     assert (status, "The rows cannot be kept in" in sentence) == (2, True)
-    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+    assert [path.name for path in tmp_path.iterdir()] == []
     with Path("/dev/full").open("w") as full:
         status, [sentence] = run("--mutagenesis", "sites:10,12", stdout=full)
     assert (status, "Standard output cannot be written (No space left on device)" in sentence) == (1, True)
@@ -388,7 +388,7 @@ def test_what_comes_late_in_a_file_leaves_nothing_either(trained: Trained, comma
     answer = command("predict", str(trained.path), "--input", "late.txt", "--output", "out.csv", "--no-distance")
     assert "late.txt, line 20001: the residue 'B' at position 4" in answer.refusal()
     assert Path("out.csv").read_text() == "of another day"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["late.txt", "out.csv", "runs"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["late.txt", "out.csv"]
 
 
 @pytest.mark.parametrize(
@@ -447,7 +447,7 @@ def test_a_signal_leaves_nothing(
     monkeypatch.setattr(Counter, "_add", lambda counter, n: os.kill(os.getpid(), number))
     words = ("predict", str(trained.path), "--mutagenesis", "doubles", "--no-distance", "--output", "out.csv")
     assert command(*words).status == status
-    assert [path.name for path in tmp_path.iterdir()] == ["runs"]
+    assert [path.name for path in tmp_path.iterdir()] == []
     assert signal.getsignal(number) == before
 
 
@@ -455,13 +455,13 @@ def test_a_signal_leaves_nothing(
 def test_a_signal_ends_what_lasts_long(
     number: int, status: int, trained: Trained, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def distance(familiar: Familiar, residues: Any, lengths: Any, check: Callable[[], None]) -> None:
+    def distance(sequences: TrainingSequences, residues: Any, lengths: Any, check: Callable[[], None]) -> None:
         os.kill(os.getpid(), number)
         while True:
             check()
             time.sleep(0.01)
 
-    monkeypatch.setattr(Familiar, "distance", distance)
+    monkeypatch.setattr(TrainingSequences, "distance", distance)
     monkeypatch.setattr("search.valuation.usable_cores", lambda: 2)
     assert command("predict", str(trained.path), "--mutagenesis", "doubles", "--output", "out.csv").status == status
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]

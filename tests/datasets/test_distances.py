@@ -1,14 +1,14 @@
-"""Distances are the smallest there are, and what is unlike the training sequences is said to be."""
+"""Distances are the smallest there are."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-import datasets.familiar
+import datasets.distances
 from datasets.candidates import residues_of
 from datasets.crop import Crop
-from datasets.familiar import LENGTH, POSITIONS, RESIDUES, Familiar, outside_reasons
+from datasets.distances import TrainingSequences
 from datasets.flip import clean_flip
 from datasets.levenshtein import levenshtein
 from datasets.task import Task, find_task
@@ -18,9 +18,9 @@ ANY = find_task("meltome_mixed")
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
 
 
-def familiar(sequences: list[str], task: Task = ANY, max_length: int | None = None) -> Familiar:
+def training_sequences(sequences: list[str], task: Task = ANY, max_length: int | None = None) -> TrainingSequences:
     limit = LengthLimit(max_length=max_length, max_residues=None, truncate=True)
-    return Familiar(*residues_of(sequences, clean_flip), task=task, crop=None, limit=limit)
+    return TrainingSequences(*residues_of(sequences, clean_flip), task=task, crop=None, limit=limit)
 
 
 def edits(a: str, b: str) -> int:
@@ -57,7 +57,7 @@ def test_levenshtein_is_that_of_the_textbook(pattern: int) -> None:
 @pytest.mark.parametrize("lengths", [(12,), (10, 11, 12, 15)])
 @pytest.mark.parametrize("entries", [2**24, 2**9])
 def test_distances_are_the_smallest(lengths: tuple[int, ...], entries: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets.familiar, "_ENTRIES", entries)  # the smaller one divides the matrices
+    monkeypatch.setattr(datasets.distances, "_ENTRIES", entries)  # the smaller one divides the matrices
     random = np.random.default_rng(0)
     wild_type = "MKVLAGHTRWYDEQSP"
     training = []
@@ -78,43 +78,23 @@ def test_distances_are_the_smallest(lengths: tuple[int, ...], entries: int, monk
         text = list(training[random.integers(60)])
         text[random.integers(len(text))] = random.choice(list(LETTERS))
         candidates.append("".join(text))
-    found = familiar(training).distance(*residues_of(candidates, clean_flip))
+    found = training_sequences(training).distance(*residues_of(candidates, clean_flip))
     assert found.tolist() == [expected(candidate, training) for candidate in candidates]
 
 
 def test_a_single_training_sequence_is_a_distance_too() -> None:
-    found = familiar(["ACDEF"]).distance(*residues_of(["ACDEF", "ACDEW", "WWWWW", "ACDE"], clean_flip))
+    found = training_sequences(["ACDEF"]).distance(*residues_of(["ACDEF", "ACDEW", "WWWWW", "ACDE"], clean_flip))
     assert found.tolist() == [0, 1, 5, 1]
 
 
-def test_what_the_model_does_not_see_is_no_distance_but_outside() -> None:
+def test_what_the_model_does_not_see_is_no_distance() -> None:
     task = replace(ANY, crops={"head": Crop(stop=4)}, default_crop="head")
-    one = familiar(["ACDEFGH", "AWDEFGH"], task)
+    one = training_sequences(["ACDEFGH", "AWDEFGH"], task)
     candidates = residues_of(["ACDEFGH", "ACDEFGW", "AYDEFGH", "ACWEFGH", "ACDE", "AYWE", "ACD", "AC"], clean_flip)
     assert one.distance(*candidates).tolist() == [0, 0, 1, 1, 0, 2, 1, 2]
-    reasons = [outside_reasons(bits) for bits in one.outside(*candidates).tolist()]
-    assert reasons == ["", "positions", "alphabet", "positions", "", "alphabet positions", "length", "length"]
-
-
-def test_reasons() -> None:
-    training = ["ACDEF", "AWDEF", "ACDEFG", "ACDEY"]
-    candidates = ["ACDEY", "AYDEF", "AYDEFG", "AYWEF", "ACDE", "ACDEFGH", "MCDEF", "MCDEFGHI"]
-    bits = familiar(training).outside(*residues_of(candidates, clean_flip))
-    assert bits.tolist() == [
-        0,
-        0,
-        0,  # the usual length is another
-        POSITIONS,
-        LENGTH,
-        LENGTH | RESIDUES,
-        RESIDUES | POSITIONS,
-        LENGTH | RESIDUES,
-    ]
-    assert outside_reasons(LENGTH | RESIDUES | POSITIONS) == "length alphabet positions"
 
 
 def test_long_sequences_are_compared_as_they_are_cut() -> None:
-    one = familiar(["ACDEFGHIKL", "ACDE"], max_length=6)
+    one = training_sequences(["ACDEFGHIKL", "ACDE"], max_length=6)
     candidates = residues_of(["ACDEFGWWWWWWW", "ACDEFG"], clean_flip)
     assert one.distance(*candidates).tolist() == [0, 0]
-    assert one.outside(*candidates).tolist() == [0, 0]
