@@ -201,7 +201,9 @@ class _Run:
         values = list(self.progress.values)
         if self._fold_state is not None:
             values.append(self._fold_state["callbacks"]["ReportAndStop"]["values"])
-        epoch = "" if is_exact(self.config.model) else f"epoch {len(values[-1]) - 1} of "
+        # An exact model has several in the experiments of earlier versions alone.
+        has_epochs = self.config.trainer.max_epochs > 1 or not is_exact(self.config.model)
+        epoch = f"epoch {len(values[-1]) - 1} of " if has_epochs else ""
         self.announce(f"The run goes on from its state after {epoch}fold {len(values) - 1}.")
         for report in state["reports"]:
             self.reports(*report)
