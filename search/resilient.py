@@ -164,22 +164,29 @@ class ResilientStorage(RDBStorage):
 def _without_version_manager() -> Iterator[None]:
     """Optuna's looks at the tables' version once more, and writes one where there is none.
 
-    It would import Alembic for that: a third of a second of every command.
+    It would import Alembic for that: a third of a second of every command. Only the dashboard asks it anything.
     """
-    before = optuna_storage._VersionManager
-    optuna_storage._VersionManager = _NoVersionManager  # type: ignore[misc, assignment]
+    optuna_storage._VersionManager = _LateVersionManager  # type: ignore[misc, assignment]
     try:
         yield
     finally:
-        optuna_storage._VersionManager = before  # type: ignore[misc]
+        optuna_storage._VersionManager = _VersionManager  # type: ignore[misc]
 
 
-class _NoVersionManager:
-    def __init__(self, *_: object) -> None:
-        pass
+_VersionManager = optuna_storage._VersionManager
+
+
+class _LateVersionManager:
+    """Makes Optuna's when it is asked for something."""
+
+    def __init__(self, *words: Any) -> None:
+        self._words = words
 
     def check_table_schema_compatibility(self) -> None:
-        pass
+        """`search.storage_schema` did."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(_VersionManager(*self._words), name)
 
 
 def _checked(trial: FrozenTrial, study_name: Callable[[], str]) -> FrozenTrial:
