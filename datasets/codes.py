@@ -1,4 +1,4 @@
-"""Residues as codes: what a table says of each."""
+"""Map ASCII residue codes through a 256-entry lookup table."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -133,7 +133,7 @@ class FeatureCall:
         return n_done - n_before
 
     def _while_kept(self, states: States) -> States:
-        """Stop where nothing would be left of what is computed."""
+        """Stop encoding once the cache accepts no more segments."""
         for batch in states:
             yield batch
             if self._writer.is_stopped:

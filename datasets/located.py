@@ -1,4 +1,4 @@
-"""Where the features of a call stand among the open segments."""
+"""Index from requested entries to (segment, row) in the feature cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a run finds what is not its own, weights and caches: no part of a config, no number depends on it."""
+"""Paths of pretrained weights and caches; not part of the config, since results do not depend on them."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The parent's side of `preflight`: let a child look whether runs can be built, before anything trains."""
+"""Run the preflight check in a child process."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

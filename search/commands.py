@@ -94,8 +94,8 @@ COMMANDS = {
         add_options=options.study_options,
     ),
     "requeue": Command(
-        summary="put a trial that failed back in line",
-        description="Put a trial that failed, or ran out of memory or time, back in line once.",
+        summary="queue a failed trial again",
+        description="Queue a trial that failed, or ran out of memory or time, once more.",
         target="search.requeue:run_requeue",
         add_options=options.requeue_options,
     ),

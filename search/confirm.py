@@ -142,7 +142,7 @@ def _confirm(order: Order, arguments: argparse.Namespace, display: "Display", si
     Raises:
         Stopped: A signal came, or a run failed.
     """
-    first = order.experiment.config.seed + 1  # the seed of the search has had its say
+    first = order.experiment.config.seed + 1  # skip the seed that the search used
     seeds = range(first, first + arguments.seeds)
     places = places_of(arguments)
     backbones = [

@@ -185,6 +185,6 @@ def check_study(database: Database, name: str, repair: Path | None = None) -> It
         yield Finding(
             check=check,
             level="warning",
-            text=f"trial {trial.trial} is running, but {who} was not heard of for {clock(trial.silent_s)}",
+            text=f"trial {trial.trial} is running, but the last heartbeat of {who} was {clock(trial.silent_s)} ago",
             remedy="the next worker of the study fails it and runs it again: repeat the search command",
         )

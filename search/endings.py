@@ -33,7 +33,7 @@ class TrialFailed(Exception):
 def run_lost_trials_again(
     study: Study, max_retries: int = MAX_RETRIES, trials: Sequence[FrozenTrial] | None = None
 ) -> int:
-    """Put every interrupted or lost trial back in line with its parameters, each once; returns how many.
+    """Requeue every interrupted or lost trial with its parameters, each once; returns how many.
 
     `trials` are the study's, for whoever has just read them.
     """
@@ -47,7 +47,7 @@ def run_lost_trials_again(
         n_lost = trial.user_attrs.get(N_LOST, 0) + (0 if _was_interrupted(trial) else 1)
         if n_lost > max_retries:
             continue
-        # Parameters that were never sampled come from the line itself, where it had any.
+        # Parameters not yet sampled come from the queued trial's `fixed_params`.
         params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
         study.enqueue_trial(params, user_attrs={RETRY_OF: trial.number, N_LOST: n_lost})
         n += 1
@@ -68,7 +68,7 @@ def retry_chain(trial: FrozenTrial, by_number: Mapping[int, FrozenTrial]) -> Ite
 def own_faults(trials: Sequence[FrozenTrial]) -> set[int]:
     """The numbers of the trials that failed for good; the others that failed are run again.
 
-    A lost trial that nobody put back in line was given up. Whoever finds one lost puts it back at once.
+    A lost trial that nobody requeued was given up. Whoever finds one lost requeues it at once.
     """
     retried = _retried(trials)
     return {

@@ -126,7 +126,7 @@ class Fleet:
         elif isinstance(report, Waits):
             member.is_waiting = True
             if all(other.is_waiting or other.is_done or other.is_over for other in self._members):
-                self.display.wait(report.sentence)  # that one waits for the other is nothing to speak of
+                self.display.wait(report.sentence)  # report only when all workers wait
         elif isinstance(report, Began):
             member.is_waiting = False
         elif isinstance(report, Ended):

@@ -158,7 +158,7 @@ def _watch(pipe: Connection, told: _Told) -> None:
         pipe.recv()
     told.stop()
     time.sleep(STOP_S)
-    os._exit(1)  # the database does not answer, say: the trial is run again once its lease is over
+    os._exit(1)  # the database does not answer, say: the trial is run again once its lease has expired
 
 
 class _PipeDisplay(Display):

@@ -1,4 +1,4 @@
-"""Who holds running trials, and how long ago they were heard of by the database's own clock."""
+"""Who runs each trial, and how long ago its last heartbeat was, by the database's own clock."""
 
 from optuna import Study
 from optuna.storages._rdb.models import TrialHeartbeatModel, TrialModel

@@ -17,7 +17,7 @@ from search.storage_url import hide
 PATIENCE_S = 300.0
 """How long a search waits for its database."""
 _FIRST_PAUSE_S = 0.05
-# As short as this, so that within two heartbeats of an outage's end everybody has been heard of.
+# As short as this, so that within two heartbeats of an outage's end every live worker has sent one.
 _LONGEST_PAUSE_S = 2.0
 _SILENT_S = 2.0
 """A restart of this length is nobody's concern."""
@@ -49,7 +49,7 @@ class Outages:
         announce: Told when an outage becomes long, and when it is over.
         is_interrupted: Once true, nobody waits any longer.
         patience_s: How long a call is repeated.
-        settle_s: How long after an outage others may still have to be heard of.
+        settle_s: How long after an outage the first heartbeats of live workers may still be missing.
         is_settled: Whether they have been, before the first call.
     """
 
@@ -77,7 +77,7 @@ class Outages:
         self._has_given_up = False
 
     def is_settled(self) -> bool:
-        """False during an outage and for some seconds after it: the living may not have been heard of since."""
+        """False during an outage and for some seconds after it: live workers may not have sent a heartbeat since."""
         return self._began is None and time.monotonic() - self._unsettled_since > self._settle_s
 
     def lost_connection(self) -> None:

@@ -26,7 +26,7 @@ from search.study import count, stands_for, study_id
 from search.training_rows import familiar_rows
 from search.trial_order import set_aside
 
-# Of fewer, Optuna makes the same share for every hyperparameter.
+# With fewer trials Optuna returns uniform importances.
 MIN_TRIALS_FOR_IMPORTANCE = 4
 
 

@@ -90,7 +90,8 @@ def write_top(
     texts: list[str] = []
     for block in blocks:
         prediction = block.prediction
-        # Who equals the last one comes later, so it is not better. Few get as far as this, once n_top are found.
+        # A tie with the current worst comes later in the input and does not displace it. Few get as far as this,
+        # once n_top are found.
         rows = np.flatnonzero(prediction > best[-1]) if len(best) == n_top else np.arange(len(prediction))
         if len(rows) > n_top:
             rows = np.sort(rows[np.argsort(-prediction[rows], kind="stable")[:n_top]])

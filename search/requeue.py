@@ -1,4 +1,4 @@
-"""The requeue command: a trial that failed for good, or met a limit of its machine, is put back in line once."""
+"""The requeue command: a trial that failed for good, or met a limit of its machine, is queued once more."""
 
 import argparse
 
@@ -10,21 +10,21 @@ from search.attributes import ENDING, EXHAUSTED, N_LOST, N_TARGET, RETRY_OF, WOR
 from search.operate import open_existing
 from search.study import count, find_study
 
-# What a trial met on one machine that another, or another day, may not have in store.
+# Endings that depend on the machine and may not recur.
 _OF_THE_MACHINE = ("out_of_memory", "timeout")
 
 
 def run_requeue(arguments: argparse.Namespace) -> int:
-    """Put the trial back in line and say its new number."""
+    """Queue the trial again and say its new number."""
     database = open_existing(arguments)
     study = find_study(database, arguments.study_name)
-    with database.lock:  # workers put lost trials back in line as well, each once
+    with database.lock:  # workers requeue lost trials as well, each once
         trials = study.get_trials(deepcopy=False)
         trial = find_trial(study, trials, arguments.trial)
         check_requeue(trial, trials)
         number = put_back(study, trial)
         counts, n_target = count(study.get_trials(deepcopy=False)), study.user_attrs.get(N_TARGET, 0)
-    words = [f"Trial {trial.number} is back in line as trial {number}, with its parameters."]
+    words = [f"Trial {trial.number} is queued again as trial {number}, with its parameters."]
     if trial.state == TrialState.PRUNED:
         words.append(f"Trial {trial.number} still counts as finished; trial {number} will count as one more.")
     if counts.n_finished + counts.n_running >= n_target:
@@ -50,12 +50,12 @@ def check_requeue(trial: FrozenTrial, trials: list[FrozenTrial]) -> None:
     """Refuse a trial that there is no reason to run again.
 
     Raises:
-        UserError: It is complete, a finding about its configuration, not over yet, or was put back in line before.
+        UserError: It is complete, a finding about its configuration, not over yet, or was requeued before.
     """
     again = next((other for other in trials if other.user_attrs.get(RETRY_OF) == trial.number), None)
     if again is not None:
         raise UserError(
-            f"Trial {trial.number} was put back in line before, as trial {again.number} ({again.state.name.lower()}): "
+            f"Trial {trial.number} was requeued before, as trial {again.number} ({again.state.name.lower()}): "
             f"requeue {again.number} instead, should it fail for good."
         )
     if trial.state == TrialState.FAIL:
@@ -67,10 +67,10 @@ def check_requeue(trial: FrozenTrial, trials: list[FrozenTrial]) -> None:
         TrialState.COMPLETE: f"is complete with value {trial.value}, and running it again would find the same",
         TrialState.PRUNED: f"ended as {ending.replace('_', ' ')}, and running it again would find the same",
         TrialState.RUNNING: f"is running, by {trial.user_attrs.get(WORKER, 'a worker that just began')}",
-        TrialState.WAITING: "stands in line already",
+        TrialState.WAITING: "is queued already",
     }[trial.state]
     raise UserError(
-        f"Trial {trial.number} {why}: only trials that failed, or that ran out of memory or time, are put back in line."
+        f"Trial {trial.number} {why}: only trials that failed, or that ran out of memory or time, are requeued."
     )
 
 

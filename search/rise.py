@@ -1,4 +1,4 @@
-"""Whether what a run predicts of test sequences rises with their number of mutations; their targets are not read."""
+"""Spearman correlation of test predictions with mutation count; test targets are never read."""
 
 import math
 from collections.abc import Sequence

@@ -75,7 +75,7 @@ class Candidates:
         """Draws (`N_DRAWS`, K) of the noise of z."""
         random = np.random.default_rng(_SEED)
         mixing = self._influence
-        if mixing.shape[1] > len(mixing):  # as many numbers a draw as there are trials do as well
+        if mixing.shape[1] > len(mixing):  # factor the K x K covariance: K normals a draw suffice
             eigenvalues, vectors = np.linalg.eigh(self.covariance)
             mixing = vectors * np.sqrt(eigenvalues.clip(min=0))
         draws: Floats = random.standard_normal((N_DRAWS, mixing.shape[1])) @ mixing.T

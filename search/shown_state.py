@@ -1,4 +1,4 @@
-"""What a study shows of itself in the dashboard once a search has ended: its state as a note, and its report."""
+"""Write the study's dashboard note and report artifact at the end of a search."""
 
 import itertools
 import tempfile

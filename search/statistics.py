@@ -70,7 +70,8 @@ class _Ranks:
         is_new = np.ones(values.shape, dtype=bool)
         is_new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
         first = np.maximum.accumulate(np.where(is_new, position, 0), axis=1)
-        is_last = np.roll(is_new, -1, axis=1)  # the first of all is new: so the last is last
+        # `is_new[0]` is always true, so that rolling marks the last position as the end of a group.
+        is_last = np.roll(is_new, -1, axis=1)
         last = np.minimum.accumulate(np.where(is_last, position, len(position))[:, ::-1], axis=1)[:, ::-1]
         # Of each value in its place: how many are below it, and how many are not above it.
         self._n_below, self._n_up_to = np.empty_like(self._order), np.empty_like(self._order)

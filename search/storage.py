@@ -37,11 +37,11 @@ __all__ = [
 ]
 
 LEASE_S = 20
-"""A worker that is not heard of for so long has lost its trial."""
+"""A worker without a heartbeat for so long has lost its trial."""
 HEARTBEAT_S = 4
 _SQLITE_BUSY_TIMEOUT_S = 10
 _START_PATIENCE_S = 60
-# A dead connection has to be noticed, and a new one found, before the lease is over.
+# A dead connection has to be noticed, and a new one found, before the lease expires.
 _POSTGRES = {
     "application_name": "flipsearch",
     "client_encoding": "utf8",  # so that a database of another encoding says itself what it cannot hold
@@ -63,7 +63,7 @@ class Database:
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
 
     def is_settled(self) -> bool:
-        """False after the database was unreachable, until everybody could have been heard of again."""
+        """Whether every live worker has had time to send a heartbeat since the last outage."""
         return self.storage.outages.is_settled()
 
     @contextlib.contextmanager

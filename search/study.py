@@ -204,7 +204,7 @@ def raise_target(study: Study, n_trials: int) -> None:
 
 
 def enqueue_first_trials(study: Study, trials: Sequence[Mapping[str, Any]]) -> None:
-    """Put the published configurations first in line, each once however often the study is opened."""
+    """Queue the published configurations first, each once however often the study is opened."""
     for params in trials:
         study.enqueue_trial(dict(params), user_attrs={FIRST: True}, skip_if_exists=True)
 

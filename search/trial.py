@@ -67,7 +67,7 @@ class TrialRunner:
 
     def __call__(self, trial: optuna.Trial) -> float:
         """The objective: the run's value, `TrialPruned`, or `TrialFailed` with the ending written down."""
-        # A trial with this attribute has been heard of; one without is as old as its start.
+        # The last heartbeat of a trial with this attribute counts; one without is as old as its start.
         trial.storage.record_heartbeat(trial._trial_id)  # type: ignore[attr-defined]
         set_attributes(trial, user={WORKER: self.worker, SLOT: self.slot.name}, system={})
         self.on_asked(trial)
@@ -75,7 +75,7 @@ class TrialRunner:
             run = self.config.run(self.config.space.suggest(trial, self.config.defaults))
             return self._drive(trial, self.slot.fit(run))
         except UpdateFinishedTrialError:
-            # Somebody found our lease over and gave the trial away: it is not ours to speak of any more.
+            # Our lease expired and the trial was requeued; report nothing.
             raise TrialFailed("the trial's lease was lost") from None
 
     def _drive(self, trial: optuna.Trial, run: RunConfig) -> float:
@@ -207,7 +207,7 @@ class _Clock:
         return True
 
     def heard(self, message: Message | None) -> None:
-        """The child said something, or nothing. What it does for all trials is not this one's time."""
+        """Exclude shared work (feature extraction) from this trial's time limit."""
         if message is None:
             return
         now = time.monotonic()

@@ -1,4 +1,4 @@
-"""What is predicted of some thousands of candidates at a time, by several threads at once."""
+"""Score blocks of candidates in a thread pool."""
 
 import threading
 from pathlib import Path

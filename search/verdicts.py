@@ -29,7 +29,7 @@ def should_prune(trial: optuna.Trial) -> bool:
 
 
 class _Uninterrupted:
-    """A storage in which trials that were run again have never been, and those that repeat them have their numbers.
+    """Storage proxy that hides retried trials and gives each retry the original trial's number.
 
     What a pruner notes of the trial that it judges is added to `known`, what this process knows of it.
     """

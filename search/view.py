@@ -39,7 +39,7 @@ def look(database: Database, study: Study) -> View:
         f"{counts.n_finished}/{n_target} finished ({counts.n_pruned} pruned)",
         f"{counts.n_failed} failed",
         f"{counts.n_running} running",
-        f"{counts.n_waiting} in line",
+        f"{counts.n_waiting} queued",
     ]
     pace = [f"best {best.value:.4f} (trial {best.number})"] if best is not None else []
     rate = rate_per_hour(trials)
@@ -71,7 +71,7 @@ def as_table(view: View) -> RenderableType:
     """For a terminal."""
     parts: list[RenderableType] = [Text(line) for line in view.lines]
     if view.running:
-        workers = ("worker", "slot", "trial", "fold", "epoch", "value", "running", "heard of")
+        workers = ("worker", "slot", "trial", "fold", "epoch", "value", "running", "last heartbeat")
         parts += [Text(), _table(workers, [_cells(trial) for trial in view.running])]
     if view.gpus:
         gpus = ("GPU", "name", "use", "memory")
@@ -82,7 +82,7 @@ def as_table(view: View) -> RenderableType:
 def as_lines(view: View) -> str:
     """For a pipe or a log: the same in lines of words."""
     now = f"{datetime.datetime.now():%H:%M:%S}"
-    names = ("", "slot ", "trial ", "fold ", "epoch ", "value ", "running ", "heard of ")
+    names = ("", "slot ", "trial ", "fold ", "epoch ", "value ", "running ", "last heartbeat ")
     lines = list(view.lines)
     for trial in view.running:
         words = [name + cell for name, cell in zip(names, _cells(trial), strict=True) if cell != _NOTHING]
@@ -95,7 +95,7 @@ def _cells(trial: RunningTrial) -> list[str]:
     age_s = trial.lease_age_s
     heard = _NOTHING if age_s is None else f"{max(0.0, age_s):.0f} s ago"
     if age_s is not None and age_s > LEASE_S:
-        heard += ", lease over"
+        heard += ", lease expired"
     return [
         trial.worker or _NOTHING,
         trial.slot or _NOTHING,

@@ -100,7 +100,7 @@ class Worker:
             trials = self.study.get_trials(deepcopy=False)
             trial = next(trial for trial in trials if trial.number == number)
             if trial.state == TrialState.FAIL:
-                with self.database.lock:  # at once, so that nobody takes it for given up
+                with self.database.lock:  # requeue now, or another worker counts it as a final failure
                     run_lost_trials_again(self.study, self.max_retries)
                 trials = self.study.get_trials(deepcopy=False)
             self.display.end(trial, trials)
@@ -113,7 +113,7 @@ class Worker:
             self._rest(n_lost)
 
     def _rest(self, n_lost: int) -> None:
-        """Let others take what was lost here time after time: the fault may be with this machine."""
+        """Back off after repeated losses so that other machines can take these trials."""
         until = time.monotonic() + (min(_MAX_REST_S, _WAIT_S * 2 ** (n_lost - 2)) if n_lost > 1 else 0)
         while time.monotonic() < until and not self.signals.is_draining:
             time.sleep(0.1)
@@ -128,7 +128,7 @@ class Worker:
                 self._check_failures(trials)
                 counts = count(trials)
                 attributes = self.study.user_attrs
-                # Of a space that is used up, trials that were lost are left: those that wait, or run and may get lost.
+                # In an exhausted space only waiting and running trials remain; a running one may still be lost.
                 is_exhausted = bool(attributes.get(EXHAUSTED))
                 control = control_in(attributes)
                 if counts.n_finished >= self.n_target or control == "drain":
@@ -145,7 +145,7 @@ class Worker:
                 f"Study {self.study.study_name} is paused: `resume` lets it go on, `drain` ends it."
                 if control == "pause"
                 else f"Waiting for {counts.n_running} running trial(s): of another worker, or of one that is gone "
-                f"(its lease is over within {LEASE_S} s)."
+                f"(its lease expires within {LEASE_S} s)."
             )
             if control != waited_for:
                 waited_for = control
@@ -204,7 +204,7 @@ class Worker:
                 ) from error
             if not isinstance(error, (UpdateFinishedTrialError, AssertionError, ValueError)):
                 raise
-            # Optuna's ways of saying that another worker found our lease over while we still ran.
+            # Optuna's ways of saying that another worker found our lease expired while we still ran.
             storage = self.database.storage
             if error in raised or not asked or storage.get_trial(asked[0]._trial_id).state == TrialState.RUNNING:
                 raise
@@ -220,7 +220,7 @@ class Worker:
         return make_sampler(self.config, n_sampled)
 
     def _reclaim(self) -> Sequence[FrozenTrial]:
-        """Fail the trials whose worker is gone, put them back in line, and return all trials as they are then."""
+        """Fail the trials whose worker is gone, requeue them, and return all trials as they are then."""
         fail_stale_trials(self.study)
         oldest = datetime.datetime.now() - datetime.timedelta(seconds=LEASE_S)
         trials = self.study.get_trials(deepcopy=False)

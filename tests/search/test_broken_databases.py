@@ -84,7 +84,7 @@ def folder(finished_study: FinishedStudy, tmp_path: Path) -> Path:
 
 
 def fail_one(url: str) -> None:
-    """Add a trial that failed: there is something to be put back in line."""
+    """Add a trial that failed: there is something to requeue."""
     database = storage.open_database(url, create=False)
     study = optuna.load_study(study_name=STUDY, storage=database.storage)
     study.add_trial(optuna.create_trial(state=TrialState.FAIL))

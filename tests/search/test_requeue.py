@@ -33,7 +33,7 @@ def test_a_trial_that_failed_for_good_gets_back_in_line_with_its_parameters_once
     number = add(study, TrialState.FAIL, attributes=attributes)
     answer = requeue(number)
     assert answer.status == 0, answer
-    assert answer.out == f"Trial {number} is back in line as trial {number + 1}, with its parameters.\n"
+    assert answer.out == f"Trial {number} is queued again as trial {number + 1}, with its parameters.\n"
     again = by_number(study, number + 1)
     assert again.state == TrialState.WAITING
     assert again.system_attrs["fixed_params"] == by_number(study, number).params == {"model.alpha": 0.5}
@@ -51,7 +51,7 @@ def test_a_trial_that_failed_for_good_gets_back_in_line_with_its_parameters_once
         (TrialState.PRUNED, None, {"ending": "diverged"}, "ended as diverged"),
         (TrialState.RUNNING, None, {"worker": "node7:123"}, "is running, by node7:123"),
         (TrialState.RUNNING, None, {}, "is running, by a worker that just began"),
-        (TrialState.WAITING, None, {}, "stands in line already"),
+        (TrialState.WAITING, None, {}, "is queued already"),
     ],
 )
 def test_what_there_is_no_reason_to_run_again_is_refused(study, requeue, state, value, attributes, why):

@@ -122,7 +122,7 @@ def test_gpus_are_those_of_the_driver(nvidia_smi, monkeypatch):
 def test_the_view_as_lines(worked_on, nvidia_smi):
     database, study = worked_on
     lines = [line.partition(" ")[2] for line in as_lines(look(database, study)).splitlines()]
-    assert lines[0] == f"Study {NAME}: 1/10 finished (0 pruned), 0 failed, 1 running, 0 in line"
+    assert lines[0] == f"Study {NAME}: 1/10 finished (0 pruned), 0 failed, 1 running, 0 queued"
     assert lines[1] == "synthetic_two_vs_rest (synthetic landscape)"
     assert lines[2] == "best 0.8000 (trial 0)"
     assert lines[3].startswith("node7:123, slot cuda:1, trial 1, fold 1, epoch 3, value 0.2500, running 0:0")
