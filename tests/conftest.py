@@ -4,9 +4,6 @@ import signal
 
 import pytest
 
-# A shell that starts the suite in the background has it ignored, and what a test starts would inherit that.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-
 # Of the files that wait for real servers and killed processes, those that take longest.
 LONGEST = (
     "test_faults",
@@ -29,3 +26,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Fast tests first; with several workers the longest files first, so that all workers end together."""
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+
+
+@pytest.fixture(autouse=True)
+def interruptible() -> None:
+    """What a test starts takes SIGINT.
+
+    Processes inherit it ignored from a shell that runs the suite in the background, and from a command that a test
+    before ran in this process: once it has ended, a second Ctrl-C has nothing left to stop.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
