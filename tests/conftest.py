@@ -28,9 +28,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 
 
-@pytest.fixture(autouse=True)
-def interruptible() -> None:
-    """What a test starts takes SIGINT.
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """What a test starts, or a fixture of it, takes SIGINT.
 
     Processes inherit it ignored from a shell that runs the suite in the background, and from a command that a test
     before ran in this process: once it has ended, a second Ctrl-C has nothing left to stop.
