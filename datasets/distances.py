@@ -8,13 +8,15 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from rapidfuzz import process
+from rapidfuzz.distance import Levenshtein
 
 from datasets.alphabet import ALPHABET
-from datasets.levenshtein import nearest_levenshtein
 from datasets.task import Task
 from datasets.window import LengthLimit, cut
 
 _ENTRIES = 2**24  # of a matrix that is built at a time: 64 MiB
+_AT_ONCE = 512  # sequences that a candidate is aligned with between two calls of `check`
 _CODE = np.zeros(256, dtype=np.int64)  # number of a residue; 0 for none
 _CODE[list(ALPHABET.encode())] = np.arange(1, 1 + len(ALPHABET))
 
@@ -54,22 +56,51 @@ class TrainingSequences:
                 nearest[same] = group.hamming(kept[same, : group.length], check)
         if len(self._groups) == 1 and (kept_lengths == self._groups[0].length).all():
             return nearest
-        for row in range(len(kept)):
-            length = int(kept_lengths[row])
-            others = [group for group in self._groups if group.length != length]
-            candidate = kept[row, :length]
-            for group in sorted(others, key=lambda group: abs(group.length - length)):
-                check()
-                if abs(group.length - length) >= nearest[row]:
-                    break
-                nearest[row] = nearest_levenshtein(candidate, group.residues, group.counts, int(nearest[row]))
+        for row, length in enumerate(kept_lengths.tolist()):
+            nearest[row] = self._nearest_of_other_lengths(kept[row, :length], int(nearest[row]), check)
         return nearest
+
+    def _nearest_of_other_lengths(self, candidate: NDArray[np.uint8], limit: int, check: Callable[[], None]) -> int:
+        """Return Levenshtein's distance from a candidate (L,) to the nearest sequence of another length, or `limit`.
+
+        The number of residues that one of two sequences has and the other lacks is a lower bound of their distance.
+        The sequence with the smallest bound is aligned first, since it is often the nearest; of the others, only those
+        whose bound is below the smallest distance so far.
+        """
+        texts, lengths, counts = self._texts
+        longer = np.abs(lengths - len(candidate))
+        lacking = (np.abs(counts - _count(candidate)).sum(axis=1) + longer) // 2
+        at_least = np.where(longer > 0, lacking, limit)
+        order = np.argsort(at_least, kind="stable")
+        for rows in np.split(order, range(1, len(order), _AT_ONCE)):
+            check()
+            near = rows[at_least[rows] < limit]
+            if not len(near):
+                break
+            few = [texts[i] for i in near.tolist()]
+            found = process.cdist(
+                [candidate.tobytes()], few, scorer=Levenshtein.distance, score_cutoff=limit - 1, dtype=np.int32
+            )
+            limit = min(limit, int(found.min()))
+        return limit
+
+    @cached_property
+    def _texts(self) -> tuple[list[bytes], NDArray[np.int64], NDArray[np.int32]]:
+        """The M distinct sequences, their lengths (M,), and how often each residue stands in them (M, 23)."""
+        texts = list(dict.fromkeys(row.tobytes() for group in self._groups for row in group.residues))
+        counts = np.stack([_count(np.frombuffer(text, dtype=np.uint8)) for text in texts])
+        return texts, np.array([len(text) for text in texts]), counts
 
     def _cut(
         self, residues: NDArray[np.uint8], lengths: NDArray[np.int64]
     ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         kept, _ = cut(residues, lengths, task=self._task, crop=self._crop, limit=self._limit)
         return kept, np.count_nonzero(kept, axis=1).astype(np.int64)
+
+
+def _count(residues: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """How often each residue stands in a sequence (L,): (23,), after a column for none."""
+    return np.bincount(_CODE[residues], minlength=1 + len(ALPHABET)).astype(np.int32)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -100,14 +131,6 @@ class _Group:
         self.residues = np.unique(residues, axis=0)
         self.length = residues.shape[1]
         self._varied = np.setdiff1d(np.arange(self.length), self.constant.positions)
-
-    @cached_property
-    def counts(self) -> NDArray[np.int32]:
-        """How often each residue stands in each sequence (M, 23)."""
-        n_codes = 1 + len(ALPHABET)
-        rows = np.arange(len(self.residues))[:, None] * n_codes
-        flat = np.bincount((_CODE[self.residues] + rows).ravel(), minlength=len(self.residues) * n_codes)
-        return flat.reshape(-1, n_codes).astype(np.int32)
 
     @cached_property
     def _columns(self) -> NDArray[np.int64]:

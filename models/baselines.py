@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
+from rapidfuzz import process
+from rapidfuzz.distance import Levenshtein
 
 Bytes = NDArray[np.uint8]
 
@@ -50,9 +52,11 @@ def levenshtein(residues: Bytes, lengths: NDArray[np.int64], wild_type: Bytes) -
     Returns:
         (N,), 0 for the wild type itself and less for all others.
     """
-    scores = np.full((256, 256), -1, dtype=np.int32)
-    np.fill_diagonal(scores, 0)
-    return _align(residues, lengths, wild_type, scores, gap=1)
+    texts = [row[:length].tobytes() for row, length in zip(residues, lengths.tolist(), strict=True)]
+    scores: NDArray[np.int64] = -process.cdist(
+        [wild_type.tobytes()], texts, scorer=Levenshtein.distance, dtype=np.int64
+    )[0]
+    return scores
 
 
 def blosum62(residues: Bytes, lengths: NDArray[np.int64], wild_type: Bytes) -> NDArray[np.int64]:
@@ -65,7 +69,7 @@ def blosum62(residues: Bytes, lengths: NDArray[np.int64], wild_type: Bytes) -> N
     known = np.full(256, _LETTERS.index("X"))
     known[[ord(letter) for letter in _LETTERS]] = range(len(_LETTERS))
     matrix = np.array(_BLOSUM62.split(), dtype=np.int32).reshape(len(_LETTERS), len(_LETTERS))
-    return _align(residues, lengths, wild_type, matrix[known][:, known], gap=_BLOSUM_GAP)
+    return _align(residues, lengths, wild_type, matrix[known][:, known])
 
 
 BASELINES: Mapping[str, Callable[[Bytes, NDArray[np.int64], Bytes], NDArray[np.int64]]] = {
@@ -76,7 +80,7 @@ BASELINES: Mapping[str, Callable[[Bytes, NDArray[np.int64], Bytes], NDArray[np.i
 
 
 def _align(
-    residues: Bytes, lengths: NDArray[np.int64], wild_type: Bytes, scores: NDArray[np.int32], *, gap: int
+    residues: Bytes, lengths: NDArray[np.int64], wild_type: Bytes, scores: NDArray[np.int32]
 ) -> NDArray[np.int64]:
     """Scores (N,) of the best global alignments (Needleman and Wunsch 1970) with a cost for each unpaired residue.
 
@@ -92,19 +96,19 @@ def _align(
     step = max(1, _ENTRIES // (len(middle) + 1))
     for start in range(0, len(residues), step):
         rows = slice(start, start + step)
-        found[rows] = common + _align_rows(residues[rows, n_first:], inside[rows], middle, scores, gap)
+        found[rows] = common + _align_rows(residues[rows, n_first:], inside[rows], middle, scores)
     return found
 
 
 def _align_rows(
-    residues: Bytes, lengths: NDArray[np.int64], wild_type: Bytes, scores: NDArray[np.int32], gap: int
+    residues: Bytes, lengths: NDArray[np.int64], wild_type: Bytes, scores: NDArray[np.int32]
 ) -> NDArray[np.int64]:
-    ramp = gap * np.arange(len(wild_type) + 1)
+    ramp = _BLOSUM_GAP * np.arange(len(wild_type) + 1)
     # best[:, j]: the residues so far with the wild type's first j.
     best = np.tile(-ramp, (len(residues), 1))
     for i in range(int(lengths.max(initial=0))):
         pair = scores[residues[:, i][:, None], wild_type]  # (n, W)
-        longer = best - gap
+        longer = best - _BLOSUM_GAP
         longer[:, 1:] = np.maximum(longer[:, 1:], best[:, :-1] + pair)
         # Unpaired residues of the wild type: the best of all columns to the left, less one gap for each between.
         longer = np.maximum.accumulate(longer + ramp, axis=1) - ramp

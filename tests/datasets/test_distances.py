@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import datasets.distances
 from datasets.candidates import residues_of
 from datasets.crop import Crop
 from datasets.distances import TrainingSequences
 from datasets.flip import clean_flip
-from datasets.levenshtein import levenshtein
 from datasets.task import Task, find_task
 from datasets.window import LengthLimit
 
@@ -42,20 +43,37 @@ def expected(candidate: str, training: list[str]) -> int:
     )
 
 
-@pytest.mark.parametrize("pattern", [1, 5, 63, 64, 65, 130])
-def test_levenshtein_is_that_of_the_textbook(pattern: int) -> None:
-    random = np.random.default_rng(pattern)
-    letters = np.frombuffer(b"ACDE", dtype=np.uint8)
-    one = letters[random.integers(0, 4, pattern)]
-    for length in (1, 20, 64, 70):
-        many = letters[random.integers(0, 4, (3, length))]
-        many[0, : min(pattern, length)] = one[:length]  # a near one
-        own = levenshtein(one, many).tolist()
-        assert own == [edits(bytes(one).decode(), bytes(row).decode()) for row in many]
+RESIDUES = st.text("ACWX", min_size=1, max_size=60)  # few letters, so that some sequences are near
+
+
+@given(
+    training=st.lists(RESIDUES, min_size=1, max_size=8), new=st.lists(RESIDUES, max_size=3), n_at_once=st.integers(1, 4)
+)
+@settings(max_examples=300, deadline=None)
+def test_distances_are_those_of_the_textbook(training: list[str], new: list[str], n_at_once: int) -> None:
+    first = training[0]
+    candidates = [*new, first, "W" + first, first[1:] or "A", first[: len(first) // 2] + "C" + first[len(first) // 2 :]]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets.distances, "_AT_ONCE", n_at_once)  # so that a few sequences are aligned in several steps
+        found = training_sequences(training).distance(*residues_of(candidates, clean_flip))
+    assert found.tolist() == [expected(candidate, training) for candidate in candidates]
+
+
+def test_a_check_can_end_what_is_measured_of_one_candidate() -> None:
+    n_checks = 0
+
+    def check() -> None:
+        nonlocal n_checks
+        n_checks += 1
+        if n_checks == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        training_sequences(["ACDE", "ACDEFG"]).distance(*residues_of(["WWWWW"], clean_flip), check)
 
 
 @pytest.mark.parametrize("lengths", [(12,), (10, 11, 12, 15)])
-@pytest.mark.parametrize("entries", [2**24, 2**9])
+@pytest.mark.parametrize("entries", [2**22, 2**9])
 def test_distances_are_the_smallest(lengths: tuple[int, ...], entries: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets.distances, "_ENTRIES", entries)  # the smaller one divides the matrices
     random = np.random.default_rng(0)
