@@ -4,6 +4,7 @@ The storage refuses a study with such a row (`search.row_checks`). Here every ro
 cannot be read does not hide the others.
 """
 
+import contextlib
 import datetime
 import json
 from collections.abc import Iterator, Mapping
@@ -84,12 +85,20 @@ def look_at(connection: Connection, study: str) -> tuple[bool, int]:
 
 def find_damage(connection: Connection, study: str) -> list[Damage]:
     """Every damaged row of a study and of its trials."""
+    with any_text(connection, "surrogateescape"):
+        return _find(connection, study)
+
+
+@contextlib.contextmanager
+def any_text(connection: Connection, errors: str) -> Iterator[None]:
+    """Meanwhile a text in SQLite that is not UTF-8 is read as well; `errors` says how, as in `bytes.decode`."""
     if connection.dialect.name != "sqlite":
-        return _find(connection, study)
+        yield
+        return
     raw: Any = connection.connection.dbapi_connection
-    raw.text_factory = lambda data: data.decode("utf-8", "surrogateescape")  # what is no text is to be shown, too
+    raw.text_factory = lambda data: data.decode("utf-8", errors)
     try:
-        return _find(connection, study)
+        yield
     finally:
         raw.text_factory = str
 

@@ -132,12 +132,16 @@ def readings(export_dir: Path) -> tuple[Reading, ...]:
 
 
 def readable(export_dir: Path) -> tuple[tuple[Reading, ...], list[UserError]]:
-    """The same of the ledgers that can be read, and what is wrong with the others; a copied line counts once."""
-    found: dict[str, Reading] = {}
+    """The same of the ledgers that can be read, and what is wrong with the others; a copied line counts once.
+
+    A line with the id of another that is about another study or test set takes nobody's place: whoever adds a ledger
+    hides no reading.
+    """
+    found: dict[tuple[str, str, Question], Reading] = {}
     broken = []
     for path in sorted(export_dir.glob(f"*{ENDING}")):
         try:
-            found |= {reading.id: reading for reading in read(path)}
+            found |= {(reading.id, reading.study, reading.question): reading for reading in read(path)}
         except UserError as error:
             broken.append(error)
     return tuple(sorted(found.values(), key=lambda reading: reading.when)), broken

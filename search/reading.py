@@ -1,6 +1,7 @@
 """Reading what others may have written: rows that cannot be read, or hold what they should not, name their study."""
 
 import contextlib
+import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeVar
@@ -11,7 +12,7 @@ from optuna.study._frozen import FrozenStudy
 from sqlalchemy import select
 
 from search.attributes import DamagedRow, damaged, printable
-from search.damage import find_damage
+from search.damage import any_text, find_damage
 from search.remedies import chain, is_database_error, reason_of
 from search.row_checks import study_problems
 
@@ -49,7 +50,7 @@ def readable(storage: RDBStorage, method: str, number: int, call: Callable[[], T
     try:
         found = call()
     except Exception as error:
-        if not _is_of_a_row(error):
+        if not is_of_a_row(error):
             raise
         said = reason_of(error) if is_database_error(error) else f"{type(error).__name__}: {error}"
         raise _first_damage(storage, method, number, " ".join(printable(said).split())[:200]) from None
@@ -59,24 +60,32 @@ def readable(storage: RDBStorage, method: str, number: int, call: Callable[[], T
 
 
 def study_names(storage: RDBStorage) -> list[str]:
-    """The names of all studies, in order; without their attributes, of which one that is broken would hide them all."""
-    with storage.engine.connect() as connection:
-        return list(connection.execute(select(StudyModel.study_name).order_by(StudyModel.study_name)).scalars())
+    """The names of all studies, in order; without their attributes, of which one that is broken would hide them all.
+
+    What is no text, which SQLite keeps in any column, is shown as Python writes it: no study of ours is called so.
+    """
+    with storage.engine.connect() as connection, any_text(connection, "backslashreplace"):
+        names = connection.execute(select(StudyModel.study_name).order_by(StudyModel.study_name)).scalars()
+        return [name if isinstance(name, str) else repr(name) for name in names]
 
 
 def all_studies(storage: RDBStorage) -> list[FrozenStudy]:
-    """All studies whose attributes can be read."""
+    """All studies whose names and attributes can be read."""
     try:
-        return RDBStorage.get_all_studies(storage)
+        found = RDBStorage.get_all_studies(storage)
+        if all(isinstance(study.study_name, str) for study in found):
+            return found
     except Exception as error:
-        if not _is_of_a_row(error):
+        if not is_of_a_row(error):
             raise
-    with storage.engine.connect() as connection:
+    with storage.engine.connect() as connection, any_text(connection, "surrogateescape"):
         rows = connection.execute(
             select(StudyModel.study_id, StudyModel.study_name).order_by(StudyModel.study_id)
         ).all()
     studies, read = [], type(storage)
     for row in rows:
+        if not isinstance(row.study_name, str) or re.search("[\ud800-\udfff]", row.study_name):
+            continue
         with contextlib.suppress(DamagedRow):
             studies.append(
                 FrozenStudy(
@@ -91,7 +100,8 @@ def all_studies(storage: RDBStorage) -> list[FrozenStudy]:
     return studies
 
 
-def _is_of_a_row(error: Exception) -> bool:
+def is_of_a_row(error: Exception) -> bool:
+    """Whether it says that what stands in a row cannot be read."""
     if isinstance(error, KeyError) and error.args == (NOT_FOUND_MSG,):
         return False  # the study or the trial was deleted
     if isinstance(error, _DECODING):

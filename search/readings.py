@@ -10,6 +10,7 @@ from optuna.trial import TrialState
 
 from datasets.errors import UserError
 from search.attributes import MANIFEST, DamagedRow, printable
+from search.damage import look_at
 from search.experiment_files import ledger_file
 from search.ledger import Reading, readable
 from search.noted_readings import NotedReading, noted_readings
@@ -77,7 +78,7 @@ def sentences_of(counts: Sequence[Count]) -> list[str]:
 class Readings:
     """What the ledgers of a folder and a database know.
 
-    in_ledgers: the whole readings of the ledgers, the oldest first. noted: those of both, each once. folder: where
+    in_ledgers: the whole readings of the ledgers, the oldest first. noted: those of both, first the database's. folder: where
     ledgers were looked for, None for nowhere. studies: those of the database. missing: what concerns every question.
     """
 
@@ -90,7 +91,9 @@ class Readings:
 
     def count(self, asked: Question) -> Count:
         """How often the test set of a question was read."""
-        counts = Counter(one.study for one in self.noted if one.question.is_same(asked))
+        # By the id only now: a reading of another test set takes no place from one of this, whatever its id.
+        own = {one.id: one.study for one in self.noted if one.question.is_same(asked)}
+        counts = Counter(own.values())
         without = tuple(self._without_ledger(asked))
         return Count(by_study=dict(counts), missing=self.missing, without_ledger=without, folder=self.folder)
 
@@ -130,11 +133,11 @@ def find_readings(
     studies, unreadable = (list(loaded), []) if database is None else _studies(database, loaded)
     if unreadable:
         missing.append(f"What the database holds of {', '.join(map(printable, unreadable))} cannot be read.")
-    noted = {one.id: one for study in studies for one in noted_readings(study)}
-    noted |= {one.id: NotedReading(id=one.id, study=one.study, question=one.question) for one in in_ledgers}
+    noted = [one for study in studies for one in noted_readings(study)]
+    noted += [NotedReading(id=one.id, study=one.study, question=one.question) for one in in_ledgers]
     return Readings(
         in_ledgers=in_ledgers,
-        noted=tuple(noted.values()),
+        noted=tuple(noted),
         folder=folder,
         studies=tuple(studies),
         missing=tuple(missing),
@@ -154,11 +157,20 @@ def _studies(database: Database, loaded: Sequence[Study]) -> tuple[list[Study], 
             raise
         except DamagedRow:
             unreadable.append(name)
-        except (UserError, KeyError):  # another program's, or deleted meanwhile
-            continue
+        except (UserError, KeyError):  # another program's, or deleted meanwhile; or its directions were changed
+            if _is_ours(database, name):
+                unreadable.append(name)
         else:
             studies.append(study)
     return studies, unreadable
+
+
+def _is_ours(database: Database, name: str) -> bool:
+    def ask() -> bool:
+        with database.storage.engine.connect() as connection:
+            return look_at(connection, name)[0]
+
+    return database.storage.outages.call(ask)
 
 
 def _has_complete(study: Study) -> bool:

@@ -27,8 +27,9 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import event
 
 from search.attributes import REASON, damaged, printable
+from search.heartbeats import end_unreadable_leases
 from search.outages import Outages, StorageLost, StorageRefused
-from search.reading import READING, all_studies, readable, study_names
+from search.reading import READING, all_studies, is_of_a_row, readable, study_names
 from search.row_checks import trial_problems
 from search.trial_rows import read_trials
 
@@ -150,14 +151,27 @@ class ResilientStorage(RDBStorage):
     def record_heartbeat(self, trial_id: int) -> None:
         """As Optuna's, but it never fails: a thread that beats would end. What is wrong, other calls will tell."""
         try:
-            self.outages.call(lambda: super(ResilientStorage, self).record_heartbeat(trial_id))
+            self.outages.call(lambda: self._beating(lambda: super(ResilientStorage, self).record_heartbeat(trial_id)))
         except (StorageLost, StorageRefused):
             return
 
     def _get_stale_trial_ids(self, study_id: int) -> list[int]:
-        stale = self.outages.call(lambda: super(ResilientStorage, self)._get_stale_trial_ids(study_id))
+        def ask() -> list[int]:
+            return self._beating(lambda: super(ResilientStorage, self)._get_stale_trial_ids(study_id))
+
+        stale = self.outages.call(ask)
         # Asked only now, because the question itself may have waited for the database.
         return stale if self.outages.is_settled() else []
+
+    def _beating(self, call: Callable[[], T]) -> T:
+        """What the call returns, which reads heartbeats; those that cannot be read are long ago then."""
+        try:
+            return call()
+        except Exception as error:
+            if not is_of_a_row(error):
+                raise
+        end_unreadable_leases(self.engine)
+        return call()
 
 
 @contextlib.contextmanager

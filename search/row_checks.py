@@ -226,6 +226,9 @@ def is_correlation(value: object) -> bool:
 
 
 def _problems(attributes: Mapping[str, Any], checks: Mapping[str, Check]) -> Iterator[tuple[str, str]]:
+    for key in attributes:
+        if not isinstance(key, str):  # SQLite keeps anything in any column
+            yield key, f"the key {shown(key)} is no text"
     for key in checks.keys() & attributes.keys():
         for problem in checks[key](key, attributes[key]):
             yield key, problem
@@ -241,7 +244,7 @@ def _reading_problems(key: str, value: Any) -> Iterator[str]:
 def _system_problems(attributes: Mapping[str, Any], checks: Mapping[str, Check]) -> Iterator[tuple[str, str]]:
     problems: Iterator[str]
     for key, value in attributes.items():
-        if not isinstance(key, str):  # SQLite keeps anything in any column
+        if not isinstance(key, str):
             problems = iter([f"the key {shown(key)} is no text"])
         elif key.startswith(ARTIFACTS_ATTR_PREFIX):
             problems = _artifact_problems(key, value)

@@ -22,6 +22,7 @@ from sqlalchemy.engine import make_url
 from search import row_checks
 from search.attributes import MANIFEST, DamagedRow
 from search.damage import REMOVED, find_damage
+from search.leases import lease_ages_s
 from search.storage import open_database
 from search.study import find_study, summary
 from search.view import look
@@ -302,6 +303,10 @@ def test_a_chain_of_retries_that_never_ends_is_refused(victim, number):
         "UPDATE trial_intermediate_values SET step = 'first' WHERE trial_intermediate_value_id = 1",
         "UPDATE trial_user_attributes SET value_json = x'ff' WHERE trial_user_attribute_id = 3",
         "UPDATE trial_user_attributes SET value_json = 7 WHERE key = 'result' AND trial_id = 1",
+        "UPDATE trial_user_attributes SET key = x'ff' WHERE key = 'worker' AND trial_id = 1",
+        "UPDATE trial_user_attributes SET key = NULL WHERE key = 'worker' AND trial_id = 1",
+        "UPDATE study_user_attributes SET key = x'ff' WHERE key = 'versions'",
+        "UPDATE study_user_attributes SET key = NULL WHERE key = 'versions'",
     ],
 )
 def test_columns_that_hold_what_they_cannot_hold(victim, statement):
@@ -358,3 +363,57 @@ def test_the_words_of_an_exception_move_no_cursor(victim):
     assert trials[1].user_attrs["reason"] == "first?[2Jlast"
     assert summary(find_study(database, NAME))["n_finished"] == 4
     database.storage.engine.dispose()
+
+
+@pytest.mark.parametrize("name", ["x'ff1b5b33316d'", "CAST(x'ff1b5b33316d' AS TEXT)"])
+def test_a_study_whose_name_is_no_text_hides_no_other(victim, name):
+    url = victim.restore()
+    if make_url(url).get_backend_name() != "sqlite":
+        pytest.skip("Postgres refuses to store that")
+    execute(url, f"INSERT INTO studies (study_name) VALUES ({name})")
+    every = run_here("status", "--storage", url, cwd=victim.folder)
+    assert every.status == 1
+    assert NAME in every.out
+    assert "was not made by flipsearch" in every.err
+    assert "\x1b" not in every.out + every.err
+    assert run_here("status", "--study-name", NAME, "--storage", url, cwd=victim.folder).status == 0
+    assert run_here(*SEARCH, "--storage", url, cwd=victim.folder).status == 0
+    doctor = run_here("doctor", "--storage", url, cwd=victim.folder)
+    assert "its name is none that flipsearch gives" in doctor.out
+    database = open_database(url, create=False)
+    try:
+        assert NAME in [study.study_name for study in database.storage.get_all_studies()]
+    finally:
+        database.storage.engine.dispose()
+
+
+@pytest.mark.parametrize("beat", ["'some day'", "x'ff'", "7", "CAST(x'ff' AS TEXT)"])
+def test_a_heartbeat_that_is_no_time_is_that_of_a_lost_worker(victim, beat):
+    url = victim.restore()
+    if make_url(url).get_backend_name() != "sqlite":
+        pytest.skip("Postgres refuses to store that")
+    execute(url, "UPDATE trials SET state = 'RUNNING', datetime_complete = NULL WHERE number = 3")
+    execute(url, f"UPDATE trial_heartbeats SET heartbeat = {beat}")
+    status = run_here("status", "--json", "--study-name", NAME, "--storage", url, cwd=victim.folder)
+    assert status.status == 0, status
+    assert [worker["lease_age_s"] for worker in json.loads(status.out)["workers"]] == [None]
+    assert run_here("doctor", "--storage", url, cwd=victim.folder).status == 0
+    search = run_here(*SEARCH, "--storage", url, cwd=victim.folder)
+    assert search.status == 0, search
+    after = json.loads(run_here("status", "--json", "--study-name", NAME, "--storage", url, cwd=victim.folder).out)
+    assert (after["n_finished"], after["n_running"]) == (4, 0)
+
+
+def test_a_heartbeat_that_is_no_time_does_not_keep_a_worker_from_the_next(victim):
+    url = victim.restore()
+    if make_url(url).get_backend_name() != "sqlite":
+        pytest.skip("Postgres refuses to store that")
+    execute(url, "UPDATE trial_heartbeats SET heartbeat = 'some day'")
+    database = open_database(url, create=False)
+    try:
+        database.storage.record_heartbeat(1)
+        execute(url, "UPDATE trials SET state = 'RUNNING' WHERE trial_id = 1")
+        (age_s,) = lease_ages_s(database.storage, find_study(database, NAME)).values()
+        assert age_s < 600
+    finally:
+        database.storage.engine.dispose()

@@ -18,6 +18,7 @@ from sqlalchemy import NullPool, create_engine, text
 from search.attributes import MANIFEST, READING
 from search.ledger import Reading, append, read
 from search.noted_readings import noted_readings
+from search.proposals import Proposals
 from search.question import Question, question, question_of
 from search.readings import Count, find_readings
 from search.report import make_report
@@ -169,18 +170,50 @@ def test_a_study_without_a_complete_trial_was_never_confirmed(questions: Path, c
     assert "split random, seed 7 (rq.csv); test set read 0x" in answer.out
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO study_user_attributes (study_id, key, value_json) VALUES ({}, 'reading:x', '7')",
+        "INSERT INTO study_user_attributes (study_id, key, value_json) VALUES ({}, x'ff', '7')",
+        "UPDATE study_directions SET direction = 'MINIMIZE' WHERE study_id = {}",
+        "DELETE FROM study_directions WHERE study_id = {}",
+    ],
+)
 def test_a_study_that_cannot_be_read_makes_every_number_a_lower_bound(
-    questions: Path, command: Callable[..., Answer]
+    questions: Path, command: Callable[..., Answer], statement: str
 ) -> None:
     with create_engine(default_database(questions), poolclass=NullPool).begin() as connection:
         bad = "(SELECT study_id FROM studies WHERE study_name = 'rq-former')"
-        connection.execute(
-            text(f"INSERT INTO study_user_attributes (study_id, key, value_json) VALUES ({bad}, 'reading:x', '7')")
-        )
+        connection.execute(text(statement.format(bad)))
     answer = command("status", "--export-dir", "exported", "--study-name", "rq-random")
     assert answer.status == 0, answer
     assert "test set read at least 2x" in answer.out
     assert "What the database holds of rq-former cannot be read." in answer.out
+
+
+def test_a_ledger_that_somebody_adds_hides_no_reading_by_its_id(
+    questions: Path, command: Callable[..., Answer]
+) -> None:
+    """It has the ids of readings that the own ledger and the database hold, and names other data."""
+    exported = questions / "exported"
+    own = exported / "rq-random.ledger.jsonl"
+    before = command("status", "--study-name", "rq-random", "--export-dir", "exported").out
+    assert "test set read 2x" in before
+    theirs = [replace(one, data_hash="d" * 64) for one in read(own)]
+    append(exported / "zz.ledger.jsonl", theirs)
+    assert command("status", "--study-name", "rq-random", "--export-dir", "exported").out == before
+    own.unlink()
+    database = open_database(default_database(questions), create=False)
+    study = find_study(database, theirs[0].study)
+    for one in theirs:
+        noted = {**asdict(one), "data_hash": HASH}
+        study.set_user_attr(READING + one.id, {key: noted[key] for key in NOTED})
+    known = find_readings(exported, database)
+    assert known.count(asks()).n == len(theirs)
+    assert known.count(asks("d" * 64)).n == len(theirs)
+
+
+NOTED = ("when", "experiment", "trial", "task", "data", "data_hash", "target", "split")
 
 
 def test_compare_never_shows_two_questions_in_one_panel(questions: Path, command: Callable[..., Answer]) -> None:
@@ -204,7 +237,7 @@ def test_compare_never_shows_two_questions_in_one_panel(questions: Path, command
 def test_the_report_counts_its_own_question_and_says_what_it_could_not_ask(questions: Path) -> None:
     database = open_database(default_database(questions), create=False)
     study = find_study(database, "rq-random")
-    where = {"runs": questions / "runs", "prog": "p", "database": database}
+    where = {"runs": questions / "runs", "proposals": Proposals(prog="p"), "database": database}
     page = without_plotly(make_report(study, export=questions / "exported" / "rq-random.yaml", **where))
     assert "The test set of rq, target fitness, split random was read 2 time(s); 2 by rq-random." in page
     assert "Task rq, target fitness, split random, model ridge." in page
