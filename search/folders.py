@@ -103,8 +103,8 @@ def _folder(path: Path, key: str, value: object) -> Path:
         raise UserError(f"{path} has a key {_shown(key)} that is not known: {_EXPECTED}.{nearest(key, list(DEFAULTS))}")
     if not isinstance(value, str) or not value or not value.isprintable() or value.startswith("~"):
         raise UserError(
-            f"{path} has {key} = {_shown(value)}: expected the path of a folder in quotation marks, whole or relative to "
-            "the file, without ~."
+            f"{path} has {key} = {_shown(value)}: expected the path of a folder in quotation marks, whole or relative "
+            "to the file, without ~."
         )
     return path.parent / value
 

@@ -79,8 +79,8 @@ class Readings:
     """What the ledgers of a folder and a database know.
 
     in_ledgers: the whole readings of the ledgers, the oldest first. noted: those of both, first the database's.
-    folder: where ledgers were looked for, None for nowhere. studies: those of the database. missing: what concerns every
-    question.
+    folder: where ledgers were looked for, None for nowhere. studies: those of the database. missing: what concerns
+    every question.
     """
 
     in_ledgers: tuple[Reading, ...]
