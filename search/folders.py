@@ -9,6 +9,7 @@ Imports the standard library alone, because usage errors pass through here.
 
 import argparse
 import os
+import reprlib
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,13 +20,16 @@ FILE = "flipsearch.toml"
 VARIABLES = {"runs_dir": "FLIPSEARCH_RUNS", "export_dir": "FLIPSEARCH_EXPORT"}
 DEFAULTS = {"runs_dir": Path("runs"), "export_dir": Path("studies/experiment")}
 _MAX_BYTES = 1 << 16
+_BRIEFLY = reprlib.Repr()
+_BRIEFLY.maxstring = _BRIEFLY.maxother = 100
+_BRIEFLY.maxlevel = 3
 
 
 def set_folders(arguments: argparse.Namespace) -> None:
     """Fill in the folders that no option names, and write down in `folders_from` what named each.
 
     Raises:
-        UserError: The environment or the file is not valid.
+        UserError: The environment or the file is not valid, or a folder is none that there can be.
     """
     sources: dict[str, str] = {}
     for name in DEFAULTS:
@@ -34,6 +38,7 @@ def set_folders(arguments: argparse.Namespace) -> None:
             if getattr(arguments, name) is None:
                 folder, sources[name] = usual_folder(name)
                 setattr(arguments, name, folder)
+            _check(getattr(arguments, name), sources[name])
     arguments.folders_from = sources
 
 
@@ -55,6 +60,19 @@ def described(arguments: argparse.Namespace) -> str:
     return "# folders: " + ", ".join(f"{getattr(arguments, name)} ({source})" for name, source in named)
 
 
+def _check(folder: Path, source: str) -> None:
+    """Refuse a folder that cannot even be looked for; one that is not there is made, or refused, by whoever needs it.
+
+    Raises:
+        UserError: Its name is too long, say, or is below a folder that this user may not enter.
+    """
+    try:
+        folder.exists()
+    except OSError as error:
+        shown = f"{str(folder)[:100]}..." if len(str(folder)) > 100 else folder
+        raise UserError(f"The folder {shown} ({source}) cannot be used ({error.strerror}): name another.") from None
+
+
 def option(name: str) -> str:
     """`--runs-dir` of `runs_dir`."""
     return f"--{name.replace('_', '-')}"
@@ -69,7 +87,7 @@ def _read(path: Path) -> Mapping[str, Path]:
 
     try:
         found = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # what is no TOML, and whole numbers of thousands of digits
         why = str(error).partition("\n")[0] or "too deeply nested"
         raise UserError(f"{path} is not valid TOML ({why}): {_EXPECTED}.") from None
     return {key: _folder(path, key, value) for key, value in found.items()}
@@ -82,13 +100,21 @@ def _folder(path: Path, key: str, value: object) -> Path:
             "the database by --storage or $FLIPSEARCH_STORAGE."
         )
     if key not in DEFAULTS:
-        raise UserError(f"{path} has a key {key!r} that is not known: {_EXPECTED}.{nearest(key, list(DEFAULTS))}")
+        raise UserError(f"{path} has a key {_shown(key)} that is not known: {_EXPECTED}.{nearest(key, list(DEFAULTS))}")
     if not isinstance(value, str) or not value or not value.isprintable() or value.startswith("~"):
         raise UserError(
-            f"{path} has {key} = {value!r}: expected the path of a folder in quotation marks, whole or relative to the "
-            "file, without ~."
+            f"{path} has {key} = {_shown(value)}: expected the path of a folder in quotation marks, whole or relative "
+            "to the file, without ~."
         )
     return path.parent / value
+
+
+def _shown(value: object) -> str:
+    """A value in at most a line: a file may hold one that fills the screen, or more digits than Python writes."""
+    try:
+        return _BRIEFLY.repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
 
 
 def _text(path: Path) -> str | None:

@@ -29,7 +29,7 @@ class Proposals:
     def of(cls, arguments: argparse.Namespace) -> "Proposals":
         """Those of a call."""
         given = {name: getattr(arguments, name, None) for name in _PLACES}
-        options = {option(name): str(path) for name, path in given.items() if path not in (None, DEFAULTS.get(name))}
+        options = {option(name): _word(path) for name, path in given.items() if path not in (None, DEFAULTS.get(name))}
         url, has_password = _storage(arguments)
         return cls(options={**options, **({"--storage": url} if url else {})}, has_password=has_password)
 
@@ -38,7 +38,12 @@ class Proposals:
         taken = options_of(name)
         more = [word for flag, value in self.options.items() if flag in taken for word in (flag, value)]
         own = [] if name == "search" else [name]
-        return f"{self.prog} {shlex.join([*own, *map(str, words), *more])}"
+        return f"{self.prog} {shlex.join([*own, *map(_word, words), *more])}"
+
+
+def _word(word: object) -> str:
+    """A word of a command; a path that begins with a hyphen would be read as an option."""
+    return f"./{word}" if isinstance(word, Path) and str(word).startswith("-") else str(word)
 
 
 def _storage(arguments: argparse.Namespace) -> tuple[str | None, bool]:

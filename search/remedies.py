@@ -9,6 +9,7 @@ from typing import Final
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
+from search.attributes import printable
 from search.storage_url import hide
 
 _ERRORS: Final = (SQLAlchemyError, StorageInternalError, sqlite3.Error)
@@ -73,8 +74,8 @@ def explain(error: BaseException, secrets: Collection[str]) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """The driver's own words, in one line."""
-    lines = [line.strip(" -\t") for line in str([*chain(error)][-1]).splitlines()]
+    """The driver's own words, in one line; they may quote what stands in a row."""
+    lines = [line.strip(" -\t") for line in printable(str([*chain(error)][-1])).splitlines()]
     text = next((line for line in lines if "FATAL:" in line), lines[0] if lines else type(error).__name__)
     return re.sub(r"^.*(?:FATAL:| failed:)\s+", "", text).rstrip(".")
 

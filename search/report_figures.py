@@ -1,5 +1,6 @@
 """The figures of a report: Optuna's where Optuna has one, plotly's otherwise; every axis says what it shows."""
 
+import copy
 import html
 import warnings
 from collections.abc import Sequence
@@ -37,7 +38,14 @@ _COLOURS = (_BLUE, _ORANGE, "#2e8b57", "#8e44ad", "#b03a5b", "#0f8b8d", "#8a6d00
 
 def history(known: Known) -> Markup:
     """The value of each complete trial, and the best so far."""
-    drawing = visualization.plot_optimization_history(known.snapshot, target_name="value")
+    # Optuna finds values by numbers, which lack one where somebody deleted a trial.
+    trials = [copy.copy(trial) for trial in known.snapshot.get_trials(deepcopy=False)]
+    numbers = [trial.number for trial in trials]
+    for place, trial in enumerate(trials):
+        trial.number = place
+    drawing = visualization.plot_optimization_history(snapshot(known.snapshot, trials), target_name="value")
+    for trace in drawing.data:
+        trace.x = [numbers[place] for place in trace.x]
     drawing.update_xaxes(title_text="trial (number)")
     drawing.update_yaxes(title_text=SPEARMAN)
     return figure(_styled(drawing), height_px=420)

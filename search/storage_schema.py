@@ -16,6 +16,7 @@ from optuna.storages._rdb import models
 from sqlalchemy import Connection, Engine, event, exists, inspect, select, text
 
 from datasets.errors import UserError
+from search.attributes import printable
 from search.remedies import RESTORE
 
 _METADATA: Any = models.BaseModel.metadata
@@ -217,7 +218,7 @@ def _check_revision(connection: Connection, name: str, revisions: tuple[str, ...
 
 def _current_revisions(connection: Connection) -> tuple[str, ...]:
     """What Alembic's table says; read by hand, since importing Alembic takes as long as all else that is needed."""
-    return tuple(str(row[0]) for row in connection.execute(text(f"SELECT version_num FROM {_REVISION}")))
+    return tuple(printable(str(row[0])) for row in connection.execute(text(f"SELECT version_num FROM {_REVISION}")))
 
 
 def _known_revisions() -> tuple[str, set[str]]:
@@ -235,7 +236,7 @@ def _made_by(connection: Connection, found: list[str]) -> str | None:
     if _VERSION not in found:
         return None
     row = connection.execute(text("SELECT library_version FROM version_info")).first()
-    return None if row is None else str(row[0])
+    return None if row is None else printable(str(row[0]))
 
 
 def _has_studies(connection: Connection, found: list[str]) -> bool:

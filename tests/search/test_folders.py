@@ -41,6 +41,14 @@ BAD = {
     "no TOML": (b"runs_dir = ", "is not valid TOML (Invalid value (at end of document))"),
     "a deep list": (b"runs_dir = " + b"[" * 30_000, "is not valid TOML"),
     "another encoding": ('runs_dir = "ä"'.encode("latin-1"), "is not UTF-8 text"),
+    "a number of many digits": (b"runs_dir = " + b"9" * 5000, "is not valid TOML (Exceeds the limit"),
+    "one of many more": (b"runs_dir = 0x" + b"f" * 5000, "runs_dir = a number of thousands of digits: expected"),
+    "a key of many parts": (b"runs_dir" + b".a" * 5000 + b" = 1", "runs_dir = {'a': {'a': {'a': {...}}}}: expected"),
+    "a value that fills the screen": (b'runs_dir = ["' + b"x" * 60_000 + b'"]', "xxx...xxx"),
+    "a name that is too long": (
+        b'runs_dir = "' + b"x" * 5000 + b'"',
+        "... (flipsearch.toml) cannot be used (File name",
+    ),
     "a large file": (b"#" * 70_000, "more than 65,536 bytes"),
 }
 
@@ -183,6 +191,17 @@ def test_a_proposed_command_names_what_differs_and_what_it_takes() -> None:
     assert proposals.command("verify", "x").endswith(" verify x --runs-dir r --data-dir 'd d' --weights-dir w")
     assert proposals.command("report", "--study-name", "x").endswith(" report --study-name x --runs-dir r")
     assert not proposals.has_password
+
+
+def test_a_proposed_command_with_a_folder_that_begins_with_a_hyphen_can_be_run() -> None:
+    given = parse(["report", "--study-name", "x", "--runs-dir=-r", "--export-dir=-e"])
+    proposals = Proposals.of(given)
+    command = shlex.split(proposals.command("predict", Path("-e/x.yaml"), "--input", "-"))
+    again = parse(command[command.index("predict") :])
+    assert (again.file, again.input) == (Path("-e/x.yaml"), Path("-"))
+    command = shlex.split(proposals.command("report", "--study-name", "x"))
+    again = parse(command[command.index("report") :])
+    assert (again.runs_dir, again.export_dir) == (given.runs_dir, given.export_dir)
 
 
 @pytest.mark.parametrize(

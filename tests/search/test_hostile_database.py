@@ -417,3 +417,32 @@ def test_a_heartbeat_that_is_no_time_does_not_keep_a_worker_from_the_next(victim
         assert age_s < 600
     finally:
         database.storage.engine.dispose()
+
+
+@pytest.mark.parametrize("number", [2**62, 1])
+def test_a_report_of_trials_whose_numbers_are_not_in_a_row(victim, number):
+    url = victim.restore()
+    if number == 2**62 and make_url(url).get_backend_name() != "sqlite":
+        pytest.skip("Postgres refuses to store that")
+    execute(url, f"UPDATE trials SET number = {number} WHERE number = 0")
+    answer = run_here("report", "--study-name", NAME, "--storage", url, cwd=victim.folder)
+    assert answer.status == 0, answer
+    assert answer.out == f"Report: runs/{NAME}/report.html\n"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE alembic_version SET version_num = '{}'",
+        "UPDATE alembic_version SET version_num = 'v3.0.0.d'; UPDATE version_info SET library_version = '{}'",
+    ],
+)
+def test_the_version_of_the_tables_moves_no_cursor(victim, statement):
+    url = victim.restore()
+    for each in statement.format("\x1b[31mx").split("; "):
+        execute(url, each)
+    for command in ("status", "doctor"):
+        answer = run_here(command, "--storage", url, cwd=victim.folder)
+        assert answer.status in (1, 2)
+        assert "?[31mx" in answer.out + answer.err
+        assert "\x1b" not in answer.out + answer.err
