@@ -303,9 +303,9 @@ def test_a_chain_of_retries_that_never_ends_is_refused(victim, number):
         "UPDATE trial_intermediate_values SET step = 'first' WHERE trial_intermediate_value_id = 1",
         "UPDATE trial_user_attributes SET value_json = x'ff' WHERE trial_user_attribute_id = 3",
         "UPDATE trial_user_attributes SET value_json = 7 WHERE key = 'result' AND trial_id = 1",
-        "UPDATE trial_user_attributes SET key = x'ff' WHERE key = 'worker' AND trial_id = 1",
+        "UPDATE trial_user_attributes SET key = CAST(x'ff' AS BLOB) WHERE key = 'worker' AND trial_id = 1",
         "UPDATE trial_user_attributes SET key = NULL WHERE key = 'worker' AND trial_id = 1",
-        "UPDATE study_user_attributes SET key = x'ff' WHERE key = 'versions'",
+        "UPDATE study_user_attributes SET key = CAST(x'ff' AS BLOB) WHERE key = 'versions'",
         "UPDATE study_user_attributes SET key = NULL WHERE key = 'versions'",
     ],
 )
