@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import uuid
 from dataclasses import dataclass
@@ -65,22 +66,30 @@ class Spent:
 
 def run(words: list[str], folder: Path, *, after: str | None = None) -> Spent:
     """Run a program to its end; what is measured begins where a line of its standard error begins with `after`."""
-    began = time.perf_counter(), 0.0
-    with subprocess.Popen(
-        words, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, bufsize=1
-    ) as process:
+    began = [(time.perf_counter(), 0.0)]
+    said: list[str] = []
+
+    def listen() -> None:
         assert process.stderr is not None
-        said = []
         for line in process.stderr:
             said.append(line)
             if after is not None and line.startswith(after):
-                began = time.perf_counter(), _cpu_s(process.pid)
+                began.append((time.perf_counter(), _cpu_s(process.pid)))
+
+    with subprocess.Popen(
+        words, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, bufsize=1
+    ) as process:
+        listener = threading.Thread(target=listen)
+        listener.start()
+        # The process ends before the pipe does: the server of its children, which has torch to unload, holds it open.
         _, status, used = os.wait4(process.pid, 0)
         ended = time.perf_counter()
         process.returncode = os.waitstatus_to_exitcode(status)
+        listener.join()
     assert process.returncode == 0, "".join(said)
-    assert after is None or began[1] > 0, "".join(said)
-    return Spent(wall_s=ended - began[0], cpu_s=used.ru_utime + used.ru_stime - began[1])
+    assert after is None or len(began) > 1, "".join(said)
+    start, used_before = began[-1]
+    return Spent(wall_s=ended - start, cpu_s=used.ru_utime + used.ru_stime - used_before)
 
 
 def _cpu_s(pid: int) -> float:
