@@ -7,12 +7,11 @@ import contextlib
 import hashlib
 import weakref
 from collections.abc import Callable
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import psycopg
 
-from search.locks import LOOK_UP_S, check_interruption
+from search.locks import LOOK_UP_S, Lock, check_interruption
 from search.outages import Outages
 
 _KEY: Final = int.from_bytes(hashlib.sha256(b"flipsearch").digest()[:8], "big", signed=True)
@@ -21,7 +20,7 @@ _KEY: Final = int.from_bytes(hashlib.sha256(b"flipsearch").digest()[:8], "big", 
 _LONGEST_HOLD_S = 300
 
 
-class AdvisoryLock:
+class AdvisoryLock(Lock):
     """A lock in Postgres, held by a connection of its own: excludes the workers of all machines.
 
     The server frees it when the connection ends, by whatever cause: then somebody else may have held it before
@@ -87,15 +86,6 @@ class AdvisoryLock:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Self:
-        self.acquire()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release()
 
 
 def _prepare(connection: psycopg.Connection[tuple[object, ...]]) -> None:

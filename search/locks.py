@@ -27,14 +27,17 @@ class Lock(Protocol):
     def release(self, force: bool = False) -> None:
         """Let go of the lock, if it is held. It always goes at once, whatever `force` says."""
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        self.acquire()
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        self.release()
 
 
-class LocalLock:
+class LocalLock(Lock):
     """A lock on a file: excludes the processes of this machine. The system frees it when its holder dies.
 
     Args:
@@ -63,15 +66,6 @@ class LocalLock:
     def release(self, force: bool = False) -> None:
         """Let go of the lock, if it is held."""
         self._lock.release(force=True)
-
-    def __enter__(self) -> Self:
-        self.acquire()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.release()
 
 
 def check_interruption(outages: Outages) -> None:
