@@ -8,19 +8,19 @@ if sys.version_info < (3, 11):
 
 if __name__ == "__main__":
     # Nothing else is imported before this has said where from.
-    own_imports = os.path.join(os.path.dirname(os.path.realpath(__file__)), "search", "own_imports.py")
+    own_imports = os.path.join(os.path.dirname(os.path.realpath(__file__)), "search", "machine", "own_imports.py")
     with open(own_imports, "rb") as file:
         exec(compile(file.read(), own_imports, "exec"), {"__file__": own_imports})
 
-    from search.process_list import hide_storage
-    from search.standard_streams import prepare_streams
+    from search.machine.standard_streams import prepare_streams
+    from search.storage.hide_url import hide_storage
 
     hide_storage()  # before anything that takes time
     prepare_streams()
 
     import signal
 
-    from search.cli import main
+    from search.cli.main import main
 
     # Every child of multiprocessing would read and run this file again, which may be another version's by then.
     del __file__

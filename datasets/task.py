@@ -1,23 +1,14 @@
-"""What a task is, and how to find one by name.
-
-A dataset is one module of this package with a top-level ``TASKS``, a tuple of `Task`: nothing else has to
-know of it. Such a module, like this one, imports nothing heavy, because the names of the tasks are needed
-where a usage error has to be answered at once.
-"""
+"""What a task is: one split of one dataset, and where its rows come from."""
 
 from __future__ import annotations
 
-import ast
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Literal, Protocol
 
-import datasets
-from datasets.crop import Crop, Region
-from datasets.errors import UserError, nearest
+from datasets.common.errors import UserError, nearest
+from datasets.sequences.crop import Crop, Region
 
 Shift = Literal["mutations", "fitness", "none"]
 """How test differs from train: its variants have more mutations, are fitter, or neither is known."""
@@ -82,7 +73,7 @@ class Task:
     `clean_version` changes with it). `region` is where the variants differ from each other, None if that is
     everywhere; it is given in uncropped positions, as the crops are. `units` are those of the target. A `retired`
     task is one that its authors have withdrawn: it can be searched, and whoever does is told. `shift` None is what the
-    sequences show (see `datasets.shifted`).
+    sequences show (see `datasets.validation.shifted`).
     """
 
     name: str
@@ -113,56 +104,3 @@ class Task:
                 + nearest(name, self.crops)
             )
         return self.crops[name]
-
-
-def find_task(name: str) -> Task:
-    """Return the task of that name; a UserError offers the nearest names."""
-    tasks = _all_tasks()
-    if name not in tasks:
-        close = nearest(name, tasks)
-        raise UserError(f"There is no task {name!r}." + (close or f" The tasks are {listed_tasks()}."))
-    return tasks[name]
-
-
-def all_tasks() -> tuple[Task, ...]:
-    """Return all tasks, dataset by dataset."""
-    return tuple(_all_tasks().values())
-
-
-def task_names() -> tuple[str, ...]:
-    """Return the names of all tasks, dataset by dataset."""
-    return tuple(_all_tasks())
-
-
-def listed_tasks() -> str:
-    """Return the names of all tasks as a sentence has them, the retired ones last."""
-    tasks = _all_tasks().values()
-    current = ", ".join(task.name for task in tasks if not task.retired)
-    retired = ", ".join(task.name for task in tasks if task.retired)
-    return f"{current}; retired: {retired}" if retired else current
-
-
-@cache
-def _all_tasks() -> dict[str, Task]:
-    tasks: dict[str, Task] = {}
-    for folder in datasets.__path__:
-        for path in sorted(Path(folder).glob("*.py")):
-            # Reading the source first leaves the modules with heavy imports alone.
-            if not _assigns_tasks(path.read_text(encoding="utf-8")):
-                continue
-            module = importlib.import_module(f"datasets.{path.stem}")
-            for task in module.TASKS:
-                if task.name in tasks:
-                    raise ValueError(f"two tasks are called {task.name!r}, one of them in {path.name}")
-                tasks[task.name] = task
-    return tasks
-
-
-def _assigns_tasks(source: str) -> bool:
-    if "TASKS" not in source:
-        return False
-    for node in ast.parse(source).body:
-        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        if any(isinstance(target, ast.Name) and target.id == "TASKS" for target in targets):
-            return True
-    return False

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from datasets.batch import Batch
+from datasets.batches.batch import Batch
 from models.fitness_model import FitnessModel
 
 

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Adam, Optimizer
 
-from datasets.batch import Batch
+from datasets.batches.batch import Batch
 from models.bounds import Depth, Fraction, NonNegativeFloat, OddInt, PositiveFloat, Width
 from models.fitness_model import FitnessModel
-from models.layers import MaskedConv1d, max_over_length
+from models.layers.windows import MaskedConv1d, max_over_length
 
 
 class CNN(FitnessModel):

@@ -7,21 +7,21 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from datasets.batch import Batch
-from datasets.embeddings import Scope
-from datasets.errors import UserError
+from datasets.batches.batch import Batch
+from datasets.common.errors import UserError
+from datasets.common.paths import Places
+from datasets.features.frozen import Scope
+from datasets.sequences.tokenizer import EsmTokenizer, Tokenizer
 from datasets.task import Announce, Task
-from datasets.tokenizer import EsmTokenizer, Tokenizer
-from models.backbone import Backbone
-from models.backbones import BACKBONES, BackboneName
+from models.backbones.frozen_encoder import FrozenLayers, Weights
+from models.backbones.lora import LoraTarget, add_lora
+from models.backbones.names import BACKBONES, BackboneName
+from models.backbones.transformer import Backbone
+from models.backbones.weights import find_weights, read_weights
 from models.bounds import Depth, Fraction, Interval, NonNegativeFloat, NonNegativeInt, PositiveFloat, Width
-from models.esm_encoder import FrozenLayers, Weights
 from models.fitness_model import FitnessModel, FrozenPart
-from models.lora import LoraTarget, add_lora
+from models.layers.pooling import AttentionPooling, masked_mean, residues_only
 from models.memory import Memory, transformer_memory
-from models.places import Places
-from models.pooling import AttentionPooling, masked_mean, residues_only
-from models.weights import find_weights, read_weights
 
 _SCOPES: dict[str, Scope] = {"mean": "mean", "mutation_mean": "region", "attention": "tokens"}
 

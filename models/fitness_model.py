@@ -13,15 +13,15 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torchmetrics import MeanSquaredError
 
-from datasets.batch import Batch
-from datasets.embeddings import Encoder, Scope
-from datasets.errors import UserError
+from datasets.batches.batch import Batch
+from datasets.common.errors import UserError
+from datasets.common.paths import Places
+from datasets.features.frozen import Encoder, Scope
+from datasets.sequences.tokenizer import ResidueTokenizer, Tokenizer
 from datasets.task import Announce, Task
-from datasets.tokenizer import ResidueTokenizer, Tokenizer
 from models.losses import Loss, SquaredError, replayed, row_gradient
 from models.memory import Memory
 from models.metrics import Spearman
-from models.places import Places
 from models.target_scale import TargetScale
 
 

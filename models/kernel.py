@@ -7,11 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datasets.batch import Batch
-from datasets.errors import UserError
+from datasets.batches.batch import Batch
+from datasets.common.errors import UserError
 from models.bounds import MAX_KERNEL_ROWS, Interval, NonNegativeFloat, PositiveFloat
 from models.closed_form import ClosedForm, residues
-from models.gaussian_process import (
+from models.layers.gaussian_process import (
     Centre,
     Hyperparameters,
     centre_of,
@@ -20,7 +20,7 @@ from models.gaussian_process import (
     maximise_marginal_likelihood,
     prior_variance,
 )
-from models.one_hot import HammingTo, seen_residues
+from models.layers.one_hot import HammingTo, seen_residues
 
 _LIKELIHOOD_ROWS = 2048
 _MAX_COVARIANCES = 2**20  # held at once in a prediction: 8 MiB, which stay in the processor's cache

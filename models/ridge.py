@@ -5,10 +5,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datasets.batch import Batch
+from datasets.batches.batch import Batch
 from models.bounds import PositiveFloat
 from models.closed_form import ClosedForm, residues
-from models.one_hot import OneHot, seen_residues
+from models.layers.one_hot import OneHot, seen_residues
 
 
 class Ridge(ClosedForm):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from search.trained import TrainedExperiment
+    from search.experiments.trained import TrainedExperiment
 
 
 def load_experiment(
@@ -34,16 +34,17 @@ def load_experiment(
         device: None is the GPU if there is one.
 
     Raises:
-        datasets.errors.UserError: The experiment or its weights are missing, were changed, or do not fit together.
+        datasets.common.errors.UserError: The experiment or its weights are missing, were changed, or do not fit
+        together.
     """
     # Imported as late as this, so that commands which train nothing do not wait for torch.
     from pathlib import Path
 
     import torch
 
-    from models.places import Places
-    from search.folders import usual_folder
-    from search.trained import TrainedExperiment
+    from datasets.common.paths import Places
+    from search.experiments.trained import TrainedExperiment
+    from search.options.folders import usual_folder
 
     return TrainedExperiment(
         Path(path),

@@ -39,20 +39,20 @@ def test_data_modules_import_no_models():
 def test_only_confirm_reads_test_targets():
     """Whoever names the reader, or what it is made of, could look at the test set without a line in the ledger."""
     may_name = {
-        "datasets.test_set": {"datasets/rows.py", "search/confirm.py"},
-        "read_test_set": {"datasets/test_set.py", "search/confirm.py"},
-        "test_targets": {"datasets/rows.py", "datasets/test_set.py"},
+        "datasets.splits.held_out": {"datasets/splits/rows.py", "search/cli/confirm.py"},
+        "read_test_set": {"datasets/splits/held_out.py", "search/cli/confirm.py"},
+        "test_targets": {"datasets/splits/rows.py", "datasets/splits/held_out.py"},
     }
     for name, expected in may_name.items():
         named = {path for path in [*MODULES, ROOT / "run_study.py"] if name in path.read_text(encoding="utf-8")}
         assert {str(path.relative_to(ROOT)) for path in named} == expected, name
     for path in (ROOT / "tests").rglob("*.py"):
         if path.parent.name != "benchmarks" and path.name != "test_test_set.py":
-            assert "datasets.test_set" not in imported(path), path
+            assert "datasets.splits.held_out" not in imported(path), path
 
 
 def test_a_run_finds_its_task_where_a_users_table_is_one_too():
-    """`find_task` knows built-in names alone: what has a config asks `search.schema.task_of`."""
+    """`find_task` knows built-in names alone: what has a config asks `search.config.run_config.task_of`."""
     for path in MODULES:
         if path.parent.name == "search" and path.name != "schema.py":
             for line in path.read_text(encoding="utf-8").splitlines():

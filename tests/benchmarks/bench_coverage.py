@@ -13,8 +13,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from search.selection import Candidates
-from search.statistics import interval
+from search.stats.intervals import interval
+from search.stats.selection_bias import Candidates
 from tests.populations import draw, spearmans, true_spearman
 
 SIZES = (28, 43, 117, 299)

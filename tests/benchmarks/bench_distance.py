@@ -4,9 +4,9 @@
 
 Candidates of one length are measured against training sequences of other lengths, so that all of them are aligned: once
 variants of one protein, once unrelated proteins, of which none is near. The reference is Myers's bit vectors in NumPy,
-as they stood in `datasets/distances.py` before rapidfuzz: with them the same lower bounds are followed up, for the
-first `--n-before` of the candidates. Both run in one thread of this process and have to find the same distances.
-Seconds are of processor time, which other work on the machine touches less than the clock.
+as they stood in `datasets/candidates/distances.py` before rapidfuzz: with them the same lower bounds are followed up,
+for the first `--n-before` of the candidates. Both run in one thread of this process and have to find the same
+distances. Seconds are of processor time, which other work on the machine touches less than the clock.
 """
 
 import argparse
@@ -20,11 +20,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from datasets.candidates import residues_of
-from datasets.distances import TrainingSequences
-from datasets.flip import clean_flip
-from datasets.task import find_task
-from datasets.window import LengthLimit
+from datasets.batches.window import LengthLimit
+from datasets.candidates.candidates import residues_of
+from datasets.candidates.distances import TrainingSequences
+from datasets.tasks.flip import clean_flip
+from datasets.tasks.registry import find_task
 
 LETTERS = np.frombuffer(b"ACDEFGHIKLMNPQRSTVWY", dtype=np.uint8)
 LENGTH, N_TRAINING = 400, 2000

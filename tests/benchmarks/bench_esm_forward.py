@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from models.backbone import Backbone
-from models.backbones import BACKBONES, BackboneShape
+from models.backbones.names import BACKBONES, BackboneShape
+from models.backbones.transformer import Backbone
 
 N_ROUNDS = 7
 MIN_ROUND_S = 0.5

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from datasets.embeddings import FeatureCache, Features, Scope, frozen_features
+from datasets.features.frozen import FeatureCache, Features, Scope, frozen_features
 
 N_THREADS = 2
 N_REPEATS = 5

@@ -23,12 +23,12 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from datasets.batch import Batch
-from datasets.embeddings import FeatureCache, frozen_features
-from datasets.tokenizer import EsmTokenizer
-from models.backbone import Backbone
+from datasets.batches.batch import Batch
+from datasets.common.paths import Places
+from datasets.features.frozen import FeatureCache, frozen_features
+from datasets.sequences.tokenizer import EsmTokenizer
+from models.backbones.transformer import Backbone
 from models.esm import ESM
-from models.places import Places
 
 GOAL = 1.25
 N_ROWS = 256

@@ -27,14 +27,14 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from datasets.batch import Batch
-from datasets.encoded import encode_sequences, evaluation_loader
-from datasets.flip import GB1_WILD_TYPE
-from datasets.prepared import prepare
-from datasets.task import find_task
-from models.places import Places
-from search.config import study_config
-from search.predictor import Predictor
+from datasets.batches.batch import Batch
+from datasets.batches.encode import encode_sequences, evaluation_loader
+from datasets.common.paths import Places
+from datasets.splits.prepared import prepare
+from datasets.tasks.flip import GB1_WILD_TYPE
+from datasets.tasks.registry import find_task
+from search.study.config import study_config
+from search.training.predictor import Predictor
 from tests.search.experiments import trained_experiment
 
 ROOT = Path(__file__).parents[2]

@@ -19,11 +19,12 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from datasets.flip import AAV_WILD_TYPE
-from datasets.prepared import prepare
-from datasets.survey import survey
-from datasets.table import Table, table_task
-from search.user_data import write_split
+from datasets.splits.prepared import prepare
+from datasets.tables.survey import survey
+from datasets.tables.table import Table
+from datasets.tasks.flip import AAV_WILD_TYPE
+from datasets.tasks.own_table import table_task
+from search.cli.user_table import write_split
 
 GOAL = 3.0
 

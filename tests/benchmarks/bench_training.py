@@ -24,10 +24,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer, seed_everythin
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from datasets.datamodule import FitnessData
-from datasets.prepared import prepare
-from datasets.task import find_task
-from datasets.validation import Holdout
+from datasets.batches.datamodule import FitnessData
+from datasets.splits.prepared import prepare
+from datasets.tasks.registry import find_task
+from datasets.validation.protocols import Holdout
 from models.cnn import CNN
 
 N_THREADS = 2

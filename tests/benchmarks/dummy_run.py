@@ -5,8 +5,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from search.isolation import Child, Message, Value
-from search.result import Result
+from search.training.result import Result
+from search.workers.child import Child, Message, Value
 
 N_EPOCHS = 20
 
@@ -18,7 +18,7 @@ def value_at(params: Mapping[str, Any], epoch: int) -> float:
 
 
 def start(config: Any, split: Path, places: Any, directory: Path, *, resume: Path | None = None) -> Child:
-    """As `search.isolation.isolated_run`."""
+    """As `search.workers.child.isolated_run`."""
     return Child(partial(_run, dict(config.model)), directory)
 
 

@@ -17,18 +17,18 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution
 
-from datasets.prepared import prepare
-from datasets.task import find_task
-from models.places import Places
-from search import trial as trial_module
-from search.artifacts import Artifacts
-from search.config import study_config
-from search.isolation import Child, prepare_children
-from search.progress import Display
-from search.signals import Signals
-from search.storage import HEARTBEAT_S, LEASE_S, open_database
-from search.study import DIRECTION, find_study, manifest, open_study
-from search.worker import Worker, make_pruner, make_sampler
+from datasets.common.paths import Places
+from datasets.splits.prepared import prepare
+from datasets.tasks.registry import find_task
+from search.storage.database import HEARTBEAT_S, LEASE_S, open_database
+from search.study.artifacts import Artifacts
+from search.study.config import study_config
+from search.study.study import DIRECTION, find_study, manifest, open_study
+from search.workers import trial as trial_module
+from search.workers.child import Child, prepare_children
+from search.workers.display import Display
+from search.workers.signals import Signals
+from search.workers.worker import Worker, make_pruner, make_sampler
 from tests.benchmarks import dummy_run
 from tests.search.postgres import running_postgres
 

@@ -22,14 +22,14 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from safetensors.numpy import load_file, save_file
 from sqlalchemy import Engine, text
 
-from search.artifacts import ARTIFACTS, attributes_of, link, trial_folder
-from search.attributes import RESULT, SLOT, WORKER
-from search.config import study_config
-from search.fold_pruning import step_of
-from search.isolation import LOG
-from search.predictions import VALIDATION
-from search.storage import default_url, open_database
-from search.study import find_study
+from search.storage.attributes import RESULT, SLOT, WORKER
+from search.storage.database import default_url, open_database
+from search.study.artifacts import ARTIFACTS, attributes_of, link
+from search.study.config import study_config
+from search.study.pruning import step_of
+from search.study.study import find_study
+from search.training.predictions import VALIDATION
+from search.training.result import LOG, trial_folder
 from tests.search.postgres import running_postgres
 
 ROOT = Path(__file__).parents[2]

@@ -140,7 +140,7 @@ def _agreement(of_folds: NDArray[np.float32]) -> float:
     return float(np.mean([spearman(of_folds[i], of_folds[j]) for i, j in pairs])) if pairs else float("nan")
 
 
-MOST_RISE, ENOUGH = 0.1, 250  # of the service's rule, datasets.auto_validation
+MOST_RISE, ENOUGH = 0.1, 250  # of the service's rule, datasets.validation.auto
 COST = {"ridge": 0, "kernel": 1, "cnn": 2}
 
 Choice = Callable[[Study], NDArray[np.int64]]

@@ -18,28 +18,30 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datasets.auto_validation import find_facts, resolve
-from datasets.batch import Batch
-from datasets.encoded import Encoded, encode_sequences
-from datasets.errors import UserError
-from datasets.fasta import read_wild_type
-from datasets.mutation_counts import find_mutations
-from datasets.prepared import PreparedSplit, prepare, test_sequences
-from datasets.seeds import derive_seed
-from datasets.survey import survey
-from datasets.table import Table, table_task
-from datasets.task import Task, find_task
-from datasets.test_set import read_test_set
-from datasets.tokenizer import ResidueTokenizer
-from datasets.validation import Fold
-from datasets.window import LengthLimit
-from models.places import Places
-from search.building import build_model, folds_of
-from search.checkpoint import load_weights
-from search.config import study_config
-from search.result import Result
-from search.schema import RunConfig
-from search.training import fit
+from datasets.batches.batch import Batch
+from datasets.batches.encode import Encoded, encode_sequences
+from datasets.batches.window import LengthLimit
+from datasets.common.errors import UserError
+from datasets.common.paths import Places
+from datasets.common.seeds import derive_seed
+from datasets.sequences.mutation_counts import find_mutations
+from datasets.sequences.tokenizer import ResidueTokenizer
+from datasets.splits.held_out import read_test_set
+from datasets.splits.prepared import PreparedSplit, prepare, test_sequences
+from datasets.tables.fasta import read_wild_type
+from datasets.tables.survey import survey
+from datasets.tables.table import Table
+from datasets.task import Task
+from datasets.tasks.own_table import table_task
+from datasets.tasks.registry import find_task
+from datasets.validation.auto import find_facts, resolve
+from datasets.validation.protocols import Fold
+from search.config.run_config import RunConfig
+from search.study.config import study_config
+from search.training.build import build_model, folds_of
+from search.training.fit import fit
+from search.training.result import Result
+from search.training.weights import load_weights
 
 TASKS = ("gb1_one_vs_rest", "gb1_two_vs_rest", "gb1_three_vs_rest", "aav_one_vs_many", "aav_two_vs_many")
 TEM1 = {"blat_by_position": "by_position", "blat_by_group": "by_group", "blat_random": "random"}

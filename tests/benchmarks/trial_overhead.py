@@ -8,20 +8,20 @@ from pathlib import Path
 import lightning.pytorch as pl
 import torch
 
-from datasets.prepared import prepare
-from datasets.task import find_task
-from datasets.validation import Holdout
-from models.places import Places
-from search.artifacts import Artifacts
-from search.building import build_data, build_model
-from search.config import study_config
-from search.isolation import prepare_children
-from search.progress import Display
-from search.signals import Signals
-from search.storage import default_url, open_database
-from search.study import manifest, open_study
-from search.trainer import quieten
-from search.worker import Worker, make_pruner
+from datasets.common.paths import Places
+from datasets.splits.prepared import prepare
+from datasets.tasks.registry import find_task
+from datasets.validation.protocols import Holdout
+from search.storage.database import default_url, open_database
+from search.study.artifacts import Artifacts
+from search.study.config import study_config
+from search.study.study import manifest, open_study
+from search.training.build import build_data, build_model
+from search.training.trainer import quieten
+from search.workers.child import prepare_children
+from search.workers.display import Display
+from search.workers.signals import Signals
+from search.workers.worker import Worker, make_pruner
 
 N_TRIALS = 12
 N_EPOCHS = 10

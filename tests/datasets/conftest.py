@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from datasets.prepared import PreparedSplit, prepare
-from datasets.task import find_task
+from datasets.splits.prepared import PreparedSplit, prepare
+from datasets.tasks.registry import find_task
 
 
 @dataclass

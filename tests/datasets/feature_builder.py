@@ -19,8 +19,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 import torch
 from torch import Tensor, nn
 
-from datasets import feature_sinks, feature_store
-from datasets.embeddings import FeatureCache, Features, frozen_features
+from datasets.features import cache as feature_store
+from datasets.features import sinks as feature_sinks
+from datasets.features.frozen import FeatureCache, Features, frozen_features
 
 N_TOKENS = 25  # 1 is cls, 2 is eos, residues from 3
 

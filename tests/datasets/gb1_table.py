@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.flip import GB1_WILD_TYPE, clean_flip
-from datasets.mutations import mutations_of
-from datasets.split_zip import read_split
+from datasets.sequences.mutations import mutations_of
+from datasets.tasks.flip import GB1_WILD_TYPE, clean_flip
+from datasets.tasks.split_zip import read_split
 
 DOMAIN = GB1_WILD_TYPE[:56]
 NOISE_SD = 0.05

@@ -8,13 +8,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datasets.alphabet import ALPHABET
-from datasets.datamodule import FitnessData
-from datasets.loader import BatchLoader
-from datasets.prepared import PreparedSplit
-from datasets.task import find_task
-from datasets.tokenizer import ResidueTokenizer
-from datasets.validation import Holdout
+from datasets.batches.datamodule import FitnessData
+from datasets.batches.loader import BatchLoader
+from datasets.sequences.alphabet import ALPHABET
+from datasets.sequences.tokenizer import ResidueTokenizer
+from datasets.splits.prepared import PreparedSplit
+from datasets.tasks.registry import find_task
+from datasets.validation.protocols import Holdout
 
 
 def split_of(sequences: list[str], n_validation: int = 1) -> PreparedSplit:

@@ -4,7 +4,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from datasets.flip import GB1_WILD_TYPE
+from datasets.tasks.flip import GB1_WILD_TYPE
 
 Row = tuple[str, str, str, str]
 HEADER = ("sequence", "target", "set", "validation")

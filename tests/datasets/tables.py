@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from datasets.survey import Survey, survey
-from datasets.synthetic import WILD_TYPE, fitness
-from datasets.table import Table
+from datasets.tables.survey import Survey, survey
+from datasets.tables.table import Table
+from datasets.tasks.synthetic import WILD_TYPE, fitness
 
 SITES = (9, 12, 15, 20)  # 0-based
 _RESIDUES = "ACDEF"

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datasets.auto_validation import Facts, choose, find_facts, resolve
-from datasets.prepared import PreparedSplit, prepare
-from datasets.synthetic import WILD_TYPE
-from datasets.table import table_task
+from datasets.splits.prepared import PreparedSplit, prepare
 from datasets.task import Task
-from datasets.validation import Holdout, KFold
+from datasets.tasks.own_table import table_task
+from datasets.tasks.synthetic import WILD_TYPE
+from datasets.validation.auto import Facts, choose, find_facts, resolve
+from datasets.validation.protocols import Holdout, KFold
 from tests.datasets.tables import surveyed, write
 
 POSITIONS = range(5, 25)
@@ -117,8 +117,8 @@ def test_test_targets_are_not_looked_at(tmp_path: Path) -> None:
     split, task = split_of(tmp_path, SINGLES, split="by_position")
     before = find_facts(split, task)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("datasets.rows.test_targets", None)
-        patch.setattr("datasets.test_set.test_targets", None)
+        patch.setattr("datasets.splits.rows.test_targets", None)
+        patch.setattr("datasets.splits.held_out.test_targets", None)
         assert find_facts(split, task) == before
     assert before.n_positions == np.any(split.residues != _codes(WILD_TYPE), axis=0).sum()
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from split_files import GOOD_ROWS, HEADER, Row, variant, write_text, write_zip
 
-from datasets import source
-from datasets.download import git_blob_id
-from datasets.errors import UserError
-from datasets.flip import GB1_WILD_TYPE
+from datasets.common.errors import UserError
+from datasets.tasks import flip_files as source
+from datasets.tasks.download import git_blob_id
+from datasets.tasks.flip import GB1_WILD_TYPE
 from tests.datasets.conftest import Workplace
 
 WT = GB1_WILD_TYPE

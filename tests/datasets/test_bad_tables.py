@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from datasets.columns import read_columns
-from datasets.errors import UserError
-from datasets.synthetic import WILD_TYPE
-from datasets.text_file import MAX_LINE_BYTES
+from datasets.common.errors import UserError
+from datasets.tables.read import read_columns
+from datasets.tables.text_file import MAX_LINE_BYTES
+from datasets.tasks.synthetic import WILD_TYPE
 from tests.datasets.tables import surveyed, variants, write
 
 GOOD = [(sequence, f"{value:.4f}") for _, sequence, value in variants()[:40]]
@@ -159,7 +159,7 @@ def test_a_long_line_among_others_is_found_in_the_middle_of_a_block(tmp_path: Pa
 
 
 def test_line_numbers_are_right_across_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("datasets.text_file._BLOCK_BYTES", 100)
+    monkeypatch.setattr("datasets.tables.text_file._BLOCK_BYTES", 100)
     rows = [*GOOD, (WILD_TYPE, "text")]
     for end in ("\n", "\r\n"):
         path = write(tmp_path / "t.csv", "sequence,fitness", rows, end=end)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from datasets.batch import Batch, sizes_within
+from datasets.batches.batch import Batch, sizes_within
 
 
 def batch_of(lengths: list[int], n_columns: int | None = None, features: str | None = None) -> Batch:

@@ -10,14 +10,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from datasets.alphabet import ALPHABET
-from datasets.candidates import BLOCK_ROWS, Candidates, Format, read_candidates, residues_of
-from datasets.crop import Crop
-from datasets.errors import SequenceError, UserError
-from datasets.flip import clean_flip
-from datasets.mutagenesis import RESIDUES, Mutagenesis, enumerate_variants
-from datasets.task import Task, find_task
-from datasets.window import LengthLimit
+from datasets.batches.window import LengthLimit
+from datasets.candidates.candidates import BLOCK_ROWS, Candidates, Format, read_candidates, residues_of
+from datasets.candidates.mutagenesis import RESIDUES, Mutagenesis, enumerate_variants
+from datasets.common.errors import SequenceError, UserError
+from datasets.sequences.alphabet import ALPHABET
+from datasets.sequences.crop import Crop
+from datasets.task import Task
+from datasets.tasks.flip import clean_flip
+from datasets.tasks.registry import find_task
 from tests.whole import IS_WHOLE
 
 N_FILES = 2000 if IS_WHOLE else 40
@@ -51,9 +52,9 @@ def test_names_stay_with_their_candidates_from_block_to_block(tmp_path: Path, mo
     fasta, table = tmp_path / "a.fasta", tmp_path / "a.csv"
     fasta.write_text("".join(f">n{i} of 500\n{text}\n" for i, text in enumerate(sequences)))
     table.write_text("ID,sequence\n" + "".join(f'"n{i}\nof 500","{text}"\n' for i, text in enumerate(sequences)))
-    monkeypatch.setattr("datasets.candidates.BLOCK_ROWS", 7)
-    monkeypatch.setattr("datasets.candidates._BLOCK_RESIDUES", 40)
-    monkeypatch.setattr("datasets.text_file._BLOCK_BYTES", 301)
+    monkeypatch.setattr("datasets.candidates.candidates.BLOCK_ROWS", 7)
+    monkeypatch.setattr("datasets.candidates.candidates._BLOCK_RESIDUES", 40)
+    monkeypatch.setattr("datasets.tables.text_file._BLOCK_BYTES", 301)
     for path, rest in ((fasta, ""), (table, " of 500")):
         blocks = list(read_candidates(path, find_task("meltome_mixed"), None, has_names=True).blocks)
         assert len(blocks) > 100

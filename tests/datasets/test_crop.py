@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from datasets.crop import Crop, Sites
-from datasets.errors import UserError
-from datasets.flip import AAV_WILD_TYPE, GB1_WILD_TYPE
-from datasets.task import find_task
+from datasets.common.errors import UserError
+from datasets.sequences.crop import Crop, Sites
+from datasets.tasks.flip import AAV_WILD_TYPE, GB1_WILD_TYPE
+from datasets.tasks.registry import find_task
 
 LENGTHS = np.array([10, 12, 3, 0])
 

@@ -11,14 +11,14 @@ from small_splits import Framed, data_of, rows_of, split_of, text_of
 from split_files import GOOD_ROWS, write_zip
 from torch import Tensor
 
-from datasets.alphabet import ALPHABET
-from datasets.batch import Batch
-from datasets.errors import UserError
-from datasets.flip import AAV_WILD_TYPE, GB1_WILD_TYPE
-from datasets.prepared import PreparedSplit
-from datasets.task import find_task
-from datasets.tokenizer import ResidueTokenizer, Tokenizer
-from datasets.validation import Fold, Holdout
+from datasets.batches.batch import Batch
+from datasets.common.errors import UserError
+from datasets.sequences.alphabet import ALPHABET
+from datasets.sequences.tokenizer import ResidueTokenizer, Tokenizer
+from datasets.splits.prepared import PreparedSplit
+from datasets.tasks.flip import AAV_WILD_TYPE, GB1_WILD_TYPE
+from datasets.tasks.registry import find_task
+from datasets.validation.protocols import Fold, Holdout
 from tests.datasets.conftest import Workplace
 
 

@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import datasets.distances
-from datasets.candidates import residues_of
-from datasets.crop import Crop
-from datasets.distances import TrainingSequences
-from datasets.flip import clean_flip
-from datasets.task import Task, find_task
-from datasets.window import LengthLimit
+import datasets.candidates.distances
+from datasets.batches.window import LengthLimit
+from datasets.candidates.candidates import residues_of
+from datasets.candidates.distances import TrainingSequences
+from datasets.sequences.crop import Crop
+from datasets.task import Task
+from datasets.tasks.flip import clean_flip
+from datasets.tasks.registry import find_task
 
 ANY = find_task("meltome_mixed")
 LETTERS = "ACDEFGHIKLMNPQRSTVWY"
@@ -54,7 +55,9 @@ def test_distances_are_those_of_the_textbook(training: list[str], new: list[str]
     first = training[0]
     candidates = [*new, first, "W" + first, first[1:] or "A", first[: len(first) // 2] + "C" + first[len(first) // 2 :]]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(datasets.distances, "_AT_ONCE", n_at_once)  # so that a few sequences are aligned in several steps
+        patch.setattr(
+            datasets.candidates.distances, "_AT_ONCE", n_at_once
+        )  # so that a few sequences are aligned in several steps
         found = training_sequences(training).distance(*residues_of(candidates, clean_flip))
     assert found.tolist() == [expected(candidate, training) for candidate in candidates]
 
@@ -75,7 +78,7 @@ def test_a_check_can_end_what_is_measured_of_one_candidate() -> None:
 @pytest.mark.parametrize("lengths", [(12,), (10, 11, 12, 15)])
 @pytest.mark.parametrize("entries", [2**22, 2**9])
 def test_distances_are_the_smallest(lengths: tuple[int, ...], entries: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets.distances, "_ENTRIES", entries)  # the smaller one divides the matrices
+    monkeypatch.setattr(datasets.candidates.distances, "_ENTRIES", entries)  # the smaller one divides the matrices
     random = np.random.default_rng(0)
     wild_type = "MKVLAGHTRWYDEQSP"
     training = []

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from datasets import feature_sinks
-from datasets.embeddings import FeatureCache, PooledFeatures
-from datasets.encoder_passes import TOKENS_PER_PASS, pooled
-from datasets.errors import UserError
+from datasets.common.errors import UserError
+from datasets.features import sinks as feature_sinks
+from datasets.features.frozen import FeatureCache, PooledFeatures
+from datasets.features.passes import TOKENS_PER_PASS, pooled
 from tests.datasets.feature_builder import CountingEncoder, Rows, features, make_rows
 
 ROOMY = 10**9

@@ -18,10 +18,10 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from datasets import feature_sinks
-from datasets.embeddings import FeatureCache
-from datasets.errors import UserError
-from datasets.segment import BrokenSegmentError, Segment, file_bytes, raw, write_segment
+from datasets.common.errors import UserError
+from datasets.features import sinks as feature_sinks
+from datasets.features.frozen import FeatureCache
+from datasets.features.segment import BrokenSegmentError, Segment, file_bytes, raw, write_segment
 from tests.datasets.feature_builder import CountingEncoder, features, make_rows
 
 BUILDER = Path(__file__).parent / "feature_builder.py"

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from datasets.errors import UserError
-from datasets.files import STANDARD, check_output, output, refuse_same_file, rereadable
-from datasets.text_file import first_bytes, read_lines
+from datasets.common.errors import UserError
+from datasets.common.files import STANDARD, check_output, output, refuse_same_file, rereadable
+from datasets.tables.text_file import first_bytes, read_lines
 
 
 def write(path: Path, text: str = "new\n") -> None:

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from datasets import text_file
-from datasets.alphabet import ALPHABET
-from datasets.errors import UserError
+from datasets.common.errors import UserError
+from datasets.sequences.alphabet import ALPHABET
+from datasets.tables import text_file
 from tests.datasets.tables import surveyed
 from tests.whole import IS_WHOLE
 

@@ -8,9 +8,9 @@ import torch
 from small_splits import Framed, data_of, rows_of, split_of
 from torch import Tensor
 
-from datasets.datamodule import FitnessData
-from datasets.loader import BatchLoader
-from datasets.validation import Fold
+from datasets.batches.datamodule import FitnessData
+from datasets.batches.loader import BatchLoader
+from datasets.validation.protocols import Fold
 
 LETTERS = "ARNDCQEGHILKMFPSTWYV"
 

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from datasets.mutation_counts import find_mutations
+from datasets.sequences.mutation_counts import find_mutations
 
 WILD = "MKVLA"
 
@@ -53,7 +53,7 @@ def distance(one: str, other: str) -> int:
 
 
 def test_other_lengths_have_the_fewest_changes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("datasets.mutation_counts._MOST_CELLS", 2**14)  # in several parts
+    monkeypatch.setattr("datasets.sequences.mutation_counts._MOST_CELLS", 2**14)  # in several parts
     draw = random.Random(0)
     wild = "".join(draw.choices("ACDE", k=24))
     sequences = []

@@ -5,13 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from datasets.candidates import residues_of
-from datasets.crop import Crop
-from datasets.errors import UserError
-from datasets.familiar import Familiar
-from datasets.flip import clean_flip
-from datasets.mutation_counts import find_mutations
-from datasets.outside import (
+from datasets.batches.window import LengthLimit
+from datasets.candidates.candidates import residues_of
+from datasets.candidates.outside import (
     LENGTH,
     MUTATIONS,
     N_COMBINATIONS,
@@ -22,8 +18,13 @@ from datasets.outside import (
     familiar_of,
     outside_reasons,
 )
-from datasets.task import Task, find_task
-from datasets.window import LengthLimit
+from datasets.candidates.training_domain import Familiar
+from datasets.common.errors import UserError
+from datasets.sequences.crop import Crop
+from datasets.sequences.mutation_counts import find_mutations
+from datasets.task import Task
+from datasets.tasks.flip import clean_flip
+from datasets.tasks.registry import find_task
 
 ANY = find_task("meltome_mixed")  # which knows of no wild type
 WILD_TYPE = "ACDEFGHIKL"

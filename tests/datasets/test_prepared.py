@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from split_files import GOOD_ROWS, variant, write_zip
 
-from datasets import prepared, split_zip
-from datasets.errors import UserError
-from datasets.prepared import PreparedSplit, load_prepared, prepare
-from datasets.task import find_task
+from datasets.common.errors import UserError
+from datasets.splits import prepared
+from datasets.splits.prepared import PreparedSplit, load_prepared, prepare
+from datasets.tasks import split_zip
+from datasets.tasks.registry import find_task
 from tests.datasets.conftest import Workplace
 
 

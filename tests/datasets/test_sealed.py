@@ -10,14 +10,14 @@ import pytest
 import torch
 from split_files import Row, variant, write_zip
 
-from datasets import split_zip
-from datasets.auto_validation import Auto
-from datasets.datamodule import FitnessData
-from datasets.prepared import load_prepared
-from datasets.shifted import ByPosition, Shifted
-from datasets.task import find_task
-from datasets.tokenizer import ResidueTokenizer
-from datasets.validation import Holdout, KFold, RepeatedKFold, Validation
+from datasets.batches.datamodule import FitnessData
+from datasets.sequences.tokenizer import ResidueTokenizer
+from datasets.splits.prepared import load_prepared
+from datasets.tasks import split_zip
+from datasets.tasks.registry import find_task
+from datasets.validation.auto import Auto
+from datasets.validation.protocols import Holdout, KFold, RepeatedKFold, Validation
+from datasets.validation.shifted import ByPosition, Shifted
 from tests.datasets.conftest import Workplace
 
 TASK = "gb1_two_vs_rest"

@@ -1,6 +1,6 @@
 """Seeds are the same everywhere and different for everything that differs."""
 
-from datasets.seeds import derive_seed
+from datasets.common.seeds import derive_seed
 
 
 def test_pinned() -> None:

@@ -10,10 +10,11 @@ import filelock
 import pytest
 from split_files import GOOD_ROWS, write_zip
 
-from datasets import download, source
-from datasets.download import git_blob_id
-from datasets.errors import UserError
-from datasets.source import find_file
+from datasets.common.errors import UserError
+from datasets.tasks import download
+from datasets.tasks import flip_files as source
+from datasets.tasks.download import git_blob_id
+from datasets.tasks.flip_files import find_file
 from tests.datasets.conftest import Workplace
 
 CONTENT = bytes(range(256)) * 1000

@@ -5,16 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.crop import Crop, Sites
-from datasets.errors import UserError
-from datasets.measurements import merge
-from datasets.packed import Packed
-from datasets.prepared import prepare
-from datasets.sites import region_of, written_sites
-from datasets.survey import flip_blocks
-from datasets.synthetic import WILD_TYPE
-from datasets.table import STRATEGIES, table_name, table_task
-from datasets.wild_type import compare, varying
+from datasets.common.errors import UserError
+from datasets.sequences.crop import Crop, Sites
+from datasets.sequences.packed import Packed
+from datasets.sequences.sites import region_of, written_sites
+from datasets.splits.prepared import prepare
+from datasets.tables.measurements import merge
+from datasets.tables.survey import flip_blocks
+from datasets.tables.table import STRATEGIES, table_name
+from datasets.tables.wild_type import compare, varying
+from datasets.tasks.own_table import table_task
+from datasets.tasks.synthetic import WILD_TYPE
 from tests.datasets.tables import SITES, surveyed, table, variants, write
 
 VARIANTS = variants()

@@ -8,9 +8,10 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from sklearn.linear_model import Ridge
 
-from datasets import synthetic
-from datasets.crop import Crop
-from datasets.task import RawSplit, find_task
+from datasets.sequences.crop import Crop
+from datasets.task import RawSplit
+from datasets.tasks import synthetic
+from datasets.tasks.registry import find_task
 from tests.datasets.conftest import Workplace
 
 Array = NDArray[Any]

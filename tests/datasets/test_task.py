@@ -8,8 +8,8 @@ import pytest
 
 import datasets
 from datasets import task
-from datasets.errors import UserError
-from datasets.task import find_task, listed_tasks, task_names
+from datasets.common.errors import UserError
+from datasets.tasks.registry import find_task, listed_tasks, task_names
 
 SPLITS = {
     "gb1": ("one_vs_rest", "two_vs_rest", "three_vs_rest", "low_vs_high", "sampled"),
@@ -52,10 +52,10 @@ def test_finding_a_task_imports_nothing_heavy() -> None:
     program = """
 import sys
 import datasets.task
-datasets.task.find_task("aav_sampled").crop(None)
+datasets.tasks.registry.find_task("aav_sampled").crop(None)
 try:
-    datasets.task.find_task("aav_samplde")
-except datasets.errors.UserError:
+    datasets.tasks.registry.find_task("aav_samplde")
+except datasets.common.errors.UserError:
     print(*sorted({"numpy", "pandas", "torch", "lightning", "pooch", "requests", "scipy"} & set(sys.modules)))
 """
     done = subprocess.run(
@@ -72,7 +72,7 @@ def test_a_dataset_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     (tmp_path / "one_more.py").write_text(
         "import dataclasses\n"
         "from datasets.task import Task\n"
-        "from datasets.synthetic import TASKS as SYNTHETIC\n"
+        "from datasets.tasks.synthetic import TASKS as SYNTHETIC\n"
         "TASKS: tuple[Task, ...] = (dataclasses.replace(SYNTHETIC[0], name='one_more'),)\n"
     )
     (tmp_path / "heavy.py").write_text("raise AssertionError('imported although it has no TASKS of its own')\n")

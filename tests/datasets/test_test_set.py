@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from split_files import GOOD_ROWS, variant, write_zip
 
-from datasets import prepared, test_set
-from datasets.errors import UserError
-from datasets.task import find_task
+from datasets.common.errors import UserError
+from datasets.splits import held_out as test_set
+from datasets.splits import prepared
+from datasets.tasks.registry import find_task
 from tests.datasets.conftest import Workplace
 
 TASK = find_task("gb1_two_vs_rest")

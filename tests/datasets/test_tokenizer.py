@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.alphabet import ALPHABET
-from datasets.tokenizer import EsmTokenizer, ResidueTokenizer, Tokenizer
+from datasets.sequences.alphabet import ALPHABET
+from datasets.sequences.tokenizer import EsmTokenizer, ResidueTokenizer, Tokenizer
 
 
 def codes(*sequences: str) -> np.ndarray:

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from split_files import Row, write_zip
 
-from datasets.auto_validation import Auto, Facts, choose, find_facts
-from datasets.errors import UserError
-from datasets.flip import GB1_WILD_TYPE
-from datasets.prepared import PreparedSplit, prepare
-from datasets.shifted import ByPosition, Shifted, find_shift
-from datasets.task import find_task
-from datasets.validation import Fold, Holdout, KFold, RepeatedKFold, Validation, n_validated
-from datasets.without_rise import WithoutRise
+from datasets.common.errors import UserError
+from datasets.splits.prepared import PreparedSplit, prepare
+from datasets.tasks.flip import GB1_WILD_TYPE
+from datasets.tasks.registry import find_task
+from datasets.validation.auto import Auto, Facts, choose, find_facts
+from datasets.validation.mutational_load import WithoutRise
+from datasets.validation.protocols import Fold, Holdout, KFold, RepeatedKFold, Validation, n_validated
+from datasets.validation.shifted import ByPosition, Shifted, find_shift
 from tests.datasets.conftest import Workplace
 
 ONE, TWO = "synthetic_one_vs_rest", "synthetic_two_vs_rest"

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets import prepared as files
-from datasets.errors import UserError
-from datasets.grouped import ByGroup
-from datasets.prepared import PreparedSplit, prepare
-from datasets.split_strategies import Division, Landscape, divide
-from datasets.survey import Survey, flip_blocks
-from datasets.table import table_task
-from datasets.whole_groups import choose_groups
+from datasets.common.errors import UserError
+from datasets.splits import prepared as files
+from datasets.splits.prepared import PreparedSplit, prepare
+from datasets.tables.split_strategies import Division, Landscape, divide
+from datasets.tables.survey import Survey, flip_blocks
+from datasets.tables.whole_groups import choose_groups
+from datasets.tasks.own_table import table_task
+from datasets.validation.grouped import ByGroup
 from tests.datasets.tables import surveyed, variants, write
 from tests.whole import whole
 

@@ -8,13 +8,14 @@ import pytest
 import torch
 from small_splits import Framed, data_of, split_of, text_of
 
-from datasets.alphabet import ALPHABET
-from datasets.crop import Crop, Sites
-from datasets.datamodule import FitnessData
-from datasets.errors import UserError
-from datasets.flip import AAV_WILD_TYPE, GB1_WILD_TYPE
-from datasets.task import Task, find_task
-from datasets.window import LengthLimit, place_windows
+from datasets.batches.datamodule import FitnessData
+from datasets.batches.window import LengthLimit, place_windows
+from datasets.common.errors import UserError
+from datasets.sequences.alphabet import ALPHABET
+from datasets.sequences.crop import Crop, Sites
+from datasets.task import Task
+from datasets.tasks.flip import AAV_WILD_TYPE, GB1_WILD_TYPE
+from datasets.tasks.registry import find_task
 
 LETTERS = "ARNDCQEGHILKMFPSTWYV"
 

@@ -10,7 +10,7 @@ import torch
 from esm.pretrained import load_model_and_alphabet_core
 from torch import Tensor, nn
 
-from models.backbones import BACKBONES, BackboneShape
+from models.backbones.names import BACKBONES, BackboneShape
 
 TINY = {
     "esm1b_tiny": BackboneShape(family="esm1b", n_layers=2, width=16, n_heads=4, max_residues=30),

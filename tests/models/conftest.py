@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from lightning.pytorch import Trainer
 
-from datasets.datamodule import FitnessData
-from datasets.prepared import PreparedSplit, prepare
-from datasets.task import find_task
-from datasets.validation import Fold, Holdout
+from datasets.batches.datamodule import FitnessData
+from datasets.splits.prepared import PreparedSplit, prepare
+from datasets.tasks.registry import find_task
+from datasets.validation.protocols import Fold, Holdout
 from models.fitness_model import FitnessModel
 
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from datasets.batch import Batch
-from datasets.tokenizer import EsmTokenizer
-from models.backbones import BACKBONES
+from datasets.batches.batch import Batch
+from datasets.common.paths import Places
+from datasets.sequences.tokenizer import EsmTokenizer
+from models.backbones.frozen_encoder import FrozenLayers
+from models.backbones.names import BACKBONES
 from models.esm import ESM
-from models.esm_encoder import FrozenLayers
-from models.places import Places
 from tests.models.checkpoints import TINY, fair_esm, make_checkpoint, write_checkpoint
 
 RESIDUES = "LAGVSERTIDPKQNFYMHWC"

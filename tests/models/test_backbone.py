@@ -13,9 +13,9 @@ from checkpoints import TINY, fair_esm, make_checkpoint, write_checkpoint
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
-from models.backbone import Backbone, pretrained, untrained
-from models.backbones import BACKBONES
-from models.lora import add_lora
+from models.backbones.lora import add_lora
+from models.backbones.names import BACKBONES
+from models.backbones.transformer import Backbone, pretrained, untrained
 
 FAMILIES = ["esm1b_tiny", "esm1v_tiny", "esm2_tiny"]
 LENGTHS = {"padded": [19, 12, 7, 19], "full": [19, 19, 19, 19]}

@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from datasets.tokenizer import ResidueTokenizer
+from datasets.sequences.tokenizer import ResidueTokenizer
 from models.closed_form import ClosedForm
 from models.cnn import CNN
 from models.esm import ESM

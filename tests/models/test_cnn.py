@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from datasets.batch import Batch
-from datasets.prepared import PreparedSplit
+from datasets.batches.batch import Batch
+from datasets.splits.prepared import PreparedSplit
 from models.cnn import CNN
 from tests.models.variants import make_batch, make_cnn, make_variants
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from datasets.common.paths import Places
 from models.esm import ESM
-from models.places import Places
 from tests.models.checkpoints import TINY
 from tests.models.esm_models import (
     add_tiny_backbones,

@@ -13,15 +13,15 @@ from sklearn.gaussian_process.kernels import RBF, ConstantKernel, DotProduct
 from torch import Tensor
 from torch.nn import functional
 
-from datasets.errors import UserError
-from datasets.prepared import PreparedSplit
-from datasets.tokenizer import ResidueTokenizer
+from datasets.common.errors import UserError
+from datasets.sequences.tokenizer import ResidueTokenizer
+from datasets.splits.prepared import PreparedSplit
 from models.bounds import MAX_KERNEL_ROWS
-from models.gaussian_process import centre_of, log_marginal_likelihood
 from models.kernel import Kernel
+from models.layers.gaussian_process import centre_of, log_marginal_likelihood
+from models.layers.one_hot import HammingTo
 from models.metrics import spearman
-from models.one_hot import HammingTo
-from search.checkpoint import load_weights, save_weights
+from search.training.weights import load_weights, save_weights
 from tests.models.variants import make_batch, make_variants
 
 SETTINGS = {
@@ -77,7 +77,7 @@ def sklearn_process(
 @pytest.mark.parametrize("changes", [{}, {"linear_variance": 0.0, "length_scale": 1.5}, {"noise": 2.0}])
 @pytest.mark.parametrize("shortest", [12, 5], ids=["one length", "many lengths"])
 def test_equals_scikit_learn(changes: dict[str, float], shortest: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.one_hot.MAX_ONE_HOT", 2000)  # in many slices
+    monkeypatch.setattr("models.layers.one_hot.MAX_ONE_HOT", 2000)  # in many slices
     monkeypatch.setattr("models.kernel._MAX_COVARIANCES", 1000)
     train = make_variants(80, 12, seed=1, shortest=shortest)
     new = make_variants(40, 14, seed=3, shortest=shortest)  # of another protein, longer than any in training

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from models.layers import MaskedConv1d, distinct_windows, max_over_length
+from models.layers.windows import MaskedConv1d, distinct_windows, max_over_length
 
 
 @pytest.mark.parametrize("width", [1, 3, 5, 9])
@@ -29,7 +29,7 @@ def test_a_batch_without_residues_has_no_windows() -> None:
 def test_maximum_and_its_gradient_are_those_of_the_dense_form(
     max_candidates: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("models.layers.MAX_CANDIDATES", max_candidates)
+    monkeypatch.setattr("models.layers.windows.MAX_CANDIDATES", max_candidates)
     states = torch.randn(40, 12).relu().requires_grad_()
     ids = torch.randint(1, 41, (1, 25)).repeat(9, 1)
     ids[:, 10:18] = torch.randint(0, 41, (9, 8))  # what differs, with gaps

@@ -9,9 +9,9 @@ import torch
 from checkpoints import TINY, fair_esm, make_checkpoint
 from torch import Tensor
 
-from models.backbone import Backbone, untrained
-from models.backbones import BACKBONES
-from models.lora import LoraTarget, add_lora, lora_parameters
+from models.backbones.lora import LoraTarget, add_lora, lora_parameters
+from models.backbones.names import BACKBONES
+from models.backbones.transformer import Backbone, untrained
 
 FAMILIES = ["esm1b_tiny", "esm1v_tiny", "esm2_tiny"]
 TARGETS: tuple[LoraTarget, ...] = get_args(LoraTarget)

@@ -9,9 +9,9 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor, nn
 
-from datasets.batch import Batch
-from datasets.errors import UserError
-from datasets.prepared import PreparedSplit
+from datasets.batches.batch import Batch
+from datasets.common.errors import UserError
+from datasets.splits.prepared import PreparedSplit
 from models.fitness_model import FitnessModel
 from models.losses import Huber, Loss, Ranking, SquaredError, make_loss
 from models.ridge import Ridge

@@ -14,9 +14,9 @@ from sklearn.linear_model import Ridge as SklearnRidge
 from torch import Tensor
 from torch.nn import functional
 
-from datasets.prepared import PreparedSplit
-from datasets.tokenizer import ResidueTokenizer
-from datasets.validation import Fold
+from datasets.sequences.tokenizer import ResidueTokenizer
+from datasets.splits.prepared import PreparedSplit
+from datasets.validation.protocols import Fold
 from models.metrics import spearman
 from models.ridge import Ridge, solve
 from tests.models.variants import make_batch, make_variants
@@ -77,7 +77,7 @@ def test_flips_published_ridge_on_gb1_two_vs_rest(
 @pytest.mark.parametrize("alpha", [1e-3, 1.0, 300.0])
 @pytest.mark.parametrize(("n", "length"), [(400, 9), (40, 30)], ids=["normal equations", "dual"])
 def test_both_forms_equal_scikit_learn(n: int, length: int, alpha: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.one_hot.MAX_ONE_HOT", 2000)  # in many slices
+    monkeypatch.setattr("models.layers.one_hot.MAX_ONE_HOT", 2000)  # in many slices
     batch = make_variants(n, length, seed=n, shortest=length // 2)
     new = make_variants(50, length, seed=7, shortest=length // 2).tokens
     weight, intercept = solve(batch.tokens, batch.target.double(), alpha, 23)

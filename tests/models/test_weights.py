@@ -18,12 +18,12 @@ import pytest
 import torch
 from checkpoints import TINY, fair_esm, make_checkpoint, write_checkpoint
 
-import models.weights
-from datasets.errors import UserError
-from models.backbone import Backbone, pretrained
-from models.backbones import BACKBONES
-from models.checkpoint_format import tensor_shapes
-from models.weights import find_weights, read_weights, weights_hash
+import models.backbones.weights
+from datasets.common.errors import UserError
+from models.backbones.checkpoint_format import tensor_shapes
+from models.backbones.names import BACKBONES
+from models.backbones.transformer import Backbone, pretrained
+from models.backbones.weights import find_weights, read_weights, weights_hash
 
 NAME = "esm2_tiny"
 LAYER = "encoder.sentence_encoder.layers."
@@ -36,7 +36,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setitem(BACKBONES, name, shape)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch home"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user cache"))
-    monkeypatch.setattr(models.weights, "MODELS_URL", "http://127.0.0.1:9/models")  # nobody answers
+    monkeypatch.setattr(models.backbones.weights, "MODELS_URL", "http://127.0.0.1:9/models")  # nobody answers
     return tmp_path
 
 
@@ -70,7 +70,7 @@ def server(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     thread = threading.Thread(target=http.serve_forever, args=(0.02,))
     thread.start()
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(models.weights, "MODELS_URL", f"http://127.0.0.1:{http.server_address[1]}/models")
+    monkeypatch.setattr(models.backbones.weights, "MODELS_URL", f"http://127.0.0.1:{http.server_address[1]}/models")
     yield state
     http.shutdown()
     http.server_close()
@@ -263,7 +263,7 @@ def change(**tensors: Any) -> dict[str, Any]:
 
 BAD = {
     "foreign object": (lambda: {"extra": Foreign()}, r"holds an object of \w+\.mkdir"),
-    "class of ours": (lambda: {"extra": TINY[NAME]}, "holds an object of models.backbones.BackboneShape"),
+    "class of ours": (lambda: {"extra": TINY[NAME]}, "holds an object of models.backbones.names.BackboneShape"),
     "other settings": (
         lambda: {"cfg": {"model": Namespace(encoder_layers=6, encoder_embed_dim=320, encoder_attention_heads=20)}},
         "6 layers of width 320 and 20 heads, not 2 of 16 and 4",

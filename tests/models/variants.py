@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from datasets.batch import Batch
+from datasets.batches.batch import Batch
 from models.cnn import CNN
 
 

@@ -5,7 +5,7 @@ import io
 from dataclasses import dataclass
 from pathlib import Path
 
-from search.cli import main
+from search.cli.main import main
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import search
-from search.cli import main
+from search.cli.main import main
 from tests.search.answers import Answer, run_here
 from tests.search.postgres import postgres, postgres_url  # noqa: F401  (fixtures)
 

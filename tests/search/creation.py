@@ -12,7 +12,7 @@ from optuna.storages import RDBStorage
 from optuna.storages._rdb.models import BaseModel
 from sqlalchemy import Engine, NullPool, create_engine, event, text
 
-from search.storage import open_database
+from search.storage.database import open_database
 from tests.search.postgres import PASSWORD, PostgresServer
 
 

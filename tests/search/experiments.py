@@ -3,16 +3,16 @@
 from pathlib import Path
 from typing import Any
 
-from datasets.prepared import PreparedSplit
-from models.places import Places
-from search.artifacts import file_hash
-from search.experiment import SCHEMA_VERSION, Experiment, Provenance, freeze, today
-from search.experiment_files import FOLD, weights_folder
-from search.machine import machine_kind, package_versions
-from search.schema import RunConfig
-from search.state_files import link
-from search.training import fit
-from search.training_rows import familiar_rows
+from datasets.common.paths import Places
+from datasets.splits.prepared import PreparedSplit
+from search.config.run_config import RunConfig
+from search.experiments.experiment import SCHEMA_VERSION, Experiment, Provenance, freeze, today
+from search.experiments.files import FOLD, weights_folder
+from search.machine.environment import machine_kind, package_versions
+from search.study.artifacts import file_hash
+from search.study.training_rows import familiar_rows
+from search.training.checkpoint.files import link
+from search.training.fit import fit
 
 
 def trained_experiment(

@@ -19,14 +19,14 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import lightning.pytorch  # noqa: F401
 
-import search.state_writer
-from datasets.prepared import prepare
-from datasets.task import find_task
-from models.places import Places
-from search.config import study_config
-from search.run_state import code_hash
-from search.state_files import FOLDER, has_state
-from search.training import fit
+import search.training.checkpoint.writer
+from datasets.common.paths import Places
+from datasets.splits.prepared import prepare
+from datasets.tasks.registry import find_task
+from search.study.config import study_config
+from search.training.checkpoint.files import FOLDER, has_state
+from search.training.checkpoint.progress import code_hash
+from search.training.fit import fit
 
 TASK = "synthetic_one_vs_rest"
 WORDS = [
@@ -45,7 +45,10 @@ def train(folder: Path, name: str, resume: str | None, moment: random.Random | N
     run = study_config([*WORDS, "trainer.max_epochs=30", "trainer.patience=30", "model.channels=16"]).run({})
     split = prepare(find_task(TASK), data_dir=None, cache_dir=folder / "cache", announce=print)
     if moment is not None:
-        search.state_writer.MIN_INTERVAL_S, search.state_writer._MAX_SHARE = 0.0, float("inf")
+        search.training.checkpoint.writer.MIN_INTERVAL_S, search.training.checkpoint.writer._MAX_SHARE = (
+            0.0,
+            float("inf"),
+        )
         for function in ("replace", "link", "unlink"):
             setattr(os, function, _slow(getattr(os, function), moment))
 
@@ -95,7 +98,7 @@ def wait_for(path: Path, pid: int) -> None:
 
 def main() -> None:
     """Train undisturbed, train killed, print both."""
-    code_hash()  # as search.preloaded does
+    code_hash()  # as search.workers.preload does
     folder, seed, n_kills = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     moment = random.Random(seed)
     assert os.waitpid(forked(lambda: train(folder, "undisturbed", None, None)), 0)[1] == 0

@@ -7,8 +7,8 @@ import os
 import sys
 import traceback
 
-from search.storage import open_database
-from search.study import open_study
+from search.storage.database import open_database
+from search.study.study import open_study
 
 MANIFEST = {
     "task": "none",

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from datasets.prepared import PreparedSplit
-from datasets.prepared import test_sequences as sequences_of_test
-from search.building import build_data, build_model, folds_of
-from search.checkpoint import load_weights
-from search.config import study_config
-from search.schema import RunConfig
-from search.trainer import build_trainer
+from datasets.splits.prepared import PreparedSplit
+from datasets.splits.prepared import test_sequences as sequences_of_test
+from search.config.run_config import RunConfig
+from search.study.config import study_config
+from search.training.build import build_data, build_model, folds_of
+from search.training.trainer import build_trainer
+from search.training.weights import load_weights
 
 
 def own_test_predictions(config: RunConfig, split: PreparedSplit, weights: Path, folder: Path) -> NDArray[np.float32]:

@@ -9,10 +9,10 @@ import optuna
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from search.attributes import MANIFEST, N_TARGET
-from search.result import Result
-from search.storage import Database, open_database
-from search.study import DIRECTION
+from search.storage.attributes import MANIFEST, N_TARGET
+from search.storage.database import Database, open_database
+from search.study.study import DIRECTION
+from search.training.result import Result
 
 NAME = "by-hand"
 ABOUT = {

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from search.ahead import ahead, in_order
+from search.prediction.prefetch import ahead, in_order
 
 
 def test_items_are_made_before_they_are_asked_for_and_their_errors_come_last() -> None:

@@ -8,13 +8,12 @@ from typing import Any, get_args
 import lightning.pytorch as pl
 import pytest
 
-from datasets.errors import UserError
-from search import targets
-from search.allowed_classes import ARGUMENTS, CALLBACK, LOGGER, PRUNER, SAMPLER
-from search.class_source import signature
-from search.config import STUDIES, study_config
-from search.schema import LOGGER_ARGUMENTS, TrainerConfig, run_config
-from search.targets import DIVISION, MODEL, check, instantiate
+from datasets.common.errors import UserError
+from search.config.allowed_classes import ARGUMENTS, CALLBACK, LOGGER, PRUNER, SAMPLER
+from search.config.run_config import LOGGER_ARGUMENTS, TrainerConfig, run_config
+from search.config.static_classes import signature
+from search.config.targets import DIVISION, MODEL, check, instantiate
+from search.study.config import STUDIES, study_config, targets
 from tests.search.test_experiment import CONFIG
 
 pytestmark = pytest.mark.filterwarnings(
@@ -70,7 +69,7 @@ def test_no_argument_of_any_class_takes_a_path_code_or_a_host(package: str) -> N
 def test_the_arguments_of_our_own_classes_are_numbers_and_words_of_a_list() -> None:
     modules = [f"{path.parent.name}.{path.stem}" for path in (*STUDIES.parent.glob("models/*.py"),)]
     found = 0
-    for name in [*modules, "datasets.validation", "datasets.shifted", "datasets.auto_validation"]:
+    for name in [*modules, "datasets.validation", "datasets.validation.shifted", "datasets.validation.auto"]:
         module = importlib.import_module(name)
         for cls in vars(module).values():
             if not inspect.isclass(cls) or cls.__module__ != name:
@@ -130,7 +129,7 @@ def test_classes_in_one_another_have_an_end() -> None:
 @pytest.mark.parametrize(
     ("target", "argument"),
     [
-        ("search.pruning.KeepBestWeights", {"path": "x"}),
+        ("search.training.callbacks.KeepBestWeights", {"path": "x"}),
         ("lightning.pytorch.callbacks.OnExceptionCheckpoint", {"dirpath": "x"}),
         ("lightning.pytorch.callbacks.ModelCheckpoint", {"dirpath": "x"}),
         ("lightning.pytorch.callbacks.LambdaCallback", {"on_fit_start": "print"}),

@@ -9,11 +9,11 @@ import pytest
 from optuna.distributions import CategoricalDistribution, IntDistribution
 from optuna.trial import FixedTrial
 
-from datasets.errors import UserError
-from search.endings import run_lost_trials_again
-from search.space import Space
-from search.space_tree import make_space
-from search.trees import flatten, nest
+from datasets.common.errors import UserError
+from search.config.nested import flatten, nest
+from search.space.parse import make_space
+from search.space.space import Space
+from search.study.endings import run_lost_trials_again
 
 CONFIG: dict[str, Any] = {
     "model": {"adaptation": "frozen", "backbone": "small", "fine_tune_depth": 1, "lr": 1e-3},

@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal, Optional, Union
 
 import pytest
 
-from datasets.errors import UserError
+from datasets.common.errors import UserError
 from models.bounds import Fraction, Interval, OddInt, PositiveFloat, PositiveInt
-from search.annotations import build, check_keys, convert, describe
+from search.config.type_checks import build, check_keys, convert, describe
 
 
 @pytest.mark.parametrize(

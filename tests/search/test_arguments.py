@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from datasets.errors import UserError
-from search.arguments import parse
-from search.cli import main
-from search.parser import model_names
+from datasets.common.errors import UserError
+from search.cli.main import main
+from search.options.arguments import parse
+from search.options.parser import model_names
 
 WHAT = ["--task", "gb1_three_vs_rest", "--model", "cnn"]
 BOTH = ["task=gb1_three_vs_rest", "model=cnn"]

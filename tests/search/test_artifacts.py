@@ -14,13 +14,14 @@ from optuna.artifacts import FileSystemArtifactStore, download_artifact, get_all
 from optuna.trial import TrialState
 from sqlalchemy import event
 
-from search import artifacts, shown_state
-from search.artifacts import Artifacts, attributes_of, file_hash
-from search.attributes import N_TARGET
-from search.optuna_internals import set_attributes
-from search.proposals import Proposals
-from search.result import Result
-from search.storage import default_url, open_database
+from search.reporting import dashboard_note as shown_state
+from search.reporting.proposals import Proposals
+from search.storage.attributes import N_TARGET
+from search.storage.database import default_url, open_database
+from search.storage.optuna_internals import set_attributes
+from search.study.artifacts import Artifacts, attributes_of, file_hash
+from search.study.study import artifacts
+from search.training.result import Result
 from tests.search.small_study import ABOUT
 
 NAME = "a-study"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from search.experiment import seal
+from search.experiments.experiment import seal
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
@@ -23,7 +23,7 @@ Command = Callable[..., Any]
 @pytest.fixture(autouse=True)
 def _no_children(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing here gets as far as training."""
-    monkeypatch.setattr("search.isolation.prepare_children", lambda: None, raising=True)
+    monkeypatch.setattr("search.workers.child.prepare_children", lambda: None, raising=True)
 
 
 def test_outside_of_the_environment_the_missing_packages_are_named(program: Callable[..., Any], tmp_path: Path) -> None:

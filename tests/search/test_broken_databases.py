@@ -20,11 +20,13 @@ import psycopg
 import pytest
 from optuna.trial import TrialState
 
-from datasets.errors import UserError
-from search import dashboard, operate, storage, watch
-from search.control import set_control
-from search.read_only import open_to_look
-from search.study import find_study
+from datasets.common.errors import UserError
+from search.cli.main import control as operate
+from search.cli.main import dashboard, watch
+from search.storage.database import database as storage
+from search.storage.read_only import open_to_look
+from search.study.control import set_control
+from search.study.study import find_study
 from tests.search.answers import Answer, run_here
 from tests.search.conftest import FinishedStudy
 from tests.search.creation import in_another_process
@@ -66,7 +68,7 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage, "_SQLITE_BUSY_TIMEOUT_S", 0.1)
     monkeypatch.setattr(storage, "_START_PATIENCE_S", 0.2)
     monkeypatch.setattr(operate, "_PATIENCE_S", 0.2)
-    monkeypatch.setattr("search.isolation.prepare_children", lambda: None)  # nothing here gets as far as training
+    monkeypatch.setattr("search.workers.child.prepare_children", lambda: None)  # nothing here gets as far as training
 
 
 @pytest.fixture

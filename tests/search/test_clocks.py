@@ -4,9 +4,9 @@ import datetime
 
 import pytest
 
-from datasets.errors import UserError
-from search.clocks import MAX_DIFFERENCE_S, Clocks, check_clock, compare_clocks, utc_now
-from search.storage import LEASE_S, open_database
+from datasets.common.errors import UserError
+from search.storage.clocks import MAX_DIFFERENCE_S, Clocks, check_clock, compare_clocks, utc_now
+from search.storage.database import LEASE_S, open_database
 from tests.search.small_study import default_database
 
 NOON = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC)

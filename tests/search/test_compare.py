@@ -6,14 +6,14 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 from optuna.trial import TrialState
 
-from datasets.task import task_names
-from search.attributes import MANIFEST
-from search.compare import make_page
-from search.comparison import OURS, compare
-from search.comparison_figure import drawable
-from search.ledger import Reading, append, readings
-from search.published import published_results
-from search.readings import find_readings
+from datasets.tasks.registry import task_names
+from search.cli.compare import make_page
+from search.experiments.ledger import Reading, append, readings
+from search.experiments.readings import find_readings
+from search.reporting.comparison import OURS, compare
+from search.reporting.comparison_figure import drawable
+from search.reporting.published import published_results
+from search.storage.attributes import MANIFEST
 from tests.search.browser import CHROMIUM
 from tests.search.pages import assert_looks_right, assert_needs_nothing, without_plotly
 from tests.search.small_study import ABOUT, add, default_database, make_study

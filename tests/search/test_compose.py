@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from datasets.errors import UserError
-from search.compose import compose
+from datasets.common.errors import UserError
+from search.config.compose import compose
 
 SPACE = """
 model:

@@ -7,10 +7,10 @@ from typing import Any
 import optuna
 import pytest
 
-from datasets.errors import UserError
-from search.config import STUDIES, StudyConfig, study_config
-from search.study import manifest
-from search.worker import make_pruner, make_sampler
+from datasets.common.errors import UserError
+from search.study.config import STUDIES, StudyConfig, study_config
+from search.study.study import manifest
+from search.workers.worker import make_pruner, make_sampler
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 

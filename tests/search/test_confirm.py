@@ -20,16 +20,16 @@ import yaml
 from scipy.stats import spearmanr
 from sklearn.linear_model import Ridge
 
-import search.confirm
-from datasets.errors import UserError
-from datasets.task import find_task
-from search.cli import main
-from search.confirmable import of_experiment
-from search.confirmation import read_influence
-from search.experiment import checksum, load_experiment, seal
-from search.kept_runs import KeptRun, begin_again, folder_of, keep_run, kept_run
-from search.ledger import Reading, read
-from search.state_files import has_state
+import search.cli.confirm
+from datasets.common.errors import UserError
+from datasets.tasks.registry import find_task
+from search.cli.main import main
+from search.experiments.confirm.candidates import of_experiment
+from search.experiments.confirm.kept_runs import KeptRun, begin_again, folder_of, keep_run, kept_run
+from search.experiments.confirm.results import read_influence
+from search.experiments.experiment import checksum, load_experiment, seal
+from search.experiments.ledger import Reading, read
+from search.training.checkpoint.files import has_state
 from tests.search.answers import Answer
 from tests.search.conftest import Program
 from tests.search.processes import ROOT
@@ -43,7 +43,7 @@ SEALED = """
 import sys
 class Sealed:
     def find_spec(self, name, path=None, target=None):
-        if name == "datasets.test_set":
+        if name == "datasets.splits.held_out":
             raise RuntimeError("the seal of the test set was broken")
 sys.meta_path.insert(0, Sealed())
 """
@@ -83,7 +83,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory, program: Program) -> Expo
     (seal_folder / "sitecustomize.py").write_text(SEALED)
     env = {"PYTHONPATH": str(seal_folder)}
     broken = subprocess.run(
-        [sys.executable, "-c", "import datasets.test_set"], cwd=ROOT, env=env, capture_output=True, text=True
+        [sys.executable, "-c", "import datasets.splits.held_out"], cwd=ROOT, env=env, capture_output=True, text=True
     )
     assert "the seal of the test set was broken" in broken.stderr
     answer = program(*RIDGE, cwd=folder, env=env)
@@ -372,8 +372,8 @@ def broken_meanwhile(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> Ite
     """An experiment whose ledger somebody breaks while its test set is read."""
     path = exported.changed("broken-meanwhile", lambda text: text)
     ledger = path.with_name("broken-meanwhile.ledger.jsonl")
-    append = search.confirm.append
-    monkeypatch.setattr(search.confirm, "append", lambda *a: (ledger.write_text("{"), append(*a)))
+    append = search.cli.confirm.append
+    monkeypatch.setattr(search.cli.confirm, "append", lambda *a: (ledger.write_text("{"), append(*a)))
     yield path
     ledger.unlink(missing_ok=True)
 

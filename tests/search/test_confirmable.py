@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from search.config import study_config
-from search.confirmable import Candidate, frozen_epochs, trial_config
+from search.experiments.confirm.candidates import Candidate, frozen_epochs, trial_config
+from search.study.config import study_config
 
 
 @pytest.mark.parametrize(("best_epochs", "n_epochs"), [([0], 1), ([4], 5), ([7, 7, 7], 8), ([1, 2], 3)])

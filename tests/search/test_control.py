@@ -10,8 +10,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from search.attributes import CONTROL, N_TARGET
-from search.control import POLL_S, read_control, run_if_drained, set_control
+from search.storage.attributes import CONTROL, N_TARGET
+from search.study.control import POLL_S, read_control, run_if_drained, set_control
 from tests.search.processes import ROOT
 from tests.search.small_study import NAME, add, default_database, make_study
 from tests.search.test_startup import probe

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from search.conditions import holds, parameter_names, path_of
-from search.leaves import Leaf, Scalar, make_leaf
-from search.space import Space
-from search.space_tree import make_space
+from search.config.nested import Scalar
+from search.space.conditions import holds, parameter_names, path_of
+from search.space.distributions import Leaf, make_leaf
+from search.space.parse import make_space
+from search.space.space import Space
 
 PATHS = ["a", "b", "c", "d"]
 VALUES = [0, 1, 2]

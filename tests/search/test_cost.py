@@ -9,12 +9,12 @@ from typing import Any
 
 from optuna.trial import TrialState, create_trial
 
-from datasets.prepared import prepare
-from models.places import Places
-from search.config import study_config
-from search.cost import cost
-from search.machine import cpu_time_s
-from search.training import fit
+from datasets.common.paths import Places
+from datasets.splits.prepared import prepare
+from search.machine.environment import cpu_time_s
+from search.study.config import study_config
+from search.study.cost import cost
+from search.training.fit import fit
 
 BUSY = "import time\nwhile time.process_time() < 0.3: pass"
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from datasets.errors import UserError
-from search.storage import open_database
+from datasets.common.errors import UserError
+from search.storage.database import open_database
 from tests.search.answers import run_here
 from tests.search.creation import (
     check_complete,

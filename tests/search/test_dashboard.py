@@ -13,9 +13,9 @@ from optuna.artifacts import FileSystemArtifactStore
 from optuna.exceptions import StorageInternalError
 from optuna_dashboard._app import create_app
 
-from search import read_only
-from search.outages import StorageRefused
-from search.read_only import Guard, open_to_look
+from search.storage.database import read_only
+from search.storage.outages import StorageRefused
+from search.storage.read_only import Guard, open_to_look
 from tests.search.browser import CHROMIUM, open_browser
 from tests.search.dashboards import address_of, end, running_dashboard, start_dashboard
 

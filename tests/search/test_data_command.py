@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from datasets import download
-from datasets.synthetic import WILD_TYPE
-from search.arguments import parse
-from search.data_options import said_again
+from datasets.tasks import download
+from datasets.tasks.synthetic import WILD_TYPE
+from search.options.arguments import parse
+from search.options.table_options import said_again
 from tests.datasets.split_files import GOOD_ROWS, write_zip
 from tests.datasets.tables import variants, write
 from tests.search.answers import Answer
@@ -110,7 +110,7 @@ def test_where_the_kernel_is_too_small_it_is_not_suggested(
 ) -> None:
     write(tmp_path / "t.csv", "mutant,fitness", [(m, y) for m, _, y in SINGLES])
     (tmp_path / "wt.fasta").write_text(f">wild type\n{WILD_TYPE}\n")
-    monkeypatch.setattr("search.data_command.MAX_KERNEL_ROWS", 10)
+    monkeypatch.setattr("search.cli.data.MAX_KERNEL_ROWS", 10)
     answer = command("data", "check", "t.csv", "--wild-type", "wt.fasta")
     assert answer.out.endswith("--model ridge --model cnn\n")
     answer = command("data", "check", "t.csv", "--wild-type", "wt.fasta", "--split", "by_position")

@@ -10,13 +10,13 @@ from optuna.trial import TrialState
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
-import search.doctor_machine
-from search.attributes import MANIFEST
-from search.doctor_database import check_database
-from search.doctor_inputs import check_weights
-from search.doctor_machine import check_disk, check_gpus, check_packages, check_torch
-from search.finding import Finding
-from search.standing import running_trials
+import search.doctor.machine
+from search.doctor.database import check_database
+from search.doctor.finding import Finding
+from search.doctor.inputs import check_weights
+from search.doctor.machine import check_disk, check_gpus, check_packages, check_torch
+from search.storage.attributes import MANIFEST
+from search.study.activity import running_trials
 from tests.search.small_study import NAME, add, default_database, make_study
 from tests.search.test_startup import probe
 
@@ -126,7 +126,7 @@ def test_a_folder_that_cannot_be_written_and_a_disk_that_is_full(tmp_path, monke
 def test_gpus_and_what_torch_can_do_with_them(tmp_path, monkeypatch):
     program = tmp_path / "nvidia-smi"
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.setattr(search.doctor_machine, "visible_gpus", lambda: ())
+    monkeypatch.setattr(search.doctor.machine, "visible_gpus", lambda: ())
     assert [(found.level, found.text) for found in check_gpus()] == [("ok", "no NVIDIA GPU: trials train on the CPU")]
     assert check_torch().level == "ok"
     program.write_text("#!/bin/sh\necho '0, H100, 580.95, 0, 10, 100'\necho '1, H100, 580.95, 0, 90, 100'\n")
@@ -136,8 +136,8 @@ def test_gpus_and_what_torch_can_do_with_them(tmp_path, monkeypatch):
     assert taken.level == "warning"
     program.write_text("#!/bin/sh\nexit 9\n")
     assert levels(check_gpus()) == ["warning"]
-    monkeypatch.setattr(search.doctor_machine, "visible_gpus", lambda: ("0",))
-    monkeypatch.setattr(search.doctor_machine, "_cuda_of_torch", lambda: None)
+    monkeypatch.setattr(search.doctor.machine, "visible_gpus", lambda: ("0",))
+    monkeypatch.setattr(search.doctor.machine, "_cuda_of_torch", lambda: None)
     assert (check_torch().level, "build for CUDA" in check_torch().remedy) == ("warning", True)
 
 

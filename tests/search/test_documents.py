@@ -5,8 +5,8 @@ import shlex
 
 import pytest
 
-from search.arguments import parse
-from search.config import study_config
+from search.options.arguments import parse
+from search.study.config import study_config
 from tests.search.processes import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

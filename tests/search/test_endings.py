@@ -3,8 +3,8 @@
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from search.endings import latest_faults
-from search.faults import fault
+from search.study.endings import latest_faults
+from search.workers.faults import fault
 from tests.search.faulty import LR, copy_program, search
 from tests.whole import whole
 

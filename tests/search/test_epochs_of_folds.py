@@ -6,16 +6,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from datasets.prepared import PreparedSplit, prepare
-from datasets.task import find_task
+from datasets.common.paths import Places
+from datasets.splits.prepared import PreparedSplit, prepare
+from datasets.tasks.registry import find_task
 from models.metrics import spearman
-from models.places import Places
-from search.building import folds_of
-from search.config import study_config
-from search.predictions import VALIDATION
-from search.result import Result
-from search.schema import RunConfig
-from search.training import fit
+from search.config.run_config import RunConfig
+from search.study.config import study_config
+from search.training.build import folds_of
+from search.training.fit import fit
+from search.training.predictions import VALIDATION
+from search.training.result import Result
 
 TASK = "synthetic_one_vs_rest"
 N_EPOCHS = 8

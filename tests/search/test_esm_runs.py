@@ -9,17 +9,17 @@ from typing import Any
 import pytest
 import torch
 
-import search.fold_training
-import search.memory
-from datasets.prepared import PreparedSplit, prepare
-from datasets.task import find_task
-from models.backbone import Backbone
-from models.esm_encoder import FrozenLayers, Weights
-from models.places import Places
-from search.config import study_config
-from search.result import Result
-from search.schema import WHOLE_BATCH, CacheConfig, RunConfig
-from search.training import fit
+import search.training.fold
+import search.training.memory
+from datasets.common.paths import Places
+from datasets.splits.prepared import PreparedSplit, prepare
+from datasets.tasks.registry import find_task
+from models.backbones.frozen_encoder import FrozenLayers, Weights
+from models.backbones.transformer import Backbone
+from search.config.run_config import WHOLE_BATCH, CacheConfig, RunConfig
+from search.study.config import study_config
+from search.training.fit import fit
+from search.training.result import Result
 from tests.models.esm_models import add_tiny_backbones, make_places
 from tests.whole import whole
 
@@ -113,15 +113,15 @@ def test_a_batch_in_parts_gives_the_same_numbers_and_is_replayed_in_parts(adapta
 
 
 def test_parts_follow_from_free_memory_and_are_recorded(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search.fold_training, "free_memory_bytes", lambda device: 2**20)
-    monkeypatch.setattr(search.memory, "MIN_EVAL_TOKENS", 34)
+    monkeypatch.setattr(search.training.fold, "free_memory_bytes", lambda device: 2**20)
+    monkeypatch.setattr(search.training.memory, "MIN_EVAL_TOKENS", 34)
     result = run(config("lora"))
     assert result.ending == "complete"
     assert result.micro_batch_tokens == 8 * 34
 
 
 def test_a_config_that_cannot_fit_is_never_built(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search.fold_training, "free_memory_bytes", lambda device: 2**16)
+    monkeypatch.setattr(search.training.fold, "free_memory_bytes", lambda device: 2**16)
     monkeypatch.setattr(Weights, "load", lambda *_, **__: pytest.fail("the backbone was built"))
     result = run(config("lora"))
     assert result.ending == "out_of_memory"

@@ -13,7 +13,7 @@ import optuna
 import pytest
 import torch
 
-from search.storage import default_url
+from search.storage.database import default_url
 from tests.models.checkpoints import write_checkpoint
 from tests.search.answers import Answer
 from tests.search.conftest import ROOT, Program

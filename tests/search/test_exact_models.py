@@ -10,17 +10,17 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
-from datasets.batch import Batch
-from datasets.errors import UserError
+from datasets.batches.batch import Batch
+from datasets.common.errors import UserError
 from models.closed_form import ClosedForm
 from models.kernel import Kernel
 from models.ridge import Ridge
-from search.attributes import MANIFEST
-from search.config import study_config
-from search.experiment import load_experiment
-from search.families import _families
-from search.standing import running_trials
-from search.targets import is_exact
+from search.config.targets import is_exact
+from search.experiments.experiment import load_experiment
+from search.storage.attributes import MANIFEST
+from search.study.activity import running_trials
+from search.study.config import study_config
+from search.training.families import _families
 from tests.search.answers import Answer, run_here
 from tests.search.small_study import ABOUT, add, make_study
 
@@ -111,7 +111,7 @@ def test_studies_of_earlier_versions_go_on_with_what_they_began(
 ) -> None:
     words = (*SEARCH, "--model", "ridge", "trainer.max_epochs=4")
     with monkeypatch.context() as earlier:
-        earlier.setattr("search.run_search.study_config", partial(study_config, solves_once=False))
+        earlier.setattr("search.cli.search.study_config", partial(study_config, solves_once=False))
         spoken(run_here(*words, cwd=tmp_path))
     file = export(tmp_path, "ridge")
     assert [len(values) for values in load_experiment(file).provenance.values] == [4, 4, 4]

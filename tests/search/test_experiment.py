@@ -14,9 +14,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from datasets.errors import UserError
-from search.config import study_config
-from search.experiment import (
+from datasets.common.errors import UserError
+from search.experiments.experiment import (
     SCHEMA_VERSION,
     Experiment,
     Provenance,
@@ -29,6 +28,7 @@ from search.experiment import (
     seal,
     today,
 )
+from search.study.config import study_config
 
 CONFIG = study_config(
     ["task=gb1_two_vs_rest", "model=cnn", "model.lr_encoder=1e-05", "trainer.max_epochs=3", "validation=holdout"]

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from datasets.errors import UserError
-from search.artifacts import file_hash
-from search.experiment_files import check_weights, place_checkpoints
+from datasets.common.errors import UserError
+from search.experiments.files import check_weights, place_checkpoints
+from search.study.artifacts import file_hash
 
 
 @pytest.fixture

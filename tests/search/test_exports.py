@@ -14,13 +14,13 @@ import optuna
 import pytest
 import yaml
 
-from search.config import StudyConfig, study_config
-from search.experiment import load_experiment, seal
-from search.experiment_files import check_weights
-from search.inputs import load_split
-from search.outcome import export_best
-from search.storage import open_database
-from search.study import best_trial, find_study
+from search.cli.inputs import load_split
+from search.experiments.experiment import load_experiment, seal
+from search.experiments.files import check_weights
+from search.reporting.summary import export_best
+from search.storage.database import open_database
+from search.study.config import StudyConfig, study_config
+from search.study.study import best_trial, find_study
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from datasets.errors import UserError
-from search import first_trials as module
-from search.config import STUDIES, StudyConfig, study_config
-from search.machine import has_gpu
-from search.resolve import resolve
+from datasets.common.errors import UserError
+from search.config.resolve import resolve
+from search.machine.hardware import has_gpu
+from search.space.space import first_trials as module
+from search.study.config import STUDIES, StudyConfig, study_config
 
 # The CNN with a learning rate and batches that follow from its depth, as ESM's do from its adaptation.
 MODEL = """

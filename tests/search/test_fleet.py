@@ -11,7 +11,7 @@ import filelock
 import pytest
 from optuna.trial import TrialState
 
-from search.machine import usable_cores
+from search.machine.hardware import usable_cores
 from tests.search.processes import (
     STUDY,
     finish,

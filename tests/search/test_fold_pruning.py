@@ -16,11 +16,11 @@ from optuna.pruners import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
-from search.attributes import RETRY_OF
-from search.config import study_config
-from search.fold_pruning import FoldPruner, fold_and_epoch, step_of
-from search.verdicts import should_prune
-from search.worker import make_pruner, without_experimental_warnings
+from search.storage.attributes import RETRY_OF
+from search.study.config import study_config
+from search.study.pruning import FoldPruner, fold_and_epoch, step_of
+from search.study.verdicts import should_prune
+from search.workers.worker import make_pruner, without_experimental_warnings
 
 N_EPOCHS = 9
 

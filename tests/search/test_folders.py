@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from search.arguments import parse
-from search.commands import COMMANDS, options_of
-from search.folders import FILE
-from search.proposals import Proposals
+from search.options.arguments import parse
+from search.options.commands import COMMANDS, options_of
+from search.options.folders import FILE
+from search.reporting.proposals import Proposals
 from tests.search.answers import Answer, run_here
 from tests.search.conftest import FinishedStudy, Program
 from tests.search.postgres import PASSWORD

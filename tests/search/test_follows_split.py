@@ -12,19 +12,19 @@ import optuna
 import pytest
 import yaml
 
-from datasets.prepared import PreparedSplit, prepare
-from datasets.survey import flip_blocks
-from datasets.synthetic import WILD_TYPE
-from datasets.table import table_task
-from datasets.validation import KFold
-from models.places import Places
-from search.attributes import DamagedRow
-from search.config import study_config
-from search.result import Result
-from search.schema import RunConfig, task_of
-from search.storage import default_url
-from search.study import recorded_validation, stands_for
-from search.training import fit
+from datasets.common.paths import Places
+from datasets.splits.prepared import PreparedSplit, prepare
+from datasets.tables.survey import flip_blocks
+from datasets.tasks.own_table import table_task
+from datasets.tasks.synthetic import WILD_TYPE
+from datasets.validation.protocols import KFold
+from search.config.run_config import RunConfig, task_of
+from search.storage.attributes import DamagedRow
+from search.storage.database import default_url
+from search.study.config import study_config
+from search.study.study import recorded_validation, stands_for
+from search.training.fit import fit
+from search.training.result import Result
 from tests.datasets.tables import surveyed, write
 from tests.search.answers import Answer
 from tests.search.small_study import make_study

@@ -12,16 +12,16 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from datasets.errors import UserError
-from models.places import Places
-from search.building import folds_of
-from search.confirmable import of_experiment
-from search.ensemble import find_members
-from search.experiment import load_experiment, seal
-from search.inputs import load_split
-from search.preflight import check_runs
-from search.run_once import check_callbacks
-from search.schema import task_of
+from datasets.common.errors import UserError
+from datasets.common.paths import Places
+from search.cli.inputs import load_split
+from search.cli.train_and_verify import check_callbacks
+from search.config.run_config import task_of
+from search.experiments.confirm.candidates import of_experiment
+from search.experiments.ensemble import find_members
+from search.experiments.experiment import load_experiment, seal
+from search.training.build import folds_of
+from search.training.preflight import check_runs
 from tests.search.answers import Answer, run_here
 from tests.whole import IS_WHOLE
 
@@ -101,7 +101,7 @@ HUGE = {
     "model.alpha": "1",
     "model.alpha ": 1,
     "logger": {"_target_": "lightning.pytorch.loggers.TensorBoardLogger", "sub_dir": "/tmp/x"},
-    "trainer.callbacks": [{"_target_": "search.pruning.KeepBestWeights", "path": "x"}],
+    "trainer.callbacks": [{"_target_": "search.training.callbacks.KeepBestWeights", "path": "x"}],
     "table": {"file": "/dev/zero"},
 }
 

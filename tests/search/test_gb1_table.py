@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.fasta import read_wild_type
-from datasets.task import find_task
-from search.experiment import load_experiment
-from search.experiment_files import weights_folder
-from search.inputs import load_split
-from search.schema import task_of
+from datasets.tables.fasta import read_wild_type
+from datasets.tasks.registry import find_task
+from search.cli.inputs import load_split
+from search.config.run_config import task_of
+from search.experiments.experiment import load_experiment
+from search.experiments.files import weights_folder
 from tests.datasets.gb1_table import DOMAIN, NOISE_SD, write_gb1
 from tests.datasets.tables import surveyed
 from tests.search.answers import Answer

@@ -11,11 +11,11 @@ from optuna import Study
 from optuna.trial import TrialState, create_trial
 from safetensors.numpy import save_file
 
-from search.artifacts import trial_folder
-from search.attributes import EXCESS_RISE, PROTOCOL
-from search.honesty import MAX_SEQUENCES, assess
-from search.predictions import VALIDATION
-from search.statistics import interval
+from search.stats.intervals import interval
+from search.storage.attributes import EXCESS_RISE, PROTOCOL
+from search.study.assessment import MAX_SEQUENCES, assess
+from search.training.predictions import VALIDATION
+from search.training.result import trial_folder
 from tests.populations import draw, spearmans
 
 

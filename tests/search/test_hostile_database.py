@@ -16,16 +16,16 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from search.storage.database.rows import checks as row_checks
 from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.engine import make_url
 
-from search import row_checks
-from search.attributes import MANIFEST, DamagedRow
-from search.damage import REMOVED, find_damage
-from search.leases import lease_ages_s
-from search.storage import open_database
-from search.study import find_study, summary
-from search.view import look
+from search.reporting.live_view import look
+from search.storage.attributes import MANIFEST, DamagedRow
+from search.storage.database import open_database
+from search.storage.rows.damage import REMOVED, find_damage
+from search.study.leases import lease_ages_s
+from search.study.study import find_study, summary
 from tests.search.answers import run_here
 from tests.whole import IS_WHOLE
 
@@ -328,7 +328,7 @@ def test_columns_that_hold_what_they_cannot_hold(victim, statement):
 
 
 def test_a_pickle_in_the_place_of_an_optimizer_runs_nothing(victim, tmp_path):
-    from search.optuna_internals import _cmaes
+    from search.storage.optuna_internals import _cmaes
 
     class Bomb:
         def __reduce__(self):
@@ -399,7 +399,7 @@ def test_a_heartbeat_that_is_no_time_is_that_of_a_lost_worker(victim, beat):
     assert [worker["lease_age_s"] for worker in json.loads(status.out)["workers"]] == [None]
     assert run_here("doctor", "--storage", url, cwd=victim.folder).status == 0
     search = run_here(*SEARCH, "--storage", url, cwd=victim.folder)
-    assert search.status == 0, search
+    assert search.cli.status == 0, search
     after = json.loads(run_here("status", "--json", "--study-name", NAME, "--storage", url, cwd=victim.folder).out)
     assert (after["n_finished"], after["n_running"]) == (4, 0)
 

@@ -3,13 +3,13 @@
 import pytest
 import yaml
 
-from datasets.errors import UserError
-from datasets.prepared import prepare
-from datasets.task import find_task
+from datasets.common.errors import UserError
+from datasets.common.paths import Places
+from datasets.splits.prepared import prepare
+from datasets.tasks.registry import find_task
 from models import kernel
-from models.places import Places
-from search.config import study_config
-from search.preflight import check_runs
+from search.study.config import study_config
+from search.training.preflight import check_runs
 
 NAME = "synthetic_one_vs_rest-kernel"
 SEARCH = (

@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from datasets.errors import UserError
-from datasets.prepared import prepare
-from datasets.task import find_task
-from datasets.validation import Holdout
-from search.arguments import parse
-from search.confirmation import Scores
-from search.cost import Cost
-from search.ladder_verdict import conclusions
-from search.parser import LADDER, model_names
-from search.predictions import Predictions
-from search.rungs import Confirmed, Rung, baseline_rungs
-from search.statistics import difference, influence
+from datasets.common.errors import UserError
+from datasets.splits.prepared import prepare
+from datasets.tasks.registry import find_task
+from datasets.validation.protocols import Holdout
+from search.experiments.confirm.results import Scores
+from search.options.arguments import parse
+from search.options.parser import LADDER, model_names
+from search.reporting.ladder_verdict import conclusions
+from search.reporting.rungs import Confirmed, Rung, baseline_rungs
+from search.stats.intervals import difference, influence
+from search.study.cost import Cost
+from search.training.predictions import Predictions
 
 TASK = "synthetic_two_vs_rest"
 

@@ -7,9 +7,9 @@ from optuna.storages import fail_stale_trials
 from optuna.trial import TrialState
 from sqlalchemy import text
 
-from search.leases import lease_ages_s
-from search.storage import LEASE_S, open_database
-from search.study import find_study
+from search.storage.database import LEASE_S, open_database
+from search.study.leases import lease_ages_s
+from search.study.study import find_study
 from tests.search.small_study import NAME, add, default_database, make_study
 
 

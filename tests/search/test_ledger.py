@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from datasets.errors import UserError
-from search.ledger import Reading, append, read, readings
+from datasets.common.errors import UserError
+from search.experiments.ledger import Reading, append, read, readings
 
 READING = Reading(
     when="2026-01-02T03:04:05+00:00",

@@ -10,17 +10,17 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
-from search import advisory_lock
-from search.advisory_lock import AdvisoryLock
-from search.locks import LocalLock
-from search.outages import Outages, StorageLost
+from search.storage.advisory_lock import AdvisoryLock
+from search.storage.database import advisory_lock
+from search.storage.locks import LocalLock
+from search.storage.outages import Outages, StorageLost
 from tests.search.postgres import PostgresServer
 
 HOLD_FILE = """
 import sys
 from pathlib import Path
-from search.locks import LocalLock
-from search.outages import Outages
+from search.storage.locks import LocalLock
+from search.storage.outages import Outages
 with LocalLock(Path(sys.argv[1]), Outages("test")):
     print("held", flush=True)
     sys.stdin.read()

@@ -7,16 +7,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import search.state_writer
-from datasets.errors import UserError
-from datasets.prepared import PreparedSplit, prepare
-from datasets.task import find_task
-from models.places import Places
-from search.config import study_config
-from search.preflight import check_runs
-from search.result import Result
-from search.schema import RunConfig
-from search.training import fit
+import search.training.checkpoint.writer
+from datasets.common.errors import UserError
+from datasets.common.paths import Places
+from datasets.splits.prepared import PreparedSplit, prepare
+from datasets.tasks.registry import find_task
+from search.config.run_config import RunConfig
+from search.study.config import study_config
+from search.training.fit import fit
+from search.training.preflight import check_runs
+from search.training.result import Result
 from tests.models.esm_models import add_tiny_backbones
 
 TASK = "synthetic_one_vs_rest"
@@ -67,8 +67,8 @@ def run(
 def test_an_interrupted_run_ends_with_the_same_bits_and_its_weights_hold_the_unit(
     words: tuple[str, ...], split: PreparedSplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search.state_writer, "MIN_INTERVAL_S", 0.0)
-    monkeypatch.setattr(search.state_writer, "_MAX_SHARE", float("inf"))
+    monkeypatch.setattr(search.training.checkpoint.writer, "MIN_INTERVAL_S", 0.0)
+    monkeypatch.setattr(search.training.checkpoint.writer, "_MAX_SHARE", float("inf"))
     wanted = config(*words)
     whole = run(wanted, split, tmp_path / "whole")
     assert whole.ending == "complete"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from search.faults import fault
-from search.machine_limits import limit_reached
+from search.machine.limits import limit_reached
+from search.workers.faults import fault
 from tests.search.conftest import FinishedStudy
 from tests.search.test_standard_streams import PROGRAM, shell
 

@@ -20,7 +20,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from search.storage import LEASE_S
+from search.storage.database import LEASE_S
 from tests.search.postgres import PostgresServer
 from tests.search.processes import ROOT, is_alive, parent
 from tests.whole import IS_WHOLE, whole

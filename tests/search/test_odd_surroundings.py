@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from search.doctor_machine import check_disk
-from search.machine_limits import limit_told
+from search.doctor.machine import check_disk
+from search.machine.limits import limit_told
 from tests.search.conftest import ROOT, FinishedStudy
 from tests.search.test_standard_streams import PROGRAM, shell
 from tests.whole import IS_WHOLE, whole

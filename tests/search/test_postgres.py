@@ -17,20 +17,20 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import NullPool, create_engine, event, text
 from sqlalchemy.engine import make_url
 
-from datasets.errors import UserError
-from models.places import Places
-from search.advisory_lock import AdvisoryLock
-from search.artifacts import Artifacts
-from search.config import study_config
-from search.outages import Outages, StorageLost
-from search.progress import Display
-from search.resilient import ResilientStorage
-from search.signals import Signals
-from search.storage import Database, open_database
-from search.storage_schema import complete
-from search.study import manifest, open_study
-from search.trial import TrialRunner
-from search.worker import Worker
+from datasets.common.errors import UserError
+from datasets.common.paths import Places
+from search.storage.advisory_lock import AdvisoryLock
+from search.storage.database import Database, open_database
+from search.storage.outages import Outages, StorageLost
+from search.storage.resilient import ResilientStorage
+from search.storage.schema import complete
+from search.study.artifacts import Artifacts
+from search.study.config import study_config
+from search.study.study import manifest, open_study
+from search.workers.display import Display
+from search.workers.signals import Signals
+from search.workers.trial import TrialRunner
+from search.workers.worker import Worker
 from tests.search.openers import MANIFEST
 from tests.search.postgres import PASSWORD, PostgresServer
 from tests.search.proxy import Proxy, proxy_to

@@ -23,18 +23,18 @@ import pytest
 from scipy.stats import rankdata
 
 import search
-from datasets.distances import TrainingSequences
-from datasets.errors import UserError
-from datasets.prepared import PreparedSplit, prepare
-from datasets.synthetic import WILD_TYPE
-from datasets.task import find_task
-from models.places import Places
-from search.artifacts import file_hash
-from search.config import study_config
-from search.experiment import checksum
-from search.experiment_files import FOLD, weights_folder
-from search.prediction_counter import Counter
-from search.schema import RunConfig
+from datasets.candidates.distances import TrainingSequences
+from datasets.common.errors import UserError
+from datasets.common.paths import Places
+from datasets.splits.prepared import PreparedSplit, prepare
+from datasets.tasks.registry import find_task
+from datasets.tasks.synthetic import WILD_TYPE
+from search.config.run_config import RunConfig
+from search.experiments.experiment import checksum
+from search.experiments.files import FOLD, weights_folder
+from search.prediction.display import Counter
+from search.study.artifacts import file_hash
+from search.study.config import study_config
 from tests.search.answers import Answer
 from tests.search.experiments import trained_experiment
 from tests.search.own_predictions import check_measured, own_test_predictions
@@ -422,12 +422,12 @@ def test_other_mistakes(
 
 
 def test_too_long_candidates_are_named(trained: Trained, command: Command) -> None:
-    from search.experiment import load_experiment
+    from search.experiments.experiment import load_experiment
 
     # As a search with data.max_length=32 data.truncate=false would have written it.
     experiment = load_experiment(trained.path)
     data = replace(experiment.config.data, max_length=32, truncate=False)
-    from search.experiment import freeze
+    from search.experiments.experiment import freeze
 
     path = Path("strict.yaml")
     freeze(replace(experiment, config=replace(experiment.config, data=data)), path)
@@ -462,7 +462,7 @@ def test_a_signal_ends_what_lasts_long(
             time.sleep(0.01)
 
     monkeypatch.setattr(TrainingSequences, "distance", distance)
-    monkeypatch.setattr("search.valuation.usable_cores", lambda: 2)
+    monkeypatch.setattr("search.prediction.scoring.usable_cores", lambda: 2)
     assert command("predict", str(trained.path), "--mutagenesis", "doubles", "--output", "out.csv").status == status
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 

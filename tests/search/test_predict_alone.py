@@ -14,12 +14,12 @@ import pytest
 import yaml
 
 import search
-from datasets.errors import UserError
-from datasets.prepared import prepare
-from datasets.task import find_task
-from models.places import Places
-from search.config import study_config
-from search.experiment import is_same_export, load_experiment, seal
+from datasets.common.errors import UserError
+from datasets.common.paths import Places
+from datasets.splits.prepared import prepare
+from datasets.tasks.registry import find_task
+from search.experiments.experiment import is_same_export, load_experiment, seal
+from search.study.config import study_config
 from tests.search.answers import Answer, run_here
 from tests.search.experiments import trained_experiment
 

@@ -10,15 +10,15 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import search
-from datasets.errors import UserError
-from datasets.prepared import prepare
-from datasets.synthetic import WILD_TYPE
-from datasets.task import find_task
-from models.places import Places
-from search.artifacts import file_hash
-from search.config import study_config
-from search.experiment import checksum
-from search.experiment_files import FOLD, SEED, weights_folder
+from datasets.common.errors import UserError
+from datasets.common.paths import Places
+from datasets.splits.prepared import prepare
+from datasets.tasks.registry import find_task
+from datasets.tasks.synthetic import WILD_TYPE
+from search.experiments.experiment import checksum
+from search.experiments.files import FOLD, SEED, weights_folder
+from search.study.artifacts import file_hash
+from search.study.config import study_config
 from tests.search.answers import Answer
 from tests.search.experiments import trained_experiment
 

@@ -9,21 +9,21 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from datasets.errors import SequenceError, UserError
-from datasets.prepared import PreparedSplit, prepare
-from datasets.task import find_task
+from datasets.common.errors import SequenceError, UserError
+from datasets.common.paths import Places
+from datasets.splits.prepared import PreparedSplit, prepare
+from datasets.tasks.registry import find_task
 from models.metrics import spearman
-from models.places import Places
-from search.building import build_data, build_model, folds_of
-from search.checkpoint import load_weights
-from search.config import study_config
-from search.fold_training import FoldTraining
-from search.predictor import Predictor
-from search.run_state import Progress, Reports
-from search.schema import RunConfig
-from search.trained import combined
-from search.trainer import build_trainer
-from search.training import fit
+from search.config.run_config import RunConfig
+from search.experiments.trained import combined
+from search.study.config import study_config
+from search.training.build import build_data, build_model, folds_of
+from search.training.checkpoint.progress import Progress, Reports
+from search.training.fit import fit
+from search.training.fold import FoldTraining
+from search.training.predictor import Predictor
+from search.training.trainer import build_trainer
+from search.training.weights import load_weights
 from tests.models.esm_models import add_tiny_backbones, make_places
 
 TASK = "synthetic_one_vs_rest"

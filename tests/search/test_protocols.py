@@ -12,14 +12,14 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from datasets.prepared import prepare
-from datasets.task import find_task
+from datasets.splits.prepared import prepare
+from datasets.tasks.registry import find_task
 from models.metrics import spearman
-from search.confirmable import of_experiment
-from search.experiment import load_experiment
-from search.out_of_fold import pooled
-from search.predictions import VALIDATION
-from search.storage import default_url
+from search.experiments.confirm.candidates import of_experiment
+from search.experiments.experiment import load_experiment
+from search.storage.database import default_url
+from search.training.out_of_fold import pooled
+from search.training.predictions import VALIDATION
 from tests.search.answers import Answer
 from tests.search.conftest import Program
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.candidates import Candidates
-from search.ranked_output import Predicted, columns_of
-from search.ranking import Valued, unranked, write_all, write_top
+from datasets.candidates.candidates import Candidates
+from search.prediction.ranking import Valued, unranked, write_all, write_top
+from search.prediction.writers import Predicted, columns_of
 
 COLUMNS = columns_of("sequence", has_names=False)
 

@@ -15,15 +15,15 @@ import pytest
 from optuna.trial import TrialState
 from sqlalchemy import NullPool, create_engine, text
 
-from search.attributes import MANIFEST, READING
-from search.ledger import Reading, append, read
-from search.noted_readings import noted_readings
-from search.proposals import Proposals
-from search.question import Question, question, question_of
-from search.readings import Count, find_readings
-from search.report import make_report
-from search.storage import open_database
-from search.study import DIRECTION, find_study
+from search.experiments.ledger import Reading, append, read
+from search.experiments.noted_readings import noted_readings
+from search.experiments.readings import Count, find_readings
+from search.reporting.proposals import Proposals
+from search.reporting.study_report import make_report
+from search.storage.attributes import MANIFEST, READING
+from search.storage.database import open_database
+from search.study.question import Question, question, question_of
+from search.study.study import DIRECTION, find_study
 from tests.search.answers import Answer, run_here
 from tests.search.pages import without_plotly
 from tests.search.processes import ROOT, WAIT_S
@@ -261,8 +261,8 @@ KILLED = {
 PATCHED = """
 import os, signal, sys, time
 import optuna
-import search.noted_readings as noted
-from search.cli import main
+import search.experiments.noted_readings as noted
+from search.cli.main import main
 
 write, note, n = optuna.Study.set_user_attr, noted.note_readings, 0
 

@@ -6,9 +6,9 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 from safetensors.numpy import save_file
 
-from search.attributes import MANIFEST, OVERRIDES
-from search.proposals import Proposals
-from search.report import make_report
+from search.reporting.proposals import Proposals
+from search.reporting.study_report import make_report
+from search.storage.attributes import MANIFEST, OVERRIDES
 from tests.search.browser import CHROMIUM
 from tests.search.pages import assert_looks_right, assert_needs_nothing, without_plotly
 from tests.search.small_study import ABOUT, NAME, default_database, make_study, record
@@ -66,7 +66,7 @@ def text(folder):
 def make_or_load(folder):
     import optuna
 
-    from search.storage import open_database
+    from search.storage.database import open_database
 
     database = open_database(default_database(folder), create=False)
     return database, optuna.load_study(study_name=NAME, storage=database.storage)

@@ -10,11 +10,11 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from search import report_figures
-from search.proposals import Proposals
-from search.report import make_report
-from search.snapshot import snapshot
-from search.study import MANIFEST
+from search.reporting import figures as report_figures
+from search.reporting.proposals import Proposals
+from search.reporting.study_report import make_report
+from search.study.snapshot import snapshot
+from search.study.study import MANIFEST
 from tests.search.browser import CHROMIUM, open_browser
 from tests.search.pages import assert_looks_right, without_plotly
 from tests.search.small_study import ABOUT, NAME, record

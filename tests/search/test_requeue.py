@@ -6,9 +6,9 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from search.attributes import EXHAUSTED
-from search.endings import own_faults, run_lost_trials_again
-from search.study import count
+from search.storage.attributes import EXHAUSTED
+from search.study.endings import own_faults, run_lost_trials_again
+from search.study.study import count
 from tests.search.small_study import NAME, add, default_database, make_study
 
 

@@ -10,23 +10,23 @@ import pytest
 import torch
 from lightning.pytorch.plugins import MixedPrecision
 
-import search.building
-import search.fold_training
-import search.run_state
-import search.state_writer
-from datasets.prepared import PreparedSplit, prepare
-from datasets.task import find_task
-from datasets.validation import KFold
+import search.training.build
+import search.training.checkpoint.progress
+import search.training.checkpoint.writer
+import search.training.fold
+from datasets.common.paths import Places
+from datasets.splits.prepared import PreparedSplit, prepare
+from datasets.tasks.registry import find_task
+from datasets.validation.protocols import KFold
 from models.esm import ESM
-from models.places import Places
-from search.config import study_config
-from search.predictions import VALIDATION
-from search.result import Result
-from search.schema import RunConfig
-from search.state_files import FOLDER, has_state, remove_state
-from search.state_writer import StateWriter
-from search.trainer import build_trainer
-from search.training import fit
+from search.config.run_config import RunConfig
+from search.study.config import study_config
+from search.training.checkpoint.files import FOLDER, has_state, remove_state
+from search.training.checkpoint.writer import StateWriter
+from search.training.fit import fit
+from search.training.predictions import VALIDATION
+from search.training.result import Result
+from search.training.trainer import build_trainer
 from tests.models.checkpoints import write_checkpoint
 from tests.models.esm_models import add_tiny_backbones, make_places
 
@@ -128,8 +128,8 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> PreparedSplit:
 def train(split: PreparedSplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trainer:
     """States are written after each epoch, however short it is."""
     add_tiny_backbones(monkeypatch)
-    monkeypatch.setattr(search.state_writer, "MIN_INTERVAL_S", 0.0)
-    monkeypatch.setattr(search.state_writer, "_MAX_SHARE", float("inf"))
+    monkeypatch.setattr(search.training.checkpoint.writer, "MIN_INTERVAL_S", 0.0)
+    monkeypatch.setattr(search.training.checkpoint.writer, "_MAX_SHARE", float("inf"))
     return Trainer(split, make_places(tmp_path, "esm2_tiny"), tmp_path)
 
 
@@ -178,7 +178,7 @@ def test_the_scale_of_half_precision_gradients_goes_on(train: Trainer, monkeypat
         monkeypatch.setattr(scaler, "update", lambda *a: (update(*a), seen.append(scaler.get_scale())))
         return trainer
 
-    monkeypatch.setattr(search.fold_training, "build_trainer", with_scaler)
+    monkeypatch.setattr(search.training.fold, "build_trainer", with_scaler)
     undisturbed = train(config("last_k"), "undisturbed")
     assert len(set(scales[0])) > 1, "the scale was to change"
     assert train(config("last_k"), "first", until=(0, 1)) is None
@@ -262,8 +262,8 @@ def test_parts_of_a_batch_stay_what_they_were_whatever_memory_is_free_now(
     assert undisturbed is not None
     assert undisturbed.micro_batch_tokens is None
     assert train(config("lora"), "first", until=(0, 2)) is None
-    monkeypatch.setattr(search.fold_training, "free_memory_bytes", lambda device: 2**20)
-    monkeypatch.setattr(search.memory, "MIN_EVAL_TOKENS", 34)
+    monkeypatch.setattr(search.training.fold, "free_memory_bytes", lambda device: 2**20)
+    monkeypatch.setattr(search.training.memory, "MIN_EVAL_TOKENS", 34)
     smaller = train(config("lora"), "smaller")
     assert smaller is not None
     assert smaller.micro_batch_tokens == 8 * 34, "the memory was to be too little"
@@ -373,7 +373,7 @@ def test_a_state_with_code_in_it_is_never_run(train: Trainer) -> None:
 
     # Even one whose checksums are right.
     StateWriter(train.folder / "first", print).write(
-        {"progress": Trap()}, {}, search.run_state.about(run, train.split, threads=1, backbone=None)
+        {"progress": Trap()}, {}, search.training.checkpoint.progress.about(run, train.split, threads=1, backbone=None)
     )
     assert train(run, "second", resume="first") is not None
     assert "it is damaged (UnpicklingError)" in train.said[0]
@@ -415,7 +415,7 @@ def test_the_state_of_another_run_is_ignored(
 @pytest.mark.parametrize("module", ["machine_kind", "package_versions", "code_hash"])
 def test_so_is_that_of_another_machine_or_version(module: str, train: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
     assert train(config("ridge"), "first", until=(0, 2)) is None
-    monkeypatch.setattr(f"search.run_state.{module}", lambda *_: "another")
+    monkeypatch.setattr(f"search.training.checkpoint.progress.{module}", lambda *_: "another")
     assert train(config("ridge"), "second", resume="first") is not None
     assert "it belongs to another run" in train.said[0]
 
@@ -468,7 +468,7 @@ def test_the_frozen_part_is_not_written(train: Trainer) -> None:
     assert train(config("lora"), "first", until=(0, 2)) is None
     state = torch.load(part(train.folder / "first", "training.*"), weights_only=True)
     n_written = sum(tensor.numel() for tensor in state["fold"]["model"].values())
-    model = search.building.build_model(config("lora"))
+    model = search.training.build.build_model(config("lora"))
     model.build(train.places)
     n_trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     assert n_trained <= n_written < model.n_parameters / 2

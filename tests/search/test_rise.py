@@ -8,21 +8,21 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
-from datasets import prepared
-from datasets.alphabet import ALPHABET
-from datasets.mutation_counts import find_mutations
-from datasets.prepared import PreparedSplit, prepare
-from datasets.task import find_task
-from models.places import Places
-from search.attributes import EXCESS_RISE
-from search.building import build_model
-from search.checkpoint import save_weights
-from search.config import study_config
-from search.rise import rise_with_mutations
-from search.schema import RunConfig
-from search.study import best_trial
-from search.training import fit
-from search.trial_order import best_trials, set_aside
+from datasets.common.paths import Places
+from datasets.sequences.alphabet import ALPHABET
+from datasets.sequences.mutation_counts import find_mutations
+from datasets.splits import prepared
+from datasets.splits.prepared import PreparedSplit, prepare
+from datasets.tasks.registry import find_task
+from search.config.run_config import RunConfig
+from search.storage.attributes import EXCESS_RISE
+from search.study.config import study_config
+from search.study.ranking import best_trials, set_aside
+from search.study.study import best_trial
+from search.training.build import build_model
+from search.training.fit import fit
+from search.training.mutational_load import rise_with_mutations
+from search.training.weights import save_weights
 from tests.search.small_study import add, default_database, make_study
 
 TASK = "synthetic_one_vs_rest"

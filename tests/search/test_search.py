@@ -7,8 +7,8 @@ import optuna
 import pytest
 import yaml
 
-from search.artifacts import file_hash
-from search.experiment import seal
+from search.experiments.experiment import seal
+from search.study.artifacts import file_hash
 from tests.search.answers import run_here
 from tests.search.processes import ROOT
 

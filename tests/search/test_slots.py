@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from datasets.errors import UserError
-from search import memory
-from search.arguments import parse
-from search.config import study_config
-from search.machine import mig_devices, usable_cores, visible_gpus
-from search.slots import MEMORY_SHARE, Slot, make_slots
+from datasets.common.errors import UserError
+from search.machine.hardware import MEMORY_SHARE, mig_devices, usable_cores, visible_gpus
+from search.options.arguments import parse
+from search.study.config import study_config
+from search.training.fit import memory
+from search.workers.slots import Slot, make_slots
 
 WHAT = ("--task", "synthetic_two_vs_rest", "--model", "cnn", "validation=holdout")
 DIVIDED = """\
@@ -185,7 +185,7 @@ def test_options_that_are_refused(words: list[str], expected: str):
 
 
 def test_more_workers_than_gpu_slots_are_refused_before_anything_is_written(command, monkeypatch):
-    monkeypatch.setattr("search.inputs.visible_gpus", lambda: ("0",))
+    monkeypatch.setattr("search.cli.inputs.visible_gpus", lambda: ("0",))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     assert "--workers 3 is more than the 1 slots" in command(*WHAT, "--workers", "3").refusal()
     assert not Path("runs").exists()

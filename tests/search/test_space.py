@@ -9,10 +9,10 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FixedTrial, create_trial
 
-from datasets.errors import UserError
-from search.space import Space
-from search.space_tree import make_space
-from search.trees import flatten, nest
+from datasets.common.errors import UserError
+from search.config.nested import flatten, nest
+from search.space.parse import make_space
+from search.space.space import Space
 
 CONFIG: dict[str, Any] = {
     "model": {

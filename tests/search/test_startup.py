@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import search
-from search.commands import COMMANDS
+from search.options.commands import COMMANDS
 
 ROOT = Path(search.__path__[0]).parent
 # Runs run_study.py as the interpreter would, and prints what it imported as the last line of stdout.

@@ -5,8 +5,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from search.selection import Candidates
-from search.statistics import ConfidenceInterval, influence, interval, interval_from_size
+from search.stats.intervals import ConfidenceInterval, influence, interval, interval_from_size
+from search.stats.selection_bias import Candidates
 from tests.populations import draw, spearmans, true_spearman
 
 Floats = NDArray[np.float64]

@@ -18,14 +18,15 @@ import psycopg
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from datasets.errors import UserError
-from search import filesystems, storage
-from search.filesystems import kind_of, network_kind
-from search.outages import Outages, StorageLost, is_outage, is_starting
-from search.process_list import hide_storage, without_storage
-from search.remedies import reason_of
-from search.storage import open_database
-from search.storage_url import default_url, hide, parse_url, secrets_of, without_secrets
+from datasets.common.errors import UserError
+from search.machine.environment import filesystems
+from search.machine.filesystems import kind_of, network_kind
+from search.storage.database import database as storage
+from search.storage.database import open_database
+from search.storage.hide_url import hide_storage, without_storage
+from search.storage.outages import Outages, StorageLost, is_outage, is_starting
+from search.storage.remedies import reason_of
+from search.storage.url import default_url, hide, parse_url, secrets_of, without_secrets
 from tests.search.postgres import PASSWORD, USER, PostgresServer
 from tests.search.processes import ROOT
 
@@ -238,7 +239,7 @@ def test_each_mistake_in_a_postgres_url_is_one_sentence(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("search.isolation.prepare_children", lambda: None)  # nothing here gets as far as training
+    monkeypatch.setattr("search.workers.child.prepare_children", lambda: None)  # nothing here gets as far as training
     name = postgres.create_database()
     right = postgres.url(name)
     address = f"127.0.0.1:{postgres.port}"

@@ -9,11 +9,11 @@ from typing import Any
 import optuna
 import pytest
 
-from datasets.synthetic import WILD_TYPE
-from search.argument_types import study_name
-from search.storage import Database, open_database
-from search.study import MANIFEST
-from search.study_names import default_name, find_name
+from datasets.tasks.synthetic import WILD_TYPE
+from search.options.values import study_name
+from search.storage.database import Database, open_database
+from search.study.names import default_name, find_name
+from search.study.study import MANIFEST
 from tests.datasets.tables import variants, write
 from tests.search.answers import Answer
 from tests.search.conftest import Program

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from datasets.errors import UserError
-from search import class_source, targets
-from search.class_source import signature
-from search.targets import CALLBACK, LOGGER, MODEL, PRUNER, SAMPLER, VALIDATION, check, instantiate, locate
+from datasets.common.errors import UserError
+from search.config import targets
+from search.config.static_classes import signature
+from search.config.targets import CALLBACK, LOGGER, MODEL, PRUNER, SAMPLER, VALIDATION, check, instantiate, locate
+from search.study.config import static_classes as class_source
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
@@ -80,10 +81,10 @@ HOSTILE = [
     "models.cnn",
     "datasets.task.importlib.import_module",
     "datasets.task.Task",
-    "search.targets.check",
-    "search.cli.main",
-    "search.pruning",
-    "search.pruning.Path",
+    "search.config.targets.check",
+    "search.cli.main.main",
+    "search.training.callbacks",
+    "search.training.callbacks.Path",
     "lightning.pytorch.callbacks.model_checkpoint.os.makedirs",
     "lightning.pytorch.callbacks.model_checkpoint.os",
     "lightning.pytorch.callbacks.model_checkpoint.shutil.rmtree",
@@ -148,7 +149,7 @@ def test_a_tree_without_a_target_is_refused(tree: Any) -> None:
         ("lightning.pytorch.callbacks.EarlyStopping", MODEL),
         ("lightning.pytorch.callbacks.Callback", MODEL),
         ("datasets.validation.Fold", VALIDATION),
-        ("models.layers.MaskedConv1d", MODEL),
+        ("models.layers.windows.MaskedConv1d", MODEL),
         ("models.metrics.Spearman", MODEL),
         ("models.cnn.CNN", VALIDATION),
     ],
@@ -174,7 +175,7 @@ def test_a_file_outside_of_the_package_is_not_even_read(tmp_path: Path) -> None:
         (
             "optuna.sampler.TPESampler",
             SAMPLER,
-            "outside the allowed packages (models, datasets, search.fold_pruning, optuna.samplers",
+            "outside the allowed packages (models, datasets, search.study.pruning, optuna.samplers",
         ),
         ("lightning.pytorch.loggers.CSVLoger", LOGGER, "Did you mean 'CSVLogger'"),
         ("lightning.pytorch.callbacks.EarlyStoping", CALLBACK, "Did you mean 'EarlyStopping'"),
@@ -304,8 +305,8 @@ def test_a_model_with_a_syntax_error_is_named(tmp_path: Path, monkeypatch: pytes
 def test_checking_imports_nothing_heavy() -> None:
     program = """
 import sys
-from datasets.errors import UserError
-from search.targets import *
+from datasets.common.errors import UserError
+from search.config.targets import *
 check({"_target_": "optuna.samplers.TPESampler", "n_startup_trials": 3}, SAMPLER, "sampler")
 check({"_target_": "optuna.pruners.HyperbandPruner"}, PRUNER, "pruner")
 check({"_target_": "lightning.pytorch.loggers.CSVLogger", "prefix": "x"}, LOGGER, "logger", ("save_dir",))

@@ -11,8 +11,8 @@ from scipy.stats import sem, spearmanr
 from scipy.stats import t as student
 from sklearn.metrics import mean_squared_error, ndcg_score
 
-from search.statistics import interval
-from search.test_metrics import (
+from search.stats.intervals import interval
+from search.stats.metrics import (
     METRICS,
     UnusablePredictions,
     measure,

@@ -8,9 +8,9 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from search import trial as module
-from search.isolation import Value, Working
-from search.signals import EXIT_INTERRUPTED, Signals
+from search.workers import trial as module
+from search.workers.child import Value, Working
+from search.workers.signals import EXIT_INTERRUPTED, Signals
 from tests.search.faulty import copy_program, search
 from tests.whole import whole
 

@@ -18,7 +18,7 @@ import pytest
 from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
 
-from search.read_only import open_to_look
+from search.storage.read_only import open_to_look
 from tests.compose_file import ROOT, load_compose
 from tests.search.dashboards import Dashboard, address_of, end
 

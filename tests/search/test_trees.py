@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from search.trees import difference, digest, flatten, lookup, nest, overlay
+from search.config.nested import difference, digest, flatten, lookup, nest, overlay
 
 NAMES = st.text("abcdefgh_", min_size=1, max_size=4)
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from datasets.synthetic import WILD_TYPE
+from datasets.tasks.synthetic import WILD_TYPE
 from tests.datasets.tables import variants, write
 from tests.search.answers import Answer
 from tests.search.conftest import Program

@@ -9,8 +9,8 @@ import pytest
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, PercentilePruner, SuccessiveHalvingPruner
 from optuna.trial import TrialState
 
-from search.attributes import RETRY_OF
-from search.verdicts import should_prune
+from search.storage.attributes import RETRY_OF
+from search.study.verdicts import should_prune
 
 N_TRIALS, N_STEPS = 24, 27
 PRUNERS: dict[str, Callable[[], BasePruner]] = {

@@ -14,11 +14,11 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from search.control import set_control
-from search.gpus import Gpu, find_gpus
-from search.standing import rate_per_hour, remaining_s, running_trials
-from search.study import find_study
-from search.view import as_lines, look
+from search.machine.hardware import Gpu, find_gpus
+from search.reporting.live_view import as_lines, look
+from search.study.activity import rate_per_hour, remaining_s, running_trials
+from search.study.control import set_control
+from search.study.study import find_study
 from tests.search.processes import ROOT
 from tests.search.small_study import NAME, add, default_database, make_study
 

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from datasets.errors import UserError
-from datasets.prepared import PreparedSplit, prepare
-from datasets.task import find_task
-from models.places import Places
-from search.building import build_data, build_model, folds_of
-from search.checkpoint import load_weights
-from search.config import study_config
-from search.result import Result
-from search.schema import RunConfig, run_config
-from search.training import fit
-from search.trees import overlay
+from datasets.common.errors import UserError
+from datasets.common.paths import Places
+from datasets.splits.prepared import PreparedSplit, prepare
+from datasets.tasks.registry import find_task
+from search.config.nested import overlay
+from search.config.run_config import RunConfig, run_config
+from search.study.config import study_config
+from search.training.build import build_data, build_model, folds_of
+from search.training.fit import fit
+from search.training.result import Result
+from search.training.weights import load_weights
 
 TASK = "synthetic_one_vs_rest"
 

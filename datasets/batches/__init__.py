@@ -1,0 +1,1 @@
+"""From prepared rows to the batches that a model sees."""

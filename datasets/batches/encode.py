@@ -1,0 +1,81 @@
+"""Sequences as a model sees them: cut, tokenised, and in batches of about the same length for evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from datasets.batches.batch import Batch, sizes_within
+from datasets.batches.loader import BatchLoader, FixedOrder
+from datasets.batches.window import LengthLimit, cut
+from datasets.features.encoder import Features
+from datasets.sequences.tokenizer import Tokenizer
+from datasets.task import Task
+
+_EVALUATION_FACTOR = 4  # without gradients a batch needs a fraction of the memory
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Encoded:
+    """N sequences on the CPU.
+
+    tokens: (N, T) uint8, 0 at padding.
+    mask: (N, T) bool, False at padding. region: (N, T) bool, True where the variants differ, never at padding.
+    lengths: (N,) int64, tokens without padding.
+    """
+
+    tokens: Tensor
+    mask: Tensor
+    region: Tensor
+    lengths: Tensor
+
+
+def encode_sequences(
+    residues: NDArray[np.uint8],
+    lengths: NDArray[np.int64],
+    *,
+    task: Task,
+    tokenizer: Tokenizer,
+    crop: str | None,
+    limit: LengthLimit,
+) -> Encoded:
+    """Cut and tokenise residues (N, L) in ASCII, zero-padded, with `lengths` (N,).
+
+    Raises:
+        UserError: Those of `datasets.batches.window.place_windows`.
+    """
+    kept, region = cut(residues, lengths, task=task, crop=crop, limit=limit)
+    tokens, mask = tokenizer.encode(kept)
+    region_of_tokens = torch.zeros(mask.shape, dtype=torch.bool)
+    region_of_tokens[:, tokenizer.n_prefix : tokenizer.n_prefix + region.shape[1]] = torch.from_numpy(region)
+    return Encoded(tokens=tokens, mask=mask, region=region_of_tokens & mask, lengths=mask.sum(dim=1))
+
+
+def longest_first(lengths: Tensor, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return rows (n,) in the order of evaluation: those of one length stay in their order."""
+    return rows[np.argsort(-lengths.numpy()[rows], kind="stable")]
+
+
+def evaluation_loader(
+    data: Batch,
+    lengths: Tensor,
+    rows: NDArray[np.int64],
+    *,
+    batch_size: int,
+    max_tokens: int | None,
+    features: Features | None,
+    values: Tensor | None,
+) -> BatchLoader:
+    """Return batches of rows (n,), which are in the order of `longest_first`.
+
+    A batch has at most four times `batch_size` rows and, padding included, `max_tokens` tokens (None: any number).
+    """
+    chosen = torch.from_numpy(rows)
+    sizes = sizes_within(lengths[chosen].tolist(), max_tokens=max_tokens, max_rows=batch_size * _EVALUATION_FACTOR)
+    return BatchLoader(
+        data=data, lengths=lengths, sampler=FixedOrder(chosen), sizes=sizes, features=features, values=values
+    )

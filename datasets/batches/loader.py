@@ -1,0 +1,121 @@
+"""Batches cut out of tensors that hold a whole split, without any work per row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from datasets.batches.batch import Batch, trimmed
+from datasets.common.seeds import derive_seed
+from datasets.features.encoder import Features
+
+_BATCHES_AT_ONCE = 16
+
+
+class EpochOrder:
+    """The order of the training rows, a function of (seed, fold, epoch) and of nothing that happened before.
+
+    A run that is taken up again at some epoch therefore sees the rows as if it had never stopped. Lightning
+    calls `set_epoch` before each epoch.
+    """
+
+    def __init__(self, rows: Tensor, *, seed: int, fold_number: int) -> None:
+        self._rows = rows
+        self._seed = seed
+        self._fold_number = fold_number
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of the next iteration."""
+        self._epoch = epoch
+
+    def rows(self) -> Tensor:
+        """Return the rows (n,) int64 in the order of the epoch."""
+        seed = derive_seed(self._seed, "order", self._fold_number, self._epoch)
+        return self._rows[torch.randperm(len(self._rows), generator=torch.Generator().manual_seed(seed))]
+
+
+class FixedOrder:
+    """The same rows in the same order every time."""
+
+    def __init__(self, rows: Tensor) -> None:
+        self._rows = rows
+
+    def rows(self) -> Tensor:
+        """Return the rows (n,) int64."""
+        return self._rows
+
+
+class BatchLoader:
+    """Batches of `sizes` rows in the order of `sampler`, each as long as its longest row.
+
+    `data` is the whole split on any device, `lengths` (N,) int64 on the CPU its tokens a row. `features` are
+    gathered on the CPU, `values` (N, ...) where they lie, for each batch; at most one of the two is given.
+    """
+
+    batch_sampler = None  # Lightning looks at it before it believes `sampler`
+
+    def __init__(
+        self,
+        *,
+        data: Batch,
+        lengths: Tensor,
+        sampler: EpochOrder | FixedOrder,
+        sizes: Sequence[int],
+        features: Features | None = None,
+        values: Tensor | None = None,
+    ) -> None:
+        self.sampler = sampler
+        self._data = data
+        self._lengths = lengths
+        self._is_ragged = bool((lengths != data.tokens.shape[1]).any())
+        self._sizes = list(sizes)
+        self._features = features
+        self._values = values
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return len(self._sizes)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches of the sampler's epoch."""
+        groups = [
+            self._sizes[first : first + _BATCHES_AT_ONCE] for first in range(0, len(self._sizes), _BATCHES_AT_ONCE)
+        ]
+        for rows, sizes in zip(torch.split(self.sampler.rows(), [*map(sum, groups)]), groups, strict=True):
+            yield from self._batches(rows, sizes)
+
+    def _batches(self, rows: Tensor, sizes: list[int]) -> Iterator[Batch]:
+        n_columns = self._columns(rows, sizes)
+        here = rows.to(self._data.tokens.device)
+        # Gathered for many batches at once, which are slices of it: five calls less a batch.
+        wide = [self._data.tokens, self._data.mask, self._data.region]
+        if self._is_ragged:
+            wide = [table[:, : max(n_columns)] for table in wide]
+        parts = [torch.split(table.index_select(0, here), sizes) for table in (*wide, self._data.target)]
+        batches = zip(*parts, torch.split(here, sizes), torch.split(rows, sizes), n_columns, strict=True)
+        for tokens, mask, region, target, index, chosen, n in batches:
+            if self._is_ragged:
+                tokens, mask, region = (table[:, :n].contiguous() for table in (tokens, mask, region))
+            yield Batch(
+                tokens=tokens.long(),
+                mask=mask,
+                region=region,
+                target=target,
+                index=index,
+                features=self._features_of(chosen, index, n),
+            )
+
+    def _columns(self, rows: Tensor, sizes: list[int]) -> list[int]:
+        if not self._is_ragged:
+            return [self._data.tokens.shape[1]] * len(sizes)
+        return [int(lengths.max()) for lengths in torch.split(self._lengths[rows], sizes)]
+
+    def _features_of(self, rows: Tensor, index: Tensor, n_columns: int) -> Tensor | None:
+        if self._values is not None:
+            return trimmed(self._values, n_columns).index_select(0, index)
+        if self._features is not None:
+            return self._features.gather(rows).to(index.device)
+        return None

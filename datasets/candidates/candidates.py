@@ -1,0 +1,182 @@
+"""Sequences to be predicted: read from a file of any length, checked, and handed on some thousands at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.candidates.files import Cells, Format, Label, read_cells
+from datasets.common.errors import SequenceError, UserError
+from datasets.sequences.alphabet import ALPHABET
+from datasets.sequences.mutations import MutationError, Mutator, normal_form
+from datasets.task import Task
+
+BLOCK_ROWS = 8192
+_BLOCK_RESIDUES = 2**23
+_ALPHABET = ALPHABET.encode()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Candidates:
+    """n candidates: labels (n) as they are shown, residues (n, L) uint8 in ASCII, zeros behind lengths (n,) int64."""
+
+    labels: Sequence[str]
+    residues: NDArray[np.uint8]
+    lengths: NDArray[np.int64]
+    lines: Sequence[int] | None = None
+    """Where each stands in the file; None where there is no file."""
+    names: Sequence[str] | None = None
+    """What each is called there, in Unicode without line ends; None where nobody asked."""
+
+    def __len__(self) -> int:
+        """Return n."""
+        return len(self.labels)
+
+    def take(self, rows: NDArray[np.int64]) -> Candidates:
+        """Return some of the rows."""
+        return Candidates(
+            labels=[self.labels[row] for row in rows.tolist()],
+            residues=self.residues[rows],
+            lengths=self.lengths[rows],
+            lines=None if self.lines is None else [self.lines[row] for row in rows.tolist()],
+            names=None if self.names is None else [self.names[row] for row in rows.tolist()],
+        )
+
+    def sequences(self) -> list[str]:
+        """Return the residues as text."""
+        n_columns = self.residues.shape[1]
+        text = self.residues.tobytes().decode("ascii")
+        rows = [text[first : first + n_columns] for first in range(0, len(text), n_columns)]
+        return rows if (self.lengths == n_columns).all() else [row.rstrip("\0") for row in rows]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stream:
+    """Candidates block by block; `label` says what they are called by, `n_total` how many there are, where known."""
+
+    label: Label
+    blocks: Iterator[Candidates]
+    n_total: int | None = None
+
+
+def read_candidates(path: Path, task: Task, format: Format | None, *, has_names: bool = False) -> Stream:
+    """Read a file of sequences, or of mutations of the task's wild type; only some blocks are in memory at a time.
+
+    What is in it, `format` and the names are as `read_cells` says; it may be gzipped.
+
+    Raises:
+        UserError: The file holds no candidates, or (while the stream is read) a line that is none: the sentence names
+            it.
+    """
+    label, cells = read_cells(path, format, has_names=has_names)
+    return Stream(label=label, blocks=_blocks(path, cells, label, task))
+
+
+def residues_of(sequences: Sequence[str], clean: Callable[[str], str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return residues (n, L) and lengths (n,) of n sequences in any case, with a stop (*) at the end or not.
+
+    Raises:
+        SequenceError: One has no residue, or one outside the alphabet; the sentence begins in the middle.
+    """
+    upper = [sequence.upper().rstrip("*") for sequence in sequences]
+    cleaned = list(map(clean, upper))
+    lengths = np.fromiter(map(len, cleaned), dtype=np.int64, count=len(cleaned))
+    for row in np.flatnonzero(lengths == 0).tolist():
+        raise SequenceError(f"the sequence {_short(sequences[row])!r} holds no residue", row)
+    if "*" in "".join(upper):  # a task's own cleaning may drop them
+        row = next(row for row, sequence in enumerate(upper) if "*" in sequence)
+        at = upper[row].index("*") + 1
+        raise SequenceError(f"the sequence has a stop codon (*) at position {at}, before its end", row)
+    # One byte for each character, so that places in it can be told from the lengths.
+    joined = "".join(cleaned).encode("ascii", errors="replace")
+    codes = np.frombuffer(joined, dtype=np.uint8)
+    if joined.translate(None, delete=_ALPHABET):
+        place = int(np.flatnonzero(~np.isin(codes, list(_ALPHABET)))[0])
+        ends = lengths.cumsum()
+        row = int(np.searchsorted(ends, place, side="right"))
+        at = int(place - ends[row] + lengths[row])
+        residue = cleaned[row][at]
+        raise SequenceError(f"the residue {residue!r} at position {at + 1} is not one of {ALPHABET}", row)
+    longest = int(lengths.max(initial=0))
+    if (lengths == longest).all():
+        return codes.reshape(len(lengths), longest), lengths
+    residues = np.zeros((len(lengths), longest), dtype=np.uint8)
+    residues[np.arange(longest) < lengths[:, None]] = codes
+    return residues, lengths
+
+
+def _blocks(path: Path, cells: Iterator[Cells], label: Label, task: Task) -> Iterator[Candidates]:
+    if label == "mutations" and task.wild_type is None:
+        raise UserError(f"{path} holds mutations, but {task.name} has no wild type: give whole sequences.")
+    mutator = Mutator(task.wild_type or "")
+    n = 0
+    for block in _even(cells):
+        for rows in _slices(block.texts):
+            some = block[rows]
+            n += len(some)
+            try:
+                yield _candidates(some, label, mutator, task)
+            except SequenceError as error:
+                at = some.lines[error.row]
+                raise UserError(f"{path}, line {at}: {error}; correct the line or remove it.") from None
+    if not n:
+        raise UserError(f"{path} holds no candidates: a sequence, or mutations, in each line is expected.")
+
+
+def _even(cells: Iterator[Cells]) -> Iterator[Cells]:
+    """Divide anew, so that what stands together does not depend on how the file was read: the last bits of a
+    prediction do depend on it.
+    """
+    texts: list[str] = []
+    lines: list[int] = []
+    names: list[str] = []
+    for some in cells:
+        texts += some.texts
+        lines += some.lines
+        names += some.names or ()
+        held = Cells(texts=texts, lines=lines, names=None if some.names is None else names)
+        n_even = len(texts) // BLOCK_ROWS * BLOCK_ROWS
+        for first in range(0, n_even, BLOCK_ROWS):
+            yield held[first : first + BLOCK_ROWS]
+        texts, lines, names = texts[n_even:], lines[n_even:], names[n_even:]
+    if texts:
+        yield Cells(texts=texts, lines=lines, names=names or None)
+
+
+def _slices(texts: list[str]) -> Iterator[slice]:
+    """Cut into blocks: not only of rows, because one long sequence makes all of its block as wide."""
+    first, widest = 0, 0
+    if len(texts) <= BLOCK_ROWS and max(map(len, texts)) * len(texts) <= _BLOCK_RESIDUES:
+        yield slice(0, len(texts))
+        return
+    for row, text in enumerate(texts):
+        wider = max(widest, len(text))
+        if row > first and (row - first == BLOCK_ROWS or wider * (row - first + 1) > _BLOCK_RESIDUES):
+            yield slice(first, row)
+            first, wider = row, len(text)
+        widest = wider
+    if first < len(texts):
+        yield slice(first, len(texts))
+
+
+def _candidates(cells: Cells, label: Label, mutator: Mutator, task: Task) -> Candidates:
+    sequences = texts = cells.texts
+    if label == "mutations":
+        sequences = []
+        for row, text in enumerate(texts):
+            try:
+                sequences.append(mutator.apply(text))
+            except MutationError as error:
+                raise SequenceError(str(error), row) from None
+    residues, lengths = residues_of(sequences, task.clean)
+    candidates = Candidates(labels=[], residues=residues, lengths=lengths, lines=cells.lines, names=cells.names)
+    labels = candidates.sequences() if label == "sequence" else list(map(normal_form, texts))
+    return replace(candidates, labels=labels)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -1,0 +1,1 @@
+"""Protein sequences: residues, tokens, mutations, and the parts of them that vary."""

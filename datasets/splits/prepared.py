@@ -1,0 +1,212 @@
+"""Read and check a split once, and keep what a search may see of it: no test target.
+
+The prepared file holds the test sequences, because what they are may be known before testing; they are read when
+somebody asks for them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from datasets.common.errors import UserError
+from datasets.splits.rows import check_rows
+from datasets.task import Announce, Located, Task
+
+_FORMAT = 2  # of the prepared file; counts up with every change of its content
+_ARRAYS = ("residues", "lengths", "target", "validation")
+_TEST_ARRAYS = ("test_residues", "test_lengths")
+# Only where groups are known; the second belongs to the test arrays.
+_GROUP, _TEST_GROUP = "group", "test_group"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class PreparedSplit:
+    """The training and validation rows of a split, N together, in the order of the source.
+
+    path: the file that `load_prepared` reads again.
+    residues: (N, Lmax) uint8, ASCII codes of the uncropped sequences, padded with zeros.
+    lengths: (N,) int64. target: (N,) float32, in the task's units. validation: (N,) bool.
+    data_hash: SHA-256 of the split's table as it was published, test rows included.
+    label: what every place that shows a result has to say: "FLIP's file", "not FLIP's file", ...
+    n_overlap: how many different sequences stand in both train (with validation) and test.
+    group: (N,) int64, the same number for rows of one group; None where no groups are known.
+    """
+
+    path: Path
+    residues: NDArray[np.uint8]
+    lengths: NDArray[np.int64]
+    target: NDArray[np.float32]
+    validation: NDArray[np.bool_]
+    data_hash: str
+    label: str
+    n_train: int
+    n_validation: int
+    n_test: int
+    n_overlap: int
+    group: NDArray[np.int64] | None = None
+
+
+def prepare(task: Task, *, data_dir: Path | None, cache_dir: Path, announce: Announce) -> PreparedSplit:
+    """Return the split of a task; all its rows are read and checked the first time only.
+
+    The prepared file stands in `cache_dir` under a name that follows from the content it was made of, and is
+    made again if it is broken. `announce` is told of a retired split, of a file that is not FLIP's own, and of
+    overlapping parts.
+    A UserError says what is wrong with the data, or that `cache_dir` cannot be written.
+    """
+    located = task.source.locate(data_dir=data_dir, announce=announce)
+    path = cache_dir / f"{task.name}-{_key(task, located)}.safetensors"
+    split = _load_whole(path)
+    if split is None:
+        try:
+            cache_dir.mkdir(parents=True, exist_ok=True)
+            # The second of two processes waits here and finds the file of the first.
+            with filelock.FileLock(path.with_suffix(".lock")):
+                split = _load_whole(path) or _make(task, located, path)
+        except OSError as error:
+            raise UserError(
+                f"The prepared data cannot be written to {cache_dir} ({error.strerror or error}); "
+                "make the folder writable or name another one."
+            ) from error
+    if task.retired:
+        announce(f"FLIP has retired the split {task.split} of {task.dataset}: it is no longer part of the benchmark.")
+    if not located.official and not located.is_own:
+        announce(f"{located.path} is not FLIP's own file: results on it cannot be compared with published ones.")
+    if split.n_overlap:
+        announce(f"{split.n_overlap} sequences of {task.name} stand in both train and test, as FLIP published it.")
+    return split
+
+
+def load_prepared(path: Path) -> PreparedSplit:
+    """Load a file that `prepare` wrote; a UserError is raised if it is missing or broken."""
+    split = _load_or_none(path)
+    if split is None:
+        raise _broken(path)
+    return split
+
+
+def test_sequences(split: PreparedSplit) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return the residues (M, Lmax) uint8 and lengths (M,) int64 of the split's test sequences, read at each call.
+
+    Residues are ASCII codes, padded with zeros, in the order of the source; Lmax is that of the test sequences.
+    A UserError is raised if the prepared file is missing or broken.
+    """
+    arrays = _test_arrays(split.path)
+    if arrays is None:
+        raise _broken(split.path)
+    return arrays["test_residues"], arrays["test_lengths"]
+
+
+def test_groups(split: PreparedSplit) -> NDArray[np.int64] | None:
+    """Return the group (M,) int64 of each test sequence, numbered as in `split.group`; None where none are known."""
+    if split.group is None:
+        return None
+    arrays = _test_arrays(split.path)
+    if arrays is None:
+        raise _broken(split.path)
+    return arrays[_TEST_GROUP]
+
+
+def _broken(path: Path) -> UserError:
+    return UserError(f"The prepared data {path} is missing or broken; start the command again to make it anew.")
+
+
+def _key(task: Task, located: Located) -> str:
+    parts = (located.version, located.label, task.split, task.clean_version, _FORMAT)
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _make(task: Task, located: Located, path: Path) -> PreparedSplit:
+    raw = task.source.read(located, task.split)
+    rows = check_rows(raw, task.clean, official=located.official)
+    if rows.n_overlap and not located.official:
+        raise UserError(
+            f"{raw.where} has {rows.n_overlap} sequences in both train and test; remove them from one of the two."
+        )
+    has_groups = rows.group is not None
+    names = (*_ARRAYS, *_TEST_ARRAYS, *((_GROUP, _TEST_GROUP) if has_groups else ()))
+    arrays = {name: np.ascontiguousarray(getattr(rows, name)) for name in names}
+    metadata = {
+        "data_hash": raw.content_hash,
+        "label": located.label,
+        "n_test": str(rows.n_test),
+        "n_overlap": str(rows.n_overlap),
+        "checksum": str(_checksum(arrays, _present(arrays, _ARRAYS, _GROUP))),
+        "test_checksum": str(_checksum(arrays, _present(arrays, _TEST_ARRAYS, _TEST_GROUP))),
+    }
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        save_file(arrays, beside, metadata=metadata)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    return load_prepared(path)
+
+
+def _load_or_none(path: Path) -> PreparedSplit | None:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata()
+            names = _present(file.keys(), _ARRAYS, _GROUP)
+            arrays = {name: file.get_tensor(name) for name in names}
+        if metadata["checksum"] != str(_checksum(arrays, names)):
+            return None
+        n_validation = int(arrays["validation"].sum())
+        return PreparedSplit(
+            path=path,
+            residues=arrays["residues"],
+            lengths=arrays["lengths"],
+            target=arrays["target"],
+            validation=arrays["validation"],
+            data_hash=metadata["data_hash"],
+            label=metadata["label"],
+            n_train=len(arrays["validation"]) - n_validation,
+            n_validation=n_validation,
+            n_test=int(metadata["n_test"]),
+            n_overlap=int(metadata["n_overlap"]),
+            group=arrays.get(_GROUP),
+        )
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _load_whole(path: Path) -> PreparedSplit | None:
+    """Load a file whose test sequences are intact, too."""
+    split = _load_or_none(path)
+    return split if split is not None and _test_arrays(path) is not None else None
+
+
+def _test_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            names = _present(file.keys(), _TEST_ARRAYS, _TEST_GROUP)
+            arrays = {name: file.get_tensor(name) for name in names}
+            checksum = file.metadata()["test_checksum"]
+        return arrays if checksum == str(_checksum(arrays, names)) else None
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _present(found: Iterable[str], names: tuple[str, ...], of_groups: str) -> tuple[str, ...]:
+    """Return the names of the arrays, with that of the groups where it is among those found."""
+    return (*names, of_groups) if of_groups in set(found) else names
+
+
+def _checksum(arrays: dict[str, NDArray[Any]], names: Sequence[str]) -> int:
+    checksum = 0
+    for name in names:
+        checksum = zlib.crc32(arrays[name].data, checksum)
+    return checksum

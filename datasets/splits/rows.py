@@ -1,0 +1,169 @@
+"""Check every row of a split, and turn what is not test data into arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.common.errors import UserError
+from datasets.sequences.alphabet import ALPHABET
+from datasets.task import RawSplit
+
+_PARTS = ("train", "test")
+_VALIDATION = {"": False, "false": False, "true": True}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Rows:
+    """The training and validation rows, N together, and the M test rows without their targets.
+
+    residues: (N, Lmax) uint8, ASCII codes padded with zeros; lengths: (N,) int64; target: (N,) float32;
+    validation: (N,) bool; test_residues: (M, Lmax of these) uint8; test_lengths: (M,) int64. `n_overlap` counts the
+    different sequences that stand in both train and test. group: (N,) int64 and test_group: (M,) int64, the same number
+    for rows of one group; None where no groups are known.
+    """
+
+    residues: NDArray[np.uint8]
+    lengths: NDArray[np.int64]
+    target: NDArray[np.float32]
+    validation: NDArray[np.bool_]
+    test_residues: NDArray[np.uint8]
+    test_lengths: NDArray[np.int64]
+    n_test: int
+    n_overlap: int
+    group: NDArray[np.int64] | None
+    test_group: NDArray[np.int64] | None
+
+
+def check_rows(raw: RawSplit, clean: Callable[[str], str], *, official: bool) -> Rows:
+    """Check all rows, those of the test part too; a UserError names the first bad line and its value.
+
+    `official`: the dataset's own content, in which rows without a set are no part of the split (FLIP writes
+    each of its AAV splits with all variants of the assay). Elsewhere an empty set is an error.
+    """
+    if official and "" in raw.part:
+        raw = _assigned(raw)
+    is_test = _parts(raw)
+    is_validation = _validation(raw) & ~is_test
+    for part, rows in (
+        ("test", is_test),
+        ("validation", is_validation),
+        ("train", ~is_test & ~is_validation),
+    ):
+        if not rows.any():
+            raise UserError(
+                f"{raw.where} has an empty {part} part among its {len(rows)} rows; a split needs rows of set "
+                "'train', some of them with validation 'True', and rows of set 'test'."
+            )
+    target = _targets(raw)
+    sequences = [clean(sequence) for sequence in raw.sequence]
+    lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
+    codes = _codes(raw, sequences, lengths)
+    kept = ~is_test
+    train = {sequence for sequence, keep in zip(sequences, kept, strict=True) if keep}
+    test = {sequence for sequence, keep in zip(sequences, kept, strict=True) if not keep}
+    group = None if raw.group is None else group_numbers(raw.group)
+    return Rows(
+        residues=_residues(codes, lengths, kept),
+        lengths=lengths[kept],
+        target=target[kept],
+        validation=is_validation[kept],
+        test_residues=_residues(codes, lengths, is_test),
+        test_lengths=lengths[is_test],
+        n_test=int(is_test.sum()),
+        n_overlap=len(train & test),
+        group=None if group is None else group[kept],
+        test_group=None if group is None else group[is_test],
+    )
+
+
+def test_targets(raw: RawSplit, *, official: bool) -> NDArray[np.float32]:
+    """Return the targets (M,) of the test rows of a split that `check_rows` has passed, in the order of its test rows.
+
+    Only `datasets.splits.held_out` calls it.
+    """
+    if official and "" in raw.part:
+        raw = _assigned(raw)
+    return _targets(raw)[_parts(raw)]
+
+
+def group_numbers(group: Sequence[str]) -> NDArray[np.int64]:
+    """Return the number of each row's group (N,), counted from 0 in the order of the groups' names."""
+    return np.unique(np.array(group, dtype=object).astype(str), return_inverse=True)[1].reshape(-1).astype(np.int64)
+
+
+def _assigned(raw: RawSplit) -> RawSplit:
+    rows = [row for row, part in enumerate(raw.part) if part]
+    return RawSplit(
+        sequence=[raw.sequence[row] for row in rows],
+        target=[raw.target[row] for row in rows],
+        part=[raw.part[row] for row in rows],
+        validation=[raw.validation[row] for row in rows],
+        lines=[raw.lines[row] for row in rows],
+        content_hash=raw.content_hash,
+        where=raw.where,
+    )
+
+
+def _parts(raw: RawSplit) -> NDArray[np.bool_]:
+    for row, part in enumerate(raw.part):
+        if part not in _PARTS:
+            raise _bad(raw, row, f"the set {part!r} is neither 'train' nor 'test'")
+    return np.array([part == "test" for part in raw.part], dtype=np.bool_)
+
+
+def _validation(raw: RawSplit) -> NDArray[np.bool_]:
+    for row, value in enumerate(raw.validation):
+        if value.lower() not in _VALIDATION:
+            raise _bad(raw, row, f"the validation value {value!r} is neither 'True', 'False' nor empty")
+    return np.array([_VALIDATION[value.lower()] for value in raw.validation], dtype=np.bool_)
+
+
+def _targets(raw: RawSplit) -> NDArray[np.float32]:
+    targets = np.empty(len(raw.target), dtype=np.float64)
+    for row, text in enumerate(raw.target):
+        try:
+            targets[row] = float(text)
+        except ValueError:
+            raise _bad(raw, row, f"the target {text!r} is not a number") from None
+    with np.errstate(over="ignore"):
+        narrow = targets.astype(np.float32)
+    for row in np.flatnonzero(~np.isfinite(narrow)).tolist():
+        raise _bad(raw, row, f"the target {raw.target[row]!r} is not a finite number in single precision")
+    return narrow
+
+
+def _codes(raw: RawSplit, sequences: list[str], lengths: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Return the ASCII codes of all residues one after the other."""
+    for row in np.flatnonzero(lengths == 0).tolist():
+        raise _bad(raw, row, f"the sequence {raw.sequence[row]!r} holds no residue")
+    # One byte for each character, so that places in it can be told from the lengths.
+    joined = "".join(sequences).encode("ascii", errors="replace")
+    codes = np.frombuffer(joined, dtype=np.uint8)
+    if not joined.translate(None, ALPHABET.encode()):
+        return codes
+    known = np.zeros(256, dtype=np.bool_)
+    known[list(ALPHABET.encode())] = True
+    for place in np.flatnonzero(~known[codes]).tolist():
+        ends = lengths.cumsum()
+        row = int(np.searchsorted(ends, place, side="right"))
+        residue = sequences[row][int(place - ends[row] + lengths[row])]
+        raise _bad(raw, row, f"the residue {residue!r} of the sequence is not one of {ALPHABET}")
+    return codes
+
+
+def _residues(codes: NDArray[np.uint8], lengths: NDArray[np.int64], chosen: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Lay out the chosen sequences as (N, Lmax), zeros at the end."""
+    if (lengths == lengths[0]).all():  # mostly, and then it is a matter of copying
+        return codes.reshape(len(lengths), -1)[chosen]
+    codes, lengths = codes[np.repeat(chosen, lengths)], lengths[chosen]
+    residues = np.zeros((len(lengths), int(lengths.max(initial=0))), dtype=np.uint8)
+    residues[np.arange(residues.shape[1]) < lengths[:, None]] = codes
+    return residues
+
+
+def _bad(raw: RawSplit, row: int, what: str) -> UserError:
+    return UserError(f"{raw.where}, line {raw.lines[row]}: {what}; correct the line or remove it.")

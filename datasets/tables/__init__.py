@@ -1,0 +1,1 @@
+"""A user's table: read from CSV, TSV, FASTA or Parquet, checked, and divided into train, validation and test."""

@@ -1,0 +1,107 @@
+"""Which columns of a table hold the sequences, the mutations and the targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from datasets.common.errors import UserError, nearest
+from datasets.sequences.mutations import are_mutations
+from datasets.tables.columns import Columns
+
+FLIP_COLUMNS = ("sequence", "target", "set", "validation")
+GROUP_COLUMN = "group"
+"""Of a split that is written in FLIP's format and carries the groups of its rows."""
+_SEQUENCE = ("sequence", "seq", "protein", "protein_sequence", "mutated_sequence", "aa_sequence", "variant_sequence")
+_TARGET = ("target", "fitness", "score", "dms_score", "activity", "y", "value", "measurement", "label")
+_GROUP = ("group", "groups", "group_id", "cluster", "cluster_id", "family", "family_id")
+_MUTATION = ("mutant", "mutation", "mutations", "mutants", "variant", "variants", "mutation_string")
+
+
+def is_flip_format(columns: Columns) -> bool:
+    """Whether the table is laid out as FLIP's: it says which rows are test and which validation."""
+    return all(name in columns.cells for name in FLIP_COLUMNS)
+
+
+def sequence_column(columns: Columns, named: str | None) -> str | None:
+    """Return the column of whole sequences, None if there is none; a UserError if the named one is missing."""
+    return _named(columns, named, "--sequence-column") or _known(columns, _SEQUENCE)
+
+
+def mutation_column(columns: Columns, named: str | None, taken: Sequence[str | None]) -> str | None:
+    """Return the column of mutations, by its name or, among those that are not taken, by what it holds."""
+    if named is not None:
+        return _named(columns, named, "--mutation-column")
+    by_name = _known(columns, _MUTATION)
+    if by_name is not None and by_name not in taken and are_mutations(columns.cells[by_name]):
+        return by_name
+    found = [name for name, cells in columns.cells.items() if name not in taken and are_mutations(cells)]
+    return found[0] if len(found) == 1 else None
+
+
+def target_column(columns: Columns, named: str | None) -> str:
+    """Return the column of what was measured; a UserError lists the columns if it is not known."""
+    found = _named(columns, named, "--target-column") or _known(columns, _TARGET)
+    if found is None:
+        raise _missing(columns, "target", "--target-column")
+    return found
+
+
+def group_column(columns: Columns, named: str | None) -> str | None:
+    """Return the named column, None if none is named."""
+    return _named(columns, named, "--group-column")
+
+
+def possible_group_column(columns: Columns) -> str | None:
+    """Return the column that names groups, by its name and its cells: three groups or more, none empty, and some of
+    several rows. None if there is none.
+    """
+    name = _known(columns, _GROUP)
+    if name is None:
+        return None
+    groups = [cell.strip() for cell in columns.cells[name]]
+    return name if all(groups) and 3 <= len(set(groups)) <= len(groups) / 2 else None
+
+
+def group_column_again(columns: Columns, named: str | None, is_carried: bool) -> str | None:
+    """Return the column of groups of a table that was read before: as it was named, or as a written split has it."""
+    names = (named, GROUP_COLUMN) if is_carried else (named,)
+    return next((name for name in names if name in columns.cells), None) if named is not None else None
+
+
+def no_sequences(columns: Columns) -> UserError:
+    """The error for a table with neither sequences nor mutations."""
+    return _missing(
+        columns, "sequence", "--sequence-column, or one of mutations such as V39A:D40G with --mutation-column"
+    )
+
+
+def _named(columns: Columns, name: str | None, option: str) -> str | None:
+    if name is None or name in columns.cells:
+        return name
+    names = list(columns.cells)
+    raise UserError(
+        f"{columns.where} has no column {name!r} ({option}); its columns are {_shown(names)}.{nearest(name, names)}"
+    )
+
+
+def _known(columns: Columns, known: Sequence[str]) -> str | None:
+    by_lower = {name.lower(): name for name in reversed(list(columns.cells))}
+    return next((by_lower[name] for name in known if name in by_lower), None)
+
+
+def _missing(columns: Columns, what: str, option: str) -> UserError:
+    names = list(columns.cells)
+    single = (
+        " (cells have to be divided by commas, tabs or semicolons)"
+        if len(names) == 1 and columns.kind in ("CSV", "TSV")
+        else ""
+    )
+    return UserError(
+        f"{columns.where}, {columns.place} 1: no column is called {what!r} or the like; its columns are "
+        f"{_shown(names)}{single}: name the right one with {option}."
+    )
+
+
+def _shown(names: Sequence[str]) -> str:
+    shown = [name if len(name) <= 40 else name[:37] + "..." for name in names[:12]]
+    return ", ".join(map(repr, shown)) + (f" and {len(names) - 12} more" if len(names) > 12 else "")

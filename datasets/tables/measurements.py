@@ -1,0 +1,147 @@
+"""Targets as numbers, and several measurements of one sequence as one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.sequences.packed import Packed
+from datasets.tables.findings import Findings
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Noise:
+    """What replicates say about the noise of a table of n variants.
+
+    n_repeated: variants measured more than once. sd: standard deviation of one measurement around its variant's
+    mean, pooled: sqrt(sum of squared deviations / (measurements - variants)). reliability: the share of the variance
+    of the variants' means that is not noise, 1 - mean(sd^2 / k_i) / var(means), where variant i was measured k_i
+    times; at least 0. reachable_spearman: its square root, what a model that knew the true values would have
+    (exactly so for Pearson's correlation and noise that is independent and equally large everywhere; about so for
+    ranks).
+    """
+
+    n_repeated: int
+    sd: float
+    reliability: float
+
+    @property
+    def reachable_spearman(self) -> float:
+        """The square root of the reliability."""
+        return float(np.sqrt(self.reliability))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Merged:
+    """first: (n,) int64, each variant's first row, ascending. target: (n,) float64, the means. count: (n,) int64."""
+
+    first: NDArray[np.int64]
+    target: NDArray[np.float64]
+    count: NDArray[np.int64]
+    noise: Noise | None
+
+
+def numbers(cells: Packed, findings: Findings, column: str) -> NDArray[np.float64]:
+    """Return the cells as numbers (N,), NaN where one is refused."""
+    try:
+        values = np.fromiter(map(float, cells.slices()), dtype=np.float64, count=len(cells))
+        is_text = np.zeros(len(cells), dtype=np.bool_)
+    except ValueError:
+        values, is_text = _one_by_one(cells)
+    if (cells.codes == ord("_")).any():  # Python reads 1_000 as a number; tables do not mean one
+        is_text |= np.array(["_" in cell for cell in cells], dtype=np.bool_)
+        values[is_text] = np.nan
+    with np.errstate(over="ignore"):
+        is_infinite = ~np.isfinite(values.astype(np.float32))
+    is_blank = np.zeros_like(is_text)
+    for row in np.flatnonzero(is_text).tolist():
+        is_blank[row] = not cells[row].strip()
+    is_text &= ~is_blank
+    other_column = f"name another column than {column!r} with --target-column"
+    line = other_column if is_text.sum() * 2 > len(cells) else "correct the line or remove it"
+    for rows, text, remedy in (
+        (is_blank, "the target is empty", "remove the line: there is nothing to learn from it"),
+        (is_text, "the target {!r} is not a number", line),
+        (
+            is_infinite & ~is_text & ~is_blank,
+            "the target {!r} is not a finite number in single precision",
+            "correct the line or remove it",
+        ),
+    ):
+        at = np.flatnonzero(rows)
+        if len(at):
+            cell = cells[int(at[0])]
+            hint = ", decimals need a point" if "," in cell and "number" in text else ""
+            findings.add("refused", text.format(cell[:60]) + hint, at.tolist(), remedy=remedy)
+    values[is_infinite] = np.nan
+    good = values[~is_infinite]
+    if len(good) > 1 and good.min() == good.max():
+        findings.add(
+            "refused",
+            f"every target is {good[0]:g}, so there is nothing to rank",
+            remedy=other_column,
+        )
+    return values
+
+
+def _one_by_one(cells: Packed) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    values = np.full(len(cells), np.nan)
+    is_text = np.zeros(len(cells), dtype=np.bool_)
+    for row, cell in enumerate(cells):
+        try:
+            values[row] = float(cell)
+        except ValueError:
+            is_text[row] = True
+    return values, is_text
+
+
+def merge(keys: NDArray[np.uint8] | Sequence[bytes], target: NDArray[np.float64]) -> Merged:
+    """Return one entry for each distinct key, of which there are N (or rows (N, w)), in the order of the first ones."""
+    if isinstance(keys, np.ndarray):
+        if _are_distinct(keys):
+            return _unmerged(target)
+        keys = list_of_rows(keys)
+    known: dict[bytes, int] = {key: entry for entry, key in enumerate(dict.fromkeys(keys))}
+    n = len(known)
+    if n == len(keys):
+        return _unmerged(target)
+    entry = np.fromiter(map(known.__getitem__, keys), dtype=np.int64, count=len(keys))
+    count = np.bincount(entry, minlength=n)
+    first = np.full(n, -1, dtype=np.int64)
+    first[entry[::-1]] = np.arange(len(keys))[::-1]
+    means = np.bincount(entry, weights=target, minlength=n) / count
+    means[count == 1] = target[first[count == 1]]  # exactly
+    squares = float(((target - means[entry]) ** 2).sum())
+    variance = squares / (len(keys) - n)
+    total = float(means.var(ddof=1)) if n > 1 else 0.0
+    reliability = max(0.0, 1.0 - variance * float((1 / count).mean()) / total) if total > 0 else 0.0
+    noise = Noise(n_repeated=int((count > 1).sum()), sd=float(np.sqrt(variance)), reliability=reliability)
+    return Merged(first=first, target=means, count=count, noise=noise)
+
+
+def list_of_rows(codes: NDArray[np.uint8]) -> list[bytes]:
+    """Return the rows (N, w) as bytes."""
+    joined, width = codes.tobytes(), codes.shape[1]
+    return [joined[i * width : (i + 1) * width] for i in range(len(codes))]
+
+
+def _are_distinct(codes: NDArray[np.uint8]) -> bool:
+    """Return whether no two rows (N, w) are equal; False too in the rare case that their hashes do not tell."""
+    words = np.zeros((len(codes), codes.shape[1] // 8 + 1), dtype="<u8")
+    words.view(np.uint8)[:, : codes.shape[1]] = codes
+    # The finalizer of SplitMix64 (Steele et al. 2014) on each word, told apart by its place, and their sum.
+    words += np.arange(1, words.shape[1] + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        words ^= words >> np.uint64(shift)
+        words *= np.uint64(factor)
+    words ^= words >> np.uint64(31)
+    hashes = np.sort(words.sum(axis=1, dtype=np.uint64))
+    return not (hashes[1:] == hashes[:-1]).any()
+
+
+def _unmerged(target: NDArray[np.float64]) -> Merged:
+    n = len(target)
+    return Merged(first=np.arange(n), target=target, count=np.ones(n, dtype=np.int64), noise=None)

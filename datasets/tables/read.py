@@ -1,0 +1,33 @@
+"""Read a table of any format that is known; what the file holds decides which, not its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from datasets.common.errors import UserError
+from datasets.tables.columns import Columns
+from datasets.tables.delimited import read_delimited
+from datasets.tables.fasta import read_fasta
+from datasets.tables.parquet import read_parquet
+from datasets.tables.text_file import first_bytes
+
+
+def read_columns(path: Path) -> Columns:
+    """Read a table of any format that is known: CSV, TSV, FASTA (each plain or gzipped) or Parquet.
+
+    What the file holds decides, not its name. A UserError is one sentence with the line that cannot be read.
+    """
+    start = first_bytes(path)
+    if start.startswith(b"PAR1"):
+        columns = read_parquet(path)
+    elif _is_fasta(start):
+        columns = read_fasta(path)
+    else:
+        columns = read_delimited(path)
+    if not len(columns):
+        raise UserError(f"{path} has no rows: after its header a line for each variant is expected.")
+    return columns
+
+
+def _is_fasta(start: bytes) -> bool:
+    return start.removeprefix(b"\xef\xbb\xbf").lstrip().replace(b"\0", b"").lstrip(b"\xff\xfe").startswith(b">")

@@ -1,0 +1,155 @@
+"""What a user's table holds, in words: the text of `data check`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.common.errors import UserError
+from datasets.sequences.packed import Packed
+from datasets.tables.split_strategies import divide
+from datasets.tables.survey import Survey
+
+_SPLITS = ("random", "one_vs_rest", "two_vs_rest", "three_vs_rest", "low_vs_high", "by_position", "by_group")
+_FLOOR_SHARE = 0.1
+_N_RESIDUES_SHOWN = 60
+
+
+def report(survey: Survey) -> Iterator[str]:
+    """Yield the lines."""
+    columns, table = survey.columns, survey.table
+    what = (
+        f"sequences in {table.sequence_column!r}"
+        if table.sequence_column
+        else f"mutations in {table.mutation_column!r}"
+    )
+    yield f"{columns.where}: {columns.kind}, {len(columns):,} rows, {what}, targets in {table.target_column!r}"
+    yield from _aligned(
+        [
+            ("variants", _variants(survey)),
+            ("wild type", _shortened(table.wild_type)),
+            ("positions", _positions(survey)),
+            ("mutations", _mutations(survey.common.n_mutations)),
+            ("residues", _residues(survey.sequences)),
+            ("targets", _targets(survey.target)),
+            ("replicates", _replicates(survey)),
+            ("a model sees", _seen(survey)),
+        ]
+    )
+    yield ""
+    yield from _findings(survey)
+    yield ""
+    yield from _divisions(survey)
+
+
+def _aligned(facts: Sequence[tuple[str, str]]) -> Iterator[str]:
+    width = max(len(name) for name, _ in facts)
+    return (f"  {name:<{width}}  {text}" for name, text in facts if text)
+
+
+def _variants(survey: Survey) -> str:
+    lengths = survey.common.lengths
+    low, high = int(lengths.min()), int(lengths.max())
+    of = f"{low}" if low == high else f"{low} to {high} (median {np.median(lengths):g})"
+    return f"{len(survey.sequences):,} of {of} residues"
+
+
+def _shortened(sequence: str | None) -> str:
+    if sequence is None:
+        return "not known"
+    return sequence if len(sequence) <= _N_RESIDUES_SHOWN else f"{sequence[:_N_RESIDUES_SHOWN]}... ({len(sequence)})"
+
+
+def _positions(survey: Survey) -> str:
+    if survey.table.sites is not None:
+        sites = survey.table.sites
+        return sites if len(sites) <= 100 else sites[:100].rpartition(",")[0] + ", ..."
+    if survey.table.window is not None:
+        start, stop = survey.table.window
+        return f"all begin with the same {start} residues and end with the same {-stop}"
+    return "all vary"
+
+
+def _mutations(n_mutations: NDArray[np.int64] | None) -> str:
+    if n_mutations is None:
+        return ""
+    numbers, counts = np.unique(n_mutations, return_counts=True)
+    words = [f"{number}: {n:,}" for number, n in zip(numbers.tolist(), counts.tolist(), strict=True)]
+    return ", ".join(words[:10]) + (f", ... {words[-1]}" if len(words) > 10 else "")
+
+
+def _residues(sequences: Packed) -> str:
+    counts = np.bincount(sequences.codes, minlength=128)
+    return "".join(sorted(chr(code) for code in np.flatnonzero(counts)))
+
+
+def _targets(target: NDArray[np.float64]) -> str:
+    low, lower, middle, upper, high = np.quantile(target, (0, 0.25, 0.5, 0.75, 1))
+    text = f"{low:.4g} to {high:.4g}, quartiles {lower:.4g}, {middle:.4g}, {upper:.4g}, "
+    text += f"standard deviation {target.std():.4g}"
+    values, counts = np.unique(target, return_counts=True)
+    most = int(counts.argmax())
+    if len(target) > 20 and counts[most] >= _FLOOR_SHARE * len(target):
+        text += f"; {counts[most] / len(target):.0%} are {values[most]:g}"
+    return text
+
+
+def _replicates(survey: Survey) -> str:
+    noise = survey.noise
+    if noise is None:
+        return "none, so how noisy the targets are is not known"
+    return (
+        f"{noise.n_repeated:,} variants were measured more than once; one measurement has a standard deviation of "
+        f"{noise.sd:.3g}; reliability {noise.reliability:.3f}: a perfect model would reach a Spearman of about "
+        f"{noise.reachable_spearman:.3f}"
+    )
+
+
+def _seen(survey: Survey) -> str:
+    if survey.table.sites is None and survey.table.window is None:
+        return "the whole sequences"
+    return "the whole sequences; with data.crop=region only what lies between the first and the last varying position"
+
+
+def _findings(survey: Survey) -> Iterator[str]:
+    found = survey.findings.found
+    if not found:
+        yield "Nothing unusual was found."
+    for level in ("refused", "warning", "note"):
+        for finding in found:
+            if finding.level == level:
+                where = f"{finding.where}: " if finding.lines else ""
+                yield f"{level:<8} {where}{finding.text}" + (f"; {finding.remedy}" if finding.remedy else "")
+
+
+def _divisions(survey: Survey) -> Iterator[str]:
+    """Yield the parts: those of the file, of the chosen split, or of each split that there could be."""
+    chosen = survey.division
+    if chosen is not None:
+        yield f"split: {_sizes(chosen.test, chosen.validation)} ({chosen.how})"
+        return
+    if survey.table.split is not None:
+        return
+    yield "splits that a search could use (--split):"
+    for strategy in _SPLITS:
+        if strategy == "by_group" and survey.landscape.group is None:
+            continue
+        try:
+            division = divide(
+                survey.landscape,
+                strategy,
+                max_train_mutations=None,
+                seed=survey.table.split_seed,
+                group_rule=survey.table.group_rule,
+            )
+        except UserError as error:
+            yield f"  {strategy:<14} not possible: {error}"
+        else:
+            yield f"  {strategy:<14} {_sizes(division.test, division.validation)} ({division.how})"
+
+
+def _sizes(test: NDArray[np.bool_], validation: NDArray[np.bool_]) -> str:
+    n_test, n_validation = int(test.sum()), int(validation.sum())
+    return f"{len(test) - n_test - n_validation:,} train, {n_validation:,} validation, {n_test:,} test"

@@ -1,0 +1,103 @@
+"""Which split to begin with, by what a table is: its sequences and its columns alone, never its targets.
+
+1. A column that names groups (`group`, `cluster`, `family` and the like): `by_group`, because variants of a group are
+   alike, and a random split would test a model on what it has all but seen.
+2. Variants of one wild type, some with more than one mutation: train on those with few mutations and predict those with
+   more, as a protein engineer has to. The number that train may have at most is the smallest that leaves 100 variants
+   for it and a fifth of all for test.
+3. Everything else is divided at `random`: variants with one mutation each, proteins of many lengths, sequences without
+   a known wild type, and tables that are too small for the above. For single mutants `by_position` asks another
+   question, which is named beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from datasets.common.errors import UserError
+from datasets.tables import column_names
+from datasets.tables.split_strategies import Division, divide
+from datasets.tables.survey import Survey
+
+_LEAST_TRAIN = 100
+_LEAST_TEST_SHARE = 0.2
+_NAMED_K = {1: "one_vs_rest", 2: "two_vs_rest", 3: "three_vs_rest"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Suggestion:
+    """`words` of the command line that name a split, and `why` it, as a sentence."""
+
+    words: tuple[str, ...]
+    why: str
+
+
+def suggest(survey: Survey) -> Suggestion:
+    """Return the split to begin with, for a table that has none of its own."""
+    n_mutations = survey.common.n_mutations
+    if group := column_names.possible_group_column(survey.columns):
+        return Suggestion(
+            words=("--split", "by_group", "--group-column", group),
+            why=f"The column {group!r} names groups: whole groups become test, so that a model is not judged by "
+            "variants that are much like those that it has seen.",
+        )
+    if n_mutations is None:
+        return Suggestion(
+            words=("--split", "random"),
+            why="The sequences are not variants of one known wild type, so no split by mutations is possible. "
+            "If some are close relatives, add a column `group` that says which: a random split puts relatives "
+            "into train and test.",
+        )
+    if n_mutations.max() <= 1:
+        return Suggestion(
+            words=("--split", "random"),
+            why="No variant has more than one mutation. A random split asks how well the other mutations at the same "
+            "positions are predicted; for positions at which nothing was measured use --split by_position, with "
+            "--model cnn, because ridge and kernel cannot tell such positions apart.",
+        )
+    for k in range(1, int(n_mutations.max())):
+        n_train = int((n_mutations <= k).sum())
+        if n_train >= _LEAST_TRAIN and len(n_mutations) - n_train >= _LEAST_TEST_SHARE * len(n_mutations):
+            named = (_NAMED_K[k],) if k in _NAMED_K else ("k_vs_rest", "--max-train-mutations", str(k))
+            return Suggestion(
+                words=("--split", *named),
+                why=f"{n_train:,} variants have at most {k} mutation{'s' * (k > 1)}, the others more: this split "
+                "trains on the former and tests on the latter.",
+            )
+    return Suggestion(
+        words=("--split", "random"),
+        why=f"No number of mutations leaves {_LEAST_TRAIN} variants with fewer for train and a fifth of all for test.",
+    )
+
+
+def families(survey: Survey, division: Division | None, *, max_kernel_rows: int) -> tuple[str, ...]:
+    """Return the model families to compare, the cheap ones first.
+
+    Args:
+        survey: the table.
+        division: the one that is searched; None where it is not known.
+        max_kernel_rows: the most training rows that the kernel takes.
+    """
+    n_mutations = survey.common.n_mutations
+    is_of_singles = n_mutations is not None and n_mutations.max() <= 1
+    if survey.table.split == "by_position" and is_of_singles:
+        return ("cnn",)
+    n_train = len(survey.sequences) if division is None else int(np.sum(~division.test))
+    return ("ridge", "kernel", "cnn") if n_train <= max_kernel_rows else ("ridge", "cnn")
+
+
+def division_of(survey: Survey, suggestion: Suggestion) -> Division | None:
+    """Return how a suggested split would divide the table; None where that follows from a column that was not read."""
+    words = dict(zip(suggestion.words[::2], suggestion.words[1::2], strict=True))
+    k = words.get("--max-train-mutations")
+    try:
+        return divide(
+            survey.landscape,
+            words["--split"],
+            max_train_mutations=None if k is None else int(k),
+            seed=survey.table.split_seed,
+        )
+    except UserError:
+        return None

@@ -1,0 +1,284 @@
+"""Read a user's table: its variants, what is wrong with it, and how it divides."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.common.errors import UserError
+from datasets.sequences.packed import Packed
+from datasets.tables import column_names
+from datasets.tables.columns import Columns
+from datasets.tables.findings import Findings
+from datasets.tables.measurements import Merged, Noise, list_of_rows, merge, numbers
+from datasets.tables.parts import check_division, check_overlap, find_division, given_parts
+from datasets.tables.read import read_columns
+from datasets.tables.split_strategies import Division, Landscape, Mask
+from datasets.tables.table import Table
+from datasets.tables.variants import residues_of
+from datasets.tables.wild_type import Common, compare, consensus, varying
+from datasets.task import RawSplit
+
+_FEW_REPLICATES = 3
+_LINES = 4096  # written at a time
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Survey:
+    """What a table holds.
+
+    table: how it was read, with what was found in it. columns: the whole of it. sequences, target (n,), lines: the n
+    variants of its good rows. common: what they have in common. noise: what replicates say, None without any.
+    division: which are test and which validation, None where no split was named and the file has none.
+    """
+
+    table: Table
+    columns: Columns
+    sequences: Packed
+    target: NDArray[np.float64]
+    lines: NDArray[np.int64]
+    common: Common
+    noise: Noise | None
+    landscape: Landscape
+    division: Division | None
+    findings: Findings
+
+    def raw_split(self) -> RawSplit:
+        """Return the divided variants as rows. Raises a UserError for what no search accepts."""
+        self.findings.raise_refused()
+        if self.division is None:
+            raise UserError(
+                f"{self.columns.where} does not say which rows are test: name a split with --split, such as random "
+                "(`data check` suggests one)."
+            )
+        target = list(map(repr, self.target.tolist()))
+        part = np.where(self.division.test, "test", "train").tolist()
+        validation = np.where(self.division.validation, "True", "").tolist()
+        digest = hashlib.sha256()
+        sequence = list(self.sequences)
+        group = self.landscape.group
+        # A split of the first version's rule keeps the hash that its studies know: that of the columns without groups.
+        for block in flip_blocks(sequence, target, part, validation, group if self.table.group_rule else None):
+            digest.update(block)
+        return RawSplit(
+            sequence=sequence,
+            target=target,
+            part=part,
+            validation=validation,
+            lines=self.lines.tolist(),
+            content_hash=digest.hexdigest(),
+            where=self.columns.where,
+            group=group,
+        )
+
+
+def flip_blocks(
+    sequence: Sequence[str],
+    target: Sequence[str],
+    part: Sequence[str],
+    validation: Sequence[str],
+    group: Sequence[str] | None = None,
+) -> Iterator[bytes]:
+    """Yield a table in FLIP's format, some lines at a time; groups, where they are given, in a column of their own."""
+    names, columns = [*column_names.FLIP_COLUMNS], [sequence, target, part, validation]
+    if group is not None:
+        names.append(column_names.GROUP_COLUMN)
+        columns.append([_quoted(name) for name in group])
+    yield (",".join(names) + "\n").encode()
+    rows = zip(*columns, strict=True)
+    while lines := [",".join(cells) + "\n" for cells in islice(rows, _LINES)]:
+        yield "".join(lines).encode()
+
+
+def _quoted(cell: str) -> str:
+    """Return a cell of a CSV file; quotes stand around what would end it too early."""
+    return '"' + cell.replace('"', '""') + '"' if any(mark in cell for mark in ',"\r\n') else cell
+
+
+def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
+    """Read the table at `path` as `table` says; what that leaves open is found out.
+
+    `is_reread`: the table was read before, and a search may have written its split in FLIP's format, which is as good
+    as the file that it was made of.
+
+    What concerns rows is collected in `findings`, and the other rows go on. A UserError is raised where nothing can
+    be said of the variants: a file that cannot be read, columns that are missing, no row that is good.
+    """
+    columns = read_columns(path)
+    findings = Findings(columns=columns)
+    for note in columns.notes:
+        findings.add("note", note)
+    if is_reread and column_names.is_flip_format(columns):
+        table = replace(
+            table,
+            sequence_column="sequence",
+            target_column="target",
+            mutation_column=None,
+            group_column=column_names.group_column_again(columns, table.group_column, table.group_rule is not None),
+        )
+    table = _with_columns(table, columns)
+    if table.replicates is None:
+        table = replace(table, replicates="keep" if "set" in columns.cells else "mean")
+    assert table.target_column is not None
+    target = numbers(columns.cells[table.target_column], findings, table.target_column)
+    sequences, table = residues_of(columns, table, findings)
+    test, validation = given_parts(columns, findings)
+    good = np.isfinite(target) & (sequences.lengths > 0)
+    rows = np.flatnonzero(good)
+    if not len(rows):
+        findings.raise_refused()
+        raise UserError(f"{columns.where} has no row with a sequence and a target.")
+    if len(rows) < len(good):
+        sequences, target = sequences.take(rows), target[rows]
+        test = None if test is None else test[rows]
+        validation = None if validation is None else validation[rows]
+    check_overlap(sequences, test, validation, rows, findings)
+    varies = varying(sequences)
+    keys, measured = _keys(sequences, varies, test, validation), (target, rows)
+    merged = _merged(keys, target, rows, table, findings)
+    if len(merged.first) < len(sequences):
+        sequences = sequences.take(merged.first)
+        test = None if test is None else test[merged.first]
+        validation = None if validation is None else validation[merged.first]
+        rows = rows[merged.first]
+    table = _with_wild_type(table, columns, sequences, rows, findings)
+    common = compare(sequences, table.wild_type, varies)
+    _check_wild_type_rows(keys, *measured, merged.first, common, findings)
+    table = replace(table, sites=common.sites, window=common.window)
+    landscape = Landscape(
+        target=merged.target,
+        n_mutations=common.n_mutations,
+        mutated=common.mutated,
+        positions=common.positions,
+        group=_groups(columns, table, rows, findings),
+    )
+    division = find_division(landscape, table, test, validation, findings)
+    if division is not None:
+        check_division(division, merged.target, findings)
+    return Survey(
+        table=table,
+        columns=columns,
+        sequences=sequences,
+        target=merged.target,
+        lines=columns.lines[rows],
+        common=common,
+        noise=merged.noise,
+        landscape=landscape,
+        division=division,
+        findings=findings,
+    )
+
+
+def _with_columns(table: Table, columns: Columns) -> Table:
+    """Return the table with the names of its columns, of which some may be named."""
+    sequence = column_names.sequence_column(columns, table.sequence_column)
+    target = column_names.target_column(columns, table.target_column)
+    group = column_names.group_column(columns, table.group_column)
+    taken = (sequence, target, group, "set", "validation", "name")
+    mutation = column_names.mutation_column(columns, table.mutation_column, taken)
+    if sequence is None and mutation is None:
+        raise column_names.no_sequences(columns)
+    return replace(table, sequence_column=sequence, target_column=target, group_column=group, mutation_column=mutation)
+
+
+def _keys(
+    sequences: Packed, varies: NDArray[np.int64] | None, test: Mask | None, validation: Mask | None
+) -> NDArray[np.uint8] | list[bytes]:
+    """Return what tells the rows apart: the residues at the positions that vary, or all, and the part."""
+    part = np.zeros(len(sequences), dtype=np.uint8)
+    for weight, mask in ((1, test), (2, validation)):
+        if mask is not None:
+            part += weight * mask.astype(np.uint8)
+    codes = sequences.matrix
+    if codes is None or varies is None:
+        return [sequence + bytes([number]) for sequence, number in zip(sequences.slices(), part.tolist(), strict=True)]
+    return np.column_stack((codes[:, varies], part))
+
+
+def _merged(
+    keys: NDArray[np.uint8] | Sequence[bytes],
+    target: NDArray[np.float64],
+    rows: NDArray[np.int64],
+    table: Table,
+    findings: Findings,
+) -> Merged:
+    """Merge replicates as the table says; where the file has its parts, within a part."""
+    merged = merge(keys, target)
+    if merged.noise is None:
+        return merged
+    repeated = np.ones(len(rows), dtype=np.bool_)
+    repeated[merged.first] = False
+    again = rows[repeated].tolist()
+    if table.replicates == "refuse":
+        findings.add("refused", "the sequence was measured before", again, remedy="remove it, or use --replicates mean")
+    elif table.replicates == "keep":
+        findings.add("note", "the sequence was measured before; every measurement is kept", again)
+        everything = np.arange(len(rows))
+        return Merged(first=everything, target=target, count=np.ones_like(everything), noise=merged.noise)
+    else:
+        findings.add("note", "the sequence was measured before; the mean of its measurements is taken", again)
+    return merged
+
+
+def _with_wild_type(
+    table: Table, columns: Columns, sequences: Packed, rows: NDArray[np.int64], findings: Findings
+) -> Table:
+    """Infer the wild type where it is not known and the sequences agree."""
+    if table.wild_type is None:
+        found = consensus(sequences)
+        if found is None:
+            findings.add("note", "the wild type is not known: no sequence agrees with most others at every position")
+            return table
+        findings.add("note", "the wild type is taken to be the consensus: more than half agree at every position")
+        return replace(table, wild_type=found)
+    n_residues = len(table.wild_type)
+    others = rows[sequences.lengths != n_residues].tolist()
+    if others:
+        findings.add("note", f"the sequence has another length than the wild type ({n_residues} residues)", others)
+    return table
+
+
+def _check_wild_type_rows(
+    keys: NDArray[np.uint8] | Sequence[bytes],
+    measured: NDArray[np.float64],
+    measured_rows: NDArray[np.int64],
+    first: NDArray[np.int64],
+    common: Common,
+    findings: Findings,
+) -> None:
+    """Find the wild type's sequence under targets that cannot all be its own."""
+    if common.n_mutations is None or common.n_mutations.all():
+        return
+    wild = np.flatnonzero(common.n_mutations == 0)
+    if isinstance(keys, np.ndarray):
+        if len(first) == len(keys):
+            return  # each sequence was measured once
+        keys = list_of_rows(keys)
+    key = keys[int(first[wild[0]])]
+    at = [i for i, other in enumerate(keys) if other == key]
+    if len(at) < _FEW_REPLICATES or measured[at].std() <= measured.std() / 2:
+        return
+    findings.add(
+        "warning",
+        f"the wild type's sequence has targets from {measured[at].min():g} to {measured[at].max():g}: this is how "
+        "stop codons are often written",
+        measured_rows[at].tolist(),
+        remedy="remove the lines that are not the wild type",
+    )
+
+
+def _groups(columns: Columns, table: Table, rows: NDArray[np.int64], findings: Findings) -> Sequence[str] | None:
+    if table.group_column is None:
+        return None
+    cells = columns.cells[table.group_column]
+    group = [cells[row].strip() for row in rows.tolist()]
+    blank = [row for row, name in zip(rows.tolist(), group, strict=True) if not name]
+    if blank:
+        findings.add("refused", f"the group ({table.group_column!r}) is empty", blank, remedy="name it")
+    return group

@@ -1,0 +1,99 @@
+"""What the variants of a table have in common: the wild type, and where they differ from each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.sequences.packed import Packed
+from datasets.sequences.sites import written_sites
+
+_ROWS = 4096  # compared at a time
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Common:
+    """What N sequences have in common.
+
+    lengths: (N,) int64. n_mutations: (N,) int64, None without a wild type of their one length. mutated: (N, P) bool at
+    the P `positions` (1-based, int64) that vary, None likewise. sites: those positions as `39-41,54`, None where the
+    lengths differ or every position varies. window: start and stop, as a Python slice has them, of what lies
+    between the residues that all sequences begin and end with; only where the lengths differ.
+    """
+
+    lengths: NDArray[np.int64]
+    n_mutations: NDArray[np.int64] | None
+    mutated: NDArray[np.bool_] | None
+    positions: NDArray[np.int64] | None
+    sites: str | None
+    window: tuple[int, int] | None
+
+
+def consensus(sequences: Packed) -> str | None:
+    """Return the residues that more than half of the sequences (of one length) have at each position.
+
+    None where the lengths differ or a position has no such residue: then it cannot stand for the wild type.
+    """
+    codes = sequences.matrix
+    if codes is None or len(codes) < 3:
+        return None
+    # If more than half agree, the middle one in the order of the codes is theirs; a sample finds it, all confirm it.
+    sample = codes[:: max(1, len(codes) // 1001)]
+    middle = np.sort(sample, axis=0)[len(sample) // 2]
+    agreeing = sum((codes[i : i + _ROWS] == middle).sum(axis=0) for i in range(0, len(codes), _ROWS))
+    return middle.tobytes().decode() if (2 * agreeing > len(codes)).all() else None
+
+
+def varying(sequences: Packed) -> NDArray[np.int64] | None:
+    """Return the positions (0-based) at which sequences of one length differ, None where they have several."""
+    codes = sequences.matrix
+    if codes is None:
+        return None
+    varies = np.zeros(codes.shape[1], dtype=np.bool_)
+    for i in range(0, len(codes), _ROWS):
+        varies |= (codes[i : i + _ROWS] != codes[0]).any(axis=0)
+    return np.flatnonzero(varies)
+
+
+def compare(sequences: Packed, wild_type: str | None, varies: NDArray[np.int64] | None) -> Common:
+    """Return what the sequences (N >= 1) have in common; `varies` is what `varying` says of them."""
+    lengths = sequences.lengths
+    codes = sequences.matrix
+    if codes is None or varies is None:
+        start, end = _shared_ends(sequences)
+        window = (start, -end) if start + end > 0 else None
+        return Common(lengths=lengths, n_mutations=None, mutated=None, positions=None, sites=None, window=window)
+    length = codes.shape[1]
+    if wild_type is None or len(wild_type) != length:
+        sites = written_sites((varies + 1).tolist()) if 0 < len(varies) < length else None
+        return Common(lengths=lengths, n_mutations=None, mutated=None, positions=None, sites=sites, window=None)
+    wild = np.frombuffer(wild_type.encode("ascii"), dtype=np.uint8)
+    others = np.flatnonzero(codes[0] != wild)  # where all differ from the wild type, they need not from each other
+    at = np.union1d(varies, others)
+    mutated = codes[:, at] != wild[at]
+    return Common(
+        lengths=lengths,
+        n_mutations=mutated.sum(axis=1, dtype=np.int64),
+        mutated=mutated,
+        positions=at + 1,
+        sites=written_sites((at + 1).tolist()) if 0 < len(at) < length else None,
+        window=None,
+    )
+
+
+def _shared_ends(sequences: Packed) -> tuple[int, int]:
+    """Return how many residues all sequences begin with, and then end with."""
+    shortest = int(sequences.lengths.min())
+    last = sequences.lengths.cumsum()
+    heads = sequences.codes[(last - sequences.lengths)[:, None] + np.arange(shortest)]
+    start = _n_shared(heads)
+    tails = sequences.codes[last[:, None] - 1 - np.arange(shortest - start)]
+    return start, _n_shared(tails)
+
+
+def _n_shared(codes: NDArray[np.uint8]) -> int:
+    """Return in how many of their first columns all rows (N, n) agree."""
+    differs = np.flatnonzero((codes != codes[0]).any(axis=0))
+    return int(differs[0]) if len(differs) else codes.shape[1]

@@ -1,0 +1,95 @@
+"""Find one of FLIP's files on this machine, or download it and check what it is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets.common.errors import UserError
+from datasets.tasks.download import download, git_blob_id
+
+# The git blob ids of `splits/<dataset>/splits.zip` at the commit that is downloaded.
+GIT_BLOBS = {
+    "gb1": "5086ae0e4a5f397672feb39b04d71fe8f5d34ae9",
+    "aav": "f7a2daee64e0ce9d0de6047fc5fb073f57603dd3",
+    "meltome": "94b82305ccf0ca8a979771ae6edfd27824fdf2d4",
+}
+# FLIP's own checkout has `splits/`; the others are how people lay out a data folder.
+_LAYOUTS = ("flip/{dataset}/splits.zip", "splits/{dataset}/splits.zip", "{dataset}/splits.zip")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FoundFile:
+    """A file, the git blob id of its content, and whether that is the one FLIP published."""
+
+    path: Path
+    git_blob: str
+    official: bool
+
+
+def find_file(
+    dataset: str,
+    *,
+    data_dir: Path | None,
+    announce: Callable[[str], None],
+    timeout_s: float | None = None,
+) -> FoundFile:
+    """Find ``splits.zip`` of a dataset in `data_dir`, $FLIPSEARCH_DATA, ``data/`` or the user's cache.
+
+    If it stands in none of them it is downloaded from FLIP into the cache and checked. `timeout_s` limits the
+    whole download; without it only each wait for the network is limited. A UserError names the places and
+    what to do.
+    """
+    found = find_local_file(dataset, data_dir=data_dir)
+    if found is not None:
+        return found
+    folders = folders_of(data_dir)
+    looked = f"it was looked for in {', '.join(str(folder) for folder in folders)}"
+    cached = folders[-1] / _LAYOUTS[0].format(dataset=dataset)
+    download(dataset, cached, GIT_BLOBS[dataset], looked=looked, announce=announce, timeout_s=timeout_s)
+    return _identify(dataset, cached)
+
+
+def find_local_file(dataset: str, *, data_dir: Path | None) -> FoundFile | None:
+    """As `find_file`, but what is not on this machine is None: nothing is downloaded."""
+    if data_dir is not None and not data_dir.is_dir():
+        raise UserError(f"The data folder {data_dir} does not exist; name an existing one with --data-dir.")
+    for folder in folders_of(data_dir):
+        for layout in _LAYOUTS:
+            path = folder / layout.format(dataset=dataset)
+            if path.is_file():
+                return _identify(dataset, path)
+    return None
+
+
+def folders_of(data_dir: Path | None) -> list[Path]:
+    """The folders in which files are looked for, in order; the last is the user's cache, for downloads."""
+    return [*_folders(data_dir), cache_folder()]
+
+
+def _folders(data_dir: Path | None) -> Iterator[Path]:
+    if data_dir is not None:
+        yield data_dir
+    if environment := os.environ.get("FLIPSEARCH_DATA"):
+        yield Path(environment)
+    yield Path("data")
+
+
+def cache_folder() -> Path:
+    """The user's cache, which all checkouts share; it begins with ~ where nobody knows the user's home."""
+    import pooch  # type: ignore[import-untyped]
+
+    try:
+        return Path(pooch.os_cache("flipsearch"))
+    except RuntimeError:  # in a container, $HOME may be unset and the user have no entry in passwd
+        return Path("~/.cache/flipsearch")
+
+
+def _identify(dataset: str, path: Path) -> FoundFile:
+    try:
+        blob = git_blob_id(path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); check its permissions.") from error
+    return FoundFile(path=path, git_blob=blob, official=blob == GIT_BLOBS.get(dataset))

@@ -1,0 +1,84 @@
+"""A user's table as a task: where its rows come from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from datasets.common.errors import UserError
+from datasets.sequences.crop import Crop, Sites
+from datasets.sequences.sites import region_of
+from datasets.tables.table import Table
+from datasets.task import Announce, Located, RawSplit, Task
+
+if TYPE_CHECKING:
+    from datasets.tables.survey import Survey
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableSource:
+    """The file of a `Table`, or another one with the same content, at `path`; `loaded` is what was read of it."""
+
+    table: Table
+    path: Path
+    loaded: Survey | None = None
+
+    def locate(self, *, data_dir: Path | None, announce: Announce) -> Located:
+        """Name the content by the SHA-256 of the file and of how it is read."""
+        if self.path.exists() and not self.path.is_file():
+            raise UserError(f"The table {self.path} is a folder, a pipe or a device and no file: save it as a file.")
+        try:
+            with self.path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise UserError(
+                f"The table {self.path} cannot be read ({error.strerror}): name it with --data FILE."
+            ) from None
+        about: list[object] = [digest, self.table.settings]
+        if self.table.group_column is not None:
+            about.append("with groups")  # which prepared files of the first version lack
+        version = hashlib.sha256(json.dumps(about).encode()).hexdigest()
+        return Located(path=self.path, version=version, official=False, label=self.path.name, is_own=True)
+
+    def read(self, located: Located, split: str) -> RawSplit:
+        """Return the rows of the divided table."""
+        # Imported as late as this, so that usage errors do not wait for NumPy.
+        from datasets.tables.survey import survey
+
+        return (self.loaded or survey(self.path, self.table, is_reread=True)).raw_split()
+
+    def sizes(self, located: Located, split: str) -> tuple[int, int, int]:
+        """Return the numbers of train, validation and test variants."""
+        raw = self.read(located, split)
+        marks = list(zip(raw.part, raw.validation, strict=True))
+        return marks.count(("train", "")), marks.count(("train", "True")), marks.count(("test", ""))
+
+
+def table_task(table: Table, *, name: str, path: Path | None = None, loaded: Survey | None = None) -> Task:
+    """Return the task; nothing is read until its source is asked.
+
+    `path`: where the file stands now, if not where the table says; `loaded`: what was read of it already.
+    """
+    region = region_of(table.sites, table.window)
+    crops = {"none": Crop()}
+    if isinstance(region, Sites):
+        crops["region"] = Crop(start=region.positions[0], stop=region.positions[-1] + 1)
+    elif isinstance(region, Crop):
+        crops["region"] = region
+    return Task(
+        name=name,
+        dataset=name,
+        split=table.split or "as in the file",
+        source=TableSource(table=table, path=path or Path(table.file), loaded=loaded),
+        clean=str,
+        clean_version=1,
+        crops=crops,
+        default_crop="none",
+        region=region,
+        wild_type=table.wild_type,
+        units=table.target_column or "",
+        shift="fitness" if table.split == "low_vs_high" else None,
+    )

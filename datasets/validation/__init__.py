@@ -1,0 +1,1 @@
+"""Validation protocols: which rows train a model and which judge it."""

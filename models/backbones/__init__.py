@@ -1,0 +1,1 @@
+"""Pretrained protein language models: their files, their weights, and their forward pass."""

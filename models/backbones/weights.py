@@ -1,0 +1,125 @@
+"""Pretrained weights: found on this machine or downloaded from fair-esm, and known by their hash."""
+
+import contextlib
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from datasets.common.errors import UserError
+from datasets.common.fetch import DownloadError, fetch_once
+from models.backbones.checkpoint_format import read_weights
+
+__all__ = ["find_weights", "read_weights", "weights_hash"]
+
+MODELS_URL = "https://dl.fbaipublicfiles.com/fair-esm/models"
+
+
+def find_weights(name: str, *, weights_dir: Path | None, announce: Callable[[str], None]) -> Path:
+    """The file `<name>.pt` in `weights_dir` or torch hub's cache, downloaded into the latter if it is in neither.
+
+    Raises:
+        UserError: There is no such folder, or no file and no way to download it.
+    """
+    if weights_dir is not None and not weights_dir.is_dir():
+        raise UserError(f"The weights folder {weights_dir} does not exist; name an existing one with --weights-dir.")
+    hub = Path(torch.hub.get_dir()) / "checkpoints"
+    folders = [hub] if weights_dir is None else [weights_dir, hub]
+    for folder in folders:
+        path = folder / f"{name}.pt"
+        if path.is_file():
+            return path
+    looked = " and ".join(str(folder) for folder in folders)
+    _download(hub / f"{name}.pt", name, looked=looked, announce=announce)
+    weights_hash(hub / f"{name}.pt")  # while it is still in the page cache
+    return hub / f"{name}.pt"
+
+
+def _download(final: Path, name: str, *, looked: str, announce: Callable[[str], None]) -> None:
+    url = f"{MODELS_URL}/{name}.pt"
+    ways_out = (
+        f"{name}.pt was looked for in {looked}; download it from {url} yourself and name its folder with "
+        "--weights-dir, or set model.pretrained=false for random weights, which need no file."
+    )
+    try:
+        fetch_once(
+            url,
+            final,
+            work_dir=final.parent / f".{name}",
+            check=_check_content,
+            begin=lambda: announce(f"Downloading the weights of {name} from {url} into {final.parent}."),
+            timeout_s=None,
+        )
+    except DownloadError as error:
+        raise UserError(f"The weights of {name} could not be downloaded ({error}): {ways_out}") from error
+    except OSError as error:
+        raise UserError(
+            f"The weights of {name} could not be kept in {final.parent} ({error.strerror}): {ways_out}"
+        ) from error
+
+
+def _check_content(path: Path) -> None:
+    """Compare the content with the checksums inside it: fair-esm publishes no hashes of its files."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except zipfile.BadZipFile:
+        # What torch wrote before version 1.6 begins with a number of its own, and carries no checksums.
+        with path.open("rb") as file:
+            if not file.read(16).startswith(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19"):
+                raise DownloadError("it is no PyTorch checkpoint") from None
+    else:
+        if damaged is not None:
+            raise DownloadError(f"it is damaged at {damaged}")
+
+
+def weights_hash(path: Path) -> str:
+    """``sha256:`` and the SHA-256 of the file's content, remembered until its size or time of change is another.
+
+    The memory is the user's cache folder; where that cannot be written, the hash is computed each time.
+
+    Raises:
+        UserError: The content contradicts the checksums inside it.
+    """
+    path = path.resolve()
+    before = _stamp(path)
+    note = _notes_dir() / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:32]}.json"
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        known = json.loads(note.read_text(encoding="utf-8"))
+        if known["stamp"] == before:
+            return str(known["hash"])
+    try:
+        _check_content(path)
+    except DownloadError as error:
+        raise UserError(f"{path} is not a whole checkpoint ({error}): download it again.") from None
+    with path.open("rb") as file:
+        digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    if _stamp(path) == before:
+        with contextlib.suppress(OSError):
+            _write(note, json.dumps({"path": str(path), "stamp": before, "hash": digest}))
+    return digest
+
+
+def _stamp(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+
+
+def _notes_dir() -> Path:
+    import pooch  # type: ignore[import-untyped]
+
+    return Path(pooch.os_cache("flipsearch")) / "weights"
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)

@@ -1,0 +1,171 @@
+"""The compare command: every study and every confirmed experiment on a task beside what was published."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from optuna import Study
+from rich.console import Console
+from rich.table import Table
+
+from datasets.common.errors import UserError, nearest
+from datasets.common.files import check_output, is_stream, output
+from datasets.tasks.registry import task_names
+from search.cli.inputs import open_existing
+from search.experiments.ledger import Reading, readings
+from search.experiments.readings import Count, Readings, find_readings, sentences_of
+from search.reporting import comparison_figure
+from search.reporting.comparison import FLIPS, Comparison, Entry, Panel, by_value, compare, known_tasks
+from search.reporting.html import Markup, figure, page, paragraph, section, table, warning
+from search.storage.database import Database, default_url, environment_url, say
+from search.study.run_names import COMPARISON
+from search.study.study import readable_studies
+
+ALL = "all"
+_HEADERS = (
+    "task, target and split",
+    "model",
+    "by",
+    "test Spearman",
+    "over test sequences",
+    "ensemble",
+    "validation Spearman",
+    "data",
+    "source",
+)
+_APART = "Results on a file that is not FLIP's own cannot be compared with published ones, and stand apart from them."
+
+
+def run_compare(arguments: argparse.Namespace) -> int:
+    """Print the table, write the figure, say where."""
+    folder: Path = arguments.output or arguments.runs_dir / COMPARISON
+    _check_folder(folder)
+    found = readings(arguments.export_dir)
+    database = _database(arguments)
+    studies = list(readable_studies(database, lambda sentence: say(f"warning: {sentence}"))) if database else []
+    missing = [] if database else [f"There is no database in {arguments.runs_dir}: name the studies' with --storage."]
+    known = find_readings(arguments.export_dir, database, loaded=studies, missing=missing)
+    comparisons = [compare(task, studies, found) for task in _tasks(arguments.task, studies, found)]
+    _print(comparisons)
+    path = folder / "comparison.html"
+    with output(path, makes_folder=True) as file:
+        file.write(make_page(comparisons, known))
+    written = [path, *_save(comparisons, folder)]
+    print(f"Written: {', '.join(map(str, written))}")
+    return 0
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder that cannot take the figure, before anything is drawn."""
+    if is_stream(folder) or (folder.exists() and not folder.is_dir()):
+        raise UserError(f"--output {folder} is no folder, and the figure is several files: name a folder.")
+    for ending in (".html", ".png", ".svg"):
+        check_output(folder / f"comparison{ending}", makes_folder=True)
+
+
+def make_page(comparisons: Sequence[Comparison], known: Readings) -> str:
+    """Figure and table of each task, as one HTML file."""
+    about = paragraph(
+        "Spearman's rank correlation on the test sets: filled circles are means or published values, open ones single "
+        "seeds, bars the standard deviation between seeds. Intervals over test sequences are of "
+        "95 %. Values of the validation part are no test results and are not drawn."
+    )
+    blocks = [section(comparison.task, *_blocks(comparison, known)) for comparison in comparisons]
+    return page("FLIP, Flipper and flipsearch", about, *blocks)
+
+
+def _blocks(comparison: Comparison, known: Readings) -> list[Markup]:
+    """Each question by itself: what is on a file that is not FLIP's apart from what was published."""
+    if not comparison.panels:
+        return [paragraph("Nothing was published, searched or confirmed on it yet.")]
+    blocks = []
+    for panel in comparison.panels:
+        heading = f"{panel.heading}."
+        blocks.append(paragraph(heading) if panel.is_comparable else warning(f"{heading} {_APART}"))
+        blocks += [*_drawn(comparison_figure.tested(panel)), _table(panel.entries)]
+        if panel.asked is not None:
+            blocks.append(paragraph(_read_how_often(known.count(panel.asked))))
+    return blocks
+
+
+def _drawn(panel: Panel) -> list[Markup]:
+    if not panel.entries:
+        return [paragraph("No test result yet: confirm an experiment.")]
+    drawn = comparison_figure.draw(panel)
+    return [figure(drawn, height_px=comparison_figure.height_px(panel), min_width_px=720)]
+
+
+def _table(entries: Sequence[Entry]) -> Markup:
+    return table(_HEADERS[1:], [_cells("", entry)[1:] for entry in by_value(entries)])
+
+
+def _read_how_often(count: Count) -> str:
+    by = ", ".join(f"{n} by {study}" for study, n in sorted(count.by_study.items()))
+    return " ".join([f"Its test set was read {count.words}" + (f": {by}." if by else "."), *sentences_of([count])])
+
+
+def _save(comparisons: Sequence[Comparison], folder: Path) -> list[Path]:
+    """The pictures that could be written."""
+    panels = comparison_figure.drawable(comparisons)
+    paths = [folder / "comparison.png", folder / "comparison.svg"]
+    if not panels:
+        print("There is no test result to draw: confirm an experiment first.", file=sys.stderr)
+        return []
+    try:
+        comparison_figure.save(panels, paths)
+    except ImportError:
+        print("The PNG and the SVG need matplotlib, which is not installed: pip install matplotlib.", file=sys.stderr)
+        return []
+    return paths
+
+
+def _tasks(names: Sequence[str], studies: Sequence[Study], found: Sequence[Reading]) -> list[str]:
+    known = known_tasks(studies, found)
+    for name in names:
+        possible = dict.fromkeys([*task_names(), *known])
+        if name != ALL and name not in possible:
+            raise UserError(f"There is no task {name!r}.{nearest(name, [*possible, ALL])} Or compare --task all.")
+    return list(dict.fromkeys(task for name in names for task in (known if name == ALL else [name])))
+
+
+def _database(arguments: argparse.Namespace) -> Database | None:
+    """That of the studies; None where nobody named any and there is none in the runs directory."""
+    is_named = arguments.storage or environment_url()
+    if not is_named and not Path(default_url(arguments.runs_dir).removeprefix("sqlite:///")).exists():
+        return None
+    return open_existing(arguments)
+
+
+def _cells(title: str, entry: Entry) -> list[str]:
+    test = "-" if entry.spearman is None else f"{entry.spearman:.3f}"
+    if entry.std is not None:
+        test += f" ± {entry.std:.3f}"
+    if entry.seeds:
+        test += f" ({len(entry.seeds)} seed{'s' * (len(entry.seeds) > 1)})"
+    validation = "-" if entry.validation is None else f"{entry.validation:.4f} ({entry.protocol})"
+    return [
+        title,
+        entry.model,
+        entry.by,
+        test,
+        "-" if entry.around is None else f"{entry.around.low:.3f} to {entry.around.high:.3f}",
+        "-" if entry.ensemble is None else f"{entry.ensemble:.3f}",
+        validation,
+        entry.asked.data if entry.asked else FLIPS,
+        entry.source,
+    ]
+
+
+def _print(comparisons: Sequence[Comparison]) -> None:
+    shown = Table(*_HEADERS, box=None, pad_edge=False)
+    for comparison in comparisons:
+        for panel in comparison.panels:
+            for entry in by_value(panel.entries):
+                shown.add_row(*_cells(panel.title, entry))
+        if not comparison.panels:
+            shown.add_row(comparison.task, *["-"] * (len(_HEADERS) - 2), "nothing published, searched or confirmed yet")
+    # As wide as the table wants to be: a name that is cut off names nothing.
+    Console(highlight=False, soft_wrap=True, markup=False, width=1000).print(shown)
+    if not all(panel.is_comparable for comparison in comparisons for panel in comparison.panels):
+        print(_APART)

@@ -1,0 +1,126 @@
+"""The data command: check a table, list the tasks, fetch a task's file."""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from datasets.common.errors import UserError
+from datasets.task import Located, Task
+from datasets.tasks.registry import all_tasks, find_task
+from models.bounds import MAX_KERNEL_ROWS
+from search.cli.user_table import refuse_two_splits, survey_of
+from search.options.parser import prog
+from search.options.table_options import said_again
+
+if TYPE_CHECKING:
+    from datasets.tables.survey import Survey
+
+_MIB = 1 << 20
+
+
+def run_data(arguments: argparse.Namespace) -> int:
+    """Run one of the three; the exit status."""
+    if arguments.action == "check":
+        return _check(arguments)
+    if arguments.action == "list":
+        return _list(arguments.data_dir)
+    return _fetch(arguments.task, arguments.data_dir, arguments.timeout)
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    """Print what the table holds.
+
+    Raises:
+        UserError: A search would refuse it; the sentence is the search's.
+    """
+    from datasets.tables.report import report
+
+    found = survey_of(arguments.file, arguments)
+    for line in report(found):
+        print(line)
+    sys.stdout.flush()
+    refuse_two_splits(found)
+    found.findings.raise_refused()
+    print(f"\n{_proposal(arguments, found)}")
+    return 0
+
+
+def _proposal(arguments: argparse.Namespace, found: "Survey") -> str:
+    """The search to begin with: the split that suits the table, and the families to compare on it."""
+    from datasets.tables.suggestion import division_of, families, suggest
+
+    split: tuple[str, ...] = ("--split", str(arguments.split))
+    why, division = "", found.division
+    if found.table.split is None and division is not None:
+        split = ()
+    elif found.table.split is None:
+        suggested = suggest(found)
+        split, why, division = suggested.words, f"{suggested.why}\n", division_of(found, suggested)
+    models = [word for name in families(found, division, max_kernel_rows=MAX_KERNEL_ROWS) for word in ("--model", name)]
+    words = shlex.join(["--data", str(arguments.file), *split, *said_again(arguments), *models])
+    return f"{why}A search accepts it: {prog()} {words}"
+
+
+def _list(data_dir: Path | None) -> int:
+    rows = [("task", "train", "validation", "test", "units", "file", "MiB")]
+    located: dict[str, tuple[Located | None, str]] = {}
+    for task in all_tasks():
+        if task.dataset not in located:
+            located[task.dataset] = _find(task, data_dir)
+        file, label = located[task.dataset]
+        sizes = ["", "", ""]
+        if file is not None:
+            try:
+                sizes = [f"{n:,}" for n in task.source.sizes(file, task.split)]
+            except UserError:
+                label = f"{label}, without this split"
+        n_bytes = file.path.stat().st_size if file is not None and file.path is not None else None
+        mib = "" if n_bytes is None else f"{n_bytes / _MIB:.1f}"
+        n_train, n_validation, n_test = sizes
+        rows.append(
+            (task.name + (" (retired)" if task.retired else ""), n_train, n_validation, n_test, task.units, label, mib)
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+    return 0
+
+
+def _find(task: Task, data_dir: Path | None) -> tuple[Located | None, str]:
+    """The file of a task's dataset if it is on this machine, and what it is."""
+    from datasets.tasks.flip import FlipSource
+    from datasets.tasks.flip_files import find_local_file
+
+    if not isinstance(task.source, FlipSource):
+        file = task.source.locate(data_dir=data_dir, announce=lambda sentence: None)
+        return file, "needs none"
+    found = find_local_file(task.dataset, data_dir=data_dir)
+    if found is None:
+        return None, "not here"
+    label = "FLIP's file" if found.official else "not FLIP's file"
+    return Located(path=found.path, version=found.git_blob, official=found.official, label=label), label
+
+
+def _fetch(name: str, data_dir: Path | None, timeout_s: float | None) -> int:
+    """Find or download the file of a task; `timeout_s` limits the whole download.
+
+    Raises:
+        UserError: It is nowhere to be had; the sentence says where it was looked for, and the ways out.
+    """
+    from datasets.tasks.flip import FlipSource
+    from datasets.tasks.flip_files import find_file
+
+    def announce(sentence: str) -> None:
+        print(sentence, file=sys.stderr, flush=True)
+
+    task = find_task(name)
+    if timeout_s is not None and isinstance(task.source, FlipSource):
+        find_file(task.dataset, data_dir=data_dir, announce=announce, timeout_s=timeout_s)
+    located = task.source.locate(data_dir=data_dir, announce=announce)
+    if located.path is None:
+        print(f"{name} needs no file.")
+    else:
+        print(f"{located.path} ({located.label}, {located.path.stat().st_size / _MIB:.1f} MiB)")
+    return 0

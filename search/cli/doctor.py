@@ -1,0 +1,51 @@
+"""The doctor command: everything that a search needs, checked, with a remedy for each finding."""
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+
+from datasets.tasks.flip_files import cache_folder
+from search.cli.inputs import places_of
+from search.doctor.database import check_database
+from search.doctor.finding import Finding
+from search.doctor.inputs import check_data, check_weights
+from search.doctor.machine import check_disk, check_gpus, check_packages, check_python, check_torch
+from search.options.folders import option
+from search.storage.database import default_url, environment_url, parse_url
+
+
+def run_doctor(arguments: argparse.Namespace) -> int:
+    """Print one line for each finding, as it comes; exit status 1 if a problem is among them.
+
+    Raises:
+        UserError: A folder that was named does not exist, or the storage URL is malformed.
+    """
+    places_of(arguments)  # refuses a folder of weights that is not there
+    url = parse_url(arguments.storage or environment_url() or default_url(arguments.runs_dir))
+    findings: list[Finding] = []
+
+    def every() -> Iterator[Finding]:
+        yield check_python()
+        yield from check_packages()
+        yield check_torch()
+        yield from check_gpus()
+        for name, source in arguments.folders_from.items():
+            yield check_disk(getattr(arguments, name), f"name another with {option(name)}", source)
+        yield check_disk(cache_folder(), "set $XDG_CACHE_HOME to another")
+        yield from check_data(arguments.task, arguments.data_dir)
+        yield from check_weights(arguments.weights_dir)
+        yield from check_database(url, arguments.runs_dir if arguments.repair else None)
+
+    for finding in every():
+        findings.append(finding)
+        if not arguments.json:
+            print(finding.line(), flush=True)
+    n_problems = sum(finding.level == "problem" for finding in findings)
+    n_warnings = sum(finding.level == "warning" for finding in findings)
+    if arguments.json:
+        about = {"n_problems": n_problems, "n_warnings": n_warnings}
+        print(json.dumps({**about, "findings": [asdict(finding) for finding in findings]}, indent=2))
+    else:
+        print(f"{n_problems} problem(s), {n_warnings} warning(s).")
+    return 1 if n_problems else 0

@@ -1,0 +1,142 @@
+"""What the options of a command stand for: data, places, slots, and the folders that are written."""
+
+import argparse
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from datasets.common.errors import UserError
+from datasets.common.paths import Places
+from datasets.task import Task
+from search.machine.hardware import mig_devices, usable_cores, visible_gpus
+from search.storage.hide_url import environment_url
+from search.study.config import StudyConfig
+from search.study.run_names import CACHE, DATABASE, is_reserved
+from search.workers.slots import Slot, make_slots
+
+if TYPE_CHECKING:
+    from datasets.splits.prepared import PreparedSplit
+    from search.storage.database import Database
+
+_PATIENCE_S = 2.0
+"""Somebody looks on."""
+
+
+def load_split(task: Task, data_dir: Path | None, runs: Path, announce: Callable[[str], None]) -> "PreparedSplit":
+    """The checked training and validation rows of a task."""
+    # Imported as late as this, so that a mistake in the configuration does not wait for NumPy.
+    from datasets.splits.prepared import prepare
+
+    return prepare(task, data_dir=data_dir, cache_dir=runs / CACHE / "splits", announce=announce)
+
+
+def places_of(arguments: argparse.Namespace) -> Places:
+    """Where runs find weights and keep caches. Absolute: children have a working directory of their own."""
+    weights: Path | None = arguments.weights_dir
+    if weights is not None and not weights.is_dir():
+        raise UserError(f"--weights-dir {weights} is not a folder: name the one that holds the checkpoints.")
+    runs: Path = arguments.runs_dir
+    return Places(weights_dir=weights and weights.absolute(), cache_dir=(runs / CACHE).absolute())
+
+
+def slots_of(arguments: argparse.Namespace, config: StudyConfig) -> tuple[Slot, ...]:
+    """One slot for each worker of this call."""
+    gpus: Sequence[str] = ()
+    if config.defaults["trainer"]["accelerator"] != "cpu":
+        gpus = visible_gpus()
+        if gpus and "CUDA_VISIBLE_DEVICES" not in os.environ and arguments.workers != 1:
+            gpus = mig_devices() or gpus
+    return make_slots(arguments.workers, trials_per_gpu=arguments.trials_per_gpu, gpus=gpus, n_cores=usable_cores())
+
+
+def url_of(arguments: argparse.Namespace) -> str:
+    """The database's URL."""
+    from search.storage.database import default_url
+
+    return arguments.storage or environment_url() or default_url(arguments.runs_dir)
+
+
+def check_study_name(arguments: argparse.Namespace, name: str) -> None:
+    """Refuse, before anything is made, a new study that would share its files with the program or another study.
+
+    Raises:
+        UserError: Its name is taken, in that way, and there is no study of that name yet.
+    """
+    runs: Path = arguments.runs_dir
+    if is_reserved(name, _database_in(runs, arguments.storage or environment_url())):
+        if _has_study(arguments, name):
+            return
+        raise UserError(
+            f"A study cannot be called {name!r}, which is a name of the program's own below {runs} or beside "
+            "experiments: choose another --study-name."
+        )
+    folder = runs / name
+    if folder.exists() and not (folder.is_dir() and name in os.listdir(runs)):
+        raise UserError(
+            f"{folder}, where the files of study {name!r} belong, is no folder, or belongs to a name in another case: "
+            "choose another --study-name, or move it away."
+        )
+
+
+def _database_in(runs: Path, url: str | None) -> str:
+    """The name of the SQLite file in the runs folder; told without SQLAlchemy, which takes a while to import."""
+    path = Path((url or "").partition("?")[0].partition("///")[2])
+    return path.name if url and url.startswith("sqlite") and path.absolute().parent == runs.absolute() else DATABASE
+
+
+def _has_study(arguments: argparse.Namespace, name: str) -> bool:
+    from search.storage.database import parse_url, sqlite_path
+
+    file = sqlite_path(parse_url(url_of(arguments)))
+    if file is not None and not file.exists():
+        return False
+    return name in open_existing(arguments).storage.study_names()
+
+
+def check_writable(folder: Path) -> None:
+    """Make the folder and write into it, so that nothing trains whose result could not be kept."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"The directory {folder} cannot be written ({error.strerror}): "
+            "name another with --runs-dir or --export-dir."
+        ) from None
+
+
+def check_export(export: Path, study: str) -> None:
+    """Refuse, before anything trains, a file that is no experiment; one that has to stay is left to the export."""
+    from search.experiments.experiment import is_experiment
+    from search.experiments.files import check_weights_folder, weights_folder
+
+    check_writable(export.parent)
+    if (export.exists() or export.is_symlink()) and not is_experiment(export):
+        raise UserError(
+            f"{export} exists and is not an export of study {study!r}: move it away, or choose another --export-dir "
+            "or --study-name."
+        )
+    folder = weights_folder(export)
+    check_weights_folder(folder)
+
+
+def open_existing(arguments: argparse.Namespace) -> "Database":
+    """The database that the arguments or the environment name.
+
+    Raises:
+        UserError: There is none, or it does not answer.
+    """
+    from search.storage.database import open_database
+
+    return open_database(url_of(arguments), create=False, patience_s=_PATIENCE_S)
+
+
+def existing(arguments: argparse.Namespace) -> "Database | None":
+    """The same database; None where there is none, or it does not answer, and nothing needs it to."""
+    try:
+        return open_existing(arguments)
+    except UserError:
+        return None

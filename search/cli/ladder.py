@@ -1,0 +1,185 @@
+"""Several models on one question, the cheap ones first: one ordinary study each, and a table at the end.
+
+Each study is the one that the same command with that model alone would make or resume, and `--n-trials` is its budget:
+every family gets as many trials. `--timeout` is for the whole call. Nothing is searched, and no table is printed, if
+one of the studies exists and is about something else.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from datasets.common.errors import CannotRank, UserError
+from search.cli.inputs import check_writable, load_split, url_of
+from search.cli.search import run_search
+from search.cli.user_table import user_task
+from search.machine.standard_streams import announcer
+from search.reporting.proposals import Proposals
+from search.study.config import StudyConfig, study_config
+from search.study.protocol import Protocol
+from search.study.wanted import wanted_study
+from search.workers.signals import EXIT_INTERRUPTED, EXIT_TERMINATED
+
+if TYPE_CHECKING:
+    from datasets.splits.prepared import PreparedSplit
+    from datasets.tables.table import Table
+    from datasets.task import Task
+    from search.storage.database import Database
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One family of the ladder: the arguments of its search, which name its study, its config, and its validation."""
+
+    arguments: argparse.Namespace
+    config: StudyConfig
+    protocol: Protocol
+
+    @property
+    def model(self) -> str:
+        """The family."""
+        return str(self.arguments.model)
+
+    @property
+    def study(self) -> str:
+        """The name of its study."""
+        return str(self.arguments.study_name)
+
+
+def run_models(arguments: argparse.Namespace) -> int:
+    """Search with the one model, or climb the ladder of several."""
+    return run_ladder(arguments) if arguments.models else run_search(arguments)
+
+
+def run_ladder(arguments: argparse.Namespace) -> int:
+    """Search each family and print the table; the exit status is the highest of the searches'.
+
+    Raises:
+        UserError: A setting is not valid, or a study of one family exists and has another configuration.
+    """
+    started = time.monotonic()
+    announce = announcer(arguments.quiet)
+    own = user_task(arguments, announce)
+    # All of them before the first: a setting that one family does not know is told at once.
+    configs = [_config(arguments, model, table=own and own[1]) for model in arguments.models]
+    if arguments.dry_run:
+        return max(run_search(one, own) for one, _ in configs)
+    task = own[0] if own else configs[0][1].find_task()
+    check_writable(arguments.runs_dir)
+    split = load_split(task, arguments.data_dir, arguments.runs_dir, announce)
+    database = _open_database(arguments, [config for _, config in configs])
+    with database.lock:
+        steps = [_step(*one, task, split, database) for one in configs]
+    if not arguments.quiet:
+        _import_for_the_table()
+    status, n_skipped, left_out = 0, 0, {}
+    for step in steps:
+        announce(f"{'' if step is steps[0] else chr(10)}{step.model}: study {step.study}")
+        if arguments.timeout is not None:
+            left_s = arguments.timeout - (time.monotonic() - started)
+            if left_s <= 0:
+                left_out[step.model] = "the --timeout was over before its turn"
+                continue
+            step.arguments.timeout = left_s
+        try:
+            ended = run_search(step.arguments, own)
+        except CannotRank as error:  # nothing is wrong: this family is not for this split
+            left_out[step.model] = "skipped: it cannot tell the validation variants apart"
+            print(f"{step.model} is skipped: {' '.join(str(error).split())}", file=sys.stderr)
+            n_skipped += 1
+            continue
+        if ended in (EXIT_INTERRUPTED, EXIT_TERMINATED):
+            return ended  # whoever stops it does not wait for a table
+        status = max(status, ended)
+    if not arguments.quiet:
+        _print_table(arguments, steps, left_out, database, task, split)
+    return CannotRank.exit_status if n_skipped == len(steps) else status
+
+
+def _import_for_the_table() -> None:
+    """Import what is needed after the last search: whoever updates the checkout meanwhile changes nothing here."""
+    import search.experiments.ledger
+    import search.reporting.ladder_table
+    import search.reporting.rungs
+    import search.study.question
+    import search.training.build  # noqa: F401
+
+
+def _config(
+    arguments: argparse.Namespace, model: str, *, table: "Table | None"
+) -> tuple[argparse.Namespace, StudyConfig]:
+    """The arguments of one family's search, and its config."""
+    overrides = [f"model={model}" if word.startswith("model=") else word for word in arguments.overrides]
+    own = {"model": model, "models": (), "overrides": overrides}
+    if arguments.study_name is not None:
+        own["study_name"] = f"{arguments.study_name}-{model}"
+    try:
+        return argparse.Namespace(**{**vars(arguments), **own}), study_config(overrides, table=table)
+    except UserError as error:
+        raise UserError(f"Of the models asked for, {model}: {error}") from None
+
+
+def _open_database(arguments: argparse.Namespace, configs: Sequence[StudyConfig]) -> "Database":
+    from search.workers.child import prepare_children
+
+    prepare_children()  # what follows loads torch: the children do so meanwhile
+
+    from search.storage.database import open_database
+    from search.workers.worker import check_search
+
+    for config in configs:
+        check_search(config)
+    announce = announcer(arguments.quiet)
+    return open_database(url_of(arguments), create=True, announce=announce, is_interrupted=lambda: False)
+
+
+def _step(
+    arguments: argparse.Namespace, config: StudyConfig, task: "Task", split: "PreparedSplit", database: "Database"
+) -> Step:
+    """Name a family's study; refuse one that exists and is about something else. Under the database's lock."""
+    from search.study.study import check_existing
+
+    wanted = wanted_study(arguments, config, task, split, database)
+    check_existing(database, wanted.name, wanted.about)
+    own = argparse.Namespace(**{**vars(arguments), "study_name": wanted.name})
+    return Step(arguments=own, config=wanted.config, protocol=wanted.protocol)
+
+
+def _print_table(
+    arguments: argparse.Namespace,
+    steps: list[Step],
+    left_out: Mapping[str, str],
+    database: "Database",
+    task: "Task",
+    split: "PreparedSplit",
+) -> None:
+    from search.experiments.ledger import readings
+    from search.reporting.ladder_table import show
+    from search.reporting.rungs import Rung, baseline_rungs, study_rung
+    from search.study.question import question
+    from search.training.build import folds_of
+
+    config = steps[0].config
+    run = config.run(config.first_trials[0] if config.first_trials else {})
+    rungs = baseline_rungs(task, split, folds_of(run, split), crop=run.data.crop)
+    found = readings(arguments.export_dir)
+    for step in steps:
+        try:
+            where = {"runs": arguments.runs_dir, "export_dir": arguments.export_dir}
+            rungs.append(study_rung(database, step.study, step.model, found, **where))
+        except UserError as error:  # it has no study yet
+            why = left_out.get(step.model, str(error))
+            rungs.append(Rung(model=step.model, value=None, why=why, predictions=None, n_finished=None, cost=None))
+    print("\n" + "\n".join(dict.fromkeys(step.protocol.sentence for step in steps)))
+    protocols = dict.fromkeys(step.protocol.shown for step in steps)
+    asked = question(task.name, split.label, split.data_hash, config.defaults["table"])
+    show(
+        asked.words,
+        rungs,
+        label=split.label,
+        protocol="; ".join(protocols),
+        proposals=Proposals.of(arguments),
+    )

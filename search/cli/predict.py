@@ -1,0 +1,217 @@
+"""The predict command: any number of candidates, ranked."""
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
+
+from datasets.common.errors import UserError
+from datasets.common.files import STANDARD, check_output, refuse_same_file, rereadable
+from search.cli.inputs import load_split, places_of
+from search.config.run_config import task_of
+from search.machine.standard_streams import announcer
+from search.prediction.display import Counter
+
+if TYPE_CHECKING:
+    from datasets.candidates.candidates import Stream
+    from datasets.candidates.distances import TrainingSequences
+    from datasets.candidates.training_domain import Familiar
+    from datasets.splits.prepared import PreparedSplit
+    from search.experiments.trained import TrainedExperiment
+    from search.prediction.writers import Kind
+
+
+class _Terminated(BaseException):
+    """SIGTERM came."""
+
+
+def run_predict(arguments: argparse.Namespace) -> int:
+    """Predict, rank, write; nothing is left of an output that did not become whole."""
+    # Idle threads of OpenMP would spin and take the cores from those that read and write; see search.workers.child.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    try:
+        with _sigterm_raised():
+            return _predict(arguments)
+    except KeyboardInterrupt:
+        what = (
+            "what stands on standard output, if anything, is not all"
+            if arguments.output == STANDARD
+            else "nothing was written"
+        )
+        print(f"Interrupted: {what}.", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except _Terminated:
+        return 128 + signal.SIGTERM
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    from search.experiments.experiment import load_experiment
+    from search.prediction.writers import kind_of
+
+    started = time.monotonic()
+    kind = kind_of(arguments.output)
+    _check(arguments)
+    experiment = load_experiment(arguments.file)  # before torch, and whatever else takes time
+    if arguments.data is None and experiment.config.table is not None:
+        refuse_same_file(Path(experiment.config.table.file), arguments.output, "the experiment's table")
+    places = places_of(arguments)
+
+    from search.experiments.trained import TrainedExperiment
+
+    announce = announcer(arguments.quiet)
+    trained = TrainedExperiment(arguments.file, places=places, announce=announce)
+    split = _training_data(arguments, trained, announce)
+    if arguments.input is None:
+        _rank(arguments, None, trained, split, kind, started)
+    else:
+        with rereadable(arguments.input) as path:
+            _rank(arguments, path, trained, split, kind, started)
+    return 0
+
+
+def _training_data(
+    arguments: argparse.Namespace, trained: "TrainedExperiment", announce: Callable[[str], None]
+) -> "PreparedSplit | None":
+    """What the experiment was trained on; None where nothing asks for it.
+
+    Raises:
+        UserError: It is not found, or has changed; the sentence says how to do without it.
+    """
+    if arguments.no_distance and trained.familiar is not None:
+        return None
+    without = (
+        "this experiment is of an older version, and names too little of its training data to predict without it"
+        if trained.familiar is None
+        else "or leave the distance to it out with --no-distance, which needs no training data"
+    )
+    try:
+        split = load_split(task_of(trained.config, arguments.data), arguments.data_dir, arguments.runs_dir, announce)
+        if split.data_hash != trained.provenance.data_hash:
+            named = "folder with --data-dir" if trained.config.table is None else "file with --data"
+            raise UserError(
+                f"The data of {arguments.file} has changed: data_hash of the experiment is "
+                f"{trained.provenance.data_hash[:12]}..., that of what was found {split.data_hash[:12]}... "
+                f"({split.label}): name the right {named}."
+            )
+    except UserError as error:
+        raise UserError(f"{str(error).removesuffix('.')}; {without}.") from None
+    return split
+
+
+def _rank(
+    arguments: argparse.Namespace,
+    path: Path | None,
+    trained: "TrainedExperiment",
+    split: "PreparedSplit | None",
+    kind: "Kind",
+    started: float,
+) -> None:
+    """Rank the candidates in `path`, or those of --mutagenesis."""
+    from datasets.candidates.outside import Outside
+    from search.prediction.prefetch import ahead, in_order
+    from search.prediction.ranking import write_all, write_top
+    from search.prediction.scoring import Valuation, divide_cores
+    from search.prediction.writers import columns_of
+
+    stream = _stream(arguments, path, trained)
+    columns = columns_of(stream.label, has_names=arguments.names)
+    counter = Counter(stream.n_total, is_quiet=arguments.quiet)
+    outside = Outside(
+        _familiar(trained, split), task=trained.task, crop=trained.config.data.crop, limit=trained.predictor.limit
+    )
+    training = None if arguments.no_distance else _training(trained, split)
+    valuation = Valuation(path, trained, outside, training, kind)
+    n_threads, stop = divide_cores(trained.predictor), valuation.stop
+    # A thread reads on while others compute.
+    with counter, contextlib.closing(ahead(stream.blocks)) as blocks:
+        if arguments.top is None:
+            with contextlib.closing(in_order(valuation.rows, blocks, n_threads, stop)) as rows:
+                predictions, n_outside = write_all(counter.counted(rows), arguments.output, kind, columns)
+        else:
+            with contextlib.closing(in_order(valuation.values, blocks, n_threads, stop)) as values:
+                predictions, n_outside = write_top(
+                    counter.counted(values), valuation.complete, arguments.output, kind, columns, arguments.top
+                )
+    if not arguments.quiet:
+        seconds = time.monotonic() - started
+        where = "" if arguments.output == STANDARD else f": {arguments.output}"
+        models = "1 model" if trained.n_members == 1 else f"{trained.n_members} models"
+        print(
+            f"{counter.n_done:,} candidates ranked by {models} in {seconds:.1f} s{where}\n"
+            f"Highest prediction {predictions.max():.4g} ({trained.task.units}; trained on {trained.provenance.data}); "
+            f"{n_outside:,} of {len(predictions):,} written rows lie outside of what was trained on.",
+            file=sys.stderr,
+        )
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuse what would only be found at the end."""
+    if arguments.names and arguments.input is None:
+        raise UserError("--names goes with --input: variants of --mutagenesis are called by their mutations.")
+    check_output(arguments.output)
+    for name, given in (
+        ("the --input", arguments.input),
+        ("the --data", arguments.data),
+        ("the experiment", arguments.file),
+    ):
+        if given is not None:
+            refuse_same_file(given, arguments.output, name)
+
+
+def _familiar(trained: "TrainedExperiment", split: "PreparedSplit | None") -> "Familiar":
+    """What is known of the rows that the weights were trained on; of an older experiment the rows say it."""
+    from search.study.training_rows import familiar_rows
+
+    if trained.familiar is not None:
+        return trained.familiar
+    assert split is not None
+    return familiar_rows(trained.config, split, trained.predictor.limit.max_residues)[trained.origin]
+
+
+def _training(trained: "TrainedExperiment", split: "PreparedSplit | None") -> "TrainingSequences":
+    from datasets.candidates.distances import TrainingSequences
+    from search.study.training_rows import training_rows
+
+    assert split is not None
+    rows = training_rows(trained.config, split, trained.origin)
+    return TrainingSequences(
+        split.residues[rows],
+        split.lengths[rows],
+        task=trained.task,
+        crop=trained.config.data.crop,
+        limit=trained.predictor.limit,
+    )
+
+
+def _stream(arguments: argparse.Namespace, path: Path | None, trained: "TrainedExperiment") -> "Stream":
+    from datasets.candidates.candidates import read_candidates
+    from datasets.candidates.mutagenesis import Mutagenesis, enumerate_variants
+
+    if path is not None:
+        return read_candidates(path, trained.task, arguments.format, has_names=arguments.names)
+    kind, sites = arguments.mutagenesis
+    return enumerate_variants(
+        Mutagenesis(kind=kind, sites=sites),
+        task=trained.task,
+        crop=trained.config.data.crop,
+        limit=trained.predictor.limit,
+    )
+
+
+@contextlib.contextmanager
+def _sigterm_raised() -> Iterator[None]:
+    def handle(number: int, frame: FrameType | None) -> NoReturn:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough to clean up
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,36 @@
+"""The report command: one study as one HTML file."""
+
+import argparse
+from pathlib import Path
+
+from datasets.common.errors import UserError
+from datasets.common.files import STANDARD, check_output, output, refuse_same_file
+from search.cli.inputs import open_existing
+from search.reporting.dashboard_note import REPORT
+from search.reporting.proposals import Proposals
+from search.reporting.study_report import make_report
+from search.storage.attributes import MANIFEST
+from search.storage.database import sqlite_path
+from search.study.study import find_study
+
+
+def run_report(arguments: argparse.Namespace) -> int:
+    """Write the report of a study and say where."""
+    database = open_existing(arguments)
+    study = find_study(database, arguments.study_name)
+    if MANIFEST not in study.user_attrs:
+        raise UserError(f"Study {study.study_name!r} has no manifest, so flipsearch did not make it: name another.")
+    path: Path = arguments.output or arguments.runs_dir / study.study_name / REPORT
+    export = arguments.export_dir / f"{study.study_name}.yaml"
+    check_output(path, makes_folder=True)
+    refuse_same_file(export, path, "the experiment")
+    if (held := sqlite_path(database.storage.engine.url)) is not None:
+        refuse_same_file(held, path, "the database")
+    text = make_report(
+        study, runs=arguments.runs_dir, export=export, proposals=Proposals.of(arguments), database=database
+    )
+    with output(path, makes_folder=True) as file:
+        file.write(text)
+    if path != STANDARD:
+        print(f"Report: {path}")
+    return 0

@@ -1,0 +1,272 @@
+"""The train and verify commands: one run, without a study."""
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from datasets.common.errors import UserError
+from datasets.common.paths import Places
+from search.cli.inputs import load_split, places_of
+from search.cli.user_table import user_task
+from search.config.nested import difference
+from search.config.run_config import RunConfig, as_it_ran, averaging_callbacks, task_of
+from search.config.targets import is_exact
+from search.experiments.experiment import Experiment, Provenance, first_difference, load_experiment
+from search.machine.environment import machine_kind
+from search.machine.limits import limit_told
+from search.machine.standard_streams import announcer
+from search.study.config import study_config
+from search.study.protocol import find_protocol
+from search.study.run_names import TRAIN, VERIFY
+from search.training.result import Result
+from search.workers.child import (
+    Announcement,
+    Child,
+    Failure,
+    Predicted,
+    Value,
+    Working,
+    isolated_run,
+    prepare_children,
+)
+from search.workers.signals import Signals
+
+if TYPE_CHECKING:
+    from datasets.splits.prepared import PreparedSplit
+    from search.workers.display import Display
+
+# On another kind of machine the bits differ; the values should agree to this many units of Spearman.
+TOLERANCE = 0.02
+
+
+class Stopped(Exception):
+    """The run ended without a result: by a signal, or by an error that was printed."""
+
+    def __init__(self, exit_status: int) -> None:
+        super().__init__(f"stopped with exit status {exit_status}")
+        self.exit_status = exit_status
+
+
+def run_train(arguments: argparse.Namespace) -> int:
+    """Train a config, or an experiment's, once."""
+    if arguments.experiment:
+        experiment = load_experiment(arguments.experiment)
+        config, name = experiment.config, arguments.experiment.stem
+        task = task_of(config, arguments.data)
+    else:
+        own = user_task(arguments, announcer(arguments.quiet))
+        config = study_config(arguments.overrides, table=own and own[1]).run({})
+        task, name = own[0] if own else task_of(config), f"{arguments.task}-{arguments.model}"
+    prepare_children()
+    split = load_split(task, arguments.data_dir, arguments.runs_dir, announcer(arguments.quiet))
+    protocol = find_protocol(config.validation, task, split)
+    config = replace(config, validation=protocol.tree)
+    directory = free_folder(arguments.runs_dir / TRAIN, name)
+    try:
+        result = _run(config, split, places_of(arguments), directory, None, is_quiet=arguments.quiet)
+    except Stopped as stopped:
+        return stopped.exit_status
+    if result.value is None:
+        print(f"error: the run ended without a value: {result.ending}, {result.reason}.", file=sys.stderr)
+        return 1
+    if not arguments.quiet:
+        epochs = ", ".join(map(str, dict.fromkeys(result.best_epochs)))
+        kept = "solved exactly" if is_exact(config.model) else f"kept epoch {epochs}"
+        print(
+            f"validation Spearman {result.value:.4f} ({protocol.shown}, {protocol.n_sequences} sequences; {kept}; "
+            f"{result.n_parameters:,} parameters, {result.seconds:.1f} s; "
+            f"{split.label})\n{protocol.sentence}\nWeights and logs: {directory}"
+        )
+    return 0
+
+
+def run_verify(arguments: argparse.Namespace) -> int:
+    """Train an experiment again and compare every value; 0 if they agree, 1 if not."""
+    experiment = load_experiment(arguments.file)
+    check_callbacks(arguments.file, experiment)
+    before = experiment.provenance
+    prepare_children()
+    split = load_split(
+        task_of(experiment.config, arguments.data), arguments.data_dir, arguments.runs_dir, announcer(arguments.quiet)
+    )
+    if split.data_hash != before.data_hash:
+        named = "folder with --data-dir" if experiment.config.table is None else "file with --data"
+        raise UserError(
+            f"{arguments.file} was made on other data ({before.data}, sha256 {before.data_hash[:12]}...) than what was "
+            f"found ({split.label}, sha256 {split.data_hash[:12]}...): name the right {named}."
+        )
+    directory = free_folder(arguments.runs_dir / VERIFY, arguments.file.stem)
+    try:
+        config = as_it_ran(experiment.config, threads=before.threads, micro_batch_tokens=before.micro_batch_tokens)
+        result = _run(config, split, places_of(arguments), directory, before, is_quiet=arguments.quiet)
+    except Stopped as stopped:
+        return stopped.exit_status
+    return _compare(experiment, result, split, is_quiet=arguments.quiet)
+
+
+def check_callbacks(path: Path, experiment: Experiment) -> None:
+    """Refuse an experiment that cannot be trained again without its callbacks, which are never run again."""
+    names = averaging_callbacks(experiment.config)
+    if names:
+        raise UserError(
+            f"{path} was trained with {', '.join(names)}, which changes what is trained, and callbacks of an "
+            "experiment are run by `train --experiment` alone: search without it for one that can be verified."
+        )
+
+
+def _compare(experiment: Experiment, result: Result, split: "PreparedSplit", *, is_quiet: bool) -> int:
+    before = experiment.provenance
+    elsewhere = difference(before.machine, machine_kind(result.device))
+    if elsewhere:
+        print(
+            f"Another kind of machine ({'; '.join(elsewhere)}): comparing within {TOLERANCE} instead of bit for bit.",
+            file=sys.stderr,
+        )
+        is_close = result.value is not None and abs(result.value - before.value) <= TOLERANCE
+        shown = "none" if result.value is None else f"{result.value:.4f}"
+        sentence = f"validation Spearman {shown}, was {before.value:.4f} ({split.label})"
+        return _verdict(is_close, sentence, is_quiet=is_quiet)
+    found = first_difference(before.values, result.values)
+    if found is not None:
+        fold, epoch, old, new = found
+        return _verdict(
+            False,
+            f"fold {fold}{_epoch(experiment.config, epoch)}: validation Spearman {_exact(new)}, was {_exact(old)}",
+            is_quiet=is_quiet,
+        )
+    if result.value != before.value:
+        return _verdict(
+            False,
+            f"the kept weights have Spearman {_exact(result.value)}, was {_exact(before.value)}",
+            is_quiet=is_quiet,
+        )
+    n_values = sum(map(len, before.values))
+    return _verdict(
+        True,
+        f"{n_values} values in {len(before.values)} fold(s) are equal bit for bit; "
+        f"validation Spearman {before.value:.4f} ({split.label})",
+        is_quiet=is_quiet,
+    )
+
+
+def _verdict(agrees: bool, sentence: str, *, is_quiet: bool) -> int:
+    if not agrees:
+        print(f"differs: {sentence}", file=sys.stderr)
+    elif not is_quiet:
+        print(f"verified: {sentence}")
+    return 0 if agrees else 1
+
+
+def _epoch(config: RunConfig, epoch: int) -> str:
+    """Which epoch, of a model that has some."""
+    return "" if is_exact(config.model) else f", epoch {epoch}"
+
+
+def _exact(value: float | None) -> str:
+    return "none" if value is None else repr(value)
+
+
+def _run(
+    config: RunConfig,
+    split: "PreparedSplit",
+    places: Places,
+    directory: Path,
+    before: Provenance | None,
+    *,
+    is_quiet: bool,
+) -> Result:
+    """Run in a child process, printing each epoch; `before` is what the same run was like, where that is known.
+
+    Raises:
+        Stopped: A signal came, or the run failed and its error was printed.
+        UserError: The config cannot run on this machine, or not with the weights of `before`.
+    """
+    # As late as this, because the display's trials are Optuna's.
+    from search.workers.display import Display, PlainDisplay
+
+    signals = Signals(lambda sentence: None)
+    display = Display() if is_quiet else PlainDisplay(1)
+    with signals.installed():
+        check_backbone(config, before.backbone if before else None, split.path, places, display, signals)
+        child = isolated_run(config, split.path, places, directory)
+        result = outcome(child, display, signals, shows_values=not is_quiet, has_epochs=not is_exact(config.model))
+        assert isinstance(result, Result)
+        return result
+
+
+def check_backbone(
+    config: RunConfig, backbone: str | None, split: Path, places: Places, display: "Display", signals: Signals
+) -> str | None:
+    """See that a run can be built here, with the pretrained weights that it was built with before, if that is known.
+
+    Returns their hash, None without any.
+
+    Raises:
+        Stopped: A signal came.
+        UserError: It cannot, or the weights are others.
+    """
+    from search.workers.checking import check_runs
+
+    checked = check_runs([config], split, places, display, signals)
+    if checked is None:
+        raise Stopped(signals.exit_status)
+    _, found = checked.backbones[0]
+    if (backbone or "").startswith("sha256:") and found != backbone:
+        raise UserError(
+            f"The experiment was run with other pretrained weights ({backbone}) than what was found "
+            f"({found}): name the right folder with --weights-dir."
+        )
+    return found
+
+
+def outcome(
+    child: Child, display: "Display", signals: Signals, *, shows_values: bool, has_epochs: bool = True
+) -> Result | Predicted:
+    """What a child comes to, which is ended then; values are shown with their epochs, if there are any.
+
+    Raises:
+        Stopped: A signal came, or the run failed and its error was printed.
+        UserError: The config cannot run on this machine, or the machine gives no more.
+    """
+    try:
+        while True:
+            message = child.next_message(0.1)
+            if signals.exit_status:
+                raise Stopped(signals.exit_status)
+            if isinstance(message, Value) and shows_values:
+                shown = "cannot be ranked" if message.value is None else f"{message.value:.4f}"
+                epoch = f" epoch {message.epoch}" if has_epochs else ""
+                print(f"fold {message.fold}{epoch}: val_spearman {shown}", file=sys.stderr)
+            elif isinstance(message, Announcement):
+                display.announce(message.sentence)
+            elif isinstance(message, Working):
+                display.working(message.what, message.n_done, message.n_total)
+            elif isinstance(message, Failure):
+                if message.kind == "refused":
+                    raise UserError(message.message)
+                if message.kind == "bug" and (reached := limit_told(message.message)) is not None:
+                    raise reached
+                print(f"error: the run failed: {message.message}", file=sys.stderr)
+                raise Stopped(1)
+            elif isinstance(message, (Result, Predicted)):
+                return message
+    finally:
+        child.close()
+
+
+def free_folder(parent: Path, name: str) -> Path:
+    """A new folder: earlier runs are kept."""
+    for number in range(10_000):
+        folder = parent / f"{name}-{number:03d}"
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UserError(
+                f"The directory {folder} cannot be written ({error.strerror}): name another with --runs-dir."
+            ) from None
+    raise UserError(f"{parent} holds 10,000 runs of {name}: remove some.")

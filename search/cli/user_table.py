@@ -1,0 +1,116 @@
+"""A user's own table as the task of a search."""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from datasets.common.errors import UserError
+from datasets.common.files import output
+from datasets.tables.table import Table, table_name
+from datasets.task import RawSplit, Task
+from datasets.tasks.own_table import table_task
+from search.study.run_names import DATA
+
+if TYPE_CHECKING:
+    from datasets.tables.survey import Survey
+
+
+def user_task(arguments: argparse.Namespace, announce: Callable[[str], None]) -> tuple[Task, Table] | None:
+    """The task that --data names, read and checked, and what was found of its table; None without --data.
+
+    Its split is written in FLIP's format below the runs folder. `announce` is told what was found.
+
+    Raises:
+        UserError: The table is not what a search accepts, or its split cannot be written.
+    """
+    path: Path | None = arguments.data
+    if path is None:
+        return None
+    found = survey_of(path, arguments)
+    refuse_two_splits(found)
+    name, folder = table_name(path), arguments.runs_dir / DATA
+    first = _first_split(found, path, folder, name)
+    if first is not None:
+        found = first
+        announce(f"{path} was divided by an earlier version, whose split is in {folder}: it is used as it is.")
+    raw = found.raw_split()
+    assert found.division is not None
+    for finding in found.findings.found:
+        if finding.level == "warning":
+            announce(f"{finding.text} ({finding.where})" if finding.where else finding.text)
+    test, validation = int(found.division.test.sum()), int(found.division.validation.sum())
+    announce(
+        f"{path}: {len(found.sequences):,} variants, {len(found.sequences) - test - validation:,} train, "
+        f"{validation:,} validation and {test:,} test ({found.division.how})."
+    )
+    if found.table.split is not None and first is None:
+        written = write_split(raw, folder, f"{name}-{found.table.split}")
+        announce(f"The split in FLIP's format: {written}")
+    return table_task(found.table, name=name, loaded=found), found.table
+
+
+def _first_split(found: "Survey", path: Path, folder: Path, name: str) -> "Survey | None":
+    """The table as the first version divided it by group, if it was divided so and the split is still there."""
+    if found.table.split != "by_group" or found.division is None:
+        return None
+    from datasets.tables.split_strategies import divide
+    from datasets.tables.survey import survey
+
+    table = replace(found.table, group_rule=None)
+    division = divide(
+        found.landscape, "by_group", max_train_mutations=None, seed=table.split_seed, group_rule=table.group_rule
+    )
+    if not split_file(replace(found, table=table, division=division).raw_split(), folder, f"{name}-by_group").exists():
+        return None
+    return survey(path, replace(table, sites=None, window=None))
+
+
+def split_file(raw: RawSplit, folder: Path, name: str) -> Path:
+    """Where a split is written: the name ends in the hash of the content."""
+    return folder / f"{name}-{raw.content_hash[:8]}.csv"
+
+
+def refuse_two_splits(found: "Survey") -> None:
+    """Refuse a split by name of a file that has its own. Raises a UserError."""
+    if found.table.split is not None and "set" in found.columns.cells:
+        raise UserError(
+            f"{found.columns.where} has a 'set' column, which says what is test: leave --split out, or rename it."
+        )
+
+
+def survey_of(path: Path, arguments: argparse.Namespace) -> "Survey":
+    """What the table holds, read as the options say."""
+    # Imported as late as this, so that usage errors do not wait for NumPy.
+    from datasets.tables.fasta import read_wild_type
+    from datasets.tables.survey import survey
+
+    return survey(
+        path,
+        Table(
+            file=str(path),
+            sequence_column=arguments.sequence_column,
+            mutation_column=arguments.mutation_column,
+            target_column=arguments.target_column,
+            group_column=arguments.group_column,
+            wild_type=arguments.wild_type and read_wild_type(arguments.wild_type),
+            sites=None,
+            window=None,
+            split=arguments.split,
+            max_train_mutations=arguments.max_train_mutations,
+            split_seed=arguments.split_seed,
+            replicates=arguments.replicates,
+            group_rule="nearest" if arguments.group_column else None,
+        ),
+    )
+
+
+def write_split(raw: RawSplit, folder: Path, name: str) -> Path:
+    """Write the rows in FLIP's format, beside and moved into place; the name ends in the hash of the content."""
+    from datasets.tables.survey import flip_blocks
+
+    path = split_file(raw, folder, name)
+    with output(path, "wb", option="--runs-dir", makes_folder=True) as file:
+        file.writelines(flip_blocks(raw.sequence, raw.target, raw.part, raw.validation, raw.group))
+    return path

@@ -1,0 +1,125 @@
+"""Hydra's compose with errors in one sentence, and the values that overrides fix."""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from datasets.common.errors import UserError, nearest
+from search.config.list_overrides import is_of_space, with_replacements
+from search.config.type_checks import shown
+
+
+def compose(overrides: Sequence[str], studies: Path) -> dict[str, Any]:
+    """The composed tree, interpolations kept.
+
+    Raises:
+        UserError: An override cannot be parsed, or names a group, option or key that does not exist.
+    """
+    parsed = parse(overrides)
+    for override in parsed:
+        if (studies / override.key_or_group).is_dir() and not override.is_delete():
+            _check_option(override, group_options(studies, override.key_or_group))
+    try:
+        return _compose(overrides, studies)
+    except _REFUSALS as error:
+        refusal = error
+    try:
+        others = _compose([str(override.input_line) for override in parsed if not is_of_space(override)], studies)
+        changed = with_replacements(parsed, others)
+        if changed != list(overrides):
+            return _compose(changed, studies)
+    except _REFUSALS as error:
+        refusal = error
+    raise UserError(_sentence(refusal, parsed))
+
+
+# Hydra's own, and what comes through it from a key that should be the number of an element of a list.
+_REFUSALS = (HydraException, MissingConfigException, OmegaConfBaseException, TypeError, ValueError)
+
+
+def _compose(overrides: Sequence[str], studies: Path) -> dict[str, Any]:
+    try:
+        with initialize_config_dir(version_base="1.3", config_dir=str(studies.resolve())):
+            config = hydra_compose(config_name="config", overrides=list(overrides))
+        tree = OmegaConf.to_container(config, resolve=False)
+    except YAMLError as error:
+        raise UserError(f"A file below {studies} is not valid YAML: {' '.join(str(error).split())}.") from None
+    assert isinstance(tree, dict)
+    return {str(key): value for key, value in tree.items()}
+
+
+def _check_option(override: Override, options: Sequence[str]) -> None:
+    """Refuse an option that its config group does not have; several may be named in a list."""
+    value = override.value()
+    for option in value if isinstance(value, list) and value else [value]:
+        if option not in options:
+            expected = f"expected one of {', '.join(options)}" if options else "there is none yet"
+            raise UserError(
+                f"{override.key_or_group}={shown(option)} is unknown: {expected}.{nearest(str(option), options)}"
+            )
+
+
+def fixed_paths(overrides: Sequence[str], studies: Path) -> list[str]:
+    """The config paths that the overrides give a value, groups and the space itself aside."""
+    return [
+        override.key_or_group
+        for override in parse(overrides)
+        if not override.is_delete()
+        and not (studies / override.key_or_group).is_dir()
+        and not override.key_or_group.startswith("space.")
+    ]
+
+
+def group_options(studies: Path, group: str) -> list[str]:
+    """The options of a config group: the names of its YAML files."""
+    return sorted(path.stem for path in (studies / group).glob("*.yaml"))
+
+
+def parse(overrides: Sequence[str]) -> list[Override]:
+    """Parse Hydra overrides.
+
+    Raises:
+        UserError: One is not of the form `key=value`, or names several values.
+    """
+    return [_parse_one(text) for text in overrides]
+
+
+@cache
+def _parse_one(text: str) -> Override:
+    try:
+        override = OverridesParser.create().parse_override(text)
+    except HydraException:
+        raise UserError(
+            f"{text!r} is not an override: expected key=value, +key=value or ~key (quote what the shell takes)."
+        ) from None
+    if override.is_sweep_override():
+        raise UserError(
+            f"{text!r} names several values: to search {override.key_or_group}, "
+            f"give its space, as in '+space.{override.key_or_group}={{type: categorical, choices: [...]}}'."
+        )
+    return override
+
+
+def _sentence(error: Exception, overrides: Sequence[Override]) -> str:
+    """What Hydra says, in one sentence, with the nearest keys where a key is unknown."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OmegaConfBaseException) and isinstance(cause.parent_node, DictConfig):
+            key, path = str(cause.key), str(cause.full_key)
+            names = [str(name) for name in cause.parent_node if name != "hydra"]
+            if key not in names:
+                return f"{path} is not a setting.{nearest(key, names)} Known here: {', '.join(names)}."
+        cause = cause.__cause__
+    text = " ".join(str(error).split()).rstrip(".")
+    given = " ".join(f"{override.input_line}" for override in overrides)
+    return f"The overrides {given!r} do not fit the config: {text}."

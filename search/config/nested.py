@@ -1,0 +1,74 @@
+"""Nested mappings addressed by dotted paths: `model.channels`."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+MISSING = object()
+
+
+def lookup(tree: Any, path: str, default: Any = MISSING) -> Any:
+    """The value at a dotted path.
+
+    Raises:
+        KeyError: Nothing stands there, and no default was given.
+    """
+    for key in path.split("."):
+        if not isinstance(tree, Mapping) or key not in tree:
+            if default is MISSING:
+                raise KeyError(path)
+            return default
+        tree = tree[key]
+    return tree
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every (dotted path, value) of the tree; empty mappings stand as values."""
+    for key, value in tree.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, f"{path}.")
+        else:
+            yield path, value
+
+
+def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """The tree whose values stand at the given dotted paths."""
+    return overlay({}, flat)
+
+
+def overlay(tree: Mapping[str, Any], flat: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of the tree with other values at the given dotted paths; mappings on the way are copied or made."""
+    copy = {key: overlay(value, {}) if isinstance(value, Mapping) else value for key, value in tree.items()}
+    for path, value in flat.items():
+        *parents, last = path.split(".")
+        node = copy
+        for key in parents:
+            node = node.setdefault(key, {})
+        node[last] = value
+    return copy
+
+
+def digest(tree: Any) -> str:
+    """SHA-256 of a tree of plain values, whatever the order of its keys."""
+    text = json.dumps(tree, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """One line for each path whose value differs: `model.channels: 43 -> 64`."""
+    old, new = dict(flatten(before)), dict(flatten(after))
+    lines = []
+    for path in [*old, *(path for path in new if path not in old)]:
+        a, b = old.get(path, MISSING), new.get(path, MISSING)
+        if a is MISSING or b is MISSING or a != b:
+            lines.append(f"{path}: {_shown(a)} -> {_shown(b)}")
+    return lines
+
+
+def _shown(value: Any) -> str:
+    return "(none)" if value is MISSING else json.dumps(value)
+
+
+Scalar = bool | int | float | str | None

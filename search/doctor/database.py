@@ -1,0 +1,190 @@
+"""The doctor on the studies' database: does it answer, may it be written, and do its studies stand well."""
+
+import statistics
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from sqlalchemy import NullPool, create_engine, text
+from sqlalchemy.engine import URL, Engine
+
+from datasets.common.errors import UserError
+from search.doctor.finding import Finding
+from search.machine.filesystems import network_kind
+from search.options.values import is_study_name
+from search.storage.attributes import printable
+from search.storage.clocks import MAX_DIFFERENCE_S, Clocks, compare_clocks
+from search.storage.database import LEASE_S, Database, open_database, sqlite_path, without_secrets
+from search.storage.errors import explained
+from search.storage.rows.damage import REMOVED, Damage, find_damage, look_at, remove_damage
+from search.storage.schema import REMEDY, Schema, look
+from search.storage.url import secrets_of
+from search.study.activity import running_trials
+from search.study.study import find_study
+from search.workers.display import clock
+
+_N_ROUND_TRIPS = 5
+_SLOW_S = 0.05
+_SUSPICIOUS_S = 2.0
+_MOST_SHOWN = 20
+"""Damaged rows of a study, each a line."""
+_CHOOSE_ANOTHER = "searches refuse it: choose another --study-name"
+
+
+def check_database(url: URL, repair: Path | None = None) -> Iterator[Finding]:
+    """The database, its clock, then its studies; after a problem of the former the rest cannot be looked at.
+
+    `repair` is the runs directory, if damaged rows are to be taken out.
+    """
+    try:
+        path = sqlite_path(url)
+        if path is not None and not path.exists():
+            yield _check_missing(path)
+            return
+        # Before Optuna opens it: what is empty is left empty.
+        engine = create_engine(url, poolclass=NullPool, connect_args={} if path else {"connect_timeout": 5})
+        with explained(without_secrets(url), secrets_of(url)):
+            with engine.connect() as connection:
+                schema = look(connection, without_secrets(url))
+            clocks = compare_clocks(engine)
+            if schema.is_complete:
+                _try_writing(engine)
+        yield _standing(without_secrets(url), schema)
+        if clocks is not None:
+            yield check_clocks(clocks)
+        if not schema.is_complete:
+            return
+        database = open_database(url.render_as_string(hide_password=False), create=False, patience_s=0)
+    except UserError as error:
+        yield Finding(check="database", level="problem", text=str(error).rstrip("."))
+        return
+    yield from _check_open(database, repair)
+
+
+def _check_open(database: Database, repair: Path | None) -> Iterator[Finding]:
+    """How quick the database is, and its studies, each by itself."""
+    try:
+        yield check_round_trips(database)
+        names = database.storage.study_names()
+    except UserError as error:
+        yield Finding(check="database", level="problem", text=str(error).rstrip("."))
+        return
+    for name in names:
+        try:
+            yield from check_study(database, name, repair)
+        except UserError as error:
+            yield Finding(check=f"study {printable(name)}", level="problem", text=str(error).rstrip("."))
+
+
+def _standing(name: str, schema: Schema) -> Finding:
+    if schema.lacks:
+        about = f"{name} answers, but its tables are not complete ({schema.lacks})"
+        return Finding(check="database", level="warning", text=about, remedy=REMEDY)
+    more = (
+        ": it is empty, the first search makes its tables"
+        if schema.is_empty
+        else ", may be written, schema of this Optuna"
+    )
+    return Finding(check="database", level="ok", text=f"{name} answers{more}")
+
+
+def _check_missing(path: Path) -> Finding:
+    kind = network_kind(path)
+    if kind is not None:
+        text = f"{path} would be on a network file system ({kind}), where SQLite loses data"
+        remedy = "name a file on a local disk, or a Postgres database"
+        return Finding(check="database", level="problem", text=text, remedy=remedy)
+    return Finding(check="database", level="ok", text=f"there is no {path} yet: the first search makes it")
+
+
+def _try_writing(engine: Engine) -> None:
+    """Write what stands there already, and take it back."""
+    with engine.connect() as connection:
+        connection.execute(text("UPDATE version_info SET schema_version = schema_version"))
+        connection.rollback()
+
+
+def check_clocks(clocks: Clocks) -> Finding:
+    """The clock of this machine beside the database's."""
+    difference_s = clocks.difference_s
+    if difference_s <= _SUSPICIOUS_S:
+        return Finding(
+            check="clocks", level="ok", text=f"{difference_s:.1f} s between this machine's and the database's"
+        )
+    return Finding(
+        check="clocks",
+        level="problem" if difference_s > MAX_DIFFERENCE_S else "warning",
+        text=f"{clocks.sentence}, and leases last {LEASE_S} s",
+        remedy="set the one that is wrong, for example with `timedatectl set-ntp true`",
+    )
+
+
+def check_round_trips(database: Database) -> Finding:
+    """How long a question to the database takes."""
+
+    def take_s() -> list[float]:
+        taken_s = []
+        with database.storage.engine.connect() as connection:
+            for _ in range(_N_ROUND_TRIPS):
+                began = time.perf_counter()
+                connection.execute(text("SELECT 1"))
+                taken_s.append(time.perf_counter() - began)
+        return taken_s
+
+    median_s = statistics.median(database.storage.outages.call(take_s))
+    about = f"a round trip takes {1000 * median_s:.1f} ms"
+    if median_s < _SLOW_S:
+        return Finding(check="database", level="ok", text=about)
+    remedy = "a validation costs several: run the workers nearer to it"
+    return Finding(check="database", level="warning", text=about, remedy=remedy)
+
+
+def check_study(database: Database, name: str, repair: Path | None = None) -> Iterator[Finding]:
+    """A study's rows, and trials that nobody works on any more; with `repair`, damaged rows are taken out."""
+    check = f"study {printable(name)}"
+    if not is_study_name(name):
+        text = "its name is none that flipsearch gives, so it is left alone"
+        yield Finding(check=check, level="warning", text=text)
+        return
+
+    def look_for_damage() -> tuple[bool, int, list[Damage]]:
+        with database.storage.engine.connect() as connection:
+            is_ours, n_trials = look_at(connection, name)
+            return is_ours, n_trials, find_damage(connection, name) if is_ours else []
+
+    is_ours, n_trials, damage = database.storage.outages.call(look_for_damage)
+    if not is_ours and n_trials:
+        text = "it has trials but no manifest, so flipsearch did not make it"
+        yield Finding(check=check, level="problem", text=text, remedy=_CHOOSE_ANOTHER)
+        return
+    if damage and repair is not None:
+        try:
+            n_removed = len(database.storage.outages.call(partial(remove_damage, database, name, repair / name)))
+        except OSError as error:
+            text = f"{error.filename} cannot be written ({error.strerror}), so its damaged rows stay"
+            yield Finding(check=check, level="problem", text=text, remedy="name another --runs-dir")
+            return
+        text = f"{n_removed} damaged row(s) were taken out; {repair / name / REMOVED} holds a copy of them"
+        yield Finding(check=check, level="ok", text=text)
+        damage = [left for left in damage if not left.is_removable]
+    for each in damage[:_MOST_SHOWN]:
+        remedy = "`doctor --repair` takes the row out" if each.is_removable else _CHOOSE_ANOTHER
+        yield Finding(check=check, level="problem", text=str(each), remedy=remedy)
+    if len(damage) > _MOST_SHOWN:
+        text = f"{len(damage) - _MOST_SHOWN} more damaged rows"
+        yield Finding(check=check, level="problem", text=text, remedy="`doctor --repair` takes them out")
+    if damage:
+        return
+    running = running_trials(database, find_study(database, name))
+    stale = [trial for trial in running if trial.silent_s > LEASE_S]
+    if not stale:
+        yield Finding(check=check, level="ok", text=f"{n_trials} trial(s), none without its worker")
+    for trial in stale:
+        who = trial.worker or "its worker"
+        yield Finding(
+            check=check,
+            level="warning",
+            text=f"trial {trial.trial} is running, but the last heartbeat of {who} was {clock(trial.silent_s)} ago",
+            remedy="the next worker of the study fails it and runs it again: repeat the search command",
+        )

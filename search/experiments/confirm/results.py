@@ -1,0 +1,213 @@
+"""What `confirm` found of an experiment, its lines in the ledger, and the weights that it leaves."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from datasets.common.errors import UserError
+from datasets.common.files import write_text
+from search.experiments.confirm.candidates import DIVISIONS, Candidate, TrainedOn
+from search.experiments.experiment import Experiment
+from search.experiments.files import SEED, confirmation_file, influence_file, ledger_file, weights_folder
+from search.experiments.ledger import Reading, lock_of
+from search.machine.environment import git_commit, machine_kind, package_versions
+from search.stats.intervals import ConfidenceInterval
+from search.stats.metrics import METRICS, mean_influence, measure, over_sequences, spreads
+from search.stats.spread import Spread
+from search.study.artifacts import file_hash
+from search.study.question import Question, question
+from search.training.checkpoint.files import link
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """Test metrics by name: of each seed, over the seeds, and of the seeds' mean prediction.
+
+    `over_sequences` is how far the mean over the seeds would move on other test sequences, and `influence` (M,) what
+    each of these adds to the noise of its Spearman (`search.stats.intervals.influence`), which tells what a difference
+    to another model on the same sequences is worth.
+    """
+
+    per_seed: tuple[dict[str, float], ...]
+    test: dict[str, Spread]
+    ensemble: dict[str, float]
+    over_sequences: dict[str, ConfidenceInterval]
+    influence: NDArray[np.float64] = field(compare=False)
+
+    @property
+    def depends_on_seed(self) -> bool:
+        """Whether two seeds differ in anything."""
+        return any(spread.std is not None for spread in self.test.values())
+
+    @staticmethod
+    def of(predictions: NDArray[np.float32], target: NDArray[np.float32]) -> "Scores":
+        """The scores of predictions (n_seeds, M) of targets (M,)."""
+        per_seed = tuple(measure(row, target) for row in predictions)
+        mean = predictions.astype(np.float64).mean(axis=0)
+        return Scores(
+            per_seed=per_seed,
+            test=spreads(per_seed),
+            ensemble=measure(mean, target),
+            over_sequences=over_sequences(predictions, target),
+            influence=mean_influence(predictions, target),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A candidate on the test set, in each way to train it."""
+
+    candidate: Candidate
+    scores: Mapping[TrainedOn, Scores]
+    device: str
+
+    @staticmethod
+    def of(
+        candidate: Candidate,
+        predictions: NDArray[np.float32],
+        target: NDArray[np.float32],
+        *,
+        n_seeds: int,
+        device: str,
+    ) -> "Measured":
+        """From predictions (n_ways * n_seeds, M), way by way, and targets (M,)."""
+        parts = np.split(predictions, range(n_seeds, len(predictions), n_seeds))
+        scores = {way: Scores.of(part, target) for way, part in zip(DIVISIONS, parts, strict=True)}
+        return Measured(candidate=candidate, scores=scores, device=device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confirmation:
+    """An experiment on the test set, its own config first and then, where they were asked for, other trials'."""
+
+    path: Path
+    checksum: str
+    experiment: Experiment
+    official: bool
+    label: str
+    n_test: int
+    seeds: tuple[int, ...]
+    when: str
+    measured: tuple[Measured, ...]
+
+    @property
+    def model(self) -> str:
+        """The study's name for the model; the class's in experiments that do not know it."""
+        target = str(self.experiment.config.model["_target_"])
+        return self.experiment.provenance.model or target.rpartition(".")[2].lower()
+
+    @property
+    def question(self) -> Question:
+        """What the test set asks."""
+        config, table = self.experiment.config, self.experiment.config.table
+        return question(
+            config.task, self.label, self.experiment.provenance.data_hash, None if table is None else table.settings
+        )
+
+    def readings(self) -> list[Reading]:
+        """The lines of the ledger, one for each config."""
+        before, asked = self.experiment.provenance, self.question
+        return [
+            Reading(
+                when=self.when,
+                experiment=self.path.stem,
+                checksum=self.checksum,
+                study=before.study,
+                trial=one.candidate.trial,
+                task=asked.task,
+                target=asked.target,
+                split=asked.split,
+                model=self.model,
+                data=asked.data,
+                data_hash=asked.data_hash,
+                official=self.official,
+                n_test=self.n_test,
+                seeds=list(self.seeds),
+                n_epochs=one.candidate.n_epochs,
+                code={"git_commit": git_commit(), "versions": package_versions()},
+                machine=machine_kind(one.device),
+                values={way: _values(scores) for way, scores in one.scores.items()},
+            )
+            for one in self.measured
+        ]
+
+
+def _values(scores: Scores) -> dict[str, Any]:
+    per_seed = {name: [values[name] for values in scores.per_seed] for name in METRICS}
+    around = {name: [one.low, one.high] for name, one in scores.over_sequences.items()}
+    return {"per_seed": per_seed, "ensemble": scores.ensemble, "over_sequences": around}
+
+
+def leave_weights(confirmation: Confirmation, weights: Sequence[Path]) -> None:
+    """Put the weights of the experiment's own config, one file a seed, beside it, and say which they are.
+
+    The influences of the test sequences stand beside them. Those files that an earlier call left are replaced.
+    `confirm.json` comes last: whoever reads it finds the files.
+
+    Raises:
+        UserError: They cannot be written.
+    """
+    folder, candidate = weights_folder(confirmation.path), confirmation.measured[0].candidate
+    files = {seed: folder / SEED.format(seed) for seed in confirmation.seeds}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with lock_of(ledger_file(confirmation.path)):
+            for path, target in zip(weights, files.values(), strict=True):
+                link(path, target)
+            _write_influence(confirmation)
+            description = {
+                "experiment": confirmation.path.stem,
+                "checksum": confirmation.checksum,
+                "when": confirmation.when,
+                "trained_on": "train and validation",
+                "n_epochs": candidate.n_epochs,
+                "seeds": list(confirmation.seeds),
+                "weights": [{"seed": seed, "file": path.name, "hash": file_hash(path)} for seed, path in files.items()],
+            }
+            text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
+            write_text(confirmation_file(confirmation.path), text)
+            for path in folder.glob(SEED.format("*")):
+                if path not in files.values():
+                    path.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"The weights of the seeds cannot be written to {folder} ({error.strerror}); the readings stand in the "
+            "ledger already: make room and confirm again."
+        ) from None
+
+
+def _write_influence(confirmation: Confirmation) -> None:
+    path = influence_file(confirmation.path)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    arrays: dict[str, NDArray[Any]] = {
+        str(way): scores.influence for way, scores in confirmation.measured[0].scores.items()
+    }
+    try:
+        save_file(arrays, beside, metadata={"checksum": confirmation.checksum, "when": confirmation.when})
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def read_influence(experiment: Path, reading: Reading) -> NDArray[np.float64] | None:
+    """The influences (M,) of the test sequences of a reading of the experiment, trained on train and validation.
+
+    None where they are not at hand: the reading is older than their being kept, not the last one, or of another trial.
+    """
+    try:
+        with safe_open(influence_file(experiment), framework="numpy") as file:
+            about, found = file.metadata() or {}, file.get_tensor("train_and_validation")
+    except (OSError, SafetensorError):
+        return None
+    if about != {"checksum": reading.checksum, "when": reading.when} or found.shape != (reading.n_test,):
+        return None
+    influence: NDArray[np.float64] = found
+    return influence

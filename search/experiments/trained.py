@@ -1,0 +1,191 @@
+"""A frozen experiment together with its weights, ready to predict."""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from datasets.candidates.candidates import BLOCK_ROWS, residues_of
+from datasets.common.errors import SequenceError, UserError
+from datasets.common.paths import Places
+from datasets.sequences.alphabet import ALPHABET
+from search.experiments.ensemble import find_members
+from search.experiments.experiment import load_experiment
+from search.training.predictor import Predictor
+
+_N_VARIANTS = 64
+
+
+class TrainedExperiment:
+    """Predicts with an experiment's weights: the ensemble that `confirm` left, or the weights of the search.
+
+    Attributes:
+        config: The run. provenance: where its numbers come from. task: what is predicted, `task.units` in what unit.
+        origin: Whose weights they are, "search" or "confirm".
+        familiar: What is known of the rows that they were trained on; None of experiments of older versions.
+        predictor: Takes residues as arrays.
+
+    Raises:
+        UserError: The experiment or its weights are missing, were changed, or do not fit together.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        places: Places,
+        device: torch.device | None = None,
+        announce: Callable[[str], None] = lambda sentence: None,
+    ) -> None:
+        experiment = load_experiment(path)
+        members = find_members(path, experiment, announce)
+        self.path = path
+        self.config, self.provenance = experiment.config, experiment.provenance
+        self.origin = members.origin
+        self.familiar = None if experiment.familiar is None else experiment.familiar[self.origin]
+        self._weights = members.weights
+        self._is_known_to_vary = False
+        self.predictor = Predictor(
+            self.config,
+            members.weights,
+            places=places,
+            device=device,
+            announce=announce,
+            micro_batch_tokens=self.provenance.micro_batch_tokens,
+        )
+        self.task = self.predictor.task
+        if self.predictor.backbone != self.provenance.backbone:
+            raise UserError(
+                f"{path} was trained on other pretrained weights ({self.provenance.backbone}) than what was found "
+                f"({self.predictor.backbone}): name the right folder with --weights-dir, or use the torch they were "
+                "drawn with."
+            )
+
+    @property
+    def n_members(self) -> int:
+        """The models of the ensemble, one or more."""
+        return self.predictor.n_members
+
+    def predict(self, sequences: Iterable[str]) -> NDArray[np.float32]:
+        """Return the predictions (n,) of n whole sequences, the mean of the ensemble, in the assay's unit.
+
+        The sequences are a list, an array or a Series of them, or anything else that yields them in order.
+
+        Raises:
+            UserError: One is no text, holds no residue or one outside the alphabet, or is longer than the model takes;
+                or the weights predict what `members_of` refuses.
+            TypeError: It is no list of sequences, but one sequence, say.
+        """
+        return mean_of(self.predict_members(sequences))
+
+    def predict_members(self, sequences: Iterable[str]) -> NDArray[np.float32]:
+        """Return the predictions (n_members, n) of each model; the errors are those of `predict`."""
+        texts = _texts(sequences)
+        parts = [np.empty((self.n_members, 0), dtype=np.float32)]
+        for first in range(0, len(texts), BLOCK_ROWS):
+            try:
+                parts.append(self.members_of(*residues_of(texts[first : first + BLOCK_ROWS], self.task.clean)))
+            except SequenceError as error:
+                raise UserError(f"Sequence {first + error.row} (counted from 0): {error}.") from None
+        return np.concatenate(parts, axis=1)
+
+    def members_of(
+        self, residues: NDArray[np.uint8], lengths: NDArray[np.int64], check: Callable[[], None] = lambda: None
+    ) -> NDArray[np.float32]:
+        """Return what each model predicts, see `Predictor.__call__`, once it is known to rank something.
+
+        Raises:
+            UserError: A prediction is not finite, or the ensemble predicts one value whatever the sequence is.
+            SequenceError: See `Predictor.__call__`.
+        """
+        members = self.predictor(residues, lengths, check)
+        n_bad = (~np.isfinite(members)).sum(axis=1)
+        if n_bad.any():
+            worst = int(n_bad.argmax())
+            raise UserError(
+                f"{n_bad[worst]} of {len(lengths)} predictions of {self._weights[worst]} are not finite, so they rank "
+                "nothing: its training diverged, or it was damaged; predict with another experiment, or search again."
+            )
+        if len(lengths) and not self._is_known_to_vary:
+            self._check_variation(residues[:1], lengths[:1], mean_of(members), check)
+        return members
+
+    def _check_variation(
+        self,
+        residues: NDArray[np.uint8],
+        lengths: NDArray[np.int64],
+        prediction: NDArray[np.float32],
+        check: Callable[[], None],
+    ) -> None:
+        """Refuse a model that predicts `prediction` (n,), all the same, of everything.
+
+        Equal predictions alone prove nothing: there may be one candidate, or several that differ only where no
+        training sequence does. So the model is asked of variants of one of them, `residues` (1, L), too.
+        """
+        if (prediction == prediction[0]).all():
+            variants = _variants(residues[0, : int(lengths[0])])
+            found = mean_of(self.predictor(variants, np.repeat(lengths, len(variants)), check))
+            if (found == prediction[0]).all():
+                raise UserError(
+                    f"{self.path} predicts {prediction[0]:.6g} for every candidate and for {len(found)} variants of "
+                    "the first, so its weights rank nothing: predict with another experiment, or search again."
+                )
+        self._is_known_to_vary = True
+
+
+def _texts(sequences: Iterable[str]) -> list[str]:
+    """The sequences as a list, of whatever kind they come in."""
+    if isinstance(sequences, (str, bytes)):
+        raise TypeError("predict takes many sequences, not one: put it into a list.")
+    # Of a mapping or a table the names would be predicted, and a set has no order that predictions could follow.
+    if (
+        not isinstance(sequences, Iterable)
+        or isinstance(sequences, (Mapping, set, frozenset))
+        or hasattr(sequences, "columns")
+    ):
+        raise TypeError(f"predict takes a list of sequences, not a {type(sequences).__name__}: make a list of it.")
+    try:
+        texts = list(sequences)
+    except TypeError as error:  # an array of no dimension
+        raise TypeError(f"predict takes a list of sequences ({error}): make a list of them.") from None
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            shown = " ".join(repr(text).split())[:40]
+            raise UserError(
+                f"Sequence {row} (counted from 0): {shown} is of type {type(text).__name__}, expected a text (str) of "
+                "residues; correct it or leave it out."
+            )
+    return texts
+
+
+def _variants(residues: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Variants (n, L) of a sequence (L,): some of one mutation each, spread over its length, some of many."""
+    generator = np.random.default_rng(0)
+    n, n_columns = _N_VARIANTS, len(residues)
+    is_mutated = generator.random((2 * n, n_columns)) < 0.5
+    is_mutated[:n] = False
+    is_mutated[np.arange(n), np.arange(n) * n_columns // n] = True
+    others = generator.choice(np.frombuffer(ALPHABET[:20].encode(), dtype=np.uint8), size=is_mutated.shape)
+    return np.where(is_mutated, others, residues)
+
+
+def mean_of(members: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The prediction (n,) of an ensemble (n_members, n)."""
+    mean: NDArray[np.float32] = members[0]
+    return mean if len(members) == 1 else members.mean(axis=0, dtype=np.float64).astype(np.float32)
+
+
+def deviation_of(members: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    """The standard deviation (n,) of an ensemble's members (n_members - 1 in the denominator); None for one member."""
+    return None if len(members) == 1 else members.std(axis=0, ddof=1, dtype=np.float64).astype(np.float32)
+
+
+def combined(own: NDArray[np.float32], between: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    """The standard deviation (n,) of an ensemble whose members know their own (n_members, n): both variances add."""
+    variance: NDArray[np.float64] = np.square(own, dtype=np.float64).mean(axis=0)
+    if between is not None:
+        variance = variance + np.square(between, dtype=np.float64)
+    deviation: NDArray[np.float32] = np.sqrt(variance).astype(np.float32)
+    return deviation

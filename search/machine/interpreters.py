@@ -1,0 +1,30 @@
+"""How the interpreters begin that multiprocessing starts: forkservers, spawned workers, resource trackers."""
+
+from collections.abc import Sequence
+from multiprocessing import util
+from pathlib import Path
+from typing import Any
+
+_OWN_IMPORTS = str(Path(__file__).with_name("own_imports.py").resolve())
+_spawn = util.spawnv_passfds
+
+
+def guard_interpreters() -> None:
+    """Let every process that multiprocessing starts take its modules from where `search.machine.own_imports` says.
+
+    Without this its `python -c` would import from the working directory first of all. All ways to start one go through
+    the one function that is replaced here; the environment, which could say some of it, stays as the user made it.
+    """
+    util.spawnv_passfds = _start
+
+
+def _start(path: bytes, args: Sequence[Any], passfds: Sequence[int]) -> int:
+    """Start an interpreter without the working directory on its path, and let it clean the path before its program."""
+    at = list(args).index("-c") + 1
+    # The file is closed at once: with PYTHONWARNINGS=error, every process would complain of it.
+    program = (
+        f"f = {_OWN_IMPORTS!a}\n"
+        "with open(f, 'rb') as file: code = compile(file.read(), f, 'exec')\n"
+        f"exec(code, {{'__file__': f}}); {args[at]!s}"
+    )
+    return _spawn(path, [args[0], "-P", *args[1:at], program, *args[at + 1 :]], passfds)

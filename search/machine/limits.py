@@ -1,0 +1,99 @@
+"""Errors that say what the machine, or the shell that started us, does not give: sentences instead of tracebacks.
+
+Told by their text, since libraries raise errors of their own with the system's words in them.
+"""
+
+import os
+import re
+import resource
+from collections.abc import Iterator
+
+from datasets.common.errors import UserError
+
+DISK_FULL = r"No space left on device|Disk quota exceeded"
+FILE_TOO_LARGE = r"File too large"
+"""The limit of a file's size, `ulimit -f`."""
+_REMEDIES = (
+    (DISK_FULL, "make room"),
+    (FILE_TOO_LARGE, "raise the largest size of a file (`ulimit -f unlimited`)"),
+    (r"Too many open files", "raise the number of open files (`ulimit -n 1024`)"),
+    (r"can't start new thread|Resource temporarily unavailable", "raise the number of processes (`ulimit -u`)"),
+    (r"Cannot allocate memory|failed to map segment", "free memory, or raise its limit (`ulimit -v unlimited`)"),
+    (r"Read-only file system", "name a folder on another disk"),
+)
+_FEWEST_FILES = 32
+"""What a search of one worker gets by with; a process that starts others prints tracebacks before it gives up."""
+_GONE = "The working directory was removed: change into one that exists."
+
+
+class LimitReached(UserError):
+    """The machine gives no more; nothing is wrong with what was asked for."""
+
+    exit_status = 1
+
+
+def limit_reached(error: Exception) -> LimitReached | None:
+    """The sentence for an error that a limit of the machine is behind; None for any other error."""
+    for link in _causes(error):
+        if isinstance(link, MemoryError):
+            return LimitReached("There is not enough memory: free some, or raise its limit (`ulimit -v unlimited`).")
+        where = getattr(link, "filename", None)
+        if found := limit_told(str(link), "" if where is None else f" ({where})"):
+            return found
+    if isinstance(error, FileNotFoundError) and error.filename is None and not _has_working_directory():
+        return LimitReached(_GONE)
+    return None
+
+
+def limit_told(text: str, where: str = "") -> LimitReached | None:
+    """The same for the text of an error, or the traceback of another process; its lines of code may quote anything."""
+    for line in reversed([line for line in text.splitlines() if not line.startswith("  ")]):
+        for pattern, remedy in _REMEDIES:
+            if found := re.search(pattern, line):
+                return LimitReached(f"The machine gave no more: {found[0]}{where}; {remedy}, then repeat the command.")
+    return None
+
+
+def check_umask() -> None:
+    """Refuse a umask that takes from us what we make: not one temporary folder could be written, or removed.
+
+    Raises:
+        LimitReached: It is such a one.
+    """
+    mask = os.umask(0o077)  # there is no way to read it alone
+    os.umask(mask)
+    if mask & 0o700:
+        raise LimitReached(
+            f"The umask {mask:04o} denies you the files that you make: set another (`umask 022`), then repeat the "
+            "command."
+        )
+
+
+def check_open_files() -> None:
+    """Refuse, before any process is started, a limit on open files under which none could be.
+
+    Raises:
+        LimitReached: It is lower than that.
+    """
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= most < _FEWEST_FILES:
+        raise LimitReached(
+            f"This process may open {most} files, and a search needs {_FEWEST_FILES} at least: raise the number of "
+            "open files (`ulimit -n 1024`), then repeat the command."
+        )
+
+
+def _has_working_directory() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__

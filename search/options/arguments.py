@@ -1,0 +1,123 @@
+"""The command line, parsed with the standard library alone so that usage errors answer at once."""
+
+import argparse
+import itertools
+import re
+from collections.abc import Sequence
+
+from datasets.common.errors import UserError, nearest
+from datasets.tables.table import table_name
+from datasets.tasks.registry import find_task, listed_tasks
+from search.options.commands import COMMANDS
+from search.options.folders import set_folders
+from search.options.parser import LADDER, Parser, model_names
+from search.options.table_options import check_data_command, check_data_options
+
+_DEFAULT = "search"
+_LADDER = "ladder"
+_EPILOG = """\
+Values of the config are overridden as on Hydra's command line:
+  trainer.max_epochs=5 model.dropout=0.1 space.model.channels.high=128 ~space.model.depth sampler=random
+
+other commands (each with --help):
+"""
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments, `command` among them (`search` where none is named).
+
+    Raises:
+        UserError: A flag, a task, a model or a value is not valid.
+    """
+    if argv and re.fullmatch(r"[a-z]+", argv[0]) and argv[0] not in COMMANDS:
+        raise UserError(f"There is no command {argv[0]!r}.{nearest(argv[0], list(COMMANDS))} See --help.")
+    command = argv[0] if argv and argv[0] in COMMANDS else _DEFAULT
+    parser = _parser(command)
+    rest = list(argv[1:] if argv and argv[0] == command else argv)
+    _refuse_empty(rest)
+    # A word such as `~space.model.depth` or `trainer.max_epochs=5` is an override wherever it stands.
+    arguments, unknown = parser.parse_known_args(rest)
+    overrides = [word for word in unknown if not word.startswith("-")]
+    parser.refuse_unknown([word for word in unknown if word.startswith("-")])
+    arguments.command = command
+    if COMMANDS[command].takes_overrides:
+        arguments.overrides = _complete_overrides(arguments, overrides)
+    elif overrides:
+        raise UserError(f"`{parser.prog}` takes no {overrides[0]!r}: see --help.")
+    if command == "status" and arguments.interval is not None and not arguments.watch:
+        raise UserError("--interval is how often --watch looks: give both, or neither.")
+    if command == "data":
+        check_data_command(arguments)
+    if command == "doctor" and arguments.task:
+        find_task(arguments.task)
+    set_folders(arguments)
+    return arguments
+
+
+def _refuse_empty(words: Sequence[str]) -> None:
+    """Refuse an option without a value: a variable of the shell that is not set would pass for one not given."""
+    for before, word in itertools.pairwise(["", *words]):
+        option = before if not word else word[:-1] if word.endswith("=") else ""
+        if option.startswith("--"):
+            raise UserError(f"{option} is given an empty value: name one, or leave the option out.")
+
+
+def _complete_overrides(arguments: argparse.Namespace, overrides: list[str]) -> list[str]:
+    """The Hydra overrides, those that the options stand for included; task and model are checked."""
+    check_data_options(arguments)
+    if arguments.command == "train" and arguments.experiment:
+        if arguments.task or arguments.model or overrides:
+            raise UserError("train --experiment FILE takes no --task, --model or overrides: the file says it all.")
+        return []
+    given = dict(word.lstrip("+").split("=", 1) for word in overrides if "=" in word)
+    if arguments.task and given.get("task", arguments.task) != arguments.task:
+        raise UserError(f"--task {arguments.task} and task={given['task']} exclude each other: name one.")
+    task = arguments.task or given.get("task")
+    models = [given["model"]] if given.get("model") else _models(arguments.model)
+    if arguments.data:
+        if task:
+            raise UserError(f"--data {arguments.data} and the task {task} exclude each other: name one.")
+        task = table_name(arguments.data)
+    elif task:
+        find_task(task)
+    if not task or not models:
+        raise UserError(
+            f"Name a task and a model: --task T --model M. "
+            f"Tasks: {listed_tasks()}. Models: {', '.join(model_names())}. "
+            "For data of your own: --data FILE --split STRATEGY."
+        )
+    for model in models:
+        if model not in model_names():
+            possible = [*model_names(), _LADDER]
+            raise UserError(
+                f"There is no model {model!r}.{nearest(model, possible)} Models: {', '.join(model_names())}."
+            )
+    arguments.task, arguments.model = task, models[0]
+    arguments.models = tuple(models) if len(models) > 1 else ()
+    rest = [word for word in overrides if word.lstrip("+").split("=", 1)[0] not in ("task", "model")]
+    return [f"task='{task}'" if arguments.data else f"task={task}", f"model={models[0]}", *rest]
+
+
+def _models(named: str | list[str] | None) -> list[str]:
+    """The models that --model names, each once."""
+    names = [named] if isinstance(named, str) else named or []
+    return list(dict.fromkeys(model for name in names for model in (LADDER if name == _LADDER else (name,))))
+
+
+def _parser(name: str) -> Parser:
+    is_default = name == _DEFAULT
+    parser = Parser(
+        prog="run_study.py" if is_default else f"run_study.py {name}",
+        description=COMMANDS[name].description,
+        epilog=_EPILOG + _listed_commands() if is_default else None,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    COMMANDS[name].add_options(parser)
+    return parser
+
+
+def _listed_commands() -> str:
+    others = {name: command.summary for name, command in COMMANDS.items() if name != _DEFAULT}
+    width = max(map(len, others))
+    return "\n".join(f"  {name:{width}}  {summary}" for name, summary in others.items())

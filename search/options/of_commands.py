@@ -1,0 +1,265 @@
+"""The options of each command; the standard library alone."""
+
+from pathlib import Path
+
+from datasets.common.files import STANDARD
+from search.options.parser import (
+    Parser,
+    add_data,
+    add_data_file,
+    add_database,
+    add_folder,
+    add_reading,
+    add_storage,
+    add_what,
+    add_where,
+)
+from search.options.values import (
+    count,
+    duration,
+    interval_s,
+    mutagenesis,
+    port,
+    positive,
+    study_name,
+    trial_number,
+    workers,
+)
+
+
+def search_options(parser: Parser) -> None:
+    """Those of `search`."""
+    add_what(parser, has_ladder=True)
+    add_data(parser)
+    parser.add_argument(
+        "--n-trials",
+        type=positive,
+        default=100,
+        help="finished trials of the study, of each study where there are several models (default: 100)",
+    )
+    parser.add_argument(
+        "--study-name",
+        type=study_name,
+        help="default: TASK-MODEL, of a table FILE-TARGET-SPLIT-MODEL; of several models what their names begin with",
+    )
+    add_storage(parser)
+    add_folder(parser, "export_dir", "for the frozen experiment")
+    parser.add_argument(
+        "--max-failures", type=positive, default=3, help="bugs in a row that stop the study (default: 3)"
+    )
+    parser.add_argument(
+        "--keep-top",
+        type=positive,
+        default=5,
+        metavar="K",
+        help="keep the checkpoints of the best K trials of the study (default: 5)",
+    )
+    parser.add_argument(
+        "--max-retries",
+        type=count,
+        default=3,
+        metavar="N",
+        help="how often a trial that lost its process, or failed with its machine, is run again (default: 3)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=workers,
+        default=1,
+        metavar="N|auto",
+        help="processes that train at once on this machine; auto: one for each GPU slot, or for every two cores "
+        "without a GPU (default: 1)",
+    )
+    parser.add_argument(
+        "--trials-per-gpu",
+        type=positive,
+        default=1,
+        metavar="K",
+        help="slots of a GPU; it divides its memory (default: 1)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=duration,
+        metavar="TIME",
+        help="end this call after seconds, or 90s, 15m, 2h (default: never)",
+    )
+    parser.add_argument(
+        "--trial-timeout",
+        type=duration,
+        metavar="TIME",
+        help="a trial that takes longer is stopped and counts as pruned (default: never)",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the config, the space and a trial; train nothing")
+    add_where(parser)
+
+
+def train_options(parser: Parser) -> None:
+    """Those of `train`."""
+    add_what(parser)
+    add_data(parser)
+    parser.add_argument("--experiment", type=Path, help="a frozen experiment, instead of --task and --model")
+    add_where(parser)
+
+
+def verify_options(parser: Parser) -> None:
+    """Those of `verify`."""
+    parser.add_argument("file", type=Path, help="the experiment, e.g. studies/experiment/NAME.yaml")
+    add_data_file(parser)
+    add_where(parser)
+
+
+def confirm_options(parser: Parser) -> None:
+    """Those of `confirm`."""
+    parser.add_argument(
+        "experiments", type=Path, nargs="+", metavar="EXPERIMENT", help="e.g. studies/experiment/NAME.yaml"
+    )
+    parser.add_argument("--seeds", type=positive, default=5, metavar="N", help="how many new seeds (default: 5)")
+    parser.add_argument(
+        "--top-k", type=positive, metavar="K", help="confirm the best K trials of the study, which is looked up"
+    )
+    parser.add_argument("--unfinished", action="store_true", help="also where the study has not had all its trials")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_storage(parser)
+    add_data_file(parser)
+    add_where(parser)
+
+
+def predict_options(parser: Parser) -> None:
+    """Those of `predict`."""
+    parser.add_argument("file", type=Path, help="the experiment, e.g. studies/experiment/NAME.yaml")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument(
+        "--input",
+        type=Path,
+        metavar="FILE",
+        help="candidates: FASTA, CSV or TSV with a column sequence or mutations, or one a line; plain or gzipped; "
+        "a file, a pipe, or - for standard input",
+    )
+    what.add_argument(
+        "--mutagenesis",
+        type=mutagenesis,
+        metavar="WHAT",
+        help="variants of the wild type instead: singles, doubles, or all combinations at positions, sites:39,40,41,54",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=STANDARD,
+        metavar="FILE",
+        help="FILE.csv, .tsv, .parquet or .fasta; a FIFO, or - (default: CSV to standard output)",
+    )
+    parser.add_argument(
+        "--top", type=positive, metavar="K", help="the best K alone, sorted (default: all, in their order)"
+    )
+    parser.add_argument(
+        "--no-distance",
+        action="store_true",
+        help="leave the distance to the nearest training sequence out, which alone needs the training data",
+    )
+    parser.add_argument(
+        "--names",
+        action="store_true",
+        help="keep the candidates' names: of FASTA headers the first word, of a table the column name or id",
+    )
+    parser.add_argument(
+        "--format",
+        choices=("fasta", "csv", "tsv", "text"),
+        help="of the input (default: by the file's name, then by what it begins with)",
+    )
+    add_data_file(parser)
+    add_where(parser)
+
+
+def status_options(parser: Parser) -> None:
+    """Those of `status`."""
+    parser.add_argument("--study-name", help="one study (default: all)")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="print JSON")
+    how.add_argument("--watch", action="store_true", help="follow one study until Ctrl-C: workers, trials, rate, GPUs")
+    parser.add_argument("--interval", type=interval_s, metavar="S", help="seconds between two looks (default: 2)")
+    add_folder(parser, "export_dir", "where the ledgers are")
+    add_database(parser)
+
+
+def requeue_options(parser: Parser) -> None:
+    """Those of `requeue`."""
+    study_options(parser)
+    parser.add_argument("trial", type=trial_number, metavar="TRIAL", help="its number")
+
+
+def doctor_options(parser: Parser) -> None:
+    """Those of `doctor`."""
+    parser.add_argument(
+        "--repair",
+        action="store_true",
+        help="take damaged rows out of the database; a copy is kept in the study's folder",
+    )
+    parser.add_argument("--task", help="check the data of this task alone")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--data-dir", type=Path, help="where FLIP's files are looked for first")
+    parser.add_argument("--weights-dir", type=Path, help="where pretrained weights (NAME.pt) are looked for first")
+    add_folder(parser, "export_dir", "where a search would export to")
+    add_database(parser)
+
+
+def report_options(parser: Parser) -> None:
+    """Those of `report`."""
+    parser.add_argument("--study-name", required=True, help="the study")
+    parser.add_argument("--output", type=Path, metavar="FILE.html", help="default: RUNS/STUDY/report.html")
+    add_folder(parser, "runs_dir", "where trials' files are")
+    add_folder(parser, "export_dir", "where its experiment is")
+    add_storage(parser)
+
+
+def compare_options(parser: Parser) -> None:
+    """Those of `compare`."""
+    parser.add_argument(
+        "--task", action="append", required=True, help="a task, or all that anything is known of; may be repeated"
+    )
+    parser.add_argument("--output", type=Path, metavar="DIR", help="for the figure (default: RUNS/comparison)")
+    add_folder(parser, "runs_dir", "where the studies are")
+    add_folder(parser, "export_dir", "where experiments and ledgers are")
+    add_storage(parser)
+
+
+def dashboard_options(parser: Parser) -> None:
+    """Those of `dashboard`."""
+    parser.add_argument("--port", type=port, default=8080, help="default: 8080; 0 takes a free one")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
+    parser.add_argument("--writable", action="store_true", help="let the browser change, rename and delete")
+    add_folder(parser, "runs_dir", "where the files are kept")
+    add_storage(parser)
+
+
+def init_options(parser: Parser) -> None:
+    """Those of `init`."""
+    parser.add_argument("--reader", metavar="ROLE", help="the role that the dashboard reads as")
+    parser.add_argument("--reader-password-file", type=Path, metavar="FILE", help="a file that holds its password")
+    add_database(parser)
+
+
+def data_options(parser: Parser) -> None:
+    """Those of `data`."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="check|list|fetch")
+    check = actions.add_parser("check", help="say what a table holds", description=_CHECK, allow_abbrev=False)
+    check.add_argument("file", type=Path, help="CSV, TSV, FASTA (each plain or gzipped) or Parquet")
+    add_reading(check)
+    listed = actions.add_parser("list", help="list the tasks", description=_LIST, allow_abbrev=False)
+    fetch = actions.add_parser("fetch", help="download a task's file", description=_FETCH, allow_abbrev=False)
+    fetch.add_argument("task", metavar="TASK", help="one of those that `data list` shows")
+    fetch.add_argument("--timeout", type=duration, metavar="TIME", help="of the whole download (default: none)")
+    for action in (listed, fetch):
+        action.add_argument("--data-dir", type=Path, help="where FLIP's files are looked for first")
+
+
+def study_options(parser: Parser) -> None:
+    """A command on one study that exists."""
+    parser.add_argument("--study-name", required=True, help="the study")
+    add_database(parser)
+
+
+_CHECK = (
+    "What a table holds, what is wrong with it, how well any model could do, and what a search would do with it. "
+    "Exit status 0, or 2 if a search would refuse it."
+)
+_LIST = "Every task, its size and units, and whether its file is on this machine and FLIP's own."
+_FETCH = "Find a task's file on this machine, or download it."

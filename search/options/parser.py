@@ -1,0 +1,127 @@
+"""The parser of every command, and the options that several commands share; the standard library alone."""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from datasets.common.errors import UserError, nearest
+from datasets.tables.table import STRATEGIES
+from datasets.tasks.registry import listed_tasks
+from search.checkout import STUDIES
+from search.options.folders import DEFAULTS, FILE, VARIABLES, option
+from search.options.values import count, positive
+
+
+class Parser(argparse.ArgumentParser):
+    """Errors are one sentence, with the nearest flags for an unknown one."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing the usage."""
+        raise UserError(message[:1].upper() + message[1:] + f" (see `{self.prog} --help`).")
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """End after the help, once it is written."""
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        super().exit(status, message)
+
+    def refuse_unknown(self, unknown: Sequence[str]) -> None:
+        """Refuse flags that are not known."""
+        if unknown:
+            name = unknown[0].partition("=")[0]
+            raise UserError(f"{name} is not an option of `{self.prog}`.{nearest(name, self.flags)} See --help.")
+
+    @property
+    def flags(self) -> list[str]:
+        """Every option, as it is written."""
+        return [flag for action in self._actions for flag in action.option_strings]
+
+
+def model_names() -> list[str]:
+    """The models: the files of the config group."""
+    return sorted(path.stem for path in (STUDIES / "model").glob("*.yaml"))
+
+
+LADDER = ("ridge", "kernel", "cnn", "esm")
+"""What `--model ladder` stands for, the cheap ones first."""
+
+
+def add_what(parser: Parser, *, has_ladder: bool = False) -> None:
+    """What is predicted, by what."""
+    parser.add_argument("--task", help="what to predict: " + listed_tasks())
+    names = ", ".join(model_names())
+    if has_ladder:
+        several = f"may be repeated, for one study each; ladder: {', '.join(LADDER)}, and baselines"
+        parser.add_argument("--model", action="append", help=f"the model family: {names}; {several}")
+    else:
+        parser.add_argument("--model", help=f"the model family: {names}")
+
+
+def add_data(parser: Parser) -> None:
+    """A user's own data, and how it is read and divided."""
+    group = parser.add_argument_group("your own data, instead of --task (see `data check --help`)")
+    add_data_file(group)
+    add_reading(group)
+
+
+def add_data_file(parser: "Parser | argparse._ArgumentGroup") -> None:
+    """The file alone."""
+    parser.add_argument("--data", type=Path, metavar="FILE", help="CSV, TSV, FASTA (each plain or gzipped) or Parquet")
+
+
+def add_reading(parser: "Parser | argparse._ArgumentGroup") -> None:
+    """How a table is read and divided."""
+    parser.add_argument(
+        "--split",
+        metavar="STRATEGY",
+        help=f"how variants become train and test: {', '.join(STRATEGIES)}; not for a file that has a `set` column",
+    )
+    parser.add_argument("--sequence-column", metavar="NAME", help="default: sequence, or a name like it")
+    parser.add_argument("--target-column", metavar="NAME", help="default: target, fitness, score, or a name like these")
+    parser.add_argument("--mutation-column", metavar="NAME", help="variants as V39A:D40G (default: found by its cells)")
+    parser.add_argument("--group-column", metavar="NAME", help="for --split by_group")
+    parser.add_argument("--wild-type", type=Path, metavar="FASTA", help="default: inferred where the table allows it")
+    parser.add_argument(
+        "--max-train-mutations", type=positive, metavar="N", help="for --split k_vs_rest: train has at most N mutations"
+    )
+    parser.add_argument("--split-seed", type=count, default=0, metavar="N", help="default: 0")
+    parser.add_argument(
+        "--replicates",
+        choices=("mean", "refuse", "keep"),
+        help="several measurements of one sequence (default: mean, and keep for a file that has a `set` column)",
+    )
+
+
+def add_where(parser: Parser) -> None:
+    """Where data and weights are found and runs are written."""
+    parser.add_argument("--data-dir", type=Path, help="where FLIP's files are looked for first")
+    parser.add_argument("--weights-dir", type=Path, help="where pretrained weights (NAME.pt) are looked for first")
+    add_folder(parser, "runs_dir", "for everything written")
+    parser.add_argument("--quiet", action="store_true", help="print errors only")
+
+
+def add_storage(parser: Parser) -> None:
+    """The database."""
+    parser.add_argument(
+        "--storage", help="SQLAlchemy URL (default: $FLIPSEARCH_STORAGE, then studies.db in the --runs-dir)"
+    )
+
+
+def add_database(parser: Parser) -> None:
+    """The database, which may follow from the runs directory."""
+    add_folder(parser, "runs_dir", "where the studies are")
+    add_storage(parser)
+
+
+def add_folder(parser: Parser, name: str, what_for: str) -> None:
+    """`runs_dir` or `export_dir`; `search.options.folders.set_folders` fills in what is not given."""
+    usual = f"${VARIABLES[name]}, then {name} in ./{FILE}, then {DEFAULTS[name]}"
+    parser.add_argument(option(name), type=Path, metavar="DIR", help=f"{what_for} (default: {usual})")
+
+
+def prog() -> str:
+    """How the user called us, for the commands that we propose."""
+    return f"python {shlex.quote(sys.argv[0])}" if sys.argv and sys.argv[0] else "python run_study.py"

@@ -1,0 +1,73 @@
+"""Options that describe a user's own data, checked without reading it; the standard library alone."""
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+from datasets.common.errors import UserError
+from datasets.tables.table import check_strategy
+from datasets.tasks.registry import find_task
+
+_NEEDS_DATA = (
+    "split",
+    "sequence_column",
+    "target_column",
+    "mutation_column",
+    "group_column",
+    "wild_type",
+    "max_train_mutations",
+    "replicates",
+)
+
+
+def check_data_options(arguments: argparse.Namespace) -> None:
+    """Refuse options that make no sense together, or without a file. Raises a UserError."""
+    if arguments.split is not None:
+        check_strategy(arguments.split)
+    given = [f"--{name.replace('_', '-')}" for name in _NEEDS_DATA if getattr(arguments, name) is not None]
+    if arguments.data is None and given:
+        raise UserError(f"{given[0]} says how a table is read: name it with --data FILE.")
+    if getattr(arguments, "experiment", None) and given:
+        raise UserError(f"An experiment says how its table is read: leave {given[0]} out.")
+    check_reading(arguments)
+
+
+def said_again(arguments: argparse.Namespace) -> list[str]:
+    """The words that say how a table is read, all but its split, as they were given."""
+    return _words({**vars(arguments), "split": None})
+
+
+def table_words(table: Mapping[str, Any], *, wild_type: str) -> list[str]:
+    """The words with which a table is read as a study's manifest says; `wild_type` names a file that holds it."""
+    return _words({**table, "wild_type": wild_type if table["wild_type"] is not None else None})
+
+
+def _words(given: Mapping[str, Any]) -> list[str]:
+    words = []
+    for name in _NEEDS_DATA:
+        if given[name] is not None:
+            words += [f"--{name.replace('_', '-')}", str(given[name])]
+    return [*words, "--split-seed", str(given["split_seed"])] if given["split_seed"] else words
+
+
+def check_reading(arguments: argparse.Namespace) -> None:
+    """Refuse options of a split that is not asked for, and a split without them."""
+    if (arguments.split == "k_vs_rest") != (arguments.max_train_mutations is not None):
+        raise UserError("--split k_vs_rest and --max-train-mutations N belong together: give both, or neither.")
+    if arguments.split == "by_group" and arguments.group_column is None:
+        raise UserError("--split by_group and --group-column NAME belong together: give both, or neither.")
+    if arguments.group_column is not None and arguments.split not in ("by_group", None):
+        raise UserError(
+            f"--group-column NAME belongs to --split by_group, or to a file with a 'set' column; --split "
+            f"{arguments.split} does not look at groups: leave one of the two out."
+        )
+
+
+def check_data_command(arguments: argparse.Namespace) -> None:
+    """Refuse what `data check` and `data fetch` cannot do."""
+    if arguments.action == "fetch":
+        find_task(arguments.task)
+    elif arguments.action == "check":
+        if arguments.split is not None:
+            check_strategy(arguments.split)
+        check_reading(arguments)

@@ -1,0 +1,1 @@
+"""Any number of candidates: predicted in blocks, ranked, and written."""

@@ -1,0 +1,101 @@
+"""Score blocks of candidates in a thread pool."""
+
+import threading
+from pathlib import Path
+
+import torch
+
+from datasets.candidates.candidates import Candidates
+from datasets.candidates.distances import TrainingSequences
+from datasets.candidates.outside import Outside
+from datasets.common.errors import SequenceError, UserError
+from search.experiments.trained import TrainedExperiment, combined, deviation_of, mean_of
+from search.machine.hardware import usable_cores
+from search.prediction.ranking import Unranked, Valued, unranked
+from search.prediction.writers import Kind, Predicted
+from search.training.predictor import Predictor
+
+_MOST_BLOCKS = 4
+"""Predicted at once: more would be held up by the one thread that reads, and take memory."""
+
+
+def divide_cores(predictor: Predictor) -> int:
+    """Give torch its share of the cores, and return how many blocks should be predicted at once.
+
+    Most steps of a small model are too short to be divided: two blocks on two cores are done sooner than one after
+    another on both.
+    """
+    n_blocks = min(_MOST_BLOCKS, usable_cores()) if predictor.is_light else 1
+    torch.set_num_threads(-(-usable_cores() // n_blocks))
+    return n_blocks
+
+
+class Stopped(Exception):
+    """Nobody waits for the values any longer."""
+
+
+class Valuation:
+    """An experiment's predictions of candidates, and how far these lie from what it was trained on.
+
+    All methods may be called by several threads at once. `path` is the file that the candidates come from, if any;
+    without `training` there are no distances.
+    """
+
+    def __init__(
+        self,
+        path: Path | None,
+        trained: TrainedExperiment,
+        outside: Outside,
+        training: TrainingSequences | None,
+        kind: Kind,
+    ) -> None:
+        self._path = path
+        self._trained = trained
+        self._predictor = trained.predictor
+        self._outside = outside
+        self._training = training
+        self._kind = kind
+        self._is_stopped = threading.Event()
+
+    def stop(self) -> None:
+        """Let what threads are at end soon, with `Stopped`."""
+        self._is_stopped.set()
+
+    def _check(self) -> None:
+        if self._is_stopped.is_set():
+            raise Stopped
+
+    def values(self, candidates: Candidates) -> Valued:
+        """Predict.
+
+        Raises:
+            UserError: A candidate is none for this model; the sentence names its line. Or the weights rank nothing.
+        """
+        try:
+            members = self._trained.members_of(candidates.residues, candidates.lengths, self._check)
+        except SequenceError as error:
+            if candidates.lines is None:
+                raise
+            raise UserError(
+                f"{self._path}, line {candidates.lines[error.row]}: {error.finding[:1].lower()}{error.finding[1:]}; "
+                "correct the line or remove it."
+            ) from None
+        return Valued(candidates=candidates, prediction=mean_of(members), std=deviation_of(members))
+
+    def complete(self, valued: Valued) -> Predicted:
+        """Add to predictions what only those that are written need."""
+        residues, lengths = valued.candidates.residues, valued.candidates.lengths
+        std = valued.std
+        if self._predictor.knows_deviation:
+            std = combined(self._predictor.deviation(residues, lengths, self._check), std)
+        return Predicted(
+            candidates=valued.candidates,
+            prediction=valued.prediction,
+            std=std,
+            distance=None if self._training is None else self._training.distance(residues, lengths, self._check),
+            outside=self._outside(residues, lengths, valued.prediction),
+        )
+
+    def rows(self, candidates: Candidates) -> Unranked:
+        """All of it, as rows of the output."""
+        return unranked(self.complete(self.values(candidates)), self._kind)

@@ -1,0 +1,223 @@
+"""Ranked candidates as files: CSV, TSV, FASTA or Parquet, written beside and moved into place."""
+
+import contextlib
+import importlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import IO, Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.candidates.candidates import Candidates
+from datasets.candidates.files import Label
+from datasets.candidates.outside import N_COMBINATIONS, outside_reasons
+from datasets.common.errors import UserError
+from datasets.common.files import is_stream, output, place_of
+
+Kind = Literal["csv", "tsv", "fasta", "parquet"]
+KINDS: dict[str, Kind] = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+    **dict.fromkeys((".fasta", ".fa", ".faa"), "fasta"),
+}
+_REASONS = [outside_reasons(bits) for bits in range(N_COMBINATIONS)]
+_QUOTE = '"'
+_RANK = "\0"  # where a record of FASTA, whose name comes first, has its rank
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Predicted:
+    """n candidates with prediction (n,) in the assay's unit, standard deviation and distance (n,) or None, and the
+    bits (n,) of `datasets.candidates.outside`.
+    """
+
+    candidates: Candidates
+    prediction: NDArray[np.float32]
+    std: NDArray[np.float32] | None
+    distance: NDArray[np.int32] | None
+    outside: NDArray[np.uint8]
+
+
+def kind_of(path: Path) -> Kind:
+    """What is written to a path, by its ending; CSV to a stream whose name says nothing.
+
+    Raises:
+        UserError: The ending is not known, or Parquet is asked for without pyarrow.
+    """
+    kind = KINDS.get(path.suffix.lower(), "csv" if is_stream(path) else None)
+    if kind is None:
+        raise UserError(f"--output {path} ends in none of {', '.join(KINDS)}: name a file that says its format.")
+    if kind == "parquet":
+        try:
+            importlib.import_module("pyarrow.parquet")
+        except ImportError:
+            raise UserError(
+                f"--output {path} needs the package pyarrow: install it (pip install 'pyarrow>=15'), or write CSV."
+            ) from None
+    return kind
+
+
+def tails(predicted: Predicted, kind: Kind) -> list[str]:
+    """Each row as text, without its rank; numbers have all the digits that their type has."""
+    candidates = predicted.candidates
+    n = len(candidates)
+    prediction = [f"{value:.9g}" for value in predicted.prediction.tolist()]
+    std = [""] * n if predicted.std is None else [f"{value:.4g}" for value in predicted.std.tolist()]
+    distance = [""] * n if predicted.distance is None else list(map(str, predicted.distance.tolist()))
+    outside = [_REASONS[bits] for bits in predicted.outside.tolist()]
+    if candidates.names is not None and kind != "fasta":
+        outside = _with_names(outside, candidates.names, kind)
+    if kind == "fasta":
+        texts = candidates.sequences()
+        starts = [f">{name} " if name else ">" for name in candidates.names or [""] * n]
+        labels = [
+            "" if label == text else f" mutations={label}" for label, text in zip(candidates.labels, texts, strict=True)
+        ]
+        return [
+            f"{start}rank={_RANK}{label} prediction={p} std={s} distance={d} outside={o.replace(' ', ',')}\n{text}\n"
+            for start, label, p, s, d, o, text in zip(
+                starts, labels, prediction, std, distance, outside, texts, strict=True
+            )
+        ]
+    rows = zip(candidates.labels, prediction, std, distance, outside, strict=True)
+    if kind == "tsv":
+        return [f"\t{label}\t{p}\t{s}\t{d}\t{o}\n" for label, p, s, d, o in rows]
+    return [f",{label},{p},{s},{d},{o}\n" for label, p, s, d, o in rows]
+
+
+def _with_names(last: Sequence[str], names: Sequence[str], kind: Kind) -> list[str]:
+    """The last column and, behind it, the names; a row of Parquet is divided at its first commas."""
+    divider = "\t" if kind == "tsv" else ","
+    if kind != "parquet":
+        names = [
+            f'"{name.replace(_QUOTE, 2 * _QUOTE)}"' if divider in name or _QUOTE in name else name for name in names
+        ]
+    return [f"{text}{divider}{name}" for text, name in zip(last, names, strict=True)]
+
+
+class Output(Protocol):
+    """Takes rows in the order of the file."""
+
+    def write(self, ranks: Sequence[int], rows: Sequence[str]) -> None:
+        """Add rows (n), as `tails` makes them, with their ranks (n)."""
+
+
+class _Text:
+    def __init__(self, file: IO[str], kind: Kind, columns: Sequence[str]) -> None:
+        self._file = file
+        self._is_fasta = kind == "fasta"
+        if not self._is_fasta:
+            file.write(("\t" if kind == "tsv" else ",").join(columns) + "\n")
+
+    def write(self, ranks: Sequence[int], rows: Sequence[str]) -> None:
+        numbers = map(str, ranks)
+        if self._is_fasta:
+            texts = [row.replace(_RANK, rank, 1) for rank, row in zip(numbers, rows, strict=True)]
+            self._file.write("".join(texts))
+        else:
+            self._file.write("".join(chain.from_iterable(zip(numbers, rows, strict=True))))
+
+
+class _Parquet:
+    def __init__(self, file: IO[bytes], columns: Sequence[str]) -> None:
+        pa, pq = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
+
+        kinds = (pa.int64(), pa.string(), pa.float32(), pa.float32(), pa.int32(), pa.string(), pa.string())
+        self._arrow = pa
+        self._schema = pa.schema(list(zip(columns, kinds[: len(columns)], strict=True)))
+        self._writer: Any = pq.ParquetWriter(file, self._schema)
+
+    def write(self, ranks: Sequence[int], rows: Sequence[str]) -> None:
+        if not rows:
+            return
+        cells = [row[1:-1].split(",", len(self._schema) - 2) for row in rows]
+        label, prediction, std, distance, *others = zip(*cells, strict=True)
+        arrays = [
+            list(ranks),
+            list(label),
+            list(map(float, prediction)),
+            [float(text) if text else None for text in std],
+            [int(text) if text else None for text in distance],
+            *map(list, others),
+        ]
+        self._writer.write_table(
+            self._arrow.table(
+                [self._arrow.array(array, type=field.type) for array, field in zip(arrays, self._schema, strict=True)],
+                schema=self._schema,
+            )
+        )
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def columns_of(label: Label, *, has_names: bool) -> tuple[str, ...]:
+    """The columns of a table of ranked candidates."""
+    return ("rank", label, "prediction", "std", "distance", "outside", *(["name"] if has_names else []))
+
+
+@contextlib.contextmanager
+def opened(path: Path, kind: Kind, columns: Sequence[str]) -> Iterator[Output]:
+    """An output that is at `path` when the block has ended well, and nowhere otherwise, unless it is a stream.
+
+    The errors are those of `datasets.common.files.output`.
+    """
+    if kind != "parquet":
+        with output(path) as file:
+            yield _Text(file, kind, columns)
+        return
+    with output(path, "wb") as file:
+        parquet = _Parquet(file, columns)
+        try:
+            yield parquet
+        finally:
+            parquet.close()
+
+
+class Spool:
+    """Rows on disk until their ranks are known, beside the output or, of a stream, where temporary files go.
+
+    A UserError is raised where they cannot be kept.
+    """
+
+    def __init__(self, path: Path, kind: Kind) -> None:
+        self._lines_per_row = 2 if kind == "fasta" else 1
+        self._folder = None if is_stream(path) else place_of(path).parent
+        # It has no name (where the system can do that): nothing is left behind, whatever ends the process.
+        try:
+            self._file = tempfile.TemporaryFile("w+", dir=self._folder, encoding="utf-8", newline="\n")  # noqa: SIM115
+        except OSError as error:
+            raise self._failure(error) from None
+
+    def add(self, rows: Sequence[str]) -> None:
+        """Keep rows."""
+        try:
+            self._file.write("".join(rows))
+        except OSError as error:
+            raise self._failure(error) from None
+
+    def rows(self, n: int) -> Iterator[list[str]]:
+        """All rows, `n` at a time, in their order."""
+        try:
+            self._file.seek(0)  # which writes what is not written yet
+        except OSError as error:
+            raise self._failure(error) from None
+        while lines := list(islice(self._file, n * self._lines_per_row)):
+            yield lines if self._lines_per_row == 1 else list(map("".join, zip(lines[::2], lines[1::2], strict=True)))
+
+    def close(self) -> None:
+        """Give the space back."""
+        with contextlib.suppress(OSError):  # it writes what is not written yet, which nobody wants
+            self._file.close()
+
+    def _failure(self, error: OSError) -> UserError:
+        folder = self._folder or tempfile.tempdir or "a folder for temporary files"
+        return UserError(
+            f"The rows cannot be kept in {folder} until their ranks are known ({error.strerror or error}): make "
+            "room there, name an --output elsewhere, or fewer rows with --top."
+        )

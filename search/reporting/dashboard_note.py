@@ -1,0 +1,121 @@
+"""Write the study's dashboard note and report artifact at the end of a search."""
+
+import itertools
+import tempfile
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+from optuna import Study
+
+from datasets.common.errors import UserError
+from search.reporting.proposals import Proposals
+from search.storage.attributes import MANIFEST, artifacts_of
+from search.storage.database import Database
+from search.study.artifacts import ARTIFACTS, artifact_attribute, link
+from search.study.question import question_of
+from search.study.study import summary
+
+REPORT = "report.html"
+MIN_TRIALS = 4
+"""Of fewer complete trials, a report's figures show nothing; the command `report` writes it at any time."""
+_BEFORE = "figures.html"
+"""What stood in the place of the report in studies of earlier versions."""
+_NOTE = "dashboard:note_str:"
+_NOTE_VERSION = "dashboard:note_ver"
+_NOTE_LENGTH = 2045  # of one part
+_YOURS = "\n\n---\n*Notes below this line are yours. What is above is written anew when a search ends.*\n"
+
+
+def show_state(
+    study: Study,
+    database: Database,
+    runs: Path,
+    *,
+    export: Path | None,
+    proposals: Proposals,
+    announce: Callable[[str], None],
+) -> None:
+    """Write the study's note, and its report as an artifact of the study, if anything has changed since.
+
+    Args:
+        study: The study.
+        database: Where it stands.
+        runs: The runs directory.
+        export: Its exported experiment, if there is one.
+        proposals: How the commands in it are written.
+        announce: Told if the report could not be written or kept; the search itself does not fail by it.
+    """
+    try:
+        text = state(study, export, proposals)
+        before, yours = _note(study)
+        if before == text:
+            return
+        is_reported = MANIFEST in study.user_attrs and summary(study)["n_complete"] >= MIN_TRIALS
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / REPORT
+            if is_reported:
+                from search.reporting.study_report import make_report  # plotly takes a while to import
+
+                page = make_report(study, runs=runs, export=export, proposals=proposals, database=database)
+                path.write_text(page, encoding="utf-8")
+            with database.lock:
+                if is_reported:
+                    link(path, runs / ARTIFACTS / _artifact(study))
+                _save_note(study, text + _YOURS + yours)
+    except (UserError, OSError, ImportError, ValueError, RuntimeError) as error:
+        announce(f"The report of study {study.study_name} could not be kept: {' '.join(str(error).split())}.")
+
+
+def state(study: Study, export: Path | None, proposals: Proposals) -> str:
+    """The study's state in Markdown."""
+    about, asked = summary(study), question_of(study.user_attrs.get(MANIFEST, {}))
+    lines = [
+        f"**{asked.words if asked else None}**, model **{about['model']}** ({about['data']}, validation: "
+        f"{about['validation']})",
+        f"{about['n_finished']} of {about['n_target']} trials finished ({about['n_complete']} complete, "
+        f"{about['n_pruned']} pruned), {about['n_failed']} failed.",
+    ]
+    if about["best"] is None:
+        return "\n\n".join([*lines, "No trial is complete yet."])
+    best = about["best"]
+    lines.append(f"Best: trial {best['number']}, validation Spearman **{best['value']:.4f}**")
+    if best["params"]:
+        rows = [f"| {name} | {value} |" for name, value in sorted(best["params"].items())]
+        lines.append("\n".join(["| hyperparameter | value |", "| --- | --- |", *rows]))
+    if export is not None:
+        lines.append(f"Exported as `{export}`. Check it: `{proposals.command('verify', export)}`")
+    return "\n\n".join(lines)
+
+
+def _note(study: Study) -> tuple[str, str]:
+    """Our part of the note, and what a person wrote below it."""
+    attributes = study._storage.get_study_system_attrs(study._study_id)
+    keys = (f"{_NOTE}{i}" for i in itertools.count())
+    text = "".join(attributes[key] for key in itertools.takewhile(attributes.__contains__, keys))
+    ours, line, yours = text.partition(_YOURS)
+    return (ours, yours) if line else ("", text)
+
+
+def _save_note(study: Study, text: str) -> None:
+    """Write the note as optuna-dashboard reads it, whose own function takes seconds to import."""
+    storage, number = study._storage, study._study_id
+    before = storage.get_study_system_attrs(number)
+    starts = range(0, len(text), _NOTE_LENGTH)
+    parts = {f"{_NOTE}{i}": text[start : start + _NOTE_LENGTH] for i, start in enumerate(starts)}
+    storage.set_study_system_attr(number, _NOTE_VERSION, before.get(_NOTE_VERSION, 0) + 1)
+    for key in {**parts, **{key: "" for key in before if key.startswith(_NOTE)}}:
+        storage.set_study_system_attr(number, key, parts.get(key, ""))
+
+
+def _artifact(study: Study) -> str:
+    """The id of the study's report: the one that it has, or a new one."""
+    storage = study._storage
+    artifact = None
+    for known, filename in artifacts_of(storage.get_study_system_attrs(study._study_id)):
+        if filename == REPORT:
+            return known
+        artifact = known if filename == _BEFORE else artifact
+    artifact = artifact or str(uuid.uuid4())
+    storage.set_study_system_attr(study._study_id, *artifact_attribute(artifact, REPORT))
+    return artifact

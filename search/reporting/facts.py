@@ -1,0 +1,92 @@
+"""What a report is written from."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from optuna import Study
+from optuna.trial import FrozenTrial
+
+from datasets.common.errors import UserError
+from search.config.run_config import task_in
+from search.experiments.exports import find_export
+from search.experiments.ledger import Reading
+from search.experiments.readings import Count, find_readings
+from search.reporting.proposals import Proposals
+from search.storage.attributes import MANIFEST
+from search.storage.database import Database
+from search.study.question import Question, question_of
+from search.study.snapshot import snapshot
+from search.study.study import best_trial, shown_validation, summary
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """What the sections are written from.
+
+    `snapshot` is the study with its trials as they were read, without their user attributes, for Optuna's figures.
+    `export` is None where there is no exported experiment of the study. `asked` is what the study asks, `readings` how
+    often that test set was read, and `in_ledgers` those readings of it that stand whole in ledgers.
+    """
+
+    study: Study
+    snapshot: Study
+    trials: list[FrozenTrial]
+    about: Mapping[str, Any]
+    numbers: Mapping[str, Any]
+    best: FrozenTrial | None
+    runs: Path
+    export: Path | None
+    asked: Question
+    readings: Count
+    in_ledgers: tuple[Reading, ...]
+    proposals: Proposals
+
+    @classmethod
+    def of(
+        cls, study: Study, *, runs: Path, export: Path | None, proposals: Proposals, database: Database | None
+    ) -> "Known":
+        """Read the study; `database` None leaves the readings by other studies of its database out, and says so."""
+        trials = study.get_trials(deepcopy=False)
+        asked = question_of(study.user_attrs[MANIFEST])
+        assert asked is not None, "it has a manifest"
+        missing = () if database else ("The other studies of the database were not asked.",)
+        known = find_readings(export and export.parent, database, loaded=[study], missing=missing)
+        return cls(
+            study=study,
+            snapshot=snapshot(study, [_bare(trial) for trial in trials]),
+            trials=trials,
+            about=study.user_attrs[MANIFEST],
+            numbers=summary(study),
+            best=best_trial(trials),
+            runs=runs,
+            export=export and find_export(export, study),
+            proposals=proposals,
+            asked=asked,
+            readings=known.count(asked),
+            in_ledgers=tuple(one for one in known.in_ledgers if one.question.is_same(asked)),
+        )
+
+    @property
+    def where(self) -> str:
+        """What stands beside every result: the validation protocol and the data."""
+        return f"validation: {shown_validation(self.study)}; data: {self.about['data']}"
+
+    @property
+    def units(self) -> str:
+        """Those of the target."""
+        if "table" in self.about:  # a user's own data, called as its column is
+            return str(self.about["table"]["target_column"])
+        try:
+            return task_in(self.about).units
+        except UserError:  # of a user's own table that is not here
+            return "units of the target"
+
+
+def _bare(trial: FrozenTrial) -> FrozenTrial:
+    """Without user attributes: Optuna writes them, whole results, into its figures."""
+    bare = copy.copy(trial)
+    bare.user_attrs = {}
+    return bare

@@ -1,0 +1,122 @@
+"""One look at a study as it goes on, and how it is shown: as a table on a terminal, as lines elsewhere."""
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from optuna import Study
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from search.machine.hardware import Gpu, find_gpus
+from search.storage.attributes import MANIFEST, N_TARGET
+from search.storage.database import LEASE_S, Database
+from search.study.activity import RunningTrial, rate_per_hour, remaining_s, running_trials
+from search.study.control import Control, read_control
+from search.study.question import question_of
+from search.study.study import best_trial, count
+from search.workers.display import clock
+
+_NOTHING = "-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """What one look at a study found: lines about it as a whole, who works on it, and this machine's GPUs."""
+
+    lines: tuple[str, ...]
+    running: tuple[RunningTrial, ...]
+    gpus: tuple[Gpu, ...]
+
+
+def look(database: Database, study: Study) -> View:
+    """How the study stands now."""
+    trials = study.get_trials(deepcopy=False)
+    counts, best, n_target = count(trials), best_trial(trials), study.user_attrs.get(N_TARGET, 0)
+    control = read_control(study)
+    standing = [
+        f"{counts.n_finished}/{n_target} finished ({counts.n_pruned} pruned)",
+        f"{counts.n_failed} failed",
+        f"{counts.n_running} running",
+        f"{counts.n_waiting} queued",
+    ]
+    pace = [f"best {best.value:.4f} (trial {best.number})"] if best is not None else []
+    rate = rate_per_hour(trials)
+    if rate is not None:
+        pace.append(f"{rate:.1f} trials per hour")
+    left_s = remaining_s(trials, n_target - counts.n_finished)
+    if left_s is not None and counts.n_finished < n_target and control == "run":
+        pace.append(f"{clock(left_s)} left")
+    asked = question_of(study.user_attrs.get(MANIFEST, {}))
+    lines = [
+        f"Study {study.study_name}: {', '.join(standing)}",
+        f"{asked.words} ({asked.data})" if asked else "",
+        ", ".join(pace),
+        _CONTROL_SENTENCES[control],
+    ]
+    return View(
+        lines=tuple(filter(None, lines)), running=tuple(running_trials(database, study)), gpus=tuple(find_gpus())
+    )
+
+
+_CONTROL_SENTENCES: dict[Control, str] = {
+    "run": "",
+    "pause": "Paused: no trial is started until `resume`.",
+    "drain": "Draining: no trial is started; the search command goes on.",
+}
+
+
+def as_table(view: View) -> RenderableType:
+    """For a terminal."""
+    parts: list[RenderableType] = [Text(line) for line in view.lines]
+    if view.running:
+        workers = ("worker", "slot", "trial", "fold", "epoch", "value", "running", "last heartbeat")
+        parts += [Text(), _table(workers, [_cells(trial) for trial in view.running])]
+    if view.gpus:
+        gpus = ("GPU", "name", "use", "memory")
+        parts += [Text(), _table(gpus, [_gpu_cells(gpu) for gpu in view.gpus])]
+    return Group(*parts)
+
+
+def as_lines(view: View) -> str:
+    """For a pipe or a log: the same in lines of words."""
+    now = f"{datetime.datetime.now():%H:%M:%S}"
+    names = ("", "slot ", "trial ", "fold ", "epoch ", "value ", "running ", "last heartbeat ")
+    lines = list(view.lines)
+    for trial in view.running:
+        words = [name + cell for name, cell in zip(names, _cells(trial), strict=True) if cell != _NOTHING]
+        lines.append(", ".join(words))
+    lines += ["GPU " + ", ".join(_gpu_cells(gpu)) for gpu in view.gpus]
+    return "\n".join(f"{now} {line}" for line in lines)
+
+
+def _cells(trial: RunningTrial) -> list[str]:
+    age_s = trial.lease_age_s
+    heard = _NOTHING if age_s is None else f"{max(0.0, age_s):.0f} s ago"
+    if age_s is not None and age_s > LEASE_S:
+        heard += ", lease expired"
+    return [
+        trial.worker or _NOTHING,
+        trial.slot or _NOTHING,
+        str(trial.trial),
+        _NOTHING if trial.fold is None else str(trial.fold),
+        _NOTHING if trial.epoch is None else str(trial.epoch),
+        _NOTHING if trial.value is None else f"{trial.value:.4f}",
+        clock(max(0.0, trial.running_s)),
+        heard,
+    ]
+
+
+def _gpu_cells(gpu: Gpu) -> list[str]:
+    use = _NOTHING if gpu.utilization_percent is None else f"{gpu.utilization_percent} %"
+    has_memory = gpu.used_mib is not None and gpu.total_mib is not None
+    memory = f"{gpu.used_mib:,} of {gpu.total_mib:,} MiB" if has_memory else _NOTHING
+    return [str(gpu.index), gpu.name, use, memory]
+
+
+def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    table = Table(*headers, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table

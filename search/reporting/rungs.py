@@ -1,0 +1,154 @@
+"""What the ladder knows of each family: its best trial, its confirmation, and its price."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from optuna import Study
+
+from datasets.batches.window import LengthLimit, cut
+from datasets.splits.prepared import PreparedSplit
+from datasets.task import Task
+from datasets.validation.protocols import Fold
+from models.baselines import BASELINES
+from models.metrics import spearman
+from search.experiments.confirm.results import read_influence
+from search.experiments.exports import find_export
+from search.experiments.ledger import Reading
+from search.stats.intervals import ConfidenceInterval, interval
+from search.stats.metrics import kept_interval
+from search.stats.spread import Spread, spread
+from search.storage.attributes import MANIFEST
+from search.storage.database import Database
+from search.study.assessment import assess
+from search.study.cost import Cost, cost
+from search.study.ranking import rank_of
+from search.study.study import best_trial, count, find_study
+from search.training.predictions import Predictions, read_predictions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confirmed:
+    """The last confirmation of a family's best trial, trained on train and validation.
+
+    spearman: over its seeds, of which there are n_seeds. around: its interval over test sequences, None in a ledger
+    from before that was kept. influence: (M,) of the test sequences (`search.stats.intervals.influence`), None where
+    it is not at hand.
+    """
+
+    spearman: Spread
+    n_seeds: int
+    around: ConfidenceInterval | None
+    influence: NDArray[np.floating[Any]] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rung:
+    """One family.
+
+    value: Spearman of its best trial on the validation rows, None without one; `why` says why. interval: of it,
+    corrected for its having been picked; None where it cannot be told. predictions: those of that trial, None where
+    they are not on this machine.
+    excess_rise: how far that trial is from what the protocol asks for (see `search.study.ranking`), 0 if it is not.
+    tested: None unless that trial was confirmed. n_finished and cost: None for what was not searched. experiment: the
+    exported file.
+    """
+
+    model: str
+    value: float | None
+    why: str
+    predictions: Predictions | None
+    n_finished: int | None
+    cost: Cost | None
+    interval: ConfidenceInterval | None = None
+    excess_rise: float = 0.0
+    tested: Confirmed | None = None
+    experiment: Path | None = None
+
+
+def baseline_rungs(task: Task, split: PreparedSplit, folds: Sequence[Fold], *, crop: str | None) -> list[Rung]:
+    """The scores that need no training, on the validation rows of all folds."""
+    rows = np.unique(np.concatenate([fold.validation for fold in folds]))
+    if task.wild_type is None:
+        why = f"{task.name} has no wild type"
+        return [
+            Rung(model=name, value=None, why=why, predictions=None, n_finished=None, cost=None) for name in BASELINES
+        ]
+    limit = LengthLimit(max_length=None, max_residues=None, truncate=True)
+    residues, _ = cut(split.residues[rows], split.lengths[rows], task=task, crop=crop, limit=limit)
+    whole = np.frombuffer(task.wild_type.encode("ascii"), dtype=np.uint8)
+    first, last = (int(edge[0]) for edge in task.crop(crop).window(np.array([len(whole)])))
+    lengths = (residues != 0).sum(axis=1)
+    target = split.target[rows]
+    rungs = []
+    for name, score in BASELINES.items():
+        prediction = score(residues, lengths, whole[first:last]).astype(np.float32)
+        value = spearman(torch.from_numpy(prediction), torch.from_numpy(target))
+        is_ranked = math.isfinite(value)
+        rungs.append(
+            Rung(
+                model=name,
+                value=value if is_ranked else None,
+                why="" if is_ranked else "it is the same for all validation sequences",
+                predictions=Predictions(row=rows, prediction=prediction, target=target) if is_ranked else None,
+                n_finished=None,
+                cost=None,
+                interval=interval(prediction, target) if is_ranked else None,
+            )
+        )
+    return rungs
+
+
+def study_rung(
+    database: Database, study_name: str, model: str, found: Sequence[Reading], *, runs: Path, export_dir: Path
+) -> Rung:
+    """The best trial of a family's study, and its latest confirmation.
+
+    Raises:
+        UserError: There is no such study.
+    """
+    study = find_study(database, study_name)
+    trials = study.get_trials(deepcopy=False)
+    best = best_trial(trials)
+    rung = Rung(
+        model=model,
+        value=best.value if best else None,
+        why="" if best else "no trial is complete",
+        predictions=None,
+        n_finished=count(trials).n_finished,
+        cost=cost(trials),
+    )
+    if best is None:
+        return rung
+    wanted = export_dir / f"{study_name}.yaml"
+    experiment = find_export(wanted, study)
+    assessment = assess(study, runs / study_name)
+    return replace(
+        rung,
+        interval=assessment.interval if assessment else None,
+        excess_rise=rank_of(best)[0],
+        predictions=read_predictions(runs / study_name, best.number),
+        tested=_tested(study, best.number, found, experiment or wanted),
+        experiment=experiment,
+    )
+
+
+def _tested(study: Study, trial: int, found: Sequence[Reading], experiment: Path) -> Confirmed | None:
+    """The last confirmation of a trial, on the data of its study."""
+    data_hash = study.user_attrs.get(MANIFEST, {}).get("data_hash")
+    own = [one for one in found if (one.study, one.trial, one.data_hash) == (study.study_name, trial, data_hash)]
+    if not own:
+        return None
+    values = own[-1].values["train_and_validation"]
+    seeds = values["per_seed"]["spearman"]
+    return Confirmed(
+        spearman=spread(seeds),
+        n_seeds=len(seeds),
+        around=kept_interval(values),
+        influence=read_influence(experiment, own[-1]),
+    )

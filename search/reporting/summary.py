@@ -1,0 +1,206 @@
+"""What a study ends with: the best trial, what mattered, the frozen experiment and the next command."""
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+from optuna import Study
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
+from rich.table import Table
+
+from datasets.common.errors import UserError
+from datasets.splits.prepared import PreparedSplit
+from search.experiments.experiment import (
+    SCHEMA_VERSION,
+    Experiment,
+    Provenance,
+    build_provenance,
+    freeze,
+    is_same_export,
+    today,
+)
+from search.experiments.exports import choose_place, export_lock
+from search.experiments.files import MISSING, is_below, place_checkpoints, trial_checkpoints
+from search.machine.environment import git_commit
+from search.storage.attributes import ENDING, EXHAUSTED, MANIFEST, N_TARGET, PROTOCOL, REASON, result_of
+from search.study.artifacts import file_hash
+from search.study.assessment import assess
+from search.study.config import StudyConfig
+from search.study.protocol import as_sentence
+from search.study.ranking import set_aside
+from search.study.study import count, stands_for, study_id
+from search.study.training_rows import familiar_rows
+from search.training.result import trial_folder
+from search.workers.display import failures
+
+# With fewer trials Optuna returns uniform importances.
+MIN_TRIALS_FOR_IMPORTANCE = 4
+
+
+def export_best(
+    study: Study,
+    best: FrozenTrial,
+    config: StudyConfig,
+    split: PreparedSplit,
+    path: Path,
+    *,
+    runs: Path,
+    announce: Callable[[str], None],
+) -> Path:
+    """Write the best trial as a frozen experiment, and its weights beside it; return where it stands.
+
+    That is `path`, unless an experiment there must not be replaced (see `search.experiments.exports`). Nothing is
+    written where the same stands already, so that what was made with an experiment stays valid. Checkpoints are found
+    below `runs`; `announce` is told of those that are not there.
+
+    Raises:
+        UserError: What the database holds of the trial is not valid, or the experiment cannot be written.
+    """
+    # The values that were sampled, and every other as it was fixed when the trial ran: the manifest guards both.
+    run = config.run(best.params)
+    try:
+        provenance, has_hashes = _provenance(study, best, run.seed, split, runs)
+    except (UserError, KeyError, TypeError, ValueError) as error:
+        why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        raise UserError(
+            f"Trial {best.number} of study {study.study_name} cannot be exported, for what the database holds of it is "
+            f"not valid ({why}): search under another --study-name."
+        ) from None
+    result = result_of(best, study.study_name)
+    # A trial of an older version did not say how much its model takes of a sequence.
+    familiar = familiar_rows(run, split, result["max_residues"]) if "max_residues" in result else None
+    experiment = Experiment(config=run, provenance=provenance, familiar=familiar)
+    checkpoints = trial_checkpoints(runs, study.study_name, best.number, len(provenance.values))
+    with export_lock(path.parent):
+        # Decided before anything is written, the weights too.
+        path = choose_place(path, study, announce)
+        if not has_hashes and set(provenance.weight_hashes) != {MISSING}:
+            announce(
+                f"Trial {best.number} is of an older version, which recorded no hashes of its weights: what stands in "
+                f"{trial_folder(runs / study.study_name, best.number)} is exported as it is."
+            )
+        # The weights first: whoever reads in between finds that they are not those whose hashes the file names.
+        place_checkpoints(checkpoints, provenance.weight_hashes, path, announce, runs=runs)
+        if not is_same_export(path, experiment):
+            freeze(experiment, path)
+    return path
+
+
+def _provenance(
+    study: Study, best: FrozenTrial, seed: int, split: PreparedSplit, runs: Path
+) -> tuple[Provenance, bool]:
+    """What is known of the trial, and whether that includes the hashes of its weights."""
+    result = result_of(best, study.study_name)
+    hashes = result.get("weight_hashes")
+    if not hashes:  # of the files that were kept, which may stand on another machine by now
+        files = trial_checkpoints(runs, study.study_name, best.number, len(result["values"]))
+        found = [file_hash(file) if is_below(file, runs) else MISSING for file in files]
+    n_finished = count(study.get_trials(deepcopy=False)).n_finished
+    known = {
+        "schema_version": SCHEMA_VERSION,
+        "study": study.study_name,
+        "study_id": study_id(study),
+        "model": study.user_attrs[MANIFEST]["model"],
+        "trial": best.number,
+        "n_finished": n_finished,
+        # A space that is used up ends a study before its budget does.
+        "n_target": n_finished if study.user_attrs.get(EXHAUSTED) else study.user_attrs[N_TARGET],
+        "date": today(),
+        "seed": seed,
+        "threads": result["threads"],
+        "micro_batch_tokens": result["micro_batch_tokens"],
+        "backbone": result["backbone"],
+        "device": result["device"],
+        "protocol": study.user_attrs[PROTOCOL]["shown"],
+        "value": result["value"],
+        "values": result["values"],
+        "best_epochs": result["best_epochs"],
+        "n_parameters": result["n_parameters"],
+        "seconds": round(result["seconds"], 3),
+        # A file may be called as it likes.
+        "data": "".join(letter if letter.isprintable() else "?" for letter in split.label),
+        "data_hash": split.data_hash,
+        "weight_hashes": hashes or found,
+        "versions": result["versions"],
+        "machine": result["machine"],
+        "git_commit": git_commit(),
+    }
+    return build_provenance(known), bool(hashes)
+
+
+def print_outcome(
+    study: Study,
+    best: FrozenTrial | None,
+    split: PreparedSplit,
+    export: Path,
+    next_command: str,
+    *,
+    runs: Path,
+) -> None:
+    """Print how the study ended; predictions of its trials are found below `runs`."""
+    # Without markup: names of parameters, and reasons, may hold brackets.
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    trials = study.get_trials(deepcopy=False)
+    counts = count(trials)
+    console.print(
+        f"Study {study.study_name}: {counts.n_finished} finished trials ({counts.n_complete} complete, "
+        f"{counts.n_pruned} pruned), {failures(trials)}."
+    )
+    if best is None:
+        console.print(f"No trial is complete, so there is nothing to export. {_why_none(trials)}")
+        return
+    protocol = study.user_attrs[PROTOCOL]
+    console.print(
+        f"Best: trial {best.number}, validation Spearman {best.value:.4f} "
+        f"({protocol['shown']}, {protocol['n_sequences']} sequences; {split.label})"
+    )
+    if words := stands_for(study):
+        console.print(as_sentence(words))
+    if sentence := set_aside(trials):
+        console.print(sentence)
+    assessment = assess(study, runs / study.study_name)
+    for sentence in assessment.sentences if assessment else ():
+        console.print(sentence)
+    importances = _importances(study)
+    if best.params:
+        # Without importances the empty column goes too.
+        headers = ["hyperparameter", "value", "importance"][: 3 if importances else 2]
+        table = Table(*headers, box=None, pad_edge=False)
+        for name in sorted(best.params, key=lambda name: -importances.get(name, 0.0)):
+            importance = f"{importances[name]:.2f}" if name in importances else ""
+            table.add_row(name, _shown(best.params[name]), *([importance] if importances else []))
+        console.print(table)
+    console.print(f"Exported: {export}")
+    console.print(f"Next: {next_command}")
+
+
+def _importances(study: Study) -> dict[str, float]:
+    """Optuna's importances; empty where the trials do not suffice for them."""
+    if count(study.get_trials(deepcopy=False)).n_complete < MIN_TRIALS_FOR_IMPORTANCE:
+        return {}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return dict(optuna.importance.get_param_importances(study))
+    except (ValueError, RuntimeError):
+        return {}
+
+
+def _why_none(trials: list[FrozenTrial]) -> str:
+    """The endings of the trials, by how often, each with one reason."""
+    reasons: dict[str, list[str]] = {}
+    for trial in trials:
+        if trial.state in (TrialState.PRUNED, TrialState.FAIL):
+            ending = str(trial.user_attrs.get(ENDING, "lost")).replace("_", " ")
+            reasons.setdefault(ending, []).append(str(trial.user_attrs.get(REASON, "")).strip())
+    words = [
+        f"{len(texts)} {ending}" + (f" ({texts[-1].splitlines()[-1]})" if texts[-1] else "")
+        for ending, texts in reasons.items()
+    ]
+    return f"Its trials: {'; '.join(words)}." if words else "None was run."
+
+
+def _shown(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,1 @@
+"""Statistics: confidence intervals, selection bias, and the metrics of a test set."""

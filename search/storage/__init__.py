@@ -1,0 +1,1 @@
+"""The studies' database: opened, locked, waited for, and read without believing what it holds."""

@@ -1,0 +1,94 @@
+"""What a study's rows hold beside Optuna's own columns: every key and its meaning, and what is asked of them often.
+
+`search.storage.rows.checks` says what each of them has to hold.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX
+from optuna.trial import FrozenTrial
+
+from datasets.common.errors import UserError
+
+MANIFEST = "manifest"
+"""Of a study: task, data, space and config. Reopening it with others would mix trials that can't be compared."""
+PROTOCOL = "protocol"
+"""Of a study: how its trials are validated, as people read it."""
+N_TARGET = "n_target"
+"""Of a study: the largest number of finished trials that was asked for."""
+EXHAUSTED = "exhausted"
+"""Of a study: whether every point of its space was tried."""
+STUDY_ID = "study_id"
+"""Of a study: which one it is, whatever it is called; given once, kept by every copy of the database."""
+VERSIONS = "versions"
+"""Of a study: the packages' versions when it began."""
+OVERRIDES = "overrides"
+"""Of a study: the overrides that it began with, for whoever wants to repeat it; the manifest says the same in full."""
+WEIGHTS = "weights"
+"""Of a study: the pretrained weights that it uses, name and hash."""
+CONTROL = "control"
+"""Of a study: what an operator tells its workers, "run", "pause" or "drain"."""
+READING = "reading:"
+"""Of a study: each reading of its test set has a key that begins so, see `search.experiments.noted_readings`."""
+
+RESULT = "result"
+"""Of a trial: `search.training.result.Result.record`, with the hashes of its weights, versions and machine."""
+ENDING = "ending"
+"""Of a trial: how it ended, see `search.study.endings`."""
+REASON = "reason"
+"""Of a trial: why it ended so, in words."""
+RETRY_OF = "retry_of"
+"""Of a trial: the number of the earlier trial whose parameters it runs again."""
+N_LOST = "n_lost"
+"""Of a trial: how often these parameters lost their process before."""
+EXCESS_RISE = "excess_rise"
+"""Of a trial: `search.training.result.Result.excess_rise`."""
+WORKER = "worker"
+"""Of a trial: the process that runs it, "host:pid"."""
+SLOT = "slot"
+"""Of a trial: the part of that machine that it runs on."""
+FIRST = "first"
+"""Of a trial: whether it is one of the published configurations that a study begins with."""
+
+
+class DamagedRow(UserError):
+    """A row of the database does not hold what this program writes there."""
+
+
+def damaged(study: str, problem: str, trial: object = None) -> DamagedRow:
+    """The refusal of a study, or of one of its trials, for what is wrong with it; `trial` is its number."""
+    of = "" if trial is None else f"trial {printable(str(trial))}: "
+    return DamagedRow(
+        f"Study {printable(study)!r} in the database was damaged, or written by another program ({of}{problem}): "
+        "`doctor` shows every such row, `doctor --repair` removes them."
+    )
+
+
+def result_of(trial: FrozenTrial, study: str) -> Mapping[str, Any]:
+    """The result of a complete trial.
+
+    Raises:
+        DamagedRow: The trial has none, so that nothing can be made of it.
+    """
+    result: Mapping[str, Any] | None = trial.user_attrs.get(RESULT)
+    if result is None:
+        raise damaged(study, f"it is {trial.state.name.lower()} without a {RESULT}", trial.number)
+    return result
+
+
+def artifacts_of(system_attrs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(id, file name) of each artifact that system attributes name, which were checked when they were read."""
+    for key, text in system_attrs.items():
+        if key.startswith(ARTIFACTS_ATTR_PREFIX):
+            about = json.loads(text)
+            if about is not None:  # as the dashboard leaves one that was deleted through it
+                yield about["artifact_id"], about["filename"]
+
+
+def printable(text: str) -> str:
+    """A text for a terminal: without the control characters by which it could do more than be read."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else "?" for letter in text)

@@ -1,0 +1,257 @@
+"""Optuna's storage, whose calls outlive a restart, a crash or a lost connection of the database.
+
+Every call is repeated while there is an outage. Most can be: they set what they set before. The others:
+
+* a trial is created with a start time of its own; a second attempt looks whether the first one left it there;
+* a trial that is found finished as we wanted it was finished by our first attempt;
+* a waiting trial that the first attempt took stands as running without a worker: it is reclaimed like any other.
+
+Whoever may write to the database may have written anything, so what is read is checked (`search.storage.rows.reading`).
+"""
+
+import contextlib
+import copy
+import weakref
+from collections.abc import Callable, Container, Iterator, Sequence
+from datetime import datetime
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.storages import RDBStorage
+from optuna.storages._rdb import models
+from optuna.storages._rdb import storage as optuna_storage
+from optuna.storages._rdb.storage import _create_scoped_session
+from optuna.study._frozen import FrozenStudy
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import event
+
+from search.storage.attributes import REASON, damaged, printable
+from search.storage.outages import Outages, StorageLost, StorageRefused
+from search.storage.rows.checks import trial_problems
+from search.storage.rows.heartbeats import end_unreadable_leases
+from search.storage.rows.reading import READING, all_studies, is_of_a_row, readable, study_names
+from search.storage.rows.trials import read_trials
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_N_LATEST = 100
+"""More than a fleet creates during an outage."""
+_REPEATABLE = (
+    "create_new_study",
+    "set_study_user_attr",
+    "set_study_system_attr",
+    "get_study_id_from_name",
+    "get_study_name_from_id",
+    "get_study_directions",
+    "get_study_user_attrs",
+    "get_study_system_attrs",
+    "get_trial_user_attrs",
+    "get_trial_system_attrs",
+    "_set_trial_param",
+    "get_trial_param",
+    "set_trial_intermediate_value",
+    "set_trial_user_attr",
+    "set_trial_system_attr",
+    "get_trial_id_from_study_id_trial_number",
+    "get_trial",
+    "_get_best_trial_id",
+)
+
+
+class ResilientStorage(RDBStorage):
+    """An RDBStorage that waits for its database; `outages` says how long. Opening it waits for nothing.
+
+    `search.storage.schema` has looked at the tables, or made them.
+    """
+
+    def __init__(self, url: str, *, outages: Outages, **arguments: Any) -> None:
+        self.outages = outages
+        # Optuna fills a template in.
+        try:
+            with _without_version_manager():
+                super().__init__(url.replace("{", "{{").replace("}", "}}"), skip_table_creation=True, **arguments)
+        except BaseException:
+            if "engine" in vars(self):
+                self.engine.dispose()
+            raise
+        weakref.finalize(self, self.engine.dispose)
+        # A pool replaces a dead connection without a word.
+        event.listen(self.engine, "invalidate", lambda *_: outages.lost_connection())
+
+    def get_all_studies(self) -> list[FrozenStudy]:
+        """As Optuna's, without those whose attributes cannot be read: one would hide all others."""
+        return self.outages.call(lambda: all_studies(self))
+
+    def study_names(self) -> list[str]:
+        """The names of all studies, in order."""
+        return self.outages.call(lambda: study_names(self))
+
+    def _build_frozen_trial_from_trial_model(self, trial: models.TrialModel) -> FrozenTrial:
+        """A trial that is read by itself.
+
+        Raises:
+            DamagedRow: Its rows do not hold what they should.
+        """
+        return _checked(super()._build_frozen_trial_from_trial_model(trial), lambda: str(trial.study.study_name))
+
+    def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
+        trial = _stamped(template_trial)
+        n_attempts = 0
+
+        def create() -> FrozenTrial:
+            nonlocal n_attempts
+            n_attempts += 1
+            with _create_scoped_session(self.scoped_session) as session:
+                # Locked, because the next number is counted, and because an attempt before may still be committing.
+                models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
+                found: Any = None
+                if n_attempts > 1:
+                    rows = session.query(models.TrialModel).filter_by(study_id=study_id)
+                    latest = rows.order_by(models.TrialModel.trial_id.desc()).limit(_N_LATEST)
+                    found = next((row for row in latest if row.datetime_start == trial.datetime_start), None)
+                row = found or self._get_prepared_new_trial(study_id, trial, session)
+                trial.number, trial._trial_id = int(row.number), int(row.trial_id)
+            return trial
+
+        return self.outages.call(create)
+
+    def _get_trials(
+        self,
+        study_id: int,
+        states: Container[TrialState] | None,
+        included_trial_ids: set[int],
+        trial_id_greater_than: int,
+    ) -> list[FrozenTrial]:
+        def read() -> list[FrozenTrial]:
+            with _create_scoped_session(self.scoped_session) as session:
+                return read_trials(session, study_id, states, included_trial_ids, trial_id_greater_than)
+
+        found = self.outages.call(lambda: readable(self, "_get_trials", study_id, read))
+        return [_checked(trial, lambda: self.get_study_name_from_id(study_id)) for trial in found]
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
+        """As Optuna's; true as well for a trial that an attempt before finished with the same values."""
+        n_attempts = 0
+
+        def set_values() -> bool:
+            nonlocal n_attempts
+            n_attempts += 1
+            try:
+                return super(ResilientStorage, self).set_trial_state_values(trial_id, state, values)
+            except UpdateFinishedTrialError:
+                if n_attempts > 1:
+                    found = RDBStorage.get_trial(self, trial_id)
+                    if found.state == state and (values is None or found.values == list(values)):
+                        return True
+                raise
+
+        return self.outages.call(set_values)
+
+    def record_heartbeat(self, trial_id: int) -> None:
+        """As Optuna's, but it never fails: a thread that beats would end. What is wrong, other calls will tell."""
+        try:
+            self.outages.call(lambda: self._beating(lambda: super(ResilientStorage, self).record_heartbeat(trial_id)))
+        except (StorageLost, StorageRefused):
+            return
+
+    def _get_stale_trial_ids(self, study_id: int) -> list[int]:
+        def ask() -> list[int]:
+            return self._beating(lambda: super(ResilientStorage, self)._get_stale_trial_ids(study_id))
+
+        stale = self.outages.call(ask)
+        # Asked only now, because the question itself may have waited for the database.
+        return stale if self.outages.is_settled() else []
+
+    def _beating(self, call: Callable[[], T]) -> T:
+        """What the call returns, which reads heartbeats; those that cannot be read are long ago then."""
+        try:
+            return call()
+        except Exception as error:
+            if not is_of_a_row(error):
+                raise
+        end_unreadable_leases(self.engine)
+        return call()
+
+
+@contextlib.contextmanager
+def _without_version_manager() -> Iterator[None]:
+    """Optuna's looks at the tables' version once more, and writes one where there is none.
+
+    It would import Alembic for that: a third of a second of every command. Only the dashboard asks it anything.
+    """
+    optuna_storage._VersionManager = _LateVersionManager  # type: ignore[misc, assignment]
+    try:
+        yield
+    finally:
+        optuna_storage._VersionManager = _VersionManager  # type: ignore[misc]
+
+
+_VersionManager = optuna_storage._VersionManager
+
+
+class _LateVersionManager:
+    """Makes Optuna's when it is asked for something."""
+
+    def __init__(self, *words: Any) -> None:
+        self._words = words
+
+    def check_table_schema_compatibility(self) -> None:
+        """`search.storage.schema` did."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(_VersionManager(*self._words), name)
+
+
+def _checked(trial: FrozenTrial, study_name: Callable[[], str]) -> FrozenTrial:
+    """The trial, after a look at its rows.
+
+    Raises:
+        DamagedRow: They do not hold what they should.
+    """
+    for problem in trial_problems(trial):
+        raise damaged(study_name(), problem, "without a number" if trial.number is None else trial.number)
+    if REASON in trial.user_attrs:
+        trial.user_attrs[REASON] = printable(trial.user_attrs[REASON])  # an exception's words are shown as they are
+    return trial
+
+
+def _stamped(template: FrozenTrial | None) -> FrozenTrial:
+    """A trial to be created, with a start time: to the microsecond, it tells this trial from the study's others."""
+    now = datetime.now()
+    if template is None:
+        return FrozenTrial(
+            number=-1,  # both numbers are the database's to give
+            trial_id=-1,
+            state=TrialState.RUNNING,
+            value=None,
+            datetime_start=now,
+            datetime_complete=None,
+            params={},
+            distributions={},
+            user_attrs={},
+            system_attrs={},
+            intermediate_values={},
+        )
+    trial = copy.deepcopy(template)
+    trial.datetime_start = trial.datetime_start or now
+    return trial
+
+
+def _repeated(method: Callable[P, T]) -> Callable[P, T]:
+    name = method.__name__
+
+    @wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        storage: Any = args[0]
+        outages: Outages = storage.outages
+        if name not in READING:
+            return outages.call(lambda: method(*args, **kwargs))
+        number: Any = args[1] if len(args) > 1 else next(iter(kwargs.values()))
+        return outages.call(lambda: readable(storage, name, number, lambda: method(*args, **kwargs)))
+
+    return call
+
+
+for _name in _REPEATABLE:
+    setattr(ResilientStorage, _name, _repeated(getattr(RDBStorage, _name)))

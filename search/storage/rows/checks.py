@@ -1,0 +1,291 @@
+"""The one place that checks what the rows of a study hold.
+
+A database that several people write is input. `search.storage.resilient` passes all that it reads through
+`study_problems` or `trial_problems`, so whatever reads an attribute (`search.storage.attributes`) may rely on what
+stands here. Keys that are not listed are other programs' business: nothing reads them.
+"""
+
+import json
+import math
+import re
+import uuid
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from models.bounds import Interval
+from search.config.type_checks import fits, shown
+from search.storage.attributes import (
+    CONTROL,
+    ENDING,
+    EXCESS_RISE,
+    EXHAUSTED,
+    FIRST,
+    MANIFEST,
+    N_LOST,
+    N_TARGET,
+    OVERRIDES,
+    PROTOCOL,
+    READING,
+    REASON,
+    RESULT,
+    RETRY_OF,
+    SLOT,
+    STUDY_ID,
+    VERSIONS,
+    WEIGHTS,
+    WORKER,
+    printable,
+)
+from search.storage.rows.value_checks import (
+    ID,
+    Check,
+    is_a,
+    items,
+    line,
+    lines,
+    mapping,
+    matches,
+    or_null,
+    record,
+    whole_number,
+)
+
+_text = is_a(str)
+_count = whole_number(0)
+_positive = whole_number(1)
+_seconds = is_a(Annotated[float, Interval(ge=0)])
+_scalar = is_a(bool | int | float | str | None)
+_tree = is_a(dict)
+
+
+def _constructor(where: str, value: Any) -> Iterator[str]:
+    """A mapping that names a class; which one may stand there is decided where it is built."""
+    yield from record({"_target_": line})(where, value)
+
+
+def _leaf(where: str, value: Any) -> Iterator[str]:
+    """A searched value of the space."""
+    about = record(
+        {"type": is_a(Literal["int", "float", "categorical"])}, {"choices": is_a(list), "when": or_null(_tree)}
+    )
+    yield from about(where, value)
+
+
+def _spearman_curves(where: str, value: Any) -> Iterator[str]:
+    """`Result.values`: a list of folds, each a list of values or null for each epoch. Checked quickly: it is long."""
+    if not isinstance(value, list) or not all(isinstance(fold, list) for fold in value):
+        yield f"{where} is {shown(value)}, expected a list of values for each fold"
+        return
+    for i, fold in enumerate(value):
+        if not set(map(type, fold)) <= {int, float, type(None)}:
+            yield f"{where}[{i}] holds something else than numbers and null"
+        elif any(number is not None and not -_MOST <= number <= _MOST for number in fold):
+            yield f"{where}[{i}] holds a number that is no correlation"
+
+
+_MOST = 1 + 1e-6
+"""The largest correlation, with what float32 may add."""
+_spearman = is_a(Annotated[float, Interval(ge=-_MOST, le=_MOST)])
+_weights_file = matches(r"(?:[^\x00-\x1f\x7f]*/)?fold[0-9]{1,6}\.safetensors", "a path that ends in foldN.safetensors")
+_hash = matches(r"sha256:[0-9a-f]{64}|missing", "sha256: and 64 digits")
+_table = record({"target_column": line, "split": or_null(line), "wild_type": or_null(line)})
+_override = matches(r"[^-\s\x00-\x1f\x7f][^\x00\x1b]*", "an override such as model.depth=2")
+
+STUDY: Mapping[str, Check] = {
+    MANIFEST: record(
+        {
+            "task": line,
+            "model": line,
+            "data_hash": line,
+            "data": line,
+            "space_hash": line,
+            "config_hash": line,
+            "sampler": _constructor,
+            "pruner": _constructor,
+            "space": mapping(_leaf),
+            "config": _tree,
+        },
+        {"validation": _constructor, "epochs_per_fold": _positive, "table": _table},
+    ),
+    PROTOCOL: record({"shown": line, "n_sequences": _count, "saw_test_sequences": is_a(bool)}, {"stands_for": line}),
+    STUDY_ID: matches(r"[0-9a-f]{32}", "32 hexadecimal digits"),
+    N_TARGET: _positive,
+    EXHAUSTED: is_a(bool),
+    VERSIONS: lines,
+    OVERRIDES: items(_override),
+    WEIGHTS: mapping(or_null(line)),
+    CONTROL: line,  # a word of a later version changes nothing (`search.study.control`)
+}
+_reading = record(
+    {"when": line, "experiment": line, "trial": _count, "task": line, "data": line, "data_hash": line},
+    {"target": or_null(line), "split": or_null(line)},
+)
+_ENDINGS = (
+    *("complete", "stopped", "pruned", "diverged", "constant", "out_of_memory", "timeout"),
+    *("bug", "refused", "interrupted", "lost", "transient"),
+)
+TRIAL: Mapping[str, Check] = {
+    RESULT: record(
+        {
+            "ending": line,
+            "reason": _text,
+            "value": or_null(_spearman),
+            "values": _spearman_curves,
+            "best_epochs": items(or_null(_count)),
+            "checkpoints": items(_weights_file),
+            "n_parameters": _count,
+            "seconds": _seconds,
+            "threads": _positive,
+            "device": line,
+            "micro_batch_tokens": or_null(_positive),
+            "backbone": or_null(line),
+        },
+        {
+            "peak_memory_bytes": _count,
+            "n_embedded": _count,
+            "cpu_s": or_null(_seconds),
+            "excess_rise": is_a(float | None),
+            "max_residues": or_null(_positive),
+            "weight_hashes": items(_hash),
+            "versions": lines,
+            "machine": lines,
+        },
+    ),
+    ENDING: is_a(Literal[_ENDINGS]),
+    REASON: _text,
+    RETRY_OF: _count,
+    N_LOST: _count,
+    EXCESS_RISE: is_a(float),
+    WORKER: line,
+    SLOT: line,
+    FIRST: is_a(bool),
+}
+# What Optuna's samplers, its pruners and its dashboard keep; by the beginning of the key.
+TRIAL_SYSTEM: Mapping[str, Check] = {
+    "fixed_params": mapping(_scalar),
+    "constraints:": is_a(float),
+    "completed_rung_": is_a(float),
+    "folds:completed_rung_": is_a(float),
+    "tpe:relative_params": _text,
+    "gp:relative_params": _text,
+    "cma:": is_a(str | int),
+    "x_for_tell": is_a(list[float]),
+    "grid_id": _count,
+    "search_space": mapping(is_a(list)),
+}
+STUDY_SYSTEM: Mapping[str, Check] = {
+    "dashboard:note_str:": _text,
+    "dashboard:note_ver": _count,
+}
+
+
+def study_problems(user: Mapping[str, Any], system: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(key, what is wrong with it) of every attribute of a study that does not hold what it should."""
+    yield from _problems(user, STUDY)
+    for key, value in user.items():
+        if isinstance(key, str) and key.startswith(READING):
+            for problem in _reading_problems(key, value):
+                yield key, problem
+    yield from _system_problems(system, STUDY_SYSTEM)
+
+
+def attribute_problems(number: int, user: Mapping[str, Any], system: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The same of a trial, whose number is `number`."""
+    yield from _problems(user, TRIAL)
+    yield from _system_problems(system, TRIAL_SYSTEM)
+    # A retry is made after the trial that it runs again, so that a chain of retries comes to an end.
+    before = user.get(RETRY_OF)
+    if isinstance(before, int) and before >= number:
+        yield RETRY_OF, f"{RETRY_OF} is {before}, expected the number of a trial before {number}"
+
+
+def trial_problems(trial: FrozenTrial) -> Iterator[str]:
+    """What is wrong with a trial: its number, attributes, value, steps and parameters."""
+    if not fits(int, trial.number):
+        yield f"its number is {shown(trial.number)}, expected a whole number"
+    for _, problem in attribute_problems(trial.number, trial.user_attrs, trial.system_attrs):
+        yield problem
+    if trial.state == TrialState.COMPLETE:
+        value = trial.values[0] if trial.values and len(trial.values) == 1 else None
+        if not is_correlation(value):
+            yield f"it is complete with the value {shown(trial.values)}, expected one correlation from -1 to 1"
+        result = trial.user_attrs.get(RESULT)
+        if isinstance(result, dict) and result.get("value") != value:
+            yield f"it is complete with the value {shown(value)}, and its result says {shown(result.get('value'))}"
+    for step, reported in trial.intermediate_values.items():
+        if not (type(step) is int and step >= 0 and type(reported) is float and math.isfinite(reported)):
+            yield f"it reported {shown(reported)} at step {step}, expected a finite number at a step from 0"
+    for name, param in trial.params.items():
+        if not is_parameter(trial.distributions.get(name), param):
+            yield f"its parameter {name} is {shown(param)}, expected a finite number, a text, true, false or null"
+
+
+def is_parameter(distribution: BaseDistribution | None, value: object) -> bool:
+    """Whether a value may be a parameter of a distribution, as Optuna reads it: it takes any column as it comes."""
+    if isinstance(distribution, FloatDistribution | IntDistribution):
+        return fits(int | float, value)
+    return fits(bool | int | float | str | None, value)
+
+
+def is_correlation(value: object) -> bool:
+    """Whether a value may be a Spearman correlation."""
+    return fits(float, value) and -_MOST <= value <= _MOST  # type: ignore[operator]
+
+
+def _problems(attributes: Mapping[str, Any], checks: Mapping[str, Check]) -> Iterator[tuple[str, str]]:
+    for key in attributes:
+        if not isinstance(key, str):  # SQLite keeps anything in any column
+            yield key, f"the key {shown(key)} is no text"
+    for key in checks.keys() & attributes.keys():
+        for problem in checks[key](key, attributes[key]):
+            yield key, problem
+
+
+def _reading_problems(key: str, value: Any) -> Iterator[str]:
+    """A reading of the test set; its key ends in its id."""
+    if not re.fullmatch(f"{READING}{ID}", key):
+        yield f"the key {shown(key)} names no reading, expected {READING} and 32 hexadecimal digits"
+    yield from _reading(printable(key), value)
+
+
+def _system_problems(attributes: Mapping[str, Any], checks: Mapping[str, Check]) -> Iterator[tuple[str, str]]:
+    problems: Iterator[str]
+    for key, value in attributes.items():
+        if not isinstance(key, str):
+            problems = iter([f"the key {shown(key)} is no text"])
+        elif key.startswith(ARTIFACTS_ATTR_PREFIX):
+            problems = _artifact_problems(key, value)
+        else:
+            check = next((check for start, check in checks.items() if key.startswith(start)), None)
+            problems = iter(()) if check is None else check(key, value)
+        for problem in problems:
+            yield key, problem
+
+
+def _artifact_problems(key: str, text: Any) -> Iterator[str]:
+    """An artifact's id names a file of ours, and its key; its file name is only shown."""
+    try:
+        about = json.loads(text)
+    except (TypeError, ValueError, RecursionError):
+        yield f"{printable(key)} is {shown(text)}, expected JSON"
+        return
+    if about is None:
+        return
+    problems = [*record({"artifact_id": _text, "filename": _file_name, "mimetype": line})(printable(key), about)]
+    if not problems and (not _is_uuid(about["artifact_id"]) or key != ARTIFACTS_ATTR_PREFIX + about["artifact_id"]):
+        problems = [f"{printable(key)} names artifact {shown(about['artifact_id'])}, expected the UUID of its key"]
+    yield from problems
+
+
+_file_name = matches(r"(?!\.{1,2}$)[^/\\\x00-\x1f\x7f-\x9f]{1,255}", "the name of a file without a folder")
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(uuid.UUID(text)) == text
+    except ValueError:
+        return False

@@ -1,0 +1,123 @@
+"""Who works on a study now, how fast it goes, and how long it may still take."""
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from optuna import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from search.config import targets
+from search.storage.attributes import MANIFEST, SLOT, WORKER
+from search.storage.database import Database
+from search.study.leases import lease_ages_s
+from search.study.pruning import fold_and_epoch
+
+_N_RECENT = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningTrial:
+    """A trial that runs, and where.
+
+    `worker` is "host:pid", `slot` its part of that machine. `fold`, `epoch` (from 0) and `value` are those of the last
+    validation, None before it, and `epoch` None of a model that is solved at once; `lease_age_s` is None as long as no
+    heartbeat came.
+    """
+
+    worker: str | None
+    slot: str | None
+    trial: int
+    fold: int | None
+    epoch: int | None
+    value: float | None
+    running_s: float
+    lease_age_s: float | None
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since the last heartbeat; since the trial began, as long as none came."""
+        return self.running_s if self.lease_age_s is None else self.lease_age_s
+
+
+def running_trials(database: Database, study: Study) -> list[RunningTrial]:
+    """The trials that run now, in the order of their numbers."""
+    ages = lease_ages_s(database.storage, study)
+    about = study.user_attrs.get(MANIFEST, {})
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    found = [_running(trial, ages.get(trial._trial_id), about.get("epochs_per_fold")) for trial in running]
+    return [replace(one, epoch=None) for one in found] if is_solved_at_once(about) else found
+
+
+def _running(trial: FrozenTrial, lease_age_s: float | None, epochs_per_fold: int | None) -> RunningTrial:
+    step, fold, epoch = trial.last_step, None, None
+    if step is not None and epochs_per_fold:
+        fold, epoch = fold_and_epoch(step, epochs_per_fold)
+    started = trial.datetime_start or datetime.datetime.now()
+    return RunningTrial(
+        worker=trial.user_attrs.get(WORKER),
+        slot=trial.user_attrs.get(SLOT),
+        trial=trial.number,
+        fold=fold,
+        epoch=epoch,
+        value=None if step is None else trial.intermediate_values[step],
+        running_s=(datetime.datetime.now() - started).total_seconds(),
+        lease_age_s=lease_age_s,
+    )
+
+
+def rate_per_hour(trials: Sequence[FrozenTrial]) -> float | None:
+    """Finished trials per hour over the last 20, times at which nothing ran left out; None before the first."""
+    finished = [
+        (trial.datetime_complete, trial.datetime_start)
+        for trial in trials
+        if trial.state in (TrialState.COMPLETE, TrialState.PRUNED) and trial.datetime_start and trial.datetime_complete
+    ]
+    recent = sorted(finished)[-_N_RECENT:]
+    if not recent:
+        return None
+    # From the end of the oldest to the end of the newest, so that the oldest itself does not count.
+    first, n = (recent[0][0], len(recent) - 1) if len(recent) > 1 else (recent[0][1], 1)
+    last = recent[-1][0]
+    busy_s = _union_s(
+        [
+            (max(trial.datetime_start, first), min(trial.datetime_complete or last, last))
+            for trial in trials
+            if trial.datetime_start
+        ]
+    )
+    return 3600 * n / busy_s if busy_s > 0 else None
+
+
+def busy_s(trials: Sequence[FrozenTrial]) -> float:
+    """Seconds during which at least one trial ran, of those that have ended."""
+    return _union_s(
+        [
+            (trial.datetime_start, trial.datetime_complete)
+            for trial in trials
+            if trial.datetime_start and trial.datetime_complete
+        ]
+    )
+
+
+def _union_s(spans: Sequence[tuple[datetime.datetime, datetime.datetime]]) -> float:
+    """Seconds that at least one span covers; those that end before they start cover none."""
+    total_s, covered = 0.0, datetime.datetime.min
+    for start, end in sorted(spans):
+        if end > max(start, covered):
+            total_s += (end - max(start, covered)).total_seconds()
+            covered = end
+    return total_s
+
+
+def remaining_s(trials: Sequence[FrozenTrial], n_left: int) -> float | None:
+    """Seconds until `n_left` more trials are finished at the present rate; None if nobody works or none finished."""
+    rate = rate_per_hour(trials)
+    is_worked_on = any(trial.state == TrialState.RUNNING for trial in trials)
+    return 3600 * n_left / rate if rate and is_worked_on else None
+
+
+def is_solved_at_once(about: Mapping[str, Any]) -> bool:
+    """Whether the models of a study with this manifest have no epochs; False of what is not known."""
+    return targets.is_exact({"_target_": about.get("config", {}).get("model._target_")})

@@ -1,0 +1,169 @@
+"""What people find in the dashboard beside a trial: its checkpoints, log and metrics; and which of them stay.
+
+Artifacts are files in `<runs>/artifacts`, named by an id that stands in the database. They are the trial's own files
+under a second name (hard links), so they cost no space and no time. Checkpoints of the best trials are kept in
+both places, those of others in neither. Since values never change, a trial that is not among the best never will be:
+workers need not agree before they remove its files, they may only find them gone.
+"""
+
+import hashlib
+import json
+import mimetypes
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX
+from optuna.trial import FrozenTrial, TrialState
+
+from search.machine.foreign_files import open_regular
+from search.storage.attributes import artifacts_of
+from search.study.endings import retry_chain
+from search.study.ranking import best_trials, rank, rank_of
+from search.training.result import LOG, Result, trial_folder
+
+ARTIFACTS = "artifacts"
+"""The folder below the runs directory."""
+CHECKPOINT = ".safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifacts:
+    """The artifacts of one study, as one process handles them.
+
+    Args:
+        directory: The study's folder, `<runs>/<study>`.
+        keep_top: Of how many of the best trials checkpoints are kept.
+        announce: Told, in a sentence, what could not be kept or removed.
+    """
+
+    directory: Path
+    keep_top: int
+    announce: Callable[[str], None]
+    _removed: set[int] = field(default_factory=set)
+    _best_ranks: list[tuple[float, float]] = field(default_factory=list)
+
+    def checkpoints(self, number: int, result: Result) -> list[Path]:
+        """Where the checkpoints of a trial stand; the trial itself may have known them by a relative path."""
+        return [trial_folder(self.directory, number) / Path(name).name for name in result.checkpoints]
+
+    def plan(self, number: int, result: Result) -> dict[Path, str]:
+        """The files of a running trial that are worth keeping, each with the id of its artifact.
+
+        Checkpoints are among them unless `keep_top` other trials were better when `remove_others` looked last:
+        to look once more would cost as much as all the rest.
+        """
+        assert result.value is not None
+        own = rank(result.value, result.excess_rise)
+        # Among equals the one with the lower number counts as better, and that one may well end later.
+        n_better = sum(other < own for other in self._best_ranks)
+        files = self.checkpoints(number, result) if n_better < self.keep_top else []
+        folder = trial_folder(self.directory, number)
+        files += [path for path in (folder / LOG, *sorted(folder.glob("logs/fold*/metrics.csv"))) if _has_text(path)]
+        return {path: str(uuid.uuid4()) for path in files}
+
+    def keep(self, number: int, files: Mapping[Path, str]) -> None:
+        """Put the files where the dashboard finds them, by the ids that stand in the database already.
+
+        The other way round a process killed in between would leave files that nobody knows of, and nobody removes.
+        """
+        try:
+            for path, artifact in files.items():
+                link(path, self._store / artifact)
+        except OSError as error:
+            self.announce(
+                f"The artifacts of trial {number} could not be kept in {self._store} ({error.strerror}); "
+                "the trial itself is not touched by it."
+            )
+
+    def remove_others(self, trials: Sequence[FrozenTrial]) -> None:
+        """Remove the checkpoints of finished trials that are not among the best, and of those that they repeated.
+
+        One that failed keeps its files until another has finished in its place.
+        """
+        best_now = best_trials(trials, self.keep_top)
+        self._best_ranks[:] = [rank_of(trial) for trial in best_now]
+        best = {trial.number for trial in best_now}
+        by_number = {trial.number: trial for trial in trials}
+        for trial in trials:
+            if trial.number in self._removed or trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
+                continue
+            for useless in retry_chain(trial, by_number):
+                if useless.number not in self._removed and useless.number not in best:
+                    self._remove(useless)
+
+    def _remove(self, trial: FrozenTrial) -> None:
+        self._removed.add(trial.number)
+        paths = list(trial_folder(self.directory, trial.number).glob(f"fold*{CHECKPOINT}"))
+        for artifact, name in artifacts_of(trial.system_attrs):
+            if name.endswith(CHECKPOINT):
+                paths.append(self._store / artifact)
+        runs = self.directory.parent.resolve()
+        try:
+            for path in paths:
+                if path.parent.resolve().is_relative_to(runs):  # no link leads the removal elsewhere
+                    path.unlink(missing_ok=True)
+        except OSError as error:
+            self.announce(f"{error.filename} could not be removed ({error.strerror}).")
+
+    @property
+    def _store(self) -> Path:
+        return self.directory.parent / ARTIFACTS
+
+
+def link(path: Path, target: Path) -> None:
+    """Give a file a second name; a copy where the file system knows no hard links. `target` is replaced if it exists.
+
+    Raises:
+        OSError: Neither is possible.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        try:
+            os.link(path, beside)
+        except OSError:
+            shutil.copyfile(path, beside)
+        os.replace(beside, target)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def attributes_of(files: Mapping[Path, str]) -> dict[str, str]:
+    """The system attributes by which Optuna and its dashboard know artifacts."""
+    return dict(artifact_attribute(artifact, _shown_name(path)) for path, artifact in files.items())
+
+
+def artifact_attribute(artifact: str, filename: str) -> tuple[str, str]:
+    """Key and value of the system attribute that names an artifact."""
+    mimetype, encoding = mimetypes.guess_type(filename)
+    about = {
+        "artifact_id": artifact,
+        "filename": filename,
+        "mimetype": mimetype or "application/octet-stream",
+        "encoding": encoding,
+    }
+    return f"{ARTIFACTS_ATTR_PREFIX}{artifact}", json.dumps(about)
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file; "missing" if somebody removed it. An OSError says that there is no file, but a pipe, say."""
+    try:
+        with open_regular(path) as file:
+            return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    except (FileNotFoundError, NotADirectoryError):
+        return "missing"
+
+
+def _shown_name(path: Path) -> str:
+    return f"{path.parent.name}-{path.name}" if path.name == "metrics.csv" else path.name
+
+
+def _has_text(path: Path) -> bool:
+    try:
+        return path.stat().st_size > 0
+    except OSError:
+        return False

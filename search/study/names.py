@@ -1,0 +1,81 @@
+"""What a study is called, so that a name stands for one question, and a question has one name.
+
+A study of a task is `TASK-MODEL`: the task says which targets, and which of them are test. A study of a user's table is
+`FILE-TARGET-SPLIT-MODEL`, because one file answers many questions. What stands in a name has to be fit for a file name:
+where a part is shortened, or loses letters, the first digits of the question's hash are added, so that
+`log fitness` and `log_fitness` do not share a study.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from datasets.tables.table import stem
+from search.config.nested import digest
+
+if TYPE_CHECKING:
+    from search.storage.database import Database
+
+_QUESTION = ("target_column", "split", "max_train_mutations", "group_column", "split_seed")
+"""What, in the description of a table, tells two questions apart."""
+_LONGEST = 40
+_N_DIGITS = 8
+
+
+def default_name(task: str, model: str, table: Mapping[str, Any] | None, file: str = "") -> str:
+    """The name of a study that the user gave none.
+
+    Args:
+        task: the task's name; of a table what `table_name` makes of its file.
+        model: the family.
+        table: how the table is read, with what was found out of it; None for a task.
+        file: the name of the table's file; what it says of the format does not matter.
+    """
+    if table is None:
+        return f"{task}-{model}"
+    parts = [str(table["target_column"]), *_split(table)]
+    plain = [re.sub(r"[^A-Za-z0-9_]+", "_", part)[:_LONGEST].strip("_") or "column" for part in parts]
+    target, *split = plain
+    name = f"{task[:_LONGEST]}-{target}-{'.'.join(split)}"
+    if plain != parts or task[:_LONGEST] != stem(file) or "-" in model:
+        name += f"+{digest([stem(file), parts])[:_N_DIGITS]}"
+    return f"{name}-{model}"
+
+
+def _split(table: Mapping[str, Any]) -> list[str]:
+    """The split as words; `set`, the column's name, where the file says itself what is test."""
+    words = [str(table["split"] or "set")]
+    words += [str(table[key]) for key in ("max_train_mutations", "group_column") if table[key] is not None]
+    return [*words, *([f"seed{table['split_seed']}"] if table["split_seed"] else [])]
+
+
+def find_name(database: "Database | None", about: Mapping[str, Any]) -> str:
+    """The name of the study with the manifest `about`, where the user gave none.
+
+    It is `default_name`. Before names had target and split in them, a study of a table was called `FILE-MODEL`: where
+    there is one that asks the same question (file, target, split and model), and none of the new name, it is that one.
+    Whether the rest of its manifest fits too is for `open_study` to say, which names what differs.
+
+    Args:
+        database: where studies are looked for; None where there is none yet.
+        about: see `search.study.study.manifest`.
+    """
+    name = default_name(about["task"], about["model"], about.get("table"), about["data"])
+    before = f"{about['task']}-{about['model']}"
+    if database is None or name == before:
+        return name
+
+    from search.storage.attributes import MANIFEST
+    from search.study.study import find_study
+
+    names = database.storage.study_names()
+    if name in names or before not in names:
+        return name
+    found = find_study(database, before).user_attrs.get(MANIFEST, {})
+    return before if _question(found) == _question(about) else name
+
+
+def _question(about: Mapping[str, Any]) -> list[Any]:
+    table = about.get("table")
+    what = [about.get("task"), about.get("model"), stem(str(about.get("data")))]
+    return [*what, table and [table.get(key) for key in _QUESTION]]

@@ -1,0 +1,66 @@
+"""Whether a trial is pruned, decided as if no trial had ever been interrupted.
+
+A trial that is run again has another number, by which Hyperband would put it into another bracket; and what was
+noted of the trial that it repeats would compete with it, as if there had been two of them.
+"""
+
+import copy
+from collections.abc import Container, Mapping
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from search.storage.attributes import RETRY_OF
+from search.study.endings import retry_chain
+
+
+def should_prune(trial: optuna.Trial) -> bool:
+    """What the study's pruner says after the trial's latest report."""
+    study = trial.study
+    # As the database has it, since this process alone writes it: to read it again would cost as much as the verdict.
+    known = trial._cached_frozen_trial
+    latest = copy.copy(known)
+    view = copy.copy(study)
+    view._storage = _Uninterrupted(study._storage, known)  # type: ignore[assignment]
+    if RETRY_OF in latest.user_attrs:
+        latest = _numbered(latest, {other.number: other for other in study.get_trials(deepcopy=False)})
+    return study.pruner.prune(view, latest)
+
+
+class _Uninterrupted:
+    """Storage proxy that hides retried trials and gives each retry the original trial's number.
+
+    What a pruner notes of the trial that it judges is added to `known`, what this process knows of it.
+    """
+
+    def __init__(self, storage: optuna.storages.BaseStorage, known: FrozenTrial) -> None:
+        self._storage = storage
+        self._known = known
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        self._storage.set_trial_system_attr(trial_id, key, value)
+        self._known.system_attrs = {**self._known.system_attrs, key: value}  # another dict: others may hold the old one
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        trials = self._storage.get_all_trials(study_id, deepcopy=deepcopy)
+        by_number = {trial.number: trial for trial in trials}
+        repeated = {trial.user_attrs.get(RETRY_OF) for trial in trials}
+        return [
+            _numbered(trial, by_number) if RETRY_OF in trial.user_attrs else trial
+            for trial in trials
+            if trial.number not in repeated and (states is None or trial.state in states)
+        ]
+
+
+def _numbered(trial: FrozenTrial, by_number: Mapping[int, FrozenTrial]) -> FrozenTrial:
+    """The trial with the number of the first one whose parameters it runs again."""
+    *_, first = retry_chain(trial, by_number)
+    numbered = copy.copy(trial)
+    numbered.number = first.number
+    return numbered

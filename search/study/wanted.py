@@ -1,0 +1,117 @@
+"""The study that a search asks for: its name and what it is about, and opening it."""
+
+import argparse
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from datasets.tables.table import Table
+from search.machine.standard_streams import announcer
+from search.study.config import StudyConfig, study_config
+from search.study.names import find_name
+from search.study.protocol import Protocol, find_protocol, with_protocol
+
+if TYPE_CHECKING:
+    from optuna import Study
+
+    from datasets.splits.prepared import PreparedSplit
+    from datasets.task import Task
+    from search.storage.database import Database
+    from search.workers.child import Checked
+
+
+@dataclass(frozen=True, kw_only=True)
+class WantedStudy:
+    """A study as a search asks for it, whether it exists or not.
+
+    config: with its validation protocol, which is the recorded one where the study exists and `auto` is asked for. An
+    exact model is solved once a fold, except in a study of an earlier version that began with more epochs.
+    about: its manifest.
+    """
+
+    name: str
+    config: StudyConfig
+    protocol: Protocol
+    about: dict[str, Any]
+
+
+def wanted_study(
+    arguments: argparse.Namespace,
+    config: StudyConfig,
+    task: "Task",
+    split: "PreparedSplit",
+    database: "Database | None",
+) -> WantedStudy:
+    """What the arguments ask for; `database` is None where there is none yet.
+
+    Raises:
+        UserError: The split cannot be divided as the validation protocol wants it.
+    """
+    from search.study.study import manifest, recorded_validation
+
+    def wanted(config: StudyConfig, recorded: dict[str, Any] | None) -> WantedStudy:
+        protocol = find_protocol(config.defaults["validation"], task, split, recorded=recorded)
+        full = with_protocol(config, protocol)
+        about = manifest(full, data_hash=split.data_hash, label=split.label, model=arguments.model)
+        name = arguments.study_name or find_name(database, about)
+        return WantedStudy(name=name, config=full, protocol=protocol, about=about)
+
+    new = wanted(config, None)
+    if database is None:
+        return new
+    recorded = recorded_validation(database, new.name)
+    if config.is_exact and _recorded_epochs(database, new.name) not in (None, config.epochs_per_fold):
+        table = config.defaults["table"]
+        config = study_config(arguments.overrides, table=table and Table(**table), solves_once=False)
+    elif recorded is None:
+        return new
+    return wanted(config, recorded)
+
+
+def _recorded_epochs(database: "Database", name: str) -> int | None:
+    """The most epochs of a fold, as the study of that name began; None without such a study, or where it says none."""
+    from search.storage.attributes import MANIFEST
+    from search.study.study import find_study
+
+    if name not in database.storage.study_names():
+        return None
+    epochs: int | None = find_study(database, name).user_attrs.get(MANIFEST, {}).get("epochs_per_fold")
+    return epochs
+
+
+def open_wanted(
+    arguments: argparse.Namespace, wanted: WantedStudy, database: "Database", checked: "Checked | None"
+) -> "Study":
+    """Open the study, or make it, with all that a search notes of it.
+
+    Raises:
+        UserError: It exists and is about something else, or used other weights.
+    """
+    from search.storage.attributes import OVERRIDES
+    from search.study.control import run_if_drained
+    from search.study.study import (
+        changed_versions,
+        check_weights,
+        enqueue_first_trials,
+        note_protocol,
+        open_study,
+        raise_target,
+    )
+
+    with database.lock:
+        study = open_study(database, wanted.name, wanted.about)
+        note_protocol(study, wanted.protocol)
+        if checked is not None:
+            check_weights(study, checked.backbones)
+        changed = changed_versions(study)
+        if OVERRIDES not in study.user_attrs:
+            given = [word for word in arguments.overrides if not word.startswith(("task=", "model="))]
+            study.set_user_attr(OVERRIDES, given)
+        raise_target(study, arguments.n_trials)
+        enqueue_first_trials(study, wanted.config.first_trials)
+        run_if_drained(study)
+    if changed:
+        announcer(arguments.quiet)(
+            f"Study {wanted.name} began with other versions ({'; '.join(changed)}): "
+            "its trials may differ in their last bits."
+        )
+    return study

@@ -1,0 +1,1 @@
+"""The checkpoint of a run: all that an interrupted training goes on from."""

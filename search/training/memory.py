@@ -1,0 +1,131 @@
+"""How much of a run fits into memory at once: decided before its model is built."""
+
+import os
+import resource
+from pathlib import Path
+
+import torch
+
+from models.memory import Memory
+from search.machine.hardware import MEMORY_SHARE
+
+_USED_SHARE = 0.8  # of what is free: the estimate is one, and others come and go
+MIN_EVAL_TOKENS = 4096  # smaller passes leave processors idle
+_CGROUP = Path("/sys/fs/cgroup")
+_CONTEXT_BYTES = 768 * 2**20  # of a GPU, for a process's CUDA context and libraries
+
+
+class DoesNotFit(Exception):
+    """A configuration needs more memory than there is; the message says how much."""
+
+
+def micro_batch_tokens(memory: Memory, *, free_bytes: int, longest: int, batch_size: int) -> int | None:
+    """How many padded tokens of a batch may pass through the model at once; None for all of them.
+
+    A power of two times the longest sequence, so that a little more or less free memory changes nothing.
+
+    Args:
+        memory: what the model needs.
+        free_bytes: of the device.
+        longest: tokens of the longest sequence.
+        batch_size: sequences in a step of the optimizer.
+
+    Raises:
+        DoesNotFit: Not even one sequence can be trained on, or the smallest evaluation batch is too large.
+    """
+    usable = _USED_SHARE * free_bytes
+    needed = memory.fixed + max(memory.per_token * longest, memory.per_eval_token * max(longest, MIN_EVAL_TOKENS))
+    if needed > usable:
+        raise DoesNotFit(f"estimated to need {needed / 2**30:.1f} GiB, {usable / 2**30:.1f} GiB can be used")
+    n_sequences = int((usable - memory.fixed) // (memory.per_token * longest))
+    if n_sequences >= batch_size:
+        return None
+    return longest << (n_sequences.bit_length() - 1)
+
+
+def eval_tokens(micro_batch_tokens: int | None, *, longest: int, batch_size: int) -> int:
+    """The largest evaluation batch; it follows from the training's parts, so that both are replayed together."""
+    return max(longest, MIN_EVAL_TOKENS, micro_batch_tokens or batch_size * longest)
+
+
+def free_memory_bytes(device: torch.device) -> int:
+    """What this process may still take on the device: of the GPU, or of the machine or container, and of its share."""
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return min(int(free) + cached, share_bytes(total, _CONTEXT_BYTES))
+    return min(_machine_free_bytes(), _container_free_bytes(), share_bytes(_machine_bytes()))
+
+
+def keep_to_share(device: torch.device) -> None:
+    """Let this process run out of memory where its share of the GPU ends, instead of taking that of its neighbours.
+
+    That a configuration does not fit is a finding about it: it must not depend on what runs beside it.
+    """
+    if device.type == "cuda" and memory_share() < 1:
+        total = torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(share_bytes(total, _CONTEXT_BYTES) / total, device)
+
+
+def memory_share() -> float:
+    """Which part of its device's memory this process may take: 1 unless several workers share it."""
+    return float(os.environ.get(MEMORY_SHARE, "1"))
+
+
+def share_bytes(total: int, context: int = 0) -> int:
+    """The share of this process in a device's memory, less what it takes by only being there; all where it is alone."""
+    share = memory_share()
+    return total if share == 1 else max(0, int(share * total) - context)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on the GPU or on the CPU."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
+
+
+def peak_memory_bytes(device: str) -> int:
+    """The most that this process has held: of the GPU's memory where it uses one."""
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _machine_free_bytes() -> int:
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass  # no Linux
+    return _machine_bytes() // 2
+
+
+def _machine_bytes() -> int:
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit = _container_limit()
+    return total if limit is None else min(total, limit)
+
+
+def _container_free_bytes() -> int:
+    """What control groups leave (version 2); all where they set no limit."""
+    limit = _container_limit()
+    if limit is None:
+        return 2**63
+    try:
+        used = int((_CGROUP / "memory.current").read_text(encoding="ascii"))
+        lines = (_CGROUP / "memory.stat").read_text(encoding="ascii").split()
+        # Files in the page cache count as used and are given up when memory is needed.
+        cached = sum(int(lines[lines.index(name) + 1]) for name in ("active_file", "inactive_file"))
+        return limit - used + cached
+    except (OSError, ValueError):
+        return 2**63
+
+
+def _container_limit() -> int | None:
+    try:
+        limit = (_CGROUP / "memory.max").read_text(encoding="ascii").strip()
+        return None if limit == "max" else int(limit)
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,70 @@
+"""Predict the test sequences of a split, whose targets are not known here."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from datasets.common.files import replaced
+from datasets.common.paths import Places
+from datasets.splits.prepared import load_prepared, test_sequences
+from datasets.task import Announce
+from search.config.run_config import RunConfig
+from search.machine.hardware import usable_cores
+from search.training.predictor import Predictor
+from search.training.trainer import quieten
+
+_AT_ONCE = 8192  # sequences: each prediction depends, in its last bits, on what stands beside it
+
+
+def predict_test_sequences(
+    config: RunConfig,
+    weights: Sequence[Path],
+    split: Path,
+    *,
+    places: Places,
+    path: Path,
+    announce: Announce,
+    on_progress: Callable[[str, int, int], None],
+) -> None:
+    """Write `prediction` (a member for each file of weights, M) float32 to `path`, in the order of `test_sequences`.
+
+    Raises:
+        UserError: Weights do not fit the config, or a test sequence does not fit the model.
+    """
+    quieten()
+    torch.set_num_threads(config.trainer.threads or usable_cores())
+    residues, lengths = test_sequences(load_prepared(split))
+
+    def predictor_of(some: Sequence[Path]) -> Predictor:
+        return Predictor(
+            config, some, places=places, announce=announce, micro_batch_tokens=config.trainer.micro_batch_tokens
+        )
+
+    predictor = predictor_of(weights[:1])
+    # Members that share nothing need not be in memory together.
+    groups = [weights] if predictor.has_frozen_part else [[path] for path in weights]
+    n_done, n_total = 0, len(weights) * len(lengths)
+    members = []
+    for group in groups:
+        if group is not groups[0] or len(group) > 1:
+            del predictor
+            predictor = predictor_of(group)
+        parts = []
+        for first in range(0, len(lengths), _AT_ONCE):
+            rows = slice(first, first + _AT_ONCE)
+            parts.append(predictor(residues[rows], lengths[rows]))
+            n_done += parts[-1].size
+            on_progress("test predictions", n_done, n_total)
+        members.append(np.concatenate(parts, axis=1))
+    with replaced(path) as beside:
+        save_file({"prediction": np.concatenate(members)}, beside)
+
+
+def read_predictions(path: Path) -> NDArray[np.float32]:
+    """What `predict_test_sequences` wrote."""
+    predictions: NDArray[np.float32] = load_file(path)["prediction"]
+    return predictions

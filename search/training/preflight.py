@@ -1,0 +1,66 @@
+"""Before the first trial: whether every kind of run that the space reaches can be built from what is here."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from datasets.common.errors import UserError
+from datasets.common.paths import Places
+from datasets.splits.prepared import PreparedSplit
+from datasets.task import Announce
+from models.fitness_model import FitnessModel
+from search.config.run_config import RunConfig, task_of
+from search.training.build import build_data, build_model, folds_of
+from search.training.families import check_ranking
+from search.training.memory import is_out_of_memory
+from search.training.trainer import quieten
+
+
+def check_runs(
+    configs: Sequence[RunConfig], split: PreparedSplit, *, places: Places, announce: Announce
+) -> tuple[tuple[str | None, str | None], ...]:
+    """Build each run's model and data as far as that costs little, and fetch what they need.
+
+    Returns:
+        Name and hash of each run's pretrained weights.
+
+    Raises:
+        UserError: A model refuses its hyperparameters, the loss or the task, batches have no pairs for the loss, a
+            sequence is too long, or weights are missing.
+        CannotRank: All predictions by which a model is judged would be the same.
+    """
+    quieten()
+    backbones = []
+    seen = []
+    ranked: set[tuple[type[FitnessModel], str]] = set()
+    for config in configs:
+        model = _build(config)
+        if model.loss.is_pairwise and config.data.batch_size < 2:
+            raise UserError(
+                f"data.batch_size={config.data.batch_size} leaves trainer.loss={config.trainer.loss} no pairs of rows: "
+                "use batches of at least 2."
+            )
+        model.check_task(task_of(config))
+        model.fetch(places, announce)
+        backbones.append((model.weights_name, model.backbone_hash))
+        if (about := (type(model), str(config.validation))) not in ranked:
+            ranked.add(about)
+            check_ranking(config, type(model), folds_of(config, split), split)
+        data = replace(config.data, batch_size=1)
+        if (data, model.max_residues, model.tokenizer.n_tokens) not in seen:
+            seen.append((data, model.max_residues, model.tokenizer.n_tokens))
+            largest = max(folds_of(config, split), key=lambda fold: len(fold.train))
+            build_data(config, split, model, largest, 0)
+    return tuple(backbones)
+
+
+def _build(config: RunConfig) -> FitnessModel:
+    try:
+        return build_model(config)
+    except (RuntimeError, MemoryError, OverflowError) as error:
+        # Sizes whose product no memory holds, or no number of a C library.
+        if not (is_out_of_memory(error) or isinstance(error, OverflowError) or "overflow" in str(error)):
+            raise
+        raise UserError(
+            f"{config.model['_target_']} cannot be built with these hyperparameters "
+            f"({' '.join(str(error).split())[:200]}): choose smaller ones."
+        ) from None

@@ -1,0 +1,82 @@
+"""The one place where a Lightning Trainer is built."""
+
+import logging
+import warnings
+from pathlib import Path
+
+import lightning.pytorch as pl
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import EarlyStopping
+
+from datasets.common.errors import UserError
+from search.config import targets
+from search.config.run_config import RunConfig
+from search.training.callbacks import MONITOR, SeedEpochs
+
+
+def build_trainer(
+    config: RunConfig,
+    directory: Path,
+    fold: int,
+    callbacks: list[pl.Callback],
+    *,
+    is_judged: bool = True,
+    stops_early: bool = True,
+) -> pl.Trainer:
+    """The trainer of one fold: `callbacks` are ours; seeding, early stopping and the config's own are added.
+
+    A fold that is not judged has no validation rows.
+
+    Raises:
+        UserError: The accelerator or precision cannot be used on this machine.
+    """
+    settings = config.trainer
+    extra = [
+        targets.instantiate(tree, targets.CALLBACK, f"trainer.callbacks[{i}]")
+        for i, tree in enumerate(settings.callbacks)
+    ]
+    # Last, so that it sees the values that ReportAndStop has seen; NaN counts as no improvement.
+    stopping = EarlyStopping(monitor=MONITOR, mode="max", patience=settings.patience, check_finite=False, verbose=False)
+    ours = [SeedEpochs(seed=config.seed, fold=fold), *callbacks, *([stopping] if stops_early else [])]
+    try:
+        return pl.Trainer(
+            accelerator=settings.accelerator,
+            devices=1,
+            # Under srun Lightning would otherwise join independent trials into one distributed world.
+            plugins=[LightningEnvironment()],
+            precision=settings.precision,
+            max_epochs=settings.max_epochs,
+            deterministic=settings.deterministic,
+            limit_train_batches=settings.limit_train_batches,
+            detect_anomaly=settings.detect_anomaly,
+            limit_val_batches=None if is_judged else 0,
+            callbacks=[*ours, *extra],
+            logger=_logger(config, directory, fold),
+            default_root_dir=directory,
+            log_every_n_steps=1_000_000,  # metrics are logged by epoch
+            num_sanity_val_steps=0,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+    except MisconfigurationException as error:
+        raise UserError(
+            f"trainer.accelerator={settings.accelerator} cannot be used here: {' '.join(str(error).split())}"
+        ) from None
+
+
+def quieten() -> None:
+    """Keep Lightning's banners and advice out of the logs; what matters is checked by ourselves."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    logging.getLogger("lightning.fabric").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning")
+
+
+def _logger(config: RunConfig, directory: Path, fold: int) -> pl.loggers.Logger | bool:
+    if not config.logger:
+        return False
+    logger: pl.loggers.Logger = targets.instantiate(
+        config.logger, targets.LOGGER, "logger", save_dir=str(directory), name="logs", version=f"fold{fold}"
+    )
+    return logger

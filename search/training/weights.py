@@ -1,0 +1,39 @@
+"""Weights on disk: safetensors and nothing else, written beside and moved into place."""
+
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from datasets.common.errors import UserError
+from datasets.common.files import replaced
+from models.fitness_model import FitnessModel
+
+
+def save_weights(model: FitnessModel, path: Path) -> None:
+    """Write what training may change of the model's state; a reader sees the old file or the new one, no half."""
+    with replaced(path) as beside:
+        save_file({name: tensor.contiguous() for name, tensor in model.trained_state().items()}, beside)
+
+
+def load_weights(model: FitnessModel, path: Path) -> None:
+    """Put the state at `path` into the model, whose frozen part stays as it is.
+
+    Raises:
+        UserError: The file is missing, broken, or belongs to another architecture.
+    """
+    try:
+        state = load_file(path)
+    except OSError as error:
+        raise UserError(f"The weights {path} cannot be read: {error.strerror or error}.") from None
+    except SafetensorError as error:
+        raise UserError(
+            f"{path} is not a file of weights (safetensors), or is damaged: {' '.join(str(error).split())}."
+        ) from None
+    try:
+        model.load_trained_state(state)
+    except RuntimeError as error:
+        raise UserError(
+            f"{path} holds the weights of another architecture than this {type(model).__name__}: {error}; "
+            "take the weights that were written together with the config."
+        ) from None

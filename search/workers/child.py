@@ -1,0 +1,290 @@
+"""Runs in child processes, so that a crash, a leak or a hang takes down one run and nothing else.
+
+Children come from a forkserver that has torch and Lightning loaded. A child holds no database connection: it
+sends what it finds through a pipe, reads one word ("stop") from it, is born with the terminal's signals blocked,
+and leaves when the pipe closes, because then its parent is gone.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.connection import Connection
+from multiprocessing.connection import wait as wait_for
+from pathlib import Path
+from typing import Literal
+
+from datasets.common.errors import CannotRank, UserError
+from datasets.common.paths import Places
+from search.config.run_config import RunConfig
+from search.machine.interpreters import guard_interpreters
+from search.machine.limits import LimitReached, check_open_files, limit_reached
+from search.machine.socket_folder import make_socket_folder
+from search.training.result import LOG, Result
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Value:
+    """The validation Spearman after an epoch of a fold."""
+
+    fold: int
+    epoch: int
+    value: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """The run ended without a result.
+
+    `bug`: an exception, `message` its traceback; `lost`: the process died; `refused`: the config cannot run here,
+    `message` says why in a sentence; `cannot_rank`: refused because the model would rank nothing.
+    """
+
+    kind: Literal["bug", "lost", "refused", "cannot_rank"]
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Announcement:
+    """A sentence that the user should see once."""
+
+    sentence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Working:
+    """Something long is under way, before or between trainings: `n_done` of `n_total` of `what`."""
+
+    what: str
+    n_done: int
+    n_total: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """All runs of a check can be built; `backbones` are name and hash of their pretrained weights, None without any."""
+
+    backbones: tuple[tuple[str | None, str | None], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predicted:
+    """The test sequences were predicted; `path` is a safetensors file with `prediction` (n_members, M) float32."""
+
+    path: Path
+
+
+Message = Value | Result | Failure | Announcement | Working | Checked | Predicted
+Tell = Callable[[Message], None]
+Job = Callable[[Tell, Callable[[], bool]], None]
+"""What a child does: it tells its parent messages and asks whether it should stop."""
+
+
+def prepare_children() -> None:
+    """Start the forkserver in the background: loading torch and Lightning takes it seconds, and others' time."""
+    if "OMP_WAIT_POLICY" not in os.environ:
+        # Idle OpenMP threads spin for milliseconds by default and take the cores from whoever works: on a busy
+        # machine an epoch took seven times as long. Not to spin at all makes it a quarter slower on an idle one.
+        os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    check_open_files()
+    make_socket_folder()
+    _CONTEXT.set_forkserver_preload(["search.workers.preload"])
+    with _signals_blocked():
+        forkserver.ensure_running()
+
+
+class Child:
+    """A job in a child process, whose output goes to `log.txt` in `directory`."""
+
+    def __init__(self, job: Job, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.directory = directory
+        self._pipe, child_pipe = _CONTEXT.Pipe()
+        self._process = _CONTEXT.Process(
+            target=_work, args=(child_pipe, job, directory), daemon=True, name="flipsearch run"
+        )
+        try:
+            with _signals_blocked():  # the forkserver may have to be started again
+                self._process.start()
+        except (ConnectionError, EOFError) as error:  # it ended before it answered, however often it is started
+            raise limit_reached(error) or LimitReached(
+                f"No process to train in could be started: the one of {sys.executable} that starts them ended at "
+                "once. See whether this user may run it, and what it printed above; then repeat the command."
+            ) from None
+        child_pipe.close()
+
+    def next_message(self, timeout_s: float) -> Message | None:
+        """What the child has to say next; None if it says nothing for `timeout_s`."""
+        if not wait_for([self._pipe], timeout_s):
+            return None
+        try:
+            message: Message = self._pipe.recv()
+        except (EOFError, ConnectionResetError):
+            self._process.join(10)
+            return Failure(kind="lost", message=self._last_words())
+        return message
+
+    def stop(self) -> None:
+        """Tell the child to end its run; it still sends a result."""
+        with contextlib.suppress(OSError):  # it may have ended by itself
+            self._pipe.send("stop")
+
+    def close(self) -> None:
+        """End the child now, if it still runs, and free what belongs to it."""
+        if self._process.is_alive():
+            self._process.kill()
+        self._process.join()
+        self._process.close()
+        self._pipe.close()
+
+    def _last_words(self) -> str:
+        code = self._process.exitcode
+        how = f"by signal {-code}" if code is not None and code < 0 else f"with exit status {code}"
+        return f"the training process ended {how}; its output is in {self.directory / LOG}"
+
+
+def isolated_run(
+    config: RunConfig, split: Path, places: Places, directory: Path, *, resume: Path | None = None
+) -> Child:
+    """`fit` of a run in a child process; `split` is the path of the prepared split, `directory` for checkpoints too.
+
+    `resume` is the folder of the same run's interrupted part.
+    """
+    return Child(partial(_fit, config, split, places, directory, resume), directory)
+
+
+def isolated_check(configs: Sequence[RunConfig], split: Path, places: Places, directory: Path) -> Child:
+    """`check_runs` in a child process."""
+    return Child(partial(_check, tuple(configs), split, places), directory)
+
+
+def isolated_prediction(
+    config: RunConfig, weights: Sequence[Path], split: Path, places: Places, directory: Path
+) -> Child:
+    """The test sequences of a split, predicted in a child process by a member for each file of weights.
+
+    What is computed at once, and by how many threads, is what the config says, so that the numbers can be repeated.
+    """
+    return Child(partial(_predict, config, tuple(weights), split, places, directory), directory)
+
+
+def _fit(
+    config: RunConfig,
+    split: Path,
+    places: Places,
+    directory: Path,
+    resume: Path | None,
+    tell: Tell,
+    should_stop: Callable[[], bool],
+) -> None:
+    from datasets.splits.prepared import load_prepared
+    from search.training.fit import fit
+
+    tell(
+        fit(
+            config,
+            load_prepared(split),
+            places=places,
+            directory=directory,
+            report=lambda fold, epoch, value: tell(Value(fold=fold, epoch=epoch, value=value)),
+            announce=lambda sentence: tell(Announcement(sentence=sentence)),
+            on_progress=lambda what, n_done, n_total: tell(Working(what=what, n_done=n_done, n_total=n_total)),
+            should_stop=should_stop,
+            resume=resume,
+        )
+    )
+
+
+def _check(
+    configs: Sequence[RunConfig], split: Path, places: Places, tell: Tell, should_stop: Callable[[], bool]
+) -> None:
+    from datasets.splits.prepared import load_prepared
+    from search.training.preflight import check_runs
+
+    backbones = check_runs(
+        configs,
+        load_prepared(split),
+        places=places,
+        announce=lambda sentence: tell(Announcement(sentence=sentence)),
+    )
+    tell(Checked(backbones=backbones))
+
+
+def _predict(
+    config: RunConfig,
+    weights: Sequence[Path],
+    split: Path,
+    places: Places,
+    directory: Path,
+    tell: Tell,
+    should_stop: Callable[[], bool],
+) -> None:
+    from search.training.predict_split import predict_test_sequences
+
+    predict_test_sequences(
+        config,
+        weights,
+        split,
+        places=places,
+        path=directory / "predictions.safetensors",
+        announce=lambda sentence: tell(Announcement(sentence=sentence)),
+        on_progress=lambda what, n_done, n_total: tell(Working(what=what, n_done=n_done, n_total=n_total)),
+    )
+    tell(Predicted(path=directory / "predictions.safetensors"))
+
+
+def _work(pipe: Connection, job: Job, directory: Path) -> None:
+    """The child's main function."""
+    stop = threading.Event()
+    threading.Thread(target=_listen, args=(pipe, stop), daemon=True).start()
+    try:
+        redirect_output(directory / LOG)
+        job(pipe.send, stop.is_set)
+    except BrokenPipeError:
+        os._exit(1)
+    except UserError as error:
+        kind: Literal["refused", "cannot_rank"] = "cannot_rank" if isinstance(error, CannotRank) else "refused"
+        pipe.send(Failure(kind=kind, message=str(error)))
+    except Exception:
+        pipe.send(Failure(kind="bug", message=traceback.format_exc()))
+        with contextlib.suppress(OSError):  # the disk may be full
+            traceback.print_exc()
+
+
+@contextlib.contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Processes started inside this block never see Ctrl-C or SIGTERM; ours arrive when it ends."""
+    guard_interpreters()
+    resource_tracker.ensure_running()  # started by others' starting, it would unblock them again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _listen(pipe: Connection, stop: threading.Event) -> None:
+    try:
+        while True:
+            pipe.recv()
+            stop.set()
+    except (EOFError, OSError):
+        os._exit(1)  # the parent is gone: nobody wants the result
+
+
+def redirect_output(path: Path) -> None:
+    """Send everything that the child prints, C libraries included, to a file: the terminal shows the study."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with open(path, "ab", buffering=0) as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)

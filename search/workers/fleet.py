@@ -1,0 +1,243 @@
+"""The workers of this machine: started, watched, started again when they die, and told when to end.
+
+The workers agree on the budget through the database, as those of several machines do; what is done here could be done
+by hand with as many terminals. The supervisor reads from the study how trials end.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.connection import wait as wait_for
+from multiprocessing.process import BaseProcess
+
+from optuna import Study
+from optuna.trial import TrialState
+
+from datasets.common.errors import UserError
+from search.storage.outages import StorageLost
+from search.workers.child import Announcement, Working
+from search.workers.display import Display
+from search.workers.fleet_worker import DRAIN, STOP_S, TOLD_BY, Assignment, Began, Ended, Report, Waits, run_worker
+from search.workers.signals import Signals
+from search.workers.worker import TooManyFailures
+
+_POLL_S = 0.2
+_BETWEEN_LOOKS_S = 1.0
+_BETWEEN_REPEATS_S = 60.0
+MAX_DEATHS = 3
+"""So often in a row, without a trial ended in between, a worker is started again."""
+_CONTEXT = multiprocessing.get_context("spawn")
+
+
+class FleetFailed(Exception):
+    """All workers died, again and again; the message says how the last one did."""
+
+
+@dataclass(kw_only=True)
+class _Member:
+    """One slot's worker: the process that runs now, if any, and what is known of it."""
+
+    assignment: Assignment
+    process: BaseProcess | None = None
+    pipe: Connection | None = None
+    starts_at: float = 0.0
+    n_deaths: int = 0
+    told: set[signal.Signals] = field(default_factory=set)
+    is_waiting: bool = False
+    is_done: bool = False  # it said that nothing is left to do
+    is_over: bool = False  # it does not run and is not started again
+
+
+@dataclass(kw_only=True)
+class Fleet:
+    """Works on a study with one process for each assignment."""
+
+    study: Study
+    assignments: Sequence[Assignment]
+    signals: Signals
+    display: Display
+    _members: list[_Member] = field(init=False)
+    _seen: set[int] = field(init=False)
+    _said: dict[str, float] = field(init=False, default_factory=dict)
+    _looked: float = field(init=False, default=0.0)
+    _stopped_at: float | None = field(init=False, default=None)
+    _failure: Exception | None = field(init=False, default=None)
+
+    def work(self) -> None:
+        """Run until the study has its trials or a signal says otherwise.
+
+        Raises:
+            TooManyFailures: Trials failed one after the other.
+            UserError: A worker found something that the user has to see to.
+            StorageLost: The database did not come back.
+            FleetFailed: No worker could be kept alive.
+        """
+        self._members = [_Member(assignment=assignment) for assignment in self.assignments]
+        self._seen = {trial.number for trial in self.study.get_trials(deepcopy=False) if trial.state.is_finished()}
+        self.signals.on_signal = self._pass_on
+        self.signals.on_leave = self._kill
+        try:
+            while not all(member.is_over for member in self._members):
+                self._start_due()
+                self._listen()
+                self._pass_on()
+                self._look()
+            self._looked = 0.0
+            self._look()
+        finally:
+            self.signals.on_signal = self.signals.on_leave = lambda: None
+            self._kill()
+        if self._failure is not None:
+            raise self._failure
+
+    def _start_due(self) -> None:
+        is_ending = self.signals.is_draining or self._failure is not None
+        for member in self._members:
+            if member.is_over or member.process is not None:
+                continue
+            if is_ending:
+                member.is_over = True
+            elif time.monotonic() >= member.starts_at:
+                _start(member)
+
+    def _listen(self) -> None:
+        """Take what workers have to say, for a moment."""
+        pipes = {member.pipe: member for member in self._members if member.pipe is not None}
+        for pipe in wait_for(list(pipes), _POLL_S) if pipes else _nothing_for(_POLL_S):
+            assert isinstance(pipe, Connection)
+            member = pipes[pipe]
+            try:
+                report: Report = pipe.recv()
+            except (EOFError, OSError):
+                self._bury(member)
+                continue
+            self._take(member, report)
+
+    def _take(self, member: _Member, report: Report) -> None:
+        if isinstance(report, Announcement):
+            self._say(report.sentence)
+        elif isinstance(report, Working):
+            self.display.working(report.what, report.n_done, report.n_total)
+        elif isinstance(report, Waits):
+            member.is_waiting = True
+            if all(other.is_waiting or other.is_done or other.is_over for other in self._members):
+                self.display.wait(report.sentence)  # report only when all workers wait
+        elif isinstance(report, Began):
+            member.is_waiting = False
+        elif isinstance(report, Ended):
+            member.n_deaths = 0
+        else:
+            member.is_done = True
+            if report.kind == "failures":
+                self._fail(TooManyFailures(report.message))
+            elif report.kind == "refused":
+                self._fail(UserError(report.message))
+            elif report.kind == "no_storage":
+                self._fail(StorageLost(report.message))
+
+    def _bury(self, member: _Member) -> None:
+        """A worker's pipe is closed: it has ended, or will in a moment."""
+        assert member.process is not None
+        assert member.pipe is not None
+        member.process.join(STOP_S)
+        if member.process.is_alive():
+            member.process.kill()
+            member.process.join()
+        code = member.process.exitcode or 0
+        how = f"by signal {-code}" if code < 0 else f"with exit status {code}"
+        member.pipe.close()
+        member.process.close()
+        member.process = member.pipe = None
+        member.is_waiting = False
+        is_ending = self.signals.is_draining or self._failure is not None
+        if is_ending or any(other.is_done for other in self._members):
+            member.is_over = True
+            return
+        member.n_deaths += 1
+        slot, log = member.assignment.slot.name, member.assignment.log
+        if member.n_deaths > MAX_DEATHS:
+            member.is_over = True
+            sentence = f"The worker on {slot} ended {how} time after time and is given up; its output is in {log}."
+            self.display.announce(sentence)
+            if all(other.is_over for other in self._members):
+                self._fail(FleetFailed(sentence))
+            return
+        pause_s = 2.0 ** (member.n_deaths - 1)
+        member.starts_at = time.monotonic() + pause_s
+        self.display.announce(f"The worker on {slot} ended {how}; it is started again. Its output is in {log}.")
+
+    def _say(self, sentence: str) -> None:
+        """Show what a worker says, once for all who say it."""
+        now = time.monotonic()
+        if now - self._said.get(sentence, -_BETWEEN_REPEATS_S) >= _BETWEEN_REPEATS_S:
+            self._said[sentence] = now
+            self.display.announce(sentence)
+
+    def _fail(self, failure: Exception) -> None:
+        """End the work of all; running trials are left to be run again."""
+        self._failure = self._failure or failure
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        """Tell the workers what people said, each once. Also called in the handler of a signal, so it is short."""
+        must_stop = self.signals.is_interrupted or self._failure is not None
+        if must_stop and self._stopped_at is None:
+            self._stopped_at = time.monotonic()
+        if must_stop or self.signals.is_draining:
+            for member in self._members:
+                _tell(member, signal.SIGTERM if must_stop else DRAIN)
+        if self._stopped_at is not None and time.monotonic() - self._stopped_at > STOP_S:
+            self._kill()
+
+    def _kill(self) -> None:
+        for member in self._members:
+            _tell(member, signal.SIGKILL)
+
+    def _look(self) -> None:
+        """Show how the study stands, about once a second."""
+        if time.monotonic() - self._looked < _BETWEEN_LOOKS_S or self._failure is not None:
+            return
+        try:
+            trials = self.study.get_trials(deepcopy=False)
+        except Exception as error:  # the workers are to end in order first
+            self._fail(error)
+            return
+        self._looked = time.monotonic()
+        for trial in trials:
+            if trial.state.is_finished() and trial.number not in self._seen:
+                self._seen.add(trial.number)
+                self.display.end(trial, trials)
+        self.display.running([trial.number for trial in trials if trial.state == TrialState.RUNNING], trials)
+
+
+def _start(member: _Member) -> None:
+    member.pipe, theirs = _CONTEXT.Pipe()
+    member.told.clear()
+    slot = member.assignment.slot.name
+    member.process = _CONTEXT.Process(
+        target=run_worker, args=(member.assignment, theirs), name=f"flipsearch worker {slot}"
+    )
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, TOLD_BY)
+    try:
+        member.process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        theirs.close()
+
+
+def _tell(member: _Member, number: signal.Signals) -> None:
+    process = member.process
+    if process is not None and process.pid is not None and number not in member.told:
+        member.told.add(number)
+        with contextlib.suppress(ProcessLookupError, ValueError):  # it has ended meanwhile
+            os.kill(process.pid, number)
+
+
+def _nothing_for(seconds: float) -> Iterator[Connection]:
+    time.sleep(seconds)
+    return iter(())

@@ -1,0 +1,189 @@
+"""A worker as a process of its own, and what it tells its supervisor.
+
+It is told by signals: SIGUSR1 to finish its trial and leave, SIGTERM to leave its trial to be run again. Ctrl-C goes
+to a terminal's whole foreground group and is the supervisor's to count. The pipe between them carries what the worker
+has to say; that it closes tells each that the other is gone.
+"""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import FrameType
+from typing import Literal
+
+from optuna.trial import FrozenTrial
+
+from datasets.common.errors import UserError
+from search.storage.outages import StorageLost
+from search.workers.child import Announcement, Working, prepare_children, redirect_output
+from search.workers.display import Display
+from search.workers.slots import Slot
+from search.workers.worker import TooManyFailures, Worker
+
+DRAIN = signal.SIGUSR1
+STOP = signal.SIGTERM
+TOLD_BY = (signal.SIGINT, STOP, DRAIN)
+STOP_S = 8.0
+"""How long a worker that has to stop may take to say so in the database."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """What a worker works on; it reaches the process through a pipe, since the URL may hold a password.
+
+    `make_worker` wants the rest: study, database, signals, display and artifacts.
+    """
+
+    url: str
+    runs: Path
+    study: str
+    keep_top: int
+    make_worker: Callable[..., Worker]
+    slot: Slot
+    log: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Began:
+    """A trial began."""
+
+    number: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """The worker's trial ended."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waits:
+    """The worker has nothing to do for the reason in `sentence`."""
+
+    sentence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """The worker's last word.
+
+    `failures`: the last one's error; `refused`: a sentence for the user; `no_storage`: one about the database.
+    """
+
+    kind: Literal["done", "failures", "refused", "no_storage"]
+    message: str = ""
+
+
+Report = Announcement | Working | Began | Ended | Waits | Done
+
+
+def run_worker(assignment: Assignment, pipe: Connection) -> None:
+    """The main function of a worker's process; it is born with the signals in TOLD_BY blocked."""
+    redirect_output(assignment.log)
+    told = _Told()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(STOP, told.stop)
+    signal.signal(DRAIN, told.drain)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, TOLD_BY)
+    threading.Thread(target=_watch, args=(pipe, told), daemon=True).start()
+    assignment.slot.occupy()
+    if not told.is_draining:  # as it is when people change their minds while workers start
+        prepare_children()
+    display = _PipeDisplay(pipe)
+    try:
+        _work(assignment, told, display)
+        last = Done(kind="done")
+    except TooManyFailures as error:
+        last = Done(kind="failures", message=str(error))
+    except StorageLost as error:
+        last = Done(kind="no_storage", message=str(error))
+    except UserError as error:
+        last = Done(kind="refused", message=str(error))
+    if not told.is_interrupted:  # a worker that was stopped has nothing to say of the study
+        display.send(last)
+    pipe.close()
+    if told.is_interrupted:
+        sys.exit(128 + STOP)
+
+
+def _work(assignment: Assignment, told: "_Told", display: Display) -> None:
+    from search.storage.database import open_database
+    from search.study.artifacts import Artifacts
+    from search.study.study import find_study
+
+    database = open_database(
+        assignment.url,
+        create=False,
+        announce=display.announce,
+        is_interrupted=lambda: told.is_interrupted,
+    )
+    study = find_study(database, assignment.study)
+    worker = assignment.make_worker(
+        study=study,
+        database=database,
+        signals=told,
+        display=display,
+        artifacts=Artifacts(
+            directory=assignment.runs / assignment.study, keep_top=assignment.keep_top, announce=display.announce
+        ),
+        slot=assignment.slot,
+    )
+    with database.guarded(assignment.study):
+        worker.work()
+
+
+class _Told:
+    """What the supervisor said so far."""
+
+    def __init__(self) -> None:
+        self.is_draining = False
+        self.is_interrupted = False
+
+    def drain(self, *_: int | FrameType | None) -> None:
+        self.is_draining = True
+
+    def stop(self, *_: int | FrameType | None) -> None:
+        self.is_draining = self.is_interrupted = True
+
+
+def _watch(pipe: Connection, told: _Told) -> None:
+    """Leave when the supervisor is gone: nobody would start, stop or count this worker any more."""
+    with contextlib.suppress(EOFError, OSError):
+        pipe.recv()
+    told.stop()
+    time.sleep(STOP_S)
+    os._exit(1)  # the database does not answer, say: the trial is run again once its lease has expired
+
+
+class _PipeDisplay(Display):
+    """Tells the supervisor, which reads how trials end from the study."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._lock = threading.Lock()  # a heartbeat's thread has something to say too when the database is away
+
+    def send(self, report: Report) -> None:
+        """Tell the supervisor, if there still is one."""
+        with contextlib.suppress(OSError), self._lock:
+            self._pipe.send(report)
+
+    def announce(self, sentence: str) -> None:
+        self.send(Announcement(sentence=sentence))
+
+    def start(self, number: int) -> None:
+        self.send(Began(number=number))
+
+    def working(self, what: str, n_done: int, n_total: int) -> None:
+        self.send(Working(what=what, n_done=n_done, n_total=n_total))
+
+    def end(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> None:
+        self.send(Ended())
+
+    def wait(self, sentence: str) -> None:
+        self.send(Waits(sentence=sentence))

@@ -1,0 +1,82 @@
+"""Where the workers of this machine run: each has a slot, on a GPU or on a share of the cores."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from datasets.common.errors import UserError
+from search.config.run_config import RunConfig
+from search.machine.hardware import MEMORY_SHARE
+
+_CORES_PER_WORKER = 2
+"""What `auto` gives a worker without a GPU: small models gain little from more threads, each worker takes memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slot:
+    """A worker's place on its machine.
+
+    Args:
+        name: `cuda:1`, the second of the visible GPUs, or `cpu:0`, the first of the workers without one.
+        gpu: What CUDA_VISIBLE_DEVICES becomes; None leaves it as it is.
+        n_threads: Of runs that name no `trainer.threads`; None is all cores.
+        memory_share: The part of the device's memory that a run may take, 0 to 1.
+    """
+
+    name: str
+    gpu: str | None = None
+    n_threads: int | None = None
+    memory_share: float = 1.0
+
+    def occupy(self) -> None:
+        """Bind this process, and those it starts from now on, to the slot; before anything asks for GPUs."""
+        if self.gpu is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = self.gpu
+        os.environ[MEMORY_SHARE] = str(self.memory_share)
+
+    def fit(self, run: RunConfig) -> RunConfig:
+        """The run with this slot's threads where it names none."""
+        if run.trainer.threads is not None or self.n_threads is None:
+            return run
+        return replace(run, trainer=replace(run.trainer, threads=self.n_threads))
+
+
+THIS_PROCESS = Slot(name="cpu:0")
+"""All that this process may use, without a GPU."""
+
+
+def make_slots(n_workers: int | None, *, trials_per_gpu: int, gpus: Sequence[str], n_cores: int) -> tuple[Slot, ...]:
+    """One slot for each worker; GPUs are filled evenly, cores divided.
+
+    Args:
+        n_workers: None for as many as there are slots.
+        trials_per_gpu: Slots of a GPU; without GPUs it has no meaning.
+        gpus: The visible GPUs as CUDA_VISIBLE_DEVICES names them; none, where runs use the CPU.
+        n_cores: Cores that this process may use.
+
+    Raises:
+        UserError: More workers are wanted than the GPUs have slots.
+    """
+    if n_workers == 1:
+        return (Slot(name="cuda:0") if gpus else THIS_PROCESS,)
+    if not gpus:
+        n = n_workers or max(1, n_cores // _CORES_PER_WORKER)
+        return tuple(
+            Slot(name=f"cpu:{i}", n_threads=max(1, n_cores // n), memory_share=round(1 / n, 6)) for i in range(n)
+        )
+    n_slots = len(gpus) * trials_per_gpu
+    n = n_workers or n_slots
+    if n > n_slots:
+        raise UserError(
+            f"--workers {n} is more than the {n_slots} slots of {len(gpus)} visible GPU(s): "
+            f"let a GPU train several at once with --trials-per-gpu {-(-n // len(gpus))}, or ask for fewer workers."
+        )
+    return tuple(
+        Slot(
+            name=f"cuda:{i % len(gpus)}",
+            gpu=gpus[i % len(gpus)],
+            n_threads=max(1, n_cores // n),
+            memory_share=round(1 / len(range(i % len(gpus), n, len(gpus))), 6),
+        )
+        for i in range(n)
+    )

@@ -1,0 +1,216 @@
+"""One trial: parameters from the sampler, a run in a child process, its reports relayed to Optuna."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import optuna
+from optuna.exceptions import UpdateFinishedTrialError
+
+from datasets.common.errors import UserError
+from datasets.common.paths import Places
+from search.config.run_config import RunConfig
+from search.machine.environment import machine_kind, package_versions
+from search.storage.attributes import ENDING, EXCESS_RISE, REASON, RESULT, SLOT, WORKER
+from search.storage.database import HEARTBEAT_S
+from search.storage.optuna_internals import set_attributes
+from search.study.artifacts import Artifacts, attributes_of, file_hash
+from search.study.config import StudyConfig
+from search.study.endings import INFEASIBLE, TrialFailed, note
+from search.study.protocol import build_validation
+from search.study.pruning import step_of
+from search.study.ranking import RISE
+from search.study.retries import interrupted_folder
+from search.study.verdicts import should_prune
+from search.training.predictions import VALIDATION
+from search.training.result import Result, trial_folder
+from search.workers.child import Announcement, Child, Failure, Message, Value, Working, isolated_run
+from search.workers.display import Display
+from search.workers.faults import fault
+from search.workers.slots import Slot
+
+_POLL_S = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialRunner:
+    """Runs trials of one study.
+
+    Args:
+        config: The study.
+        split: Path of the prepared split.
+        places: Where runs find weights and keep caches.
+        directory: The study's folder; each trial gets one below it.
+        worker: Name of the process that holds the lease.
+        slot: Where on its machine that process trains.
+        timeout_s: How long a trial may take, the computation of frozen features left out, which is done once for all;
+            None is for ever.
+        is_interrupted: Asked several times a second; once true, the trial ends and is left to be run again.
+        on_asked: Called as soon as the trial stands as RUNNING in the database with a first heartbeat.
+        display: Told of each validation and of what a run announces.
+        artifacts: Keeps what people find beside the trial.
+    """
+
+    config: StudyConfig
+    split: Path
+    places: Places
+    directory: Path
+    worker: str
+    slot: Slot
+    timeout_s: float | None
+    is_interrupted: Callable[[], bool]
+    on_asked: Callable[[optuna.Trial], None]
+    display: Display
+    artifacts: Artifacts
+
+    def __call__(self, trial: optuna.Trial) -> float:
+        """The objective: the run's value, `TrialPruned`, or `TrialFailed` with the ending written down."""
+        # The last heartbeat of a trial with this attribute counts; one without is as old as its start.
+        trial.storage.record_heartbeat(trial._trial_id)  # type: ignore[attr-defined]
+        set_attributes(trial, user={WORKER: self.worker, SLOT: self.slot.name}, system={})
+        self.on_asked(trial)
+        try:
+            run = self.config.run(self.config.space.suggest(trial, self.config.defaults))
+            return self._drive(trial, self.slot.fit(run))
+        except UpdateFinishedTrialError:
+            # Our lease expired and the trial was requeued; report nothing.
+            raise TrialFailed("the trial's lease was lost") from None
+
+    def _drive(self, trial: optuna.Trial, run: RunConfig) -> float:
+        child = self._start(trial, run)
+        is_pruned = False
+        clock = _Clock(self.timeout_s)
+        try:
+            while True:
+                if self.is_interrupted():
+                    note(trial, "interrupted", "the worker was told to stop")
+                    raise TrialFailed("interrupted")
+                if clock.is_over:
+                    self._end_late(trial, is_pruned)
+                if clock.look_at_lease() and trial.storage.get_trial(trial._trial_id).state.is_finished():
+                    # We were suspended, or cut off from the database, for longer than the lease.
+                    raise TrialFailed("the trial's lease was lost")
+                message = child.next_message(_POLL_S)
+                clock.heard(message)
+                if isinstance(message, Value) and not is_pruned:
+                    is_pruned = self._relay(trial, run, message)
+                    if is_pruned:
+                        child.stop()
+                elif isinstance(message, Announcement):
+                    self.display.announce(message.sentence)
+                elif isinstance(message, Working):
+                    self.display.working(message.what, message.n_done, message.n_total)
+                elif isinstance(message, Failure):
+                    self._fail(trial, message)
+                elif isinstance(message, Result):
+                    return self._finish(trial, message, is_pruned)
+        finally:
+            child.close()
+
+    def _fail(self, trial: optuna.Trial, failure: Failure) -> NoReturn:
+        """Write down why there is no result."""
+        kind = fault(failure.message) if failure.kind == "bug" else failure.kind
+        if kind == "disk_full":
+            note(trial, "interrupted", "the disk is full")
+            raise UserError(
+                f"The disk of {self.directory} is full: make room, then run the same command again. "
+                f"Trial {trial.number} is left to be run again."
+            )
+        note(trial, kind, failure.message)
+        if kind == "refused":
+            raise UserError(failure.message)
+        raise TrialFailed(failure.message)
+
+    def _end_late(self, trial: optuna.Trial, is_pruned: bool) -> NoReturn:
+        """End a trial whose time is over: a finding about its configuration, so it counts and is not run again."""
+        if is_pruned:  # its child was told to stop and hangs
+            note(trial, "pruned", "")
+            raise optuna.TrialPruned
+        reason = f"took longer than {self.timeout_s:g} s"
+        note(trial, "timeout", reason)
+        trial.set_constraint("timeout", 1.0)
+        raise optuna.TrialPruned(reason)
+
+    def _start(self, trial: optuna.Trial, run: RunConfig) -> Child:
+        try:
+            before = interrupted_folder(self.directory, trial)
+            return isolated_run(run, self.split, self.places, trial_folder(self.directory, trial.number), resume=before)
+        except OSError as error:
+            if error.filename is None:  # no process could be started: not what the user did
+                raise
+            note(trial, "interrupted", "its folder could not be made")
+            raise UserError(
+                f"{error.filename} cannot be written ({error.strerror}): see to it, then run the same command again."
+            ) from None
+
+    def _relay(self, trial: optuna.Trial, run: RunConfig, message: Value) -> bool:
+        """Report a validation; whether the trial is to be pruned.
+
+        The child trains on meanwhile: what it finds after a verdict is dropped, so the verdict alone decides.
+        """
+        self.display.value(message.fold, None if self.config.is_exact else message.epoch, message.value)
+        if message.value is None:
+            return False
+        trial.report(message.value, step=step_of(message.fold, message.epoch, self.config.epochs_per_fold))
+        n_folds = build_validation(run.validation).n_folds_in_all
+        is_last = (message.fold + 1, message.epoch + 1) == (n_folds, run.trainer.max_epochs)  # nothing would be saved
+        return not is_last and should_prune(trial)
+
+    def _finish(self, trial: optuna.Trial, result: Result, is_pruned: bool) -> float:
+        ending = "pruned" if is_pruned else result.ending
+        files = self.artifacts.plan(trial.number, result) if ending == "complete" else {}
+        checkpoints = self.artifacts.checkpoints(trial.number, result)
+        record = {
+            **result.record(),
+            "checkpoints": [str(path.relative_to(self.directory.parent)) for path in checkpoints],
+            "weight_hashes": [file_hash(path) for path in checkpoints if path in files],
+            "versions": package_versions(),
+            "machine": machine_kind(result.device),
+        }
+        reason = {} if is_pruned or not result.reason else {REASON: result.reason}
+        rise = {} if result.excess_rise is None else {EXCESS_RISE: result.excess_rise}
+        set_attributes(trial, user={RESULT: record, ENDING: ending, **reason, **rise}, system=attributes_of(files))
+        self.artifacts.keep(trial.number, files)
+        if ending != "complete":
+            # Of a run that ended before it heard that it was pruned.
+            (trial_folder(self.directory, trial.number) / VALIDATION).unlink(missing_ok=True)
+            if ending in INFEASIBLE:
+                trial.set_constraint(ending, 1.0)
+            raise optuna.TrialPruned(result.reason)
+        assert result.value is not None
+        if result.excess_rise is not None:
+            trial.set_constraint(RISE, result.excess_rise)
+        return result.value
+
+
+class _Clock:
+    """How long a trial has taken, and when to look after its lease."""
+
+    def __init__(self, timeout_s: float | None) -> None:
+        now = time.monotonic()
+        self._deadline = None if timeout_s is None else now + timeout_s
+        self._heard = self._looked = now
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the trial's time is."""
+        return self._deadline is not None and time.monotonic() >= self._deadline
+
+    def look_at_lease(self) -> bool:
+        """Whether it is time to look again; true once for each heartbeat."""
+        now = time.monotonic()
+        if now - self._looked < HEARTBEAT_S:
+            return False
+        self._looked = now
+        return True
+
+    def heard(self, message: Message | None) -> None:
+        """Exclude shared work (feature extraction) from this trial's time limit."""
+        if message is None:
+            return
+        now = time.monotonic()
+        if isinstance(message, Working) and self._deadline is not None:
+            self._deadline += now - self._heard
+        self._heard = now

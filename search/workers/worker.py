@@ -1,0 +1,285 @@
+"""The worker loop: trials until the study's budget is reached, exactly, whoever else works on it."""
+
+import contextlib
+import datetime
+import os
+import socket
+import time
+import warnings
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from optuna import Study
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.storages import fail_stale_trials
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from datasets.common.errors import UserError
+from datasets.common.paths import Places
+from datasets.common.seeds import derive_seed
+from search.config import targets
+from search.storage.attributes import ENDING, EXHAUSTED, REASON, RETRY_OF, WORKER, printable
+from search.storage.database import LEASE_S, Database
+from search.study.artifacts import Artifacts
+from search.study.config import StudyConfig
+from search.study.control import POLL_S, Control, control_in
+from search.study.endings import MAX_RETRIES, TrialFailed, latest_faults, note, run_lost_trials_again
+from search.study.protocol import build_validation
+from search.study.pruning import FoldPruner
+from search.study.retries import remove_old_states, remove_states
+from search.study.study import DIRECTION, count
+from search.workers.display import Display
+from search.workers.signals import Orders
+from search.workers.slots import THIS_PROCESS, Slot
+from search.workers.trial import TrialRunner
+
+_NOT_OF_THE_SAMPLER = (UserError, SQLAlchemyError, StorageInternalError)
+"""What an unanswered question for a trial raises of the database or of the user, not of a sampler."""
+_WAIT_S = 0.5
+_MAX_REST_S = 60.0
+
+
+class TooManyFailures(Exception):
+    """Trials failed one after the other; the message is the last one's error."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worker:
+    """Works on one study in this process.
+
+    Args:
+        study: The study.
+        database: Where it stands.
+        config: What it searches.
+        split: Path of the prepared split.
+        places: Where runs find weights and keep caches.
+        directory: The study's folder.
+        n_target: Finished trials of the whole study.
+        max_failures: So many trials in a row that failed by the program's own fault end the work.
+        signals: What people, or a supervisor, say.
+        display: Told of what happens.
+        artifacts: Keeps what people find beside the trials.
+        max_retries: How often a trial that was lost is run again.
+        known_failures: Trials that failed before this call and do not count any more.
+        trial_timeout_s: How long a trial may take; None is for ever.
+        slot: Where on this machine it trains.
+    """
+
+    study: Study
+    database: Database
+    config: StudyConfig
+    split: Path
+    places: Places
+    directory: Path
+    n_target: int
+    max_failures: int
+    signals: Orders
+    display: Display
+    artifacts: Artifacts
+    max_retries: int = MAX_RETRIES
+    known_failures: Collection[int] = ()
+    trial_timeout_s: float | None = None
+    slot: Slot = THIS_PROCESS
+
+    def work(self) -> None:
+        """Run trials until the study has `n_target` finished ones or a signal says otherwise.
+
+        Raises:
+            TooManyFailures: `max_failures` trials in a row failed by the program's own fault, whoever ran them.
+        """
+        trials = self.study.get_trials(deepcopy=False)
+        remove_old_states(self.directory, trials)
+        self.artifacts.remove_others(trials)
+        self.study.pruner = make_pruner(self.config)  # the database keeps none
+        build_validation(self.config.defaults["validation"])  # imports its class while the checkout is what it was
+        n_lost = 0
+        while (number := self._next_trial()) is not None:
+            trials = self.study.get_trials(deepcopy=False)
+            trial = next(trial for trial in trials if trial.number == number)
+            if trial.state == TrialState.FAIL:
+                with self.database.lock:  # requeue now, or another worker counts it as a final failure
+                    run_lost_trials_again(self.study, self.max_retries)
+                trials = self.study.get_trials(deepcopy=False)
+            self.display.end(trial, trials)
+            self.artifacts.remove_others(trials)
+            remove_states(self.directory, trial, trials)
+            if self.study._stop_flag and trial.state != TrialState.FAIL:
+                # A grid or a space without continuous values was used up; Optuna would go on with repetitions.
+                self.study.set_user_attr(EXHAUSTED, True)
+            n_lost = n_lost + 1 if trial.user_attrs.get(ENDING) in ("lost", "transient") else 0
+            self._rest(n_lost)
+
+    def _rest(self, n_lost: int) -> None:
+        """Back off after repeated losses so that other machines can take these trials."""
+        until = time.monotonic() + (min(_MAX_REST_S, _WAIT_S * 2 ** (n_lost - 2)) if n_lost > 1 else 0)
+        while time.monotonic() < until and not self.signals.is_draining:
+            time.sleep(0.1)
+
+    def _next_trial(self) -> int | None:
+        """Run one trial and return its number; None if nothing is left to do, or a signal or a drain ends the work."""
+        waited_for: Control | None = None
+        while not self.signals.is_draining:
+            self.database.lock.acquire()
+            try:
+                trials = self._reclaim()
+                self._check_failures(trials)
+                counts = count(trials)
+                attributes = self.study.user_attrs
+                # In an exhausted space only waiting and running trials remain; a running one may still be lost.
+                is_exhausted = bool(attributes.get(EXHAUSTED))
+                control = control_in(attributes)
+                if counts.n_finished >= self.n_target or control == "drain":
+                    return None
+                if is_exhausted and not counts.n_waiting and not counts.n_running:
+                    return None
+                is_free = counts.n_finished + counts.n_running < self.n_target
+                if control == "run" and is_free and (counts.n_waiting or not is_exhausted):
+                    return self._run_one(trials)
+            finally:
+                # The trial itself has let go of it as soon as it was asked for.
+                self.database.lock.release(force=True)
+            sentence = (
+                f"Study {self.study.study_name} is paused: `resume` lets it go on, `drain` ends it."
+                if control == "pause"
+                else f"Waiting for {counts.n_running} running trial(s): of another worker, or of one that is gone "
+                f"(its lease expires within {LEASE_S} s)."
+            )
+            if control != waited_for:
+                waited_for = control
+                self.display.wait(sentence)
+            time.sleep(POLL_S if control == "pause" else _WAIT_S)
+        return None
+
+    def _check_failures(self, trials: Sequence[FrozenTrial]) -> None:
+        latest = latest_faults(trials, self.known_failures)
+        if len(latest) >= self.max_failures:
+            raise TooManyFailures(latest[0].user_attrs.get(REASON, "its process was lost"))
+
+    def _run_one(self, trials: Sequence[FrozenTrial]) -> int:
+        """Ask for a trial under the lock, let go of it, run the trial, return its number."""
+        asked: list[optuna.Trial] = []
+
+        def on_asked(trial: optuna.Trial) -> None:
+            asked.append(trial)
+            self.database.lock.release(force=True)
+            if self.database.lock.was_lost:  # so somebody else may have counted before this trial was there to count
+                note(trial, "interrupted", "the database lost the lock under which the trial was asked for")
+                raise TrialFailed("the lock was lost")
+            self.display.start(trial.number)
+
+        runner = TrialRunner(
+            config=self.config,
+            split=self.split,
+            places=self.places,
+            directory=self.directory,
+            worker=f"{socket.gethostname()}:{os.getpid()}",
+            slot=self.slot,
+            timeout_s=self.trial_timeout_s,
+            is_interrupted=lambda: self.signals.is_interrupted,
+            on_asked=on_asked,
+            display=self.display,
+            artifacts=self.artifacts,
+        )
+        raised: list[Exception] = []
+
+        def objective(trial: optuna.Trial) -> float:
+            try:
+                return runner(trial)
+            except Exception as error:
+                raised.append(error)
+                raise
+
+        self.study.sampler = self._sampler(trials)
+        try:
+            self.study.optimize(objective, n_trials=1, catch=(TrialFailed,))
+        except Exception as error:
+            if not asked and not isinstance(error, _NOT_OF_THE_SAMPLER) and self.database.has(self.study.study_name):
+                raise UserError(
+                    f"The sampler {self.config.sampler['_target_']} cannot propose a trial from those of study "
+                    f"{self.study.study_name!r} ({type(error).__name__}: {printable(str(error))}): `doctor` shows "
+                    "rows that were damaged; else begin another study with sampler=tpe."
+                ) from error
+            if not isinstance(error, (UpdateFinishedTrialError, AssertionError, ValueError)):
+                raise
+            # Optuna's ways of saying that another worker found our lease expired while we still ran.
+            storage = self.database.storage
+            if error in raised or not asked or storage.get_trial(asked[0]._trial_id).state == TrialState.RUNNING:
+                raise
+        return asked[0].number
+
+    def _sampler(self, trials: Sequence[FrozenTrial]) -> optuna.samplers.BaseSampler:
+        """A sampler whose seed depends on how many trials were sampled before, not on who asks or was interrupted.
+
+        A sampler that is kept from trial to trial would begin anew after every restart, with the same draws; and
+        workers that ask one after the other, each under the lock, never have the same seed.
+        """
+        n_sampled = sum(trial.state != TrialState.WAITING and RETRY_OF not in trial.user_attrs for trial in trials)
+        return make_sampler(self.config, n_sampled)
+
+    def _reclaim(self) -> Sequence[FrozenTrial]:
+        """Fail the trials whose worker is gone, requeue them, and return all trials as they are then."""
+        fail_stale_trials(self.study)
+        oldest = datetime.datetime.now() - datetime.timedelta(seconds=LEASE_S)
+        trials = self.study.get_trials(deepcopy=False)
+        has_changed = False
+        for trial in trials:
+            if trial.state != TrialState.RUNNING or WORKER in trial.user_attrs or not self.database.is_settled():
+                continue
+            if trial.datetime_start and trial.datetime_start < oldest:
+                with contextlib.suppress(UpdateFinishedTrialError):
+                    self.database.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+                has_changed = True
+        if has_changed:
+            trials = self.study.get_trials(deepcopy=False)
+        if run_lost_trials_again(self.study, self.max_retries, trials):
+            trials = self.study.get_trials(deepcopy=False)
+        return trials
+
+
+def check_search(config: StudyConfig) -> None:
+    """Ask the sampler and the pruner for one trial of a study in memory, before anything trains.
+
+    Raises:
+        UserError: They refuse their arguments, or this space.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(sampler=make_sampler(config, 0), pruner=make_pruner(config), direction=DIRECTION)
+    try:
+        trial = study.ask()
+        config.space.suggest(trial, config.defaults)
+        trial.report(0.0, step=1)
+        trial.should_prune()
+        study.tell(trial, 0.0)
+    except (ValueError, RuntimeError, ArithmeticError, AssertionError) as error:
+        names = f"sampler {config.sampler['_target_']} or the pruner {config.pruner['_target_']}"
+        raise UserError(f"The {names} cannot search this space: {' '.join(str(error).split())}") from None
+
+
+def make_sampler(config: StudyConfig, n_sampled: int) -> optuna.samplers.BaseSampler:
+    """The study's sampler; a seed of null becomes one derived from the study's seed and `n_sampled`."""
+    tree = dict(config.sampler)
+    if "seed" in tree and tree["seed"] is None:
+        tree["seed"] = derive_seed("sampler", config.defaults["seed"], n_sampled) % 2**32
+    with without_experimental_warnings():
+        sampler: optuna.samplers.BaseSampler = targets.instantiate(tree, targets.SAMPLER, "sampler")
+    return sampler
+
+
+def make_pruner(config: StudyConfig) -> optuna.pruners.BasePruner:
+    """The study's pruner; one that knows nothing of folds judges the first."""
+    with without_experimental_warnings():
+        pruner: optuna.pruners.BasePruner = targets.instantiate(config.pruner, targets.PRUNER, "pruner")
+    by_folds = pruner if isinstance(pruner, FoldPruner) else FoldPruner(pruner)
+    by_folds.epochs_per_fold = config.epochs_per_fold
+    return by_folds
+
+
+@contextlib.contextmanager
+def without_experimental_warnings() -> Iterator[None]:
+    """Which parts of Optuna may still change is our concern, not that of whoever names them."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        yield
