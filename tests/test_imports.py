@@ -1,14 +1,50 @@
-"""Imports point one way: run_study -> search -> models -> datasets, and only `search` knows Optuna."""
+"""Imports point one way, from package to package and without circles, and only `search` knows Optuna."""
 
 import ast
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-MODULES = sorted(path for package in ("datasets", "models", "search") for path in (ROOT / package).glob("*.py"))
-MAY_IMPORT = {"datasets": {"datasets"}, "models": {"models", "datasets"}, "search": {"search", "models", "datasets"}}
+MODULES = sorted(path for package in ("datasets", "models", "search") for path in (ROOT / package).rglob("*.py"))
+
+ORDER = [
+    "datasets.common",
+    "datasets.sequences",
+    "datasets.task",
+    "datasets.tables",
+    "datasets.splits",
+    "datasets.features",
+    "datasets.tasks",
+    "datasets.validation",
+    "datasets.batches",
+    "datasets.candidates",
+    "datasets",
+    "models.layers",
+    "models.backbones",
+    "models",
+    "search.checkout",
+    "search.machine",
+    "search.options",
+    "search.stats",
+    "search.config",
+    "search.space",
+    "search.storage",
+    "search.training",
+    "search.study",
+    "search.workers",
+    "search.experiments",
+    "search.doctor",
+    "search.prediction",
+    "search.reporting",
+    "search.cli",
+    "search",
+]
+"""Each package imports from those before it and from itself; a module alone in its folder counts as a package."""
+MOST_MODULES = 20
+MOST_LINES = 300
 
 
 def imported(path):
@@ -21,15 +57,66 @@ def imported(path):
             yield node.module
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def name_of(path):
+    """The module's dotted name; that of a package is its folder's."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+NAMES = {name_of(path) for path in MODULES}
+
+
+def place_of(module):
+    """The position in ORDER of the package that a module belongs to."""
+    two = ".".join(module.split(".")[:2])
+    return ORDER.index(two if two in ORDER else module.partition(".")[0])
+
+
+def needed(path):
+    """The modules of ours that a file imports when it runs, functions included, and None for those for types alone."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for_types = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and id(node) not in for_types:
+            for alias in node.names:
+                within = f"{node.module}.{alias.name}"
+                yield within if within in NAMES else node.module
+        elif isinstance(node, ast.Import) and id(node) not in for_types:
+            yield from (alias.name for alias in node.names)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_imports_point_one_way(path):
-    package = path.parent.name
+    own = name_of(path)
     for module in imported(path):
         top = module.partition(".")[0]
-        if top in ("datasets", "models", "search", "run_study", "tests"):
-            assert top in MAY_IMPORT[package], f"{package} imports {module}"
+        assert top not in ("run_study", "tests"), f"{own} imports {module}"
         if top in ("optuna", "optuna_dashboard"):
-            assert package == "search", f"{package} imports {module}"
+            assert own.startswith("search."), f"{own} imports {module}"
+    for module in needed(path):
+        if module in NAMES:
+            assert place_of(module) <= place_of(own), f"{own} imports {module}, which stands above it"
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    graph = {name_of(path): {module for module in needed(path) if module in NAMES} for path in MODULES}
+    left = {name: found - {name} for name, found in graph.items()}
+    while free := [name for name, found in left.items() if not found & left.keys()]:
+        for name in free:
+            del left[name]
+    assert not left, f"a circle, or what leads to one: {sorted(left)}"
+
+
+def test_a_folder_and_a_module_are_small_enough_to_be_looked_over():
+    folders = Counter(path.parent for path in MODULES if path.name != "__init__.py")
+    assert {folder.name: n for folder, n in folders.items() if n > MOST_MODULES} == {}
+    lines = {name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in MODULES}
+    assert {name: n for name, n in lines.items() if n > MOST_LINES} == {}
 
 
 def test_data_modules_import_no_models():
@@ -54,6 +141,6 @@ def test_only_confirm_reads_test_targets():
 def test_a_run_finds_its_task_where_a_users_table_is_one_too():
     """`find_task` knows built-in names alone: what has a config asks `search.config.run_config.task_of`."""
     for path in MODULES:
-        if path.parent.name == "search" and path.name != "schema.py":
+        if name_of(path).startswith("search.") and path.name != "run_config.py":
             for line in path.read_text(encoding="utf-8").splitlines():
                 assert not re.search(r"(?<![.\w])find_task\([^)]*config", line), f"{path.name}: {line.strip()}"

@@ -12,6 +12,7 @@ import importlib
 from functools import cache
 from pathlib import Path
 
+import datasets.tasks
 from datasets.common.errors import UserError, nearest
 from datasets.task import Task
 
@@ -46,15 +47,16 @@ def listed_tasks() -> str:
 @cache
 def _all_tasks() -> dict[str, Task]:
     tasks: dict[str, Task] = {}
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        # Reading the source first leaves the modules with heavy imports alone.
-        if not _assigns_tasks(path.read_text(encoding="utf-8")):
-            continue
-        module = importlib.import_module(f"datasets.tasks.{path.stem}")
-        for task in module.TASKS:
-            if task.name in tasks:
-                raise ValueError(f"two tasks are called {task.name!r}, one of them in {path.name}")
-            tasks[task.name] = task
+    for folder in datasets.tasks.__path__:
+        for path in sorted(Path(folder).glob("*.py")):
+            # Reading the source first leaves the modules with heavy imports alone.
+            if not _assigns_tasks(path.read_text(encoding="utf-8")):
+                continue
+            module = importlib.import_module(f"datasets.tasks.{path.stem}")
+            for task in module.TASKS:
+                if task.name in tasks:
+                    raise ValueError(f"two tasks are called {task.name!r}, one of them in {path.name}")
+                tasks[task.name] = task
     return tasks
 
 

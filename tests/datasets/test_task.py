@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 import datasets
-from datasets import task
+import datasets.tasks
 from datasets.common.errors import UserError
+from datasets.tasks import registry
 from datasets.tasks.registry import find_task, listed_tasks, task_names
 
 SPLITS = {
@@ -51,7 +52,7 @@ def test_meltome_is_of_natural_proteins_in_degrees() -> None:
 def test_finding_a_task_imports_nothing_heavy() -> None:
     program = """
 import sys
-import datasets.task
+import datasets.tasks.registry
 datasets.tasks.registry.find_task("aav_sampled").crop(None)
 try:
     datasets.tasks.registry.find_task("aav_samplde")
@@ -76,11 +77,11 @@ def test_a_dataset_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         "TASKS: tuple[Task, ...] = (dataclasses.replace(SYNTHETIC[0], name='one_more'),)\n"
     )
     (tmp_path / "heavy.py").write_text("raise AssertionError('imported although it has no TASKS of its own')\n")
-    monkeypatch.setattr(datasets, "__path__", [*datasets.__path__, str(tmp_path)])
-    task._all_tasks.cache_clear()
+    monkeypatch.setattr(datasets.tasks, "__path__", [*datasets.tasks.__path__, str(tmp_path)])
+    registry._all_tasks.cache_clear()
     try:
         assert find_task("one_more").dataset == "synthetic"
         assert len(task_names()) == len(NAMES) + 1
     finally:
-        task._all_tasks.cache_clear()
-        sys.modules.pop("datasets.one_more", None)
+        registry._all_tasks.cache_clear()
+        sys.modules.pop("datasets.tasks.one_more", None)

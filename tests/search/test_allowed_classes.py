@@ -9,11 +9,14 @@ import lightning.pytorch as pl
 import pytest
 
 from datasets.common.errors import UserError
+from datasets.validation.names import MODULES, target_of
+from search.checkout import STUDIES
+from search.config import targets
 from search.config.allowed_classes import ARGUMENTS, CALLBACK, LOGGER, PRUNER, SAMPLER
 from search.config.run_config import LOGGER_ARGUMENTS, TrainerConfig, run_config
 from search.config.static_classes import signature
 from search.config.targets import DIVISION, MODEL, check, instantiate
-from search.study.config import STUDIES, study_config, targets
+from search.study.config import study_config
 from tests.search.test_experiment import CONFIG
 
 pytestmark = pytest.mark.filterwarnings(
@@ -25,13 +28,16 @@ PACKAGES = {
     "optuna.pruners": PRUNER,
     "lightning.pytorch.loggers": LOGGER,
     "lightning.pytorch.callbacks": CALLBACK,
-    "search.fold_pruning": PRUNER,
+    "search.fold_pruning": PRUNER,  # as configs name it
 }
 HOSTILE = ["/etc/passwd", "../../x", "http://localhost:1/", "os.system", "lambda: 1", b"x", {"_target_": "os.system"}]
 
 
+PLACES = {"search.fold_pruning": "search.study.pruning"}
+
+
 def classes(package: str) -> list[type[Any]]:
-    module, base = importlib.import_module(package), PACKAGES[package]
+    module, base = importlib.import_module(PLACES.get(package, package)), PACKAGES[package]
     expected = getattr(importlib.import_module(base.rpartition(".")[0]), base.rpartition(".")[2])
     return [cls for cls in vars(module).values() if inspect.isclass(cls) and issubclass(cls, expected)]
 
@@ -43,7 +49,7 @@ def given(base: str) -> tuple[str, ...]:
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_what_is_listed_exists(name: str) -> None:
     module, _, cls = name.rpartition(".")
-    parameters = inspect.signature(getattr(importlib.import_module(module), cls)).parameters
+    parameters = inspect.signature(getattr(importlib.import_module(PLACES.get(module, module)), cls)).parameters
     if not any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters.values()):
         assert set(ARGUMENTS[name]) <= set(parameters)
     assert not set(ARGUMENTS[name]) & {"save_dir", "dirpath", "sub_dir", "root_dir", "exclude_batches_path"}
@@ -69,14 +75,17 @@ def test_no_argument_of_any_class_takes_a_path_code_or_a_host(package: str) -> N
 def test_the_arguments_of_our_own_classes_are_numbers_and_words_of_a_list() -> None:
     modules = [f"{path.parent.name}.{path.stem}" for path in (*STUDIES.parent.glob("models/*.py"),)]
     found = 0
-    for name in [*modules, "datasets.validation", "datasets.validation.shifted", "datasets.validation.auto"]:
+    for name in [
+        *modules,
+        *(MODULES[f"datasets.{name}"] for name in ("validation", "shifted", "auto_validation", "grouped")),
+    ]:
         module = importlib.import_module(name)
         for cls in vars(module).values():
             if not inspect.isclass(cls) or cls.__module__ != name:
                 continue
             for base in (MODEL, DIVISION):
                 try:
-                    source = targets.locate(f"{name}.{cls.__name__}", base, "here")
+                    source = targets.locate(target_of(cls), base, "here")
                 except UserError:
                     continue
                 for argument, parameter in (signature(source) or {}).items():

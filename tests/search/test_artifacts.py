@@ -19,8 +19,8 @@ from search.reporting.proposals import Proposals
 from search.storage.attributes import N_TARGET
 from search.storage.database import default_url, open_database
 from search.storage.optuna_internals import set_attributes
+from search.study import artifacts
 from search.study.artifacts import Artifacts, attributes_of, file_hash
-from search.study.study import artifacts
 from search.training.result import Result
 from tests.search.small_study import ABOUT
 

@@ -21,9 +21,9 @@ import pytest
 from optuna.trial import TrialState
 
 from datasets.common.errors import UserError
-from search.cli.main import control as operate
-from search.cli.main import dashboard, watch
-from search.storage.database import database as storage
+from search.cli import control as operate
+from search.cli import dashboard, watch
+from search.storage import database as storage
 from search.storage.read_only import open_to_look
 from search.study.control import set_control
 from search.study.study import find_study

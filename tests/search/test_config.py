@@ -8,7 +8,8 @@ import optuna
 import pytest
 
 from datasets.common.errors import UserError
-from search.study.config import STUDIES, StudyConfig, study_config
+from search.checkout import STUDIES
+from search.study.config import StudyConfig, study_config
 from search.study.study import manifest
 from search.workers.worker import make_pruner, make_sampler
 

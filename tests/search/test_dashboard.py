@@ -13,7 +13,7 @@ from optuna.artifacts import FileSystemArtifactStore
 from optuna.exceptions import StorageInternalError
 from optuna_dashboard._app import create_app
 
-from search.storage.database import read_only
+from search.storage import read_only
 from search.storage.outages import StorageRefused
 from search.storage.read_only import Guard, open_to_look
 from tests.search.browser import CHROMIUM, open_browser

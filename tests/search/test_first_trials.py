@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from datasets.common.errors import UserError
+from search.checkout import STUDIES
 from search.config.resolve import resolve
 from search.machine.hardware import has_gpu
-from search.space.space import first_trials as module
-from search.study.config import STUDIES, StudyConfig, study_config
+from search.space import first_trials as module
+from search.study.config import StudyConfig, study_config
 
 # The CNN with a learning rate and batches that follow from its depth, as ESM's do from its adaptation.
 MODEL = """

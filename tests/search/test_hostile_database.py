@@ -16,13 +16,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from search.storage.database.rows import checks as row_checks
 from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.engine import make_url
 
 from search.reporting.live_view import look
 from search.storage.attributes import MANIFEST, DamagedRow
 from search.storage.database import open_database
+from search.storage.rows import checks as row_checks
 from search.storage.rows.damage import REMOVED, find_damage
 from search.study.leases import lease_ages_s
 from search.study.study import find_study, summary

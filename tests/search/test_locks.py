@@ -10,8 +10,8 @@ import psycopg
 import pytest
 from sqlalchemy.engine import make_url
 
+from search.storage import advisory_lock
 from search.storage.advisory_lock import AdvisoryLock
-from search.storage.database import advisory_lock
 from search.storage.locks import LocalLock
 from search.storage.outages import Outages, StorageLost
 from tests.search.postgres import PostgresServer

@@ -8,8 +8,8 @@ from pathlib import Path
 import optuna
 import pytest
 
-from search.storage.database import url as storage_url
-from search.study.study import artifacts, run_names
+from search.storage import url as storage_url
+from search.study import artifacts, run_names
 from tests.datasets.tables import variants, write
 from tests.search.answers import Answer
 from tests.search.conftest import FinishedStudy

@@ -11,7 +11,7 @@ from datasets.common.errors import UserError
 from search.machine.hardware import MEMORY_SHARE, mig_devices, usable_cores, visible_gpus
 from search.options.arguments import parse
 from search.study.config import study_config
-from search.training.fit import memory
+from search.training import memory
 from search.workers.slots import Slot, make_slots
 
 WHAT = ("--task", "synthetic_two_vs_rest", "--model", "cnn", "validation=holdout")

@@ -19,9 +19,9 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from datasets.common.errors import UserError
-from search.machine.environment import filesystems
+from search.machine import filesystems
 from search.machine.filesystems import kind_of, network_kind
-from search.storage.database import database as storage
+from search.storage import database as storage
 from search.storage.database import open_database
 from search.storage.hide_url import hide_storage, without_storage
 from search.storage.outages import Outages, StorageLost, is_outage, is_starting

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from datasets.common.errors import UserError
+from search.checkout import ROOT
+from search.config import static_classes as class_source
 from search.config import targets
 from search.config.static_classes import signature
 from search.config.targets import CALLBACK, LOGGER, MODEL, PRUNER, SAMPLER, VALIDATION, check, instantiate, locate
-from search.study.config import static_classes as class_source
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
@@ -175,7 +176,7 @@ def test_a_file_outside_of_the_package_is_not_even_read(tmp_path: Path) -> None:
         (
             "optuna.sampler.TPESampler",
             SAMPLER,
-            "outside the allowed packages (models, datasets, search.study.pruning, optuna.samplers",
+            "outside the allowed packages (models, datasets, search.fold_pruning, optuna.samplers",
         ),
         ("lightning.pytorch.loggers.CSVLoger", LOGGER, "Did you mean 'CSVLogger'"),
         ("lightning.pytorch.callbacks.EarlyStoping", CALLBACK, "Did you mean 'EarlyStopping'"),
@@ -322,7 +323,7 @@ print(*sorted({"torch", "lightning", "optuna", "numpy", "pandas", "models.cnn", 
 """
     done = subprocess.run(
         [sys.executable, "-c", program],
-        cwd=Path(targets.__file__).parent.parent,
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,

@@ -8,11 +8,12 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
-from search.storage.database.rows import trials as trial_rows
 from sqlalchemy import event
 
-from search.storage.database import open_database, resilient
+from search.storage import resilient
+from search.storage.database import open_database
 from search.storage.optuna_internals import set_attributes
+from search.storage.rows import trials as trial_rows
 
 pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage")
 
