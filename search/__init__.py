@@ -1,23 +1,98 @@
-"""The search: configurations, spaces, trials, studies and experiments.
-
-`load_experiment` is what a program needs to predict with the result of a search:
+"""The search, from Python: what the command line does, without it.
 
     import search
 
-    experiment = search.load_experiment("studies/experiment/gb1_three_vs_rest-cnn.yaml")
+    outcome = search.run_study(search.SearchRequest(task="gb1_three_vs_rest", model="ridge", n_trials=20))
+    search.confirm(outcome.experiment)
+    experiment = search.load_experiment(outcome.experiment)
     fitness = experiment.predict(["MQYKLILNGKTLKGETTTEAVDAATAEKVFKQYANDNGVDGEWTYDDATKTFTVTE"])  # (1,) float32
+
+docs/python.md shows it at work. All of it is imported when it is first used, so that commands which train nothing wait
+neither for torch nor for Optuna.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import os
 
     import torch
+    from optuna import Study
 
+    from search.experiments.confirm.results import Confirmation
     from search.experiments.trained import TrainedExperiment
+    from search.outcome import Ended, StudyOutcome
+    from search.request.search_request import SearchRequest
+    from search.session import run_study
+
+__all__ = [
+    "Ended",
+    "SearchRequest",
+    "StudyOutcome",
+    "confirm",
+    "load_experiment",
+    "open_study",
+    "run_study",
+]
+
+_PLACES = {
+    "Ended": "search.outcome",
+    "SearchRequest": "search.request.search_request",
+    "StudyOutcome": "search.outcome",
+    "run_study": "search.session",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name of the public ones when it is asked for."""
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_PLACES[name]), name)
+
+
+def open_study(name: str, *, storage: str | None = None, runs_dir: str | os.PathLike[str] | None = None) -> Study:
+    """Open a study to read its trials: `study.trials`, `study.best_trial`, `study.trials_dataframe()`.
+
+    Args:
+        name: As `status` shows it.
+        storage: The database's URL; None is as for a search.
+        runs_dir: The runs folder; None is the usual one.
+
+    Raises:
+        datasets.common.errors.UserError: There is no such database, or no such study in it.
+    """
+    from pathlib import Path
+
+    from search.options.folders import usual_folder
+    from search.request.inputs import open_existing
+    from search.study.study import find_study
+
+    folder = usual_folder("runs_dir")[0] if runs_dir is None else Path(runs_dir)
+    return find_study(open_existing(storage, folder), name)
+
+
+def confirm(experiment: str | os.PathLike[str], **settings: Any) -> Confirmation:
+    """Train an experiment with new seeds, measure it on the sealed test set, and note that in its ledger.
+
+    Args:
+        experiment: Its file.
+        settings: Those of `search.request.confirm_request.ConfirmRequest`, such as `seeds=3`.
+
+    Raises:
+        datasets.common.errors.UserError: It cannot be confirmed.
+        search.workers.run_alone.Stopped: Ctrl-C came, or a run failed.
+    """
+    from pathlib import Path
+
+    from search.confirmation import confirm as confirm_all
+    from search.request.confirm_request import ConfirmRequest
+
+    ((confirmation, _),) = confirm_all(ConfirmRequest(experiments=[Path(experiment)], **settings))
+    return confirmation
 
 
 def load_experiment(
@@ -35,9 +110,8 @@ def load_experiment(
 
     Raises:
         datasets.common.errors.UserError: The experiment or its weights are missing, were changed, or do not fit
-        together.
+            together.
     """
-    # Imported as late as this, so that commands which train nothing do not wait for torch.
     from pathlib import Path
 
     import torch

@@ -1,4 +1,4 @@
-"""The sealed test set: the one module that reads test targets, for `search.cli.confirm` alone."""
+"""The sealed test set: the one module that reads test targets, for `search.confirmation` alone."""
 
 from __future__ import annotations
 

@@ -12,12 +12,12 @@ from rich.table import Table
 from datasets.common.errors import UserError, nearest
 from datasets.common.files import check_output, is_stream, output
 from datasets.tasks.registry import task_names
-from search.cli.inputs import open_existing
 from search.experiments.ledger import Reading, readings
 from search.experiments.readings import Count, Readings, find_readings, sentences_of
 from search.reporting import comparison_figure
 from search.reporting.comparison import FLIPS, Comparison, Entry, Panel, by_value, compare, known_tasks
 from search.reporting.html import Markup, figure, page, paragraph, section, table, warning
+from search.request.inputs import open_existing
 from search.storage.database import Database, default_url, environment_url, say
 from search.study.run_names import COMPARISON
 from search.study.study import readable_studies
@@ -134,7 +134,7 @@ def _database(arguments: argparse.Namespace) -> Database | None:
     is_named = arguments.storage or environment_url()
     if not is_named and not Path(default_url(arguments.runs_dir).removeprefix("sqlite:///")).exists():
         return None
-    return open_existing(arguments)
+    return open_existing(arguments.storage, arguments.runs_dir)
 
 
 def _cells(title: str, entry: Entry) -> list[str]:

@@ -4,7 +4,7 @@ import argparse
 
 from optuna import Study
 
-from search.cli.inputs import open_existing
+from search.request.inputs import open_existing
 from search.storage.attributes import EXHAUSTED, N_TARGET
 from search.study.control import Control, read_control, set_control
 from search.study.study import count, find_study
@@ -14,7 +14,7 @@ _CONTROLS: dict[str, Control] = {"drain": "drain", "pause": "pause", "resume": "
 
 def run_control(arguments: argparse.Namespace) -> int:
     """Set a study's control and say what happens now."""
-    database = open_existing(arguments)
+    database = open_existing(arguments.storage, arguments.runs_dir)
     study = find_study(database, arguments.study_name)
     with database.lock:  # no trial starts between what is counted and what is said
         before = read_control(study)

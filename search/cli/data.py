@@ -10,9 +10,10 @@ from datasets.common.errors import UserError
 from datasets.task import Located, Task
 from datasets.tasks.registry import all_tasks, find_task
 from models.bounds import MAX_KERNEL_ROWS
-from search.cli.user_table import refuse_two_splits, survey_of
 from search.options.parser import prog
 from search.options.table_options import said_again
+from search.request.search_request import TableOptions
+from search.request.user_table import refuse_two_splits, survey_of
 
 if TYPE_CHECKING:
     from datasets.tables.survey import Survey
@@ -37,7 +38,7 @@ def _check(arguments: argparse.Namespace) -> int:
     """
     from datasets.tables.report import report
 
-    found = survey_of(arguments.file, arguments)
+    found = survey_of(arguments.file, TableOptions.of(arguments))
     for line in report(found):
         print(line)
     sys.stdout.flush()

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 from datasets.tasks.flip_files import cache_folder
-from search.cli.inputs import places_of
 from search.doctor.database import check_database
 from search.doctor.finding import Finding
 from search.doctor.inputs import check_data, check_weights
 from search.doctor.machine import check_disk, check_gpus, check_packages, check_python, check_torch
 from search.options.folders import option
+from search.request.inputs import places_of
 from search.storage.database import default_url, environment_url, parse_url
 
 
@@ -21,7 +21,7 @@ def run_doctor(arguments: argparse.Namespace) -> int:
     Raises:
         UserError: A folder that was named does not exist, or the storage URL is malformed.
     """
-    places_of(arguments)  # refuses a folder of weights that is not there
+    places_of(arguments.weights_dir, arguments.runs_dir)  # refuses a folder of weights that is not there
     url = parse_url(arguments.storage or environment_url() or default_url(arguments.runs_dir))
     findings: list[Finding] = []
 

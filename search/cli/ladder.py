@@ -9,18 +9,19 @@ import argparse
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from datasets.common.errors import CannotRank, UserError
-from search.cli.inputs import check_writable, load_split, url_of
-from search.cli.search import run_search
-from search.cli.user_table import user_task
+from search.cli.search import request_of, run_search, search, show_plan
 from search.machine.standard_streams import announcer
 from search.reporting.proposals import Proposals
+from search.request.inputs import check_writable, load_split, url_of
+from search.request.search_request import SearchRequest, TableOptions
+from search.request.user_table import user_task
+from search.request.wanted import wanted_study
 from search.study.config import StudyConfig, study_config
 from search.study.protocol import Protocol
-from search.study.wanted import wanted_study
 from search.workers.signals import EXIT_INTERRUPTED, EXIT_TERMINATED
 
 if TYPE_CHECKING:
@@ -32,21 +33,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One family of the ladder: the arguments of its search, which name its study, its config, and its validation."""
+    """One family of the ladder: the request, which names its study, its config, and its validation."""
 
-    arguments: argparse.Namespace
+    request: SearchRequest
+    study: str
     config: StudyConfig
     protocol: Protocol
 
     @property
     def model(self) -> str:
         """The family."""
-        return str(self.arguments.model)
-
-    @property
-    def study(self) -> str:
-        """The name of its study."""
-        return str(self.arguments.study_name)
+        return self.request.model
 
 
 def run_models(arguments: argparse.Namespace) -> int:
@@ -62,15 +59,15 @@ def run_ladder(arguments: argparse.Namespace) -> int:
     """
     started = time.monotonic()
     announce = announcer(arguments.quiet)
-    own = user_task(arguments, announce)
+    own = user_task(TableOptions.of(arguments), arguments.runs_dir, announce)
     # All of them before the first: a setting that one family does not know is told at once.
     configs = [_config(arguments, model, table=own and own[1]) for model in arguments.models]
     if arguments.dry_run:
-        return max(run_search(one, own) for one, _ in configs)
+        return max(show_plan(arguments, request, own) for request, _ in configs)
     task = own[0] if own else configs[0][1].find_task()
     check_writable(arguments.runs_dir)
     split = load_split(task, arguments.data_dir, arguments.runs_dir, announce)
-    database = _open_database(arguments, [config for _, config in configs])
+    database = _open_database(configs)
     with database.lock:
         steps = [_step(*one, task, split, database) for one in configs]
     if not arguments.quiet:
@@ -78,14 +75,15 @@ def run_ladder(arguments: argparse.Namespace) -> int:
     status, n_skipped, left_out = 0, 0, {}
     for step in steps:
         announce(f"{'' if step is steps[0] else chr(10)}{step.model}: study {step.study}")
+        request = step.request
         if arguments.timeout is not None:
             left_s = arguments.timeout - (time.monotonic() - started)
             if left_s <= 0:
                 left_out[step.model] = "the --timeout was over before its turn"
                 continue
-            step.arguments.timeout = left_s
+            request = replace(request, timeout=left_s)
         try:
-            ended = run_search(step.arguments, own)
+            ended = search(request, own)
         except CannotRank as error:  # nothing is wrong: this family is not for this split
             left_out[step.model] = "skipped: it cannot tell the validation variants apart"
             print(f"{step.model} is skipped: {' '.join(str(error).split())}", file=sys.stderr)
@@ -108,21 +106,17 @@ def _import_for_the_table() -> None:
     import search.training.build  # noqa: F401
 
 
-def _config(
-    arguments: argparse.Namespace, model: str, *, table: "Table | None"
-) -> tuple[argparse.Namespace, StudyConfig]:
-    """The arguments of one family's search, and its config."""
-    overrides = [f"model={model}" if word.startswith("model=") else word for word in arguments.overrides]
-    own = {"model": model, "models": (), "overrides": overrides}
-    if arguments.study_name is not None:
-        own["study_name"] = f"{arguments.study_name}-{model}"
+def _config(arguments: argparse.Namespace, model: str, *, table: "Table | None") -> tuple[SearchRequest, StudyConfig]:
+    """The request of one family's search, and its config."""
+    name = None if arguments.study_name is None else f"{arguments.study_name}-{model}"
     try:
-        return argparse.Namespace(**{**vars(arguments), **own}), study_config(overrides, table=table)
+        request = request_of(arguments, model=model, study_name=name)
+        return request, study_config(request.words, table=table)
     except UserError as error:
         raise UserError(f"Of the models asked for, {model}: {error}") from None
 
 
-def _open_database(arguments: argparse.Namespace, configs: Sequence[StudyConfig]) -> "Database":
+def _open_database(configs: Sequence[tuple[SearchRequest, StudyConfig]]) -> "Database":
     from search.workers.child import prepare_children
 
     prepare_children()  # what follows loads torch: the children do so meanwhile
@@ -130,22 +124,23 @@ def _open_database(arguments: argparse.Namespace, configs: Sequence[StudyConfig]
     from search.storage.database import open_database
     from search.workers.worker import check_search
 
-    for config in configs:
+    for _, config in configs:
         check_search(config)
-    announce = announcer(arguments.quiet)
-    return open_database(url_of(arguments), create=True, announce=announce, is_interrupted=lambda: False)
+    request, _ = configs[0]
+    url, announce = url_of(request.storage, request.runs_dir), announcer(request.quiet)
+    return open_database(url, create=True, announce=announce, is_interrupted=lambda: False)
 
 
 def _step(
-    arguments: argparse.Namespace, config: StudyConfig, task: "Task", split: "PreparedSplit", database: "Database"
+    request: SearchRequest, config: StudyConfig, task: "Task", split: "PreparedSplit", database: "Database"
 ) -> Step:
     """Name a family's study; refuse one that exists and is about something else. Under the database's lock."""
     from search.study.study import check_existing
 
-    wanted = wanted_study(arguments, config, task, split, database)
+    wanted = wanted_study(request, config, task, split, database)
     check_existing(database, wanted.name, wanted.about)
-    own = argparse.Namespace(**{**vars(arguments), "study_name": wanted.name})
-    return Step(arguments=own, config=wanted.config, protocol=wanted.protocol)
+    request = replace(request, study_name=wanted.name)
+    return Step(request=request, study=wanted.name, config=wanted.config, protocol=wanted.protocol)
 
 
 def _print_table(

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 from datasets.common.errors import UserError
 from datasets.common.files import STANDARD, check_output, refuse_same_file, rereadable
-from search.cli.inputs import load_split, places_of
 from search.config.run_config import task_of
 from search.machine.standard_streams import announcer
 from search.prediction.display import Counter
+from search.request.inputs import load_split, places_of
 
 if TYPE_CHECKING:
     from datasets.candidates.candidates import Stream
@@ -60,7 +60,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     experiment = load_experiment(arguments.file)  # before torch, and whatever else takes time
     if arguments.data is None and experiment.config.table is not None:
         refuse_same_file(Path(experiment.config.table.file), arguments.output, "the experiment's table")
-    places = places_of(arguments)
+    places = places_of(arguments.weights_dir, arguments.runs_dir)
 
     from search.experiments.trained import TrainedExperiment
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from datasets.common.errors import UserError
 from datasets.common.files import STANDARD, check_output, output, refuse_same_file
-from search.cli.inputs import open_existing
 from search.reporting.dashboard_note import REPORT
 from search.reporting.proposals import Proposals
 from search.reporting.study_report import make_report
+from search.request.inputs import open_existing
 from search.storage.attributes import MANIFEST
 from search.storage.database import sqlite_path
 from search.study.study import find_study
@@ -16,7 +16,7 @@ from search.study.study import find_study
 
 def run_report(arguments: argparse.Namespace) -> int:
     """Write the report of a study and say where."""
-    database = open_existing(arguments)
+    database = open_existing(arguments.storage, arguments.runs_dir)
     study = find_study(database, arguments.study_name)
     if MANIFEST not in study.user_attrs:
         raise UserError(f"Study {study.study_name!r} has no manifest, so flipsearch did not make it: name another.")

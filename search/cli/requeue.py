@@ -6,7 +6,7 @@ from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from datasets.common.errors import UserError
-from search.cli.inputs import open_existing
+from search.request.inputs import open_existing
 from search.storage.attributes import ENDING, EXHAUSTED, N_LOST, N_TARGET, RETRY_OF, WORKER
 from search.study.study import count, find_study
 
@@ -16,7 +16,7 @@ _OF_THE_MACHINE = ("out_of_memory", "timeout")
 
 def run_requeue(arguments: argparse.Namespace) -> int:
     """Queue the trial again and say its new number."""
-    database = open_existing(arguments)
+    database = open_existing(arguments.storage, arguments.runs_dir)
     study = find_study(database, arguments.study_name)
     with database.lock:  # workers requeue lost trials as well, each once
         trials = study.get_trials(deepcopy=False)

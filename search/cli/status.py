@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from datasets.common.errors import UserError
-from search.cli.inputs import open_existing
 from search.cli.watch import INTERVAL_S, watch
 from search.experiments.readings import Count, Readings, find_readings, sentences_of
+from search.request.inputs import open_existing
 from search.storage.attributes import MANIFEST, printable
 from search.storage.database import Database, say
 from search.study.activity import running_trials
@@ -25,7 +25,7 @@ from search.study.study import find_study, readable_studies, summary
 
 def run_status(arguments: argparse.Namespace) -> int:
     """Print one study or all of them, as a table or as JSON, or follow one."""
-    database = open_existing(arguments)
+    database = open_existing(arguments.storage, arguments.runs_dir)
     one = arguments.study_name
     names = [one] if one else database.storage.study_names()
     if arguments.watch:

@@ -8,45 +8,29 @@ from typing import TYPE_CHECKING
 
 from datasets.common.errors import UserError
 from datasets.common.paths import Places
-from search.cli.inputs import load_split, places_of
-from search.cli.user_table import user_task
 from search.config.nested import difference
-from search.config.run_config import RunConfig, as_it_ran, averaging_callbacks, task_of
+from search.config.run_config import RunConfig, as_it_ran, task_of
 from search.config.targets import is_exact
 from search.experiments.experiment import Experiment, Provenance, first_difference, load_experiment
+from search.experiments.replay import check_callbacks
 from search.machine.environment import machine_kind
-from search.machine.limits import limit_told
 from search.machine.standard_streams import announcer
+from search.request.inputs import load_split, places_of
+from search.request.search_request import TableOptions
+from search.request.user_table import user_task
 from search.study.config import study_config
 from search.study.protocol import find_protocol
 from search.study.run_names import TRAIN, VERIFY
 from search.training.result import Result
-from search.workers.child import (
-    Announcement,
-    Child,
-    Failure,
-    Predicted,
-    Value,
-    Working,
-    isolated_run,
-    prepare_children,
-)
+from search.workers.child import isolated_run, prepare_children
+from search.workers.run_alone import Stopped, check_backbone, outcome
 from search.workers.signals import Signals
 
 if TYPE_CHECKING:
     from datasets.splits.prepared import PreparedSplit
-    from search.workers.display import Display
 
 # On another kind of machine the bits differ; the values should agree to this many units of Spearman.
 TOLERANCE = 0.02
-
-
-class Stopped(Exception):
-    """The run ended without a result: by a signal, or by an error that was printed."""
-
-    def __init__(self, exit_status: int) -> None:
-        super().__init__(f"stopped with exit status {exit_status}")
-        self.exit_status = exit_status
 
 
 def run_train(arguments: argparse.Namespace) -> int:
@@ -56,7 +40,7 @@ def run_train(arguments: argparse.Namespace) -> int:
         config, name = experiment.config, arguments.experiment.stem
         task = task_of(config, arguments.data)
     else:
-        own = user_task(arguments, announcer(arguments.quiet))
+        own = user_task(TableOptions.of(arguments), arguments.runs_dir, announcer(arguments.quiet))
         config = study_config(arguments.overrides, table=own and own[1]).run({})
         task, name = own[0] if own else task_of(config), f"{arguments.task}-{arguments.model}"
     prepare_children()
@@ -65,7 +49,14 @@ def run_train(arguments: argparse.Namespace) -> int:
     config = replace(config, validation=protocol.tree)
     directory = free_folder(arguments.runs_dir / TRAIN, name)
     try:
-        result = _run(config, split, places_of(arguments), directory, None, is_quiet=arguments.quiet)
+        result = _run(
+            config,
+            split,
+            places_of(arguments.weights_dir, arguments.runs_dir),
+            directory,
+            None,
+            is_quiet=arguments.quiet,
+        )
     except Stopped as stopped:
         return stopped.exit_status
     if result.value is None:
@@ -100,20 +91,17 @@ def run_verify(arguments: argparse.Namespace) -> int:
     directory = free_folder(arguments.runs_dir / VERIFY, arguments.file.stem)
     try:
         config = as_it_ran(experiment.config, threads=before.threads, micro_batch_tokens=before.micro_batch_tokens)
-        result = _run(config, split, places_of(arguments), directory, before, is_quiet=arguments.quiet)
+        result = _run(
+            config,
+            split,
+            places_of(arguments.weights_dir, arguments.runs_dir),
+            directory,
+            before,
+            is_quiet=arguments.quiet,
+        )
     except Stopped as stopped:
         return stopped.exit_status
     return _compare(experiment, result, split, is_quiet=arguments.quiet)
-
-
-def check_callbacks(path: Path, experiment: Experiment) -> None:
-    """Refuse an experiment that cannot be trained again without its callbacks, which are never run again."""
-    names = averaging_callbacks(experiment.config)
-    if names:
-        raise UserError(
-            f"{path} was trained with {', '.join(names)}, which changes what is trained, and callbacks of an "
-            "experiment are run by `train --experiment` alone: search without it for one that can be verified."
-        )
 
 
 def _compare(experiment: Experiment, result: Result, split: "PreparedSplit", *, is_quiet: bool) -> int:
@@ -194,66 +182,6 @@ def _run(
         result = outcome(child, display, signals, shows_values=not is_quiet, has_epochs=not is_exact(config.model))
         assert isinstance(result, Result)
         return result
-
-
-def check_backbone(
-    config: RunConfig, backbone: str | None, split: Path, places: Places, display: "Display", signals: Signals
-) -> str | None:
-    """See that a run can be built here, with the pretrained weights that it was built with before, if that is known.
-
-    Returns their hash, None without any.
-
-    Raises:
-        Stopped: A signal came.
-        UserError: It cannot, or the weights are others.
-    """
-    from search.workers.checking import check_runs
-
-    checked = check_runs([config], split, places, display, signals)
-    if checked is None:
-        raise Stopped(signals.exit_status)
-    _, found = checked.backbones[0]
-    if (backbone or "").startswith("sha256:") and found != backbone:
-        raise UserError(
-            f"The experiment was run with other pretrained weights ({backbone}) than what was found "
-            f"({found}): name the right folder with --weights-dir."
-        )
-    return found
-
-
-def outcome(
-    child: Child, display: "Display", signals: Signals, *, shows_values: bool, has_epochs: bool = True
-) -> Result | Predicted:
-    """What a child comes to, which is ended then; values are shown with their epochs, if there are any.
-
-    Raises:
-        Stopped: A signal came, or the run failed and its error was printed.
-        UserError: The config cannot run on this machine, or the machine gives no more.
-    """
-    try:
-        while True:
-            message = child.next_message(0.1)
-            if signals.exit_status:
-                raise Stopped(signals.exit_status)
-            if isinstance(message, Value) and shows_values:
-                shown = "cannot be ranked" if message.value is None else f"{message.value:.4f}"
-                epoch = f" epoch {message.epoch}" if has_epochs else ""
-                print(f"fold {message.fold}{epoch}: val_spearman {shown}", file=sys.stderr)
-            elif isinstance(message, Announcement):
-                display.announce(message.sentence)
-            elif isinstance(message, Working):
-                display.working(message.what, message.n_done, message.n_total)
-            elif isinstance(message, Failure):
-                if message.kind == "refused":
-                    raise UserError(message.message)
-                if message.kind == "bug" and (reached := limit_told(message.message)) is not None:
-                    raise reached
-                print(f"error: the run failed: {message.message}", file=sys.stderr)
-                raise Stopped(1)
-            elif isinstance(message, (Result, Predicted)):
-                return message
-    finally:
-        child.close()
 
 
 def free_folder(parent: Path, name: str) -> Path:

@@ -1,6 +1,5 @@
 """Commands that the program proposes: they name the folders and the database of this call, and never a password."""
 
-import argparse
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,11 +25,11 @@ class Proposals:
     has_password: bool = False
 
     @classmethod
-    def of(cls, arguments: argparse.Namespace) -> "Proposals":
-        """Those of a call."""
-        given = {name: getattr(arguments, name, None) for name in _PLACES}
+    def of(cls, call: object) -> "Proposals":
+        """Those of a call: its request, or the arguments of its command."""
+        given = {name: getattr(call, name, None) for name in _PLACES}
         options = {option(name): _word(path) for name, path in given.items() if path not in (None, DEFAULTS.get(name))}
-        url, has_password = _storage(arguments)
+        url, has_password = _storage(call)
         return cls(options={**options, **({"--storage": url} if url else {})}, has_password=has_password)
 
     def command(self, name: str, *words: str | Path) -> str:
@@ -46,13 +45,13 @@ def _word(word: object) -> str:
     return f"./{word}" if isinstance(word, Path) and str(word).startswith("-") else str(word)
 
 
-def _storage(arguments: argparse.Namespace) -> tuple[str | None, bool]:
+def _storage(call: object) -> tuple[str | None, bool]:
     """The database's URL without its password, None for the file in the runs folder; whether it has a password."""
     from search.storage.url import default_url, environment_url, parse_url, without_password
 
-    given = getattr(arguments, "storage", None) or environment_url()
+    given = getattr(call, "storage", None) or environment_url()
     if not given:
         return None, False
     url = parse_url(given)
     bare, whole = without_password(url).render_as_string(), url.render_as_string(hide_password=False)
-    return (None if bare == default_url(arguments.runs_dir) else bare), bare != whole
+    return (None if bare == default_url(getattr(call, "runs_dir", DEFAULTS["runs_dir"])) else bare), bare != whole

@@ -6,8 +6,9 @@ from pathlib import Path
 from datasets.common.errors import CannotRank, UserError
 from datasets.common.paths import Places
 from search.config.run_config import RunConfig
-from search.workers.child import Announcement, Checked, Failure, isolated_check
+from search.workers.child import Child, Start, isolated_check
 from search.workers.display import Display
+from search.workers.messages import Announcement, Checked, Failure
 from search.workers.signals import Signals
 
 _ERRORS: Mapping[str, type[Exception]] = {"refused": UserError, "cannot_rank": CannotRank}
@@ -20,7 +21,13 @@ class CheckLost(UserError):
 
 
 def check_runs(
-    configs: Sequence[RunConfig], split: Path, places: Places, display: Display, signals: Signals
+    configs: Sequence[RunConfig],
+    split: Path,
+    places: Places,
+    display: Display,
+    signals: Signals,
+    *,
+    start: Start = Child,
 ) -> Checked | None:
     """What the child found; None if a signal came meanwhile. `split` is the path of the prepared split.
 
@@ -28,7 +35,7 @@ def check_runs(
         UserError: A model refuses its hyperparameters or the task, a sequence is too long, or weights are missing.
         CannotRank: All predictions by which a model is judged would be the same.
     """
-    child = isolated_check(configs, split, places, places.cache_dir / "checks")
+    child = isolated_check(configs, split, places, places.cache_dir / "checks", start=start)
     try:
         while not signals.is_draining:
             message = child.next_message(0.1)

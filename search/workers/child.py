@@ -13,13 +13,12 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 from pathlib import Path
-from typing import Literal
+from typing import Protocol
 
 from datasets.common.errors import CannotRank, UserError
 from datasets.common.paths import Places
@@ -27,63 +26,12 @@ from search.config.run_config import RunConfig
 from search.machine.interpreters import guard_interpreters
 from search.machine.limits import LimitReached, check_open_files, limit_reached
 from search.machine.socket_folder import make_socket_folder
-from search.training.result import LOG, Result
+from search.training.result import LOG
+from search.workers.messages import Announcement, Checked, Failure, Message, Predicted, Value, Working
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Value:
-    """The validation Spearman after an epoch of a fold."""
-
-    fold: int
-    epoch: int
-    value: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Failure:
-    """The run ended without a result.
-
-    `bug`: an exception, `message` its traceback; `lost`: the process died; `refused`: the config cannot run here,
-    `message` says why in a sentence; `cannot_rank`: refused because the model would rank nothing.
-    """
-
-    kind: Literal["bug", "lost", "refused", "cannot_rank"]
-    message: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Announcement:
-    """A sentence that the user should see once."""
-
-    sentence: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Working:
-    """Something long is under way, before or between trainings: `n_done` of `n_total` of `what`."""
-
-    what: str
-    n_done: int
-    n_total: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Checked:
-    """All runs of a check can be built; `backbones` are name and hash of their pretrained weights, None without any."""
-
-    backbones: tuple[tuple[str | None, str | None], ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Predicted:
-    """The test sequences were predicted; `path` is a safetensors file with `prediction` (n_members, M) float32."""
-
-    path: Path
-
-
-Message = Value | Result | Failure | Announcement | Working | Checked | Predicted
 Tell = Callable[[Message], None]
 Job = Callable[[Tell, Callable[[], bool]], None]
 """What a child does: it tells its parent messages and asks whether it should stop."""
@@ -100,6 +48,23 @@ def prepare_children() -> None:
     _CONTEXT.set_forkserver_preload(["search.workers.preload"])
     with _signals_blocked():
         forkserver.ensure_running()
+
+
+class Running(Protocol):
+    """A job that goes on beside its caller."""
+
+    def next_message(self, timeout_s: float) -> Message | None:
+        """What it has to say next; None if it says nothing for `timeout_s`."""
+
+    def stop(self) -> None:
+        """Tell it to end its run; it still sends a result."""
+
+    def close(self) -> None:
+        """End it, if it still runs, and free what belongs to it."""
+
+
+Start = Callable[[Job, Path], Running]
+"""Starts a job with a folder for its files: `Child`, or `search.workers.inline.Inline`."""
 
 
 class Child:
@@ -153,18 +118,26 @@ class Child:
 
 
 def isolated_run(
-    config: RunConfig, split: Path, places: Places, directory: Path, *, resume: Path | None = None
-) -> Child:
+    config: RunConfig,
+    split: Path,
+    places: Places,
+    directory: Path,
+    *,
+    resume: Path | None = None,
+    start: Start = Child,
+) -> Running:
     """`fit` of a run in a child process; `split` is the path of the prepared split, `directory` for checkpoints too.
 
     `resume` is the folder of the same run's interrupted part.
     """
-    return Child(partial(_fit, config, split, places, directory, resume), directory)
+    return start(partial(_fit, config, split, places, directory, resume), directory)
 
 
-def isolated_check(configs: Sequence[RunConfig], split: Path, places: Places, directory: Path) -> Child:
+def isolated_check(
+    configs: Sequence[RunConfig], split: Path, places: Places, directory: Path, *, start: Start = Child
+) -> Running:
     """`check_runs` in a child process."""
-    return Child(partial(_check, tuple(configs), split, places), directory)
+    return start(partial(_check, tuple(configs), split, places), directory)
 
 
 def isolated_prediction(
@@ -251,13 +224,20 @@ def _work(pipe: Connection, job: Job, directory: Path) -> None:
         job(pipe.send, stop.is_set)
     except BrokenPipeError:
         os._exit(1)
-    except UserError as error:
-        kind: Literal["refused", "cannot_rank"] = "cannot_rank" if isinstance(error, CannotRank) else "refused"
-        pipe.send(Failure(kind=kind, message=str(error)))
-    except Exception:
-        pipe.send(Failure(kind="bug", message=traceback.format_exc()))
-        with contextlib.suppress(OSError):  # the disk may be full
-            traceback.print_exc()
+    except Exception as error:
+        pipe.send(failure_of(error))
+        if not isinstance(error, UserError):
+            with contextlib.suppress(OSError):  # the disk may be full
+                traceback.print_exc()
+
+
+def failure_of(error: Exception) -> Failure:
+    """What a job's exception means."""
+    if isinstance(error, CannotRank):
+        return Failure(kind="cannot_rank", message=str(error))
+    if isinstance(error, UserError):
+        return Failure(kind="refused", message=str(error))
+    return Failure(kind="bug", message="".join(traceback.format_exception(error)))
 
 
 @contextlib.contextmanager

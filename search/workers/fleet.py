@@ -20,9 +20,9 @@ from optuna.trial import TrialState
 
 from datasets.common.errors import UserError
 from search.storage.outages import StorageLost
-from search.workers.child import Announcement, Working
 from search.workers.display import Display
 from search.workers.fleet_worker import DRAIN, STOP_S, TOLD_BY, Assignment, Began, Ended, Report, Waits, run_worker
+from search.workers.messages import Announcement, Working
 from search.workers.signals import Signals
 from search.workers.worker import TooManyFailures
 

@@ -22,8 +22,9 @@ from optuna.trial import FrozenTrial
 
 from datasets.common.errors import UserError
 from search.storage.outages import StorageLost
-from search.workers.child import Announcement, Working, prepare_children, redirect_output
+from search.workers.child import prepare_children, redirect_output
 from search.workers.display import Display
+from search.workers.messages import Announcement, Working
 from search.workers.slots import Slot
 from search.workers.worker import TooManyFailures, Worker
 

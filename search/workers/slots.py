@@ -3,11 +3,14 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from datasets.common.errors import UserError
 from search.config.run_config import RunConfig
 from search.machine.hardware import MEMORY_SHARE
 
+Executor = Literal["process", "inline"]
+"""Where trials run: each in a process of its own, or in the calling one, for a debugger and for tests."""
 _CORES_PER_WORKER = 2
 """What `auto` gives a worker without a GPU: small models gain little from more threads, each worker takes memory."""
 

@@ -26,9 +26,10 @@ from search.study.retries import interrupted_folder
 from search.study.verdicts import should_prune
 from search.training.predictions import VALIDATION
 from search.training.result import Result, trial_folder
-from search.workers.child import Announcement, Child, Failure, Message, Value, Working, isolated_run
+from search.workers.child import Running, Start, isolated_run
 from search.workers.display import Display
 from search.workers.faults import fault
+from search.workers.messages import Announcement, Failure, Message, Value, Working
 from search.workers.slots import Slot
 
 _POLL_S = 0.1
@@ -51,6 +52,7 @@ class TrialRunner:
         on_asked: Called as soon as the trial stands as RUNNING in the database with a first heartbeat.
         display: Told of each validation and of what a run announces.
         artifacts: Keeps what people find beside the trial.
+        start: Starts its run.
     """
 
     config: StudyConfig
@@ -64,6 +66,7 @@ class TrialRunner:
     on_asked: Callable[[optuna.Trial], None]
     display: Display
     artifacts: Artifacts
+    start: Start
 
     def __call__(self, trial: optuna.Trial) -> float:
         """The objective: the run's value, `TrialPruned`, or `TrialFailed` with the ending written down."""
@@ -133,10 +136,11 @@ class TrialRunner:
         trial.set_constraint("timeout", 1.0)
         raise optuna.TrialPruned(reason)
 
-    def _start(self, trial: optuna.Trial, run: RunConfig) -> Child:
+    def _start(self, trial: optuna.Trial, run: RunConfig) -> Running:
         try:
             before = interrupted_folder(self.directory, trial)
-            return isolated_run(run, self.split, self.places, trial_folder(self.directory, trial.number), resume=before)
+            folder = trial_folder(self.directory, trial.number)
+            return isolated_run(run, self.split, self.places, folder, resume=before, start=self.start)
         except OSError as error:
             if error.filename is None:  # no process could be started: not what the user did
                 raise

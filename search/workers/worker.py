@@ -31,6 +31,7 @@ from search.study.protocol import build_validation
 from search.study.pruning import FoldPruner
 from search.study.retries import remove_old_states, remove_states
 from search.study.study import DIRECTION, count
+from search.workers.child import Child, Start
 from search.workers.display import Display
 from search.workers.signals import Orders
 from search.workers.slots import THIS_PROCESS, Slot
@@ -66,6 +67,7 @@ class Worker:
         known_failures: Trials that failed before this call and do not count any more.
         trial_timeout_s: How long a trial may take; None is for ever.
         slot: Where on this machine it trains.
+        start: Starts a run: in a child process, or in this one.
     """
 
     study: Study
@@ -83,6 +85,7 @@ class Worker:
     known_failures: Collection[int] = ()
     trial_timeout_s: float | None = None
     slot: Slot = THIS_PROCESS
+    start: Start = Child
 
     def work(self) -> None:
         """Run trials until the study has `n_target` finished ones or a signal says otherwise.
@@ -182,6 +185,7 @@ class Worker:
             on_asked=on_asked,
             display=self.display,
             artifacts=self.artifacts,
+            start=self.start,
         )
         raised: list[Exception] = []
 

@@ -24,7 +24,7 @@ from datasets.tables.survey import survey
 from datasets.tables.table import Table
 from datasets.tasks.flip import AAV_WILD_TYPE
 from datasets.tasks.own_table import table_task
-from search.cli.user_table import write_split
+from search.request.user_table import write_split
 
 GOAL = 3.0
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from search.training.result import Result
-from search.workers.child import Child, Message, Value
+from search.workers.child import Child
+from search.workers.messages import Message, Value
 
 N_EPOCHS = 20
 

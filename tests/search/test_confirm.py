@@ -20,7 +20,7 @@ import yaml
 from scipy.stats import spearmanr
 from sklearn.linear_model import Ridge
 
-import search.cli.confirm
+import search.confirmation
 from datasets.common.errors import UserError
 from datasets.tasks.registry import find_task
 from search.cli.main import main
@@ -372,8 +372,8 @@ def broken_meanwhile(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> Ite
     """An experiment whose ledger somebody breaks while its test set is read."""
     path = exported.changed("broken-meanwhile", lambda text: text)
     ledger = path.with_name("broken-meanwhile.ledger.jsonl")
-    append = search.cli.confirm.append
-    monkeypatch.setattr(search.cli.confirm, "append", lambda *a: (ledger.write_text("{"), append(*a)))
+    append = search.confirmation.append
+    monkeypatch.setattr(search.confirmation, "append", lambda *a: (ledger.write_text("{"), append(*a)))
     yield path
     ledger.unlink(missing_ok=True)
 

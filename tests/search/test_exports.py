@@ -14,10 +14,10 @@ import optuna
 import pytest
 import yaml
 
-from search.cli.inputs import load_split
 from search.experiments.experiment import load_experiment, seal
 from search.experiments.files import check_weights
 from search.reporting.summary import export_best
+from search.request.inputs import load_split
 from search.storage.database import open_database
 from search.study.config import StudyConfig, study_config
 from search.study.study import best_trial, find_study

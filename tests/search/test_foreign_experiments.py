@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from datasets.common.errors import UserError
 from datasets.common.paths import Places
-from search.cli.inputs import load_split
-from search.cli.train_and_verify import check_callbacks
 from search.config.run_config import task_of
 from search.experiments.confirm.candidates import of_experiment
 from search.experiments.ensemble import find_members
 from search.experiments.experiment import load_experiment, seal
+from search.experiments.replay import check_callbacks
+from search.request.inputs import load_split
 from search.training.build import folds_of
 from search.training.preflight import check_runs
 from tests.search.answers import Answer, run_here

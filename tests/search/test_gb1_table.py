@@ -9,10 +9,10 @@ import pytest
 
 from datasets.tables.fasta import read_wild_type
 from datasets.tasks.registry import find_task
-from search.cli.inputs import load_split
 from search.config.run_config import task_of
 from search.experiments.experiment import load_experiment
 from search.experiments.files import weights_folder
+from search.request.inputs import load_split
 from tests.datasets.gb1_table import DOMAIN, NOISE_SD, write_gb1
 from tests.datasets.tables import surveyed
 from tests.search.answers import Answer

@@ -185,7 +185,7 @@ def test_options_that_are_refused(words: list[str], expected: str):
 
 
 def test_more_workers_than_gpu_slots_are_refused_before_anything_is_written(command, monkeypatch):
-    monkeypatch.setattr("search.cli.inputs.visible_gpus", lambda: ("0",))
+    monkeypatch.setattr("search.request.inputs.visible_gpus", lambda: ("0",))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     assert "--workers 3 is more than the 1 slots" in command(*WHAT, "--workers", "3").refusal()
     assert not Path("runs").exists()

@@ -9,7 +9,7 @@ import pytest
 from optuna.trial import TrialState
 
 from search.workers import trial as module
-from search.workers.child import Value, Working
+from search.workers.messages import Value, Working
 from search.workers.signals import EXIT_INTERRUPTED, Signals
 from tests.search.faulty import copy_program, search
 from tests.whole import whole

@@ -1,6 +1,5 @@
-"""What the options of a command stand for: data, places, slots, and the folders that are written."""
+"""What options stand for: data, places, slots, the database, and the folders that are written."""
 
-import argparse
 import os
 import tempfile
 from collections.abc import Callable, Sequence
@@ -32,41 +31,38 @@ def load_split(task: Task, data_dir: Path | None, runs: Path, announce: Callable
     return prepare(task, data_dir=data_dir, cache_dir=runs / CACHE / "splits", announce=announce)
 
 
-def places_of(arguments: argparse.Namespace) -> Places:
+def places_of(weights_dir: Path | None, runs: Path) -> Places:
     """Where runs find weights and keep caches. Absolute: children have a working directory of their own."""
-    weights: Path | None = arguments.weights_dir
-    if weights is not None and not weights.is_dir():
-        raise UserError(f"--weights-dir {weights} is not a folder: name the one that holds the checkpoints.")
-    runs: Path = arguments.runs_dir
-    return Places(weights_dir=weights and weights.absolute(), cache_dir=(runs / CACHE).absolute())
+    if weights_dir is not None and not weights_dir.is_dir():
+        raise UserError(f"--weights-dir {weights_dir} is not a folder: name the one that holds the checkpoints.")
+    return Places(weights_dir=weights_dir and weights_dir.absolute(), cache_dir=(runs / CACHE).absolute())
 
 
-def slots_of(arguments: argparse.Namespace, config: StudyConfig) -> tuple[Slot, ...]:
+def slots_of(n_workers: int | None, trials_per_gpu: int, config: StudyConfig) -> tuple[Slot, ...]:
     """One slot for each worker of this call."""
     gpus: Sequence[str] = ()
     if config.defaults["trainer"]["accelerator"] != "cpu":
         gpus = visible_gpus()
-        if gpus and "CUDA_VISIBLE_DEVICES" not in os.environ and arguments.workers != 1:
+        if gpus and "CUDA_VISIBLE_DEVICES" not in os.environ and n_workers != 1:
             gpus = mig_devices() or gpus
-    return make_slots(arguments.workers, trials_per_gpu=arguments.trials_per_gpu, gpus=gpus, n_cores=usable_cores())
+    return make_slots(n_workers, trials_per_gpu=trials_per_gpu, gpus=gpus, n_cores=usable_cores())
 
 
-def url_of(arguments: argparse.Namespace) -> str:
-    """The database's URL."""
+def url_of(storage: str | None, runs: Path) -> str:
+    """The database's URL: as given, or of the environment, or that of the file in the runs folder."""
     from search.storage.database import default_url
 
-    return arguments.storage or environment_url() or default_url(arguments.runs_dir)
+    return storage or environment_url() or default_url(runs)
 
 
-def check_study_name(arguments: argparse.Namespace, name: str) -> None:
+def check_study_name(name: str, storage: str | None, runs: Path) -> None:
     """Refuse, before anything is made, a new study that would share its files with the program or another study.
 
     Raises:
         UserError: Its name is taken, in that way, and there is no study of that name yet.
     """
-    runs: Path = arguments.runs_dir
-    if is_reserved(name, _database_in(runs, arguments.storage or environment_url())):
-        if _has_study(arguments, name):
+    if is_reserved(name, _database_in(runs, storage or environment_url())):
+        if _has_study(name, storage, runs):
             return
         raise UserError(
             f"A study cannot be called {name!r}, which is a name of the program's own below {runs} or beside "
@@ -86,13 +82,13 @@ def _database_in(runs: Path, url: str | None) -> str:
     return path.name if url and url.startswith("sqlite") and path.absolute().parent == runs.absolute() else DATABASE
 
 
-def _has_study(arguments: argparse.Namespace, name: str) -> bool:
+def _has_study(name: str, storage: str | None, runs: Path) -> bool:
     from search.storage.database import parse_url, sqlite_path
 
-    file = sqlite_path(parse_url(url_of(arguments)))
+    file = sqlite_path(parse_url(url_of(storage, runs)))
     if file is not None and not file.exists():
         return False
-    return name in open_existing(arguments).storage.study_names()
+    return name in open_existing(storage, runs).storage.study_names()
 
 
 def check_writable(folder: Path) -> None:
@@ -123,20 +119,20 @@ def check_export(export: Path, study: str) -> None:
     check_weights_folder(folder)
 
 
-def open_existing(arguments: argparse.Namespace) -> "Database":
-    """The database that the arguments or the environment name.
+def open_existing(storage: str | None, runs: Path) -> "Database":
+    """The database of a URL, or of the environment, or the file in the runs folder.
 
     Raises:
         UserError: There is none, or it does not answer.
     """
     from search.storage.database import open_database
 
-    return open_database(url_of(arguments), create=False, patience_s=_PATIENCE_S)
+    return open_database(url_of(storage, runs), create=False, patience_s=_PATIENCE_S)
 
 
-def existing(arguments: argparse.Namespace) -> "Database | None":
+def existing(storage: str | None, runs: Path) -> "Database | None":
     """The same database; None where there is none, or it does not answer, and nothing needs it to."""
     try:
-        return open_existing(arguments)
+        return open_existing(storage, runs)
     except UserError:
         return None

@@ -1,11 +1,11 @@
 """The study that a search asks for: its name and what it is about, and opening it."""
 
-import argparse
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from datasets.tables.table import Table
-from search.machine.standard_streams import announcer
+from search.request.search_request import SearchRequest
 from search.study.config import StudyConfig, study_config
 from search.study.names import find_name
 from search.study.protocol import Protocol, find_protocol, with_protocol
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datasets.splits.prepared import PreparedSplit
     from datasets.task import Task
     from search.storage.database import Database
-    from search.workers.child import Checked
+    from search.workers.messages import Checked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,13 +35,13 @@ class WantedStudy:
 
 
 def wanted_study(
-    arguments: argparse.Namespace,
+    request: SearchRequest,
     config: StudyConfig,
     task: "Task",
     split: "PreparedSplit",
     database: "Database | None",
 ) -> WantedStudy:
-    """What the arguments ask for; `database` is None where there is none yet.
+    """What the request asks for; `database` is None where there is none yet.
 
     Raises:
         UserError: The split cannot be divided as the validation protocol wants it.
@@ -51,8 +51,8 @@ def wanted_study(
     def wanted(config: StudyConfig, recorded: dict[str, Any] | None) -> WantedStudy:
         protocol = find_protocol(config.defaults["validation"], task, split, recorded=recorded)
         full = with_protocol(config, protocol)
-        about = manifest(full, data_hash=split.data_hash, label=split.label, model=arguments.model)
-        name = arguments.study_name or find_name(database, about)
+        about = manifest(full, data_hash=split.data_hash, label=split.label, model=request.model)
+        name = request.study_name or find_name(database, about)
         return WantedStudy(name=name, config=full, protocol=protocol, about=about)
 
     new = wanted(config, None)
@@ -61,7 +61,7 @@ def wanted_study(
     recorded = recorded_validation(database, new.name)
     if config.is_exact and _recorded_epochs(database, new.name) not in (None, config.epochs_per_fold):
         table = config.defaults["table"]
-        config = study_config(arguments.overrides, table=table and Table(**table), solves_once=False)
+        config = study_config(request.words, table=table and Table(**table), solves_once=False)
     elif recorded is None:
         return new
     return wanted(config, recorded)
@@ -79,7 +79,11 @@ def _recorded_epochs(database: "Database", name: str) -> int | None:
 
 
 def open_wanted(
-    arguments: argparse.Namespace, wanted: WantedStudy, database: "Database", checked: "Checked | None"
+    request: SearchRequest,
+    wanted: WantedStudy,
+    database: "Database",
+    checked: "Checked | None",
+    announce: Callable[[str], None],
 ) -> "Study":
     """Open the study, or make it, with all that a search notes of it.
 
@@ -104,13 +108,12 @@ def open_wanted(
             check_weights(study, checked.backbones)
         changed = changed_versions(study)
         if OVERRIDES not in study.user_attrs:
-            given = [word for word in arguments.overrides if not word.startswith(("task=", "model="))]
-            study.set_user_attr(OVERRIDES, given)
-        raise_target(study, arguments.n_trials)
+            study.set_user_attr(OVERRIDES, list(request.overrides))
+        raise_target(study, request.n_trials)
         enqueue_first_trials(study, wanted.config.first_trials)
         run_if_drained(study)
     if changed:
-        announcer(arguments.quiet)(
+        announce(
             f"Study {wanted.name} began with other versions ({'; '.join(changed)}): "
             "its trials may differ in their last bits."
         )

@@ -1,6 +1,5 @@
 """A user's own table as the task of a search."""
 
-import argparse
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,26 +10,27 @@ from datasets.common.files import output
 from datasets.tables.table import Table, table_name
 from datasets.task import RawSplit, Task
 from datasets.tasks.own_table import table_task
+from search.request.search_request import TableOptions
 from search.study.run_names import DATA
 
 if TYPE_CHECKING:
     from datasets.tables.survey import Survey
 
 
-def user_task(arguments: argparse.Namespace, announce: Callable[[str], None]) -> tuple[Task, Table] | None:
-    """The task that --data names, read and checked, and what was found of its table; None without --data.
+def user_task(options: TableOptions, runs: Path, announce: Callable[[str], None]) -> tuple[Task, Table] | None:
+    """The task that `options.data` names, read and checked, and what was found of its table; None without a file.
 
-    Its split is written in FLIP's format below the runs folder. `announce` is told what was found.
+    Its split is written in FLIP's format below the `runs` folder. `announce` is told what was found.
 
     Raises:
         UserError: The table is not what a search accepts, or its split cannot be written.
     """
-    path: Path | None = arguments.data
+    path = options.data
     if path is None:
         return None
-    found = survey_of(path, arguments)
+    found = survey_of(path, options)
     refuse_two_splits(found)
-    name, folder = table_name(path), arguments.runs_dir / DATA
+    name, folder = table_name(path), runs / DATA
     first = _first_split(found, path, folder, name)
     if first is not None:
         found = first
@@ -80,7 +80,7 @@ def refuse_two_splits(found: "Survey") -> None:
         )
 
 
-def survey_of(path: Path, arguments: argparse.Namespace) -> "Survey":
+def survey_of(path: Path, options: TableOptions) -> "Survey":
     """What the table holds, read as the options say."""
     # Imported as late as this, so that usage errors do not wait for NumPy.
     from datasets.tables.fasta import read_wild_type
@@ -90,18 +90,18 @@ def survey_of(path: Path, arguments: argparse.Namespace) -> "Survey":
         path,
         Table(
             file=str(path),
-            sequence_column=arguments.sequence_column,
-            mutation_column=arguments.mutation_column,
-            target_column=arguments.target_column,
-            group_column=arguments.group_column,
-            wild_type=arguments.wild_type and read_wild_type(arguments.wild_type),
+            sequence_column=options.sequence_column,
+            mutation_column=options.mutation_column,
+            target_column=options.target_column,
+            group_column=options.group_column,
+            wild_type=None if options.wild_type is None else read_wild_type(options.wild_type),
             sites=None,
             window=None,
-            split=arguments.split,
-            max_train_mutations=arguments.max_train_mutations,
-            split_seed=arguments.split_seed,
-            replicates=arguments.replicates,
-            group_rule="nearest" if arguments.group_column else None,
+            split=options.split,
+            max_train_mutations=options.max_train_mutations,
+            split_seed=options.split_seed,
+            replicates=options.replicates,
+            group_rule="nearest" if options.group_column else None,
         ),
     )
 

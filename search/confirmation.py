@@ -1,0 +1,291 @@
+"""Confirm experiments: trained with new seeds and measured on the test set, which nothing else reads.
+
+Everything is trained, and the test sequences are predicted, before a test target is read; what is found then goes into
+the ledger first, that it was read into the study's database, and after that to whoever asked.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from datasets.common.errors import UserError
+from datasets.common.files import check_output
+from datasets.common.paths import Places
+from search.config.run_config import task_of
+from search.experiments.confirm.candidates import DIVISIONS, Candidate, TrainedOn, of_experiment, of_study
+from search.experiments.confirm.kept_runs import KeptRun, begin_again, folder_of, keep_run, kept_run
+from search.experiments.confirm.results import Confirmation, Measured, leave_weights
+from search.experiments.experiment import Experiment, checksum, load_experiment, today
+from search.experiments.files import check_weights, ledger_file
+from search.experiments.ledger import append, read
+from search.experiments.replay import check_callbacks
+from search.machine.standard_streams import announcer
+from search.request.confirm_request import ConfirmRequest
+from search.request.inputs import load_split, places_of
+from search.stats.metrics import UnusablePredictions, check_predictions
+from search.study.run_names import CONFIRM
+from search.training.result import Result
+from search.workers.child import isolated_prediction, isolated_run, prepare_children
+from search.workers.messages import Predicted
+from search.workers.run_alone import Stopped, check_backbone, outcome
+from search.workers.signals import Signals
+
+if TYPE_CHECKING:
+    from datasets.splits.prepared import PreparedSplit
+    from search.experiments.readings import Count
+    from search.workers.display import Display
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """An experiment that is to be confirmed: its file, what that holds, its data, and the configs to train."""
+
+    path: Path
+    checksum: str
+    experiment: Experiment
+    split: "PreparedSplit"
+    candidates: tuple[Candidate, ...]
+
+
+def confirm(
+    request: ConfirmRequest, *, tell: "Callable[[Confirmation, Count], None]" = lambda *_: None
+) -> "list[tuple[Confirmation, Count]]":
+    """Confirm experiments; each confirmation with how often its test set was read, wherever that is known.
+
+    Args:
+        request: What is confirmed.
+        tell: Told each confirmation as soon as it stands in the ledger.
+
+    Raises:
+        datasets.common.errors.UserError: An experiment cannot be confirmed.
+        search.workers.run_alone.Stopped: A signal came, or a run failed.
+    """
+    experiments = [load_experiment(path) for path in request.experiments]
+    for path, experiment in zip(request.experiments, experiments, strict=True):
+        _check(path, experiment, is_unfinished_welcome=request.unfinished)
+    prepare_children()
+    orders = [_order(request, *one) for one in zip(request.experiments, experiments, strict=True)]
+
+    # Some of it is needed at the end alone, but whoever updates the checkout meanwhile is to change nothing here.
+    import datasets.splits.held_out  # noqa: F401
+    import search.experiments.noted_readings
+    import search.experiments.readings
+    import search.training.checkpoint.progress
+    import search.training.predict_split
+    import search.workers.checking  # noqa: F401
+    from search.machine.environment import git_commit
+    from search.workers.display import Display, PlainDisplay
+
+    git_commit()  # is remembered
+    display = Display() if request.quiet else PlainDisplay(1)
+    signals = Signals(lambda sentence: None)
+    found = []
+    with signals.installed():
+        for order in orders:
+            confirmation = _confirm(order, request, display, signals)
+            found.append((confirmation, _note(order, request, confirmation)))
+            tell(*found[-1])
+    return found
+
+
+def _check(path: Path, experiment: Experiment, *, is_unfinished_welcome: bool) -> None:
+    """Refuse what must not be confirmed, before anything costs time."""
+    check_callbacks(path, experiment)
+    before = experiment.provenance
+    if before.n_target is not None and before.n_finished < before.n_target and not is_unfinished_welcome:
+        raise UserError(
+            f"{path} was exported when study {before.study!r} had {before.n_finished} of its {before.n_target} trials: "
+            "finish the search first, whose end exports anew, or confirm it all the same with --unfinished."
+        )
+    check_weights(path, before.weight_hashes)
+    read(ledger_file(path))
+    check_output(ledger_file(path), "the ledger")
+
+
+def _order(request: ConfirmRequest, path: Path, experiment: Experiment) -> Order:
+    before = experiment.provenance
+    task = task_of(experiment.config, request.data)
+    split = load_split(task, request.data_dir, request.runs_dir, announcer(request.quiet))
+    if split.data_hash != before.data_hash:
+        named = "folder with --data-dir" if experiment.config.table is None else "file with --data"
+        raise UserError(
+            f"The data of {path} has changed: data_hash of the experiment is {before.data_hash[:12]}... "
+            f"({before.data}), that of what was found {split.data_hash[:12]}... ({split.label}): name the right "
+            f"{named}."
+        )
+    return Order(
+        path=path,
+        checksum=checksum(path),
+        experiment=experiment,
+        split=split,
+        candidates=_candidates(request, path, experiment),
+    )
+
+
+def _candidates(request: ConfirmRequest, path: Path, experiment: Experiment) -> tuple[Candidate, ...]:
+    if request.top_k is None:
+        return (of_experiment(experiment),)
+
+    from search.request.inputs import open_existing
+    from search.study.study import find_study
+
+    try:
+        study = find_study(open_existing(request.storage, request.runs_dir), experiment.provenance.study)
+    except UserError as error:
+        raise UserError(f"--top-k needs the study of {path}, {experiment.provenance.study!r}: {error}") from None
+    return of_study(study, experiment, request.top_k)
+
+
+def _confirm(order: Order, request: ConfirmRequest, display: "Display", signals: Signals) -> Confirmation:
+    """Train, predict, read the test set, write the ledger.
+
+    Raises:
+        Stopped: A signal came, or a run failed.
+    """
+    first = order.experiment.config.seed + 1  # skip the seed that the search used
+    seeds = range(first, first + request.seeds)
+    places = places_of(request.weights_dir, request.runs_dir)
+    backbones = [
+        check_backbone(candidate.config, known, order.split.path, places, display, signals)
+        for candidate, known in zip_longest(order.candidates, [order.experiment.provenance.backbone])
+    ]
+    with folder_of(request.runs_dir.absolute() / CONFIRM, f"{order.path.stem}-{order.checksum[:12]}") as folder:
+        trained = [
+            _train(candidate, backbone, order, seeds, places, folder / f"trial-{candidate.trial:05d}", display, signals)
+            for candidate, backbone in zip(order.candidates, backbones, strict=True)
+        ]
+        confirmation = _measure(order, request, seeds, trained, display)
+        leave_weights(confirmation, trained[0].weights["train_and_validation"])
+        return confirmation
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Trained:
+    """A candidate over all seeds: its weights, and the predictions file, a row a seed, first of train+validation."""
+
+    candidate: Candidate
+    weights: dict[TrainedOn, list[Path]]
+    predictions: Path
+    device: str
+
+
+def _train(
+    candidate: Candidate,
+    backbone: str | None,
+    order: Order,
+    seeds: Sequence[int],
+    places: Places,
+    folder: Path,
+    display: "Display",
+    signals: Signals,
+) -> _Trained:
+    from search.training.checkpoint.progress import about
+
+    weights: dict[TrainedOn, list[Path]] = {}
+    for trained_on in DIVISIONS:
+        weights[trained_on] = []
+        for seed in seeds:
+            run, directory = candidate.run(seed, trained_on), folder / trained_on / f"seed{seed}"
+            assert run.trainer.threads is not None, "a candidate's config is that of a run"
+            depends_on = about(run, order.split, threads=run.trainer.threads, backbone=backbone)
+            kept, took = kept_run(directory, depends_on), "before"
+            if kept is None:
+                child = isolated_run(run, order.split.path, places, directory, resume=begin_again(directory))
+                result = outcome(child, display, signals, shows_values=False)
+                assert isinstance(result, Result)
+                if result.ending != "complete":
+                    _fail(
+                        order,
+                        f"trial {candidate.trial} with seed {seed} on {_words(trained_on)} ended without weights: "
+                        f"{result.ending}, {result.reason}",
+                    )
+                kept, took = (
+                    KeptRun(weights=Path(result.checkpoints[0]), device=result.device),
+                    f"{result.seconds:.1f} s",
+                )
+                keep_run(directory, kept, depends_on)
+            weights[trained_on].append(kept.weights)
+            device = kept.device
+            display.announce(
+                f"{order.path.stem}: trial {candidate.trial}, seed {seed} on {_words(trained_on)}, "
+                f"{candidate.how_long}: {took}"
+            )
+    config = candidate.run(seeds[0], "train_and_validation")
+    everything = [path for paths in weights.values() for path in paths]
+    child = isolated_prediction(config, everything, order.split.path, places, folder / "predictions")
+    predicted = outcome(child, display, signals, shows_values=False)
+    assert isinstance(predicted, Predicted)
+    return _Trained(candidate=candidate, weights=weights, predictions=predicted.path, device=device)
+
+
+def _measure(
+    order: Order, request: ConfirmRequest, seeds: Sequence[int], trained: Sequence[_Trained], display: "Display"
+) -> Confirmation:
+    """Read the test set, write what comes of it to the ledger, and only then let anybody have it."""
+    from datasets.splits.held_out import read_test_set
+    from search.training.predict_split import read_predictions
+
+    predictions = [read_predictions(one.predictions) for one in trained]
+    try:
+        for one, rows in zip(trained, predictions, strict=True):
+            for number, row in enumerate(rows):
+                name = f"trial {one.candidate.trial}, seed {seeds[number % len(seeds)]}"
+                check_predictions(row)
+        held_out = read_test_set(
+            task_of(order.experiment.config, request.data),
+            data_dir=request.data_dir,
+            data_hash=order.split.data_hash,
+            announce=display.announce,
+        )
+        name = "the test set"
+        measured = tuple(
+            Measured.of(one.candidate, rows, held_out.target, n_seeds=len(seeds), device=one.device)
+            for one, rows in zip(trained, predictions, strict=True)
+        )
+    except UnusablePredictions as error:
+        _fail(order, f"{name}: {error}")
+    confirmation = Confirmation(
+        path=order.path,
+        checksum=order.checksum,
+        experiment=order.experiment,
+        official=held_out.official,
+        label=held_out.label,
+        n_test=len(held_out.target),
+        seeds=tuple(seeds),
+        when=today(),
+        measured=measured,
+    )
+    append(ledger_file(order.path), confirmation.readings())
+    return confirmation
+
+
+def _note(order: Order, request: ConfirmRequest, confirmation: Confirmation) -> "Count":
+    """Note the readings where the study is, too, and count those of the test set, wherever they are known.
+
+    Those of an earlier call, which was killed before it came to this or found no database, are noted with them.
+    """
+    from search.experiments.noted_readings import note_readings
+    from search.experiments.readings import find_readings
+    from search.request.inputs import open_existing
+
+    folder, study = order.path.parent, order.experiment.provenance.study
+    try:
+        database = open_existing(request.storage, request.runs_dir)
+        note_readings(database, order.experiment, read(ledger_file(order.path)))
+        found = find_readings(folder, database)
+    except UserError as error:
+        why = f"This reading stands in the ledger alone, without the database of study {study!r}: {error}"
+        found = find_readings(folder, None, missing=[why])
+    return found.count(confirmation.question)
+
+
+def _fail(order: Order, what: str) -> NoReturn:
+    print(f"error: {order.path} cannot be confirmed: {what}.", file=sys.stderr)
+    raise Stopped(1)
+
+
+def _words(trained_on: TrainedOn) -> str:
+    return trained_on.replace("_and_", "+")

@@ -1,0 +1,82 @@
+"""What a search came to."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+    from datasets.splits.prepared import PreparedSplit
+    from search.workers.signals import Signals
+
+
+class Ended(StrEnum):
+    """Why a search ended."""
+
+    BUDGET = "budget"
+    """The study has the trials that were asked for."""
+    EXHAUSTED = "exhausted"
+    """Every point of the space was tried."""
+    INTERRUPTED = "interrupted"
+    """By Ctrl-C or SIGTERM."""
+    DRAINED = "drained"
+    """An operator told the workers to finish."""
+    TIMED_OUT = "timed out"
+    """The time of the call was over."""
+    FAILED = "failed"
+    """Too many trials in a row failed, or a worker could not go on; `StudyOutcome.failure` says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyOutcome:
+    """What a search came to.
+
+    Args:
+        split: The data that it was searched on; no test target is in it.
+        ended: Why the search ended.
+        study: The study, with all its trials; None where the call was interrupted before it was opened.
+        n_before: Its finished trials before this call.
+        n_finished: Those of now.
+        best: The best trial; None where none is complete.
+        experiment: The exported experiment of the best trial.
+        failure: What stopped it, where that is `FAILED`.
+        exit_status: Of the signal that came, 130 or 143; 0 without any.
+    """
+
+    split: "PreparedSplit"
+    ended: Ended
+    study: "Study | None" = None
+    n_before: int = 0
+    n_finished: int = 0
+    best: "FrozenTrial | None" = None
+    experiment: Path | None = None
+    failure: str | None = None
+    exit_status: int = 0
+
+
+def why_ended(study: "Study", n_trials: int, signals: "Signals", failure: str | None) -> Ended:
+    """Why the search ended."""
+    from search.storage.attributes import EXHAUSTED
+    from search.study.control import read_control
+
+    if failure is not None:
+        return Ended.FAILED
+    if n_finished(study) >= n_trials:
+        return Ended.BUDGET
+    if signals.exit_status:
+        return Ended.INTERRUPTED
+    if read_control(study) == "drain":
+        return Ended.DRAINED
+    if signals.is_timed_out:
+        return Ended.TIMED_OUT
+    return Ended.EXHAUSTED if study.user_attrs.get(EXHAUSTED) else Ended.BUDGET
+
+
+def n_finished(study: "Study") -> int:
+    """How many trials of the study count towards its budget by now."""
+    from search.study.study import count
+
+    return count(study.get_trials(deepcopy=False)).n_finished

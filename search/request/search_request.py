@@ -1,0 +1,148 @@
+"""What a search is asked for, whether from Python or from the command line, whose options have the same names."""
+
+import argparse
+import os
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+from datasets.common.errors import UserError, nearest
+from datasets.tables.table import Replicates, table_name
+from datasets.tasks.registry import find_task
+from search.options.folders import usual_folder
+from search.options.parser import model_names
+from search.options.table_options import check_data_options
+from search.options.values import is_study_name
+from search.workers.slots import Executor
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableOptions:
+    """How a table of one's own is read and divided; see docs/data.md.
+
+    Args:
+        data: The file: CSV, TSV, FASTA or Parquet.
+        split: The strategy that divides it; None where the file has a `set` column.
+        split_seed: Of the strategies that draw at random.
+        max_train_mutations: Of the strategy `k_vs_rest`.
+        sequence_column, mutation_column, target_column, group_column: Names in the file; None is found out.
+        wild_type: A FASTA file that holds it, for tables of mutations.
+        replicates: What becomes of several measurements of one sequence.
+    """
+
+    data: Path | None = None
+    split: str | None = None
+    split_seed: int = 0
+    max_train_mutations: int | None = None
+    sequence_column: str | None = None
+    mutation_column: str | None = None
+    target_column: str | None = None
+    group_column: str | None = None
+    wild_type: Path | None = None
+    replicates: Replicates | None = None
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace, **given: Any) -> Self:
+        """Those of the command line that have a field here; `given` are fields by another name."""
+        names = [item.name for item in fields(cls) if item.name not in given and item.name in arguments]
+        return cls(**given, **{name: getattr(arguments, name) for name in names})
+
+
+def runs_folder() -> Path:
+    """The runs folder that is meant where nobody names one."""
+    return usual_folder("runs_dir")[0]
+
+
+def export_folder() -> Path:
+    """The folder of experiments that is meant where nobody names one."""
+    return usual_folder("export_dir")[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchRequest(TableOptions):
+    """One study: of one task, or one table, and one family of models.
+
+    The same request resumes its study, which ends at `n_trials` whoever else works on it.
+
+    Args:
+        model: The family, such as `ridge`, `kernel`, `cnn` or `esm`.
+        task: A task with a name, such as `gb1_three_vs_rest`; or else `data` names a table.
+        overrides: Values of the config as on Hydra's command line: `trainer.max_epochs=5`, `sampler=random`.
+        n_trials: Finished trials of the study.
+        study_name: None is TASK-MODEL, of a table FILE-TARGET-SPLIT-MODEL.
+        storage: The database's URL; None is `$FLIPSEARCH_STORAGE`, or else a file in the runs folder.
+        runs_dir, export_dir: For trials, and for the experiment; by default as for the command line.
+        data_dir: Where FLIP's files are looked for first.
+        weights_dir: Where pretrained weights are looked for first.
+        max_failures: Bugs in a row that stop the study.
+        keep_top: Of how many of the best trials checkpoints are kept.
+        max_retries: How often a trial that lost its process, or failed with its machine, is run again.
+        workers: Processes that train at once; None is one for each GPU slot, or for every two cores without a GPU.
+        trials_per_gpu: Slots of a GPU.
+        timeout: Seconds after which the call ends; None is never.
+        trial_timeout: Seconds after which a trial is stopped and counts as pruned.
+        quiet: Whether warnings and progress stay unsaid.
+        executor: Where trials run.
+
+    Raises:
+        datasets.common.errors.UserError: A value is not valid.
+    """
+
+    model: str
+    task: str | None = None
+    overrides: tuple[str, ...] = ()
+    n_trials: int = 100
+    study_name: str | None = None
+    storage: str | None = field(default=None, repr=False)  # it may hold a password
+    runs_dir: Path = field(default_factory=runs_folder)
+    export_dir: Path = field(default_factory=export_folder)
+    data_dir: Path | None = None
+    weights_dir: Path | None = None
+    max_failures: int = 3
+    keep_top: int = 5
+    max_retries: int = 3
+    workers: int | None = 1
+    trials_per_gpu: int = 1
+    timeout: float | None = None
+    trial_timeout: float | None = None
+    quiet: bool = False
+    executor: Executor = "process"
+
+    def __post_init__(self) -> None:
+        """Refuse at once what needs no data and no database to be seen."""
+        for name in ("data", "wild_type", "runs_dir", "export_dir", "data_dir", "weights_dir"):
+            value: str | os.PathLike[str] | None = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else Path(value))
+        object.__setattr__(self, "overrides", tuple(self.overrides))
+        if (self.data is None) == (self.task is None):
+            raise UserError("A search is of a task or of a table: give either `task` or `data`.")
+        if self.task is not None:
+            find_task(self.task)
+        if self.model not in model_names():
+            hint = nearest(self.model, model_names())
+            raise UserError(f"There is no model {self.model!r}.{hint} Models: {', '.join(model_names())}.")
+        if self.study_name is not None and not is_study_name(self.study_name):
+            raise UserError(
+                f"study_name={self.study_name!r} is not valid: expected up to 100 letters, digits and . _ + -."
+            )
+        for name in ("n_trials", "max_failures", "keep_top", "trials_per_gpu", "workers"):
+            number: int | None = getattr(self, name)
+            if number is not None and number < 1:
+                raise UserError(f"{name}={number} is not valid: expected a whole number of at least 1.")
+        if self.executor == "inline" and self.workers != 1:
+            raise UserError("executor='inline' trains in this process, which is one: leave `workers` out.")
+        for word in self.overrides:
+            if word.lstrip("+~").partition("=")[0] in ("task", "model"):
+                raise UserError(f"The override {word!r} names what `task` and `model` name: leave it out.")
+        check_data_options(argparse.Namespace(**vars(self)))
+
+    @property
+    def words(self) -> list[str]:
+        """The overrides for Hydra, task and model included."""
+        task = f"task={self.task}" if self.data is None else f"task='{table_name(self.data)}'"
+        return [task, f"model={self.model}", *self.overrides]
+
+    @property
+    def named(self) -> str | None:
+        """The study's name as far as it is known before a table is read and the database asked."""
+        return self.study_name or (None if self.data is not None else f"{self.task}-{self.model}")

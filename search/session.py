@@ -1,0 +1,295 @@
+"""One study from what is asked to its experiment. Read this first: it is the story of a search.
+
+`run_study` reads the data, finds out which study is wanted, checks that its runs can be built, lets workers run trials
+until the budget is reached, and exports the best trial. It prints nothing but progress; the command line words what it
+returns, and a notebook uses it.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from search.machine.standard_streams import announcer
+from search.outcome import Ended, StudyOutcome, n_finished, why_ended
+from search.reporting.proposals import Proposals
+from search.request.inputs import (
+    check_export,
+    check_study_name,
+    check_writable,
+    load_split,
+    places_of,
+    slots_of,
+    url_of,
+)
+from search.request.search_request import SearchRequest
+from search.request.user_table import user_task
+from search.request.wanted import WantedStudy, open_wanted, wanted_study
+from search.study.config import StudyConfig, study_config
+from search.study.protocol import find_protocol
+from search.study.run_names import CACHE
+from search.workers.inline import starter
+from search.workers.slots import Slot
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.trial import FrozenTrial
+
+    from datasets.splits.prepared import PreparedSplit
+    from datasets.tables.table import Table
+    from datasets.task import Task
+    from search.storage.database import Database
+    from search.study.artifacts import Artifacts
+    from search.workers.display import Display
+    from search.workers.messages import Checked
+    from search.workers.signals import Signals
+    from search.workers.worker import Worker
+
+
+def run_study(
+    request: SearchRequest,
+    *,
+    tell: "Callable[[StudyOutcome], None] | None" = None,
+    own: "tuple[Task, Table] | None" = None,
+) -> StudyOutcome:
+    """Search until the study has its trials, and export the best one.
+
+    Ctrl-C lets the running trial end; a second one stops it, and the same request goes on later.
+
+    Args:
+        request: What is searched.
+        tell: Told the outcome before the call ends, while Ctrl-C and outages of the database are still handled.
+        own: What `user_task` says of the request's table, where it was read already.
+
+    Raises:
+        datasets.common.errors.UserError: The request, its data or its study is not what a search accepts.
+    """
+    started = time.monotonic()
+    announce = announcer(request.quiet)
+    if request.named is not None:
+        check_study_name(request.named, request.storage, request.runs_dir)
+    own = own or user_task(request, request.runs_dir, announce)
+    config = study_config(request.words, table=own and own[1])
+    task = own[0] if own else config.find_task()
+    slots = slots_of(request.workers, request.trials_per_gpu, config)
+    _check_folders(request)
+    if request.executor == "process":
+        from search.workers.child import prepare_children
+
+        prepare_children()  # torch and Lightning load in the background while we read data and open the database
+    split = load_split(task, request.data_dir, request.runs_dir, announce)
+    find_protocol(config.defaults["validation"], task, split)  # what a split cannot carry is refused before all else
+
+    from search.workers.display import make_display
+    from search.workers.signals import Signals
+
+    display = make_display(request.n_trials, is_quiet=request.quiet)
+    deadline = None if request.timeout is None else started + request.timeout
+    signals = Signals(display.announce, deadline=deadline, n_workers=len(slots))
+    with signals.installed():  # to the very end: the export is not to be interrupted either
+        database = _open_database(request, config, display, signals)
+        wanted = wanted_study(request, config, task, split, database)
+        check_study_name(wanted.name, request.storage, request.runs_dir)
+        export = request.export_dir / f"{wanted.name}.yaml"
+        check_export(export, wanted.name)
+        checked = _check_runs(request, wanted, split, database, display, signals)
+        if checked is None and signals.exit_status:
+            return StudyOutcome(split=split, ended=Ended.INTERRUPTED, exit_status=signals.exit_status)
+        study = open_wanted(request, wanted, database, checked, announce)
+        with database.guarded(wanted.name, exit_status=lambda: signals.exit_status):
+            work = _Work(
+                request=request,
+                config=wanted.config,
+                split=split,
+                database=database,
+                study=study,
+                slots=slots,
+                display=display,
+                signals=signals,
+            )
+            n_before = n_finished(study)
+            failure = work.run()
+            best, exported = work.export(export)
+            outcome = StudyOutcome(
+                study=study,
+                split=split,
+                n_before=n_before,
+                n_finished=n_finished(study),
+                best=best,
+                experiment=exported,
+                ended=why_ended(study, request.n_trials, signals, failure),
+                failure=failure,
+                exit_status=signals.exit_status,
+            )
+            if tell is not None:
+                tell(outcome)
+            return outcome
+
+
+def _check_folders(request: SearchRequest) -> None:
+    """Refuse folders that cannot be written, before anything trains whose result could not be kept."""
+    for folder in (request.runs_dir, request.runs_dir / CACHE / "checks", request.export_dir):
+        check_writable(folder)
+    if request.named is not None:
+        check_export(request.export_dir / f"{request.named}.yaml", request.named)
+
+
+def _open_database(request: SearchRequest, config: StudyConfig, display: "Display", signals: "Signals") -> "Database":
+    from search.storage.clocks import check_clock
+    from search.storage.database import open_database
+    from search.workers.worker import check_search
+
+    check_search(config)
+    database = open_database(
+        url_of(request.storage, request.runs_dir),
+        create=True,
+        announce=display.announce,
+        is_interrupted=lambda: signals.is_interrupted,
+    )
+    check_clock(database)
+    return database
+
+
+def _check_runs(
+    request: SearchRequest,
+    wanted: WantedStudy,
+    split: "PreparedSplit",
+    database: "Database",
+    display: "Display",
+    signals: "Signals",
+) -> "Checked | None":
+    """Build the model and the data of every kind of run that the space reaches, before anything trains."""
+    from search.study.study import needs_trials
+    from search.workers.checking import check_runs
+
+    if not needs_trials(database, wanted.name, request.n_trials):
+        return None
+    _import_for_the_end()  # while the children import torch
+    config = wanted.config
+    reached = [config.run(params) for params in (*config.first_trials, *config.space.corners(config.defaults))]
+    places = places_of(request.weights_dir, request.runs_dir)
+    return check_runs(reached, split.path, places, display, signals, start=starter(request.executor))
+
+
+def _import_for_the_end() -> None:
+    """Import what is needed once the trials are over: whoever updates the checkout meanwhile changes nothing here."""
+    import search.reporting.dashboard_note
+    import search.reporting.study_report  # noqa: F401
+    from search.machine.environment import git_commit
+
+    git_commit()  # is remembered: the trials run with the code of now
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    """The trials of one call, and what is made of them."""
+
+    request: SearchRequest
+    config: StudyConfig
+    split: "PreparedSplit"
+    database: "Database"
+    study: "Study"
+    slots: Sequence[Slot]
+    display: "Display"
+    signals: "Signals"
+
+    def run(self) -> str | None:
+        """Let workers run trials until the budget is reached; what stopped them before it, or None."""
+        from optuna.trial import TrialState
+
+        from search.study.study import count
+        from search.workers.fleet import FleetFailed
+        from search.workers.worker import TooManyFailures, Worker
+
+        request, trials = self.request, self.study.get_trials(deepcopy=False)
+        n_before = count(trials).n_finished
+        if n_before >= request.n_trials:
+            announcer(request.quiet)(
+                f"Study {self.study.study_name} has {n_before} finished trials of the {request.n_trials} asked for: "
+                "nothing to do."
+            )
+        make_worker = partial(
+            Worker,
+            config=self.config,
+            split=self.split.path,
+            places=places_of(request.weights_dir, request.runs_dir),
+            directory=self._folder,
+            n_target=request.n_trials,
+            max_failures=request.max_failures,
+            max_retries=request.max_retries,
+            known_failures=frozenset(trial.number for trial in trials if trial.state == TrialState.FAIL),
+            trial_timeout_s=request.trial_timeout,
+            start=starter(request.executor),
+        )
+        with self.display:
+            try:
+                if len(self.slots) == 1:
+                    make_worker(
+                        study=self.study,
+                        database=self.database,
+                        signals=self.signals,
+                        display=self.display,
+                        artifacts=self._artifacts(),
+                        slot=self.slots[0],
+                    ).work()
+                elif n_before < request.n_trials:
+                    self._run_in_processes(make_worker)
+            except TooManyFailures as error:
+                return f"{request.max_failures} trials failed in a row, the last with:\n{error}"
+            except FleetFailed as error:
+                return str(error)
+        return None
+
+    def _run_in_processes(self, make_worker: "Callable[..., Worker]") -> None:
+        """A process for each slot."""
+        from search.workers.fleet import Fleet
+        from search.workers.fleet_worker import Assignment
+
+        self._folder.mkdir(parents=True, exist_ok=True)
+        assignments = [
+            Assignment(
+                url=url_of(self.request.storage, self.request.runs_dir),
+                runs=self.request.runs_dir,
+                study=self.study.study_name,
+                keep_top=self.request.keep_top,
+                make_worker=make_worker,
+                slot=slot,
+                log=self._folder / f"worker-{i}.txt",
+            )
+            for i, slot in enumerate(self.slots)
+        ]
+        Fleet(study=self.study, assignments=assignments, signals=self.signals, display=self.display).work()
+
+    def export(self, place: Path) -> "tuple[FrozenTrial | None, Path | None]":
+        """The best trial and where it was exported; files of others are removed, note and report written."""
+        from search.reporting.dashboard_note import show_state
+        from search.reporting.summary import export_best
+        from search.study.study import best_trial
+
+        runs, announce = self.request.runs_dir, self.display.announce
+        trials = self.study.get_trials(deepcopy=False)
+        best, exported = best_trial(trials), None
+        if best is not None:
+            exported = export_best(self.study, best, self.config, self.split, place, runs=runs, announce=announce)
+        self._artifacts().remove_others(trials)
+        if not (self.signals.exit_status and self.signals.is_interrupted):  # who is in a hurry waits for no report
+            show_state(
+                self.study,
+                self.database,
+                runs,
+                export=exported,
+                proposals=Proposals.of(self.request),
+                announce=announcer(self.request.quiet),
+            )
+        return best, exported
+
+    @property
+    def _folder(self) -> Path:
+        return self.request.runs_dir / self.study.study_name
+
+    def _artifacts(self) -> "Artifacts":
+        from search.study.artifacts import Artifacts
+
+        return Artifacts(directory=self._folder, keep_top=self.request.keep_top, announce=self.display.announce)

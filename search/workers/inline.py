@@ -1,0 +1,51 @@
+"""A run in the calling process instead of a child: for a debugger, for tests, and for notebooks that look inside.
+
+What a child process protects from is not protected from here: a crash ends the caller, a hang is not ended, memory is
+not given back. A breakpoint works, and nothing waits for a process to start.
+"""
+
+import queue
+import threading
+from pathlib import Path
+
+from search.workers.child import Child, Job, Start, failure_of
+from search.workers.messages import Message
+from search.workers.slots import Executor
+
+
+class Inline:
+    """A job in a thread of this process."""
+
+    def __init__(self, job: Job, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, args=(job,), daemon=True, name="flipsearch run")
+        self._thread.start()
+
+    def next_message(self, timeout_s: float) -> Message | None:
+        """What the job has to say next; None if it says nothing for `timeout_s`."""
+        try:
+            return self._messages.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+
+    def stop(self) -> None:
+        """Tell the job to end at the end of its epoch; it still sends a result."""
+        self._stop.set()
+
+    def close(self) -> None:
+        """Tell the job to end, and wait until it has."""
+        self._stop.set()
+        self._thread.join()
+
+    def _work(self, job: Job) -> None:
+        try:
+            job(self._messages.put, self._stop.is_set)
+        except Exception as error:
+            self._messages.put(failure_of(error))
+
+
+def starter(executor: Executor) -> Start:
+    """What starts a run."""
+    return Inline if executor == "inline" else Child

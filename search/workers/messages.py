@@ -1,0 +1,61 @@
+"""What a run tells its parent while it goes on, and at its end."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from search.training.result import Result
+
+
+@dataclass(frozen=True, kw_only=True)
+class Value:
+    """The validation Spearman after an epoch of a fold."""
+
+    fold: int
+    epoch: int
+    value: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """The run ended without a result.
+
+    `bug`: an exception, `message` its traceback; `lost`: the process died; `refused`: the config cannot run here,
+    `message` says why in a sentence; `cannot_rank`: refused because the model would rank nothing.
+    """
+
+    kind: Literal["bug", "lost", "refused", "cannot_rank"]
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Announcement:
+    """A sentence that the user should see once."""
+
+    sentence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Working:
+    """Something long is under way, before or between trainings: `n_done` of `n_total` of `what`."""
+
+    what: str
+    n_done: int
+    n_total: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """All runs of a check can be built; `backbones` are name and hash of their pretrained weights, None without any."""
+
+    backbones: tuple[tuple[str | None, str | None], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predicted:
+    """The test sequences were predicted; `path` is a safetensors file with `prediction` (n_members, M) float32."""
+
+    path: Path
+
+
+Message = Value | Result | Failure | Announcement | Working | Checked | Predicted

@@ -1,0 +1,85 @@
+"""One run outside of any study, from its start to its result: for `train`, `verify` and `confirm`."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from datasets.common.errors import UserError
+from datasets.common.paths import Places
+from search.config.run_config import RunConfig
+from search.machine.limits import limit_told
+from search.training.result import Result
+from search.workers.child import Running
+from search.workers.messages import Announcement, Failure, Predicted, Value, Working
+from search.workers.signals import Signals
+
+if TYPE_CHECKING:
+    from search.workers.display import Display
+
+
+class Stopped(Exception):
+    """The run ended without a result: by a signal, or by an error that was printed."""
+
+    def __init__(self, exit_status: int) -> None:
+        super().__init__(f"stopped with exit status {exit_status}")
+        self.exit_status = exit_status
+
+
+def check_backbone(
+    config: RunConfig, backbone: str | None, split: Path, places: Places, display: "Display", signals: Signals
+) -> str | None:
+    """See that a run can be built here, with the pretrained weights that it was built with before, if that is known.
+
+    Returns their hash, None without any.
+
+    Raises:
+        Stopped: A signal came.
+        UserError: It cannot, or the weights are others.
+    """
+    from search.workers.checking import check_runs
+
+    checked = check_runs([config], split, places, display, signals)
+    if checked is None:
+        raise Stopped(signals.exit_status)
+    _, found = checked.backbones[0]
+    if (backbone or "").startswith("sha256:") and found != backbone:
+        raise UserError(
+            f"The experiment was run with other pretrained weights ({backbone}) than what was found "
+            f"({found}): name the right folder with --weights-dir."
+        )
+    return found
+
+
+def outcome(
+    child: Running, display: "Display", signals: Signals, *, shows_values: bool, has_epochs: bool = True
+) -> Result | Predicted:
+    """What a child comes to, which is ended then; values are shown with their epochs, if there are any.
+
+    Raises:
+        Stopped: A signal came, or the run failed and its error was printed.
+        UserError: The config cannot run on this machine, or the machine gives no more.
+    """
+    try:
+        while True:
+            message = child.next_message(0.1)
+            if signals.exit_status:
+                raise Stopped(signals.exit_status)
+            if isinstance(message, Value) and shows_values:
+                shown = "cannot be ranked" if message.value is None else f"{message.value:.4f}"
+                epoch = f" epoch {message.epoch}" if has_epochs else ""
+                print(f"fold {message.fold}{epoch}: val_spearman {shown}", file=sys.stderr)
+            elif isinstance(message, Announcement):
+                display.announce(message.sentence)
+            elif isinstance(message, Working):
+                display.working(message.what, message.n_done, message.n_total)
+            elif isinstance(message, Failure):
+                if message.kind == "refused":
+                    raise UserError(message.message)
+                if message.kind == "bug" and (reached := limit_told(message.message)) is not None:
+                    raise reached
+                print(f"error: the run failed: {message.message}", file=sys.stderr)
+                raise Stopped(1)
+            elif isinstance(message, (Result, Predicted)):
+                return message
+    finally:
+        child.close()
