@@ -21,8 +21,8 @@ import pytest
 from optuna.trial import TrialState
 
 from datasets.common.errors import UserError
-from search.cli import control as operate
 from search.cli import dashboard, watch
+from search.request import inputs
 from search.storage import database as storage
 from search.storage.read_only import open_to_look
 from search.study.control import set_control
@@ -67,7 +67,7 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dashboard._Server, "serve_forever", leave)
     monkeypatch.setattr(storage, "_SQLITE_BUSY_TIMEOUT_S", 0.1)
     monkeypatch.setattr(storage, "_START_PATIENCE_S", 0.2)
-    monkeypatch.setattr(operate, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(inputs, "_PATIENCE_S", 0.2)
     monkeypatch.setattr("search.workers.child.prepare_children", lambda: None)  # nothing here gets as far as training
 
 
