@@ -22,9 +22,6 @@ if __name__ == "__main__":
 
     from search.cli.main import main
 
-    # Every child of multiprocessing would read and run this file again, which may be another version's by then.
-    del __file__
-
     status = main(sys.argv[1:])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is written: the status alone is left to be told
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

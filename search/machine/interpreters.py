@@ -1,6 +1,8 @@
 """How the interpreters begin that multiprocessing starts: forkservers, spawned workers, resource trackers."""
 
-from collections.abc import Sequence
+import contextlib
+import sys
+from collections.abc import Iterator, Sequence
 from multiprocessing import util
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,24 @@ def guard_interpreters() -> None:
     the one function that is replaced here; the environment, which could say some of it, stays as the user made it.
     """
     util.spawnv_passfds = _start
+
+
+@contextlib.contextmanager
+def without_program() -> Iterator[None]:
+    """Let processes that are started in this block not read and run the program that calls us once more.
+
+    multiprocessing does so in every child. What ours do stands in modules; a user's script would search again, and
+    run_study.py may be another version's by then.
+    """
+    program = sys.modules["__main__"].__dict__
+    file, spec = program.pop("__file__", None), program.get("__spec__")
+    program["__spec__"] = None
+    try:
+        yield
+    finally:
+        program["__spec__"] = spec
+        if file is not None:
+            program["__file__"] = file
 
 
 def _start(path: bytes, args: Sequence[Any], passfds: Sequence[int]) -> int:

@@ -23,7 +23,7 @@ from typing import Protocol
 from datasets.common.errors import CannotRank, UserError
 from datasets.common.paths import Places
 from search.config.run_config import RunConfig
-from search.machine.interpreters import guard_interpreters
+from search.machine.interpreters import guard_interpreters, without_program
 from search.machine.limits import LimitReached, check_open_files, limit_reached
 from search.machine.socket_folder import make_socket_folder
 from search.training.result import LOG
@@ -78,7 +78,7 @@ class Child:
             target=_work, args=(child_pipe, job, directory), daemon=True, name="flipsearch run"
         )
         try:
-            with _signals_blocked():  # the forkserver may have to be started again
+            with _signals_blocked(), without_program():  # the forkserver may have to be started again
                 self._process.start()
         except (ConnectionError, EOFError) as error:  # it ended before it answered, however often it is started
             raise limit_reached(error) or LimitReached(

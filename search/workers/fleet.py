@@ -19,6 +19,7 @@ from optuna import Study
 from optuna.trial import TrialState
 
 from datasets.common.errors import UserError
+from search.machine.interpreters import without_program
 from search.storage.outages import StorageLost
 from search.workers.display import Display
 from search.workers.fleet_worker import DRAIN, STOP_S, TOLD_BY, Assignment, Began, Ended, Report, Waits, run_worker
@@ -224,7 +225,8 @@ def _start(member: _Member) -> None:
     )
     before = signal.pthread_sigmask(signal.SIG_BLOCK, TOLD_BY)
     try:
-        member.process.start()
+        with without_program():
+            member.process.start()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
