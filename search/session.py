@@ -147,6 +147,7 @@ def _open_database(request: SearchRequest, config: StudyConfig, display: "Displa
         create=True,
         announce=display.announce,
         is_interrupted=lambda: signals.is_interrupted,
+        lease=request.lease,
     )
     check_clock(database)
     return database
@@ -257,6 +258,7 @@ class _Work:
                 make_worker=make_worker,
                 slot=slot,
                 log=self._folder / f"worker-{i}.txt",
+                lease=self.request.lease,
             )
             for i, slot in enumerate(self.slots)
         ]

@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from types import FrameType
 
 from optuna import Study
@@ -40,7 +41,7 @@ def watch(database: Database, study: Study, interval_s: float) -> int:
 
 
 def _repeat(database: Database, study: Study, interval_s: float, show: Callable[[View], None]) -> None:
-    view = View(lines=(), running=(), gpus=())
+    view = View(lines=(), running=(), gpus=(), lease_s=database.lease.lease_s)
     silent_since = ""
     while True:
         try:
@@ -49,7 +50,7 @@ def _repeat(database: Database, study: Study, interval_s: float, show: Callable[
         except StorageLost:
             silent_since = silent_since or f"{datetime.datetime.now():%H:%M:%S}"
             sentence = f"{database.name} does not answer since {silent_since}; this is how the study stood before."
-            show(View(lines=(sentence, *view.lines), running=view.running, gpus=view.gpus))
+            show(replace(view, lines=(sentence, *view.lines)))
         except KeyError:
             raise UserError(f"Study {study.study_name!r} is no longer in {database.name}: it was deleted.") from None
         else:

@@ -14,9 +14,10 @@ from search.doctor.finding import Finding
 from search.machine.filesystems import network_kind
 from search.options.values import is_study_name
 from search.storage.attributes import printable
-from search.storage.clocks import MAX_DIFFERENCE_S, Clocks, compare_clocks
-from search.storage.database import LEASE_S, Database, open_database, sqlite_path, without_secrets
+from search.storage.clocks import Clocks, compare_clocks
+from search.storage.database import Database, open_database, sqlite_path, without_secrets
 from search.storage.errors import explained
+from search.storage.lease_policy import USUAL_LEASE, LeasePolicy
 from search.storage.rows.damage import REMOVED, Damage, find_damage, look_at, remove_damage
 from search.storage.schema import REMEDY, Schema, look
 from search.storage.url import secrets_of
@@ -105,7 +106,7 @@ def _try_writing(engine: Engine) -> None:
         connection.rollback()
 
 
-def check_clocks(clocks: Clocks) -> Finding:
+def check_clocks(clocks: Clocks, lease: LeasePolicy = USUAL_LEASE) -> Finding:
     """The clock of this machine beside the database's."""
     difference_s = clocks.difference_s
     if difference_s <= _SUSPICIOUS_S:
@@ -114,8 +115,8 @@ def check_clocks(clocks: Clocks) -> Finding:
         )
     return Finding(
         check="clocks",
-        level="problem" if difference_s > MAX_DIFFERENCE_S else "warning",
-        text=f"{clocks.sentence}, and leases last {LEASE_S} s",
+        level="problem" if difference_s > lease.max_clock_difference_s else "warning",
+        text=f"{clocks.sentence}, and leases last {lease.lease_s} s",
         remedy="set the one that is wrong, for example with `timedatectl set-ntp true`",
     )
 
@@ -177,7 +178,7 @@ def check_study(database: Database, name: str, repair: Path | None = None) -> It
     if damage:
         return
     running = running_trials(database, find_study(database, name))
-    stale = [trial for trial in running if trial.silent_s > LEASE_S]
+    stale = [trial for trial in running if trial.silent_s > database.lease.lease_s]
     if not stale:
         yield Finding(check=check, level="ok", text=f"{n_trials} trial(s), none without its worker")
     for trial in stale:

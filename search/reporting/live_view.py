@@ -11,7 +11,7 @@ from rich.text import Text
 
 from search.machine.hardware import Gpu, find_gpus
 from search.storage.attributes import MANIFEST, N_TARGET
-from search.storage.database import LEASE_S, Database
+from search.storage.database import Database
 from search.study.activity import RunningTrial, rate_per_hour, remaining_s, running_trials
 from search.study.control import Control, read_control
 from search.study.question import question_of
@@ -23,11 +23,12 @@ _NOTHING = "-"
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """What one look at a study found: lines about it as a whole, who works on it, and this machine's GPUs."""
+    """What one look at a study found: lines about it, who works on it, this machine's GPUs; how long leases last."""
 
     lines: tuple[str, ...]
     running: tuple[RunningTrial, ...]
     gpus: tuple[Gpu, ...]
+    lease_s: float
 
 
 def look(database: Database, study: Study) -> View:
@@ -56,7 +57,10 @@ def look(database: Database, study: Study) -> View:
         _CONTROL_SENTENCES[control],
     ]
     return View(
-        lines=tuple(filter(None, lines)), running=tuple(running_trials(database, study)), gpus=tuple(find_gpus())
+        lines=tuple(filter(None, lines)),
+        running=tuple(running_trials(database, study)),
+        gpus=tuple(find_gpus()),
+        lease_s=database.lease.lease_s,
     )
 
 
@@ -72,7 +76,7 @@ def as_table(view: View) -> RenderableType:
     parts: list[RenderableType] = [Text(line) for line in view.lines]
     if view.running:
         workers = ("worker", "slot", "trial", "fold", "epoch", "value", "running", "last heartbeat")
-        parts += [Text(), _table(workers, [_cells(trial) for trial in view.running])]
+        parts += [Text(), _table(workers, [_cells(trial, view.lease_s) for trial in view.running])]
     if view.gpus:
         gpus = ("GPU", "name", "use", "memory")
         parts += [Text(), _table(gpus, [_gpu_cells(gpu) for gpu in view.gpus])]
@@ -85,16 +89,16 @@ def as_lines(view: View) -> str:
     names = ("", "slot ", "trial ", "fold ", "epoch ", "value ", "running ", "last heartbeat ")
     lines = list(view.lines)
     for trial in view.running:
-        words = [name + cell for name, cell in zip(names, _cells(trial), strict=True) if cell != _NOTHING]
+        words = [name + cell for name, cell in zip(names, _cells(trial, view.lease_s), strict=True) if cell != _NOTHING]
         lines.append(", ".join(words))
     lines += ["GPU " + ", ".join(_gpu_cells(gpu)) for gpu in view.gpus]
     return "\n".join(f"{now} {line}" for line in lines)
 
 
-def _cells(trial: RunningTrial) -> list[str]:
+def _cells(trial: RunningTrial, lease_s: float) -> list[str]:
     age_s = trial.lease_age_s
     heard = _NOTHING if age_s is None else f"{max(0.0, age_s):.0f} s ago"
-    if age_s is not None and age_s > LEASE_S:
+    if age_s is not None and age_s > lease_s:
         heard += ", lease expired"
     return [
         trial.worker or _NOTHING,

@@ -13,6 +13,7 @@ from search.options.folders import usual_folder
 from search.options.parser import model_names
 from search.options.table_options import check_data_options
 from search.options.values import is_study_name
+from search.storage.lease_policy import USUAL_LEASE, LeasePolicy
 from search.workers.slots import Executor
 
 
@@ -83,6 +84,7 @@ class SearchRequest(TableOptions):
         trial_timeout: Seconds after which a trial is stopped and counts as pruned.
         quiet: Whether warnings and progress stay unsaid.
         executor: Where trials run.
+        lease: How long a worker may be silent; all workers of a study have to have the same.
 
     Raises:
         datasets.common.errors.UserError: A value is not valid.
@@ -107,6 +109,7 @@ class SearchRequest(TableOptions):
     trial_timeout: float | None = None
     quiet: bool = False
     executor: Executor = "process"
+    lease: LeasePolicy = USUAL_LEASE
 
     def __post_init__(self) -> None:
         """Refuse at once what needs no data and no database to be seen."""

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine, text
 
 from datasets.common.errors import UserError
-from search.storage.database import LEASE_S, Database
-
-MAX_DIFFERENCE_S = LEASE_S / 2
+from search.storage.database import Database
 
 
 def utc_now() -> datetime.datetime:
@@ -56,8 +54,8 @@ def check_clock(database: Database, now: Callable[[], datetime.datetime] = utc_n
         UserError: It is; the sentence shows both times.
     """
     clocks = database.storage.outages.call(lambda: compare_clocks(database.storage.engine, now))
-    if clocks is not None and clocks.difference_s > MAX_DIFFERENCE_S:
+    if clocks is not None and clocks.difference_s > database.lease.max_clock_difference_s:
         raise UserError(
-            f"The clocks differ too much for leases of {LEASE_S} s: {clocks.sentence} ({database.name}); "
-            "set the one that is wrong, for example with `timedatectl set-ntp true`."
+            f"The clocks differ too much for leases of {database.lease.lease_s} s: {clocks.sentence} "
+            f"({database.name}); set the one that is wrong, for example with `timedatectl set-ntp true`."
         )

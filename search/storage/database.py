@@ -18,6 +18,7 @@ from sqlalchemy.engine import URL
 from datasets.common.errors import UserError
 from search.machine.filesystems import network_kind
 from search.storage.errors import explained, guarded
+from search.storage.lease_policy import USUAL_LEASE, LeasePolicy
 from search.storage.locks import LocalLock, Lock
 from search.storage.outages import PATIENCE_S, Outages, is_starting
 from search.storage.resilient import ResilientStorage
@@ -25,8 +26,6 @@ from search.storage.schema import complete, require
 from search.storage.url import default_url, environment_url, parse_url, secrets_of, sqlite_path, without_secrets
 
 __all__ = [
-    "HEARTBEAT_S",
-    "LEASE_S",
     "Database",
     "default_url",
     "environment_url",
@@ -36,9 +35,6 @@ __all__ = [
     "without_secrets",
 ]
 
-LEASE_S = 20
-"""A worker without a heartbeat for so long has lost its trial."""
-HEARTBEAT_S = 4
 _SQLITE_BUSY_TIMEOUT_S = 10
 _START_PATIENCE_S = 60
 # A dead connection has to be noticed, and a new one found, before the lease expires.
@@ -60,6 +56,7 @@ class Database:
     storage: ResilientStorage
     name: str
     lock: Lock
+    lease: LeasePolicy = USUAL_LEASE
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
 
     def is_settled(self) -> bool:
@@ -103,6 +100,7 @@ def open_database(
     announce: Callable[[str], None] = say,
     is_interrupted: Callable[[], bool] = lambda: False,
     patience_s: float = PATIENCE_S,
+    lease: LeasePolicy = USUAL_LEASE,
 ) -> Database:
     """Open the database at an SQLAlchemy URL; its schema is created under a lock.
 
@@ -112,6 +110,7 @@ def open_database(
         announce: Told of outages.
         is_interrupted: Once true, nobody waits for the database any longer.
         patience_s: How long a call waits for a database that was there before.
+        lease: How long a worker may be silent.
 
     Raises:
         UserError: The URL is malformed, its driver is missing, the database does not answer, is of another
@@ -129,20 +128,22 @@ def open_database(
         announce=announce,
         is_interrupted=is_interrupted,
         patience_s=patience_s,
-        settle_s=2 * HEARTBEAT_S,
+        settle_s=2 * lease.heartbeat_s,
         # A server may just have come back, and its other clients not yet; a file was there all the time.
         is_settled=path is not None,
     )
     starting = Outages(outages.name, secrets=secrets, announce=announce, patience_s=_START_PATIENCE_S)
     with explained(outages.name, secrets):
         if path is not None:
-            storage, lock = _open_sqlite(parsed, path, outages, create=create)
+            storage, lock = _open_sqlite(parsed, path, outages, lease, create=create)
         else:
-            storage, lock = starting.call(lambda: _open_postgres(parsed, outages, create=create), is_starting)
-    return Database(storage=storage, name=outages.name, lock=lock, secrets=secrets)
+            storage, lock = starting.call(lambda: _open_postgres(parsed, outages, lease, create=create), is_starting)
+    return Database(storage=storage, name=outages.name, lock=lock, lease=lease, secrets=secrets)
 
 
-def _open_sqlite(url: URL, path: Path, outages: Outages, *, create: bool) -> tuple[ResilientStorage, Lock]:
+def _open_sqlite(
+    url: URL, path: Path, outages: Outages, lease: LeasePolicy, *, create: bool
+) -> tuple[ResilientStorage, Lock]:
     if not create and not path.exists():
         raise UserError(f"There is no study database {path}: run a search first, or name another with --storage.")
     kind = network_kind(path)
@@ -156,7 +157,7 @@ def _open_sqlite(url: URL, path: Path, outages: Outages, *, create: bool) -> tup
     with lock:
         _use_write_ahead_log(path)
         arguments = {"connect_args": {"timeout": _SQLITE_BUSY_TIMEOUT_S}}
-        storage = _open(url, outages, arguments, create=create)
+        storage = _open(url, outages, lease, arguments, create=create)
 
     # With a write-ahead log this loses no committed trial when a process dies, and saves a disk flush a write.
     @event.listens_for(storage.engine, "connect")
@@ -167,7 +168,7 @@ def _open_sqlite(url: URL, path: Path, outages: Outages, *, create: bool) -> tup
     return storage, lock
 
 
-def _open_postgres(url: URL, outages: Outages, *, create: bool) -> tuple[ResilientStorage, Lock]:
+def _open_postgres(url: URL, outages: Outages, lease: LeasePolicy, *, create: bool) -> tuple[ResilientStorage, Lock]:
     # Optuna writes heartbeats in the time zone of the connection: machines would misread each other's by hours.
     os.environ["PGTZ"] = "UTC"
     given = {key: value for key, value in _POSTGRES.items() if key not in url.query}
@@ -185,11 +186,13 @@ def _open_postgres(url: URL, outages: Outages, *, create: bool) -> tuple[Resilie
     if create:
         connect().close()  # the lock would wait for a database that there never was
         with lock:
-            return _open(url, outages, arguments, create=True), lock
-    return _open(url, outages, arguments, create=False), lock
+            return _open(url, outages, lease, arguments, create=True), lock
+    return _open(url, outages, lease, arguments, create=False), lock
 
 
-def _open(url: URL, outages: Outages, arguments: dict[str, Any], *, create: bool) -> ResilientStorage:
+def _open(
+    url: URL, outages: Outages, lease: LeasePolicy, arguments: dict[str, Any], *, create: bool
+) -> ResilientStorage:
     engine = create_engine(url, poolclass=NullPool, connect_args=arguments["connect_args"])
     if create:
         complete(engine, outages.name)
@@ -201,8 +204,8 @@ def _open(url: URL, outages: Outages, arguments: dict[str, Any], *, create: bool
         url.render_as_string(hide_password=False),
         outages=outages,
         engine_kwargs=arguments,
-        heartbeat_interval=HEARTBEAT_S,
-        grace_period=LEASE_S,
+        heartbeat_interval=lease.heartbeat_s,
+        grace_period=lease.lease_s,
     )
 
 

@@ -21,6 +21,7 @@ from typing import Literal
 from optuna.trial import FrozenTrial
 
 from datasets.common.errors import UserError
+from search.storage.lease_policy import USUAL_LEASE, LeasePolicy
 from search.storage.outages import StorageLost
 from search.workers.child import prepare_children, redirect_output
 from search.workers.display import Display
@@ -49,6 +50,7 @@ class Assignment:
     make_worker: Callable[..., Worker]
     slot: Slot
     log: Path
+    lease: LeasePolicy = USUAL_LEASE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +125,7 @@ def _work(assignment: Assignment, told: "_Told", display: Display) -> None:
         create=False,
         announce=display.announce,
         is_interrupted=lambda: told.is_interrupted,
+        lease=assignment.lease,
     )
     study = find_study(database, assignment.study)
     worker = assignment.make_worker(

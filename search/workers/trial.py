@@ -14,7 +14,6 @@ from datasets.common.paths import Places
 from search.config.run_config import RunConfig
 from search.machine.environment import machine_kind, package_versions
 from search.storage.attributes import ENDING, EXCESS_RISE, REASON, RESULT, SLOT, WORKER
-from search.storage.database import HEARTBEAT_S
 from search.storage.optuna_internals import set_attributes
 from search.study.artifacts import Artifacts, attributes_of, file_hash
 from search.study.config import StudyConfig
@@ -52,6 +51,7 @@ class TrialRunner:
         on_asked: Called as soon as the trial stands as RUNNING in the database with a first heartbeat.
         display: Told of each validation and of what a run announces.
         artifacts: Keeps what people find beside the trial.
+        heartbeat_s: Seconds between two looks at the lease.
         start: Starts its run.
     """
 
@@ -66,6 +66,7 @@ class TrialRunner:
     on_asked: Callable[[optuna.Trial], None]
     display: Display
     artifacts: Artifacts
+    heartbeat_s: float
     start: Start
 
     def __call__(self, trial: optuna.Trial) -> float:
@@ -84,7 +85,7 @@ class TrialRunner:
     def _drive(self, trial: optuna.Trial, run: RunConfig) -> float:
         child = self._start(trial, run)
         is_pruned = False
-        clock = _Clock(self.timeout_s)
+        clock = _Clock(self.timeout_s, self.heartbeat_s)
         try:
             while True:
                 if self.is_interrupted():
@@ -192,7 +193,8 @@ class TrialRunner:
 class _Clock:
     """How long a trial has taken, and when to look after its lease."""
 
-    def __init__(self, timeout_s: float | None) -> None:
+    def __init__(self, timeout_s: float | None, heartbeat_s: float) -> None:
+        self._heartbeat_s = heartbeat_s
         now = time.monotonic()
         self._deadline = None if timeout_s is None else now + timeout_s
         self._heard = self._looked = now
@@ -205,7 +207,7 @@ class _Clock:
     def look_at_lease(self) -> bool:
         """Whether it is time to look again; true once for each heartbeat."""
         now = time.monotonic()
-        if now - self._looked < HEARTBEAT_S:
+        if now - self._looked < self._heartbeat_s:
             return False
         self._looked = now
         return True

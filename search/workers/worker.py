@@ -22,7 +22,7 @@ from datasets.common.paths import Places
 from datasets.common.seeds import derive_seed
 from search.config import targets
 from search.storage.attributes import ENDING, EXHAUSTED, REASON, RETRY_OF, WORKER, printable
-from search.storage.database import LEASE_S, Database
+from search.storage.database import Database
 from search.study.artifacts import Artifacts
 from search.study.config import StudyConfig
 from search.study.control import POLL_S, Control, control_in
@@ -148,7 +148,7 @@ class Worker:
                 f"Study {self.study.study_name} is paused: `resume` lets it go on, `drain` ends it."
                 if control == "pause"
                 else f"Waiting for {counts.n_running} running trial(s): of another worker, or of one that is gone "
-                f"(its lease expires within {LEASE_S} s)."
+                f"(its lease expires within {self.database.lease.lease_s} s)."
             )
             if control != waited_for:
                 waited_for = control
@@ -185,6 +185,7 @@ class Worker:
             on_asked=on_asked,
             display=self.display,
             artifacts=self.artifacts,
+            heartbeat_s=self.database.lease.heartbeat_s,
             start=self.start,
         )
         raised: list[Exception] = []
@@ -226,7 +227,7 @@ class Worker:
     def _reclaim(self) -> Sequence[FrozenTrial]:
         """Fail the trials whose worker is gone, requeue them, and return all trials as they are then."""
         fail_stale_trials(self.study)
-        oldest = datetime.datetime.now() - datetime.timedelta(seconds=LEASE_S)
+        oldest = datetime.datetime.now() - datetime.timedelta(seconds=self.database.lease.lease_s)
         trials = self.study.get_trials(deepcopy=False)
         has_changed = False
         for trial in trials:

@@ -20,7 +20,8 @@ from optuna.distributions import BaseDistribution
 from datasets.common.paths import Places
 from datasets.splits.prepared import prepare
 from datasets.tasks.registry import find_task
-from search.storage.database import HEARTBEAT_S, LEASE_S, open_database
+from search.storage.database import open_database
+from search.storage.lease_policy import LeasePolicy
 from search.study.artifacts import Artifacts
 from search.study.config import study_config
 from search.study.study import DIRECTION, find_study, manifest, open_study
@@ -128,8 +129,8 @@ def _bare_storage(url: str) -> optuna.storages.RDBStorage:
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     return optuna.storages.RDBStorage(
         url,
-        heartbeat_interval=HEARTBEAT_S,
-        grace_period=LEASE_S,
+        heartbeat_interval=LeasePolicy().heartbeat_s,
+        grace_period=LeasePolicy().lease_s,
         engine_kwargs={"pool_size": 1, "max_overflow": 1, "pool_pre_ping": True},
     )
 

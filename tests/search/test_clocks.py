@@ -5,8 +5,9 @@ import datetime
 import pytest
 
 from datasets.common.errors import UserError
-from search.storage.clocks import MAX_DIFFERENCE_S, Clocks, check_clock, compare_clocks, utc_now
-from search.storage.database import LEASE_S, open_database
+from search.storage.clocks import Clocks, check_clock, compare_clocks, utc_now
+from search.storage.database import open_database
+from search.storage.lease_policy import LeasePolicy
 from tests.search.small_study import default_database
 
 NOON = datetime.datetime(2026, 1, 1, 12, tzinfo=datetime.UTC)
@@ -28,12 +29,12 @@ def test_a_machine_is_compared_with_the_server_whatever_their_time_zones(postgre
     monkeypatch.setenv("PGTZ", zone)
     database = open_database(postgres_url, create=True)
     check_clock(database)
-    check_clock(database, fast_by(MAX_DIFFERENCE_S - 3))
-    for seconds in (-7200, 7200, MAX_DIFFERENCE_S + 3):
+    check_clock(database, fast_by(LeasePolicy().max_clock_difference_s - 3))
+    for seconds in (-7200, 7200, LeasePolicy().max_clock_difference_s + 3):
         with pytest.raises(UserError) as refusal:
             check_clock(database, fast_by(seconds))
     said = str(refusal.value)
-    assert f"leases of {LEASE_S} s" in said
+    assert f"leases of {LeasePolicy().lease_s} s" in said
     assert said.count("UTC") == 2
     assert "timedatectl" in said
     assert "planted-s3cret" not in said

@@ -7,7 +7,8 @@ from optuna.storages import fail_stale_trials
 from optuna.trial import TrialState
 from sqlalchemy import text
 
-from search.storage.database import LEASE_S, open_database
+from search.storage.database import open_database
+from search.storage.lease_policy import LeasePolicy
 from search.study.leases import lease_ages_s
 from search.study.study import find_study
 from tests.search.small_study import NAME, add, default_database, make_study
@@ -32,8 +33,8 @@ def test_the_age_of_a_lease_grows_from_its_last_heartbeat(url: str) -> None:
         )
     ages = lease_ages_s(database.storage, study)
     assert set(ages) == {trials[beaten], trials[old]}
-    assert 0 <= ages[trials[beaten]] < LEASE_S
-    assert 3600 <= ages[trials[old]] < 3600 + LEASE_S
+    assert 0 <= ages[trials[beaten]] < LeasePolicy().lease_s
+    assert 3600 <= ages[trials[old]] < 3600 + LeasePolicy().lease_s
 
 
 def test_workers_in_other_time_zones_agree_on_leases(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +47,7 @@ def test_workers_in_other_time_zones_agree_on_leases(postgres_url: str, monkeypa
     monkeypatch.setenv("PGTZ", "Asia/Tokyo")
     other = open_database(postgres_url, create=False)
     seen = find_study(other, NAME)
-    assert 0 <= lease_ages_s(other.storage, seen)[trial_id] < LEASE_S
+    assert 0 <= lease_ages_s(other.storage, seen)[trial_id] < LeasePolicy().lease_s
     other.storage.outages._unsettled_since = float("-inf")
     fail_stale_trials(seen)
     assert seen.get_trials(deepcopy=False)[number].state == TrialState.RUNNING

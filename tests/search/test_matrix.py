@@ -20,7 +20,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from search.storage.database import LEASE_S
+from search.storage.lease_policy import LeasePolicy
 from tests.search.postgres import PostgresServer
 from tests.search.processes import ROOT, is_alive, parent
 from tests.whole import IS_WHOLE, whole
@@ -223,7 +223,7 @@ def crash_database(fleet: Fleet) -> None:
 def suspend_worker(fleet: Fleet) -> None:
     pid = fleet.worker()
     os.kill(pid, signal.SIGSTOP)
-    time.sleep(LEASE_S + 3)
+    time.sleep(LeasePolicy().lease_s + 3)
     os.kill(pid, signal.SIGCONT)
 
 
