@@ -10,7 +10,7 @@ STUDY := gb1_three_vs_rest
 # Enough for a first look on two CPU cores; without them the defaults apply (100 epochs).
 STUDY_OVERRIDES := trainer.max_epochs=30 trainer.patience=10
 
-.PHONY: study test check fuzz benchmark clean
+.PHONY: study test test-all test-system check fuzz benchmark clean
 
 study: $(VENV)/installed
 	@if timeout 40 $(BIN)/python run_study.py data fetch $(STUDY) --timeout 30; then \
@@ -29,8 +29,18 @@ study: $(VENV)/installed
 # Many tests wait for other processes, so three at a time fill two cores; a file stays with one worker.
 TEST_WORKERS := 3
 
+PYTEST := $(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
+
+# What needs no fleet, no outage and no browser, and one of each kind all the same.
 test: $(VENV)/installed
-	$(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m "not system or smoke"
+
+test-all: $(VENV)/installed
+	$(PYTEST)
+
+# What `test` leaves out: the fault matrix, faults at random moments, hostile rows and files, fleets, browsers.
+test-system: $(VENV)/installed
+	$(PYTEST) -m "system and not smoke"
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -1,9 +1,13 @@
-"""The order of the suite, and SIGINT for all that it starts."""
+"""Fixtures of all tests, their marks and their order, and SIGINT for all that they start."""
 
 import signal
+from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["tests.helpers.data_fixtures", "tests.helpers.model_fixtures", "tests.helpers.study_fixtures"]
+
+SYSTEM = Path(__file__).parent / "system"
 # Of the files that wait for real servers and killed processes, those that take longest.
 LONGEST = (
     "test_faults",
@@ -23,7 +27,10 @@ LONGEST = (
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Fast tests first; with several workers the longest files first, so that all workers end together."""
+    """Mark all below `system` so; with several workers the longest files first, so that all workers end together."""
+    for item in items:
+        if item.path.is_relative_to(SYSTEM):
+            item.add_marker("system")
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
 

@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from search.stats.intervals import interval
 from search.stats.selection_bias import Candidates
-from tests.populations import draw, spearmans, true_spearman
+from tests.helpers.populations import draw, spearmans, true_spearman
 
 SIZES = (28, 43, 117, 299)
 STRENGTHS = (0.0, 0.5, 0.8, 0.95)

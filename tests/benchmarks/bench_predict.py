@@ -35,7 +35,7 @@ from datasets.tasks.flip import GB1_WILD_TYPE
 from datasets.tasks.registry import find_task
 from search.study.config import study_config
 from search.training.predictor import Predictor
-from tests.search.experiments import trained_experiment
+from tests.helpers.experiments import trained_experiment
 
 ROOT = Path(__file__).parents[2]
 TASK = "gb1_three_vs_rest"

@@ -31,7 +31,7 @@ from search.workers.display import Display
 from search.workers.signals import Signals
 from search.workers.worker import Worker, make_pruner, make_sampler
 from tests.benchmarks import dummy_run
-from tests.search.postgres import running_postgres
+from tests.helpers.postgres import running_postgres
 
 N_WORKERS = 8
 N_TRIALS = 200

@@ -30,7 +30,7 @@ from search.study.pruning import step_of
 from search.study.study import find_study
 from search.training.predictions import VALIDATION
 from search.training.result import LOG, trial_folder
-from tests.search.postgres import running_postgres
+from tests.helpers.postgres import running_postgres
 
 ROOT = Path(__file__).parents[2]
 N_TRIALS = 3000

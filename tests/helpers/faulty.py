@@ -1,0 +1,96 @@
+"""A copy of the program with one more model, which fails in whatever way it is told to."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from tests.helpers.processes import ROOT
+
+MODEL = """
+import errno
+import os
+import signal
+import time
+from typing import Literal
+
+import torch
+
+from models.bounds import PositiveFloat
+from models.fitness_model import FitnessModel
+
+CUDA_FAULT = "CUDA error: unspecified launch failure\\nCUDA kernel errors might be asynchronously reported"
+Mode = Literal["fine", "diverges", "constant", "memory", "bug", "crash", "hangs", "gpu", "disk"]
+
+
+class Faulty(FitnessModel):
+    def __init__(self, *, mode: Mode, lr: PositiveFloat):
+        super().__init__()
+        self.mode = mode
+        self.lr = lr
+        self.table = torch.nn.Embedding(self.tokenizer.n_tokens, 1)
+
+    def forward(self, batch):
+        if self.mode == "memory":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 80 GiB.")
+        if self.mode == "bug":
+            raise RuntimeError("the shapes do not match")
+        if self.mode == "crash":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if self.mode == "hangs" and self.current_epoch == 1:
+            time.sleep(3600)
+        if self.mode == "gpu":
+            raise RuntimeError(CUDA_FAULT)
+        if self.mode == "disk":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "fold0.safetensors")
+        total = self.table(batch.tokens).squeeze(-1).masked_fill(~batch.mask, 0).sum(1)
+        return total * {"diverges": float("nan"), "constant": 0.0}.get(self.mode, 1.0)
+
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), lr=self.lr)
+"""
+CONFIG = "_target_: models.faulty.Faulty\nmode: fine\nlr: 0.01\n"
+MODES = "model: {mode: {type: categorical, choices: [fine, diverges, constant, memory]}}\n"
+LR = (
+    "+space.model.lr.type=float",
+    "+space.model.lr.low=0.001",
+    "+space.model.lr.high=0.1",
+)
+"""Searches something besides the mode."""
+
+
+def copy_program(folder: Path) -> Path:
+    """Put the program and the faulty model into a folder."""
+    for name in ("datasets", "models", "search", "studies"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("run_study.py", "pyproject.toml"):
+        shutil.copy(ROOT / name, folder)
+    (folder / "models" / "faulty.py").write_text(MODEL)
+    (folder / "studies" / "model" / "faulty.yaml").write_text(CONFIG)
+    (folder / "studies" / "space" / "faulty.yaml").write_text(MODES)
+    return folder
+
+
+def search(checkout: Path, name: str, *more: str) -> tuple[subprocess.CompletedProcess[str], list[FrozenTrial]]:
+    """Search to the end; what the program said, and the study's trials."""
+    command = [
+        sys.executable,
+        "run_study.py",
+        "--task",
+        "synthetic_one_vs_rest",
+        "--model",
+        "faulty",
+        "validation=holdout",
+    ]
+    done = subprocess.run(
+        [*command, "--study-name", name, "trainer.max_epochs=2", *more],
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    study = optuna.load_study(study_name=name, storage=f"sqlite:///{checkout / 'runs' / 'studies.db'}")
+    return done, study.trials

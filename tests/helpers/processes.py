@@ -1,0 +1,210 @@
+"""Start the program as a user does, and find and signal its processes."""
+
+import contextlib
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from tests.helpers.answers import Answer, run_here
+
+ROOT = Path(__file__).parents[2]
+# Some seconds a trial: long enough to be hit at every stage, short enough to be repeated.
+STUDY = "faults"
+SEARCH = [
+    "--task",
+    "synthetic_two_vs_rest",
+    "--model",
+    "cnn",
+    "--study-name",
+    STUDY,
+    "--export-dir",
+    "experiments",
+    "validation=holdout",
+]
+# Nothing here is to be quick; it only has to end when something is broken.
+WAIT_S = 300.0
+SHORT = ["trainer.max_epochs=15", "trainer.patience=15", "model.depth=1", "space.model.channels.high=24", "pruner=nop"]
+
+
+class Search(subprocess.Popen[str]):
+    """A search in a process group of its own, Ctrl-C handled as in a terminal. It can be heard while it runs."""
+
+    def __init__(self, command: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None) -> None:
+        self._output = os.memfd_create("output")
+        weakref.finalize(self, os.close, self._output)
+        super().__init__(
+            command,
+            cwd=folder,
+            env=environment,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def said(self) -> str:
+        """Its output so far."""
+        return os.pread(self._output, os.fstat(self._output).st_size, 0).decode(errors="replace")
+
+
+def start(folder: Path, n_trials: int, *more: str) -> Search:
+    """Begin the search for `n_trials`."""
+    return Search(
+        [sys.executable, str(ROOT / "run_study.py"), *SEARCH, "--n-trials", str(n_trials), *SHORT, *more], folder
+    )
+
+
+def search_here(folder: Path, n_trials: int, *more: str) -> Answer:
+    """The same search in this process."""
+    return run_here(*SEARCH, "--n-trials", str(n_trials), *SHORT, *more, cwd=folder)
+
+
+def finish(process: Search, timeout_s: float = WAIT_S) -> tuple[int, str]:
+    """Exit status and output."""
+    try:
+        process.wait(timeout_s)
+    except subprocess.TimeoutExpired:
+        signal_group(process, signal.SIGKILL)
+        raise AssertionError(f"it does not end: {process.said()}") from None
+    return process.returncode, process.said()
+
+
+def signal_group(process: Search, number: int) -> None:
+    """Send a signal to the search, its forkserver and its training child alike, as a terminal does."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+
+
+def interrupt(process: Search, answer: str) -> None:
+    """Press Ctrl-C and wait until the search answers, or ends: to the system two that come at once are one."""
+    signal_group(process, signal.SIGINT)
+    deadline = time.monotonic() + WAIT_S
+    while answer not in process.said() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def training_child(process: Search) -> int | None:
+    """The process that trains, of a fleet's the first one: a child of a forkserver."""
+    return min((pid for pid in members(process) if trial_of(pid) is not None), default=None)
+
+
+def trial_of(pid: int) -> int | None:
+    """The trial to whose log the process prints: the child that checks the space trains nothing."""
+    try:
+        name = Path(f"/proc/{pid}/fd/1").readlink().parent.name
+    except OSError:
+        return None
+    return int(name.removeprefix("trial-")) if name.startswith("trial-") else None
+
+
+def parent(pid: int) -> int:
+    """The process that started it."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def wait_for_child(process: Search, timeout_s: float = WAIT_S) -> int:
+    """Wait until a trial trains."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline and process.poll() is None:
+        pid = training_child(process)
+        if pid is not None:
+            return pid
+        time.sleep(0.02)
+    signal_group(process, signal.SIGKILL)
+    raise AssertionError(f"no training process appeared: {finish(process)}")
+
+
+def hold_child(process: Search) -> int:
+    """Wait until a trial trains and let its process stand still: however long the test takes, that trial runs."""
+    while True:
+        pid = wait_for_child(process)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(1.0)  # had it said its last word already, it would be ended now
+        if is_alive(pid):
+            return pid
+
+
+def let_go(pid: int) -> None:
+    """End what `hold_child` began."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGCONT)
+
+
+def workers(process: Search) -> list[int]:
+    """The workers of a fleet: processes that its supervisor spawned."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            if parent == process.pid and b"spawn_main" in (stat.parent / "cmdline").read_bytes():
+                found.append(int(stat.parent.name))
+    return sorted(found)
+
+
+def members(process: Search) -> list[int]:
+    """All living processes of a search, whoever started them."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            if int(fields[2]) == process.pid and fields[0] != "Z":
+                found.append(int(stat.parent.name))
+    return found
+
+
+def trials(folder: Path) -> list[FrozenTrial]:
+    """The study's trials, none while there is no study yet."""
+    database = folder / "runs" / "studies.db"
+    if not _has_study(database):  # Optuna would make what it does not find, beside the search that does
+        return []
+    return optuna.load_study(study_name=STUDY, storage=f"sqlite:///{database}").trials
+
+
+def _has_study(database: Path) -> bool:
+    if not database.exists():
+        return False
+    connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
+    try:
+        return bool(connection.execute("SELECT 1 FROM studies WHERE study_name = ?", [STUDY]).fetchall())
+    except sqlite3.OperationalError:  # it is being made
+        return False
+    finally:
+        connection.close()
+
+
+def wait_until(process: Search, is_so: Callable[[], bool], timeout_s: float = WAIT_S) -> None:
+    """Wait for something that a search does."""
+    deadline = time.monotonic() + timeout_s
+    while not is_so():
+        if process.poll() is not None or time.monotonic() > deadline:
+            signal_group(process, signal.SIGKILL)
+            raise AssertionError(f"it did not come to it: {finish(process)}")
+        time.sleep(0.1)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process runs (a zombie does not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def status(folder: Path) -> dict[str, Any]:
+    """What the status command says of the study."""
+    answer = run_here("status", "--study-name", STUDY, "--json", cwd=folder)
+    assert answer.status == 0, answer
+    found: dict[str, Any] = json.loads(answer.out)
+    return found

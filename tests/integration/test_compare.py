@@ -1,0 +1,135 @@
+"""Studies and confirmed experiments beside published results; what is on another file than FLIP's stands apart."""
+
+import re
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+from optuna.trial import TrialState
+
+from datasets.tasks.registry import task_names
+from search.cli.compare import make_page
+from search.experiments.ledger import Reading, append, readings
+from search.experiments.readings import find_readings
+from search.reporting.comparison import OURS, compare
+from search.reporting.comparison_figure import drawable
+from search.reporting.published import published_results
+from search.storage.attributes import MANIFEST
+from tests.helpers.browser import CHROMIUM
+from tests.helpers.pages import assert_looks_right, assert_needs_nothing, without_plotly
+from tests.helpers.small_study import ABOUT, add, default_database, make_study
+
+OFFICIAL, OTHER = "gb1_three_vs_rest", "aav_two_vs_many"
+SEEDS = [0.81, 0.83, 0.79]
+
+
+def reading(task, data, *, seeds, trial=3, model="cnn", around=(0.78, 0.84)):
+    """`around` None: as a reading from before intervals over test sequences were kept."""
+    values = {"per_seed": {"spearman": seeds}, "ensemble": {"spearman": 0.85}}
+    if around is not None:
+        values["over_sequences"] = {"spearman": list(around)}
+    return Reading(
+        when="2026-01-01T00:00:00+00:00",
+        experiment=f"{task}-{model}",
+        checksum="sha256:0",
+        study=f"{task}-{model}",
+        trial=trial,
+        task=task,
+        model=model,
+        data=data,
+        data_hash="d",
+        official=data == "FLIP's file",
+        n_test=100,
+        seeds=list(range(len(seeds))),
+        n_epochs=5,
+        code={},
+        machine={},
+        values={"train_and_validation": values, "train": values},
+    )
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A study on a file that is not FLIP's, and two ledgers."""
+    database, study = make_study(default_database(tmp_path))
+    study.set_user_attr(MANIFEST, {**ABOUT, "task": OTHER, "data": "not FLIP's file"})
+    add(study, TrialState.COMPLETE, value=0.625)
+    database.storage.engine.dispose()
+    ledgers = tmp_path / "exported"
+    earlier, latest = (reading(OFFICIAL, "FLIP's file", seeds=seeds) for seeds in ([0.5, 0.6], SEEDS))
+    append(ledgers / "a.ledger.jsonl", [earlier])
+    append(ledgers / "a.ledger.jsonl", [latest])
+    append(ledgers / "b.ledger.jsonl", [reading(OTHER, "not FLIP's file", seeds=[0.71, 0.71], around=None)])
+    return tmp_path
+
+
+def test_published_results_are_on_our_tasks_and_name_their_source():
+    found = published_results()
+    assert len(found) == 59
+    assert {result.task for result in found} <= set(task_names())
+    assert all(result.source for result in found)
+    three = {(result.by, result.model): result.spearman for result in found if result.task == OFFICIAL}
+    assert (three["FLIP", "cnn"], three["Flipper", "cnn"], three["FLIP's recipe", "ridge"]) == (0.81, 0.784, 0.755)
+
+
+def test_what_is_not_on_flips_file_is_never_drawn_with_published_results(folder):
+    found = readings(folder / "exported")
+    drawn = drawable([compare(task, (), found) for task in (OFFICIAL, OTHER)])
+    kinds = [
+        ({entry.asked and entry.asked.data for entry in panel.entries}, {entry.by for entry in panel.entries})
+        for panel in drawn
+    ]
+    assert len(drawn) == 3
+    for data, by in kinds:
+        assert by == {OURS} if "not FLIP's file" in data else "FLIP" in by
+    assert kinds[0][0] == {None, "FLIP's file"}
+    ours = [entry for entry in drawn[0].entries if entry.by == OURS]
+    assert [entry.seeds for entry in ours] == [tuple(SEEDS)] * 2, "the last reading, in both ways to train"
+    assert ours[0].spearman == pytest.approx(0.81)
+    assert ours[0].std == pytest.approx(0.02)
+
+
+def test_the_command_prints_a_table_and_writes_three_files(command, folder):
+    tasks = ("--task", OFFICIAL, "--task", OTHER, "--task", "gb1_sampled")
+    answer = command("compare", *tasks, "--export-dir", "exported", "--output", "there")
+    assert answer.status == 0, answer
+    rows = answer.out.splitlines()
+    assert [row for row in rows if row.startswith("gb1_sampled") and "nothing published" in row]
+    (mine,) = [row for row in rows if "flipsearch" in row and "train+validation" in row and OFFICIAL in row]
+    assert "0.810 ± 0.020 (3 seeds)  0.780 to 0.840" in mine
+    (older,) = [row for row in rows if "train+validation" in row and OTHER in row]
+    assert re.search(r"0\.710 \(2 seeds\) +- +0\.850", older), "an exact model, whose interval was not kept"
+    assert "confirmed 2 time(s)" in mine
+    (study,) = [row for row in rows if "study by-hand, trial 0" in row]
+    assert "0.6250 (holdout)" in study
+    assert "not FLIP's file" in study
+    assert rows[-1] == "Written: there/comparison.html, there/comparison.png, there/comparison.svg"
+    assert (folder / "there" / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    drawing = ElementTree.parse(folder / "there" / "comparison.svg").getroot()
+    assert drawing.tag.endswith("svg")
+    page = (folder / "there" / "comparison.html").read_text(encoding="utf-8")
+    assert_needs_nothing(page)
+    assert "Its test set was read 2 time(s): 2 by gb1_three_vs_rest-cnn." in without_plotly(page)
+
+
+def test_all_are_the_tasks_that_anything_is_known_of_and_no_study_is_needed(command, tmp_path):
+    answer = command("compare", "--task", "all")
+    assert answer.status == 0, answer
+    shown = {row.split()[0] for row in answer.out.splitlines()[1:-1]}
+    assert shown == {result.task for result in published_results()}
+    assert (tmp_path / "runs" / "comparison" / "comparison.svg").exists()
+
+
+def test_bad_input_is_one_sentence(command, folder):
+    assert "Did you mean 'gb1_three_vs_rest'" in command("compare", "--task", "gb1_three_vs_res").refusal()
+    assert "--task" in command("compare").refusal()
+    (folder / "exported" / "b.ledger.jsonl").write_text("{\n")
+    sentence = command("compare", "--task", OTHER, "--export-dir", "exported").refusal()
+    assert "b.ledger.jsonl, line 1" in sentence
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian's package: chromium)")
+def test_in_a_browser_nothing_overlaps_and_every_axis_is_labelled(folder, tmp_path):
+    found = readings(folder / "exported")
+    known = find_readings(folder / "exported", None)
+    page = make_page([compare(task, (), found) for task in (OFFICIAL, OTHER)], known)
+    assert_looks_right(page, 3, tmp_path)

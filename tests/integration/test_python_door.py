@@ -1,0 +1,86 @@
+"""A search from Python: what docs/python.md shows, in a fresh interpreter and in this one."""
+
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+import search
+from datasets.common.errors import UserError
+from search.checkout import ROOT
+from tests.helpers.answers import run_here
+
+PAGE = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+TASK = "synthetic_two_vs_rest"
+
+
+def request(folder: Path, **fields: object) -> search.SearchRequest:
+    given = {"task": TASK, "model": "ridge", "n_trials": 2, "executor": "inline", "quiet": True}
+    return search.SearchRequest(**{**given, "runs_dir": folder / "runs", "export_dir": folder / "export", **fields})
+
+
+def test_the_script_of_the_page_runs(tmp_path: Path) -> None:
+    """As a script without a guard for `__main__`: the children do not read it again."""
+    (script,) = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+    assert len([line for line in script.splitlines() if line.strip()]) <= 15
+    (tmp_path / "mine.py").write_text(f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{script}")
+    done = subprocess.run([sys.executable, "mine.py"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("ended: budget; 4 trials, the best 0.")
+    assert [line.split()[:2] for line in lines[1:5]] == [[str(i), "COMPLETE"] for i in range(4)]
+    assert re.fullmatch(r"test Spearman 0\.\d{4}", lines[5])
+    assert re.fullmatch(r"\[-?\d+\.\d*\]", lines[6])
+
+
+def test_an_inline_search_finds_what_one_in_children_finds_and_both_resume_each_other(tmp_path: Path) -> None:
+    here = search.run_study(request(tmp_path / "here"))
+    words = ("--task", TASK, "--model", "ridge", "--n-trials", "2", "--quiet")
+    assert run_here(*words, cwd=tmp_path).status == 0
+    there = search.open_study(f"{TASK}-ridge", runs_dir=tmp_path / "runs")
+    assert here.ended == search.Ended.BUDGET
+    assert [trial.value for trial in here.study.trials] == [trial.value for trial in there.trials]
+    again = search.run_study(request(tmp_path, n_trials=3, export_dir=tmp_path / "studies" / "experiment"))
+    assert (again.n_before, again.n_finished) == (2, 3)
+    assert search.load_experiment(again.experiment).config.model["_target_"] == "models.ridge.Ridge"
+
+
+def test_a_search_in_another_thread_leaves_signals_alone(tmp_path: Path) -> None:
+    found: list[search.StudyOutcome] = []
+    thread = threading.Thread(target=lambda: found.append(search.run_study(request(tmp_path, n_trials=1))))
+    thread.start()
+    thread.join()
+    assert found[0].n_finished == 1
+
+
+def test_time_that_is_over_is_said_and_the_same_request_goes_on(tmp_path: Path) -> None:
+    assert search.run_study(request(tmp_path, timeout=0.001)).ended == search.Ended.TIMED_OUT
+    assert search.run_study(request(tmp_path)).ended == search.Ended.BUDGET
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"task": None}, "give either `task` or `data`"),
+        ({"data": "assay.csv"}, "give either `task` or `data`"),
+        ({"task": "gb1_two_vs_res"}, "Did you mean 'gb1_two_vs_rest'"),
+        ({"model": "rige"}, "Did you mean 'ridge'"),
+        ({"study_name": "../x"}, "study_name='../x' is not valid"),
+        ({"n_trials": 0}, "n_trials=0 is not valid"),
+        ({"workers": 2}, "leave `workers` out"),
+        ({"overrides": ["model=cnn"]}, "leave it out"),
+        ({"split": "random"}, "--data FILE"),
+        ({"overrides": ["model.alfa=1"]}, "alfa"),
+    ],
+)
+def test_what_is_not_valid_is_refused_in_a_sentence(fields: dict[str, object], sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        search.run_study(request(tmp_path, **fields))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_request_shows_no_password() -> None:
+    assert "secret" not in repr(request(Path("x"), storage="postgresql://me:secret@host/db"))

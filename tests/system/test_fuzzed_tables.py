@@ -1,0 +1,204 @@
+"""Whatever stands in a file, reading it ends in variants that make sense or in one sentence.
+
+Generated: 2,000 files of each format.
+"""
+
+import gzip
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from datasets.common.errors import UserError
+from datasets.sequences.alphabet import ALPHABET
+from datasets.tables import text_file
+from tests.helpers.tables import surveyed
+
+N_FILES = 2000
+FUZZED = settings(
+    max_examples=N_FILES,
+    deadline=None,
+    database=None,
+    derandomize=settings().derandomize,  # by hand new files each time, where CI is set the same ones
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+)
+WILD_TYPE = "ACDEFGHIKL"
+# What breaks readers: quotes, ends, other encodings, numbers that are none, residues that are none.
+ODD = [
+    *(b'"', b'""', b"\n", b"\r\n", b"\r", b",", b"\t", b";", b"\0", b" ", b"'", b">", b"=", b"#", b"\\", b"|", b"\x1a"),
+    *(b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\xc3", b"\xe9", b"\xf0\x9f\xa7\xac", b"\xe2\x80\xa8", b"\xc2\x85"),
+    *(b"nan", b"inf", b"-1e999", b"1_0", b"1,5", b"0x1p3", b"\xef\xbc\x91", b"*", b"-", b"acd", b"J", b"WT", b"A1C"),
+    *(b"set", b"validation", b"train", b"test", b"True", b"sequence", b"target", b"TARGET=", b"SET=test", b"A" * 5000),
+    *(b"PK\x03\x04", b"PAR1", b"\x1f\x8b", b"BZh", b"\x0c"),
+]
+CELLS = st.sampled_from(
+    ["", "1", "-0.5", "nan", "text", "1_0", "train", "test", "True", "WT", "A1C", "A1C:D3E", "ü", " x "]
+)
+GOOD_SEQUENCES = st.text(alphabet=ALPHABET, min_size=1, max_size=12)
+SEQUENCES = GOOD_SEQUENCES | st.sampled_from([WILD_TYPE, "acdef", "AC*", "A-C", "AJC", ""])
+GOOD_NUMBERS = st.floats(-1e30, 1e30).map(repr) | st.integers(-5, 5).map(str)
+NUMBERS = st.floats(allow_nan=True, width=64).map(repr) | GOOD_NUMBERS
+
+
+@st.composite
+def edited(draw: Any, content: bytes) -> bytes:
+    """A file in which a few places were changed, in some encoding, packed or not, cut or not."""
+    for _ in range(draw(st.sampled_from([0, 0, 0, 1, 3]))):
+        at = draw(st.integers(0, len(content)))
+        odd = draw(st.sampled_from(ODD) | st.binary(min_size=1, max_size=3))
+        content = content[:at] + odd + content[at + draw(st.integers(0, 3)) :]
+    encoding = draw(st.sampled_from(["utf-8"] * 16 + ["utf-16", "utf-16-le", "utf-32", "latin-1"]))
+    if encoding != "utf-8":
+        content = content.decode("utf-8", "replace").encode(encoding, "replace")
+    if draw(st.integers(0, 5)) == 0:
+        content = gzip.compress(content, mtime=0)
+    if draw(st.integers(0, 9)) == 0:
+        content = content[: draw(st.integers(0, len(content)))]
+    return content
+
+
+@st.composite
+def delimited(draw: Any, delimiter: str) -> bytes:
+    """A table, half of the time a good one, with its columns in any order."""
+    is_good = draw(st.booleans())
+    kinds = {"sequence": GOOD_SEQUENCES, "target": GOOD_NUMBERS, "mutant": CELLS, "x": CELLS}
+    if not is_good:
+        kinds |= {"sequence": SEQUENCES, "target": NUMBERS, "set": CELLS, "validation": CELLS}
+    names = draw(st.lists(st.sampled_from(list(kinds)), min_size=1, max_size=6))
+    if is_good:
+        names = list(dict.fromkeys(["sequence", "target", *names]))
+    rows = draw(st.lists(st.tuples(*(kinds[name] for name in names)), min_size=8 * is_good, max_size=14))
+    end = draw(st.sampled_from(["\n", "\r\n", "\r"]))
+    text = end.join(delimiter.join(row) for row in [names, *rows])
+    return draw(edited((text + draw(st.sampled_from(["", end]))).encode()))
+
+
+@st.composite
+def fasta(draw: Any) -> bytes:
+    """Records with FLIP's headers, or others; half of the time good ones."""
+    is_good = draw(st.booleans())
+    values = ["x=1", "name"] if is_good else ["SET=train", "SET=test", "VALIDATION=True", "TARGET=2", "="]
+    residues, numbers = (GOOD_SEQUENCES, GOOD_NUMBERS) if is_good else (SEQUENCES, NUMBERS)
+    record = st.tuples(numbers, st.lists(st.sampled_from(values), max_size=2, unique=True), residues, residues)
+    lines = []
+    for number, words, first, second in draw(st.lists(record, min_size=8 * is_good, max_size=12)):
+        lines += [f">v TARGET={number} {' '.join(words)}", first, *([second] if draw(st.booleans()) else [])]
+    return draw(edited((draw(st.sampled_from(["\n", "\r\n"])).join(lines) + "\n").encode()))
+
+
+@st.composite
+def parquet(draw: Any) -> bytes:
+    """Columns of many types, with and without missing values; some files damaged afterwards."""
+    import pyarrow as pa
+    from pyarrow import parquet as pq
+
+    n = draw(st.integers(0, 8))
+
+    def column(values: st.SearchStrategy[Any], kind: Any = None) -> Any:
+        return pa.array(draw(st.lists(st.none() | values, min_size=n, max_size=n)), type=kind)
+
+    kinds = {
+        "text": lambda: column(SEQUENCES, pa.string()),
+        "large text": lambda: column(SEQUENCES, pa.large_string()),
+        "dictionary": lambda: column(SEQUENCES, pa.string()).dictionary_encode(),
+        "float": lambda: column(st.floats(), pa.float64()),
+        "half": lambda: column(st.floats(width=16), pa.float32()),
+        "int": lambda: column(st.integers(-(2**63), 2**63 - 1), pa.int64()),
+        "bool": lambda: column(st.booleans(), pa.bool_()),
+        "list": lambda: column(st.lists(st.integers(0, 9), max_size=2), pa.list_(pa.int64())),
+        "bytes": lambda: column(st.binary(max_size=4), pa.binary()),
+        "null": lambda: pa.nulls(n),
+        "time": lambda: column(st.datetimes(), pa.timestamp("us")),
+        "good target": lambda: pa.array([i / 7 for i in range(n)]),
+        "good sequence": lambda: pa.array([WILD_TYPE[: i + 1] for i in range(n)]),
+    }
+    names = draw(st.lists(st.sampled_from(["sequence", "target", "set", "x", "ü"]), min_size=1, max_size=4))
+    arrays = [kinds[draw(st.sampled_from(list(kinds)))]() for _ in names]
+    file = io.BytesIO()
+    pq.write_table(pa.Table.from_arrays(arrays, names=names), file)
+    content = bytearray(file.getvalue())
+    for _ in range(draw(st.integers(0, 3))):
+        content[draw(st.integers(0, len(content) - 1))] = draw(st.integers(0, 255))
+    return bytes(content[: draw(st.integers(4, len(content)))]) if draw(st.integers(0, 5)) == 0 else bytes(content)
+
+
+def outcome(path: Path, content: bytes) -> tuple[Any, ...]:
+    """What became of a file: its variants, or the sentence; anything else is raised."""
+    path.write_bytes(content)
+    try:
+        found = surveyed(path, split=None if b"set" in content.lower() else "random", wild_type=WILD_TYPE)
+        raw = found.raw_split()
+    except UserError as error:
+        sentence = str(error)
+        assert sentence
+        assert sentence.endswith((".", "?")), sentence
+        assert len(sentence) < 20_000, sentence
+        return ("refused", " ".join(sentence.split()))
+    assert len(raw.sequence) == len(raw.target) == len(raw.lines) > 0
+    assert set("".join(raw.sequence)) <= set(ALPHABET)
+    assert all(raw.sequence)
+    assert np.isfinite(np.array(list(map(float, raw.target)), dtype=np.float32)).all()
+    assert {"train", "test"} == set(raw.part)
+    return ("read", *raw.sequence, *raw.target, *raw.part, *raw.validation, *raw.lines)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("fuzzed") / "t.data"
+
+
+@pytest.fixture(scope="module")
+def small_blocks() -> Iterator[pytest.MonkeyPatch]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+@pytest.mark.parametrize("delimiter", [",", "\t"], ids=["csv", "tsv"])
+def test_delimited_files(delimiter: str, path: Path, small_blocks: pytest.MonkeyPatch) -> None:
+    endings = set()
+
+    @FUZZED
+    @given(content=delimited(delimiter))
+    def check(content: bytes) -> None:
+        small_blocks.setattr(text_file, "_BLOCK_BYTES", 1 << 20)
+        whole = outcome(path, content)
+        endings.add(whole[0])
+        # Where the file is divided makes no difference, but to which of two mistakes is named.
+        small_blocks.setattr(text_file, "_BLOCK_BYTES", 16)
+        divided = outcome(path, content)
+        assert divided[0] == whole[0]
+        if whole[0] == "read":
+            assert divided == whole
+
+    check()
+    assert endings == {"read", "refused"}  # the files are neither all good nor all bad
+
+
+def test_fasta_files(path: Path) -> None:
+    endings = set()
+
+    @FUZZED
+    @given(content=fasta())
+    def check(content: bytes) -> None:
+        endings.add(outcome(path, content)[0])
+
+    check()
+    assert endings == {"read", "refused"}
+
+
+def test_parquet_files(path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    endings = set()
+
+    @FUZZED
+    @given(content=parquet())
+    def check(content: bytes) -> None:
+        endings.add(outcome(path, content)[0])
+
+    check()
+    assert "refused" in endings

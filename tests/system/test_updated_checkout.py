@@ -1,0 +1,119 @@
+"""Whoever updates the checkout while a command runs changes nothing for it: all that it needs was imported before."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from tests.helpers.faulty import copy_program
+from tests.helpers.planted import TASK, plain_environment, run
+from tests.helpers.processes import SHORT, Search, finish, members, parent, trial_of, wait_until
+
+pytestmark = pytest.mark.timeout(1800)
+SETTINGS = ("--task", TASK, "validation=holdout", "trainer.threads=1", *SHORT)
+# What there is of the code; `studies/` stays, for it is read before each search of a ladder.
+CODE = ("datasets", "models", "search", "run_study.py")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    return copy_program(folder)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    return folder
+
+
+def start(checkout: Path, folder: Path, *words: str) -> Search:
+    return Search([sys.executable, str(checkout / "run_study.py"), *words], folder, plain_environment())
+
+
+def remove_code(checkout: Path) -> None:
+    """The hardest update: what is not imported yet is gone."""
+    for name in CODE:
+        path = checkout / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def forkservers(process: Search) -> Iterator[int]:
+    """Those whose children train: they have loaded everything."""
+    for pid in members(process):
+        if trial_of(pid) is not None:
+            try:
+                yield parent(pid)
+            except OSError:  # it has ended meanwhile
+                continue
+
+
+def finish_without_code(process: Search, checkout: Path, is_ready: Callable[[], bool]) -> str:
+    wait_until(process, is_ready)
+    remove_code(checkout)
+    returncode, output = finish(process)
+    assert returncode == 0, output
+    for word in ("Traceback", "ModuleNotFoundError", "error:", "could not be kept"):
+        assert word not in output
+    return output
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_a_search_ends_as_if_nothing_had_been_updated(n_workers: int, checkout: Path, folder: Path) -> None:
+    words = (*SETTINGS, "--model", "cnn", "--n-trials", "5", "--workers", str(n_workers))
+    process = start(checkout, folder, *words)
+    seen: set[int] = set()
+
+    def all_train() -> bool:
+        seen.update(forkservers(process))
+        return len(seen) == n_workers
+
+    output = finish_without_code(process, checkout, all_train)
+    name = f"{TASK}-cnn"
+    assert f"Study {name}: 5 finished trials (5 complete, 0 pruned), 0 failed." in output
+    assert "importance" in output
+    assert (folder / "studies" / "experiment" / f"{name}.yaml").is_file()
+    study = optuna.load_study(study_name=name, storage=f"sqlite:///{folder / 'runs' / 'studies.db'}")
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 5
+    attributes = study._storage.get_study_system_attrs(study._study_id)
+    assert any(key.startswith("dashboard:note_str:") for key in attributes)
+    [report] = [json.loads(value) for key, value in attributes.items() if key.startswith("artifacts:")]
+    assert (folder / "runs" / "artifacts" / report["artifact_id"]).stat().st_size > 100_000
+
+
+def test_a_confirmation_ends_with_its_reading_in_the_ledger(checkout: Path, folder: Path) -> None:
+    words = (*SETTINGS, "--model", "cnn", "--n-trials", "1")
+    run(str(checkout / "run_study.py"), *words, folder=folder, environment=plain_environment())
+    experiment = folder / "studies" / "experiment" / f"{TASK}-cnn.yaml"
+    process = start(checkout, folder, "confirm", str(experiment), "--seeds", "2")
+    finish_without_code(process, checkout, lambda: "seed" in process.said())
+    assert experiment.with_name(f"{TASK}-cnn.ledger.jsonl").is_file()
+
+
+def test_a_ladder_ends_with_its_table(checkout: Path, folder: Path) -> None:
+    words = ("--task", TASK, "validation=holdout", "--model", "ridge", "--model", "kernel", "--n-trials", "2")
+    process = start(checkout, folder, *words)
+    output = finish_without_code(process, checkout, lambda: any(True for _ in forkservers(process)))
+    table = output.rpartition("Next:")[2]
+    assert "ridge" in table
+    assert "kernel" in table
+
+
+def test_train_and_verify_end_with_their_answers(checkout: Path, folder: Path) -> None:
+    words = (*SETTINGS, "--model", "cnn", "--n-trials", "1")
+    run(str(checkout / "run_study.py"), *words, folder=folder, environment=plain_environment())
+    kept = checkout.with_name("kept")
+    shutil.copytree(checkout, kept)
+    experiment = f"studies/experiment/{TASK}-cnn.yaml"
+    for words, last in ((("verify", experiment), "verified: "), (("train", "--experiment", experiment), "Weights")):
+        process = start(checkout, folder, *words)
+        output = finish_without_code(process, checkout, lambda process=process: "epoch 1:" in process.said())
+        assert last in output
+        shutil.copytree(kept, checkout, dirs_exist_ok=True)

@@ -1,0 +1,194 @@
+"""Tables that people really have: what is accepted is told, what is not is one sentence with the line."""
+
+import codecs
+import gzip
+import resource
+import time
+from pathlib import Path
+
+import pytest
+
+from datasets.common.errors import UserError
+from datasets.tables.read import read_columns
+from datasets.tables.text_file import MAX_LINE_BYTES
+from datasets.tasks.synthetic import WILD_TYPE
+from tests.helpers.tables import surveyed, variants, write
+
+GOOD = [(sequence, f"{value:.4f}") for _, sequence, value in variants()[:40]]
+TEXT = "sequence,fitness\n" + "".join(f"{sequence},{target}\n" for sequence, target in GOOD)
+
+
+def refusal(path: Path, **changes: object) -> str:
+    """The sentence with which a search refuses the table."""
+    with pytest.raises(UserError) as caught:
+        surveyed(path, split="random", **changes).raw_split()
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+    return str(caught.value).replace(str(path), "FILE")
+
+
+def changed(tmp_path: Path, line: int, sequence: str, target: str = "1.5") -> Path:
+    """A good table in which one line is another."""
+    rows = list(GOOD)
+    rows[line - 2] = (sequence, target)
+    return write(tmp_path / "t.csv", "sequence,fitness", rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("crlf.csv", TEXT.replace("\n", "\r\n").encode()),
+        ("cr.csv", TEXT.replace("\n", "\r").encode()),
+        ("bom.csv", codecs.BOM_UTF8 + TEXT.encode()),
+        ("utf16le.csv", TEXT.encode("utf-16")),
+        ("utf16be.csv", codecs.BOM_UTF16_BE + TEXT.encode("utf-16-be")),
+        ("gzipped.csv.gz", gzip.compress(TEXT.encode())),
+        ("tabs.csv", TEXT.replace(",", "\t").encode()),
+        ("semicolons.csv", TEXT.replace(",", ";").encode()),
+        ("no last end.csv", TEXT.rstrip().encode()),
+        ("blank lines.csv", TEXT.replace("\n", "\n\n").encode()),
+        ("quoted.csv", TEXT.replace(WILD_TYPE, f'"{WILD_TYPE}"').encode()),
+        ("all quoted.csv", "".join(f'"{line}"\n' for line in TEXT.replace(",", '","').splitlines()).encode()),
+        ("lower case.csv", TEXT.replace(WILD_TYPE, WILD_TYPE.lower()).encode()),
+        ("blanks.csv", TEXT.replace("\n", " \n").replace("fitness ", "fitness").encode()),
+        ("spreadsheet.csv", (TEXT + ",\n,\n").encode()),
+        ("flip.fasta", "".join(f">v{i} TARGET={t}\n{s[:9]}\n{s[9:]}\n" for i, (s, t) in enumerate(GOOD)).encode()),
+        ("crlf.fasta", "".join(f">TARGET={t}\r\n{s}\r\n" for s, t in GOOD).encode()),
+        ("gzipped.fasta.gz", gzip.compress("".join(f">TARGET={t}\n{s}\n" for s, t in GOOD).encode())),
+    ],
+)
+def test_what_is_written_otherwise_is_read_the_same(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    found = surveyed(tmp_path / name)
+    assert [*zip(found.sequences, found.target.tolist(), strict=True)] == [(s, float(t)) for s, t in GOOD]
+    found.findings.raise_refused()
+
+
+def test_parquet_is_read_the_same(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    sequences, targets = zip(*GOOD, strict=True)
+    table = pa.table({"sequence": sequences, "score": list(map(float, targets)), "other": [[1]] * len(GOOD)})
+    parquet.write_table(table, tmp_path / "t.parquet")
+    found = surveyed(tmp_path / "t.parquet")
+    assert [*zip(found.sequences, found.target.tolist(), strict=True)] == [(s, float(t)) for s, t in GOOD]
+    parquet.write_table(table.set_column(0, "sequence", pa.array([None, *sequences[1:]])), tmp_path / "t.parquet")
+    assert refusal(tmp_path / "t.parquet").startswith("FILE, row 1: the sequence is empty")
+
+
+def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "t.parquet").write_bytes(b"PAR1" + bytes(20) + b"PAR1")
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
+    assert "needs the package pyarrow: install it" in refusal(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "FILE is empty"),
+        (codecs.BOM_UTF8, "FILE has no header"),
+        (b"\n \n", "FILE has no header"),
+        (b"sequence,fitness\n", "FILE has no rows"),
+        (
+            TEXT.replace(",", "|").encode(),
+            "no column is called 'target' or the like; its columns are 'sequence|fitness'",
+        ),
+        (TEXT.replace("sequence", "fitness", 1).encode(), "line 1: two columns are called 'fitness'"),
+        (TEXT.replace("\n", ",1\n", 3).replace(",1\n", "\n", 1).encode(), "line 2: 3 cells, but the header has 2"),
+        (TEXT.encode().replace(GOOD[3][1].encode(), b"0.5\xb0"), "line 5: the byte 0xb0 is not UTF-8"),
+        (TEXT.encode().replace(GOOD[3][1].encode(), b"\0"), "line 5: there is a zero byte"),
+        (TEXT.encode("utf-16-le"), "line 1: there is a zero byte"),
+        (TEXT.encode("utf-32"), "line 1: the text is in UTF-32"),
+        (TEXT.encode("utf-16") + b"\0", "is not valid UTF-16"),
+        (b"PK\x03\x04 and more", "a zip or Excel file; save the sheet as CSV"),
+        (gzip.compress(TEXT.encode())[:-20], "not a gzip file that can be unpacked"),
+        (b"PAR1 and nothing", "is not a Parquet file that can be read"),
+        (b">a TARGET=1\n>b TARGET=2\nACD\n", "line 1: the header is followed by no sequence"),
+        (b">a TARGET=1 TARGET=2\nACD\n", "line 1: the header has TARGET= twice"),
+        (TEXT.replace(GOOD[5][0], '"' + GOOD[5][0]).encode(), "the quotes of the cells do not match"),
+    ],
+)
+def test_what_is_no_table_is_refused(content: bytes, sentence: str, tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(content)
+    assert sentence in refusal(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    ("sequence", "target", "sentence"),
+    [
+        (WILD_TYPE, "nan", "FILE, line 7: the target 'nan' is not a finite number"),
+        (WILD_TYPE, "-inf", "FILE, line 7: the target '-inf' is not a finite number"),
+        (WILD_TYPE, "1e39", "FILE, line 7: the target '1e39' is not a finite number"),
+        (WILD_TYPE, "high", "FILE, line 7: the target 'high' is not a number"),
+        (WILD_TYPE, "1_000", "FILE, line 7: the target '1_000' is not a number"),
+        (WILD_TYPE, "", "FILE, line 7: the target is empty"),
+        ("", "1", "FILE, line 7: the sequence is empty"),
+        (WILD_TYPE[:5] + "*" + WILD_TYPE[6:], "1", "FILE, line 7: the residue '*' at position 6 is not one of"),
+        (WILD_TYPE[:5] + "-" + WILD_TYPE[6:], "1", "position 6 is not one of ARNDCQEGHILKMFPSTWYVXU: a gap"),
+        (WILD_TYPE[:5] + "J" + WILD_TYPE[6:], "1", "FILE, line 7: the residue 'J' at position 6"),
+        (WILD_TYPE[:5] + "ä" + WILD_TYPE[6:], "1", "FILE, line 7: the residue 'Ä' at position 6"),
+    ],
+)
+def test_a_bad_row_is_named(sequence: str, target: str, sentence: str, tmp_path: Path) -> None:
+    assert sentence in refusal(changed(tmp_path, 7, sequence, target))
+
+
+def test_a_column_of_text_is_the_wrong_column(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("sequence,target\n" + "".join(f"{row[0]},plate{i}\n" for i, row in enumerate(GOOD)))
+    assert refusal(tmp_path / "t.csv").endswith("; name another column than 'target' with --target-column.")
+
+
+def test_a_line_of_100_mb_is_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    with path.open("wb") as file:
+        file.write(b"sequence,fitness\nACD,1\n")
+        for _ in range(100):
+            file.write(b"A" * (1 << 20))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started = time.process_time()
+    assert refusal(path).startswith(f"FILE, line 3: the line has more than {MAX_LINE_BYTES:,} bytes")
+    assert time.process_time() - started < 1
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 * 1024  # KiB
+
+
+def test_a_long_line_among_others_is_found_in_the_middle_of_a_block(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(TEXT + "A" * (MAX_LINE_BYTES + 1) + ",1\n" + TEXT)
+    assert refusal(path).startswith(f"FILE, line {len(GOOD) + 2}: the line has more than")
+
+
+def test_line_numbers_are_right_across_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datasets.tables.text_file._BLOCK_BYTES", 100)
+    rows = [*GOOD, (WILD_TYPE, "text")]
+    for end in ("\n", "\r\n"):
+        path = write(tmp_path / "t.csv", "sequence,fitness", rows, end=end)
+        assert refusal(path).startswith(f"FILE, line {len(rows) + 1}: the target 'text'")
+        assert read_columns(path).lines.tolist() == list(range(2, len(rows) + 2))
+
+
+def test_one_class_and_nucleotides_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", "sequence,fitness", [(sequence, 1) for sequence, _ in GOOD])
+    assert "every target is 1, so there is nothing to rank" in refusal(path)
+    path = write(tmp_path / "t.csv", "sequence,fitness", [("ACGT" * 8 + "ACGT"[i % 4], i) for i in range(9)])
+    assert "as DNA does" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("cell", "sentence"),
+    [
+        ("V1A", "names V at position 1, where the wild type has C"),
+        ("C1A:C1D", "names position 1 twice"),
+        ("C99A", "names position 99, but the wild type has 32 residues"),
+        ("C1*", "is a stop codon"),
+        ("p.Cys1Ala", "is no mutation such as V39A"),
+        ("", "the cell with the mutations is empty"),
+    ],
+)
+def test_mutations_that_do_not_fit_the_wild_type_are_named(cell: str, sentence: str, tmp_path: Path) -> None:
+    wild_type = "C" + WILD_TYPE[1:]
+    rows = [("WT", 1.0), ("C1A", 0.5), (cell, 0.1), ("C1D", 0.3), ("C1E", 0.4), ("C1F", 0.2)]
+    path = write(tmp_path / "t.csv", "mutant,fitness", rows)
+    said = refusal(path, wild_type=wild_type, mutation_column="mutant")
+    assert said.startswith("FILE, line 4: ")
+    assert sentence in said

@@ -1,0 +1,202 @@
+"""What is found in a user's table: variants, wild type, positions, replicates, splits."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datasets.common.errors import UserError
+from datasets.sequences.crop import Crop, Sites
+from datasets.sequences.packed import Packed
+from datasets.sequences.sites import region_of, written_sites
+from datasets.splits.prepared import prepare
+from datasets.tables.measurements import merge
+from datasets.tables.survey import flip_blocks
+from datasets.tables.table import STRATEGIES, table_name
+from datasets.tables.wild_type import compare, varying
+from datasets.tasks.own_table import table_task
+from datasets.tasks.synthetic import WILD_TYPE
+from tests.helpers.tables import SITES, surveyed, table, variants, write
+
+VARIANTS = variants()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    rows = [(sequence, f"{value:.5f}", f"g{i % 7}") for i, (_, sequence, value) in enumerate(VARIANTS)]
+    return write(tmp_path / "t.csv", "sequence,fitness,family", rows)
+
+
+def test_mutations_make_the_sequences(tmp_path: Path) -> None:
+    rows = [(text.replace(":", separator), value) for separator in ":" for text, _, value in VARIANTS]
+    path = write(tmp_path / "t.csv", "hgvs,score", rows)  # found by what is in the column
+    found = surveyed(path, wild_type=WILD_TYPE)
+    assert list(found.sequences) == [sequence for _, sequence, _ in VARIANTS]
+    assert found.table.sites == ",".join(str(site + 1) for site in SITES)
+    with pytest.raises(UserError, match="which need the wild type: name it with --wild-type FASTA"):
+        surveyed(path)
+
+
+def test_the_wild_type_is_inferred_where_the_table_allows_it(path: Path, tmp_path: Path) -> None:
+    few = [(sequence, value) for text, sequence, value in VARIANTS if text.count(":") < 1]
+    found = surveyed(write(tmp_path / "few.csv", "sequence,fitness", few))
+    assert found.table.wild_type == WILD_TYPE
+    assert any("consensus" in finding.text for finding in found.findings.found)
+    # Of all combinations at four sites no residue has the majority: not a wild type made of the most frequent ones.
+    assert surveyed(path).table.wild_type is None
+    both = write(tmp_path / "both.csv", "mutant,sequence,fitness", VARIANTS)
+    assert surveyed(both).table.wild_type == WILD_TYPE
+
+
+def test_replicates_are_merged_with_their_noise_or_refused(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    true = random.normal(0, 1, len(VARIANTS))
+    rows = [
+        (sequence, value + random.normal(0, 0.5))
+        for (_, sequence, _), value in zip(VARIANTS, true, strict=True)
+        for _ in range(2)
+    ]
+    path = write(tmp_path / "t.csv", "sequence,fitness", rows)
+    found = surveyed(path)
+    assert len(found.sequences) == len(VARIANTS)
+    assert found.target[0] == pytest.approx((rows[0][1] + rows[1][1]) / 2)
+    assert found.noise is not None
+    assert found.noise.sd == pytest.approx(0.5, rel=0.1)
+    assert found.noise.reliability == pytest.approx(1 / (1 + 0.25 / 2), rel=0.1)
+    # What the formula says a perfect model reaches is what it does reach.
+    means = np.array([found.target[i] for i in range(len(true))])
+    assert found.noise.reachable_spearman == pytest.approx(np.corrcoef(means, true)[0, 1], abs=0.03)
+    with pytest.raises(UserError, match=r"line 3: the sequence was measured before \(and 1,079 more lines like it\)"):
+        surveyed(path, split="random", replicates="refuse").raw_split()
+    kept = surveyed(path, split="random", replicates="keep")
+    assert len(kept.sequences) == 2 * len(VARIANTS)
+
+
+def test_merging_finds_what_is_equal() -> None:
+    codes = np.random.default_rng(0).integers(65, 69, size=(500, 3)).astype(np.uint8)
+    merged = merge(codes, np.arange(500.0))
+    rows = list(map(bytes, codes))
+    assert [rows[i] for i in merged.first] == list(dict.fromkeys(rows))
+    assert merged.count.tolist() == [rows.count(row) for row in dict.fromkeys(rows)]
+    assert merge(rows, np.arange(500.0)).target.tolist() == merged.target.tolist()
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_every_split_divides_all_variants_the_same_way_each_time(strategy: str, path: Path) -> None:
+    how = {
+        "split": strategy,
+        "wild_type": WILD_TYPE,
+        "group_column": "family" if strategy == "by_group" else None,
+        "max_train_mutations": 2 if strategy == "k_vs_rest" else None,
+    }
+    found = surveyed(path, **how)
+    raw = found.raw_split()
+    assert raw.content_hash == surveyed(path, **how).raw_split().content_hash
+    if strategy in ("random", "by_position", "by_group"):
+        assert raw.content_hash != surveyed(path, **how, split_seed=1).raw_split().content_hash
+    parts = np.array(raw.part)
+    marks = np.array(raw.validation)
+    n_mutations = np.array([sum(a != b for a, b in zip(s, WILD_TYPE, strict=True)) for s in raw.sequence])
+    assert 0 < (marks == "True").sum() <= max(2, 0.3 * (parts == "train").sum())
+    assert not ((marks == "True") & (parts == "test")).any()
+    if strategy.endswith("_vs_rest"):
+        k = {"one_vs_rest": 1, "three_vs_rest": 3}.get(strategy, 2)
+        assert ((n_mutations > k) == (parts == "test")).all()
+    if strategy == "low_vs_high":
+        target = np.array(list(map(float, raw.target)))
+        assert target[parts == "train"].max() <= target[n_mutations == 0][0] < target[parts == "test"].min()
+    if strategy == "by_group":
+        family = np.array([f"g{i % 7}" for i in range(len(parts))])
+        for name in np.unique(family):  # no group stands in two parts
+            assert len({(p, m) for p, m in zip(parts[family == name], marks[family == name], strict=True)}) == 1
+    if strategy == "by_position":
+        codes = np.array([list(sequence) for sequence in raw.sequence])
+        held = [site for site in SITES if (codes[parts == "train", site] == WILD_TYPE[site]).all()]
+        assert held
+        assert (codes[:, held] != np.array(list(WILD_TYPE))[held]).any(1).tolist() == (parts == "test").tolist()
+
+
+def test_the_written_split_reads_back_to_the_same(path: Path, tmp_path: Path) -> None:
+    raw = surveyed(path, split="three_vs_rest", wild_type=WILD_TYPE).raw_split()
+    written = tmp_path / "written.csv"
+    written.write_bytes(b"".join(flip_blocks(raw.sequence, raw.target, raw.part, raw.validation)))
+    again = surveyed(written).raw_split()
+    assert again.content_hash == raw.content_hash
+    assert again.part == raw.part
+
+
+def test_a_table_is_prepared_as_a_task_is(path: Path, tmp_path: Path) -> None:
+    found = surveyed(path, split="three_vs_rest", wild_type=WILD_TYPE)
+    said: list[str] = []
+    task = table_task(found.table, name="t", loaded=found)
+    split = prepare(task, data_dir=None, cache_dir=tmp_path / "cache", announce=said.append)
+    assert said == []
+    assert split.label == "t.csv"
+    assert split.n_train + split.n_validation + split.n_test == len(VARIANTS)
+    assert isinstance(task.region, Sites)
+    assert task.region.positions == SITES
+    # The table alone, as an experiment holds it, leads to the same arrays.
+    again = prepare(table_task(found.table, name="t"), data_dir=None, cache_dir=tmp_path / "other", announce=print)
+    assert again.data_hash == split.data_hash
+    assert (again.residues == split.residues).all()
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        ([("train", ""), ("test", ""), ("train", "True"), ("train", "")] * 3, "stands in both train and test"),
+        ([("train", "")] * 4, "no row is left for test"),
+        ([("test", "")] * 4, "the train part has 0 rows"),
+        ([("train", ""), ("tset", "")] * 2, "line 3: the set 'tset' is neither 'train' nor 'test'"),
+        ([("train", "perhaps"), ("test", "")] * 2, "line 2: the validation value 'perhaps' is neither"),
+    ],
+)
+def test_parts_of_a_file_that_are_wrong_are_refused(rows: list[tuple[str, str]], sentence: str, tmp_path: Path) -> None:
+    cells = [(VARIANTS[i % 4 if len(rows) > 4 else i][1][: 20 + (i == 1)], i, *row) for i, row in enumerate(rows)]
+    if len(rows) > 4:
+        cells = [(WILD_TYPE, i, *row[2:]) for i, row in enumerate(cells)]
+    path = write(tmp_path / "t.csv", "sequence,target,set,validation", cells)
+    with pytest.raises(UserError, match=sentence):
+        surveyed(path).raw_split()
+
+
+def test_a_stop_codon_that_carries_the_wild_type_is_found(tmp_path: Path) -> None:
+    rows = [*VARIANTS[:50], ("A3*", WILD_TYPE, -5.0)]
+    path = write(tmp_path / "t.csv", "mutant,sequence,fitness", rows)
+    with pytest.raises(UserError, match="line 52: the mutation 'A3\\*' is a stop codon, but the sequence is the wild"):
+        surveyed(path, split="random").raw_split()
+    # Without the mutations its targets still cannot all be the wild type's.
+    measured = [(sequence, value) for _, sequence, value in VARIANTS[:50]] + [(WILD_TYPE, -3.0 * i) for i in range(4)]
+    found = surveyed(write(tmp_path / "u.csv", "sequence,fitness", measured), wild_type=WILD_TYPE)
+    assert any(finding.level == "warning" and "stop codons" in finding.text for finding in found.findings.found)
+
+
+def test_what_varies_where_lengths_differ_is_a_window() -> None:
+    sequences = Packed.of(["AAACCDDDD", "AAAWDDDD", "AAADDDD", "AAAWWWDDDD"])
+    common = compare(sequences, None, varying(sequences))
+    assert common.window == (3, -4)
+    assert region_of(None, common.window) == Crop(start=3, stop=-4)
+
+
+def test_sites_are_written_as_people_write_them() -> None:
+    assert written_sites([39, 40, 41, 54]) == "39-41,54"
+    region = region_of("39-41,54", None)
+    assert isinstance(region, Sites)
+    assert region.positions == (38, 39, 40, 53)
+    for text in ("0-4", "5-3", "1-99999999999", "a", "", "1,,2"):
+        with pytest.raises(UserError, match="is not valid"):
+            table(Path("t"), sites=text)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("my assay (1).csv.gz", "my_assay_1"), ("a.b.parquet", "a.b"), ("ä.csv", "table"), ("2024.csv", "2024")],
+)
+def test_a_task_is_called_after_its_file(name: str, expected: str) -> None:
+    assert table_name(Path("folder") / name) == expected
+
+
+@pytest.mark.parametrize("sites", ["39-", "-39", "-", "0", "41-39", ""])
+def test_sites_that_are_cut_short_are_refused(sites):
+    with pytest.raises(ValueError, match=r"position|invalid literal"):
+        region_of(sites, None)

@@ -1,0 +1,227 @@
+"""A study's name stands for one question: file, target, split and model. Studies of older names are found."""
+
+import itertools
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from datasets.tasks.synthetic import WILD_TYPE
+from search.options.values import study_name
+from search.storage.database import Database, open_database
+from search.study.names import default_name, find_name
+from search.study.study import MANIFEST
+from tests.helpers.answers import Answer
+from tests.helpers.small_study import ABOUT, default_database
+from tests.helpers.study_fixtures import Program
+from tests.helpers.tables import variants, write
+
+TABLE = {
+    "target_column": "fitness",
+    "split": "random",
+    "max_train_mutations": None,
+    "group_column": None,
+    "split_seed": 0,
+}
+
+
+def named(file: str = "my_assay.csv", model: str = "ridge", task: str = "my_assay", **changes: Any) -> str:
+    return default_name(task, model, {**TABLE, **changes}, file)
+
+
+def about(file: str = "my_assay.csv", model: str = "ridge", task: str = "my_assay", **changes: Any) -> dict[str, Any]:
+    table = {"wild_type": None, **TABLE, **changes}
+    return {**ABOUT, "task": task, "model": model, "data": file, "table": table}
+
+
+def test_a_name_says_file_target_split_and_model() -> None:
+    assert default_name("gb1_two_vs_rest", "cnn", None) == "gb1_two_vs_rest-cnn"
+    assert named() == "my_assay-fitness-random-ridge"
+    assert named(split="k_vs_rest", max_train_mutations=4) == "my_assay-fitness-k_vs_rest.4-ridge"
+    assert (
+        named(split="by_group", group_column="cluster", split_seed=3) == "my_assay-fitness-by_group.cluster.seed3-ridge"
+    )
+    assert named(split=None) == "my_assay-fitness-set-ridge"
+    assert named("my_assay.TSV.gz") == named(), "the same table in another format"
+
+
+def test_different_questions_have_different_names_that_are_fit_for_files() -> None:
+    """Names that look alike once they are fit for a file, and parts that could be read as other parts."""
+    files = [("my assay.csv", "my_assay"), ("my_assay.csv", "my_assay"), ("a-b.csv", "a-b"), ("a.csv", "a")]
+    files += [(f"{'x' * 41}{end}.csv", f"{'x' * 41}{end}") for end in "yz"]
+    targets = ["fitness", "log fitness", "log_fitness", "log-fitness", "b-fitness", "ä", "ö", "t" * 50, "t" * 51, "_"]
+    splits: list[dict[str, Any]] = [
+        {},
+        {"split_seed": 3},
+        {"split": None},
+        {"split": None, "split_seed": 1},
+        {"split": "k_vs_rest", "max_train_mutations": 1},
+        {"split": "one_vs_rest"},
+        {"split": "k_vs_rest", "max_train_mutations": 1, "split_seed": 2},
+        *({"split": "by_group", "group_column": name} for name in ("g", "g 1", "g_1", "g.1", "g.seed1", "seed1")),
+        {"split": "by_group", "group_column": "g", "split_seed": 1},
+    ]
+    questions = list(itertools.product(files, targets, splits, ("ridge", "cnn")))
+    names = [
+        default_name(task, model, {**TABLE, "target_column": target, **split}, file)
+        for (file, task), target, split, model in questions
+    ]
+    assert len({name.lower() for name in names}) == len(questions)
+    assert all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", name) for name in names)
+    assert all(study_name(name) == name for name in names if "t" * 40 not in name and "x" * 40 not in name)
+    again = [default_name(t, m, {**TABLE, "target_column": y, **s}, f) for (f, t), y, s, m in questions]
+    assert names == again
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Database:
+    (tmp_path / "runs").mkdir()
+    return open_database(default_database(tmp_path), create=True)
+
+
+def studied(database: Database, name: str, manifest: dict[str, Any]) -> None:
+    study = optuna.create_study(storage=database.storage, study_name=name, direction="maximize")
+    study.set_user_attr(MANIFEST, manifest)
+
+
+def test_a_study_of_the_older_name_is_found_by_its_question_alone(database: Database) -> None:
+    new = "my_assay-fitness-random-ridge"
+    assert find_name(None, about()) == find_name(database, about()) == new
+    studied(database, "my_assay-ridge", about())
+    assert find_name(database, about()) == "my_assay-ridge"
+    for other in (
+        about(target_column="stability"),
+        about(split="by_position"),
+        about(split_seed=1),
+        about(split="by_group", group_column="g"),
+        about("my assay.csv"),
+    ):
+        assert find_name(database, other) == default_name("my_assay", "ridge", other["table"], other["data"]) != new
+    # Its settings are for `open_study` to compare, which names what differs.
+    assert find_name(database, {**about(), "config": {"trainer.max_epochs": 99}}) == "my_assay-ridge"
+    studied(database, new, about())
+    assert find_name(database, about()) == new
+
+
+def test_a_task_that_is_called_as_a_file_is_not_the_file(database: Database) -> None:
+    studied(database, "my_assay-ridge", {**ABOUT, "task": "my_assay"})
+    assert find_name(database, about()) == "my_assay-fitness-random-ridge"
+    assert find_name(database, {**ABOUT, "task": "my_assay"}) == "my_assay-ridge"
+
+
+WORDS = ("--data", "rq.csv", "--wild-type", "wt.fasta", "--n-trials", "2", "trainer.threads=1", "validation=holdout")
+BOTH = ("--model", "ridge", "--model", "kernel")
+FITNESS = ("--target-column", "fitness", "--split", "random")
+STABILITY = ("--target-column", "stability", "--split", "random")
+BY_GROUP = ("--target-column", "fitness", "--split", "by_group", "--group-column", "half")
+
+
+def write_table(folder: Path) -> None:
+    """240 variants, two targets and five groups."""
+    rows = [
+        (text, f"{value:.6f}", f"{value + i * 37 % 11:.6f}", str(i % 5))
+        for i, (text, _, value) in enumerate(variants()[:240])
+    ]
+    write(folder / "rq.csv", "mutant,fitness,stability,half", rows)
+    (folder / "wt.fasta").write_text(f">wild type\n{WILD_TYPE}\n")
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory, here: Program) -> tuple[Path, Answer]:
+    """A ladder of two families on one question."""
+    folder = tmp_path_factory.mktemp("questions")
+    write_table(folder)
+    answer = here(*WORDS, *BOTH, *FITNESS, cwd=folder)
+    assert answer.status == 0, answer
+    return folder, answer
+
+
+def values(answer: Answer) -> list[list[str]]:
+    """Model and validation Spearman of the searched families in a ladder's table."""
+    rows = [line.split() for line in answer.out.partition("Ladder on")[2].splitlines()]
+    return [[row[0], row[2]] for row in rows if row and row[0] in ("ridge", "kernel")]
+
+
+@pytest.mark.parametrize("question", [BY_GROUP, STABILITY], ids=["split", "target"])
+def test_the_ladder_prints_the_table_of_the_question_that_was_asked(
+    searched: tuple[Path, Answer], here: Program, question: tuple[str, ...]
+) -> None:
+    folder, before = searched
+    answer = here(*WORDS, *BOTH, *question, cwd=folder)
+    assert answer.status == 0, answer
+    target, split = question[1], question[3]
+    words = f"{split} of half" if split == "by_group" else split
+    assert f"Ladder on rq, target {target}, split {words} (validation: holdout; rq.csv)" in answer.out
+    assert "Ladder on rq, target fitness, split random" in before.out
+    assert values(answer) != values(before)
+    shown = f"rq-{target}-{split}{'.half' if split == 'by_group' else ''}"
+    for model in ("ridge", "kernel"):
+        assert f"{model}: study {shown}-{model}" in answer.err
+        assert f"studies/experiment/{shown}-{model}.yaml" in answer.out.partition("These are validation results")[2]
+        assert f"predict studies/experiment/{shown}-{model}.yaml" in answer.out
+    status = here("status", cwd=folder).out
+    assert f"{shown}-ridge " in status
+    assert "rq-fitness-random-ridge " in status
+
+
+def test_a_refused_study_ends_the_ladder_before_anything_is_searched(
+    searched: tuple[Path, Answer], here: Program, tmp_path: Path
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(searched[0], folder)
+    for words in (("validation=kfold",), ("--replicates", "keep")):
+        answer = here(*WORDS[:-1], *FITNESS, "--model", "cnn", *BOTH, *words, cwd=folder)
+        assert (answer.status, answer.out) == (2, ""), answer
+        assert "error: Study 'rq-fitness-random-ridge' was made with another configuration" in answer.err
+        assert "cnn" not in here("status", cwd=folder).out, "the families before it were not searched either"
+
+
+def test_the_ladder_takes_what_the_names_of_its_studies_begin_with(
+    searched: tuple[Path, Answer], here: Program, tmp_path: Path
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(searched[0], folder)
+    mine = (*BOTH, *FITNESS, "--study-name", "mine", "validation=kfold")
+    answer = here(*WORDS[:-1], *mine, cwd=folder)
+    assert answer.status == 0, answer
+    assert {path.stem for path in (folder / "studies" / "experiment").glob("mine*.yaml")} == {
+        "mine-ridge",
+        "mine-kernel",
+    }
+    again = here(*WORDS[:-1], *mine, cwd=folder)
+    assert again.err.count("nothing to do") == 2
+    dry = here(*WORDS[:-1], *mine, "--dry-run", cwd=folder)
+    assert "# study mine-ridge:" in dry.out
+    assert "# study mine-kernel:" in dry.out
+
+
+def test_a_study_of_the_older_name_goes_on_under_it_and_so_does_its_export(
+    searched: tuple[Path, Answer], here: Program, tmp_path: Path
+) -> None:
+    """As an earlier version left it: its names had no target and no split."""
+    folder = tmp_path / "copy"
+    shutil.copytree(searched[0], folder)
+    for path in (folder / "runs", folder / "studies" / "experiment"):
+        shutil.rmtree(path)
+    ridge = (*WORDS, *FITNESS, "--model", "ridge", "--study-name", "rq-ridge")
+    assert here(*ridge, cwd=folder).status == 0
+    unnamed = ridge[:-2]
+    answer = here(*unnamed, cwd=folder)
+    assert answer.status == 0, answer
+    assert "Study rq-ridge has 2 finished trials" in answer.err
+    assert "Exported: studies/experiment/rq-ridge.yaml" in answer.out
+    assert "# study rq-ridge:" in here(*unnamed, "--dry-run", cwd=folder).out
+    page = folder / "r.html"
+    assert here("report", "--study-name", "rq-ridge", "--output", str(page), cwd=folder).status == 0
+    assert "--study-name rq-ridge" in page.read_text(encoding="utf-8")
+    # Another question has a study of its own, beside it.
+    other = here(*WORDS, *STABILITY, "--model", "ridge", cwd=folder)
+    assert "Exported: studies/experiment/rq-stability-random-ridge.yaml" in other.out
+    # And the ladder finds the one and begins the other.
+    both = here(*WORDS, *FITNESS, *BOTH, cwd=folder)
+    assert both.status == 0, both
+    assert "ridge: study rq-ridge\n" in both.err
+    assert "kernel: study rq-fitness-random-kernel\n" in both.err
