@@ -22,8 +22,8 @@ from optuna.trial import FrozenTrial, TrialState
 from search.attributes import artifacts_of
 from search.endings import retry_chain
 from search.foreign_files import open_regular
-from search.isolation import LOG
 from search.result import Result
+from search.run_names import LOG
 from search.trial_order import best_trials, rank, rank_of
 
 ARTIFACTS = "artifacts"

@@ -26,10 +26,10 @@ from models.places import Places
 from search.interpreters import guard_interpreters
 from search.machine_limits import LimitReached, check_open_files, limit_reached
 from search.result import Result
+from search.run_names import LOG
 from search.schema import RunConfig
 from search.socket_folder import make_socket_folder
 
-LOG = "log.txt"
 _CONTEXT = multiprocessing.get_context("forkserver")
 
 

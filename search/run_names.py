@@ -4,6 +4,8 @@ Imports the standard library alone: names are refused before anything is made.
 """
 
 DATABASE = "studies.db"
+LOG = "log.txt"
+"""What the child of a trial printed, in the folder of the trial."""
 ARTIFACTS, CACHE, COMPARISON, CONFIRM, DATA, TRAIN, VERIFY = (
     "artifacts",
     "cache",

@@ -16,7 +16,6 @@ from search.argument_types import is_study_name
 from search.attributes import FIRST, MANIFEST, N_TARGET, PROTOCOL, STUDY_ID, VERSIONS, WEIGHTS, printable
 from search.machine import package_versions
 from search.outages import StorageLost, StorageRefused
-from search.protocol import Protocol, build_validation
 from search.question import question_of
 from search.space import Space
 from search.storage import Database
@@ -25,6 +24,7 @@ from search.trial_order import best_trials
 
 if TYPE_CHECKING:
     from search.config import StudyConfig
+    from search.protocol import Protocol
 
 _MOST_SHOWN = 6  # differences in a sentence
 DIRECTION: Final = "maximize"
@@ -109,7 +109,7 @@ def study_id(study: Study) -> str | None:
     return known
 
 
-def note_protocol(study: Study, protocol: Protocol) -> None:
+def note_protocol(study: Study, protocol: "Protocol") -> None:
     """Note of a study what people read of its validation, and whether test sequences were looked at for it.
 
     What stands there stays; a study of an earlier version is given what it lacks.
@@ -276,8 +276,12 @@ def stands_for(study: Study) -> str | None:
     known, about = attributes.get(PROTOCOL, {}), attributes.get(MANIFEST, {})
     if "stands_for" in known:
         return str(known["stands_for"])
+    if "validation" not in about:
+        return None
+    from search.protocol import build_validation  # the classes of a config take a while to import
+
     try:
-        return build_validation(about["validation"]).stands_for if "validation" in about else None
+        return build_validation(about["validation"]).stands_for
     except UserError:  # a protocol of another program, or of another version
         return None
 

@@ -26,8 +26,8 @@ from search.artifacts import ARTIFACTS, attributes_of, link, trial_folder
 from search.attributes import RESULT, SLOT, WORKER
 from search.config import study_config
 from search.fold_pruning import step_of
-from search.isolation import LOG
 from search.predictions import VALIDATION
+from search.run_names import LOG
 from search.storage import default_url, open_database
 from search.study import find_study
 from tests.search.postgres import running_postgres
