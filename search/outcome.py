@@ -18,7 +18,7 @@ from search.config import StudyConfig
 from search.experiment import SCHEMA_VERSION, Experiment, Provenance, build_provenance, freeze, is_same_export, today
 from search.experiment_files import MISSING, is_below, place_checkpoints, trial_checkpoints
 from search.exports import choose_place, export_lock
-from search.honesty import assess
+from search.honesty import Assessment
 from search.machine import git_commit
 from search.progress import failures
 from search.protocol import as_sentence
@@ -127,10 +127,9 @@ def print_outcome(
     split: PreparedSplit,
     export: Path,
     next_command: str,
-    *,
-    runs: Path,
+    assessment: Assessment | None,
 ) -> None:
-    """Print how the study ended; predictions of its trials are found below `runs`."""
+    """Print how the study ended; `assessment` says what its best value is worth."""
     # Without markup: names of parameters, and reasons, may hold brackets.
     console = Console(highlight=False, soft_wrap=True, markup=False)
     trials = study.get_trials(deepcopy=False)
@@ -151,7 +150,6 @@ def print_outcome(
         console.print(as_sentence(words))
     if sentence := set_aside(trials):
         console.print(sentence)
-    assessment = assess(study, runs / study.study_name)
     for sentence in assessment.sentences if assessment else ():
         console.print(sentence)
     importances = _importances(study)

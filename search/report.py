@@ -10,6 +10,7 @@ from datasets.files import STANDARD, check_output, output, refuse_same_file
 from search import report_best, report_search
 from search import report_figures as figures
 from search.attributes import MANIFEST
+from search.honesty import Assessment
 from search.operate import open_existing
 from search.page import code, folded, page, section
 from search.proposals import Proposals
@@ -42,7 +43,13 @@ def run_report(arguments: argparse.Namespace) -> int:
 
 
 def make_report(
-    study: Study, *, runs: Path, export: Path | None, proposals: Proposals, database: Database | None = None
+    study: Study,
+    *,
+    runs: Path,
+    export: Path | None,
+    proposals: Proposals,
+    database: Database | None = None,
+    assessment: Assessment | None = None,
 ) -> str:
     """The page, as text.
 
@@ -52,8 +59,9 @@ def make_report(
         export: Where its experiment would stand; None if it was not exported.
         proposals: How the commands in it are written.
         database: That of the study, whose other studies may have read its test set; None: they are not asked.
+        assessment: What its best value is worth, where that is known already.
     """
-    known = Known.of(study, runs=runs, export=export, proposals=proposals, database=database)
+    known = Known.of(study, runs=runs, export=export, proposals=proposals, database=database, assessment=assessment)
     return page(
         f"Study {study.study_name}",
         *report_search.standing(known),

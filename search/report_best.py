@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from search import report_figures as figures
 from search.attributes import OVERRIDES, RESULT
 from search.data_options import table_words
-from search.honesty import assess
 from search.page import Markup, code, folded, paragraph, table, warning
 from search.predictions import read_predictions
 from search.readings import sentences_of
@@ -33,10 +32,9 @@ def best(known: Known) -> list[Markup]:
             f"{result['n_parameters']:,} parameters; {len(result['values'])} fold(s), {kept}; "
             f"{result['seconds']:.1f} s on {result['device']} with {result['threads']} thread(s)."
         )
-    assessment = assess(known.study, known.runs / known.study.study_name)
     return [
         paragraph(" ".join(sentences)),
-        *(paragraph(sentence) for sentence in (assessment.sentences if assessment else ())),
+        *(paragraph(sentence) for sentence in (known.assessment.sentences if known.assessment else ())),
         table(["hyperparameter", "value"], rows) if rows else paragraph("Nothing was searched."),
     ]
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from datasets.prepared import PreparedSplit
     from datasets.table import Table
     from datasets.task import Task
+    from search.honesty import Assessment
     from search.progress import Display
     from search.signals import Signals
     from search.storage import Database
@@ -149,7 +150,9 @@ def _search(
     from search.attributes import EXHAUSTED
     from search.control import read_control
     from search.fleet import FleetFailed
+    from search.honesty import assess
     from search.outcome import export_best, print_outcome
+    from search.snapshot import snapshot
     from search.study import best_trial, count
     from search.worker import TooManyFailures, Worker
 
@@ -199,10 +202,12 @@ def _search(
     if best is not None:
         export = export_best(study, best, config, split, export, runs=arguments.runs_dir, announce=display.announce)
     artifacts.remove_others(trials)
+    ended = snapshot(study, trials)
+    assessment = assess(ended, arguments.runs_dir / study.study_name)
     if not (signals.exit_status and signals.is_interrupted):  # who is in a hurry does not wait for a report
-        _show_state(arguments, study, database, export if best is not None else None)
+        _show_state(arguments, ended, database, export if best is not None else None, assessment)
     if not arguments.quiet:
-        print_outcome(study, best, split, export, _next_command(arguments, export), runs=arguments.runs_dir)
+        print_outcome(ended, best, split, export, _next_command(arguments, export), assessment)
     if failure is not None:
         print(f"error: {failure}", file=sys.stderr)
         return 1
@@ -257,12 +262,26 @@ def _work_in_processes(
     ).work()
 
 
-def _show_state(arguments: argparse.Namespace, study: "Study", database: "Database", export: Path | None) -> None:
+def _show_state(
+    arguments: argparse.Namespace,
+    study: "Study",
+    database: "Database",
+    export: Path | None,
+    assessment: "Assessment | None",
+) -> None:
     from search.shown_state import show_state
 
     announce = announcer(arguments.quiet)
     proposals = Proposals.of(arguments)
-    show_state(study, database, arguments.runs_dir, export=export, proposals=proposals, announce=announce)
+    show_state(
+        study,
+        database,
+        arguments.runs_dir,
+        export=export,
+        proposals=proposals,
+        announce=announce,
+        assessment=assessment,
+    )
 
 
 def _next_command(arguments: argparse.Namespace, export: Path) -> str:
