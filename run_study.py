@@ -18,6 +18,7 @@ if __name__ == "__main__":
     hide_storage()  # before anything that takes time
     prepare_streams()
 
+    import gc
     import signal
 
     from search.cli.main import main
@@ -25,4 +26,5 @@ if __name__ == "__main__":
     status = main(sys.argv[1:])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is written: the status alone is left to be told
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    gc.freeze()  # Python would look for garbage among thousands of trials once more, as long as reading them took
     sys.exit(status)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from datasets.splits.prepared import PreparedSplit
+    from search.study.assessment import Assessment
     from search.workers.signals import Signals
 
 
@@ -42,6 +43,7 @@ class StudyOutcome:
         n_finished: Those of now.
         best: The best trial; None where none is complete.
         experiment: The exported experiment of the best trial.
+        assessment: What the best value is worth: its interval, its optimism, the trials as good.
         failure: What stopped it, where that is `FAILED`.
         exit_status: Of the signal that came, 130 or 143; 0 without any.
     """
@@ -53,6 +55,7 @@ class StudyOutcome:
     n_finished: int = 0
     best: "FrozenTrial | None" = None
     experiment: Path | None = None
+    assessment: "Assessment | None" = None
     failure: str | None = None
     exit_status: int = 0
 

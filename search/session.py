@@ -17,8 +17,8 @@ from search.outcome import Ended, StudyOutcome, n_finished, why_ended
 from search.reporting.proposals import Proposals
 from search.request.inputs import (
     check_export,
+    check_folders,
     check_study_name,
-    check_writable,
     load_split,
     places_of,
     slots_of,
@@ -29,7 +29,6 @@ from search.request.user_table import user_task
 from search.request.wanted import WantedStudy, open_wanted, wanted_study
 from search.study.config import StudyConfig, study_config
 from search.study.protocol import find_protocol
-from search.study.run_names import CACHE
 from search.workers.inline import starter
 from search.workers.slots import Slot
 
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from datasets.task import Task
     from search.storage.database import Database
     from search.study.artifacts import Artifacts
+    from search.study.assessment import Assessment
     from search.workers.display import Display
     from search.workers.messages import Checked
     from search.workers.signals import Signals
@@ -74,7 +74,7 @@ def run_study(
     config = study_config(request.words, table=own and own[1])
     task = own[0] if own else config.find_task()
     slots = slots_of(request.workers, request.trials_per_gpu, config)
-    _check_folders(request)
+    check_folders(request.runs_dir, request.export_dir, request.named)
     if request.executor == "process":
         from search.workers.child import prepare_children
 
@@ -111,7 +111,7 @@ def run_study(
             )
             n_before = n_finished(study)
             failure = work.run()
-            best, exported = work.export(export)
+            best, exported, assessment = work.export(export)
             outcome = StudyOutcome(
                 study=study,
                 split=split,
@@ -119,6 +119,7 @@ def run_study(
                 n_finished=n_finished(study),
                 best=best,
                 experiment=exported,
+                assessment=assessment,
                 ended=why_ended(study, request.n_trials, signals, failure),
                 failure=failure,
                 exit_status=signals.exit_status,
@@ -126,14 +127,6 @@ def run_study(
             if tell is not None:
                 tell(outcome)
             return outcome
-
-
-def _check_folders(request: SearchRequest) -> None:
-    """Refuse folders that cannot be written, before anything trains whose result could not be kept."""
-    for folder in (request.runs_dir, request.runs_dir / CACHE / "checks", request.export_dir):
-        check_writable(folder)
-    if request.named is not None:
-        check_export(request.export_dir / f"{request.named}.yaml", request.named)
 
 
 def _open_database(request: SearchRequest, config: StudyConfig, display: "Display", signals: "Signals") -> "Database":
@@ -264,10 +257,12 @@ class _Work:
         ]
         Fleet(study=self.study, assignments=assignments, signals=self.signals, display=self.display).work()
 
-    def export(self, place: Path) -> "tuple[FrozenTrial | None, Path | None]":
-        """The best trial and where it was exported; files of others are removed, note and report written."""
+    def export(self, place: Path) -> "tuple[FrozenTrial | None, Path | None, Assessment | None]":
+        """The best trial, exported, and what it is worth; the files of others go, note and report are written."""
         from search.reporting.dashboard_note import show_state
         from search.reporting.summary import export_best
+        from search.study.assessment import assess
+        from search.study.snapshot import snapshot
         from search.study.study import best_trial
 
         runs, announce = self.request.runs_dir, self.display.announce
@@ -276,16 +271,19 @@ class _Work:
         if best is not None:
             exported = export_best(self.study, best, self.config, self.split, place, runs=runs, announce=announce)
         self._artifacts().remove_others(trials)
+        ended = snapshot(self.study, trials)
+        assessment = assess(ended, self._folder)
         if not (self.signals.exit_status and self.signals.is_interrupted):  # who is in a hurry waits for no report
             show_state(
-                self.study,
+                ended,
                 self.database,
                 runs,
                 export=exported,
                 proposals=Proposals.of(self.request),
                 announce=announcer(self.request.quiet),
+                assessment=assessment,
             )
-        return best, exported
+        return best, exported, assessment
 
     @property
     def _folder(self) -> Path:

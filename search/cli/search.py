@@ -77,7 +77,7 @@ def _tell(request: SearchRequest, outcome: StudyOutcome) -> None:
     if not request.quiet:
         export = outcome.experiment or request.export_dir / f"{name}.yaml"
         print_outcome(
-            outcome.study, outcome.best, outcome.split, export, _next_command(request, export), runs=request.runs_dir
+            outcome.study, outcome.best, outcome.split, export, _next_command(request, export), outcome.assessment
         )
     if outcome.failure is not None:
         print(f"error: {outcome.failure}", file=sys.stderr)

@@ -8,16 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from optuna import Study
-from rich.console import Console
-from rich.table import Table
 
 from datasets.common.errors import UserError
-from search.cli.watch import INTERVAL_S, watch
 from search.experiments.readings import Count, Readings, find_readings, sentences_of
 from search.request.inputs import open_existing
 from search.storage.attributes import MANIFEST, printable
 from search.storage.database import Database, say
-from search.study.activity import running_trials
 from search.study.control import read_control
 from search.study.question import Question, question_of
 from search.study.study import find_study, readable_studies, summary
@@ -29,6 +25,8 @@ def run_status(arguments: argparse.Namespace) -> int:
     one = arguments.study_name
     names = [one] if one else database.storage.study_names()
     if arguments.watch:
+        from search.cli.watch import INTERVAL_S, watch  # rich takes a while to import
+
         if len(names) != 1:
             has = ", ".join(map(printable, names)) or "none yet"
             raise UserError(f"--watch follows one study: name it with --study-name (there are: {has}).")
@@ -82,6 +80,8 @@ def _with_readings(row: _Row) -> dict[str, Any]:
 
 def _now(database: Database, study: Study) -> dict[str, Any]:
     """What changes from second to second."""
+    from search.study.activity import running_trials  # as late as this, because the command is quick without
+
     return {
         "control": read_control(study),
         "workers": [asdict(trial) for trial in running_trials(database, study)],
@@ -106,23 +106,21 @@ def _print_table(rows: Sequence[_Row]) -> None:
     if not rows:
         print("There is no study yet.")
         return
-    table = Table(
-        "study", "finished", "complete", "pruned", "failed", "running", "best", "trial", box=None, pad_edge=False
-    )
+    cells = [["study", "finished", "complete", "pruned", "failed", "running", "best", "trial"]]
     for row in rows:
         best = row.about["best"]
-        table.add_row(
-            printable(row.about["study"]),
-            f"{row.about['n_finished']}/{row.about['n_target'] or '?'}",
-            *(str(row.about[f"n_{state}"]) for state in ("complete", "pruned", "failed", "running")),
-            f"{best['value']:.4f}" if best else "-",
-            str(best["number"]) if best else "-",
+        cells.append(
+            [
+                printable(row.about["study"]),
+                f"{row.about['n_finished']}/{row.about['n_target'] or '?'}",
+                *(str(row.about[f"n_{state}"]) for state in ("complete", "pruned", "failed", "running")),
+                f"{best['value']:.4f}" if best else "-",
+                str(best["number"]) if best else "-",
+            ]
         )
     # As wide as the table wants to be: a name that is cut off names nothing.
-    console = Console(highlight=False, soft_wrap=True, markup=False, width=1000)
-    with console.capture() as capture:
-        console.print(table)
-    header, *lines = [line.rstrip() for line in capture.get().splitlines()]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    header, *lines = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in cells]
     print(header)
     for line, row in zip(lines, rows, strict=True):
         print("\n".join([line, *(f"  {words}" for words in _below(row))]))

@@ -6,16 +6,19 @@ writing one again changes nothing.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from optuna import Study
 
 from datasets.common.errors import UserError
-from search.experiments.experiment import Experiment
 from search.experiments.ledger import Reading
 from search.storage.attributes import MANIFEST, READING
 from search.storage.database import Database
 from search.study.question import Question
 from search.study.study import find_study, study_id
+
+if TYPE_CHECKING:
+    from search.experiments.experiment import Experiment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +41,7 @@ def noted_readings(study: Study) -> list[NotedReading]:
     return found
 
 
-def note_readings(database: Database, experiment: Experiment, found: Sequence[Reading]) -> None:
+def note_readings(database: Database, experiment: "Experiment", found: Sequence[Reading]) -> None:
     """Write the readings of an experiment's study that its database lacks.
 
     Raises:
@@ -58,7 +61,7 @@ def _row(reading: Reading) -> dict[str, object]:
     return {name: getattr(reading, name) for name in names}
 
 
-def _own_study(database: Database, experiment: Experiment) -> Study:
+def _own_study(database: Database, experiment: "Experiment") -> Study:
     """The study that an experiment is of.
 
     Raises:

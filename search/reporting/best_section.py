@@ -14,7 +14,6 @@ from search.stats.metrics import kept_interval
 from search.stats.spread import spread
 from search.storage.attributes import OVERRIDES, RESULT
 from search.study.activity import is_solved_at_once
-from search.study.assessment import assess
 from search.study.names import default_name
 from search.training.predictions import read_predictions
 
@@ -33,10 +32,9 @@ def best(known: Known) -> list[Markup]:
             f"{result['n_parameters']:,} parameters; {len(result['values'])} fold(s), {kept}; "
             f"{result['seconds']:.1f} s on {result['device']} with {result['threads']} thread(s)."
         )
-    assessment = assess(known.study, known.runs / known.study.study_name)
     return [
         paragraph(" ".join(sentences)),
-        *(paragraph(sentence) for sentence in (assessment.sentences if assessment else ())),
+        *(paragraph(sentence) for sentence in (known.assessment.sentences if known.assessment else ())),
         table(["hyperparameter", "value"], rows) if rows else paragraph("Nothing was searched."),
     ]
 

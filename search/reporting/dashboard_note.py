@@ -13,6 +13,7 @@ from search.reporting.proposals import Proposals
 from search.storage.attributes import MANIFEST, artifacts_of
 from search.storage.database import Database
 from search.study.artifacts import ARTIFACTS, artifact_attribute, link
+from search.study.assessment import Assessment
 from search.study.question import question_of
 from search.study.study import summary
 
@@ -35,6 +36,7 @@ def show_state(
     export: Path | None,
     proposals: Proposals,
     announce: Callable[[str], None],
+    assessment: Assessment | None = None,
 ) -> None:
     """Write the study's note, and its report as an artifact of the study, if anything has changed since.
 
@@ -45,6 +47,7 @@ def show_state(
         export: Its exported experiment, if there is one.
         proposals: How the commands in it are written.
         announce: Told if the report could not be written or kept; the search itself does not fail by it.
+        assessment: What its best value is worth, where that is known already.
     """
     try:
         text = state(study, export, proposals)
@@ -57,7 +60,9 @@ def show_state(
             if is_reported:
                 from search.reporting.study_report import make_report  # plotly takes a while to import
 
-                page = make_report(study, runs=runs, export=export, proposals=proposals, database=database)
+                page = make_report(
+                    study, runs=runs, export=export, proposals=proposals, database=database, assessment=assessment
+                )
                 path.write_text(page, encoding="utf-8")
             with database.lock:
                 if is_reported:

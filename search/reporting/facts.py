@@ -17,6 +17,7 @@ from search.experiments.readings import Count, find_readings
 from search.reporting.proposals import Proposals
 from search.storage.attributes import MANIFEST
 from search.storage.database import Database
+from search.study.assessment import Assessment, assess
 from search.study.question import Question, question_of
 from search.study.snapshot import snapshot
 from search.study.study import best_trial, shown_validation, summary
@@ -26,7 +27,8 @@ from search.study.study import best_trial, shown_validation, summary
 class Known:
     """What the sections are written from.
 
-    `snapshot` is the study with its trials as they were read, without their user attributes, for Optuna's figures.
+    `study` is the study as it was read, and `snapshot` the same without its trials' user attributes, for Optuna's
+    figures. `assessment` says what its best value is worth, None where there is none.
     `export` is None where there is no exported experiment of the study. `asked` is what the study asks, `readings` how
     often that test set was read, and `in_ledgers` those readings of it that stand whole in ledgers.
     """
@@ -37,6 +39,7 @@ class Known:
     about: Mapping[str, Any]
     numbers: Mapping[str, Any]
     best: FrozenTrial | None
+    assessment: Assessment | None
     runs: Path
     export: Path | None
     asked: Question
@@ -46,10 +49,18 @@ class Known:
 
     @classmethod
     def of(
-        cls, study: Study, *, runs: Path, export: Path | None, proposals: Proposals, database: Database | None
+        cls,
+        study: Study,
+        *,
+        runs: Path,
+        export: Path | None,
+        proposals: Proposals,
+        database: Database | None,
+        assessment: Assessment | None,
     ) -> "Known":
         """Read the study; `database` None leaves the readings by other studies of its database out, and says so."""
         trials = study.get_trials(deepcopy=False)
+        study = snapshot(study, trials)
         asked = question_of(study.user_attrs[MANIFEST])
         assert asked is not None, "it has a manifest"
         missing = () if database else ("The other studies of the database were not asked.",)
@@ -61,6 +72,7 @@ class Known:
             about=study.user_attrs[MANIFEST],
             numbers=summary(study),
             best=best_trial(trials),
+            assessment=assessment or assess(study, runs / study.study_name),
             runs=runs,
             export=export and find_export(export, study),
             proposals=proposals,

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go  # type: ignore[import-untyped]
+import plotly.io  # type: ignore[import-untyped]
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
@@ -22,6 +23,7 @@ from search.training.predictions import Predictions
 from search.workers.display import describe
 
 visualization = import_visualization()
+plotly.io.templates.default = "plotly_white"  # to put another in its place takes longer than to draw a figure
 
 SPEARMAN = "validation Spearman ρ (−1 to 1)"
 MIN_TRIALS = 4
@@ -53,7 +55,11 @@ def history(known: Known) -> Markup:
 
 def timeline(known: Known) -> Markup:
     """When each trial ran and how it ended."""
-    drawing = visualization.plot_timeline(known.snapshot)
+    # Optuna writes out the parameters of each trial, in whose place our own words come.
+    trials = [copy.copy(trial) for trial in known.snapshot.get_trials(deepcopy=False)]
+    for trial in trials:
+        trial.params = {}
+    drawing = visualization.plot_timeline(snapshot(known.snapshot, trials))
     described = {trial.number: html.escape(describe(trial)) for trial in known.trials}
     for bars in drawing.data:
         bars.text = [described[number] for number in bars.y]
@@ -251,7 +257,6 @@ def _turn_colour_scale(trace: Any) -> None:
 def _styled(drawing: Any) -> Any:
     """Of one look; the section's heading is its title, and the legend stands below it, where it covers no button."""
     drawing.update_layout(
-        template="plotly_white",
         title_text="",
         font={"size": 12},
         margin={"l": 64, "r": 16, "t": 36, "b": 100},

@@ -133,4 +133,6 @@ def page(title: str, *blocks: Markup) -> str:
 def _packed_plotly() -> str:
     from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
-    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
+    # The highest level takes half as long again, for a five-hundredth of the size.
+    packed = gzip.compress(get_plotlyjs().encode(), compresslevel=6, mtime=0)
+    return base64.b64encode(packed).decode()

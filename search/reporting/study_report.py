@@ -11,10 +11,17 @@ from search.reporting.facts import Known
 from search.reporting.html import code, folded, page, section
 from search.reporting.proposals import Proposals
 from search.storage.database import Database
+from search.study.assessment import Assessment
 
 
 def make_report(
-    study: Study, *, runs: Path, export: Path | None, proposals: Proposals, database: Database | None = None
+    study: Study,
+    *,
+    runs: Path,
+    export: Path | None,
+    proposals: Proposals,
+    database: Database | None = None,
+    assessment: Assessment | None = None,
 ) -> str:
     """The page, as text.
 
@@ -24,8 +31,9 @@ def make_report(
         export: Where its experiment would stand; None if it was not exported.
         proposals: How the commands in it are written.
         database: That of the study, whose other studies may have read its test set; None: they are not asked.
+        assessment: What its best value is worth, where that is known already.
     """
-    known = Known.of(study, runs=runs, export=export, proposals=proposals, database=database)
+    known = Known.of(study, runs=runs, export=export, proposals=proposals, database=database, assessment=assessment)
     return page(
         f"Study {study.study_name}",
         *report_search.standing(known),

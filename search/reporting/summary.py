@@ -26,7 +26,7 @@ from search.experiments.files import MISSING, is_below, place_checkpoints, trial
 from search.machine.environment import git_commit
 from search.storage.attributes import ENDING, EXHAUSTED, MANIFEST, N_TARGET, PROTOCOL, REASON, result_of
 from search.study.artifacts import file_hash
-from search.study.assessment import assess
+from search.study.assessment import Assessment
 from search.study.config import StudyConfig
 from search.study.protocol import as_sentence
 from search.study.ranking import set_aside
@@ -136,10 +136,9 @@ def print_outcome(
     split: PreparedSplit,
     export: Path,
     next_command: str,
-    *,
-    runs: Path,
+    assessment: Assessment | None,
 ) -> None:
-    """Print how the study ended; predictions of its trials are found below `runs`."""
+    """Print how the study ended; `assessment` says what its best value is worth."""
     # Without markup: names of parameters, and reasons, may hold brackets.
     console = Console(highlight=False, soft_wrap=True, markup=False)
     trials = study.get_trials(deepcopy=False)
@@ -160,7 +159,6 @@ def print_outcome(
         console.print(as_sentence(words))
     if sentence := set_aside(trials):
         console.print(sentence)
-    assessment = assess(study, runs / study.study_name)
     for sentence in assessment.sentences if assessment else ():
         console.print(sentence)
     importances = _importances(study)

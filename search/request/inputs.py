@@ -104,6 +104,14 @@ def check_writable(folder: Path) -> None:
         ) from None
 
 
+def check_folders(runs: Path, export_dir: Path, named: str | None) -> None:
+    """Refuse folders that cannot be written; `named`: the study, if it is known by now, whose export has a place."""
+    for folder in (runs, runs / CACHE / "checks", export_dir):
+        check_writable(folder)
+    if named is not None:
+        check_export(export_dir / f"{named}.yaml", named)
+
+
 def check_export(export: Path, study: str) -> None:
     """Refuse, before anything trains, a file that is no experiment; one that has to stay is left to the export."""
     from search.experiments.experiment import is_experiment

@@ -1,5 +1,6 @@
 """Which trials of a study are better than which."""
 
+import heapq
 from collections.abc import Sequence
 
 from optuna.trial import FrozenTrial, TrialState
@@ -26,7 +27,7 @@ def rank_of(trial: FrozenTrial) -> tuple[float, float]:
 def best_trials(trials: Sequence[FrozenTrial], n: int) -> list[FrozenTrial]:
     """The `n` best complete trials, the earliest among equals."""
     complete = [trial for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None]
-    return sorted(complete, key=lambda trial: (*rank_of(trial), trial.number))[:n]
+    return heapq.nsmallest(n, complete, key=lambda trial: (*rank_of(trial), trial.number))
 
 
 def set_aside(trials: Sequence[FrozenTrial]) -> str | None:

@@ -19,12 +19,12 @@ from search.space.space import Space
 from search.storage.attributes import FIRST, MANIFEST, N_TARGET, PROTOCOL, STUDY_ID, VERSIONS, WEIGHTS, printable
 from search.storage.database import Database
 from search.storage.outages import StorageLost, StorageRefused
-from search.study.protocol import Protocol, build_validation
 from search.study.question import question_of
 from search.study.ranking import best_trials
 
 if TYPE_CHECKING:
     from search.study.config import StudyConfig
+    from search.study.protocol import Protocol
 
 _MOST_SHOWN = 6  # differences in a sentence
 DIRECTION: Final = "maximize"
@@ -109,7 +109,7 @@ def study_id(study: Study) -> str | None:
     return known
 
 
-def note_protocol(study: Study, protocol: Protocol) -> None:
+def note_protocol(study: Study, protocol: "Protocol") -> None:
     """Note of a study what people read of its validation, and whether test sequences were looked at for it.
 
     What stands there stays; a study of an earlier version is given what it lacks.
@@ -276,8 +276,12 @@ def stands_for(study: Study) -> str | None:
     known, about = attributes.get(PROTOCOL, {}), attributes.get(MANIFEST, {})
     if "stands_for" in known:
         return str(known["stands_for"])
+    if "validation" not in about:
+        return None
+    from search.study.protocol import build_validation  # the classes of a config take a while to import
+
     try:
-        return build_validation(about["validation"]).stands_for if "validation" in about else None
+        return build_validation(about["validation"]).stands_for
     except UserError:  # a protocol of another program, or of another version
         return None
 
@@ -287,10 +291,8 @@ def _check_manifest(name: str, before: Mapping[str, Any], wanted: Mapping[str, A
         return
     lines = difference(before, wanted)
     # The hashes only say that something differs; the values beside them say what. Another split is other data, too.
-    silent = ["space_hash", "config_hash"]
-    if any(line.startswith("table.") for line in lines):
-        silent.append("data_hash")
-    telling = [line for line in lines if not line.startswith(tuple(silent))] or lines
+    silent = ("space_hash", "config_hash", *(["data_hash"] if any(line.startswith("table.") for line in lines) else []))
+    telling = [line for line in lines if not line.startswith(silent)] or lines
     more = f"; and {len(telling) - _MOST_SHOWN} more" if len(telling) > _MOST_SHOWN else ""
     raise UserError(
         f"Study {name!r} was made with another configuration ({'; '.join(telling[:_MOST_SHOWN])}{more}): "

@@ -50,6 +50,7 @@ class Result:
 
 
 LOG = "log.txt"
+"""What the child of a trial printed, in the folder of the trial."""
 
 
 def trial_folder(study_folder: Path, number: int) -> Path:

@@ -111,6 +111,15 @@ def test_a_snapshot_has_the_trials_that_it_was_given(study):
     assert len(study.trials) == N_TRIALS
 
 
+def test_a_snapshot_keeps_the_attributes_that_it_has_seen(study):
+    study.set_user_attr("seen", 1)
+    seen = snapshot(study, [])
+    assert seen.user_attrs == study.user_attrs
+    study.set_user_attr("seen", 2)
+    assert (seen.user_attrs["seen"], study.user_attrs["seen"]) == (1, 2)
+    assert snapshot(study, []).user_attrs["seen"] == 2
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian's package: chromium)")
 def test_in_a_browser_it_looks_right(text, tmp_path):
     assert_looks_right(text, 6, tmp_path)

@@ -18,6 +18,7 @@ program = sys.argv[1]
 sys.argv = sys.argv[1:]
 sys.path[0] = program.rpartition("/")[0]
 heavy = {"torch", "lightning", "optuna", "torchmetrics", "pandas", "scipy", "sqlalchemy", "esm", "numpy", "hydra"}
+heavy.add("rich")
 try:
     runpy.run_path(program, run_name="__main__")
 finally:
@@ -118,3 +119,11 @@ def test_a_file_that_is_no_experiment_imports_hydra_at_most(tmp_path: Path) -> N
     empty.mkdir()
     for words in (["verify", str(path)], ["train", "--experiment", str(path)]):
         assert set(refused(words, empty)) <= {"hydra"}
+
+
+def test_status_imports_what_reads_the_database_alone(tmp_path: Path) -> None:
+    storage = ["--storage", f"sqlite:///{tmp_path / 'studies.db'}"]
+    assert probe(["init", *storage], tmp_path)[0] == 0
+    status, out, err, imported = probe(["status", *storage], tmp_path)
+    assert (status, out, err) == (0, "There is no study yet.\n", "")
+    assert imported == ["numpy", "optuna", "sqlalchemy"], "numpy is Optuna's"

@@ -9,15 +9,14 @@ import json
 import math
 import re
 import uuid
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Literal
 
 from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from models.bounds import Interval
-from search.config.type_checks import fits, shown
+from search.config.type_checks import describe, fits, shown
 from search.storage.attributes import (
     CONTROL,
     ENDING,
@@ -50,6 +49,7 @@ from search.storage.rows.value_checks import (
     mapping,
     matches,
     or_null,
+    real_number,
     record,
     whole_number,
 )
@@ -57,7 +57,7 @@ from search.storage.rows.value_checks import (
 _text = is_a(str)
 _count = whole_number(0)
 _positive = whole_number(1)
-_seconds = is_a(Annotated[float, Interval(ge=0)])
+_seconds = real_number(0)
 _scalar = is_a(bool | int | float | str | None)
 _tree = is_a(dict)
 
@@ -89,7 +89,7 @@ def _spearman_curves(where: str, value: Any) -> Iterator[str]:
 
 _MOST = 1 + 1e-6
 """The largest correlation, with what float32 may add."""
-_spearman = is_a(Annotated[float, Interval(ge=-_MOST, le=_MOST)])
+_spearman = real_number(-_MOST, _MOST)
 _weights_file = matches(r"(?:[^\x00-\x1f\x7f]*/)?fold[0-9]{1,6}\.safetensors", "a path that ends in foldN.safetensors")
 _hash = matches(r"sha256:[0-9a-f]{64}|missing", "sha256: and 64 digits")
 _table = record({"target_column": line, "split": or_null(line), "wild_type": or_null(line)})
@@ -155,7 +155,7 @@ TRIAL: Mapping[str, Check] = {
             "machine": lines,
         },
     ),
-    ENDING: is_a(Literal[_ENDINGS]),
+    ENDING: matches("|".join(_ENDINGS), describe(Literal[_ENDINGS])),
     REASON: _text,
     RETRY_OF: _count,
     N_LOST: _count,
@@ -226,6 +226,8 @@ def trial_problems(trial: FrozenTrial) -> Iterator[str]:
 
 def is_parameter(distribution: BaseDistribution | None, value: object) -> bool:
     """Whether a value may be a parameter of a distribution, as Optuna reads it: it takes any column as it comes."""
+    if type(value) is float:  # as most are
+        return math.isfinite(value)
     if isinstance(distribution, FloatDistribution | IntDistribution):
         return fits(int | float, value)
     return fits(bool | int | float | str | None, value)
@@ -253,15 +255,15 @@ def _reading_problems(key: str, value: Any) -> Iterator[str]:
 
 
 def _system_problems(attributes: Mapping[str, Any], checks: Mapping[str, Check]) -> Iterator[tuple[str, str]]:
-    problems: Iterator[str]
+    problems: Iterable[str]
     for key, value in attributes.items():
         if not isinstance(key, str):
-            problems = iter([f"the key {shown(key)} is no text"])
+            problems = [f"the key {shown(key)} is no text"]
         elif key.startswith(ARTIFACTS_ATTR_PREFIX):
             problems = _artifact_problems(key, value)
         else:
             check = next((check for start, check in checks.items() if key.startswith(start)), None)
-            problems = iter(()) if check is None else check(key, value)
+            problems = () if check is None else check(key, value)
         for problem in problems:
             yield key, problem
 

@@ -6,8 +6,7 @@ command; here rows stay tuples, and a distribution that many trials share is par
 
 import datetime
 import json
-from collections import defaultdict
-from collections.abc import Collection, Container
+from collections.abc import Collection, Container, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -18,8 +17,6 @@ from sqlalchemy import Connection, or_, select
 from sqlalchemy.orm import Session
 
 _MOST_NAMED = 500  # ids in one statement
-
-_Rows = dict[int, list[Any]]
 
 
 def read_trials(
@@ -43,8 +40,19 @@ def read_trials(
         if (row.trial_id > newer_than or row.trial_id in known) and (states is None or row.state in states)
     ]
     ids = [row.trial_id for row in found]
-    parts = [_rows(connection, study_id, ids, table, columns) for table, columns in _PARTS]
-    return [_trial(row, *(rows.get(row.trial_id, []) for rows in parts)) for row in found]
+    parts = []
+    for table, columns in _PARTS:
+        rows: dict[int, list[tuple[Any, ...]]] = {number: [] for number in ids}
+        for part in _rows(connection, study_id, ids, table, columns):
+            if part[0] in rows:
+                rows[part[0]].append(part)
+        parts.append(rows)
+    # By far the most rows: none is kept.
+    reports: dict[int, dict[int, float]] = {number: {} for number in ids}
+    for number, step, value, kind in _rows(connection, study_id, ids, *_REPORTS):
+        if number in reports:
+            reports[number][step] = _reported(value, kind)
+    return [_trial(row, reports[row.trial_id], *(rows[row.trial_id] for rows in parts)) for row in found]
 
 
 _TRIALS: Any = models.TrialModel.__table__
@@ -54,36 +62,33 @@ _PARTS: tuple[tuple[Any, tuple[str, ...]], ...] = (
     (models.TrialParamModel.__table__, ("param_id", "param_name", "param_value", "distribution_json")),
     (models.TrialUserAttributeModel.__table__, _ATTRIBUTE),
     (models.TrialSystemAttributeModel.__table__, _ATTRIBUTE),
-    (
-        models.TrialIntermediateValueModel.__table__,
-        ("step", "intermediate_value", "intermediate_value_type"),
-    ),
+)
+_REPORTS: tuple[Any, tuple[str, ...]] = (
+    models.TrialIntermediateValueModel.__table__,
+    ("step", "intermediate_value", "intermediate_value_type"),
 )
 
 
-def _rows(connection: Connection, study_id: int, ids: list[int], table: Any, columns: tuple[str, ...]) -> _Rows:
-    """Rows of a table by the trial that they belong to; those of trials that are not in `ids` may be among them."""
+def _rows(connection: Connection, study_id: int, ids: list[int], table: Any, columns: tuple[str, ...]) -> Iterator[Any]:
+    """Rows of a table, (trial id, *columns); those of trials that are not in `ids` may be among them."""
     query = select(table.c.trial_id, *(table.c[column] for column in columns))
     if len(ids) <= _MOST_NAMED:
         query = query.where(table.c.trial_id.in_(ids))
     else:
         query = query.join(_TRIALS, _TRIALS.c.trial_id == table.c.trial_id)
         query = query.where(_TRIALS.c.study_id == study_id, _TRIALS.c.trial_id >= ids[0])
-    rows: _Rows = defaultdict(list)
     result: Any = connection.execute(query)
     # From the driver itself: SQLAlchemy would make an object of each row, for a third of the time that reading takes.
-    for trial_id, *rest in result.cursor.fetchall():
-        rows[trial_id].append(rest)
+    yield from result.cursor
     result.close()
-    return rows
 
 
 def _trial(
-    row: Any, values: list[Any], params: list[Any], user: list[Any], system: list[Any], reports: list[Any]
+    row: Any, reports: dict[int, float], values: list[Any], params: list[Any], user: list[Any], system: list[Any]
 ) -> FrozenTrial:
     params.sort()  # in the order in which they were sampled
-    distributions = {name: _distribution(text) for _, name, _, text in params}
-    by_objective = {i: _value(value, kind) for i, value, kind in values}
+    distributions = {name: _distribution(text) for _, _, name, _, text in params}
+    by_objective = {i: _value(value, kind) for _, i, value, kind in values}
     return FrozenTrial(
         number=row.number,
         state=row.state,
@@ -91,11 +96,11 @@ def _trial(
         values=[by_objective[i] for i in range(len(by_objective))] or None,
         datetime_start=_local(row.datetime_start),
         datetime_complete=_local(row.datetime_complete),
-        params={name: distributions[name].to_external_repr(value) for _, name, value, _ in params},
+        params={name: distributions[name].to_external_repr(value) for _, _, name, value, _ in params},
         distributions=distributions,
-        user_attrs={key: json.loads(text) for key, text in user},
-        system_attrs={key: json.loads(text) for key, text in system},
-        intermediate_values={step: _reported(value, kind) for step, value, kind in reports},
+        user_attrs={key: json.loads(text) for _, key, text in user},
+        system_attrs={key: json.loads(text) for _, key, text in system},
+        intermediate_values=reports,
         trial_id=row.trial_id,
     )
 

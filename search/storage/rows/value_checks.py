@@ -1,23 +1,42 @@
 """Checks of values that others wrote: a check is told a value and its name, and says what is wrong with it."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Annotated, Any
 
 from models.bounds import Interval
 from search.config.type_checks import describe, fits, shown
 
-Check = Callable[[str, Any], Iterator[str]]
-"""Given the name of a value and the value, what is wrong with it: `n_target='x', expected int >= 1`."""
+Check = Callable[[str, Any], Iterable[str]]
+"""Given the name of a value and the value, what is wrong with it: `n_target='x', expected int >= 1`.
+
+A study of thousands of trials has a hundred thousand values, nearly all of them as they should be: a check of one value
+is no generator, which takes longer than the check itself.
+"""
 
 
 def is_a(annotation: Any) -> Check:
     """The value fits an annotation."""
 
-    def check(where: str, value: Any) -> Iterator[str]:
-        if not fits(annotation, value):
-            yield f"{where} is {shown(value)}, expected {describe(annotation)}"
+    def check(where: str, value: Any) -> Iterable[str]:
+        if fits(annotation, value):
+            return ()
+        return (f"{where} is {shown(value)}, expected {describe(annotation)}",)
+
+    return check
+
+
+def real_number(least: float, most: float | None = None) -> Check:
+    """The value is a finite number from `least`, and up to `most`."""
+    annotation = Annotated[float, Interval(ge=least, le=most)]
+    highest = sys.float_info.max if most is None else most
+
+    def check(where: str, value: Any) -> Iterable[str]:
+        if (type(value) is float and least <= value <= highest) or fits(annotation, value):
+            return ()
+        return (f"{where} is {shown(value)}, expected {describe(annotation)}",)
 
     return check
 
@@ -26,9 +45,10 @@ def whole_number(least: int) -> Check:
     """The value is a whole number from `least`."""
     annotation = Annotated[int, Interval(ge=least)]
 
-    def check(where: str, value: Any) -> Iterator[str]:
-        if type(value) is not int or not least <= value < 2**63:
-            yield f"{where} is {shown(value)}, expected {describe(annotation)}"
+    def check(where: str, value: Any) -> Iterable[str]:
+        if type(value) is int and least <= value < 2**63:
+            return ()
+        return (f"{where} is {shown(value)}, expected {describe(annotation)}",)
 
     return check
 
@@ -37,9 +57,10 @@ def matches(pattern: str, expected: str) -> Check:
     """The value is a text that matches the whole pattern."""
     compiled = re.compile(pattern, re.DOTALL)
 
-    def check(where: str, value: Any) -> Iterator[str]:
-        if not isinstance(value, str) or not compiled.fullmatch(value):
-            yield f"{where} is {shown(value)}, expected {expected}"
+    def check(where: str, value: Any) -> Iterable[str]:
+        if isinstance(value, str) and compiled.fullmatch(value):
+            return ()
+        return (f"{where} is {shown(value)}, expected {expected}",)
 
     return check
 
@@ -82,28 +103,29 @@ def record(required: Mapping[str, Check], optional: Mapping[str, Check] | None =
         missing = [key for key in required if key not in value]
         if missing:
             yield f"{where} lacks {', '.join(missing)}"
-        for key in checks.keys() & value.keys():
-            yield from checks[key](f"{where}.{key}", value[key])
+        for key, each in value.items():
+            if key in checks:
+                yield from checks[key](f"{where}.{key}", each)
 
     return check
 
 
 def or_null(check: Check) -> Check:
     """The value is null, or passes."""
-    return lambda where, value: iter(()) if value is None else check(where, value)
+    return lambda where, value: () if value is None else check(where, value)
 
 
-def lines(where: str, value: Any) -> Iterator[str]:
+def lines(where: str, value: Any) -> Iterable[str]:
     """A check: the value is a mapping of lines of text. Each trial has several, so most are told by a quick look."""
-    if not isinstance(value, dict) or not all(map(_is_plain, chain(value, value.values()))):
-        yield from _lines(where, value)
+    try:
+        whole = "".join(chain(value, value.values()))
+    except (TypeError, AttributeError):
+        return _lines(where, value)
+    return () if len(whole) <= _LONGEST_LINE and whole.isprintable() else _lines(where, value)
 
 
-def _is_plain(value: object) -> bool:
-    return isinstance(value, str) and len(value) < 100 and value.isprintable()
-
-
-line = matches(r"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{0,4096}", "a line of text without control characters")
+_LONGEST_LINE = 4096
+line = matches(rf"[^\x00-\x1f\x7f-\x9f\u2028\u2029]{{0,{_LONGEST_LINE}}}", "a line of text without control characters")
 """A check: the value is one line of text, without anything that a terminal would obey."""
 _lines = mapping(line)
 
