@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
     from search.experiments.confirm.results import Confirmation
     from search.experiments.trained import TrainedExperiment
-    from search.outcome import Ended, StudyOutcome
+    from search.outcome import EndReason, StudyOutcome
     from search.request.search_request import SearchRequest
     from search.session import run_study
 
 __all__ = [
-    "Ended",
+    "EndReason",
     "SearchRequest",
     "StudyOutcome",
     "confirm",
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 _PLACES = {
-    "Ended": "search.outcome",
+    "EndReason": "search.outcome",
     "SearchRequest": "search.request.search_request",
     "StudyOutcome": "search.outcome",
     "run_study": "search.session",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from search.workers.signals import Signals
 
 
-class Ended(StrEnum):
+class EndReason(StrEnum):
     """Why a search ended."""
 
     BUDGET = "budget"
@@ -49,7 +49,7 @@ class StudyOutcome:
     """
 
     split: "PreparedSplit"
-    ended: Ended
+    ended: EndReason
     study: "Study | None" = None
     n_before: int = 0
     n_finished: int = 0
@@ -60,22 +60,22 @@ class StudyOutcome:
     exit_status: int = 0
 
 
-def why_ended(study: "Study", n_trials: int, signals: "Signals", failure: str | None) -> Ended:
+def why_ended(study: "Study", n_trials: int, signals: "Signals", failure: str | None) -> EndReason:
     """Why the search ended."""
     from search.storage.attributes import EXHAUSTED
     from search.study.control import read_control
 
     if failure is not None:
-        return Ended.FAILED
+        return EndReason.FAILED
     if n_finished(study) >= n_trials:
-        return Ended.BUDGET
+        return EndReason.BUDGET
     if signals.exit_status:
-        return Ended.INTERRUPTED
+        return EndReason.INTERRUPTED
     if read_control(study) == "drain":
-        return Ended.DRAINED
+        return EndReason.DRAINED
     if signals.is_timed_out:
-        return Ended.TIMED_OUT
-    return Ended.EXHAUSTED if study.user_attrs.get(EXHAUSTED) else Ended.BUDGET
+        return EndReason.TIMED_OUT
+    return EndReason.EXHAUSTED if study.user_attrs.get(EXHAUSTED) else EndReason.BUDGET
 
 
 def n_finished(study: "Study") -> int:

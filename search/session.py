@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.machine.standard_streams import announcer
-from search.outcome import Ended, StudyOutcome, n_finished, why_ended
+from search.outcome import EndReason, StudyOutcome, n_finished, why_ended
 from search.reporting.proposals import Proposals
 from search.request.inputs import (
     check_export,
@@ -96,7 +96,7 @@ def run_study(
         check_export(export, wanted.name)
         checked = _check_runs(request, wanted, split, database, display, signals)
         if checked is None and signals.exit_status:
-            return StudyOutcome(split=split, ended=Ended.INTERRUPTED, exit_status=signals.exit_status)
+            return StudyOutcome(split=split, ended=EndReason.INTERRUPTED, exit_status=signals.exit_status)
         study = open_wanted(request, wanted, database, checked, announce)
         with database.guarded(wanted.name, exit_status=lambda: signals.exit_status):
             work = _Work(

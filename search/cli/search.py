@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from search.machine.standard_streams import announcer
 from search.options.folders import described
-from search.outcome import Ended, StudyOutcome
+from search.outcome import EndReason, StudyOutcome
 from search.reporting.proposals import Proposals
 from search.request.inputs import check_study_name, load_split, places_of
 from search.request.search_request import SearchRequest
@@ -44,11 +44,11 @@ def search(request: SearchRequest, own: "tuple[Task, Table] | None" = None) -> i
     outcome = run_study(request, tell=lambda outcome: _tell(request, outcome), own=own)
     if outcome.study is None:
         return outcome.exit_status
-    if outcome.ended == Ended.FAILED:
+    if outcome.ended == EndReason.FAILED:
         return 1
-    if outcome.ended == Ended.INTERRUPTED:
+    if outcome.ended == EndReason.INTERRUPTED:
         return outcome.exit_status
-    return 0 if outcome.best is not None or outcome.ended == Ended.DRAINED else 1
+    return 0 if outcome.best is not None or outcome.ended == EndReason.DRAINED else 1
 
 
 def show_plan(arguments: argparse.Namespace, request: SearchRequest, own: "tuple[Task, Table] | None") -> int:
@@ -83,9 +83,9 @@ def _tell(request: SearchRequest, outcome: StudyOutcome) -> None:
         print(f"error: {outcome.failure}", file=sys.stderr)
         return
     stopped = {
-        Ended.INTERRUPTED: f"Stopped at {outcome.n_finished} of {n_trials} trials",
-        Ended.DRAINED: f"Drained at {outcome.n_finished} of {n_trials} trials",
-        Ended.TIMED_OUT: f"The --timeout is over at {outcome.n_finished} of {n_trials} trials",
+        EndReason.INTERRUPTED: f"Stopped at {outcome.n_finished} of {n_trials} trials",
+        EndReason.DRAINED: f"Drained at {outcome.n_finished} of {n_trials} trials",
+        EndReason.TIMED_OUT: f"The --timeout is over at {outcome.n_finished} of {n_trials} trials",
     }
     if request.quiet:
         return

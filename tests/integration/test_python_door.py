@@ -41,7 +41,7 @@ def test_an_inline_search_finds_what_one_in_children_finds_and_both_resume_each_
     words = ("--task", TASK, "--model", "ridge", "--n-trials", "2", "--quiet")
     assert run_here(*words, cwd=tmp_path).status == 0
     there = search.open_study(f"{TASK}-ridge", runs_dir=tmp_path / "runs")
-    assert here.ended == search.Ended.BUDGET
+    assert here.ended == search.EndReason.BUDGET
     assert [trial.value for trial in here.study.trials] == [trial.value for trial in there.trials]
     again = search.run_study(request(tmp_path, n_trials=3, export_dir=tmp_path / "studies" / "experiment"))
     assert (again.n_before, again.n_finished) == (2, 3)
@@ -57,8 +57,8 @@ def test_a_search_in_another_thread_leaves_signals_alone(tmp_path: Path) -> None
 
 
 def test_time_that_is_over_is_said_and_the_same_request_goes_on(tmp_path: Path) -> None:
-    assert search.run_study(request(tmp_path, timeout=0.001)).ended == search.Ended.TIMED_OUT
-    assert search.run_study(request(tmp_path)).ended == search.Ended.BUDGET
+    assert search.run_study(request(tmp_path, timeout=0.001)).ended == search.EndReason.TIMED_OUT
+    assert search.run_study(request(tmp_path)).ended == search.EndReason.BUDGET
 
 
 @pytest.mark.parametrize(
