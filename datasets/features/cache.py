@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from datasets.common.errors import UserError
 from datasets.features.encoder import Encoder, Scope
 from datasets.features.segment import BrokenSegmentError, Raw, Segment, file_bytes, write_segment
-from datasets.features.segment_index import Located
+from datasets.features.segment_index import SegmentIndex
 
 Announce = Callable[[str], None]
 
@@ -73,14 +73,14 @@ class FeatureCache:
         scope: Scope,
         hashes: NDArray[np.uint8],
         announce: Announce,
-        found: Located | None = None,
-    ) -> Located:
+        found: SegmentIndex | None = None,
+    ) -> SegmentIndex:
         """Find entries by their hashes (n, 32), those missing in `found` if it is given, and mark them as used."""
 
         def drop(segment: Segment) -> None:
             self._drop(segment.path, "values differ from their checksum", announce)
 
-        located = Located(len(hashes), drop) if found is None else found
+        located = SegmentIndex(len(hashes), drop) if found is None else found
         keys = _keys(hashes)
         order = np.argsort(keys)
         known = located.paths

@@ -14,7 +14,7 @@ from datasets.features.cache_writer import Writer, gigabytes
 from datasets.features.encoder import Encoder, Scope
 from datasets.features.pooled import PooledFeatures
 from datasets.features.segment import file_bytes, raw
-from datasets.features.segment_index import Located
+from datasets.features.segment_index import SegmentIndex
 from datasets.features.sinks import SEGMENT_BYTES, Sink, States, fill
 from datasets.features.tokens import TokenFeatures, encoded, read_back
 
@@ -70,7 +70,7 @@ class FeatureCall:
             values = values[torch.from_numpy(self._addresses.entry)]
         return PooledFeatures(values=values, n_computed=n_computed)
 
-    def _look_up(self, scope: Scope, found: Located | None = None) -> Located:
+    def _look_up(self, scope: Scope, found: SegmentIndex | None = None) -> SegmentIndex:
         hashes = self._sequences.addresses(scope).hashes
         return self._cache.look_up(self._encoder, scope, hashes, self._announce, found)
 

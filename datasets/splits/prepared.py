@@ -23,7 +23,7 @@ from safetensors.numpy import save_file
 
 from datasets.common.errors import UserError
 from datasets.splits.rows import check_rows
-from datasets.task import Announce, Located, Task
+from datasets.task import Announce, FoundSource, Task
 
 _FORMAT = 2  # of the prepared file; counts up with every change of its content
 _ARRAYS = ("residues", "lengths", "target", "validation")
@@ -124,12 +124,12 @@ def _broken(path: Path) -> UserError:
     return UserError(f"The prepared data {path} is missing or broken; start the command again to make it anew.")
 
 
-def _key(task: Task, located: Located) -> str:
+def _key(task: Task, located: FoundSource) -> str:
     parts = (located.version, located.label, task.split, task.clean_version, _FORMAT)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-def _make(task: Task, located: Located, path: Path) -> PreparedSplit:
+def _make(task: Task, located: FoundSource, path: Path) -> PreparedSplit:
     raw = task.source.read(located, task.split)
     rows = check_rows(raw, task.clean, official=located.official)
     if rows.n_overlap and not located.official:

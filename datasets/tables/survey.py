@@ -19,7 +19,7 @@ from datasets.tables.findings import Findings
 from datasets.tables.measurements import Merged, Noise, list_of_rows, merge, numbers
 from datasets.tables.parts import check_division, check_overlap, find_division, given_parts
 from datasets.tables.read import read_columns
-from datasets.tables.split_strategies import Division, Landscape, Mask
+from datasets.tables.split_strategies import Landscape, Mask, TableSplit
 from datasets.tables.table import Table
 from datasets.tables.variants import residues_of
 from datasets.tables.wild_type import Common, compare, consensus, varying
@@ -46,7 +46,7 @@ class Survey:
     common: Common
     noise: Noise | None
     landscape: Landscape
-    division: Division | None
+    division: TableSplit | None
     findings: Findings
 
     def raw_split(self) -> RawSplit:

@@ -30,7 +30,7 @@ from search.machine.standard_streams import announcer
 from search.stats.metrics import UnusablePredictions, check_predictions
 from search.study.run_names import CONFIRM
 from search.training.result import Result
-from search.workers.child import Predicted, isolated_prediction, isolated_run, prepare_children
+from search.workers.child import PredictionsWritten, isolated_prediction, isolated_run, prepare_children
 from search.workers.signals import Signals
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ def _train(
     everything = [path for paths in weights.values() for path in paths]
     child = isolated_prediction(config, everything, order.split.path, places, folder / "predictions")
     predicted = outcome(child, display, signals, shows_values=False)
-    assert isinstance(predicted, Predicted)
+    assert isinstance(predicted, PredictionsWritten)
     return _Trained(candidate=candidate, weights=weights, predictions=predicted.path, device=device)
 
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datasets.tasks.flip_files import cache_folder
 from search.cli.inputs import places_of
 from search.doctor.database import check_database
-from search.doctor.finding import Finding
+from search.doctor.finding import Diagnosis
 from search.doctor.inputs import check_data, check_weights
 from search.doctor.machine import check_disk, check_gpus, check_packages, check_python, check_torch
 from search.options.folders import option
@@ -23,9 +23,9 @@ def run_doctor(arguments: argparse.Namespace) -> int:
     """
     places_of(arguments)  # refuses a folder of weights that is not there
     url = parse_url(arguments.storage or environment_url() or default_url(arguments.runs_dir))
-    findings: list[Finding] = []
+    findings: list[Diagnosis] = []
 
-    def every() -> Iterator[Finding]:
+    def every() -> Iterator[Diagnosis]:
         yield check_python()
         yield from check_packages()
         yield check_torch()

@@ -25,7 +25,7 @@ from search.workers.child import (
     Announcement,
     Child,
     Failure,
-    Predicted,
+    PredictionsWritten,
     Value,
     Working,
     isolated_run,
@@ -223,7 +223,7 @@ def check_backbone(
 
 def outcome(
     child: Child, display: "Display", signals: Signals, *, shows_values: bool, has_epochs: bool = True
-) -> Result | Predicted:
+) -> Result | PredictionsWritten:
     """What a child comes to, which is ended then; values are shown with their epochs, if there are any.
 
     Raises:
@@ -250,7 +250,7 @@ def outcome(
                     raise reached
                 print(f"error: the run failed: {message.message}", file=sys.stderr)
                 raise Stopped(1)
-            elif isinstance(message, (Result, Predicted)):
+            elif isinstance(message, (Result, PredictionsWritten)):
                 return message
     finally:
         child.close()

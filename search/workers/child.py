@@ -77,13 +77,13 @@ class Checked:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Predicted:
+class PredictionsWritten:
     """The test sequences were predicted; `path` is a safetensors file with `prediction` (n_members, M) float32."""
 
     path: Path
 
 
-Message = Value | Result | Failure | Announcement | Working | Checked | Predicted
+Message = Value | Result | Failure | Announcement | Working | Checked | PredictionsWritten
 Tell = Callable[[Message], None]
 Job = Callable[[Tell, Callable[[], bool]], None]
 """What a child does: it tells its parent messages and asks whether it should stop."""
@@ -239,7 +239,7 @@ def _predict(
         announce=lambda sentence: tell(Announcement(sentence=sentence)),
         on_progress=lambda what, n_done, n_total: tell(Working(what=what, n_done=n_done, n_total=n_total)),
     )
-    tell(Predicted(path=directory / "predictions.safetensors"))
+    tell(PredictionsWritten(path=directory / "predictions.safetensors"))
 
 
 def _work(pipe: Connection, job: Job, directory: Path) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.engine import make_url
 
 import search.doctor.machine
 from search.doctor.database import check_database
-from search.doctor.finding import Finding
+from search.doctor.finding import Diagnosis
 from search.doctor.inputs import check_weights
 from search.doctor.machine import check_disk, check_gpus, check_packages, check_torch
 from search.storage.attributes import MANIFEST
@@ -274,8 +274,8 @@ def test_another_schema_is_a_problem_and_stays_as_it_is(tmp_path):
 
 
 def test_a_line_has_its_remedy_at_the_end():
-    assert Finding(check="disk", level="ok", text="fine").line() == "ok       disk: fine"
-    assert Finding(check="disk", level="warning", text="so so", remedy="do").line() == "warning  disk: so so; do"
+    assert Diagnosis(check="disk", level="ok", text="fine").line() == "ok       disk: fine"
+    assert Diagnosis(check="disk", level="warning", text="so so", remedy="do").line() == "warning  disk: so so; do"
 
 
 def test_a_heartbeat_of_this_very_second_is_one(tmp_path):
