@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import filelock
@@ -18,8 +18,7 @@ from datasets.common.errors import UserError
 from datasets.features.encoder import Encoder, Scope
 from datasets.features.segment import BrokenSegmentError, Raw, Segment, file_bytes, write_segment
 from datasets.features.segment_index import SegmentIndex
-
-Announce = Callable[[str], None]
+from datasets.task import Announce
 
 _FORMAT = 1  # of the segments and of what is computed into them; counts up with every change
 _LOCK = ".lock"

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.features.cache import Announce, FeatureCache
+from datasets.features.cache import FeatureCache
 from datasets.features.encoder import Encoder, Scope
 from datasets.features.segment import Raw, Segment
 from datasets.features.segment_index import SegmentIndex
+from datasets.task import Announce
 
 
 class Writer:

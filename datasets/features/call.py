@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from datasets.features.addresses import Sequences
-from datasets.features.cache import Announce, FeatureCache
+from datasets.features.cache import FeatureCache
 from datasets.features.cache_writer import Writer, gigabytes
 from datasets.features.encoder import Encoder, Scope
 from datasets.features.pooled import PooledFeatures
@@ -17,6 +17,7 @@ from datasets.features.segment import file_bytes, raw
 from datasets.features.segment_index import SegmentIndex
 from datasets.features.sinks import SEGMENT_BYTES, Sink, States, fill
 from datasets.features.tokens import TokenFeatures, encoded, read_back
+from datasets.task import Announce
 
 OnProgress = Callable[[int, int], None]
 _BY_PRODUCT = 0.25  # of the cache may be taken by tokens that nobody asked for

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from datasets.common.errors import UserError
+from datasets.common.files import replaced
 from datasets.splits.rows import check_rows
 from datasets.task import Announce, FoundSource, Task
 
@@ -147,12 +147,8 @@ def _make(task: Task, located: FoundSource, path: Path) -> PreparedSplit:
         "checksum": str(_checksum(arrays, _present(arrays, _ARRAYS, _GROUP))),
         "test_checksum": str(_checksum(arrays, _present(arrays, _TEST_ARRAYS, _TEST_GROUP))),
     }
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replaced(path) as beside:
         save_file(arrays, beside, metadata=metadata)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
     return load_prepared(path)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets.common.errors import UserError
+from datasets.common.files import file_hash
 from datasets.sequences.crop import Crop, Sites
 from datasets.sequences.sites import region_of
 from datasets.tables.table import Table
@@ -31,8 +32,7 @@ class TableSource:
         if self.path.exists() and not self.path.is_file():
             raise UserError(f"The table {self.path} is a folder, a pipe or a device and no file: save it as a file.")
         try:
-            with self.path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = file_hash(self.path)
         except OSError as error:
             raise UserError(
                 f"The table {self.path} cannot be read ({error.strerror}): name it with --data FILE."

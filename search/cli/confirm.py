@@ -22,9 +22,9 @@ from search.config.run_config import task_of
 from search.experiments.confirm.candidates import DIVISIONS, Candidate, TrainedOn, of_experiment, of_study
 from search.experiments.confirm.kept_runs import KeptRun, begin_again, folder_of, keep_run, kept_run
 from search.experiments.confirm.results import Confirmation, Measured, leave_weights
-from search.experiments.confirm.view import as_json, show
+from search.experiments.confirm.view import as_json, print_confirmation
 from search.experiments.experiment import Experiment, checksum, load_experiment, today
-from search.experiments.files import check_weights, ledger_file
+from search.experiments.files import check_exported_weights, ledger_file
 from search.experiments.ledger import append, read
 from search.machine.standard_streams import announcer
 from search.stats.metrics import UnusablePredictions, check_predictions
@@ -79,7 +79,7 @@ def run_confirm(arguments: argparse.Namespace) -> int:
                 confirmation = _confirm(order, arguments, display, signals)
                 found.append((confirmation, _note(order, arguments, confirmation)))
                 if not is_quiet:
-                    show(*found[-1])
+                    print_confirmation(*found[-1])
     except Stopped as stopped:
         return stopped.exit_status
     if arguments.json:
@@ -97,7 +97,7 @@ def _check(path: Path, experiment: Experiment, *, is_unfinished_welcome: bool) -
             f"{path} was exported when study {before.study!r} had {before.n_finished} of its {before.n_target} trials: "
             "finish the search first, whose end exports anew, or confirm it all the same with --unfinished."
         )
-    check_weights(path, before.weight_hashes)
+    check_exported_weights(path, before.weight_hashes)
     read(ledger_file(path))
     check_output(ledger_file(path), "the ledger")
 
@@ -223,9 +223,9 @@ def _measure(
 ) -> Confirmation:
     """Read the test set, write what comes of it to the ledger, and only then let anybody have it."""
     from datasets.splits.held_out import read_test_set
-    from search.training.predict_split import read_predictions
+    from search.training.predict_split import read_test_predictions
 
-    predictions = [read_predictions(one.predictions) for one in trained]
+    predictions = [read_test_predictions(one.predictions) for one in trained]
     try:
         for one, rows in zip(trained, predictions, strict=True):
             for number, row in enumerate(rows):

@@ -9,7 +9,7 @@ from datasets.tasks.flip_files import cache_folder
 from search.cli.inputs import places_of
 from search.doctor.database import check_database
 from search.doctor.finding import Diagnosis
-from search.doctor.inputs import check_data, check_weights
+from search.doctor.inputs import check_data, check_weights_dir
 from search.doctor.machine import check_disk, check_gpus, check_packages, check_python, check_torch
 from search.options.folders import option
 from search.storage.database import default_url, environment_url, parse_url
@@ -34,7 +34,7 @@ def run_doctor(arguments: argparse.Namespace) -> int:
             yield check_disk(getattr(arguments, name), f"name another with {option(name)}", source)
         yield check_disk(cache_folder(), "set $XDG_CACHE_HOME to another")
         yield from check_data(arguments.task, arguments.data_dir)
-        yield from check_weights(arguments.weights_dir)
+        yield from check_weights_dir(arguments.weights_dir)
         yield from check_database(url, arguments.runs_dir if arguments.repair else None)
 
     for finding in every():

@@ -59,7 +59,7 @@ def _check_split(task: str, located: FoundSource) -> Iterator[Diagnosis]:
         yield Diagnosis(check="data", level="problem", text=str(error).rstrip("."))
 
 
-def check_weights(weights_dir: Path | None) -> Iterator[Diagnosis]:
+def check_weights_dir(weights_dir: Path | None) -> Iterator[Diagnosis]:
     """Which checkpoints of protein language models are here."""
     folders = [folder for folder in (weights_dir, _hub_folder()) if folder is not None]
     found = {name: folder for folder in reversed(folders) for name in BACKBONES if (folder / f"{name}.pt").is_file()}

@@ -25,7 +25,7 @@ from search.experiments.exports import choose_place, export_lock
 from search.experiments.files import MISSING, is_below, place_checkpoints, trial_checkpoints
 from search.machine.environment import git_commit
 from search.storage.attributes import ENDING, EXHAUSTED, MANIFEST, N_TARGET, PROTOCOL, REASON, result_of
-from search.study.artifacts import file_hash
+from search.study.artifacts import hash_or_missing
 from search.study.assessment import assess
 from search.study.config import StudyConfig
 from search.study.protocol import as_sentence
@@ -96,7 +96,7 @@ def _provenance(
     hashes = result.get("weight_hashes")
     if not hashes:  # of the files that were kept, which may stand on another machine by now
         files = trial_checkpoints(runs, study.study_name, best.number, len(result["values"]))
-        found = [file_hash(file) if is_below(file, runs) else MISSING for file in files]
+        found = [hash_or_missing(file) if is_below(file, runs) else MISSING for file in files]
     n_finished = count(study.get_trials(deepcopy=False)).n_finished
     known = {
         "schema_version": SCHEMA_VERSION,

@@ -163,7 +163,7 @@ def isolated_run(
 
 
 def isolated_check(configs: Sequence[RunConfig], split: Path, places: Places, directory: Path) -> Child:
-    """`check_runs` in a child process."""
+    """`check_builds` in a child process."""
     return Child(partial(_check, tuple(configs), split, places), directory)
 
 
@@ -208,9 +208,9 @@ def _check(
     configs: Sequence[RunConfig], split: Path, places: Places, tell: Tell, should_stop: Callable[[], bool]
 ) -> None:
     from datasets.splits.prepared import load_prepared
-    from search.training.preflight import check_runs
+    from search.training.preflight import check_builds
 
-    backbones = check_runs(
+    backbones = check_builds(
         configs,
         load_prepared(split),
         places=places,

@@ -16,7 +16,7 @@ from search.machine.environment import machine_kind, package_versions
 from search.storage.attributes import ENDING, EXCESS_RISE, REASON, RESULT, SLOT, WORKER
 from search.storage.database import HEARTBEAT_S
 from search.storage.optuna_internals import set_attributes
-from search.study.artifacts import Artifacts, attributes_of, file_hash
+from search.study.artifacts import Artifacts, attributes_of, hash_or_missing
 from search.study.config import StudyConfig
 from search.study.endings import INFEASIBLE, TrialFailed, note
 from search.study.protocol import build_validation
@@ -165,7 +165,7 @@ class TrialRunner:
         record = {
             **result.record(),
             "checkpoints": [str(path.relative_to(self.directory.parent)) for path in checkpoints],
-            "weight_hashes": [file_hash(path) for path in checkpoints if path in files],
+            "weight_hashes": [hash_or_missing(path) for path in checkpoints if path in files],
             "versions": package_versions(),
             "machine": machine_kind(result.device),
         }
