@@ -28,6 +28,7 @@ from search.experiments.files import check_exported_weights, ledger_file
 from search.experiments.ledger import append, read
 from search.machine.standard_streams import announcer
 from search.stats.metrics import UnusablePredictions, check_predictions
+from search.storage.ending import Ending
 from search.study.run_names import CONFIRM
 from search.training.result import Result
 from search.workers.child import PredictionsWritten, isolated_prediction, isolated_run, prepare_children
@@ -193,7 +194,7 @@ def _train(
                 child = isolated_run(run, order.split.path, places, directory, resume=begin_again(directory))
                 result = outcome(child, display, signals, shows_values=False)
                 assert isinstance(result, Result)
-                if result.ending != "complete":
+                if result.ending != Ending.COMPLETE:
                     _fail(
                         order,
                         f"trial {candidate.trial} with seed {seed} on {_words(trained_on)} ended without weights: "

@@ -24,10 +24,11 @@ from search.experiments.experiment import (
 from search.experiments.exports import choose_place, export_lock
 from search.experiments.files import MISSING, is_below, place_checkpoints, trial_checkpoints
 from search.machine.environment import git_commit
-from search.storage.attributes import ENDING, EXHAUSTED, MANIFEST, N_TARGET, PROTOCOL, REASON, result_of
+from search.storage.attributes import EXHAUSTED, MANIFEST, N_TARGET, PROTOCOL, REASON, result_of
 from search.study.artifacts import hash_or_missing
 from search.study.assessment import assess
 from search.study.config import StudyConfig
+from search.study.endings import ending_of
 from search.study.protocol import as_sentence
 from search.study.ranking import set_aside
 from search.study.study import count, stands_for, study_id
@@ -192,9 +193,8 @@ def _why_none(trials: list[FrozenTrial]) -> str:
     """The endings of the trials, by how often, each with one reason."""
     reasons: dict[str, list[str]] = {}
     for trial in trials:
-        if trial.state in (TrialState.PRUNED, TrialState.FAIL):
-            ending = str(trial.user_attrs.get(ENDING, "lost")).replace("_", " ")
-            reasons.setdefault(ending, []).append(str(trial.user_attrs.get(REASON, "")).strip())
+        if trial.state in (TrialState.PRUNED, TrialState.FAIL) and (ending := ending_of(trial)):
+            reasons.setdefault(ending.words, []).append(str(trial.user_attrs.get(REASON, "")).strip())
     words = [
         f"{len(texts)} {ending}" + (f" ({texts[-1].splitlines()[-1]})" if texts[-1] else "")
         for ending, texts in reasons.items()

@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 from datasets.common.files import link
 from search.machine.foreign_files import open_regular
 from search.storage.attributes import artifacts_of
-from search.study.endings import retry_chain
+from search.study.endings import Retries
 from search.study.ranking import best_trials, rank, rank_of
 from search.training.result import LOG, Result, trial_folder
 
@@ -86,11 +86,11 @@ class Artifacts:
         best_now = best_trials(trials, self.keep_top)
         self._best_ranks[:] = [rank_of(trial) for trial in best_now]
         best = {trial.number for trial in best_now}
-        by_number = {trial.number: trial for trial in trials}
+        retries = Retries(trials)
         for trial in trials:
             if trial.number in self._removed or trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
                 continue
-            for useless in retry_chain(trial, by_number):
+            for useless in retries.chain(trial):
                 if useless.number not in self._removed and useless.number not in best:
                     self._remove(useless)
 
