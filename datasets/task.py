@@ -18,7 +18,7 @@ Announce = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Located:
+class FoundSource:
     """Content that was found but not read.
 
     `version` names the content (the git blob id of a file), `official` says that it is the dataset's own,
@@ -55,13 +55,13 @@ class RawSplit:
 class Source(Protocol):
     """Where a dataset comes from: a file, or a generator."""
 
-    def locate(self, *, data_dir: Path | None, announce: Announce) -> Located:
+    def locate(self, *, data_dir: Path | None, announce: Announce) -> FoundSource:
         """Find the content without reading it; a UserError says where it was looked for."""
 
-    def read(self, located: Located, split: str) -> RawSplit:
+    def read(self, located: FoundSource, split: str) -> RawSplit:
         """Read a split; a UserError lists the splits there are if it is not among them."""
 
-    def sizes(self, located: Located, split: str) -> tuple[int, int, int]:
+    def sizes(self, located: FoundSource, split: str) -> tuple[int, int, int]:
         """Return the numbers of train, validation and test rows of a split, without checking them."""
 
 

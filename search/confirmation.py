@@ -19,17 +19,18 @@ from search.experiments.confirm.candidates import DIVISIONS, Candidate, TrainedO
 from search.experiments.confirm.kept_runs import KeptRun, begin_again, folder_of, keep_run, kept_run
 from search.experiments.confirm.results import Confirmation, Measured, leave_weights
 from search.experiments.experiment import Experiment, checksum, load_experiment, today
-from search.experiments.files import check_weights, ledger_file
+from search.experiments.files import check_exported_weights, ledger_file
 from search.experiments.ledger import append, read
 from search.experiments.replay import check_callbacks
 from search.machine.standard_streams import announcer
 from search.request.confirm_request import ConfirmRequest
 from search.request.inputs import load_split, places_of
 from search.stats.metrics import UnusablePredictions, check_predictions
+from search.storage.ending import Ending
 from search.study.run_names import CONFIRM
 from search.training.result import Result
 from search.workers.child import isolated_prediction, isolated_run, prepare_children
-from search.workers.messages import Predicted
+from search.workers.messages import PredictionsWritten
 from search.workers.run_alone import Stopped, check_backbone, outcome
 from search.workers.signals import Signals
 
@@ -100,7 +101,7 @@ def _check(path: Path, experiment: Experiment, *, is_unfinished_welcome: bool) -
             f"{path} was exported when study {before.study!r} had {before.n_finished} of its {before.n_target} trials: "
             "finish the search first, whose end exports anew, or confirm it all the same with --unfinished."
         )
-    check_weights(path, before.weight_hashes)
+    check_exported_weights(path, before.weight_hashes)
     read(ledger_file(path))
     check_output(ledger_file(path), "the ledger")
 
@@ -196,7 +197,7 @@ def _train(
                 child = isolated_run(run, order.split.path, places, directory, resume=begin_again(directory))
                 result = outcome(child, display, signals, shows_values=False)
                 assert isinstance(result, Result)
-                if result.ending != "complete":
+                if result.ending != Ending.COMPLETE:
                     _fail(
                         order,
                         f"trial {candidate.trial} with seed {seed} on {_words(trained_on)} ended without weights: "
@@ -217,7 +218,7 @@ def _train(
     everything = [path for paths in weights.values() for path in paths]
     child = isolated_prediction(config, everything, order.split.path, places, folder / "predictions")
     predicted = outcome(child, display, signals, shows_values=False)
-    assert isinstance(predicted, Predicted)
+    assert isinstance(predicted, PredictionsWritten)
     return _Trained(candidate=candidate, weights=weights, predictions=predicted.path, device=device)
 
 
@@ -226,9 +227,9 @@ def _measure(
 ) -> Confirmation:
     """Read the test set, write what comes of it to the ledger, and only then let anybody have it."""
     from datasets.splits.held_out import read_test_set
-    from search.training.predict_split import read_predictions
+    from search.training.predict_split import read_test_predictions
 
-    predictions = [read_predictions(one.predictions) for one in trained]
+    predictions = [read_test_predictions(one.predictions) for one in trained]
     try:
         for one, rows in zip(trained, predictions, strict=True):
             for number, row in enumerate(rows):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import io
 import os
 import re
@@ -118,6 +119,31 @@ def write_text(path: Path, text: str) -> None:
         beside.write_text(text, encoding="utf-8")
 
 
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file's content in hexadecimal digits; an OSError passes through."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def link(source: Path, target: Path) -> None:
+    """Let `target` be the file that `source` is now, in place of what it was; its folder is made.
+
+    It is a second name (a hard link), which costs no space; a copy where the file system knows none, or is another one.
+    An OSError says that neither is possible.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = _beside(target)
+    beside.unlink(missing_ok=True)
+    try:
+        try:
+            os.link(source, beside)
+        except OSError:
+            shutil.copyfile(source, beside)
+        os.replace(beside, target)  # not by `replaced`: to change the mode of a link is to change the source's
+    finally:
+        beside.unlink(missing_ok=True)  # of two links to one file none is replaced
+
+
 @contextlib.contextmanager
 def rereadable(path: Path) -> Iterator[Path]:
     """Yield a path from which the content of `path` can be read any number of times.
@@ -209,7 +235,7 @@ def _comes_once(path: Path, descriptor: int | None) -> bool:
 @contextlib.contextmanager
 def replaced(path: Path) -> Iterator[Path]:
     """Yield a path beside `path`, whose file is moved there when the block has ended well."""
-    beside = path.with_name(f".{path.name[:40]}.{os.getpid()}")  # `path` may have the longest name there is
+    beside = _beside(path)
     try:
         yield beside
         with contextlib.suppress(FileNotFoundError):
@@ -217,6 +243,10 @@ def replaced(path: Path) -> Iterator[Path]:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name[:40]}.{os.getpid()}")  # `path` may have the longest name there is
 
 
 def _opened(place: Path | int, mode: str) -> IO[Any]:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import filelock
@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from datasets.common.errors import UserError
 from datasets.features.encoder import Encoder, Scope
 from datasets.features.segment import BrokenSegmentError, Raw, Segment, file_bytes, write_segment
-from datasets.features.segment_index import Located
-
-Announce = Callable[[str], None]
+from datasets.features.segment_index import SegmentIndex
+from datasets.task import Announce
 
 _FORMAT = 1  # of the segments and of what is computed into them; counts up with every change
 _LOCK = ".lock"
@@ -73,14 +72,14 @@ class FeatureCache:
         scope: Scope,
         hashes: NDArray[np.uint8],
         announce: Announce,
-        found: Located | None = None,
-    ) -> Located:
+        found: SegmentIndex | None = None,
+    ) -> SegmentIndex:
         """Find entries by their hashes (n, 32), those missing in `found` if it is given, and mark them as used."""
 
         def drop(segment: Segment) -> None:
             self._drop(segment.path, "values differ from their checksum", announce)
 
-        located = Located(len(hashes), drop) if found is None else found
+        located = SegmentIndex(len(hashes), drop) if found is None else found
         keys = _keys(hashes)
         order = np.argsort(keys)
         known = located.paths

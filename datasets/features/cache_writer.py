@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.features.cache import Announce, FeatureCache
+from datasets.features.cache import FeatureCache
 from datasets.features.encoder import Encoder, Scope
 from datasets.features.segment import Raw, Segment
-from datasets.features.segment_index import Located
+from datasets.features.segment_index import SegmentIndex
+from datasets.task import Announce
 
 
 class Writer:
@@ -19,9 +20,9 @@ class Writer:
     def __init__(self, cache: FeatureCache, encoder: Encoder, scope: Scope, announce: Announce) -> None:
         self.is_stopped = False
         self._cache, self._encoder, self._scope, self._announce = cache, encoder, scope, announce
-        self._needed: list[Located] = []
+        self._needed: list[SegmentIndex] = []
 
-    def protect(self, located: Located) -> Located:
+    def protect(self, located: SegmentIndex) -> SegmentIndex:
         """Let no segment of these be removed to make room; return them."""
         self._needed.append(located)
         return located

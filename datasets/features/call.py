@@ -9,14 +9,15 @@ import numpy as np
 import torch
 
 from datasets.features.addresses import Sequences
-from datasets.features.cache import Announce, FeatureCache
+from datasets.features.cache import FeatureCache
 from datasets.features.cache_writer import Writer, gigabytes
 from datasets.features.encoder import Encoder, Scope
 from datasets.features.pooled import PooledFeatures
 from datasets.features.segment import file_bytes, raw
-from datasets.features.segment_index import Located
+from datasets.features.segment_index import SegmentIndex
 from datasets.features.sinks import SEGMENT_BYTES, Sink, States, fill
 from datasets.features.tokens import TokenFeatures, encoded, read_back
+from datasets.task import Announce
 
 OnProgress = Callable[[int, int], None]
 _BY_PRODUCT = 0.25  # of the cache may be taken by tokens that nobody asked for
@@ -70,7 +71,7 @@ class FeatureCall:
             values = values[torch.from_numpy(self._addresses.entry)]
         return PooledFeatures(values=values, n_computed=n_computed)
 
-    def _look_up(self, scope: Scope, found: Located | None = None) -> Located:
+    def _look_up(self, scope: Scope, found: SegmentIndex | None = None) -> SegmentIndex:
         hashes = self._sequences.addresses(scope).hashes
         return self._cache.look_up(self._encoder, scope, hashes, self._announce, found)
 

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from datasets.features.addresses import Sequences
-from datasets.features.cache import Announce, FeatureCache
+from datasets.features.cache import FeatureCache
 from datasets.features.call import FeatureCall, OnProgress
 from datasets.features.encoder import Encoder, Features, Scope
 from datasets.features.pooled import PooledFeatures
 from datasets.features.tokens import TokenFeatures
+from datasets.task import Announce
 
 __all__ = ["Encoder", "FeatureCache", "Features", "PooledFeatures", "Scope", "TokenFeatures", "frozen_features"]
 

@@ -13,7 +13,7 @@ from datasets.features.segment import Raw, Segment
 _ROWS = 256  # copied and checked at a time: they stay in the processor's cache
 
 
-class Located:
+class SegmentIndex:
     """Where n entries of a scope stand: in which of the open segments, if in any."""
 
     def __init__(self, n_entries: int, drop: Callable[[Segment], None]) -> None:

@@ -15,7 +15,7 @@ from datasets.features.cache_writer import Writer
 from datasets.features.encoder import Scope
 from datasets.features.passes import pooled
 from datasets.features.segment import Raw, raw
-from datasets.features.segment_index import Located
+from datasets.features.segment_index import SegmentIndex
 
 SEGMENT_BYTES = 2**27
 SEGMENT_S = 60.0  # of computing are lost at most when a process is killed
@@ -38,7 +38,7 @@ class Sink:
         writer: Writer,
         *,
         values: Tensor | None = None,
-        located: Located | None = None,
+        located: SegmentIndex | None = None,
     ) -> None:
         self.n_bytes = 0  # waiting to be written
         self._sequences, self._scope, self._writer = sequences, scope, writer

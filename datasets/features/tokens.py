@@ -13,7 +13,7 @@ from datasets.features.addresses import Sequences
 from datasets.features.encoder import Encoder
 from datasets.features.passes import encode, passes
 from datasets.features.segment import raw
-from datasets.features.segment_index import Located
+from datasets.features.segment_index import SegmentIndex
 
 _RESIDENT_ENTRIES = 256  # moved at a time
 
@@ -23,7 +23,7 @@ class TokenFeatures:
 
     values = None
 
-    def __init__(self, encoder: Encoder, sequences: Sequences, located: Located, *, n_computed: int) -> None:
+    def __init__(self, encoder: Encoder, sequences: Sequences, located: SegmentIndex, *, n_computed: int) -> None:
         self.n_computed = n_computed
         self._encoder, self._sequences, self._located = encoder, sequences, located
 
@@ -108,7 +108,7 @@ def encoded(
 
 
 def read_back(
-    located: Located, encoder: Encoder, sequences: Sequences, numbers: NDArray[np.int64]
+    located: SegmentIndex, encoder: Encoder, sequences: Sequences, numbers: NDArray[np.int64]
 ) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
     """Yield the same as `encoded` from kept tokens; what turns out to be missing or broken is left out."""
     for n_columns, picks in passes(sequences.lengths[sequences.distinct.example[numbers]]):
@@ -118,7 +118,9 @@ def read_back(
             yield numbers[picks][there], states[torch.from_numpy(there)]
 
 
-def padded(located: Located, numbers: NDArray[np.int64], n_columns: int, encoder: Encoder) -> tuple[Tensor, list[int]]:
+def padded(
+    located: SegmentIndex, numbers: NDArray[np.int64], n_columns: int, encoder: Encoder
+) -> tuple[Tensor, list[int]]:
     """Gather distinct sequences (b,) into (b, n_columns, D), zeros at padding, and say which are not there."""
     gathered = torch.empty((len(numbers), n_columns, encoder.width), dtype=encoder.dtype)
     into, missing = raw(gathered), []

@@ -95,9 +95,3 @@ def normal_form(text: str) -> str:
 def is_wild_type(cell: str) -> bool:
     """Whether a cell says that nothing is mutated."""
     return cell.strip().lower() in WILD_TYPE_WORDS
-
-
-def mutations_of(sequence: str, wild_type: str) -> str:
-    """Return ``V39A:D40G`` for a sequence of the wild type's length, ``WT`` for the wild type."""
-    words = [f"{a}{i}{b}" for i, (a, b) in enumerate(zip(wild_type, sequence, strict=True), 1) if a != b]
-    return ":".join(words) or "WT"

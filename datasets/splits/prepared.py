@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,8 +21,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from datasets.common.errors import UserError
+from datasets.common.files import replaced
 from datasets.splits.rows import check_rows
-from datasets.task import Announce, Located, Task
+from datasets.task import Announce, FoundSource, Task
 
 _FORMAT = 2  # of the prepared file; counts up with every change of its content
 _ARRAYS = ("residues", "lengths", "target", "validation")
@@ -124,12 +124,12 @@ def _broken(path: Path) -> UserError:
     return UserError(f"The prepared data {path} is missing or broken; start the command again to make it anew.")
 
 
-def _key(task: Task, located: Located) -> str:
+def _key(task: Task, located: FoundSource) -> str:
     parts = (located.version, located.label, task.split, task.clean_version, _FORMAT)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-def _make(task: Task, located: Located, path: Path) -> PreparedSplit:
+def _make(task: Task, located: FoundSource, path: Path) -> PreparedSplit:
     raw = task.source.read(located, task.split)
     rows = check_rows(raw, task.clean, official=located.official)
     if rows.n_overlap and not located.official:
@@ -147,12 +147,8 @@ def _make(task: Task, located: Located, path: Path) -> PreparedSplit:
         "checksum": str(_checksum(arrays, _present(arrays, _ARRAYS, _GROUP))),
         "test_checksum": str(_checksum(arrays, _present(arrays, _TEST_ARRAYS, _TEST_GROUP))),
     }
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with replaced(path) as beside:
         save_file(arrays, beside, metadata=metadata)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
     return load_prepared(path)
 
 

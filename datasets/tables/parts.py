@@ -9,7 +9,7 @@ from datasets.common.errors import UserError
 from datasets.sequences.packed import Packed
 from datasets.tables.columns import Columns
 from datasets.tables.findings import Findings
-from datasets.tables.split_strategies import Division, Landscape, divide, validation_part
+from datasets.tables.split_strategies import Landscape, TableSplit, divide, validation_part
 from datasets.tables.table import Table
 
 _VALIDATION = {"": False, "false": False, "true": True, "0": False, "1": True}
@@ -80,7 +80,7 @@ def find_division(
     test: NDArray[np.bool_] | None,
     validation: NDArray[np.bool_] | None,
     findings: Findings,
-) -> Division | None:
+) -> TableSplit | None:
     """Return the table's own parts, `test` and `validation`, completed, or those of its split; None without either."""
     if test is None:
         if table.split is None:
@@ -101,13 +101,13 @@ def find_division(
             findings.add("refused", f"the train part has {int((~test).sum())} rows, expected three or more")
             return None
         findings.add("note", "no row is marked as validation: a tenth of train is drawn for it")
-        return Division(
+        return TableSplit(
             test=test, validation=validation_part(test, table.split_seed), how="the file's own, validation at random"
         )
-    return Division(test=test, validation=validation, how="the file's own")
+    return TableSplit(test=test, validation=validation, how="the file's own")
 
 
-def check_division(division: Division, target: NDArray[np.float64], findings: Findings) -> None:
+def check_division(division: TableSplit, target: NDArray[np.float64], findings: Findings) -> None:
     """Find parts that are empty, too small to judge by, or of one target."""
     train = ~division.test & ~division.validation
     for name, part in (("train", train), ("validation", division.validation), ("test", division.test)):

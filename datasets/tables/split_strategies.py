@@ -45,7 +45,7 @@ class Landscape:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Division:
+class TableSplit:
     """test: (N,) bool. validation: (N,) bool, never where test is. how: what was done, in words."""
 
     test: Mask
@@ -60,7 +60,7 @@ def divide(
     max_train_mutations: int | None,
     seed: int,
     group_rule: GroupRule | None = "nearest",
-) -> Division:
+) -> TableSplit:
     """Divide the variants; a UserError says what the strategy lacks, or which part would be empty.
 
     `group_rule`: None is the first version's.
@@ -88,7 +88,7 @@ def divide(
         validation, added = in_groups(landscape, test, random)
     else:
         validation, added = _validation_at_random(test, random), ""
-    return Division(test=test, validation=validation, how=how + added)
+    return TableSplit(test=test, validation=validation, how=how + added)
 
 
 def _validation_at_random(test: Mask, random: np.random.Generator) -> Mask:

@@ -18,7 +18,7 @@ import numpy as np
 
 from datasets.common.errors import UserError
 from datasets.tables import column_names
-from datasets.tables.split_strategies import Division, divide
+from datasets.tables.split_strategies import TableSplit, divide
 from datasets.tables.survey import Survey
 
 _LEAST_TRAIN = 100
@@ -72,7 +72,7 @@ def suggest(survey: Survey) -> Suggestion:
     )
 
 
-def families(survey: Survey, division: Division | None, *, max_kernel_rows: int) -> tuple[str, ...]:
+def families(survey: Survey, division: TableSplit | None, *, max_kernel_rows: int) -> tuple[str, ...]:
     """Return the model families to compare, the cheap ones first.
 
     Args:
@@ -88,7 +88,7 @@ def families(survey: Survey, division: Division | None, *, max_kernel_rows: int)
     return ("ridge", "kernel", "cnn") if n_train <= max_kernel_rows else ("ridge", "cnn")
 
 
-def division_of(survey: Survey, suggestion: Suggestion) -> Division | None:
+def division_of(survey: Survey, suggestion: Suggestion) -> TableSplit | None:
     """Return how a suggested split would divide the table; None where that follows from a column that was not read."""
     words = dict(zip(suggestion.words[::2], suggestion.words[1::2], strict=True))
     k = words.get("--max-train-mutations")

@@ -19,10 +19,10 @@ from datasets.tables.findings import Findings
 from datasets.tables.measurements import Merged, Noise, list_of_rows, merge, numbers
 from datasets.tables.parts import check_division, check_overlap, find_division, given_parts
 from datasets.tables.read import read_columns
-from datasets.tables.split_strategies import Division, Landscape, Mask
+from datasets.tables.split_strategies import Landscape, Mask, TableSplit
 from datasets.tables.table import Table
-from datasets.tables.variants import residues_of
-from datasets.tables.wild_type import Common, compare, consensus, varying
+from datasets.tables.variants import read_residues
+from datasets.tables.wild_type import Common, consensus, find_common, varying
 from datasets.task import RawSplit
 
 _FEW_REPLICATES = 3
@@ -46,7 +46,7 @@ class Survey:
     common: Common
     noise: Noise | None
     landscape: Landscape
-    division: Division | None
+    division: TableSplit | None
     findings: Findings
 
     def raw_split(self) -> RawSplit:
@@ -127,7 +127,7 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
         table = replace(table, replicates="keep" if "set" in columns.cells else "mean")
     assert table.target_column is not None
     target = numbers(columns.cells[table.target_column], findings, table.target_column)
-    sequences, table = residues_of(columns, table, findings)
+    sequences, table = read_residues(columns, table, findings)
     test, validation = given_parts(columns, findings)
     good = np.isfinite(target) & (sequences.lengths > 0)
     rows = np.flatnonzero(good)
@@ -148,7 +148,7 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
         validation = None if validation is None else validation[merged.first]
         rows = rows[merged.first]
     table = _with_wild_type(table, columns, sequences, rows, findings)
-    common = compare(sequences, table.wild_type, varies)
+    common = find_common(sequences, table.wild_type, varies)
     _check_wild_type_rows(keys, *measured, merged.first, common, findings)
     table = replace(table, sites=common.sites, window=common.window)
     landscape = Landscape(

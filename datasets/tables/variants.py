@@ -15,7 +15,7 @@ from datasets.tables.table import Table
 _RESIDUES = ALPHABET.encode()
 
 
-def residues_of(columns: Columns, table: Table, findings: Findings) -> tuple[Packed, Table]:
+def read_residues(columns: Columns, table: Table, findings: Findings) -> tuple[Packed, Table]:
     """Return the residues of each row, none where they are refused."""
     if table.sequence_column is None:
         return _from_mutations(columns, table, findings), table

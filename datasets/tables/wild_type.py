@@ -57,7 +57,7 @@ def varying(sequences: Packed) -> NDArray[np.int64] | None:
     return np.flatnonzero(varies)
 
 
-def compare(sequences: Packed, wild_type: str | None, varies: NDArray[np.int64] | None) -> Common:
+def find_common(sequences: Packed, wild_type: str | None, varies: NDArray[np.int64] | None) -> Common:
     """Return what the sequences (N >= 1) have in common; `varies` is what `varying` says of them."""
     lengths = sequences.lengths
     codes = sequences.matrix

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from datasets.sequences.crop import Crop, Region, Sites
-from datasets.task import Announce, Located, RawSplit, Task
+from datasets.task import Announce, FoundSource, RawSplit, Task
 from datasets.tasks.flip_files import find_file
 
 GB1_WILD_TYPE = (  # 5LDE, chain A: the GB1 domain, 56 residues, is fused to the viral FLICE protein
@@ -53,13 +53,13 @@ class FlipSource:
     dataset: str
     tables: Mapping[str, str] = field(default_factory=dict)
 
-    def locate(self, *, data_dir: Path | None, announce: Announce) -> Located:
+    def locate(self, *, data_dir: Path | None, announce: Announce) -> FoundSource:
         """Find or download the file."""
         found = find_file(self.dataset, data_dir=data_dir, announce=announce)
         label = "FLIP's file" if found.official else "not FLIP's file"
-        return Located(path=found.path, version=found.git_blob, official=found.official, label=label)
+        return FoundSource(path=found.path, version=found.git_blob, official=found.official, label=label)
 
-    def read(self, located: Located, split: str) -> RawSplit:
+    def read(self, located: FoundSource, split: str) -> RawSplit:
         """Read the split's CSV out of the file."""
         from datasets.tasks.split_zip import read_split
 
@@ -67,7 +67,7 @@ class FlipSource:
             raise ValueError(f"{self.dataset} was located without a file")
         return read_split(located.path, self.tables.get(split, split))
 
-    def sizes(self, located: Located, split: str) -> tuple[int, int, int]:
+    def sizes(self, located: FoundSource, split: str) -> tuple[int, int, int]:
         """Return the numbers of train, validation and test rows of a split, unchecked."""
         from datasets.tasks.split_zip import count_rows
 

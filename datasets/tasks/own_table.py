@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets.common.errors import UserError
+from datasets.common.files import file_hash
 from datasets.sequences.crop import Crop, Sites
 from datasets.sequences.sites import region_of
 from datasets.tables.table import Table
-from datasets.task import Announce, Located, RawSplit, Task
+from datasets.task import Announce, FoundSource, RawSplit, Task
 
 if TYPE_CHECKING:
     from datasets.tables.survey import Survey
@@ -26,13 +27,12 @@ class TableSource:
     path: Path
     loaded: Survey | None = None
 
-    def locate(self, *, data_dir: Path | None, announce: Announce) -> Located:
+    def locate(self, *, data_dir: Path | None, announce: Announce) -> FoundSource:
         """Name the content by the SHA-256 of the file and of how it is read."""
         if self.path.exists() and not self.path.is_file():
             raise UserError(f"The table {self.path} is a folder, a pipe or a device and no file: save it as a file.")
         try:
-            with self.path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = file_hash(self.path)
         except OSError as error:
             raise UserError(
                 f"The table {self.path} cannot be read ({error.strerror}): name it with --data FILE."
@@ -41,16 +41,16 @@ class TableSource:
         if self.table.group_column is not None:
             about.append("with groups")  # which prepared files of the first version lack
         version = hashlib.sha256(json.dumps(about).encode()).hexdigest()
-        return Located(path=self.path, version=version, official=False, label=self.path.name, is_own=True)
+        return FoundSource(path=self.path, version=version, official=False, label=self.path.name, is_own=True)
 
-    def read(self, located: Located, split: str) -> RawSplit:
+    def read(self, located: FoundSource, split: str) -> RawSplit:
         """Return the rows of the divided table."""
         # Imported as late as this, so that usage errors do not wait for NumPy.
         from datasets.tables.survey import survey
 
         return (self.loaded or survey(self.path, self.table, is_reread=True)).raw_split()
 
-    def sizes(self, located: Located, split: str) -> tuple[int, int, int]:
+    def sizes(self, located: FoundSource, split: str) -> tuple[int, int, int]:
         """Return the numbers of train, validation and test variants."""
         raw = self.read(located, split)
         marks = list(zip(raw.part, raw.validation, strict=True))

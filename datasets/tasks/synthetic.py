@@ -16,7 +16,7 @@ from pathlib import Path
 from datasets.common.errors import UserError, nearest
 from datasets.common.seeds import derive_seed
 from datasets.sequences.crop import Crop, Sites
-from datasets.task import Announce, Located, RawSplit, Task
+from datasets.task import Announce, FoundSource, RawSplit, Task
 
 _VERSION = "synthetic-1"  # of the landscape and its splits; counts up with every change of their content
 _RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
@@ -47,11 +47,11 @@ _VALIDATION_PER_MILLE = 220
 class SyntheticSource:
     """The generator in the place of a file."""
 
-    def locate(self, *, data_dir: Path | None, announce: Announce) -> Located:
+    def locate(self, *, data_dir: Path | None, announce: Announce) -> FoundSource:
         """Name the landscape; nothing has to be looked for."""
-        return Located(path=None, version=_VERSION, official=True, label="synthetic landscape")
+        return FoundSource(path=None, version=_VERSION, official=True, label="synthetic landscape")
 
-    def read(self, located: Located, split: str) -> RawSplit:
+    def read(self, located: FoundSource, split: str) -> RawSplit:
         """Generate the rows of a split."""
         if split not in _SPLITS:
             raise UserError(
@@ -71,7 +71,7 @@ class SyntheticSource:
             where=f"synthetic_{split}",
         )
 
-    def sizes(self, located: Located, split: str) -> tuple[int, int, int]:
+    def sizes(self, located: FoundSource, split: str) -> tuple[int, int, int]:
         """Generate a split and count its train, validation and test rows."""
         marks = [(part, bool(validation)) for _, _, part, validation in _rows(_SPLITS[split])]
         return marks.count(("train", False)), marks.count(("train", True)), marks.count(("test", False))

@@ -12,6 +12,7 @@ import torch
 
 from datasets.common.errors import UserError
 from datasets.common.fetch import DownloadError, fetch_once
+from datasets.common.files import file_hash, write_text
 from models.backbones.checkpoint_format import read_weights
 
 __all__ = ["find_weights", "read_weights", "weights_hash"]
@@ -96,11 +97,11 @@ def weights_hash(path: Path) -> str:
         _check_content(path)
     except DownloadError as error:
         raise UserError(f"{path} is not a whole checkpoint ({error}): download it again.") from None
-    with path.open("rb") as file:
-        digest = f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+    digest = f"sha256:{file_hash(path)}"
     if _stamp(path) == before:
         with contextlib.suppress(OSError):
-            _write(note, json.dumps({"path": str(path), "stamp": before, "hash": digest}))
+            note.parent.mkdir(parents=True, exist_ok=True)
+            write_text(note, json.dumps({"path": str(path), "stamp": before, "hash": digest}))
     return digest
 
 
@@ -113,13 +114,3 @@ def _notes_dir() -> Path:
     import pooch  # type: ignore[import-untyped]
 
     return Path(pooch.os_cache("flipsearch")) / "weights"
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)

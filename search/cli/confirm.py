@@ -5,7 +5,7 @@ import json
 from dataclasses import fields
 
 from search.confirmation import confirm
-from search.experiments.confirm.view import as_json, show
+from search.experiments.confirm.view import as_json, print_confirmation
 from search.request.confirm_request import ConfirmRequest
 from search.workers.run_alone import Stopped
 
@@ -15,7 +15,7 @@ def run_confirm(arguments: argparse.Namespace) -> int:
     given = {field.name: getattr(arguments, field.name) for field in fields(ConfirmRequest)}
     request = ConfirmRequest(**{**given, "quiet": arguments.quiet or arguments.json})
     try:
-        found = confirm(request, tell=lambda *one: None if request.quiet else show(*one))
+        found = confirm(request, tell=lambda *one: None if request.quiet else print_confirmation(*one))
     except Stopped as stopped:
         return stopped.exit_status
     if arguments.json:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets.common.errors import UserError
-from datasets.task import Located, Task
+from datasets.task import FoundSource, Task
 from datasets.tasks.registry import all_tasks, find_task
 from models.bounds import MAX_KERNEL_ROWS
 from search.options.parser import prog
@@ -66,7 +66,7 @@ def _proposal(arguments: argparse.Namespace, found: "Survey") -> str:
 
 def _list(data_dir: Path | None) -> int:
     rows = [("task", "train", "validation", "test", "units", "file", "MiB")]
-    located: dict[str, tuple[Located | None, str]] = {}
+    located: dict[str, tuple[FoundSource | None, str]] = {}
     for task in all_tasks():
         if task.dataset not in located:
             located[task.dataset] = _find(task, data_dir)
@@ -89,7 +89,7 @@ def _list(data_dir: Path | None) -> int:
     return 0
 
 
-def _find(task: Task, data_dir: Path | None) -> tuple[Located | None, str]:
+def _find(task: Task, data_dir: Path | None) -> tuple[FoundSource | None, str]:
     """The file of a task's dataset if it is on this machine, and what it is."""
     from datasets.tasks.flip import FlipSource
     from datasets.tasks.flip_files import find_local_file
@@ -101,7 +101,7 @@ def _find(task: Task, data_dir: Path | None) -> tuple[Located | None, str]:
     if found is None:
         return None, "not here"
     label = "FLIP's file" if found.official else "not FLIP's file"
-    return Located(path=found.path, version=found.git_blob, official=found.official, label=label), label
+    return FoundSource(path=found.path, version=found.git_blob, official=found.official, label=label), label
 
 
 def _fetch(name: str, data_dir: Path | None, timeout_s: float | None) -> int:

@@ -7,8 +7,8 @@ from dataclasses import asdict
 
 from datasets.tasks.flip_files import cache_folder
 from search.doctor.database import check_database
-from search.doctor.finding import Finding
-from search.doctor.inputs import check_data, check_weights
+from search.doctor.finding import Diagnosis
+from search.doctor.inputs import check_data, check_weights_dir
 from search.doctor.machine import check_disk, check_gpus, check_packages, check_python, check_torch
 from search.options.folders import option
 from search.request.inputs import places_of
@@ -23,9 +23,9 @@ def run_doctor(arguments: argparse.Namespace) -> int:
     """
     places_of(arguments.weights_dir, arguments.runs_dir)  # refuses a folder of weights that is not there
     url = parse_url(arguments.storage or environment_url() or default_url(arguments.runs_dir))
-    findings: list[Finding] = []
+    findings: list[Diagnosis] = []
 
-    def every() -> Iterator[Finding]:
+    def every() -> Iterator[Diagnosis]:
         yield check_python()
         yield from check_packages()
         yield check_torch()
@@ -34,7 +34,7 @@ def run_doctor(arguments: argparse.Namespace) -> int:
             yield check_disk(getattr(arguments, name), f"name another with {option(name)}", source)
         yield check_disk(cache_folder(), "set $XDG_CACHE_HOME to another")
         yield from check_data(arguments.task, arguments.data_dir)
-        yield from check_weights(arguments.weights_dir)
+        yield from check_weights_dir(arguments.weights_dir)
         yield from check_database(url, arguments.runs_dir if arguments.repair else None)
 
     for finding in every():

@@ -7,11 +7,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from datasets.common.errors import UserError
 from search.request.inputs import open_existing
-from search.storage.attributes import ENDING, EXHAUSTED, N_LOST, N_TARGET, RETRY_OF, WORKER
+from search.storage.attributes import EXHAUSTED, N_TARGET, WORKER
+from search.study.endings import Retries, ending_of, requeue
 from search.study.study import count, find_study
-
-# Endings that depend on the machine and may not recur.
-_OF_THE_MACHINE = ("out_of_memory", "timeout")
 
 
 def run_requeue(arguments: argparse.Namespace) -> int:
@@ -52,7 +50,7 @@ def check_requeue(trial: FrozenTrial, trials: list[FrozenTrial]) -> None:
     Raises:
         UserError: It is complete, a finding about its configuration, not over yet, or was requeued before.
     """
-    again = next((other for other in trials if other.user_attrs.get(RETRY_OF) == trial.number), None)
+    again = Retries(trials).retry_of(trial)
     if again is not None:
         raise UserError(
             f"Trial {trial.number} was requeued before, as trial {again.number} ({again.state.name.lower()}): "
@@ -60,12 +58,12 @@ def check_requeue(trial: FrozenTrial, trials: list[FrozenTrial]) -> None:
         )
     if trial.state == TrialState.FAIL:
         return
-    ending = str(trial.user_attrs.get(ENDING, trial.state.name.lower()))
-    if trial.state == TrialState.PRUNED and ending in _OF_THE_MACHINE:
+    ending = ending_of(trial)
+    if trial.state == TrialState.PRUNED and ending and ending.is_infeasible:  # another machine may be able to
         return
     why = {
         TrialState.COMPLETE: f"is complete with value {trial.value}, and running it again would find the same",
-        TrialState.PRUNED: f"ended as {ending.replace('_', ' ')}, and running it again would find the same",
+        TrialState.PRUNED: f"ended as {ending and ending.words}, and running it again would find the same",
         TrialState.RUNNING: f"is running, by {trial.user_attrs.get(WORKER, 'a worker that just began')}",
         TrialState.WAITING: "is queued already",
     }[trial.state]
@@ -79,10 +77,10 @@ def put_back(study: Study, trial: FrozenTrial) -> int:
 
     The new trial may lose its process as often as any first one.
     """
-    # Parameters that were never sampled come from the line itself, where it had any.
-    params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-    study.enqueue_trial(params, user_attrs={RETRY_OF: trial.number, N_LOST: 0})
+    requeue(study, trial)
     if study.user_attrs.get(EXHAUSTED):
         study.set_user_attr(EXHAUSTED, False)  # one point of the space is open again
     trials = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-    return max(other.number for other in trials if other.user_attrs.get(RETRY_OF) == trial.number)
+    again = Retries(trials).retry_of(trial)
+    assert again is not None, "it was queued"
+    return again.number

@@ -10,7 +10,7 @@ from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.engine import URL, Engine
 
 from datasets.common.errors import UserError
-from search.doctor.finding import Finding
+from search.doctor.finding import Diagnosis
 from search.machine.filesystems import network_kind
 from search.options.values import is_study_name
 from search.storage.attributes import printable
@@ -33,7 +33,7 @@ _MOST_SHOWN = 20
 _CHOOSE_ANOTHER = "searches refuse it: choose another --study-name"
 
 
-def check_database(url: URL, repair: Path | None = None) -> Iterator[Finding]:
+def check_database(url: URL, repair: Path | None = None) -> Iterator[Diagnosis]:
     """The database, its clock, then its studies; after a problem of the former the rest cannot be looked at.
 
     `repair` is the runs directory, if damaged rows are to be taken out.
@@ -58,45 +58,45 @@ def check_database(url: URL, repair: Path | None = None) -> Iterator[Finding]:
             return
         database = open_database(url.render_as_string(hide_password=False), create=False, patience_s=0)
     except UserError as error:
-        yield Finding(check="database", level="problem", text=str(error).rstrip("."))
+        yield Diagnosis(check="database", level="problem", text=str(error).rstrip("."))
         return
     yield from _check_open(database, repair)
 
 
-def _check_open(database: Database, repair: Path | None) -> Iterator[Finding]:
+def _check_open(database: Database, repair: Path | None) -> Iterator[Diagnosis]:
     """How quick the database is, and its studies, each by itself."""
     try:
         yield check_round_trips(database)
         names = database.storage.study_names()
     except UserError as error:
-        yield Finding(check="database", level="problem", text=str(error).rstrip("."))
+        yield Diagnosis(check="database", level="problem", text=str(error).rstrip("."))
         return
     for name in names:
         try:
             yield from check_study(database, name, repair)
         except UserError as error:
-            yield Finding(check=f"study {printable(name)}", level="problem", text=str(error).rstrip("."))
+            yield Diagnosis(check=f"study {printable(name)}", level="problem", text=str(error).rstrip("."))
 
 
-def _standing(name: str, schema: Schema) -> Finding:
+def _standing(name: str, schema: Schema) -> Diagnosis:
     if schema.lacks:
         about = f"{name} answers, but its tables are not complete ({schema.lacks})"
-        return Finding(check="database", level="warning", text=about, remedy=REMEDY)
+        return Diagnosis(check="database", level="warning", text=about, remedy=REMEDY)
     more = (
         ": it is empty, the first search makes its tables"
         if schema.is_empty
         else ", may be written, schema of this Optuna"
     )
-    return Finding(check="database", level="ok", text=f"{name} answers{more}")
+    return Diagnosis(check="database", level="ok", text=f"{name} answers{more}")
 
 
-def _check_missing(path: Path) -> Finding:
+def _check_missing(path: Path) -> Diagnosis:
     kind = network_kind(path)
     if kind is not None:
         text = f"{path} would be on a network file system ({kind}), where SQLite loses data"
         remedy = "name a file on a local disk, or a Postgres database"
-        return Finding(check="database", level="problem", text=text, remedy=remedy)
-    return Finding(check="database", level="ok", text=f"there is no {path} yet: the first search makes it")
+        return Diagnosis(check="database", level="problem", text=text, remedy=remedy)
+    return Diagnosis(check="database", level="ok", text=f"there is no {path} yet: the first search makes it")
 
 
 def _try_writing(engine: Engine) -> None:
@@ -106,14 +106,14 @@ def _try_writing(engine: Engine) -> None:
         connection.rollback()
 
 
-def check_clocks(clocks: Clocks, lease: LeasePolicy = USUAL_LEASE) -> Finding:
+def check_clocks(clocks: Clocks, lease: LeasePolicy = USUAL_LEASE) -> Diagnosis:
     """The clock of this machine beside the database's."""
     difference_s = clocks.difference_s
     if difference_s <= _SUSPICIOUS_S:
-        return Finding(
+        return Diagnosis(
             check="clocks", level="ok", text=f"{difference_s:.1f} s between this machine's and the database's"
         )
-    return Finding(
+    return Diagnosis(
         check="clocks",
         level="problem" if difference_s > lease.max_clock_difference_s else "warning",
         text=f"{clocks.sentence}, and leases last {lease.lease_s} s",
@@ -121,7 +121,7 @@ def check_clocks(clocks: Clocks, lease: LeasePolicy = USUAL_LEASE) -> Finding:
     )
 
 
-def check_round_trips(database: Database) -> Finding:
+def check_round_trips(database: Database) -> Diagnosis:
     """How long a question to the database takes."""
 
     def take_s() -> list[float]:
@@ -136,17 +136,17 @@ def check_round_trips(database: Database) -> Finding:
     median_s = statistics.median(database.storage.outages.call(take_s))
     about = f"a round trip takes {1000 * median_s:.1f} ms"
     if median_s < _SLOW_S:
-        return Finding(check="database", level="ok", text=about)
+        return Diagnosis(check="database", level="ok", text=about)
     remedy = "a validation costs several: run the workers nearer to it"
-    return Finding(check="database", level="warning", text=about, remedy=remedy)
+    return Diagnosis(check="database", level="warning", text=about, remedy=remedy)
 
 
-def check_study(database: Database, name: str, repair: Path | None = None) -> Iterator[Finding]:
+def check_study(database: Database, name: str, repair: Path | None = None) -> Iterator[Diagnosis]:
     """A study's rows, and trials that nobody works on any more; with `repair`, damaged rows are taken out."""
     check = f"study {printable(name)}"
     if not is_study_name(name):
         text = "its name is none that flipsearch gives, so it is left alone"
-        yield Finding(check=check, level="warning", text=text)
+        yield Diagnosis(check=check, level="warning", text=text)
         return
 
     def look_for_damage() -> tuple[bool, int, list[Damage]]:
@@ -157,33 +157,33 @@ def check_study(database: Database, name: str, repair: Path | None = None) -> It
     is_ours, n_trials, damage = database.storage.outages.call(look_for_damage)
     if not is_ours and n_trials:
         text = "it has trials but no manifest, so flipsearch did not make it"
-        yield Finding(check=check, level="problem", text=text, remedy=_CHOOSE_ANOTHER)
+        yield Diagnosis(check=check, level="problem", text=text, remedy=_CHOOSE_ANOTHER)
         return
     if damage and repair is not None:
         try:
             n_removed = len(database.storage.outages.call(partial(remove_damage, database, name, repair / name)))
         except OSError as error:
             text = f"{error.filename} cannot be written ({error.strerror}), so its damaged rows stay"
-            yield Finding(check=check, level="problem", text=text, remedy="name another --runs-dir")
+            yield Diagnosis(check=check, level="problem", text=text, remedy="name another --runs-dir")
             return
         text = f"{n_removed} damaged row(s) were taken out; {repair / name / REMOVED} holds a copy of them"
-        yield Finding(check=check, level="ok", text=text)
+        yield Diagnosis(check=check, level="ok", text=text)
         damage = [left for left in damage if not left.is_removable]
     for each in damage[:_MOST_SHOWN]:
         remedy = "`doctor --repair` takes the row out" if each.is_removable else _CHOOSE_ANOTHER
-        yield Finding(check=check, level="problem", text=str(each), remedy=remedy)
+        yield Diagnosis(check=check, level="problem", text=str(each), remedy=remedy)
     if len(damage) > _MOST_SHOWN:
         text = f"{len(damage) - _MOST_SHOWN} more damaged rows"
-        yield Finding(check=check, level="problem", text=text, remedy="`doctor --repair` takes them out")
+        yield Diagnosis(check=check, level="problem", text=text, remedy="`doctor --repair` takes them out")
     if damage:
         return
     running = running_trials(database, find_study(database, name))
     stale = [trial for trial in running if trial.silent_s > database.lease.lease_s]
     if not stale:
-        yield Finding(check=check, level="ok", text=f"{n_trials} trial(s), none without its worker")
+        yield Diagnosis(check=check, level="ok", text=f"{n_trials} trial(s), none without its worker")
     for trial in stale:
         who = trial.worker or "its worker"
-        yield Finding(
+        yield Diagnosis(
             check=check,
             level="warning",
             text=f"trial {trial.trial} is running, but the last heartbeat of {who} was {clock(trial.silent_s)} ago",

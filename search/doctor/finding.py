@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 from typing import Literal
 
-Level = Literal["ok", "warning", "problem"]
+Severity = Literal["ok", "warning", "problem"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class Diagnosis:
     """Of one check: how it stands and, where it does not stand well, what to do."""
 
     check: str
-    level: Level
+    level: Severity
     text: str
     remedy: str = ""
 

@@ -5,16 +5,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from datasets.common.errors import UserError
-from datasets.task import Located
+from datasets.task import FoundSource
 from datasets.tasks.flip_files import GIT_BLOBS, cache_folder, find_local_file
 from datasets.tasks.registry import find_task
 from models.backbones.names import BACKBONES
-from search.doctor.finding import Finding
+from search.doctor.finding import Diagnosis
 
 _MIB = 1 << 20
 
 
-def check_data(task: str | None, data_dir: Path | None) -> Iterator[Finding]:
+def check_data(task: str | None, data_dir: Path | None) -> Iterator[Diagnosis]:
     """Which of FLIP's files are here; of one task alone, if it is named, and then its split is read too.
 
     Raises:
@@ -23,43 +23,43 @@ def check_data(task: str | None, data_dir: Path | None) -> Iterator[Finding]:
     datasets = [find_task(task).dataset] if task else list(GIT_BLOBS)
     for dataset in datasets:
         if dataset not in GIT_BLOBS:
-            yield Finding(check="data", level="ok", text=f"{dataset} needs no file")
+            yield Diagnosis(check="data", level="ok", text=f"{dataset} needs no file")
             continue
         try:
             found = find_local_file(dataset, data_dir=data_dir)
         except UserError as error:
             if data_dir is not None and not data_dir.is_dir():
                 raise
-            yield Finding(check="data", level="problem", text=str(error).rstrip("."))
+            yield Diagnosis(check="data", level="problem", text=str(error).rstrip("."))
             continue
         if found is None:
-            yield Finding(
+            yield Diagnosis(
                 check="data",
                 level="warning" if task else "ok",
                 text=f"{dataset} is not on this machine: the first search on it downloads it",
                 remedy="without a network, name its folder with --data-dir or $FLIPSEARCH_DATA" if task else "",
             )
         elif found.official:
-            yield Finding(check="data", level="ok", text=f"{dataset}: FLIP's file, {found.path}")
+            yield Diagnosis(check="data", level="ok", text=f"{dataset}: FLIP's file, {found.path}")
         else:
             label = "not FLIP's file"
             remedy = "every result on it says so; remove it to have FLIP's own downloaded"
-            yield Finding(check="data", level="warning", text=f"{dataset}: {label}, {found.path}", remedy=remedy)
+            yield Diagnosis(check="data", level="warning", text=f"{dataset}: {label}, {found.path}", remedy=remedy)
             if task:
-                located = Located(path=found.path, version=found.git_blob, official=False, label=label)
+                located = FoundSource(path=found.path, version=found.git_blob, official=False, label=label)
                 yield from _check_split(task, located)
     yield from _check_leftovers("data", cache_folder())
 
 
-def _check_split(task: str, located: Located) -> Iterator[Finding]:
+def _check_split(task: str, located: FoundSource) -> Iterator[Diagnosis]:
     """A file that is not FLIP's may lack the split; FLIP's own has it."""
     try:
         find_task(task).source.read(located, find_task(task).split)
     except UserError as error:
-        yield Finding(check="data", level="problem", text=str(error).rstrip("."))
+        yield Diagnosis(check="data", level="problem", text=str(error).rstrip("."))
 
 
-def check_weights(weights_dir: Path | None) -> Iterator[Finding]:
+def check_weights_dir(weights_dir: Path | None) -> Iterator[Diagnosis]:
     """Which checkpoints of protein language models are here."""
     folders = [folder for folder in (weights_dir, _hub_folder()) if folder is not None]
     found = {name: folder for folder in reversed(folders) for name in BACKBONES if (folder / f"{name}.pt").is_file()}
@@ -67,10 +67,10 @@ def check_weights(weights_dir: Path | None) -> Iterator[Finding]:
         path = folder / f"{name}.pt"
         if path.stat().st_size < _MIB:
             text = f"{path} has {path.stat().st_size:,} bytes, so it is no checkpoint"
-            yield Finding(check="weights", level="problem", text=text, remedy="remove it, or name another folder")
+            yield Diagnosis(check="weights", level="problem", text=text, remedy="remove it, or name another folder")
     listed = ", ".join(f"{name} in {found[name]}" for name in BACKBONES if name in found)
     where = " and ".join(map(str, folders))
-    yield Finding(
+    yield Diagnosis(
         check="weights",
         level="ok",
         text=listed or f"none in {where}: a search with a language model downloads what it needs",
@@ -86,9 +86,9 @@ def _hub_folder() -> Path:
     return Path(home) / "hub" / "checkpoints"
 
 
-def _check_leftovers(check: str, folder: Path) -> Iterator[Finding]:
+def _check_leftovers(check: str, folder: Path) -> Iterator[Diagnosis]:
     """What a killed download left; the next one of the same file clears it away."""
     for partial in sorted(folder.glob("**/.partial")) if folder.is_dir() else ():
         n_bytes = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
         text = f"{partial} holds {n_bytes / _MIB:,.0f} MiB of a download that runs, or was interrupted"
-        yield Finding(check=check, level="warning", text=text, remedy="if none runs, remove it")
+        yield Diagnosis(check=check, level="warning", text=text, remedy="if none runs, remove it")

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from search.checkout import ROOT
-from search.doctor.finding import Finding, Level
+from search.doctor.finding import Diagnosis, Severity
 from search.machine.hardware import find_gpus, visible_gpus
 
 _GIB = 1 << 30
@@ -25,13 +25,13 @@ _CUDA_TIMEOUT_S = 120
 _INSTALL = "run `make .venv`"
 
 
-def check_python() -> Finding:
+def check_python() -> Diagnosis:
     """Which Python runs this."""
     version = ".".join(map(str, sys.version_info[:3]))
-    return Finding(check="python", level="ok", text=f"{version} at {sys.executable}")
+    return Diagnosis(check="python", level="ok", text=f"{version} at {sys.executable}")
 
 
-def check_packages(root: Path = ROOT) -> Iterator[Finding]:
+def check_packages(root: Path = ROOT) -> Iterator[Diagnosis]:
     """Each direct dependency within its range in pyproject.toml; and whether it is the one that was tried."""
     wanted = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
     pins = _pins(root / "constraints.txt")
@@ -45,18 +45,18 @@ def check_packages(root: Path = ROOT) -> Iterator[Finding]:
         if not found or not requirement.specifier.contains(found.partition("+")[0], prereleases=True):
             n_bad += 1
             text = f"{requirement.name} {found or 'is missing'} (expected {requirement.specifier})"
-            yield Finding(check="packages", level="problem", text=text, remedy=_INSTALL)
+            yield Diagnosis(check="packages", level="problem", text=text, remedy=_INSTALL)
         elif pin is not None and found.partition("+")[0] != pin:
             others.append(f"{requirement.name} {found} (tried: {pin})")
     if others:
-        yield Finding(
+        yield Diagnosis(
             check="packages",
             level="warning",
             text=f"other versions than constraints.txt names: {', '.join(others)}",
             remedy=f"numbers may differ in their last bits from elsewhere: {_INSTALL} for the tried ones",
         )
     elif not n_bad:
-        yield Finding(check="packages", level="ok", text=f"{len(wanted)}, all of the versions that were tried")
+        yield Diagnosis(check="packages", level="ok", text=f"{len(wanted)}, all of the versions that were tried")
 
 
 def _pins(path: Path) -> dict[str, str]:
@@ -65,16 +65,16 @@ def _pins(path: Path) -> dict[str, str]:
     return {canonicalize_name(name): version.strip() for name, _, version in pairs if version}
 
 
-def check_torch() -> Finding:
+def check_torch() -> Diagnosis:
     """Whether torch can use the GPUs there are. It is imported, in a process of its own, only where there are some."""
     cuda = _cuda_of_torch()
     build = f"built for CUDA {cuda}" if cuda else "built for the CPU"
     gpus = visible_gpus()
     if not gpus:
-        return Finding(check="torch", level="ok", text=build)
+        return Diagnosis(check="torch", level="ok", text=build)
     if cuda is None:
         remedy = "install a build for CUDA (https://pytorch.org), or trials train on the CPU"
-        return Finding(
+        return Diagnosis(
             check="torch", level="warning", text=f"{build}, though there are {len(gpus)} GPU(s)", remedy=remedy
         )
     # Whether driver, CUDA and GPU go together only CUDA knows.
@@ -88,9 +88,9 @@ def check_torch() -> Finding:
     except subprocess.TimeoutExpired:
         works, said = False, [f"no answer within {_CUDA_TIMEOUT_S} s"]
     if works:
-        return Finding(check="torch", level="ok", text=f"{build}, uses {done.stdout.strip()} GPU(s)")
+        return Diagnosis(check="torch", level="ok", text=f"{build}, uses {done.stdout.strip()} GPU(s)")
     remedy = "install a driver that fits this CUDA, or train on the CPU with trainer.accelerator=cpu"
-    return Finding(check="torch", level="problem", text=f"{build}, cannot use the GPU ({said[0]})", remedy=remedy)
+    return Diagnosis(check="torch", level="problem", text=f"{build}, cannot use the GPU ({said[0]})", remedy=remedy)
 
 
 def _cuda_of_torch() -> str | None:
@@ -103,35 +103,35 @@ def _cuda_of_torch() -> str | None:
     return found and found.group(1)
 
 
-def check_gpus() -> Iterator[Finding]:
+def check_gpus() -> Iterator[Diagnosis]:
     """The NVIDIA GPUs: driver and free memory."""
     gpus = find_gpus()
     for gpu in gpus:
         about = f"{gpu.index}, {gpu.name}, driver {gpu.driver}"
         if gpu.used_mib is None or gpu.total_mib is None:
-            yield Finding(check="gpu", level="ok", text=about)
+            yield Diagnosis(check="gpu", level="ok", text=about)
             continue
         about += f", {gpu.total_mib - gpu.used_mib:,} of {gpu.total_mib:,} MiB free"
         is_taken = gpu.used_mib > gpu.total_mib / 2
         remedy = "unless these are trials, see `nvidia-smi` for who holds it" if is_taken else ""
-        yield Finding(check="gpu", level="warning" if is_taken else "ok", text=about, remedy=remedy)
+        yield Diagnosis(check="gpu", level="warning" if is_taken else "ok", text=about, remedy=remedy)
     if gpus:
         return
     if visible_gpus() or shutil.which("nvidia-smi"):
         remedy = "check the driver with `nvidia-smi`"
-        yield Finding(check="gpu", level="warning", text="nvidia-smi does not report the GPU(s)", remedy=remedy)
+        yield Diagnosis(check="gpu", level="warning", text="nvidia-smi does not report the GPU(s)", remedy=remedy)
     else:
-        yield Finding(check="gpu", level="ok", text="no NVIDIA GPU: trials train on the CPU")
+        yield Diagnosis(check="gpu", level="ok", text="no NVIDIA GPU: trials train on the CPU")
 
 
-def check_disk(folder: Path, remedy: str, source: str = "") -> Finding:
+def check_disk(folder: Path, remedy: str, source: str = "") -> Diagnosis:
     """Whether a folder, which need not exist, can be written, and the space on its disk. Nothing is left there.
 
     `source` is what named the folder.
     """
     if folder.parts[:1] == ("~",):
         text = f"this user has no home folder, and so no {folder} to keep downloads in"
-        return Finding(check="disk", level="warning", text=text, remedy=remedy)
+        return Diagnosis(check="disk", level="warning", text=text, remedy=remedy)
     named = f"{folder} ({source})" if source else str(folder)
     there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     try:
@@ -140,9 +140,9 @@ def check_disk(folder: Path, remedy: str, source: str = "") -> Finding:
         free_bytes = shutil.disk_usage(there).free
     except OSError as error:
         text = f"{named} cannot be written ({error.strerror})"
-        return Finding(check="disk", level="problem", text=text, remedy=remedy)
+        return Diagnosis(check="disk", level="problem", text=text, remedy=remedy)
     text = f"{named} has {free_bytes / _GIB:.1f} GiB free"
     if free_bytes >= _NEARLY_FULL_BYTES:
-        return Finding(check="disk", level="ok", text=text)
-    level: Level = "problem" if free_bytes < _FULL_BYTES else "warning"
-    return Finding(check="disk", level=level, text=text, remedy=f"free some space, or {remedy}")
+        return Diagnosis(check="disk", level="ok", text=text)
+    level: Severity = "problem" if free_bytes < _FULL_BYTES else "warning"
+    return Diagnosis(check="disk", level=level, text=text, remedy=f"free some space, or {remedy}")

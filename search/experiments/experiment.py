@@ -6,7 +6,6 @@ checksum: the SHA-256 of all bytes before that line.
 
 import datetime
 import hashlib
-import os
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,6 +16,7 @@ import yaml
 
 from datasets.candidates.training_domain import Familiar, Origin
 from datasets.common.errors import UserError
+from datasets.common.files import write_text
 from models.bounds import Interval, NonNegativeInt
 from search.config.run_config import REQUIRED_KEYS, RUN_KEYS, RunConfig, Seed, Threads, Tokens, run_config
 from search.config.type_checks import Text, build, check_keys, convert
@@ -103,12 +103,7 @@ def freeze(experiment: Experiment, path: Path) -> None:
         config[_FAMILIAR] = {origin: asdict(familiar) for origin, familiar in experiment.familiar.items()}
     text = seal(_HEADER + _dump({**config, "provenance": asdict(experiment.provenance)}))
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_text(path, text)
 
 
 def seal(text: str) -> str:

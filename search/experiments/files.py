@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from datasets.common.errors import UserError
-from search.study.artifacts import file_hash
-from search.training.checkpoint.files import link
+from datasets.common.files import link
+from search.study.artifacts import hash_or_missing
 from search.training.result import trial_folder
 
 FOLD = "fold{}.safetensors"
@@ -85,7 +85,7 @@ def place_checkpoints(
                 new = target.with_name(_STAGED.format(target.name))
                 staged[new] = target
                 link(checkpoint.resolve(), new)
-                if file_hash(new) == expected:
+                if hash_or_missing(new) == expected:
                     placed.add(target)
         for new, target in staged.items():
             if target in placed:
@@ -115,14 +115,14 @@ def weights_hash(path: Path) -> str:
         UserError: There is something that cannot be read: a pipe, a device, a folder.
     """
     try:
-        return file_hash(path)
+        return hash_or_missing(path)
     except OSError as error:
         raise UserError(
             f"The weights {path} cannot be read ({error.strerror}): move it away, or put the file back."
         ) from None
 
 
-def check_weights(experiment: Path, hashes: Sequence[str]) -> None:
+def check_exported_weights(experiment: Path, hashes: Sequence[str]) -> None:
     """Refuse weights beside an experiment that are not those it was exported with; missing ones are no matter.
 
     Raises:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.candidates.candidates import Candidates
-from search.prediction.writers import Kind, Predicted, Spool, opened, tails
+from search.prediction.writers import Kind, PredictedBlock, Spool, opened, tails
 
 _ROWS = 65536  # written at a time
 
@@ -34,7 +34,7 @@ class Valued:
         return Valued(candidates=self.candidates.take(rows), prediction=self.prediction[rows], std=std)
 
 
-Complete = Callable[[Valued], Predicted]
+Complete = Callable[[Valued], PredictedBlock]
 """Adds to predictions how far the candidates are from what is known."""
 
 
@@ -51,7 +51,7 @@ class Unranked:
         return len(self.rows)
 
 
-def unranked(predicted: Predicted, kind: Kind) -> Unranked:
+def unranked(predicted: PredictedBlock, kind: Kind) -> Unranked:
     """Make the rows of candidates, to be ranked by `write_all`."""
     n_outside = int((predicted.outside > 0).sum())
     return Unranked(rows=tails(predicted, kind), prediction=predicted.prediction, n_outside=n_outside)

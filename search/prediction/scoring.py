@@ -12,7 +12,7 @@ from datasets.common.errors import SequenceError, UserError
 from search.experiments.trained import TrainedExperiment, combined, deviation_of, mean_of
 from search.machine.hardware import usable_cores
 from search.prediction.ranking import Unranked, Valued, unranked
-from search.prediction.writers import Kind, Predicted
+from search.prediction.writers import Kind, PredictedBlock
 from search.training.predictor import Predictor
 
 _MOST_BLOCKS = 4
@@ -30,7 +30,7 @@ def divide_cores(predictor: Predictor) -> int:
     return n_blocks
 
 
-class Stopped(Exception):
+class ScoringStopped(Exception):
     """Nobody waits for the values any longer."""
 
 
@@ -58,12 +58,12 @@ class Valuation:
         self._is_stopped = threading.Event()
 
     def stop(self) -> None:
-        """Let what threads are at end soon, with `Stopped`."""
+        """Let what threads are at end soon, with `ScoringStopped`."""
         self._is_stopped.set()
 
     def _check(self) -> None:
         if self._is_stopped.is_set():
-            raise Stopped
+            raise ScoringStopped
 
     def values(self, candidates: Candidates) -> Valued:
         """Predict.
@@ -82,13 +82,13 @@ class Valuation:
             ) from None
         return Valued(candidates=candidates, prediction=mean_of(members), std=deviation_of(members))
 
-    def complete(self, valued: Valued) -> Predicted:
+    def complete(self, valued: Valued) -> PredictedBlock:
         """Add to predictions what only those that are written need."""
         residues, lengths = valued.candidates.residues, valued.candidates.lengths
         std = valued.std
         if self._predictor.knows_deviation:
             std = combined(self._predictor.deviation(residues, lengths, self._check), std)
-        return Predicted(
+        return PredictedBlock(
             candidates=valued.candidates,
             prediction=valued.prediction,
             std=std,

@@ -31,7 +31,7 @@ _RANK = "\0"  # where a record of FASTA, whose name comes first, has its rank
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Predicted:
+class PredictedBlock:
     """n candidates with prediction (n,) in the assay's unit, standard deviation and distance (n,) or None, and the
     bits (n,) of `datasets.candidates.outside`.
     """
@@ -62,7 +62,7 @@ def kind_of(path: Path) -> Kind:
     return kind
 
 
-def tails(predicted: Predicted, kind: Kind) -> list[str]:
+def tails(predicted: PredictedBlock, kind: Kind) -> list[str]:
     """Each row as text, without its rank; numbers have all the digits that their type has."""
     candidates = predicted.candidates
     n = len(candidates)

@@ -9,10 +9,11 @@ from pathlib import Path
 from optuna import Study
 
 from datasets.common.errors import UserError
+from datasets.common.files import link
 from search.reporting.proposals import Proposals
 from search.storage.attributes import MANIFEST, artifacts_of
 from search.storage.database import Database
-from search.study.artifacts import ARTIFACTS, artifact_attribute, link
+from search.study.artifacts import ARTIFACTS, artifact_attribute
 from search.study.assessment import Assessment
 from search.study.question import question_of
 from search.study.study import summary

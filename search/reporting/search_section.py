@@ -8,16 +8,14 @@ from optuna.trial import TrialState
 from search.machine.environment import package_versions
 from search.reporting.facts import Known
 from search.reporting.html import Markup, folded, paragraph, table, warning
-from search.storage.attributes import ENDING, PROTOCOL, REASON, VERSIONS
+from search.storage.attributes import PROTOCOL, REASON, VERSIONS
 from search.study.activity import busy_s, is_solved_at_once
 from search.study.config import EPOCH_SETTINGS
 from search.study.cost import cost
-from search.study.endings import own_faults
+from search.study.endings import ending_of, own_faults
 from search.study.protocol import as_sentence
 from search.study.ranking import set_aside
 from search.workers.display import clock
-
-_FINDINGS = ("diverged", "constant", "out_of_memory", "timeout")
 
 
 def standing(known: Known) -> list[Markup]:
@@ -81,14 +79,14 @@ def failures(known: Known) -> list[Markup]:
     faults = own_faults(known.trials)
     rows = []
     for trial in known.trials:
-        ending = str(trial.user_attrs.get(ENDING, "lost"))
+        ending = ending_of(trial)
         is_fault = trial.number in faults
-        if trial.state != TrialState.FAIL and ending not in _FINDINGS:
+        if ending is None or (trial.state != TrialState.FAIL and not ending.is_finding):
             continue
         then = "" if trial.state != TrialState.FAIL else "given up" if is_fault else "run again"
         counted = "finished (pruned)" if trial.state == TrialState.PRUNED else "failed"
         reason = str(trial.user_attrs.get(REASON, "its process or its machine was lost"))
-        rows.append([str(trial.number), ending.replace("_", " "), counted, then, reason.strip()])
+        rows.append([str(trial.number), ending.words, counted, then, reason.strip()])
     if not rows:
         return [paragraph("None.")]
     return [table(["trial", "ending", "counts as", "then", "reason"], rows)]

@@ -24,10 +24,11 @@ from search.experiments.experiment import (
 from search.experiments.exports import choose_place, export_lock
 from search.experiments.files import MISSING, is_below, place_checkpoints, trial_checkpoints
 from search.machine.environment import git_commit
-from search.storage.attributes import ENDING, EXHAUSTED, MANIFEST, N_TARGET, PROTOCOL, REASON, result_of
-from search.study.artifacts import file_hash
+from search.storage.attributes import EXHAUSTED, MANIFEST, N_TARGET, PROTOCOL, REASON, result_of
+from search.study.artifacts import hash_or_missing
 from search.study.assessment import Assessment
 from search.study.config import StudyConfig
+from search.study.endings import ending_of
 from search.study.protocol import as_sentence
 from search.study.ranking import set_aside
 from search.study.study import count, stands_for, study_id
@@ -96,7 +97,7 @@ def _provenance(
     hashes = result.get("weight_hashes")
     if not hashes:  # of the files that were kept, which may stand on another machine by now
         files = trial_checkpoints(runs, study.study_name, best.number, len(result["values"]))
-        found = [file_hash(file) if is_below(file, runs) else MISSING for file in files]
+        found = [hash_or_missing(file) if is_below(file, runs) else MISSING for file in files]
     n_finished = count(study.get_trials(deepcopy=False)).n_finished
     known = {
         "schema_version": SCHEMA_VERSION,
@@ -190,9 +191,8 @@ def _why_none(trials: list[FrozenTrial]) -> str:
     """The endings of the trials, by how often, each with one reason."""
     reasons: dict[str, list[str]] = {}
     for trial in trials:
-        if trial.state in (TrialState.PRUNED, TrialState.FAIL):
-            ending = str(trial.user_attrs.get(ENDING, "lost")).replace("_", " ")
-            reasons.setdefault(ending, []).append(str(trial.user_attrs.get(REASON, "")).strip())
+        if trial.state in (TrialState.PRUNED, TrialState.FAIL) and (ending := ending_of(trial)):
+            reasons.setdefault(ending.words, []).append(str(trial.user_attrs.get(REASON, "")).strip())
     words = [
         f"{len(texts)} {ending}" + (f" ({texts[-1].splitlines()[-1]})" if texts[-1] else "")
         for ending, texts in reasons.items()

@@ -31,7 +31,7 @@ _NEAR = 4.0  # standard errors of a difference, beyond which a trial is never th
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Candidates:
+class ComparedTrials:
     """K trials, of which one was picked because its value is the highest.
 
     Args:

@@ -9,8 +9,6 @@ workers need not agree before they remove its files, they may only find them gon
 import hashlib
 import json
 import mimetypes
-import os
-import shutil
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,9 +17,10 @@ from pathlib import Path
 from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX
 from optuna.trial import FrozenTrial, TrialState
 
+from datasets.common.files import link
 from search.machine.foreign_files import open_regular
 from search.storage.attributes import artifacts_of
-from search.study.endings import retry_chain
+from search.study.endings import Retries
 from search.study.ranking import best_trials, rank, rank_of
 from search.training.result import LOG, Result, trial_folder
 
@@ -87,11 +86,11 @@ class Artifacts:
         best_now = best_trials(trials, self.keep_top)
         self._best_ranks[:] = [rank_of(trial) for trial in best_now]
         best = {trial.number for trial in best_now}
-        by_number = {trial.number: trial for trial in trials}
+        retries = Retries(trials)
         for trial in trials:
             if trial.number in self._removed or trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
                 continue
-            for useless in retry_chain(trial, by_number):
+            for useless in retries.chain(trial):
                 if useless.number not in self._removed and useless.number not in best:
                     self._remove(useless)
 
@@ -114,24 +113,6 @@ class Artifacts:
         return self.directory.parent / ARTIFACTS
 
 
-def link(path: Path, target: Path) -> None:
-    """Give a file a second name; a copy where the file system knows no hard links. `target` is replaced if it exists.
-
-    Raises:
-        OSError: Neither is possible.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        try:
-            os.link(path, beside)
-        except OSError:
-            shutil.copyfile(path, beside)
-        os.replace(beside, target)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
 def attributes_of(files: Mapping[Path, str]) -> dict[str, str]:
     """The system attributes by which Optuna and its dashboard know artifacts."""
     return dict(artifact_attribute(artifact, _shown_name(path)) for path, artifact in files.items())
@@ -149,8 +130,12 @@ def artifact_attribute(artifact: str, filename: str) -> tuple[str, str]:
     return f"{ARTIFACTS_ATTR_PREFIX}{artifact}", json.dumps(about)
 
 
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file; "missing" if somebody removed it. An OSError says that there is no file, but a pipe, say."""
+def hash_or_missing(path: Path) -> str:
+    """`sha256:` and the digits of a file's hash; "missing" if somebody removed it.
+
+    Raises:
+        OSError: There is something else than a file: a pipe, say.
+    """
     try:
         with open_regular(path) as file:
             return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"

@@ -15,7 +15,7 @@ from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from search.stats.intervals import ConfidenceInterval, Floats, interval_from_size
-from search.stats.selection_bias import Candidates
+from search.stats.selection_bias import ComparedTrials
 from search.storage.attributes import PROTOCOL
 from search.study.ranking import best_trials, rank_of
 from search.training.predictions import Predictions, read_predictions
@@ -120,7 +120,7 @@ def _assess(
             known.append(trial)
             predictions.append(_some(own.prediction))
     n_missing = len(trials) - len(known)
-    candidates = Candidates(
+    candidates = ComparedTrials(
         values=np.array([trial.value for trial in known]),
         predictions=np.stack(predictions),
         target=target,

@@ -1,33 +1,60 @@
-"""How trials end, and what is written down about it.
+"""What becomes of trials that ended: which are run again, which failed for good, and who repeats whom.
 
-Optuna knows COMPLETE, PRUNED and FAIL. `ending` (a user attribute of the trial) says why:
-
-* complete, pruned: as in Optuna;
-* diverged, constant, out_of_memory, timeout: PRUNED, a finding about the configuration, with a constraint where the
-  configuration cannot run at all, or not in the time that a trial is given;
-* bug, refused (the machine cannot run it, say without its GPU): FAIL, not run again;
-* interrupted: FAIL, run again from the same parameters, however often;
-* lost (its process died), transient (an error that is the machine's): FAIL, run again a bounded number of times. A
-  trial without an ending was lost together with its worker, or given away when its lease was over.
+COMPLETE and PRUNED trials count. Of FAIL trials (`search.storage.ending`) those that were interrupted are run again
+from the same parameters, however often; those that lost their process a bounded number of times; bugs never.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Sequence
 
+import optuna
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from search.storage.attributes import ENDING, N_LOST, REASON, RETRY_OF
+from search.storage.ending import Ending
 
 MAX_RETRIES = 3
 """How often a trial is run again that lost its process, unless --max-retries says otherwise."""
 
-FINAL = ("bug", "refused")
-INFEASIBLE = ("out_of_memory", "timeout")
-
 
 class TrialFailed(Exception):
     """The trial is FAIL: raised out of the objective, caught by the worker."""
+
+
+class Retries:
+    """Which trials of a study run the parameters of which others again."""
+
+    def __init__(self, trials: Sequence[FrozenTrial]) -> None:
+        self._by_number = {trial.number: trial for trial in trials}
+        self._next = {trial.user_attrs[RETRY_OF]: trial for trial in trials if RETRY_OF in trial.user_attrs}
+
+    def retry_of(self, trial: FrozenTrial) -> FrozenTrial | None:
+        """The latest trial that runs this one again; None if nobody requeued it."""
+        return self._next.get(trial.number)
+
+    def chain(self, trial: FrozenTrial) -> Iterator[FrozenTrial]:
+        """A trial, the earlier one whose parameters it runs again, the one that this one ran again, and so on.
+
+        It ends, because a retry has a higher number than what it repeats: `search.storage.rows.checks` refuses others.
+        """
+        latest: FrozenTrial | None = trial
+        while latest is not None:
+            yield latest
+            latest = self._by_number.get(latest.user_attrs.get(RETRY_OF, -1))
+
+
+def ending_of(trial: FrozenTrial) -> Ending | None:
+    """How a trial ended: what is written down of it, or else what its state says; None of one that has not."""
+    if ENDING in trial.user_attrs:
+        return Ending(trial.user_attrs[ENDING])
+    return _OF_STATES.get(trial.state)
+
+
+_OF_STATES = {
+    TrialState.COMPLETE: Ending.COMPLETE,
+    TrialState.PRUNED: Ending.PRUNED,
+    TrialState.FAIL: Ending.LOST,
+}
 
 
 def run_lost_trials_again(
@@ -39,30 +66,29 @@ def run_lost_trials_again(
     """
     if trials is None:
         trials = study.get_trials(deepcopy=False)
-    retried = _retried(trials)
+    retries = Retries(trials)
     n = 0
     for trial in trials:
-        if trial.state != TrialState.FAIL or trial.number in retried or trial.user_attrs.get(ENDING) in FINAL:
+        if has_failed_for_good(trial) or trial.state != TrialState.FAIL or retries.retry_of(trial):
             continue
-        n_lost = trial.user_attrs.get(N_LOST, 0) + (0 if _was_interrupted(trial) else 1)
-        if n_lost > max_retries:
-            continue
-        # Parameters not yet sampled come from the queued trial's `fixed_params`.
-        params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-        study.enqueue_trial(params, user_attrs={RETRY_OF: trial.number, N_LOST: n_lost})
-        n += 1
+        n_lost = trial.user_attrs.get(N_LOST, 0) + (ending_of(trial) != Ending.INTERRUPTED)
+        if n_lost <= max_retries:
+            requeue(study, trial, n_lost=n_lost)
+            n += 1
     return n
 
 
-def retry_chain(trial: FrozenTrial, by_number: Mapping[int, FrozenTrial]) -> Iterator[FrozenTrial]:
-    """A trial, the earlier one whose parameters it runs again, the one that this one ran again, and so on.
+def requeue(study: Study, trial: FrozenTrial, *, n_lost: int = 0) -> None:
+    """Queue a trial's parameters again. To be called under the database's lock."""
+    # Parameters not yet sampled come from the queued trial's `fixed_params`.
+    params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
+    study.enqueue_trial(params, user_attrs={RETRY_OF: trial.number, N_LOST: n_lost})
 
-    It ends, because a retry has a higher number than what it repeats: `search.storage.rows.checks` refuses any other.
-    """
-    latest: FrozenTrial | None = trial
-    while latest is not None:
-        yield latest
-        latest = by_number.get(latest.user_attrs.get(RETRY_OF, -1))
+
+def has_failed_for_good(trial: FrozenTrial) -> bool:
+    """Whether a trial failed by a fault that it would meet again."""
+    ending = ending_of(trial)
+    return trial.state == TrialState.FAIL and ending is not None and not ending.is_retried
 
 
 def own_faults(trials: Sequence[FrozenTrial]) -> set[int]:
@@ -70,19 +96,12 @@ def own_faults(trials: Sequence[FrozenTrial]) -> set[int]:
 
     A lost trial that nobody requeued was given up. Whoever finds one lost requeues it at once.
     """
-    retried = _retried(trials)
+    retries = Retries(trials)
     return {
         trial.number
         for trial in trials
-        if trial.state == TrialState.FAIL
-        and trial.number not in retried
-        and (trial.user_attrs.get(ENDING) in FINAL or not _was_interrupted(trial))
+        if trial.state == TrialState.FAIL and retries.retry_of(trial) is None and ending_of(trial) != Ending.INTERRUPTED
     }
-
-
-def count_own_faults(trials: Sequence[FrozenTrial]) -> int:
-    """How many trials failed for good."""
-    return len(own_faults(trials))
 
 
 def latest_faults(trials: Sequence[FrozenTrial], known: Collection[int] = ()) -> list[FrozenTrial]:
@@ -101,16 +120,8 @@ def latest_faults(trials: Sequence[FrozenTrial], known: Collection[int] = ()) ->
     return latest
 
 
-def note(trial: Any, ending: str, reason: str) -> None:
+def note(trial: optuna.Trial, ending: Ending, reason: str) -> None:
     """Write down how a running trial ends."""
-    trial.set_user_attr(ENDING, ending)
+    trial.set_user_attr(ENDING, ending.value)
     if reason:
         trial.set_user_attr(REASON, reason)
-
-
-def _was_interrupted(trial: FrozenTrial) -> bool:
-    return bool(trial.user_attrs.get(ENDING) == "interrupted")
-
-
-def _retried(trials: Sequence[FrozenTrial]) -> set[int | None]:
-    return {trial.user_attrs.get(RETRY_OF) for trial in trials}

@@ -5,14 +5,14 @@ noted of the trial that it repeats would compete with it, as if there had been t
 """
 
 import copy
-from collections.abc import Container, Mapping
+from collections.abc import Container
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search.storage.attributes import RETRY_OF
-from search.study.endings import retry_chain
+from search.study.endings import Retries
 
 
 def should_prune(trial: optuna.Trial) -> bool:
@@ -24,7 +24,7 @@ def should_prune(trial: optuna.Trial) -> bool:
     view = copy.copy(study)
     view._storage = _Uninterrupted(study._storage, known)  # type: ignore[assignment]
     if RETRY_OF in latest.user_attrs:
-        latest = _numbered(latest, {other.number: other for other in study.get_trials(deepcopy=False)})
+        latest = _numbered(latest, Retries(study.get_trials(deepcopy=False)))
     return study.pruner.prune(view, latest)
 
 
@@ -49,18 +49,17 @@ class _Uninterrupted:
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
         trials = self._storage.get_all_trials(study_id, deepcopy=deepcopy)
-        by_number = {trial.number: trial for trial in trials}
-        repeated = {trial.user_attrs.get(RETRY_OF) for trial in trials}
+        retries = Retries(trials)
         return [
-            _numbered(trial, by_number) if RETRY_OF in trial.user_attrs else trial
+            _numbered(trial, retries) if RETRY_OF in trial.user_attrs else trial
             for trial in trials
-            if trial.number not in repeated and (states is None or trial.state in states)
+            if retries.retry_of(trial) is None and (states is None or trial.state in states)
         ]
 
 
-def _numbered(trial: FrozenTrial, by_number: Mapping[int, FrozenTrial]) -> FrozenTrial:
+def _numbered(trial: FrozenTrial, retries: Retries) -> FrozenTrial:
     """The trial with the number of the first one whose parameters it runs again."""
-    *_, first = retry_chain(trial, by_number)
+    *_, first = retries.chain(trial)
     numbered = copy.copy(trial)
     numbered.number = first.number
     return numbered

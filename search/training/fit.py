@@ -19,6 +19,7 @@ from search.config.run_config import WHOLE_BATCH, RunConfig
 from search.config.targets import is_exact
 from search.machine.environment import cpu_time_s
 from search.machine.hardware import usable_cores
+from search.storage.ending import Ending
 from search.training.build import build_model, division_of, folds_of
 from search.training.callbacks import Report
 from search.training.checkpoint.progress import Progress, Reports, about
@@ -29,7 +30,7 @@ from search.training.fold import FoldTraining, OnProgress, weights_name
 from search.training.memory import DoesNotFit, is_out_of_memory, peak_memory_bytes
 from search.training.mutational_load import rise_with_mutations
 from search.training.out_of_fold import pooled, save_pooled
-from search.training.result import Ending, Result
+from search.training.result import Result
 from search.training.trainer import quieten
 
 
@@ -84,16 +85,16 @@ def fit(
     ending, reason = run.train(tokens)
     progress = run.progress
     value = excess_rise = None
-    if ending == "complete" and progress.predictions and (reason := _why_constant(progress)):
-        ending = "constant"
-    elif ending == "complete" and progress.predictions:
+    if ending == Ending.COMPLETE and progress.predictions and (reason := _why_constant(progress)):
+        ending = Ending.CONSTANT
+    elif ending == Ending.COMPLETE and progress.predictions:
         arrays = pooled(progress.rows, progress.predictions, split)
         save_pooled(arrays, directory)
         value = spearman(arrays["prediction"], arrays["target"])
         if math.isfinite(value):
             excess_rise = run.excess_rise()
         else:
-            ending, reason = "constant", "the validation predictions of all folds together could not be ranked"
+            ending, reason = Ending.CONSTANT, "the validation predictions of all folds together could not be ranked"
             value = None
     return Result(
         ending=ending,
@@ -219,13 +220,13 @@ class _Run:
                 if number < len(self.progress.checkpoints):
                     continue
                 ending, reason = self._fit_fold(fold, number, tokens, is_one_of_several=len(folds) > 1)
-                if ending != "complete":
+                if ending != Ending.COMPLETE:
                     return ending, reason
                 if self._is_state_due():
                     self._keep_state(None)
-            return "complete", ""
+            return Ending.COMPLETE, ""
         except DoesNotFit as error:
-            return "out_of_memory", str(error)
+            return Ending.OUT_OF_MEMORY, str(error)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -233,7 +234,7 @@ class _Run:
         # Outside of the handler, whose traceback would hold on to the tensors.
         smaller = self.progress.smaller
         if smaller is None:
-            return "out_of_memory", reason
+            return Ending.OUT_OF_MEMORY, reason
         self.announce(f"Out of memory: the run starts again with parts of at most {smaller} tokens.")
         gc.collect()  # trainer, model and data refer to each other
         if torch.cuda.is_available():

@@ -18,12 +18,12 @@ from datasets.validation.protocols import Fold
 from models.closed_form import ClosedForm
 from models.fitness_model import FitnessModel
 from search.config.run_config import WHOLE_BATCH, RunConfig, task_of
+from search.storage.ending import Ending
 from search.training.build import build_data, build_model
 from search.training.callbacks import KeepBestWeights, KeepLastWeights, ReportAndStop
 from search.training.checkpoint.progress import Progress, Reports
 from search.training.checkpoint.snapshot import KeepState
 from search.training.memory import eval_tokens, free_memory_bytes, keep_to_share, micro_batch_tokens
-from search.training.result import Ending
 from search.training.trainer import build_trainer
 from search.training.weights import load_weights
 
@@ -95,16 +95,16 @@ class FoldTraining:
         is_exact = isinstance(model, ClosedForm)
         if reporter.has_diverged:
             after = "" if is_exact else f" after epoch {len(reporter.values) - 1}"
-            return "diverged", f"predictions or loss of fold {number} were not finite{after}"
+            return Ending.DIVERGED, f"predictions or loss of fold {number} were not finite{after}"
         if reporter.was_stopped:
-            return "stopped", "told to stop"
+            return Ending.STOPPED, "told to stop"
         if isinstance(keeper, KeepLastWeights) and not keeper.is_finite:
             after = "" if is_exact else " after the last epoch"
-            return "diverged", f"the weights of fold {number} were not finite{after}"
+            return Ending.DIVERGED, f"the weights of fold {number} were not finite{after}"
         if keeper.best_epoch is None:
             if is_exact:
-                return "constant", f"the validation predictions of fold {number} could not be ranked (all equal)"
-            return "constant", "no epoch had validation predictions that could be ranked (all equal)"
+                return Ending.CONSTANT, f"the validation predictions of fold {number} could not be ranked (all equal)"
+            return Ending.CONSTANT, "no epoch had validation predictions that could be ranked (all equal)"
         if is_judged:
             load_weights(model, keeper.path)
             outputs = trainer.predict(model, dataloaders=data.val_dataloader())
@@ -112,7 +112,7 @@ class FoldTraining:
             progress.predictions.append(torch.cat([output for output in outputs if isinstance(output, Tensor)]).cpu())
             progress.rows.append(torch.as_tensor(data.validation_rows))
         progress.checkpoints.append(keeper.path.name)
-        return "complete", ""
+        return Ending.COMPLETE, ""
 
     def divide(
         self, model: FitnessModel, data: FitnessData, device: torch.device, tokens: int | None, progress: Progress

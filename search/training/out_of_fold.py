@@ -5,7 +5,6 @@ split, `prediction` (n,) float32 of the kept weights, and `target` (n,) float32.
 the mean of their predictions.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from datasets.common.files import replaced
 from datasets.splits.prepared import PreparedSplit
 from search.training.predictions import VALIDATION
 
@@ -32,9 +32,5 @@ def pooled(rows: Sequence[Tensor], predictions: Sequence[Tensor], split: Prepare
 
 def save_pooled(arrays: dict[str, Tensor], directory: Path) -> None:
     """Write the file beside its place and move it there."""
-    beside = directory / f".{VALIDATION}.{os.getpid()}"
-    try:
+    with replaced(directory / VALIDATION) as beside:
         save_file(arrays, beside)
-        os.replace(beside, directory / VALIDATION)
-    finally:
-        beside.unlink(missing_ok=True)

@@ -64,7 +64,7 @@ def predict_test_sequences(
         save_file({"prediction": np.concatenate(members)}, beside)
 
 
-def read_predictions(path: Path) -> NDArray[np.float32]:
+def read_test_predictions(path: Path) -> NDArray[np.float32]:
     """What `predict_test_sequences` wrote."""
     predictions: NDArray[np.float32] = load_file(path)["prediction"]
     return predictions

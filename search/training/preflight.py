@@ -15,7 +15,7 @@ from search.training.memory import is_out_of_memory
 from search.training.trainer import quieten
 
 
-def check_runs(
+def check_builds(
     configs: Sequence[RunConfig], split: PreparedSplit, *, places: Places, announce: Announce
 ) -> tuple[tuple[str | None, str | None], ...]:
     """Build each run's model and data as far as that costs little, and fetch what they need.

@@ -2,11 +2,9 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-# complete: trained to its end. stopped: told to stop (pruned). The others are findings about the config:
-# diverged: loss or predictions were not finite; constant: no epoch's predictions could be ranked.
-Ending = Literal["complete", "stopped", "diverged", "constant", "out_of_memory"]
+from search.storage.ending import Ending
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ from search.machine.interpreters import guard_interpreters, without_program
 from search.machine.limits import LimitReached, check_open_files, limit_reached
 from search.machine.socket_folder import make_socket_folder
 from search.training.result import LOG
-from search.workers.messages import Announcement, Checked, Failure, Message, Predicted, Value, Working
+from search.workers.messages import Announcement, Checked, Failure, Message, PredictionsWritten, Value, Working
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 
@@ -181,9 +181,9 @@ def _check(
     configs: Sequence[RunConfig], split: Path, places: Places, tell: Tell, should_stop: Callable[[], bool]
 ) -> None:
     from datasets.splits.prepared import load_prepared
-    from search.training.preflight import check_runs
+    from search.training.preflight import check_builds
 
-    backbones = check_runs(
+    backbones = check_builds(
         configs,
         load_prepared(split),
         places=places,
@@ -212,7 +212,7 @@ def _predict(
         announce=lambda sentence: tell(Announcement(sentence=sentence)),
         on_progress=lambda what, n_done, n_total: tell(Working(what=what, n_done=n_done, n_total=n_total)),
     )
-    tell(Predicted(path=directory / "predictions.safetensors"))
+    tell(PredictionsWritten(path=directory / "predictions.safetensors"))
 
 
 def _work(pipe: Connection, job: Job, directory: Path) -> None:

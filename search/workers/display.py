@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from search.storage.attributes import ENDING, REASON
-from search.study.endings import count_own_faults
+from search.study.endings import own_faults
 from search.study.study import best_trial, count
 
 _BETWEEN_LINES_S = 30.0
@@ -147,7 +147,7 @@ class LiveDisplay(PlainDisplay):
 
 def failures(trials: Sequence[FrozenTrial]) -> str:
     """`2 failed`, and how many were interrupted or lost and are run again."""
-    n_faults = count_own_faults(trials)
+    n_faults = len(own_faults(trials))
     n_again = count(trials).n_failed - n_faults
     return f"{n_faults} failed" + (f", {n_again} interrupted and run again" if n_again else "")
 

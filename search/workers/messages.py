@@ -52,10 +52,10 @@ class Checked:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Predicted:
+class PredictionsWritten:
     """The test sequences were predicted; `path` is a safetensors file with `prediction` (n_members, M) float32."""
 
     path: Path
 
 
-Message = Value | Result | Failure | Announcement | Working | Checked | Predicted
+Message = Value | Result | Failure | Announcement | Working | Checked | PredictionsWritten

@@ -10,7 +10,7 @@ from search.config.run_config import RunConfig
 from search.machine.limits import limit_told
 from search.training.result import Result
 from search.workers.child import Running
-from search.workers.messages import Announcement, Failure, Predicted, Value, Working
+from search.workers.messages import Announcement, Failure, PredictionsWritten, Value, Working
 from search.workers.signals import Signals
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def check_backbone(
 
 def outcome(
     child: Running, display: "Display", signals: Signals, *, shows_values: bool, has_epochs: bool = True
-) -> Result | Predicted:
+) -> Result | PredictionsWritten:
     """What a child comes to, which is ended then; values are shown with their epochs, if there are any.
 
     Raises:
@@ -79,7 +79,7 @@ def outcome(
                     raise reached
                 print(f"error: the run failed: {message.message}", file=sys.stderr)
                 raise Stopped(1)
-            elif isinstance(message, (Result, Predicted)):
+            elif isinstance(message, (Result, PredictionsWritten)):
                 return message
     finally:
         child.close()

@@ -14,10 +14,11 @@ from datasets.common.paths import Places
 from search.config.run_config import RunConfig
 from search.machine.environment import machine_kind, package_versions
 from search.storage.attributes import ENDING, EXCESS_RISE, REASON, RESULT, SLOT, WORKER
+from search.storage.ending import Ending
 from search.storage.optuna_internals import set_attributes
-from search.study.artifacts import Artifacts, attributes_of, file_hash
+from search.study.artifacts import Artifacts, attributes_of, hash_or_missing
 from search.study.config import StudyConfig
-from search.study.endings import INFEASIBLE, TrialFailed, note
+from search.study.endings import TrialFailed, note
 from search.study.protocol import build_validation
 from search.study.pruning import step_of
 from search.study.ranking import RISE
@@ -89,7 +90,7 @@ class TrialRunner:
         try:
             while True:
                 if self.is_interrupted():
-                    note(trial, "interrupted", "the worker was told to stop")
+                    note(trial, Ending.INTERRUPTED, "the worker was told to stop")
                     raise TrialFailed("interrupted")
                 if clock.is_over:
                     self._end_late(trial, is_pruned)
@@ -117,12 +118,12 @@ class TrialRunner:
         """Write down why there is no result."""
         kind = fault(failure.message) if failure.kind == "bug" else failure.kind
         if kind == "disk_full":
-            note(trial, "interrupted", "the disk is full")
+            note(trial, Ending.INTERRUPTED, "the disk is full")
             raise UserError(
                 f"The disk of {self.directory} is full: make room, then run the same command again. "
                 f"Trial {trial.number} is left to be run again."
             )
-        note(trial, kind, failure.message)
+        note(trial, Ending(kind), failure.message)
         if kind == "refused":
             raise UserError(failure.message)
         raise TrialFailed(failure.message)
@@ -130,11 +131,11 @@ class TrialRunner:
     def _end_late(self, trial: optuna.Trial, is_pruned: bool) -> NoReturn:
         """End a trial whose time is over: a finding about its configuration, so it counts and is not run again."""
         if is_pruned:  # its child was told to stop and hangs
-            note(trial, "pruned", "")
+            note(trial, Ending.PRUNED, "")
             raise optuna.TrialPruned
         reason = f"took longer than {self.timeout_s:g} s"
-        note(trial, "timeout", reason)
-        trial.set_constraint("timeout", 1.0)
+        note(trial, Ending.TIMEOUT, reason)
+        trial.set_constraint(Ending.TIMEOUT.value, 1.0)
         raise optuna.TrialPruned(reason)
 
     def _start(self, trial: optuna.Trial, run: RunConfig) -> Running:
@@ -145,7 +146,7 @@ class TrialRunner:
         except OSError as error:
             if error.filename is None:  # no process could be started: not what the user did
                 raise
-            note(trial, "interrupted", "its folder could not be made")
+            note(trial, Ending.INTERRUPTED, "its folder could not be made")
             raise UserError(
                 f"{error.filename} cannot be written ({error.strerror}): see to it, then run the same command again."
             ) from None
@@ -164,25 +165,27 @@ class TrialRunner:
         return not is_last and should_prune(trial)
 
     def _finish(self, trial: optuna.Trial, result: Result, is_pruned: bool) -> float:
-        ending = "pruned" if is_pruned else result.ending
-        files = self.artifacts.plan(trial.number, result) if ending == "complete" else {}
+        ending = Ending.PRUNED if is_pruned else Ending(result.ending)
+        files = self.artifacts.plan(trial.number, result) if ending == Ending.COMPLETE else {}
         checkpoints = self.artifacts.checkpoints(trial.number, result)
         record = {
             **result.record(),
             "checkpoints": [str(path.relative_to(self.directory.parent)) for path in checkpoints],
-            "weight_hashes": [file_hash(path) for path in checkpoints if path in files],
+            "weight_hashes": [hash_or_missing(path) for path in checkpoints if path in files],
             "versions": package_versions(),
             "machine": machine_kind(result.device),
         }
         reason = {} if is_pruned or not result.reason else {REASON: result.reason}
         rise = {} if result.excess_rise is None else {EXCESS_RISE: result.excess_rise}
-        set_attributes(trial, user={RESULT: record, ENDING: ending, **reason, **rise}, system=attributes_of(files))
+        set_attributes(
+            trial, user={RESULT: record, ENDING: ending.value, **reason, **rise}, system=attributes_of(files)
+        )
         self.artifacts.keep(trial.number, files)
-        if ending != "complete":
+        if ending != Ending.COMPLETE:
             # Of a run that ended before it heard that it was pruned.
             (trial_folder(self.directory, trial.number) / VALIDATION).unlink(missing_ok=True)
-            if ending in INFEASIBLE:
-                trial.set_constraint(ending, 1.0)
+            if ending.is_infeasible:
+                trial.set_constraint(ending.value, 1.0)
             raise optuna.TrialPruned(result.reason)
         assert result.value is not None
         if result.excess_rise is not None:

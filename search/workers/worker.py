@@ -23,6 +23,7 @@ from datasets.common.seeds import derive_seed
 from search.config import targets
 from search.storage.attributes import ENDING, EXHAUSTED, REASON, RETRY_OF, WORKER, printable
 from search.storage.database import Database
+from search.storage.ending import Ending
 from search.study.artifacts import Artifacts
 from search.study.config import StudyConfig
 from search.study.control import POLL_S, Control, control_in
@@ -112,7 +113,8 @@ class Worker:
             if self.study._stop_flag and trial.state != TrialState.FAIL:
                 # A grid or a space without continuous values was used up; Optuna would go on with repetitions.
                 self.study.set_user_attr(EXHAUSTED, True)
-            n_lost = n_lost + 1 if trial.user_attrs.get(ENDING) in ("lost", "transient") else 0
+            noted = trial.user_attrs.get(ENDING)
+            n_lost = n_lost + 1 if noted and Ending(noted).is_lost else 0
             self._rest(n_lost)
 
     def _rest(self, n_lost: int) -> None:
@@ -169,7 +171,7 @@ class Worker:
             asked.append(trial)
             self.database.lock.release(force=True)
             if self.database.lock.was_lost:  # so somebody else may have counted before this trial was there to count
-                note(trial, "interrupted", "the database lost the lock under which the trial was asked for")
+                note(trial, Ending.INTERRUPTED, "the database lost the lock under which the trial was asked for")
                 raise TrialFailed("the lock was lost")
             self.display.start(trial.number)
 

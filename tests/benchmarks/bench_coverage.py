@@ -14,7 +14,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from search.stats.intervals import interval
-from search.stats.selection_bias import Candidates
+from search.stats.selection_bias import ComparedTrials
 from tests.helpers.populations import draw, spearmans, true_spearman
 
 SIZES = (28, 43, 117, 299)
@@ -69,7 +69,7 @@ def picked(n_runs: int) -> list[float]:
                 hits, plain_hits, excess, optimism = 0, 0, [], []
                 for _ in range(n_runs):
                     predictions, target = draw(kind, strengths, n, random, shared=shared)
-                    study = Candidates(
+                    study = ComparedTrials(
                         values=spearmans(predictions, target), predictions=predictions, target=target, n=n
                     )
                     truth, shown = truths[study.best], study.interval()

@@ -22,9 +22,10 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from safetensors.numpy import load_file, save_file
 from sqlalchemy import Engine, text
 
+from datasets.common.files import link
 from search.storage.attributes import RESULT, SLOT, WORKER
 from search.storage.database import default_url, open_database
-from search.study.artifacts import ARTIFACTS, attributes_of, link
+from search.study.artifacts import ARTIFACTS, attributes_of
 from search.study.config import study_config
 from search.study.pruning import step_of
 from search.study.study import find_study

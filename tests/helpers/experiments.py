@@ -3,15 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+from datasets.common.files import link
 from datasets.common.paths import Places
 from datasets.splits.prepared import PreparedSplit
 from search.config.run_config import RunConfig
 from search.experiments.experiment import SCHEMA_VERSION, Experiment, Provenance, freeze, today
 from search.experiments.files import FOLD, weights_folder
 from search.machine.environment import machine_kind, package_versions
-from search.study.artifacts import file_hash
+from search.study.artifacts import hash_or_missing
 from search.study.training_rows import familiar_rows
-from search.training.checkpoint.files import link
 from search.training.fit import fit
 
 
@@ -30,7 +30,7 @@ def trained_experiment(
     hashes = []
     for fold, checkpoint in enumerate(result.checkpoints):
         link(Path(checkpoint), weights_folder(path) / FOLD.format(fold))
-        hashes.append(file_hash(Path(checkpoint)))
+        hashes.append(hash_or_missing(Path(checkpoint)))
     known: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "study": path.stem,

@@ -6,12 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.sequences.mutations import mutations_of
 from datasets.tasks.flip import GB1_WILD_TYPE, clean_flip
 from datasets.tasks.split_zip import read_split
 
 DOMAIN = GB1_WILD_TYPE[:56]
 NOISE_SD = 0.05
+
+
+def mutations_of(sequence: str, wild_type: str) -> str:
+    """Return ``V39A:D40G`` for a sequence of the wild type's length, ``WT`` for the wild type."""
+    words = [f"{a}{i}{b}" for i, (a, b) in enumerate(zip(wild_type, sequence, strict=True), 1) if a != b]
+    return ":".join(words) or "WT"
 
 
 def flip_file() -> Path:

@@ -12,8 +12,8 @@ from sqlalchemy.engine import make_url
 
 import search.doctor.machine
 from search.doctor.database import check_database
-from search.doctor.finding import Finding
-from search.doctor.inputs import check_weights
+from search.doctor.finding import Diagnosis
+from search.doctor.inputs import check_weights_dir
 from search.doctor.machine import check_disk, check_gpus, check_packages, check_torch
 from search.storage.attributes import MANIFEST
 from search.study.activity import running_trials
@@ -171,7 +171,7 @@ def test_weights_that_are_here_or_cut_short_and_what_downloads_left(tmp_path, mo
     hub = tmp_path / "torch" / "hub" / "checkpoints"
     hub.mkdir(parents=True)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    (none,) = check_weights(None)
+    (none,) = check_weights_dir(None)
     assert (none.level, f"none in {hub}" in none.text) == ("ok", True)
     (hub / "esm2_t6_8M_UR50D.pt").write_bytes(bytes(2**20))
     own = tmp_path / "own"
@@ -179,7 +179,7 @@ def test_weights_that_are_here_or_cut_short_and_what_downloads_left(tmp_path, mo
     (own / "esm2_t12_35M_UR50D.pt").write_bytes(b"<html>")
     (hub / ".esm2_t30_150M_UR50D" / ".partial").mkdir(parents=True)
     (hub / ".esm2_t30_150M_UR50D" / ".partial" / "esm2_t30_150M_UR50D.pt").write_bytes(bytes(3 * 2**20))
-    short, listed, partial = check_weights(own)
+    short, listed, partial = check_weights_dir(own)
     assert (short.level, "esm2_t12_35M_UR50D.pt has 6 bytes" in short.text) == ("problem", True)
     assert listed.text == f"esm2_t6_8M_UR50D in {hub}, esm2_t12_35M_UR50D in {own}"
     assert (partial.level, "holds 3 MiB" in partial.text) == ("warning", True)
@@ -274,8 +274,8 @@ def test_another_schema_is_a_problem_and_stays_as_it_is(tmp_path):
 
 
 def test_a_line_has_its_remedy_at_the_end():
-    assert Finding(check="disk", level="ok", text="fine").line() == "ok       disk: fine"
-    assert Finding(check="disk", level="warning", text="so so", remedy="do").line() == "warning  disk: so so; do"
+    assert Diagnosis(check="disk", level="ok", text="fine").line() == "ok       disk: fine"
+    assert Diagnosis(check="disk", level="warning", text="so so", remedy="do").line() == "warning  disk: so so; do"
 
 
 def test_a_heartbeat_of_this_very_second_is_one(tmp_path):

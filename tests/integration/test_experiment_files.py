@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from datasets.common.errors import UserError
-from search.experiments.files import check_weights, place_checkpoints
-from search.study.artifacts import file_hash
+from search.experiments.files import check_exported_weights, place_checkpoints
+from search.study.artifacts import hash_or_missing
 
 
 @pytest.fixture
@@ -30,34 +30,34 @@ def names_beside(experiment: Path) -> list[str]:
 
 def test_the_weights_of_all_folds_stand_beside_the_file(checkpoints: list[Path], experiment: Path) -> None:
     said: list[str] = []
-    hashes = [file_hash(path) for path in checkpoints]
+    hashes = [hash_or_missing(path) for path in checkpoints]
     place_checkpoints(checkpoints, hashes, experiment, said.append, runs=checkpoints[0].parents[1])
     assert names_beside(experiment) == ["fold0.safetensors", "fold1.safetensors"]
     assert not said
-    check_weights(experiment, hashes)
+    check_exported_weights(experiment, hashes)
     for path in checkpoints:  # as the search does when another trial becomes better
         path.unlink()
     place_checkpoints(checkpoints, hashes, experiment, said.append, runs=checkpoints[0].parents[1])
     assert not said, "they stand there already"
-    check_weights(experiment, hashes)
+    check_exported_weights(experiment, hashes)
     assert (experiment.parent / "some.study-1.5" / "fold1.safetensors").read_bytes() == b"weights of fold 1"
 
 
 def test_a_new_export_replaces_them_and_leaves_what_is_not_its_own(checkpoints: list[Path], experiment: Path) -> None:
     place_checkpoints(
-        checkpoints, [file_hash(path) for path in checkpoints], experiment, print, runs=checkpoints[0].parents[1]
+        checkpoints, [hash_or_missing(path) for path in checkpoints], experiment, print, runs=checkpoints[0].parents[1]
     )
     (experiment.parent / "some.study-1.5" / "seed1.safetensors").write_bytes(b"confirmed")
     better = checkpoints[0].with_name("better.safetensors")
     better.write_bytes(b"better weights")
-    place_checkpoints([better], [file_hash(better)], experiment, print, runs=checkpoints[0].parents[1])
+    place_checkpoints([better], [hash_or_missing(better)], experiment, print, runs=checkpoints[0].parents[1])
     assert names_beside(experiment) == ["fold0.safetensors", "seed1.safetensors"]
-    check_weights(experiment, [file_hash(better)])
+    check_exported_weights(experiment, [hash_or_missing(better)])
 
 
 def test_weights_that_are_elsewhere_are_said_to_be_missing(checkpoints: list[Path], experiment: Path) -> None:
     said: list[str] = []
-    hashes = [file_hash(path) for path in checkpoints]
+    hashes = [hash_or_missing(path) for path in checkpoints]
     place_checkpoints(checkpoints, hashes, experiment, print, runs=checkpoints[0].parents[1])
     checkpoints[0].write_bytes(b"changed")
     place_checkpoints(
@@ -66,22 +66,26 @@ def test_weights_that_are_elsewhere_are_said_to_be_missing(checkpoints: list[Pat
     assert names_beside(experiment) == ["fold1.safetensors"], "an old one would be taken for the new one"
     assert len(said) == 1
     assert "The weights of 1 fold(s)" in said[0]
-    check_weights(experiment, ["sha256:" + "0" * 64, hashes[1]])
+    check_exported_weights(experiment, ["sha256:" + "0" * 64, hashes[1]])
 
 
 def test_changed_weights_are_refused_by_their_hash(checkpoints: list[Path], experiment: Path) -> None:
-    hashes = [file_hash(path) for path in checkpoints]
+    hashes = [hash_or_missing(path) for path in checkpoints]
     place_checkpoints(checkpoints, hashes, experiment, print, runs=checkpoints[0].parents[1])
     path = experiment.parent / "some.study-1.5" / "fold1.safetensors"
     path.unlink()  # it has two names
     path.write_bytes(b"changed")
     with pytest.raises(UserError, match=r"weight_hashes\[1\]"):
-        check_weights(experiment, hashes)
+        check_exported_weights(experiment, hashes)
 
 
 def test_a_folder_that_cannot_be_written_is_a_sentence(checkpoints: list[Path], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match=r"cannot be written \(Not a directory\)"):
         place_checkpoints(
-            checkpoints, [file_hash(path) for path in checkpoints], tmp_path / "file" / "x.yaml", print, runs=tmp_path
+            checkpoints,
+            [hash_or_missing(path) for path in checkpoints],
+            tmp_path / "file" / "x.yaml",
+            print,
+            runs=tmp_path,
         )

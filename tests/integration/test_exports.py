@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from search.experiments.experiment import load_experiment, seal
-from search.experiments.files import check_weights
+from search.experiments.files import check_exported_weights
 from search.reporting.summary import export_best
 from search.request.inputs import load_split
 from search.storage.database import open_database
@@ -86,7 +86,7 @@ def test_another_study_of_the_same_name_does_not_replace_an_export(
     assert sorted(after.keys() - before.keys()) == [f"{NAME}-2.yaml", f"{NAME}-2/fold0.safetensors"]
     other = load_experiment(folder / "exported" / f"{NAME}-2.yaml")
     assert other.provenance.n_finished == 2
-    check_weights(folder / "exported" / f"{NAME}-2.yaml", other.provenance.weight_hashes)
+    check_exported_weights(folder / "exported" / f"{NAME}-2.yaml", other.provenance.weight_hashes)
     assert other.provenance.study_id != load_experiment(folder / "exported" / f"{NAME}.yaml").provenance.study_id
     report = ("report", "--study-name", NAME, "--export-dir", "exported", "--output", "r.html")
     for runs, export in (("runs", f"exported/{NAME}.yaml"), ("other runs", f"exported/{NAME}-2.yaml")):
@@ -219,7 +219,7 @@ def test_studies_that_export_at_the_same_moment_do_not_mix(folder: Path) -> None
     assert sorted(path.name for path in places.values()) == [f"{NAME}{end}.yaml" for end in ("-2", "-3", "-4", "")]
     for own, path in places.items():
         experiment = load_experiment(path)
-        check_weights(path, experiment.provenance.weight_hashes)
+        check_exported_weights(path, experiment.provenance.weight_hashes)
         assert export(folder, own, lambda sentence: None) == path, "its own, found again"
 
 
@@ -273,7 +273,7 @@ def test_rows_of_older_versions_without_a_hash_are_exported_with_a_note(folder: 
     assert "recorded no hashes of its weights" in said[0]
     name = f"{NAME}/fold0.safetensors"
     assert content(folder / "exported")[name] == before[name]
-    check_weights(path, load_experiment(path).provenance.weight_hashes)
+    check_exported_weights(path, load_experiment(path).provenance.weight_hashes)
 
 
 def test_a_link_in_the_place_of_the_weights_is_not_followed(

@@ -9,7 +9,7 @@ from datasets.splits.prepared import prepare
 from datasets.tasks.registry import find_task
 from models import kernel
 from search.study.config import study_config
-from search.training.preflight import check_runs
+from search.training.preflight import check_builds
 
 NAME = "synthetic_one_vs_rest-kernel"
 SEARCH = (
@@ -44,7 +44,7 @@ def test_a_set_too_large_is_refused_before_anything_trains(tmp_path, monkeypatch
 
     def check(*overrides):
         config = study_config([f"task={task}", "model=kernel", "validation=holdout", *overrides])
-        check_runs([config.run({})], split, places=places, announce=print)
+        check_builds([config.run({})], split, places=places, announce=print)
 
     check("model.max_train=50")
     with pytest.raises(UserError, match=f"takes at most 100 training sequences, here are {split.n_train}"):

@@ -15,7 +15,7 @@ from datasets.tasks.registry import find_task
 from search.config.run_config import RunConfig
 from search.study.config import study_config
 from search.training.fit import fit
-from search.training.preflight import check_runs
+from search.training.preflight import check_builds
 from search.training.result import Result
 from tests.helpers.esm_models import add_tiny_backbones
 
@@ -112,7 +112,7 @@ def test_what_cannot_be_trained_is_refused_before_the_first_trial(split: Prepare
 
     def check(*words: str, model: str = "cnn") -> None:
         study = study_config([f"task={TASK}", f"model={model}", *words])
-        check_runs(
+        check_builds(
             [study.run(params) for params in study.space.corners(study.defaults)],
             split,
             places=places,

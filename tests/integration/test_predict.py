@@ -33,7 +33,7 @@ from search.config.run_config import RunConfig
 from search.experiments.experiment import checksum
 from search.experiments.files import FOLD, weights_folder
 from search.prediction.display import Counter
-from search.study.artifacts import file_hash
+from search.study.artifacts import hash_or_missing
 from search.study.config import study_config
 from tests.helpers.answers import Answer
 from tests.helpers.experiments import trained_experiment
@@ -263,7 +263,7 @@ def confirm(path: Path, n_seeds: int) -> list[Path]:
         "checksum": checksum(path),
         "seeds": list(range(1, 1 + n_seeds)),
         "weights": [
-            {"seed": seed, "file": file.name, "hash": file_hash(file)} for seed, file in enumerate(files, start=1)
+            {"seed": seed, "file": file.name, "hash": hash_or_missing(file)} for seed, file in enumerate(files, start=1)
         ],
     }
     (folder / "confirm.json").write_text(json.dumps(record))

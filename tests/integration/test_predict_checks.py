@@ -17,7 +17,7 @@ from datasets.tasks.registry import find_task
 from datasets.tasks.synthetic import WILD_TYPE
 from search.experiments.experiment import checksum
 from search.experiments.files import FOLD, SEED, weights_folder
-from search.study.artifacts import file_hash
+from search.study.artifacts import hash_or_missing
 from search.study.config import study_config
 from tests.helpers.answers import Answer
 from tests.helpers.experiments import trained_experiment
@@ -56,7 +56,7 @@ def leave(experiment: Path, *members: Callable[[str, np.ndarray], np.ndarray]) -
         save_file({name: change(name, array).astype(array.dtype) for name, array in arrays.items()}, file)
     record = {
         "checksum": checksum(experiment),
-        "weights": [{"file": file.name, "hash": file_hash(file)} for file in files],
+        "weights": [{"file": file.name, "hash": hash_or_missing(file)} for file in files],
     }
     (folder / "confirm.json").write_text(json.dumps(record))
     return files

@@ -3,7 +3,9 @@
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from search.study.endings import latest_faults
+from search.storage.attributes import ENDING, RETRY_OF
+from search.storage.ending import Ending
+from search.study.endings import Retries, ending_of, has_failed_for_good, latest_faults
 from search.workers.faults import fault
 from tests.helpers.faulty import LR, copy_program, search
 
@@ -117,3 +119,41 @@ def test_failures_in_a_row_are_the_studys_whoever_ran_its_trials():
     assert numbers(known={2}) == [6]
     trials[4] = trial(4, TrialState.PRUNED, "diverged")
     assert numbers() == [6]
+
+
+def test_each_ending_says_what_follows_from_it():
+    assert {ending.value for ending in Ending if ending.is_finding} == {
+        *("diverged", "constant", "out_of_memory", "timeout")
+    }
+    assert {ending.value for ending in Ending if ending.is_infeasible} == {"out_of_memory", "timeout"}
+    assert {ending.value for ending in Ending if ending.is_lost} == {"lost", "transient"}
+    assert {ending.value for ending in Ending if not ending.is_retried} == {"bug", "refused"}
+    assert Ending.OUT_OF_MEMORY.words == "out of memory"
+
+
+def test_a_trial_without_an_ending_ended_as_its_state_says():
+    def ended(state, **attributes):
+        return create_trial(state=state, value=0.5 if state == TrialState.COMPLETE else None, user_attrs=attributes)
+
+    assert ending_of(ended(TrialState.COMPLETE)) == Ending.COMPLETE
+    assert ending_of(ended(TrialState.PRUNED)) == Ending.PRUNED
+    assert ending_of(ended(TrialState.FAIL)) == Ending.LOST
+    assert ending_of(ended(TrialState.RUNNING)) is None
+    assert ending_of(ended(TrialState.PRUNED, **{ENDING: "timeout"})) == Ending.TIMEOUT
+    late = ended(TrialState.FAIL, **{ENDING: "timeout"})  # its worker died before Optuna was told
+    assert not has_failed_for_good(late)
+    assert has_failed_for_good(ended(TrialState.FAIL, **{ENDING: "bug"}))
+    assert not has_failed_for_good(ended(TrialState.RUNNING, **{ENDING: "bug"}))
+
+
+def test_a_chain_of_retries_is_walked_from_the_latest_to_the_first():
+    def trial(number, **attributes):
+        made = create_trial(state=TrialState.FAIL, user_attrs=attributes)
+        made.number = number
+        return made
+
+    first, second, other, third = trial(0), trial(2, **{RETRY_OF: 0}), trial(3), trial(5, **{RETRY_OF: 2})
+    retries = Retries([first, second, other, third])
+    assert [one.number for one in retries.chain(third)] == [5, 2, 0]
+    assert [one.number for one in retries.chain(other)] == [3]
+    assert (retries.retry_of(first), retries.retry_of(second), retries.retry_of(third)) == (second, third, None)

@@ -21,7 +21,7 @@ from search.experiments.experiment import load_experiment, seal
 from search.experiments.replay import check_callbacks
 from search.request.inputs import load_split
 from search.training.build import folds_of
-from search.training.preflight import check_runs
+from search.training.preflight import check_builds
 from tests.helpers.answers import Answer, run_here
 
 N_EXAMPLES = 500
@@ -337,7 +337,7 @@ def test_any_value_at_any_place_is_an_experiment_or_a_sentence(finished_study: A
         assert config.model["_target_"] == "models.ridge.Ridge"
         split = load_split(task_of(config), None, runs, print)
         folds_of(config, split)
-        check_runs([config], split, places=Places(weights_dir=None, cache_dir=runs / "cache"), announce=print)
+        check_builds([config], split, places=Places(weights_dir=None, cache_dir=runs / "cache"), announce=print)
     except UserError:
         pass
     answer: Answer = run_here(

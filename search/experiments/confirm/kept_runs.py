@@ -11,8 +11,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from datasets.common.errors import UserError
-from datasets.common.files import write_text
-from search.training.checkpoint.files import file_hash, has_state, remove_state
+from datasets.common.files import file_hash, write_text
+from search.training.checkpoint.files import has_state, remove_state
 
 _DONE = "done.json"
 

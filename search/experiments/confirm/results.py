@@ -1,7 +1,6 @@
 """What `confirm` found of an experiment, its lines in the ledger, and the weights that it leaves."""
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from datasets.common.errors import UserError
-from datasets.common.files import write_text
+from datasets.common.files import link, replaced, write_text
 from search.experiments.confirm.candidates import DIVISIONS, Candidate, TrainedOn
 from search.experiments.experiment import Experiment
 from search.experiments.files import SEED, confirmation_file, influence_file, ledger_file, weights_folder
@@ -22,9 +21,8 @@ from search.machine.environment import git_commit, machine_kind, package_version
 from search.stats.intervals import ConfidenceInterval
 from search.stats.metrics import METRICS, mean_influence, measure, over_sequences, spreads
 from search.stats.spread import Spread
-from search.study.artifacts import file_hash
+from search.study.artifacts import hash_or_missing
 from search.study.question import Question, question
-from search.training.checkpoint.files import link
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +168,9 @@ def leave_weights(confirmation: Confirmation, weights: Sequence[Path]) -> None:
                 "trained_on": "train and validation",
                 "n_epochs": candidate.n_epochs,
                 "seeds": list(confirmation.seeds),
-                "weights": [{"seed": seed, "file": path.name, "hash": file_hash(path)} for seed, path in files.items()],
+                "weights": [
+                    {"seed": seed, "file": path.name, "hash": hash_or_missing(path)} for seed, path in files.items()
+                ],
             }
             text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
             write_text(confirmation_file(confirmation.path), text)
@@ -185,16 +185,11 @@ def leave_weights(confirmation: Confirmation, weights: Sequence[Path]) -> None:
 
 
 def _write_influence(confirmation: Confirmation) -> None:
-    path = influence_file(confirmation.path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
     arrays: dict[str, NDArray[Any]] = {
         str(way): scores.influence for way, scores in confirmation.measured[0].scores.items()
     }
-    try:
+    with replaced(influence_file(confirmation.path)) as beside:
         save_file(arrays, beside, metadata={"checksum": confirmation.checksum, "when": confirmation.when})
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def read_influence(experiment: Path, reading: Reading) -> NDArray[np.float64] | None:

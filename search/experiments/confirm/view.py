@@ -75,7 +75,7 @@ def _scores(scores: Scores, seeds: tuple[int, ...]) -> dict[str, Any]:
     }
 
 
-def show(confirmation: Confirmation, count: Count) -> None:
+def print_confirmation(confirmation: Confirmation, count: Count) -> None:
     """Print a confirmation as a table."""
     # Without markup: names of studies may hold brackets.
     console = Console(highlight=False, soft_wrap=True, markup=False, width=1000)

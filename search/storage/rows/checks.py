@@ -39,6 +39,7 @@ from search.storage.attributes import (
     WORKER,
     printable,
 )
+from search.storage.ending import Ending
 from search.storage.rows.value_checks import (
     ID,
     Check,
@@ -124,10 +125,7 @@ _reading = record(
     {"when": line, "experiment": line, "trial": _count, "task": line, "data": line, "data_hash": line},
     {"target": or_null(line), "split": or_null(line)},
 )
-_ENDINGS = (
-    *("complete", "stopped", "pruned", "diverged", "constant", "out_of_memory", "timeout"),
-    *("bug", "refused", "interrupted", "lost", "transient"),
-)
+_ENDINGS = tuple(ending.value for ending in Ending)
 TRIAL: Mapping[str, Check] = {
     RESULT: record(
         {

@@ -25,6 +25,7 @@ from search.storage.attributes import (
     RESULT,
     printable,
 )
+from search.storage.ending import Ending
 from search.storage.rows.checks import attribute_problems, is_correlation, is_parameter, study_problems
 
 if TYPE_CHECKING:
@@ -273,7 +274,7 @@ def _fail(connection: Connection, trial_id: int, reason: str) -> None:
         text("UPDATE trials SET state = 'FAIL', datetime_start = :now, datetime_complete = :now WHERE trial_id = :id"),
         about,
     )
-    for key, value in ((ENDING, "refused"), (REASON, reason)):
+    for key, value in ((ENDING, Ending.REFUSED), (REASON, reason)):
         row = {"id": trial_id, "key": key, "json": json.dumps(value)}
         connection.execute(text("DELETE FROM trial_user_attributes WHERE trial_id = :id AND key = :key"), row)
         connection.execute(

@@ -6,8 +6,6 @@ last: at any moment the folder holds one whole state or none.
 """
 
 import contextlib
-import hashlib
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,25 +39,3 @@ def names_in(manifest: Mapping[str, Any]) -> list[str]:
     """The files of a state, without the manifest."""
     weights = [kept_name(name, its_hash) for name, its_hash in manifest["weights"].items()]
     return [*weights, kept_name(STATE, manifest["state"])]
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def link(source: Path, target: Path) -> None:
-    """Let `target` be the file that `source` is now; files of weights are replaced, never changed."""
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
-    beside.unlink(missing_ok=True)
-    try:
-        try:
-            os.link(source, beside)
-        except FileNotFoundError:
-            raise
-        except OSError:  # a file system without links, or another one
-            shutil.copyfile(source, beside)
-        os.replace(beside, target)
-    finally:
-        beside.unlink(missing_ok=True)  # of two links to one file none is replaced

@@ -9,16 +9,14 @@ from typing import Any
 
 import torch
 
-from datasets.common.files import write_text
+from datasets.common.files import file_hash, link, write_text
 from search.config.nested import difference, digest
 from search.training.checkpoint.files import (
     FOLDER,
     FORMAT,
     MANIFEST,
     STATE,
-    file_hash,
     kept_name,
-    link,
     names_in,
     remove_state,
 )

@@ -11,10 +11,10 @@ from typing import Any, BinaryIO
 
 import torch
 
-from datasets.common.files import write_text
+from datasets.common.files import file_hash, link, write_text
 from datasets.task import Announce
 from search.config.nested import digest
-from search.training.checkpoint.files import FOLDER, FORMAT, MANIFEST, STATE, file_hash, kept_name, link, names_in
+from search.training.checkpoint.files import FOLDER, FORMAT, MANIFEST, STATE, kept_name, names_in
 
 MIN_INTERVAL_S = 2.0
 """A run that is shorter leaves no state: it is run again as quickly."""

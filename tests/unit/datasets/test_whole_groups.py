@@ -9,7 +9,7 @@ import pytest
 from datasets.common.errors import UserError
 from datasets.splits import prepared as files
 from datasets.splits.prepared import PreparedSplit, prepare
-from datasets.tables.split_strategies import Division, Landscape, divide
+from datasets.tables.split_strategies import Landscape, TableSplit, divide
 from datasets.tables.survey import Survey, flip_blocks
 from datasets.tables.whole_groups import choose_groups
 from datasets.tasks.own_table import table_task
@@ -25,7 +25,7 @@ def landscape(sizes: list[int]) -> Landscape:
     return Landscape(target=target, n_mutations=None, mutated=None, positions=None, group=group)
 
 
-def divided(sizes: list[int], seed: int = 0) -> Division:
+def divided(sizes: list[int], seed: int = 0) -> TableSplit:
     return divide(landscape(sizes), "by_group", max_train_mutations=None, seed=seed)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from datasets.candidates.candidates import Candidates
 from search.prediction.ranking import Valued, unranked, write_all, write_top
-from search.prediction.writers import Predicted, columns_of
+from search.prediction.writers import PredictedBlock, columns_of
 
 COLUMNS = columns_of("sequence", has_names=False)
 
@@ -24,7 +24,7 @@ def block(predictions):
 def complete(valued):
     """Odd predictions lie outside."""
     outside = (valued.prediction % 2).astype(np.uint8)
-    return Predicted(
+    return PredictedBlock(
         candidates=valued.candidates, prediction=valued.prediction, std=None, distance=None, outside=outside
     )
 

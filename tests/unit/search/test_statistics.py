@@ -6,15 +6,15 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from search.stats.intervals import ConfidenceInterval, influence, interval, interval_from_size
-from search.stats.selection_bias import Candidates
+from search.stats.selection_bias import ComparedTrials
 from tests.helpers.populations import draw, spearmans, true_spearman
 
 Floats = NDArray[np.float64]
 
 
-def candidates(predictions: Floats, target: Floats, **more: int) -> Candidates:
+def candidates(predictions: Floats, target: Floats, **more: int) -> ComparedTrials:
     values = spearmans(predictions, target)
-    return Candidates(values=values, predictions=predictions, target=target, **{"n": len(target), **more})
+    return ComparedTrials(values=values, predictions=predictions, target=target, **{"n": len(target), **more})
 
 
 @pytest.mark.parametrize("decimals", [8, 0], ids=["distinct", "many ties"])
