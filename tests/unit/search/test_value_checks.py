@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from search.annotations import fits
 
 from models.bounds import Interval
+from search.config.type_checks import fits
 from search.storage.rows.checks import is_parameter
 from search.storage.rows.value_checks import is_a, line, lines, mapping, real_number
 
