@@ -20,7 +20,7 @@ from search.storage.errors import explained
 from search.storage.rows.damage import REMOVED, Damage, find_damage, look_at, remove_damage
 from search.storage.schema import REMEDY, Schema, look
 from search.storage.url import secrets_of
-from search.study.activity import running_trials
+from search.study.snapshot import StudySnapshot
 from search.study.study import find_study
 from search.workers.display import clock
 
@@ -176,8 +176,8 @@ def check_study(database: Database, name: str, repair: Path | None = None) -> It
         yield Diagnosis(check=check, level="problem", text=text, remedy="`doctor --repair` takes them out")
     if damage:
         return
-    running = running_trials(database, find_study(database, name))
-    stale = [trial for trial in running if trial.silent_s > LEASE_S]
+    now = StudySnapshot.of(find_study(database, name), database)
+    stale = [trial for trial in now.running if trial.silent_s > LEASE_S]
     if not stale:
         yield Diagnosis(check=check, level="ok", text=f"{n_trials} trial(s), none without its worker")
     for trial in stale:

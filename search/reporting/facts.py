@@ -1,7 +1,7 @@
 """What a report is written from."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,28 +15,25 @@ from search.experiments.exports import find_export
 from search.experiments.ledger import Reading
 from search.experiments.readings import Count, find_readings
 from search.reporting.proposals import Proposals
-from search.storage.attributes import MANIFEST
 from search.storage.database import Database
-from search.study.question import Question, question_of
-from search.study.snapshot import snapshot
-from search.study.study import best_trial, shown_validation, summary
+from search.study.question import Question
+from search.study.snapshot import StudySnapshot, snapshot
+from search.study.study import shown_validation
 
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
     """What the sections are written from.
 
-    `snapshot` is the study with its trials as they were read, without their user attributes, for Optuna's figures.
-    `export` is None where there is no exported experiment of the study. `asked` is what the study asks, `readings` how
-    often that test set was read, and `in_ledgers` those readings of it that stand whole in ledgers.
+    `now` is how the study stands, `snapshot` the study with the trials as they were read, without their user
+    attributes, for Optuna's figures. `export` is None where there is no exported experiment of the study. `asked` is
+    what the study asks, `readings` how often that test set was read, and `in_ledgers` those readings of it that stand
+    whole in ledgers.
     """
 
     study: Study
     snapshot: Study
-    trials: list[FrozenTrial]
-    about: Mapping[str, Any]
-    numbers: Mapping[str, Any]
-    best: FrozenTrial | None
+    now: StudySnapshot
     runs: Path
     export: Path | None
     asked: Question
@@ -49,18 +46,15 @@ class Known:
         cls, study: Study, *, runs: Path, export: Path | None, proposals: Proposals, database: Database | None
     ) -> "Known":
         """Read the study; `database` None leaves the readings by other studies of its database out, and says so."""
-        trials = study.get_trials(deepcopy=False)
-        asked = question_of(study.user_attrs[MANIFEST])
+        now = StudySnapshot.of(study)
+        asked = now.asked
         assert asked is not None, "it has a manifest"
         missing = () if database else ("The other studies of the database were not asked.",)
         known = find_readings(export and export.parent, database, loaded=[study], missing=missing)
         return cls(
             study=study,
-            snapshot=snapshot(study, [_bare(trial) for trial in trials]),
-            trials=trials,
-            about=study.user_attrs[MANIFEST],
-            numbers=summary(study),
-            best=best_trial(trials),
+            snapshot=snapshot(study, [_bare(trial) for trial in now.trials]),
+            now=now,
             runs=runs,
             export=export and find_export(export, study),
             proposals=proposals,
@@ -70,9 +64,24 @@ class Known:
         )
 
     @property
+    def trials(self) -> Sequence[FrozenTrial]:
+        """All trials of the study."""
+        return self.now.trials
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """Its manifest."""
+        return self.now.about
+
+    @property
+    def best(self) -> FrozenTrial | None:
+        """Its best trial."""
+        return self.now.best
+
+    @property
     def where(self) -> str:
         """What stands beside every result: the validation protocol and the data."""
-        return f"validation: {shown_validation(self.study)}; data: {self.about['data']}"
+        return f"validation: {shown_validation(self.now.attributes)}; data: {self.about['data']}"
 
     @property
     def units(self) -> str:

@@ -16,8 +16,9 @@ from optuna.trial import TrialState, create_trial
 
 from search.machine.hardware import Gpu, find_gpus
 from search.reporting.live_view import as_lines, look
-from search.study.activity import rate_per_hour, remaining_s, running_trials
+from search.study.activity import rate_per_hour, remaining_s
 from search.study.control import set_control
+from search.study.snapshot import StudySnapshot
 from search.study.study import find_study
 from tests.search.processes import ROOT
 from tests.search.small_study import NAME, add, default_database, make_study
@@ -88,7 +89,7 @@ def test_what_remains_is_known_only_while_somebody_works():
 
 def test_a_running_trial_is_shown_with_fold_epoch_value_and_lease(worked_on):
     database, study = worked_on
-    (trial,) = running_trials(database, study)
+    (trial,) = StudySnapshot.of(study, database).running
     assert (trial.worker, trial.slot, trial.trial) == ("node7:123", "cuda:1", 1)
     assert (trial.fold, trial.epoch, trial.value) == (1, 3, 0.25)  # the 14th validation of folds of 10 epochs
     assert 0 <= trial.lease_age_s < 20
