@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -139,11 +139,7 @@ class StudySnapshot:
             "direction": DIRECTION,
             "n_target": self.attributes.get(N_TARGET),
             "n_finished": counts.n_finished,
-            "n_complete": counts.n_complete,
-            "n_pruned": counts.n_pruned,
-            "n_failed": counts.n_failed,
-            "n_running": counts.n_running,
-            "n_waiting": counts.n_waiting,
+            **asdict(counts),
             "best": best and {"number": best.number, "value": best.value, "params": Space.values(best.params)},
         }
 
