@@ -135,7 +135,7 @@ def test_where_links_are_impossible_files_are_copied(study, make, tmp_path, monk
     def refuse(*_):
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
 
-    monkeypatch.setattr(artifacts.os, "link", refuse)
+    monkeypatch.setattr(os, "link", refuse)
     keeper = make()
     finish(study, keeper, train(study, keeper), 0.5)
     assert {path.read_bytes() for path in (tmp_path / "artifacts").iterdir()} >= {b"weights of 0", b"a word\n"}
@@ -245,8 +245,8 @@ def test_a_full_disk_is_a_sentence(study, make, sentences, monkeypatch):
     def refuse(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(artifacts.os, "link", refuse)
-    monkeypatch.setattr(artifacts.shutil, "copyfile", refuse)
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(shutil, "copyfile", refuse)
     keeper = make()
     finish(study, keeper, train(study, keeper), 0.5)
     assert study.trials[0].state == TrialState.COMPLETE
