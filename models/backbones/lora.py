@@ -1,7 +1,7 @@
 """LoRA (Hu et al. 2021): trained low-rank changes of frozen weights, also where a layer reads its weights itself."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -52,18 +52,3 @@ def add_lora(backbone: Backbone, *, rank: int, alpha: float, targets: Sequence[L
             weight = projection.weight
             assert isinstance(weight, Tensor)
             parametrize.register_parametrization(projection, "weight", LowRankChange(weight, rank=rank, alpha=alpha))
-
-
-def lora_parameters(backbone: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that `add_lora` added, by their names in `state_dict`, in the order of the layers.
-
-    Saving those values and loading them with ``load_state_dict(..., strict=False)`` into the same backbone with the
-    same `add_lora` restores the model.
-    """
-    return dict(_named(backbone))
-
-
-def _named(backbone: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    for prefix, module in backbone.named_modules():
-        if isinstance(module, LowRankChange):
-            yield from ((f"{prefix}.{name}", parameter) for name, parameter in module.named_parameters())

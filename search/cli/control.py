@@ -2,12 +2,10 @@
 
 import argparse
 
-from optuna import Study
-
 from search.request.inputs import open_existing
-from search.storage.attributes import EXHAUSTED, N_TARGET
-from search.study.control import Control, read_control, set_control
-from search.study.study import count, find_study
+from search.study.control import Control, set_control
+from search.study.snapshot import StudySnapshot
+from search.study.study import find_study
 
 _CONTROLS: dict[str, Control] = {"drain": "drain", "pause": "pause", "resume": "run"}
 
@@ -17,31 +15,30 @@ def run_control(arguments: argparse.Namespace) -> int:
     database = open_existing(arguments.storage, arguments.runs_dir)
     study = find_study(database, arguments.study_name)
     with database.lock:  # no trial starts between what is counted and what is said
-        before = read_control(study)
-        after = _CONTROLS[arguments.command]
-        set_control(study, after)
-        print(describe_change(study, before, after))
+        now = StudySnapshot.of(study)
+        set_control(study, _CONTROLS[arguments.command])
+        print(describe_change(now, _CONTROLS[arguments.command]))
     return 0
 
 
-def describe_change(study: Study, before: Control, after: Control) -> str:
-    """One sentence or two: what the workers of the study do from now on, and what comes after."""
-    counts, n_target = count(study.get_trials(deepcopy=False)), study.user_attrs.get(N_TARGET, 0)
-    standing = f"{counts.n_finished} of {n_target} trials are finished, {counts.n_running} running"
+def describe_change(now: StudySnapshot, after: Control) -> str:
+    """One sentence or two: what the workers of a study that stood so do from now on, and what comes after."""
+    before = now.control
+    standing = f"{now.counts.n_finished} of {now.n_target} trials are finished, {now.counts.n_running} running"
     if after == "run":
         if before == "run":
-            return f"Study {study.study_name} was neither paused nor draining ({standing})."
+            return f"Study {now.name} was neither paused nor draining ({standing})."
         gone = " Workers that ended meanwhile come back with the search command." if before == "drain" else ""
-        return f"Study {study.study_name} goes on ({standing}).{gone}"
+        return f"Study {now.name} goes on ({standing}).{gone}"
     already = "already " if before == after else ""
     if after == "pause":
         return (
-            f"Study {study.study_name} is {already}paused ({standing}): running trials are finished, none is started, "
+            f"Study {now.name} is {already}paused ({standing}): running trials are finished, none is started, "
             "and workers wait until `resume` or `drain`."
         )
-    if study.user_attrs.get(EXHAUSTED) or counts.n_finished >= n_target:
+    if now.has_all:
         standing += "; it has what it was asked for"
     return (
-        f"Study {study.study_name} is {already}draining ({standing}): running trials are finished, none is started, "
+        f"Study {now.name} is {already}draining ({standing}): running trials are finished, none is started, "
         "and workers end; the search command goes on later."
     )

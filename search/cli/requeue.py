@@ -7,9 +7,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from datasets.common.errors import UserError
 from search.request.inputs import open_existing
-from search.storage.attributes import EXHAUSTED, N_TARGET, WORKER
+from search.storage.attributes import EXHAUSTED, WORKER
 from search.study.endings import Retries, ending_of, requeue
-from search.study.study import count, find_study
+from search.study.snapshot import StudySnapshot
+from search.study.study import find_study
 
 
 def run_requeue(arguments: argparse.Namespace) -> int:
@@ -21,12 +22,12 @@ def run_requeue(arguments: argparse.Namespace) -> int:
         trial = find_trial(study, trials, arguments.trial)
         check_requeue(trial, trials)
         number = put_back(study, trial)
-        counts, n_target = count(study.get_trials(deepcopy=False)), study.user_attrs.get(N_TARGET, 0)
+        now = StudySnapshot.of(study)
     words = [f"Trial {trial.number} is queued again as trial {number}, with its parameters."]
     if trial.state == TrialState.PRUNED:
         words.append(f"Trial {trial.number} still counts as finished; trial {number} will count as one more.")
-    if counts.n_finished + counts.n_running >= n_target:
-        words.append(f"The study has its {n_target} trials: ask for more with --n-trials to have it run.")
+    if now.n_left <= now.counts.n_running:
+        words.append(f"The study has its {now.n_target} trials: ask for more with --n-trials to have it run.")
     print(" ".join(words))
     return 0
 

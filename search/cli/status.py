@@ -12,11 +12,11 @@ from optuna import Study
 from datasets.common.errors import UserError
 from search.experiments.readings import Count, Readings, find_readings, sentences_of
 from search.request.inputs import open_existing
-from search.storage.attributes import MANIFEST, printable
-from search.storage.database import Database, say
-from search.study.control import read_control
-from search.study.question import Question, question_of
-from search.study.study import find_study, readable_studies, summary
+from search.storage.attributes import printable
+from search.storage.database import say
+from search.study.question import Question
+from search.study.snapshot import StudySnapshot
+from search.study.study import find_study, readable_studies
 
 
 def run_status(arguments: argparse.Namespace) -> int:
@@ -38,9 +38,11 @@ def run_status(arguments: argparse.Namespace) -> int:
         else list(readable_studies(database, lambda why: say(f"error: {why}"), names))
     )
     known = find_readings(arguments.export_dir, database, loaded=studies)
-    rows = [_row(study, known) for study in studies]
+    # The heartbeats are asked for alone where they are shown.
+    standing = [StudySnapshot.of(study, database if arguments.json else None) for study in studies]
+    rows = [_row(now, known) for now in standing]
     if arguments.json:
-        objects = [{**_with_readings(row), **_now(database, row.study)} for row in rows]
+        objects = [{**_with_readings(row), **_activity(row.now)} for row in rows]
         if one and objects[0]["best"]:
             objects[0]["best"].update(_worth(studies[0], arguments.runs_dir / one))
         print(json.dumps(objects[0] if one else objects, indent=2, allow_nan=False))
@@ -53,15 +55,15 @@ def run_status(arguments: argparse.Namespace) -> int:
 class _Row:
     """A study, what it asks, and how often that test set was read; both None of a study without a manifest."""
 
-    study: Study
+    now: StudySnapshot
     about: dict[str, Any]
     asked: Question | None
     readings: Count | None
 
 
-def _row(study: Study, known: Readings) -> _Row:
-    asked = question_of(study.user_attrs.get(MANIFEST, {}))
-    return _Row(study=study, about=summary(study), asked=asked, readings=None if asked is None else known.count(asked))
+def _row(now: StudySnapshot, known: Readings) -> _Row:
+    asked = now.asked
+    return _Row(now=now, about=now.summary, asked=asked, readings=None if asked is None else known.count(asked))
 
 
 def _with_readings(row: _Row) -> dict[str, Any]:
@@ -78,14 +80,9 @@ def _with_readings(row: _Row) -> dict[str, Any]:
     }
 
 
-def _now(database: Database, study: Study) -> dict[str, Any]:
+def _activity(now: StudySnapshot) -> dict[str, Any]:
     """What changes from second to second."""
-    from search.study.activity import running_trials  # as late as this, because the command is quick without
-
-    return {
-        "control": read_control(study),
-        "workers": [asdict(trial) for trial in running_trials(database, study)],
-    }
+    return {"control": now.control, "workers": [asdict(trial) for trial in now.running]}
 
 
 def _worth(study: Study, folder: Path) -> dict[str, Any]:

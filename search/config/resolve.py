@@ -8,11 +8,12 @@ region. YAML needs the quotes for the sake of `: `, and so does
 Hydra on the command line: `'model.lr_backbone="${by:...}"'`.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from datasets.common.errors import UserError
 from search.config.nested import Scalar, overlay
@@ -29,9 +30,22 @@ def _if_region(task: str, then: Any, otherwise: Any, *, _root_: DictConfig) -> A
     return otherwise if task_in(tree).region is None else then
 
 
-OmegaConf.register_new_resolver("min", min, replace=True)
-OmegaConf.register_new_resolver("by", _by, replace=True)
-OmegaConf.register_new_resolver("if_region", _if_region, replace=True)
+# Configs, also those of old studies, call them by their short names; OmegaConf, which has one table for the whole
+# process, knows them by names that are ours, so that a program which imports this one keeps its own `min`.
+_OURS = "flipsearch."
+_FUNCTIONS: Mapping[str, Callable[..., Any]] = {"min": min, "by": _by, "if_region": _if_region}
+_CALL = re.compile(rf"(?<!\\)\$\{{\s*({'|'.join(_FUNCTIONS)})\s*:")
+for _name, _function in _FUNCTIONS.items():
+    OmegaConf.register_new_resolver(_OURS + _name, _function, replace=True)
+
+
+def _with_our_names(value: Any) -> Any:
+    """The tree with each call of a function by the name under which it is registered."""
+    if isinstance(value, str):
+        return _CALL.sub(rf"${{{_OURS}\1:", value)
+    if isinstance(value, Mapping):
+        return {key: _with_our_names(one) for key, one in value.items()}
+    return [_with_our_names(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def resolve(tree: Mapping[str, Any], values: Mapping[str, Scalar]) -> dict[str, Any]:
@@ -41,11 +55,11 @@ def resolve(tree: Mapping[str, Any], values: Mapping[str, Scalar]) -> dict[str, 
         UserError: A value is missing, or an interpolation cannot be resolved.
     """
     try:
-        config = OmegaConf.create(overlay(tree, values))
+        config = OmegaConf.create(_with_our_names(overlay(tree, values)))
         resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise UserError(f"{error.full_key} must be given: add {error.full_key}=... to the command.") from None
-    except Exception as error:  # OmegaConf's own errors name the key
-        raise UserError(f"The config cannot be resolved: {str(error).splitlines()[0]}.") from None
+    except (OmegaConfBaseException, ValueError) as error:  # OmegaConf's own errors name the key
+        raise UserError(f"The config cannot be resolved: {str(error).splitlines()[0].replace(_OURS, '')}.") from None
     assert isinstance(resolved, dict)
     return {str(key): value for key, value in resolved.items()}

@@ -21,7 +21,7 @@ from search.storage.lease_policy import USUAL_LEASE, LeasePolicy
 from search.storage.rows.damage import REMOVED, Damage, find_damage, look_at, remove_damage
 from search.storage.schema import REMEDY, Schema, look
 from search.storage.url import secrets_of
-from search.study.activity import running_trials
+from search.study.snapshot import StudySnapshot
 from search.study.study import find_study
 from search.workers.display import clock
 
@@ -177,8 +177,8 @@ def check_study(database: Database, name: str, repair: Path | None = None) -> It
         yield Diagnosis(check=check, level="problem", text=text, remedy="`doctor --repair` takes them out")
     if damage:
         return
-    running = running_trials(database, find_study(database, name))
-    stale = [trial for trial in running if trial.silent_s > database.lease.lease_s]
+    now = StudySnapshot.of(find_study(database, name), database)
+    stale = [trial for trial in now.running if trial.silent_s > database.lease.lease_s]
     if not stale:
         yield Diagnosis(check=check, level="ok", text=f"{n_trials} trial(s), none without its worker")
     for trial in stale:

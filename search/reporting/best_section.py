@@ -125,7 +125,7 @@ def commands(known: Known) -> str:
             if own["wild_type"] is not None:
                 fasta = f"printf '>wild type\\n%s\\n' {shlex.quote(own['wild_type'])}"
                 lines += ["# the wild type", f"{fasta} > {shlex.quote(file)}"]
-        given = [*what, "--model", about["model"], "--n-trials", str(known.numbers["n_target"])]
+        given = [*what, "--model", about["model"], "--n-trials", str(known.now.n_target)]
         is_default = name == default_name(about["task"], about["model"], about.get("table"), about["data"])
         own_name = [] if is_default else ["--study-name", name]
         lines += ["# the search", propose("search", *given, *own_name, *words)]

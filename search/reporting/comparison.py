@@ -145,7 +145,7 @@ def _searched(task: str, studies: Sequence[Study]) -> list[Entry]:
                 model=_about(study)["model"],
                 source=f"study {study.study_name}" + (f", trial {best.number}" if best else ", no complete trial"),
                 validation=best.value if best else None,
-                protocol=shown_validation(study) or "?",
+                protocol=shown_validation(study.user_attrs) or "?",
                 n_finished=count(trials).n_finished,
                 cost=cost(trials),
             )

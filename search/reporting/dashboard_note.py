@@ -11,12 +11,11 @@ from optuna import Study
 from datasets.common.errors import UserError
 from datasets.common.files import link
 from search.reporting.proposals import Proposals
-from search.storage.attributes import MANIFEST, artifacts_of
+from search.storage.attributes import artifacts_of
 from search.storage.database import Database
 from search.study.artifacts import ARTIFACTS, artifact_attribute
 from search.study.assessment import Assessment
-from search.study.question import question_of
-from search.study.study import summary
+from search.study.snapshot import StudySnapshot
 
 REPORT = "report.html"
 MIN_TRIALS = 4
@@ -51,11 +50,12 @@ def show_state(
         assessment: What its best value is worth, where that is known already.
     """
     try:
-        text = state(study, export, proposals)
+        now = StudySnapshot.of(study)
+        text = state(now, export, proposals)
         before, yours = _note(study)
         if before == text:
             return
-        is_reported = MANIFEST in study.user_attrs and summary(study)["n_complete"] >= MIN_TRIALS
+        is_reported = bool(now.about) and now.counts.n_complete >= MIN_TRIALS
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / REPORT
             if is_reported:
@@ -73,9 +73,9 @@ def show_state(
         announce(f"The report of study {study.study_name} could not be kept: {' '.join(str(error).split())}.")
 
 
-def state(study: Study, export: Path | None, proposals: Proposals) -> str:
+def state(now: StudySnapshot, export: Path | None, proposals: Proposals) -> str:
     """The study's state in Markdown."""
-    about, asked = summary(study), question_of(study.user_attrs.get(MANIFEST, {}))
+    about, asked = now.summary, now.asked
     lines = [
         f"**{asked.words if asked else None}**, model **{about['model']}** ({about['data']}, validation: "
         f"{about['validation']})",

@@ -1,7 +1,7 @@
 """What a report is written from."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,30 +15,26 @@ from search.experiments.exports import find_export
 from search.experiments.ledger import Reading
 from search.experiments.readings import Count, find_readings
 from search.reporting.proposals import Proposals
-from search.storage.attributes import MANIFEST
 from search.storage.database import Database
 from search.study.assessment import Assessment, assess
-from search.study.question import Question, question_of
-from search.study.snapshot import snapshot
-from search.study.study import best_trial, shown_validation, summary
+from search.study.question import Question
+from search.study.snapshot import StudySnapshot, snapshot
+from search.study.study import shown_validation
 
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
     """What the sections are written from.
 
-    `study` is the study as it was read, and `snapshot` the same without its trials' user attributes, for Optuna's
-    figures. `assessment` says what its best value is worth, None where there is none.
+    `study` is the study as it was read, `now` how it stands, and `snapshot` the study without its trials' user
+    attributes, for Optuna's figures. `assessment` says what its best value is worth, None where there is none.
     `export` is None where there is no exported experiment of the study. `asked` is what the study asks, `readings` how
     often that test set was read, and `in_ledgers` those readings of it that stand whole in ledgers.
     """
 
     study: Study
     snapshot: Study
-    trials: list[FrozenTrial]
-    about: Mapping[str, Any]
-    numbers: Mapping[str, Any]
-    best: FrozenTrial | None
+    now: StudySnapshot
     assessment: Assessment | None
     runs: Path
     export: Path | None
@@ -59,19 +55,16 @@ class Known:
         assessment: Assessment | None,
     ) -> "Known":
         """Read the study; `database` None leaves the readings by other studies of its database out, and says so."""
-        trials = study.get_trials(deepcopy=False)
-        study = snapshot(study, trials)
-        asked = question_of(study.user_attrs[MANIFEST])
+        study = snapshot(study, study.get_trials(deepcopy=False))
+        now = StudySnapshot.of(study)
+        asked = now.asked
         assert asked is not None, "it has a manifest"
         missing = () if database else ("The other studies of the database were not asked.",)
         known = find_readings(export and export.parent, database, loaded=[study], missing=missing)
         return cls(
             study=study,
-            snapshot=snapshot(study, [_bare(trial) for trial in trials]),
-            trials=trials,
-            about=study.user_attrs[MANIFEST],
-            numbers=summary(study),
-            best=best_trial(trials),
+            snapshot=snapshot(study, [_bare(trial) for trial in now.trials]),
+            now=now,
             assessment=assessment or assess(study, runs / study.study_name),
             runs=runs,
             export=export and find_export(export, study),
@@ -82,9 +75,24 @@ class Known:
         )
 
     @property
+    def trials(self) -> Sequence[FrozenTrial]:
+        """All trials of the study."""
+        return self.now.trials
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """Its manifest."""
+        return self.now.about
+
+    @property
+    def best(self) -> FrozenTrial | None:
+        """Its best trial."""
+        return self.now.best
+
+    @property
     def where(self) -> str:
         """What stands beside every result: the validation protocol and the data."""
-        return f"validation: {shown_validation(self.study)}; data: {self.about['data']}"
+        return f"validation: {shown_validation(self.now.attributes)}; data: {self.about['data']}"
 
     @property
     def units(self) -> str:

@@ -125,7 +125,7 @@ def _add_grey(drawing: Any, trials: Sequence[FrozenTrial]) -> None:
 
 def importance(known: Known) -> Markup:
     """How much of the variance each searched value explains."""
-    if known.numbers["n_complete"] < MIN_TRIALS:
+    if known.now.counts.n_complete < MIN_TRIALS:
         return paragraph(f"It is estimated from {MIN_TRIALS} complete trials on.")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of parameters that the importances leave out

@@ -10,12 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from search.machine.hardware import Gpu, find_gpus
-from search.storage.attributes import MANIFEST, N_TARGET
 from search.storage.database import Database
-from search.study.activity import RunningTrial, rate_per_hour, remaining_s, running_trials
-from search.study.control import Control, read_control
-from search.study.question import question_of
-from search.study.study import best_trial, count
+from search.study.activity import RunningTrial
+from search.study.control import Control
+from search.study.snapshot import StudySnapshot
 from search.workers.display import clock
 
 _NOTHING = "-"
@@ -33,32 +31,28 @@ class View:
 
 def look(database: Database, study: Study) -> View:
     """How the study stands now."""
-    trials = study.get_trials(deepcopy=False)
-    counts, best, n_target = count(trials), best_trial(trials), study.user_attrs.get(N_TARGET, 0)
-    control = read_control(study)
+    now = StudySnapshot.of(study, database)
+    counts, asked = now.counts, now.asked
     standing = [
-        f"{counts.n_finished}/{n_target} finished ({counts.n_pruned} pruned)",
+        now.finished_words,
         f"{counts.n_failed} failed",
         f"{counts.n_running} running",
         f"{counts.n_waiting} queued",
     ]
-    pace = [f"best {best.value:.4f} (trial {best.number})"] if best is not None else []
-    rate = rate_per_hour(trials)
-    if rate is not None:
+    pace = now.best_words
+    if (rate := now.rate_per_hour) is not None:
         pace.append(f"{rate:.1f} trials per hour")
-    left_s = remaining_s(trials, n_target - counts.n_finished)
-    if left_s is not None and counts.n_finished < n_target and control == "run":
+    if (left_s := now.remaining_s) is not None:
         pace.append(f"{clock(left_s)} left")
-    asked = question_of(study.user_attrs.get(MANIFEST, {}))
     lines = [
-        f"Study {study.study_name}: {', '.join(standing)}",
+        f"Study {now.name}: {', '.join(standing)}",
         f"{asked.words} ({asked.data})" if asked else "",
         ", ".join(pace),
-        _CONTROL_SENTENCES[control],
+        _CONTROL_SENTENCES[now.control],
     ]
     return View(
         lines=tuple(filter(None, lines)),
-        running=tuple(running_trials(database, study)),
+        running=now.running,
         gpus=tuple(find_gpus()),
         lease_s=database.lease.lease_s,
     )

@@ -15,18 +15,18 @@ from search.study.cost import cost
 from search.study.endings import ending_of, own_faults
 from search.study.protocol import as_sentence
 from search.study.ranking import set_aside
+from search.study.study import stands_for
 from search.workers.display import clock
 
 
 def standing(known: Known) -> list[Markup]:
     """What the study is and where it stands."""
-    about, numbers, best = known.about, known.numbers, known.best
+    about, counts, best = known.about, known.now.counts, known.best
     blocks = [
         paragraph(
             f"Task {known.asked.words}, model {about['model']}. "
-            f"{numbers['n_finished']} of {numbers['n_target'] or '?'} trials are finished ({numbers['n_complete']} "
-            f"complete, {numbers['n_pruned']} pruned); "
-            f"{numbers['n_failed']} failed, {numbers['n_running']} running."
+            f"{counts.n_finished} of {known.now.n_target or '?'} trials are finished ({counts.n_complete} complete, "
+            f"{counts.n_pruned} pruned); {counts.n_failed} failed, {counts.n_running} running."
         ),
         paragraph(
             "No trial is complete yet."
@@ -34,7 +34,7 @@ def standing(known: Known) -> list[Markup]:
             else f"Best: trial {best.number}, validation Spearman {best.value:.4f} ({known.where})."
         ),
     ]
-    if words := known.numbers["stands_for"]:
+    if words := stands_for(known.now.attributes):
         blocks.append(paragraph(as_sentence(words)))
     if sentence := set_aside(known.trials):
         blocks.append(paragraph(sentence))

@@ -1,7 +1,7 @@
 """What a study ends with: the best trial, what mattered, the frozen experiment and the next command."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import optuna
@@ -31,10 +31,10 @@ from search.study.config import StudyConfig
 from search.study.endings import ending_of
 from search.study.protocol import as_sentence
 from search.study.ranking import set_aside
+from search.study.snapshot import StudySnapshot
 from search.study.study import count, stands_for, study_id
 from search.study.training_rows import familiar_rows
 from search.training.result import trial_folder
-from search.workers.display import failures
 
 # With fewer trials Optuna returns uniform importances.
 MIN_TRIALS_FOR_IMPORTANCE = 4
@@ -142,27 +142,27 @@ def print_outcome(
     """Print how the study ended; `assessment` says what its best value is worth."""
     # Without markup: names of parameters, and reasons, may hold brackets.
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    trials = study.get_trials(deepcopy=False)
-    counts = count(trials)
+    now = StudySnapshot.of(study)
+    counts, trials = now.counts, now.trials
     console.print(
         f"Study {study.study_name}: {counts.n_finished} finished trials ({counts.n_complete} complete, "
-        f"{counts.n_pruned} pruned), {failures(trials)}."
+        f"{counts.n_pruned} pruned), {now.failed_words}."
     )
     if best is None:
         console.print(f"No trial is complete, so there is nothing to export. {_why_none(trials)}")
         return
-    protocol = study.user_attrs[PROTOCOL]
+    protocol = now.attributes[PROTOCOL]
     console.print(
         f"Best: trial {best.number}, validation Spearman {best.value:.4f} "
         f"({protocol['shown']}, {protocol['n_sequences']} sequences; {split.label})"
     )
-    if words := stands_for(study):
+    if words := stands_for(now.attributes):
         console.print(as_sentence(words))
     if sentence := set_aside(trials):
         console.print(sentence)
     for sentence in assessment.sentences if assessment else ():
         console.print(sentence)
-    importances = _importances(study)
+    importances = _importances(study) if counts.n_complete >= MIN_TRIALS_FOR_IMPORTANCE else {}
     if best.params:
         # Without importances the empty column goes too.
         headers = ["hyperparameter", "value", "importance"][: 3 if importances else 2]
@@ -177,8 +177,6 @@ def print_outcome(
 
 def _importances(study: Study) -> dict[str, float]:
     """Optuna's importances; empty where the trials do not suffice for them."""
-    if count(study.get_trials(deepcopy=False)).n_complete < MIN_TRIALS_FOR_IMPORTANCE:
-        return {}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -187,7 +185,7 @@ def _importances(study: Study) -> dict[str, float]:
         return {}
 
 
-def _why_none(trials: list[FrozenTrial]) -> str:
+def _why_none(trials: Sequence[FrozenTrial]) -> str:
     """The endings of the trials, by how often, each with one reason."""
     reasons: dict[str, list[str]] = {}
     for trial in trials:

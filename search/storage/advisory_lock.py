@@ -50,7 +50,7 @@ class AdvisoryLock(Lock):
             check_interruption(self._outages)
         self._is_held = True
 
-    def release(self, force: bool = False) -> None:
+    def release(self) -> None:
         """Let go of the lock, if it is held; a lost connection has done so."""
         if not self._is_held:
             return

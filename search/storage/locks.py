@@ -24,8 +24,8 @@ class Lock(Protocol):
     def acquire(self) -> None:
         """Wait for the lock."""
 
-    def release(self, force: bool = False) -> None:
-        """Let go of the lock, if it is held. It always goes at once, whatever `force` says."""
+    def release(self) -> None:
+        """Let go of the lock, if it is held."""
 
     def __enter__(self) -> Self:
         self.acquire()
@@ -63,7 +63,7 @@ class LocalLock(Lock):
             except Timeout:
                 check_interruption(self._outages)
 
-    def release(self, force: bool = False) -> None:
+    def release(self) -> None:
         """Let go of the lock, if it is held."""
         self._lock.release(force=True)
 

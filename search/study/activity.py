@@ -5,13 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from search.config import targets
-from search.storage.attributes import MANIFEST, SLOT, WORKER
-from search.storage.database import Database
-from search.study.leases import lease_ages_s
+from search.storage.attributes import SLOT, WORKER
 from search.study.pruning import fold_and_epoch
 
 _N_RECENT = 20
@@ -41,12 +38,12 @@ class RunningTrial:
         return self.running_s if self.lease_age_s is None else self.lease_age_s
 
 
-def running_trials(database: Database, study: Study) -> list[RunningTrial]:
-    """The trials that run now, in the order of their numbers."""
-    ages = lease_ages_s(database.storage, study)
-    about = study.user_attrs.get(MANIFEST, {})
-    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    found = [_running(trial, ages.get(trial._trial_id), about.get("epochs_per_fold")) for trial in running]
+def running_trials(
+    trials: Sequence[FrozenTrial], about: Mapping[str, Any], ages_s: Mapping[int, float]
+) -> list[RunningTrial]:
+    """Those of a study's trials that run; `about` is its manifest, `ages_s` by trial id how old heartbeats are."""
+    running = [trial for trial in trials if trial.state == TrialState.RUNNING]
+    found = [_running(trial, ages_s.get(trial._trial_id), about.get("epochs_per_fold")) for trial in running]
     return [replace(one, epoch=None) for one in found] if is_solved_at_once(about) else found
 
 

@@ -1,12 +1,147 @@
-"""A study as it was when its trials were read: for all that reads trials and attributes time after time."""
+"""A study as it was when it was read: how it stands, for every view, and for what reads it time after time."""
 
 import copy
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 from optuna import Study
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
+
+from search.space.space import Space
+from search.storage.attributes import EXHAUSTED, MANIFEST, N_TARGET
+from search.storage.database import Database
+from search.study.activity import RunningTrial, rate_per_hour, remaining_s, running_trials
+from search.study.control import Control, control_in
+from search.study.endings import own_faults
+from search.study.leases import lease_ages_s
+from search.study.question import Question, question_of
+from search.study.study import DIRECTION, Counts, best_trial, count, shown_validation, stands_for
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudySnapshot:
+    """How a study stands, by one reading of its attributes and one of its trials.
+
+    Args:
+        name: The study's.
+        attributes: Its user attributes.
+        trials: All of them. Nobody may change them.
+        lease_ages_s: Seconds since the last heartbeat of each running trial, by trial id; read before the trials, so
+            that one that ended in between is not taken for one without a heartbeat.
+    """
+
+    name: str
+    attributes: Mapping[str, Any]
+    trials: Sequence[FrozenTrial]
+    lease_ages_s: Mapping[int, float]
+
+    @classmethod
+    def of(cls, study: Study, database: Database | None = None) -> "StudySnapshot":
+        """Read the study; without its `database` no heartbeats are."""
+        ages = {} if database is None else lease_ages_s(database.storage, study)
+        trials = study.get_trials(deepcopy=False)
+        return cls(name=study.study_name, attributes=study.user_attrs, trials=trials, lease_ages_s=ages)
+
+    @classmethod
+    def of_trials(cls, trials: Sequence[FrozenTrial], n_target: int) -> "StudySnapshot":
+        """What trials alone say, of a search for `n_target` of them."""
+        return cls(name="", attributes={N_TARGET: n_target}, trials=trials, lease_ages_s={})
+
+    @cached_property
+    def counts(self) -> Counts:
+        """Trials by state."""
+        return count(self.trials)
+
+    @cached_property
+    def best(self) -> FrozenTrial | None:
+        """The best complete trial."""
+        return best_trial(self.trials)
+
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """The manifest; empty of a study that has none."""
+        about: Mapping[str, Any] = self.attributes.get(MANIFEST, {})
+        return about
+
+    @property
+    def asked(self) -> Question | None:
+        """What the study asks; None without a manifest."""
+        return question_of(self.about)
+
+    @property
+    def n_target(self) -> int:
+        """The largest number of finished trials that was asked for; 0 if none was."""
+        return int(self.attributes.get(N_TARGET, 0))
+
+    @property
+    def n_left(self) -> int:
+        """How many finished trials are missing from the target."""
+        return self.n_target - self.counts.n_finished
+
+    @property
+    def has_all(self) -> bool:
+        """Whether the study has what it was asked for."""
+        return bool(self.attributes.get(EXHAUSTED)) or self.n_left <= 0
+
+    @property
+    def control(self) -> Control:
+        """What an operator told the workers."""
+        return control_in(self.attributes)
+
+    @property
+    def running(self) -> tuple[RunningTrial, ...]:
+        """The trials that run, in the order of their numbers."""
+        return tuple(running_trials(self.trials, self.about, self.lease_ages_s))
+
+    @property
+    def rate_per_hour(self) -> float | None:
+        """Finished trials per hour; None before the first."""
+        return rate_per_hour(self.trials)
+
+    @property
+    def remaining_s(self) -> float | None:
+        """Seconds until the target is reached; None if it is, and if nobody works, none finished or none is started."""
+        return remaining_s(self.trials, self.n_left) if self.n_left > 0 and self.control == "run" else None
+
+    @property
+    def finished_words(self) -> str:
+        """`7/20 finished (2 pruned)`."""
+        return f"{self.counts.n_finished}/{self.n_target} finished ({self.counts.n_pruned} pruned)"
+
+    @property
+    def failed_words(self) -> str:
+        """`2 failed`, and how many were interrupted or lost and are run again."""
+        n_faults = len(own_faults(self.trials))
+        n_again = self.counts.n_failed - n_faults
+        return f"{n_faults} failed" + (f", {n_again} interrupted and run again" if n_again else "")
+
+    @property
+    def best_words(self) -> list[str]:
+        """`best 0.8310 (trial 3)`; nothing before a trial is complete."""
+        return [] if self.best is None else [f"best {self.best.value:.4f} (trial {self.best.number})"]
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What `status --json` prints."""
+        counts, best, asked = self.counts, self.best, self.asked
+        return {
+            "study": self.name,
+            "task": self.about.get("task"),
+            "target": asked and asked.target,
+            "split": asked and asked.split,
+            "model": self.about.get("model"),
+            "data": self.about.get("data"),
+            "validation": shown_validation(self.attributes),
+            "stands_for": stands_for(self.attributes),
+            "direction": DIRECTION,
+            "n_target": self.attributes.get(N_TARGET),
+            "n_finished": counts.n_finished,
+            **asdict(counts),
+            "best": best and {"number": best.number, "value": best.value, "params": Space.values(best.params)},
+        }
 
 
 def snapshot(study: Study, trials: Sequence[FrozenTrial]) -> Study:

@@ -15,11 +15,9 @@ from datasets.tables.table import Table
 from search.config.nested import difference, digest
 from search.machine.environment import package_versions
 from search.options.values import is_study_name
-from search.space.space import Space
 from search.storage.attributes import FIRST, MANIFEST, N_TARGET, PROTOCOL, STUDY_ID, VERSIONS, WEIGHTS, printable
 from search.storage.database import Database
 from search.storage.outages import StorageLost, StorageRefused
-from search.study.question import question_of
 from search.study.ranking import best_trials
 
 if TYPE_CHECKING:
@@ -226,37 +224,11 @@ def best_trial(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
     return next(iter(best_trials(trials, 1)), None)
 
 
-def summary(study: Study) -> dict[str, Any]:
-    """What `status --json` prints of a study."""
-    trials = study.get_trials(deepcopy=False)
-    counts, best, about = count(trials), best_trial(trials), study.user_attrs.get(MANIFEST, {})
-    asked = question_of(about)
-    return {
-        "study": study.study_name,
-        "task": about.get("task"),
-        "target": asked and asked.target,
-        "split": asked and asked.split,
-        "model": about.get("model"),
-        "data": about.get("data"),
-        "validation": shown_validation(study),
-        "stands_for": stands_for(study),
-        "direction": DIRECTION,
-        "n_target": study.user_attrs.get(N_TARGET),
-        "n_finished": counts.n_finished,
-        "n_complete": counts.n_complete,
-        "n_pruned": counts.n_pruned,
-        "n_failed": counts.n_failed,
-        "n_running": counts.n_running,
-        "n_waiting": counts.n_waiting,
-        "best": best and {"number": best.number, "value": best.value, "params": Space.values(best.params)},
-    }
-
-
-def shown_validation(study: Study) -> str | None:
-    """What people read of the study's validation, "auto: kfold of 5"; of an older study its class, "kfold"."""
-    if PROTOCOL in study.user_attrs:
-        return str(study.user_attrs[PROTOCOL]["shown"])
-    tree = study.user_attrs.get(MANIFEST, {}).get("validation")
+def shown_validation(attributes: Mapping[str, Any]) -> str | None:
+    """What people read of a study's validation, "auto: kfold of 5"; of an older study its class, "kfold"."""
+    if PROTOCOL in attributes:
+        return str(attributes[PROTOCOL]["shown"])
+    tree = attributes.get(MANIFEST, {}).get("validation")
     return str(tree["_target_"]).rpartition(".")[2].lower() if tree else None
 
 
@@ -270,9 +242,8 @@ def _check_direction(study: Study) -> None:
         )
 
 
-def stands_for(study: Study) -> str | None:
-    """What the study's values were found on, "validated on random rows ..."; of an older study its protocol's words."""
-    attributes = study.user_attrs
+def stands_for(attributes: Mapping[str, Any]) -> str | None:
+    """What a study's values were found on, "validated on random rows ..."; of an older study its protocol's words."""
     known, about = attributes.get(PROTOCOL, {}), attributes.get(MANIFEST, {})
     if "stands_for" in known:
         return str(known["stands_for"])

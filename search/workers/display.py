@@ -11,8 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from search.storage.attributes import ENDING, REASON
-from search.study.endings import own_faults
-from search.study.study import best_trial, count
+from search.study.snapshot import StudySnapshot
 
 _BETWEEN_LINES_S = 30.0
 _BAR_WIDTH = 20
@@ -78,13 +77,10 @@ class PlainDisplay(Display):
 
     def standing(self, trials: Sequence[FrozenTrial]) -> str:
         """`7/20 finished (2 pruned), 0 failed, best 0.831 (trial 3), 1:20 left`."""
-        counts, best = count(trials), best_trial(trials)
-        words = [f"{counts.n_finished}/{self._n_target} finished ({counts.n_pruned} pruned), {failures(trials)}"]
-        if best is not None:
-            words.append(f"best {best.value:.4f} (trial {best.number})")
-        n_left = self._n_target - counts.n_finished
-        if self._n_ended and n_left > 0:
-            left_s = (time.monotonic() - self._started) / self._n_ended * n_left
+        now = StudySnapshot.of_trials(trials, self._n_target)
+        words = [now.finished_words, now.failed_words, *now.best_words]
+        if self._n_ended and now.n_left > 0:
+            left_s = (time.monotonic() - self._started) / self._n_ended * now.n_left
             words.append(f"{clock(left_s)} left")
         return ", ".join(words)
 
@@ -143,13 +139,6 @@ class LiveDisplay(PlainDisplay):
 
     def _show(self, running: str) -> None:
         self._live.update(Text(f"{self._standing} | {running}", style="bold"))
-
-
-def failures(trials: Sequence[FrozenTrial]) -> str:
-    """`2 failed`, and how many were interrupted or lost and are run again."""
-    n_faults = len(own_faults(trials))
-    n_again = count(trials).n_failed - n_faults
-    return f"{n_faults} failed" + (f", {n_again} interrupted and run again" if n_again else "")
 
 
 def make_display(n_target: int, *, is_quiet: bool) -> Display:

@@ -145,7 +145,7 @@ class Worker:
                     return self._run_one(trials)
             finally:
                 # The trial itself has let go of it as soon as it was asked for.
-                self.database.lock.release(force=True)
+                self.database.lock.release()
             sentence = (
                 f"Study {self.study.study_name} is paused: `resume` lets it go on, `drain` ends it."
                 if control == "pause"
@@ -169,7 +169,7 @@ class Worker:
 
         def on_asked(trial: optuna.Trial) -> None:
             asked.append(trial)
-            self.database.lock.release(force=True)
+            self.database.lock.release()
             if self.database.lock.was_lost:  # so somebody else may have counted before this trial was there to count
                 note(trial, Ending.INTERRUPTED, "the database lost the lock under which the trial was asked for")
                 raise TrialFailed("the lock was lost")

@@ -16,7 +16,7 @@ from search.doctor.finding import Diagnosis
 from search.doctor.inputs import check_weights_dir
 from search.doctor.machine import check_disk, check_gpus, check_packages, check_torch
 from search.storage.attributes import MANIFEST
-from search.study.activity import running_trials
+from search.study.snapshot import StudySnapshot
 from tests.helpers.small_study import NAME, add, default_database, make_study
 from tests.integration.test_startup import probe
 
@@ -288,7 +288,7 @@ def test_a_heartbeat_of_this_very_second_is_one(tmp_path):
 
     def beat_age_s():
         database.storage.record_heartbeat(trial._trial_id)
-        (running,) = running_trials(database, study)
+        (running,) = StudySnapshot.of(study, database).running
         return running.lease_age_s, running.silent_s, running.running_s
 
     # The clock of SQLite has whole seconds: an age of exactly 0.0 is common, and comes within some looks.

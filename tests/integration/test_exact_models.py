@@ -18,8 +18,8 @@ from models.ridge import Ridge
 from search.config.targets import is_exact
 from search.experiments.experiment import load_experiment
 from search.storage.attributes import MANIFEST
-from search.study.activity import running_trials
 from search.study.config import study_config
+from search.study.snapshot import StudySnapshot
 from search.training.families import _families
 from tests.helpers.answers import Answer, run_here
 from tests.helpers.small_study import ABOUT, add, make_study
@@ -198,5 +198,5 @@ def test_a_running_trial_of_an_exact_model_is_at_no_epoch(target: str, epoch: in
     database, study = make_study(f"sqlite:///{tmp_path / 's.db'}")
     study.set_user_attr(MANIFEST, {**ABOUT, "config": {"model._target_": target}})
     add(study, TrialState.RUNNING, intermediate={13: 0.5})
-    (running,) = running_trials(database, study)
+    (running,) = StudySnapshot.of(study, database).running
     assert (running.fold, running.epoch, running.value) == (1, epoch, 0.5)

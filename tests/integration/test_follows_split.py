@@ -232,6 +232,6 @@ def test_one_constant_fold_among_others_says_nothing_against_them(folder: Path) 
 def test_what_others_wrote_into_a_study_is_refused(tmp_path: Path, attribute: str, value: object) -> None:
     database, found = make_study(f"sqlite:///{tmp_path / 'studies.db'}")
     found.set_user_attr(attribute, value)
-    for read in (lambda: recorded_validation(database, found.study_name), lambda: stands_for(found)):
+    for read in (lambda: recorded_validation(database, found.study_name), lambda: stands_for(found.user_attrs)):
         with pytest.raises(DamagedRow):
             read()

@@ -25,7 +25,8 @@ from search.storage.database import open_database
 from search.storage.rows import checks as row_checks
 from search.storage.rows.damage import REMOVED, find_damage
 from search.study.leases import lease_ages_s
-from search.study.study import find_study, summary
+from search.study.snapshot import StudySnapshot
+from search.study.study import find_study
 from tests.helpers.answers import run_here
 
 NAME = "synthetic_two_vs_rest-ridge"
@@ -360,7 +361,7 @@ def test_the_words_of_an_exception_move_no_cursor(victim):
     database = open_database(url, create=False)
     trials = find_study(database, NAME).get_trials(deepcopy=False)
     assert trials[1].user_attrs["reason"] == "first?[2Jlast"
-    assert summary(find_study(database, NAME))["n_finished"] == 4
+    assert StudySnapshot.of(find_study(database, NAME)).counts.n_finished == 4
     database.storage.engine.dispose()
 
 

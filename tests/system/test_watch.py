@@ -9,15 +9,19 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import FrozenInstanceError
 
 import optuna
 import pytest
+from optuna import Study
 from optuna.trial import TrialState, create_trial
 
 from search.machine.hardware import Gpu, find_gpus
 from search.reporting.live_view import as_lines, look
-from search.study.activity import rate_per_hour, remaining_s, running_trials
+from search.study.activity import rate_per_hour, remaining_s
 from search.study.control import set_control
+from search.study.leases import lease_ages_s
+from search.study.snapshot import StudySnapshot
 from search.study.study import find_study
 from tests.helpers.processes import ROOT
 from tests.helpers.small_study import NAME, add, default_database, make_study
@@ -88,11 +92,36 @@ def test_what_remains_is_known_only_while_somebody_works():
 
 def test_a_running_trial_is_shown_with_fold_epoch_value_and_lease(worked_on):
     database, study = worked_on
-    (trial,) = running_trials(database, study)
+    (trial,) = StudySnapshot.of(study, database).running
     assert (trial.worker, trial.slot, trial.trial) == ("node7:123", "cuda:1", 1)
     assert (trial.fold, trial.epoch, trial.value) == (1, 3, 0.25)  # the 14th validation of folds of 10 epochs
     assert 0 <= trial.lease_age_s < 20
     assert 0 <= trial.running_s < 60
+
+
+def test_a_view_reads_the_heartbeats_and_then_the_trials_each_once(worked_on, monkeypatch):
+    database, study = worked_on
+    asked = []
+
+    def noted(name, read):
+        monkeypatch.setattr(
+            f"search.study.snapshot.{name}" if name == "lease_ages_s" else f"optuna.Study.{name}",
+            lambda *arguments, **more: asked.append(name) or read(*arguments, **more),
+        )
+
+    noted("lease_ages_s", lease_ages_s)
+    noted("get_trials", Study.get_trials)
+    now = look(database, study)
+    assert asked == ["lease_ages_s", "get_trials"], "a trial that ends in between is not taken for a silent one"
+    assert len(now.running) == 1
+    asked.clear()
+    standing = StudySnapshot.of(study)
+    assert (standing.counts.n_running, standing.n_left, standing.has_all) == (1, 9, False)
+    assert standing.best_words == ["best 0.8000 (trial 0)"]
+    assert standing.summary["n_waiting"] == 0
+    assert asked == ["get_trials"]
+    with pytest.raises(FrozenInstanceError):
+        standing.trials = ()
 
 
 def test_json_has_control_and_workers_beside_what_it_always_had(worked_on, command):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.backbones.lora import LoraTarget, add_lora, lora_parameters
+from models.backbones.lora import LoraTarget, LowRankChange, add_lora
 from models.backbones.names import BACKBONES
 from models.backbones.transformer import Backbone, untrained
 from tests.helpers.checkpoints import TINY, fair_esm, make_checkpoint
@@ -28,6 +28,16 @@ def make_backbone(name: str, targets: Sequence[LoraTarget] = TARGETS, rank: int 
     backbone = untrained(TINY[name], seed=0)
     add_lora(backbone, rank=rank, alpha=6.0, targets=targets)
     return backbone
+
+
+def lora_parameters(backbone: Backbone) -> dict[str, torch.nn.Parameter]:
+    """What `add_lora` added, by its names in `state_dict`, in the order of the layers."""
+    return {
+        f"{prefix}.{name}": parameter
+        for prefix, module in backbone.named_modules()
+        if isinstance(module, LowRankChange)
+        for name, parameter in module.named_parameters()
+    }
 
 
 def train(backbone: Backbone, n_steps: int = 1) -> None:

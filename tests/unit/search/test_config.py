@@ -6,9 +6,11 @@ from typing import Any
 
 import optuna
 import pytest
+from omegaconf import OmegaConf
 
 from datasets.common.errors import UserError
 from search.checkout import STUDIES
+from search.config.resolve import resolve
 from search.study.config import StudyConfig, study_config
 from search.study.study import manifest
 from search.workers.worker import make_pruner, make_sampler
@@ -313,6 +315,8 @@ BAD = [
     ("a=b=c", "is not an override"),
     ("model.channels=${foo}", "Interpolation key 'foo' not found"),
     ("model.channels=${min:1,abc}", "cannot be resolved"),
+    ("model.channels=${model.channels}", "cannot be resolved"),
+    ("model.channels=${flip.min:1,2}", "cannot be resolved"),
     ("model.channels=16,32", "'model.channels=16,32' names several values: to search model.channels, give its space"),
     ("model.channels=range(1,9)", "names several values"),
     ("model.channels=choice(1,9)", "names several values"),
@@ -330,6 +334,24 @@ def test_a_bad_override_is_one_sentence(override: str, sentence: str) -> None:
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500
     assert not str(caught.value).endswith("..")
+
+
+def test_functions_of_configs_leave_those_of_the_importing_program_alone() -> None:
+    resolved = {"a": 5, "b": "${min:3,${a}}", "c": ["${by:${a},{5: five},other}"], "d": "${ min : 7,2}"}
+    try:
+        for name in ("min", "by", "if_region"):
+            OmegaConf.register_new_resolver(name, lambda *_: "theirs")
+        assert resolve(resolved, {}) == {"a": 5, "b": 3, "c": ["five"], "d": 2}
+        assert OmegaConf.create({"b": "${min:3,4}"}).b == "theirs"
+    finally:
+        for name in ("min", "by", "if_region"):
+            OmegaConf.clear_resolver(name)
+
+
+def test_an_error_of_a_function_names_it_as_the_config_does() -> None:
+    with pytest.raises(UserError) as caught:
+        resolve({"a": "${min:1,abc}"}, {})
+    assert "flipsearch." not in str(caught.value)
 
 
 def test_a_grid_must_be_of_the_space() -> None:

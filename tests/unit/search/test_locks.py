@@ -66,7 +66,7 @@ def test_an_advisory_lock_excludes_others_until_it_is_released(make_lock: Make) 
     thread = in_background(other.acquire)
     thread.join(0.5)
     assert thread.is_alive()
-    one.release(force=True)
+    one.release()
     thread.join(60)
     assert not thread.is_alive()
     assert not one.was_lost
