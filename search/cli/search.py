@@ -14,7 +14,6 @@ from search.request.search_request import SearchRequest
 from search.request.user_table import user_task
 from search.request.wanted import wanted_study
 from search.session import run_study
-from search.storage.attributes import EXHAUSTED
 from search.study.config import study_config
 
 if TYPE_CHECKING:
@@ -71,6 +70,7 @@ def show_plan(arguments: argparse.Namespace, request: SearchRequest, own: "tuple
 def _tell(request: SearchRequest, outcome: StudyOutcome) -> None:
     """Say what was found, and why the search ended if it was not for its budget."""
     from search.reporting.summary import print_outcome
+    from search.storage.attributes import EXHAUSTED
 
     assert outcome.study is not None
     name, n_trials = outcome.study.study_name, request.n_trials
