@@ -52,15 +52,15 @@ def search(request: SearchRequest, own: "tuple[Task, Table] | None" = None) -> i
 
 def show_plan(arguments: argparse.Namespace, request: SearchRequest, own: "tuple[Task, Table] | None") -> int:
     """Print what the search would do."""
-    from search.cli.dry_run import show
-    from search.request.inputs import existing
-
     announce = announcer(request.quiet)
     if request.named is not None:
         check_study_name(request.named, request.storage, request.runs_dir)
     own = own or user_task(request, request.runs_dir, announce)
     config = study_config(request.words, table=own and own[1])
     task = own[0] if own else config.find_task()
+    from search.cli.dry_run import show  # heavy: a mistake in the configuration does not wait for it
+    from search.request.inputs import existing
+
     split = load_split(task, request.data_dir, request.runs_dir, announce)
     wanted = wanted_study(request, config, task, split, existing(request.storage, request.runs_dir))
     print(described(arguments))
