@@ -332,6 +332,7 @@ SEARCH = (
 )
 
 
+@pytest.mark.system
 def test_a_search_keeps_the_best_and_exports_the_hash_of_what_is_kept(here, tmp_path):
     runs = tmp_path / "runs"
     runs.mkdir()

@@ -128,6 +128,7 @@ def test_bad_input_is_one_sentence(command, folder):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian's package: chromium)")
+@pytest.mark.system
 def test_in_a_browser_nothing_overlaps_and_every_axis_is_labelled(folder, tmp_path):
     found = readings(folder / "exported")
     known = find_readings(folder / "exported", None)

@@ -190,6 +190,7 @@ def check(url):
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+@pytest.mark.system
 def test_trials_without_a_worker_and_manifests_that_cannot_be_read(kind, tmp_path, request):
     url = default_database(tmp_path) if kind == "sqlite" else request.getfixturevalue("postgres_url")
     database, study = make_study(url)

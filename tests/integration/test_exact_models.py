@@ -48,6 +48,7 @@ def spoken(answer: Answer) -> str:
 
 
 @pytest.mark.parametrize("model", ["ridge", "kernel"])
+@pytest.mark.system
 def test_an_exact_model_is_solved_once_and_has_no_epochs(model: str, tmp_path: Path) -> None:
     once, many = tmp_path / "once", tmp_path / "many"
     said = []

@@ -160,6 +160,7 @@ def test_a_whole_session_in_the_folders_of_the_file(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["candidates.txt", FILE, "my exports", "my runs"]
 
 
+@pytest.mark.system
 def test_what_a_report_says_repeats_it_from_an_empty_environment(
     finished_study: FinishedStudy, tmp_path: Path, program: Program
 ) -> None:

@@ -72,6 +72,7 @@ def test_a_family_that_cannot_tell_positions_apart_is_refused_and_another_is_nam
     assert "would predict one number" in command("train", *WORDS[:2], "--quiet", *words, "--model", model).refusal()
 
 
+@pytest.mark.system
 def test_the_value_says_what_it_stands_for(folder: Path, command: Command) -> None:
     for words, shown, words_said in (
         (("--split", "by_position"), "by_position of 4", "validated on positions that training lacks"),
@@ -105,6 +106,7 @@ def test_random_rows_are_said_to_be_that(folder: Path, command: Command) -> None
     assert "Validated on random rows of the same distribution as training.\n" in answer.out
 
 
+@pytest.mark.system
 def test_the_ladder_skips_the_family_and_goes_on(folder: Path, command: Command) -> None:
     ladder = ("--split", "by_position", "--model", "ridge", "--model", "kernel")
     answer = command(*WORDS, *ladder)
@@ -133,6 +135,7 @@ def as_the_first_version_left_it(folder: Path, name: str) -> None:
 KEPT = "t-fitness-by_position-ridge"
 
 
+@pytest.mark.system
 def test_a_study_keeps_the_protocol_that_it_was_begun_with(folder: Path, command: Command) -> None:
     search = (*WORDS, "--split", "by_position", "--model", "ridge", "trainer.max_epochs=1")
     assert command(*search, "validation=kfold").status == 0
@@ -159,6 +162,7 @@ def test_a_study_keeps_the_protocol_that_it_was_begun_with(folder: Path, command
     assert "Ridge would predict one number" in fresh.refusal()
 
 
+@pytest.mark.system
 def test_a_split_that_was_written_by_the_first_rule_is_used_as_it_is(folder: Path, command: Command) -> None:
     """With its data hash, so that its studies and experiments go on; another seed is a new split."""
     found = surveyed(folder / "t.csv", split="by_group", group_column="position")

@@ -49,6 +49,7 @@ def test_a_sample_of_it_is_checked_and_searched(tmp_path: Path, command: Callabl
 
 @pytest.mark.timeout(1200)
 @pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
+@pytest.mark.system
 def test_the_whole_way_from_a_table_to_all_variants_of_four_sites(
     tmp_path: Path, command: Callable[..., Answer]
 ) -> None:

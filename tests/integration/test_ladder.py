@@ -275,6 +275,7 @@ def test_each_family_has_its_ordinary_study_which_the_ladder_resumes(here, finis
     assert "confirm exported/" in table
 
 
+@pytest.mark.system
 def test_the_verdict_follows_from_confirmations_of_one_seed(here, finished_study, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(finished_study.folder, folder)

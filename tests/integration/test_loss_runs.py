@@ -64,6 +64,7 @@ def run(
     ],
     ids=["ranking", "huber"],
 )
+@pytest.mark.system
 def test_an_interrupted_run_ends_with_the_same_bits_and_its_weights_hold_the_unit(
     words: tuple[str, ...], split: PreparedSplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -307,6 +307,7 @@ def test_seeds_that_left_the_same_weights_are_one_model(copied: Path, command: C
     assert search.load_experiment(copied).n_members == 2
 
 
+@pytest.mark.system
 def test_a_disk_that_fills_is_a_sentence(trained: Trained, tmp_path: Path) -> None:
     program = (sys.executable, str(ROOT / "run_study.py"), "predict", str(trained.path), "--no-distance", "--quiet")
 

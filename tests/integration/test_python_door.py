@@ -22,6 +22,7 @@ def request(folder: Path, **fields: object) -> search.SearchRequest:
     return search.SearchRequest(**{**given, "runs_dir": folder / "runs", "export_dir": folder / "export", **fields})
 
 
+@pytest.mark.system
 def test_the_script_of_the_page_runs(tmp_path: Path) -> None:
     """As a script without a guard for `__main__`: the children do not read it again."""
     (script,) = re.findall(r"```python\n(.*?)```", PAGE, re.S)

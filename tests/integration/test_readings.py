@@ -360,6 +360,7 @@ def test_a_reading_is_known_where_the_study_is_and_counts_once(place: Place) -> 
 
 
 @pytest.mark.parametrize("patch", KILLED.values(), ids=KILLED)
+@pytest.mark.system
 def test_killed_before_the_database_has_all_the_ledger_has_them_and_the_next_call_notes_them(
     place: Place, patch: str
 ) -> None:
@@ -376,6 +377,7 @@ def test_killed_before_the_database_has_all_the_ledger_has_them_and_the_next_cal
     assert len(place.noted()) == len(before) + 3
 
 
+@pytest.mark.system
 def test_two_confirmations_at_once_lose_no_reading(place: Place) -> None:
     before = place.noted() | place.in_ledger()
     names = ["first", "second"]

@@ -94,6 +94,7 @@ def test_it_needs_nothing_but_itself(text):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian's package: chromium)")
+@pytest.mark.system
 def test_in_a_browser_nothing_overlaps_every_axis_is_labelled_and_nothing_is_asked_for(text, tmp_path):
     assert_looks_right(text, 8, tmp_path)
 

@@ -121,11 +121,13 @@ def test_a_snapshot_keeps_the_attributes_that_it_has_seen(study):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian's package: chromium)")
+@pytest.mark.system
 def test_in_a_browser_it_looks_right(text, tmp_path):
     assert_looks_right(text, 6, tmp_path)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian's package: chromium)")
+@pytest.mark.system
 def test_a_browser_that_cannot_unpack_it_says_so_in_place_of_each_figure(text, tmp_path):
     path = tmp_path / "page.html"
     path.write_text(text, encoding="utf-8")

@@ -164,6 +164,7 @@ def test_a_run_is_interrupted_in_the_middle_of_an_epoch_and_again_before_the_nex
     train.assert_equal(undisturbed, resumed)
 
 
+@pytest.mark.system
 def test_the_scale_of_half_precision_gradients_goes_on(train: Trainer, monkeypatch: pytest.MonkeyPatch) -> None:
     scales: list[list[float]] = []
 
@@ -255,6 +256,7 @@ def test_time_and_computed_features_of_all_parts_count(train: Trainer, monkeypat
     assert resumed.peak_memory_bytes >= state["peak_memory_bytes"] > 0
 
 
+@pytest.mark.system
 def test_parts_of_a_batch_stay_what_they_were_whatever_memory_is_free_now(
     train: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,6 +272,7 @@ def test_parts_of_a_batch_stay_what_they_were_whatever_memory_is_free_now(
     train.assert_equal(undisturbed, train(config("lora"), "second", resume="first"))
 
 
+@pytest.mark.system
 def test_out_of_memory_begins_anew_in_smaller_parts_and_reports_what_was_said_before(
     train: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

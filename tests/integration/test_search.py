@@ -95,6 +95,7 @@ def test_status_is_one_object(folder):
     assert set(found["best"]) - set(known) == {"interval", "optimism", "n_indistinguishable"}
 
 
+@pytest.mark.system
 def test_same_seed_gives_the_same_trials_bit_for_bit(folder, tmp_path, program):
     answer = program(*SEARCH, "--quiet", cwd=tmp_path)
     assert (answer.status, answer.out, answer.err) == (0, "", "")
@@ -149,6 +150,7 @@ def test_verify_refuses_a_file_whose_bytes_changed(folder):
     assert "checksum" in error
 
 
+@pytest.mark.system
 def test_train_runs_an_experiment_and_a_config_with_other_loggers_and_precision(folder):
     returncode, output, error = run(folder, "train", "--experiment", str(experiment_of(folder)))
     assert returncode == 0, error
@@ -161,6 +163,7 @@ def test_train_runs_an_experiment_and_a_config_with_other_loggers_and_precision(
     assert list(folder.glob("runs/train/*/logs/fold0/metrics.csv"))
 
 
+@pytest.mark.system
 def test_a_study_without_a_complete_trial_says_why_and_exports_nothing(tmp_path):
     arguments = ("--task", "synthetic_one_vs_rest", "--model", "cnn", "--n-trials", "2", "validation=holdout")
     rates = [f"model.{name}=1e30" for name in ("lr_encoder", "lr_decoder", "lr_embedding")]

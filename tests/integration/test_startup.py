@@ -102,7 +102,9 @@ def test_a_usage_error_imports_nothing_large(words: list[str], tmp_path: Path) -
     assert refused(words, tmp_path) == []
 
 
-@pytest.mark.parametrize("override", CONFIG_ERRORS)
+@pytest.mark.parametrize(
+    "override", [CONFIG_ERRORS[0], *(pytest.param(error, marks=pytest.mark.system) for error in CONFIG_ERRORS[1:])]
+)
 def test_a_configuration_error_imports_hydra_alone(override: str, tmp_path: Path) -> None:
     assert refused([*WHAT, override], tmp_path) == ["hydra"]
 

@@ -376,6 +376,7 @@ def read(path: Path) -> bytes:
 
 
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="needs /proc")
+@pytest.mark.system
 def test_a_planted_password_is_found_nowhere(postgres: PostgresServer, tmp_path: Path) -> None:
     """In no process list from the first moment that anything else could be seen, no file, no output, no row."""
     name = postgres.create_database()

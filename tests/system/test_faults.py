@@ -154,7 +154,6 @@ def test_child_leaves_when_its_parent_is_killed(tmp_path):
     assert not is_alive(child)
 
 
-@pytest.mark.smoke
 def test_interrupted_trial_is_run_again_with_its_parameters(tmp_path):
     long = ("trainer.max_epochs=60", "trainer.patience=60")
     process = start(tmp_path, 2, *long)

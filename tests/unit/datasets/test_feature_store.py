@@ -390,6 +390,7 @@ def test_a_read_only_disk_is_announced_once(read_only, scope, is_warm):
 
 
 @pytest.mark.parametrize("scope", ["mean", "tokens"])
+@pytest.mark.system
 def test_two_processes_compute_each_sequence_once_in_total(cache, tmp_path, scope):
     log = tmp_path / "log"
     processes = [builder(cache, log, scope, "400", "--wait-s", "0.02") for _ in range(2)]

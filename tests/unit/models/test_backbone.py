@@ -247,6 +247,7 @@ def test_run_can_be_traced(load: Callable[..., Pair]) -> None:
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 @pytest.mark.filterwarnings("ignore")  # torch's own
+@pytest.mark.system
 def test_layers_compile_to_the_same_kernels(load: Callable[..., Pair]) -> None:
     tokens, backbone = make_tokens(LENGTHS["padded"]), load("esm2_tiny").ours
     add_lora(backbone, rank=2, alpha=4.0, targets=["q"])

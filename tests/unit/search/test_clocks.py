@@ -60,6 +60,7 @@ def slow_server(postgres):
     return postgres.url(name)
 
 
+@pytest.mark.system
 def test_a_search_and_the_doctor_say_so(slow_server, program, command, tmp_path, monkeypatch):
     words = (
         "--task",

@@ -146,6 +146,7 @@ def values(answer: Answer) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("question", [BY_GROUP, STABILITY], ids=["split", "target"])
+@pytest.mark.system
 def test_the_ladder_prints_the_table_of_the_question_that_was_asked(
     searched: tuple[Path, Answer], here: Program, question: tuple[str, ...]
 ) -> None:
@@ -179,6 +180,7 @@ def test_a_refused_study_ends_the_ladder_before_anything_is_searched(
         assert "cnn" not in here("status", cwd=folder).out, "the families before it were not searched either"
 
 
+@pytest.mark.system
 def test_the_ladder_takes_what_the_names_of_its_studies_begin_with(
     searched: tuple[Path, Answer], here: Program, tmp_path: Path
 ) -> None:
@@ -198,6 +200,7 @@ def test_the_ladder_takes_what_the_names_of_its_studies_begin_with(
     assert "# study mine-kernel:" in dry.out
 
 
+@pytest.mark.system
 def test_a_study_of_the_older_name_goes_on_under_it_and_so_does_its_export(
     searched: tuple[Path, Answer], here: Program, tmp_path: Path
 ) -> None:
