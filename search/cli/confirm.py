@@ -52,7 +52,7 @@ class Order:
 
 def run_confirm(arguments: argparse.Namespace) -> int:
     """Confirm experiments and show what came of it."""
-    experiments = [load_experiment(path) for path in arguments.experiments]
+    experiments = [load_experiment(path, announcer(arguments.quiet)) for path in arguments.experiments]
     for path, experiment in zip(arguments.experiments, experiments, strict=True):
         _check(path, experiment, is_unfinished_welcome=arguments.unfinished)
     prepare_children()
