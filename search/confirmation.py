@@ -64,7 +64,7 @@ def confirm(
         datasets.common.errors.UserError: An experiment cannot be confirmed.
         search.workers.run_alone.Stopped: A signal came, or a run failed.
     """
-    experiments = [load_experiment(path) for path in request.experiments]
+    experiments = [load_experiment(path, announcer(request.quiet)) for path in request.experiments]
     for path, experiment in zip(request.experiments, experiments, strict=True):
         _check(path, experiment, is_unfinished_welcome=request.unfinished)
     prepare_children()

@@ -57,14 +57,14 @@ def _predict(arguments: argparse.Namespace) -> int:
     started = time.monotonic()
     kind = kind_of(arguments.output)
     _check(arguments)
-    experiment = load_experiment(arguments.file)  # before torch, and whatever else takes time
+    announce = announcer(arguments.quiet)
+    experiment = load_experiment(arguments.file, announce)  # before torch, and whatever else takes time
     if arguments.data is None and experiment.config.table is not None:
         refuse_same_file(Path(experiment.config.table.file), arguments.output, "the experiment's table")
     places = places_of(arguments.weights_dir, arguments.runs_dir)
 
     from search.experiments.trained import TrainedExperiment
 
-    announce = announcer(arguments.quiet)
     trained = TrainedExperiment(arguments.file, places=places, announce=announce)
     split = _training_data(arguments, trained, announce)
     if arguments.input is None:

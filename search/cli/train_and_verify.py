@@ -36,7 +36,7 @@ TOLERANCE = 0.02
 def run_train(arguments: argparse.Namespace) -> int:
     """Train a config, or an experiment's, once."""
     if arguments.experiment:
-        experiment = load_experiment(arguments.experiment)
+        experiment = load_experiment(arguments.experiment, announcer(arguments.quiet))
         config, name = experiment.config, arguments.experiment.stem
         task = task_of(config, arguments.data)
     else:
@@ -75,7 +75,7 @@ def run_train(arguments: argparse.Namespace) -> int:
 
 def run_verify(arguments: argparse.Namespace) -> int:
     """Train an experiment again and compare every value; 0 if they agree, 1 if not."""
-    experiment = load_experiment(arguments.file)
+    experiment = load_experiment(arguments.file, announcer(arguments.quiet))
     check_callbacks(arguments.file, experiment)
     before = experiment.provenance
     prepare_children()

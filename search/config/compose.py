@@ -16,6 +16,7 @@ from yaml import YAMLError
 
 from datasets.common.errors import UserError, nearest
 from search.config.list_overrides import is_of_space, with_replacements
+from search.config.own_options import own_names, own_options
 from search.config.type_checks import shown
 
 
@@ -28,7 +29,8 @@ def compose(overrides: Sequence[str], studies: Path) -> dict[str, Any]:
     parsed = parse(overrides)
     for override in parsed:
         if (studies / override.key_or_group).is_dir() and not override.is_delete():
-            _check_option(override, group_options(studies, override.key_or_group))
+            own = own_names() if override.key_or_group in ("model", "space") else []
+            _check_option(override, [*group_options(studies, override.key_or_group), *own])
     try:
         return _compose(overrides, studies)
     except _REFUSALS as error:
@@ -49,7 +51,7 @@ _REFUSALS = (HydraException, MissingConfigException, OmegaConfBaseException, Typ
 
 def _compose(overrides: Sequence[str], studies: Path) -> dict[str, Any]:
     try:
-        with initialize_config_dir(version_base="1.3", config_dir=str(studies.resolve())):
+        with own_options(), initialize_config_dir(version_base="1.3", config_dir=str(studies.resolve())):
             config = hydra_compose(config_name="config", overrides=list(overrides))
         tree = OmegaConf.to_container(config, resolve=False)
     except YAMLError as error:

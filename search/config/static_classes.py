@@ -14,6 +14,7 @@ from typing import Any
 
 import models.bounds
 from datasets.common.errors import UserError
+from search.machine import own_models
 
 # Names that an annotation may use: those of typing and of our bounds. Others leave a parameter unchecked.
 _NAMESPACE: dict[str, Any] = {
@@ -112,7 +113,6 @@ def ancestry(source: ClassSource) -> Iterator[ClassSource]:
                 yield from ancestry(found)
 
 
-@cache
 def find_class(module: str, name: str, depth: int = 0) -> ClassSource | None:
     """The definition of `name` as seen in `module`, following `from x import y`."""
     tree = parse_module(module)
@@ -140,7 +140,7 @@ def _statements(tree: ast.Module) -> Iterator[ast.stmt]:
 def _absolute(module: str, statement: ast.ImportFrom) -> str:
     if not statement.level:
         return statement.module or ""
-    path = _path(module)
+    path = None if own_models.is_own(module) else _path(module)
     is_package = path is not None and path.name == "__init__.py"
     parts = module.split(".")
     kept = parts[: len(parts) - statement.level + is_package]
@@ -160,18 +160,32 @@ def class_names(module: str) -> list[str]:
 def modules_beside(module: str) -> list[str]:
     """The modules of the package in which `module` was looked for."""
     package, _, _ = module.rpartition(".")
+    if own_models.is_own(module):
+        models = own_models.in_use()
+        return [f"{package}.{name}" for name in sorted(models.sources)] if models else []
     path = _path(package) if package else None
     return [] if path is None else [f"{package}.{item.stem}" for item in sorted(path.parent.glob("*.py"))]
 
 
-@cache
 def parse_module(module: str) -> ast.Module | None:
     """The syntax tree of a module, None if there is none of that name; a UserError says where it is broken."""
+    if own_models.is_own(module):
+        models = own_models.in_use()
+        source = models and models.source(module)
+        return None if models is None or source is None else _parse(source, models.path(module))
+    return _parse_file(module)
+
+
+@cache
+def _parse_file(module: str) -> ast.Module | None:
     path = _path(module)
-    if path is None:
-        return None
+    return None if path is None else _parse(path.read_text(encoding="utf-8"), path)
+
+
+@cache
+def _parse(source: str, path: Path) -> ast.Module:
     try:
-        return ast.parse(path.read_text(encoding="utf-8"))
+        return ast.parse(source)
     except (SyntaxError, ValueError) as error:  # a model that somebody is writing just now
         raise UserError(f"{path} is not valid Python: {error}.") from None
 

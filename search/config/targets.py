@@ -26,6 +26,7 @@ from search.config.static_classes import (
     signature,
 )
 from search.config.type_checks import check_keys, convert, shown
+from search.machine import own_models
 
 __all__ = [
     "CALLBACK",
@@ -41,7 +42,7 @@ __all__ = [
     "locate",
 ]
 
-_OURS = ("models", "datasets")
+_OURS = ("models", "datasets", own_models.PACKAGE)
 ALLOWED = (
     *_OURS,
     "search.fold_pruning",
@@ -113,7 +114,8 @@ def instantiate(tree: Mapping[str, Any], base: str, where: str, **extra: Any) ->
     """
     module, name = _split(str(tree["_target_"]))
     try:
-        cls = getattr(importlib.import_module(module), name) if _is_allowed_module(module) else None
+        import_module = own_models.import_own if own_models.is_own(module) else importlib.import_module
+        cls = getattr(import_module(module), name) if _is_allowed_module(module) else None
     except (ImportError, AttributeError):
         cls = None
     base_module, base_name = _split(base)
@@ -137,12 +139,18 @@ def locate(target: str, base: str, where: str) -> ClassSource:
     Raises:
         UserError: The name lies outside the allowed packages, names no class, or one that is not a `base`.
     """
-    if not _is_allowed(target):
+    is_own = own_models.is_own(target)
+    if not _is_allowed(target) or (is_own and base not in (MODEL, _EXACT)):
         raise UserError(
             f"{where}._target_={target} is outside the allowed packages ({', '.join(ALLOWED)}): "
             "configs may name classes of these alone."
         )
     module, _, name = target.rpartition(".")
+    if is_own and module.count(".") == 1 and own_models.in_use() is None:
+        raise UserError(
+            f"{where}._target_={target} is a model outside the checkout: name the folder that holds "
+            f"{module.rpartition('.')[2]}.py {own_models.HOW_TO_NAME}."
+        )
     place, _ = _split(target)
     source = find_class(place, name)
     if source is None or not _is_allowed_module(source.module):

@@ -7,7 +7,7 @@ checksum: the SHA-256 of all bytes before that line.
 import datetime
 import hashlib
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -20,6 +20,7 @@ from datasets.common.files import write_text
 from models.bounds import Interval, NonNegativeInt
 from search.config.run_config import REQUIRED_KEYS, RUN_KEYS, RunConfig, Seed, Threads, Tokens, run_config
 from search.config.type_checks import Text, build, check_keys, convert
+from search.experiments.own_source import look_for_model
 from search.machine.foreign_files import load_plain_yaml, read_regular
 
 SCHEMA_VERSION = 5
@@ -50,6 +51,7 @@ class Provenance:
     how much of a batch was computed at once (null: all), `backbone` the hash of the pretrained weights (null: none).
     `study_id` is the identity of the study (null: made before studies had one), which a copy of its database shares,
     `model` is the study's name for the model, `n_target` how many finished trials it was to have (null: not known).
+    `model_source` is the hash of the model's source where that is one outside the checkout; files of others lack it.
     """
 
     schema_version: int
@@ -77,6 +79,7 @@ class Provenance:
     versions: dict[str, Any]
     machine: dict[str, Any]
     git_commit: str | None
+    model_source: _Hash | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +104,9 @@ def freeze(experiment: Experiment, path: Path) -> None:
         del config["table"]["group_rule"]  # as the file had it before there was such a field
     if experiment.familiar is not None:
         config[_FAMILIAR] = {origin: asdict(familiar) for origin, familiar in experiment.familiar.items()}
-    text = seal(_HEADER + _dump({**config, "provenance": asdict(experiment.provenance)}))
+    known = asdict(experiment.provenance).items()
+    provenance = {key: value for key, value in known if (key, value) != ("model_source", None)}  # as above
+    text = seal(_HEADER + _dump({**config, "provenance": provenance}))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, text)
 
@@ -113,12 +118,12 @@ def seal(text: str) -> str:
     return f"{body}{_CHECKSUM}{_digest(body.encode())}\n"
 
 
-def load_experiment(path: Path) -> Experiment:
-    """Read and check an experiment file.
+def load_experiment(path: Path, announce: Callable[[str], None] = lambda sentence: None) -> Experiment:
+    """Read and check an experiment file; `announce` is told where its model, outside the checkout, was changed since.
 
     Raises:
-        UserError: The file is missing, malformed, of a newer schema, was changed since it was written, or names
-            a class or setting that is not allowed.
+        UserError: The file is missing, malformed, of a newer schema, was changed since it was written, names a class or
+            setting that is not allowed, or a model outside the checkout that is not here.
     """
     tree = _read(path)
     provenance = dict(tree.pop("provenance"))
@@ -133,6 +138,7 @@ def load_experiment(path: Path) -> Experiment:
             provenance.setdefault(key, None)
     if version < 3 and isinstance(tree.get("trainer"), Mapping):
         tree["trainer"] = {**_TRAINER_BEFORE_3, **tree["trainer"]}
+    look_for_model(path, tree, provenance, announce)
     try:
         _check_texts(tree, _LONGEST_SEQUENCE)
         familiar = _build_familiar(tree.pop(_FAMILIAR)) if _FAMILIAR in tree else None
@@ -200,8 +206,7 @@ def is_same_export(path: Path, experiment: Experiment) -> bool:
     if then.study_id is None:
         now = replace(now, study_id=None)
     # What older files lack is no reason to replace them: confirmations belong to a file as it is.
-    familiar = None if before.familiar is None else experiment.familiar
-    return before == replace(experiment, provenance=now, familiar=familiar)
+    return before == replace(experiment, provenance=now, familiar=before.familiar and experiment.familiar)
 
 
 def checksum(path: Path) -> str:

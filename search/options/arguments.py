@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from datasets.common.errors import UserError, nearest
 from datasets.tables.table import table_name
 from datasets.tasks.registry import find_task, listed_tasks
+from search.checkout import STUDIES
+from search.machine import own_models
 from search.options.commands import COMMANDS
 from search.options.folders import set_folders
 from search.options.parser import LADDER, Parser, model_names
@@ -40,6 +42,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     overrides = [word for word in unknown if not word.startswith("-")]
     parser.refuse_unknown([word for word in unknown if word.startswith("-")])
     arguments.command = command
+    own_models.use_folder(getattr(arguments, "models_dir", None))
     if COMMANDS[command].takes_overrides:
         arguments.overrides = _complete_overrides(arguments, overrides)
     elif overrides:
@@ -87,15 +90,31 @@ def _complete_overrides(arguments: argparse.Namespace, overrides: list[str]) -> 
             "For data of your own: --data FILE --split STRATEGY."
         )
     for model in models:
-        if model not in model_names():
-            possible = [*model_names(), _LADDER]
-            raise UserError(
-                f"There is no model {model!r}.{nearest(model, possible)} Models: {', '.join(model_names())}."
-            )
+        check_model(model)
+    if (own := own_models.in_use()) is not None and not own.configs.keys().isdisjoint(models):
+        arguments.models_dir = arguments.models_dir or own.folder  # for the commands that are proposed
     arguments.task, arguments.model = task, models[0]
     arguments.models = tuple(models) if len(models) > 1 else ()
     rest = [word for word in overrides if word.lstrip("+").split("=", 1)[0] not in ("task", "model")]
     return [f"task='{task}'" if arguments.data else f"task={task}", f"model={models[0]}", *rest]
+
+
+def check_model(name: str) -> None:
+    """Refuse a model that there is not, and one of the user's own that is called like something of the checkout."""
+    own = own_models.in_use()
+    if own is not None and name in own.configs:
+        taken = [group for group in ("model", "space") if (STUDIES / group / f"{name}.yaml").exists()]
+        if taken:
+            raise UserError(
+                f"{own.folder / name}.yaml is called like a {taken[0]} of flipsearch's own, which nothing may replace: "
+                "give it another name."
+            )
+    elif name not in model_names():
+        names = [*model_names(), *(own.configs if own else ())]
+        where = "" if own else " One of your own is found with --models-dir DIR."
+        raise UserError(
+            f"There is no model {name!r}.{nearest(name, [*names, _LADDER])} Models: {', '.join(names)}.{where}"
+        )
 
 
 def _models(named: str | list[str] | None) -> list[str]:

@@ -11,6 +11,7 @@ from datasets.common.errors import UserError, nearest
 from datasets.tables.table import STRATEGIES
 from datasets.tasks.registry import listed_tasks
 from search.checkout import STUDIES
+from search.machine import own_models
 from search.options.folders import DEFAULTS, FILE, VARIABLES, option
 from search.options.values import count, positive
 
@@ -41,7 +42,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def model_names() -> list[str]:
-    """The models: the files of the config group."""
+    """The models of the checkout: the files of the config group."""
     return sorted(path.stem for path in (STUDIES / "model").glob("*.yaml"))
 
 
@@ -99,6 +100,12 @@ def add_where(parser: Parser) -> None:
     """Where data and weights are found and runs are written."""
     parser.add_argument("--data-dir", type=Path, help="where FLIP's files are looked for first")
     parser.add_argument("--weights-dir", type=Path, help="where pretrained weights (NAME.pt) are looked for first")
+    parser.add_argument(
+        "--models-dir",
+        type=Path,
+        metavar="DIR",
+        help=f"models of your own, NAME.py and NAME.yaml each (default: ${own_models.VARIABLE})",
+    )
     add_folder(parser, "runs_dir", "for everything written")
     parser.add_argument("--quiet", action="store_true", help="print errors only")
 

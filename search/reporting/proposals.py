@@ -9,7 +9,7 @@ from search.options.commands import options_of
 from search.options.folders import DEFAULTS, option
 from search.options.parser import prog
 
-_PLACES = ("runs_dir", "export_dir", "data_dir", "weights_dir")
+_PLACES = ("runs_dir", "export_dir", "data_dir", "weights_dir", "models_dir")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from datasets.common.errors import UserError
 from datasets.splits.prepared import PreparedSplit
+from search.config.run_config import RunConfig
 from search.experiments.experiment import (
     SCHEMA_VERSION,
     Experiment,
@@ -23,6 +24,7 @@ from search.experiments.experiment import (
 )
 from search.experiments.exports import choose_place, export_lock
 from search.experiments.files import MISSING, is_below, place_checkpoints, trial_checkpoints
+from search.machine import own_models
 from search.machine.environment import git_commit
 from search.storage.attributes import EXHAUSTED, MANIFEST, N_TARGET, PROTOCOL, REASON, result_of
 from search.study.artifacts import hash_or_missing
@@ -62,7 +64,7 @@ def export_best(
     # The values that were sampled, and every other as it was fixed when the trial ran: the manifest guards both.
     run = config.run(best.params)
     try:
-        provenance, has_hashes = _provenance(study, best, run.seed, split, runs)
+        provenance, has_hashes = _provenance(study, best, run, split, runs)
     except (UserError, KeyError, TypeError, ValueError) as error:
         why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         raise UserError(
@@ -90,7 +92,7 @@ def export_best(
 
 
 def _provenance(
-    study: Study, best: FrozenTrial, seed: int, split: PreparedSplit, runs: Path
+    study: Study, best: FrozenTrial, run: RunConfig, split: PreparedSplit, runs: Path
 ) -> tuple[Provenance, bool]:
     """What is known of the trial, and whether that includes the hashes of its weights."""
     result = result_of(best, study.study_name)
@@ -109,7 +111,7 @@ def _provenance(
         # A space that is used up ends a study before its budget does.
         "n_target": n_finished if study.user_attrs.get(EXHAUSTED) else study.user_attrs[N_TARGET],
         "date": today(),
-        "seed": seed,
+        "seed": run.seed,
         "threads": result["threads"],
         "micro_batch_tokens": result["micro_batch_tokens"],
         "backbone": result["backbone"],
@@ -127,6 +129,7 @@ def _provenance(
         "versions": result["versions"],
         "machine": result["machine"],
         "git_commit": git_commit(),
+        "model_source": own_models.source_hash(str(run.model["_target_"])),
     }
     return build_provenance(known), bool(hashes)
 

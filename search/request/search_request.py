@@ -6,11 +6,12 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
-from datasets.common.errors import UserError, nearest
+from datasets.common.errors import UserError
 from datasets.tables.table import Replicates, table_name
 from datasets.tasks.registry import find_task
+from search.machine import own_models
+from search.options.arguments import check_model
 from search.options.folders import usual_folder
-from search.options.parser import model_names
 from search.options.table_options import check_data_options
 from search.options.values import is_study_name
 from search.storage.lease_policy import USUAL_LEASE, LeasePolicy
@@ -75,6 +76,7 @@ class SearchRequest(TableOptions):
         runs_dir, export_dir: For trials, and for the experiment; by default as for the command line.
         data_dir: Where FLIP's files are looked for first.
         weights_dir: Where pretrained weights are looked for first.
+        models_dir: A folder with models of one's own; None is that of the environment.
         max_failures: Bugs in a row that stop the study.
         keep_top: Of how many of the best trials checkpoints are kept.
         max_retries: How often a trial that lost its process, or failed with its machine, is run again.
@@ -100,6 +102,7 @@ class SearchRequest(TableOptions):
     export_dir: Path = field(default_factory=export_folder)
     data_dir: Path | None = None
     weights_dir: Path | None = None
+    models_dir: Path | None = None
     max_failures: int = 3
     keep_top: int = 5
     max_retries: int = 3
@@ -113,7 +116,7 @@ class SearchRequest(TableOptions):
 
     def __post_init__(self) -> None:
         """Refuse at once what needs no data and no database to be seen."""
-        for name in ("data", "wild_type", "runs_dir", "export_dir", "data_dir", "weights_dir"):
+        for name in ("data", "wild_type", "runs_dir", "export_dir", "data_dir", "weights_dir", "models_dir"):
             value: str | os.PathLike[str] | None = getattr(self, name)
             object.__setattr__(self, name, None if value is None else Path(value))
         object.__setattr__(self, "overrides", tuple(self.overrides))
@@ -121,9 +124,9 @@ class SearchRequest(TableOptions):
             raise UserError("A search is of a task or of a table: give either `task` or `data`.")
         if self.task is not None:
             find_task(self.task)
-        if self.model not in model_names():
-            hint = nearest(self.model, model_names())
-            raise UserError(f"There is no model {self.model!r}.{hint} Models: {', '.join(model_names())}.")
+        if self.models_dir is not None:
+            own_models.use_folder(self.models_dir)
+        check_model(self.model)
         if self.study_name is not None and not is_study_name(self.study_name):
             raise UserError(
                 f"study_name={self.study_name!r} is not valid: expected up to 100 letters, digits and . _ + -."

@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from datasets.common.errors import UserError, nearest
 from datasets.tables.table import Table
 from search.config.nested import difference, digest
+from search.machine import own_models
 from search.machine.environment import package_versions
 from search.options.values import is_study_name
 from search.storage.attributes import FIRST, MANIFEST, N_TARGET, PROTOCOL, STUDY_ID, VERSIONS, WEIGHTS, printable
@@ -62,8 +63,9 @@ def manifest(config: "StudyConfig", *, data_hash: str, label: str, model: str) -
     }
     if (table := config.defaults["table"]) is not None:
         about["table"] = Table(**table).settings
-    restored: dict[str, Any] = json.loads(json.dumps(about))  # as the database will give it back
-    return restored
+    if (source := own_models.source_hash(config.defaults["model"]["_target_"])) is not None:
+        about["model_source"] = source
+    return dict(json.loads(json.dumps(about)))  # as the database will give it back
 
 
 def check_existing(database: Database, name: str, wanted: Mapping[str, Any]) -> None:

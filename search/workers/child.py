@@ -23,6 +23,7 @@ from typing import Protocol
 from datasets.common.errors import CannotRank, UserError
 from datasets.common.paths import Places
 from search.config.run_config import RunConfig
+from search.machine import own_models
 from search.machine.interpreters import guard_interpreters, without_program
 from search.machine.limits import LimitReached, check_open_files, limit_reached
 from search.machine.socket_folder import make_socket_folder
@@ -75,7 +76,10 @@ class Child:
         self.directory = directory
         self._pipe, child_pipe = _CONTEXT.Pipe()
         self._process = _CONTEXT.Process(
-            target=_work, args=(child_pipe, job, directory), daemon=True, name="flipsearch run"
+            target=_work,
+            args=(child_pipe, job, directory, own_models.in_use()),
+            daemon=True,
+            name="flipsearch run",
         )
         try:
             with _signals_blocked(), without_program():  # the forkserver may have to be started again
@@ -215,8 +219,9 @@ def _predict(
     tell(PredictionsWritten(path=directory / "predictions.safetensors"))
 
 
-def _work(pipe: Connection, job: Job, directory: Path) -> None:
+def _work(pipe: Connection, job: Job, directory: Path, models: own_models.OwnModels | None) -> None:
     """The child's main function."""
+    own_models.use(models)  # as its parent read them, whatever stands in the files by now
     stop = threading.Event()
     threading.Thread(target=_listen, args=(pipe, stop), daemon=True).start()
     try:

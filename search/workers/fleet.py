@@ -19,6 +19,7 @@ from optuna import Study
 from optuna.trial import TrialState
 
 from datasets.common.errors import UserError
+from search.machine import own_models
 from search.machine.interpreters import without_program
 from search.storage.outages import StorageLost
 from search.workers.display import Display
@@ -221,7 +222,9 @@ def _start(member: _Member) -> None:
     member.told.clear()
     slot = member.assignment.slot.name
     member.process = _CONTEXT.Process(
-        target=run_worker, args=(member.assignment, theirs), name=f"flipsearch worker {slot}"
+        target=run_worker,
+        args=(member.assignment, theirs, own_models.in_use()),
+        name=f"flipsearch worker {slot}",
     )
     before = signal.pthread_sigmask(signal.SIG_BLOCK, TOLD_BY)
     try:

@@ -21,6 +21,7 @@ from typing import Literal
 from optuna.trial import FrozenTrial
 
 from datasets.common.errors import UserError
+from search.machine import own_models
 from search.storage.lease_policy import USUAL_LEASE, LeasePolicy
 from search.storage.outages import StorageLost
 from search.workers.child import prepare_children, redirect_output
@@ -86,8 +87,9 @@ class Done:
 Report = Announcement | Working | Began | Ended | Waits | Done
 
 
-def run_worker(assignment: Assignment, pipe: Connection) -> None:
+def run_worker(assignment: Assignment, pipe: Connection, models: own_models.OwnModels | None) -> None:
     """The main function of a worker's process; it is born with the signals in TOLD_BY blocked."""
+    own_models.use(models)
     redirect_output(assignment.log)
     told = _Told()
     signal.signal(signal.SIGINT, signal.SIG_IGN)

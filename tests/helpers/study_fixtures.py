@@ -65,7 +65,7 @@ def command(
 ) -> Callable[..., Answer]:
     """Runs a command in this process, in an empty folder."""
     monkeypatch.chdir(tmp_path)
-    for name in ("FLIPSEARCH_STORAGE", "FLIPSEARCH_RUNS", "FLIPSEARCH_EXPORT"):
+    for name in ("FLIPSEARCH_STORAGE", "FLIPSEARCH_RUNS", "FLIPSEARCH_EXPORT", "FLIPSEARCH_MODELS"):
         monkeypatch.delenv(name, raising=False)
 
     def run(*words: str) -> Answer:

@@ -110,7 +110,7 @@ STUDY: Mapping[str, Check] = {
             "space": mapping(_leaf),
             "config": _tree,
         },
-        {"validation": _constructor, "epochs_per_fold": _positive, "table": _table},
+        {"validation": _constructor, "epochs_per_fold": _positive, "table": _table, "model_source": _hash},
     ),
     PROTOCOL: record({"shown": line, "n_sequences": _count, "saw_test_sequences": is_a(bool)}, {"stands_for": line}),
     STUDY_ID: matches(r"[0-9a-f]{32}", "32 hexadecimal digits"),

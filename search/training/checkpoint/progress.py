@@ -12,6 +12,7 @@ from torch import Tensor
 from datasets.splits.prepared import PreparedSplit
 from search.checkout import ROOT
 from search.config.run_config import RunConfig
+from search.machine import own_models
 from search.machine.environment import machine_kind, package_versions
 from search.training.callbacks import Report
 
@@ -72,6 +73,7 @@ def about(config: RunConfig, split: PreparedSplit, *, threads: int, backbone: st
     """All that the numbers of a run depend on: equal where these are equal, bit for bit."""
     on_gpu = config.trainer.accelerator != "cpu" and torch.cuda.is_available()
     run = asdict(replace(config, trainer=replace(config.trainer, threads=threads)))
+    own_model = own_models.source_hash(str(config.model["_target_"]))
     return {
         "run": {key: value for key, value in run.items() if key not in ("cache", "logger")},
         "data_hash": split.data_hash,
@@ -79,6 +81,7 @@ def about(config: RunConfig, split: PreparedSplit, *, threads: int, backbone: st
         "machine": machine_kind("cuda:0" if on_gpu else "cpu"),
         "versions": package_versions(),
         "code": code_hash(),
+        **({} if own_model is None else {"model_source": own_model}),
     }
 
 

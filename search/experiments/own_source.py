@@ -1,0 +1,34 @@
+"""What an experiment needs whose model is outside the checkout, and whether that model is what it was."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from datasets.common.errors import UserError
+from search.config.type_checks import shown
+from search.machine import own_models
+
+
+def look_for_model(
+    path: Path, tree: Mapping[str, Any], provenance: Mapping[str, Any], announce: Callable[[str], None]
+) -> None:
+    """Say what an experiment with a model outside the checkout needs, or that the model was changed since."""
+    model = tree.get("model")
+    target = model.get("_target_") if isinstance(model, Mapping) else None
+    if not isinstance(target, str) or not own_models.is_own(target) or target.count(".") != 2:
+        return
+    module = target.rpartition(".")[0]
+    models = own_models.in_use()
+    if models is None or models.source(module) is None:
+        file = f"{shown(module.rpartition('.')[2])}.py"
+        where = "" if models is None else f", which {models.folder} does not"
+        raise UserError(
+            f"{path} needs the model {shown(target)}, which is outside the checkout: name the folder that holds "
+            f"{file}{where} {own_models.HOW_TO_NAME}."
+        )
+    before, now = provenance.get("model_source"), models.hash(module)
+    if before != now:
+        announce(
+            f"{path} was made with another source of {shown(target)} ({shown(before)[:19]}...) than what was found in "
+            f"{models.folder} ({now[:19]}...): numbers may differ."
+        )
