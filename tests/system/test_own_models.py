@@ -241,7 +241,7 @@ def test_hyperparameters_are_checked_by_their_annotations(folder: Path) -> None:
 def test_no_experiment_and_no_file_beside_the_work_names_a_folder(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "flipsearch.toml").write_text(f'models_dir = "{folder}"\n')
     (tmp_path / "flipsearch.toml").chmod(0o644)
-    assert "flipsearch.toml has a key 'models_dir' that is not known" in run_here(*SEARCH, cwd=tmp_path).refusal()
+    assert "flipsearch.toml has a key 'models_dir' that is not known" in run_here("status", cwd=tmp_path).refusal()
 
 
 @pytest.mark.parametrize("base", [VALIDATION, DIVISION, PRUNER])
