@@ -13,7 +13,7 @@ from datasets.splits.prepared import prepare
 from datasets.tables.measurements import merge
 from datasets.tables.survey import flip_blocks
 from datasets.tables.table import STRATEGIES, table_name
-from datasets.tables.wild_type import compare, varying
+from datasets.tables.wild_type import compare
 from datasets.tasks.own_table import table_task
 from datasets.tasks.synthetic import WILD_TYPE
 from tests.datasets.tables import SITES, surveyed, table, variants, write
@@ -173,7 +173,7 @@ def test_a_stop_codon_that_carries_the_wild_type_is_found(tmp_path: Path) -> Non
 
 def test_what_varies_where_lengths_differ_is_a_window() -> None:
     sequences = Packed.of(["AAACCDDDD", "AAAWDDDD", "AAADDDD", "AAAWWWDDDD"])
-    common = compare(sequences, None, varying(sequences))
+    common = compare(sequences, None)
     assert common.window == (3, -4)
     assert region_of(None, common.window) == Crop(start=3, stop=-4)
 
