@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.candidates.files import Cells, Format, Label, read_cells
+from datasets.candidates.files import Cells, Format, Label, Place, read_cells
 from datasets.common.errors import SequenceError, UserError
 from datasets.sequences.alphabet import ALPHABET
 from datasets.sequences.mutations import MutationError, Mutator, normal_form
@@ -31,6 +31,8 @@ class Candidates:
     """Where each stands in the file; None where there is no file."""
     names: Sequence[str] | None = None
     """What each is called there, in Unicode without line ends; None where nobody asked."""
+    place: Place = "line"
+    """What `lines` count."""
 
     def __len__(self) -> int:
         """Return n."""
@@ -44,6 +46,7 @@ class Candidates:
             lengths=self.lengths[rows],
             lines=None if self.lines is None else [self.lines[row] for row in rows.tolist()],
             names=None if self.names is None else [self.names[row] for row in rows.tolist()],
+            place=self.place,
         )
 
     def sequences(self) -> list[str]:
@@ -122,7 +125,7 @@ def _blocks(path: Path, cells: Iterator[Cells], label: Label, task: Task) -> Ite
                 yield _candidates(some, label, mutator, task)
             except SequenceError as error:
                 at = some.lines[error.row]
-                raise UserError(f"{path}, line {at}: {error}; correct the line or remove it.") from None
+                raise UserError(f"{path}, {some.place} {at}: {error}; correct the {some.place} or remove it.") from None
     if not n:
         raise UserError(f"{path} holds no candidates: a sequence, or mutations, in each line is expected.")
 
@@ -134,17 +137,19 @@ def _even(cells: Iterator[Cells]) -> Iterator[Cells]:
     texts: list[str] = []
     lines: list[int] = []
     names: list[str] = []
+    place: Place = "line"
     for some in cells:
         texts += some.texts
         lines += some.lines
         names += some.names or ()
-        held = Cells(texts=texts, lines=lines, names=None if some.names is None else names)
+        place = some.place
+        held = Cells(texts=texts, lines=lines, names=None if some.names is None else names, place=place)
         n_even = len(texts) // BLOCK_ROWS * BLOCK_ROWS
         for first in range(0, n_even, BLOCK_ROWS):
             yield held[first : first + BLOCK_ROWS]
         texts, lines, names = texts[n_even:], lines[n_even:], names[n_even:]
     if texts:
-        yield Cells(texts=texts, lines=lines, names=names or None)
+        yield Cells(texts=texts, lines=lines, names=names or None, place=place)
 
 
 def _slices(texts: list[str]) -> Iterator[slice]:
@@ -173,7 +178,9 @@ def _candidates(cells: Cells, label: Label, mutator: Mutator, task: Task) -> Can
             except MutationError as error:
                 raise SequenceError(str(error), row) from None
     residues, lengths = residues_of(sequences, task.clean)
-    candidates = Candidates(labels=[], residues=residues, lengths=lengths, lines=cells.lines, names=cells.names)
+    candidates = Candidates(
+        labels=[], residues=residues, lengths=lengths, lines=cells.lines, names=cells.names, place=cells.place
+    )
     labels = candidates.sequences() if label == "sequence" else list(map(normal_form, texts))
     return replace(candidates, labels=labels)
 

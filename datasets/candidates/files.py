@@ -1,4 +1,4 @@
-"""The cells of a file of candidates: FASTA, a table, or a candidate a line; read as they are, many at a time."""
+"""The cells of a file of candidates (FASTA, a table, or a candidate a line), read as they are, many at a time."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from typing import Literal
 from datasets.common.errors import UserError, nearest
 from datasets.sequences.mutations import are_mutations
 from datasets.tables.delimited import delimiter_of, names_in, rows_of
+from datasets.tables.parquet import parquet_names, parquet_rows
 from datasets.tables.text_file import first_bytes, read_lines
 
-Format = Literal["fasta", "csv", "tsv", "text"]
+Format = Literal["fasta", "csv", "tsv", "parquet", "text"]
 Label = Literal["sequence", "mutations"]
+Place = Literal["line", "row"]
 _MAX_RESIDUES = 2**20  # of a sequence; the longest protein known has 38,000
 _FORMATS: dict[str, Format] = {
     **dict.fromkeys((".fasta", ".fa", ".faa", ".fas"), "fasta"),
     ".csv": "csv",
     **dict.fromkeys((".tsv", ".tab"), "tsv"),
+    ".parquet": "parquet",
     **dict.fromkeys((".txt", ".list"), "text"),
 }
 _MUTATIONS = ("mutations", "mutation", "mutant", "variant")
@@ -33,11 +36,13 @@ class Cells:
     texts: list[str]
     lines: Sequence[int]
     names: Sequence[str] | None
+    place: Place = "line"
+    """What `lines` count: lines, or the rows of a file that has none."""
 
     def __getitem__(self, rows: slice) -> Cells:
         """Return some of them."""
         names = None if self.names is None else self.names[rows]
-        return Cells(texts=self.texts[rows], lines=self.lines[rows], names=names)
+        return Cells(texts=self.texts[rows], lines=self.lines[rows], names=names, place=self.place)
 
     def __len__(self) -> int:
         """Return how many they are."""
@@ -57,6 +62,8 @@ def read_cells(path: Path, format: Format | None, *, has_names: bool) -> tuple[L
     kind = format or _format(path)
     if kind == "fasta":
         return "sequence", _fasta(path, has_names=has_names)
+    if kind == "parquet":
+        return _parquet(path, has_names=has_names)
     if kind != "text":
         return _table(path, has_names=has_names)
     blocks = _plain(path)
@@ -72,7 +79,10 @@ def _format(path: Path) -> Format:
         suffixes.pop()
     if suffixes and suffixes[-1] in _FORMATS:
         return _FORMATS[suffixes[-1]]
-    start = first_bytes(path).removeprefix(b"\xef\xbb\xbf").replace(b"\0", b"").lstrip(b"\xff\xfe \r\n\t")
+    start = first_bytes(path)
+    if start.startswith(b"PAR1"):
+        return "parquet"
+    start = start.removeprefix(b"\xef\xbb\xbf").replace(b"\0", b"").lstrip(b"\xff\xfe \r\n\t")
     if start.startswith(b">"):
         return "fasta"
     header = start.splitlines()[0].decode(errors="replace") if start else ""
@@ -101,23 +111,9 @@ def _table(path: Path, *, has_names: bool) -> tuple[Label, Iterator[Cells]]:
         raise UserError(f"{path} has no header: line 1 is blank.")
     header = first[n_blank]
     delimiter = delimiter_of(header)
-    names = [name.lower() for name in names_in(header, delimiter, path, n_blank + 1)]
-    found = [name for name in ("sequence", *_MUTATIONS) if name in names]
-    if not found:
-        raise UserError(
-            f"{path}, line {n_blank + 1}: no column is called 'sequence' or 'mutations'; its columns are "
-            f"{', '.join(map(repr, names[:12]))}.{nearest('sequence', names)} Name one so, or use --format text for a "
-            "candidate a line."
-        )
-    label: Label = "sequence" if found[0] == "sequence" else "mutations"
-    column, named = names.index(found[0]), None
-    if has_names:
-        named = next((names.index(name) for name in _NAMES if name in names), None)
-        if named is None:
-            raise UserError(
-                f"{path}, line {n_blank + 1}: no column is called 'name' or 'id'; its columns are "
-                f"{', '.join(map(repr, names[:12]))}.{nearest('name', names)} Name one so, or leave --names out."
-            )
+    names = names_in(header, delimiter, path, n_blank + 1)
+    where, hint = f"{path}, line {n_blank + 1}", ", or use --format text for a candidate a line"
+    label, column, named = _chosen(names, where, hint, has_names=has_names)
     rest = chain([first[n_blank + 1 :]], blocks)
     return label, (
         Cells(
@@ -127,6 +123,44 @@ def _table(path: Path, *, has_names: bool) -> tuple[Label, Iterator[Cells]]:
         )
         for rows, numbers in rows_of(rest, names, delimiter, path, n_blank + 1)
     )
+
+
+def _parquet(path: Path, *, has_names: bool) -> tuple[Label, Iterator[Cells]]:
+    names = parquet_names(path)
+    label, column, named = _chosen(names, str(path), "", has_names=has_names)
+
+    def blocks() -> Iterator[Cells]:
+        n_before = 0
+        for texts, *others in parquet_rows(path, [names[i] for i in (column, named) if i is not None]):
+            yield Cells(
+                texts=list(map(str.strip, texts)),
+                lines=range(n_before + 1, n_before + 1 + len(texts)),
+                names=[" ".join(name.splitlines()).strip() for name in others[0]] if others else None,
+                place="row",
+            )
+            n_before += len(texts)
+
+    return label, blocks()
+
+
+def _chosen(names: Sequence[str], where: str, hint: str, *, has_names: bool) -> tuple[Label, int, int | None]:
+    """Return what candidates are called by, and which columns hold them and, if these are asked for, their names."""
+    names = [name.lower() for name in names]
+    shown = f"its columns are {', '.join(map(repr, names[:12]))}"
+    found = [name for name in ("sequence", *_MUTATIONS) if name in names]
+    if not found:
+        raise UserError(
+            f"{where}: no column is called 'sequence' or 'mutations'; {shown}.{nearest('sequence', names)} Name one "
+            f"so{hint}."
+        )
+    label: Label = "sequence" if found[0] == "sequence" else "mutations"
+    named = next((names.index(name) for name in _NAMES if name in names), None) if has_names else None
+    if has_names and named is None:
+        raise UserError(
+            f"{where}: no column is called 'name' or 'id'; {shown}.{nearest('name', names)} Name one so, or leave "
+            "--names out."
+        )
+    return label, names.index(found[0]), named
 
 
 def _fasta(path: Path, *, has_names: bool) -> Iterator[Cells]:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
+
+_ROWS = 4096  # compared at a time: they stay in the processor's cache
+_FIRST_BYTES = 1 << 12
+_FEW = 0.25  # of the positions: it pays to look at these alone
 
 
 class Packed(Sequence[str]):
@@ -23,13 +28,6 @@ class Packed(Sequence[str]):
         encoded = [string.encode() for string in strings]
         lengths = np.fromiter(map(len, encoded), dtype=np.int64, count=len(encoded))
         return cls(_codes(b"".join(encoded)), lengths)
-
-    @classmethod
-    def joined(cls, parts: Sequence[Packed]) -> Packed:
-        """Return the strings of all parts, of which there is at least one."""
-        if len(parts) == 1:
-            return parts[0]
-        return cls(np.concatenate([part.codes for part in parts]), np.concatenate([part.lengths for part in parts]))
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -58,9 +56,15 @@ class Packed(Sequence[str]):
 
     def has_other_than(self, characters: bytes) -> bool:
         """Return whether there is any byte that is not one of the characters."""
+        codes, matrix, varies = self.codes, self.matrix, self.varies
+        if matrix is not None and varies is not None and len(varies) <= _FEW * matrix.shape[1]:
+            # What stands at the other positions of the first row stands there in all.
+            if matrix[0].tobytes().translate(None, characters):
+                return True
+            codes = matrix[:, varies].reshape(-1)
         some = 1 << 20  # at a time: they stay in the processor's cache
-        starts = range(0, len(self.codes), some)
-        return any(self.codes[start : start + some].tobytes().translate(None, characters) for start in starts)
+        starts = range(0, len(codes), some)
+        return any(codes[start : start + some].tobytes().translate(None, characters) for start in starts)
 
     def take(self, rows: NDArray[np.int64]) -> Packed:
         """Return the strings at some rows (n,)."""
@@ -78,6 +82,43 @@ class Packed(Sequence[str]):
         if not len(self.lengths) or not self.lengths[0] or (self.lengths != self.lengths[0]).any():
             return None
         return self.codes.reshape(len(self.lengths), -1)
+
+    @cached_property
+    def varies(self) -> NDArray[np.int64] | None:
+        """The positions (0-based) at which strings of one length differ, None where they have several lengths."""
+        codes = self.matrix
+        if codes is None:
+            return None
+        varies = np.zeros(codes.shape[1], dtype=np.bool_)
+        for first in range(0, len(codes), _ROWS):
+            some = codes[first : first + _ROWS]
+            varies |= (some.min(axis=0) != codes[0]) | (some.max(axis=0) != codes[0])
+        return np.flatnonzero(varies)
+
+
+class Packing:
+    """Packs strings that come part by part."""
+
+    def __init__(self) -> None:
+        self._codes = np.empty(_FIRST_BYTES, dtype=np.uint8)
+        self._n_bytes = 0
+        self._lengths: list[NDArray[np.int64]] = []
+
+    def add(self, part: Packed) -> None:
+        """Append the strings of a part."""
+        start, end = self._n_bytes, self._n_bytes + len(part.codes)
+        if end > len(self._codes):
+            grown = np.empty(2 * end, dtype=np.uint8)  # what is not filled takes no memory
+            grown[:start] = self._codes[:start]
+            self._codes = grown
+        self._codes[start:end] = part.codes
+        self._n_bytes = end
+        self._lengths.append(part.lengths)
+
+    def packed(self) -> Packed:
+        """Return all strings; nothing can be added any more."""
+        lengths = np.concatenate([np.zeros(0, dtype=np.int64), *self._lengths])
+        return Packed(self._codes[: self._n_bytes], lengths)
 
 
 def _codes(joined: bytes) -> NDArray[np.uint8]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.common.errors import UserError
-from datasets.sequences.packed import Packed
+from datasets.sequences.packed import Packed, Packing
 from datasets.tables.columns import Columns
 from datasets.tables.text_file import MAX_LINE_BYTES, read_blocks
 
@@ -19,6 +19,7 @@ _DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons"}
 _MAX_COLUMNS = 10_000
 _LF = 10
 _ROWS = 10_000  # of quoted cells, at a time
+_SHORT = 24  # bytes: a Python object for each cell costs more than to compute the place of each byte
 
 Rows = tuple[list[Packed], NDArray[np.int64]]
 """Some rows: their cells by column, and the numbers of their lines."""
@@ -34,12 +35,13 @@ def read_delimited(path: Path) -> Columns:
     header, rest, number = _header(blocks, path)
     delimiter = delimiter_of(header)
     names = names_in(header, delimiter, path, number)
-    parts: list[list[Packed]] = []
+    packings = [Packing() for _ in names]
     lines: list[NDArray[np.int64]] = []
     for cells, numbers in _rows(chain([rest], blocks), delimiter, names, path, number):
-        parts.append(cells)
+        for packing, part in zip(packings, cells, strict=True):
+            packing.add(part)
         lines.append(numbers)
-    columns = [Packed.joined(column) for column in zip(*parts, strict=True)] or [Packed.of([])] * len(names)
+    columns = [packing.packed() for packing in packings]
     at = np.concatenate(lines) if lines else np.zeros(0, dtype=np.int64)
     is_blank = sum(column.lengths for column in columns) == 0  # as spreadsheets leave them behind
     if np.any(is_blank):
@@ -149,7 +151,7 @@ def _plain(block: bytes, delimiter: str, n_columns: int, n_before: int) -> Rows 
     codes = np.frombuffer(block, dtype=np.uint8)
     # Few characters of a table sort before its delimiter: one comparison finds all ends of cells, and little else.
     last = max(ord(delimiter), _LF)
-    at = np.flatnonzero(codes <= last if delimiter != ";" else (codes == _LF) | (codes == last))
+    at = _places(codes <= last if delimiter != ";" else (codes == _LF) | (codes == last))
     is_end = (codes[at] == _LF) | (codes[at] == ord(delimiter))
     if not is_end.all():
         at = at[is_end]
@@ -163,6 +165,14 @@ def _plain(block: bytes, delimiter: str, n_columns: int, n_before: int) -> Rows 
     return cells, np.arange(n_before + 1, n_before + 1 + len(ends), dtype=np.int64)
 
 
+def _places(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return `np.flatnonzero(mask)` in half its time where few are set: eight are looked at at once."""
+    n_whole = len(mask) // 8 * 8
+    words = np.flatnonzero(mask[:n_whole].view(np.uint64) != 0)
+    within = np.flatnonzero(mask[:n_whole].reshape(-1, 8)[words])
+    return np.concatenate((8 * words[within // 8] + within % 8, n_whole + np.flatnonzero(mask[n_whole:])))
+
+
 def _cut(block: bytes, codes: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]) -> Packed:
     """Return the cells between starts (N,) and ends (N,)."""
     lengths = ends - starts
@@ -170,6 +180,10 @@ def _cut(block: bytes, codes: NDArray[np.uint8], starts: NDArray[np.int64], ends
     if length > 0 and (lengths == length).all():
         windows = np.lib.stride_tricks.sliding_window_view(codes, length)
         return Packed(windows[starts].reshape(-1), lengths)
+    longest = int(lengths.max())
+    if longest <= _SHORT:
+        places = starts[:, None] + np.arange(longest)
+        return Packed(codes[places[np.arange(longest) < lengths[:, None]]], lengths)
     cells = [block[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
     return Packed(np.frombuffer(b"".join(cells), dtype=np.uint8), lengths)
 

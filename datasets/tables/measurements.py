@@ -46,14 +46,8 @@ class Merged:
 
 def numbers(cells: Packed, findings: Findings, column: str) -> NDArray[np.float64]:
     """Return the cells as numbers (N,), NaN where one is refused."""
-    try:
-        values = np.fromiter(map(float, cells.slices()), dtype=np.float64, count=len(cells))
-        is_text = np.zeros(len(cells), dtype=np.bool_)
-    except ValueError:
-        values, is_text = _one_by_one(cells)
-    if (cells.codes == ord("_")).any():  # Python reads 1_000 as a number; tables do not mean one
-        is_text |= np.array(["_" in cell for cell in cells], dtype=np.bool_)
-        values[is_text] = np.nan
+    parsed = _all_at_once(cells)
+    values, is_text = _one_by_one(cells) if parsed is None else (parsed, np.zeros(len(cells), dtype=np.bool_))
     with np.errstate(over="ignore"):
         is_infinite = ~np.isfinite(values.astype(np.float32))
     is_blank = np.zeros_like(is_text)
@@ -87,7 +81,22 @@ def numbers(cells: Packed, findings: Findings, column: str) -> NDArray[np.float6
     return values
 
 
+def _all_at_once(cells: Packed) -> NDArray[np.float64] | None:
+    """Return the cells as numbers (N,), None where one of them is not finite or is written in an unusual way."""
+    import pyarrow as pa  # type: ignore[import-untyped]  # here because it is heavy
+
+    ends = np.concatenate((np.zeros(1, dtype=np.int64), cells.lengths.cumsum()))
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(cells.codes)]
+    try:
+        numbers = pa.Array.from_buffers(pa.large_string(), len(cells), buffers).cast(pa.float64())
+    except pa.ArrowInvalid:
+        return None
+    values: NDArray[np.float64] = numbers.to_numpy(zero_copy_only=False, writable=True)
+    return values if np.isfinite(values).all() else None
+
+
 def _one_by_one(cells: Packed) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Return the cells as numbers (N,), NaN where one is text, and which are text (N,)."""
     values = np.full(len(cells), np.nan)
     is_text = np.zeros(len(cells), dtype=np.bool_)
     for row, cell in enumerate(cells):
@@ -95,6 +104,8 @@ def _one_by_one(cells: Packed) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
             values[row] = float(cell)
         except ValueError:
             is_text[row] = True
+        if "_" in cell:  # Python reads 1_000 as a number; tables do not mean one
+            values[row], is_text[row] = np.nan, True
     return values, is_text
 
 

@@ -22,7 +22,7 @@ from datasets.tables.read import read_columns
 from datasets.tables.split_strategies import Landscape, Mask, TableSplit
 from datasets.tables.table import Table
 from datasets.tables.variants import read_residues
-from datasets.tables.wild_type import Common, consensus, find_common, varying
+from datasets.tables.wild_type import Common, consensus, find_common
 from datasets.task import RawSplit
 
 _FEW_REPLICATES = 3
@@ -139,8 +139,7 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
         test = None if test is None else test[rows]
         validation = None if validation is None else validation[rows]
     check_overlap(sequences, test, validation, rows, findings)
-    varies = varying(sequences)
-    keys, measured = _keys(sequences, varies, test, validation), (target, rows)
+    keys, measured = _keys(sequences, test, validation), (target, rows)
     merged = _merged(keys, target, rows, table, findings)
     if len(merged.first) < len(sequences):
         sequences = sequences.take(merged.first)
@@ -148,7 +147,7 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
         validation = None if validation is None else validation[merged.first]
         rows = rows[merged.first]
     table = _with_wild_type(table, columns, sequences, rows, findings)
-    common = find_common(sequences, table.wild_type, varies)
+    common = find_common(sequences, table.wild_type)
     _check_wild_type_rows(keys, *measured, merged.first, common, findings)
     table = replace(table, sites=common.sites, window=common.window)
     landscape = Landscape(
@@ -187,15 +186,13 @@ def _with_columns(table: Table, columns: Columns) -> Table:
     return replace(table, sequence_column=sequence, target_column=target, group_column=group, mutation_column=mutation)
 
 
-def _keys(
-    sequences: Packed, varies: NDArray[np.int64] | None, test: Mask | None, validation: Mask | None
-) -> NDArray[np.uint8] | list[bytes]:
+def _keys(sequences: Packed, test: Mask | None, validation: Mask | None) -> NDArray[np.uint8] | list[bytes]:
     """Return what tells the rows apart: the residues at the positions that vary, or all, and the part."""
     part = np.zeros(len(sequences), dtype=np.uint8)
     for weight, mask in ((1, test), (2, validation)):
         if mask is not None:
             part += weight * mask.astype(np.uint8)
-    codes = sequences.matrix
+    codes, varies = sequences.matrix, sequences.varies
     if codes is None or varies is None:
         return [sequence + bytes([number]) for sequence, number in zip(sequences.slices(), part.tolist(), strict=True)]
     return np.column_stack((codes[:, varies], part))

@@ -46,21 +46,10 @@ def consensus(sequences: Packed) -> str | None:
     return middle.tobytes().decode() if (2 * agreeing > len(codes)).all() else None
 
 
-def varying(sequences: Packed) -> NDArray[np.int64] | None:
-    """Return the positions (0-based) at which sequences of one length differ, None where they have several."""
-    codes = sequences.matrix
-    if codes is None:
-        return None
-    varies = np.zeros(codes.shape[1], dtype=np.bool_)
-    for i in range(0, len(codes), _ROWS):
-        varies |= (codes[i : i + _ROWS] != codes[0]).any(axis=0)
-    return np.flatnonzero(varies)
-
-
-def find_common(sequences: Packed, wild_type: str | None, varies: NDArray[np.int64] | None) -> Common:
-    """Return what the sequences (N >= 1) have in common; `varies` is what `varying` says of them."""
+def find_common(sequences: Packed, wild_type: str | None) -> Common:
+    """Return what the sequences (N >= 1) have in common."""
     lengths = sequences.lengths
-    codes = sequences.matrix
+    codes, varies = sequences.matrix, sequences.varies
     if codes is None or varies is None:
         start, end = _shared_ends(sequences)
         window = (start, -end) if start + end > 0 else None

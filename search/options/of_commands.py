@@ -162,7 +162,7 @@ def predict_options(parser: Parser) -> None:
     )
     parser.add_argument(
         "--format",
-        choices=("fasta", "csv", "tsv", "text"),
+        choices=("fasta", "csv", "tsv", "parquet", "text"),
         help="of the input (default: by the file's name, then by what it begins with)",
     )
     add_data_file(parser)

@@ -77,8 +77,8 @@ class Valuation:
             if candidates.lines is None:
                 raise
             raise UserError(
-                f"{self._path}, line {candidates.lines[error.row]}: {error.finding[:1].lower()}{error.finding[1:]}; "
-                "correct the line or remove it."
+                f"{self._path}, {candidates.place} {candidates.lines[error.row]}: {error.finding[:1].lower()}"
+                f"{error.finding[1:]}; correct the {candidates.place} or remove it."
             ) from None
         return Valued(candidates=candidates, prediction=mean_of(members), std=deviation_of(members))
 

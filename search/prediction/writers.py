@@ -1,7 +1,6 @@
 """Ranked candidates as files: CSV, TSV, FASTA or Parquet, written beside and moved into place."""
 
 import contextlib
-import importlib
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -47,18 +46,11 @@ def kind_of(path: Path) -> Kind:
     """What is written to a path, by its ending; CSV to a stream whose name says nothing.
 
     Raises:
-        UserError: The ending is not known, or Parquet is asked for without pyarrow.
+        UserError: The ending is not known.
     """
     kind = KINDS.get(path.suffix.lower(), "csv" if is_stream(path) else None)
     if kind is None:
         raise UserError(f"--output {path} ends in none of {', '.join(KINDS)}: name a file that says its format.")
-    if kind == "parquet":
-        try:
-            importlib.import_module("pyarrow.parquet")
-        except ImportError:
-            raise UserError(
-                f"--output {path} needs the package pyarrow: install it (pip install 'pyarrow>=15'), or write CSV."
-            ) from None
     return kind
 
 
@@ -125,7 +117,9 @@ class _Text:
 
 class _Parquet:
     def __init__(self, file: IO[bytes], columns: Sequence[str]) -> None:
-        pa, pq = importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
+        # Here because they are heavy.
+        import pyarrow as pa  # type: ignore[import-untyped]
+        import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
         kinds = (pa.int64(), pa.string(), pa.float32(), pa.float32(), pa.int32(), pa.string(), pa.string())
         self._arrow = pa

@@ -14,11 +14,11 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from scipy.stats import rankdata
 
@@ -174,13 +174,7 @@ def test_every_format_out_holds_the_same(trained: Trained, command: Command, tmp
     words = ("predict", str(trained.path), "--mutagenesis", "sites:10,20", "--quiet")
     expected = rows_of(command(*words).out)
     assert len(expected) == 400
-    outputs = ["out.csv", "out.tsv", "out.fasta"]
-    try:
-        import pyarrow.parquet as pq
-    except ImportError:
-        assert "pyarrow" in command(*words, "--output", "out.parquet").refusal()
-    else:
-        outputs.append("out.parquet")
+    outputs = ["out.csv", "out.tsv", "out.fasta", "out.parquet"]
     for name in outputs:
         assert command(*words, "--output", name).status == 0
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "runs") == sorted(outputs)
@@ -190,12 +184,11 @@ def test_every_format_out_holds_the_same(trained: Trained, command: Command, tmp
     headers = [dict(word.split("=") for word in record.split("\n")[0].split()) for record in records]
     assert [{"mutations": "WT", **header} for header in headers] == expected
     assert records[0].split("\n")[1] == WILD_TYPE[:9] + "A" + WILD_TYPE[10:19] + "A" + WILD_TYPE[20:]
-    if "out.parquet" in outputs:
-        table = pq.read_table("out.parquet")
-        assert table.column_names == list(expected[0])
-        for name, kind in (("rank", int), ("prediction", np.float32), ("distance", int), ("mutations", str)):
-            assert table[name].to_pylist() == [kind(row[name]) for row in expected]
-        assert table["std"].null_count == 400
+    table = pq.read_table("out.parquet")
+    assert table.column_names == list(expected[0])
+    for name, kind in (("rank", int), ("prediction", np.float32), ("distance", int), ("mutations", str)):
+        assert table[name].to_pylist() == [kind(row[name]) for row in expected]
+    assert table["std"].null_count == 400
 
 
 def test_names_stay_with_their_candidates(trained: Trained, command: Command) -> None:
@@ -217,17 +210,14 @@ def test_names_stay_with_their_candidates(trained: Trained, command: Command) ->
     best = rows_of(command(*words, "c.csv", "--top", "2").out)
     assert best == sorted(of_table, key=lambda row: int(row["rank"]))[:2]
     for name in ("out.tsv", "out.fasta", "out.parquet"):
-        if name != "out.parquet" or find_spec("pyarrow"):
-            assert command(*words, "c.csv", "--output", name).status == 0
+        assert command(*words, "c.csv", "--output", name).status == 0
     assert list(csv.DictReader(io.StringIO(Path("out.tsv").read_text()), delimiter="\t")) == of_table
     headers = Path("out.fasta").read_text().split(">")[1:]
     assert [header.partition("rank=")[0].strip() for header in headers] == names
     again = rows_of(command(*words, "out.fasta").out)
     assert [row["name"] for row in again] == ["wild", "a,b", "é=1", "rank=" + of_table[3]["rank"]]
-    if find_spec("pyarrow"):
-        import pyarrow.parquet as pq
-
-        assert pq.read_table("out.parquet")["name"].to_pylist() == names
+    assert pq.read_table("out.parquet")["name"].to_pylist() == names
+    assert rows_of(command(*words, "out.parquet").out) == of_table  # what was written is read, too
 
 
 def test_top_is_the_head_of_all_sorted(trained: Trained, command: Command) -> None:

@@ -112,7 +112,6 @@ def test_outside_is_the_same_in_every_format(searched: Searched, candidates: str
     assert found == [text.replace(" ", ",") for text in expected]
     best = rows_of(run_here(*words, "--top", "1", cwd=searched.folder).out)
     assert [row["outside"] for row in best] == ["mutations range"]
-    pytest.importorskip("pyarrow")
     assert run_here(*words, "--output", str(tmp_path / "o.parquet"), cwd=searched.folder).status == 0
     assert pd.read_parquet(tmp_path / "o.parquet")["outside"].tolist() == expected
 

@@ -192,7 +192,6 @@ def test_fasta_files(path: Path) -> None:
 
 
 def test_parquet_files(path: Path) -> None:
-    pytest.importorskip("pyarrow")
     endings = set()
 
     @FUZZED

@@ -6,7 +6,9 @@ import resource
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from datasets.common.errors import UserError
 from datasets.tables.read import read_columns
@@ -65,9 +67,6 @@ def test_what_is_written_otherwise_is_read_the_same(name: str, content: bytes, t
 
 
 def test_parquet_is_read_the_same(tmp_path: Path) -> None:
-    pa = pytest.importorskip("pyarrow")
-    from pyarrow import parquet
-
     sequences, targets = zip(*GOOD, strict=True)
     table = pa.table({"sequence": sequences, "score": list(map(float, targets)), "other": [[1]] * len(GOOD)})
     parquet.write_table(table, tmp_path / "t.parquet")
@@ -75,12 +74,6 @@ def test_parquet_is_read_the_same(tmp_path: Path) -> None:
     assert [*zip(found.sequences, found.target.tolist(), strict=True)] == [(s, float(t)) for s, t in GOOD]
     parquet.write_table(table.set_column(0, "sequence", pa.array([None, *sequences[1:]])), tmp_path / "t.parquet")
     assert refusal(tmp_path / "t.parquet").startswith("FILE, row 1: the sequence is empty")
-
-
-def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "t.parquet").write_bytes(b"PAR1" + bytes(20) + b"PAR1")
-    monkeypatch.setitem(__import__("sys").modules, "pyarrow", None)
-    assert "needs the package pyarrow: install it" in refusal(tmp_path / "t.parquet")
 
 
 @pytest.mark.parametrize(

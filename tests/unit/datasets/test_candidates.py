@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from datasets.batches.window import LengthLimit
 from datasets.candidates.candidates import BLOCK_ROWS, Candidates, Format, read_candidates, residues_of
@@ -43,6 +45,62 @@ def test_blocks_do_not_depend_on_how_the_file_is_laid_out(tmp_path: Path) -> Non
         assert [len(block) for block in blocks] == [BLOCK_ROWS, BLOCK_ROWS, 10], path
         assert texts_of(blocks) == sequences
         assert list(blocks[0].lines or ())[:2] == lines
+
+
+def written(path: Path, **columns: object) -> Path:
+    parquet.write_table(pa.table(columns), path)
+    return path
+
+
+def test_parquet_gives_the_blocks_that_csv_gives(tmp_path: Path) -> None:
+    sequences = ["".join(RESIDUES[(i * 7 + j) % 20] for j in range(5 + i % 3)) for i in range(2 * BLOCK_ROWS + 10)]
+    names = [f"n{i}\nof plate 3" for i in range(len(sequences))]
+    path = tmp_path / "a.data"  # told by its content
+    table = pa.table({"x": [[1]] * len(sequences), "ID": names, "Sequence": pa.array(sequences).dictionary_encode()})
+    parquet.write_table(table, path, row_group_size=999)
+    blocks = list(read_candidates(path, TASK, None, has_names=True).blocks)
+    assert [len(block) for block in blocks] == [BLOCK_ROWS, BLOCK_ROWS, 10]
+    assert texts_of(blocks) == sequences
+    assert list(blocks[2].lines or ()) == list(range(2 * BLOCK_ROWS + 1, 2 * BLOCK_ROWS + 11))
+    assert [name for block in blocks for name in block.names or ()] == [f"n{i} of plate 3" for i in range(len(names))]
+
+
+def test_mutations_are_read_from_parquet(tmp_path: Path) -> None:
+    wild_type = TASK.wild_type
+    assert wild_type is not None
+    other = "A" if wild_type[0] != "A" else "C"
+    path = written(tmp_path / "a.parquet", mutant=["WT", f"{wild_type[0]}1{other}"])
+    assert texts_of(read(path)) == [wild_type, other + wild_type[1:]]
+
+
+@pytest.mark.parametrize(
+    ("columns", "sentence"),
+    [
+        ({"sequence": ["ACD", None]}, "row 2: the sequence '' holds no residue; correct the row or remove it."),
+        ({"sequence": ["ACD", "AC-"]}, "row 2: the residue '-' at position 3"),
+        ({"mutations": ["WT", "A"]}, "row 2: 'A' is no mutation such as V39A; correct the row or remove it."),
+        ({"sequence": [7]}, "row 1: the residue '7' at position 1"),
+        ({"sequence": [[1]], "x": [1]}, "no column is called 'sequence' or 'mutations'; its columns are 'x'."),
+        ({"sequence": pa.array([], pa.string())}, "holds no candidates"),
+    ],
+)
+def test_what_is_wrong_in_parquet_is_named_by_its_row(
+    columns: dict[str, object], sentence: str, tmp_path: Path
+) -> None:
+    path = written(tmp_path / "a.parquet", **columns)
+    with pytest.raises(UserError) as caught:
+        read(path)
+    assert str(path) in str(caught.value)
+    assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize("format", [None, "parquet"])
+@pytest.mark.parametrize("content", [b"sequence\nACD\n", b"PAR1", b"PAR1" + bytes(40) + b"PAR1", b""])
+def test_what_is_no_parquet_is_refused(content: bytes, format: Format | None, tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"is not a Parquet file that can be read .*write it again|is empty"):
+        read(path, format)
 
 
 def test_names_stay_with_their_candidates_from_block_to_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

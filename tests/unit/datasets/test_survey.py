@@ -10,10 +10,12 @@ from datasets.sequences.crop import Crop, Sites
 from datasets.sequences.packed import Packed
 from datasets.sequences.sites import region_of, written_sites
 from datasets.splits.prepared import prepare
-from datasets.tables.measurements import merge
+from datasets.tables.findings import Findings
+from datasets.tables.measurements import merge, numbers
+from datasets.tables.read import read_columns
 from datasets.tables.survey import flip_blocks
 from datasets.tables.table import STRATEGIES, table_name
-from datasets.tables.wild_type import find_common, varying
+from datasets.tables.wild_type import find_common
 from datasets.tasks.own_table import table_task
 from datasets.tasks.synthetic import WILD_TYPE
 from tests.helpers.tables import SITES, surveyed, table, variants, write
@@ -70,6 +72,38 @@ def test_replicates_are_merged_with_their_noise_or_refused(tmp_path: Path) -> No
         surveyed(path, split="random", replicates="refuse").raw_split()
     kept = surveyed(path, split="random", replicates="keep")
     assert len(kept.sequences) == 2 * len(VARIANTS)
+
+
+def test_the_bytes_of_many_sequences_say_what_each_of_them_would() -> None:
+    random = np.random.default_rng(0)
+    codes = np.tile(random.choice(list(b"ACDEFGHIKL"), 50).astype(np.uint8), (9000, 1))
+    for sites in ([], [0], [7, 20, 49], range(50)):
+        for site in sites:
+            codes[random.integers(1, 9000, 40), site] = ord("W")
+        packed = Packed(codes.reshape(-1), np.full(9000, 50))
+        assert packed.varies is not None
+        assert packed.varies.tolist() == [site for site in range(50) if len(set(codes[:, site].tolist())) > 1]
+        for characters in (b"ACDEFGHIKLW", b"ACDEFGHIKL", b"W"):
+            assert packed.has_other_than(characters) == bool(set(codes.reshape(-1).tolist()) - set(characters))
+    assert Packed.of(["AC", "A"]).varies is None
+
+
+@pytest.mark.parametrize(
+    "odd",
+    ["+1.5", " 2 ", "1_0", "infinity", "nan", "1e400", "1e-400", "\u0663", "0x1p3", "nan(1)", "-0", ".5", "5.", ""],
+)
+def test_a_target_is_the_number_that_python_reads(odd: str, tmp_path: Path) -> None:
+    cells = ["0.1", "-1e-7", "123456789.123456789", "5e-324", "2.2250738585072011e-308", odd]
+    path = write(tmp_path / "t.csv", "sequence,target", [("ACD", cell) for cell in cells])
+    findings = Findings(columns=read_columns(path))
+    found = numbers(findings.columns.cells["target"], findings, "target").tolist()
+    assert list(map(repr, found[:5])) == [repr(float(cell)) for cell in cells[:5]]
+    try:
+        expected = float(odd) if "_" not in odd and np.isfinite(float(odd)) else None
+    except ValueError:
+        expected = None
+    assert repr(found[5]) == repr(np.nan if expected is None else expected)
+    assert any(finding.level == "refused" for finding in findings.found) == (expected is None)
 
 
 def test_merging_finds_what_is_equal() -> None:
@@ -173,7 +207,7 @@ def test_a_stop_codon_that_carries_the_wild_type_is_found(tmp_path: Path) -> Non
 
 def test_what_varies_where_lengths_differ_is_a_window() -> None:
     sequences = Packed.of(["AAACCDDDD", "AAAWDDDD", "AAADDDD", "AAAWWWDDDD"])
-    common = find_common(sequences, None, varying(sequences))
+    common = find_common(sequences, None)
     assert common.window == (3, -4)
     assert region_of(None, common.window) == Crop(start=3, stop=-4)
 
