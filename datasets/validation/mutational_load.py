@@ -1,4 +1,4 @@
-"""A protocol that also looks at what is predicted of test sequences, whose targets nobody reads."""
+"""`validation=without_rise`: a protocol that also looks at predictions of test sequences, whose targets nobody reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names by which configs know the validation protocols.
+"""Modules of protocols that moved, by the names that configs still have for them; a new one needs no entry.
 
 They stand in the files and databases of users, so they stay what they were when a module moves.
 """

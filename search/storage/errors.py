@@ -1,4 +1,4 @@
-"""What the database layers raise, as sentences without a password in them."""
+"""Sentences for errors of the database, without a password in them; the advice in them: `remedies`."""
 
 import contextlib
 from collections.abc import Callable, Collection, Iterator
