@@ -1,4 +1,4 @@
-"""`validation=without_rise`: a protocol that also looks at predictions of test sequences, whose targets nobody reads."""
+"""`validation=without_rise`: a protocol that also looks at predictions of test sequences; nobody reads their targets."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def test_verify_and_status() -> None:
         ([*WHAT, "model=cnn,ridge"], "There is no model 'cnn,ridge'."),
         ([*WHAT, "--n-trails", "3"], "--n-trails is not an option of `run_study.py`. Did you mean '--n-trials'"),
         ([*WHAT, "--n-trails=3"], "--n-trails is not an option of `run_study.py`. Did you mean '--n-trials'"),
-        ([*WHAT, "--modle", "cnn"], "Did you mean '--model'?"),
+        ([*WHAT, "--modle", "cnn"], "Did you mean '--model' or"),
         ([*WHAT, "--n"], "--n is not an option"),
         ([*WHAT, "-x"], "-x is not an option"),
         ([*WHAT, "--n-trials", "0"], "Argument --n-trials: '0' is not valid: expected a whole number from 1"),
