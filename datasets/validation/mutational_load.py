@@ -1,4 +1,4 @@
-"""`validation=without_rise`: a protocol that also looks at predictions of test sequences; nobody reads their targets."""
+"""`validation=without_rise`: a protocol that also looks at predictions of test sequences, never at their targets."""
 
 from __future__ import annotations
 

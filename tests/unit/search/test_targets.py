@@ -176,7 +176,7 @@ def test_a_file_outside_of_the_package_is_not_even_read(tmp_path: Path) -> None:
         (
             "optuna.sampler.TPESampler",
             SAMPLER,
-            "outside the allowed packages (models, datasets, search.fold_pruning, optuna.samplers",
+            "outside the allowed packages (models, datasets, own_models, search.fold_pruning, optuna.samplers",
         ),
         ("lightning.pytorch.loggers.CSVLoger", LOGGER, "Did you mean 'CSVLogger'"),
         ("lightning.pytorch.callbacks.EarlyStoping", CALLBACK, "Did you mean 'EarlyStopping'"),
