@@ -38,7 +38,7 @@ class StudyOutcome:
     Args:
         split: The data that it was searched on; no test target is in it.
         ended: Why the search ended.
-        study: The study, with all its trials; None where the call was interrupted before it was opened.
+        study: The study as it was at the end, with its trials; None where the call was interrupted before it opened.
         n_before: Its finished trials before this call.
         n_finished: Those of now.
         best: The best trial; None where none is complete.
@@ -64,10 +64,11 @@ def why_ended(study: "Study", n_trials: int, signals: "Signals", failure: str | 
     """Why the search ended."""
     from search.storage.attributes import EXHAUSTED
     from search.study.control import read_control
+    from search.study.study import count
 
     if failure is not None:
         return EndReason.FAILED
-    if n_finished(study) >= n_trials:
+    if count(study.get_trials(deepcopy=False)).n_finished >= n_trials:
         return EndReason.BUDGET
     if signals.exit_status:
         return EndReason.INTERRUPTED
@@ -76,10 +77,3 @@ def why_ended(study: "Study", n_trials: int, signals: "Signals", failure: str | 
     if signals.is_timed_out:
         return EndReason.TIMED_OUT
     return EndReason.EXHAUSTED if study.user_attrs.get(EXHAUSTED) else EndReason.BUDGET
-
-
-def n_finished(study: "Study") -> int:
-    """How many trials of the study count towards its budget by now."""
-    from search.study.study import count
-
-    return count(study.get_trials(deepcopy=False)).n_finished

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.machine.standard_streams import announcer
-from search.outcome import EndReason, StudyOutcome, n_finished, why_ended
+from search.outcome import EndReason, StudyOutcome, why_ended
 from search.reporting.proposals import Proposals
 from search.request.inputs import (
     check_export,
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from datasets.task import Task
     from search.storage.database import Database
     from search.study.artifacts import Artifacts
-    from search.study.assessment import Assessment
     from search.workers.display import Display
     from search.workers.messages import Checked
     from search.workers.signals import Signals
@@ -109,21 +108,9 @@ def run_study(
                 display=display,
                 signals=signals,
             )
-            n_before = n_finished(study)
-            failure = work.run()
-            best, exported, assessment = work.export(export)
-            outcome = StudyOutcome(
-                study=study,
-                split=split,
-                n_before=n_before,
-                n_finished=n_finished(study),
-                best=best,
-                experiment=exported,
-                assessment=assessment,
-                ended=why_ended(study, request.n_trials, signals, failure),
-                failure=failure,
-                exit_status=signals.exit_status,
-            )
+            before = study.get_trials(deepcopy=False)
+            failure = work.run(before)
+            outcome = work.finish(export, before, failure)
             if tell is not None:
                 tell(outcome)
             return outcome
@@ -189,15 +176,15 @@ class _Work:
     display: "Display"
     signals: "Signals"
 
-    def run(self) -> str | None:
-        """Let workers run trials until the budget is reached; what stopped them before it, or None."""
+    def run(self, trials: "Sequence[FrozenTrial]") -> str | None:
+        """Let workers run more than these trials, until the budget is reached; what stopped them before it, or None."""
         from optuna.trial import TrialState
 
         from search.study.study import count
         from search.workers.fleet import FleetFailed
         from search.workers.worker import TooManyFailures, Worker
 
-        request, trials = self.request, self.study.get_trials(deepcopy=False)
+        request = self.request
         n_before = count(trials).n_finished
         if n_before >= request.n_trials:
             announcer(request.quiet)(
@@ -257,33 +244,49 @@ class _Work:
         ]
         Fleet(study=self.study, assignments=assignments, signals=self.signals, display=self.display).work()
 
-    def export(self, place: Path) -> "tuple[FrozenTrial | None, Path | None, Assessment | None]":
-        """The best trial, exported, and what it is worth; the files of others go, note and report are written."""
+    def finish(self, place: Path, before: "Sequence[FrozenTrial]", failure: str | None) -> StudyOutcome:
+        """Export the best trial to its place, remove the files of others, write note and report; what it came to.
+
+        The trials are read once: all that is said of the study speaks of the same ones.
+        """
         from search.reporting.dashboard_note import show_state
         from search.reporting.summary import export_best
         from search.study.assessment import assess
         from search.study.snapshot import snapshot
-        from search.study.study import best_trial
+        from search.study.study import best_trial, count
 
-        runs, announce = self.request.runs_dir, self.display.announce
+        request, announce = self.request, self.display.announce
         trials = self.study.get_trials(deepcopy=False)
         best, exported = best_trial(trials), None
         if best is not None:
-            exported = export_best(self.study, best, self.config, self.split, place, runs=runs, announce=announce)
+            exported = export_best(
+                self.study, best, self.config, self.split, place, runs=request.runs_dir, announce=announce
+            )
         self._artifacts().remove_others(trials)
         ended = snapshot(self.study, trials)
-        assessment = assess(ended, self._folder)
+        outcome = StudyOutcome(
+            study=ended,
+            split=self.split,
+            n_before=count(before).n_finished,
+            n_finished=count(trials).n_finished,
+            best=best,
+            experiment=exported,
+            assessment=assess(ended, self._folder),
+            ended=why_ended(ended, request.n_trials, self.signals, failure),
+            failure=failure,
+            exit_status=self.signals.exit_status,
+        )
         if not (self.signals.exit_status and self.signals.is_interrupted):  # who is in a hurry waits for no report
             show_state(
                 ended,
                 self.database,
-                runs,
+                request.runs_dir,
                 export=exported,
-                proposals=Proposals.of(self.request),
-                announce=announcer(self.request.quiet),
-                assessment=assessment,
+                proposals=Proposals.of(request),
+                announce=announcer(request.quiet),
+                assessment=outcome.assessment,
             )
-        return best, exported, assessment
+        return outcome
 
     @property
     def _folder(self) -> Path:

@@ -12,12 +12,12 @@ from datasets.task import Task
 from search.machine.hardware import mig_devices, usable_cores, visible_gpus
 from search.storage.hide_url import environment_url
 from search.study.run_names import CACHE, DATABASE, is_reserved
-from search.workers.slots import Slot, make_slots
 
 if TYPE_CHECKING:
     from datasets.splits.prepared import PreparedSplit
     from search.storage.database import Database
     from search.study.config import StudyConfig
+    from search.workers.slots import Slot
 
 _PATIENCE_S = 2.0
 """Somebody looks on."""
@@ -38,8 +38,10 @@ def places_of(weights_dir: Path | None, runs: Path) -> Places:
     return Places(weights_dir=weights_dir and weights_dir.absolute(), cache_dir=(runs / CACHE).absolute())
 
 
-def slots_of(n_workers: int | None, trials_per_gpu: int, config: "StudyConfig") -> tuple[Slot, ...]:
+def slots_of(n_workers: int | None, trials_per_gpu: int, config: "StudyConfig") -> "tuple[Slot, ...]":
     """One slot for each worker of this call."""
+    from search.workers.slots import make_slots  # what a run is takes a while to import, and `status` asks for none
+
     gpus: Sequence[str] = ()
     if config.defaults["trainer"]["accelerator"] != "cpu":
         gpus = visible_gpus()

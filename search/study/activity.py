@@ -7,7 +7,6 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from search.config import targets
 from search.storage.attributes import SLOT, WORKER
 from search.study.pruning import fold_and_epoch
 
@@ -117,4 +116,6 @@ def remaining_s(trials: Sequence[FrozenTrial], n_left: int) -> float | None:
 
 def is_solved_at_once(about: Mapping[str, Any]) -> bool:
     """Whether the models of a study with this manifest have no epochs; False of what is not known."""
+    from search.config import targets  # reading the sources of classes takes a while
+
     return targets.is_exact({"_target_": about.get("config", {}).get("model._target_")})
