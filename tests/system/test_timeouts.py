@@ -77,7 +77,7 @@ def test_a_call_out_of_time_without_a_complete_trial_is_a_failure(tmp_path):
 def test_what_a_run_does_for_all_trials_is_not_its_own_time(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
-    clock = module._Clock(10.0)
+    clock = module._Clock(10.0, 4.0)
 
     def later(seconds, message=None):
         now[0] += seconds
@@ -93,7 +93,7 @@ def test_what_a_run_does_for_all_trials_is_not_its_own_time(monkeypatch):
 
 
 def test_without_a_limit_no_trial_is_late():
-    clock = module._Clock(None)
+    clock = module._Clock(None, 4.0)
     clock.heard(Working(what="sequences", n_done=1, n_total=9))
     assert not clock.is_over
 
