@@ -228,7 +228,7 @@ def _read(path: Path, by: str) -> str:
     except UnicodeDecodeError:
         why = "it is not UTF-8 text"
     except OSError as error:
-        why = "it is a link" if path.is_symlink() else error.strerror
+        why = "it is a link" if path.is_symlink() else str(error.strerror)
     raise UserError(f"{path}, in the folder that {by} names, cannot be read ({why}): mend it, or move it away.")
 
 

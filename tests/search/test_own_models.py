@@ -96,9 +96,14 @@ def test_a_model_of_a_folder_is_like_ours(folder: Path, tmp_path: Path, program:
 
 
 def test_a_dry_run_shows_it(folder: Path, tmp_path: Path) -> None:
+    """With what its YAML sets besides the model, unless the command line does."""
+    config = (folder / "linear.yaml").read_text()
+    write(folder, "linear.yaml", config + "trainer: {max_epochs: 7, patience: 5}\ndata: {batch_size: 16}\n")
     answer = run_here(*SEARCH, "--dry-run", "--models-dir", "mine", "model.width=12", cwd=tmp_path)
     assert answer.status == 0, answer
     assert "_target_: own_models.linear.Linear\n  width: 12\n" in answer.out
+    assert "max_epochs: 2\n  patience: 5\n" in answer.out
+    assert "batch_size: 16\n" in answer.out
     assert "(residues): Embedding" in answer.out
     assert re.search(r"# the space: 1 searched values\nmodel\.lr:", answer.out)
 
@@ -241,7 +246,7 @@ def test_hyperparameters_are_checked_by_their_annotations(folder: Path) -> None:
 def test_no_experiment_and_no_file_beside_the_work_names_a_folder(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "flipsearch.toml").write_text(f'models_dir = "{folder}"\n')
     (tmp_path / "flipsearch.toml").chmod(0o644)
-    assert "flipsearch.toml has a key 'models_dir' that is not known" in run_here(*SEARCH, cwd=tmp_path).refusal()
+    assert "flipsearch.toml has a key 'models_dir' that is not known" in run_here("status", cwd=tmp_path).refusal()
 
 
 @pytest.mark.parametrize("base", [VALIDATION, DIVISION, PRUNER])
