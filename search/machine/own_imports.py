@@ -2,7 +2,8 @@
 
 Python puts the working directory (of `python -c`, by which multiprocessing starts its processes) or the folder of the
 program before everything that is installed: a `torch.py` that lies there would be executed instead of torch, and a
-package of ours could be hidden by an installed one of the same name, such as Hugging Face's `datasets`.
+package of ours could be hidden by an installed one of the same name, such as Hugging Face's `datasets`. A folder of
+models that the user names is no such place either: `search.machine.own_models` executes its files without the path.
 
 This file is executed by its path in every interpreter of ours, before that imports anything: by run_study.py, and by
 search.machine.interpreters in the processes that multiprocessing starts. Until it has cleaned the path it therefore

@@ -96,9 +96,14 @@ def test_a_model_of_a_folder_is_like_ours(folder: Path, tmp_path: Path, program:
 
 
 def test_a_dry_run_shows_it(folder: Path, tmp_path: Path) -> None:
+    """With what its YAML sets besides the model, unless the command line does."""
+    config = (folder / "linear.yaml").read_text()
+    write(folder, "linear.yaml", config + "trainer: {max_epochs: 7, patience: 5}\ndata: {batch_size: 16}\n")
     answer = run_here(*SEARCH, "--dry-run", "--models-dir", "mine", "model.width=12", cwd=tmp_path)
     assert answer.status == 0, answer
     assert "_target_: own_models.linear.Linear\n  width: 12\n" in answer.out
+    assert "max_epochs: 2\n  patience: 5\n" in answer.out
+    assert "batch_size: 16\n" in answer.out
     assert "(residues): Embedding" in answer.out
     assert re.search(r"# the space: 1 searched values\nmodel\.lr:", answer.out)
 
