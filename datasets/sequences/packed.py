@@ -9,8 +9,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-_ROWS = 4096  # compared at a time: they stay in the processor's cache
-_FIRST_BYTES = 1 << 12
+_ROWS = 512  # looked at at a time: they stay in the processor's cache
 _FEW = 0.25  # of the positions: it pays to look at these alone
 
 
@@ -21,6 +20,7 @@ class Packed(Sequence[str]):
         self.codes = codes
         self.lengths = lengths
         self._ends = lengths.cumsum()
+        self._varying: NDArray[np.uint8] | None = None
 
     @classmethod
     def of(cls, strings: Iterable[str]) -> Packed:
@@ -56,12 +56,12 @@ class Packed(Sequence[str]):
 
     def has_other_than(self, characters: bytes) -> bool:
         """Return whether there is any byte that is not one of the characters."""
-        codes, matrix, varies = self.codes, self.matrix, self.varies
-        if matrix is not None and varies is not None and len(varies) <= _FEW * matrix.shape[1]:
+        codes, matrix = self.codes, self.matrix
+        if matrix is not None and self._few_vary:
             # What stands at the other positions of the first row stands there in all.
             if matrix[0].tobytes().translate(None, characters):
                 return True
-            codes = matrix[:, varies].reshape(-1)
+            codes = self.varying_codes().reshape(-1)
         some = 1 << 20  # at a time: they stay in the processor's cache
         starts = range(0, len(codes), some)
         return any(codes[start : start + some].tobytes().translate(None, characters) for start in starts)
@@ -95,12 +95,26 @@ class Packed(Sequence[str]):
             varies |= (some.min(axis=0) != codes[0]) | (some.max(axis=0) != codes[0])
         return np.flatnonzero(varies)
 
+    def varying_codes(self) -> NDArray[np.uint8]:
+        """Return the bytes (N, P) at the P positions that vary, of strings of one length; kept where they are few."""
+        if self._varying is None:
+            matrix, varies = self.matrix, self.varies
+            assert matrix is not None
+            codes = np.concatenate([matrix[i : i + _ROWS][:, varies] for i in range(0, len(matrix), _ROWS)])
+            self._varying = codes if self._few_vary else None
+            return codes
+        return self._varying
+
+    @property
+    def _few_vary(self) -> bool:
+        return self.varies is not None and len(self.varies) <= _FEW * int(self.lengths[0])
+
 
 class Packing:
-    """Packs strings that come part by part."""
+    """Packs strings that come part by part. `n_bytes` is about how many there will be."""
 
-    def __init__(self) -> None:
-        self._codes = np.empty(_FIRST_BYTES, dtype=np.uint8)
+    def __init__(self, n_bytes: int = 0) -> None:
+        self._codes = np.empty(n_bytes, dtype=np.uint8)  # what is not filled takes no memory
         self._n_bytes = 0
         self._lengths: list[NDArray[np.int64]] = []
 
@@ -108,7 +122,7 @@ class Packing:
         """Append the strings of a part."""
         start, end = self._n_bytes, self._n_bytes + len(part.codes)
         if end > len(self._codes):
-            grown = np.empty(2 * end, dtype=np.uint8)  # what is not filled takes no memory
+            grown = np.empty(2 * end, dtype=np.uint8)
             grown[:start] = self._codes[:start]
             self._codes = grown
         self._codes[start:end] = part.codes

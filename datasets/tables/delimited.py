@@ -36,8 +36,12 @@ def read_delimited(path: Path) -> Columns:
     delimiter = delimiter_of(header)
     names = names_in(header, delimiter, path, number)
     packings = [Packing() for _ in names]
+    n_file_bytes = path.stat().st_size if path.exists() else 0
     lines: list[NDArray[np.int64]] = []
     for cells, numbers in _rows(chain([rest], blocks), delimiter, names, path, number):
+        if not lines:  # the first rows tell how the file's bytes divide among the columns
+            n_bytes = max(1, sum(len(part.codes) for part in cells))
+            packings = [Packing(n_file_bytes * len(part.codes) // n_bytes) for part in cells]
         for packing, part in zip(packings, cells, strict=True):
             packing.add(part)
         lines.append(numbers)

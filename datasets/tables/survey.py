@@ -192,10 +192,9 @@ def _keys(sequences: Packed, test: Mask | None, validation: Mask | None) -> NDAr
     for weight, mask in ((1, test), (2, validation)):
         if mask is not None:
             part += weight * mask.astype(np.uint8)
-    codes, varies = sequences.matrix, sequences.varies
-    if codes is None or varies is None:
+    if sequences.matrix is None:
         return [sequence + bytes([number]) for sequence, number in zip(sequences.slices(), part.tolist(), strict=True)]
-    return np.column_stack((codes[:, varies], part))
+    return np.column_stack((sequences.varying_codes(), part))
 
 
 def _merged(

@@ -61,7 +61,7 @@ def find_common(sequences: Packed, wild_type: str | None) -> Common:
     wild = np.frombuffer(wild_type.encode("ascii"), dtype=np.uint8)
     others = np.flatnonzero(codes[0] != wild)  # where all differ from the wild type, they need not from each other
     at = np.union1d(varies, others)
-    mutated = codes[:, at] != wild[at]
+    mutated = (sequences.varying_codes() if len(at) == len(varies) else codes[:, at]) != wild[at]
     return Common(
         lengths=lengths,
         n_mutations=mutated.sum(axis=1, dtype=np.int64),
