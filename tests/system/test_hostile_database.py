@@ -399,7 +399,7 @@ def test_a_heartbeat_that_is_no_time_is_that_of_a_lost_worker(victim, beat):
     assert [worker["lease_age_s"] for worker in json.loads(status.out)["workers"]] == [None]
     assert run_here("doctor", "--storage", url, cwd=victim.folder).status == 0
     search = run_here(*SEARCH, "--storage", url, cwd=victim.folder)
-    assert search.cli.status == 0, search
+    assert search.status == 0, search
     after = json.loads(run_here("status", "--json", "--study-name", NAME, "--storage", url, cwd=victim.folder).out)
     assert (after["n_finished"], after["n_running"]) == (4, 0)
 
