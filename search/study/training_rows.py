@@ -10,7 +10,7 @@ from datasets.candidates.outside import familiar_of
 from datasets.candidates.training_domain import Familiar, Origin
 from datasets.splits.prepared import PreparedSplit
 from search.config.run_config import RunConfig, task_of
-from search.training.build import limit_of
+from search.training.length_limit import limit_of
 
 
 def training_rows(config: RunConfig, split: PreparedSplit, origin: Origin) -> NDArray[np.int64]:

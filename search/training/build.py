@@ -3,7 +3,6 @@
 import torch
 
 from datasets.batches.datamodule import FitnessData
-from datasets.batches.window import LengthLimit
 from datasets.common.seeds import derive_seed
 from datasets.splits.prepared import PreparedSplit
 from datasets.validation.protocols import Division, Fold
@@ -56,9 +55,3 @@ def division_of(config: RunConfig) -> Division:
     """The validation that the run's config names."""
     division: Division = targets.instantiate(config.validation, targets.DIVISION, "validation")
     return division
-
-
-def limit_of(config: RunConfig, max_residues: int | None) -> LengthLimit:
-    """What the run's model, which takes `max_residues`, sees of a long sequence."""
-    data = config.data
-    return LengthLimit(max_length=data.max_length, max_residues=max_residues, truncate=data.truncate)

@@ -17,7 +17,8 @@ from datasets.features.frozen import FeatureCache, Features, frozen_features
 from datasets.task import Announce
 from models.fitness_model import FitnessModel
 from search.config.run_config import RunConfig, task_of
-from search.training.build import build_model, limit_of
+from search.training.build import build_model
+from search.training.length_limit import limit_of
 from search.training.memory import DoesNotFit, eval_tokens, free_memory_bytes, is_out_of_memory, micro_batch_tokens
 from search.training.weights import load_weights
 
