@@ -87,7 +87,6 @@ def test_a_few_open_files_are_enough(finished_study: FinishedStudy, tmp_path: Pa
     "limit",
     [
         "ulimit -f 4; {}",
-        "ulimit -f 40; {}",
         "{} 2>/dev/full",
     ],
 )
