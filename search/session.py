@@ -158,11 +158,7 @@ def _import_for_the_end() -> None:
     """Import what is needed once the trials are over: whoever updates the checkout meanwhile changes nothing here."""
     import search.reporting.dashboard_note
     import search.reporting.study_report
-    import search.reporting.summary
-    import search.study.assessment
-    import search.study.control
-    import search.study.snapshot
-    import search.training.length_limit  # noqa: F401
+    import search.reporting.summary  # noqa: F401
     from search.machine.environment import git_commit
 
     git_commit()  # is remembered: the trials run with the code of now
