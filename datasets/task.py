@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from datasets.common.errors import UserError, nearest
 from datasets.sequences.crop import Crop, Region
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 Shift = Literal["mutations", "fitness", "none"]
 """How test differs from train: its variants have more mutations, are fitter, or neither is known."""
@@ -52,6 +56,29 @@ class RawSplit:
     group: Sequence[str] | None = None
 
 
+class ScoreColumns(Protocol):
+    """Score columns of a task's variants, which are known without measuring them; see `datasets.scores`."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns (K)."""
+
+    @property
+    def key(self) -> str:
+        """Names the content: the same key, the same scores of the same sequences."""
+
+    def check(self) -> None:
+        """Refuse, by a UserError, files that are missing or that have changed."""
+
+    def score(
+        self, residues: NDArray[np.uint8], lengths: NDArray[np.int64], *, cache_dir: Path, announce: Announce
+    ) -> NDArray[np.float32]:
+        """Return the scores (N, K) of residues (N, L) in ASCII, zeros behind lengths (N,); NaN where one is missing."""
+
+    def judge(self, scores: NDArray[np.float32], target: NDArray[np.float32]) -> None:
+        """Refuse, by a UserError, columns (N, K) that follow from the targets (N,) of training rows."""
+
+
 class Source(Protocol):
     """Where a dataset comes from: a file, or a generator."""
 
@@ -73,7 +100,7 @@ class Task:
     `clean_version` changes with it). `region` is where the variants differ from each other, None if that is
     everywhere; it is given in uncropped positions, as the crops are. `units` are those of the target. A `retired`
     task is one that its authors have withdrawn: it can be searched, and whoever does is told. `shift` None is what the
-    sequences show (see `datasets.validation.shifted`).
+    sequences show (see `datasets.validation.shifted`). `scores` are columns beside the sequences, None without any.
     """
 
     name: str
@@ -89,6 +116,7 @@ class Task:
     units: str
     retired: bool = False
     shift: Shift | None = None
+    scores: ScoreColumns | None = None
 
     def __post_init__(self) -> None:
         """Check what no user can get wrong."""

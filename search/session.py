@@ -25,7 +25,7 @@ from search.request.inputs import (
     url_of,
 )
 from search.request.search_request import SearchRequest
-from search.request.user_table import user_task
+from search.request.user_data import UserData, user_data
 from search.request.wanted import WantedStudy, open_wanted, wanted_study
 from search.study.config import StudyConfig, study_config
 from search.study.protocol import find_protocol
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from datasets.splits.prepared import PreparedSplit
-    from datasets.tables.table import Table
-    from datasets.task import Task
     from search.storage.database import Database
     from search.study.artifacts import Artifacts
     from search.workers.display import Display
@@ -51,7 +49,7 @@ def run_study(
     request: SearchRequest,
     *,
     tell: "Callable[[StudyOutcome], None] | None" = None,
-    own: "tuple[Task, Table] | None" = None,
+    data: UserData | None = None,
 ) -> StudyOutcome:
     """Search until the study has its trials, and export the best one.
 
@@ -60,7 +58,7 @@ def run_study(
     Args:
         request: What is searched.
         tell: Told the outcome before the call ends, while Ctrl-C and outages of the database are still handled.
-        own: What `user_task` says of the request's table, where it was read already.
+        data: What `user_data` says of the request, where its files were read already.
 
     Raises:
         datasets.common.errors.UserError: The request, its data or its study is not what a search accepts.
@@ -69,9 +67,8 @@ def run_study(
     announce = announcer(request.quiet)
     if request.named is not None:
         check_study_name(request.named, request.storage, request.runs_dir)
-    own = own or user_task(request, request.runs_dir, announce)
-    config = study_config(request.words, table=own and own[1])
-    task = own[0] if own else config.find_task()
+    data = data or user_data(request, request.task, request.runs_dir, announce)
+    config, task = study_config(request.words, table=data.table, scores=data.scores), data.task
     slots = slots_of(request.workers, request.trials_per_gpu, config)
     check_folders(request.runs_dir, request.export_dir, request.named)
     if request.executor == "process":

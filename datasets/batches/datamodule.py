@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datasets.batches.batch import Batch
-from datasets.batches.encode import encode_sequences, evaluation_loader, longest_first
+from datasets.batches.encode import encode_sequences, evaluation_loader, longest_first, selected
 from datasets.batches.loader import BatchLoader, EpochOrder
 from datasets.batches.window import LengthLimit
 from datasets.features.encoder import Features
@@ -34,6 +35,7 @@ class FitnessData(LightningDataModule):
         max_length: the most residues of a sequence that are kept (None: all), as the run has it.
         max_residues: the same, as the model has it.
         truncate: cut longer sequences to a window; False refuses them.
+        scores: the numbers of the split's score columns that the model sees; none is no scores.
         fold_number: together with `seed` and the epoch it decides the order of the training rows.
 
     Attributes:
@@ -58,6 +60,7 @@ class FitnessData(LightningDataModule):
         crop: str | None,
         batch_size: int,
         seed: int,
+        scores: Sequence[int] = (),
         fold_number: int = 0,
         max_length: int | None = None,
         truncate: bool = True,
@@ -87,6 +90,7 @@ class FitnessData(LightningDataModule):
             region=self.region,
             target=torch.from_numpy(split.target),
             index=torch.arange(len(split.target)),
+            scores=selected(split.scores, scores),
         )
 
     def use_features(self, features: Features) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +54,14 @@ def encode_sequences(
     region_of_tokens = torch.zeros(mask.shape, dtype=torch.bool)
     region_of_tokens[:, tokenizer.n_prefix : tokenizer.n_prefix + region.shape[1]] = torch.from_numpy(region)
     return Encoded(tokens=tokens, mask=mask, region=region_of_tokens & mask, lengths=mask.sum(dim=1))
+
+
+def selected(scores: NDArray[np.float32] | None, used: Sequence[int]) -> Tensor | None:
+    """Return the columns of scores (N, K) that a model sees (N, len(used)); None where it sees none."""
+    if not used:
+        return None
+    assert scores is not None, "a config with score columns goes with a split that has them"
+    return torch.from_numpy(np.ascontiguousarray(scores[:, list(used)]))
 
 
 def longest_first(lengths: Tensor, rows: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -95,8 +95,11 @@ class BatchLoader:
         if self._is_ragged:
             wide = [table[:, : max(n_columns)] for table in wide]
         parts = [torch.split(table.index_select(0, here), sizes) for table in (*wide, self._data.target)]
-        batches = zip(*parts, torch.split(here, sizes), torch.split(rows, sizes), n_columns, strict=True)
-        for tokens, mask, region, target, index, chosen, n in batches:
+        scores: Sequence[Tensor | None] = [None] * len(sizes)
+        if self._data.scores is not None:
+            scores = torch.split(self._data.scores.index_select(0, here), sizes)
+        batches = zip(*parts, torch.split(here, sizes), torch.split(rows, sizes), n_columns, scores, strict=True)
+        for tokens, mask, region, target, index, chosen, n, known in batches:
             if self._is_ragged:
                 tokens, mask, region = (table[:, :n].contiguous() for table in (tokens, mask, region))
             yield Batch(
@@ -106,6 +109,7 @@ class BatchLoader:
                 target=target,
                 index=index,
                 features=self._features_of(chosen, index, n),
+                scores=known,
             )
 
     def _columns(self, rows: Tensor, sizes: list[int]) -> list[int]:

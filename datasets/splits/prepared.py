@@ -11,6 +11,7 @@ import json
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ _ARRAYS = ("residues", "lengths", "target", "validation")
 _TEST_ARRAYS = ("test_residues", "test_lengths")
 # Only where groups are known; the second belongs to the test arrays.
 _GROUP, _TEST_GROUP = "group", "test_group"
+_SCORES, _TEST_SCORES = "scores", "test_scores"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -43,6 +45,7 @@ class PreparedSplit:
     label: what every place that shows a result has to say: "FLIP's file", "not FLIP's file", ...
     n_overlap: how many different sequences stand in both train (with validation) and test.
     group: (N,) int64, the same number for rows of one group; None where no groups are known.
+    scores: (N, K) float32, the task's score columns `score_names`, NaN where one is missing; None without any.
     """
 
     path: Path
@@ -57,6 +60,8 @@ class PreparedSplit:
     n_test: int
     n_overlap: int
     group: NDArray[np.int64] | None = None
+    scores: NDArray[np.float32] | None = None
+    score_names: tuple[str, ...] = ()
 
 
 def prepare(task: Task, *, data_dir: Path | None, cache_dir: Path, announce: Announce) -> PreparedSplit:
@@ -68,6 +73,8 @@ def prepare(task: Task, *, data_dir: Path | None, cache_dir: Path, announce: Ann
     A UserError says what is wrong with the data, or that `cache_dir` cannot be written.
     """
     located = task.source.locate(data_dir=data_dir, announce=announce)
+    if task.scores is not None:
+        task.scores.check()
     path = cache_dir / f"{task.name}-{_key(task, located)}.safetensors"
     split = _load_whole(path)
     if split is None:
@@ -75,7 +82,7 @@ def prepare(task: Task, *, data_dir: Path | None, cache_dir: Path, announce: Ann
             cache_dir.mkdir(parents=True, exist_ok=True)
             # The second of two processes waits here and finds the file of the first.
             with filelock.FileLock(path.with_suffix(".lock")):
-                split = _load_whole(path) or _make(task, located, path)
+                split = _load_whole(path) or _make(task, located, path, announce)
         except OSError as error:
             raise UserError(
                 f"The prepared data cannot be written to {cache_dir} ({error.strerror or error}); "
@@ -120,16 +127,28 @@ def test_groups(split: PreparedSplit) -> NDArray[np.int64] | None:
     return arrays[_TEST_GROUP]
 
 
+def test_scores(split: PreparedSplit) -> NDArray[np.float32] | None:
+    """Return the score columns (M, K) of the test sequences, as `split.scores` has them; None without any."""
+    if split.scores is None:
+        return None
+    arrays = _test_arrays(split.path)
+    if arrays is None:
+        raise _broken(split.path)
+    return arrays[_TEST_SCORES]
+
+
 def _broken(path: Path) -> UserError:
     return UserError(f"The prepared data {path} is missing or broken; start the command again to make it anew.")
 
 
 def _key(task: Task, located: FoundSource) -> str:
-    parts = (located.version, located.label, task.split, task.clean_version, _FORMAT)
+    parts: list[object] = [located.version, located.label, task.split, task.clean_version, _FORMAT]
+    if task.scores is not None:
+        parts.append(task.scores.key)
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-def _make(task: Task, located: FoundSource, path: Path) -> PreparedSplit:
+def _make(task: Task, located: FoundSource, path: Path, announce: Announce) -> PreparedSplit:
     raw = task.source.read(located, task.split)
     rows = check_rows(raw, task.clean, official=located.official)
     if rows.n_overlap and not located.official:
@@ -139,13 +158,19 @@ def _make(task: Task, located: FoundSource, path: Path) -> PreparedSplit:
     has_groups = rows.group is not None
     names = (*_ARRAYS, *_TEST_ARRAYS, *((_GROUP, _TEST_GROUP) if has_groups else ()))
     arrays = {name: np.ascontiguousarray(getattr(rows, name)) for name in names}
+    if task.scores is not None:
+        score = partial(task.scores.score, cache_dir=path.parent.parent, announce=announce)
+        arrays[_SCORES] = score(rows.residues, rows.lengths)
+        arrays[_TEST_SCORES] = score(rows.test_residues, rows.test_lengths)
+        task.scores.judge(arrays[_SCORES], rows.target)
     metadata = {
         "data_hash": raw.content_hash,
         "label": located.label,
         "n_test": str(rows.n_test),
         "n_overlap": str(rows.n_overlap),
-        "checksum": str(_checksum(arrays, _present(arrays, _ARRAYS, _GROUP))),
-        "test_checksum": str(_checksum(arrays, _present(arrays, _TEST_ARRAYS, _TEST_GROUP))),
+        "score_names": json.dumps(task.scores.names if task.scores else ()),
+        "checksum": str(_checksum(arrays, _present(arrays, _ARRAYS, _GROUP, _SCORES))),
+        "test_checksum": str(_checksum(arrays, _present(arrays, _TEST_ARRAYS, _TEST_GROUP, _TEST_SCORES))),
     }
     with replaced(path) as beside:
         save_file(arrays, beside, metadata=metadata)
@@ -156,7 +181,7 @@ def _load_or_none(path: Path) -> PreparedSplit | None:
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata()
-            names = _present(file.keys(), _ARRAYS, _GROUP)
+            names = _present(file.keys(), _ARRAYS, _GROUP, _SCORES)
             arrays = {name: file.get_tensor(name) for name in names}
         if metadata["checksum"] != str(_checksum(arrays, names)):
             return None
@@ -174,6 +199,8 @@ def _load_or_none(path: Path) -> PreparedSplit | None:
             n_test=int(metadata["n_test"]),
             n_overlap=int(metadata["n_overlap"]),
             group=arrays.get(_GROUP),
+            scores=arrays.get(_SCORES),
+            score_names=tuple(json.loads(metadata.get("score_names", "[]"))),
         )
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None
@@ -188,7 +215,7 @@ def _load_whole(path: Path) -> PreparedSplit | None:
 def _test_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
     try:
         with safe_open(path, framework="numpy") as file:
-            names = _present(file.keys(), _TEST_ARRAYS, _TEST_GROUP)
+            names = _present(file.keys(), _TEST_ARRAYS, _TEST_GROUP, _TEST_SCORES)
             arrays = {name: file.get_tensor(name) for name in names}
             checksum = file.metadata()["test_checksum"]
         return arrays if checksum == str(_checksum(arrays, names)) else None
@@ -196,9 +223,10 @@ def _test_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
         return None
 
 
-def _present(found: Iterable[str], names: tuple[str, ...], of_groups: str) -> tuple[str, ...]:
-    """Return the names of the arrays, with that of the groups where it is among those found."""
-    return (*names, of_groups) if of_groups in set(found) else names
+def _present(found: Iterable[str], names: tuple[str, ...], *others: str) -> tuple[str, ...]:
+    """Return the names of the arrays, and those of the others that are among those found."""
+    known = set(found)
+    return (*names, *(name for name in others if name in known))
 
 
 def _checksum(arrays: dict[str, NDArray[Any]], names: Sequence[str]) -> int:

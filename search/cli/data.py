@@ -12,7 +12,7 @@ from datasets.tasks.registry import all_tasks, find_task
 from models.bounds import MAX_KERNEL_ROWS
 from search.options.parser import prog
 from search.options.table_options import said_again
-from search.request.search_request import TableOptions
+from search.request.search_request import DataOptions
 from search.request.user_table import refuse_two_splits, survey_of
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def _check(arguments: argparse.Namespace) -> int:
     """
     from datasets.tables.report import report
 
-    found = survey_of(arguments.file, TableOptions.of(arguments))
+    found = survey_of(arguments.file, DataOptions.of(arguments))
     for line in report(found):
         print(line)
     sys.stdout.flush()

@@ -17,8 +17,8 @@ from search.cli.search import request_of, run_search, search, show_plan
 from search.machine.standard_streams import announcer
 from search.reporting.proposals import Proposals
 from search.request.inputs import check_writable, load_split, url_of
-from search.request.search_request import SearchRequest, TableOptions
-from search.request.user_table import user_task
+from search.request.search_request import DataOptions, SearchRequest
+from search.request.user_data import UserData, user_data
 from search.request.wanted import wanted_study
 from search.study.config import StudyConfig, study_config
 from search.study.protocol import Protocol
@@ -26,7 +26,6 @@ from search.workers.signals import EXIT_INTERRUPTED, EXIT_TERMINATED
 
 if TYPE_CHECKING:
     from datasets.splits.prepared import PreparedSplit
-    from datasets.tables.table import Table
     from datasets.task import Task
     from search.storage.database import Database
 
@@ -59,12 +58,12 @@ def run_ladder(arguments: argparse.Namespace) -> int:
     """
     started = time.monotonic()
     announce = announcer(arguments.quiet)
-    own = user_task(TableOptions.of(arguments), arguments.runs_dir, announce)
+    data = user_data(DataOptions.of(arguments), arguments.task, arguments.runs_dir, announce)
     # All of them before the first: a setting that one family does not know is told at once.
-    configs = [_config(arguments, model, table=own and own[1]) for model in arguments.models]
+    configs = [_config(arguments, model, data) for model in arguments.models]
     if arguments.dry_run:
-        return max(show_plan(arguments, request, own) for request, _ in configs)
-    task = own[0] if own else configs[0][1].find_task()
+        return max(show_plan(arguments, request, data) for request, _ in configs)
+    task = data.task
     check_writable(arguments.runs_dir)
     split = load_split(task, arguments.data_dir, arguments.runs_dir, announce)
     database = _open_database(configs)
@@ -83,7 +82,7 @@ def run_ladder(arguments: argparse.Namespace) -> int:
                 continue
             request = replace(request, timeout=left_s)
         try:
-            ended = search(request, own)
+            ended = search(request, data)
         except CannotRank as error:  # nothing is wrong: this family is not for this split
             left_out[step.model] = "skipped: it cannot tell the validation variants apart"
             print(f"{step.model} is skipped: {' '.join(str(error).split())}", file=sys.stderr)
@@ -106,12 +105,12 @@ def _import_for_the_table() -> None:
     import search.training.build  # noqa: F401
 
 
-def _config(arguments: argparse.Namespace, model: str, *, table: "Table | None") -> tuple[SearchRequest, StudyConfig]:
+def _config(arguments: argparse.Namespace, model: str, data: UserData) -> tuple[SearchRequest, StudyConfig]:
     """The request of one family's search, and its config."""
     name = None if arguments.study_name is None else f"{arguments.study_name}-{model}"
     try:
         request = request_of(arguments, model=model, study_name=name)
-        return request, study_config(request.words, table=table)
+        return request, study_config(request.words, table=data.table, scores=data.scores)
     except UserError as error:
         raise UserError(f"Of the models asked for, {model}: {error}") from None
 

@@ -3,7 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from search.machine.standard_streams import announcer
 from search.options.folders import described
@@ -11,14 +11,10 @@ from search.outcome import EndReason, StudyOutcome
 from search.reporting.proposals import Proposals
 from search.request.inputs import check_study_name, load_split, places_of
 from search.request.search_request import SearchRequest
-from search.request.user_table import user_task
+from search.request.user_data import UserData, user_data
 from search.request.wanted import wanted_study
 from search.session import run_study
 from search.study.config import study_config
-
-if TYPE_CHECKING:
-    from datasets.tables.table import Table
-    from datasets.task import Task
 
 
 def request_of(arguments: argparse.Namespace, **given: Any) -> SearchRequest:
@@ -27,20 +23,20 @@ def request_of(arguments: argparse.Namespace, **given: Any) -> SearchRequest:
     return SearchRequest.of(arguments, task=task, overrides=tuple(arguments.overrides[2:]), **given)
 
 
-def run_search(arguments: argparse.Namespace, own: "tuple[Task, Table] | None" = None) -> int:
-    """Search, or show what a search would do; returns the exit status.
-
-    `own` is what `user_task` says of the table, where it was read already.
-    """
+def run_search(arguments: argparse.Namespace) -> int:
+    """Search, or show what a search would do; returns the exit status."""
     request = request_of(arguments)
     if arguments.dry_run:
-        return show_plan(arguments, request, own)
-    return search(request, own)
+        return show_plan(arguments, request, None)
+    return search(request)
 
 
-def search(request: SearchRequest, own: "tuple[Task, Table] | None" = None) -> int:
-    """Search until the budget is reached, say what was found, and return the exit status."""
-    outcome = run_study(request, tell=lambda outcome: _tell(request, outcome), own=own)
+def search(request: SearchRequest, data: UserData | None = None) -> int:
+    """Search until the budget is reached, say what was found, and return the exit status.
+
+    `data` is what `user_data` says of the request, where its files were read already.
+    """
+    outcome = run_study(request, tell=lambda outcome: _tell(request, outcome), data=data)
     if outcome.study is None:
         return outcome.exit_status
     if outcome.ended == EndReason.FAILED:
@@ -50,19 +46,18 @@ def search(request: SearchRequest, own: "tuple[Task, Table] | None" = None) -> i
     return 0 if outcome.best is not None or outcome.ended == EndReason.DRAINED else 1
 
 
-def show_plan(arguments: argparse.Namespace, request: SearchRequest, own: "tuple[Task, Table] | None") -> int:
+def show_plan(arguments: argparse.Namespace, request: SearchRequest, data: UserData | None) -> int:
     """Print what the search would do."""
     announce = announcer(request.quiet)
     if request.named is not None:
         check_study_name(request.named, request.storage, request.runs_dir)
-    own = own or user_task(request, request.runs_dir, announce)
-    config = study_config(request.words, table=own and own[1])
-    task = own[0] if own else config.find_task()
+    data = data or user_data(request, request.task, request.runs_dir, announce)
+    config = study_config(request.words, table=data.table, scores=data.scores)
     from search.cli.dry_run import show  # heavy: a mistake in the configuration does not wait for it
     from search.request.inputs import existing
 
-    split = load_split(task, request.data_dir, request.runs_dir, announce)
-    wanted = wanted_study(request, config, task, split, existing(request.storage, request.runs_dir))
+    split = load_split(data.task, request.data_dir, request.runs_dir, announce)
+    wanted = wanted_study(request, config, data.task, split, existing(request.storage, request.runs_dir))
     print(described(arguments))
     return show(wanted.config, wanted.name, split, wanted.protocol, places_of(request.weights_dir, request.runs_dir))
 

@@ -16,8 +16,8 @@ from search.experiments.replay import check_callbacks
 from search.machine.environment import machine_kind
 from search.machine.standard_streams import announcer
 from search.request.inputs import load_split, places_of
-from search.request.search_request import TableOptions
-from search.request.user_table import user_task
+from search.request.search_request import DataOptions
+from search.request.user_data import user_data
 from search.study.config import study_config
 from search.study.protocol import find_protocol
 from search.study.run_names import TRAIN, VERIFY
@@ -40,9 +40,9 @@ def run_train(arguments: argparse.Namespace) -> int:
         config, name = experiment.config, arguments.experiment.stem
         task = task_of(config, arguments.data)
     else:
-        own = user_task(TableOptions.of(arguments), arguments.runs_dir, announcer(arguments.quiet))
-        config = study_config(arguments.overrides, table=own and own[1]).run({})
-        task, name = own[0] if own else task_of(config), f"{arguments.task}-{arguments.model}"
+        data = user_data(DataOptions.of(arguments), arguments.task, arguments.runs_dir, announcer(arguments.quiet))
+        config = study_config(arguments.overrides, table=data.table, scores=data.scores).run({})
+        task, name = data.task, f"{arguments.task}-{arguments.model}"
     prepare_children()
     split = load_split(task, arguments.data_dir, arguments.runs_dir, announcer(arguments.quiet))
     protocol = find_protocol(config.validation, task, split)

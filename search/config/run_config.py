@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from datasets.scores.description import ScoreConfig, ScoreSource
 from datasets.tables.table import Table
 from datasets.task import Task
 from datasets.tasks.own_table import TableSource, table_task
@@ -70,11 +71,12 @@ class RunConfig:
 
     `model`, `validation` and `logger` are mappings with `_target_` and constructor arguments; `logger` may be
     None. `seed` drives initial weights, data order and dropout. `table` is what a user's own data is read from, None
-    for the tasks that have a name.
+    for the tasks that have a name. `scores` are columns beside the sequences, None without any.
     """
 
     task: str
     table: Table | None = None
+    scores: ScoreConfig | None = None
     seed: int
     data: DataConfig
     model: dict[str, Any]
@@ -108,12 +110,13 @@ LOGGER_ARGUMENTS = ("save_dir", "name", "version")
 """What a run itself tells its logger: where a fold's log stands."""
 
 RUN_KEYS = tuple(RunConfig.__annotations__)
-REQUIRED_KEYS = tuple(key for key in RUN_KEYS if key != "table")
+OPTIONAL_KEYS = ("table", "scores")
+REQUIRED_KEYS = tuple(key for key in RUN_KEYS if key not in OPTIONAL_KEYS)
 
 
 def task_of(config: RunConfig, path: Path | None = None) -> Task:
     """The run's task; of a user's own table `path` is where the file stands now, if it was moved."""
-    return _task(config.task, config.table, path)
+    return _task(config.task, config.table, config.scores, path)
 
 
 def task_in(tree: Mapping[str, Any]) -> Task:
@@ -123,11 +126,32 @@ def task_in(tree: Mapping[str, Any]) -> Task:
         UserError: There is no such task, or the table is not described as it should be.
     """
     name, table = convert(str, tree["task"], "task"), tree.get("table")
-    return _task(name, None if table is None else build(Table, table, "table"))
+    return _task(name, None if table is None else build(Table, table, "table"), _scores(tree))
 
 
-def _task(name: str, table: Table | None, path: Path | None = None) -> Task:
-    return find_task(name) if table is None else table_task(table, name=name, path=path)
+def _scores(tree: Mapping[str, Any]) -> ScoreConfig | None:
+    if tree.get("scores") is None:
+        return None
+    found = convert(dict[str, Any], tree["scores"], "scores")
+    sources = convert(list[dict[str, Any]], found.get("sources"), "scores.sources")
+    built = [build(ScoreSource, source, f"scores.sources[{i}]") for i, source in enumerate(sources)]
+    return build(ScoreConfig, {**found, "sources": built}, "scores")
+
+
+def _task(name: str, table: Table | None, scores: ScoreConfig | None, path: Path | None = None) -> Task:
+    task = find_task(name) if table is None else table_task(table, name=name, path=path)
+    return task if scores is None else with_scores(task, scores)
+
+
+def with_scores(task: Task, scores: ScoreConfig) -> Task:
+    """The task with score columns."""
+    from datasets.scores.score_set import ScoreSet  # here because it imports NumPy
+
+    columns = ScoreSet(scores=scores, wild_type=task.wild_type)
+    if isinstance(task.source, TableSource):
+        own = task.source
+        columns = replace(columns, table=own.table, table_path=own.path, loaded=own.loaded)
+    return replace(task, scores=columns)
 
 
 def run_config(tree: Mapping[str, Any]) -> RunConfig:
@@ -151,6 +175,7 @@ def run_config(tree: Mapping[str, Any]) -> RunConfig:
     return RunConfig(
         task=task.name,
         table=task.source.table if isinstance(task.source, TableSource) else None,
+        scores=_scores(tree),
         seed=convert(Seed, tree["seed"], "seed"),
         data=data,
         model=targets.check(tree["model"], targets.MODEL, "model"),

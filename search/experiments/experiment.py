@@ -18,7 +18,7 @@ from datasets.candidates.training_domain import Familiar, Origin
 from datasets.common.errors import UserError
 from datasets.common.files import write_text
 from models.bounds import Interval, NonNegativeInt
-from search.config.run_config import REQUIRED_KEYS, RUN_KEYS, RunConfig, Seed, Threads, Tokens, run_config
+from search.config.run_config import OPTIONAL_KEYS, RunConfig, Seed, Threads, Tokens, run_config
 from search.config.type_checks import Text, build, check_keys, convert
 from search.experiments.own_source import look_for_model
 from search.machine.foreign_files import load_plain_yaml, read_regular
@@ -98,9 +98,8 @@ class Experiment:
 def freeze(experiment: Experiment, path: Path) -> None:
     """Write the experiment beside `path` and move it into place."""
     config = asdict(experiment.config)
-    if config["table"] is None:
-        del config["table"]
-    elif config["table"]["group_rule"] is None:
+    config = {key: value for key, value in config.items() if key not in OPTIONAL_KEYS or value is not None}
+    if "table" in config and config["table"]["group_rule"] is None:
         del config["table"]["group_rule"]  # as the file had it before there was such a field
     if experiment.familiar is not None:
         config[_FAMILIAR] = {origin: asdict(familiar) for origin, familiar in experiment.familiar.items()}
@@ -142,7 +141,6 @@ def load_experiment(path: Path, announce: Callable[[str], None] = lambda sentenc
     try:
         _check_texts(tree, _LONGEST_SEQUENCE)
         familiar = _build_familiar(tree.pop(_FAMILIAR)) if _FAMILIAR in tree else None
-        check_keys(tree, RUN_KEYS, REQUIRED_KEYS, "config")
         return Experiment(config=run_config(tree), provenance=build_provenance(provenance), familiar=familiar)
     except UserError as error:
         raise UserError(f"{path} is not a valid experiment: {error}") from None

@@ -66,6 +66,7 @@ def add_data(parser: Parser) -> None:
     group = parser.add_argument_group("your own data, instead of --task (see `data check --help`)")
     add_data_file(group)
     add_reading(group)
+    add_scores(parser.add_argument_group("scores that are known without measuring (see docs/scores.md)"))
 
 
 def add_data_file(parser: "Parser | argparse._ArgumentGroup") -> None:
@@ -93,6 +94,24 @@ def add_reading(parser: "Parser | argparse._ArgumentGroup") -> None:
         "--replicates",
         choices=("mean", "refuse", "keep"),
         help="several measurements of one sequence (default: mean, and keep for a file that has a `set` column)",
+    )
+
+
+def add_scores(parser: "Parser | argparse._ArgumentGroup") -> None:
+    """Score columns beside the sequences."""
+    parser.add_argument(
+        "--zero-shot-column",
+        dest="zero_shot_columns",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a column of scores in the table, or in the --zero-shot-file; may be repeated",
+    )
+    parser.add_argument(
+        "--zero-shot-file", type=Path, metavar="FILE", help="scores by sequence or by mutations (V39A:D40G)"
+    )
+    parser.add_argument(
+        "--allow-derived", action="store_true", help="accept a score column that follows from the target; is recorded"
     )
 
 

@@ -19,8 +19,8 @@ from search.workers.slots import Executor
 
 
 @dataclass(frozen=True, kw_only=True)
-class TableOptions:
-    """How a table of one's own is read and divided; see docs/data.md.
+class DataOptions:
+    """How a table of one's own is read and divided, and the scores beside its sequences; see docs/data.md.
 
     Args:
         data: The file: CSV, TSV, FASTA or Parquet.
@@ -30,6 +30,9 @@ class TableOptions:
         sequence_column, mutation_column, target_column, group_column: Names in the file; None is found out.
         wild_type: A FASTA file that holds it, for tables of mutations.
         replicates: What becomes of several measurements of one sequence.
+        zero_shot_columns: Names of score columns of the table, or of `zero_shot_file`.
+        zero_shot_file: Scores by sequence, or by mutations; of its columns the named ones, or all numbers.
+        allow_derived: Whether a score column may follow from the target.
     """
 
     data: Path | None = None
@@ -42,6 +45,9 @@ class TableOptions:
     group_column: str | None = None
     wild_type: Path | None = None
     replicates: Replicates | None = None
+    zero_shot_columns: tuple[str, ...] = ()
+    zero_shot_file: Path | None = None
+    allow_derived: bool = False
 
     @classmethod
     def of(cls, arguments: argparse.Namespace, **given: Any) -> Self:
@@ -61,7 +67,7 @@ def export_folder() -> Path:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchRequest(TableOptions):
+class SearchRequest(DataOptions):
     """One study: of one task, or one table, and one family of models.
 
     The same request resumes its study, which ends at `n_trials` whoever else works on it.
@@ -116,10 +122,20 @@ class SearchRequest(TableOptions):
 
     def __post_init__(self) -> None:
         """Refuse at once what needs no data and no database to be seen."""
-        for name in ("data", "wild_type", "runs_dir", "export_dir", "data_dir", "weights_dir", "models_dir"):
+        for name in (
+            "data",
+            "wild_type",
+            "zero_shot_file",
+            "runs_dir",
+            "export_dir",
+            "data_dir",
+            "weights_dir",
+            "models_dir",
+        ):
             value: str | os.PathLike[str] | None = getattr(self, name)
             object.__setattr__(self, name, None if value is None else Path(value))
-        object.__setattr__(self, "overrides", tuple(self.overrides))
+        for name in ("overrides", "zero_shot_columns"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         if (self.data is None) == (self.task is None):
             raise UserError("A search is of a task or of a table: give either `task` or `data`.")
         if self.task is not None:

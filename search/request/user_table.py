@@ -10,14 +10,14 @@ from datasets.common.files import output
 from datasets.tables.table import Table, table_name
 from datasets.task import RawSplit, Task
 from datasets.tasks.own_table import table_task
-from search.request.search_request import TableOptions
+from search.request.search_request import DataOptions
 from search.study.run_names import DATA
 
 if TYPE_CHECKING:
     from datasets.tables.survey import Survey
 
 
-def user_task(options: TableOptions, runs: Path, announce: Callable[[str], None]) -> tuple[Task, Table] | None:
+def user_task(options: DataOptions, runs: Path, announce: Callable[[str], None]) -> tuple[Task, Table] | None:
     """The task that `options.data` names, read and checked, and what was found of its table; None without a file.
 
     Its split is written in FLIP's format below the `runs` folder. `announce` is told what was found.
@@ -80,7 +80,7 @@ def refuse_two_splits(found: "Survey") -> None:
         )
 
 
-def survey_of(path: Path, options: TableOptions) -> "Survey":
+def survey_of(path: Path, options: DataOptions) -> "Survey":
     """What the table holds, read as the options say."""
     # Imported as late as this, so that usage errors do not wait for NumPy.
     from datasets.tables.fasta import read_wild_type

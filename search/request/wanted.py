@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from datasets.tables.table import Table
 from search.request.search_request import SearchRequest
 from search.study.config import StudyConfig, study_config
 from search.study.names import find_name
@@ -60,8 +59,8 @@ def wanted_study(
         return new
     recorded = recorded_validation(database, new.name)
     if config.is_exact and _recorded_epochs(database, new.name) not in (None, config.epochs_per_fold):
-        table = config.defaults["table"]
-        config = study_config(request.words, table=table and Table(**table), solves_once=False)
+        run = config.run({})
+        config = study_config(request.words, table=run.table, scores=run.scores, solves_once=False)
     elif recorded is None:
         return new
     return wanted(config, recorded)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets.common.errors import UserError, nearest
+from datasets.scores.description import NONE, ScoreConfig
 from datasets.tables.table import Table
 from datasets.task import Task
 from search.checkout import STUDIES
@@ -23,6 +24,8 @@ from search.space.space import Space
 _STUDY_KEYS = (*RUN_KEYS, "space", "sampler", "pruner", "first_trials")
 EPOCH_SETTINGS = ("trainer.max_epochs", "trainer.patience")
 """What means nothing to a model that is solved at once."""
+WITH_SCORES = "with_scores"
+WITHOUT_SCORES = {"use": "all"}
 _WITHOUT_GROUP: dict[str, Any] = {"space": {}, "logger": None}
 
 
@@ -65,7 +68,10 @@ class StudyConfig:
     @property
     def fixed(self) -> dict[str, Any]:
         """Every value of the run that is not searched in all trials and that a result may depend on, by path."""
-        run = {key: value for key, value in self.defaults.items() if key not in ("task", "table", "logger", "cache")}
+        others = ("task", "table", "scores", "logger", "cache")
+        run = {key: value for key, value in self.defaults.items() if key not in others}
+        if self.defaults["scores"] is not None:
+            run["scores"] = {"use": self.defaults["scores"]["use"]}
         run["trainer"] = {key: value for key, value in run["trainer"].items() if key not in _MACHINE_KEYS}
         searched = self.space.always_searched
         return {path: self.derived.get(path, value) for path, value in flatten(run) if path not in searched}
@@ -93,11 +99,17 @@ _MACHINE_KEYS = ("threads", "accelerator", "micro_batch_tokens")
 
 
 def study_config(
-    overrides: Sequence[str], studies: Path = STUDIES, *, table: Table | None = None, solves_once: bool = True
+    overrides: Sequence[str],
+    studies: Path = STUDIES,
+    *,
+    table: Table | None = None,
+    scores: ScoreConfig | None = None,
+    solves_once: bool = True,
 ) -> StudyConfig:
     """Compose `studies/config.yaml` with Hydra overrides and check everything that can be checked unrun.
 
-    `table` is what the task is read from where that is a user's own data. A model that is solved at once gets one
+    `table` is what the task is read from where that is a user's own data, `scores` its score columns, whose use is
+    searched unless an override says it. A model that is solved at once gets one
     epoch, whatever is set or searched; with `solves_once` False it gets what the overrides say, as in studies of
     earlier versions.
 
@@ -119,6 +131,7 @@ def study_config(
     if "table" in composed:
         raise UserError("A table is not described by overrides: name its file with --data FILE.")
     composed["table"] = table and asdict(table)
+    composed["scores"], composed["space"] = _with_scores(composed["scores"], composed["space"], scores)
     for key in composed:
         if key not in _STUDY_KEYS:
             raise UserError(f"{key} is not a setting.{nearest(key, _STUDY_KEYS)} Known: {', '.join(_STUDY_KEYS)}.")
@@ -145,6 +158,41 @@ def study_config(
         pruner=targets.check(resolved["pruner"], targets.PRUNER, "pruner"),
         first_trials=first_trials(resolved["first_trials"], space, tree),
     )
+
+
+def _with_scores(
+    given: Mapping[str, Any], space: Mapping[str, Any], scores: ScoreConfig | None
+) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """The score columns of the run, and its space.
+
+    `given` says which columns the model sees; which ones is searched, together with what the space has below
+    `with_scores`: leaves that are searched where the model sees a column.
+    """
+    own = {key: value for key, value in (space or {}).items() if key != WITH_SCORES}
+    if scores is None:
+        if given != WITHOUT_SCORES:
+            raise UserError(
+                f"scores.use={given.get('use')} chooses from score columns, and none is named: add --zero-shot-column, "
+                "--zero-shot-file or --alignment, or leave it out."
+            )
+        return None, own
+    leaf = {"type": "categorical", "choices": scores.choices}
+    seen = [*(name for name in scores.choices if name != NONE), *({given["use"]} - {*scores.choices})]
+    merged = _merged(own, (space or {}).get(WITH_SCORES) or {}, when={"scores.use": seen})
+    return {**asdict(scores), **given}, {"scores": {"use": leaf}, **merged}
+
+
+def _merged(tree: Mapping[str, Any], other: Mapping[str, Any], *, when: Mapping[str, Any]) -> dict[str, Any]:
+    """Two spaces in one; the leaves of the other one are searched under one more condition."""
+    both = dict(tree)
+    for key, value in other.items():
+        if isinstance(value, Mapping) and not isinstance(value.get("type"), str):
+            both[key] = _merged(both.get(key, {}), value, when=when)
+        else:
+            leaves = value if isinstance(value, list) else [value]
+            leaves = [{**leaf, "when": {**leaf.get("when", {}), **when}} for leaf in leaves]
+            both[key] = leaves if isinstance(value, list) else leaves[0]
+    return both
 
 
 def _without_epochs(tree: Any) -> Any:

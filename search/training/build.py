@@ -39,6 +39,7 @@ def build_data(config: RunConfig, split: PreparedSplit, model: FitnessModel, fol
         crop=config.data.crop,
         batch_size=config.data.batch_size,
         seed=config.seed,
+        scores=config.scores.used if config.scores else (),
         fold_number=number,
         max_length=config.data.max_length,
         truncate=config.data.truncate,

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 
 from datasets.common.files import replaced
 from datasets.common.paths import Places
-from datasets.splits.prepared import load_prepared, test_sequences
+from datasets.splits.prepared import load_prepared, test_scores, test_sequences
 from datasets.task import Announce
 from search.config.run_config import RunConfig
 from search.machine.hardware import usable_cores
@@ -37,7 +37,9 @@ def predict_test_sequences(
     """
     quieten()
     torch.set_num_threads(config.trainer.threads or usable_cores())
-    residues, lengths = test_sequences(load_prepared(split))
+    prepared = load_prepared(split)
+    residues, lengths = test_sequences(prepared)
+    scores = test_scores(prepared)
 
     def predictor_of(some: Sequence[Path]) -> Predictor:
         return Predictor(
@@ -56,7 +58,7 @@ def predict_test_sequences(
         parts = []
         for first in range(0, len(lengths), _AT_ONCE):
             rows = slice(first, first + _AT_ONCE)
-            parts.append(predictor(residues[rows], lengths[rows]))
+            parts.append(predictor(residues[rows], lengths[rows], scores=None if scores is None else scores[rows]))
             n_done += parts[-1].size
             on_progress("test predictions", n_done, n_total)
         members.append(np.concatenate(parts, axis=1))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datasets.batches.batch import Batch
-from datasets.batches.encode import Encoded, encode_sequences, evaluation_loader, longest_first
+from datasets.batches.encode import Encoded, encode_sequences, evaluation_loader, longest_first, selected
 from datasets.batches.loader import BatchLoader
 from datasets.common.errors import UserError
 from datasets.common.paths import Places
@@ -43,6 +43,7 @@ class Predictor:
 
     Attributes:
         backbone: The hash of the pretrained weights, None without any.
+        used_scores: The numbers of the score columns that the model sees.
 
     Raises:
         UserError: Weights are missing, damaged, or of another architecture.
@@ -64,6 +65,7 @@ class Predictor:
         self.config = config
         self.task = task_of(config)
         self.device = device or default_device(config)
+        self.used_scores = config.scores.used if config.scores else []
         self._precision = config.trainer.precision
         self._batch_size = config.data.batch_size
         self._micro_batch_tokens = micro_batch_tokens
@@ -100,12 +102,18 @@ class Predictor:
         return self._frozen is not None
 
     def __call__(
-        self, residues: NDArray[np.uint8], lengths: NDArray[np.int64], check: Callable[[], None] = lambda: None
+        self,
+        residues: NDArray[np.uint8],
+        lengths: NDArray[np.int64],
+        check: Callable[[], None] = lambda: None,
+        *,
+        scores: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
         """Predict residues (N, L), ASCII codes as the task's `clean` leaves them, zeros behind `lengths` (N,).
 
         All N are held in memory as tokens: who has very many comes with some thousands at a time. `check` is called
-        before each batch; what it raises ends the prediction.
+        before each batch; what it raises ends the prediction. `scores` (N, K) are all score columns of the run, NaN
+        where one is missing; a run without any, or one whose model sees none, needs none.
 
         Returns:
             (n_members, N) float32, in the task's units.
@@ -114,7 +122,7 @@ class Predictor:
             SequenceError: A sequence is too long for the model, or nothing is left of it; its `row` says which.
             UserError: There is not enough memory for one sequence.
         """
-        return self._compute(residues, lengths, lambda model, batch: model(batch), check)
+        return self._compute(residues, lengths, lambda model, batch: model(batch), check, scores)
 
     @property
     def knows_deviation(self) -> bool:
@@ -122,10 +130,15 @@ class Predictor:
         return type(self._models[0]).predict_with_std is not FitnessModel.predict_with_std
 
     def deviation(
-        self, residues: NDArray[np.uint8], lengths: NDArray[np.int64], check: Callable[[], None] = lambda: None
+        self,
+        residues: NDArray[np.uint8],
+        lengths: NDArray[np.int64],
+        check: Callable[[], None] = lambda: None,
+        *,
+        scores: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
         """Return the members' own standard deviations (n_members, N), where they know them; see `__call__`."""
-        return self._compute(residues, lengths, _own_deviation, check)
+        return self._compute(residues, lengths, _own_deviation, check, scores)
 
     def _compute(
         self,
@@ -133,6 +146,7 @@ class Predictor:
         lengths: NDArray[np.int64],
         of: Callable[[FitnessModel, Batch], Tensor],
         check: Callable[[], None],
+        scores: NDArray[np.float32] | None,
     ) -> NDArray[np.float32]:
         if not len(lengths):
             return np.empty((self.n_members, 0), dtype=np.float32)
@@ -153,6 +167,7 @@ class Predictor:
             region=encoded.region,
             target=torch.zeros(n),
             index=torch.arange(n),
+            scores=selected(scores, self.used_scores),
         ).to(self.device)
         rows = longest_first(encoded.lengths, np.arange(n))
         predictions = np.empty((self.n_members, n), dtype=np.float32)

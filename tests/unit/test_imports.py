@@ -15,6 +15,7 @@ ORDER = [
     "datasets.sequences",
     "datasets.task",
     "datasets.tables",
+    "datasets.scores",
     "datasets.splits",
     "datasets.features",
     "datasets.tasks",

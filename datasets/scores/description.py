@@ -1,0 +1,96 @@
+"""Which score columns a run has, and which of them its model sees: what configs and experiment files hold."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from datasets.common.errors import UserError, nearest
+
+SourceKind = Literal["table", "file", "alignment"]
+NONE, ALL = "none", "all"
+_NAME = re.compile(r"[^\x00-\x1f\x7f,$]{1,100}")  # a comma divides names, a dollar begins an interpolation
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreSource:
+    """Where some score columns come from.
+
+    kind: `table`, the user's own table; `file`, another one, keyed by sequence or by mutations; `alignment`.
+    file: as the user named it; None for the table, which the run names already.
+    hash: SHA-256, in hexadecimal digits, of what the scores are made of: the file, or the table's scores.
+    columns: their names; those of an alignment are the methods, such as `couplings`.
+    """
+
+    kind: SourceKind
+    file: str | None
+    hash: str
+    columns: list[str]
+
+    def __post_init__(self) -> None:
+        """Refuse what no search writes, whoever wrote it."""
+        if not re.fullmatch(r"[0-9a-f]{64}", self.hash):
+            raise UserError(f"scores: the hash {self.hash[:80]!r} is not valid: expected 64 hexadecimal digits.")
+        if not self.columns or not all(_NAME.fullmatch(name) for name in self.columns):
+            raise UserError(
+                f"scores: the columns {self.columns!r} are not valid: expected one name or more, without commas and "
+                "dollars."
+            )
+        if self.file is not None and "$" in self.file:
+            raise UserError(f"The file of scores {self.file!r} has a dollar in its name: rename it.")
+        if (self.kind == "table") != (self.file is None):
+            raise UserError(f"scores: a source of kind {self.kind!r} and the file {self.file!r} do not go together.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreConfig:
+    """The score columns of a run, K in all, in the order of their sources.
+
+    use: which of them the model sees: `all`, `none`, or some by their names, divided by commas. It may be searched.
+    allow_derived: whether a column may follow from the target, or agree with it better than a score can.
+    """
+
+    sources: list[ScoreSource]
+    use: str
+    allow_derived: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse names that stand twice, and a choice of columns that there are not."""
+        if not self.sources:
+            raise UserError("scores: no source is named: expected one or more.")
+        twice = [name for name in self.names if self.names.count(name) > 1 or name in (NONE, ALL)]
+        if twice:
+            raise UserError(f"The score column {twice[0]!r} has a name that is taken: give it another one.")
+        self.used  # noqa: B018  # refuses names that there are not
+
+    @property
+    def names(self) -> list[str]:
+        """All columns (K)."""
+        return [name for source in self.sources for name in source.columns]
+
+    @property
+    def used(self) -> list[int]:
+        """The numbers of the columns that the model sees, ascending."""
+        if self.use in (NONE, ALL):
+            return list(range(len(self.names))) if self.use == ALL else []
+        wanted = [name.strip() for name in self.use.split(",")]
+        for name in wanted:
+            if name not in self.names:
+                known = [ALL, NONE, *self.names]
+                raise UserError(
+                    f"scores.use={self.use!r} is not valid: {name!r} is no score column; expected "
+                    f"{', '.join(known)}.{nearest(name, known)}"
+                )
+        return [number for number, name in enumerate(self.names) if name in wanted]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a study records: all but where the files are, and what is searched."""
+        sources = [{key: value for key, value in asdict(source).items() if key != "file"} for source in self.sources]
+        return {"sources": sources} | ({"allow_derived": True} if self.allow_derived else {})
+
+    @property
+    def choices(self) -> list[str]:
+        """What a search chooses `use` from: nothing, each column alone, and all of them."""
+        return [NONE, *self.names, *([ALL] if len(self.names) > 1 else [])]

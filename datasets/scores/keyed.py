@@ -1,0 +1,184 @@
+"""Score columns that a table or a file gives by sequence, or by the mutations of the wild type."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.common.errors import UserError, nearest
+from datasets.sequences.mutations import MutationError, Mutator
+from datasets.sequences.packed import Packed
+from datasets.tables import column_names
+from datasets.tables.columns import Columns
+from datasets.tables.read import read_columns
+
+MISSING = frozenset(("", "na", "n/a", "nan", "null", "none", "-"))
+"""What a cell without a score holds, in small letters."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class KeyedScores:
+    """K scores of each of n sequences; NaN where one is missing.
+
+    names: (K). rows: sequence -> its row in `values` (n, K) float32.
+    """
+
+    names: tuple[str, ...]
+    rows: Mapping[bytes, int]
+    values: NDArray[np.float32]
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of all of it, whatever the order of the sequences."""
+        digest = hashlib.sha256("\n".join(self.names).encode())
+        for sequence in sorted(self.rows):
+            digest.update(b"\n" + sequence + b"\n" + self.values[self.rows[sequence]].tobytes())
+        return digest.hexdigest()
+
+    def score(self, residues: NDArray[np.uint8], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the scores (N, K) of residues (N, L), ASCII codes with zeros behind lengths (N,); NaN: missing."""
+        codes, width = residues.tobytes(), residues.shape[1]
+        found = np.full((len(lengths), len(self.names)), np.nan, dtype=np.float32)
+        for row, length in enumerate(lengths.tolist()):
+            known = self.rows.get(codes[row * width : row * width + length])
+            if known is not None:
+                found[row] = self.values[known]
+        return found
+
+
+def score_numbers(
+    cells: Iterable[str], where: str, column: str, lines: NDArray[np.int64], place: str
+) -> NDArray[np.float32]:
+    """Return a column of scores as numbers (N,), NaN where a cell is empty or says that it is missing.
+
+    Raises:
+        UserError: A cell is text, or no finite number in single precision; the sentence names its line.
+    """
+    values = []
+    for row, cell in enumerate(cells):
+        text = cell.strip()
+        try:
+            value = float("nan") if text.lower() in MISSING else float(text)
+        except ValueError:
+            value = float("inf")
+        if np.isinf(value) or abs(value) > np.finfo(np.float32).max or "_" in text:
+            raise UserError(
+                f"{where}, {place} {lines[row]}: the score {text[:60]!r} of {column!r} is not a finite number; correct "
+                "it, leave the cell empty where there is no score, or name another column."
+            )
+        values.append(value)
+    return np.array(values, dtype=np.float32)
+
+
+def score_matrix(columns: Columns, names: Sequence[str]) -> NDArray[np.float32]:
+    """Return the named columns of a table as scores (N, K).
+
+    Raises:
+        UserError: There is no such column, or it holds something else than numbers.
+    """
+    for name in names:
+        if name not in columns.cells:
+            known = list(columns.cells)
+            raise UserError(
+                f"{columns.where} has no score column {name!r} (--zero-shot-column); its columns are "
+                f"{', '.join(map(repr, known[:12]))}.{nearest(name, known)}"
+            )
+    lines = columns.lines
+    return np.column_stack(
+        [score_numbers(columns.cells[name], columns.where, name, lines, columns.place) for name in names]
+    )
+
+
+def keyed(
+    sequences: Iterable[bytes], values: NDArray[np.float32], names: Sequence[str], columns: Columns, rows: Sequence[int]
+) -> KeyedScores:
+    """Return the scores of n sequences, in `values` (n, K); `rows` (n) are those of the table.
+
+    Raises:
+        UserError: A sequence stands twice, with other scores; or a column has no score, or the same one everywhere.
+    """
+    known: dict[bytes, int] = {}
+    for row, sequence in enumerate(sequences):
+        first = known.setdefault(sequence, row)
+        if first != row and not np.array_equal(values[first], values[row], equal_nan=True):
+            lines = [int(columns.lines[rows[i]]) for i in (first, row)]
+            raise UserError(
+                f"{columns.where}, {columns.place}s {lines[0]} and {lines[1]}: one sequence has two different scores; "
+                "keep one of them."
+            )
+    for number, name in enumerate(names):
+        present = values[:, number][np.isfinite(values[:, number])]
+        if not len(present) or np.ptp(present) == 0:
+            what = "is empty" if not len(present) else f"is {present[0]:g} everywhere"
+            raise UserError(f"{columns.where}: the score column {name!r} {what}, so it tells nothing: leave it out.")
+    return KeyedScores(names=tuple(names), rows=known, values=values)
+
+
+def read_scores_file(path: Path, names: Sequence[str] | None, wild_type: str | None) -> KeyedScores:
+    """Read a table of scores by sequence, or by mutations of the wild type.
+
+    `names`: its score columns; None takes all columns that hold numbers alone.
+
+    Raises:
+        UserError: The file is no such table; the sentence says what is missing.
+    """
+    columns = read_columns(path)
+    sequence = column_names.sequence_column(columns, None)
+    mutation = None if sequence else column_names.mutation_column(columns, None, ())
+    if sequence is None and mutation is None:
+        raise UserError(
+            f"{path} has no column of sequences or mutations, which say what its scores are of: call it 'sequence' or "
+            f"'mutations'; its columns are {', '.join(map(repr, list(columns.cells)[:12]))}."
+        )
+    if names is None:
+        names = _numeric(columns, taken=(sequence, mutation))
+    return keyed(
+        _sequences(columns, sequence, mutation, wild_type),
+        score_matrix(columns, names),
+        names,
+        columns,
+        range(len(columns)),
+    )
+
+
+def _numeric(columns: Columns, taken: Sequence[str | None]) -> list[str]:
+    """The columns that hold numbers alone."""
+    names = []
+    for name, cells in columns.cells.items():
+        if name in taken:
+            continue
+        try:
+            score_numbers(cells, columns.where, name, columns.lines, columns.place)
+        except UserError:
+            continue
+        names.append(name)
+    if not names:
+        raise UserError(f"{columns.where} has no column of numbers: name its scores with --zero-shot-column NAME.")
+    return names
+
+
+def _sequences(columns: Columns, sequence: str | None, mutation: str | None, wild_type: str | None) -> list[bytes]:
+    if sequence is not None:
+        cells: Packed = columns.cells[sequence]
+        return [cell.strip().upper().encode() for cell in cells]
+    assert mutation is not None
+    if wild_type is None:
+        raise UserError(
+            f"{columns.where} gives its scores by mutations ({mutation!r}), which need the wild type, and that is not "
+            "known: name it with --wild-type FASTA, or give the scores by sequence."
+        )
+    mutator, found = Mutator(wild_type), []
+    for row, cell in enumerate(columns.cells[mutation]):
+        try:
+            found.append(mutator.apply(cell).encode())
+        except MutationError as error:
+            raise UserError(
+                f"{columns.where}, {columns.place} {columns.lines[row]}: {error}; correct the {columns.place} or "
+                "remove it."
+            ) from None
+    return found

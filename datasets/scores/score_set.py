@@ -1,0 +1,141 @@
+"""All score columns of a run: read, or made, and looked up for any sequences."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.common.errors import UserError
+from datasets.common.files import file_hash
+from datasets.scores.description import ScoreConfig, ScoreSource
+from datasets.scores.judge import refuse_derived
+from datasets.scores.keyed import KeyedScores, keyed, read_scores_file, score_matrix
+from datasets.tables.table import Table
+from datasets.task import Announce
+
+if TYPE_CHECKING:
+    from datasets.tables.survey import Survey
+
+
+class Scorer(Protocol):
+    """Gives the K scores of any sequences."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns (K)."""
+
+    def score(self, residues: NDArray[np.uint8], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the scores (N, K) of residues (N, L), ASCII codes with zeros behind lengths (N,); NaN: missing."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoreSet:
+    """The score columns that `scores` describes, of variants of `wild_type`; nothing is read until it is asked for.
+
+    table, table_path: the user's own table, which scores of kind `table` come from; `loaded` is what was read of it.
+    """
+
+    scores: ScoreConfig
+    wild_type: str | None
+    table: Table | None = None
+    table_path: Path | None = None
+    loaded: Survey | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns (K), in the order of their sources."""
+        return tuple(self.scores.names)
+
+    @property
+    def key(self) -> str:
+        """Names the content: the same key, the same scores of the same sequences."""
+        parts = [(source.kind, source.hash, list(source.columns)) for source in self.scores.sources]
+        return hashlib.sha256(json.dumps([parts, self.wild_type, self.scores.allow_derived]).encode()).hexdigest()
+
+    def check(self) -> None:
+        """Refuse, by a UserError, files that are missing or that have changed since they were named."""
+        for source in self.scores.sources:
+            if source.file is not None and (found := scores_file_hash(Path(source.file))) != source.hash:
+                raise changed(source, found)
+
+    def score(
+        self, residues: NDArray[np.uint8], lengths: NDArray[np.int64], *, cache_dir: Path, announce: Announce
+    ) -> NDArray[np.float32]:
+        """Return the scores (N, K) of residues (N, L), ASCII codes with zeros behind lengths (N,); NaN: missing.
+
+        Raises:
+            UserError: A file is missing, has changed, or does not hold what it should.
+        """
+        parts = [scorer.score(residues, lengths) for scorer in self.scorers(cache_dir=cache_dir, announce=announce)]
+        return np.concatenate(parts, axis=1)
+
+    def judge(self, scores: NDArray[np.float32], target: NDArray[np.float32]) -> None:
+        """Refuse, by a UserError, columns (N, K) that follow from the targets (N,) of training rows, unless allowed."""
+        if not self.scores.allow_derived:
+            refuse_derived(self.names, scores, target)
+
+    def scorers(self, *, cache_dir: Path, announce: Announce) -> Iterable[Scorer]:
+        """Yield what scores the columns of each source."""
+        self.check()
+        for source in self.scores.sources:
+            yield self._scorer(source, cache_dir=cache_dir, announce=announce)
+
+    def _scorer(self, source: ScoreSource, *, cache_dir: Path, announce: Announce) -> Scorer:
+        if source.kind == "table":
+            assert self.table is not None
+            assert self.table_path is not None
+            found = table_scores(self.table, self.table_path, source.columns, self.loaded)
+            if found.hash != source.hash:
+                raise changed(source, found.hash)
+            return found
+        assert source.file is not None
+        return read_scores_file(Path(source.file), source.columns, self.wild_type)
+
+
+def table_scores(table: Table, path: Path, names: list[str], loaded: Survey | None = None) -> KeyedScores:
+    """Return score columns of a user's own table, by the sequences of its variants.
+
+    Of a variant that was measured several times the first row counts.
+    """
+    # Imported as late as this, so that usage errors do not wait for NumPy's neighbours.
+    from datasets.tables.survey import survey
+
+    found = loaded or survey(path, table, is_reread=True)
+    columns = found.columns
+    rows = np.searchsorted(columns.lines, found.lines)
+    chosen = replace(
+        columns,
+        cells={name: cells.take(rows) for name, cells in columns.cells.items() if name in names},
+        lines=found.lines,
+    )
+    if set(names) - set(chosen.cells):
+        score_matrix(columns, names)  # says which is missing
+    return keyed(found.sequences.slices(), score_matrix(chosen, names), names, chosen, range(len(rows)))
+
+
+def scores_file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file of scores. Raises a UserError if it cannot be read."""
+    if path.exists() and not path.is_file():
+        raise UserError(f"The scores {path} are a folder, a pipe or a device and no file: save them as a file.")
+    try:
+        return file_hash(path)
+    except OSError as error:
+        raise UserError(
+            f"The scores {path} cannot be read ({error.strerror}): name the file where it is now."
+        ) from None
+
+
+def changed(source: ScoreSource, found: str) -> UserError:
+    """The error for scores that are not those of before."""
+    what = "The table's scores" if source.file is None else f"The scores {source.file}"
+    return UserError(
+        f"{what} ({', '.join(source.columns)}) have changed: their hash is {found[:12]}..., that of the search "
+        f"{source.hash[:12]}...: bring the file of then, or search again with the new one."
+    )

@@ -1,0 +1,80 @@
+"""The data that a request is about: its task, which may be a user's own table, and the score columns beside it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets.common.errors import UserError
+from datasets.scores.description import ScoreConfig, ScoreSource
+from datasets.tables.table import Table
+from datasets.task import Task
+from datasets.tasks.own_table import TableSource
+from datasets.tasks.registry import find_task
+from search.config.run_config import with_scores
+from search.request.search_request import DataOptions
+from search.request.user_table import user_task
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserData:
+    """A task, what its table is (None for one that has a name), and its score columns (None without any)."""
+
+    task: Task
+    table: Table | None
+    scores: ScoreConfig | None
+
+
+def user_data(options: DataOptions, task: str | None, runs: Path, announce: Callable[[str], None]) -> UserData:
+    """The data that options describe; `task` is the name of a task where they name no table.
+
+    `announce` is told what was found of a table and of scores.
+
+    Raises:
+        UserError: The table or the scores are not what a search accepts.
+    """
+    own = user_task(options, runs, announce)
+    if own is None:
+        assert task is not None, "a request names a task or a table"
+        found, table = find_task(task), None
+    else:
+        found, table = own
+    scores = _scores(options, found)
+    return UserData(task=found if scores is None else with_scores(found, scores), table=table, scores=scores)
+
+
+def _scores(options: DataOptions, task: Task) -> ScoreConfig | None:
+    """The score columns that the options name."""
+    sources = []
+    named = list(dict.fromkeys(options.zero_shot_columns))
+    if options.zero_shot_file is not None:
+        sources.append(file_source(options.zero_shot_file, named, task.wild_type))
+    rest = [name for name in named if not any(name in source.columns for source in sources)]
+    if rest:
+        sources.append(_table_source(rest, task, options.zero_shot_file))
+    if not sources:
+        return None
+    return ScoreConfig(sources=sources, use="all", allow_derived=options.allow_derived)
+
+
+def file_source(path: Path, named: list[str], wild_type: str | None) -> ScoreSource:
+    """A file of scores: those of its columns that are named, or all if none of them is."""
+    # Imported as late as this, so that usage errors do not wait for NumPy.
+    from datasets.scores.keyed import read_scores_file
+    from datasets.scores.score_set import scores_file_hash
+    from datasets.tables.read import read_columns
+
+    digest = scores_file_hash(path)
+    here = [name for name in named if name in read_columns(path).cells] if named else []
+    found = read_scores_file(path, here or None, wild_type)
+    return ScoreSource(kind="file", file=str(path), hash=digest, columns=list(found.names))
+
+
+def _table_source(names: list[str], task: Task, file: Path | None) -> ScoreSource:
+    from datasets.scores.score_set import table_scores
+
+    source = task.source
+    if not isinstance(source, TableSource):
+        where = "name the file that holds it with --zero-shot-file" if file is None else f"it is not in {file} either"
+        raise UserError(f"The task {task.name} has no score column {names[0]!r} (--zero-shot-column): {where}.")
+    found = table_scores(source.table, source.path, names, source.loaded)
+    return ScoreSource(kind="table", file=None, hash=found.hash, columns=list(found.names))
