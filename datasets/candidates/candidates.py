@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -33,6 +33,8 @@ class Candidates:
     """What each is called there, in Unicode without line ends; None where nobody asked."""
     place: Place = "line"
     """What `lines` count."""
+    scores: Mapping[str, NDArray[np.float32]] | None = None
+    """Score columns (n) that stand beside them, by their names; None where nobody asked."""
 
     def __len__(self) -> int:
         """Return n."""

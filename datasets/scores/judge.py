@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +38,28 @@ class Worth:
 def worths(names: Sequence[str], scores: NDArray[np.float32], target: NDArray[np.floating]) -> list[Worth]:
     """Judge score columns (N, K) by the targets (N,) of training rows."""
     return [_worth(name, scores[:, number], target) for number, name in enumerate(names)]
+
+
+def described(
+    names: Sequence[str],
+    scores: NDArray[np.float32],
+    target: NDArray[np.floating],
+    training: NDArray[np.bool_] | None,
+) -> Iterator[str]:
+    """Yield a line for each score column (N, K): how many have it, and how it agrees with the targets (N) to train on.
+
+    training: which rows train, None where that is not known: then no target is looked at.
+    """
+    width = max(map(len, names))
+    for number, name in enumerate(names):
+        column = scores[:, number]
+        line = f"  {name:<{width}}  {int(np.isfinite(column).sum()):,} of {len(column):,} variants have it"
+        if training is None:
+            yield f"{line}; with --split its agreement with the training targets is shown"
+            continue
+        found = _worth(name, column[training], target[training])
+        agrees = "cannot be ranked" if found.spearman is None else f"Spearman {found.spearman:.3f}"
+        yield f"{line}; {agrees} on {found.n:,} training rows"
 
 
 def refuse_derived(names: Sequence[str], scores: NDArray[np.float32], target: NDArray[np.floating]) -> None:

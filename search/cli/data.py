@@ -3,6 +3,7 @@
 import argparse
 import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,10 +11,12 @@ from datasets.common.errors import UserError
 from datasets.task import FoundSource, Task
 from datasets.tasks.registry import all_tasks, find_task
 from models.bounds import MAX_KERNEL_ROWS
+from search.config.run_config import with_scores
 from search.options.parser import prog
 from search.options.table_options import said_again
-from search.request.search_request import DataOptions
+from search.request.search_request import DataOptions, runs_folder
 from search.request.user_table import refuse_two_splits, survey_of
+from search.study.run_names import CACHE
 
 if TYPE_CHECKING:
     from datasets.tables.survey import Survey
@@ -38,14 +41,43 @@ def _check(arguments: argparse.Namespace) -> int:
     """
     from datasets.tables.report import report
 
-    found = survey_of(arguments.file, DataOptions.of(arguments))
+    options = DataOptions.of(arguments, data=arguments.file)
+    found = survey_of(arguments.file, options)
     for line in report(found):
+        print(line)
+    for line in _score_lines(options, runs_folder() / CACHE, found):
         print(line)
     sys.stdout.flush()
     refuse_two_splits(found)
     found.findings.raise_refused()
     print(f"\n{_proposal(arguments, found)}")
     return 0
+
+
+def _score_lines(options: DataOptions, cache: Path, found: "Survey") -> Iterator[str]:
+    """A line for each score column that the options name; of targets it knows those to train on alone.
+
+    Raises:
+        UserError: A search would refuse a column; the sentence is the search's.
+    """
+    from datasets.candidates.candidates import residues_of
+    from datasets.scores.judge import described
+    from datasets.tasks.own_table import table_task
+    from search.request.user_data import score_columns
+
+    task = table_task(found.table, name="table", loaded=found)
+    config = score_columns(options, task)
+    if config is None:
+        return
+    columns = with_scores(task, config).scores
+    assert columns is not None
+    scores = columns.score(*residues_of(list(found.sequences), str), cache_dir=cache, announce=lambda sentence: None)
+    division = found.division
+    training = None if division is None else ~division.test & ~division.validation
+    if training is not None:
+        columns.judge(scores[training], found.target[training])
+    yield "\nscores (a variant without one gets the mean of the training rows, and a mark that says so):"
+    yield from described(columns.names, scores, found.target, training)
 
 
 def _proposal(arguments: argparse.Namespace, found: "Survey") -> str:

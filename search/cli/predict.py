@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from datasets.candidates.candidates import Stream
     from datasets.candidates.distances import TrainingSequences
     from datasets.candidates.training_domain import Familiar
+    from datasets.scores.candidates import CandidateScores
     from datasets.splits.prepared import PreparedSplit
     from search.experiments.trained import TrainedExperiment
     from search.prediction.writers import Kind
@@ -119,6 +120,7 @@ def _rank(
     from search.prediction.scoring import Valuation, divide_cores
     from search.prediction.writers import columns_of
 
+    scores = _scores(arguments, trained)
     stream = _stream(arguments, path, trained)
     columns = columns_of(stream.label, has_names=arguments.names)
     counter = Counter(stream.n_total, is_quiet=arguments.quiet)
@@ -126,7 +128,7 @@ def _rank(
         _familiar(trained, split), task=trained.task, crop=trained.config.data.crop, limit=trained.predictor.limit
     )
     training = None if arguments.no_distance else _training(trained, split)
-    valuation = Valuation(path, trained, outside, training, kind)
+    valuation = Valuation(path, trained, outside, training, kind, scores)
     n_threads, stop = divide_cores(trained.predictor), valuation.stop
     # A thread reads on while others compute.
     with counter, contextlib.closing(ahead(stream.blocks)) as blocks:
@@ -154,10 +156,13 @@ def _check(arguments: argparse.Namespace) -> None:
     """Refuse what would only be found at the end."""
     if arguments.names and arguments.input is None:
         raise UserError("--names goes with --input: variants of --mutagenesis are called by their mutations.")
+    if arguments.sum_zero_shot and arguments.zero_shot_file is None:
+        raise UserError("--sum-zero-shot adds up scores of single mutations: name their file with --zero-shot-file.")
     check_output(arguments.output)
     for name, given in (
         ("the --input", arguments.input),
         ("the --data", arguments.data),
+        ("the --zero-shot-file", arguments.zero_shot_file),
         ("the experiment", arguments.file),
     ):
         if given is not None:
@@ -187,6 +192,11 @@ def _training(trained: "TrainedExperiment", split: "PreparedSplit | None") -> "T
         crop=trained.config.data.crop,
         limit=trained.predictor.limit,
     )
+
+
+def _scores(arguments: argparse.Namespace, trained: "TrainedExperiment") -> "CandidateScores | None":
+    """What gives the candidates the score columns that the model sees; None where it sees none."""
+    return trained.candidate_scores(file=arguments.zero_shot_file, sums=arguments.sum_zero_shot)
 
 
 def _stream(arguments: argparse.Namespace, path: Path | None, trained: "TrainedExperiment") -> "Stream":

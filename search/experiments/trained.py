@@ -1,6 +1,6 @@
 """A frozen experiment together with its weights, ready to predict."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from datasets.candidates.candidates import BLOCK_ROWS, residues_of
 from datasets.common.errors import SequenceError, UserError
 from datasets.common.paths import Places
+from datasets.scores.candidates import CandidateScores
 from datasets.sequences.alphabet import ALPHABET
 from search.experiments.ensemble import find_members
 from search.experiments.experiment import load_experiment
@@ -46,6 +47,7 @@ class TrainedExperiment:
         self.origin = members.origin
         self.familiar = None if experiment.familiar is None else experiment.familiar[self.origin]
         self._weights = members.weights
+        self._cache_dir, self._announce = places.cache_dir, announce
         self._is_known_to_vary = False
         self.predictor = Predictor(
             self.config,
@@ -68,31 +70,75 @@ class TrainedExperiment:
         """The models of the ensemble, one or more."""
         return self.predictor.n_members
 
-    def predict(self, sequences: Iterable[str]) -> NDArray[np.float32]:
+    def predict(
+        self,
+        sequences: Iterable[str],
+        scores: Mapping[str, Sequence[float]] | None = None,
+        *,
+        zero_shot_file: Path | None = None,
+    ) -> NDArray[np.float32]:
         """Return the predictions (n,) of n whole sequences, the mean of the ensemble, in the assay's unit.
 
-        The sequences are a list, an array or a Series of them, or anything else that yields them in order.
+        The sequences are a list, an array or a Series of them, or anything else that yields them in order. Score
+        columns that the experiment was trained with are given in `scores` (n numbers by the name of each, NaN where one
+        is missing) or in a file; those that are computed from the sequences need neither.
 
         Raises:
             UserError: One is no text, holds no residue or one outside the alphabet, or is longer than the model takes;
                 or the weights predict what `members_of` refuses.
             TypeError: It is no list of sequences, but one sequence, say.
         """
-        return mean_of(self.predict_members(sequences))
+        return mean_of(self.predict_members(sequences, scores, zero_shot_file=zero_shot_file))
 
-    def predict_members(self, sequences: Iterable[str]) -> NDArray[np.float32]:
-        """Return the predictions (n_members, n) of each model; the errors are those of `predict`."""
+    def predict_members(
+        self,
+        sequences: Iterable[str],
+        scores: Mapping[str, Sequence[float]] | None = None,
+        *,
+        zero_shot_file: Path | None = None,
+    ) -> NDArray[np.float32]:
+        """Return the predictions (n_members, n) of each model; arguments and errors are those of `predict`."""
         texts = _texts(sequences)
+        given = _columns(scores or {}, len(texts))
+        scored = self.candidate_scores(file=zero_shot_file, given=list(given))
         parts = [np.empty((self.n_members, 0), dtype=np.float32)]
         for first in range(0, len(texts), BLOCK_ROWS):
+            rows = slice(first, first + BLOCK_ROWS)
             try:
-                parts.append(self.members_of(*residues_of(texts[first : first + BLOCK_ROWS], self.task.clean)))
+                found = residues_of(texts[rows], self.task.clean)
+                beside = scored and scored(*found, {name: column[rows] for name, column in given.items()})
+                parts.append(self.members_of(*found, scores=beside))
             except SequenceError as error:
                 raise UserError(f"Sequence {first + error.row} (counted from 0): {error}.") from None
         return np.concatenate(parts, axis=1)
 
+    def candidate_scores(
+        self, *, file: Path | None = None, sums: bool = False, given: Sequence[str] = ()
+    ) -> CandidateScores | None:
+        """What gives candidates their score columns; None where the model sees none.
+
+        Raises:
+            UserError: A column that the model sees is nowhere to be had; see `datasets.scores.candidates`.
+        """
+        if self.config.scores is None or not self.config.scores.used:
+            return None
+        return CandidateScores(
+            self.config.scores,
+            wild_type=self.task.wild_type,
+            file=file,
+            sums=sums,
+            given=given,
+            cache_dir=self._cache_dir,
+            announce=self._announce,
+        )
+
     def members_of(
-        self, residues: NDArray[np.uint8], lengths: NDArray[np.int64], check: Callable[[], None] = lambda: None
+        self,
+        residues: NDArray[np.uint8],
+        lengths: NDArray[np.int64],
+        check: Callable[[], None] = lambda: None,
+        *,
+        scores: NDArray[np.float32] | None = None,
     ) -> NDArray[np.float32]:
         """Return what each model predicts, see `Predictor.__call__`, once it is known to rank something.
 
@@ -100,7 +146,7 @@ class TrainedExperiment:
             UserError: A prediction is not finite, or the ensemble predicts one value whatever the sequence is.
             SequenceError: See `Predictor.__call__`.
         """
-        members = self.predictor(residues, lengths, check)
+        members = self.predictor(residues, lengths, check, scores=scores)
         n_bad = (~np.isfinite(members)).sum(axis=1)
         if n_bad.any():
             worst = int(n_bad.argmax())
@@ -109,7 +155,8 @@ class TrainedExperiment:
                 "nothing: its training diverged, or it was damaged; predict with another experiment, or search again."
             )
         if len(lengths) and not self._is_known_to_vary:
-            self._check_variation(residues[:1], lengths[:1], mean_of(members), check)
+            some = None if scores is None else scores[:1]
+            self._check_variation(residues[:1], lengths[:1], mean_of(members), check, some)
         return members
 
     def _check_variation(
@@ -118,6 +165,7 @@ class TrainedExperiment:
         lengths: NDArray[np.int64],
         prediction: NDArray[np.float32],
         check: Callable[[], None],
+        scores: NDArray[np.float32] | None,
     ) -> None:
         """Refuse a model that predicts `prediction` (n,), all the same, of everything.
 
@@ -126,7 +174,8 @@ class TrainedExperiment:
         """
         if (prediction == prediction[0]).all():
             variants = _variants(residues[0, : int(lengths[0])])
-            found = mean_of(self.predictor(variants, np.repeat(lengths, len(variants)), check))
+            same = None if scores is None else np.repeat(scores, len(variants), axis=0)
+            found = mean_of(self.predictor(variants, np.repeat(lengths, len(variants)), check, scores=same))
             if (found == prediction[0]).all():
                 raise UserError(
                     f"{self.path} predicts {prediction[0]:.6g} for every candidate and for {len(found)} variants of "
@@ -158,6 +207,17 @@ def _texts(sequences: Iterable[str]) -> list[str]:
                 "residues; correct it or leave it out."
             )
     return texts
+
+
+def _columns(scores: Mapping[str, Sequence[float]], n: int) -> dict[str, NDArray[np.float32]]:
+    """Score columns (n) of n sequences by their names."""
+    columns = {}
+    for name, values in scores.items():
+        column = np.asarray(values, dtype=np.float32)
+        if column.shape != (n,):
+            raise UserError(f"The scores {name!r} have the shape {column.shape}, expected a number for each of {n:,}.")
+        columns[name] = column
+    return columns
 
 
 def _variants(residues: NDArray[np.uint8]) -> NDArray[np.uint8]:

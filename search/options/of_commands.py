@@ -10,6 +10,7 @@ from search.options.parser import (
     add_database,
     add_folder,
     add_reading,
+    add_scores,
     add_storage,
     add_what,
     add_where,
@@ -161,6 +162,18 @@ def predict_options(parser: Parser) -> None:
         help="keep the candidates' names: of FASTA headers the first word, of a table the column name or id",
     )
     parser.add_argument(
+        "--zero-shot-file",
+        type=Path,
+        metavar="FILE",
+        help="score columns that the experiment was trained with, by sequence or mutations (default: columns of the "
+        "--input)",
+    )
+    parser.add_argument(
+        "--sum-zero-shot",
+        action="store_true",
+        help="the --zero-shot-file has single mutations: a variant's score is the sum of those of its own",
+    )
+    parser.add_argument(
         "--format",
         choices=("fasta", "csv", "tsv", "parquet", "text"),
         help="of the input (default: by the file's name, then by what it begins with)",
@@ -243,6 +256,7 @@ def data_options(parser: Parser) -> None:
     check = actions.add_parser("check", help="say what a table holds", description=_CHECK, allow_abbrev=False)
     check.add_argument("file", type=Path, help="CSV, TSV, FASTA (each plain or gzipped) or Parquet")
     add_reading(check)
+    add_scores(check)
     listed = actions.add_parser("list", help="list the tasks", description=_LIST, allow_abbrev=False)
     fetch = actions.add_parser("fetch", help="download a task's file", description=_FETCH, allow_abbrev=False)
     fetch.add_argument("task", metavar="TASK", help="one of those that `data list` shows")

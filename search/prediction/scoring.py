@@ -3,12 +3,15 @@
 import threading
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from datasets.candidates.candidates import Candidates
 from datasets.candidates.distances import TrainingSequences
 from datasets.candidates.outside import Outside
 from datasets.common.errors import SequenceError, UserError
+from datasets.scores.candidates import CandidateScores
 from search.experiments.trained import TrainedExperiment, combined, deviation_of, mean_of
 from search.machine.hardware import usable_cores
 from search.prediction.ranking import Unranked, Valued, unranked
@@ -48,6 +51,7 @@ class Valuation:
         outside: Outside,
         training: TrainingSequences | None,
         kind: Kind,
+        scores: CandidateScores | None = None,
     ) -> None:
         self._path = path
         self._trained = trained
@@ -55,6 +59,7 @@ class Valuation:
         self._outside = outside
         self._training = training
         self._kind = kind
+        self._scores = scores
         self._is_stopped = threading.Event()
 
     def stop(self) -> None:
@@ -72,7 +77,8 @@ class Valuation:
             UserError: A candidate is none for this model; the sentence names its line. Or the weights rank nothing.
         """
         try:
-            members = self._trained.members_of(candidates.residues, candidates.lengths, self._check)
+            scores = self._scores_of(candidates)
+            members = self._trained.members_of(candidates.residues, candidates.lengths, self._check, scores=scores)
         except SequenceError as error:
             if candidates.lines is None:
                 raise
@@ -87,7 +93,8 @@ class Valuation:
         residues, lengths = valued.candidates.residues, valued.candidates.lengths
         std = valued.std
         if self._predictor.knows_deviation:
-            std = combined(self._predictor.deviation(residues, lengths, self._check), std)
+            scores = self._scores_of(valued.candidates)
+            std = combined(self._predictor.deviation(residues, lengths, self._check, scores=scores), std)
         return PredictedBlock(
             candidates=valued.candidates,
             prediction=valued.prediction,
@@ -95,6 +102,11 @@ class Valuation:
             distance=None if self._training is None else self._training.distance(residues, lengths, self._check),
             outside=self._outside(residues, lengths, valued.prediction),
         )
+
+    def _scores_of(self, candidates: Candidates) -> NDArray[np.float32] | None:
+        if self._scores is None:
+            return None
+        return self._scores(candidates.residues, candidates.lengths, candidates.scores)
 
     def rows(self, candidates: Candidates) -> Unranked:
         """All of it, as rows of the output."""

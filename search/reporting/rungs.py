@@ -74,6 +74,21 @@ class Rung:
 def baseline_rungs(task: Task, split: PreparedSplit, folds: Sequence[Fold], *, crop: str | None) -> list[Rung]:
     """The scores that need no training, on the validation rows of all folds."""
     rows = np.unique(np.concatenate([fold.validation for fold in folds]))
+    return [*_similarity_rungs(task, split, rows, crop=crop), *_score_rungs(split, rows)]
+
+
+def _score_rungs(split: PreparedSplit, rows: NDArray[np.int64]) -> list[Rung]:
+    """The bare score columns, on the validation rows that have them."""
+    rungs = []
+    for number, name in enumerate(split.score_names):
+        assert split.scores is not None
+        scored = rows[np.isfinite(split.scores[rows, number])]
+        shown = name if len(scored) == len(rows) else f"{name} ({len(scored):,} of {len(rows):,})"
+        rungs.append(_baseline(shown, scored, split.scores[scored, number], split.target[scored]))
+    return rungs
+
+
+def _similarity_rungs(task: Task, split: PreparedSplit, rows: NDArray[np.int64], *, crop: str | None) -> list[Rung]:
     if task.wild_type is None:
         why = f"{task.name} has no wild type"
         return [
@@ -87,21 +102,23 @@ def baseline_rungs(task: Task, split: PreparedSplit, folds: Sequence[Fold], *, c
     target = split.target[rows]
     rungs = []
     for name, score in BASELINES.items():
-        prediction = score(residues, lengths, whole[first:last]).astype(np.float32)
-        value = spearman(torch.from_numpy(prediction), torch.from_numpy(target))
-        is_ranked = math.isfinite(value)
-        rungs.append(
-            Rung(
-                model=name,
-                value=value if is_ranked else None,
-                why="" if is_ranked else "it is the same for all validation sequences",
-                predictions=Predictions(row=rows, prediction=prediction, target=target) if is_ranked else None,
-                n_finished=None,
-                cost=None,
-                interval=interval(prediction, target) if is_ranked else None,
-            )
-        )
+        rungs.append(_baseline(name, rows, score(residues, lengths, whole[first:last]).astype(np.float32), target))
     return rungs
+
+
+def _baseline(name: str, rows: NDArray[np.int64], prediction: NDArray[np.float32], target: NDArray[np.float32]) -> Rung:
+    """What needs no training, by its prediction of rows (n,) with targets (n,)."""
+    value = spearman(torch.from_numpy(prediction), torch.from_numpy(target)) if len(rows) > 1 else math.nan
+    is_ranked = math.isfinite(value)
+    return Rung(
+        model=name,
+        value=value if is_ranked else None,
+        why="" if is_ranked else "it is the same for all validation sequences",
+        predictions=Predictions(row=rows, prediction=prediction, target=target) if is_ranked else None,
+        n_finished=None,
+        cost=None,
+        interval=interval(prediction, target) if is_ranked else None,
+    )
 
 
 def study_rung(

@@ -38,12 +38,16 @@ def user_data(options: DataOptions, task: str | None, runs: Path, announce: Call
         found, table = find_task(task), None
     else:
         found, table = own
-    scores = _scores(options, found)
+    scores = score_columns(options, found)
     return UserData(task=found if scores is None else with_scores(found, scores), table=table, scores=scores)
 
 
-def _scores(options: DataOptions, task: Task) -> ScoreConfig | None:
-    """The score columns that the options name."""
+def score_columns(options: DataOptions, task: Task) -> ScoreConfig | None:
+    """The score columns that the options name; None where they name none.
+
+    Raises:
+        UserError: A file is missing, or a column is, or holds no scores.
+    """
     sources = []
     named = list(dict.fromkeys(options.zero_shot_columns))
     if options.zero_shot_file is not None:

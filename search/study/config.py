@@ -156,7 +156,7 @@ def study_config(
         space=space,
         sampler=with_grid(targets.check(resolved["sampler"], targets.SAMPLER, "sampler"), space),
         pruner=targets.check(resolved["pruner"], targets.PRUNER, "pruner"),
-        first_trials=first_trials(resolved["first_trials"], space, tree),
+        first_trials=first_trials([*resolved["first_trials"], *_without_scores(resolved)], space, tree),
     )
 
 
@@ -180,6 +180,13 @@ def _with_scores(
     seen = [*(name for name in scores.choices if name != NONE), *({given["use"]} - {*scores.choices})]
     merged = _merged(own, (space or {}).get(WITH_SCORES) or {}, when={"scores.use": seen})
     return {**asdict(scores), **given}, {"scores": {"use": leaf}, **merged}
+
+
+def _without_scores(resolved: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The first trial once more where there are score columns, without them."""
+    return [
+        {**tree, "scores": {"use": NONE}} for tree in resolved["first_trials"][:1] if resolved["scores"] is not None
+    ]
 
 
 def _merged(tree: Mapping[str, Any], other: Mapping[str, Any], *, when: Mapping[str, Any]) -> dict[str, Any]:

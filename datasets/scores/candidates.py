@@ -1,0 +1,142 @@
+"""The score columns of candidates: computed, looked up in a file, or given beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.common.errors import UserError
+from datasets.scores.description import ScoreConfig, ScoreSource
+from datasets.scores.keyed import KeyedScores, read_scores_file
+from datasets.scores.score_set import Scorer, ScoreSet, scores_file_hash
+from datasets.task import Announce
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Summed:
+    """Scores of variants as the sum of those of their single mutations; NaN where one of these is not known.
+
+    wild_type: (L,) ASCII codes. values: (L, 128, K), of each residue at each position; 0 for the wild type's.
+    """
+
+    names: tuple[str, ...]
+    wild_type: NDArray[np.uint8]
+    values: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, singles: KeyedScores, wild_type: str) -> Summed:
+        """Take the single mutants among the sequences that have scores.
+
+        Raises:
+            UserError: There are none.
+        """
+        letters = np.frombuffer(wild_type.encode(), dtype=np.uint8)
+        values = np.full((len(letters), 128, len(singles.names)), np.nan, dtype=np.float32)
+        values[np.arange(len(letters)), letters] = 0
+        n = 0
+        for sequence, row in singles.rows.items():
+            if len(sequence) != len(letters):
+                continue
+            differs = np.flatnonzero(np.frombuffer(sequence, dtype=np.uint8) != letters)
+            if len(differs) == 1:
+                values[differs[0], sequence[differs[0]]] = singles.values[row]
+                n += 1
+        if not n:
+            raise UserError(
+                "--sum-zero-shot adds up the scores of single mutations, and the --zero-shot-file has none of the wild "
+                "type: give a file with rows such as V39A, or leave the option out."
+            )
+        return cls(names=singles.names, wild_type=letters, values=values)
+
+    def score(self, residues: NDArray[np.uint8], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
+        """As `KeyedScores.score`; variants of another length than the wild type's have none."""
+        found = np.full((len(lengths), len(self.names)), np.nan, dtype=np.float32)
+        length = len(self.wild_type)
+        same = np.flatnonzero(lengths == length)
+        if len(same):
+            places = np.flatnonzero((residues[same, :length] != self.wild_type).any(axis=0))
+            chosen = residues[np.ix_(same, places)]
+            found[same] = self.values[places, chosen].sum(axis=1)
+        return found
+
+
+class CandidateScores:
+    """Gives the K score columns of candidates, in the order in which the model was trained with them.
+
+    Columns that the model does not see are left out (NaN), so nobody has to bring them.
+
+    Args:
+        scores: what the experiment says of its columns.
+        wild_type: of its task.
+        file: scores of the candidates, in columns of the same names; None where they stand beside them.
+        sums: the file has single mutations, and what a candidate has is the sum of the scores of its own.
+        given: the names of score columns that stand beside the candidates.
+    """
+
+    def __init__(
+        self,
+        scores: ScoreConfig,
+        *,
+        wild_type: str | None,
+        file: Path | None = None,
+        sums: bool = False,
+        given: Sequence[str] = (),
+        cache_dir: Path,
+        announce: Announce,
+    ) -> None:
+        self._names = scores.names
+        used = {self._names[number] for number in scores.used}
+        self._scorers: list[Scorer] = []
+        self._given: list[str] = []
+        for source in scores.sources:
+            wanted = [name for name in source.columns if name in used]
+            if not wanted:
+                continue
+            if source.kind == "alignment":
+                columns = ScoreSet(scores=ScoreConfig(sources=[source], use="all"), wild_type=wild_type)
+                self._scorers += columns.scorers(cache_dir=cache_dir, announce=announce)
+            elif file is not None:
+                self._scorers.append(_of_file(file, wanted, wild_type, sums=sums))
+            elif not set(wanted) - set(given):
+                self._given += wanted
+            else:
+                self._scorers.append(_of_training(source, wanted, wild_type, given))
+
+    def __call__(
+        self,
+        residues: NDArray[np.uint8],
+        lengths: NDArray[np.int64],
+        given: Mapping[str, NDArray[np.float32]] | None = None,
+    ) -> NDArray[np.float32]:
+        """Return the scores (n, K) of residues (n, L), zeros behind lengths (n,); `given` (n) stood beside them."""
+        columns = dict.fromkeys(self._names, np.full(len(lengths), np.nan, dtype=np.float32))
+        for name in self._given:
+            assert given is not None
+            columns[name] = given[name]
+        for scorer in self._scorers:
+            columns |= zip(scorer.names, scorer.score(residues, lengths).T, strict=True)
+        return np.column_stack([columns[name] for name in self._names])
+
+
+def _of_file(file: Path, names: list[str], wild_type: str | None, *, sums: bool) -> Scorer:
+    found = read_scores_file(file, names, wild_type)
+    if not sums:
+        return found
+    if wild_type is None:
+        raise UserError("--sum-zero-shot needs the wild type, and that is not known of this experiment: leave it out.")
+    return Summed.of(found, wild_type)
+
+
+def _of_training(source: ScoreSource, names: list[str], wild_type: str | None, given: Sequence[str]) -> Scorer:
+    """The file of scores that training had, if it is still there."""
+    if source.file is not None and Path(source.file).exists() and scores_file_hash(Path(source.file)) == source.hash:
+        return read_scores_file(Path(source.file), names, wild_type)
+    lacking = next(name for name in names if name not in given)
+    raise UserError(
+        f"This experiment was trained with the score column {lacking!r}, which the candidates lack: give it in a "
+        "column of that name, or in a file with --zero-shot-file."
+    )
