@@ -60,6 +60,8 @@ def _score_lines(options: DataOptions, cache: Path, found: "Survey") -> Iterator
     Raises:
         UserError: A search would refuse a column; the sentence is the search's.
     """
+    import numpy as np
+
     from datasets.candidates.candidates import residues_of
     from datasets.scores.judge import described
     from datasets.tasks.own_table import table_task
@@ -75,7 +77,7 @@ def _score_lines(options: DataOptions, cache: Path, found: "Survey") -> Iterator
     division = found.division
     training = None if division is None else ~division.test & ~division.validation
     if training is not None:
-        columns.judge(scores[training], found.target[training])
+        columns.judge(scores[training], found.target[training].astype(np.float32))
     yield "\nscores (a variant without one gets the mean of the training rows, and a mark that says so):"
     yield from described(columns.names, scores, found.target, training)
 

@@ -106,7 +106,9 @@ class TrainedExperiment:
             rows = slice(first, first + BLOCK_ROWS)
             try:
                 found = residues_of(texts[rows], self.task.clean)
-                beside = scored and scored(*found, {name: column[rows] for name, column in given.items()})
+                beside = (
+                    None if scored is None else scored(*found, {name: column[rows] for name, column in given.items()})
+                )
                 parts.append(self.members_of(*found, scores=beside))
             except SequenceError as error:
                 raise UserError(f"Sequence {first + error.row} (counted from 0): {error}.") from None
