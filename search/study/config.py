@@ -156,7 +156,7 @@ def study_config(
         space=space,
         sampler=with_grid(targets.check(resolved["sampler"], targets.SAMPLER, "sampler"), space),
         pruner=targets.check(resolved["pruner"], targets.PRUNER, "pruner"),
-        first_trials=first_trials([*resolved["first_trials"], *_without_scores(resolved)], space, tree),
+        first_trials=first_trials(_trials_to_try(resolved), space, tree),
     )
 
 
@@ -182,11 +182,12 @@ def _with_scores(
     return {**asdict(scores), **given}, {"scores": {"use": leaf}, **merged}
 
 
-def _without_scores(resolved: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The first trial once more where there are score columns, without them."""
-    return [
-        {**tree, "scores": {"use": NONE}} for tree in resolved["first_trials"][:1] if resolved["scores"] is not None
-    ]
+def _trials_to_try(resolved: Mapping[str, Any]) -> Any:
+    """The first trials, and where there are score columns the first of them once more, without these."""
+    trees = resolved["first_trials"]
+    if resolved["scores"] is None or not trees or not isinstance(trees, list) or not isinstance(trees[0], Mapping):
+        return trees
+    return [*trees, {**trees[0], "scores": {"use": NONE}}]
 
 
 def _merged(tree: Mapping[str, Any], other: Mapping[str, Any], *, when: Mapping[str, Any]) -> dict[str, Any]:
