@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 MISSING = object()
+FUNCTIONS = ("min", "by", "if_region")
+"""The functions that a config may call; `search.config.resolve` says what they do."""
 
 
 def lookup(tree: Any, path: str, default: Any = MISSING) -> Any:

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from datasets.common.errors import UserError
-from search.config.nested import Scalar, overlay
+from search.config.nested import FUNCTIONS, Scalar, overlay
 from search.config.run_config import task_in
 
 
@@ -33,7 +33,7 @@ def _if_region(task: str, then: Any, otherwise: Any, *, _root_: DictConfig) -> A
 # Configs, also those of old studies, call them by their short names; OmegaConf, which has one table for the whole
 # process, knows them by names that are ours, so that a program which imports this one keeps its own `min`.
 _OURS = "flipsearch."
-_FUNCTIONS: Mapping[str, Callable[..., Any]] = {"min": min, "by": _by, "if_region": _if_region}
+_FUNCTIONS: Mapping[str, Callable[..., Any]] = dict(zip(FUNCTIONS, (min, _by, _if_region), strict=True))
 _CALL = re.compile(rf"(?<!\\)\$\{{\s*({'|'.join(_FUNCTIONS)})\s*:")
 for _name, _function in _FUNCTIONS.items():
     OmegaConf.register_new_resolver(_OURS + _name, _function, replace=True)

@@ -1,13 +1,15 @@
 """The study that a search asks for: its name and what it is about, and opening it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from search.config.nested import digest
 from search.request.search_request import SearchRequest
 from search.study.config import StudyConfig, study_config
 from search.study.names import find_name
 from search.study.protocol import Protocol, find_protocol, with_protocol
+from search.study.recorded import as_recorded
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -24,13 +26,14 @@ class WantedStudy:
 
     config: with its validation protocol, which is the recorded one where the study exists and `auto` is asked for. An
     exact model is solved once a fold, except in a study of an earlier version that began with more epochs.
-    about: its manifest.
+    about: its manifest. kept: what of the study's own space and defaults differs from today's, a line each.
     """
 
     name: str
     config: StudyConfig
     protocol: Protocol
     about: dict[str, Any]
+    kept: tuple[str, ...] = ()
 
 
 def wanted_study(
@@ -58,23 +61,27 @@ def wanted_study(
     if database is None:
         return new
     recorded = recorded_validation(database, new.name)
-    if config.is_exact and _recorded_epochs(database, new.name) not in (None, config.epochs_per_fold):
+    before, then = _recorded(database, new.name)
+    if config.is_exact and before.get("epochs_per_fold") not in (None, config.epochs_per_fold):
         run = config.run({})
         config = study_config(request.words, table=run.table, scores=run.scores, solves_once=False)
-    elif recorded is None:
-        return new
-    return wanted(config, recorded)
+    found = wanted(config, recorded)
+    if not before or digest(before) == digest(found.about):
+        return found
+    kept, lines = as_recorded(config, before, now=request.overrides, then=then)
+    found = wanted(kept, recorded)
+    return replace(found, kept=tuple(lines)) if digest(before) == digest(found.about) else wanted(config, recorded)
 
 
-def _recorded_epochs(database: "Database", name: str) -> int | None:
-    """The most epochs of a fold, as the study of that name began; None without such a study, or where it says none."""
-    from search.storage.attributes import MANIFEST
+def _recorded(database: "Database", name: str) -> tuple[dict[str, Any], list[str]]:
+    """The manifest of a study and the overrides that it began with; nothing without such a study."""
+    from search.storage.attributes import MANIFEST, OVERRIDES
     from search.study.study import find_study
 
     if name not in database.storage.study_names():
-        return None
-    epochs: int | None = find_study(database, name).user_attrs.get(MANIFEST, {}).get("epochs_per_fold")
-    return epochs
+        return {}, []
+    attributes = find_study(database, name).user_attrs
+    return attributes.get(MANIFEST, {}), attributes.get(OVERRIDES, [])
 
 
 def open_wanted(
@@ -92,6 +99,7 @@ def open_wanted(
     from search.storage.attributes import OVERRIDES
     from search.study.control import run_if_drained
     from search.study.study import (
+        MOST_SHOWN,
         changed_versions,
         check_weights,
         enqueue_first_trials,
@@ -111,6 +119,12 @@ def open_wanted(
         raise_target(study, request.n_trials)
         enqueue_first_trials(study, wanted.config.first_trials)
         run_if_drained(study)
+    if wanted.kept:
+        more = f"; and {len(wanted.kept) - MOST_SHOWN} more" if len(wanted.kept) > MOST_SHOWN else ""
+        announce(
+            f"Study {wanted.name} goes on with the space and the defaults that it began with; today's are others "
+            f"({'; '.join(wanted.kept[:MOST_SHOWN])}{more})."
+        )
     if changed:
         announce(
             f"Study {wanted.name} began with other versions ({'; '.join(changed)}): "

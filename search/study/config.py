@@ -35,7 +35,7 @@ class StudyConfig:
 
     `tree` is the composed config with its interpolations, `defaults` the same resolved; `derived` are the values
     that follow from searched ones, by path, as they stand in `tree`. `first_trials` are parameters to try before
-    the sampler chooses.
+    the sampler chooses. `unrecorded` are paths of settings that an existing study began without.
     """
 
     tree: dict[str, Any]
@@ -45,6 +45,7 @@ class StudyConfig:
     sampler: dict[str, Any]
     pruner: dict[str, Any]
     first_trials: tuple[dict[str, Scalar], ...]
+    unrecorded: frozenset[str] = frozenset()
 
     @property
     def is_exact(self) -> bool:
@@ -73,7 +74,7 @@ class StudyConfig:
         if self.defaults["scores"] is not None:
             run["scores"] = {"use": self.defaults["scores"]["use"]}
         run["trainer"] = {key: value for key, value in run["trainer"].items() if key not in _MACHINE_KEYS}
-        searched = self.space.always_searched
+        searched = {*self.space.always_searched, *self.unrecorded}
         return {path: self.derived.get(path, value) for path, value in flatten(run) if path not in searched}
 
     @property
@@ -152,7 +153,7 @@ def study_config(
     return StudyConfig(
         tree=tree,
         defaults=defaults,
-        derived=_reach(tree, defaults, space),
+        derived=values_that_follow(tree, defaults, space),
         space=space,
         sampler=with_grid(targets.check(resolved["sampler"], targets.SAMPLER, "sampler"), space),
         pruner=targets.check(resolved["pruner"], targets.PRUNER, "pruner"),
@@ -226,7 +227,7 @@ def _options(tree: Mapping[str, Any]) -> Callable[[str, Any], bool]:
     return lambda path, value: isinstance(value, str) and is_allowed(path, value) and not is_allowed(path, "no option")
 
 
-def _reach(tree: Mapping[str, Any], defaults: Mapping[str, Any], space: Space) -> dict[str, Any]:
+def values_that_follow(tree: Mapping[str, Any], defaults: Mapping[str, Any], space: Space) -> dict[str, Any]:
     """Build the run at the corners of the space, so that no trial meets a value that is refused.
 
     Returns the values that follow from searched ones: those that are not the same everywhere, by path.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from search.study.config import StudyConfig
     from search.study.protocol import Protocol
 
-_MOST_SHOWN = 6  # differences in a sentence
+MOST_SHOWN = 6  # differences in a sentence
 DIRECTION: Final = "maximize"
 
 
@@ -268,8 +268,8 @@ def _check_manifest(name: str, before: Mapping[str, Any], wanted: Mapping[str, A
     # The hashes only say that something differs; the values beside them say what. Another split is other data, too.
     silent = ("space_hash", "config_hash", *(["data_hash"] if any(line.startswith("table.") for line in lines) else []))
     telling = [line for line in lines if not line.startswith(silent)] or lines
-    more = f"; and {len(telling) - _MOST_SHOWN} more" if len(telling) > _MOST_SHOWN else ""
+    more = f"; and {len(telling) - MOST_SHOWN} more" if len(telling) > MOST_SHOWN else ""
     raise UserError(
-        f"Study {name!r} was made with another configuration ({'; '.join(telling[:_MOST_SHOWN])}{more}): "
+        f"Study {name!r} was made with another configuration ({'; '.join(telling[:MOST_SHOWN])}{more}): "
         "choose another --study-name, or repeat its settings."
     )

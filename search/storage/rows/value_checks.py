@@ -1,5 +1,6 @@
 """Checks of values that others wrote: a check is told a value and its name, and says what is wrong with it."""
 
+import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -7,6 +8,7 @@ from itertools import chain
 from typing import Annotated, Any
 
 from models.bounds import Interval
+from search.config.nested import FUNCTIONS
 from search.config.type_checks import describe, fits, shown
 
 Check = Callable[[str, Any], Iterable[str]]
@@ -131,3 +133,14 @@ _lines = mapping(line)
 
 
 ID = r"[0-9a-f]{32}"
+
+
+def config_tree(where: str, value: Any) -> Iterator[str]:
+    """Settings by path; they may refer to each other, but look nothing up outside, such as variables of the machine."""
+    yield from is_a(dict)(where, value)
+    for name, ends in _CALL.findall(json.dumps(value)):
+        if ends != "}" and (ends != ":" or name not in FUNCTIONS):
+            yield f"{where} calls {shown(name)}, expected no other functions than {', '.join(FUNCTIONS)}"
+
+
+_CALL = re.compile(r"\$\{\s*([^\s:{}$]*)\s*(.?)")

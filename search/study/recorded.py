@@ -1,0 +1,60 @@
+"""An existing study goes on with the space and the defaults that it began with, whatever they have become since."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from search.checkout import STUDIES
+from search.config.compose import fixed_paths, parse
+from search.config.nested import difference, flatten, overlay
+from search.config.resolve import resolve
+from search.space.distributions import make_leaf
+from search.space.space import Space
+from search.study.config import StudyConfig, values_that_follow
+
+
+def as_recorded(
+    config: StudyConfig, about: Mapping[str, Any], *, now: Sequence[str], then: Sequence[str]
+) -> tuple[StudyConfig, list[str]]:
+    """The config with what a study recorded in its manifest `about`, and a line for each value that differs from today.
+
+    `now` and `then` are the overrides of this command and of the one that began the study: what either of them names is
+    no default, so it stays as the command has it, and the study refuses it if it differs. A setting that the study did
+    not record is one that there was not yet; its default means what was done before there was the setting.
+    """
+    named = {path for overrides in (now, then) for path in fixed_paths(overrides, STUDIES)}
+    groups = {override.key_or_group.partition(".")[0] for override in [*parse(now), *parse(then)]}
+    recorded, known = dict(about["config"]), dict(flatten(config.tree))
+    before = {
+        path: value
+        for path, value in recorded.items()
+        if path in known and known[path] != value and not _is_below(path, {*named, "validation"})
+    }
+    tree = overlay(config.tree, before)
+    defaults = resolve(tree, {})
+    space = config.space
+    if "space" not in groups:
+        space = Space(leaves={name: make_leaf(leaf, f"space.{name}") for name, leaf in about["space"].items()})
+    same = replace(
+        config,
+        tree=tree,
+        defaults=defaults,
+        derived=values_that_follow(tree, defaults, space),
+        space=space,
+        sampler=config.sampler if "sampler" in groups else dict(about["sampler"]),
+        pruner=config.pruner if "pruner" in groups else dict(about["pruner"]),
+        first_trials=(),  # they were queued when it began
+        unrecorded=frozenset(path for path, _ in flatten(config.tree) if path not in recorded),
+    )
+    lines = [
+        *difference(recorded, {**recorded, **{path: known[path] for path in before}}),
+        *(f"space.{line}" for line in difference(same.space.tree, config.space.tree)),
+        *difference(
+            {"sampler": same.sampler, "pruner": same.pruner}, {"sampler": config.sampler, "pruner": config.pruner}
+        ),
+    ]
+    return same, lines
+
+
+def _is_below(path: str, names: Collection[str]) -> bool:
+    return any(path == name or path.startswith(f"{name}.") for name in names)

@@ -1,0 +1,95 @@
+"""Studies that began with another space and other defaults than today's go on with their own."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import search
+from search.config.nested import digest
+from search.storage.attributes import MANIFEST
+from search.storage.rows.checks import STUDY
+from tests.helpers.answers import Answer, run_here
+from tests.helpers.small_study import ABOUT as MANIFEST_OF_NOW
+
+TASK = "synthetic_two_vs_rest"
+WORDS = ("--task", TASK, "--model", "ridge", "trainer.threads=1")
+
+
+def begun(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """A study of two trials whose manifest is that of a version with another space or other defaults."""
+    request = search.SearchRequest(
+        task=TASK,
+        model="ridge",
+        n_trials=2,
+        overrides=("trainer.threads=1",),
+        executor="inline",
+        quiet=True,
+        runs_dir=folder / "runs",
+        export_dir=folder / "studies" / "experiment",
+    )
+    study = search.run_study(request).study
+    assert study is not None
+    study = search.open_study(f"{TASK}-ridge", runs_dir=folder / "runs")
+    about = study.user_attrs[MANIFEST]
+    change(about)
+    about["space_hash"], about["config_hash"] = digest(about["space"]), digest(about["config"])
+    study.set_user_attr(MANIFEST, about)
+
+
+def go_on(folder: Path, *words: str) -> Answer:
+    return run_here(*WORDS, "--n-trials", "5", *words, cwd=folder)
+
+
+def test_the_space_and_the_defaults_of_the_beginning_hold(tmp_path: Path) -> None:
+    def change(about: dict[str, Any]) -> None:
+        about["space"]["model.alpha"]["low"] = 5000.0
+        about["config"]["data.batch_size"] = 128
+        del about["config"]["data.truncate"]  # a setting that there was not
+
+    begun(tmp_path, change)
+    answer = go_on(tmp_path)
+    assert answer.status == 0, answer
+    assert "goes on with the space and the defaults that it began with" in answer.err
+    assert "data.batch_size: 128 -> 256" in answer.err
+    assert "space.model.alpha.low: 5000.0 -> 0.0001" in answer.err
+    study = search.open_study(f"{TASK}-ridge", runs_dir=tmp_path / "runs")
+    assert len(study.trials) == 5
+    assert all(trial.params["model.alpha"] >= 5000 for trial in study.trials[2:])
+    experiment = (tmp_path / "studies" / "experiment" / f"{TASK}-ridge.yaml").read_text()
+    assert "batch_size: 128" in experiment
+    assert run_here("verify", f"studies/experiment/{TASK}-ridge.yaml", cwd=tmp_path).status == 0
+
+
+def test_what_the_command_names_is_no_default(tmp_path: Path) -> None:
+    def change(about: dict[str, Any]) -> None:
+        about["space"]["model.alpha"]["low"] = 5000.0
+        about["config"]["data.batch_size"] = 128
+
+    begun(tmp_path, change)
+    assert "data.batch_size: 128 -> 64" in go_on(tmp_path, "data.batch_size=64").refusal()
+    assert "low: 5000.0 -> 1.0" in go_on(tmp_path, "space.model.alpha.low=1.0").refusal()
+    assert "sampler._target_" in go_on(tmp_path, "sampler=random").refusal()
+
+
+def test_what_the_first_command_named_is_no_default_either(tmp_path: Path) -> None:
+    begun(tmp_path, lambda about: about["config"].update({"trainer.threads": 1}))
+    assert run_here("--task", TASK, "--model", "ridge", "data.batch_size=128", cwd=tmp_path).status == 2
+
+
+def test_a_database_looks_nothing_up(tmp_path: Path) -> None:
+    begun(tmp_path, lambda about: about["config"].update({"data.crop": "${oc.env:HOME}"}))
+    refusal = go_on(tmp_path).refusal()
+    assert str(Path.home()) not in refusal
+    assert "calls oc.env, expected no other functions than min, by, if_region" in refusal
+
+
+@pytest.mark.parametrize(
+    "call", ["${oc.env:HOME}", "${ oc.env : HOME }", "${${data.max_length}:HOME}", "${oc.decode:x}"]
+)
+def test_a_manifest_that_calls_other_functions_is_damaged(call: str) -> None:
+    about = {"data.crop": call, "data.max_length": "oc.env"}
+    assert list(STUDY[MANIFEST]("manifest", {**MANIFEST_OF_NOW, "config": about}))
+    ours = {"a": "${by:${model.adaptation},{last_k: 2.0e-5},null}", "b": "${min:3,${trainer.max_epochs}}", "c": "$5"}
+    assert not list(STUDY[MANIFEST]("manifest", {**MANIFEST_OF_NOW, "config": ours}))
