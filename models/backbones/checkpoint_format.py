@@ -23,7 +23,7 @@ class _OtherContentError(Exception):
     """What in a file is not as expected; a clause of the sentence for the user."""
 
 
-def read_weights(path: Path, name: str) -> dict[str, Tensor]:
+def read_checkpoint(path: Path, name: str) -> dict[str, Tensor]:
     """The tensors of the backbone `name` by the names of fair-esm's modules, the heads left out.
 
     They may be mapped from the file, and of any float type. ESM-1 files hold ``args`` and ``model``, ESM-2 files

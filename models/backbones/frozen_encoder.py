@@ -18,7 +18,7 @@ _AUTOCAST = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """Where the weights of a backbone come from: a checkpoint file, or chance where `path` is None."""
+    """Where the weights of a backbone come from: a checkpoint file or folder, or chance where `path` is None."""
 
     name: str
     path: Path | None
@@ -27,7 +27,7 @@ class Weights:
     def hash(self) -> str:
         """Names the weights: the hash of the file, or how they were drawn, which depends on torch's version."""
         if self.path is not None:
-            return weights_hash(self.path)
+            return weights_hash(self.path, self.name)
         return f"untrained:{self.name}:{_UNTRAINED_SEED}:torch{torch.__version__.partition('+')[0]}"
 
     def load(self, *, n_layers: int) -> Backbone:

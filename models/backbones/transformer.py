@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from models.backbones.checkpoint_format import N_TOKENS, read_weights
+from models.backbones.checkpoint_format import N_TOKENS
 from models.backbones.names import BACKBONES, BackboneShape
+from models.backbones.weights import read_weights
 
 _PADDING = 1  # fair-esm's index of padding
 # fair-esm trained with 80 % of 15 % of the tokens masked out, and scales the embeddings of unmasked ones by this.
@@ -206,10 +207,10 @@ def untrained(shape: BackboneShape, *, seed: int, n_layers: int | None = None) -
 
 
 def pretrained(name: str, path: Path, *, n_layers: int | None = None) -> Backbone:
-    """The model of a checkpoint file in fair-esm's format, in float32.
+    """The model of a checkpoint file in fair-esm's format, or of a folder in Hugging Face's, in float32.
 
     Raises:
-        UserError: The file is no whole checkpoint of the backbone `name`.
+        UserError: It is no whole checkpoint of the backbone `name`.
     """
     state, shape = read_weights(path, name), BACKBONES[name]
     if shape.family != "esm2":  # whether there is this norm is told by the file, as in fair-esm

@@ -9,19 +9,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from datasets.common.errors import UserError
 from datasets.common.fetch import DownloadError, fetch_once
 from datasets.common.files import file_hash, write_text
-from models.backbones.checkpoint_format import read_weights
-
-__all__ = ["find_weights", "read_weights", "weights_hash"]
+from models.backbones.checkpoint_format import read_checkpoint
+from models.backbones.huggingface import find_folder, folder_hash, read_folder
+from models.backbones.names import BACKBONES
 
 MODELS_URL = "https://dl.fbaipublicfiles.com/fair-esm/models"
 
 
 def find_weights(name: str, *, weights_dir: Path | None, announce: Callable[[str], None]) -> Path:
     """The file `<name>.pt` in `weights_dir` or torch hub's cache, downloaded into the latter if it is in neither.
+
+    Of ESM-2 a folder in Hugging Face's layout, in `weights_dir` or in the Hub's cache, is as good as a file.
 
     Raises:
         UserError: There is no such folder, or no file and no way to download it.
@@ -34,9 +37,11 @@ def find_weights(name: str, *, weights_dir: Path | None, announce: Callable[[str
         path = folder / f"{name}.pt"
         if path.is_file():
             return path
+    if BACKBONES[name].family == "esm2" and (found := find_folder(name, weights_dir)) is not None:
+        return found
     looked = " and ".join(str(folder) for folder in folders)
     _download(hub / f"{name}.pt", name, looked=looked, announce=announce)
-    weights_hash(hub / f"{name}.pt")  # while it is still in the page cache
+    weights_hash(hub / f"{name}.pt", name)  # while it is still in the page cache
     return hub / f"{name}.pt"
 
 
@@ -78,10 +83,16 @@ def _check_content(path: Path) -> None:
             raise DownloadError(f"it is damaged at {damaged}")
 
 
-def weights_hash(path: Path) -> str:
-    """``sha256:`` and the SHA-256 of the file's content, remembered until its size or time of change is another.
+def read_weights(path: Path, name: str) -> dict[str, Tensor]:
+    """The tensors of the backbone `name` in a file or folder that `find_weights` found; see `read_checkpoint`."""
+    return read_folder(path, name) if path.is_dir() else read_checkpoint(path, name)
 
-    The memory is the user's cache folder; where that cannot be written, the hash is computed each time.
+
+def weights_hash(path: Path, name: str) -> str:
+    """``sha256:`` and the SHA-256 of a file's content, remembered until its size or time of change is another.
+
+    Of a folder it is that of the weights in it, however they are divided into files. The memory is the user's cache
+    folder; where that cannot be written, the hash is computed each time.
 
     Raises:
         UserError: The content contradicts the checksums inside it.
@@ -93,11 +104,14 @@ def weights_hash(path: Path) -> str:
         known = json.loads(note.read_text(encoding="utf-8"))
         if known["stamp"] == before:
             return str(known["hash"])
-    try:
-        _check_content(path)
-    except DownloadError as error:
-        raise UserError(f"{path} is not a whole checkpoint ({error}): download it again.") from None
-    digest = f"sha256:{file_hash(path)}"
+    if path.is_dir():
+        digest = folder_hash(path, name)
+    else:
+        try:
+            _check_content(path)
+        except DownloadError as error:
+            raise UserError(f"{path} is not a whole checkpoint ({error}): download it again.") from None
+        digest = f"sha256:{file_hash(path)}"
     if _stamp(path) == before:
         with contextlib.suppress(OSError):
             note.parent.mkdir(parents=True, exist_ok=True)
@@ -106,8 +120,9 @@ def weights_hash(path: Path) -> str:
 
 
 def _stamp(path: Path) -> list[int]:
-    status = path.stat()
-    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    found = [file.stat() for file in files if file.is_file()]
+    return [part for one in found for part in (one.st_size, one.st_mtime_ns, one.st_ctime_ns, one.st_ino)]
 
 
 def _notes_dir() -> Path:

@@ -1,5 +1,6 @@
 """Tiny checkpoints in the formats of fair-esm's files, and fair-esm's own models for the same weights."""
 
+import json
 import warnings
 from argparse import Namespace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import esm
 import torch
 from esm.pretrained import load_model_and_alphabet_core
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from models.backbones.names import BACKBONES, BackboneShape
@@ -80,3 +82,59 @@ def _saved(model: nn.Module) -> dict[str, Tensor]:
     # Like fair-esm's files, in which the language model's head shares the memory of the embedding.
     state = {key: value for key, value in model.state_dict().items() if not key.startswith("contact_head.")}
     return {f"encoder.{'' if key.startswith('lm_head.') else 'sentence_encoder.'}{key}": state[key] for key in state}
+
+
+def write_folder(folder: Path, name: str, *, seed: int = 0, shards: int = 1, **settings: Any) -> Path:
+    """Write the same random weights as `write_checkpoint` in Hugging Face's layout; `settings` change config.json."""
+    shape = BACKBONES[name]
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {
+        "model_type": "esm",
+        "num_hidden_layers": shape.n_layers,
+        "hidden_size": shape.width,
+        "num_attention_heads": shape.n_heads,
+        "intermediate_size": 4 * shape.width,
+        "position_embedding_type": "rotary",
+        "token_dropout": True,
+        "emb_layer_norm_before": False,
+        "vocab_size": 33,
+    }
+    (folder / "config.json").write_text(json.dumps(config | settings))
+    tensors = {_hugging_face(key): tensor.clone() for key, tensor in make_checkpoint(shape, seed=seed)["model"].items()}
+    tensors = {key: tensor for key, tensor in tensors.items() if key is not None}
+    names = sorted(tensors)
+    files = {f"model-{i:05d}-of-{shards:05d}.safetensors": names[i::shards] for i in range(shards)}
+    if shards == 1:
+        save_file(tensors, folder / "model.safetensors")
+        return folder
+    for file, keys in files.items():
+        save_file({key: tensors[key] for key in keys}, folder / file)
+    index = {"metadata": {}, "weight_map": {key: file for file, keys in files.items() for key in keys}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    return folder
+
+
+def _hugging_face(key: str) -> str | None:
+    """Hugging Face's name of one of fair-esm's tensors, as its conversion script has them; None is left out there."""
+    key = key.removeprefix("encoder.").removeprefix("sentence_encoder.")
+    if key.endswith("inv_freq") or key == "lm_head.weight":
+        return None
+    if key.startswith("lm_head."):
+        return key
+    key = key.replace("embed_tokens", "embeddings.word_embeddings")
+    key = key.replace("emb_layer_norm_after", "encoder.emb_layer_norm_after")
+    if key.startswith("layers."):
+        _, index, rest = key.split(".", 2)
+        for own, theirs in (
+            ("self_attn.q_proj", "attention.self.query"),
+            ("self_attn.k_proj", "attention.self.key"),
+            ("self_attn.v_proj", "attention.self.value"),
+            ("self_attn.out_proj", "attention.output.dense"),
+            ("self_attn_layer_norm", "attention.LayerNorm"),
+            ("final_layer_norm", "LayerNorm"),
+            ("fc1", "intermediate.dense"),
+            ("fc2", "output.dense"),
+        ):
+            rest = rest.replace(own, theirs)
+        key = f"encoder.layer.{index}.{rest}"
+    return f"esm.{key}"

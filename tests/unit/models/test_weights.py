@@ -129,7 +129,7 @@ def test_download_is_kept_and_known(home: Path, server: Server, monkeypatch: pyt
     [announced] = said
     assert announced.startswith(f"Downloading the weights of {NAME} from http")
     monkeypatch.setattr(hashlib, "file_digest", None)  # nothing is read again
-    assert weights_hash(path) == sha256(path)
+    assert weights_hash(path, NAME) == sha256(path)
 
 
 def test_several_download_once(home: Path, server: Server) -> None:
@@ -182,23 +182,23 @@ def test_hash_is_computed_once_until_the_file_changes(home: Path, monkeypatch: p
         return real(*arguments)
 
     monkeypatch.setattr(hashlib, "file_digest", count)
-    first = weights_hash(path)
-    assert first == weights_hash(path) == sha256(path)
+    first = weights_hash(path, NAME)
+    assert first == weights_hash(path, NAME) == sha256(path)
     assert n_read == 1
     write_checkpoint(home / "weights", NAME, seed=1)
-    assert weights_hash(path) == sha256(path) != first
+    assert weights_hash(path, NAME) == sha256(path) != first
     os.utime(path, ns=(0, 0))
-    assert weights_hash(path) == sha256(path)
+    assert weights_hash(path, NAME) == sha256(path)
     assert n_read == 3
     [note] = (home / "user cache" / "flipsearch" / "weights").iterdir()
     note.write_text("{half")
-    assert weights_hash(path) == sha256(path)
+    assert weights_hash(path, NAME) == sha256(path)
 
 
 def test_hash_where_nothing_can_be_written(home: Path) -> None:
     (home / "user cache").write_text("a file where the folder should be")
     path = write_checkpoint(home / "weights", NAME)
-    assert weights_hash(path) == sha256(path)
+    assert weights_hash(path, NAME) == sha256(path)
     assert [path.name for path in (home / "weights").iterdir()] == [f"{NAME}.pt"]
 
 
@@ -350,7 +350,7 @@ def test_a_program_instead_of_weights(home: Path) -> None:
 def test_unreadable_file(home: Path) -> None:
     path = home / f"{NAME}.pt"
     path.mkdir()
-    assert "cannot be read (Is a directory)" in sentence_of(lambda: read_weights(path, NAME))
+    assert "config.json is no JSON" in sentence_of(lambda: read_weights(path, NAME))
 
 
 def test_table_of_backbones_names_what_fair_esm_offers() -> None:
