@@ -31,8 +31,11 @@ _PARTS = {
     "LayerNorm": "final_layer_norm",
 }
 _OTHERS = {"embeddings.word_embeddings": "embed_tokens", "encoder.emb_layer_norm_after": "emb_layer_norm_after"}
-_UNUSED = re.compile(r"(lm_head|contact_head|pooler|embeddings\.position_embeddings|embeddings\.position_ids)\b.*")
-_LAYER = re.compile(r"encoder\.layer\.([0-9]{1,3})\.(.+)\.(weight|bias|inv_freq)")
+_UNUSED = re.compile(
+    r"(lm_head|contact_head|pooler|embeddings\.position_embeddings|embeddings\.position_ids|encoder\.layer\.\*)(?!\w).*"
+)
+_LAYER = re.compile(r"encoder\.layer\.([0-9]{1,3})\.(.+)\.(weight|bias|inv_freq|gamma|beta)")
+_KINDS = {"gamma": "weight", "beta": "bias"}  # of layer norms, as some versions of their package write them
 
 
 def find_folder(name: str, weights_dir: Path | None) -> Path | None:
@@ -92,9 +95,9 @@ def _own_name(key: str) -> str | None:
         return None
     layer = _LAYER.fullmatch(key)
     if layer and layer[2] in _PARTS:
-        return f"layers.{layer[1]}.{_PARTS[layer[2]]}.{layer[3]}"
+        return f"layers.{layer[1]}.{_PARTS[layer[2]]}.{_KINDS.get(layer[3], layer[3])}"
     part, _, kind = key.rpartition(".")
-    return f"{_OTHERS[part]}.{kind}" if part in _OTHERS else key
+    return f"{_OTHERS[part]}.{_KINDS.get(kind, kind)}" if part in _OTHERS else key
 
 
 def _add_frequencies(state: dict[str, Tensor], shape: BackboneShape) -> None:

@@ -99,6 +99,20 @@ def test_a_folder_that_is_not_whole_is_one_sentence(home: Path) -> None:
         read_weights(folder, NAME)
 
 
+def test_names_of_newer_versions_of_their_package(home: Path) -> None:
+    """Version 5 writes layer norms as gamma and beta, and the frequencies of all layers once."""
+    folder = write_folder(home / "hf", NAME)
+    before = read_weights(folder, NAME)
+    tensors = {
+        key.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): tensor
+        for key, tensor in load_file(folder / "model.safetensors").items()
+    }
+    frequencies = {"esm.encoder.layer.*.attention.self.rotary_embeddings.inv_freq": torch.ones(2)}
+    save_file(tensors | frequencies, folder / "model.safetensors")
+    after = read_weights(folder, NAME)
+    assert all(torch.equal(before[key], after[key]) for key in before | after)
+
+
 def test_missing_and_foreign_tensors_are_named(home: Path) -> None:
     folder = write_folder(home / "hf", NAME)
     tensors = load_file(folder / "model.safetensors")
