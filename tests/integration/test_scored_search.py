@@ -1,0 +1,134 @@
+"""A search with score columns, from the command line to an experiment that predicts with them."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+import search
+from datasets.common.errors import UserError
+from search.experiments.experiment import load_experiment
+from search.storage.attributes import MANIFEST
+from tests.helpers.answers import Answer, run_here
+from tests.helpers.tables import variants, write
+
+WORDS = ("--data", "assay.csv", "--split", "random", "--model", "ridge", "--n-trials", "4", "trainer.threads=1")
+SCORES = ("--zero-shot-column", "esm", "--zero-shot-column", "evo")
+NAME = "assay-fitness-random-ridge"
+EXPERIMENT = f"studies/experiment/{NAME}.yaml"
+
+
+def rows(*, seed: int = 0) -> list[tuple[str, str, str, str]]:
+    """Sequence, fitness, a score that knows most of the fitness and lacks some rows, and one that knows little."""
+    noise = np.random.default_rng(seed)
+    found = []
+    for i, (_, sequence, value) in enumerate(variants()):
+        esm = "" if i % 10 == 0 else f"{value + noise.normal(0, 0.3):.4f}"
+        found.append((sequence, f"{value:.4f}", esm, f"{noise.normal():.4f}"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scored")
+    write(folder / "assay.csv", "sequence,fitness,esm,evo", rows())
+    answer = run_here(*WORDS, *SCORES, cwd=folder)
+    assert answer.status == 0, answer
+    return folder
+
+
+def predicted(folder: Path, *words: str) -> Answer:
+    return run_here("predict", EXPERIMENT, "--no-distance", "--output", "out.csv", *words, cwd=folder)
+
+
+def test_which_columns_are_seen_is_searched(searched: Path) -> None:
+    study = search.open_study(NAME, runs_dir=searched / "runs")
+    about = study.user_attrs[MANIFEST]
+    assert about["space"]["scores.use"]["choices"] == ["none", "esm", "evo", "all"]
+    (source,) = about["scores"]["sources"]
+    assert (source["kind"], source["columns"]) == ("table", ["esm", "evo"])
+    assert [trial.params["scores.use"] for trial in study.trials[:2]] == ["all", "none"]
+
+
+def test_the_experiment_names_them_and_is_verified(searched: Path, tmp_path: Path) -> None:
+    config = yaml.safe_load((searched / EXPERIMENT).read_text())
+    assert config["scores"]["sources"][0]["columns"] == ["esm", "evo"]
+    assert config["provenance"]["schema_version"] == 6
+    assert run_here("verify", EXPERIMENT, cwd=searched).status == 0
+    changed = rows()
+    changed[5] = (*changed[5][:2], "0.5", changed[5][3])
+    write(tmp_path / "assay.csv", "sequence,fitness,esm,evo", changed)
+    refusal = run_here("verify", EXPERIMENT, "--data", str(tmp_path / "assay.csv"), cwd=searched).refusal()
+    assert "scores (esm, evo) have changed" in refusal
+
+
+def test_another_table_of_scores_is_another_study(searched: Path, tmp_path: Path) -> None:
+    shutil.copytree(searched, tmp_path / "copy")
+    write(tmp_path / "copy" / "assay.csv", "sequence,fitness,esm,evo", rows(seed=1))
+    refusal = run_here(*WORDS, *SCORES, "--quiet", cwd=tmp_path / "copy").refusal()
+    assert "scores.sources" in refusal
+
+
+def test_candidates_come_with_scores_or_are_refused(searched: Path) -> None:
+    config = load_experiment(searched / EXPERIMENT).config
+    assert config.scores is not None
+    table = rows()[:20]
+    write(searched / "with.csv", "sequence,esm,evo", [(row[0], row[2], row[3]) for row in table])
+    write(searched / "without.csv", "sequence", [(row[0],) for row in table])
+    if not config.scores.used:
+        pytest.fail(f"the search chose no score: {config.scores}")
+    assert "which the candidates lack" in predicted(searched, "--input", "without.csv").refusal()
+    assert predicted(searched, "--input", "with.csv").status == 0
+    beside = (searched / "out.csv").read_text()
+    assert predicted(searched, "--input", "without.csv", "--zero-shot-file", "with.csv").status == 0
+    assert (searched / "out.csv").read_text() == beside
+
+
+def test_python_takes_scores_beside_sequences(searched: Path) -> None:
+    trained = search.load_experiment(searched / EXPERIMENT)
+    table = rows()[1:9]
+    sequences = [row[0] for row in table]
+    columns = {"esm": [float(row[2]) for row in table], "evo": [float(row[3]) for row in table]}
+    found = trained.predict(sequences, columns)
+    other = trained.predict(sequences, {name: [-value for value in column] for name, column in columns.items()})
+    assert not np.array_equal(found, other)
+    with pytest.raises(UserError, match="which the candidates lack"):
+        trained.predict(sequences)
+    with pytest.raises(UserError, match="expected a number for each of 8"):
+        trained.predict(sequences, {**columns, "esm": [1.0]})
+
+
+def test_confirm_predicts_test_sequences_with_their_scores(searched: Path) -> None:
+    answer = run_here("confirm", EXPERIMENT, "--seeds", "1", cwd=searched)
+    assert answer.status == 0, answer
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--zero-shot-column", "esn"), "has no score column 'esn'"),
+        (("--zero-shot-column", "sequence"), "is not a finite number"),
+        (("--zero-shot-file", "nothing.csv"), "cannot be read"),
+        (("scores.use=none",), "none is named"),
+        ((*SCORES, "scores.use=foo"), "'foo' is no score column"),
+        (("--zero-shot-column", "fitness"), "seems to be made of the target"),
+    ],
+)
+def test_what_is_no_score_is_one_sentence(searched: Path, words: tuple[str, ...], says: str) -> None:
+    assert says in run_here(*WORDS, "--study-name", "other", "--quiet", *words, cwd=searched).refusal()
+
+
+def test_what_is_allowed_is_recorded(searched: Path) -> None:
+    words = ("--zero-shot-column", "fitness", "--allow-derived", "--study-name", "derived", "--n-trials", "1")
+    assert run_here(*WORDS, *words, cwd=searched).status == 0
+    about = search.open_study("derived", runs_dir=searched / "runs").user_attrs[MANIFEST]
+    assert about["scores"]["allow_derived"] is True
+
+
+def test_data_check_says_what_scores_are_worth(searched: Path) -> None:
+    answer = run_here("data", "check", "assay.csv", "--split", "random", *SCORES, cwd=searched)
+    assert "esm  " in answer.out
+    assert "variants have it; Spearman 0." in answer.out
+    assert "--zero-shot-column esm --zero-shot-column evo" in answer.out
