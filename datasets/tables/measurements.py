@@ -86,7 +86,7 @@ def _all_at_once(cells: Packed) -> NDArray[np.float64] | None:
     import pyarrow as pa  # type: ignore[import-untyped]  # here because it is heavy
 
     ends = np.concatenate((np.zeros(1, dtype=np.int64), cells.lengths.cumsum()))
-    buffers = [None, pa.py_buffer(ends), pa.py_buffer(cells.codes)]
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(cells.codes())]
     try:
         numbers = pa.Array.from_buffers(pa.large_string(), len(cells), buffers).cast(pa.float64())
     except pa.ArrowInvalid:
