@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from datasets.candidates.files import Cells, Format, Label, read_cells
 from datasets.common.errors import SequenceError, UserError
+from datasets.scores.keyed import score_numbers
 from datasets.sequences.alphabet import ALPHABET
 from datasets.sequences.mutations import MutationError, Mutator, normal_form
 from datasets.tables.columns import Place
@@ -34,8 +36,8 @@ class Candidates:
     """What each is called there, in Unicode without line ends; None where nobody asked."""
     place: Place = "line"
     """What `lines` count."""
-    scores: Mapping[str, NDArray[np.float32]] | None = None
-    """Score columns (n) that stand beside them, by their names; None where nobody asked."""
+    scores: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    """Of the score columns that were asked for, those that stand beside them (n), NaN where one is missing."""
 
     def __len__(self) -> int:
         """Return n."""
@@ -50,6 +52,7 @@ class Candidates:
             lines=None if self.lines is None else [self.lines[row] for row in rows.tolist()],
             names=None if self.names is None else [self.names[row] for row in rows.tolist()],
             place=self.place,
+            scores={name: column[rows] for name, column in self.scores.items()},
         )
 
     def sequences(self) -> list[str]:
@@ -62,15 +65,23 @@ class Candidates:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stream:
-    """Candidates block by block; `label` says what they are called by, `n_total` how many there are, where known."""
+    """Candidates block by block; `label` says what they are called by, `n_total` how many there are, where known.
+
+    scores: the score columns that stand beside them.
+    """
 
     label: Label
     blocks: Iterator[Candidates]
     n_total: int | None = None
+    scores: tuple[str, ...] = ()
 
 
-def read_candidates(path: Path, task: Task, format: Format | None, *, has_names: bool = False) -> Stream:
+def read_candidates(
+    path: Path, task: Task, format: Format | None, *, has_names: bool = False, scores: Sequence[str] = ()
+) -> Stream:
     """Read a file of sequences, or of mutations of the task's wild type; only some blocks are in memory at a time.
+
+    `scores` are names of score columns, which are read where the file has them.
 
     What is in it, `format` and the names are as `read_cells` says; it may be gzipped.
 
@@ -78,8 +89,11 @@ def read_candidates(path: Path, task: Task, format: Format | None, *, has_names:
         UserError: The file holds no candidates, or (while the stream is read) a line that is none: the sentence names
             it.
     """
-    label, cells = read_cells(path, format, has_names=has_names)
-    return Stream(label=label, blocks=_blocks(path, cells, label, task))
+    label, cells = read_cells(path, format, has_names=has_names, scores=scores)
+    first = next(cells, None)
+    found = () if first is None else tuple(first.scores)
+    every = cells if first is None else chain([first], cells)
+    return Stream(label=label, blocks=_blocks(path, every, label, task), scores=found)
 
 
 def residues_of(sequences: Sequence[str], clean: Callable[[str], str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -125,7 +139,7 @@ def _blocks(path: Path, cells: Iterator[Cells], label: Label, task: Task) -> Ite
             some = block[rows]
             n += len(some)
             try:
-                yield _candidates(some, label, mutator, task)
+                yield _candidates(some, label, mutator, task, path)
             except SequenceError as error:
                 at = some.lines[error.row]
                 raise UserError(f"{path}, {some.place} {at}: {error}; correct the {some.place} or remove it.") from None
@@ -140,19 +154,29 @@ def _even(cells: Iterator[Cells]) -> Iterator[Cells]:
     texts: list[str] = []
     lines: list[int] = []
     names: list[str] = []
-    place: Place = "line"
+    scores: dict[str, list[str]] = {}
+    held = None
     for some in cells:
         texts += some.texts
         lines += some.lines
         names += some.names or ()
-        place = some.place
-        held = Cells(texts=texts, lines=lines, names=None if some.names is None else names, place=place)
+        for name, column in some.scores.items():
+            scores.setdefault(name, []).extend(column)
+        held = Cells(
+            texts=texts,
+            lines=lines,
+            names=None if some.names is None else names,
+            place=some.place,
+            scores=scores,
+        )
         n_even = len(texts) // BLOCK_ROWS * BLOCK_ROWS
         for first in range(0, n_even, BLOCK_ROWS):
             yield held[first : first + BLOCK_ROWS]
-        texts, lines, names = texts[n_even:], lines[n_even:], names[n_even:]
-    if texts:
-        yield Cells(texts=texts, lines=lines, names=names or None, place=place)
+        held = held[n_even:]
+        texts, lines, names = held.texts, list(held.lines), list(held.names or ())
+        scores = {name: list(column) for name, column in held.scores.items()}
+    if held:
+        yield held
 
 
 def _slices(texts: list[str]) -> Iterator[slice]:
@@ -171,7 +195,7 @@ def _slices(texts: list[str]) -> Iterator[slice]:
         yield slice(first, len(texts))
 
 
-def _candidates(cells: Cells, label: Label, mutator: Mutator, task: Task) -> Candidates:
+def _candidates(cells: Cells, label: Label, mutator: Mutator, task: Task, path: Path) -> Candidates:
     sequences = texts = cells.texts
     if label == "mutations":
         sequences = []
@@ -181,8 +205,17 @@ def _candidates(cells: Cells, label: Label, mutator: Mutator, task: Task) -> Can
             except MutationError as error:
                 raise SequenceError(str(error), row) from None
     residues, lengths = residues_of(sequences, task.clean)
+    lines = np.asarray(cells.lines)
     candidates = Candidates(
-        labels=[], residues=residues, lengths=lengths, lines=cells.lines, names=cells.names, place=cells.place
+        labels=[],
+        residues=residues,
+        lengths=lengths,
+        lines=cells.lines,
+        names=cells.names,
+        place=cells.place,
+        scores={
+            name: score_numbers(column, str(path), name, lines, cells.place) for name, column in cells.scores.items()
+        },
     )
     labels = candidates.sequences() if label == "sequence" else list(map(normal_form, texts))
     return replace(candidates, labels=labels)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Literal
@@ -39,19 +39,28 @@ class Cells:
     names: Sequence[str] | None
     place: Place = "line"
     """What `lines` count: lines, or the rows of a file that has none."""
+    scores: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Of the columns that were asked for, those that there are, by their names."""
 
     def __getitem__(self, rows: slice) -> Cells:
         """Return some of them."""
-        names = None if self.names is None else self.names[rows]
-        return Cells(texts=self.texts[rows], lines=self.lines[rows], names=names, place=self.place)
+        return Cells(
+            texts=self.texts[rows],
+            lines=self.lines[rows],
+            names=None if self.names is None else self.names[rows],
+            place=self.place,
+            scores={name: cells[rows] for name, cells in self.scores.items()},
+        )
 
     def __len__(self) -> int:
         """Return how many they are."""
         return len(self.texts)
 
 
-def read_cells(path: Path, format: Format | None, *, has_names: bool) -> tuple[Label, Iterator[Cells]]:
-    """Return what a file's candidates are called by, and its cells.
+def read_cells(
+    path: Path, format: Format | None, *, has_names: bool, scores: Sequence[str] = ()
+) -> tuple[Label, Iterator[Cells]]:
+    """Return what a file's candidates are called by, and its cells, with those of the columns `scores` that it has.
 
     `format` None goes by the name of the file, then by its first byte. Names are the first word of a FASTA header, and
     what stands in a table's column `name` or `id`.
@@ -64,9 +73,10 @@ def read_cells(path: Path, format: Format | None, *, has_names: bool) -> tuple[L
     if kind == "fasta":
         return "sequence", _fasta(path, has_names=has_names)
     if kind == "parquet":
-        return _table(open_parquet(path), "", has_names=has_names)
+        return _table(open_parquet(path), "", has_names=has_names, wanted=scores)
     if kind != "text":
-        return _table(open_delimited(path), ", or use --format text for a candidate a line", has_names=has_names)
+        hint = ", or use --format text for a candidate a line"
+        return _table(open_delimited(path), hint, has_names=has_names, wanted=scores)
     blocks = _plain(path)
     first = next(blocks, Cells(texts=[], lines=[], names=None))
     if has_names:
@@ -104,7 +114,7 @@ def _plain(path: Path) -> Iterator[Cells]:
             yield Cells(texts=stripped, lines=numbers, names=None)
 
 
-def _table(table: Stream, hint: str, *, has_names: bool) -> tuple[Label, Iterator[Cells]]:
+def _table(table: Stream, hint: str, *, has_names: bool, wanted: Sequence[str]) -> tuple[Label, Iterator[Cells]]:
     """Return what its candidates are called by, and its cells; `hint` is what else can be done if there are none."""
     names = [name.lower() for name in table.names]
     shown = f"its columns are {', '.join(map(repr, names[:12]))}"
@@ -121,12 +131,14 @@ def _table(table: Stream, hint: str, *, has_names: bool) -> tuple[Label, Iterato
             "--names out."
         )
     column = names.index(found)
+    scores = {name: list(table.names).index(name) for name in wanted if name in table.names}
     return "sequence" if found == "sequence" else "mutations", (
         Cells(
             texts=list(map(str.strip, cells[column].to_pylist())),
             lines=lines.tolist(),
             names=None if named is None else [" ".join(name.split("\n")).strip() for name in cells[named].to_pylist()],
             place=table.place,
+            scores={name: cells[number].to_pylist() for name, number in scores.items()},
         )
         for cells, lines in table.batches
         if len(lines)

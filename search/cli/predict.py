@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from datasets.candidates.candidates import Stream
     from datasets.candidates.distances import TrainingSequences
     from datasets.candidates.training_domain import Familiar
-    from datasets.scores.candidates import CandidateScores
     from datasets.splits.prepared import PreparedSplit
     from search.experiments.trained import TrainedExperiment
     from search.prediction.writers import Kind
@@ -120,8 +119,8 @@ def _rank(
     from search.prediction.scoring import Valuation, divide_cores
     from search.prediction.writers import columns_of
 
-    scores = _scores(arguments, trained)
     stream = _stream(arguments, path, trained)
+    scores = trained.candidate_scores(file=arguments.zero_shot_file, sums=arguments.sum_zero_shot, given=stream.scores)
     columns = columns_of(stream.label, has_names=arguments.names)
     counter = Counter(stream.n_total, is_quiet=arguments.quiet)
     outside = Outside(
@@ -194,17 +193,14 @@ def _training(trained: "TrainedExperiment", split: "PreparedSplit | None") -> "T
     )
 
 
-def _scores(arguments: argparse.Namespace, trained: "TrainedExperiment") -> "CandidateScores | None":
-    """What gives the candidates the score columns that the model sees; None where it sees none."""
-    return trained.candidate_scores(file=arguments.zero_shot_file, sums=arguments.sum_zero_shot)
-
-
 def _stream(arguments: argparse.Namespace, path: Path | None, trained: "TrainedExperiment") -> "Stream":
     from datasets.candidates.candidates import read_candidates
     from datasets.candidates.mutagenesis import Mutagenesis, enumerate_variants
 
     if path is not None:
-        return read_candidates(path, trained.task, arguments.format, has_names=arguments.names)
+        config = trained.config.scores
+        wanted = config.names if config is not None and arguments.zero_shot_file is None else ()
+        return read_candidates(path, trained.task, arguments.format, has_names=arguments.names, scores=wanted)
     kind, sites = arguments.mutagenesis
     return enumerate_variants(
         Mutagenesis(kind=kind, sites=sites),
