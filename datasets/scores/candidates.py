@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +75,7 @@ class CandidateScores:
         file: scores of the candidates, in columns of the same names; None where they stand beside them.
         sums: the file has single mutations, and what a candidate has is the sum of the scores of its own.
         given: the names of score columns that stand beside the candidates.
+        alignment: where the alignment stands now; None is where it was.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class CandidateScores:
         file: Path | None = None,
         sums: bool = False,
         given: Sequence[str] = (),
+        alignment: Path | None = None,
         cache_dir: Path,
         announce: Announce,
     ) -> None:
@@ -97,7 +99,8 @@ class CandidateScores:
             if not wanted:
                 continue
             if source.kind == "alignment":
-                columns = ScoreSet(scores=ScoreConfig(sources=[source], use="all"), wild_type=wild_type)
+                here = source if alignment is None else replace(source, file=str(alignment))
+                columns = ScoreSet(scores=ScoreConfig(sources=[here], use="all"), wild_type=wild_type)
                 self._scorers += columns.scorers(cache_dir=cache_dir, announce=announce)
             elif file is not None:
                 self._scorers.append(_of_file(file, wanted, wild_type, sums=sums))

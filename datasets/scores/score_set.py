@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -96,7 +97,37 @@ class ScoreSet:
                 raise changed(source, found.hash)
             return found
         assert source.file is not None
+        if source.kind == "alignment":
+            return alignment_scores(source, self.wild_type, cache_dir=cache_dir, announce=announce)
         return read_scores_file(Path(source.file), source.columns, self.wild_type)
+
+
+def alignment_scores(source: ScoreSource, wild_type: str | None, *, cache_dir: Path, announce: Announce) -> Scorer:
+    """Return what an alignment says of variants of the wild type; `announce` is told what was found in it.
+
+    Raises:
+        UserError: The wild type is not known, or the file is no alignment of it.
+    """
+    # Imported as late as this, because couplings take torch.
+    from datasets.alignments.scores import make_alignment_scores
+
+    assert source.file is not None
+    if wild_type is None:
+        raise UserError(
+            f"The alignment {source.file} has to be matched to the wild type, and that is not known: name it with "
+            "--wild-type FASTA."
+        )
+    found = make_alignment_scores(
+        Path(source.file),
+        wild_type,
+        names=source.columns,
+        cache_dir=cache_dir,
+        announce=announce,
+        threads=os.cpu_count() or 1,
+    )
+    for sentence in found.sentences:
+        announce(sentence)
+    return found
 
 
 def table_scores(table: Table, path: Path, names: list[str], loaded: Survey | None = None) -> KeyedScores:

@@ -120,7 +120,12 @@ def _rank(
     from search.prediction.writers import columns_of
 
     stream = _stream(arguments, path, trained)
-    scores = trained.candidate_scores(file=arguments.zero_shot_file, sums=arguments.sum_zero_shot, given=stream.scores)
+    scores = trained.candidate_scores(
+        file=arguments.zero_shot_file,
+        sums=arguments.sum_zero_shot,
+        given=stream.scores,
+        alignment=arguments.alignment,
+    )
     columns = columns_of(stream.label, has_names=arguments.names)
     counter = Counter(stream.n_total, is_quiet=arguments.quiet)
     outside = Outside(

@@ -115,7 +115,12 @@ class TrainedExperiment:
         return np.concatenate(parts, axis=1)
 
     def candidate_scores(
-        self, *, file: Path | None = None, sums: bool = False, given: Sequence[str] = ()
+        self,
+        *,
+        file: Path | None = None,
+        sums: bool = False,
+        given: Sequence[str] = (),
+        alignment: Path | None = None,
     ) -> CandidateScores | None:
         """What gives candidates their score columns; None where the model sees none.
 
@@ -130,6 +135,7 @@ class TrainedExperiment:
             file=file,
             sums=sums,
             given=given,
+            alignment=alignment,
             cache_dir=self._cache_dir,
             announce=self._announce,
         )

@@ -169,6 +169,12 @@ def predict_options(parser: Parser) -> None:
         "--input)",
     )
     parser.add_argument(
+        "--alignment",
+        type=Path,
+        metavar="FILE",
+        help="where the alignment is now that the experiment's scores are made of (default: where it was)",
+    )
+    parser.add_argument(
         "--sum-zero-shot",
         action="store_true",
         help="the --zero-shot-file has single mutations: a variant's score is the sum of those of its own",

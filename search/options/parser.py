@@ -111,6 +111,13 @@ def add_scores(parser: "Parser | argparse._ArgumentGroup") -> None:
         "--zero-shot-file", type=Path, metavar="FILE", help="scores by sequence or by mutations (V39A:D40G)"
     )
     parser.add_argument(
+        "--alignment",
+        type=Path,
+        metavar="FILE",
+        help="sequences aligned with the wild type (A2M, A3M, FASTA, Stockholm; plain or gzipped), of which scores are "
+        "made: site_independent, conservation, couplings",
+    )
+    parser.add_argument(
         "--allow-derived", action="store_true", help="accept a score column that follows from the target; is recorded"
     )
 

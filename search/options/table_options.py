@@ -46,8 +46,9 @@ def _words(given: Mapping[str, Any]) -> list[str]:
     words = []
     for name in given.get("zero_shot_columns") or ():
         words += ["--zero-shot-column", name]
-    if given.get("zero_shot_file") is not None:
-        words += ["--zero-shot-file", str(given["zero_shot_file"])]
+    for name in ("zero_shot_file", "alignment"):
+        if given.get(name) is not None:
+            words += [f"--{name.replace('_', '-')}", str(given[name])]
     for name in _NEEDS_DATA:
         if given[name] is not None:
             words += [f"--{name.replace('_', '-')}", str(given[name])]

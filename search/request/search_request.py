@@ -33,6 +33,7 @@ class DataOptions:
         zero_shot_columns: Names of score columns of the table, or of `zero_shot_file`.
         zero_shot_file: Scores by sequence, or by mutations; of its columns the named ones, or all numbers.
         allow_derived: Whether a score column may follow from the target.
+        alignment: Sequences related to the wild type, aligned with it: scores are made of them.
     """
 
     data: Path | None = None
@@ -48,6 +49,7 @@ class DataOptions:
     zero_shot_columns: tuple[str, ...] = ()
     zero_shot_file: Path | None = None
     allow_derived: bool = False
+    alignment: Path | None = None
 
     @classmethod
     def of(cls, arguments: argparse.Namespace, **given: Any) -> Self:
@@ -126,6 +128,7 @@ class SearchRequest(DataOptions):
             "data",
             "wild_type",
             "zero_shot_file",
+            "alignment",
             "runs_dir",
             "export_dir",
             "data_dir",

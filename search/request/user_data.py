@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from datasets.alignments.names import NAMES
 from datasets.common.errors import UserError
 from datasets.scores.description import ScoreConfig, ScoreSource
 from datasets.tables.table import Table
@@ -55,6 +56,8 @@ def score_columns(options: DataOptions, task: Task) -> ScoreConfig | None:
     rest = [name for name in named if not any(name in source.columns for source in sources)]
     if rest:
         sources.append(_table_source(rest, task, options.zero_shot_file))
+    if options.alignment is not None:
+        sources.append(_alignment_source(options.alignment))
     if not sources:
         return None
     return ScoreConfig(sources=sources, use="all", allow_derived=options.allow_derived)
@@ -71,6 +74,12 @@ def file_source(path: Path, named: list[str], wild_type: str | None) -> ScoreSou
     here = [name for name in named if name in read_columns(path).cells] if named else []
     found = read_scores_file(path, here or None, wild_type)
     return ScoreSource(kind="file", file=str(path), hash=digest, columns=list(found.names))
+
+
+def _alignment_source(path: Path) -> ScoreSource:
+    from datasets.scores.score_set import scores_file_hash
+
+    return ScoreSource(kind="alignment", file=str(path), hash=scores_file_hash(path), columns=list(NAMES))
 
 
 def _table_source(names: list[str], task: Task, file: Path | None) -> ScoreSource:

@@ -15,6 +15,7 @@ ORDER = [
     "datasets.sequences",
     "datasets.task",
     "datasets.tables",
+    "datasets.alignments",
     "datasets.scores",
     "datasets.splits",
     "datasets.features",
