@@ -8,7 +8,7 @@ import torch
 
 from datasets.common.paths import Places
 from datasets.sequences.mutation_counts import find_mutations
-from datasets.splits.prepared import PreparedSplit, test_sequences
+from datasets.splits.prepared import PreparedSplit, test_scores, test_sequences
 from datasets.task import Announce
 from datasets.validation.protocols import shuffled
 from models.metrics import spearman
@@ -37,11 +37,12 @@ def rise_with_mutations(
         return None
     residues, lengths = test_sequences(split)
     rows = shuffled(len(lengths), "rise", task.name)[:N_SEQUENCES]
-    residues, lengths = residues[rows], lengths[rows]
+    residues, lengths, scores = residues[rows], lengths[rows], test_scores(split)
     predictor = Predictor(
         config, weights, places=places, announce=announce, micro_batch_tokens=micro_batch_tokens, keep_features=True
     )
-    prediction = predictor(residues, lengths).mean(axis=0, dtype="float64")
+    known = None if scores is None else scores[rows]
+    prediction = predictor(residues, lengths, scores=known).mean(axis=0, dtype="float64")
     counts = find_mutations(residues, lengths, task.wild_type).counts
     value = spearman(torch.from_numpy(prediction), torch.from_numpy(counts))
     return value if math.isfinite(value) else None
