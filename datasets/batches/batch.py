@@ -20,6 +20,7 @@ class Batch:
     index: (B,) int64, the rows in the prepared split.
     features: what a frozen model made of the sequences, (B, D) pooled or (B, L, D) of each token (0 at padding),
         float32 or bfloat16; None where nothing was computed beforehand.
+    scores: (B, K) float32, zero-shot scores as they were given, NaN where one is missing; None without any.
     """
 
     tokens: Tensor
@@ -28,6 +29,7 @@ class Batch:
     target: Tensor
     index: Tensor
     features: Tensor | None = None
+    scores: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on `device`; nothing is copied if it is there."""
@@ -41,6 +43,7 @@ class Batch:
             target=self.target.to(device),
             index=self.index.to(device),
             features=None if self.features is None else self.features.to(device),
+            scores=None if self.scores is None else self.scores.to(device),
         )
 
     def parts(self, max_tokens: int | None) -> list[Batch]:
@@ -67,6 +70,7 @@ class Batch:
             target=self.target[order],
             index=self.index[order],
             features=None if self.features is None else self.features[order],
+            scores=None if self.scores is None else self.scores[order],
         )
 
     def _slice(self, first: int, end: int, n_columns: int) -> Batch:
@@ -78,6 +82,7 @@ class Batch:
             target=self.target[first:end],
             index=self.index[first:end],
             features=None if features is None else trimmed(features[first:end], n_columns).contiguous(),
+            scores=None if self.scores is None else self.scores[first:end],
         )
 
     def __len__(self) -> int:
