@@ -1,12 +1,15 @@
 """The study that a search asks for: its name and what it is about, and opening it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from datasets.common.errors import UserError
 from datasets.tables.table import Table
+from search.config.nested import digest
 from search.request.search_request import SearchRequest
-from search.study.config import StudyConfig, study_config
+from search.study.config import MACHINE_KEYS, StudyConfig, study_config
 from search.study.names import find_name
 from search.study.protocol import Protocol, find_protocol, with_protocol
 
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
     from search.workers.messages import Checked
 
 
+_OF_A_MACHINE = tuple(f"trainer.{key}" for key in MACHINE_KEYS)
+
+
 @dataclass(frozen=True, kw_only=True)
 class WantedStudy:
     """A study as a search asks for it, whether it exists or not.
@@ -26,12 +32,14 @@ class WantedStudy:
     config: with its validation protocol, which is the recorded one where the study exists and `auto` is asked for. An
     exact model is solved once a fold, except in a study of an earlier version that began with more epochs.
     about: its manifest.
+    goes_on_as_begun: whether space or defaults are those that the study recorded, and not today's.
     """
 
     name: str
     config: StudyConfig
     protocol: Protocol
     about: dict[str, Any]
+    goes_on_as_begun: bool = False
 
 
 def wanted_study(
@@ -58,13 +66,37 @@ def wanted_study(
     new = wanted(config, None)
     if database is None:
         return new
+    table = config.defaults["table"]
+    read_again = partial(study_config, request.words, table=table and Table(**table))
     recorded = recorded_validation(database, new.name)
-    if config.is_exact and _recorded_epochs(database, new.name) not in (None, config.epochs_per_fold):
-        table = config.defaults["table"]
-        config = study_config(request.words, table=table and Table(**table), solves_once=False)
-    elif recorded is None:
-        return new
-    return wanted(config, recorded)
+    solves_once = not config.is_exact or _recorded_epochs(database, new.name) in (None, config.epochs_per_fold)
+    if not solves_once:
+        config = read_again(solves_once=False)
+    now = wanted(config, recorded) if recorded is not None or not solves_once else new
+    before = _begun_by_the_same_words(request, database, new.name)
+    if before is None or digest(before) == digest(now.about):
+        return now
+    try:
+        as_begun = wanted(read_again(solves_once=solves_once, recorded=before), recorded)
+    except UserError:  # what it recorded means nothing any more: `open_study` says what differs
+        return now
+    return replace(as_begun, goes_on_as_begun=True) if digest(as_begun.about) == digest(before) else now
+
+
+def _begun_by_the_same_words(request: SearchRequest, database: "Database", name: str) -> dict[str, Any] | None:
+    """The manifest of the study of that name, where it was begun with the request's overrides; None elsewhere."""
+    from search.storage.attributes import MANIFEST, OVERRIDES
+    from search.study.study import find_study
+
+    if name not in database.storage.study_names():
+        return None
+    attributes = find_study(database, name).user_attrs
+    before, now = (
+        sorted(word for word in words if word.lstrip("+~").partition("=")[0] not in _OF_A_MACHINE)
+        for words in (attributes.get(OVERRIDES, ()), request.overrides)
+    )
+    manifest: dict[str, Any] | None = attributes.get(MANIFEST) if before == now else None
+    return manifest
 
 
 def _recorded_epochs(database: "Database", name: str) -> int | None:
@@ -112,6 +144,8 @@ def open_wanted(
         raise_target(study, request.n_trials)
         enqueue_first_trials(study, wanted.config.first_trials)
         run_if_drained(study)
+    if wanted.goes_on_as_begun:
+        announce(f"Study {wanted.name} goes on with the space and the defaults that it began with, not with today's.")
     if changed:
         announce(
             f"Study {wanted.name} began with other versions ({'; '.join(changed)}): "

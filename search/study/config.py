@@ -12,9 +12,10 @@ from datasets.task import Task
 from search.checkout import STUDIES
 from search.config import targets
 from search.config.compose import compose, fixed_paths
-from search.config.nested import Scalar, digest, flatten, lookup
+from search.config.nested import Scalar, digest, flatten, lookup, nest, overlay
 from search.config.resolve import resolve
 from search.config.run_config import RUN_KEYS, RunConfig, run_config, task_in
+from search.space.conditions import path_of
 from search.space.first_trials import first_trials
 from search.space.grid import with_grid
 from search.space.parse import make_space
@@ -66,9 +67,14 @@ class StudyConfig:
     def fixed(self) -> dict[str, Any]:
         """Every value of the run that is not searched in all trials and that a result may depend on, by path."""
         run = {key: value for key, value in self.defaults.items() if key not in ("task", "table", "logger", "cache")}
-        run["trainer"] = {key: value for key, value in run["trainer"].items() if key not in _MACHINE_KEYS}
+        run["trainer"] = {key: value for key, value in run["trainer"].items() if key not in MACHINE_KEYS}
         searched = self.space.always_searched
-        return {path: self.derived.get(path, value) for path, value in flatten(run) if path not in searched}
+        before = _before(self.defaults)
+        return {
+            path: self.derived.get(path, value)
+            for path, value in flatten(run)
+            if path not in searched and not (path in before and value == before[path] and path not in self.derived)
+        }
 
     @property
     def hash(self) -> str:
@@ -88,18 +94,30 @@ class StudyConfig:
         return run_config(resolve(self.tree, self.space.values(params)))
 
 
+def _before(defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """What settings that older versions lack stood for, by path: there is nothing to be said of them then."""
+    model = {f"model.{name}": value for name, value in targets.defaults(defaults["model"]).items()}
+    return {**model, "trainer.target_transform": "none"}
+
+
 # Where a study runs may change from worker to worker; it is recorded with each trial instead.
-_MACHINE_KEYS = ("threads", "accelerator", "micro_batch_tokens")
+MACHINE_KEYS = ("threads", "accelerator", "micro_batch_tokens")
 
 
 def study_config(
-    overrides: Sequence[str], studies: Path = STUDIES, *, table: Table | None = None, solves_once: bool = True
+    overrides: Sequence[str],
+    studies: Path = STUDIES,
+    *,
+    table: Table | None = None,
+    solves_once: bool = True,
+    recorded: Mapping[str, Any] | None = None,
 ) -> StudyConfig:
     """Compose `studies/config.yaml` with Hydra overrides and check everything that can be checked unrun.
 
     `table` is what the task is read from where that is a user's own data. A model that is solved at once gets one
     epoch, whatever is set or searched; with `solves_once` False it gets what the overrides say, as in studies of
-    earlier versions.
+    earlier versions. `recorded` is the manifest of a study that was begun with the same overrides: its space and its
+    values stand for those that have become the defaults since.
 
     Raises:
         UserError: An override, a setting, a class or the space is not valid; the task is unknown.
@@ -125,6 +143,8 @@ def study_config(
     for key in _STUDY_KEYS:
         if key not in composed:
             raise UserError(f"{key} is missing from the config: every study needs one.")
+    if recorded is not None:
+        composed = _as_recorded(composed, recorded)
     tree = {key: composed[key] for key in RUN_KEYS}
     defaults = resolve(tree, {})
     run_config(defaults)
@@ -145,6 +165,18 @@ def study_config(
         pruner=targets.check(resolved["pruner"], targets.PRUNER, "pruner"),
         first_trials=first_trials(resolved["first_trials"], space, tree),
     )
+
+
+def _as_recorded(composed: Mapping[str, Any], recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """A composed config with the space and the values of a manifest, and what stood there before for newer settings."""
+    space: dict[str, Any] = {}
+    for name, leaf in recorded["space"].items():
+        space.setdefault(path_of(name), []).append(leaf)
+    now = resolve({key: composed[key] for key in RUN_KEYS}, {})
+    values = {path: value for path, value in recorded["config"].items() if lookup(now, path, value) != value}
+    newer = {path: value for path, value in _before(now).items() if path not in {**space, **recorded["config"]}}
+    leaves = {path: found[0] if len(found) == 1 else found for path, found in space.items()}
+    return {**overlay(composed, {**values, **newer}), "space": nest(leaves)}
 
 
 def _without_epochs(tree: Any) -> Any:
