@@ -12,29 +12,13 @@ from datasets.batches.batch import Batch
 from datasets.common.errors import UserError
 from datasets.common.paths import Places
 from datasets.task import Announce
-from models.bounds import (
-    MAX_INDUCED_ROWS,
-    MAX_KERNEL_ROWS,
-    Interval,
-    NonNegativeFloat,
-    PositiveFloat,
-)
+from models.bounds import MAX_INDUCED_ROWS, MAX_KERNEL_ROWS, Interval, NonNegativeFloat, PositiveFloat
 from models.closed_form import ClosedForm, residues
 from models.layers.amino_acids import NAMES, find_similarity, residue_vectors
-from models.layers.gaussian_process import (
-    Centre,
-    Hyperparameters,
-    centre_of,
-    factor,
-    inducing_dual,
-    maximise_marginal_likelihood,
-)
-from models.layers.one_hot import seen_residues
+from models.layers.gaussian_process import Centre, Hyperparameters, centre_of, factor, inducing_dual
 from models.layers.score_features import ScoreFeatures
 from models.layers.sequence_kernel import Form, TrainingSide
 
-_LIKELIHOOD_ROWS = 2048
-_RELEVANCE_ROWS = 768  # each step of the search for relevances costs as much as their square times the columns
 _MAX_COVARIANCES = 2**20  # held at once in a prediction: 8 MiB, which stay in the processor's cache
 
 
@@ -51,9 +35,8 @@ class Kernel(ClosedForm):
     covariances with `inducing` random ones of them, fitted to all. The standard deviation is then the larger one that
     these alone would leave.
 
-    A checkpoint holds the training (or inducing) sequences, a byte a residue, a dual coefficient for each and what was
-    found by marginal likelihood. The factor that standard deviations need is N times larger, and is computed again when
-    the first one is asked for.
+    A checkpoint holds the training (or inducing) sequences, a byte a residue, a dual coefficient for each and what
+    marginal likelihood found. The factor that standard deviations need is N times larger, and computed again for them.
 
     Args:
         length_scale: in usual substitutions: at this distance the covariance of the RBF part has fallen to 1/e. On
@@ -64,21 +47,18 @@ class Kernel(ClosedForm):
         marginal_likelihood: take the four values above as the start of a search for those under which the training
             targets (a random 2,048 of them, where there are more) are most likely.
         max_train: train on this many random rows of a larger training set; None takes all.
-        similarity: how alike residues are: `identity`, `blosum62`, `physicochemical` (VHSE) or a file with a matrix of
-            20 x 20; see `models.layers.amino_acids`.
+        similarity: of residues: `identity`, `blosum62`, `physicochemical` (VHSE) or a file with a matrix of 20 x 20.
         sites: how they combine: `distance` is an RBF kernel of the distance and the linear part, `additive` the linear
             part alone, `product` a product over the sites, `both` this and the linear part.
-        relevance: give each position that varies a relevance, its weight in all of these, found by marginal likelihood
-            of a random 768 targets.
-        composition: add a part that knows which residues were exchanged for which, but not where.
-        composition_variance, composition_length_scale: its variance, and its scale in usual substitutions.
-        places: add a part that knows where a sequence is mutated, but not to what.
-        place_variance, place_width: the variance of a position's effect, and over how many residues it reaches.
-        score_mean: add a linear function of the zero-shot scores, where there are any.
-        score_mean_variance: the variance of each of its weights; noise over it is their penalty.
-        score_kernel: an RBF kernel of the scores: added, multiplied with the part of the sites, or both.
-        score_variance, score_length_scale: its variance where it is added, and half the squared distance of
-            standardised scores at which it has fallen to 1/e.
+        relevance: weigh each position that varies by a relevance, which marginal likelihood of 768 targets finds.
+        composition: add a part that knows which residues were exchanged for which, but not where; its length scale is
+            in usual substitutions.
+        places: add a part that knows where a sequence is mutated, but not to what; its width is the number of residues
+            over which an effect reaches.
+        score_mean: add a linear function of the zero-shot scores, where there are any. The variance is that of its
+            weights: noise over it is their penalty.
+        score_kernel: an RBF kernel of the scores, added (then it has the variance), multiplied with the part of the
+            sites, or both. Its length scale is half the squared distance of standardised scores.
         inducing: how many sequences stand for more than 16,384.
     """
 
@@ -161,24 +141,9 @@ class Kernel(ClosedForm):
         self._factor: Tensor | None = None
 
     def can_rank(self, residues: NDArray[np.uint8], training: NDArray[np.uint8], *, has_scores: bool = False) -> bool:
-        """As for other models: where residues are alike beyond what training shows, it counts mutations.
-
-        Likenesses of residues, composition and places tell positions apart that no training sequence varies; where
-        sites add up, likenesses do so at positions alone at which training varies.
-        """
-        if has_scores and self.score_features is not None:
-            return True
-        if self.form.composition_variance is not None and np.ptp(np.sort(residues, axis=1), axis=0).any():
-            return True
-        if self.form.place_variance is not None and np.ptp(residues != training[0], axis=0).any():
-            return True
-        is_additive = self.form.sites == "additive"
-        if self.similarity != "identity":
-            differ = np.ptp(residues, axis=0) > 0
-            return bool((differ & (np.ptp(training, axis=0) > 0) if is_additive else differ).any())
-        n_beyond = ((training == training[0]).all(axis=0) & (residues != training[0])).sum(axis=1)
-        by_number = bool(np.ptp(n_beyond)) and not is_additive
-        return by_number or bool(np.ptp(seen_residues(residues, training), axis=0).any())
+        """As for other models: see `models.layers.sequence_kernel.Form.can_rank`; scores tell all apart."""
+        by_scores = has_scores and self.score_features is not None
+        return by_scores or self.form.can_rank(residues, training, is_identity=self.similarity == "identity")
 
     def fetch(self, places: Places, announce: Announce) -> None:
         """Read the similarity from its file, if it is one; the hash of the file is recorded."""
@@ -259,33 +224,16 @@ class Kernel(ClosedForm):
         deviation = target.std(correction=0)
         self.scale = torch.where(deviation > 0, deviation, torch.ones_like(deviation))
         standardised = (target - self.location) / self.scale
-        hyperparameters = self.given
         if self.seeks_relevance:
             self.relevance = target.new_ones(tokens.shape[1])
-            hyperparameters, relevance = self._to_training().learn(
-                standardised[:n_kept],
-                self.given,
-                n_rows=_RELEVANCE_ROWS,
-                seeks_relevance=True,
-                seeks_theta=self.marginal_likelihood,
-            )
-            assert relevance is not None
-            self.relevance = relevance
-            self._forget()
+        found = self._to_training().learn(
+            standardised[:n_kept], self.given, relevance=self.seeks_relevance, hyperparameters=self.marginal_likelihood
+        )
+        if found.relevance is not None:
+            self.relevance = found.relevance
+            self._side = None
         distance = self._to_training().distances_among_themselves()
-        if self.marginal_likelihood and not self.seeks_relevance:
-            if self.form.has_sites_alone:
-                part = slice(min(n_kept, _LIKELIHOOD_ROWS))
-                hyperparameters = maximise_marginal_likelihood(distance[part, part], standardised[part], self.given)
-            else:
-                hyperparameters, _ = self._to_training().learn(
-                    standardised[:n_kept],
-                    self.given,
-                    n_rows=_LIKELIHOOD_ROWS,
-                    seeks_relevance=False,
-                    seeks_theta=True,
-                )
-        self.theta = self.theta.new_tensor(list(vars(hyperparameters).values()))
+        self.theta = self.theta.new_tensor(list(vars(found.hyperparameters).values()))
         self.mean_distance = centre_of(distance).mean_distance
         own = self._own_covariances(distance)
         if n_kept == len(tokens):

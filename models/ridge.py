@@ -87,8 +87,7 @@ def solve(
     are centred, and so is their weight. The matrices of the normal equations (P, P), or of their dual (N, N)
     where that is smaller, hold counts, which float32 adds exactly; they are centred and solved in float64.
 
-    Args:
-        features: (N, K) float64, of mean 0, further columns with the same penalty.
+    The `features` (N, K) float64, of mean 0, are further columns with the same penalty.
 
     Returns:
         weight (L, n_tokens), intercept () and the features' weight (K,) in float64.

@@ -1,17 +1,28 @@
 """The covariance of a kernel model: what it consists of, and its values for pairs with the training sequences."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from models.layers.gaussian_process import Centre, Hyperparameters, covariance, prior_variance
-from models.layers.one_hot import HammingTo
+from models.layers.gaussian_process import (
+    Centre,
+    Hyperparameters,
+    covariance,
+    maximise_marginal_likelihood,
+    prior_variance,
+)
+from models.layers.one_hot import HammingTo, seen_residues
 from models.layers.relevance import Build, maximise_posterior
 from models.layers.sequence_parts import Composition, Places, rbf
 from models.layers.site_pairs import Pairing, SitePairs, product_of, weighted
 
+_LIKELIHOOD_ROWS = 2048
+_RELEVANCE_ROWS = 768  # a step of the search for relevances costs their square times the columns
+Codes = NDArray[np.uint8]
 Sites = Literal["distance", "additive", "product", "both"]
 ScoreKernel = Literal["none", "added", "multiplied", "both"]
 
@@ -43,6 +54,32 @@ class Form:
         """Whether all of it follows from distances, as the derivatives of `gaussian_process` have it."""
         others = (self.composition_variance, self.place_variance, self.score_mean_variance)
         return not self.is_product and all(one is None for one in others) and self.score_kernel == "none"
+
+    def can_rank(self, residues: Codes, training: Codes, *, is_identity: bool) -> bool:
+        """Whether it can tell sequences (M, L) apart after training on others (N, L), codes padded with zeros.
+
+        Where all residues are alike, it counts mutations beyond what training shows. Likenesses of residues,
+        composition and places tell positions apart that no training sequence varies; where sites add up, likenesses do
+        so at positions alone at which training varies.
+        """
+        if self.composition_variance is not None and np.ptp(np.sort(residues, axis=1), axis=0).any():
+            return True
+        if self.place_variance is not None and np.ptp(residues != training[0], axis=0).any():
+            return True
+        is_additive = self.sites == "additive"
+        if not is_identity:
+            differ = np.ptp(residues, axis=0) > 0
+            return bool((differ & (np.ptp(training, axis=0) > 0) if is_additive else differ).any())
+        n_beyond = ((training == training[0]).all(axis=0) & (residues != training[0])).sum(axis=1)
+        by_number = bool(np.ptp(n_beyond)) and not is_additive
+        return by_number or bool(np.ptp(seen_residues(residues, training), axis=0).any())
+
+
+class Learnt(NamedTuple):
+    """Hyperparameters, and the relevance (L,) of the positions where it was sought."""
+
+    hyperparameters: Hyperparameters
+    relevance: Tensor | None
 
 
 class TrainingSide:
@@ -136,26 +173,36 @@ class TrainingSide:
             added, variance = added + form.score_variance * alike, variance + form.score_variance
         return alike if form.score_kernel in ("multiplied", "both") else None, (added, variance)
 
-    def learn(
-        self, target: Tensor, start: Hyperparameters, *, n_rows: int, seeks_relevance: bool, seeks_theta: bool
-    ) -> tuple[Hyperparameters, Tensor | None]:
-        """What marginal likelihood of the first `n_rows` finds: hyperparameters, and the relevance (L,) if sought."""
-        tokens, features = self.tokens[:n_rows], None if self.features is None else self.features[:n_rows]
-        side = TrainingSide(self.form, tokens, self._vectors, features, None, is_plain=False)
+    def learn(self, target: Tensor, start: Hyperparameters, *, relevance: bool, hyperparameters: bool) -> Learnt:
+        """What marginal likelihood of the first rows finds, which come in random order; what is not sought stays.
+
+        Args:
+            target: (N,) float64, standardised.
+            start: where to begin.
+            relevance: whether that of the positions is sought.
+            hyperparameters: whether these are.
+        """
+        if not (relevance or hyperparameters):
+            return Learnt(start, None)
+        n_rows = _RELEVANCE_ROWS if relevance else _LIKELIHOOD_ROWS
+        tokens, target = self.tokens[:n_rows], target[:n_rows]
+        features = None if self.features is None else self.features[:n_rows]
+        by_distance = self.form.has_sites_alone and not relevance
+        is_plain = by_distance and self._hamming is not None
+        side = TrainingSide(self.form, tokens, self._vectors, features, None, is_plain=is_plain)
+        if by_distance:
+            return Learnt(maximise_marginal_likelihood(side.distances_among_themselves(), target, start), None)
         assert side._pairs is not None
         varies = side._pairs.varies
+        n_sites = int(varies.sum()) if relevance else 0
         found, relevances = maximise_posterior(
-            side._builder(),
-            target[:n_rows],
-            start,
-            n_sites=int(varies.sum()) if seeks_relevance else 0,
-            seeks_hyperparameters=seeks_theta,
+            side._builder(), target, start, n_sites=n_sites, seeks_hyperparameters=hyperparameters
         )
-        if not seeks_relevance:
-            return found, None
-        relevance = torch.ones(tokens.shape[1], dtype=torch.float64, device=tokens.device)
-        relevance[varies] = relevances
-        return found, relevance
+        if not relevance:
+            return Learnt(found, None)
+        of_all = target.new_ones(tokens.shape[1])
+        of_all[varies] = relevances
+        return Learnt(found, of_all)
 
     def _builder(self) -> Build:
         """The covariances of `__call__` among the training sequences, as a function that can be derived."""

@@ -59,7 +59,9 @@ def _proposal(arguments: argparse.Namespace, found: "Survey") -> str:
     elif found.table.split is None:
         suggested = suggest(found)
         split, why, division = suggested.words, f"{suggested.why}\n", division_of(found, suggested)
-    models = [word for name in families(found, division, max_kernel_rows=MAX_INDUCED_ROWS) for word in ("--model", name)]
+    models = [
+        word for name in families(found, division, max_kernel_rows=MAX_INDUCED_ROWS) for word in ("--model", name)
+    ]
     words = shlex.join(["--data", str(arguments.file), *split, *said_again(arguments), *models])
     return f"{why}A search accepts it: {prog()} {words}"
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from models import baselines
 from models.baselines import blosum62, levenshtein
+from models.layers.amino_acids import BLOSUM62, LETTERS
 
 WILD_TYPE = "ACDEFGHIKLMNPQRSTVWY"
 
