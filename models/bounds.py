@@ -12,7 +12,9 @@ from math import isfinite
 from typing import Annotated
 
 MAX_KERNEL_ROWS = 16384
-"""What the kernel trains on at most: a matrix of 2 GiB in float64, of which the solution holds three at its peak."""
+"""What the kernel is exact for: a matrix of 2 GiB in float64, of which the solution holds three at its peak."""
+MAX_INDUCED_ROWS = 100_000
+"""What it trains on at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

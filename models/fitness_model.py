@@ -22,7 +22,7 @@ from datasets.task import Announce, Task
 from models.losses import Loss, SquaredError, replayed, row_gradient
 from models.memory import Memory
 from models.metrics import Spearman
-from models.target_scale import TargetScale
+from models.target_scale import RankNormal, TargetScale, Transform
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class FitnessModel(LightningModule, ABC):
         self.micro_batch_tokens: int | None = None
         self.gradient_clip: float | None = None
         self.loss: Loss = SquaredError()
-        self.target_scale: TargetScale | None = None
+        self.target_scale: TargetScale | RankNormal | None = None
         self._scores: list[Tensor] = []  # of an epoch, and the targets below, where predictions are calibrated
         self._targets: list[Tensor] = []
         self.training_loss = MeanSquaredError()
@@ -64,14 +64,16 @@ class FitnessModel(LightningModule, ABC):
         """Turns residues into the tokens that `forward` expects."""
         return ResidueTokenizer()
 
-    @classmethod
-    def can_rank(cls, residues: NDArray[np.uint8], training: NDArray[np.uint8]) -> bool:
+    def can_rank(self, residues: NDArray[np.uint8], training: NDArray[np.uint8], *, has_scores: bool = False) -> bool:
         """Whether it can tell sequences (M, L) apart at all after training on others (N, L): ASCII codes, 0 at padding.
 
-        False where all predictions would be one number, whatever the hyperparameters. It is asked before anything
-        trains, and of the class, so that another family can be named.
+        False where all predictions would be one number. It is asked before anything trains; `has_scores` says that
+        there are zero-shot scores.
         """
         return True
+
+    transforms_targets = False
+    """Whether a training step of its own learns what `target_scale` makes of the targets."""
 
     max_residues: int | None = None
     """The longest sequence the model takes; None: any."""
@@ -85,6 +87,10 @@ class FitnessModel(LightningModule, ABC):
 
     def check_size(self, n_train: int) -> None:
         """Refuse, by a UserError, more training rows than the model can hold."""
+
+    def approximation(self, n_train: int) -> str | None:
+        """What is not exact with so many training rows where fewer would be solved exactly, as a sentence."""
+        return None
 
     def fetch(self, places: Places, announce: Announce) -> None:
         """Find or download pretrained weights; a UserError says why there are none."""
@@ -110,27 +116,32 @@ class FitnessModel(LightningModule, ABC):
         """Whether a batch may be divided: not if a model brings a training step of its own."""
         return type(self).training_step is FitnessModel.training_step
 
-    def minimise(self, loss: Loss, *, standardize_targets: bool) -> None:
-        """Train with this loss, on standardised targets or as they are.
+    def minimise(self, loss: Loss, target_transform: Transform) -> None:
+        """Train with this loss, on targets that are transformed or as they are; ranks need no transform.
 
         Raises:
             UserError: The model brings a training step of its own, which knows nothing of either.
         """
-        is_default = isinstance(loss, SquaredError) and not standardize_targets
-        if not is_default and type(self).training_step is not FitnessModel.training_step:
+        has_own_step = type(self).training_step is not FitnessModel.training_step
+        may_transform = not has_own_step or self.transforms_targets
+        if has_own_step and not (isinstance(loss, SquaredError) and (target_transform == "none" or may_transform)):
             name = type(self).__name__
+            targets = "" if may_transform else " of the targets as they are"
+            others = "" if may_transform else " and trainer.target_transform=none"
             raise UserError(
-                f"The model {name} is solved in its own way, for the squared error of the targets as they are: "
-                f"use trainer.loss=mse and trainer.standardize_targets=false with it."
+                f"The model {name} is solved in its own way, for the squared error{targets}: "
+                f"use trainer.loss=mse{others} with it."
             )
         self.loss = loss
-        if standardize_targets or loss.is_pairwise:
+        if loss.is_pairwise or target_transform == "standardize":
             self.target_scale = TargetScale()
+        elif target_transform == "rank_normal":
+            self.target_scale = RankNormal()
 
     def see_targets(self, target: Tensor) -> None:
         """Look at all targets (N,) of the training rows, before training."""
         if self.target_scale is not None:
-            self.target_scale.standardize(target)
+            self.target_scale.fit(target)
 
     def trained_state(self) -> dict[str, Tensor]:
         """The part of the state that training may change: what a checkpoint holds."""
@@ -227,7 +238,7 @@ class FitnessModel(LightningModule, ABC):
         self._scores.append(score)
         self._targets.append(target)
         if self.trainer.is_last_batch:
-            assert self.target_scale is not None
+            assert isinstance(self.target_scale, TargetScale)
             score, target = torch.cat(self._scores), torch.cat(self._targets)
             self.target_scale.calibrate(score, target)
             self.training_loss.update(self.target_scale(score), target)

@@ -1,6 +1,7 @@
-"""Gaussian-process regression on one-hot sequences, exact: a kernel model of a few thousand variants."""
+"""Gaussian-process regression on sequences: a kernel model of a few thousand variants, exact up to 16,384."""
 
-from typing import Annotated, Any
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -9,44 +10,56 @@ from torch import Tensor
 
 from datasets.batches.batch import Batch
 from datasets.common.errors import UserError
-from models.bounds import MAX_KERNEL_ROWS, Interval, NonNegativeFloat, PositiveFloat
+from datasets.common.paths import Places
+from datasets.task import Announce
+from models.bounds import MAX_INDUCED_ROWS, MAX_KERNEL_ROWS, Interval, NonNegativeFloat, PositiveFloat
 from models.closed_form import ClosedForm, residues
-from models.layers.gaussian_process import (
-    Centre,
-    Hyperparameters,
-    centre_of,
-    covariance,
-    factor_of,
-    maximise_marginal_likelihood,
-    prior_variance,
-)
-from models.layers.one_hot import HammingTo, seen_residues
+from models.layers.amino_acids import NAMES, find_similarity, residue_vectors
+from models.layers.gaussian_process import Centre, Hyperparameters, centre_of, factor, inducing_dual
+from models.layers.score_features import ScoreFeatures
+from models.layers.sequence_kernel import Form, TrainingSide
 
-_LIKELIHOOD_ROWS = 2048
 _MAX_COVARIANCES = 2**20  # held at once in a prediction: 8 MiB, which stay in the processor's cache
 
 
 class Kernel(ClosedForm):
-    """A Gaussian process: an RBF kernel over the Hamming distance, a linear part and noise, solved by Cholesky.
+    """A Gaussian process over sequences: a part of the sites, and others beside it, with noise, solved by Cholesky.
 
-    All arithmetic is in float64. The distance of two sequences is the number of positions at which they differ,
-    those that only the longer one has included: it does not depend on padding. The mean of the process is that of
-    the training targets, and all variances are in units of their variance; predictions depend on the ratios of the
-    three variances alone, their standard deviation on all of them.
+    All arithmetic is in float64. The distance of two sequences is the sum, over their positions, of how unlike their
+    residues are; with `similarity=identity` it is the number of positions at which they differ, those that only the
+    longer one has included. It does not depend on padding. The mean of the process is that of the training targets,
+    and all variances are in units of their variance; predictions depend on the ratios of the variances alone, their
+    standard deviation on all of them.
 
-    A checkpoint holds the training sequences (a byte a residue), a dual coefficient for each and the
-    hyperparameters. The factor that standard deviations need is N times larger, and is computed again when the first
-    one is asked for.
+    Of more than 16,384 training sequences it is an approximation, the subset of regressors: a combination of the
+    covariances with `inducing` random ones of them, fitted to all. The standard deviation is then the larger one that
+    these alone would leave.
+
+    A checkpoint holds the training (or inducing) sequences, a byte a residue, a dual coefficient for each and what
+    marginal likelihood found. The factor that standard deviations need is N times larger, and computed again for them.
 
     Args:
-        length_scale: in substitutions: at this distance the covariance of the RBF part has fallen to 1/e. On one-hot
-            vectors it is scikit-learn's `RBF(length_scale=sqrt(length_scale))`.
-        variance: of the RBF part.
-        linear_variance: of each weight of the linear part; 0 leaves it out.
+        length_scale: in usual substitutions: at this distance the covariance of the RBF part has fallen to 1/e. On
+            one-hot vectors it is scikit-learn's `RBF(length_scale=sqrt(length_scale))`.
+        variance: of the RBF part, or the product.
+        linear_variance: of each weight of the linear part, in which sites add up; 0 leaves it out.
         noise: variance of the measurement's noise.
         marginal_likelihood: take the four values above as the start of a search for those under which the training
             targets (a random 2,048 of them, where there are more) are most likely.
-        max_train: train on this many random rows of a larger training set; None refuses one of more than 16,384.
+        max_train: train on this many random rows of a larger training set; None takes all.
+        similarity: of residues: `identity`, `blosum62`, `physicochemical` (VHSE) or a file with a matrix of 20 x 20.
+        sites: how they combine: `distance` is an RBF kernel of the distance and the linear part, `additive` the linear
+            part alone, `product` a product over the sites, `both` this and the linear part.
+        relevance: weigh each position that varies by a relevance, which marginal likelihood of 768 targets finds.
+        composition: add a part that knows which residues were exchanged for which, but not where; its length scale is
+            in usual substitutions.
+        places: add a part that knows where a sequence is mutated, but not to what; its width is the number of residues
+            over which an effect reaches.
+        score_mean: add a linear function of the zero-shot scores, where there are any. The variance is that of its
+            weights: noise over it is their penalty.
+        score_kernel: an RBF kernel of the scores, added (then it has the variance), multiplied with the part of the
+            sites, or both. Its length scale is half the squared distance of standardised scores.
+        inducing: how many sequences stand for more than 16,384.
     """
 
     data_shapes = {"train_tokens": (None, None), "dual": (None,), "mean_distance": (None,)}  # noqa: RUF012
@@ -56,7 +69,10 @@ class Kernel(ClosedForm):
     theta: Tensor
     location: Tensor
     scale: Tensor
+    relevance: Tensor
+    train_features: Tensor
 
+    # A default here is what the model was before it had the argument: older configs lack it.
     def __init__(
         self,
         *,
@@ -66,13 +82,45 @@ class Kernel(ClosedForm):
         noise: PositiveFloat,
         marginal_likelihood: bool,
         max_train: Annotated[int, Interval(ge=2, le=16384)] | None,
+        similarity: str = "identity",
+        sites: Literal["distance", "additive", "product", "both"] = "distance",
+        relevance: bool = False,
+        composition: bool = False,
+        composition_variance: PositiveFloat = 0.3,
+        composition_length_scale: PositiveFloat = 2.0,
+        places: bool = False,
+        place_variance: PositiveFloat = 0.3,
+        place_width: PositiveFloat = 1.0,
+        score_mean: bool = False,
+        score_mean_variance: PositiveFloat = 1.0,
+        score_kernel: Literal["none", "added", "multiplied", "both"] = "none",
+        score_variance: PositiveFloat = 1.0,
+        score_length_scale: PositiveFloat = 1.0,
+        inducing: Annotated[int, Interval(ge=2, le=16384)] = 1024,
     ) -> None:
         super().__init__()
         self.given = Hyperparameters(
-            length_scale=length_scale, variance=variance, linear_variance=linear_variance, noise=noise
+            length_scale=length_scale,
+            variance=0.0 if sites == "additive" else variance,
+            linear_variance=0.0 if sites == "product" else linear_variance,
+            noise=noise,
+        )
+        self.form = Form(
+            sites=sites,
+            composition_variance=composition_variance if composition else None,
+            composition_length_scale=composition_length_scale,
+            place_variance=place_variance if places else None,
+            place_width=place_width,
+            score_mean_variance=score_mean_variance if score_mean else None,
+            score_kernel=score_kernel,
+            score_variance=score_variance,
+            score_length_scale=score_length_scale,
         )
         self.marginal_likelihood = marginal_likelihood
         self.max_rows = max_train
+        self.n_inducing = inducing
+        self.similarity = similarity
+        self._vectors = residue_vectors(find_similarity(similarity)[0]) if similarity in NAMES else None
         exact = torch.float64
         self.register_buffer("train_tokens", torch.zeros(0, 0, dtype=torch.uint8))  # (N, L)
         self.register_buffer("dual", torch.zeros(0, dtype=exact))  # (N,), for standardised targets
@@ -80,101 +128,176 @@ class Kernel(ClosedForm):
         self.register_buffer("theta", torch.zeros(4, dtype=exact))  # the hyperparameters in use
         self.register_buffer("location", torch.zeros((), dtype=exact))  # of the targets
         self.register_buffer("scale", torch.zeros((), dtype=exact))
-        self._distances: HammingTo | None = None
+        self.seeks_relevance = relevance
+        self.score_features: ScoreFeatures | None = None
+        if relevance:
+            self.data_shapes = {**self.data_shapes, "relevance": (None,)}
+            self.register_buffer("relevance", torch.zeros(0, dtype=exact))  # (L,), 1 where nothing varies
+        if score_mean or score_kernel != "none":
+            self.score_features = ScoreFeatures()
+            self.data_shapes = {**self.data_shapes, "train_features": (None, None)}
+            self.register_buffer("train_features", torch.zeros(0, 0, dtype=exact))  # (N, K)
+        self._side: TrainingSide | None = None
         self._factor: Tensor | None = None
 
-    @classmethod
-    def can_rank(cls, residues: NDArray[np.uint8], training: NDArray[np.uint8]) -> bool:
-        """As for other models: beyond what training shows it counts mutations, but does not know where they are."""
-        n_beyond = ((training == training[0]).all(axis=0) & (residues != training[0])).sum(axis=1)
-        return bool(np.ptp(n_beyond)) or bool(np.ptp(seen_residues(residues, training), axis=0).any())
+    def can_rank(self, residues: NDArray[np.uint8], training: NDArray[np.uint8], *, has_scores: bool = False) -> bool:
+        """As for other models: see `models.layers.sequence_kernel.Form.can_rank`; scores tell all apart."""
+        by_scores = has_scores and self.score_features is not None
+        return by_scores or self.form.can_rank(residues, training, is_identity=self.similarity == "identity")
+
+    def fetch(self, places: Places, announce: Announce) -> None:
+        """Read the similarity from its file, if it is one; the hash of the file is recorded."""
+        if self._vectors is None:
+            matrix, self.backbone_hash = find_similarity(self.similarity)
+            self.weights_name = self.similarity
+            self._vectors = residue_vectors(matrix)
 
     def check_size(self, n_train: int) -> None:
-        """Refuse more training rows than a Cholesky factor can be held of, unless a part is asked for."""
-        if self.max_rows is None and n_train > MAX_KERNEL_ROWS:
+        """Refuse more training rows than inducing ones can stand for, unless a part is asked for."""
+        if self.max_rows is None and n_train > MAX_INDUCED_ROWS:
             raise UserError(
-                f"The kernel model is exact and takes at most {MAX_KERNEL_ROWS:,} training sequences, here are "
-                f"{n_train:,}: "
+                f"The kernel model takes at most {MAX_INDUCED_ROWS:,} training sequences, here are {n_train:,}: "
                 f"set model.max_train={MAX_KERNEL_ROWS // 2} to train on that many random ones, or "
                 "choose another model."
             )
+
+    def approximation(self, n_train: int) -> str | None:
+        """As for other models: inducing sequences."""
+        if not self._is_induced(n_train):
+            return None
+        return (
+            f"Of {n_train:,} training sequences the kernel model is an approximation (subset of regressors): "
+            f"{self.n_inducing:,} random ones stand for all (model.inducing); it is exact up to {MAX_KERNEL_ROWS:,}."
+        )
 
     @property
     def n_parameters(self) -> int:
         """A coefficient for each training sequence, the targets' mean and deviation, and hyperparameters if sought."""
         n_sought = len(self.theta) if self.marginal_likelihood else 0
-        return len(self.dual) + 2 + n_sought if len(self.dual) else 0
+        return len(self.dual) + 2 + n_sought + len(self.relevances) if len(self.dual) else 0
 
     @property
     def hyperparameters(self) -> Hyperparameters:
         """Those in use: the given ones, or what marginal likelihood made of them."""
         return Hyperparameters(**dict(zip(vars(self.given), self.theta.tolist(), strict=True)))
 
+    @property
+    def relevances(self) -> dict[int, float]:
+        """Of each position (1-based, of what the model sees) that varies between training sequences, where sought."""
+        if not self.seeks_relevance or not len(self.train_tokens):
+            return {}
+        varies = (self.train_tokens != self.train_tokens[:1]).any(dim=0).nonzero().flatten().tolist()
+        return {place + 1: float(self.relevance[place]) for place in varies}
+
     def forward(self, batch: Batch) -> Tensor:
         """Predicted fitness (B,): the mean of the process."""
-        parts = [self._covariances(tokens)[0] @ self.dual for tokens in self._slices(batch)]
+        parts = [self._covariances(*part)[0] @ self.dual for part in self._slices(batch)]
         return (torch.cat(parts) * self.scale + self.location).float()
 
     def predict_with_std(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Predicted fitness (B,) and its standard deviation (B,), that of the measurement's noise not included."""
         if self._factor is None:
-            own = self._to_training().among_themselves()
-            self._factor = factor_of(own, self._centre(), self.theta)
+            self._factor = factor(self._own_covariances(self._to_training().distances_among_themselves()), self.theta)
         parts = []
-        for tokens in self._slices(batch):
-            covariances, prior = self._covariances(tokens)
+        for part in self._slices(batch):
+            covariances, prior = self._covariances(*part)
             explained = torch.linalg.solve_triangular(self._factor, covariances.T, upper=False).square().sum(dim=0)
             parts.append((covariances @ self.dual, (prior - explained).clamp(min=0).sqrt()))
         mean, std = map(torch.cat, zip(*parts, strict=True))
-        return (mean * self.scale + self.location).float(), (std * self.scale).float()
+        mean, std = (mean * self.scale + self.location).float(), (std * self.scale).float()
+        if self.target_scale is None:
+            return mean, std
+        return self.target_scale(mean), self.target_scale.deviation(mean, std)
 
-    def solve(self, tokens: Tensor, target: Tensor) -> None:
+    def solve(self, tokens: Tensor, target: Tensor, scores: Tensor | None = None) -> None:
         """Condition the process on the training data."""
         self._forget()
-        self.train_tokens = tokens.to(torch.uint8)
+        features = None
+        if self.score_features is not None:
+            self.score_features.fit(scores)
+            features = self.score_features(scores)
+        n_kept = self.n_inducing if self._is_induced(len(tokens)) else len(tokens)
+        self.train_tokens = tokens[:n_kept].to(torch.uint8)
+        if self.score_features is not None:
+            self.train_features = target.new_zeros(n_kept, 0) if features is None else features[:n_kept]
         self.location = target.mean()
         deviation = target.std(correction=0)
         self.scale = torch.where(deviation > 0, deviation, torch.ones_like(deviation))
         standardised = (target - self.location) / self.scale
-        distance = self._to_training().among_themselves()
-        hyperparameters = self.given
-        if self.marginal_likelihood:
-            part = slice(_LIKELIHOOD_ROWS)
-            hyperparameters = maximise_marginal_likelihood(distance[part, part], standardised[part], self.given)
-        self.theta = self.theta.new_tensor(list(vars(hyperparameters).values()))
+        if self.seeks_relevance:
+            self.relevance = target.new_ones(tokens.shape[1])
+        found = self._to_training().learn(
+            standardised[:n_kept], self.given, relevance=self.seeks_relevance, hyperparameters=self.marginal_likelihood
+        )
+        if found.relevance is not None:
+            self.relevance = found.relevance
+            self._side = None
+        distance = self._to_training().distances_among_themselves()
+        self.theta = self.theta.new_tensor(list(vars(found.hyperparameters).values()))
         self.mean_distance = centre_of(distance).mean_distance
-        factor = factor_of(distance, self._centre(), self.theta)
-        self.dual = torch.cholesky_solve(standardised[:, None], factor).squeeze(1)
+        own = self._own_covariances(distance)
+        if n_kept == len(tokens):
+            self.dual = torch.cholesky_solve(standardised[:, None], factor(own, self.theta)).squeeze(1)
+        else:
+            self.dual = inducing_dual(own, self._pieces(tokens, features, standardised), self.theta)
 
     def load_trained_state(self, state: dict[str, Tensor]) -> None:
         """As for other models; its parts have to be of the same training sequences, and those of known residues."""
         super().load_trained_state(state)
-        n_rows = {len(getattr(self, name)) for name in self.data_shapes}
+        n_rows = {len(getattr(self, name)) for name in self.data_shapes if name != "relevance"}
         if len(n_rows) > 1:
             raise RuntimeError(f"its parts are of {' and '.join(map(str, sorted(n_rows)))} training sequences")
+        if self.seeks_relevance and len(self.relevance) != self.train_tokens.shape[1]:
+            raise RuntimeError(f"relevance is of {len(self.relevance)} positions, not {self.train_tokens.shape[1]}")
         if self.train_tokens.numel() and int(self.train_tokens.max()) >= self.tokenizer.n_tokens:
             raise RuntimeError(f"train_tokens holds {int(self.train_tokens.max())}, which stands for no residue")
 
-    def _slices(self, batch: Batch) -> tuple[Tensor, ...]:
-        return torch.split(residues(batch), max(1, _MAX_COVARIANCES // max(1, len(self.dual))))
+    def _is_induced(self, n_train: int) -> bool:
+        return self.max_rows is None and n_train > MAX_KERNEL_ROWS
 
-    def _covariances(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    def _slices(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Tokens and features of a few rows at a time."""
+        features = None if self.score_features is None else self.score_features(batch.scores)
+        n_rows = max(1, _MAX_COVARIANCES // max(1, len(self.dual)))
+        for start, tokens in enumerate(torch.split(residues(batch), n_rows)):
+            rows = slice(start * n_rows, (start + 1) * n_rows)
+            yield tokens, None if features is None else features[rows]
+
+    def _pieces(self, tokens: Tensor, features: Tensor | None, target: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Covariances with the inducing sequences, and targets, of a few rows at a time."""
+        n_rows = max(1, _MAX_COVARIANCES // self.n_inducing)
+        for start in range(0, len(tokens), n_rows):
+            rows = slice(start, start + n_rows)
+            yield self._covariances(tokens[rows], None if features is None else features[rows])[0], target[rows]
+
+    def _covariances(self, tokens: Tensor, features: Tensor | None) -> tuple[Tensor, Tensor]:
         """With the training sequences (B, N), and the variance of each before training (B,)."""
-        distance = self._to_training()(tokens)
-        centre = self._centre()
-        return covariance(distance, centre, self.theta), prior_variance(distance, centre, self.theta)
+        return self._to_training()(tokens, features, self._centre(), self.theta)
+
+    def _own_covariances(self, distance: Tensor) -> Tensor:
+        """Of the training sequences (N, N), without noise, from their distances (N, N)."""
+        side = self._to_training()
+        return side(side.tokens, side.features, self._centre(), self.theta, distance)[0]
 
     def _centre(self) -> Centre:
         return Centre(mean_distance=self.mean_distance, overall=self.mean_distance.mean())
 
-    def _to_training(self) -> HammingTo:
-        if self._distances is None or self._distances.device != self.train_tokens.device:
-            self._distances = HammingTo(self.train_tokens.long(), self.tokenizer.n_tokens)
-        return self._distances
+    def _to_training(self) -> TrainingSide:
+        if self._side is None or self._side.device != self.train_tokens.device:
+            assert self._vectors is not None, "`fetch` reads the similarity"
+            self._side = TrainingSide(
+                self.form,
+                self.train_tokens.long(),
+                self._vectors,
+                None if self.score_features is None or not self.train_features.numel() else self.train_features,
+                self.relevance if self.seeks_relevance else None,
+                is_plain=self.similarity == "identity",
+            )
+        return self._side
 
     def _forget(self) -> None:
         """Drop what was derived from other training data."""
-        self._distances = self._factor = None
+        self._side = self._factor = None
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
         self._forget()

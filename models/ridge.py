@@ -9,6 +9,7 @@ from datasets.batches.batch import Batch
 from models.bounds import PositiveFloat
 from models.closed_form import ClosedForm, residues
 from models.layers.one_hot import OneHot, seen_residues
+from models.layers.score_features import ScoreFeatures
 
 
 class Ridge(ClosedForm):
@@ -17,51 +18,78 @@ class Ridge(ClosedForm):
     Positions beyond the longest training sequence, and residues not seen at a position in training, add
     nothing to a prediction.
 
+    With scores it is the augmented ridge of Hsu et al. (Nature Biotechnology 40, 2022): they are features besides the
+    residues, with a penalty of their own.
+
     Args:
         alpha: the penalty, in the units of scikit-learn's `Ridge(alpha=...)`, whose solution this equals.
+        score_alpha: their penalty: a small one lets the residues explain what the scores do not.
     """
 
     weight: Tensor
     intercept: Tensor
+    score_weight: Tensor
 
-    def __init__(self, *, alpha: PositiveFloat) -> None:
+    # A default here is what the model was before it had the argument: older configs lack it.
+    def __init__(self, *, alpha: PositiveFloat, score_alpha: PositiveFloat = 1.0) -> None:
         super().__init__()
         self.alpha = alpha
+        self.score_alpha = score_alpha
+        self.score_features = ScoreFeatures() if use_scores else None
         n_tokens = self.tokenizer.n_tokens
         self.data_shapes = {"weight": (None, n_tokens)}
         self.register_buffer("weight", torch.zeros(0, n_tokens, dtype=torch.float64))  # (L, n_tokens)
         self.register_buffer("intercept", torch.zeros((), dtype=torch.float64))
+        if use_scores:
+            self.data_shapes |= {"score_weight": (None,)}
+            self.register_buffer("score_weight", torch.zeros(0, dtype=torch.float64))
 
-    @classmethod
-    def can_rank(cls, residues: NDArray[np.uint8], training: NDArray[np.uint8]) -> bool:
+    def can_rank(self, residues: NDArray[np.uint8], training: NDArray[np.uint8], *, has_scores: bool = False) -> bool:
         """As for other models: it knows of a position what training shows at that position."""
-        return bool(np.ptp(seen_residues(residues, training), axis=0).any())
+        by_scores = has_scores and self.score_features is not None
+        return by_scores or bool(np.ptp(seen_residues(residues, training), axis=0).any())
 
     @property
     def n_parameters(self) -> int:
         """A weight for each residue that some training sequences have at a position and others lack; the intercept."""
-        return int(torch.count_nonzero(self.weight)) + 1 if len(self.weight) else 0
+        n_scores = 0 if self.score_features is None else len(self.score_weight)
+        return int(torch.count_nonzero(self.weight)) + 1 + n_scores if len(self.weight) else 0
 
     def forward(self, batch: Batch) -> Tensor:
         """Predicted fitness (B,)."""
         tokens = residues(batch)[:, : len(self.weight)]
         positions = torch.arange(tokens.shape[1], device=tokens.device)
-        return (self.weight[positions, tokens].sum(dim=1) + self.intercept).float()
+        prediction = self.weight[positions, tokens].sum(dim=1) + self.intercept
+        features = None if self.score_features is None else self.score_features(batch.scores)
+        return (prediction if features is None else prediction + features @ self.score_weight).float()
 
-    def solve(self, tokens: Tensor, target: Tensor) -> None:
-        """Find weight and intercept."""
-        self.weight, self.intercept = solve(tokens, target, self.alpha, self.tokenizer.n_tokens)
+    def solve(self, tokens: Tensor, target: Tensor, scores: Tensor | None = None) -> None:
+        """Find weights and intercept."""
+        features = None
+        if self.score_features is not None:
+            self.score_features.fit(scores)
+            features = self.score_features(scores)
+        # Features that are larger by this much, with the residues' penalty, are those features with their own.
+        scale = (self.alpha / self.score_alpha) ** 0.5
+        scaled = target.new_zeros(len(target), 0) if features is None else features * scale
+        self.weight, self.intercept, found = solve(tokens, target, self.alpha, self.tokenizer.n_tokens, scaled)
+        if self.score_features is not None:
+            self.score_weight = found * scale
 
 
-def solve(tokens: Tensor, target: Tensor, alpha: float, n_tokens: int) -> tuple[Tensor, Tensor]:
+def solve(
+    tokens: Tensor, target: Tensor, alpha: float, n_tokens: int, features: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """Ridge regression of target (N,) float64 on the one-hot form of tokens (N, L) int64, token 0 being none.
 
     Only the P columns of the one-hot form that vary between sequences are used: the others are zero once they
     are centred, and so is their weight. The matrices of the normal equations (P, P), or of their dual (N, N)
     where that is smaller, hold counts, which float32 adds exactly; they are centred and solved in float64.
 
+    The `features` (N, K) float64, of mean 0, are further columns with the same penalty.
+
     Returns:
-        weight (L, n_tokens) and intercept () in float64.
+        weight (L, n_tokens), intercept () and the features' weight (K,) in float64.
     """
     n, length = tokens.shape
     first_code = torch.arange(length, device=tokens.device) * n_tokens
@@ -73,14 +101,23 @@ def solve(tokens: Tensor, target: Tensor, alpha: float, n_tokens: int) -> tuple[
     mean = counts[varying].double() / n  # (P,) of the one-hot columns
     one_hot = OneHot(tokens[:, used], varying[used])
     centred = target - target.mean()
-    if len(mean) <= n:
+    if len(mean) + features.shape[1] <= n:
         gram = one_hot.gram() - n * mean.outer(mean)
-        weight[varying] = _solve_positive(gram, one_hot.transposed_times(centred), alpha)
+        right = one_hot.transposed_times(centred)
+        if features.shape[1]:
+            across = one_hot.transposed_times(features)
+            gram = torch.cat([torch.cat([gram, across], dim=1), torch.cat([across.T, features.T @ features], dim=1)])
+            right = torch.cat([right, features.T @ centred])
+        found = _solve_positive(gram, right, alpha)
+        weight[varying], of_features = found[: len(mean)], found[len(mean) :]
     else:
         kernel = one_hot.kernel()
         kernel = kernel - kernel.mean(dim=0) - kernel.mean(dim=1, keepdim=True) + kernel.mean()
-        weight[varying] = one_hot.transposed_times(_solve_positive(kernel, centred, alpha))
-    return weight, target.mean() - mean @ weight[varying]
+        if features.shape[1]:
+            kernel = kernel + features @ features.T
+        dual = _solve_positive(kernel, centred, alpha)
+        weight[varying], of_features = one_hot.transposed_times(dual), features.T @ dual
+    return weight, target.mean() - mean @ weight[varying], of_features
 
 
 def _solve_positive(matrix: Tensor, right: Tensor, alpha: float) -> Tensor:

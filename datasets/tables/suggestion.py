@@ -83,7 +83,7 @@ def families(survey: Survey, division: TableSplit | None, *, max_kernel_rows: in
     n_mutations = survey.common.n_mutations
     is_of_singles = n_mutations is not None and n_mutations.max() <= 1
     if survey.table.split == "by_position" and is_of_singles:
-        return ("cnn",)
+        return ("kernel", "cnn")  # ridge cannot tell positions apart that it never saw mutated
     n_train = len(survey.sequences) if division is None else int(np.sum(~division.test))
     return ("ridge", "kernel", "cnn") if n_train <= max_kernel_rows else ("ridge", "cnn")
 

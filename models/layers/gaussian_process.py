@@ -4,6 +4,7 @@ Rasmussen and Williams, Gaussian Processes for Machine Learning (2006), algorith
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import Tensor
 from datasets.common.errors import UserError
 
 # Where marginal likelihood looks, in the units of `Hyperparameters`.
-_BOUNDS = ((0.1, 1e3), (1e-4, 1e4), (1e-6, 1e2), (1e-6, 1e2))
+BOUNDS = ((0.1, 1e3), (1e-4, 1e4), (1e-6, 1e2), (1e-6, 1e2))
 _MAX_JITTER = 1e-2
 
 
@@ -46,7 +47,7 @@ def centre_of(distance: Tensor) -> Centre:
     return Centre(mean_distance=mean_distance, overall=mean_distance.mean())
 
 
-def covariance(distance: Tensor, centre: Centre, theta: Tensor) -> Tensor:
+def covariance(distance: Tensor, centre: Centre, theta: Tensor, exponent: Tensor | None = None) -> Tensor:
     """Covariances (B, N) of the fitness of B sequences with that of the N training sequences.
 
     variance * exp(-distance / length_scale) is an RBF kernel on one-hot sequences, whose squared Euclidean distance
@@ -54,13 +55,14 @@ def covariance(distance: Tensor, centre: Centre, theta: Tensor) -> Tensor:
     one-hot form less its mean over the training sequences; its covariance follows from distances alone.
 
     Args:
-        distance: (B, N) Hamming distances.
+        distance: (B, N) Hamming distances, or others that are half the squared distances of vectors.
         centre: that of the training sequences.
         theta: (4,) the hyperparameters in their order.
+        exponent: (B, N), what stands in the place of distance / length_scale, if anything does.
     """
     length_scale, variance, linear_variance, _ = theta.tolist()
     # In place: fresh memory for a matrix of this size costs more than the arithmetic on it.
-    covariances: Tensor = (distance / -length_scale).exp_().mul_(variance)
+    covariances: Tensor = (distance / -length_scale if exponent is None else -exponent).exp_().mul_(variance)
     if linear_variance:
         covariances.sub_(distance, alpha=linear_variance)
         covariances.add_(distance.mean(dim=1, keepdim=True), alpha=linear_variance)
@@ -76,7 +78,12 @@ def prior_variance(distance: Tensor, centre: Centre, theta: Tensor) -> Tensor:
 
 
 def factor_of(distance: Tensor, centre: Centre, theta: Tensor) -> Tensor:
-    """The Cholesky factor (N, N) of the covariance of N noisy measurements.
+    """The Cholesky factor (N, N) of the covariance of N noisy measurements, from their distances (N, N)."""
+    return factor(covariance(distance, centre, theta), theta)
+
+
+def factor(matrix: Tensor, theta: Tensor) -> Tensor:
+    """The Cholesky factor (N, N) of covariances (N, N) to which the noise of measurements is added, in place.
 
     Where rounding makes the matrix indefinite, the least power of ten from 1e-10 on that mends it is added to the
     diagonal, in units of its mean.
@@ -84,15 +91,14 @@ def factor_of(distance: Tensor, centre: Centre, theta: Tensor) -> Tensor:
     Raises:
         UserError: None up to 1e-2 does.
     """
-    matrix = covariance(distance, centre, theta)
     matrix.diagonal().add_(theta[3])
     scale = float(matrix.diagonal().mean())
     jitter = 0.0
-    factor: Tensor
+    found: Tensor
     while True:
-        factor, failed = torch.linalg.cholesky_ex(matrix)
+        found, failed = torch.linalg.cholesky_ex(matrix)
         if not failed:
-            return factor
+            return found
         more = 10 * jitter or 1e-10
         if not more <= _MAX_JITTER:
             raise UserError(
@@ -102,14 +108,38 @@ def factor_of(distance: Tensor, centre: Centre, theta: Tensor) -> Tensor:
         jitter = more
 
 
+def inducing_dual(own: Tensor, slices: Iterable[tuple[Tensor, Tensor]], theta: Tensor) -> Tensor:
+    """Coefficients (M,) of M inducing sequences under which the process is that of all N measurements, approximately.
+
+    The subset of regressors (Rasmussen and Williams, section 8.3.1): functions are combinations of the covariances with
+    the inducing sequences alone.
+
+    Args:
+        own: (M, M) covariances of the inducing sequences, which are changed.
+        slices: of the N measurements, covariances with the inducing sequences (B, M) and targets (B,).
+        theta: (4,) the hyperparameters, of which the noise is used.
+    """
+    noise = theta[3]
+    base = factor(own, torch.zeros_like(theta))
+    whitened = noise * torch.eye(len(own), dtype=own.dtype, device=own.device)
+    right = own.new_zeros(len(own))
+    for covariances, target in slices:
+        part = torch.linalg.solve_triangular(base, covariances.T, upper=False)  # (M, B)
+        whitened.addmm_(part, part.T)
+        right += part @ target
+    coefficients = torch.cholesky_solve(right[:, None], torch.linalg.cholesky(whitened))
+    dual: Tensor = torch.linalg.solve_triangular(base.T, coefficients, upper=True).squeeze(1)
+    return dual
+
+
 def log_marginal_likelihood(
     distance: Tensor, centre: Centre, target: Tensor, theta: Tensor
 ) -> tuple[float, NDArray[np.float64]]:
     """Of standardised targets (N,), in nats, and its derivatives (4,) with respect to theta."""
-    factor = factor_of(distance, centre, theta)
-    dual = torch.cholesky_solve(target[:, None], factor)
-    value = -0.5 * target @ dual.squeeze(1) - factor.diagonal().log().sum() - 0.5 * len(target) * math.log(2 * math.pi)
-    by_matrix = (dual @ dual.T).sub_(torch.cholesky_inverse(factor)).mul_(0.5)
+    lower = factor_of(distance, centre, theta)
+    dual = torch.cholesky_solve(target[:, None], lower)
+    value = -0.5 * target @ dual.squeeze(1) - lower.diagonal().log().sum() - 0.5 * len(target) * math.log(2 * math.pi)
+    by_matrix = (dual @ dual.T).sub_(torch.cholesky_inverse(lower)).mul_(0.5)
     length_scale, variance, _, _ = theta.tolist()
     by_rbf = (distance / -length_scale).exp_().mul_(by_matrix)
     centred = centre.mean_distance[:, None] + centre.mean_distance - centre.overall - distance
@@ -135,7 +165,7 @@ def maximise_marginal_likelihood(distance: Tensor, target: Tensor, start: Hyperp
     centre = centre_of(distance)
     given = np.array(astuple(start))
     is_free = given > 0
-    low, high = np.array(_BOUNDS)[is_free].T
+    low, high = np.array(BOUNDS)[is_free].T
 
     def values_at(logs: NDArray[np.float64]) -> NDArray[np.float64]:
         values = given.copy()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from datasets.common.errors import UserError
 from datasets.task import FoundSource, Task
 from datasets.tasks.registry import all_tasks, find_task
-from models.bounds import MAX_KERNEL_ROWS
+from models.bounds import MAX_INDUCED_ROWS
 from search.config.run_config import with_scores
 from search.options.parser import prog
 from search.options.table_options import said_again
@@ -93,7 +93,9 @@ def _proposal(arguments: argparse.Namespace, found: "Survey") -> str:
     elif found.table.split is None:
         suggested = suggest(found)
         split, why, division = suggested.words, f"{suggested.why}\n", division_of(found, suggested)
-    models = [word for name in families(found, division, max_kernel_rows=MAX_KERNEL_ROWS) for word in ("--model", name)]
+    models = [
+        word for name in families(found, division, max_kernel_rows=MAX_INDUCED_ROWS) for word in ("--model", name)
+    ]
     words = shlex.join(["--data", str(arguments.file), *split, *said_again(arguments), *models])
     return f"{why}A search accepts it: {prog()} {words}"
 

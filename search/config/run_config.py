@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from datasets.common.errors import UserError
 from datasets.scores.description import ScoreConfig, ScoreSource
 from datasets.tables.table import Table
 from datasets.task import Task
@@ -13,7 +14,7 @@ from datasets.tasks.registry import find_task
 from models.bounds import Interval, PositiveInt
 from search.config import targets
 from search.config.allowed_classes import AVERAGING
-from search.config.type_checks import build, check_keys, convert
+from search.config.type_checks import build, check_keys, convert, shown
 
 Count = PositiveInt
 Epochs = Annotated[int, Interval(ge=1, limit=1_000_000)]  # a trial's steps are numbered over all folds, by a C integer
@@ -38,8 +39,9 @@ class TrainerConfig:
 
     `micro_batch_tokens` is the largest padded part of a batch that passes through the model at once; None is as
     large as memory allows. The optimizer's step is one per batch whatever the parts. `loss` is one of
-    `models.losses`; `huber_delta` belongs to Huber's alone. `standardize_targets` lets a model learn targets of mean 0
-    and standard deviation 1, as they are in the fold's training rows; it predicts in their own unit all the same.
+    `models.losses`; `huber_delta` belongs to Huber's alone. `target_transform` lets a model learn the fold's training
+    targets with mean 0 and standard deviation 1, or the normal scores of their ranks; it predicts in their own unit all
+    the same.
     """
 
     max_epochs: Epochs
@@ -50,12 +52,12 @@ class TrainerConfig:
     micro_batch_tokens: Tokens | None
     loss: Literal["mse", "huber", "ranking"]
     huber_delta: Annotated[float, Interval(gt=0)]
-    standardize_targets: bool
     gradient_clip: Annotated[float, Interval(gt=0)] | None
     deterministic: bool
     limit_train_batches: Count | None
     detect_anomaly: bool
     callbacks: list[dict[str, Any]]
+    target_transform: Literal["none", "standardize", "rank_normal"] = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,11 +167,12 @@ def run_config(tree: Mapping[str, Any]) -> RunConfig:
     task = task_in(tree)
     data = build(DataConfig, tree["data"], "data")
     task.crop(data.crop)
-    trainer = build(TrainerConfig, tree["trainer"], "trainer")
+    trainer = build(TrainerConfig, _with_transform(tree["trainer"]), "trainer")
     callbacks = [
         targets.check(callback, targets.CALLBACK, f"trainer.callbacks[{i}]")
         for i, callback in enumerate(trainer.callbacks)
     ]
+    model = targets.check(tree["model"], targets.MODEL, "model")
     logger = tree["logger"]
     has_logger = logger is not None and logger != {"_target_": None}
     return RunConfig(
@@ -178,9 +181,29 @@ def run_config(tree: Mapping[str, Any]) -> RunConfig:
         scores=_scores(tree),
         seed=convert(Seed, tree["seed"], "seed"),
         data=data,
-        model=targets.check(tree["model"], targets.MODEL, "model"),
+        model={**model, **{name: value for name, value in targets.defaults(model).items() if name not in model}},
         validation=targets.check(tree["validation"], targets.VALIDATION, "validation"),
         trainer=replace(trainer, callbacks=callbacks),
         cache=build(CacheConfig, tree["cache"], "cache"),
         logger=targets.check(logger, targets.LOGGER, "logger", LOGGER_ARGUMENTS) if has_logger else None,
     )
+
+
+def _with_transform(trainer: Any) -> Any:
+    """The trainer's settings with `target_transform` for `standardize_targets`, which it was before there were others.
+
+    Raises:
+        UserError: The two contradict each other.
+    """
+    if not isinstance(trainer, Mapping) or "standardize_targets" not in trainer:
+        return trainer
+    rest = {key: value for key, value in trainer.items() if key != "standardize_targets"}
+    if not convert(bool, trainer["standardize_targets"], "trainer.standardize_targets"):
+        return rest
+    transform = rest.get("target_transform", "none")
+    if transform not in ("none", "standardize"):
+        raise UserError(
+            f"trainer.standardize_targets=true contradicts trainer.target_transform={shown(transform)}: "
+            "leave out the first, which is the older name of trainer.target_transform=standardize."
+        )
+    return {**rest, "target_transform": "standardize"}

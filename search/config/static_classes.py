@@ -46,10 +46,11 @@ class ClassSource:
 
 @dataclass(frozen=True, kw_only=True)
 class Parameter:
-    """A constructor's parameter; `annotation` is `Any` where it cannot be read statically."""
+    """A constructor's parameter; `annotation` is `Any`, and `default` None, where it cannot be read statically."""
 
     annotation: Any
     is_required: bool
+    default: Any = None
 
 
 def signature(source: ClassSource) -> dict[str, Parameter] | None:
@@ -67,7 +68,16 @@ def _parameters(arguments: ast.arguments, module: str) -> Iterator[tuple[str, Pa
     for i, argument in enumerate(positional):
         yield argument.arg, Parameter(annotation=_evaluate(argument.annotation, module), is_required=i < n_required)
     for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-        yield argument.arg, Parameter(annotation=_evaluate(argument.annotation, module), is_required=default is None)
+        annotation = _evaluate(argument.annotation, module)
+        yield argument.arg, Parameter(annotation=annotation, is_required=default is None, default=_literal(default))
+
+
+def _literal(default: ast.expr | None) -> Any:
+    """A default that is a plain value; None of others."""
+    try:
+        return None if default is None else ast.literal_eval(default)
+    except ValueError:
+        return None
 
 
 def _evaluate(annotation: ast.expr | None, module: str) -> Any:

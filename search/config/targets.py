@@ -107,6 +107,13 @@ def check(tree: Any, base: str, where: str, given: Sequence[str] = (), *, depth:
     return checked
 
 
+def defaults(model: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that a model of ours has a default for, with it: what the model was before it had the argument."""
+    source = locate(str(model["_target_"]), MODEL, "model")
+    parameters = {} if own_models.is_own(source.module) else _parameters(source, MODEL, "model")
+    return {name: parameter.default for name, parameter in parameters.items() if not parameter.is_required}
+
+
 def instantiate(tree: Mapping[str, Any], base: str, where: str, **extra: Any) -> Any:
     """Build the object that a checked mapping describes; `extra` are arguments given by the program itself.
 

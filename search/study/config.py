@@ -73,7 +73,7 @@ class StudyConfig:
         run = {key: value for key, value in self.defaults.items() if key not in others}
         if self.defaults["scores"] is not None:
             run["scores"] = {"use": self.defaults["scores"]["use"]}
-        run["trainer"] = {key: value for key, value in run["trainer"].items() if key not in _MACHINE_KEYS}
+        run["trainer"] = {key: value for key, value in run["trainer"].items() if key not in MACHINE_KEYS}
         searched = {*self.space.always_searched, *self.unrecorded}
         return {path: self.derived.get(path, value) for path, value in flatten(run) if path not in searched}
 
@@ -96,7 +96,7 @@ class StudyConfig:
 
 
 # Where a study runs may change from worker to worker; it is recorded with each trial instead.
-_MACHINE_KEYS = ("threads", "accelerator", "micro_batch_tokens")
+MACHINE_KEYS = ("threads", "accelerator", "micro_batch_tokens")
 
 
 def study_config(

@@ -5,9 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 from search.checkout import STUDIES
+from search.config import targets
 from search.config.compose import fixed_paths, parse
 from search.config.nested import difference, flatten, overlay
 from search.config.resolve import resolve
+from search.space.conditions import path_of
 from search.space.distributions import make_leaf
 from search.space.space import Space
 from search.study.config import StudyConfig, values_that_follow
@@ -30,7 +32,10 @@ def as_recorded(
         for path, value in recorded.items()
         if path in known and known[path] != value and not _is_below(path, {*named, "validation"})
     }
-    tree = overlay(config.tree, before)
+    model = targets.defaults(config.defaults["model"])  # what it was before it had the argument
+    newer = {f"model.{name}": value for name, value in model.items() if f"model.{name}" not in {*recorded, *named}}
+    searched = {path_of(name) for name in about["space"]}
+    tree = overlay(config.tree, before | {path: value for path, value in newer.items() if path not in searched})
     defaults = resolve(tree, {})
     space = config.space
     if "space" not in groups:

@@ -22,9 +22,7 @@ def build_model(config: RunConfig, fold: int = 0) -> FitnessModel:
     model: FitnessModel = targets.instantiate(config.model, targets.MODEL, "model")
     trainer = config.trainer
     model.gradient_clip = trainer.gradient_clip
-    model.minimise(
-        make_loss(trainer.loss, huber_delta=trainer.huber_delta), standardize_targets=trainer.standardize_targets
-    )
+    model.minimise(make_loss(trainer.loss, huber_delta=trainer.huber_delta), trainer.target_transform)
     return model
 
 

@@ -1,50 +1,60 @@
 """Which families of models can tell the variants apart that a protocol judges them by, before anything trains."""
 
-import importlib
 from collections.abc import Iterator, Sequence
-
-import yaml
+from dataclasses import asdict
 
 from datasets.common.errors import CannotRank
 from datasets.splits.prepared import PreparedSplit
 from datasets.validation.protocols import Fold, is_most
 from models.fitness_model import FitnessModel
 from search.checkout import STUDIES
+from search.config import targets
+from search.config.compose import compose
+from search.config.resolve import resolve
 from search.config.run_config import RunConfig
 from search.options.parser import model_names
 from search.training.build import division_of
 
 
-def check_ranking(config: RunConfig, family: type[FitnessModel], folds: Sequence[Fold], split: PreparedSplit) -> None:
-    """Refuse a family that would predict one number for all validation variants of most folds.
+def check_ranking(
+    config: RunConfig, models: Sequence[FitnessModel], folds: Sequence[Fold], split: PreparedSplit
+) -> None:
+    """Refuse models of one family that would all predict one number for all validation variants of most folds.
 
     Raises:
-        CannotRank: It would; the families that would not are named.
+        CannotRank: They would; the families that would not are named.
     """
-    if can_rank(family, folds, split):
+    if can_rank(models, folds, split):
         return
-    others = [f"--model {name}" for name, other in _families() if can_rank(other, folds, split)]
+    others = [f"--model {name}" for name, other in _families(config) if can_rank(other, folds, split)]
     raise CannotRank(
-        f"{family.__name__} would predict one number for all validation variants of a fold ({_shown(config)}): they "
-        "are mutated at positions where training has no mutation, and of such a position it knows nothing. "
+        f"{type(models[0]).__name__} would predict one number for all validation variants of a fold ({_shown(config)}):"
+        " they are mutated at positions where training has no mutation, and of such a position it knows nothing. "
         + (f"Choose a family that does: {' or '.join(others)}." if others else "No family here can tell them apart.")
     )
 
 
-def can_rank(family: type[FitnessModel], folds: Sequence[Fold], split: PreparedSplit) -> bool:
-    """Whether the family can tell the validation variants of folds apart that hold more than half of them."""
+def can_rank(models: Sequence[FitnessModel], folds: Sequence[Fold], split: PreparedSplit) -> bool:
+    """Whether one of the models can tell the validation variants of folds apart that hold more than half of them."""
     judged = [fold for fold in folds if len(fold.validation)]
-    flat = [not family.can_rank(split.residues[fold.validation], split.residues[fold.train]) for fold in judged]
-    return not judged or not is_most([len(fold.validation) for fold in judged], flat)
+    sizes = [len(fold.validation) for fold in judged]
+    for model in models:
+        flat = [not model.can_rank(split.residues[fold.validation], split.residues[fold.train]) for fold in judged]
+        if not judged or not is_most(sizes, flat):
+            return True
+    return False
 
 
-def _families() -> Iterator[tuple[str, type[FitnessModel]]]:
-    """Every `--model` that names a class of its own, with that class."""
+def _families(config: RunConfig) -> Iterator[tuple[str, list[FitnessModel]]]:
+    """Every `--model` with models of it: its defaults, and each choice of its space changed in them."""
     for name in model_names():
-        tree = yaml.safe_load((STUDIES / "model" / f"{name}.yaml").read_text(encoding="utf-8"))
-        module, _, cls = str(tree.get("model", tree).get("_target_", "")).rpartition(".")
-        if module:
-            yield name, getattr(importlib.import_module(module), cls)
+        table = config.table and asdict(config.table)
+        tree = {**compose([f"model={name}"], STUDIES), "task": config.task, "table": table}
+        resolved = resolve({key: tree[key] for key in ("task", "table", "trainer", "model", "space")}, {})
+        model, leaves = resolved["model"], (resolved["space"] or {}).get("model", {})
+        choices = [(key, leaf["choices"]) for key, leaf in leaves.items() if "choices" in leaf]
+        changes = [{}, *({key: choice} for key, values in choices for choice in values)]
+        yield name, [targets.instantiate({**model, **change}, targets.MODEL, "model") for change in changes]
 
 
 def _shown(config: RunConfig) -> str:

@@ -31,7 +31,7 @@ def check_builds(
     quieten()
     backbones = []
     seen = []
-    ranked: set[tuple[type[FitnessModel], str]] = set()
+    judged: dict[tuple[type[FitnessModel], str], tuple[RunConfig, list[FitnessModel]]] = {}
     for config in configs:
         model = _build(config)
         if model.loss.is_pairwise and config.data.batch_size < 2:
@@ -42,14 +42,16 @@ def check_builds(
         model.check_task(task_of(config))
         model.fetch(places, announce)
         backbones.append((model.weights_name, model.backbone_hash))
-        if (about := (type(model), str(config.validation))) not in ranked:
-            ranked.add(about)
-            check_ranking(config, type(model), folds_of(config, split), split)
+        judged.setdefault((type(model), str(config.validation)), (config, []))[1].append(model)
         data = replace(config.data, batch_size=1)
         if (data, model.max_residues, model.tokenizer.n_tokens) not in seen:
             seen.append((data, model.max_residues, model.tokenizer.n_tokens))
             largest = max(folds_of(config, split), key=lambda fold: len(fold.train))
             build_data(config, split, model, largest, 0)
+            if note := model.approximation(len(largest.train)):
+                announce(note)
+    for config, models in judged.values():
+        check_ranking(config, models, folds_of(config, split), split)
     return tuple(backbones)
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from models import baselines
 from models.baselines import blosum62, levenshtein
+from models.layers.amino_acids import BLOSUM62, LETTERS
 
 WILD_TYPE = "ACDEFGHIKLMNPQRSTVWY"
 
@@ -47,9 +48,7 @@ def best_alignment(one, other, score, gap):
 
 
 def matrix():
-    letters = baselines._LETTERS
-    values = np.array(baselines._BLOSUM62.split(), dtype=int).reshape(24, 24)
-    return {(a, b): int(values[i, j]) for i, a in enumerate(letters) for j, b in enumerate(letters)}
+    return {(a, b): int(BLOSUM62[i, j]) for i, a in enumerate(LETTERS) for j, b in enumerate(LETTERS)}
 
 
 def test_levenshtein_counts_edits_with_insertions_and_deletions_too():
