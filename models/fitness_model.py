@@ -1,15 +1,16 @@
 """The base of all models: the step of training, the logged metrics, and the tokenizer of a model."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import MeanSquaredError
 
@@ -73,6 +74,9 @@ class FitnessModel(LightningModule, ABC):
         """
         return True
 
+    data_shapes: Mapping[str, tuple[int | None, ...]] = {}
+    """The parameters and buffers whose shape follows from the training data: None stands for a size that may be any."""
+
     max_residues: int | None = None
     """The longest sequence the model takes; None: any."""
 
@@ -127,6 +131,13 @@ class FitnessModel(LightningModule, ABC):
         if standardize_targets or loss.is_pairwise:
             self.target_scale = TargetScale()
 
+    def see_lengths(self, lengths: Tensor) -> None:
+        """Look at the lengths (N,) in tokens of all rows of the split, right after the model was built for training.
+
+        Raises:
+            UserError: The model does not take sequences of these lengths.
+        """
+
     def see_targets(self, target: Tensor) -> None:
         """Look at all targets (N,) of the training rows, before training."""
         if self.target_scale is not None:
@@ -158,6 +169,17 @@ class FitnessModel(LightningModule, ABC):
                         f"{name} has the shape {tuple(tensor.shape)} instead of {tuple(own[name].shape)}"
                     ) from None
             raise
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
+        # Where the training data gave a tensor its shape, take the checkpoint's: any other difference is an error.
+        for name, fixed in self.data_shapes.items():
+            saved = state_dict.get(prefix + name)
+            if saved is not None:
+                sizes = saved.shape if saved.dim() == len(fixed) else [0] * len(fixed)
+                shape = [size if own is None else own for size, own in zip(sizes, fixed, strict=True)]
+                empty = getattr(self, name).new_zeros(shape)
+                setattr(self, name, nn.Parameter(empty) if name in self._parameters else empty)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     @abstractmethod
     def forward(self, batch: Batch) -> Tensor:

@@ -31,7 +31,7 @@ def build_model(config: RunConfig, fold: int = 0) -> FitnessModel:
 def build_data(config: RunConfig, split: PreparedSplit, model: FitnessModel, fold: Fold, number: int) -> FitnessData:
     """The batches of one fold, tokenised for `model`; a UserError says that it can't take them."""
     model.check_size(len(fold.train))
-    return FitnessData(
+    data = FitnessData(
         split=split,
         task=task_of(config),
         tokenizer=model.tokenizer,
@@ -45,6 +45,8 @@ def build_data(config: RunConfig, split: PreparedSplit, model: FitnessModel, fol
         truncate=config.data.truncate,
         max_residues=model.max_residues,
     )
+    model.see_lengths(data.lengths)
+    return data
 
 
 def folds_of(config: RunConfig, split: PreparedSplit) -> tuple[Fold, ...]:

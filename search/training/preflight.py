@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from torch import Tensor
+
 from datasets.common.errors import UserError
 from datasets.common.paths import Places
 from datasets.splits.prepared import PreparedSplit
 from datasets.task import Announce
 from models.fitness_model import FitnessModel
-from search.config.run_config import RunConfig, task_of
+from search.config.run_config import DataConfig, RunConfig, task_of
 from search.training.build import build_data, build_model, folds_of
 from search.training.families import check_ranking
 from search.training.memory import is_out_of_memory
@@ -30,7 +32,7 @@ def check_builds(
     """
     quieten()
     backbones = []
-    seen = []
+    seen: list[tuple[tuple[DataConfig, int | None, int], Tensor]] = []
     ranked: set[tuple[type[FitnessModel], str]] = set()
     for config in configs:
         model = _build(config)
@@ -42,14 +44,16 @@ def check_builds(
         model.check_task(task_of(config))
         model.fetch(places, announce)
         backbones.append((model.weights_name, model.backbone_hash))
-        if (about := (type(model), str(config.validation))) not in ranked:
-            ranked.add(about)
+        if (judged := (type(model), str(config.validation))) not in ranked:
+            ranked.add(judged)
             check_ranking(config, type(model), folds_of(config, split), split)
-        data = replace(config.data, batch_size=1)
-        if (data, model.max_residues, model.tokenizer.n_tokens) not in seen:
-            seen.append((data, model.max_residues, model.tokenizer.n_tokens))
+        about = (replace(config.data, batch_size=1), model.max_residues, model.tokenizer.n_tokens)
+        known = [lengths for other, lengths in seen if other == about]
+        if known:
+            model.see_lengths(known[0])
+        else:
             largest = max(folds_of(config, split), key=lambda fold: len(fold.train))
-            build_data(config, split, model, largest, 0)
+            seen.append((about, build_data(config, split, model, largest, 0).lengths))
     return tuple(backbones)
 
 
