@@ -1,5 +1,6 @@
 """The convolutional network of FLIP (Dallago et al. 2021, `baselines/cnn.py`), and with poolings that are not FLIP's."""
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Literal
 
@@ -12,6 +13,7 @@ from datasets.batches.batch import Batch
 from datasets.common.errors import UserError
 from models.bounds import Depth, Fraction, NonNegativeFloat, OddInt, PositiveFloat, Width
 from models.fitness_model import FitnessModel
+from models.layers.score_features import ScoreHead
 from models.layers.windows import (
     MaskedConv1d,
     attention_over_length,
@@ -68,6 +70,7 @@ class CNN(FitnessModel):
         self.embedding = nn.Linear(channels, 2 * channels)
         self.dropout = nn.Dropout(dropout)
         self.decoder = nn.Linear(2 * channels, 1)
+        self.scores: ScoreHead | None = None
         self.pooling = pooling
         self.attention = nn.Linear(2 * channels, 1) if pooling == "attention" else None
         if pooling == "position":
@@ -89,8 +92,22 @@ class CNN(FitnessModel):
         pooled = self._pool(functional.linear(states, self.embedding.weight), ids) + self.embedding.bias
         pooled = self.dropout(functional.relu(pooled))
         with torch.autocast(pooled.device.type, enabled=False):  # predictions in bfloat16 would tie
-            prediction: Tensor = self.decoder(pooled.float())
-        return prediction.squeeze(-1)
+            prediction: Tensor = self.decoder(pooled.float()).squeeze(-1)
+            if self.scores is not None:
+                assert batch.scores is not None
+                prediction = prediction + self.scores(batch.scores)
+        return prediction
+
+    def use_scores(self, n_columns: int) -> None:
+        """Let the last layer see score columns beside the pooled representation."""
+        self.scores = ScoreHead(n_columns)
+
+    def see_rows(self, rows: Callable[[], Batch]) -> None:
+        """Begin with what the score columns say by themselves."""
+        if self.scores is not None:
+            training = rows()
+            assert training.scores is not None
+            self.scores.see(training.scores, self.in_own_unit(training.target))
 
     def see_lengths(self, lengths: Tensor) -> None:
         """Draw a weight for each position, or refuse sequences of several lengths, where the pooling is by position."""
@@ -123,7 +140,7 @@ class CNN(FitnessModel):
         groups = (
             ("encoder", self.lr_encoder, self.weight_decay_encoder),
             (("embedding", "attention", "position_weight"), self.lr_embedding, self.weight_decay),
-            ("decoder", self.lr_decoder, self.weight_decay),
+            (("decoder", "scores"), self.lr_decoder, self.weight_decay),
         )
         named = [*self.named_parameters()]
         parts = [[parameter for name, parameter in named if name.startswith(prefix)] for prefix, _, _ in groups]

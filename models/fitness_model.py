@@ -1,7 +1,7 @@
 """The base of all models: the step of training, the logged metrics, and the tokenizer of a model."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,6 +131,12 @@ class FitnessModel(LightningModule, ABC):
         if standardize_targets or loss.is_pairwise:
             self.target_scale = TargetScale()
 
+    def use_scores(self, n_columns: int) -> None:
+        """Make room for score columns, `Batch.scores` (B, n_columns); called before training or loading, if at all.
+
+        A family that knows nothing of them leaves them.
+        """
+
     def see_lengths(self, lengths: Tensor) -> None:
         """Look at the lengths (N,) in tokens of all rows of the split, right after the model was built for training.
 
@@ -142,6 +148,13 @@ class FitnessModel(LightningModule, ABC):
         """Look at all targets (N,) of the training rows, before training."""
         if self.target_scale is not None:
             self.target_scale.standardize(target)
+
+    def in_own_unit(self, target: Tensor) -> Tensor:
+        """The scores (B,) of `forward` that would predict targets (B,)."""
+        return target if self.target_scale is None else self.target_scale.standardized(target)
+
+    def see_rows(self, rows: Callable[[], Batch]) -> None:
+        """Look at all training rows as one batch, made when it is asked for, after `see_targets`, before training."""
 
     def trained_state(self) -> dict[str, Tensor]:
         """The part of the state that training may change: what a checkpoint holds."""
@@ -215,8 +228,7 @@ class FitnessModel(LightningModule, ABC):
         for part in parts:
             score = self.forward(part)
             scores.append(score.detach())
-            target = part.target if self.target_scale is None else self.target_scale.standardized(part.target)
-            self.manual_backward(self.loss(score, target) * (len(part) / n_rows))
+            self.manual_backward(self.loss(score, self.in_own_unit(part.target)) * (len(part) / n_rows))
         return torch.cat(scores)
 
     def _over_pairs(self, parts: Sequence[Batch]) -> Tensor:

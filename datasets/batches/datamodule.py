@@ -103,6 +103,18 @@ class FitnessData(LightningDataModule):
         self._values = features.values
         self._move(self._data.tokens.device)
 
+    def training_rows(self) -> Batch:
+        """Return all training rows as one batch, their tokens int64, without features."""
+        data, rows = self._data, self._train.to(self._data.target.device)
+        return Batch(
+            tokens=data.tokens[rows].long(),
+            mask=data.mask[rows],
+            region=data.region[rows],
+            target=data.target[rows],
+            index=data.index[rows],
+            scores=None if data.scores is None else data.scores[rows],
+        )
+
     def setup(self, stage: str) -> None:
         """Move the split to the trainer's device, where there is a trainer and the device is no CPU."""
         if self.trainer is not None:
