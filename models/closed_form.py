@@ -30,8 +30,11 @@ class ClosedForm(FitnessModel):
         return sum(tensor.numel() for tensor in self.trained_state().values())
 
     @abstractmethod
-    def solve(self, tokens: Tensor, target: Tensor) -> None:
-        """Learn from tokens (N, L) int64, 0 at padding, and target (N,) float64, without gradients or autocast."""
+    def solve(self, tokens: Tensor, target: Tensor, scores: Tensor | None = None) -> None:
+        """Learn from tokens (N, L) int64, 0 at padding, and target (N,) float64, without gradients or autocast.
+
+        `scores` (N, K) are zero-shot scores, NaN where one is missing; None where there are none.
+        """
 
     def configure_optimizers(self) -> list[Any]:
         """No optimizer: nothing is learnt step by step."""
@@ -49,8 +52,10 @@ class ClosedForm(FitnessModel):
         length = max(seen.tokens.shape[1] for seen in self._seen)
         tokens = torch.cat([functional.pad(residues(b), (0, length - b.tokens.shape[1])) for b in self._seen])
         target = torch.cat([seen.target for seen in self._seen]).double()
+        given = [seen.scores for seen in self._seen if seen.scores is not None]
+        scores = torch.cat(given)[: self.max_rows] if given else None
         with torch.no_grad(), torch.autocast(tokens.device.type, enabled=False):
-            self.solve(tokens[: self.max_rows], target[: self.max_rows])
+            self.solve(tokens[: self.max_rows], target[: self.max_rows], scores)
             for seen in self._seen:
                 self.training_loss.update(self(seen), seen.target)
         self._seen = []

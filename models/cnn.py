@@ -1,4 +1,4 @@
-"""The convolutional network of FLIP (Dallago et al. 2021, `baselines/cnn.py`), and with poolings that are not FLIP's."""
+"""The convolutional network of FLIP (Dallago et al. 2021, `baselines/cnn.py`), with its pooling or another one."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -13,7 +13,7 @@ from datasets.batches.batch import Batch
 from datasets.common.errors import UserError
 from models.bounds import Depth, Fraction, NonNegativeFloat, OddInt, PositiveFloat, Width
 from models.fitness_model import FitnessModel
-from models.layers.score_features import ScoreHead
+from models.layers.score_head import ScoreHead
 from models.layers.windows import (
     MaskedConv1d,
     attention_over_length,
@@ -94,20 +94,18 @@ class CNN(FitnessModel):
         with torch.autocast(pooled.device.type, enabled=False):  # predictions in bfloat16 would tie
             prediction: Tensor = self.decoder(pooled.float()).squeeze(-1)
             if self.scores is not None:
-                assert batch.scores is not None
                 prediction = prediction + self.scores(batch.scores)
         return prediction
 
-    def use_scores(self, n_columns: int) -> None:
+    def take_scores(self) -> None:
         """Let the last layer see score columns beside the pooled representation."""
-        self.scores = ScoreHead(n_columns)
+        self.scores = ScoreHead()
 
     def see_rows(self, rows: Callable[[], Batch]) -> None:
         """Begin with what the score columns say by themselves."""
         if self.scores is not None:
             training = rows()
-            assert training.scores is not None
-            self.scores.see(training.scores, self.in_own_unit(training.target))
+            self.scores.fit(training.scores, self.in_own_unit(training.target))
 
     def see_lengths(self, lengths: Tensor) -> None:
         """Draw a weight for each position, or refuse sequences of several lengths, where the pooling is by position."""
@@ -117,7 +115,7 @@ class CNN(FitnessModel):
         if shortest < longest:
             raise UserError(
                 f"model.pooling=position gives each position a weight of its own and needs sequences of one length, "
-                f"here they have {shortest:,} to {longest:,} residues: use model.pooling=max or model.pooling=attention."
+                f"here they have {shortest:,} to {longest:,} residues: use model.pooling=max or attention."
             )
         # Of random signs, so that the channels tell positions apart from the beginning.
         weight = torch.randn(longest, self.embedding.out_features) / longest**0.5

@@ -14,8 +14,8 @@ from datasets.batches.batch import Batch
 from models.bounds import Interval, NonNegativeFloat, PositiveFloat
 from models.fitness_model import FitnessModel
 from models.layers.one_hot import seen_residues
-from models.layers.score_features import ScoreHead
-from models.ridge import solve
+from models.layers.score_head import ScoreHead
+from models.ridge import Ridge
 
 _FIRST_PAIRS = 0.01  # deviation of the factors of pairs before training
 
@@ -95,14 +95,14 @@ class Epistasis(FitnessModel):
 
     @property
     def n_parameters(self) -> int:
-        """Weight and factors of each residue that varies at its position, and what the curve and the score columns have."""
+        """Weight and factors of each residue that varies at its position, and those of curve and score columns."""
         others = [self.curve] if self.scores is None else [self.curve, self.scores]
         n_others = sum(parameter.numel() for part in others for parameter in part.parameters())
         return int(torch.count_nonzero(self.varies)) * (1 + self.rank) + n_others
 
-    def use_scores(self, n_columns: int) -> None:
+    def take_scores(self) -> None:
         """Add score columns to the latent phenotype."""
-        self.scores = ScoreHead(n_columns)
+        self.scores = ScoreHead()
 
     def see_lengths(self, lengths: Tensor) -> None:
         """Draw the factors of all positions that there are."""
@@ -123,16 +123,16 @@ class Epistasis(FitnessModel):
         self.unit.copy_(torch.where(deviation > 0, deviation, torch.ones_like(deviation)))
         standardised = (target - self.location) / self.unit
         if self.scores is not None:
-            assert training.scores is not None
-            self.scores.see(training.scores, standardised)
+            self.scores.fit(training.scores, standardised)
             standardised = standardised - self.scores(training.scores)
         codes = tokens + n_tokens * torch.arange(tokens.shape[1], device=tokens.device)
         counts = torch.bincount(codes.flatten(), minlength=self.weight.numel()).view_as(self.weight)
         self.varies.copy_((counts > 0) & (counts < len(tokens)))
         self.varies[:, 0] = 0
-        weight, intercept = solve(tokens, standardised, self.alpha, n_tokens)
-        self.weight.copy_(weight)
-        self.bias.copy_(intercept)
+        ridge = Ridge(alpha=self.alpha).to(tokens.device)
+        ridge.solve(tokens, standardised)
+        self.weight.copy_(ridge.weight)
+        self.bias.copy_(ridge.intercept)
 
     def forward(self, batch: Batch) -> Tensor:
         """Predicted fitness (B,)."""
@@ -152,7 +152,6 @@ class Epistasis(FitnessModel):
         if self.rank:  # over all pairs of positions, the product of their factors
             latent = latent + (sums[:, 1:-1].square().sum(dim=1) - sums[:, -1]) / 2
         if self.scores is not None:
-            assert batch.scores is not None
             latent = latent + self.scores(batch.scores)
         return latent
 

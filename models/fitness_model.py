@@ -131,8 +131,8 @@ class FitnessModel(LightningModule, ABC):
         if standardize_targets or loss.is_pairwise:
             self.target_scale = TargetScale()
 
-    def use_scores(self, n_columns: int) -> None:
-        """Make room for score columns, `Batch.scores` (B, n_columns); called before training or loading, if at all.
+    def take_scores(self) -> None:
+        """Make room for the score columns that all batches will have; called before training or loading, if at all.
 
         A family that knows nothing of them leaves them.
         """

@@ -128,7 +128,7 @@ class Kernel(ClosedForm):
         mean, std = map(torch.cat, zip(*parts, strict=True))
         return (mean * self.scale + self.location).float(), (std * self.scale).float()
 
-    def solve(self, tokens: Tensor, target: Tensor) -> None:
+    def solve(self, tokens: Tensor, target: Tensor, scores: Tensor | None = None) -> None:
         """Condition the process on the training data."""
         self._forget()
         self.train_tokens = tokens.to(torch.uint8)

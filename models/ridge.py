@@ -48,7 +48,7 @@ class Ridge(ClosedForm):
         positions = torch.arange(tokens.shape[1], device=tokens.device)
         return (self.weight[positions, tokens].sum(dim=1) + self.intercept).float()
 
-    def solve(self, tokens: Tensor, target: Tensor) -> None:
+    def solve(self, tokens: Tensor, target: Tensor, scores: Tensor | None = None) -> None:
         """Find weight and intercept."""
         self.weight, self.intercept = solve(tokens, target, self.alpha, self.tokenizer.n_tokens)
 

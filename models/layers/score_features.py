@@ -1,63 +1,72 @@
-"""Score columns as a model takes them."""
+"""Zero-shot scores as features: standardised on the training rows, with a documented way for missing ones."""
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from datasets.common.errors import UserError
+
 
 class ScoreFeatures(nn.Module):
-    """K score columns as 2K numbers: standardised, and whether each is missing, which then stands at the mean.
+    """Score columns (B, K), NaN where one is missing, as features (B, K + M) float64 of mean 0 on the training rows.
 
-    Mean and standard deviation are those of the training rows. A column that none of them lacks has no indicator: what
-    it would mean was never seen.
+    Each column has the standard deviation 1 on the training rows that have it; a missing value is their mean, 0. The M
+    columns of which some training rows lack a value are followed by an indicator each: 1 where it is missing and 0
+    elsewhere, less its mean on the training rows. Where training rows lack none, a missing value is 0 and no more.
 
     Attributes:
-        mean, scale, may_lack: (K,) float32; the last one is 1 where some training row lacks the column.
+        mean, spread: (K,) float64, of the training rows.
+        missing: (K,) float64, the share of training rows without a value.
     """
 
+    _NAMES = ("mean", "spread", "missing")
     mean: Tensor
-    scale: Tensor
-    may_lack: Tensor
+    spread: Tensor
+    missing: Tensor
 
-    def __init__(self, n_columns: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(n_columns))
-        self.register_buffer("scale", torch.ones(n_columns))
-        self.register_buffer("may_lack", torch.zeros(n_columns))
+        for name in self._NAMES:
+            self.register_buffer(name, torch.zeros(0, dtype=torch.float64))
 
-    def see(self, scores: Tensor) -> None:
-        """Take mean and deviation from the training rows' scores (N, K), NaN where one is missing."""
-        known = ~scores.isnan()
-        n = known.sum(dim=0).clamp(min=1)
-        values = scores.double().nan_to_num(nan=0.0)
-        mean = values.sum(dim=0) / n
-        deviation = (((values - mean) * known).square().sum(dim=0) / n).sqrt()
-        self.mean.copy_(mean)
-        self.scale.copy_(torch.where(deviation > 0, deviation, torch.ones_like(deviation)))
-        self.may_lack.copy_((~known).any(dim=0))
-
-    def forward(self, scores: Tensor) -> Tensor:
-        """Return (B, 2K) float32 of scores (B, K)."""
-        standardised = (scores.float() - self.mean) / self.scale
-        return torch.cat([standardised.nan_to_num(nan=0.0), scores.isnan() * self.may_lack], dim=1)
-
-
-class ScoreHead(nn.Module):
-    """A linear function of K score columns, which begins as the ridge regression of the targets on them."""
-
-    def __init__(self, n_columns: int) -> None:
-        super().__init__()
-        self.features = ScoreFeatures(n_columns)
-        self.weight = nn.Parameter(torch.zeros(2 * n_columns))
+    @property
+    def n_columns(self) -> int:
+        """K; 0 where training had no scores."""
+        return len(self.mean)
 
     @torch.no_grad()
-    def see(self, scores: Tensor, target: Tensor) -> None:
-        """Begin with what the training rows' scores (N, K) say of their targets (N,)."""
-        self.features.see(scores)
-        features = self.features(scores).double()
-        features = features - features.mean(dim=0)
-        gram = features.T @ features + torch.eye(features.shape[1], dtype=torch.float64, device=features.device)
-        self.weight.copy_(torch.linalg.solve(gram, features.T @ (target.double() - target.double().mean())))
+    def fit(self, scores: Tensor | None) -> None:
+        """Look at the training rows' scores (N, K); None where there are none."""
+        scores = self.mean.new_zeros(1, 0) if scores is None else scores.double()
+        known = scores.isfinite()
+        n_known = known.sum(dim=0).clamp(min=1)
+        self.mean = scores.where(known, 0.0).sum(dim=0) / n_known
+        spread = ((scores - self.mean).where(known, 0.0).square().sum(dim=0) / n_known).sqrt()
+        self.spread = torch.where(spread > 0, spread, torch.ones_like(spread))
+        self.missing = 1 - known.double().mean(dim=0)
 
-    def forward(self, scores: Tensor) -> Tensor:
-        """Return (B,) of scores (B, K)."""
-        return self.features(scores) @ self.weight
+    def forward(self, scores: Tensor | None) -> Tensor | None:
+        """Features (B, K + M) of scores (B, K); None where training had no scores.
+
+        Raises:
+            UserError: The scores have not as many columns as those of training.
+        """
+        if not self.n_columns:
+            return None
+        n_given = 0 if scores is None else scores.shape[1]
+        if scores is None or n_given != self.n_columns:
+            raise UserError(
+                f"The model was trained with {self.n_columns} score column(s), here are {n_given}: give the same ones."
+            )
+        known = scores.isfinite()
+        values = ((scores.double() - self.mean) / self.spread).where(known, 0.0)
+        indicated = (self.missing > 0) & (self.missing < 1)
+        return torch.cat([values, (~known).double()[:, indicated] - self.missing[indicated]], dim=1)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
+        n_columns = {len(state_dict[prefix + name]) for name in self._NAMES if prefix + name in state_dict}
+        if len(n_columns) == 1:
+            for name in self._NAMES:
+                setattr(self, name, getattr(self, name).new_zeros(n_columns.copy().pop()))
+        super()._load_from_state_dict(state_dict, prefix, *args)

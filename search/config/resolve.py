@@ -41,7 +41,12 @@ def _found(task: str, root: DictConfig) -> Task:
 # Configs, also those of old studies, call them by their short names; OmegaConf, which has one table for the whole
 # process, knows them by names that are ours, so that a program which imports this one keeps its own `min`.
 _OURS = "flipsearch."
-_FUNCTIONS: Mapping[str, Callable[..., Any]] = {"min": min, "by": _by, "if_region": _if_region, "if_one_length": _if_one_length}
+_FUNCTIONS: Mapping[str, Callable[..., Any]] = {
+    "min": min,
+    "by": _by,
+    "if_region": _if_region,
+    "if_one_length": _if_one_length,
+}
 _CALL = re.compile(rf"(?<!\\)\$\{{\s*({'|'.join(_FUNCTIONS)})\s*:")
 for _name, _function in _FUNCTIONS.items():
     OmegaConf.register_new_resolver(_OURS + _name, _function, replace=True)

@@ -21,7 +21,7 @@ def build_model(config: RunConfig, fold: int = 0) -> FitnessModel:
     torch.manual_seed(derive_seed("weights", config.seed, fold))
     model: FitnessModel = targets.instantiate(config.model, targets.MODEL, "model")
     if config.scores is not None and config.scores.used:
-        model.use_scores(len(config.scores.used))
+        model.take_scores()
     trainer = config.trainer
     model.gradient_clip = trainer.gradient_clip
     model.minimise(
