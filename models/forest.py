@@ -94,7 +94,7 @@ class Forest(ClosedForm):
         return features if of_scores is None else torch.cat([features, of_scores.float()], dim=1)
 
     def _regressor(self) -> Any:
-        from sklearn import ensemble  # here because it takes a while, and most runs have no trees
+        from sklearn import ensemble  # type: ignore[import-untyped]  # here: it takes a while, and most runs have none
 
         if self.kind == "boosting":
             return ensemble.HistGradientBoostingRegressor(

@@ -1,19 +1,12 @@
 """Regression trees as arrays: taken from scikit-learn's, kept without pickles, evaluated here."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-
-if TYPE_CHECKING:
-    from sklearn.ensemble import ExtraTreesRegressor, HistGradientBoostingRegressor, RandomForestRegressor
-
-    Forest = ExtraTreesRegressor | RandomForestRegressor
 
 _MAX_PATHS = 2**20  # of a row through a tree, followed at once
 
@@ -59,8 +52,8 @@ class Trees(nn.Module):
             goes_left = rows.gather(1, feature.clamp(min=0)) <= self.number[place]
             place = torch.where(is_leaf, place, torch.where(goes_left, place + 1, self.right[place].long()))
 
-    def take_forest(self, forest: Forest) -> None:
-        """Hold the mean of a fitted forest's trees."""
+    def take_forest(self, forest: Any) -> None:
+        """Hold the mean of the trees of a fitted `RandomForestRegressor` or `ExtraTreesRegressor`."""
         n = len(forest.estimators_)
         parts = (
             (tree.children_left, tree.children_right, tree.feature, tree.threshold, tree.value[:, 0, 0] / n)
@@ -68,8 +61,8 @@ class Trees(nn.Module):
         )
         self._take(parts, offset=0.0)
 
-    def take_boosting(self, boosting: HistGradientBoostingRegressor) -> None:
-        """Hold the sum of fitted boosted trees."""
+    def take_boosting(self, boosting: Any) -> None:
+        """Hold the sum of the trees of a fitted `HistGradientBoostingRegressor`."""
         nodes = [stage[0].nodes for stage in boosting._predictors]
         parts = (
             (

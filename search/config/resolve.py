@@ -4,8 +4,8 @@
     lr_backbone: "${by:${model.adaptation},{last_k: 2.0e-5, lora: 3.0e-4},null}"
 
 `by` gives the entry for a value, otherwise its last argument; `if_region` the first of two where the task has a mutated
-region, and `if_one_length` where its sequences are known to have one length. YAML needs the quotes for the sake of `: `, and so does
-Hydra on the command line: `'model.lr_backbone="${by:...}"'`.
+region, and `if_one_length` where its sequences are known to have one length. YAML needs the quotes for the sake of
+`: `, and so does Hydra on the command line: `'model.lr_backbone="${by:...}"'`.
 """
 
 import re

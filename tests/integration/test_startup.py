@@ -17,7 +17,7 @@ import runpy, sys
 program = sys.argv[1]
 sys.argv = sys.argv[1:]
 sys.path[0] = program.rpartition("/")[0]
-heavy = {"torch", "lightning", "optuna", "torchmetrics", "pandas", "scipy", "sqlalchemy", "esm", "numpy", "hydra"}
+heavy = {"torch", "lightning", "optuna", "torchmetrics", "pandas", "scipy", "sklearn", "sqlalchemy", "esm", "numpy", "hydra"}
 heavy.add("rich")
 try:
     runpy.run_path(program, run_name="__main__")
