@@ -95,7 +95,7 @@ def test_weights_that_lead_nowhere_are_refused_in_a_sentence(tmp_path: Path) -> 
         bad = {key: tensor.clone() for key, tensor in good.items()}
         bad[name][at] = value
         save_file(bad, path)
-        with pytest.raises(UserError, match="its (trees|consensus)"):
+        with pytest.raises(UserError, match=r"its (trees|consensus)"):
             load_weights(make(), path)
 
 
