@@ -53,6 +53,7 @@ def fit(tmp_path: Path) -> Callable[..., Trainer]:
             seed=0,
         )
         model.see_lengths(data.lengths)
+        model.see_rows(data.training_rows)
         trainer = Trainer(
             accelerator="cpu",
             precision=precision,  # type: ignore[arg-type]

@@ -49,14 +49,14 @@ def dense(model: CNN, batch: Batch) -> Tensor:
 
 @pytest.mark.parametrize("pooling", ["mean", "attention", "position"])
 def test_outputs_and_gradients_are_those_of_the_dense_network(pooling: str) -> None:
-    model = pooled_by(pooling).double()
+    model = pooled_by(pooling)
     batch = make_variants(32, LENGTH, seed=0, shortest=None if pooling == "position" else 8)
     values = []
-    for prediction in (model(batch).double(), dense(model, batch)):
-        gradients = torch.autograd.grad(functional.mse_loss(prediction, batch.target.double()), [*model.parameters()])
+    for prediction in (model(batch), dense(model, batch)):
+        gradients = torch.autograd.grad(functional.mse_loss(prediction, batch.target), [*model.parameters()])
         values.append([prediction, *gradients])
     for found, expected in zip(*values, strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_the_maximum_is_the_default_and_what_it_was_to_the_bit() -> None:
