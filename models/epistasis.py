@@ -115,7 +115,7 @@ class Epistasis(FitnessModel):
     def see_rows(self, rows: Callable[[], Batch]) -> None:
         """Begin with ridge regression of the standardised targets, on what score columns leave of them."""
         training = rows()
-        tokens, n_tokens = _padded(training, len(self.weight)), self.tokenizer.n_tokens
+        tokens, n_tokens = _padded(training, len(self.weight)).long(), self.tokenizer.n_tokens
         self._n_train = len(training)
         target = self.in_own_unit(training.target).double()
         deviation = target.std(correction=0)

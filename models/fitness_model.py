@@ -154,7 +154,10 @@ class FitnessModel(LightningModule, ABC):
         return target if self.target_scale is None else self.target_scale.standardized(target)
 
     def see_rows(self, rows: Callable[[], Batch]) -> None:
-        """Look at all training rows as one batch, made when it is asked for, after `see_targets`, before training."""
+        """Look at all training rows as one batch, made when it is asked for, after `see_targets` and before training.
+
+        Its tokens are of a small integer type.
+        """
 
     def trained_state(self) -> dict[str, Tensor]:
         """The part of the state that training may change: what a checkpoint holds."""
@@ -170,7 +173,7 @@ class FitnessModel(LightningModule, ABC):
         own = self.trained_state()
         missing, unknown = sorted(set(own) - set(state)), sorted(set(state) - set(own))
         if missing or unknown:
-            parts = [f"no {missing[0]}"] * bool(missing) + [f"{unknown[0]}, which the model lacks"] * bool(unknown)
+            parts = [f"no {name}" for name in missing[:1]] + [f"{name}, which the model lacks" for name in unknown[:1]]
             raise RuntimeError(f"there is {' and '.join(parts)}")
         try:
             self.load_state_dict(state, strict=False)

@@ -67,11 +67,14 @@ class Forest(ClosedForm):
 
     def solve(self, tokens: Tensor, target: Tensor, scores: Tensor | None = None) -> None:
         """Grow the trees."""
+        from threadpoolctl import threadpool_limits  # comes with scikit-learn
+
         self.mutations.fit(tokens)
         if self.scores is not None:
             self.scores.fit(scores)
         features = self._features(tokens, scores).cpu().numpy()
-        grown = self._regressor().fit(features, target.cpu().numpy())
+        with threadpool_limits(torch.get_num_threads(), user_api="openmp"):
+            grown = self._regressor().fit(features, target.cpu().numpy())
         if self.kind == "boosting":
             self.trees.take_boosting(grown)
         else:

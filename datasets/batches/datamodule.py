@@ -104,10 +104,10 @@ class FitnessData(LightningDataModule):
         self._move(self._data.tokens.device)
 
     def training_rows(self) -> Batch:
-        """Return all training rows as one batch, their tokens int64, without features."""
+        """Return all training rows as one batch without features, their tokens of the split's small type."""
         data, rows = self._data, self._train.to(self._data.target.device)
         return Batch(
-            tokens=data.tokens[rows].long(),
+            tokens=data.tokens[rows],
             mask=data.mask[rows],
             region=data.region[rows],
             target=data.target[rows],
