@@ -98,7 +98,8 @@ class Task:
 
     `clean` turns a sequence as it was published into residues (it is the dataset's own preprocessing, and
     `clean_version` changes with it). `region` is where the variants differ from each other, None if that is
-    everywhere; it is given in uncropped positions, as the crops are. `units` are those of the target. A `retired`
+    everywhere; it is given in uncropped positions, as the crops are. `has_one_length`: whether all sequences are known,
+    without reading them, to have as many residues. `units` are those of the target. A `retired`
     task is one that its authors have withdrawn: it can be searched, and whoever does is told. `shift` None is what the
     sequences show (see `datasets.validation.shifted`). `scores` are columns beside the sequences, None without any.
     """
@@ -117,6 +118,7 @@ class Task:
     retired: bool = False
     shift: Shift | None = None
     scores: ScoreColumns | None = None
+    has_one_length: bool = False
 
     def __post_init__(self) -> None:
         """Check what no user can get wrong."""

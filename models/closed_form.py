@@ -1,7 +1,6 @@
 """The base of models that are solved at once instead of being trained step by step."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,12 +14,10 @@ from models.fitness_model import FitnessModel
 class ClosedForm(FitnessModel):
     """Collects the batches of the training epoch and solves after the last one: one epoch is all it needs.
 
-    What a subclass learns are buffers, which `n_parameters` counts. `data_shapes` names those whose shape follows from
-    the training data: None stands for a size that may be any.
+    What a subclass learns are buffers, which `n_parameters` counts.
     """
 
     transforms_targets = True
-    data_shapes: Mapping[str, tuple[int | None, ...]] = {}
 
     max_rows: int | None = None
     """How many of the epoch's rows are used; they come in random order, so that the first ones are a random sample."""
@@ -57,8 +54,7 @@ class ClosedForm(FitnessModel):
         length = max(seen.tokens.shape[1] for seen in self._seen)
         tokens = torch.cat([functional.pad(residues(b), (0, length - b.tokens.shape[1])) for b in self._seen])
         target = torch.cat([seen.target for seen in self._seen]).double()
-        if self.target_scale is not None:
-            target = self.target_scale.standardized(target)
+        target = self.in_own_unit(target)
         given = [seen.scores for seen in self._seen if seen.scores is not None]
         scores = torch.cat(given)[: self.max_rows] if given else None
         with torch.no_grad(), torch.autocast(tokens.device.type, enabled=False):
@@ -66,16 +62,6 @@ class ClosedForm(FitnessModel):
             for seen in self._seen:
                 self.training_loss.update(self(seen), seen.target)
         self._seen = []
-
-    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
-        # Where the training data gave a buffer its shape, take the checkpoint's: any other difference is an error.
-        for name, fixed in self.data_shapes.items():
-            saved = state_dict.get(prefix + name)
-            if saved is not None:
-                sizes = saved.shape if saved.dim() == len(fixed) else [0] * len(fixed)
-                shape = [size if own is None else own for size, own in zip(sizes, fixed, strict=True)]
-                setattr(self, name, getattr(self, name).new_zeros(shape))
-        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 def residues(batch: Batch) -> Tensor:

@@ -1,6 +1,8 @@
-"""The convolutional network of FLIP (Dallago et al. 2021, `baselines/cnn.py`)."""
+"""The convolutional network of FLIP (Dallago et al. 2021, `baselines/cnn.py`), with its pooling or another one."""
 
+from collections.abc import Callable
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -8,16 +10,27 @@ from torch.nn import functional
 from torch.optim import Adam, Optimizer
 
 from datasets.batches.batch import Batch
+from datasets.common.errors import UserError
 from models.bounds import Depth, Fraction, NonNegativeFloat, OddInt, PositiveFloat, Width
 from models.fitness_model import FitnessModel
-from models.layers.windows import MaskedConv1d, max_over_length
+from models.layers.score_head import ScoreHead
+from models.layers.windows import (
+    MaskedConv1d,
+    attention_over_length,
+    max_over_length,
+    sum_over_length,
+    weighted_over_length,
+)
 
 
 class CNN(FitnessModel):
-    """One-hot residues, masked convolutions, a linear layer per position, the maximum over them, a decoder.
+    """One-hot residues, masked convolutions, a linear layer per position, a pooling over them, a decoder.
 
-    With depth 1 it is FLIP's network, except that the pooling ignores padding too, so that a prediction does
-    not depend on the other sequences of its batch. FLIP has 1,024 channels, Flipper 43.
+    With depth 1 and the maximum as its pooling it is FLIP's network, except that the pooling ignores padding too, so
+    that a prediction does not depend on the other sequences of its batch. FLIP has 1,024 channels, Flipper 43.
+
+    The maximum forgets where a motif stands. `position` remembers: each channel has a weight for each position, so the
+    network contains a linear model of the residues at their positions.
 
     Args:
         kernel_size: residues seen by a convolution, odd.
@@ -29,6 +42,8 @@ class CNN(FitnessModel):
         lr_decoder: that of the last linear layer.
         weight_decay_encoder: L2 penalty on the convolutions, 0 in FLIP.
         weight_decay: that on embedding and decoder.
+        pooling: `max`, FLIP's; `mean`; `attention`, a mean with learned weights; `position`, a sum with learned weights
+            of each position, for sequences of one length. What a pooling learns is trained like the embedding.
     """
 
     one_hot: Tensor
@@ -45,6 +60,7 @@ class CNN(FitnessModel):
         lr_decoder: PositiveFloat,
         weight_decay_encoder: NonNegativeFloat,
         weight_decay: NonNegativeFloat,
+        pooling: Literal["max", "mean", "attention", "position"] = "max",
     ) -> None:
         super().__init__()
         n_tokens = self.tokenizer.n_tokens
@@ -54,6 +70,12 @@ class CNN(FitnessModel):
         self.embedding = nn.Linear(channels, 2 * channels)
         self.dropout = nn.Dropout(dropout)
         self.decoder = nn.Linear(2 * channels, 1)
+        self.scores: ScoreHead | None = None
+        self.pooling = pooling
+        self.attention = nn.Linear(2 * channels, 1) if pooling == "attention" else None
+        if pooling == "position":
+            self.data_shapes = {"position_weight": (None, 2 * channels)}
+            self.position_weight = nn.Parameter(torch.zeros(0, 2 * channels))  # (L, 2C), once lengths are seen
         self.lr_encoder = lr_encoder
         self.lr_embedding = lr_embedding
         self.lr_decoder = lr_decoder
@@ -67,20 +89,58 @@ class CNN(FitnessModel):
             states, ids = convolution(states, ids)
             states = functional.relu(states)
         # Bias and ReLU keep the order of values: after the maximum there are fewer left to apply them to.
-        pooled = max_over_length(functional.linear(states, self.embedding.weight), ids) + self.embedding.bias
+        pooled = self._pool(functional.linear(states, self.embedding.weight), ids) + self.embedding.bias
         pooled = self.dropout(functional.relu(pooled))
         with torch.autocast(pooled.device.type, enabled=False):  # predictions in bfloat16 would tie
-            prediction: Tensor = self.decoder(pooled.float())
-        return prediction.squeeze(-1)
+            prediction: Tensor = self.decoder(pooled.float()).squeeze(-1)
+            if self.scores is not None:
+                prediction = prediction + self.scores(batch.scores)
+        return prediction
+
+    def take_scores(self) -> None:
+        """Let the last layer see score columns beside the pooled representation."""
+        self.scores = ScoreHead()
+
+    def see_rows(self, rows: Callable[[], Batch]) -> None:
+        """Begin with what the score columns say by themselves."""
+        if self.scores is not None:
+            training = rows()
+            self.scores.fit(training.scores, self.in_own_unit(training.target))
+
+    def see_lengths(self, lengths: Tensor) -> None:
+        """Draw a weight for each position, or refuse sequences of several lengths, where the pooling is by position."""
+        if self.pooling != "position":
+            return
+        shortest, longest = int(lengths.min()), int(lengths.max())
+        if shortest < longest:
+            raise UserError(
+                f"model.pooling=position gives each position a weight of its own and needs sequences of one length, "
+                f"here they have {shortest:,} to {longest:,} residues: use model.pooling=max or attention."
+            )
+        # Of random signs, so that the channels tell positions apart from the beginning.
+        weight = torch.randn(longest, self.embedding.out_features) / longest**0.5
+        self.position_weight = nn.Parameter(weight)
+
+    def _pool(self, states: Tensor, ids: Tensor) -> Tensor:
+        """From states (U, 2C) of the windows in ids (B, L) to (B, 2C)."""
+        if self.pooling == "max":
+            return max_over_length(states, ids)
+        with torch.autocast(states.device.type, enabled=False):  # a sum in bfloat16 would lose single residues
+            states = states.to(self.decoder.weight.dtype)
+            if self.attention is not None:
+                return attention_over_length(states, self.attention(states).squeeze(1), ids)
+            if self.pooling == "position":
+                return weighted_over_length(states, ids, self.position_weight)
+            return sum_over_length(states, ids) / (ids > 0).sum(dim=1, keepdim=True).clamp(min=1)
 
     def configure_optimizers(self) -> Optimizer:
         """Adam with FLIP's three groups of parameters."""
         groups = (
-            (self.encoder, self.lr_encoder, self.weight_decay_encoder),
-            (self.embedding, self.lr_embedding, self.weight_decay),
-            (self.decoder, self.lr_decoder, self.weight_decay),
+            ("encoder", self.lr_encoder, self.weight_decay_encoder),
+            (("embedding", "attention", "position_weight"), self.lr_embedding, self.weight_decay),
+            (("decoder", "scores"), self.lr_decoder, self.weight_decay),
         )
-        return Adam(
-            [{"params": part.parameters(), "lr": lr, "weight_decay": decay} for part, lr, decay in groups],
-            fused=True,
-        )
+        named = [*self.named_parameters()]
+        parts = [[parameter for name, parameter in named if name.startswith(prefix)] for prefix, _, _ in groups]
+        settings = [{"lr": lr, "weight_decay": decay} for _, lr, decay in groups]
+        return Adam([{"params": part, **own} for part, own in zip(parts, settings, strict=True)], fused=True)

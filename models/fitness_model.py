@@ -1,15 +1,16 @@
 """The base of all models: the step of training, the logged metrics, and the tokenizer of a model."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import MeanSquaredError
 
@@ -75,6 +76,9 @@ class FitnessModel(LightningModule, ABC):
     transforms_targets = False
     """Whether a training step of its own learns what `target_scale` makes of the targets."""
 
+    data_shapes: Mapping[str, tuple[int | None, ...]] = {}
+    """The parameters and buffers whose shape follows from the training data: None stands for a size that may be any."""
+
     max_residues: int | None = None
     """The longest sequence the model takes; None: any."""
 
@@ -138,10 +142,33 @@ class FitnessModel(LightningModule, ABC):
         elif target_transform == "rank_normal":
             self.target_scale = RankNormal()
 
+    def take_scores(self) -> None:
+        """Make room for the score columns that all batches will have; called before training or loading, if at all.
+
+        A family that knows nothing of them leaves them.
+        """
+
+    def see_lengths(self, lengths: Tensor) -> None:
+        """Look at the lengths (N,) in tokens of all rows of the split, right after the model was built for training.
+
+        Raises:
+            UserError: The model does not take sequences of these lengths.
+        """
+
     def see_targets(self, target: Tensor) -> None:
         """Look at all targets (N,) of the training rows, before training."""
         if self.target_scale is not None:
             self.target_scale.fit(target)
+
+    def in_own_unit(self, target: Tensor) -> Tensor:
+        """The scores (B,) of `forward` that would predict targets (B,)."""
+        return target if self.target_scale is None else self.target_scale.standardized(target)
+
+    def see_rows(self, rows: Callable[[], Batch]) -> None:
+        """Look at all training rows as one batch, made when it is asked for, after `see_targets` and before training.
+
+        Its tokens are of a small integer type.
+        """
 
     def trained_state(self) -> dict[str, Tensor]:
         """The part of the state that training may change: what a checkpoint holds."""
@@ -157,7 +184,7 @@ class FitnessModel(LightningModule, ABC):
         own = self.trained_state()
         missing, unknown = sorted(set(own) - set(state)), sorted(set(state) - set(own))
         if missing or unknown:
-            parts = [f"no {missing[0]}"] * bool(missing) + [f"{unknown[0]}, which the model lacks"] * bool(unknown)
+            parts = [f"no {name}" for name in missing[:1]] + [f"{name}, which the model lacks" for name in unknown[:1]]
             raise RuntimeError(f"there is {' and '.join(parts)}")
         try:
             self.load_state_dict(state, strict=False)
@@ -169,6 +196,17 @@ class FitnessModel(LightningModule, ABC):
                         f"{name} has the shape {tuple(tensor.shape)} instead of {tuple(own[name].shape)}"
                     ) from None
             raise
+
+    def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
+        # Where the training data gave a tensor its shape, take the checkpoint's: any other difference is an error.
+        for name, fixed in self.data_shapes.items():
+            saved = state_dict.get(prefix + name)
+            if saved is not None:
+                sizes = saved.shape if saved.dim() == len(fixed) else [0] * len(fixed)
+                shape = [size if own is None else own for size, own in zip(sizes, fixed, strict=True)]
+                empty = getattr(self, name).new_zeros(shape)
+                setattr(self, name, nn.Parameter(empty) if name in self._parameters else empty)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     @abstractmethod
     def forward(self, batch: Batch) -> Tensor:
@@ -204,8 +242,7 @@ class FitnessModel(LightningModule, ABC):
         for part in parts:
             score = self.forward(part)
             scores.append(score.detach())
-            target = part.target if self.target_scale is None else self.target_scale.standardized(part.target)
-            self.manual_backward(self.loss(score, target) * (len(part) / n_rows))
+            self.manual_backward(self.loss(score, self.in_own_unit(part.target)) * (len(part) / n_rows))
         return torch.cat(scores)
 
     def _over_pairs(self, parts: Sequence[Batch]) -> Tensor:

@@ -133,16 +133,20 @@ class Kernel(ClosedForm):
         if relevance:
             self.data_shapes = {**self.data_shapes, "relevance": (None,)}
             self.register_buffer("relevance", torch.zeros(0, dtype=exact))  # (L,), 1 where nothing varies
-        if score_mean or score_kernel != "none":
-            self.score_features = ScoreFeatures()
-            self.data_shapes = {**self.data_shapes, "train_features": (None, None)}
-            self.register_buffer("train_features", torch.zeros(0, 0, dtype=exact))  # (N, K)
+        self.knows_scores = score_mean or score_kernel != "none"
         self._side: TrainingSide | None = None
         self._factor: Tensor | None = None
 
+    def take_scores(self) -> None:
+        """As for other models; where hyperparameters leave them out there is no room for them."""
+        if self.knows_scores:
+            self.score_features = ScoreFeatures()
+            self.data_shapes = {**self.data_shapes, "train_features": (None, None)}
+            self.register_buffer("train_features", torch.zeros(0, 0, dtype=torch.float64))  # (N, K)
+
     def can_rank(self, residues: NDArray[np.uint8], training: NDArray[np.uint8], *, has_scores: bool = False) -> bool:
         """As for other models: see `models.layers.sequence_kernel.Form.can_rank`; scores tell all apart."""
-        by_scores = has_scores and self.score_features is not None
+        by_scores = has_scores and self.knows_scores
         return by_scores or self.form.can_rank(residues, training, is_identity=self.similarity == "identity")
 
     def fetch(self, places: Places, announce: Announce) -> None:

@@ -35,19 +35,21 @@ class Ridge(ClosedForm):
         super().__init__()
         self.alpha = alpha
         self.score_alpha = score_alpha
-        self.score_features = ScoreFeatures() if use_scores else None
+        self.score_features: ScoreFeatures | None = None
         n_tokens = self.tokenizer.n_tokens
         self.data_shapes = {"weight": (None, n_tokens)}
         self.register_buffer("weight", torch.zeros(0, n_tokens, dtype=torch.float64))  # (L, n_tokens)
         self.register_buffer("intercept", torch.zeros((), dtype=torch.float64))
-        if use_scores:
-            self.data_shapes |= {"score_weight": (None,)}
-            self.register_buffer("score_weight", torch.zeros(0, dtype=torch.float64))
+
+    def take_scores(self) -> None:
+        """As for other models."""
+        self.score_features = ScoreFeatures()
+        self.data_shapes = {**self.data_shapes, "score_weight": (None,)}
+        self.register_buffer("score_weight", torch.zeros(0, dtype=torch.float64))
 
     def can_rank(self, residues: NDArray[np.uint8], training: NDArray[np.uint8], *, has_scores: bool = False) -> bool:
         """As for other models: it knows of a position what training shows at that position."""
-        by_scores = has_scores and self.score_features is not None
-        return by_scores or bool(np.ptp(seen_residues(residues, training), axis=0).any())
+        return has_scores or bool(np.ptp(seen_residues(residues, training), axis=0).any())
 
     @property
     def n_parameters(self) -> int:

@@ -41,7 +41,7 @@ class FitnessData(LightningDataModule):
     Attributes:
         tokens: (N, T) of all rows of the split, of a small integer type, on the CPU; 0 at padding.
         mask: (N, T) bool, False at padding. region: (N, T) bool, True where the variants differ.
-        longest: the tokens of the longest row.
+        lengths: (N,) int64, the tokens of each row. longest: those of the longest one.
         validation_rows: (n,) int64, the split's rows in the order in which `val_dataloader` has them.
         eval_tokens: the most tokens of a validation batch, padding included; None limits its rows only.
 
@@ -74,10 +74,10 @@ class FitnessData(LightningDataModule):
             split.residues, split.lengths, task=task, tokenizer=tokenizer, crop=crop, limit=limit
         )
         self.tokens, self.mask, self.region = encoded.tokens, encoded.mask, encoded.region
-        self._lengths = encoded.lengths
-        self.longest = int(self._lengths.max())
+        self.lengths = encoded.lengths
+        self.longest = int(self.lengths.max())
         self.eval_tokens: int | None = None
-        self.validation_rows: NDArray[np.int64] = longest_first(self._lengths, fold.validation)
+        self.validation_rows: NDArray[np.int64] = longest_first(self.lengths, fold.validation)
         self._train = torch.from_numpy(fold.train)
         self._batch_size = batch_size
         self._seed = seed
@@ -103,6 +103,18 @@ class FitnessData(LightningDataModule):
         self._values = features.values
         self._move(self._data.tokens.device)
 
+    def training_rows(self) -> Batch:
+        """Return all training rows as one batch without features, their tokens of the split's small type."""
+        data, rows = self._data, self._train.to(self._data.target.device)
+        return Batch(
+            tokens=data.tokens[rows],
+            mask=data.mask[rows],
+            region=data.region[rows],
+            target=data.target[rows],
+            index=data.index[rows],
+            scores=None if data.scores is None else data.scores[rows],
+        )
+
     def setup(self, stage: str) -> None:
         """Move the split to the trainer's device, where there is a trainer and the device is no CPU."""
         if self.trainer is not None:
@@ -119,7 +131,7 @@ class FitnessData(LightningDataModule):
         order = EpochOrder(self._train, seed=self._seed, fold_number=self._fold_number)
         return BatchLoader(
             data=self._data,
-            lengths=self._lengths,
+            lengths=self.lengths,
             sampler=order,
             sizes=[self._batch_size] * n_full + [n_rest] * (n_rest > 0),
             features=self._features,
@@ -130,7 +142,7 @@ class FitnessData(LightningDataModule):
         """Return the validation batches, larger ones and always in the order of `validation_rows`."""
         return evaluation_loader(
             self._data,
-            self._lengths,
+            self.lengths,
             self.validation_rows,
             batch_size=self._batch_size,
             max_tokens=self.eval_tokens,

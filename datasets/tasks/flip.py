@@ -104,6 +104,7 @@ def _tasks(
             units=units,
             retired=retired,
             shift="fitness" if split == "low_vs_high" else None,
+            has_one_length=isinstance(region, Sites),
         )
         for split in splits
     )

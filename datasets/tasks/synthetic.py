@@ -176,6 +176,7 @@ TASKS: tuple[Task, ...] = tuple(
         region=Sites(positions=_SITES),
         wild_type=WILD_TYPE,
         units="fraction folded",
+        has_one_length=True,
     )
     for split in _SPLITS
 )

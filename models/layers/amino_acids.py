@@ -180,3 +180,10 @@ def _check(matrix: NDArray[np.float64], where: str) -> None:
             f"{where} is too far from a positive semidefinite matrix ({below / np.abs(values).sum():.0%} of it is "
             f"negative, at most {_MOST_NEGATIVE:.0%} can be left out): give a similarity, not a distance."
         )
+
+
+def vhse() -> Tensor:
+    """The VHSE scales (23, 8) float32 of the tokens of `ResidueTokenizer`; U is taken for C, X and padding are 0."""
+    rows = {row[0]: list(map(float, row[1:])) for row in map(str.split, _VHSE.strip().splitlines())}
+    rows["U"] = rows["C"]
+    return torch.tensor([[0.0] * 8, *(rows.get(letter, [0.0] * 8) for letter in ALPHABET)])

@@ -86,3 +86,30 @@ def max_over_length(states: Tensor, ids: Tensor) -> Tensor:
                 best = torch.maximum(value, best)
     pooled = states.gather(0, winner)
     return pooled.masked_fill((ids == 0).all(dim=1, keepdim=True), 0)
+
+
+def sum_over_length(states: Tensor, ids: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Sums (B, C) of states (U, C) over the positions of ids (B, L), each times its weight (B, L) if there are any."""
+    states = functional.pad(states, (0, 0, 1, 0))  # zeros in front, so that ids are rows
+    return functional.embedding_bag(ids, states, mode="sum", per_sample_weights=weights)
+
+
+def attention_over_length(states: Tensor, scores: Tensor, ids: Tensor) -> Tensor:
+    """Means (B, C) of states (U, C) over the positions of ids (B, L), weighted by the softmax of scores (U)."""
+    of_positions = functional.embedding(ids, functional.pad(scores, (1, 0), value=-torch.inf)[:, None]).squeeze(2)
+    return sum_over_length(states, ids, torch.softmax(of_positions, dim=1))
+
+
+def weighted_over_length(states: Tensor, ids: Tensor, weights: Tensor) -> Tensor:
+    """Sums (B, C) of states (U, C) over the positions of ids (B, L), each times the position's weights (P, C).
+
+    Positions from P on add nothing. Variants have most pairs of a position and a state in common, so a product is
+    computed once for each distinct pair.
+    """
+    ids = ids[:, : len(weights)]
+    n_states = 1 + len(states)
+    pairs = ids + n_states * torch.arange(ids.shape[1], device=ids.device)
+    distinct, numbers = torch.unique(pairs, return_inverse=True)
+    states = functional.pad(states, (0, 0, 1, 0))  # a product with padding is zero
+    products = functional.embedding(distinct % n_states, states) * functional.embedding(distinct // n_states, weights)
+    return functional.embedding_bag(numbers, products, mode="sum")

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 MISSING = object()
-FUNCTIONS = ("min", "by", "if_region")
+FUNCTIONS = ("min", "by", "if_region", "if_one_length")
 """The functions that a config may call; `search.config.resolve` says what they do."""
 
 

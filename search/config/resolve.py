@@ -4,8 +4,8 @@
     lr_backbone: "${by:${model.adaptation},{last_k: 2.0e-5, lora: 3.0e-4},null}"
 
 `by` gives the entry for a value, otherwise its last argument; `if_region` the first of two where the task has a mutated
-region. YAML needs the quotes for the sake of `: `, and so does
-Hydra on the command line: `'model.lr_backbone="${by:...}"'`.
+region, and `if_one_length` where its sequences are known to have one length. YAML needs the quotes for the sake of
+`: `, and so does Hydra on the command line: `'model.lr_backbone="${by:...}"'`.
 """
 
 import re
@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from datasets.common.errors import UserError
+from datasets.task import Task
 from search.config.nested import FUNCTIONS, Scalar, overlay
 from search.config.run_config import task_in
 
@@ -25,15 +26,23 @@ def _by(value: Any, entries: Mapping[Any, Any], otherwise: Any) -> Any:
 
 
 def _if_region(task: str, then: Any, otherwise: Any, *, _root_: DictConfig) -> Any:
-    table = _root_.get("table")
-    tree = {"task": task, "table": OmegaConf.to_container(table) if isinstance(table, DictConfig) else None}
-    return otherwise if task_in(tree).region is None else then
+    return otherwise if _found(task, _root_).region is None else then
+
+
+def _if_one_length(task: str, then: Any, otherwise: Any, *, _root_: DictConfig) -> Any:
+    return then if _found(task, _root_).has_one_length else otherwise
+
+
+def _found(task: str, root: DictConfig) -> Task:
+    table = root.get("table")
+    return task_in({"task": task, "table": OmegaConf.to_container(table) if isinstance(table, DictConfig) else None})
 
 
 # Configs, also those of old studies, call them by their short names; OmegaConf, which has one table for the whole
 # process, knows them by names that are ours, so that a program which imports this one keeps its own `min`.
 _OURS = "flipsearch."
-_FUNCTIONS: Mapping[str, Callable[..., Any]] = dict(zip(FUNCTIONS, (min, _by, _if_region), strict=True))
+_OUR_FUNCTIONS = (min, _by, _if_region, _if_one_length)
+_FUNCTIONS: Mapping[str, Callable[..., Any]] = dict(zip(FUNCTIONS, _OUR_FUNCTIONS, strict=True))
 _CALL = re.compile(rf"(?<!\\)\$\{{\s*({'|'.join(_FUNCTIONS)})\s*:")
 for _name, _function in _FUNCTIONS.items():
     OmegaConf.register_new_resolver(_OURS + _name, _function, replace=True)

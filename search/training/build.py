@@ -20,6 +20,8 @@ def build_model(config: RunConfig, fold: int = 0) -> FitnessModel:
     """
     torch.manual_seed(derive_seed("weights", config.seed, fold))
     model: FitnessModel = targets.instantiate(config.model, targets.MODEL, "model")
+    if config.scores is not None and config.scores.used:
+        model.take_scores()
     trainer = config.trainer
     model.gradient_clip = trainer.gradient_clip
     model.minimise(make_loss(trainer.loss, huber_delta=trainer.huber_delta), trainer.target_transform)
@@ -29,7 +31,7 @@ def build_model(config: RunConfig, fold: int = 0) -> FitnessModel:
 def build_data(config: RunConfig, split: PreparedSplit, model: FitnessModel, fold: Fold, number: int) -> FitnessData:
     """The batches of one fold, tokenised for `model`; a UserError says that it can't take them."""
     model.check_size(len(fold.train))
-    return FitnessData(
+    data = FitnessData(
         split=split,
         task=task_of(config),
         tokenizer=model.tokenizer,
@@ -43,6 +45,8 @@ def build_data(config: RunConfig, split: PreparedSplit, model: FitnessModel, fol
         truncate=config.data.truncate,
         max_residues=model.max_residues,
     )
+    model.see_lengths(data.lengths)
+    return data
 
 
 def folds_of(config: RunConfig, split: PreparedSplit) -> tuple[Fold, ...]:

@@ -15,10 +15,11 @@ from search.config.run_config import RunConfig
 from search.options.parser import model_names
 from search.training.build import division_of
 
+Judged = tuple[FitnessModel, bool]
+"""A model, and whether it sees score columns."""
 
-def check_ranking(
-    config: RunConfig, models: Sequence[FitnessModel], folds: Sequence[Fold], split: PreparedSplit
-) -> None:
+
+def check_ranking(config: RunConfig, models: Sequence[Judged], folds: Sequence[Fold], split: PreparedSplit) -> None:
     """Refuse models of one family that would all predict one number for all validation variants of most folds.
 
     Raises:
@@ -28,24 +29,27 @@ def check_ranking(
         return
     others = [f"--model {name}" for name, other in _families(config) if can_rank(other, folds, split)]
     raise CannotRank(
-        f"{type(models[0]).__name__} would predict one number for all validation variants of a fold ({_shown(config)}):"
+        f"{type(models[0][0]).__name__} would predict one number for all validation variants of a fold ({_shown(config)}):"
         " they are mutated at positions where training has no mutation, and of such a position it knows nothing. "
         + (f"Choose a family that does: {' or '.join(others)}." if others else "No family here can tell them apart.")
     )
 
 
-def can_rank(models: Sequence[FitnessModel], folds: Sequence[Fold], split: PreparedSplit) -> bool:
+def can_rank(models: Sequence[Judged], folds: Sequence[Fold], split: PreparedSplit) -> bool:
     """Whether one of the models can tell the validation variants of folds apart that hold more than half of them."""
     judged = [fold for fold in folds if len(fold.validation)]
     sizes = [len(fold.validation) for fold in judged]
-    for model in models:
-        flat = [not model.can_rank(split.residues[fold.validation], split.residues[fold.train]) for fold in judged]
+    for model, has_scores in models:
+        flat = [
+            not model.can_rank(split.residues[fold.validation], split.residues[fold.train], has_scores=has_scores)
+            for fold in judged
+        ]
         if not judged or not is_most(sizes, flat):
             return True
     return False
 
 
-def _families(config: RunConfig) -> Iterator[tuple[str, list[FitnessModel]]]:
+def _families(config: RunConfig) -> Iterator[tuple[str, list[Judged]]]:
     """Every `--model` with models of it: its defaults, and each choice of its space changed in them."""
     for name in model_names():
         table = config.table and asdict(config.table)
@@ -54,7 +58,8 @@ def _families(config: RunConfig) -> Iterator[tuple[str, list[FitnessModel]]]:
         model, leaves = resolved["model"], (resolved["space"] or {}).get("model", {})
         choices = [(key, leaf["choices"]) for key, leaf in leaves.items() if "choices" in leaf]
         changes = [{}, *({key: choice} for key, values in choices for choice in values)]
-        yield name, [targets.instantiate({**model, **change}, targets.MODEL, "model") for change in changes]
+        found = [targets.instantiate({**model, **change}, targets.MODEL, "model") for change in changes]
+        yield name, [(one, config.scores is not None) for one in found]
 
 
 def _shown(config: RunConfig) -> str:

@@ -89,6 +89,7 @@ class FoldTraining:
         progress.max_residues = model.max_residues
         progress.values.append(reporter.values)
         model.see_targets(torch.as_tensor(self.split.target[fold.train]))
+        model.see_rows(data.training_rows)
         trainer.fit(model, datamodule=data)
         progress.n_parameters = model.n_parameters  # an exact model has them now
         progress.best_epochs.append(keeper.best_epoch)

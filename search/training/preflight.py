@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from torch import Tensor
+
 from datasets.common.errors import UserError
 from datasets.common.paths import Places
 from datasets.splits.prepared import PreparedSplit
 from datasets.task import Announce
 from models.fitness_model import FitnessModel
-from search.config.run_config import RunConfig, task_of
+from search.config.run_config import DataConfig, RunConfig, task_of
 from search.training.build import build_data, build_model, folds_of
-from search.training.families import check_ranking
+from search.training.families import Judged, check_ranking
 from search.training.memory import is_out_of_memory
 from search.training.trainer import quieten
 
@@ -30,8 +32,8 @@ def check_builds(
     """
     quieten()
     backbones = []
-    seen = []
-    judged: dict[tuple[type[FitnessModel], str], tuple[RunConfig, list[FitnessModel]]] = {}
+    seen: list[tuple[tuple[DataConfig, int | None, int], Tensor]] = []
+    judged: dict[tuple[type[FitnessModel], str], tuple[RunConfig, list[Judged]]] = {}
     for config in configs:
         model = _build(config)
         if model.loss.is_pairwise and config.data.batch_size < 2:
@@ -42,14 +44,17 @@ def check_builds(
         model.check_task(task_of(config))
         model.fetch(places, announce)
         backbones.append((model.weights_name, model.backbone_hash))
-        judged.setdefault((type(model), str(config.validation)), (config, []))[1].append(model)
-        data = replace(config.data, batch_size=1)
-        if (data, model.max_residues, model.tokenizer.n_tokens) not in seen:
-            seen.append((data, model.max_residues, model.tokenizer.n_tokens))
-            largest = max(folds_of(config, split), key=lambda fold: len(fold.train))
-            build_data(config, split, model, largest, 0)
-            if note := model.approximation(len(largest.train)):
-                announce(note)
+        knows = bool(config.scores and config.scores.used)
+        judged.setdefault((type(model), str(config.validation)), (config, []))[1].append((model, knows))
+        about = (replace(config.data, batch_size=1), model.max_residues, model.tokenizer.n_tokens)
+        known = [lengths for other, lengths in seen if other == about]
+        if known:
+            model.see_lengths(known[0])
+            continue
+        largest = max(folds_of(config, split), key=lambda fold: len(fold.train))
+        seen.append((about, build_data(config, split, model, largest, 0).lengths))
+        if note := model.approximation(len(largest.train)):
+            announce(note)
     for config, models in judged.values():
         check_ranking(config, models, folds_of(config, split), split)
     return tuple(backbones)

@@ -52,6 +52,8 @@ def fit(tmp_path: Path) -> Callable[..., Trainer]:
             batch_size=256,
             seed=0,
         )
+        model.see_lengths(data.lengths)
+        model.see_rows(data.training_rows)
         trainer = Trainer(
             accelerator="cpu",
             precision=precision,  # type: ignore[arg-type]

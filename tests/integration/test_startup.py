@@ -18,7 +18,7 @@ program = sys.argv[1]
 sys.argv = sys.argv[1:]
 sys.path[0] = program.rpartition("/")[0]
 heavy = {"torch", "lightning", "optuna", "torchmetrics", "pandas", "scipy", "sqlalchemy", "esm", "numpy", "hydra"}
-heavy.add("rich")
+heavy |= {"rich", "sklearn"}
 try:
     runpy.run_path(program, run_name="__main__")
 finally:
