@@ -76,7 +76,7 @@ def _with_readings(row: _Row) -> dict[str, Any]:
     return {
         **row.about,
         "test_readings": dict(found.by_study) if found and is_known else None,
-        "test_readings_missing": sentences_of([found]) if found else [],
+        "test_readings_missing": found.sentences if found else [],
     }
 
 

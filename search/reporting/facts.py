@@ -1,4 +1,4 @@
-"""What a report is written from."""
+"""What is known of a study when its report is written."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -15,6 +15,7 @@ from search.experiments.exports import find_export
 from search.experiments.ledger import Reading
 from search.experiments.readings import Count, find_readings
 from search.reporting.proposals import Proposals
+from search.storage.attributes import PROTOCOL
 from search.storage.database import Database
 from search.study.assessment import Assessment, assess
 from search.study.question import Question
@@ -24,19 +25,20 @@ from search.study.study import shown_validation
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """What the sections are written from.
+    """What the report is written from.
 
     `study` is the study as it was read, `now` how it stands, and `snapshot` the study without its trials' user
     attributes, for Optuna's figures. `assessment` says what its best value is worth, None where there is none.
     `export` is None where there is no exported experiment of the study. `asked` is what the study asks, `readings` how
-    often that test set was read, and `in_ledgers` those readings of it that stand whole in ledgers.
+    often that test set was read, and `in_ledgers` those readings of it that stand whole in ledgers. Predictions of its
+    trials are below `folder`.
     """
 
     study: Study
     snapshot: Study
     now: StudySnapshot
     assessment: Assessment | None
-    runs: Path
+    folder: Path
     export: Path | None
     asked: Question
     readings: Count
@@ -61,12 +63,13 @@ class Known:
         assert asked is not None, "it has a manifest"
         missing = () if database else ("The other studies of the database were not asked.",)
         known = find_readings(export and export.parent, database, loaded=[study], missing=missing)
+        folder = runs / study.study_name
         return cls(
             study=study,
             snapshot=snapshot(study, [_bare(trial) for trial in now.trials]),
             now=now,
-            assessment=assessment or assess(study, runs / study.study_name),
-            runs=runs,
+            assessment=assessment or assess(study, folder),
+            folder=folder,
             export=export and find_export(export, study),
             proposals=proposals,
             asked=asked,
@@ -93,6 +96,11 @@ class Known:
     def where(self) -> str:
         """What stands beside every result: the validation protocol and the data."""
         return f"validation: {shown_validation(self.now.attributes)}; data: {self.about['data']}"
+
+    @property
+    def saw_test_sequences(self) -> bool:
+        """Whether its validation was chosen with a look at the test sequences."""
+        return bool(self.now.attributes.get(PROTOCOL, {}).get("saw_test_sequences"))
 
     @property
     def units(self) -> str:

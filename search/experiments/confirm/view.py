@@ -9,7 +9,7 @@ from rich.table import Table
 from search.experiments.confirm.candidates import TrainedOn
 from search.experiments.confirm.results import Confirmation, Measured, Scores
 from search.experiments.files import ledger_file
-from search.experiments.readings import Count, sentences_of
+from search.experiments.readings import Count
 from search.stats.spread import Spread
 
 _NAMES = {
@@ -48,7 +48,7 @@ def as_json(confirmation: Confirmation, count: Count) -> dict[str, Any]:
         "ledger": str(ledger_file(confirmation.path)),
         "n_readings": count.of(experiment.provenance.study),
         "n_readings_in_all": count.n,
-        "readings_missing": sentences_of([count]),
+        "readings_missing": count.sentences,
     }
     if len(confirmation.measured) > 1:
         found["top"] = [_candidate(one, confirmation.seeds) for one in confirmation.measured]
@@ -95,7 +95,7 @@ def print_confirmation(confirmation: Confirmation, count: Count) -> None:
         f"This test set was read {count.words} so far, {count.of(before.study)} of them by study {before.study}: "
         f"{ledger_file(confirmation.path)}"
     )
-    for sentence in sentences_of([count]):
+    for sentence in count.sentences:
         console.print(sentence)
 
 
