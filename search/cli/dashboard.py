@@ -20,16 +20,16 @@ from optuna.storages import BaseStorage
 from optuna_dashboard import wsgi  # type: ignore[import-untyped]
 
 from datasets.common.errors import UserError
+from search.request.inputs import url_of
 from search.storage.read_only import Guard, open_to_look
 from search.storage.resilient import ResilientStorage
-from search.storage.url import default_url, environment_url
 from search.study.artifacts import ARTIFACTS
 
 
 def run_dashboard(arguments: argparse.Namespace) -> int:
     """Serve until Ctrl-C or SIGTERM."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    url = arguments.storage or environment_url() or default_url(arguments.runs_dir)
+    url = url_of(arguments.storage, arguments.runs_dir)
     storage, name = open_to_look(url, is_writable=arguments.writable)
     app = wsgi(_answering(storage), artifact_store=_Store(arguments.runs_dir / ARTIFACTS))
     is_local = _is_loopback(arguments.host)

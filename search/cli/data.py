@@ -10,6 +10,7 @@ from datasets.common.errors import UserError
 from datasets.task import FoundSource, Task
 from datasets.tasks.registry import all_tasks, find_task
 from models.bounds import MAX_KERNEL_ROWS
+from search.machine.tables import in_columns
 from search.options.parser import prog
 from search.options.table_options import said_again
 from search.request.search_request import TableOptions
@@ -83,9 +84,7 @@ def _list(data_dir: Path | None) -> int:
         rows.append(
             (task.name + (" (retired)" if task.retired else ""), n_train, n_validation, n_test, task.units, label, mib)
         )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+    print(in_columns(rows))
     return 0
 
 

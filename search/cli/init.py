@@ -10,7 +10,8 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from datasets.common.errors import UserError
-from search.storage.database import Database, default_url, environment_url, open_database
+from search.request.inputs import url_of
+from search.storage.database import Database, open_database
 from search.storage.errors import explained
 from search.storage.schema import require_columns
 
@@ -19,7 +20,7 @@ def run_init(arguments: argparse.Namespace) -> int:
     """Create what is missing; called again it changes nothing but the reader's password."""
     reader: str | None = arguments.reader
     password = _password(reader, arguments.reader_password_file)
-    url = arguments.storage or environment_url() or default_url(arguments.runs_dir)
+    url = url_of(arguments.storage, arguments.runs_dir)
     database = open_database(url, create=True)
     with explained(database.name, database.secrets), database.storage.engine.connect() as connection:
         require_columns(connection, database.name)

@@ -167,7 +167,7 @@ def _print_table(
             rungs.append(study_rung(database, step.study, step.model, found, **where))
         except UserError as error:  # it has no study yet
             why = left_out.get(step.model, str(error))
-            rungs.append(Rung(model=step.model, value=None, why=why, predictions=None, n_finished=None, cost=None))
+            rungs.append(Rung(model=step.model, value=None, why=why))
     print("\n" + "\n".join(dict.fromkeys(step.protocol.sentence for step in steps)))
     protocols = dict.fromkeys(step.protocol.shown for step in steps)
     asked = question(task.name, split.label, split.data_hash, config.defaults["table"])

@@ -1,4 +1,7 @@
-"""The figures of a report: Optuna's where Optuna has one, plotly's otherwise; every axis says what it shows."""
+"""The figures of a report: Optuna's where Optuna has one, plotly's otherwise; every axis says what it shows.
+
+Optuna writes the user attributes of trials, whole results, into its figures: they are given studies without these.
+"""
 
 import copy
 import html
@@ -12,12 +15,11 @@ import plotly.io  # type: ignore[import-untyped]
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from search.reporting.facts import Known
 from search.reporting.html import Block, Drawing, finished
 from search.storage.attributes import RESULT
 from search.storage.optuna_internals import import_visualization
 from search.study.ranking import best_trials
-from search.study.snapshot import snapshot
+from search.study.snapshot import MIN_TRIALS, snapshot
 from search.study.study import best_trial
 from search.training.predictions import Predictions
 from search.workers.display import describe
@@ -26,8 +28,6 @@ visualization = import_visualization()
 plotly.io.templates.default = "plotly_white"  # to put another in its place takes longer than to draw a figure
 
 SPEARMAN = "validation Spearman ρ (−1 to 1)"
-MIN_TRIALS = 4
-"""Of fewer complete trials Optuna's importances say nothing."""
 _MOST_POINTS = 5000
 _MOST_TRIALS = 500
 _MOST_LINES = 200  # of parallel coordinates, each of which is a trace of its own
@@ -38,27 +38,27 @@ _BLUE, _GREY, _ORANGE = "#1f5fa8", "rgba(110, 125, 140, 0.35)", "#d1640a"
 _COLOURS = (_BLUE, _ORANGE, "#2e8b57", "#8e44ad", "#b03a5b", "#0f8b8d", "#8a6d00", "#5b5b5b")
 
 
-def history(known: Known) -> Drawing:
+def history(study: Study) -> Drawing:
     """The value of each complete trial, and the best so far."""
     # Optuna finds values by numbers, which lack one where somebody deleted a trial.
-    trials = [copy.copy(trial) for trial in known.snapshot.get_trials(deepcopy=False)]
+    trials = [copy.copy(trial) for trial in study.get_trials(deepcopy=False)]
     numbers = [trial.number for trial in trials]
     for place, trial in enumerate(trials):
         trial.number = place
-    drawing = visualization.plot_optimization_history(snapshot(known.snapshot, trials), target_name="value")
+    drawing = visualization.plot_optimization_history(snapshot(study, trials), target_name="value")
     for trace in drawing.data:
         trace.x = [numbers[place] for place in trace.x]
     return finished(drawing, ("trial (number)", SPEARMAN), height_px=420)
 
 
-def timeline(known: Known) -> Drawing:
-    """When each trial ran and how it ended."""
+def timeline(study: Study, told: Sequence[FrozenTrial]) -> Drawing:
+    """When each trial ran and how it ended; `told` are the trials with their user attributes."""
     # Optuna writes out the parameters of each trial, in whose place our own words come.
-    trials = [copy.copy(trial) for trial in known.snapshot.get_trials(deepcopy=False)]
+    trials = [copy.copy(trial) for trial in study.get_trials(deepcopy=False)]
     for trial in trials:
         trial.params = {}
-    drawing = visualization.plot_timeline(snapshot(known.snapshot, trials))
-    described = {trial.number: html.escape(describe(trial)) for trial in known.trials}
+    drawing = visualization.plot_timeline(snapshot(study, trials))
+    described = {trial.number: html.escape(describe(trial)) for trial in told}
     for bars in drawing.data:
         bars.text = [described[number] for number in bars.y]
     # Ticks keep the times below the number of the lowest trial, which may stand beside the first of them.
@@ -119,25 +119,25 @@ def _add_grey(drawing: Any, trials: Sequence[FrozenTrial]) -> None:
         )
 
 
-def importance(known: Known) -> Block:
+def importance(study: Study) -> Block:
     """How much of the variance each searched value explains."""
-    if known.now.counts.n_complete < MIN_TRIALS:
+    if len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) < MIN_TRIALS:
         return f"It is estimated from {MIN_TRIALS} complete trials on."
     try:
-        drawing = _quietly(visualization.plot_param_importances, known.snapshot)
+        drawing = _quietly(visualization.plot_param_importances, study)
     except (ValueError, RuntimeError) as error:  # nothing was searched, or nothing differs
         return f"It cannot be estimated: {error}"
     height_px = 160 + 28 * len(drawing.data[0].y)
     return finished(drawing, ("share of importance (0 to 1)", "searched value (path)"), height_px=height_px)
 
 
-def parallel_coordinates(known: Known) -> list[Block]:
+def parallel_coordinates(study: Study) -> list[Block]:
     """Complete trials across the searched values."""
-    study, sentence = _of_complete(known, _MOST_LINES)
-    n_axes = 1 + len(_searched(study))
+    shown, sentence = _of_complete(study, _MOST_LINES)
+    n_axes = 1 + len(_searched(shown))
     if n_axes == 1:
         return ["Nothing was searched, or no trial is complete."]
-    drawing = _quietly(visualization.plot_parallel_coordinate, study, target_name=SPEARMAN)
+    drawing = _quietly(visualization.plot_parallel_coordinate, shown, target_name=SPEARMAN)
     found = finished(drawing, height_px=480, min_width_px=max(360, 130 * n_axes))
     drawing.update_layout(margin={"l": 90, "r": 90, "t": 40, "b": 90})
     drawing.for_each_trace(_turn_colour_scale)
@@ -145,23 +145,23 @@ def parallel_coordinates(known: Known) -> list[Block]:
     return [*sentence, found]
 
 
-def slices(known: Known) -> list[Block]:
+def slices(study: Study) -> list[Block]:
     """The value against each searched value."""
-    study, sentence = _of_complete(known, _MOST_TRIALS)
-    names = _searched(study)
+    shown, sentence = _of_complete(study, _MOST_TRIALS)
+    names = _searched(shown)
     if not names:
         return ["Nothing was searched, or no trial is complete."]
-    drawing = _quietly(visualization.plot_slice, study, target_name=SPEARMAN)
+    drawing = _quietly(visualization.plot_slice, shown, target_name=SPEARMAN)
     drawing.update_layout(width=None)
     drawing.for_each_trace(_turn_colour_scale)
     return [*sentence, finished(drawing, height_px=400, min_width_px=max(360, 240 * len(names)))]
 
 
-def _of_complete(known: Known, most: int) -> tuple[Study, list[Block]]:
+def _of_complete(study: Study, most: int) -> tuple[Study, list[Block]]:
     """The complete trials that figures with a mark for each trial and searched value show, and what is said of them."""
-    complete = known.snapshot.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     shown, sentence = _thinned(complete, most, "complete trials")
-    return snapshot(known.snapshot, shown), sentence
+    return snapshot(study, shown), sentence
 
 
 def _thinned(trials: Sequence[FrozenTrial], most: int, what: str) -> tuple[list[FrozenTrial], list[Block]]:

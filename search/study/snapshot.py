@@ -21,6 +21,9 @@ from search.study.question import Question, question_of
 from search.study.ranking import set_aside
 from search.study.study import DIRECTION, Counts, best_trial, count, shown_validation, stands_for
 
+MIN_TRIALS = 4
+"""Of fewer complete trials, Optuna's importances are all the same, and a report's figures show nothing."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class StudySnapshot:
