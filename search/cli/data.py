@@ -66,7 +66,7 @@ def _proposal(arguments: argparse.Namespace, found: "Survey") -> str:
 
 
 def _list(data_dir: Path | None) -> int:
-    rows = [("task", "train", "validation", "test", "units", "file", "MiB")]
+    rows = [["task", "train", "validation", "test", "units", "file", "MiB"]]
     located: dict[str, tuple[FoundSource | None, str]] = {}
     for task in all_tasks():
         if task.dataset not in located:
@@ -80,10 +80,7 @@ def _list(data_dir: Path | None) -> int:
                 label = f"{label}, without this split"
         n_bytes = file.path.stat().st_size if file is not None and file.path is not None else None
         mib = "" if n_bytes is None else f"{n_bytes / _MIB:.1f}"
-        n_train, n_validation, n_test = sizes
-        rows.append(
-            (task.name + (" (retired)" if task.retired else ""), n_train, n_validation, n_test, task.units, label, mib)
-        )
+        rows.append([task.name + (" (retired)" if task.retired else ""), *sizes, task.units, label, mib])
     print(in_columns(rows))
     return 0
 

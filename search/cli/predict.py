@@ -3,13 +3,11 @@
 import argparse
 import contextlib
 import os
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from datasets.common.errors import UserError
 from datasets.common.files import STANDARD, check_output, refuse_same_file, rereadable
@@ -17,6 +15,7 @@ from search.config.run_config import task_of
 from search.machine.standard_streams import announcer
 from search.prediction.display import Counter
 from search.request.inputs import load_split, places_of
+from search.workers.signals import EXIT_INTERRUPTED, EXIT_TERMINATED, sigterm_raised
 
 if TYPE_CHECKING:
     from datasets.candidates.candidates import Stream
@@ -36,7 +35,7 @@ def run_predict(arguments: argparse.Namespace) -> int:
     # Idle threads of OpenMP would spin and take the cores from those that read and write; see search.workers.child.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
-        with _sigterm_raised():
+        with sigterm_raised(_Terminated):
             return _predict(arguments)
     except KeyboardInterrupt:
         what = (
@@ -45,9 +44,9 @@ def run_predict(arguments: argparse.Namespace) -> int:
             else "nothing was written"
         )
         print(f"Interrupted: {what}.", file=sys.stderr)
-        return 128 + signal.SIGINT
+        return EXIT_INTERRUPTED
     except _Terminated:
-        return 128 + signal.SIGTERM
+        return EXIT_TERMINATED
 
 
 def _predict(arguments: argparse.Namespace) -> int:
@@ -202,16 +201,3 @@ def _stream(arguments: argparse.Namespace, path: Path | None, trained: "TrainedE
         crop=trained.config.data.crop,
         limit=trained.predictor.limit,
     )
-
-
-@contextlib.contextmanager
-def _sigterm_raised() -> Iterator[None]:
-    def handle(number: int, frame: FrameType | None) -> NoReturn:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough to clean up
-        raise _Terminated
-
-    before = signal.signal(signal.SIGTERM, handle)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

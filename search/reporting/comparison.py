@@ -1,11 +1,13 @@
 """What is known of a task: published test results, the studies on it, and the experiments that were confirmed."""
 
+import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
 
 from search.experiments.ledger import Reading
-from search.reporting.published import published_results
 from search.stats.intervals import ConfidenceInterval
 from search.stats.metrics import kept_interval
 from search.stats.spread import spread
@@ -14,6 +16,7 @@ from search.study.snapshot import StudySnapshot
 from search.study.study import shown_validation
 
 OURS = "flipsearch"
+_PUBLISHED = Path(__file__).parent / "published_spearman.csv"
 FLIPS = "FLIP's file"
 """The label of results that may stand beside published ones."""
 
@@ -80,6 +83,21 @@ class Comparison:
     panels: tuple[Panel, ...]
 
 
+@cache
+def published_results() -> Mapping[str, tuple[Entry, ...]]:
+    """Test results of others on each task, or what follows from their recipe, as the table beside this module has them.
+
+    It says of each where it was read.
+    """
+    found: dict[str, tuple[Entry, ...]] = {}
+    with _PUBLISHED.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            spearman, std = float(row["spearman"]), float(row["std"]) if row["std"] else None
+            about = {name: row[name] for name in ("by", "model", "source")}
+            found[row["task"]] = (*found.get(row["task"], ()), Entry(asked=None, spearman=spearman, std=std, **about))
+    return found
+
+
 def compare(task: str, studies: Sequence[StudySnapshot], readings: Sequence[Reading]) -> Comparison:
     """Everything that is known of a task."""
     searched = [entry for now in studies if (entry := _searched(now)) is not None and entry.question.task == task]
@@ -93,16 +111,12 @@ def compare(task: str, studies: Sequence[StudySnapshot], readings: Sequence[Read
         else:
             groups.append((entry.question, [entry]))
     groups.sort(key=lambda group: (group[0].data != FLIPS, group[0].words, group[0].data_hash))
-    published = [
-        Entry(asked=None, by=one.by, model=one.model, source=one.source, spearman=one.spearman, std=one.std)
-        for one in published_results()
-        if one.task == task
-    ]
+    published = published_results().get(task, ())
     panels = [_panel(question, entries, groups) for question, entries in groups]
     if published and panels and panels[0].is_comparable:
         panels[0] = replace(panels[0], entries=(*published, *panels[0].entries))
     elif published:
-        panels.insert(0, Panel(title=task, data=FLIPS, asked=None, entries=tuple(published)))
+        panels.insert(0, Panel(title=task, data=FLIPS, asked=None, entries=published))
     return Comparison(task=task, panels=tuple(panels))
 
 
@@ -115,7 +129,7 @@ def _panel(question: Question, entries: Sequence[Entry], groups: Sequence[tuple[
 
 def known_tasks(studies: Sequence[StudySnapshot], readings: Sequence[Reading]) -> list[str]:
     """The tasks that anything is known of, the published ones first."""
-    names = [one.task for one in (*published_results(), *readings)] + [now.about.get("task") for now in studies]
+    names = [*published_results(), *(one.task for one in readings), *(now.about.get("task") for now in studies)]
     return list(dict.fromkeys(name for name in names if name))
 
 
@@ -129,7 +143,7 @@ def _searched(now: StudySnapshot) -> Entry | None:
         by=OURS,
         model=now.about["model"],
         source=f"study {now.name}" + (f", trial {best.number}" if best else ", no complete trial"),
-        validation=best and best.value,
+        validation=best.value if best else None,
         protocol=shown_validation(now.attributes) or "?",
     )
 

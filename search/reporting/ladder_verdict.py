@@ -146,11 +146,9 @@ def _on_validation(one: Rung, other: Rung) -> Difference | None:
 
 def _over_validation(one: Rung, other: Rung) -> str:
     a, b = one.predictions, other.predictions
-    missing = [rung.model for rung in (one, other) if rung.predictions is None]
-    if missing:
-        return f"(how sure that is cannot be said: the predictions of {_listed(missing)} are not on this machine)"
-    assert a is not None
-    assert b is not None
+    if a is None or b is None:
+        missing = _listed([rung.model for rung in (one, other) if rung.predictions is None])
+        return f"(how sure that is cannot be said: the predictions of {missing} are not on this machine)"
     if not np.array_equal(np.sort(a.row), np.sort(b.row)):
         return "(how sure that is cannot be said: the two were validated on different sequences)"
     return f"over {len(a.row):,} validation sequences (not corrected for picking the two trials)"

@@ -64,13 +64,15 @@ class _Ranks:
     """The mean ranks (K, n) of values (K, n), centred, and sums over the values above each."""
 
     def __init__(self, values: Floats) -> None:
+        # As `scipy.stats.rankdata` would, which takes a second to import, and `status --json` asks.
         self._order = np.argsort(values, axis=1)
         ordered = np.take_along_axis(values, self._order, axis=1)
-        pairs = list(zip(ordered, values, strict=True))
-        # Of each value: how many are below it, and how many are not above it. (`scipy.stats.rankdata` would tell, but
-        # takes a second to import, and `status --json` asks.)
-        self._n_below = np.stack([np.searchsorted(row, own, "left") for row, own in pairs])
-        self._n_up_to = np.stack([np.searchsorted(row, own, "right") for row, own in pairs])
+        # Of each value: how many are below it, and how many are not above it.
+        self._n_below, self._n_up_to = np.empty_like(self._order), np.empty_like(self._order)
+        below = np.stack([np.searchsorted(row, row, "left") for row in ordered])
+        up_to = np.stack([np.searchsorted(row, row, "right") for row in ordered])
+        np.put_along_axis(self._n_below, self._order, below, axis=1)
+        np.put_along_axis(self._n_up_to, self._order, up_to, axis=1)
         self.rank: Floats = (self._n_below + self._n_up_to - values.shape[1]) / 2.0
 
     def sum_above(self, centred: Floats) -> Floats:
@@ -95,19 +97,13 @@ def normal_error(rho: float, n: int) -> float:
     return math.sqrt((1 + rho**2 / 2) / (n - 3))
 
 
-def z_influence(rho: Floats, predictions: Floats, target: Floats) -> Floats:
+def z_influence(rho: Floats, influences: Floats) -> Floats:
     """`influence` on z (K, n), scaled such that the standard error of z is the root of their sum of squares.
 
     Args:
         rho: (K,), the Spearman at which z is looked at.
-        predictions: (K, n), none of them constant.
-        target: (n,), not constant; n is at least `MIN_SEQUENCES`.
+        influences: (K, n), on rho; n is at least `MIN_SEQUENCES`.
     """
-    return _on_z(rho, influence(predictions, target))
-
-
-def _on_z(rho: Floats, influences: Floats) -> Floats:
-    """The same of influences (K, n) on rho (K,)."""
     n = influences.shape[1]
     slope = 1 - np.tanh(fisher_z(rho, n)) ** 2
     changes: Floats = influences / n / slope[:, None]
@@ -129,7 +125,7 @@ def interval_from_influence(rho: float, influences: Floats) -> ConfidenceInterva
     n = len(influences)
     if n < MIN_SEQUENCES:
         return EVERYTHING
-    width = half_width(float(np.linalg.norm(_on_z(np.array([rho]), influences[None]))), n - 2)
+    width = half_width(float(np.linalg.norm(z_influence(np.array([rho]), influences[None]))), n - 2)
     return around(float(fisher_z(rho, n)), width, width)
 
 

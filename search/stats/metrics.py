@@ -7,6 +7,7 @@ predictions are in no order: a metric is what it would be on average over all wa
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -88,16 +89,13 @@ METRICS: Mapping[str, Callable[[Floats, Floats], float]] = {
     "spearman": spearman,
     "mse": mean_squared_error,
     "ndcg": ndcg,
-    "recall_top_1": lambda prediction, target: recall_of_top(prediction, target, SHARES["recall_top_1"]),
-    "recall_top_10": lambda prediction, target: recall_of_top(prediction, target, SHARES["recall_top_10"]),
+    **{name: partial(recall_of_top, share=share) for name, share in SHARES.items()},
 }
 """By the names that they have in files and in JSON; the numbers are per cent."""
 _RANGES: Mapping[str, tuple[float, float]] = {
+    **dict.fromkeys(METRICS, (0.0, 1.0)),
     "spearman": (-1.0, 1.0),
     "mse": (0.0, math.inf),
-    "ndcg": (0.0, 1.0),
-    "recall_top_1": (0.0, 1.0),
-    "recall_top_10": (0.0, 1.0),
 }
 
 

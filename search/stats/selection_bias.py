@@ -23,6 +23,7 @@ from search.stats.intervals import (
     around,
     fisher_z,
     half_width,
+    influence,
     z_influence,
 )
 
@@ -62,8 +63,8 @@ class ComparedTrials:
     @cached_property
     def _influence(self) -> Floats:
         """The noise of z (K,) is these (K, n) times independent normal numbers."""
-        influence = z_influence(self.values, self.predictions, self.target)
-        return influence * math.sqrt(len(self.target) / self.n)
+        on_z = z_influence(self.values, influence(self.predictions, self.target))
+        return on_z * math.sqrt(len(self.target) / self.n)
 
     @cached_property
     def covariance(self) -> Floats:
