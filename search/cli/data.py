@@ -10,6 +10,7 @@ from datasets.common.errors import UserError
 from datasets.task import FoundSource, Task
 from datasets.tasks.registry import all_tasks, find_task
 from models.bounds import MAX_KERNEL_ROWS
+from search.machine.standard_streams import announcer
 from search.machine.tables import in_columns
 from search.options.parser import prog
 from search.options.table_options import said_again
@@ -109,10 +110,7 @@ def _fetch(name: str, data_dir: Path | None, timeout_s: float | None) -> int:
     from datasets.tasks.flip import FlipSource
     from datasets.tasks.flip_files import find_file
 
-    def announce(sentence: str) -> None:
-        print(sentence, file=sys.stderr, flush=True)
-
-    task = find_task(name)
+    task, announce = find_task(name), announcer(False)
     if timeout_s is not None and isinstance(task.source, FlipSource):
         find_file(task.dataset, data_dir=data_dir, announce=announce, timeout_s=timeout_s)
     located = task.source.locate(data_dir=data_dir, announce=announce)

@@ -66,11 +66,8 @@ def _predict(arguments: argparse.Namespace) -> int:
 
     trained = TrainedExperiment(arguments.file, places=places, announce=announce)
     split = _training_data(arguments, trained, announce)
-    if arguments.input is None:
-        _rank(arguments, None, trained, split, kind, started)
-    else:
-        with rereadable(arguments.input) as path:
-            _rank(arguments, path, trained, split, kind, started)
+    with contextlib.nullcontext() if arguments.input is None else rereadable(arguments.input) as path:
+        _rank(arguments, path, trained, split, kind, started)
     return 0
 
 
@@ -154,11 +151,8 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.names and arguments.input is None:
         raise UserError("--names goes with --input: variants of --mutagenesis are called by their mutations.")
     check_output(arguments.output)
-    for name, given in (
-        ("the --input", arguments.input),
-        ("the --data", arguments.data),
-        ("the experiment", arguments.file),
-    ):
+    inputs = {"the --input": arguments.input, "the --data": arguments.data, "the experiment": arguments.file}
+    for name, given in inputs.items():
         if given is not None:
             refuse_same_file(given, arguments.output, name)
 

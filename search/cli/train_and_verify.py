@@ -71,9 +71,8 @@ def run_verify(arguments: argparse.Namespace) -> int:
     check_callbacks(arguments.file, experiment)
     before = experiment.provenance
     prepare_children()
-    split = load_split(
-        task_of(experiment.config, arguments.data), arguments.data_dir, arguments.runs_dir, announcer(arguments.quiet)
-    )
+    task = task_of(experiment.config, arguments.data)
+    split = load_split(task, arguments.data_dir, arguments.runs_dir, announcer(arguments.quiet))
     if split.data_hash != before.data_hash:
         named = "folder with --data-dir" if experiment.config.table is None else "file with --data"
         raise UserError(

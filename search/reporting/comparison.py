@@ -92,9 +92,15 @@ def published_results() -> Mapping[str, tuple[Entry, ...]]:
     found: dict[str, tuple[Entry, ...]] = {}
     with _PUBLISHED.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            spearman, std = float(row["spearman"]), float(row["std"]) if row["std"] else None
-            about = {name: row[name] for name in ("by", "model", "source")}
-            found[row["task"]] = (*found.get(row["task"], ()), Entry(asked=None, spearman=spearman, std=std, **about))
+            entry = Entry(
+                asked=None,
+                by=row["by"],
+                model=row["model"],
+                source=row["source"],
+                spearman=float(row["spearman"]),
+                std=float(row["std"]) if row["std"] else None,
+            )
+            found[row["task"]] = (*found.get(row["task"], ()), entry)
     return found
 
 

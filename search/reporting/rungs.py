@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from optuna import Study
 
 from datasets.batches.window import LengthLimit, cut
 from datasets.splits.prepared import PreparedSplit
@@ -23,7 +22,6 @@ from search.experiments.ledger import Reading
 from search.stats.intervals import ConfidenceInterval, interval
 from search.stats.metrics import kept_interval
 from search.stats.spread import Spread, spread
-from search.storage.attributes import MANIFEST
 from search.storage.database import Database
 from search.study.assessment import assess
 from search.study.cost import Cost, cost
@@ -119,15 +117,15 @@ def study_rung(
         interval=assessment.interval if assessment else None,
         excess_rise=rank_of(best)[0],
         predictions=read_predictions(runs / study_name, best.number),
-        tested=_tested(study, best.number, found, experiment or wanted),
+        tested=_tested(now, best.number, found, experiment or wanted),
         experiment=experiment,
     )
 
 
-def _tested(study: Study, trial: int, found: Sequence[Reading], experiment: Path) -> Confirmed | None:
+def _tested(now: StudySnapshot, trial: int, found: Sequence[Reading], experiment: Path) -> Confirmed | None:
     """The last confirmation of a trial, on the data of its study."""
-    data_hash = study.user_attrs.get(MANIFEST, {}).get("data_hash")
-    own = [one for one in found if (one.study, one.trial, one.data_hash) == (study.study_name, trial, data_hash)]
+    asked = (now.name, trial, now.about.get("data_hash"))
+    own = [one for one in found if (one.study, one.trial, one.data_hash) == asked]
     if not own:
         return None
     values = own[-1].values["train_and_validation"]
