@@ -25,13 +25,13 @@ from search.experiments.files import MISSING, is_below, place_checkpoints, trial
 from search.machine import own_models
 from search.machine.environment import git_commit
 from search.machine.tables import in_columns
-from search.storage.attributes import EXHAUSTED, MANIFEST, N_TARGET, PROTOCOL, REASON, result_of
+from search.storage.attributes import EXHAUSTED, N_TARGET, PROTOCOL, REASON, result_of
 from search.study.artifacts import hash_or_missing
 from search.study.assessment import Assessment
 from search.study.config import StudyConfig
 from search.study.endings import ending_of
 from search.study.snapshot import MIN_TRIALS, StudySnapshot
-from search.study.study import count, study_id
+from search.study.study import study_id
 from search.study.training_rows import familiar_rows
 from search.training.result import trial_folder
 from search.workers.display import shown
@@ -101,19 +101,20 @@ def _provenance(
     if not hashes:  # of the files that were kept, which may stand on another machine by now
         files = trial_checkpoints(runs, study.study_name, best.number, len(result["values"]))
         found = [hash_or_missing(file) if is_below(file, runs) else MISSING for file in files]
-    n_finished = count(study.get_trials(deepcopy=False)).n_finished
+    now = StudySnapshot.of(study)
+    n_finished = now.counts.n_finished
     known = {
         "schema_version": SCHEMA_VERSION,
-        "study": study.study_name,
+        "study": now.name,
         "study_id": study_id(study),
-        "model": study.user_attrs[MANIFEST]["model"],
+        "model": now.about["model"],
         "trial": best.number,
         "n_finished": n_finished,
         # A space that is used up ends a study before its budget does.
-        "n_target": n_finished if study.user_attrs.get(EXHAUSTED) else study.user_attrs[N_TARGET],
+        "n_target": n_finished if now.attributes.get(EXHAUSTED) else now.attributes[N_TARGET],
         "date": today(),
         "seed": run.seed,
-        "protocol": study.user_attrs[PROTOCOL]["shown"],
+        "protocol": now.attributes[PROTOCOL]["shown"],
         **{key: result[key] for key in _OF_RESULT},
         "seconds": round(result["seconds"], 3),
         # A file may be called as it likes.
