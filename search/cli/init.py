@@ -65,7 +65,8 @@ def _grant(connection: Connection, reader: str, password: str | None) -> None:
     role = sql.Identifier(reader)
     facts = postgres.execute("SELECT current_user, current_schema(), current_database()").fetchone()
     owner, schema, name = (sql.Identifier(fact) for fact in facts)
-    statements = [] if _exists(postgres, reader) else [sql.SQL("CREATE ROLE {}").format(role)]
+    exists = postgres.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (reader,)).fetchone() is not None
+    statements = [] if exists else [sql.SQL("CREATE ROLE {}").format(role)]
     statements.append(sql.SQL("ALTER ROLE {} LOGIN").format(role))
     if password is not None:
         # As psql's \password does: the server, its log and its statistics see a hash, never the password.
@@ -87,7 +88,3 @@ def _grant(connection: Connection, reader: str, password: str | None) -> None:
         postgres.execute(statement)
     if postgres.execute("SELECT has_table_privilege(%s, 'trials', 'DELETE')", (reader,)).fetchone()[0]:
         raise UserError(f"The role {reader} existed and may change the tables: name another for reading.")
-
-
-def _exists(postgres: Any, role: str) -> bool:
-    return postgres.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone() is not None

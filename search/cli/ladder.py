@@ -171,10 +171,5 @@ def _print_table(
     print("\n" + "\n".join(dict.fromkeys(step.protocol.sentence for step in steps)))
     protocols = dict.fromkeys(step.protocol.shown for step in steps)
     asked = question(task.name, split.label, split.data_hash, config.defaults["table"])
-    show(
-        asked.words,
-        rungs,
-        label=split.label,
-        protocol="; ".join(protocols),
-        proposals=Proposals.of(arguments),
-    )
+    proposals = Proposals.of(arguments)
+    show(asked.words, rungs, label=split.label, protocol="; ".join(protocols), proposals=proposals)

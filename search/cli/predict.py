@@ -173,13 +173,8 @@ def _training(trained: "TrainedExperiment", split: "PreparedSplit | None") -> "T
 
     assert split is not None
     rows = training_rows(trained.config, split, trained.origin)
-    return TrainingSequences(
-        split.residues[rows],
-        split.lengths[rows],
-        task=trained.task,
-        crop=trained.config.data.crop,
-        limit=trained.predictor.limit,
-    )
+    crop, limit = trained.config.data.crop, trained.predictor.limit
+    return TrainingSequences(split.residues[rows], split.lengths[rows], task=trained.task, crop=crop, limit=limit)
 
 
 def _stream(arguments: argparse.Namespace, path: Path | None, trained: "TrainedExperiment") -> "Stream":
@@ -189,9 +184,5 @@ def _stream(arguments: argparse.Namespace, path: Path | None, trained: "TrainedE
     if path is not None:
         return read_candidates(path, trained.task, arguments.format, has_names=arguments.names)
     kind, sites = arguments.mutagenesis
-    return enumerate_variants(
-        Mutagenesis(kind=kind, sites=sites),
-        task=trained.task,
-        crop=trained.config.data.crop,
-        limit=trained.predictor.limit,
-    )
+    wanted, crop, limit = Mutagenesis(kind=kind, sites=sites), trained.config.data.crop, trained.predictor.limit
+    return enumerate_variants(wanted, task=trained.task, crop=crop, limit=limit)

@@ -92,15 +92,10 @@ def published_results() -> Mapping[str, tuple[Entry, ...]]:
     found: dict[str, tuple[Entry, ...]] = {}
     with _PUBLISHED.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            entry = Entry(
-                asked=None,
-                by=row["by"],
-                model=row["model"],
-                source=row["source"],
-                spearman=float(row["spearman"]),
-                std=float(row["std"]) if row["std"] else None,
-            )
-            found[row["task"]] = (*found.get(row["task"], ()), entry)
+            task, by, model, source = (row[name] for name in ("task", "by", "model", "source"))
+            spearman, std = float(row["spearman"]), float(row["std"]) if row["std"] else None
+            entry = Entry(asked=None, by=by, model=model, source=source, spearman=spearman, std=std)
+            found[task] = (*found.get(task, ()), entry)
     return found
 
 

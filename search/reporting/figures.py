@@ -194,26 +194,20 @@ def measured_against_predicted(predictions: Predictions, units: str) -> tuple[Dr
     """Predictions over measurements, and residuals over predictions."""
     rows = np.linspace(0, len(predictions.row) - 1, min(len(predictions.row), _MOST_POINTS)).round().astype(int)
     target, prediction = predictions.target[rows], predictions.prediction[rows]
-    points = {
-        "text": [f"row {row}" for row in predictions.row[rows]],
-        "mode": "markers",
-        "name": "validation sequences",
-    }
+    hover, errors = [f"row {row}" for row in predictions.row[rows]], prediction - target
+    points = {"text": hover, "mode": "markers", "name": "validation sequences"}
     low, high = float(target.min()), float(target.max())
     dashed = {"color": _GREY, "dash": "dash"}
+    dots: dict[str, Any] = {"size": 5, "opacity": 0.6}
     fit, residuals = go.Figure(), go.Figure()
     fit.add_scatter(x=[low, high], y=[low, high], mode="lines", line=dashed, name="predicted = measured")
-    fit.add_scatter(x=target, y=prediction, marker=_dots(_BLUE), **points)
+    fit.add_scatter(x=target, y=prediction, marker={**dots, "color": _BLUE}, **points)
     residuals.add_hline(y=0, line=dashed)
-    residuals.add_scatter(x=prediction, y=prediction - target, marker=_dots(_ORANGE), showlegend=False, **points)
+    residuals.add_scatter(x=prediction, y=errors, marker={**dots, "color": _ORANGE}, showlegend=False, **points)
     return (
         finished(fit, (f"measured ({units})", f"predicted<br>({units})"), height_px=460),
         finished(residuals, (f"predicted ({units})", f"predicted − measured<br>({units})"), height_px=400),
     )
-
-
-def _dots(colour: str) -> dict[str, Any]:
-    return {"color": colour, "size": 5, "opacity": 0.6}
 
 
 def n_shown(predictions: Predictions) -> int:

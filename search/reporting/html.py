@@ -15,7 +15,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure  # type: ignore[import-untyped]
 
-_CONFIG = {"responsive": True, "displaylogo": False, "plotlyServerURL": ""}
+_AS_PART = {
+    "full_html": False,
+    "include_plotlyjs": False,
+    "default_width": "100%",
+    "config": {"responsive": True, "displaylogo": False, "plotlyServerURL": ""},
+}
 _ENVIRONMENT = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=True,
@@ -39,13 +44,7 @@ class Drawing:
     @property
     def html(self) -> str:
         """Markup that draws it; plotly has escaped what it shows."""
-        drawn: str = self.figure.to_html(
-            full_html=False,
-            include_plotlyjs=False,
-            config=_CONFIG,
-            default_width="100%",
-            default_height=f"{self.height_px}px",
-        )
+        drawn: str = self.figure.to_html(default_height=f"{self.height_px}px", **_AS_PART)
         return drawn
 
 

@@ -46,12 +46,8 @@ def look(database: Database, study: Study) -> View:
         ", ".join(pace),
         _CONTROL_SENTENCES[now.control],
     ]
-    return View(
-        lines=tuple(filter(None, lines)),
-        running=now.running,
-        gpus=tuple(find_gpus()),
-        lease_s=database.lease.lease_s,
-    )
+    shown, gpus = tuple(filter(None, lines)), tuple(find_gpus())
+    return View(lines=shown, running=now.running, gpus=gpus, lease_s=database.lease.lease_s)
 
 
 _CONTROL_SENTENCES: dict[Control, str] = {
