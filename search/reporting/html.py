@@ -30,7 +30,7 @@ _ENVIRONMENT = Environment(
     auto_reload=False,
 )
 # Read now: whoever updates the checkout while a search runs changes nothing of its report.
-_TEMPLATES = {name: _ENVIRONMENT.get_template(name) for name in _ENVIRONMENT.list_templates()}
+_TEMPLATES = {name: _ENVIRONMENT.get_template(name) for name in _ENVIRONMENT.list_templates(["html"])}
 
 
 @dataclass(frozen=True, kw_only=True)
