@@ -1,8 +1,10 @@
-"""Tables on a terminal, in a file or in a pipe: columns of text."""
+"""Tables on a terminal, in a file or in a pipe: columns of text.
+
+Imports the standard library alone, because `status` has to be quick.
+"""
 
 from collections.abc import Sequence
-
-from rich.cells import cell_len, set_cell_size
+from unicodedata import combining, east_asian_width
 
 
 def in_columns(rows: Sequence[Sequence[str]]) -> str:
@@ -10,5 +12,11 @@ def in_columns(rows: Sequence[Sequence[str]]) -> str:
 
     They are as wide as their cells want to be: a name that is cut off names nothing.
     """
-    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(set_cell_size, row, widths)).rstrip() for row in rows)
+    widths = [max(map(_width, column)) for column in zip(*rows, strict=True)]
+    padded = [[cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)] for row in rows]
+    return "\n".join("  ".join(row).rstrip() for row in padded)
+
+
+def _width(text: str) -> int:
+    """How many columns of a terminal a text takes."""
+    return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in text if not combining(letter))
