@@ -41,12 +41,10 @@ def run_search(arguments: argparse.Namespace, own: "tuple[Task, Table] | None" =
 def search(request: SearchRequest, own: "tuple[Task, Table] | None" = None) -> int:
     """Search until the budget is reached, say what was found, and return the exit status."""
     outcome = run_study(request, tell=lambda outcome: _tell(request, outcome), own=own)
-    if outcome.study is None:
+    if outcome.study is None or outcome.ended == EndReason.INTERRUPTED:
         return outcome.exit_status
     if outcome.ended == EndReason.FAILED:
         return 1
-    if outcome.ended == EndReason.INTERRUPTED:
-        return outcome.exit_status
     return 0 if outcome.best is not None or outcome.ended == EndReason.DRAINED else 1
 
 

@@ -55,6 +55,11 @@ class Count:
             return f"{self.n} time(s)"
         return f"at least {self.n} time(s)" if self.n else "an unknown number of times"
 
+    @property
+    def sentences(self) -> list[str]:
+        """What could not be asked."""
+        return sentences_of([self])
+
     def short(self, study: str) -> str:
         """`read 2x, 5x in all`: how often a study read the test set, and how often all did."""
         own, every = self.of(study), self.n

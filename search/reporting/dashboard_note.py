@@ -15,11 +15,9 @@ from search.storage.attributes import artifacts_of
 from search.storage.database import Database
 from search.study.artifacts import ARTIFACTS, artifact_attribute
 from search.study.assessment import Assessment
-from search.study.snapshot import StudySnapshot
+from search.study.snapshot import MIN_TRIALS, StudySnapshot
 
 REPORT = "report.html"
-MIN_TRIALS = 4
-"""Of fewer complete trials, a report's figures show nothing; the command `report` writes it at any time."""
 _BEFORE = "figures.html"
 """What stood in the place of the report in studies of earlier versions."""
 _NOTE = "dashboard:note_str:"

@@ -18,7 +18,11 @@ from search.study.control import Control, control_in
 from search.study.endings import own_faults
 from search.study.leases import lease_ages_s
 from search.study.question import Question, question_of
+from search.study.ranking import set_aside
 from search.study.study import DIRECTION, Counts, best_trial, count, shown_validation, stands_for
+
+MIN_TRIALS = 4
+"""Of fewer complete trials, Optuna's importances are all the same, and a report's figures show nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +126,14 @@ class StudySnapshot:
     def best_words(self) -> list[str]:
         """`best 0.8310 (trial 3)`; nothing before a trial is complete."""
         return [] if self.best is None else [f"best {self.best.value:.4f} (trial {self.best.number})"]
+
+    @property
+    def remarks(self) -> list[str]:
+        """What has to be said beside its values: what they were found on, and of trials that are set aside."""
+        from search.study.protocol import as_sentence  # takes a while to import, and `status` does without
+
+        words = stands_for(self.attributes)
+        return [sentence for sentence in (words and as_sentence(words), set_aside(self.trials)) if sentence]
 
     @property
     def summary(self) -> dict[str, Any]:

@@ -166,3 +166,8 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def shown(value: object) -> str:
+    """A hyperparameter's value: `0.001235`, `64`, `gelu`."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

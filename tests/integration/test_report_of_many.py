@@ -86,7 +86,7 @@ def test_the_history_and_the_timeline_leave_nothing_out(text):
 def test_the_best_are_shown_and_the_others_are_from_first_to_last(study):
     trials = study.get_trials(deepcopy=False)
     shown, (sentence,) = report_figures._thinned(trials, 50, "trials")
-    assert "Of 1,300 trials 50 are shown: the best 10" in sentence.text
+    assert "Of 1,300 trials 50 are shown: the best 10" in sentence
     numbers = [trial.number for trial in shown]
     assert len(set(numbers)) == 50
     assert numbers == sorted(numbers)
@@ -100,7 +100,7 @@ def test_the_best_are_shown_and_the_others_are_from_first_to_last(study):
 def test_long_curves_leave_room_for_fewer_trials(study, monkeypatch):
     monkeypatch.setattr(report_figures, "_MOST_ON_CURVES", 1000)
     sentence = report_figures.learning_curves(study.get_trials(deepcopy=False))[0]
-    assert "Of 1,300 trials 89 are shown: the best 17, and others" in sentence.text, "11.23 points a trial"
+    assert "Of 1,300 trials 89 are shown: the best 17, and others" in sentence, "11.23 points a trial"
 
 
 def test_a_snapshot_has_the_trials_that_it_was_given(study):
