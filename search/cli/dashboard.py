@@ -20,9 +20,10 @@ from optuna.storages import BaseStorage
 from optuna_dashboard import wsgi  # type: ignore[import-untyped]
 
 from datasets.common.errors import UserError
+from search.storage.hide_url import environment_url
 from search.storage.read_only import Guard, open_to_look
 from search.storage.resilient import ResilientStorage
-from search.storage.url import default_url, environment_url
+from search.storage.url import default_url
 from search.study.artifacts import ARTIFACTS
 
 

@@ -12,7 +12,8 @@ from search.doctor.inputs import check_data, check_weights_dir
 from search.doctor.machine import check_disk, check_gpus, check_packages, check_python, check_torch
 from search.options.folders import option
 from search.request.inputs import places_of
-from search.storage.database import default_url, environment_url, parse_url
+from search.storage.hide_url import environment_url
+from search.storage.url import default_url, parse_url
 
 
 def run_doctor(arguments: argparse.Namespace) -> int:

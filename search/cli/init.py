@@ -10,9 +10,11 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from datasets.common.errors import UserError
-from search.storage.database import Database, default_url, environment_url, open_database
+from search.storage.database import Database, open_database
 from search.storage.errors import explained
+from search.storage.hide_url import environment_url
 from search.storage.schema import require_columns
+from search.storage.url import default_url
 
 
 def run_init(arguments: argparse.Namespace) -> int:

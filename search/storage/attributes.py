@@ -7,10 +7,10 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX
 from optuna.trial import FrozenTrial
 
 from datasets.common.errors import UserError
+from search.storage.optuna_internals import ARTIFACTS_ATTR_PREFIX
 
 MANIFEST = "manifest"
 """Of a study: task, data, space and config. Reopening it with others would mix trials that can't be compared."""

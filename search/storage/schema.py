@@ -8,20 +8,18 @@ lost with them. Tables of an older or newer version of Optuna are left as they a
 import re
 import sqlite3
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import optuna
-from optuna.storages._rdb import models
 from sqlalchemy import Connection, Engine, event, exists, inspect, select, text
 
 from datasets.common.errors import UserError
 from search.storage.attributes import printable
+from search.storage.optuna_internals import MIGRATIONS, models
 from search.storage.remedies import RESTORE
 
 _METADATA: Any = models.BaseModel.metadata
 _VERSION, _REVISION = "version_info", "alembic_version"
-_SCRIPTS: Final = Path(optuna.__file__).parent / "storages" / "_rdb" / "alembic"
 _KEY: Final = 0x666C6970
 """Of the lock that a transaction which makes tables holds on Postgres until it is over."""
 
@@ -133,7 +131,7 @@ def complete(engine: Engine, name: str) -> None:
 
         context = MigrationContext.configure(connection)
         if not context.get_current_heads():
-            context.stamp(ScriptDirectory(str(_SCRIPTS)), "head")
+            context.stamp(ScriptDirectory(str(MIGRATIONS)), "head")
 
 
 def _begin_transactions(engine: Engine) -> None:
@@ -224,7 +222,7 @@ def _current_revisions(connection: Connection) -> tuple[str, ...]:
 def _known_revisions() -> tuple[str, set[str]]:
     """The revision of this Optuna's tables, and those before, as its scripts name them."""
     before, assignment = {}, re.compile(r'^(revision|down_revision) = "?([\w.]+)"?$', re.MULTILINE)
-    for path in (_SCRIPTS / "versions").glob("*.py"):
+    for path in (MIGRATIONS / "versions").glob("*.py"):
         names = dict(assignment.findall(path.read_text(encoding="utf-8")))
         before[names["revision"]] = names["down_revision"]
     (head,) = before.keys() - before.values()

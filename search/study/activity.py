@@ -8,6 +8,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from search.storage.attributes import SLOT, WORKER
+from search.storage.optuna_internals import id_of
 from search.study.pruning import fold_and_epoch
 
 _N_RECENT = 20
@@ -42,7 +43,7 @@ def running_trials(
 ) -> list[RunningTrial]:
     """Those of a study's trials that run; `about` is its manifest, `ages_s` by trial id how old heartbeats are."""
     running = [trial for trial in trials if trial.state == TrialState.RUNNING]
-    found = [_running(trial, ages_s.get(trial._trial_id), about.get("epochs_per_fold")) for trial in running]
+    found = [_running(trial, ages_s.get(id_of(trial)), about.get("epochs_per_fold")) for trial in running]
     return [replace(one, epoch=None) for one in found] if is_solved_at_once(about) else found
 
 

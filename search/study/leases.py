@@ -1,17 +1,17 @@
 """Who runs each trial, and how long ago its last heartbeat was, by the database's own clock."""
 
 from optuna import Study
-from optuna.storages._rdb.models import TrialModel
 from optuna.trial import TrialState
 from sqlalchemy import func, select
 
+from search.storage.optuna_internals import id_of, models
 from search.storage.resilient import ResilientStorage
 from search.storage.rows.heartbeats import heartbeats
 
 
 def lease_ages_s(storage: ResilientStorage, study: Study) -> dict[int, float]:
     """Seconds since the last heartbeat of each running trial, by trial id; trials without one are left out."""
-    is_running = (TrialModel.study_id == study._study_id, TrialModel.state == TrialState.RUNNING)
+    is_running = (models.TrialModel.study_id == id_of(study), models.TrialModel.state == TrialState.RUNNING)
 
     def ages() -> dict[int, float]:
         with storage.engine.connect() as connection:

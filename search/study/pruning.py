@@ -18,6 +18,8 @@ import optuna
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
+from search.storage.optuna_internals import StorageProxy, seen_through, with_system_attributes
+
 _RUNG = "completed_rung_"  # Optuna's successive halving notes with a trial what it was compared by
 _FOLDS_RUNG = "folds:completed_rung_"
 
@@ -87,7 +89,6 @@ class FoldPruner(BasePruner):
 
     def _folds_over(self, trial: FrozenTrial) -> FrozenTrial:
         """The trial with one value for each fold that is over, at the fold's number."""
-        shown = copy.copy(trial)
         values: dict[int, float] = {}
         for step, value in sorted(trial.intermediate_values.items()):
             fold, _ = fold_and_epoch(step, self.epochs_per_fold)
@@ -96,42 +97,37 @@ class FoldPruner(BasePruner):
             fold, epoch = fold_and_epoch(trial.last_step, self.epochs_per_fold)
             if epoch + 1 < self.epochs_per_fold:
                 del values[fold]
-        shown.intermediate_values = values
         # What the other pruner noted is about epochs.
         notes = {key: value for key, value in trial.system_attrs.items() if not key.startswith(_RUNG)}
         for key in [key for key in notes if key.startswith(_FOLDS_RUNG)]:
             notes[_RUNG + key.removeprefix(_FOLDS_RUNG)] = notes.pop(key)
-        shown._system_attrs = notes
+        shown = with_system_attributes(trial, notes)
+        shown.intermediate_values = values
         return shown
 
 
 def _view(study: optuna.Study, show: Show, rung: str) -> optuna.Study:
     """The study with its trials as `show` makes them, and what is noted of rungs under names of its own."""
-    view = copy.copy(study)
-    view._storage = _Shown(study._storage, show, rung)  # type: ignore[assignment]
-    return view
+    return seen_through(study, lambda storage: _Shown(storage, show, rung))
 
 
-class _Shown:
+class _Shown(StorageProxy):
     """A storage that gives trials away as `show` makes them."""
 
     def __init__(self, storage: optuna.storages.BaseStorage, show: Show, rung: str) -> None:
-        self._storage = storage
+        super().__init__(storage)
         self._show = show
         self._rung = rung
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._storage, name)
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        return [self._show(trial) for trial in self._storage.get_all_trials(study_id, deepcopy=deepcopy, states=states)]
+        return [self._show(trial) for trial in self.storage.get_all_trials(study_id, deepcopy=deepcopy, states=states)]
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         if key.startswith(_RUNG):
             key = self._rung + key.removeprefix(_RUNG)
-        self._storage.set_trial_system_attr(trial_id, key, value)
+        self.storage.set_trial_system_attr(trial_id, key, value)
 
     def get_best_trial(self, study_id: int) -> FrozenTrial:
-        return self._show(self._storage.get_best_trial(study_id))
+        return self._show(self.storage.get_best_trial(study_id))

@@ -12,6 +12,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search.storage.attributes import RETRY_OF
+from search.storage.optuna_internals import StorageProxy, known_of, seen_through
 from search.study.endings import Retries
 
 
@@ -19,36 +20,32 @@ def should_prune(trial: optuna.Trial) -> bool:
     """What the study's pruner says after the trial's latest report."""
     study = trial.study
     # As the database has it, since this process alone writes it: to read it again would cost as much as the verdict.
-    known = trial._cached_frozen_trial
+    known = known_of(trial)
     latest = copy.copy(known)
-    view = copy.copy(study)
-    view._storage = _Uninterrupted(study._storage, known)  # type: ignore[assignment]
+    view = seen_through(study, lambda storage: _Uninterrupted(storage, known))
     if RETRY_OF in latest.user_attrs:
         latest = _numbered(latest, Retries(study.get_trials(deepcopy=False)))
     return study.pruner.prune(view, latest)
 
 
-class _Uninterrupted:
+class _Uninterrupted(StorageProxy):
     """Storage proxy that hides retried trials and gives each retry the original trial's number.
 
     What a pruner notes of the trial that it judges is added to `known`, what this process knows of it.
     """
 
     def __init__(self, storage: optuna.storages.BaseStorage, known: FrozenTrial) -> None:
-        self._storage = storage
+        super().__init__(storage)
         self._known = known
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._storage, name)
-
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
-        self._storage.set_trial_system_attr(trial_id, key, value)
+        self.storage.set_trial_system_attr(trial_id, key, value)
         self._known.system_attrs = {**self._known.system_attrs, key: value}  # another dict: others may hold the old one
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        trials = self._storage.get_all_trials(study_id, deepcopy=deepcopy)
+        trials = self.storage.get_all_trials(study_id, deepcopy=deepcopy)
         retries = Retries(trials)
         return [
             _numbered(trial, retries) if RETRY_OF in trial.user_attrs else trial

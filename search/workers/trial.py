@@ -15,7 +15,8 @@ from search.config.run_config import RunConfig
 from search.machine.environment import machine_kind, package_versions
 from search.storage.attributes import ENDING, EXCESS_RISE, REASON, RESULT, SLOT, WORKER
 from search.storage.ending import Ending
-from search.storage.optuna_internals import set_attributes
+from search.storage.optuna_internals import id_of
+from search.storage.resilient import set_attributes
 from search.study.artifacts import Artifacts, attributes_of, hash_or_missing
 from search.study.config import StudyConfig
 from search.study.endings import TrialFailed, note
@@ -73,7 +74,7 @@ class TrialRunner:
     def __call__(self, trial: optuna.Trial) -> float:
         """The objective: the run's value, `TrialPruned`, or `TrialFailed` with the ending written down."""
         # The last heartbeat of a trial with this attribute counts; one without is as old as its start.
-        trial.storage.record_heartbeat(trial._trial_id)  # type: ignore[attr-defined]
+        trial.storage.record_heartbeat(id_of(trial))  # type: ignore[attr-defined]
         set_attributes(trial, user={WORKER: self.worker, SLOT: self.slot.name}, system={})
         self.on_asked(trial)
         try:
@@ -94,7 +95,7 @@ class TrialRunner:
                     raise TrialFailed("interrupted")
                 if clock.is_over:
                     self._end_late(trial, is_pruned)
-                if clock.look_at_lease() and trial.storage.get_trial(trial._trial_id).state.is_finished():
+                if clock.look_at_lease() and trial.storage.get_trial(id_of(trial)).state.is_finished():
                     # We were suspended, or cut off from the database, for longer than the lease.
                     raise TrialFailed("the trial's lease was lost")
                 message = child.next_message(_POLL_S)

@@ -24,6 +24,7 @@ from search.config import targets
 from search.storage.attributes import ENDING, EXHAUSTED, REASON, RETRY_OF, WORKER, printable
 from search.storage.database import Database
 from search.storage.ending import Ending
+from search.storage.optuna_internals import id_of, was_stopped
 from search.study.artifacts import Artifacts
 from search.study.config import StudyConfig
 from search.study.control import POLL_S, Control, control_in
@@ -110,7 +111,7 @@ class Worker:
             self.display.end(trial, trials)
             self.artifacts.remove_others(trials)
             remove_states(self.directory, trial, trials)
-            if self.study._stop_flag and trial.state != TrialState.FAIL:
+            if was_stopped(self.study) and trial.state != TrialState.FAIL:
                 # A grid or a space without continuous values was used up; Optuna would go on with repetitions.
                 self.study.set_user_attr(EXHAUSTED, True)
             noted = trial.user_attrs.get(ENDING)
@@ -213,7 +214,7 @@ class Worker:
                 raise
             # Optuna's ways of saying that another worker found our lease expired while we still ran.
             storage = self.database.storage
-            if error in raised or not asked or storage.get_trial(asked[0]._trial_id).state == TrialState.RUNNING:
+            if error in raised or not asked or storage.get_trial(id_of(asked[0])).state == TrialState.RUNNING:
                 raise
         return asked[0].number
 
@@ -237,7 +238,7 @@ class Worker:
                 continue
             if trial.datetime_start and trial.datetime_start < oldest:
                 with contextlib.suppress(UpdateFinishedTrialError):
-                    self.database.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+                    self.database.storage.set_trial_state_values(id_of(trial), TrialState.FAIL)
                 has_changed = True
         if has_changed:
             trials = self.study.get_trials(deepcopy=False)

@@ -12,7 +12,6 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
-from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
@@ -40,6 +39,7 @@ from search.storage.attributes import (
     printable,
 )
 from search.storage.ending import Ending
+from search.storage.optuna_internals import ARTIFACTS_ATTR_PREFIX
 from search.storage.rows.value_checks import (
     ID,
     Check,

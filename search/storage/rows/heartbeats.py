@@ -3,9 +3,9 @@
 import datetime
 from typing import Any
 
-from optuna.storages._rdb.models import TrialHeartbeatModel, TrialModel
 from sqlalchemy import Connection, Engine, String, select, type_coerce, update
 
+from search.storage.optuna_internals import models
 from search.storage.rows.damage import any_text
 
 _LONG_AGO = datetime.datetime(1970, 1, 1)
@@ -16,11 +16,13 @@ def heartbeats(connection: Connection, *conditions: Any) -> dict[int, datetime.d
 
     `conditions` are on trials and their heartbeats.
     """
-    beat: Any = TrialHeartbeatModel.heartbeat
+    beat: Any = models.TrialHeartbeatModel.heartbeat
     if connection.dialect.name == "sqlite":
         beat = type_coerce(beat, String)  # as it stands there
-    query = select(TrialHeartbeatModel.trial_id, beat)
-    query = query.join(TrialModel, TrialModel.trial_id == TrialHeartbeatModel.trial_id).where(*conditions)
+    query = select(models.TrialHeartbeatModel.trial_id, beat)
+    query = query.join(models.TrialModel, models.TrialModel.trial_id == models.TrialHeartbeatModel.trial_id).where(
+        *conditions
+    )
     with any_text(connection, "backslashreplace"):
         return {trial_id: _time(beat) for trial_id, beat in connection.execute(query)}
 
@@ -39,5 +41,5 @@ def end_unreadable_leases(engine: Engine) -> None:
     with engine.begin() as connection:
         unreadable = [trial_id for trial_id, beat in heartbeats(connection).items() if beat is None]
         for trial_id in unreadable:
-            own = update(TrialHeartbeatModel).where(TrialHeartbeatModel.trial_id == trial_id)
+            own = update(models.TrialHeartbeatModel).where(models.TrialHeartbeatModel.trial_id == trial_id)
             connection.execute(own.values(heartbeat=_LONG_AGO))
