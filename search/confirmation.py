@@ -75,8 +75,7 @@ def confirm(
     import search.experiments.noted_readings
     import search.experiments.readings
     import search.training.checkpoint.progress
-    import search.training.predict_split
-    import search.workers.checking  # noqa: F401
+    import search.training.predict_split  # noqa: F401
     from search.machine.environment import git_commit
     from search.workers.display import Display, PlainDisplay
 

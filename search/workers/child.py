@@ -238,10 +238,8 @@ def _work(pipe: Connection, job: Job, directory: Path, models: own_models.OwnMod
 
 def failure_of(error: Exception) -> Failure:
     """What a job's exception means."""
-    if isinstance(error, CannotRank):
-        return Failure(kind="cannot_rank", message=str(error))
     if isinstance(error, UserError):
-        return Failure(kind="refused", message=str(error))
+        return Failure(kind="refused", message=str(error), cannot_rank=isinstance(error, CannotRank))
     return Failure(kind="bug", message="".join(traceback.format_exception(error)))
 
 

@@ -13,6 +13,7 @@ from rich.text import Text
 from datasets.common.bars import Bar
 from search.storage.attributes import ENDING, REASON
 from search.study.snapshot import StudySnapshot
+from search.workers.messages import Announcement, Working
 
 _BETWEEN_LINES_S = 30.0
 
@@ -27,6 +28,13 @@ class Display:
 
     def announce(self, sentence: str) -> None:
         """Show a sentence once: a warning, or what is being waited for."""
+
+    def hear(self, message: object) -> None:
+        """Show what a run says, if it is for the user: what it announces, and how far long work is."""
+        if isinstance(message, Announcement):
+            self.announce(message.sentence)
+        elif isinstance(message, Working):
+            self.working(message.what, message.n_done, message.n_total)
 
     def start(self, number: int) -> None:
         """A trial begins."""
