@@ -72,7 +72,6 @@ def confirm(
 
     # Some of it is needed at the end alone, but whoever updates the checkout meanwhile is to change nothing here.
     import datasets.splits.held_out  # noqa: F401
-    import search.experiments.noted_readings
     import search.experiments.readings
     import search.training.checkpoint.progress
     import search.training.predict_split  # noqa: F401
@@ -267,8 +266,7 @@ def _note(order: Order, request: ConfirmRequest, confirmation: Confirmation) -> 
 
     Those of an earlier call, which was killed before it came to this or found no database, are noted with them.
     """
-    from search.experiments.noted_readings import note_readings
-    from search.experiments.readings import find_readings
+    from search.experiments.readings import find_readings, note_readings
     from search.request.inputs import open_existing
 
     folder, study = order.path.parent, order.experiment.provenance.study

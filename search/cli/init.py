@@ -11,8 +11,8 @@ from sqlalchemy.exc import DBAPIError
 
 from datasets.common.errors import UserError
 from search.storage.database import Database, open_database
-from search.storage.errors import explained
 from search.storage.hide_url import environment_url
+from search.storage.outages import explained
 from search.storage.schema import require_columns
 from search.storage.url import default_url
 

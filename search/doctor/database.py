@@ -16,8 +16,8 @@ from search.options.values import is_study_name
 from search.storage.attributes import printable
 from search.storage.clocks import Clocks, compare_clocks
 from search.storage.database import Database, open_database
-from search.storage.errors import explained
 from search.storage.lease_policy import USUAL_LEASE, LeasePolicy
+from search.storage.outages import explained
 from search.storage.rows.damage import REMOVED, Damage, find_damage, look_at, remove_damage
 from search.storage.schema import REMEDY, Schema, look
 from search.storage.url import secrets_of, sqlite_path, without_secrets

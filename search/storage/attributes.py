@@ -31,7 +31,7 @@ WEIGHTS = "weights"
 CONTROL = "control"
 """Of a study: what an operator tells its workers, "run", "pause" or "drain"."""
 READING = "reading:"
-"""Of a study: each reading of its test set has a key that begins so, see `search.experiments.noted_readings`."""
+"""Of a study: each reading of its test set has a key that begins so, see `search.experiments.readings`."""
 
 RESULT = "result"
 """Of a trial: `search.training.result.Result.record`, with the hashes of its weights, versions and machine."""

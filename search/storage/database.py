@@ -17,10 +17,18 @@ from sqlalchemy.engine import URL
 
 from datasets.common.errors import UserError
 from search.machine.filesystems import network_kind
-from search.storage.errors import causes, explained
 from search.storage.lease_policy import USUAL_LEASE, LeasePolicy
 from search.storage.locks import LocalLock, Lock
-from search.storage.outages import PATIENCE_S, Outages, StorageLost, StorageRefused, is_starting, refusal
+from search.storage.outages import (
+    PATIENCE_S,
+    Outages,
+    StorageLost,
+    StorageRefused,
+    causes,
+    explained,
+    is_starting,
+    refusal,
+)
 from search.storage.remedies import is_database_error
 from search.storage.resilient import ResilientStorage
 from search.storage.schema import complete, require

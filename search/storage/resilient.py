@@ -20,7 +20,7 @@ from typing import Any, ParamSpec, TypeVar
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import event
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -218,23 +218,8 @@ def _checked(trial: FrozenTrial, study_name: Callable[[], str]) -> FrozenTrial:
 
 def _stamped(template: FrozenTrial | None) -> FrozenTrial:
     """A trial to be created, with a start time: to the microsecond, it tells this trial from the study's others."""
-    now = datetime.now()
-    if template is None:
-        return FrozenTrial(
-            number=-1,  # both numbers are the database's to give
-            trial_id=-1,
-            state=TrialState.RUNNING,
-            value=None,
-            datetime_start=now,
-            datetime_complete=None,
-            params={},
-            distributions={},
-            user_attrs={},
-            system_attrs={},
-            intermediate_values={},
-        )
-    trial = copy.deepcopy(template)
-    trial.datetime_start = trial.datetime_start or now
+    trial = create_trial(state=TrialState.RUNNING) if template is None else copy.deepcopy(template)
+    trial.datetime_start = trial.datetime_start or datetime.now()
     return trial
 
 

@@ -13,10 +13,10 @@ from search.space.space import Space
 from search.storage.attributes import EXHAUSTED, MANIFEST, N_TARGET
 from search.storage.database import Database
 from search.storage.optuna_internals import StorageProxy, seen_through
+from search.storage.rows.heartbeats import lease_ages_s
 from search.study.activity import RunningTrial, rate_per_hour, remaining_s, running_trials
 from search.study.control import Control, control_in
 from search.study.endings import own_faults
-from search.study.leases import lease_ages_s
 from search.study.question import Question, question_of
 from search.study.study import DIRECTION, Counts, best_trial, count, shown_validation, stands_for
 

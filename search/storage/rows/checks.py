@@ -16,28 +16,8 @@ from optuna.distributions import BaseDistribution, FloatDistribution, IntDistrib
 from optuna.trial import FrozenTrial, TrialState
 
 from search.config.type_checks import describe, fits, shown
-from search.storage.attributes import (
-    CONTROL,
-    ENDING,
-    EXCESS_RISE,
-    EXHAUSTED,
-    FIRST,
-    MANIFEST,
-    N_LOST,
-    N_TARGET,
-    OVERRIDES,
-    PROTOCOL,
-    READING,
-    REASON,
-    RESULT,
-    RETRY_OF,
-    SLOT,
-    STUDY_ID,
-    VERSIONS,
-    WEIGHTS,
-    WORKER,
-    printable,
-)
+from search.storage import attributes as key_of
+from search.storage.attributes import READING, RESULT, RETRY_OF, printable
 from search.storage.ending import Ending
 from search.storage.optuna_internals import ARTIFACTS_ATTR_PREFIX
 from search.storage.rows.value_checks import (
@@ -61,19 +41,10 @@ _positive = whole_number(1)
 _seconds = real_number(0)
 _scalar = is_a(bool | int | float | str | None)
 _tree = is_a(dict)
-
-
-def _constructor(where: str, value: Any) -> Iterator[str]:
-    """A mapping that names a class; which one may stand there is decided where it is built."""
-    yield from record({"_target_": line})(where, value)
-
-
-def _leaf(where: str, value: Any) -> Iterator[str]:
-    """A searched value of the space."""
-    about = record(
-        {"type": is_a(Literal["int", "float", "categorical"])}, {"choices": is_a(list), "when": or_null(_tree)}
-    )
-    yield from about(where, value)
+_constructor = record({"_target_": line})
+"""A mapping that names a class; which one may stand there is decided where it is built."""
+_leaf = record({"type": is_a(Literal["int", "float", "categorical"])}, {"choices": is_a(list), "when": or_null(_tree)})
+"""A searched value of the space."""
 
 
 def _spearman_curves(where: str, value: Any) -> Iterator[str]:
@@ -97,7 +68,7 @@ _table = record({"target_column": line, "split": or_null(line), "wild_type": or_
 _override = matches(r"[^-\s\x00-\x1f\x7f][^\x00\x1b]*", "an override such as model.depth=2")
 
 STUDY: Mapping[str, Check] = {
-    MANIFEST: record(
+    key_of.MANIFEST: record(
         {
             "task": line,
             "model": line,
@@ -112,14 +83,16 @@ STUDY: Mapping[str, Check] = {
         },
         {"validation": _constructor, "epochs_per_fold": _positive, "table": _table, "model_source": _hash},
     ),
-    PROTOCOL: record({"shown": line, "n_sequences": _count, "saw_test_sequences": is_a(bool)}, {"stands_for": line}),
-    STUDY_ID: matches(r"[0-9a-f]{32}", "32 hexadecimal digits"),
-    N_TARGET: _positive,
-    EXHAUSTED: is_a(bool),
-    VERSIONS: lines,
-    OVERRIDES: items(_override),
-    WEIGHTS: mapping(or_null(line)),
-    CONTROL: line,  # a word of a later version changes nothing (`search.study.control`)
+    key_of.PROTOCOL: record(
+        {"shown": line, "n_sequences": _count, "saw_test_sequences": is_a(bool)}, {"stands_for": line}
+    ),
+    key_of.STUDY_ID: matches(r"[0-9a-f]{32}", "32 hexadecimal digits"),
+    key_of.N_TARGET: _positive,
+    key_of.EXHAUSTED: is_a(bool),
+    key_of.VERSIONS: lines,
+    key_of.OVERRIDES: items(_override),
+    key_of.WEIGHTS: mapping(or_null(line)),
+    key_of.CONTROL: line,  # a word of a later version changes nothing (`search.study.control`)
 }
 _reading = record(
     {"when": line, "experiment": line, "trial": _count, "task": line, "data": line, "data_hash": line},
@@ -153,14 +126,14 @@ TRIAL: Mapping[str, Check] = {
             "machine": lines,
         },
     ),
-    ENDING: matches("|".join(_ENDINGS), describe(Literal[_ENDINGS])),
-    REASON: _text,
+    key_of.ENDING: matches("|".join(_ENDINGS), describe(Literal[_ENDINGS])),
+    key_of.REASON: _text,
     RETRY_OF: _count,
-    N_LOST: _count,
-    EXCESS_RISE: is_a(float),
-    WORKER: line,
-    SLOT: line,
-    FIRST: is_a(bool),
+    key_of.N_LOST: _count,
+    key_of.EXCESS_RISE: is_a(float),
+    key_of.WORKER: line,
+    key_of.SLOT: line,
+    key_of.FIRST: is_a(bool),
 }
 # What Optuna's samplers, its pruners and its dashboard keep; by the beginning of the key.
 TRIAL_SYSTEM: Mapping[str, Check] = {

@@ -1,14 +1,36 @@
-"""Heartbeats that are no time: somebody else wrote them, and SQLite keeps anything in any column."""
+"""How long ago the last heartbeat of each trial was; one that is no time was written by somebody else."""
 
 import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, String, select, type_coerce, update
+from optuna import Study
+from optuna.trial import TrialState
+from sqlalchemy import Connection, Engine, String, func, select, type_coerce, update
 
-from search.storage.optuna_internals import models
+from search.storage.optuna_internals import id_of, models
 from search.storage.rows.damage import any_text
 
+if TYPE_CHECKING:
+    from search.storage.resilient import ResilientStorage
+
 _LONG_AGO = datetime.datetime(1970, 1, 1)
+
+
+def lease_ages_s(storage: "ResilientStorage", study: Study) -> dict[int, float]:
+    """Seconds since the last heartbeat of each running trial, by trial id; trials without one are left out.
+
+    It is the database's own clock that tells.
+    """
+    is_running = (models.TrialModel.study_id == id_of(study), models.TrialModel.state == TrialState.RUNNING)
+
+    def ages() -> dict[int, float]:
+        with storage.engine.connect() as connection:
+            # Optuna writes them without a zone, in that of the connection.
+            now = connection.execute(select(func.now())).scalar_one().replace(tzinfo=None)
+            found = heartbeats(connection, *is_running)
+            return {trial_id: (now - beat).total_seconds() for trial_id, beat in found.items() if beat is not None}
+
+    return storage.outages.call(ages)
 
 
 def heartbeats(connection: Connection, *conditions: Any) -> dict[int, datetime.datetime | None]:
