@@ -6,7 +6,7 @@ overwrite nothing of each other, and writing one again changes nothing.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,8 +95,7 @@ def noted_readings(study: Study) -> list[NotedReading]:
     found = []
     for key, about in study.user_attrs.items():
         if key.startswith(READING):
-            names = ("task", "data", "data_hash", "target", "split")
-            asked = Question(**{name: about.get(name) for name in names})
+            asked = Question(**{part.name: about.get(part.name) for part in fields(Question)})
             found.append(NotedReading(id=key.removeprefix(READING), study=study.study_name, question=asked))
     return found
 
@@ -220,12 +219,8 @@ def note_readings(database: Database, experiment: "Experiment", found: Sequence[
         known = study.user_attrs.keys()
         for reading in found:
             if reading.study == name and READING + reading.id not in known:
-                study.set_user_attr(READING + reading.id, _row(reading))
-
-
-def _row(reading: Reading) -> dict[str, object]:
-    names = ("when", "experiment", "trial", "task", "data", "data_hash", "target", "split")
-    return {name: getattr(reading, name) for name in names}
+                where = {"when": reading.when, "experiment": reading.experiment, "trial": reading.trial}
+                study.set_user_attr(READING + reading.id, {**where, **asdict(reading.question)})
 
 
 def _own_study(database: Database, experiment: "Experiment") -> Study:

@@ -199,9 +199,8 @@ def _open_postgres(url: URL, outages: Outages, lease: LeasePolicy, *, create: bo
     lock = AdvisoryLock(connect, outages)
     if create:
         connect().close()  # the lock would wait for a database that there never was
-        with lock:
-            return _open(url, outages, lease, arguments, create=True), lock
-    return _open(url, outages, lease, arguments, create=False), lock
+    with lock if create else contextlib.nullcontext():
+        return _open(url, outages, lease, arguments, create=create), lock
 
 
 def _open(

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +112,7 @@ class Confirmation:
 
     def readings(self) -> list[Reading]:
         """The lines of the ledger, one for each config."""
-        before, asked = self.experiment.provenance, self.question
+        before = self.experiment.provenance
         return [
             Reading(
                 when=self.when,
@@ -120,12 +120,8 @@ class Confirmation:
                 checksum=self.checksum,
                 study=before.study,
                 trial=one.candidate.trial,
-                task=asked.task,
-                target=asked.target,
-                split=asked.split,
                 model=self.model,
-                data=asked.data,
-                data_hash=asked.data_hash,
+                **asdict(self.question),
                 official=self.official,
                 n_test=self.n_test,
                 seeds=list(self.seeds),
