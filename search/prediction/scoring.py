@@ -1,6 +1,7 @@
 """Score blocks of candidates in a thread pool."""
 
 import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -34,6 +35,7 @@ class ScoringStopped(Exception):
     """Nobody waits for the values any longer."""
 
 
+@dataclass(frozen=True)
 class Valuation:
     """An experiment's predictions of candidates, and how far these lie from what it was trained on.
 
@@ -41,21 +43,12 @@ class Valuation:
     without `training` there are no distances.
     """
 
-    def __init__(
-        self,
-        path: Path | None,
-        trained: TrainedExperiment,
-        outside: Outside,
-        training: TrainingSequences | None,
-        kind: Kind,
-    ) -> None:
-        self._path = path
-        self._trained = trained
-        self._predictor = trained.predictor
-        self._outside = outside
-        self._training = training
-        self._kind = kind
-        self._is_stopped = threading.Event()
+    path: Path | None
+    trained: TrainedExperiment
+    outside: Outside
+    training: TrainingSequences | None
+    kind: Kind
+    _is_stopped: threading.Event = field(init=False, default_factory=threading.Event)
 
     def stop(self) -> None:
         """Let what threads are at end soon, with `ScoringStopped`."""
@@ -72,12 +65,12 @@ class Valuation:
             UserError: A candidate is none for this model; the sentence names its line. Or the weights rank nothing.
         """
         try:
-            members = self._trained.members_of(candidates.residues, candidates.lengths, self._check)
+            members = self.trained.members_of(candidates.residues, candidates.lengths, self._check)
         except SequenceError as error:
             if candidates.lines is None:
                 raise
             raise UserError(
-                f"{self._path}, {candidates.place} {candidates.lines[error.row]}: {error.finding[:1].lower()}"
+                f"{self.path}, {candidates.place} {candidates.lines[error.row]}: {error.finding[:1].lower()}"
                 f"{error.finding[1:]}; correct the {candidates.place} or remove it."
             ) from None
         return Valued(candidates=candidates, prediction=mean_of(members), std=deviation_of(members))
@@ -86,16 +79,16 @@ class Valuation:
         """Add to predictions what only those that are written need."""
         residues, lengths = valued.candidates.residues, valued.candidates.lengths
         std = valued.std
-        if self._predictor.knows_deviation:
-            std = combined(self._predictor.deviation(residues, lengths, self._check), std)
+        if self.trained.predictor.knows_deviation:
+            std = combined(self.trained.predictor.deviation(residues, lengths, self._check), std)
         return PredictedBlock(
             candidates=valued.candidates,
             prediction=valued.prediction,
             std=std,
-            distance=None if self._training is None else self._training.distance(residues, lengths, self._check),
-            outside=self._outside(residues, lengths, valued.prediction),
+            distance=None if self.training is None else self.training.distance(residues, lengths, self._check),
+            outside=self.outside(residues, lengths, valued.prediction),
         )
 
     def rows(self, candidates: Candidates) -> Unranked:
         """All of it, as rows of the output."""
-        return unranked(self.complete(self.values(candidates)), self._kind)
+        return unranked(self.complete(self.values(candidates)), self.kind)

@@ -61,7 +61,8 @@ def look(connection: Connection, name: str) -> Schema:
         _check_types(connection, name)
         return Schema(is_empty=True)
     lacks = _lacking(connection, name, found)
-    if missing and _has_studies(connection, found):
+    ours = [_METADATA.tables[table] for table in found if table != _VERSION]
+    if missing and any(connection.execute(select(exists().select_from(table))).scalar_one() for table in ours):
         raise UserError(f"The storage {name} has studies, and has lost {_tables([*missing, _REVISION])}: {RESTORE}.")
     return Schema(lacks=lacks)
 
@@ -235,11 +236,6 @@ def _made_by(connection: Connection, found: list[str]) -> str | None:
         return None
     row = connection.execute(text("SELECT library_version FROM version_info")).first()
     return None if row is None else printable(str(row[0]))
-
-
-def _has_studies(connection: Connection, found: list[str]) -> bool:
-    tables = [_METADATA.tables[name] for name in found if name != _VERSION]
-    return any(connection.execute(select(exists().select_from(table))).scalar_one() for table in tables)
 
 
 def _tables(names: list[str]) -> str:

@@ -3,12 +3,15 @@
 import gc
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
+from torch import Tensor
 
+from datasets.common.files import replaced
 from datasets.common.paths import Places
 from datasets.splits.prepared import PreparedSplit
 from datasets.task import Announce
@@ -26,11 +29,11 @@ from search.training.checkpoint.files import Unusable
 from search.training.checkpoint.progress import Progress, Reports, about
 from search.training.checkpoint.snapshot import FoldState, KeepState
 from search.training.checkpoint.store import StateWriter, bring_logs, read_state, take_over
-from search.training.fold import FoldTraining, OnProgress, weights_name
+from search.training.fold import FoldTraining, OnProgress
 from search.training.memory import DoesNotFit, is_out_of_memory, peak_memory_bytes
-from search.training.out_of_fold import pooled, save_pooled
 from search.training.predict_split import rise_with_mutations
-from search.training.result import Result
+from search.training.predictions import VALIDATION
+from search.training.result import FOLD, Result
 from search.training.trainer import quieten
 
 
@@ -50,7 +53,7 @@ def fit(
 
     One fold keeps the weights of its best epoch and may stop early. Several folds, and one without validation rows, are
     trained to the last epoch, whose weights are kept: the few rows of a fold would choose an epoch by luck. Beside the
-    weights of a complete run stand its validation predictions, if any (see `search.training.out_of_fold`).
+    weights of a complete run stand its validation predictions, if any (see `search.training.predictions`).
 
     Every now and then, at the end of an epoch, its state is written to `directory` (see
     `search.training.checkpoint.files`). It is there after the end as well: whoever asked for the result removes it,
@@ -99,7 +102,8 @@ def fit(
         ending = Ending.CONSTANT
     elif ending == Ending.COMPLETE and progress.predictions:
         arrays = pooled(progress.rows, progress.predictions, split)
-        save_pooled(arrays, directory)
+        with replaced(directory / VALIDATION) as beside:
+            save_file(arrays, beside)
         value = spearman(arrays["prediction"], arrays["target"])
         if math.isfinite(value):
             excess_rise = run.excess_rise()
@@ -133,6 +137,22 @@ def _why_constant(progress: Progress) -> str:
     if not is_most([len(prediction) for prediction in progress.predictions], flat):
         return ""
     return f"in {sum(flat)} of {len(flat)} fold(s) all validation predictions are the same number"
+
+
+def pooled(rows: Sequence[Tensor], predictions: Sequence[Tensor], split: PreparedSplit) -> dict[str, Tensor]:
+    """What `search.training.predictions` reads, from the rows (n_fold,) int64 and predictions (n_fold,) of each fold.
+
+    A row that several folds validate has the mean of their predictions.
+    """
+    row, place = torch.unique(torch.cat(list(rows)), return_inverse=True)
+    every = torch.cat(list(predictions)).float()
+    # One prediction is its own mean, bit for bit.
+    total = torch.zeros(len(row), dtype=torch.float64).index_add_(0, place, every.double())
+    return {
+        "row": row,
+        "prediction": (total / torch.bincount(place)).float(),
+        "target": torch.from_numpy(split.target)[row],
+    }
 
 
 class _Run:
@@ -256,7 +276,7 @@ class _Run:
         finished = self.progress.finished()
         names = list(finished.checkpoints)
         if fold is not None and fold["callbacks"].get("KeepBestWeights", {}).get("best_epoch") is not None:
-            names.append(weights_name(len(names)))
+            names.append(FOLD.format(len(names)))
         self._writer.write(
             {
                 "progress": finished.state(),

@@ -24,10 +24,9 @@ from search.study.artifacts import Artifacts, attributes_of, hash_or_missing
 from search.study.config import StudyConfig
 from search.study.endings import TrialFailed, note
 from search.study.protocol import build_validation
-from search.study.pruning import step_of
+from search.study.pruning import should_prune, step_of
 from search.study.ranking import RISE
 from search.study.retries import interrupted_folder
-from search.study.verdicts import should_prune
 from search.training.predictions import VALIDATION
 from search.training.result import Result, trial_folder
 from search.workers.child import Child, Running, Start, isolated_run
