@@ -21,7 +21,7 @@ from search.experiments.confirm.results import Confirmation, Measured, leave_wei
 from search.experiments.experiment import Experiment, checksum, load_experiment, today
 from search.experiments.files import check_exported_weights, ledger_file
 from search.experiments.ledger import append, read
-from search.experiments.replay import check_callbacks
+from search.experiments.requirements import check_callbacks
 from search.machine.standard_streams import announcer
 from search.request.confirm_request import ConfirmRequest
 from search.request.inputs import load_split, places_of

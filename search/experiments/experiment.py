@@ -21,7 +21,7 @@ from datasets.common.files import write_text
 from models.bounds import Interval, NonNegativeInt
 from search.config.run_config import REQUIRED_KEYS, RUN_KEYS, RunConfig, Seed, Threads, Tokens, run_config
 from search.config.type_checks import Text, build, check_keys, convert
-from search.experiments.own_source import look_for_model
+from search.experiments.requirements import look_for_model
 from search.machine.foreign_files import load_plain_yaml, read_regular
 
 SCHEMA_VERSION = 5

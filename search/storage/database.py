@@ -24,12 +24,11 @@ from search.storage.outages import (
     Outages,
     StorageLost,
     StorageRefused,
-    causes,
     explained,
     is_starting,
     refusal,
 )
-from search.storage.remedies import is_database_error
+from search.storage.remedies import causes, is_database_error
 from search.storage.resilient import ResilientStorage
 from search.storage.schema import complete, require
 from search.storage.url import parse_url, secrets_of, sqlite_path, without_secrets

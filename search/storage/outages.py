@@ -188,15 +188,6 @@ def explained(name: str, secrets: Collection[str] = ()) -> Iterator[None]:
         raise
 
 
-def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, and those that it was raised from or while they were handled."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = error.__cause__ or error.__context__
-
-
 def is_outage(error: BaseException) -> bool:
     """Whether the error came of a lost connection, a server that comes or goes, or a lock held by others."""
     return any(map(_passes, chain(error)))

@@ -2,7 +2,7 @@
 
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -42,26 +42,27 @@ def running_trials(
     trials: Sequence[FrozenTrial], about: Mapping[str, Any], ages_s: Mapping[int, float]
 ) -> list[RunningTrial]:
     """Those of a study's trials that run; `about` is its manifest, `ages_s` by trial id how old heartbeats are."""
-    running = [trial for trial in trials if trial.state == TrialState.RUNNING]
-    found = [_running(trial, ages_s.get(id_of(trial)), about.get("epochs_per_fold")) for trial in running]
-    return [replace(one, epoch=None) for one in found] if is_solved_at_once(about) else found
-
-
-def _running(trial: FrozenTrial, lease_age_s: float | None, epochs_per_fold: int | None) -> RunningTrial:
-    step, fold, epoch = trial.last_step, None, None
-    if step is not None and epochs_per_fold:
-        fold, epoch = fold_and_epoch(step, epochs_per_fold)
-    started = trial.datetime_start or datetime.datetime.now()
-    return RunningTrial(
-        worker=trial.user_attrs.get(WORKER),
-        slot=trial.user_attrs.get(SLOT),
-        trial=trial.number,
-        fold=fold,
-        epoch=epoch,
-        value=None if step is None else trial.intermediate_values[step],
-        running_s=(datetime.datetime.now() - started).total_seconds(),
-        lease_age_s=lease_age_s,
-    )
+    epochs_per_fold, has_epochs, found = about.get("epochs_per_fold"), not is_solved_at_once(about), []
+    for trial in trials:
+        if trial.state != TrialState.RUNNING:
+            continue
+        step, fold, epoch = trial.last_step, None, None
+        if step is not None and epochs_per_fold:
+            fold, epoch = fold_and_epoch(step, epochs_per_fold)
+        started = trial.datetime_start or datetime.datetime.now()
+        found.append(
+            RunningTrial(
+                worker=trial.user_attrs.get(WORKER),
+                slot=trial.user_attrs.get(SLOT),
+                trial=trial.number,
+                fold=fold,
+                epoch=epoch if has_epochs else None,
+                value=None if step is None else trial.intermediate_values[step],
+                running_s=(datetime.datetime.now() - started).total_seconds(),
+                lease_age_s=ages_s.get(id_of(trial)),
+            )
+        )
+    return found
 
 
 def rate_per_hour(trials: Sequence[FrozenTrial]) -> float | None:

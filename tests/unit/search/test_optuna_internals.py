@@ -49,8 +49,8 @@ OVERRIDDEN = [
 ]
 """Methods of Optuna's storage that `ResilientStorage` overrides, repeats or calls."""
 _PRIVATE = re.compile(
-    r"optuna\.(?:\w+\.)*_\w+|from optuna\S* import _|(?:study|trial|storage|view|seen|shown)\._(?:storage|study_id|"
-    r"trial_id|stop_flag|cached_frozen_trial|system_attrs|backend)\b"
+    r"optuna\.(?:\w+\.)*_(?!_)\w+|from optuna\S* import _|(?:study|trial|storage|view|seen|shown)\._"
+    r"(?:storage|study_id|trial_id|stop_flag|cached_frozen_trial|system_attrs|backend)\b"
 )
 
 
