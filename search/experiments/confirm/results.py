@@ -156,7 +156,12 @@ def leave_weights(confirmation: Confirmation, weights: Sequence[Path]) -> None:
         with lock_of(ledger_file(confirmation.path)):
             for path, target in zip(weights, files.values(), strict=True):
                 link(path, target)
-            _write_influence(confirmation)
+            influences: dict[str, NDArray[Any]] = {
+                str(way): scores.influence for way, scores in confirmation.measured[0].scores.items()
+            }
+            with replaced(influence_file(confirmation.path)) as beside:
+                about = {"checksum": confirmation.checksum, "when": confirmation.when}
+                save_file(influences, beside, metadata=about)
             description = {
                 "experiment": confirmation.path.stem,
                 "checksum": confirmation.checksum,
@@ -178,14 +183,6 @@ def leave_weights(confirmation: Confirmation, weights: Sequence[Path]) -> None:
             f"The weights of the seeds cannot be written to {folder} ({error.strerror}); the readings stand in the "
             "ledger already: make room and confirm again."
         ) from None
-
-
-def _write_influence(confirmation: Confirmation) -> None:
-    arrays: dict[str, NDArray[Any]] = {
-        str(way): scores.influence for way, scores in confirmation.measured[0].scores.items()
-    }
-    with replaced(influence_file(confirmation.path)) as beside:
-        save_file(arrays, beside, metadata={"checksum": confirmation.checksum, "when": confirmation.when})
 
 
 def read_influence(experiment: Path, reading: Reading) -> NDArray[np.float64] | None:

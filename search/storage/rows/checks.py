@@ -9,7 +9,8 @@ import json
 import math
 import re
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, Literal
 
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
@@ -156,18 +157,14 @@ STUDY_SYSTEM: Mapping[str, Check] = {
 
 def study_problems(user: Mapping[str, Any], system: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """(key, what is wrong with it) of every attribute of a study that does not hold what it should."""
-    yield from _problems(user, STUDY)
-    for key, value in user.items():
-        if isinstance(key, str) and key.startswith(READING):
-            for problem in _reading_problems(key, value):
-                yield key, problem
-    yield from _system_problems(system, STUDY_SYSTEM)
+    yield from _problems(user, lambda key: _reading_problems if key.startswith(READING) else STUDY.get(key))
+    yield from _problems(system, partial(_system_check, STUDY_SYSTEM))
 
 
 def attribute_problems(number: int, user: Mapping[str, Any], system: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The same of a trial, whose number is `number`."""
-    yield from _problems(user, TRIAL)
-    yield from _system_problems(system, TRIAL_SYSTEM)
+    yield from _problems(user, TRIAL.get)
+    yield from _problems(system, partial(_system_check, TRIAL_SYSTEM))
     # A retry is made after the trial that it runs again, so that a chain of retries comes to an end.
     before = user.get(RETRY_OF)
     if isinstance(before, int) and before >= number:
@@ -209,13 +206,20 @@ def is_correlation(value: object) -> bool:
     return fits(float, value) and -_MOST <= value <= _MOST  # type: ignore[operator]
 
 
-def _problems(attributes: Mapping[str, Any], checks: Mapping[str, Check]) -> Iterator[tuple[str, str]]:
-    for key in attributes:
+def _problems(attributes: Mapping[str, Any], check_of: Callable[[str], Check | None]) -> Iterator[tuple[str, str]]:
+    for key, value in attributes.items():
         if not isinstance(key, str):  # SQLite keeps anything in any column
             yield key, f"the key {shown(key)} is no text"
-    for key in checks.keys() & attributes.keys():
-        for problem in checks[key](key, attributes[key]):
-            yield key, problem
+        elif (check := check_of(key)) is not None:
+            for problem in check(key, value):
+                yield key, problem
+
+
+def _system_check(checks: Mapping[str, Check], key: str) -> Check | None:
+    """The check of an attribute that Optuna or its dashboard keeps, by the beginning of its key."""
+    if key.startswith(ARTIFACTS_ATTR_PREFIX):
+        return _artifact_problems
+    return next((check for start, check in checks.items() if key.startswith(start)), None)
 
 
 def _reading_problems(key: str, value: Any) -> Iterator[str]:
@@ -223,20 +227,6 @@ def _reading_problems(key: str, value: Any) -> Iterator[str]:
     if not re.fullmatch(f"{READING}{ID}", key):
         yield f"the key {shown(key)} names no reading, expected {READING} and 32 hexadecimal digits"
     yield from _reading(printable(key), value)
-
-
-def _system_problems(attributes: Mapping[str, Any], checks: Mapping[str, Check]) -> Iterator[tuple[str, str]]:
-    problems: Iterable[str]
-    for key, value in attributes.items():
-        if not isinstance(key, str):
-            problems = [f"the key {shown(key)} is no text"]
-        elif key.startswith(ARTIFACTS_ATTR_PREFIX):
-            problems = _artifact_problems(key, value)
-        else:
-            check = next((check for start, check in checks.items() if key.startswith(start)), None)
-            problems = () if check is None else check(key, value)
-        for problem in problems:
-            yield key, problem
 
 
 def _artifact_problems(key: str, text: Any) -> Iterator[str]:
