@@ -14,7 +14,7 @@ from search.stats.intervals import ConfidenceInterval
 from search.stats.metrics import kept_interval
 from search.stats.spread import spread
 from search.storage.attributes import MANIFEST
-from search.study.cost import Cost, cost
+from search.study.activity import Cost, cost
 from search.study.question import Question, question_of
 from search.study.study import best_trial, count, shown_validation
 

@@ -25,8 +25,8 @@ from search.stats.metrics import kept_interval
 from search.stats.spread import Spread, spread
 from search.storage.attributes import MANIFEST
 from search.storage.database import Database
+from search.study.activity import Cost, cost
 from search.study.assessment import assess
-from search.study.cost import Cost, cost
 from search.study.ranking import rank_of
 from search.study.study import best_trial, count, find_study
 from search.training.predictions import Predictions, read_predictions

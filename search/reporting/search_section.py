@@ -9,9 +9,8 @@ from search.machine.environment import package_versions
 from search.reporting.facts import Known
 from search.reporting.html import Markup, folded, paragraph, table, warning
 from search.storage.attributes import PROTOCOL, REASON, VERSIONS
-from search.study.activity import busy_s, is_solved_at_once
+from search.study.activity import busy_s, cost, is_solved_at_once
 from search.study.config import EPOCH_SETTINGS
-from search.study.cost import cost
 from search.study.endings import ending_of, own_faults
 from search.study.protocol import as_sentence
 from search.study.ranking import set_aside
