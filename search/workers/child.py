@@ -116,9 +116,13 @@ class Child:
         self._pipe.close()
 
     def _last_words(self) -> str:
-        code = self._process.exitcode
-        how = f"by signal {-code}" if code is not None and code < 0 else f"with exit status {code}"
+        how = how_ended(self._process.exitcode)
         return f"the training process ended {how}; its output is in {self.directory / LOG}"
+
+
+def how_ended(exit_code: int | None) -> str:
+    """`by signal 9`, or `with exit status 1`: how a process ended, in words."""
+    return f"by signal {-exit_code}" if exit_code is not None and exit_code < 0 else f"with exit status {exit_code}"
 
 
 def isolated_run(

@@ -20,6 +20,7 @@ from optuna.trial import TrialState
 
 from search.machine import own_models
 from search.machine.interpreters import without_program
+from search.workers.child import how_ended
 from search.workers.display import Display
 from search.workers.fleet_worker import (
     DRAIN,
@@ -153,8 +154,7 @@ class Fleet:
         if member.process.is_alive():
             member.process.kill()
             member.process.join()
-        code = member.process.exitcode or 0
-        how = f"by signal {-code}" if code < 0 else f"with exit status {code}"
+        how = how_ended(member.process.exitcode)
         member.pipe.close()
         member.process.close()
         member.process = member.pipe = None

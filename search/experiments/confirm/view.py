@@ -85,7 +85,8 @@ def print_confirmation(confirmation: Confirmation, count: Count) -> None:
         f"({confirmation.label}), {len(seeds)} seed(s) from {seeds[0]}"
     )
     for one in confirmation.measured:
-        console.print(_headline(one))
+        trial = one.candidate
+        console.print(f"Trial {trial.trial}, validation Spearman {trial.value:.4f}, {trial.how_long}:")
         for way in _WAYS:
             console.print(_table(one.scores[way], way, len(seeds)))
     console.print(_about_seeds(confirmation))
@@ -97,11 +98,6 @@ def print_confirmation(confirmation: Confirmation, count: Count) -> None:
     )
     for sentence in sentences_of([count]):
         console.print(sentence)
-
-
-def _headline(measured: Measured) -> str:
-    candidate = measured.candidate
-    return f"Trial {candidate.trial}, validation Spearman {candidate.value:.4f}, {candidate.how_long}:"
 
 
 def _table(scores: Scores, way: TrainedOn, n_seeds: int) -> Table:
