@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from datasets.common.bars import Bar
 
 _NETWORK_TIMEOUT_S = 30.0
 
@@ -82,14 +83,16 @@ class _Transfer:
     def __init__(self, url: str, path: Path) -> None:
         self.error: Exception | None = None
         self._abandoned = False
-        self._bar = _progress_bar()
+        self._name = path.name
+        self._bar = Bar(is_bytes=True)
         self._thread = threading.Thread(target=self._run, args=(url, path), daemon=True)
         self._thread.start()
 
     def wait(self, timeout_s: float | None) -> bool:
         """Wait for the end of the download; False if it was abandoned because of the time."""
         try:
-            self._thread.join(timeout_s)
+            with self._bar:
+                self._thread.join(timeout_s)
         finally:
             self._abandoned = self._thread.is_alive()
         return not self._abandoned
@@ -114,26 +117,14 @@ class _Transfer:
     def update(self, n_bytes: int) -> None:
         if self._abandoned:
             raise TimeoutError("the download was abandoned")
-        if self._bar is not None:
-            self._bar.total = self.total
-            self._bar.update(n_bytes)
+        self._bar.show(self._bar.n_done + n_bytes, self.total or None, self._name)
 
     def reset(self) -> None:
-        if self._bar is not None:
-            self._bar.reset()
+        """Pooch fills the bar at the end: it begins at 0 again for that."""
+        self._bar.n_done = 0
 
     def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-
-def _progress_bar() -> Any:
-    """Return a tqdm bar, or None where nobody would see it move."""
-    if not sys.stderr.isatty():
-        return None
-    from tqdm import tqdm  # type: ignore[import-untyped]
-
-    return tqdm(unit="B", unit_scale=True, unit_divisor=1024, leave=False)
+        """Whoever waits takes the bar away."""
 
 
 def _one_line(error: Exception) -> str:

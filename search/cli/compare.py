@@ -15,7 +15,9 @@ from search.reporting import comparison_figure
 from search.reporting.comparison import FLIPS, Comparison, Entry, Panel, by_value, compare, known_tasks
 from search.reporting.html import Block, page
 from search.request.inputs import open_existing
-from search.storage.database import Database, default_url, environment_url, say
+from search.storage.database import Database, say
+from search.storage.hide_url import environment_url
+from search.storage.url import default_url
 from search.study.run_names import COMPARISON
 from search.study.snapshot import StudySnapshot
 from search.study.study import readable_studies

@@ -12,7 +12,7 @@ from search.doctor.inputs import check_data, check_weights_dir
 from search.doctor.machine import check_disk, check_gpus, check_packages, check_python, check_torch
 from search.options.folders import option
 from search.request.inputs import places_of, url_of
-from search.storage.database import parse_url
+from search.storage.url import parse_url
 
 
 def run_doctor(arguments: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from datasets.common.errors import UserError
 from search.request.inputs import url_of
 from search.storage.database import Database, open_database
-from search.storage.errors import explained
+from search.storage.outages import explained
 from search.storage.schema import require_columns
 
 

@@ -111,8 +111,7 @@ def _rank(
     """Rank the candidates in `path`, or those of --mutagenesis."""
     from datasets.candidates.outside import Outside
     from search.prediction.prefetch import ahead, in_order
-    from search.prediction.ranking import write_all, write_top
-    from search.prediction.scoring import Valuation, divide_cores
+    from search.prediction.ranking import Valuation, divide_cores, write_all, write_top
     from search.prediction.writers import columns_of
 
     stream = _stream(arguments, path, trained)

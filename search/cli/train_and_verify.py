@@ -11,7 +11,7 @@ from search.config.nested import difference
 from search.config.run_config import RunConfig, as_it_ran, task_of
 from search.config.targets import is_exact
 from search.experiments.experiment import Experiment, Provenance, first_difference, load_experiment
-from search.experiments.replay import check_callbacks
+from search.experiments.requirements import check_callbacks
 from search.machine.environment import machine_kind
 from search.machine.standard_streams import announcer
 from search.request.inputs import load_split, places_of

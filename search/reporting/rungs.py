@@ -23,8 +23,8 @@ from search.stats.intervals import ConfidenceInterval, interval
 from search.stats.metrics import kept_interval
 from search.stats.spread import Spread, spread
 from search.storage.database import Database
+from search.study.activity import Cost, cost
 from search.study.assessment import assess
-from search.study.cost import Cost, cost
 from search.study.ranking import rank_of
 from search.study.snapshot import StudySnapshot
 from search.study.study import find_study

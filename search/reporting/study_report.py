@@ -27,10 +27,9 @@ from search.stats.metrics import kept_interval
 from search.stats.spread import spread
 from search.storage.attributes import OVERRIDES, PROTOCOL, REASON, RESULT, VERSIONS
 from search.storage.database import Database
-from search.study.activity import busy_s, is_solved_at_once
+from search.study.activity import busy_s, cost, is_solved_at_once
 from search.study.assessment import Assessment, assess
 from search.study.config import EPOCH_SETTINGS
-from search.study.cost import cost
 from search.study.endings import ending_of, own_faults
 from search.study.names import default_name
 from search.study.snapshot import StudySnapshot, snapshot

@@ -12,7 +12,7 @@ from lightning.pytorch.plugins import MixedPrecision
 
 import search.training.build
 import search.training.checkpoint.progress
-import search.training.checkpoint.writer
+import search.training.checkpoint.store
 import search.training.fold
 from datasets.common.paths import Places
 from datasets.splits.prepared import PreparedSplit, prepare
@@ -22,7 +22,7 @@ from models.esm import ESM
 from search.config.run_config import RunConfig
 from search.study.config import study_config
 from search.training.checkpoint.files import FOLDER, has_state, remove_state
-from search.training.checkpoint.writer import StateWriter
+from search.training.checkpoint.store import StateWriter
 from search.training.fit import fit
 from search.training.predictions import VALIDATION
 from search.training.result import Result
@@ -128,8 +128,8 @@ def split(tmp_path_factory: pytest.TempPathFactory) -> PreparedSplit:
 def train(split: PreparedSplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trainer:
     """States are written after each epoch, however short it is."""
     add_tiny_backbones(monkeypatch)
-    monkeypatch.setattr(search.training.checkpoint.writer, "MIN_INTERVAL_S", 0.0)
-    monkeypatch.setattr(search.training.checkpoint.writer, "_MAX_SHARE", float("inf"))
+    monkeypatch.setattr(search.training.checkpoint.store, "MIN_INTERVAL_S", 0.0)
+    monkeypatch.setattr(search.training.checkpoint.store, "_MAX_SHARE", float("inf"))
     return Trainer(split, make_places(tmp_path, "esm2_tiny"), tmp_path)
 
 

@@ -24,7 +24,7 @@ from search.storage.attributes import MANIFEST, DamagedRow
 from search.storage.database import open_database
 from search.storage.rows import checks as row_checks
 from search.storage.rows.damage import REMOVED, find_damage
-from search.study.leases import lease_ages_s
+from search.storage.rows.heartbeats import lease_ages_s
 from search.study.snapshot import StudySnapshot
 from search.study.study import find_study
 from tests.helpers.answers import run_here

@@ -18,9 +18,9 @@ from optuna.trial import TrialState, create_trial
 
 from search.machine.hardware import Gpu, find_gpus
 from search.reporting.live_view import as_lines, look
+from search.storage.rows.heartbeats import lease_ages_s
 from search.study.activity import rate_per_hour, remaining_s
 from search.study.control import set_control
-from search.study.leases import lease_ages_s
 from search.study.snapshot import StudySnapshot
 from search.study.study import find_study
 from tests.helpers.processes import ROOT

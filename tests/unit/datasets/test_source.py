@@ -1,5 +1,7 @@
 """FLIP's files are looked for in order, and what is downloaded is checked and whole or not there at all."""
 
+import io
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -142,6 +144,23 @@ def test_download_is_kept(workplace: Workplace, server: Server) -> None:
     assert cached(workplace) == [found.path]
     [announced] = workplace.said
     assert announced.startswith("Downloading FLIP's gb1 file from http")
+
+
+class Terminal(io.StringIO):
+    """A standard error that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_shows_how_far_a_download_is(
+    workplace: Workplace, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert find_file("gb1", data_dir=None, announce=lambda sentence: None).path.read_bytes() == CONTENT
+    assert "splits.zip" in terminal.getvalue()
+    assert "KiB" in terminal.getvalue()
 
 
 def test_processes_download_once(workplace: Workplace, server: Server) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import event
 
 from search.storage import resilient
 from search.storage.database import open_database
-from search.storage.optuna_internals import set_attributes
+from search.storage.resilient import set_attributes
 from search.storage.rows import trials as trial_rows
 
 pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage")

@@ -10,7 +10,7 @@ from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, Percentile
 from optuna.trial import TrialState
 
 from search.storage.attributes import RETRY_OF
-from search.study.verdicts import should_prune
+from search.study.pruning import should_prune
 
 N_TRIALS, N_STEPS = 24, 27
 PRUNERS: dict[str, Callable[[], BasePruner]] = {
