@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from datasets.common.errors import UserError
 from datasets.common.fetch import DownloadError, fetch_once
 
 FLIP_COMMIT = "62cace8735f5610e2743cf06ce0f944b37fffaa6"
@@ -28,34 +27,27 @@ def download(
     included; None leaves only each wait for the network limited. A UserError gives the reason, `looked` (the
     places where the file was not), and the ways out.
     """
-    import filelock
+
+    def check(path: Path) -> None:
+        blob = git_blob_id(path)
+        if blob != git_blob:
+            raise DownloadError(f"what came is not FLIP's file: its git blob is {blob}, expected {git_blob}")
 
     url = URL.format(commit=FLIP_COMMIT, dataset=dataset)
     ways_out = (
         f"{looked}; download it from {url} yourself and name its folder (as <folder>/{dataset}/splits.zip) "
         "with --data-dir or $FLIPSEARCH_DATA."
     )
-
-    def begin() -> None:
-        announce(f"Downloading FLIP's {dataset} file from {url}.")
-
-    def check(path: Path) -> None:
-        blob = git_blob_id(path)
-        if blob != git_blob:
-            raise DownloadError(f"what came is not FLIP's file (git blob {blob}, expected {git_blob})")
-
-    try:
-        fetch_once(url, final, work_dir=final.parent, check=check, begin=begin, timeout_s=timeout_s)
-    except filelock.Timeout:
-        raise UserError(
-            f"Another process has been downloading FLIP's {dataset} file for {timeout_s:g} s; {ways_out}"
-        ) from None
-    except DownloadError as error:
-        raise UserError(f"FLIP's {dataset} file could not be downloaded: {error}; {ways_out}") from error
-    except OSError as error:
-        raise UserError(
-            f"FLIP's {dataset} file could not be kept in {final.parent} ({error.strerror}); {ways_out}"
-        ) from error
+    fetch_once(
+        url,
+        final,
+        what=f"FLIP's {dataset} file",
+        ways_out=ways_out,
+        work_dir=final.parent,
+        check=check,
+        announce=announce,
+        timeout_s=timeout_s,
+    )
 
 
 def git_blob_id(path: Path) -> str:

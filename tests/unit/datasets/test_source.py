@@ -1,5 +1,6 @@
 """FLIP's files are looked for in order, and what is downloaded is checked and whole or not there at all."""
 
+import resource
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -55,6 +56,17 @@ class Server:
         while not self.released.wait(0.05):
             request.wfile.write(b"x")
             request.wfile.flush()
+
+    def send_in_parts(self, request: BaseHTTPRequestHandler) -> None:
+        """Without saying how much it will be."""
+        request.protocol_version = "HTTP/1.1"
+        request.send_response(200)
+        request.send_header("Transfer-Encoding", "chunked")
+        request.end_headers()
+        for begin in range(0, len(CONTENT), 10_000):
+            part = CONTENT[begin : begin + 10_000]
+            request.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
+        request.wfile.write(b"0\r\n\r\n")
 
     def refuse(self, request: BaseHTTPRequestHandler) -> None:
         request.send_error(404)
@@ -193,6 +205,33 @@ def test_not_found(workplace: Workplace, server: Server) -> None:
 def test_connection_that_breaks(workplace: Workplace, server: Server) -> None:
     server.answer = server.send_half
     failure(workplace)
+
+
+def test_content_that_comes_in_parts(workplace: Workplace, server: Server) -> None:
+    server.answer = server.send_in_parts
+    assert find_file("gb1", data_dir=None, announce=print).path.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("proxy", ["http://user:secret@", "http://user:secret@host:port", "socks9://user:secret@host"])
+def test_a_proxy_that_is_none_is_refused_without_its_password(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, proxy)
+    sentence = failure(workplace)
+    assert "roxy" in sentence or "host:port" in sentence
+    assert "secret" not in sentence
+
+
+def test_a_disk_that_takes_no_more(workplace: Workplace, server: Server) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(CONTENT) // 2, hard))
+    try:
+        assert "could not be kept in" in failure(workplace)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_nobody_answers(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
