@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
 from rapidfuzz import process
 from rapidfuzz.distance import Levenshtein
 
-from datasets.batches.window import LengthLimit, cut
+from datasets.batches.window import LengthLimit, cut_with_lengths
 from datasets.sequences.alphabet import ALPHABET
 from datasets.task import Task
 
@@ -36,7 +36,7 @@ class TrainingSequences:
         crop: str | None,
         limit: LengthLimit,
     ) -> None:
-        self._task, self._crop, self._limit = task, crop, limit
+        self._cut = partial(cut_with_lengths, task=task, crop=crop, limit=limit)
         kept, kept_lengths = self._cut(residues, lengths)
         self._groups = [_Group(kept[kept_lengths == length, :length]) for length in np.unique(kept_lengths).tolist()]
 
@@ -90,12 +90,6 @@ class TrainingSequences:
         texts = list(dict.fromkeys(row.tobytes() for group in self._groups for row in group.residues))
         counts = np.stack([_count(np.frombuffer(text, dtype=np.uint8)) for text in texts])
         return texts, np.array([len(text) for text in texts]), counts
-
-    def _cut(
-        self, residues: NDArray[np.uint8], lengths: NDArray[np.int64]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        kept, _ = cut(residues, lengths, task=self._task, crop=self._crop, limit=self._limit)
-        return kept, np.count_nonzero(kept, axis=1).astype(np.int64)
 
 
 def _count(residues: NDArray[np.uint8]) -> NDArray[np.int32]:

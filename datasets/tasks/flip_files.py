@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from datasets.common.errors import UserError
-from datasets.tasks.download import download, git_blob_id
+from datasets.common.fetch import DownloadError, fetch_once
 
+FLIP_COMMIT = "62cace8735f5610e2743cf06ce0f944b37fffaa6"
+URL = "https://raw.githubusercontent.com/J-SNACKKB/FLIP/{commit}/splits/{dataset}/splits.zip"
 # The git blob ids of `splits/<dataset>/splits.zip` at the commit that is downloaded.
 GIT_BLOBS = {
     "gb1": "5086ae0e4a5f397672feb39b04d71fe8f5d34ae9",
@@ -46,9 +49,25 @@ def find_file(
     if found is not None:
         return found
     folders = folders_of(data_dir)
-    looked = f"it was looked for in {', '.join(str(folder) for folder in folders)}"
     cached = folders[-1] / _LAYOUTS[0].format(dataset=dataset)
-    download(dataset, cached, GIT_BLOBS[dataset], looked=looked, announce=announce, timeout_s=timeout_s)
+    url = URL.format(commit=FLIP_COMMIT, dataset=dataset)
+
+    def check(path: Path) -> None:
+        blob = git_blob_id(path)
+        if blob != GIT_BLOBS[dataset]:
+            raise DownloadError(f"what came is not FLIP's file: its git blob is {blob}, expected {GIT_BLOBS[dataset]}")
+
+    fetch_once(
+        url,
+        cached,
+        what=f"FLIP's {dataset} file",
+        ways_out=f"it was looked for in {', '.join(map(str, folders))}; download it from {url} yourself and name its "
+        f"folder (as <folder>/{dataset}/splits.zip) with --data-dir or $FLIPSEARCH_DATA.",
+        work_dir=cached.parent,
+        check=check,
+        announce=announce,
+        timeout_s=timeout_s,
+    )
     return _identify(dataset, cached)
 
 
@@ -93,3 +112,12 @@ def _identify(dataset: str, path: Path) -> FoundFile:
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); check its permissions.") from error
     return FoundFile(path=path, git_blob=blob, official=blob == GIT_BLOBS.get(dataset))
+
+
+def git_blob_id(path: Path) -> str:
+    """Return what ``git hash-object`` prints for the file (40 hexadecimal digits)."""
+    digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    with path.open("rb") as file:
+        for chunk in iter(lambda: file.read(1 << 20), b""):
+            digest.update(chunk)
+    return digest.hexdigest()

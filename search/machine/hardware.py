@@ -69,11 +69,6 @@ MEMORY_SHARE = "FLIPSEARCH_MEMORY_SHARE"
 """Environment of a worker: which part of its device's memory its runs may take."""
 
 
-def has_gpu(devices: Path = Path("/dev")) -> bool:
-    """Whether this process may use an NVIDIA GPU, as far as `visible_gpus` can tell."""
-    return bool(visible_gpus(devices))
-
-
 def visible_gpus(devices: Path = Path("/dev")) -> tuple[str, ...]:
     """The NVIDIA GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; torch is not imported for it.
 

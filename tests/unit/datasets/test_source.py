@@ -11,10 +11,8 @@ import filelock
 import pytest
 
 from datasets.common.errors import UserError
-from datasets.tasks import download
 from datasets.tasks import flip_files as source
-from datasets.tasks.download import git_blob_id
-from datasets.tasks.flip_files import find_file
+from datasets.tasks.flip_files import find_file, git_blob_id
 from tests.helpers.data_fixtures import Workplace
 from tests.helpers.split_files import GOOD_ROWS, write_zip
 
@@ -92,7 +90,7 @@ def server(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Se
     thread.start()
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     url = f"http://127.0.0.1:{http.server_address[1]}"
-    monkeypatch.setattr(download, "URL", url + "/{commit}/{dataset}.zip")
+    monkeypatch.setattr(source, "URL", url + "/{commit}/{dataset}.zip")
     blob = workplace.data / "content"
     blob.write_bytes(CONTENT)
     monkeypatch.setitem(source.GIT_BLOBS, "gb1", git_blob_id(blob))
@@ -150,7 +148,7 @@ def test_download_is_kept(workplace: Workplace, server: Server) -> None:
         found = find_file("gb1", data_dir=None, announce=workplace.said.append)
         assert found.official
         assert found.path.read_bytes() == CONTENT
-    assert server.paths == [f"/{download.FLIP_COMMIT}/gb1.zip"]
+    assert server.paths == [f"/{source.FLIP_COMMIT}/gb1.zip"]
     assert cached(workplace) == [found.path]
     [announced] = workplace.said
     assert announced.startswith("Downloading FLIP's gb1 file from http")
@@ -235,7 +233,7 @@ def test_a_disk_that_takes_no_more(workplace: Workplace, server: Server) -> None
 
 
 def test_nobody_answers(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "URL", "http://127.0.0.1:9/{commit}/{dataset}.zip")
+    monkeypatch.setattr(source, "URL", "http://127.0.0.1:9/{commit}/{dataset}.zip")
     failure(workplace)
 
 
