@@ -118,7 +118,7 @@ class FitnessModel(LightningModule, ABC):
             UserError: The model brings a training step of its own, which knows nothing of either.
         """
         is_default = loss is functional.mse_loss and not standardize_targets
-        if not is_default and type(self).training_step is not FitnessModel.training_step:
+        if not is_default and not self.has_micro_batches:
             name = type(self).__name__
             raise UserError(
                 f"The model {name} is solved in its own way, for the squared error of the targets as they are: "

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,15 +99,9 @@ def group_numbers(group: Sequence[str]) -> NDArray[np.int64]:
 
 def _assigned(raw: RawSplit) -> RawSplit:
     rows = [row for row, part in enumerate(raw.part) if part]
-    return RawSplit(
-        sequence=[raw.sequence[row] for row in rows],
-        target=[raw.target[row] for row in rows],
-        part=[raw.part[row] for row in rows],
-        validation=[raw.validation[row] for row in rows],
-        lines=[raw.lines[row] for row in rows],
-        content_hash=raw.content_hash,
-        where=raw.where,
-    )
+    columns = ("sequence", "target", "part", "validation", "lines")
+    chosen: dict[str, Any] = {name: [getattr(raw, name)[row] for row in rows] for name in columns}
+    return replace(raw, **chosen)
 
 
 def _parts(raw: RawSplit) -> NDArray[np.bool_]:
