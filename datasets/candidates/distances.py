@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
@@ -97,34 +96,14 @@ def _count(residues: NDArray[np.uint8]) -> NDArray[np.int32]:
     return np.bincount(_CODE[residues], minlength=1 + len(ALPHABET)).astype(np.int32)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Constant:
-    """The positions (P,) at which all sequences of a length have the same residues (P,)."""
-
-    length: int
-    positions: NDArray[np.int64]
-    residues: NDArray[np.uint8]
-
-    @classmethod
-    def of(cls, sequences: NDArray[np.uint8]) -> _Constant:
-        """Of sequences (M, L)."""
-        positions = np.flatnonzero((sequences == sequences[0]).all(axis=0))
-        return cls(length=sequences.shape[1], positions=positions, residues=sequences[0, positions])
-
-    def n_differing(self, residues: NDArray[np.uint8]) -> NDArray[np.int32]:
-        """At how many of the positions candidates (n, L) have another residue."""
-        n: NDArray[np.int32] = np.count_nonzero(residues[:, self.positions] != self.residues, axis=1).astype(np.int32)
-        return n
-
-
 class _Group:
     """The distinct training sequences (M, L) of one length."""
 
     def __init__(self, residues: NDArray[np.uint8]) -> None:
-        self.constant = _Constant.of(residues)
         self.residues = np.unique(residues, axis=0)
         self.length = residues.shape[1]
-        self._varied = np.setdiff1d(np.arange(self.length), self.constant.positions)
+        is_constant = (residues == residues[0]).all(axis=0)
+        self._constant, self._varied = np.flatnonzero(is_constant), np.flatnonzero(~is_constant)
 
     @cached_property
     def _columns(self) -> NDArray[np.int64]:
@@ -158,7 +137,8 @@ class _Group:
         """The smallest number of differences (n,) between candidates (n, L) and any of the sequences."""
         import torch
 
-        fixed = self.constant.n_differing(residues)
+        differs = residues[:, self._constant] != self.residues[0, self._constant]
+        fixed: NDArray[np.int32] = np.count_nonzero(differs, axis=1).astype(np.int32)
         if not len(self._varied):
             return fixed
         n_entries = len(self.residues) * (int(self._columns.max()) + 1)

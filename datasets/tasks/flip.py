@@ -47,9 +47,7 @@ class FlipSource:
 
     def locate(self, *, data_dir: Path | None, announce: Announce) -> FoundSource:
         """Find or download the file."""
-        found = find_file(self.dataset, data_dir=data_dir, announce=announce)
-        label = "FLIP's file" if found.official else "not FLIP's file"
-        return FoundSource(path=found.path, version=found.git_blob, official=found.official, label=label)
+        return find_file(self.dataset, data_dir=data_dir, announce=announce)
 
     def read(self, located: FoundSource, split: str) -> RawSplit:
         """Read the split's CSV out of the file."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 from datasets.common.errors import UserError
 from datasets.common.fetch import DownloadError, fetch_once
+from datasets.task import FoundSource
 
 FLIP_COMMIT = "62cace8735f5610e2743cf06ce0f944b37fffaa6"
 URL = "https://raw.githubusercontent.com/J-SNACKKB/FLIP/{commit}/splits/{dataset}/splits.zip"
@@ -23,22 +23,13 @@ GIT_BLOBS = {
 _LAYOUTS = ("flip/{dataset}/splits.zip", "splits/{dataset}/splits.zip", "{dataset}/splits.zip")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FoundFile:
-    """A file, the git blob id of its content, and whether that is the one FLIP published."""
-
-    path: Path
-    git_blob: str
-    official: bool
-
-
 def find_file(
     dataset: str,
     *,
     data_dir: Path | None,
     announce: Callable[[str], None],
     timeout_s: float | None = None,
-) -> FoundFile:
+) -> FoundSource:
     """Find ``splits.zip`` of a dataset in `data_dir`, $FLIPSEARCH_DATA, ``data/`` or the user's cache.
 
     If it stands in none of them it is downloaded from FLIP into the cache and checked. `timeout_s` limits the
@@ -71,7 +62,7 @@ def find_file(
     return _identify(dataset, cached)
 
 
-def find_local_file(dataset: str, *, data_dir: Path | None) -> FoundFile | None:
+def find_local_file(dataset: str, *, data_dir: Path | None) -> FoundSource | None:
     """As `find_file`, but what is not on this machine is None: nothing is downloaded."""
     if data_dir is not None and not data_dir.is_dir():
         raise UserError(f"The data folder {data_dir} does not exist; name an existing one with --data-dir.")
@@ -85,15 +76,8 @@ def find_local_file(dataset: str, *, data_dir: Path | None) -> FoundFile | None:
 
 def folders_of(data_dir: Path | None) -> list[Path]:
     """The folders in which files are looked for, in order; the last is the user's cache, for downloads."""
-    return [*_folders(data_dir), cache_folder()]
-
-
-def _folders(data_dir: Path | None) -> Iterator[Path]:
-    if data_dir is not None:
-        yield data_dir
-    if environment := os.environ.get("FLIPSEARCH_DATA"):
-        yield Path(environment)
-    yield Path("data")
+    named = (data_dir, os.environ.get("FLIPSEARCH_DATA"), "data")
+    return [*(Path(folder) for folder in named if folder), cache_folder()]
 
 
 def cache_folder() -> Path:
@@ -106,12 +90,14 @@ def cache_folder() -> Path:
         return Path("~/.cache/flipsearch")
 
 
-def _identify(dataset: str, path: Path) -> FoundFile:
+def _identify(dataset: str, path: Path) -> FoundSource:
     try:
         blob = git_blob_id(path)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); check its permissions.") from error
-    return FoundFile(path=path, git_blob=blob, official=blob == GIT_BLOBS.get(dataset))
+    official = blob == GIT_BLOBS.get(dataset)
+    label = "FLIP's file" if official else "not FLIP's file"
+    return FoundSource(path=path, version=blob, official=official, label=label)
 
 
 def git_blob_id(path: Path) -> str:
