@@ -95,10 +95,7 @@ def _find(task: Task, data_dir: Path | None) -> tuple[FoundSource | None, str]:
         file = task.source.locate(data_dir=data_dir, announce=lambda sentence: None)
         return file, "needs none"
     found = find_local_file(task.dataset, data_dir=data_dir)
-    if found is None:
-        return None, "not here"
-    label = "FLIP's file" if found.official else "not FLIP's file"
-    return FoundSource(path=found.path, version=found.git_blob, official=found.official, label=label), label
+    return found, "not here" if found is None else found.label
 
 
 def _fetch(name: str, data_dir: Path | None, timeout_s: float | None) -> int:

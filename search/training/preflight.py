@@ -15,6 +15,7 @@ from datasets.splits.prepared import PreparedSplit
 from datasets.task import Announce
 from datasets.validation.protocols import Fold, is_most
 from models.fitness_model import FitnessModel
+from models.losses import is_pairwise
 from search.checkout import STUDIES
 from search.config.run_config import RunConfig, task_of
 from search.options.parser import model_names
@@ -42,7 +43,7 @@ def check_builds(
     ranked: set[tuple[type[FitnessModel], str]] = set()
     for config in configs:
         model = _build(config)
-        if model.loss.is_pairwise and config.data.batch_size < 2:
+        if is_pairwise(model.loss) and config.data.batch_size < 2:
             raise UserError(
                 f"data.batch_size={config.data.batch_size} leaves trainer.loss={config.trainer.loss} no pairs of rows: "
                 "use batches of at least 2."
