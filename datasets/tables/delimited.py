@@ -1,4 +1,4 @@
-"""CSV and TSV: cells between commas, tabs or semicolons, quoted or not. pyarrow is imported late because it is heavy."""
+"""CSV and TSV: cells between commas, tabs or semicolons, quoted or not. pyarrow is imported late: it is heavy."""
 
 from __future__ import annotations
 
@@ -124,7 +124,9 @@ def _batches(blocks: Iterator[bytes], delimiter: str, n_columns: int, path: Path
                 yield Batch(cells, lines)
     except pa.ArrowInvalid as error:
         _explain(path, delimiter, n_columns)
-        raise UserError(f"{path} cannot be divided into rows ({error}); check its quotes and remove its blank lines.") from error
+        raise UserError(
+            f"{path} cannot be divided into rows ({error}); check its quotes and remove its blank lines."
+        ) from error
 
 
 class _Text(io.RawIOBase):
@@ -176,13 +178,13 @@ class _Text(io.RawIOBase):
 
 
 def _explain(path: Path, delimiter: str, n_columns: int) -> None:
-    """Raise a UserError for the first line that is no row: slowly, but as an editor numbers lines, and quotes strictly."""
+    """Raise a UserError for the first line that is no row: slowly, but numbered as in an editor."""
     csv.field_size_limit(MAX_LINE_BYTES)
     lines = (line + "\n" for block in read_lines(path) for line in block)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     try:
         for row in reader:
-            if len(row) != n_columns and "".join(row).strip(" "):
+            if len(row) != n_columns and delimiter.join(row).strip(' "'):
                 raise UserError(
                     f"{path}, line {reader.line_num}: {len(row)} cells, but the header has {n_columns} "
                     f"({_DELIMITERS[delimiter]} divide them); correct the line or remove it."

@@ -13,6 +13,7 @@ from datasets.tables.findings import Findings
 
 _ROWS = 4096  # hashed at a time: they stay in the processor's cache
 
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Noise:
     """What replicates say about the noise of a table of n variants.
