@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.candidates.files import Cells, Format, Label, Place, read_cells
+from datasets.candidates.files import Cells, Format, Label, read_cells
 from datasets.common.errors import SequenceError, UserError
 from datasets.sequences.alphabet import ALPHABET
 from datasets.sequences.codes import find_foreign, joined, padded
 from datasets.sequences.mutations import MutationError, Mutator, normal_form
+from datasets.tables.columns import Place
 from datasets.task import Task
 
 BLOCK_ROWS = 8192

@@ -10,13 +10,14 @@ from typing import Literal
 
 from datasets.common.errors import UserError, nearest
 from datasets.sequences.mutations import are_mutations
-from datasets.tables.delimited import delimiter_of, names_in, rows_of
-from datasets.tables.parquet import parquet_names, parquet_rows
+from datasets.tables.columns import Place, Stream
+from datasets.tables.delimited import open_delimited
+from datasets.tables.parquet import open_parquet
+from datasets.tables.read import is_fasta
 from datasets.tables.text_file import first_bytes, read_lines
 
 Format = Literal["fasta", "csv", "tsv", "parquet", "text"]
 Label = Literal["sequence", "mutations"]
-Place = Literal["line", "row"]
 _MAX_RESIDUES = 2**20  # of a sequence; the longest protein known has 38,000
 _FORMATS: dict[str, Format] = {
     **dict.fromkeys((".fasta", ".fa", ".faa", ".fas"), "fasta"),
@@ -63,9 +64,9 @@ def read_cells(path: Path, format: Format | None, *, has_names: bool) -> tuple[L
     if kind == "fasta":
         return "sequence", _fasta(path, has_names=has_names)
     if kind == "parquet":
-        return _parquet(path, has_names=has_names)
+        return _table(open_parquet(path), "", has_names=has_names)
     if kind != "text":
-        return _table(path, has_names=has_names)
+        return _table(open_delimited(path), ", or use --format text for a candidate a line", has_names=has_names)
     blocks = _plain(path)
     first = next(blocks, Cells(texts=[], lines=[], names=None))
     if has_names:
@@ -82,9 +83,9 @@ def _format(path: Path) -> Format:
     start = first_bytes(path)
     if start.startswith(b"PAR1"):
         return "parquet"
-    start = start.removeprefix(b"\xef\xbb\xbf").replace(b"\0", b"").lstrip(b"\xff\xfe \r\n\t")
-    if start.startswith(b">"):
+    if is_fasta(start):
         return "fasta"
+    start = start.removeprefix(b"\xef\xbb\xbf").replace(b"\0", b"").lstrip(b"\xff\xfe \r\n\t")
     header = start.splitlines()[0].decode(errors="replace") if start else ""
     words = [word.strip().strip('"').lower() for word in header.replace("\t", ",").replace(";", ",").split(",")]
     return "csv" if "sequence" in words or set(words) & set(_MUTATIONS) else "text"
@@ -103,64 +104,33 @@ def _plain(path: Path) -> Iterator[Cells]:
             yield Cells(texts=stripped, lines=numbers, names=None)
 
 
-def _table(path: Path, *, has_names: bool) -> tuple[Label, Iterator[Cells]]:
-    blocks = read_lines(path)
-    first = next(blocks, [])
-    n_blank = next((i for i, line in enumerate(first) if line.strip()), len(first))
-    if n_blank == len(first):
-        raise UserError(f"{path} has no header: line 1 is blank.")
-    header = first[n_blank]
-    delimiter = delimiter_of(header)
-    names = names_in(header, delimiter, path, n_blank + 1)
-    where, hint = f"{path}, line {n_blank + 1}", ", or use --format text for a candidate a line"
-    label, column, named = _chosen(names, where, hint, has_names=has_names)
-    rest = chain([first[n_blank + 1 :]], blocks)
-    return label, (
-        Cells(
-            texts=[row[column].strip() for row in rows],
-            lines=numbers,
-            names=None if named is None else [row[named].strip().replace("\n", " ") for row in rows],
-        )
-        for rows, numbers in rows_of(rest, names, delimiter, path, n_blank + 1)
-    )
-
-
-def _parquet(path: Path, *, has_names: bool) -> tuple[Label, Iterator[Cells]]:
-    names = parquet_names(path)
-    label, column, named = _chosen(names, str(path), "", has_names=has_names)
-
-    def blocks() -> Iterator[Cells]:
-        n_before = 0
-        for texts, *others in parquet_rows(path, [names[i] for i in (column, named) if i is not None]):
-            yield Cells(
-                texts=list(map(str.strip, texts)),
-                lines=range(n_before + 1, n_before + 1 + len(texts)),
-                names=[" ".join(name.splitlines()).strip() for name in others[0]] if others else None,
-                place="row",
-            )
-            n_before += len(texts)
-
-    return label, blocks()
-
-
-def _chosen(names: Sequence[str], where: str, hint: str, *, has_names: bool) -> tuple[Label, int, int | None]:
-    """Return what candidates are called by, and which columns hold them and, if these are asked for, their names."""
-    names = [name.lower() for name in names]
+def _table(table: Stream, hint: str, *, has_names: bool) -> tuple[Label, Iterator[Cells]]:
+    """Return what its candidates are called by, and its cells; `hint` is what else can be done if there are none."""
+    names = [name.lower() for name in table.names]
     shown = f"its columns are {', '.join(map(repr, names[:12]))}"
-    found = [name for name in ("sequence", *_MUTATIONS) if name in names]
-    if not found:
+    found = next((name for name in ("sequence", *_MUTATIONS) if name in names), None)
+    if found is None:
         raise UserError(
-            f"{where}: no column is called 'sequence' or 'mutations'; {shown}.{nearest('sequence', names)} Name one "
-            f"so{hint}."
+            f"{table.header}: no column is called 'sequence' or 'mutations'; {shown}.{nearest('sequence', names)} Name "
+            f"one so{hint}."
         )
-    label: Label = "sequence" if found[0] == "sequence" else "mutations"
     named = next((names.index(name) for name in _NAMES if name in names), None) if has_names else None
     if has_names and named is None:
         raise UserError(
-            f"{where}: no column is called 'name' or 'id'; {shown}.{nearest('name', names)} Name one so, or leave "
-            "--names out."
+            f"{table.header}: no column is called 'name' or 'id'; {shown}.{nearest('name', names)} Name one so, or "
+            "leave --names out."
         )
-    return label, names.index(found[0]), named
+    column = names.index(found)
+    return "sequence" if found == "sequence" else "mutations", (
+        Cells(
+            texts=list(map(str.strip, cells[column].to_pylist())),
+            lines=lines.tolist(),
+            names=None if named is None else [" ".join(name.split("\n")).strip() for name in cells[named].to_pylist()],
+            place=table.place,
+        )
+        for cells, lines in table.batches
+        if len(lines)
+    )
 
 
 def _fasta(path: Path, *, has_names: bool) -> Iterator[Cells]:

@@ -1,14 +1,59 @@
-"""A table as it was read: text cells in named columns, nothing checked but its shape."""
+"""A table as it is read: text cells in named columns, nothing checked but its shape."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.sequences.packed import Packed
+from datasets.sequences.packed import Packed, Packing
+
+Place = Literal["line", "row"]
+"""What the rows of a table are numbered by: lines, or, in a file that has none, rows."""
+
+
+class Batch(NamedTuple):
+    """Some rows: their `cells` by column, arrays of pyarrow's large_string, and their numbers `lines`, 1-based."""
+
+    cells: Sequence[Any]
+    lines: NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stream:
+    """A table that is read batch by batch.
+
+    names: its columns. header: where these are named, for sentences. batches: all rows; a UserError is raised on the
+    way where the file cannot be read. The others are as in `Columns`.
+    """
+
+    names: Sequence[str]
+    header: str
+    batches: Iterator[Batch]
+    where: str
+    kind: str
+    place: Place = "line"
+    notes: tuple[str, ...] = ()
+
+    def columns(self) -> Columns:
+        """Read the whole table; columns without a name are left out."""
+        packings = [Packing() for _ in self.names]
+        lines = [np.zeros(0, dtype=np.int64)]
+        for batch in self.batches:
+            for packing, cells in zip(packings, batch.cells, strict=True):
+                packing.add_array(cells)
+            lines.append(batch.lines)
+        return Columns(
+            cells={name: packing.packed() for name, packing in zip(self.names, packings, strict=True) if name},
+            lines=np.concatenate(lines),
+            where=self.where,
+            kind=self.kind,
+            place=self.place,
+            notes=self.notes,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,7 +69,7 @@ class Columns:
     lines: NDArray[np.int64]
     where: str
     kind: str
-    place: str = "line"
+    place: Place = "line"
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:

@@ -1,59 +1,41 @@
-"""CSV and TSV: cells between commas, tabs or semicolons, quoted or not."""
+"""CSV and TSV: cells between commas, tabs or semicolons, quoted or not. pyarrow is imported late: it is heavy."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+import io
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from datasets.common.errors import UserError
-from datasets.sequences.packed import Packed, Packing
-from datasets.tables.columns import Columns
-from datasets.tables.text_file import MAX_LINE_BYTES, read_blocks
+from datasets.tables.columns import Batch, Stream
+from datasets.tables.text_file import MAX_LINE_BYTES, read_blocks, read_lines
 
 _DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons"}
 _MAX_COLUMNS = 10_000
-_LF = 10
-_ROWS = 10_000  # of quoted cells, at a time
-_SHORT = 24  # bytes: a Python object for each cell costs more than to compute the place of each byte
-
-Rows = tuple[list[Packed], NDArray[np.int64]]
-"""Some rows: their cells by column, and the numbers of their lines."""
+_MAX_LEFT_OUT = 1_000_000
+_RECORD_BYTES = 1 << 20  # a row whose cells have line breaks may have as many
+_QUOTE, _LF = b'"\n'
 
 
-def read_delimited(path: Path) -> Columns:
-    """Read a table whose first line names its columns.
+def open_delimited(path: Path) -> Stream:
+    """Read a table whose first line names its columns; lines and rows that are blank are skipped.
 
-    Blank lines are skipped. A UserError names the line whose cells are not as many as the header's, the columns
-    that bear one name, or the quote that is not closed.
+    A UserError names the columns that bear one name and, while the rows are read, the line whose cells are not as many
+    as the header's, or the quote that is not closed.
     """
     blocks = read_blocks(path)
     header, rest, number = _header(blocks, path)
-    delimiter = delimiter_of(header)
-    names = names_in(header, delimiter, path, number)
-    packings = [Packing() for _ in names]
-    n_file_bytes = path.stat().st_size if path.exists() else 0
-    lines: list[NDArray[np.int64]] = []
-    for cells, numbers in _rows(chain([rest], blocks), delimiter, names, path, number):
-        if not lines:  # the first rows tell how the file's bytes divide among the columns
-            n_bytes = max(1, sum(len(part.codes) for part in cells))
-            packings = [Packing(n_file_bytes * len(part.codes) // n_bytes) for part in cells]
-        for packing, part in zip(packings, cells, strict=True):
-            packing.add(part)
-        lines.append(numbers)
-    columns = [packing.packed() for packing in packings]
-    at = np.concatenate(lines) if lines else np.zeros(0, dtype=np.int64)
-    is_blank = sum(column.lengths for column in columns) == 0  # as spreadsheets leave them behind
-    if np.any(is_blank):
-        kept = np.flatnonzero(~is_blank)
-        columns, at = [column.take(kept) for column in columns], at[kept]
-    return Columns(
-        cells={name: column for name, column in zip(names, columns, strict=True) if name},
-        lines=at,
+    delimiter = max(_DELIMITERS, key=header.count)
+    names = _names(header, delimiter, path, number)
+    return Stream(
+        names=names,
+        header=f"{path}, line {number}",
+        batches=_batches(chain([b"\n" + rest], blocks), delimiter, len(names), path, number),
         where=str(path),
         kind="TSV" if delimiter == "\t" else "CSV",
         notes=(f"cells are divided by {_DELIMITERS[delimiter]}",) if delimiter == ";" else (),
@@ -62,23 +44,20 @@ def read_delimited(path: Path) -> Columns:
 
 def _header(blocks: Iterator[bytes], path: Path) -> tuple[str, bytes, int]:
     """Return the first line that is not blank, what follows it in its block, and its number."""
-    number = 0
+    number, rest = 1, b""
     for block in blocks:
-        while block:
-            line, _, block = block.partition(b"\n")
-            number += 1
+        rest += block
+        while b"\n" in rest:
+            line, _, rest = rest.partition(b"\n")
             if line.strip():
-                return line.decode(), block, number
+                return line.decode(), rest, number
+            number += 1
+    if rest.strip():
+        return rest.decode(), b"", number
     raise UserError(f"{path} has no header: line 1 is blank.")
 
 
-def delimiter_of(header: str) -> str:
-    """Return what divides the cells: the comma, tab or semicolon of which the header has most."""
-    return max(_DELIMITERS, key=header.count)
-
-
-def names_in(header: str, delimiter: str, path: Path, number: int) -> list[str]:
-    """Return the names of the columns, the header being line `number`; a UserError if two are the same."""
+def _names(header: str, delimiter: str, path: Path, number: int) -> list[str]:
     try:
         names = [name.strip() for name in next(csv.reader([header], delimiter=delimiter, strict=True))]
     except csv.Error as error:
@@ -91,131 +70,126 @@ def names_in(header: str, delimiter: str, path: Path, number: int) -> list[str]:
     return names
 
 
-def rows_of(
-    blocks: Iterable[list[str]], names: Sequence[str], delimiter: str, path: Path, n_before: int
-) -> Iterator[tuple[list[list[str]], Sequence[int]]]:
-    """Yield the cells of many rows below a header of `names`, and the numbers of their lines; blank lines are left out.
+def _batches(blocks: Iterator[bytes], delimiter: str, n_columns: int, path: Path, number: int) -> Iterator[Batch]:
+    """Yield the rows below a header; `blocks` begin with the end of its line, line `number`."""
+    import pyarrow as pa  # type: ignore[import-untyped]
+    from pyarrow import compute
+    from pyarrow import csv as arrow_csv
 
-    `n_before` lines stand before the blocks. A UserError names a line with more or fewer cells.
-    """
-    for cells, numbers in _divided(blocks, delimiter, path, n_before):
-        widths = list(map(len, cells))
-        if widths.count(len(names)) < len(widths):
-            row = next(row for row, width in enumerate(widths) if width != len(names))
-            raise UserError(
-                f"{path}, line {numbers[row]}: {widths[row]} cells, but the header has {len(names)} "
-                f"({_DELIMITERS[delimiter]} divide them); correct the line or remove it."
+    pa.enable_signal_handlers(False)  # a signal is ours: pyarrow would end a file in the middle for it
+    columns = [str(i) for i in range(n_columns)]
+    left_out: list[int] = []  # numbers of records, counted from 1 by pyarrow: lines of nothing but spaces
+
+    def judged(row: Any) -> str:
+        if row.text.strip(' "') or len(left_out) == _MAX_LEFT_OUT:
+            return "error"
+        left_out.append(row.number)
+        return "skip"
+
+    text = _Text(blocks, delimiter, lambda: _explain(path, delimiter, n_columns))
+    n_records, n_breaks = 0, 0
+    try:
+        with pa.PythonFile(text, mode="r") as file:
+            reader = arrow_csv.open_csv(
+                file,
+                read_options=arrow_csv.ReadOptions(use_threads=False, block_size=_RECORD_BYTES, column_names=columns),
+                parse_options=arrow_csv.ParseOptions(
+                    delimiter=delimiter, newlines_in_values=True, ignore_empty_lines=False, invalid_row_handler=judged
+                ),
+                convert_options=arrow_csv.ConvertOptions(
+                    column_types=dict.fromkeys(columns, pa.large_string()), check_utf8=False, strings_can_be_null=False
+                ),
             )
-        yield cells, numbers
+            for batch in reader:
+                if not len(batch):
+                    continue
+                cells = batch.columns if n_columns > 1 else [compute.utf8_trim(batch.column(0), " ")]
+                records = np.arange(n_records + 1, n_records + 1 + len(batch) + len(left_out))
+                if left_out:
+                    records = np.setdiff1d(records, left_out)[: len(batch)]
+                    left_out[:] = [record for record in left_out if record > records[-1]]
+                n_records = int(records[-1])
+                lines = records + (number - 1)
+                if text.has_quotes:  # a row is known by its last line
+                    breaks = sum(compute.count_substring(column, "\n").to_numpy() for column in cells)
+                    lines += n_breaks + np.cumsum(breaks)
+                    n_breaks += int(np.sum(breaks))
+                is_blank = np.ones(len(batch), dtype=np.bool_)
+                for column in cells:
+                    is_blank &= compute.binary_length(column).to_numpy() == 0
+                    if not is_blank.any():
+                        break
+                else:  # as spreadsheets leave them behind
+                    cells, lines = [column.filter(pa.array(~is_blank)) for column in cells], lines[~is_blank]
+                yield Batch(cells, lines)
+    except pa.ArrowInvalid as error:
+        _explain(path, delimiter, n_columns)
+        raise UserError(
+            f"{path} cannot be divided into rows ({error}); check its quotes and remove its blank lines."
+        ) from error
 
 
-def _divided(
-    blocks: Iterable[list[str]], delimiter: str, path: Path, n_before: int
-) -> Iterator[tuple[list[list[str]], Sequence[int]]]:
-    blocks = iter(blocks)
-    for block in blocks:
-        if '"' in "\n".join(block):
-            yield from _quoted(chain([block], blocks), delimiter, path, n_before)
-            return
-        kept = [(line.split(delimiter), n_before + i) for i, line in enumerate(block, 1) if line.strip(" ")]
-        n_before += len(block)
-        if kept:
-            yield [cells for cells, _ in kept], [number for _, number in kept]
+class _Text(io.RawIOBase):
+    """Blocks as a file for pyarrow, which wants a row to end at the latest in the block after that in which it begins.
+
+    `explain` is called once, where quotes do not all stand around cells, and doubled within them. has_quotes: whether
+    there were any.
+    """
+
+    def __init__(self, blocks: Iterator[bytes], delimiter: str, explain: Callable[[], None]) -> None:
+        self.has_quotes = False
+        self._blocks = blocks
+        self._explain: Callable[[], None] | None = explain
+        self._may_stand_beside = np.isin(np.arange(256), [ord(delimiter), _QUOTE, _LF])
+        self._last, self._n_quotes = b"\n", 0
+
+    def readable(self) -> bool:
+        """Return that it is."""
+        return True
+
+    def read(self, n_bytes: int = -1) -> bytes:
+        """Return the next bytes, about as many as one row may have; nothing at the end."""
+        parts, n_read = [], 0
+        for block in self._blocks:
+            if self.has_quotes or b'"' in block:
+                self._look_at_quotes(block)
+            else:
+                self._last = block[-1:] or self._last
+            parts.append(block)
+            n_read += len(block)
+            if n_read >= _RECORD_BYTES and b"\n" in block:
+                return parts[0] if len(parts) == 1 else b"".join(parts)
+        self._look_at_quotes(b"\n", is_end=True)
+        return b"".join(parts)
+
+    def _look_at_quotes(self, block: bytes, *, is_end: bool = False) -> None:
+        """Look at all but the last byte, of which one cannot tell yet what follows."""
+        self.has_quotes |= not is_end
+        codes = np.frombuffer(self._last + block, dtype=np.uint8)
+        at = np.flatnonzero(codes[1:-1] == _QUOTE) + 1
+        opens = (self._n_quotes + np.arange(len(at))) % 2 == 0
+        beside = np.where(opens, codes[at - 1], codes[at + 1])
+        self._n_quotes += len(at)
+        self._last = codes[-2:].tobytes()
+        is_open = is_end and self._n_quotes % 2 == 1
+        if self._explain is not None and (is_open or not self._may_stand_beside[beside].all()):
+            explain, self._explain = self._explain, None
+            explain()
 
 
-def _rows(blocks: Iterable[bytes], delimiter: str, names: Sequence[str], path: Path, n_before: int) -> Iterator[Rows]:
-    """Yield the rows of each block, the ordinary ones without a Python object for each line."""
-    blocks = iter(blocks)
-    for block in blocks:
-        if not block:
-            continue
-        if b'"' in block:
-            for cells, numbers in rows_of(map(_lines, chain([block], blocks)), names, delimiter, path, n_before):
-                yield _packed(cells, numbers, len(names))
-            return
-        rows = _plain(block, delimiter, len(names), n_before) if len(names) > 1 else None
-        if rows is not None:
-            yield rows
-            n_before += len(rows[1])
-            continue
-        lines = _lines(block)
-        for cells, numbers in rows_of([lines], names, delimiter, path, n_before):
-            yield _packed(cells, numbers, len(names))
-        n_before += len(lines)
-
-
-def _lines(block: bytes) -> list[str]:
-    return block.decode().removesuffix("\n").split("\n")
-
-
-def _plain(block: bytes, delimiter: str, n_columns: int, n_before: int) -> Rows | None:
-    """Return the rows of a block without quotes, or None where its lines do not all have `n_columns` cells."""
-    if not block.endswith(b"\n"):
-        block += b"\n"
-    codes = np.frombuffer(block, dtype=np.uint8)
-    # Few characters of a table sort before its delimiter: one comparison finds all ends of cells, and little else.
-    last = max(ord(delimiter), _LF)
-    at = _places(codes <= last if delimiter != ";" else (codes == _LF) | (codes == last))
-    is_end = (codes[at] == _LF) | (codes[at] == ord(delimiter))
-    if not is_end.all():
-        at = at[is_end]
-    if len(at) % n_columns:
-        return None
-    ends, found = at.reshape(-1, n_columns), codes[at].reshape(-1, n_columns)
-    if (found[:, -1] != _LF).any() or (found[:, :-1] == _LF).any():
-        return None
-    starts = np.concatenate([[-1], ends.ravel()[:-1]]).reshape(-1, n_columns) + 1
-    cells = [_cut(block, codes, starts[:, column], ends[:, column]) for column in range(n_columns)]
-    return cells, np.arange(n_before + 1, n_before + 1 + len(ends), dtype=np.int64)
-
-
-def _places(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return `np.flatnonzero(mask)` in half its time where few are set: eight are looked at at once."""
-    n_whole = len(mask) // 8 * 8
-    words = np.flatnonzero(mask[:n_whole].view(np.uint64) != 0)
-    within = np.flatnonzero(mask[:n_whole].reshape(-1, 8)[words])
-    return np.concatenate((8 * words[within // 8] + within % 8, n_whole + np.flatnonzero(mask[n_whole:])))
-
-
-def _cut(block: bytes, codes: NDArray[np.uint8], starts: NDArray[np.int64], ends: NDArray[np.int64]) -> Packed:
-    """Return the cells between starts (N,) and ends (N,)."""
-    lengths = ends - starts
-    length = int(lengths[0])
-    if length > 0 and (lengths == length).all():
-        windows = np.lib.stride_tricks.sliding_window_view(codes, length)
-        return Packed(windows[starts].reshape(-1), lengths)
-    longest = int(lengths.max())
-    if longest <= _SHORT:
-        places = starts[:, None] + np.arange(longest)
-        return Packed(codes[places[np.arange(longest) < lengths[:, None]]], lengths)
-    cells = [block[start:end] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
-    return Packed(np.frombuffer(b"".join(cells), dtype=np.uint8), lengths)
-
-
-def _packed(cells: list[list[str]], numbers: Sequence[int], n_columns: int) -> Rows:
-    columns = list(zip(*cells, strict=True)) or [()] * n_columns
-    return [Packed.of(column) for column in columns], np.array(numbers, dtype=np.int64)
-
-
-def _quoted(
-    blocks: Iterable[list[str]], delimiter: str, path: Path, n_before: int
-) -> Iterator[tuple[list[list[str]], Sequence[int]]]:
+def _explain(path: Path, delimiter: str, n_columns: int) -> None:
+    """Raise a UserError for the first line that is no row: slowly, but numbered as in an editor."""
     csv.field_size_limit(MAX_LINE_BYTES)
-    reader = csv.reader((line + "\n" for block in blocks for line in block), delimiter=delimiter, strict=True)
-    while True:
-        cells, numbers = [], []
-        try:
-            for row in reader:
-                if row:
-                    cells.append(row)
-                    numbers.append(n_before + reader.line_num)
-                if len(cells) == _ROWS:
-                    break
-        except csv.Error as error:
-            raise UserError(
-                f"{path}, line {n_before + reader.line_num}: the quotes of the cells do not match ({error}); "
-                "correct the line."
-            ) from error
-        if not cells:
-            return
-        yield cells, numbers
+    lines = (line + "\n" for block in read_lines(path) for line in block)
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    try:
+        for row in reader:
+            if len(row) != n_columns and delimiter.join(row).strip(' "'):
+                raise UserError(
+                    f"{path}, line {reader.line_num}: {len(row)} cells, but the header has {n_columns} "
+                    f"({_DELIMITERS[delimiter]} divide them); correct the line or remove it."
+                )
+    except csv.Error as error:
+        raise UserError(
+            f"{path}, line {reader.line_num}: the quotes of the cells do not match ({error}); correct the line."
+        ) from error

@@ -10,40 +10,32 @@ from typing import Any
 import numpy as np
 
 from datasets.common.errors import UserError
-from datasets.sequences.packed import Packed, Packing
-from datasets.tables.columns import Columns
+from datasets.tables.columns import Batch, Stream
 from datasets.tables.text_file import first_bytes
 
 _MAX_ROWS = 50_000_000
-_ROWS = 8192  # at a time, where not all are wanted at once
+_ROWS = 8192  # at a time
 
 
-def read_parquet(path: Path) -> Columns:
+def open_parquet(path: Path) -> Stream:
     """Read the columns of text and numbers as text; a missing value is an empty cell, other columns are left out.
 
     A UserError is raised if the file cannot be read.
     """
     with _opened(path) as file:
-        table = file.read(columns=_names(file), use_threads=False)  # threads would hang a process forked later
-        cells = {name: _packed(table.column(name)) for name in table.column_names}
-        n = file.metadata.num_rows
-    return Columns(cells=cells, lines=np.arange(1, n + 1, dtype=np.int64), where=str(path), kind="Parquet", place="row")
+        names = _names(file)
+    return Stream(
+        names=names, header=str(path), batches=_batches(path, names), where=str(path), kind="Parquet", place="row"
+    )
 
 
-def parquet_names(path: Path) -> list[str]:
-    """Return the names of the columns of text and numbers. A UserError is raised if the file cannot be read."""
-    with _opened(path) as file:
-        return _names(file)
-
-
-def parquet_rows(path: Path, names: list[str]) -> Iterator[list[list[str]]]:
-    """Yield the cells of some columns, each as `read_parquet` has them, some thousand rows at a time.
-
-    A UserError is raised if the file cannot be read.
-    """
+def _batches(path: Path, names: list[str]) -> Iterator[Batch]:
+    n_before = 0
     with _opened(path) as file:
         for batch in file.iter_batches(_ROWS, columns=names, use_threads=False):
-            yield [_texts(batch.column(name)) for name in names]
+            lines = np.arange(n_before + 1, n_before + 1 + len(batch), dtype=np.int64)
+            yield Batch([_texts(batch.column(name)) for name in names], lines)
+            n_before += len(batch)
 
 
 @contextlib.contextmanager
@@ -79,24 +71,12 @@ def _names(file: Any) -> list[str]:
     return [str(field.name) for field in file.schema_arrow if is_shown(field.type)]
 
 
-def _texts(column: Any) -> list[str]:
-    # Numbers as Python writes them: with all digits, whatever their type.
-    return ["" if value is None else str(value) for value in column.to_pylist()]
-
-
-def _packed(column: Any) -> Packed:
+def _texts(column: Any) -> Any:
+    """Return the cells as large_string, once they are known to be what the file says."""
     import pyarrow as pa
 
-    kind = column.type
     column.validate(full=True)
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        return Packed.of(_texts(column))
-    packing = Packing()
-    for chunk in column.chunks:
-        text = chunk.cast(pa.large_string()).fill_null("")
-        _, offsets, codes = text.buffers()
-        ends = np.frombuffer(offsets, dtype=np.int64)[text.offset : text.offset + len(text) + 1]
-        if len(text):
-            cells = np.frombuffer(codes, dtype=np.uint8)[ends[0] : ends[-1]] if codes else np.zeros(0, dtype=np.uint8)
-            packing.add(Packed(cells, np.diff(ends)))
-    return packing.packed()
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        return column.cast(pa.large_string()).fill_null("")
+    # Numbers as Python writes them: with all digits, whatever their type.
+    return pa.array(["" if value is None else str(value) for value in column.to_pylist()], type=pa.large_string())

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from datasets.common.errors import UserError
 from datasets.tables.columns import Columns
-from datasets.tables.delimited import read_delimited
+from datasets.tables.delimited import open_delimited
 from datasets.tables.fasta import read_fasta
-from datasets.tables.parquet import read_parquet
+from datasets.tables.parquet import open_parquet
 from datasets.tables.text_file import first_bytes
 
 
@@ -19,15 +19,16 @@ def read_columns(path: Path) -> Columns:
     """
     start = first_bytes(path)
     if start.startswith(b"PAR1"):
-        columns = read_parquet(path)
-    elif _is_fasta(start):
+        columns = open_parquet(path).columns()
+    elif is_fasta(start):
         columns = read_fasta(path)
     else:
-        columns = read_delimited(path)
+        columns = open_delimited(path).columns()
     if not len(columns):
         raise UserError(f"{path} has no rows: after its header a line for each variant is expected.")
     return columns
 
 
-def _is_fasta(start: bytes) -> bool:
+def is_fasta(start: bytes) -> bool:
+    """Return whether a file's first bytes are those of FASTA, in any encoding."""
     return start.removeprefix(b"\xef\xbb\xbf").lstrip().replace(b"\0", b"").lstrip(b"\xff\xfe").startswith(b">")

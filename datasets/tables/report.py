@@ -82,8 +82,7 @@ def _mutations(n_mutations: NDArray[np.int64] | None) -> str:
 
 
 def _residues(sequences: Packed) -> str:
-    counts = np.bincount(sequences.codes, minlength=128)
-    return "".join(sorted(chr(code) for code in np.flatnonzero(counts)))
+    return "".join(sorted(map(chr, set().union(*sequences.pieces()))))
 
 
 def _targets(target: NDArray[np.float64]) -> str:

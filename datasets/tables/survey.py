@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.common.errors import UserError
-from datasets.sequences.packed import Packed
+from datasets.sequences.packed import Aligned, Packed
 from datasets.tables import column_names
 from datasets.tables.columns import Columns
 from datasets.tables.findings import Findings
@@ -192,9 +192,9 @@ def _keys(sequences: Packed, test: Mask | None, validation: Mask | None) -> NDAr
     for weight, mask in ((1, test), (2, validation)):
         if mask is not None:
             part += weight * mask.astype(np.uint8)
-    if sequences.matrix is None:
+    if not isinstance(sequences, Aligned):
         return [sequence + bytes([number]) for sequence, number in zip(sequences.slices(), part.tolist(), strict=True)]
-    return np.column_stack((sequences.varying_codes(), part))
+    return np.column_stack((sequences.varying, part)) if part.any() else sequences.varying
 
 
 def _merged(

@@ -92,7 +92,7 @@ def _refusal(kind: str, sequence: str) -> tuple[str, str]:
 
 
 def _check_nucleotides(sequences: Packed, findings: Findings) -> None:
-    if len(sequences.codes) >= 30 * len(sequences) > 0 and not sequences.has_other_than(b"ACGTUN"):
+    if sequences.lengths.sum() >= 30 * len(sequences) > 0 and not sequences.has_other_than(b"ACGTUN"):
         text = "the sequences hold A, C, G and T only, as DNA does"
         findings.add("refused", text, remedy="translate them to residues")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.sequences.packed import Packed
+from datasets.sequences.packed import Aligned, Packed
 from datasets.sequences.sites import written_sites
 
 _ROWS = 4096  # compared at a time
@@ -36,35 +36,38 @@ def consensus(sequences: Packed) -> str | None:
 
     None where the lengths differ or a position has no such residue: then it cannot stand for the wild type.
     """
-    codes = sequences.matrix
-    if codes is None or len(codes) < 3:
+    if not isinstance(sequences, Aligned) or len(sequences) < 3:
         return None
     # If more than half agree, the middle one in the order of the codes is theirs; a sample finds it, all confirm it.
+    codes, common = sequences.varying, sequences.first.copy()
     sample = codes[:: max(1, len(codes) // 1001)]
-    middle = np.sort(sample, axis=0)[len(sample) // 2]
+    common[sequences.varies] = middle = np.sort(sample, axis=0)[len(sample) // 2]
     agreeing = sum((codes[i : i + _ROWS] == middle).sum(axis=0) for i in range(0, len(codes), _ROWS))
-    return middle.tobytes().decode() if (2 * agreeing > len(codes)).all() else None
+    return common.tobytes().decode() if (2 * agreeing > len(codes)).all() else None
 
 
 def find_common(sequences: Packed, wild_type: str | None) -> Common:
     """Return what the sequences (N >= 1) have in common."""
     lengths = sequences.lengths
-    codes, varies = sequences.matrix, sequences.varies
-    if codes is None or varies is None:
+    if not isinstance(sequences, Aligned):
         start, end = _shared_ends(sequences)
         window = (start, -end) if start + end > 0 else None
         return Common(lengths=lengths, n_mutations=None, mutated=None, positions=None, sites=None, window=window)
-    length = codes.shape[1]
+    first, varies, length = sequences.first, sequences.varies, len(sequences.first)
     if wild_type is None or len(wild_type) != length:
         sites = written_sites((varies + 1).tolist()) if 0 < len(varies) < length else None
         return Common(lengths=lengths, n_mutations=None, mutated=None, positions=None, sites=sites, window=None)
     wild = np.frombuffer(wild_type.encode("ascii"), dtype=np.uint8)
-    others = np.flatnonzero(codes[0] != wild)  # where all differ from the wild type, they need not from each other
-    at = np.union1d(varies, others)
-    mutated = (sequences.varying_codes() if len(at) == len(varies) else codes[:, at]) != wild[at]
+    # Where all differ from the wild type, they need not from each other.
+    at = np.union1d(varies, np.flatnonzero(first != wild))
+    if len(at) == len(varies):
+        mutated = sequences.varying != wild[at]
+    else:
+        mutated = np.tile(first[at] != wild[at], (len(lengths), 1))
+        mutated[:, np.searchsorted(at, varies)] = sequences.varying != wild[varies]
     return Common(
         lengths=lengths,
-        n_mutations=mutated.sum(axis=1, dtype=np.int64),
+        n_mutations=np.einsum("ij->i", mutated.view(np.uint8), dtype=np.int64, casting="unsafe"),
         mutated=mutated,
         positions=at + 1,
         sites=written_sites((at + 1).tolist()) if 0 < len(at) < length else None,
@@ -75,10 +78,10 @@ def find_common(sequences: Packed, wild_type: str | None) -> Common:
 def _shared_ends(sequences: Packed) -> tuple[int, int]:
     """Return how many residues all sequences begin with, and then end with."""
     shortest = int(sequences.lengths.min())
-    last = sequences.lengths.cumsum()
-    heads = sequences.codes[(last - sequences.lengths)[:, None] + np.arange(shortest)]
+    codes, last = sequences.codes(), sequences.lengths.cumsum()
+    heads = codes[(last - sequences.lengths)[:, None] + np.arange(shortest)]
     start = _n_shared(heads)
-    tails = sequences.codes[last[:, None] - 1 - np.arange(shortest - start)]
+    tails = codes[last[:, None] - 1 - np.arange(shortest - start)]
     return start, _n_shared(tails)
 
 

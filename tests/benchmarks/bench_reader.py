@@ -26,7 +26,7 @@ from datasets.tasks.flip import AAV_WILD_TYPE
 from datasets.tasks.own_table import table_task
 from search.request.user_table import write_split
 
-GOAL = 3.0
+GOAL = 1.0
 
 
 def write_table(path: Path, n_variants: int) -> None:

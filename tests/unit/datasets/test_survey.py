@@ -7,7 +7,7 @@ import pytest
 
 from datasets.common.errors import UserError
 from datasets.sequences.crop import Crop, Sites
-from datasets.sequences.packed import Packed
+from datasets.sequences.packed import Aligned, Packed, Packing
 from datasets.sequences.sites import region_of, written_sites
 from datasets.splits.prepared import prepare
 from datasets.tables.findings import Findings
@@ -80,12 +80,29 @@ def test_the_bytes_of_many_sequences_say_what_each_of_them_would() -> None:
     for sites in ([], [0], [7, 20, 49], range(50)):
         for site in sites:
             codes[random.integers(1, 9000, 40), site] = ord("W")
-        packed = Packed(codes.reshape(-1), np.full(9000, 50))
-        assert packed.varies is not None
+        packing = Packing()
+        for part in np.array_split(codes, [1, 700, 8000]):
+            packing.add(part.reshape(-1), np.full(len(part), 50))
+        packed = packing.packed()
+        assert isinstance(packed, Aligned)
         assert packed.varies.tolist() == [site for site in range(50) if len(set(codes[:, site].tolist())) > 1]
         for characters in (b"ACDEFGHIKLW", b"ACDEFGHIKL", b"W"):
             assert packed.has_other_than(characters) == bool(set(codes.reshape(-1).tolist()) - set(characters))
-    assert Packed.of(["AC", "A"]).varies is None
+        assert (packed.codes() == codes.reshape(-1)).all()
+        some = random.integers(0, 9000, 3)
+        assert list(packed.take(some)) == [codes[row].tobytes().decode() for row in some]
+
+
+@pytest.mark.parametrize("strings", [["AC", "AD", "A", ""], ["", "A"], ["", ""], ["Ä", "AB", "A"], []])
+def test_strings_of_any_lengths_are_packed(strings: list[str]) -> None:
+    packed = Packed.of(strings)
+    assert not isinstance(packed, Aligned)
+    assert (list(packed), packed.lengths.tolist()) == (strings, [len(text.encode()) for text in strings])
+    assert [packed[i] for i in range(-len(strings), len(strings))] == 2 * strings
+    assert packed[1:] == strings[1:]
+    kept = packed.take(np.arange(len(strings))[:2])
+    assert list(kept) == strings[:2]
+    assert isinstance(kept, Aligned) == (strings[:2] in (["AC", "AD"], ["Ä", "AB"]))
 
 
 @pytest.mark.parametrize(
