@@ -1,8 +1,7 @@
 """The fault matrix: two workers on Postgres, one fault at a known moment, and the budget is met exactly.
 
 Every row ends with exactly the budget of finished trials, none RUNNING, none counted twice, and the best one exported.
-A sample belongs to every run of the suite, the whole of it to CI. The making of the tables has a matrix of its own in
-test_creation.py: a kill at every statement.
+The making of the tables has a matrix of its own in test_creation.py: a kill at every statement.
 """
 
 import contextlib
