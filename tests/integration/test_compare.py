@@ -13,7 +13,7 @@ from search.experiments.readings import find_readings
 from search.reporting.comparison import OURS, compare, published_results
 from search.reporting.comparison_figure import drawable
 from search.storage.attributes import MANIFEST
-from tests.helpers.browser import CHROMIUM
+from tests.helpers.browser import in_a_browser
 from tests.helpers.pages import assert_looks_right, assert_needs_nothing, without_plotly
 from tests.helpers.small_study import ABOUT, add, default_database, make_study
 
@@ -126,7 +126,7 @@ def test_bad_input_is_one_sentence(command, folder):
     assert "b.ledger.jsonl, line 1" in sentence
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian's package: chromium)")
+@in_a_browser
 @pytest.mark.system
 def test_in_a_browser_nothing_overlaps_and_every_axis_is_labelled(folder, tmp_path):
     found = readings(folder / "exported")

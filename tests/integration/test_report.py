@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 from search.reporting.proposals import Proposals
 from search.reporting.study_report import make_report
 from search.storage.attributes import MANIFEST, OVERRIDES
-from tests.helpers.browser import CHROMIUM
+from tests.helpers.browser import in_a_browser
 from tests.helpers.pages import assert_looks_right, assert_needs_nothing, without_plotly
 from tests.helpers.small_study import ABOUT, NAME, default_database, make_study, record
 
@@ -93,7 +93,7 @@ def test_it_needs_nothing_but_itself(text):
     assert_needs_nothing(text)
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian's package: chromium)")
+@in_a_browser
 @pytest.mark.system
 def test_in_a_browser_nothing_overlaps_every_axis_is_labelled_and_nothing_is_asked_for(text, tmp_path):
     assert_looks_right(text, 8, tmp_path)

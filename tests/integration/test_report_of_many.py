@@ -15,7 +15,7 @@ from search.reporting.proposals import Proposals
 from search.reporting.study_report import make_report
 from search.study.snapshot import snapshot
 from search.study.study import MANIFEST
-from tests.helpers.browser import CHROMIUM, open_browser
+from tests.helpers.browser import in_a_browser, open_browser
 from tests.helpers.pages import assert_looks_right, without_plotly
 from tests.helpers.small_study import ABOUT, NAME, record
 
@@ -120,13 +120,13 @@ def test_a_snapshot_keeps_the_attributes_that_it_has_seen(study):
     assert snapshot(study, []).user_attrs["seen"] == 2
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian's package: chromium)")
+@in_a_browser
 @pytest.mark.system
 def test_in_a_browser_it_looks_right(text, tmp_path):
     assert_looks_right(text, 6, tmp_path)
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian's package: chromium)")
+@in_a_browser
 @pytest.mark.system
 def test_a_browser_that_cannot_unpack_it_says_so_in_place_of_each_figure(text, tmp_path):
     path = tmp_path / "page.html"

@@ -23,8 +23,9 @@ from search.request.inputs import load_split
 from search.training.build import folds_of
 from search.training.preflight import check_builds
 from tests.helpers.answers import Answer, run_here
+from tests.helpers.examples import examples
 
-N_EXAMPLES = 500
+N_EXAMPLES = examples(100)
 Tree = dict[str, Any]
 
 
