@@ -26,10 +26,11 @@ study: $(VENV)/installed
 	    $(BIN)/python run_study.py --task synthetic_two_vs_rest --model cnn --n-trials 20 $(STUDY_OVERRIDES); \
 	fi
 
-# Many tests wait for other processes, so three at a time fill two cores; a file stays with one worker.
+# Many tests wait for other processes, so three at a time fill two cores; a file stays with one worker. The slowest ten
+# are told at the end: a file that takes long belongs into LONGEST of tests/conftest.py.
 TEST_WORKERS := 3
 
-PYTEST := $(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder --durations=10
 
 # What needs no fleet, no outage and no browser, and one of each kind all the same.
 test: $(VENV)/installed
@@ -41,6 +42,11 @@ test-all: $(VENV)/installed
 # What `test` leaves out: the fault matrix, faults at random moments, hostile rows and files, fleets, browsers.
 test-system: $(VENV)/installed
 	$(PYTEST) -m "system and not smoke"
+
+# Ten times as many hostile rows, experiments and tables as `test-system` makes up.
+fuzz: $(VENV)/installed
+	$(PYTEST) --hypothesis-profile=fuzz tests/system/test_hostile_database.py tests/system/test_foreign_experiments.py \
+	    tests/system/test_fuzzed_tables.py
 
 check: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from rapidfuzz import process
 from rapidfuzz.distance import Levenshtein
 
+from datasets.sequences.mutation_counts import common_ends
 from models.layers.amino_acids import BLOSUM62, LETTERS
 
 Bytes = NDArray[np.uint8]
@@ -60,7 +61,8 @@ def _align(
     No entry of `scores` exceeds those of its two residues with themselves, so residues that all sequences begin or end
     with, as the wild type does, are paired with each other in a best alignment: they are added up without the table.
     """
-    n_first, n_last = _n_common(residues, lengths, wild_type)
+    shortest = int(lengths.min(initial=len(wild_type)))
+    n_first, n_last = common_ends(residues, lengths, wild_type, shortest)
     middle = wild_type[n_first : len(wild_type) - n_last]
     outside = np.concatenate([wild_type[:n_first], wild_type[len(wild_type) - n_last :]])
     common = int(scores[outside, outside].sum())
@@ -88,15 +90,3 @@ def _align_rows(
         best = np.where((i < lengths)[:, None], longer, best)
     last: NDArray[np.int64] = best[:, -1]
     return last
-
-
-def _n_common(residues: Bytes, lengths: NDArray[np.int64], wild_type: Bytes) -> tuple[int, int]:
-    """How many residues at the start, and behind those at the end, are the wild type's in all sequences."""
-    shortest = int(min(lengths.min(initial=len(wild_type)), len(wild_type)))
-    first = (residues[:, :shortest] == wild_type[:shortest]).all(axis=0)
-    n_first = int(np.argmin(first)) if not first.all() else shortest
-    n_last = 0
-    rows = np.arange(len(residues))
-    while n_last < shortest - n_first and (residues[rows, lengths - 1 - n_last] == wild_type[-1 - n_last]).all():
-        n_last += 1
-    return n_first, n_last

@@ -11,6 +11,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.optim import Optimizer
 from torchmetrics import MeanSquaredError
 
@@ -20,7 +21,7 @@ from datasets.common.paths import Places
 from datasets.features.frozen import Encoder, Scope
 from datasets.sequences.tokenizer import ResidueTokenizer, Tokenizer
 from datasets.task import Announce, Task
-from models.losses import Loss, SquaredError, replayed, row_gradient
+from models.losses import Loss, is_pairwise, replayed, row_gradient
 from models.memory import Memory
 from models.metrics import Spearman
 from models.target_scale import RankNormal, TargetScale, Transform
@@ -52,7 +53,7 @@ class FitnessModel(LightningModule, ABC):
         self.automatic_optimization = False  # of Lightning's: a step's gradient is summed over micro-batches
         self.micro_batch_tokens: int | None = None
         self.gradient_clip: float | None = None
-        self.loss: Loss = SquaredError()
+        self.loss: Loss = functional.mse_loss
         self.target_scale: TargetScale | RankNormal | None = None
         self._scores: list[Tensor] = []  # of an epoch, and the targets below, where predictions are calibrated
         self._targets: list[Tensor] = []
@@ -126,9 +127,9 @@ class FitnessModel(LightningModule, ABC):
         Raises:
             UserError: The model brings a training step of its own, which knows nothing of either.
         """
-        has_own_step = type(self).training_step is not FitnessModel.training_step
+        has_own_step = not self.has_micro_batches
         may_transform = not has_own_step or self.transforms_targets
-        if has_own_step and not (isinstance(loss, SquaredError) and (target_transform == "none" or may_transform)):
+        if has_own_step and not (loss is functional.mse_loss and (target_transform == "none" or may_transform)):
             name = type(self).__name__
             targets = "" if may_transform else " of the targets as they are"
             others = "" if may_transform else " and trainer.target_transform=none"
@@ -137,7 +138,7 @@ class FitnessModel(LightningModule, ABC):
                 f"use trainer.loss=mse{others} with it."
             )
         self.loss = loss
-        if loss.is_pairwise or target_transform == "standardize":
+        if is_pairwise(loss) or target_transform == "standardize":
             self.target_scale = TargetScale()
         elif target_transform == "rank_normal":
             self.target_scale = RankNormal()
@@ -227,7 +228,7 @@ class FitnessModel(LightningModule, ABC):
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         """One step of the optimizer on the loss of a batch, whose gradient is summed over its parts."""
         parts = batch.parts(self.micro_batch_tokens)
-        scores = self._over_pairs(parts) if self.loss.is_pairwise else self._over_rows(parts, len(batch))
+        scores = self._over_pairs(parts) if is_pairwise(self.loss) else self._over_rows(parts, len(batch))
         self._add_to_training_loss(scores, torch.cat([part.target for part in parts]), is_first=batch_idx == 0)
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
@@ -267,7 +268,7 @@ class FitnessModel(LightningModule, ABC):
 
         Validation comes right after it, and the weights are kept with the unit.
         """
-        if not self.loss.is_pairwise:
+        if not is_pairwise(self.loss):
             self.training_loss.update(score if self.target_scale is None else self.target_scale(score), target)
             return
         if is_first:  # whatever an epoch that was cut off left behind

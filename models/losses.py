@@ -1,7 +1,7 @@
 """What training minimises: squared errors, Huber's, or the ranking of pairs."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal
 
 import torch
@@ -9,64 +9,37 @@ from torch import Tensor
 from torch.nn import functional
 
 LossName = Literal["mse", "huber", "ranking"]
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""From what a model's `forward` gives for the rows of a batch (B,) and their targets (B,) to a mean over the batch."""
 
 
-class Loss(ABC):
-    """A mean over a batch, of what a model's `forward` gives for its rows."""
-
-    is_pairwise = False
-    """Whether it is a mean over pairs of rows, so that parts of a batch cannot be computed one without the other."""
-
-    @abstractmethod
-    def __call__(self, score: Tensor, target: Tensor) -> Tensor:
-        """Scores (B,) and targets (B,) to a scalar."""
-
-
-class SquaredError(Loss):
-    """The mean squared error, FLIP's and Flipper's loss."""
-
-    def __call__(self, score: Tensor, target: Tensor) -> Tensor:
-        """Scores (B,) and targets (B,) to a scalar."""
-        return functional.mse_loss(score, target)
-
-
-class Huber(Loss):
-    """Half the squared error up to `delta`, `delta` times the rest of the error beyond it (Huber 1964).
-
-    `delta` is in the unit of the targets, and in their standard deviations where they are standardised.
-    """
-
-    def __init__(self, delta: float) -> None:
-        self.delta = delta
-
-    def __call__(self, score: Tensor, target: Tensor) -> Tensor:
-        """Scores (B,) and targets (B,) to a scalar."""
-        return functional.huber_loss(score, target, delta=self.delta)
-
-
-class Ranking(Loss):
+def ranking(score: Tensor, target: Tensor) -> Tensor:
     """The logistic loss of score differences (Bradley and Terry 1952; RankNet, Burges et al. 2005).
 
     Its pairs are all pairs of rows of a batch whose targets differ, each once: the mean over them of
     log(1 + exp(score of the lower one - score of the higher one)). Pairs of equal targets count nothing, and a batch
     without a pair, as one of a single row, gives 0 and a gradient of 0. It takes B x B values of memory.
     """
-
-    is_pairwise = True
-
-    def __call__(self, score: Tensor, target: Tensor) -> Tensor:
-        """Scores (B,) and targets (B,) to a scalar."""
-        is_higher = target[:, None] > target
-        # Where, and no selection, whose size would have to be waited for.
-        losses = functional.softplus(score - score[:, None]).masked_fill(~is_higher, 0)
-        return losses.sum() / is_higher.sum().clamp(min=1)
+    is_higher = target[:, None] > target
+    # Where, and no selection, whose size would have to be waited for.
+    losses = functional.softplus(score - score[:, None]).masked_fill(~is_higher, 0)
+    return losses.sum() / is_higher.sum().clamp(min=1)
 
 
 def make_loss(name: LossName, *, huber_delta: float) -> Loss:
-    """The loss of that name."""
+    """The loss of that name: the mean squared error, which is FLIP's and Flipper's, Huber's (1964), or `ranking`.
+
+    Huber's is half the squared error up to `huber_delta`, and that times the rest of the error beyond it; the unit is
+    that of the targets, and their standard deviation where they are standardised.
+    """
     if name == "huber":
-        return Huber(huber_delta)
-    return Ranking() if name == "ranking" else SquaredError()
+        return partial(functional.huber_loss, delta=huber_delta)
+    return ranking if name == "ranking" else functional.mse_loss
+
+
+def is_pairwise(loss: Loss) -> bool:
+    """Whether a loss is a mean over pairs of rows, so that no part of a batch can be computed without the others."""
+    return loss is ranking
 
 
 def row_gradient(loss: Loss, score: Tensor, target: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from search.experiments.confirm.results import Confirmation, Measured, leave_wei
 from search.experiments.experiment import Experiment, checksum, load_experiment, today
 from search.experiments.files import check_exported_weights, ledger_file
 from search.experiments.ledger import append, read
-from search.experiments.replay import check_callbacks
+from search.experiments.requirements import check_callbacks
 from search.machine.standard_streams import announcer
 from search.request.confirm_request import ConfirmRequest
 from search.request.inputs import load_split, places_of
@@ -72,11 +72,9 @@ def confirm(
 
     # Some of it is needed at the end alone, but whoever updates the checkout meanwhile is to change nothing here.
     import datasets.splits.held_out  # noqa: F401
-    import search.experiments.noted_readings
     import search.experiments.readings
     import search.training.checkpoint.progress
-    import search.training.predict_split
-    import search.workers.checking  # noqa: F401
+    import search.training.predict_split  # noqa: F401
     from search.machine.environment import git_commit
     from search.workers.display import Display, PlainDisplay
 
@@ -86,8 +84,9 @@ def confirm(
     found = []
     with signals.installed():
         for order in orders:
-            confirmation = _confirm(order, request, display, signals)
-            found.append((confirmation, _note(order, request, confirmation)))
+            work = _Work(order=order, request=request, display=display, signals=signals)
+            confirmation = work.confirm()
+            found.append((confirmation, work.note(confirmation)))
             tell(*found[-1])
     return found
 
@@ -140,29 +139,6 @@ def _candidates(request: ConfirmRequest, path: Path, experiment: Experiment) -> 
     return of_study(study, experiment, request.top_k)
 
 
-def _confirm(order: Order, request: ConfirmRequest, display: "Display", signals: Signals) -> Confirmation:
-    """Train, predict, read the test set, write the ledger.
-
-    Raises:
-        Stopped: A signal came, or a run failed.
-    """
-    first = order.experiment.config.seed + 1  # skip the seed that the search used
-    seeds = range(first, first + request.seeds)
-    places = places_of(request.weights_dir, request.runs_dir)
-    backbones = [
-        check_backbone(candidate.config, known, order.split.path, places, display, signals)
-        for candidate, known in zip_longest(order.candidates, [order.experiment.provenance.backbone])
-    ]
-    with folder_of(request.runs_dir.absolute() / CONFIRM, f"{order.path.stem}-{order.checksum[:12]}") as folder:
-        trained = [
-            _train(candidate, backbone, order, seeds, places, folder / f"trial-{candidate.trial:05d}", display, signals)
-            for candidate, backbone in zip(order.candidates, backbones, strict=True)
-        ]
-        confirmation = _measure(order, request, seeds, trained, display)
-        leave_weights(confirmation, trained[0].weights["train_and_validation"])
-        return confirmation
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Trained:
     """A candidate over all seeds: its weights, and the predictions file, a row a seed, first of train+validation."""
@@ -173,120 +149,135 @@ class _Trained:
     device: str
 
 
-def _train(
-    candidate: Candidate,
-    backbone: str | None,
-    order: Order,
-    seeds: Sequence[int],
-    places: Places,
-    folder: Path,
-    display: "Display",
-    signals: Signals,
-) -> _Trained:
-    from search.training.checkpoint.progress import about
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    """What is done for one experiment.
 
-    weights: dict[TrainedOn, list[Path]] = {}
-    for trained_on in DIVISIONS:
-        weights[trained_on] = []
-        for seed in seeds:
-            run, directory = candidate.run(seed, trained_on), folder / trained_on / f"seed{seed}"
-            assert run.trainer.threads is not None, "a candidate's config is that of a run"
-            depends_on = about(run, order.split, threads=run.trainer.threads, backbone=backbone)
-            kept, took = kept_run(directory, depends_on), "before"
-            if kept is None:
-                child = isolated_run(run, order.split.path, places, directory, resume=begin_again(directory))
-                result = outcome(child, display, signals, shows_values=False)
-                assert isinstance(result, Result)
-                if result.ending != Ending.COMPLETE:
-                    _fail(
-                        order,
-                        f"trial {candidate.trial} with seed {seed} on {_words(trained_on)} ended without weights: "
-                        f"{result.ending}, {result.reason}",
-                    )
-                kept, took = (
-                    KeptRun(weights=Path(result.checkpoints[0]), device=result.device),
-                    f"{result.seconds:.1f} s",
-                )
-                keep_run(directory, kept, depends_on)
-            weights[trained_on].append(kept.weights)
-            device = kept.device
-            display.announce(
-                f"{order.path.stem}: trial {candidate.trial}, seed {seed} on {_words(trained_on)}, "
-                f"{candidate.how_long}: {took}"
-            )
-    config = candidate.run(seeds[0], "train_and_validation")
-    everything = [path for paths in weights.values() for path in paths]
-    child = isolated_prediction(config, everything, order.split.path, places, folder / "predictions")
-    predicted = outcome(child, display, signals, shows_values=False)
-    assert isinstance(predicted, PredictionsWritten)
-    return _Trained(candidate=candidate, weights=weights, predictions=predicted.path, device=device)
-
-
-def _measure(
-    order: Order, request: ConfirmRequest, seeds: Sequence[int], trained: Sequence[_Trained], display: "Display"
-) -> Confirmation:
-    """Read the test set, write what comes of it to the ledger, and only then let anybody have it."""
-    from datasets.splits.held_out import read_test_set
-    from search.training.predict_split import read_test_predictions
-
-    predictions = [read_test_predictions(one.predictions) for one in trained]
-    try:
-        for one, rows in zip(trained, predictions, strict=True):
-            for number, row in enumerate(rows):
-                name = f"trial {one.candidate.trial}, seed {seeds[number % len(seeds)]}"
-                check_predictions(row)
-        held_out = read_test_set(
-            task_of(order.experiment.config, request.data),
-            data_dir=request.data_dir,
-            data_hash=order.split.data_hash,
-            announce=display.announce,
-        )
-        name = "the test set"
-        measured = tuple(
-            Measured.of(one.candidate, rows, held_out.target, n_seeds=len(seeds), device=one.device)
-            for one, rows in zip(trained, predictions, strict=True)
-        )
-    except UnusablePredictions as error:
-        _fail(order, f"{name}: {error}")
-    confirmation = Confirmation(
-        path=order.path,
-        checksum=order.checksum,
-        experiment=order.experiment,
-        official=held_out.official,
-        label=held_out.label,
-        n_test=len(held_out.target),
-        seeds=tuple(seeds),
-        when=today(),
-        measured=measured,
-    )
-    append(ledger_file(order.path), confirmation.readings())
-    return confirmation
-
-
-def _note(order: Order, request: ConfirmRequest, confirmation: Confirmation) -> "Count":
-    """Note the readings where the study is, too, and count those of the test set, wherever they are known.
-
-    Those of an earlier call, which was killed before it came to this or found no database, are noted with them.
+    All methods but `note` raise `Stopped` where a signal came, or a run failed.
     """
-    from search.experiments.noted_readings import note_readings
-    from search.experiments.readings import find_readings
-    from search.request.inputs import open_existing
 
-    folder, study = order.path.parent, order.experiment.provenance.study
-    try:
-        database = open_existing(request.storage, request.runs_dir)
-        note_readings(database, order.experiment, read(ledger_file(order.path)))
-        found = find_readings(folder, database)
-    except UserError as error:
-        why = f"This reading stands in the ledger alone, without the database of study {study!r}: {error}"
-        found = find_readings(folder, None, missing=[why])
-    return found.count(confirmation.question)
+    order: Order
+    request: ConfirmRequest
+    display: "Display"
+    signals: Signals
 
+    @property
+    def seeds(self) -> range:
+        """The seeds to train with."""
+        first = self.order.experiment.config.seed + 1  # skip the seed that the search used
+        return range(first, first + self.request.seeds)
 
-def _fail(order: Order, what: str) -> NoReturn:
-    print(f"error: {order.path} cannot be confirmed: {what}.", file=sys.stderr)
-    raise Stopped(1)
+    @property
+    def places(self) -> Places:
+        """Where runs find what is not their own."""
+        return places_of(self.request.weights_dir, self.request.runs_dir)
 
+    def confirm(self) -> Confirmation:
+        """Train, predict, read the test set, write the ledger."""
+        order = self.order
+        backbones = [
+            check_backbone(candidate.config, known, order.split.path, self.places, self.display, self.signals)
+            for candidate, known in zip_longest(order.candidates, [order.experiment.provenance.backbone])
+        ]
+        name = f"{order.path.stem}-{order.checksum[:12]}"
+        with folder_of(self.request.runs_dir.absolute() / CONFIRM, name) as folder:
+            trained = [
+                self._train(candidate, backbone, folder / f"trial-{candidate.trial:05d}")
+                for candidate, backbone in zip(order.candidates, backbones, strict=True)
+            ]
+            confirmation = self._measure(trained)
+            leave_weights(confirmation, trained[0].weights["train_and_validation"])
+            return confirmation
 
-def _words(trained_on: TrainedOn) -> str:
-    return trained_on.replace("_and_", "+")
+    def _train(self, candidate: Candidate, backbone: str | None, folder: Path) -> _Trained:
+        from search.training.checkpoint.progress import about
+
+        order = self.order
+        weights: dict[TrainedOn, list[Path]] = {trained_on: [] for trained_on in DIVISIONS}
+        for trained_on, files in weights.items():
+            for seed in self.seeds:
+                run, directory = candidate.run(seed, trained_on), folder / trained_on / f"seed{seed}"
+                assert run.trainer.threads is not None, "a candidate's config is that of a run"
+                depends_on = about(run, order.split, threads=run.trainer.threads, backbone=backbone)
+                what = f"trial {candidate.trial}, seed {seed} on {trained_on.replace('_and_', '+')}"
+                kept, took = kept_run(directory, depends_on), "before"
+                if kept is None:
+                    resume = begin_again(directory)
+                    child = isolated_run(run, order.split.path, self.places, directory, resume=resume)
+                    result = outcome(child, self.display, self.signals, shows_values=False)
+                    assert isinstance(result, Result)
+                    if result.ending != Ending.COMPLETE:
+                        self._fail(f"{what} ended without weights: {result.ending}, {result.reason}")
+                    kept = KeptRun(weights=Path(result.checkpoints[0]), device=result.device)
+                    took = f"{result.seconds:.1f} s"
+                    keep_run(directory, kept, depends_on)
+                files.append(kept.weights)
+                device = kept.device
+                self.display.announce(f"{order.path.stem}: {what}, {candidate.how_long}: {took}")
+        config = candidate.run(self.seeds[0], "train_and_validation")
+        everything = [path for files in weights.values() for path in files]
+        child = isolated_prediction(config, everything, order.split.path, self.places, folder / "predictions")
+        predicted = outcome(child, self.display, self.signals, shows_values=False)
+        assert isinstance(predicted, PredictionsWritten)
+        return _Trained(candidate=candidate, weights=weights, predictions=predicted.path, device=device)
+
+    def _measure(self, trained: Sequence[_Trained]) -> Confirmation:
+        """Read the test set, write what comes of it to the ledger, and only then let anybody have it."""
+        from datasets.splits.held_out import read_test_set
+        from search.training.predict_split import read_test_predictions
+
+        order, seeds = self.order, self.seeds
+        predictions = [read_test_predictions(one.predictions) for one in trained]
+        try:
+            for one, rows in zip(trained, predictions, strict=True):
+                for number, row in enumerate(rows):
+                    name = f"trial {one.candidate.trial}, seed {seeds[number % len(seeds)]}"
+                    check_predictions(row)
+            held_out = read_test_set(
+                task_of(order.experiment.config, self.request.data),
+                data_dir=self.request.data_dir,
+                data_hash=order.split.data_hash,
+                announce=self.display.announce,
+            )
+            name = "the test set"
+            measured = tuple(
+                Measured.of(one.candidate, rows, held_out.target, n_seeds=len(seeds), device=one.device)
+                for one, rows in zip(trained, predictions, strict=True)
+            )
+        except UnusablePredictions as error:
+            self._fail(f"{name}: {error}")
+        confirmation = Confirmation(
+            path=order.path,
+            checksum=order.checksum,
+            experiment=order.experiment,
+            official=held_out.official,
+            label=held_out.label,
+            n_test=len(held_out.target),
+            seeds=tuple(seeds),
+            when=today(),
+            measured=measured,
+        )
+        append(ledger_file(order.path), confirmation.readings())
+        return confirmation
+
+    def note(self, confirmation: Confirmation) -> "Count":
+        """Note the readings where the study is, too, and count those of the test set, wherever they are known.
+
+        Those of an earlier call, which was killed before it came to this or found no database, are noted with them.
+        """
+        from search.experiments.readings import find_readings, note_readings
+        from search.request.inputs import open_existing
+
+        folder, study = self.order.path.parent, self.order.experiment.provenance.study
+        try:
+            database = open_existing(self.request.storage, self.request.runs_dir)
+            note_readings(database, self.order.experiment, read(ledger_file(self.order.path)))
+            found = find_readings(folder, database)
+        except UserError as error:
+            why = f"This reading stands in the ledger alone, without the database of study {study!r}: {error}"
+            found = find_readings(folder, None, missing=[why])
+        return found.count(confirmation.question)
+
+    def _fail(self, what: str) -> NoReturn:
+        print(f"error: {self.order.path} cannot be confirmed: {what}.", file=sys.stderr)
+        raise Stopped(1)

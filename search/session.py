@@ -140,7 +140,7 @@ def _check_runs(
 ) -> "Checked | None":
     """Build the model and the data of every kind of run that the space reaches, before anything trains."""
     from search.study.study import needs_trials
-    from search.workers.checking import check_runs
+    from search.workers.run_alone import check_runs
 
     if not needs_trials(database, wanted.name, request.n_trials):
         return None

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
-from torch import Tensor
 
 from datasets.batches.batch import Batch
 from datasets.batches.encode import encode_sequences, evaluation_loader, longest_first, selected
@@ -83,7 +82,6 @@ class FitnessData(LightningDataModule):
         self._seed = seed
         self._fold_number = fold_number
         self._features: Features | None = None
-        self._values: Tensor | None = None
         self._data = Batch(
             tokens=self.tokens,
             mask=self.mask,
@@ -100,7 +98,6 @@ class FitnessData(LightningDataModule):
         gathered batch by batch, from wherever they are held.
         """
         self._features = features
-        self._values = features.values
         self._move(self._data.tokens.device)
 
     def training_rows(self) -> Batch:
@@ -122,8 +119,8 @@ class FitnessData(LightningDataModule):
 
     def _move(self, device: torch.device) -> None:
         self._data = self._data.to(device)
-        if self._values is not None:
-            self._values = self._values.to(device)
+        if self._features is not None and self._features.values is not None:
+            self._features = self._features.to(device)
 
     def train_dataloader(self) -> BatchLoader:
         """Return the training batches, in another order each epoch."""
@@ -135,7 +132,6 @@ class FitnessData(LightningDataModule):
             sampler=order,
             sizes=[self._batch_size] * n_full + [n_rest] * (n_rest > 0),
             features=self._features,
-            values=self._values,
         )
 
     def val_dataloader(self) -> BatchLoader:
@@ -147,7 +143,6 @@ class FitnessData(LightningDataModule):
             batch_size=self._batch_size,
             max_tokens=self.eval_tokens,
             features=self._features,
-            values=self._values,
         )
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:

@@ -77,7 +77,6 @@ def evaluation_loader(
     batch_size: int,
     max_tokens: int | None,
     features: Features | None,
-    values: Tensor | None,
 ) -> BatchLoader:
     """Return batches of rows (n,), which are in the order of `longest_first`.
 
@@ -85,6 +84,4 @@ def evaluation_loader(
     """
     chosen = torch.from_numpy(rows)
     sizes = sizes_within(lengths[chosen].tolist(), max_tokens=max_tokens, max_rows=batch_size * _EVALUATION_FACTOR)
-    return BatchLoader(
-        data=data, lengths=lengths, sampler=FixedOrder(chosen), sizes=sizes, features=features, values=values
-    )
+    return BatchLoader(data=data, lengths=lengths, sampler=FixedOrder(chosen), sizes=sizes, features=features)

@@ -51,8 +51,8 @@ class FixedOrder:
 class BatchLoader:
     """Batches of `sizes` rows in the order of `sampler`, each as long as its longest row.
 
-    `data` is the whole split on any device, `lengths` (N,) int64 on the CPU its tokens a row. `features` are
-    gathered on the CPU, `values` (N, ...) where they lie, for each batch; at most one of the two is given.
+    `data` is the whole split on any device, `lengths` (N,) int64 on the CPU its tokens a row. `features` are gathered
+    for each batch, on the CPU or, where they are one tensor in memory, on the device of `data`, on which they then are.
     """
 
     batch_sampler = None  # Lightning looks at it before it believes `sampler`
@@ -65,7 +65,6 @@ class BatchLoader:
         sampler: EpochOrder | FixedOrder,
         sizes: Sequence[int],
         features: Features | None = None,
-        values: Tensor | None = None,
     ) -> None:
         self.sampler = sampler
         self._data = data
@@ -73,7 +72,6 @@ class BatchLoader:
         self._is_ragged = bool((lengths != data.tokens.shape[1]).any())
         self._sizes = list(sizes)
         self._features = features
-        self._values = values
 
     def __len__(self) -> int:
         """Return the number of batches."""
@@ -118,8 +116,8 @@ class BatchLoader:
         return [int(lengths.max()) for lengths in torch.split(self._lengths[rows], sizes)]
 
     def _features_of(self, rows: Tensor, index: Tensor, n_columns: int) -> Tensor | None:
-        if self._values is not None:
-            return trimmed(self._values, n_columns).index_select(0, index)
-        if self._features is not None:
-            return self._features.gather(rows).to(index.device)
-        return None
+        if self._features is None:
+            return None
+        if self._features.values is not None:
+            return trimmed(self._features.values, n_columns).index_select(0, index)
+        return self._features.gather(rows).to(index.device)

@@ -106,6 +106,14 @@ def cut(
     return kept, _shifted(region, starts, n_columns) & inside
 
 
+def cut_with_lengths(
+    residues: NDArray[np.uint8], lengths: NDArray[np.int64], *, task: Task, crop: str | None, limit: LengthLimit
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """As `cut`, but residues and lengths (N,) of what is kept of each sequence."""
+    kept, _ = cut(residues, lengths, task=task, crop=crop, limit=limit)
+    return kept, np.count_nonzero(kept, axis=1).astype(np.int64)
+
+
 def _shifted(table: NDArray[_T], starts: NDArray[np.int64], n_columns: int) -> NDArray[_T]:
     """Return (N, n_columns), each row from its start on; what lies behind the table's end is anything."""
     if (starts == starts[0]).all():  # mostly: a view, no gathering

@@ -14,13 +14,13 @@ from datasets.candidates.files import Cells, Format, Label, read_cells
 from datasets.common.errors import SequenceError, UserError
 from datasets.scores.keyed import score_numbers
 from datasets.sequences.alphabet import ALPHABET
+from datasets.sequences.codes import find_foreign, joined, padded
 from datasets.sequences.mutations import MutationError, Mutator, normal_form
 from datasets.tables.columns import Place
 from datasets.task import Task
 
 BLOCK_ROWS = 8192
 _BLOCK_RESIDUES = 2**23
-_ALPHABET = ALPHABET.encode()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -104,29 +104,18 @@ def residues_of(sequences: Sequence[str], clean: Callable[[str], str]) -> tuple[
     """
     upper = [sequence.upper().rstrip("*") for sequence in sequences]
     cleaned = list(map(clean, upper))
-    lengths = np.fromiter(map(len, cleaned), dtype=np.int64, count=len(cleaned))
+    codes, lengths = joined(cleaned)
     for row in np.flatnonzero(lengths == 0).tolist():
         raise SequenceError(f"the sequence {_short(sequences[row])!r} holds no residue", row)
     if "*" in "".join(upper):  # a task's own cleaning may drop them
         row = next(row for row, sequence in enumerate(upper) if "*" in sequence)
         at = upper[row].index("*") + 1
         raise SequenceError(f"the sequence has a stop codon (*) at position {at}, before its end", row)
-    # One byte for each character, so that places in it can be told from the lengths.
-    joined = "".join(cleaned).encode("ascii", errors="replace")
-    codes = np.frombuffer(joined, dtype=np.uint8)
-    if joined.translate(None, delete=_ALPHABET):
-        place = int(np.flatnonzero(~np.isin(codes, list(_ALPHABET)))[0])
-        ends = lengths.cumsum()
-        row = int(np.searchsorted(ends, place, side="right"))
-        at = int(place - ends[row] + lengths[row])
+    if (foreign := find_foreign(codes, lengths)) is not None:
+        row, at = foreign
         residue = cleaned[row][at]
         raise SequenceError(f"the residue {residue!r} at position {at + 1} is not one of {ALPHABET}", row)
-    longest = int(lengths.max(initial=0))
-    if (lengths == longest).all():
-        return codes.reshape(len(lengths), longest), lengths
-    residues = np.zeros((len(lengths), longest), dtype=np.uint8)
-    residues[np.arange(longest) < lengths[:, None]] = codes
-    return residues, lengths
+    return padded(codes, lengths), lengths
 
 
 def _blocks(path: Path, cells: Iterator[Cells], label: Label, task: Task) -> Iterator[Candidates]:

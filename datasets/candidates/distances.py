@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
 from rapidfuzz import process
 from rapidfuzz.distance import Levenshtein
 
-from datasets.batches.window import LengthLimit, cut
+from datasets.batches.window import LengthLimit, cut_with_lengths
 from datasets.sequences.alphabet import ALPHABET
 from datasets.task import Task
 
@@ -36,7 +35,7 @@ class TrainingSequences:
         crop: str | None,
         limit: LengthLimit,
     ) -> None:
-        self._task, self._crop, self._limit = task, crop, limit
+        self._cut = partial(cut_with_lengths, task=task, crop=crop, limit=limit)
         kept, kept_lengths = self._cut(residues, lengths)
         self._groups = [_Group(kept[kept_lengths == length, :length]) for length in np.unique(kept_lengths).tolist()]
 
@@ -91,46 +90,20 @@ class TrainingSequences:
         counts = np.stack([_count(np.frombuffer(text, dtype=np.uint8)) for text in texts])
         return texts, np.array([len(text) for text in texts]), counts
 
-    def _cut(
-        self, residues: NDArray[np.uint8], lengths: NDArray[np.int64]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        kept, _ = cut(residues, lengths, task=self._task, crop=self._crop, limit=self._limit)
-        return kept, np.count_nonzero(kept, axis=1).astype(np.int64)
-
 
 def _count(residues: NDArray[np.uint8]) -> NDArray[np.int32]:
     """How often each residue stands in a sequence (L,): (23,), after a column for none."""
     return np.bincount(_CODE[residues], minlength=1 + len(ALPHABET)).astype(np.int32)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Constant:
-    """The positions (P,) at which all sequences of a length have the same residues (P,)."""
-
-    length: int
-    positions: NDArray[np.int64]
-    residues: NDArray[np.uint8]
-
-    @classmethod
-    def of(cls, sequences: NDArray[np.uint8]) -> _Constant:
-        """Of sequences (M, L)."""
-        positions = np.flatnonzero((sequences == sequences[0]).all(axis=0))
-        return cls(length=sequences.shape[1], positions=positions, residues=sequences[0, positions])
-
-    def n_differing(self, residues: NDArray[np.uint8]) -> NDArray[np.int32]:
-        """At how many of the positions candidates (n, L) have another residue."""
-        n: NDArray[np.int32] = np.count_nonzero(residues[:, self.positions] != self.residues, axis=1).astype(np.int32)
-        return n
-
-
 class _Group:
     """The distinct training sequences (M, L) of one length."""
 
     def __init__(self, residues: NDArray[np.uint8]) -> None:
-        self.constant = _Constant.of(residues)
         self.residues = np.unique(residues, axis=0)
         self.length = residues.shape[1]
-        self._varied = np.setdiff1d(np.arange(self.length), self.constant.positions)
+        is_constant = (residues == residues[0]).all(axis=0)
+        self._constant, self._varied = np.flatnonzero(is_constant), np.flatnonzero(~is_constant)
 
     @cached_property
     def _columns(self) -> NDArray[np.int64]:
@@ -164,7 +137,8 @@ class _Group:
         """The smallest number of differences (n,) between candidates (n, L) and any of the sequences."""
         import torch
 
-        fixed = self.constant.n_differing(residues)
+        differs = residues[:, self._constant] != self.residues[0, self._constant]
+        fixed: NDArray[np.int32] = np.count_nonzero(differs, axis=1).astype(np.int32)
         if not len(self._varied):
             return fixed
         n_entries = len(self.residues) * (int(self._columns.max()) + 1)

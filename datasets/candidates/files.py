@@ -127,8 +127,8 @@ def _table(table: Stream, hint: str, *, has_names: bool, wanted: Sequence[str]) 
     named = next((names.index(name) for name in _NAMES if name in names), None) if has_names else None
     if has_names and named is None:
         raise UserError(
-            f"{table.header}: no column is called 'name' or 'id'; {shown}.{nearest('name', names)} Name one so, or leave "
-            "--names out."
+            f"{table.header}: no column is called 'name' or 'id'; {shown}.{nearest('name', names)} Name one so, or "
+            "leave --names out."
         )
     column = names.index(found)
     scores = {name: list(table.names).index(name) for name in wanted if name in table.names}

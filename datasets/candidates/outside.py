@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.batches.window import LengthLimit, cut
+from datasets.batches.window import LengthLimit, cut_with_lengths
 from datasets.candidates.training_domain import VARIED, Familiar
 from datasets.sequences.alphabet import ALPHABET
 from datasets.sequences.codes import translated
@@ -35,7 +37,7 @@ def familiar_of(
     limit: LengthLimit,
 ) -> Familiar:
     """Look at training rows: whole residues (M, L) in ASCII, zeros behind lengths (M,), and targets (M,)."""
-    kept, kept_lengths = _cut(residues, lengths, task, crop, limit)
+    kept, kept_lengths = cut_with_lengths(residues, lengths, task=task, crop=crop, limit=limit)
     is_used = np.bincount(kept.ravel(), minlength=256) > 0
     return Familiar(
         lengths=(int(kept_lengths.min()), int(kept_lengths.max())),
@@ -51,7 +53,8 @@ class Outside:
     """Says of candidates for which reasons they are unlike the training rows, as the model sees both."""
 
     def __init__(self, familiar: Familiar, *, task: Task, crop: str | None, limit: LengthLimit) -> None:
-        self._familiar, self._task, self._crop, self._limit = familiar, task, crop, limit
+        self._familiar, self._task = familiar, task
+        self._cut = partial(cut_with_lengths, task=task, crop=crop, limit=limit)
         self._is_new = np.ones(256, dtype=np.uint8)
         self._is_new[list(familiar.alphabet.encode())] = 0
         self._is_new[0] = 0
@@ -69,7 +72,7 @@ class Outside:
         RANGE: the prediction lies above the largest or below the smallest training target.
         """
         known = self._familiar
-        kept, kept_lengths = _cut(residues, lengths, self._task, self._crop, self._limit)
+        kept, kept_lengths = self._cut(residues, lengths)
         shortest, longest = known.lengths
         lowest, highest = known.targets
         reasons = {
@@ -111,13 +114,6 @@ class _Constant:
         if len(same):
             differs[same] = (residues[np.ix_(same, self._positions)] != self._residues).any(axis=1)
         return differs
-
-
-def _cut(
-    residues: NDArray[np.uint8], lengths: NDArray[np.int64], task: Task, crop: str | None, limit: LengthLimit
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    kept, _ = cut(residues, lengths, task=task, crop=crop, limit=limit)
-    return kept, np.count_nonzero(kept, axis=1).astype(np.int64)
 
 
 def _template(residues: NDArray[np.uint8], lengths: NDArray[np.int64]) -> str:

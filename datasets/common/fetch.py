@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
-import sys
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+
+from datasets.common.bars import Bar
+from datasets.common.errors import UserError
 
 _NETWORK_TIMEOUT_S = 30.0
+_CHUNK_BYTES = 1 << 16
 
 
 class DownloadError(Exception):
@@ -22,118 +24,86 @@ def fetch_once(
     url: str,
     final: Path,
     *,
+    what: str,
+    ways_out: str,
     work_dir: Path,
     check: Callable[[Path], None],
-    begin: Callable[[], None],
-    timeout_s: float | None,
+    announce: Callable[[str], None],
+    timeout_s: float | None = None,
 ) -> None:
     """Make `final` the checked content of `url`, fetched by whichever process comes first.
 
-    `work_dir`, on the same file system, holds the lock and what is not whole yet. `begin` is called when a download
-    is about to start, `check` gets its result and raises DownloadError if that is not what was wanted. `timeout_s`
-    limits the whole of it, waiting for another process included; None leaves only each wait for the network limited.
+    `what` and `ways_out` name the file and say what else the user can do. `work_dir`, on the same file system, holds
+    the lock and what is not whole yet. `check` gets the downloaded file and raises DownloadError if it is not what was
+    wanted. `timeout_s` limits the whole of it, waiting for another process included; None leaves only each wait for
+    the network limited.
 
     Raises:
-        DownloadError: There is no file, in the words of whoever met the reason first.
-        filelock.Timeout: Another process held the lock for `timeout_s`.
-        OSError: The file cannot be kept where it should be.
+        UserError: There is no file, or it cannot be kept where it should be.
     """
     import filelock
 
-    if final.parts[0] == "~":  # as libraries leave it where nobody knows a home: a folder of that name would be made
-        raise DownloadError("this user has no home folder to keep it in: set $HOME or $XDG_CACHE_HOME")
-    start = time.monotonic()
-    work_dir.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(work_dir / ".lock", timeout=-1 if timeout_s is None else timeout_s):
-        if not final.is_file():
-            begin()
-            _fetch(url, final, work_dir / ".partial", check=check, start=start, timeout_s=timeout_s)
+    subject = what[0].upper() + what[1:]
+    deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
+    try:
+        if (
+            final.parts[0] == "~"
+        ):  # as libraries leave it where nobody knows a home: a folder of that name would be made
+            raise DownloadError("this user has no home folder to keep it in: set $HOME or $XDG_CACHE_HOME")
+        work_dir.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(work_dir / ".lock", timeout=-1 if timeout_s is None else timeout_s):
+            if not final.is_file():
+                announce(f"Downloading {what} from {url} into {final.parent}.")
+                _fetch(url, final, work_dir / ".partial", check, deadline)
+    except filelock.Timeout:
+        raise UserError(f"Another process has been downloading {what} for {timeout_s:g} s; {ways_out}") from None
+    except DownloadError as error:
+        reason = f"it took longer than {timeout_s:g} s" if time.monotonic() > deadline else str(error)
+        raise UserError(f"{subject} could not be downloaded ({reason}); {ways_out}") from error
+    except OSError as error:
+        raise UserError(f"{subject} could not be kept in {final.parent} ({error.strerror}); {ways_out}") from error
 
 
-def _fetch(
-    url: str, final: Path, partial: Path, *, check: Callable[[Path], None], start: float, timeout_s: float | None
-) -> None:
+def _fetch(url: str, final: Path, partial: Path, check: Callable[[Path], None], deadline: float) -> None:
     """Download into the folder `partial`, check the content, and move it to `final` in one step.
 
     The caller holds the lock, so a folder that a killed process left behind is nobody's.
     """
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
     try:
-        transfer = _Transfer(url, partial / final.name)
-        if not transfer.wait(None if timeout_s is None else max(start + timeout_s - time.monotonic(), 0.0)):
-            raise DownloadError(f"it took longer than {timeout_s:g} s")
-        if transfer.error is not None:
-            raise DownloadError(_one_line(transfer.error)) from transfer.error
+        _retrieve(url, partial / final.name, deadline)
         check(partial / final.name)
         os.replace(partial / final.name, final)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-class _Transfer:
-    """A download in a daemon thread, because name lookups and slow servers respect no time limit.
+def _retrieve(url: str, path: Path, deadline: float) -> None:
+    import pooch  # type: ignore[import-untyped]
+    import requests
+    import urllib3
 
-    It stands in for the progress bar as pooch sees it, which is where an abandoned download is stopped.
-    """
+    def download(url: str, path: str, _: object) -> None:
+        """As pooch's own does, but it looks at the clock whenever something arrives, however little that is."""
+        timeout_s = min(_NETWORK_TIMEOUT_S, max(deadline - time.monotonic(), 0.001))
+        as_it_is = {"Accept-Encoding": "identity"}
+        with requests.get(url, stream=True, timeout=timeout_s, headers=as_it_is) as response, open(path, "wb") as file:
+            response.raise_for_status()
+            total = int(response.headers.get("Content-Length", 0)) or None
+            with Bar(is_bytes=True) as bar:
+                while chunk := response.raw.read1(_CHUNK_BYTES):
+                    if time.monotonic() > deadline:
+                        raise DownloadError("the time is over")
+                    file.write(chunk)
+                    bar.show(file.tell(), total, Path(path).name)
 
-    total = 0
-
-    def __init__(self, url: str, path: Path) -> None:
-        self.error: Exception | None = None
-        self._abandoned = False
-        self._bar = _progress_bar()
-        self._thread = threading.Thread(target=self._run, args=(url, path), daemon=True)
-        self._thread.start()
-
-    def wait(self, timeout_s: float | None) -> bool:
-        """Wait for the end of the download; False if it was abandoned because of the time."""
-        try:
-            self._thread.join(timeout_s)
-        finally:
-            self._abandoned = self._thread.is_alive()
-        return not self._abandoned
-
-    def _run(self, url: str, path: Path) -> None:
-        import pooch  # type: ignore[import-untyped]
-
-        responses: list[Any] = []
-
-        def keep(response: Any, **options: Any) -> None:
-            responses.append(response)
-
-        try:
-            downloader = pooch.HTTPDownloader(progressbar=self, timeout=_NETWORK_TIMEOUT_S, hooks={"response": keep})
-            downloader(url, str(path), None)
-        except Exception as error:
-            self.error = error
-        finally:
-            for response in responses:  # pooch leaves the connection open when it breaks
-                response.close()
-
-    def update(self, n_bytes: int) -> None:
-        if self._abandoned:
-            raise TimeoutError("the download was abandoned")
-        if self._bar is not None:
-            self._bar.total = self.total
-            self._bar.update(n_bytes)
-
-    def reset(self) -> None:
-        if self._bar is not None:
-            self._bar.reset()
-
-    def close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-
-def _progress_bar() -> Any:
-    """Return a tqdm bar, or None where nobody would see it move."""
-    if not sys.stderr.isatty():
-        return None
-    from tqdm import tqdm  # type: ignore[import-untyped]
-
-    return tqdm(unit="B", unit_scale=True, unit_divisor=1024, leave=False)
+    pooch.get_logger().setLevel("WARNING")  # it would tell everybody the hash to write into their program
+    try:
+        pooch.retrieve(url, known_hash=None, fname=path.name, path=path.parent, downloader=download)
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        raise DownloadError(_one_line(error)) from error
+    except (ValueError, TypeError) as error:  # what requests makes of some proxies
+        raise DownloadError("the proxy that $HTTPS_PROXY names is no URL") from error
 
 
 def _one_line(error: Exception) -> str:

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from datasets.common.errors import UserError
 from datasets.features.encoder import Encoder, Scope
-from datasets.features.segment import BrokenSegmentError, Raw, Segment, file_bytes, write_segment
-from datasets.features.segment_index import SegmentIndex
+from datasets.features.segment import BrokenSegmentError, Raw, Segment, SegmentIndex, file_bytes, write_segment
 from datasets.task import Announce
 
 _FORMAT = 1  # of the segments and of what is computed into them; counts up with every change

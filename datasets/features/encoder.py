@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
@@ -56,3 +57,24 @@ class Features(Protocol):
 
     def gather(self, rows: Tensor) -> Tensor:
         """From rows (b,) int64 to features (b, D), or (b, longest, D) with zeros at padding."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class PooledFeatures:
+    """Pooled features of N rows in memory: values (N, D) float32 or bfloat16."""
+
+    values: Tensor
+    n_computed: int
+
+    @property
+    def n_bytes(self) -> int:
+        """The size of the values."""
+        return self.values.nbytes
+
+    def to(self, device: torch.device | str) -> PooledFeatures:
+        """Return the features on a device."""
+        return PooledFeatures(values=self.values.to(device), n_computed=self.n_computed)
+
+    def gather(self, rows: Tensor) -> Tensor:
+        """From rows (b,) int64 to (b, D), on the device of the values."""
+        return self.values.index_select(0, rows.to(self.values.device))

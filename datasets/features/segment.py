@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from torch import Tensor
 
 _DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16"}
 _HEADER_BYTES = 4096  # more than any header takes
+_ROWS = 256  # copied and checked at a time: they stay in the processor's cache
 _INDEX = ("offsets", "checks", "hashes")
 
 Raw = NDArray[np.uint8]
@@ -119,6 +120,64 @@ class Segment:
         found = [zlib.crc32(row.data) for row in rows]
         self.is_broken = self.is_broken or found != [self._checks[number] for number in numbers.tolist()]
         return None if self.is_broken else rows
+
+
+class SegmentIndex:
+    """Where n entries of a scope stand: in which of the open segments, if in any."""
+
+    def __init__(self, n_entries: int, drop: Callable[[Segment], None]) -> None:
+        self._segments: list[Segment] = []
+        self._segment = np.full(n_entries, -1)
+        self._number = np.zeros(n_entries, dtype=np.int64)
+        self._drop = drop
+
+    @property
+    def missing(self) -> NDArray[np.int64]:
+        """The entries that stand in no segment."""
+        return np.flatnonzero(self._segment < 0)
+
+    @property
+    def paths(self) -> set[Path]:
+        """The files of the open segments."""
+        return {segment.path for segment in self._segments}
+
+    def add(self, segment: Segment, entries: NDArray[np.int64], numbers: NDArray[np.int64]) -> None:
+        """Let entries stand at these places of a segment, except those that stand somewhere already."""
+        new = self._segment[entries] < 0
+        if new.any():
+            self._segment[entries[new]] = len(self._segments)
+            self._number[entries[new]] = numbers[new]
+            self._segments.append(segment)
+
+    def get(self, entry: int) -> Raw | None:
+        """Return the values (L, D * itemsize) of an entry, or None; a segment found broken here is dropped."""
+        at = int(self._segment[entry])
+        if at < 0:
+            return None
+        values = self._segments[at].entry(int(self._number[entry]))
+        if values is None:
+            self._lose(at)
+        return values
+
+    def read_rows(self, entries: NDArray[np.int64], into: Raw) -> None:
+        """Copy those of the entries (k,), each of one row, that stand somewhere into their rows of (n, D * itemsize).
+
+        A segment found broken here is dropped, after which all of its entries are missing.
+        """
+        segment = self._segment[entries]
+        for at in np.unique(segment[segment >= 0]).tolist():
+            there = entries[segment == at]
+            for first in range(0, len(there), _ROWS):
+                some = there[first : first + _ROWS]
+                rows = self._segments[at].rows(self._number[some])
+                if rows is None:
+                    self._lose(at)
+                    break
+                into[some] = rows
+
+    def _lose(self, at: int) -> None:
+        self._segment[self._segment == at] = -1
+        self._drop(self._segments[at])
 
 
 def _checksum(index: dict[str, NDArray[Any]]) -> int:

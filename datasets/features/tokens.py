@@ -12,8 +12,7 @@ from torch import Tensor
 from datasets.features.addresses import Sequences
 from datasets.features.encoder import Encoder
 from datasets.features.passes import encode, passes
-from datasets.features.segment import raw
-from datasets.features.segment_index import SegmentIndex
+from datasets.features.segment import SegmentIndex, raw
 
 _RESIDENT_ENTRIES = 256  # moved at a time
 

@@ -1,10 +1,44 @@
-"""Map ASCII residue codes through a 256-entry lookup table."""
+"""Residues as ASCII codes: of several sequences in one array, checked, and mapped through a table."""
+
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.sequences.alphabet import ALPHABET
 
-def translated(codes: NDArray[np.uint8], table: NDArray[np.uint8]) -> NDArray[np.uint8]:
+_ALPHABET = ALPHABET.encode()
+Codes = NDArray[np.uint8]
+
+
+def joined(sequences: Sequence[str]) -> tuple[Codes, NDArray[np.int64]]:
+    """Return the codes of all residues one after the other, and the lengths (n,) of the n sequences."""
+    lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
+    # One byte for each character, so that places in it can be told from the lengths.
+    return np.frombuffer("".join(sequences).encode("ascii", errors="replace"), dtype=np.uint8), lengths
+
+
+def find_foreign(codes: Codes, lengths: NDArray[np.int64]) -> tuple[int, int] | None:
+    """Return the row and the position of the first code that is no residue; None where all are."""
+    if not codes.tobytes().translate(None, delete=_ALPHABET):
+        return None
+    place = int(np.flatnonzero(~np.isin(codes, list(_ALPHABET)))[0])
+    ends = lengths.cumsum()
+    row = int(np.searchsorted(ends, place, side="right"))
+    return row, int(place - ends[row] + lengths[row])
+
+
+def padded(codes: Codes, lengths: NDArray[np.int64]) -> Codes:
+    """Lay out sequences that stand one after the other as (n, L), zeros behind their ends."""
+    longest = int(lengths.max(initial=0))
+    if (lengths == longest).all():  # mostly, and then nothing has to be copied
+        return codes.reshape(len(lengths), longest)
+    residues = np.zeros((len(lengths), longest), dtype=np.uint8)
+    residues[np.arange(longest) < lengths[:, None]] = codes
+    return residues
+
+
+def translated(codes: Codes, table: Codes) -> Codes:
     """Return `table[codes]` for codes of any shape and a table (256,), without NumPy's index of eight bytes a code."""
     # A bytearray, because what comes of bytes cannot be written to.
     return np.frombuffer(bytearray(codes.tobytes()).translate(table.tobytes()), dtype=np.uint8).reshape(codes.shape)

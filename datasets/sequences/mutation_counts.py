@@ -37,7 +37,10 @@ def find_mutations(residues: NDArray[np.uint8], lengths: NDArray[np.int64], wild
     counts = sites.sum(axis=1, dtype=np.int64)
     other = np.flatnonzero(lengths != len(wild))
     if other.size:
-        first, last = _common_ends(residues[other], lengths[other], wild)
+        # One residue of each is left over, and one more at the end, so that an insertion has a place.
+        n_most = min(int(lengths[other].min()), len(wild)) - 1
+        first, last = common_ends(residues[other], lengths[other], wild, n_most)
+        last = max(0, last - 1)
         longest = int(lengths[other].max()) - first - last
         n_rows = max(1, _MOST_CELLS // ((longest + 1) * (len(wild) - first - last + 1)))
         for start in range(0, len(other), n_rows):
@@ -49,18 +52,19 @@ def find_mutations(residues: NDArray[np.uint8], lengths: NDArray[np.int64], wild
     return Mutations(counts=counts, sites=sites)
 
 
-def _common_ends(residues: NDArray[np.uint8], lengths: NDArray[np.int64], wild: NDArray[np.uint8]) -> tuple[int, int]:
+def common_ends(
+    residues: NDArray[np.uint8], lengths: NDArray[np.int64], wild: NDArray[np.uint8], n_most: int
+) -> tuple[int, int]:
     """How many residues all sequences share with the wild type at the start and, without those, at the end.
 
-    One residue of each is left over, and one more at the end, so that an insertion has a place.
+    `n_most`, no more than the shortest has, limits both together.
     """
-    shortest = min(int(lengths.min()), len(wild)) - 1
-    is_shared = (residues[:, :shortest] == wild[:shortest]).all(axis=0)
-    first = int(np.argmin(is_shared)) if not is_shared.all() else shortest
+    is_shared = (residues[:, :n_most] == wild[:n_most]).all(axis=0)
+    first = int(np.argmin(is_shared)) if not is_shared.all() else n_most
     last = 0
-    while last < shortest - first and (residues[np.arange(len(lengths)), lengths - 1 - last] == wild[-1 - last]).all():
+    while last < n_most - first and (residues[np.arange(len(lengths)), lengths - 1 - last] == wild[-1 - last]).all():
         last += 1
-    return first, max(0, last - 1)
+    return first, last
 
 
 def _align(

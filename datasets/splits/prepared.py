@@ -111,30 +111,18 @@ def test_sequences(split: PreparedSplit) -> tuple[NDArray[np.uint8], NDArray[np.
     Residues are ASCII codes, padded with zeros, in the order of the source; Lmax is that of the test sequences.
     A UserError is raised if the prepared file is missing or broken.
     """
-    arrays = _test_arrays(split.path)
-    if arrays is None:
-        raise _broken(split.path)
+    arrays = _test_arrays(split)
     return arrays["test_residues"], arrays["test_lengths"]
 
 
 def test_groups(split: PreparedSplit) -> NDArray[np.int64] | None:
     """Return the group (M,) int64 of each test sequence, numbered as in `split.group`; None where none are known."""
-    if split.group is None:
-        return None
-    arrays = _test_arrays(split.path)
-    if arrays is None:
-        raise _broken(split.path)
-    return arrays[_TEST_GROUP]
+    return None if split.group is None else _test_arrays(split)[_TEST_GROUP]
 
 
 def test_scores(split: PreparedSplit) -> NDArray[np.float32] | None:
     """Return the score columns (M, K) of the test sequences, as `split.scores` has them; None without any."""
-    if split.scores is None:
-        return None
-    arrays = _test_arrays(split.path)
-    if arrays is None:
-        raise _broken(split.path)
-    return arrays[_TEST_SCORES]
+    return None if split.scores is None else _test_arrays(split)[_TEST_SCORES]
 
 
 def _broken(path: Path) -> UserError:
@@ -178,13 +166,11 @@ def _make(task: Task, located: FoundSource, path: Path, announce: Announce) -> P
 
 
 def _load_or_none(path: Path) -> PreparedSplit | None:
+    found = _read(path, _ARRAYS, (_GROUP, _SCORES), "checksum")
+    if found is None:
+        return None
+    arrays, metadata = found
     try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata()
-            names = _present(file.keys(), _ARRAYS, _GROUP, _SCORES)
-            arrays = {name: file.get_tensor(name) for name in names}
-        if metadata["checksum"] != str(_checksum(arrays, names)):
-            return None
         n_validation = int(arrays["validation"].sum())
         return PreparedSplit(
             path=path,
@@ -202,23 +188,37 @@ def _load_or_none(path: Path) -> PreparedSplit | None:
             scores=arrays.get(_SCORES),
             score_names=tuple(json.loads(metadata.get("score_names", "[]"))),
         )
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+    except (KeyError, ValueError):
         return None
 
 
 def _load_whole(path: Path) -> PreparedSplit | None:
     """Load a file whose test sequences are intact, too."""
     split = _load_or_none(path)
-    return split if split is not None and _test_arrays(path) is not None else None
+    return split if split is not None and _read_test(path) is not None else None
 
 
-def _test_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
+def _test_arrays(split: PreparedSplit) -> dict[str, NDArray[Any]]:
+    found = _read_test(split.path)
+    if found is None:
+        raise _broken(split.path)
+    return found[0]
+
+
+def _read_test(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]] | None:
+    return _read(path, _TEST_ARRAYS, (_TEST_GROUP, _TEST_SCORES), "test_checksum")
+
+
+def _read(
+    path: Path, names: tuple[str, ...], others: tuple[str, ...], checksum: str
+) -> tuple[dict[str, NDArray[Any]], dict[str, str]] | None:
+    """Return these arrays of a prepared file and all its metadata; None if they are not what was written."""
     try:
         with safe_open(path, framework="numpy") as file:
-            names = _present(file.keys(), _TEST_ARRAYS, _TEST_GROUP, _TEST_SCORES)
+            metadata = file.metadata()
+            names = _present(file.keys(), names, *others)
             arrays = {name: file.get_tensor(name) for name in names}
-            checksum = file.metadata()["test_checksum"]
-        return arrays if checksum == str(_checksum(arrays, names)) else None
+        return (arrays, metadata) if metadata[checksum] == str(_checksum(arrays, names)) else None
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None
 

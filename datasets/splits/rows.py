@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datasets.common.errors import UserError
 from datasets.sequences.alphabet import ALPHABET
+from datasets.sequences.codes import Codes, find_foreign, joined, padded
 from datasets.task import RawSplit
 
 _PARTS = ("train", "test")
@@ -60,8 +62,8 @@ def check_rows(raw: RawSplit, clean: Callable[[str], str], *, official: bool) ->
             )
     target = _targets(raw)
     sequences = [clean(sequence) for sequence in raw.sequence]
-    lengths = np.fromiter(map(len, sequences), dtype=np.int64, count=len(sequences))
-    codes = _codes(raw, sequences, lengths)
+    codes, lengths = joined(sequences)
+    _check_residues(raw, sequences, codes, lengths)
     kept = ~is_test
     train = {sequence for sequence, keep in zip(sequences, kept, strict=True) if keep}
     test = {sequence for sequence, keep in zip(sequences, kept, strict=True) if not keep}
@@ -97,15 +99,9 @@ def group_numbers(group: Sequence[str]) -> NDArray[np.int64]:
 
 def _assigned(raw: RawSplit) -> RawSplit:
     rows = [row for row, part in enumerate(raw.part) if part]
-    return RawSplit(
-        sequence=[raw.sequence[row] for row in rows],
-        target=[raw.target[row] for row in rows],
-        part=[raw.part[row] for row in rows],
-        validation=[raw.validation[row] for row in rows],
-        lines=[raw.lines[row] for row in rows],
-        content_hash=raw.content_hash,
-        where=raw.where,
-    )
+    columns = ("sequence", "target", "part", "validation", "lines")
+    chosen: dict[str, Any] = {name: [getattr(raw, name)[row] for row in rows] for name in columns}
+    return replace(raw, **chosen)
 
 
 def _parts(raw: RawSplit) -> NDArray[np.bool_]:
@@ -136,33 +132,19 @@ def _targets(raw: RawSplit) -> NDArray[np.float32]:
     return narrow
 
 
-def _codes(raw: RawSplit, sequences: list[str], lengths: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """Return the ASCII codes of all residues one after the other."""
+def _check_residues(raw: RawSplit, sequences: list[str], codes: Codes, lengths: NDArray[np.int64]) -> None:
     for row in np.flatnonzero(lengths == 0).tolist():
         raise _bad(raw, row, f"the sequence {raw.sequence[row]!r} holds no residue")
-    # One byte for each character, so that places in it can be told from the lengths.
-    joined = "".join(sequences).encode("ascii", errors="replace")
-    codes = np.frombuffer(joined, dtype=np.uint8)
-    if not joined.translate(None, ALPHABET.encode()):
-        return codes
-    known = np.zeros(256, dtype=np.bool_)
-    known[list(ALPHABET.encode())] = True
-    for place in np.flatnonzero(~known[codes]).tolist():
-        ends = lengths.cumsum()
-        row = int(np.searchsorted(ends, place, side="right"))
-        residue = sequences[row][int(place - ends[row] + lengths[row])]
-        raise _bad(raw, row, f"the residue {residue!r} of the sequence is not one of {ALPHABET}")
-    return codes
+    if (foreign := find_foreign(codes, lengths)) is not None:
+        row, at = foreign
+        raise _bad(raw, row, f"the residue {sequences[row][at]!r} of the sequence is not one of {ALPHABET}")
 
 
-def _residues(codes: NDArray[np.uint8], lengths: NDArray[np.int64], chosen: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def _residues(codes: Codes, lengths: NDArray[np.int64], chosen: NDArray[np.bool_]) -> Codes:
     """Lay out the chosen sequences as (N, Lmax), zeros at the end."""
     if (lengths == lengths[0]).all():  # mostly, and then it is a matter of copying
         return codes.reshape(len(lengths), -1)[chosen]
-    codes, lengths = codes[np.repeat(chosen, lengths)], lengths[chosen]
-    residues = np.zeros((len(lengths), int(lengths.max(initial=0))), dtype=np.uint8)
-    residues[np.arange(residues.shape[1]) < lengths[:, None]] = codes
-    return residues
+    return padded(codes[np.repeat(chosen, lengths)], lengths[chosen])
 
 
 def _bad(raw: RawSplit, row: int, what: str) -> UserError:

@@ -16,7 +16,7 @@ Place = Literal["line", "row"]
 
 
 class Batch(NamedTuple):
-    """Some rows: their `cells` by column, arrays of pyarrow's large_string, and their numbers `lines`, int64, 1-based."""
+    """Some rows: their `cells` by column, arrays of pyarrow's large_string, and their numbers `lines`, 1-based."""
 
     cells: Sequence[Any]
     lines: NDArray[np.int64]

@@ -1,4 +1,4 @@
-"""CSV and TSV: cells between commas, tabs or semicolons, quoted or not. pyarrow is imported late because it is heavy."""
+"""CSV and TSV: cells between commas, tabs or semicolons, quoted or not. pyarrow is imported late: it is heavy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from datasets.tables.text_file import MAX_LINE_BYTES, read_blocks, read_lines
 
 _DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons"}
 _MAX_COLUMNS = 10_000
-_RECORD_BYTES = 1 << 19  # a row whose cells have line breaks may have as many
+_MAX_LEFT_OUT = 1_000_000
+_RECORD_BYTES = 1 << 20  # a row whose cells have line breaks may have as many
 _QUOTE, _LF = b'"\n'
 
 
@@ -80,13 +81,13 @@ def _batches(blocks: Iterator[bytes], delimiter: str, n_columns: int, path: Path
     left_out: list[int] = []  # numbers of records, counted from 1 by pyarrow: lines of nothing but spaces
 
     def judged(row: Any) -> str:
-        if row.text.strip(' "'):
+        if row.text.strip(' "') or len(left_out) == _MAX_LEFT_OUT:
             return "error"
         left_out.append(row.number)
         return "skip"
 
     text = _Text(blocks, delimiter, lambda: _explain(path, delimiter, n_columns))
-    n_rows, n_left_out, n_breaks = 0, 0, 0
+    n_records, n_breaks = 0, 0
     try:
         with pa.PythonFile(text, mode="r") as file:
             reader = arrow_csv.open_csv(
@@ -100,27 +101,32 @@ def _batches(blocks: Iterator[bytes], delimiter: str, n_columns: int, path: Path
                 ),
             )
             for batch in reader:
+                if not len(batch):
+                    continue
                 cells = batch.columns if n_columns > 1 else [compute.utf8_trim(batch.column(0), " ")]
-                rows = np.arange(n_rows, n_rows + len(batch))
-                n_rows += len(batch)
-                # How many rows stand before each record that is left out.
-                at = np.array(left_out, dtype=np.int64) - np.arange(1, len(left_out) + 1) - n_left_out
-                lines = number + rows + n_left_out + np.searchsorted(at, rows, side="right")
-                n_past = int(np.searchsorted(at, n_rows - 1, side="right"))
-                n_left_out += n_past
-                del left_out[:n_past]
+                records = np.arange(n_records + 1, n_records + 1 + len(batch) + len(left_out))
+                if left_out:
+                    records = np.setdiff1d(records, left_out)[: len(batch)]
+                    left_out[:] = [record for record in left_out if record > records[-1]]
+                n_records = int(records[-1])
+                lines = records + (number - 1)
                 if text.has_quotes:  # a row is known by its last line
                     breaks = sum(compute.count_substring(column, "\n").to_numpy() for column in cells)
                     lines += n_breaks + np.cumsum(breaks)
                     n_breaks += int(np.sum(breaks))
-                is_blank = sum(compute.binary_length(column).to_numpy() for column in cells) == 0
-                if is_blank.any():  # as spreadsheets leave them behind
-                    kept = ~is_blank
-                    cells, lines = [column.filter(pa.array(kept)) for column in cells], lines[kept]
+                is_blank = np.ones(len(batch), dtype=np.bool_)
+                for column in cells:
+                    is_blank &= compute.binary_length(column).to_numpy() == 0
+                    if not is_blank.any():
+                        break
+                else:  # as spreadsheets leave them behind
+                    cells, lines = [column.filter(pa.array(~is_blank)) for column in cells], lines[~is_blank]
                 yield Batch(cells, lines)
     except pa.ArrowInvalid as error:
         _explain(path, delimiter, n_columns)
-        raise UserError(f"{path} cannot be divided into rows ({error}); check its quotes and line ends.") from error
+        raise UserError(
+            f"{path} cannot be divided into rows ({error}); check its quotes and remove its blank lines."
+        ) from error
 
 
 class _Text(io.RawIOBase):
@@ -172,13 +178,13 @@ class _Text(io.RawIOBase):
 
 
 def _explain(path: Path, delimiter: str, n_columns: int) -> None:
-    """Raise a UserError for the first line that is no row: slowly, but as an editor numbers lines, and quotes strictly."""
+    """Raise a UserError for the first line that is no row: slowly, but numbered as in an editor."""
     csv.field_size_limit(MAX_LINE_BYTES)
     lines = (line + "\n" for block in read_lines(path) for line in block)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     try:
         for row in reader:
-            if len(row) != n_columns and "".join(row).strip(" "):
+            if len(row) != n_columns and delimiter.join(row).strip(' "'):
                 raise UserError(
                     f"{path}, line {reader.line_num}: {len(row)} cells, but the header has {n_columns} "
                     f"({_DELIMITERS[delimiter]} divide them); correct the line or remove it."

@@ -194,7 +194,7 @@ def _keys(sequences: Packed, test: Mask | None, validation: Mask | None) -> NDAr
             part += weight * mask.astype(np.uint8)
     if not isinstance(sequences, Aligned):
         return [sequence + bytes([number]) for sequence, number in zip(sequences.slices(), part.tolist(), strict=True)]
-    return np.column_stack((sequences.varying, part))
+    return np.column_stack((sequences.varying, part)) if part.any() else sequences.varying
 
 
 def _merged(

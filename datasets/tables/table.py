@@ -1,17 +1,14 @@
-"""A user's table as a task: what has to be known of it, and where its rows come from."""
+"""What has to be known of a user's table, and what it is called."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from datasets.common.errors import UserError, nearest
 from datasets.sequences.sites import region_of
-
-if TYPE_CHECKING:
-    pass
 
 STRATEGIES = (
     "random",

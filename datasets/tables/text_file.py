@@ -11,11 +11,13 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+
 from datasets.common.errors import UserError
 
 MAX_LINE_BYTES = 1 << 20  # of UTF-8; the longest protein known has 38,000 residues
 _MAX_BYTES = 8 << 30  # unpacked; a bomb of some MiB can hold more than any memory
-_BLOCK_BYTES = 1 << 19  # stays in the processor's cache
+_BLOCK_BYTES = 1 << 20  # stays in the processor's cache
 _ENCODINGS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 _NOT_TEXT = {
     b"PK\x03\x04": "a zip or Excel file; save the sheet as CSV",
@@ -56,16 +58,11 @@ def read_blocks(path: Path) -> Iterator[bytes]:
         n_bytes += len(block)
         if n_bytes > _MAX_BYTES:
             raise UserError(f"{path} has more than {_MAX_BYTES >> 30} GiB of text; divide it.")
-        if b"\0" in block:
-            raise UserError(
-                f"{path}, line {_line(path, i, block[: block.index(0)])}: there is a zero byte, so this is no text in "
-                "UTF-8 (or UTF-16 without its byte-order mark); save the file as UTF-8."
-            )
         end = block.find(b"\n")
         if n_since_end + (end if end >= 0 else len(block)) > MAX_LINE_BYTES:
             raise UserError(
-                f"{path}, line {_line(path, i)}: the line has more than {MAX_LINE_BYTES:,} bytes, which no variant has; "
-                "check the file's line ends and quotes."
+                f"{path}, line {_line(path, i)}: the line has more than {MAX_LINE_BYTES:,} bytes, which no variant "
+                "has; check the file's line ends and quotes."
             )
         n_since_end = len(block) - block.rfind(b"\n") - 1 if end >= 0 else n_since_end + len(block)
         if block:
@@ -103,7 +100,7 @@ def _read(file: BinaryIO, n_bytes: int, path: Path) -> bytes:
 
 
 def _utf8(path: Path) -> Iterator[bytes]:
-    """Yield the content as `read_blocks` does, checked for nothing but its encoding."""
+    """Yield the content as `read_blocks` does, whatever the lengths of its lines."""
     with _opened(path) as file:
         block = _read(file, _BLOCK_BYTES, path)
         if not block:
@@ -119,28 +116,40 @@ def _utf8(path: Path) -> Iterator[bytes]:
         start = decoder.getstate()
         block, n_yielded = block[len(mark) :], 0
         while True:
-            is_ready = encoding == "utf-8" and block.isascii() and b"\r" not in block and decoder.getstate() == start
+            lowest = np.frombuffer(block, dtype=np.int8).min(initial=1)  # faster than to ask for what is not ASCII
+            is_ready = encoding == "utf-8" and lowest >= 0 and b"\r" not in block and decoder.getstate() == start
+            if lowest <= 0 and encoding == "utf-8":
+                _refuse_zero(block, path, n_yielded)
             try:
-                yield block if is_ready else decoder.decode(block, final=not block).encode()
+                text = block if is_ready else decoder.decode(block, final=not block).encode()
             except UnicodeDecodeError as error:
-                held = (
-                    "\r" if decoder.getstate()[1] & 1 else ""
-                )  # the block before ended in the middle of CRLF, perhaps
-                before = held + error.object[: error.start].decode(encoding)
-                ends = io.IncrementalNewlineDecoder(None, translate=True)
-                at = _line(path, n_yielded, ends.decode(before, final=True).encode())
+                held = b"\r" if decoder.getstate()[1] & 1 else b""  # the end of the block before
+                at = _line(path, n_yielded, held + error.object[: error.start].decode(encoding).encode())
                 what = (
                     f"near line {at}: the text is not valid UTF-16 ({error})"
                     if encoding != "utf-8"
                     else f"line {at}: the byte 0x{error.object[error.start]:02x} is not UTF-8"
                 )
                 raise UserError(f"{path}, {what}; save the file as UTF-8.") from error
+            if encoding != "utf-8":
+                _refuse_zero(text, path, n_yielded)
+            yield text
             if not block:
                 return
             n_yielded += 1
             block = _read(file, _BLOCK_BYTES, path)
 
 
+def _refuse_zero(block: bytes, path: Path, n_before: int) -> None:
+    before, zero, _ = block.partition(b"\0")
+    if zero:
+        raise UserError(
+            f"{path}, line {_line(path, n_before, before)}: there is a zero byte, so this is no text in UTF-8 (or "
+            "UTF-16 without its byte-order mark); save the file as UTF-8."
+        )
+
+
 def _line(path: Path, n_blocks: int, part: bytes = b"") -> int:
     """Return the number of the line that follows some blocks and part of one: counted only where it is asked for."""
-    return 1 + sum(block.count(b"\n") for block in islice(_utf8(path), n_blocks)) + part.count(b"\n")
+    n_ends = part.count(b"\n") + part.count(b"\r") - part.count(b"\r\n")
+    return 1 + n_ends + sum(block.count(b"\n") for block in islice(_utf8(path), n_blocks))

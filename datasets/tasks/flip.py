@@ -26,15 +26,7 @@ AAV_WILD_TYPE = (  # UniProt P03135: capsid protein VP1 of AAV2, 735 residues
     "VEIEWELQKENSKRWNPEIQYTSNYNKSVNVDFTVDTNGVYSEPRPIGTRYLTRNL"
 )
 _GB1_SPLITS = ("one_vs_rest", "two_vs_rest", "three_vs_rest", "low_vs_high", "sampled")
-_AAV_SPLITS = (
-    "one_vs_many",
-    "two_vs_many",
-    "seven_vs_many",
-    "low_vs_high",
-    "sampled",
-    "des_mut",
-    "mut_des",
-)
+_AAV_SPLITS = ("one_vs_many", "two_vs_many", "seven_vs_many", "low_vs_high", "sampled", "des_mut", "mut_des")
 _MELTOME_SPLITS = ("mixed", "human", "human_cell")
 _MELTOME_RETIRED = ("full", "clustered")
 # Residues 561 to 588 (1-based) of the wild type were mutated; what stands behind them is of fixed length.
@@ -55,24 +47,20 @@ class FlipSource:
 
     def locate(self, *, data_dir: Path | None, announce: Announce) -> FoundSource:
         """Find or download the file."""
-        found = find_file(self.dataset, data_dir=data_dir, announce=announce)
-        label = "FLIP's file" if found.official else "not FLIP's file"
-        return FoundSource(path=found.path, version=found.git_blob, official=found.official, label=label)
+        return find_file(self.dataset, data_dir=data_dir, announce=announce)
 
     def read(self, located: FoundSource, split: str) -> RawSplit:
         """Read the split's CSV out of the file."""
         from datasets.tasks.split_zip import read_split
 
-        if located.path is None:
-            raise ValueError(f"{self.dataset} was located without a file")
+        assert located.path is not None, "this source locates files"
         return read_split(located.path, self.tables.get(split, split))
 
     def sizes(self, located: FoundSource, split: str) -> tuple[int, int, int]:
         """Return the numbers of train, validation and test rows of a split, unchecked."""
         from datasets.tasks.split_zip import count_rows
 
-        if located.path is None:
-            raise ValueError(f"{self.dataset} was located without a file")
+        assert located.path is not None, "this source locates files"
         return count_rows(located.path, self.tables.get(split, split))
 
 

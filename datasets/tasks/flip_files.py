@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 from datasets.common.errors import UserError
-from datasets.tasks.download import download, git_blob_id
+from datasets.common.fetch import DownloadError, fetch_once
+from datasets.task import FoundSource
 
+FLIP_COMMIT = "62cace8735f5610e2743cf06ce0f944b37fffaa6"
+URL = "https://raw.githubusercontent.com/J-SNACKKB/FLIP/{commit}/splits/{dataset}/splits.zip"
 # The git blob ids of `splits/<dataset>/splits.zip` at the commit that is downloaded.
 GIT_BLOBS = {
     "gb1": "5086ae0e4a5f397672feb39b04d71fe8f5d34ae9",
@@ -20,22 +23,13 @@ GIT_BLOBS = {
 _LAYOUTS = ("flip/{dataset}/splits.zip", "splits/{dataset}/splits.zip", "{dataset}/splits.zip")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class FoundFile:
-    """A file, the git blob id of its content, and whether that is the one FLIP published."""
-
-    path: Path
-    git_blob: str
-    official: bool
-
-
 def find_file(
     dataset: str,
     *,
     data_dir: Path | None,
     announce: Callable[[str], None],
     timeout_s: float | None = None,
-) -> FoundFile:
+) -> FoundSource:
     """Find ``splits.zip`` of a dataset in `data_dir`, $FLIPSEARCH_DATA, ``data/`` or the user's cache.
 
     If it stands in none of them it is downloaded from FLIP into the cache and checked. `timeout_s` limits the
@@ -46,13 +40,29 @@ def find_file(
     if found is not None:
         return found
     folders = folders_of(data_dir)
-    looked = f"it was looked for in {', '.join(str(folder) for folder in folders)}"
     cached = folders[-1] / _LAYOUTS[0].format(dataset=dataset)
-    download(dataset, cached, GIT_BLOBS[dataset], looked=looked, announce=announce, timeout_s=timeout_s)
+    url = URL.format(commit=FLIP_COMMIT, dataset=dataset)
+
+    def check(path: Path) -> None:
+        blob = git_blob_id(path)
+        if blob != GIT_BLOBS[dataset]:
+            raise DownloadError(f"what came is not FLIP's file: its git blob is {blob}, expected {GIT_BLOBS[dataset]}")
+
+    fetch_once(
+        url,
+        cached,
+        what=f"FLIP's {dataset} file",
+        ways_out=f"it was looked for in {', '.join(map(str, folders))}; download it from {url} yourself and name its "
+        f"folder (as <folder>/{dataset}/splits.zip) with --data-dir or $FLIPSEARCH_DATA.",
+        work_dir=cached.parent,
+        check=check,
+        announce=announce,
+        timeout_s=timeout_s,
+    )
     return _identify(dataset, cached)
 
 
-def find_local_file(dataset: str, *, data_dir: Path | None) -> FoundFile | None:
+def find_local_file(dataset: str, *, data_dir: Path | None) -> FoundSource | None:
     """As `find_file`, but what is not on this machine is None: nothing is downloaded."""
     if data_dir is not None and not data_dir.is_dir():
         raise UserError(f"The data folder {data_dir} does not exist; name an existing one with --data-dir.")
@@ -66,15 +76,8 @@ def find_local_file(dataset: str, *, data_dir: Path | None) -> FoundFile | None:
 
 def folders_of(data_dir: Path | None) -> list[Path]:
     """The folders in which files are looked for, in order; the last is the user's cache, for downloads."""
-    return [*_folders(data_dir), cache_folder()]
-
-
-def _folders(data_dir: Path | None) -> Iterator[Path]:
-    if data_dir is not None:
-        yield data_dir
-    if environment := os.environ.get("FLIPSEARCH_DATA"):
-        yield Path(environment)
-    yield Path("data")
+    named = (data_dir, os.environ.get("FLIPSEARCH_DATA"), "data")
+    return [*(Path(folder) for folder in named if folder), cache_folder()]
 
 
 def cache_folder() -> Path:
@@ -87,9 +90,20 @@ def cache_folder() -> Path:
         return Path("~/.cache/flipsearch")
 
 
-def _identify(dataset: str, path: Path) -> FoundFile:
+def _identify(dataset: str, path: Path) -> FoundSource:
     try:
         blob = git_blob_id(path)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); check its permissions.") from error
-    return FoundFile(path=path, git_blob=blob, official=blob == GIT_BLOBS.get(dataset))
+    official = blob == GIT_BLOBS.get(dataset)
+    label = "FLIP's file" if official else "not FLIP's file"
+    return FoundSource(path=path, version=blob, official=official, label=label)
+
+
+def git_blob_id(path: Path) -> str:
+    """Return what ``git hash-object`` prints for the file (40 hexadecimal digits)."""
+    digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    with path.open("rb") as file:
+        for chunk in iter(lambda: file.read(1 << 20), b""):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -7,10 +7,10 @@ import numpy as np
 from datasets.common.errors import UserError
 from datasets.splits.prepared import PreparedSplit
 from datasets.task import Task
-from datasets.validation.protocols import Fold, Validation, at_least, check_parts, check_size, fold_of, shuffled
+from datasets.validation.protocols import Dealt, Fold, check_size, checked, fold_of, shuffled
 
 
-class ByGroup(Validation):
+class ByGroup(Dealt):
     """Groups that no training variant belongs to: whole groups, in `n_folds` folds of about the same size.
 
     The groups are those of `--group-column`. The larger ones come first, those of about one size (up to a factor of
@@ -18,21 +18,8 @@ class ByGroup(Validation):
     validates the variants of its groups and trains on all others.
     """
 
+    name = "by_group"
     stands_for = "validated on whole groups that training lacks"
-
-    def __init__(self, *, n_folds: int, seed: int) -> None:
-        self.n_folds = at_least(2, n_folds=n_folds)
-        self.seed = at_least(0, seed=seed)
-
-    @property
-    def n_folds_in_all(self) -> int:
-        """As many as were asked for."""
-        return self.n_folds
-
-    @property
-    def shown(self) -> str:
-        """Name and number of folds."""
-        return f"by_group of {self.n_folds}"
 
     def folds(self, split: PreparedSplit, task: Task) -> tuple[Fold, ...]:
         """Return the folds; a UserError is raised without groups, or for too few groups or variants."""
@@ -57,6 +44,4 @@ class ByGroup(Validation):
             n_rows[smallest] += sizes[number]
         fold_number = fold_of_group[group.reshape(-1)]
         folds = tuple(fold_of(fold_number == number) for number in range(self.n_folds))
-        for fold in folds:
-            check_parts(fold, task, self.shown)
-        return folds
+        return checked(folds, task, self.shown)

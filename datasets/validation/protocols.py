@@ -82,13 +82,10 @@ class Holdout(Validation):
         return (fold_of(split.validation),)
 
 
-class KFold(Validation):
-    """Train and validation rows together, shuffled and dealt out to `n_folds` folds, each validated once.
+class Dealt(Validation):
+    """What is dealt out to `n_folds` folds in an order that depends on `seed`; each fold validates its own part."""
 
-    Rows with the same sequence stay together, so that no model is judged on what it was trained on.
-    """
-
-    stands_for = ON_RANDOM_ROWS
+    name: str
 
     def __init__(self, *, n_folds: int, seed: int) -> None:
         self.n_folds = at_least(2, n_folds=n_folds)
@@ -102,7 +99,17 @@ class KFold(Validation):
     @property
     def shown(self) -> str:
         """Name and number of folds."""
-        return f"kfold of {self.n_folds}"
+        return f"{self.name} of {self.n_folds}"
+
+
+class KFold(Dealt):
+    """Train and validation rows together, shuffled and dealt out to `n_folds` folds, each validated once.
+
+    Rows with the same sequence stay together, so that no model is judged on what it was trained on.
+    """
+
+    name = "kfold"
+    stands_for = ON_RANDOM_ROWS
 
     def folds(self, split: PreparedSplit, task: Task) -> tuple[Fold, ...]:
         """Return the folds; a UserError is raised for too few sequences."""
@@ -168,18 +175,19 @@ def is_most(n_rows: Sequence[int], chosen: Sequence[bool]) -> bool:
     return 2 * sum(n for n, is_in in zip(n_rows, chosen, strict=True) if is_in) >= sum(n_rows)
 
 
-def check_parts(fold: Fold, task: Task, protocol: str) -> None:
-    """Raise a UserError if a part of a fold has too few rows."""
-    parts: tuple[tuple[str, NDArray[np.int64], int], ...] = (
-        ("training", fold.train, MIN_TRAIN),
-        ("validation", fold.validation, MIN_VALIDATION),
-    )
-    for part, rows, least in parts:
-        if len(rows) < least:
-            raise UserError(
-                f"{protocol} leaves {len(rows)} {part} sequences of {task.name} to a fold, expected at least {least}: "
-                "use validation=kfold."
-            )
+def checked(folds: tuple[Fold, ...], task: Task, protocol: str) -> tuple[Fold, ...]:
+    """Return the folds; a UserError is raised if a part of one has too few rows."""
+    for fold in folds:
+        for part, n, least in (
+            ("training", len(fold.train), MIN_TRAIN),
+            ("validation", len(fold.validation), MIN_VALIDATION),
+        ):
+            if n < least:
+                raise UserError(
+                    f"{protocol} leaves {n} {part} sequences of {task.name} to a fold, expected at least {least}: "
+                    "use validation=kfold."
+                )
+    return folds
 
 
 def shuffled(n: int, *what: int | str) -> NDArray[np.int64]:

@@ -8,16 +8,7 @@ from datasets.common.errors import UserError
 from datasets.sequences.mutation_counts import Mutations, find_mutations
 from datasets.splits.prepared import PreparedSplit, test_sequences
 from datasets.task import Shift, Task
-from datasets.validation.protocols import (
-    MIN_SEQUENCES,
-    Fold,
-    Validation,
-    at_least,
-    check_parts,
-    check_size,
-    fold_of,
-    shuffled,
-)
+from datasets.validation.protocols import MIN_SEQUENCES, Dealt, Fold, Validation, check_size, checked, fold_of, shuffled
 
 _MOST = 0.95  # of the sequences of a part: FLIP's variants with stop codons stand among those with fewer mutations
 
@@ -53,8 +44,7 @@ class Shifted(Validation):
                 f"{task.name} has no shift for validation=shifted to repeat: its test sequences have neither more "
                 "mutations than the others nor are they known to be fitter; use validation=kfold."
             )
-        check_parts(fold, task, self.shown)
-        return (fold,)
+        return checked((fold,), task, self.shown)
 
     def _by_mutations(self, split: PreparedSplit, task: Task) -> Fold:
         counts = mutations_of(split, task, self.shown).counts
@@ -67,28 +57,15 @@ class Shifted(Validation):
         return fold_of(counts >= lowest)
 
 
-class ByPosition(Validation):
+class ByPosition(Dealt):
     """Mutated positions that no training variant has: the positions, shuffled, are dealt out to `n_folds` folds.
 
     A fold validates the variants with a mutation at one of its positions and trains on all others, so a variant with
     several mutations may be validated in several folds, and the wild type is in none.
     """
 
+    name = "by_position"
     stands_for = "validated on positions that training lacks"
-
-    def __init__(self, *, n_folds: int, seed: int) -> None:
-        self.n_folds = at_least(2, n_folds=n_folds)
-        self.seed = at_least(0, seed=seed)
-
-    @property
-    def n_folds_in_all(self) -> int:
-        """As many as were asked for."""
-        return self.n_folds
-
-    @property
-    def shown(self) -> str:
-        """Name and number of folds."""
-        return f"by_position of {self.n_folds}"
 
     def folds(self, split: PreparedSplit, task: Task) -> tuple[Fold, ...]:
         """Return the folds; a UserError is raised without a wild type, or for too few positions or variants."""
@@ -103,10 +80,7 @@ class ByPosition(Validation):
             )
         order = positions[shuffled(len(positions), "positions", self.seed)]
         parts = [sites[:, order[number :: self.n_folds]] for number in range(self.n_folds)]
-        folds = tuple(fold_of(np.any(part, axis=1)) for part in parts)
-        for fold in folds:
-            check_parts(fold, task, self.shown)
-        return folds
+        return checked(tuple(fold_of(np.any(part, axis=1)) for part in parts), task, self.shown)
 
 
 def find_shift(split: PreparedSplit, task: Task) -> Shift:

@@ -39,33 +39,23 @@ def find_weights(name: str, *, weights_dir: Path | None, announce: Callable[[str
             return path
     if BACKBONES[name].family == "esm2" and (found := find_folder(name, weights_dir)) is not None:
         return found
-    looked = " and ".join(str(folder) for folder in folders)
-    _download(hub / f"{name}.pt", name, looked=looked, announce=announce)
-    weights_hash(hub / f"{name}.pt", name)  # while it is still in the page cache
-    return hub / f"{name}.pt"
-
-
-def _download(final: Path, name: str, *, looked: str, announce: Callable[[str], None]) -> None:
     url = f"{MODELS_URL}/{name}.pt"
+    final = hub / f"{name}.pt"
     ways_out = (
-        f"{name}.pt was looked for in {looked}; download it from {url} yourself and name its folder with "
-        "--weights-dir, or set model.pretrained=false for random weights, which need no file."
+        f"{name}.pt was looked for in {' and '.join(map(str, folders))}; download it from {url} yourself and name its "
+        "folder with --weights-dir, or set model.pretrained=false for random weights, which need no file."
     )
-    try:
-        fetch_once(
-            url,
-            final,
-            work_dir=final.parent / f".{name}",
-            check=_check_content,
-            begin=lambda: announce(f"Downloading the weights of {name} from {url} into {final.parent}."),
-            timeout_s=None,
-        )
-    except DownloadError as error:
-        raise UserError(f"The weights of {name} could not be downloaded ({error}): {ways_out}") from error
-    except OSError as error:
-        raise UserError(
-            f"The weights of {name} could not be kept in {final.parent} ({error.strerror}): {ways_out}"
-        ) from error
+    fetch_once(
+        url,
+        final,
+        what=f"the weights of {name}",
+        ways_out=ways_out,
+        work_dir=hub / f".{name}",
+        check=_check_content,
+        announce=announce,
+    )
+    weights_hash(final, name)  # while it is still in the page cache
+    return final
 
 
 def _check_content(path: Path) -> None:

@@ -5,21 +5,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from optuna import Study
-from rich.console import Console
-from rich.table import Table
-
 from datasets.common.errors import UserError, nearest
 from datasets.common.files import check_output, is_stream, output
 from datasets.tasks.registry import task_names
 from search.experiments.ledger import Reading, readings
-from search.experiments.readings import Count, Readings, find_readings, sentences_of
+from search.experiments.readings import Readings, find_readings
+from search.machine.tables import in_columns
 from search.reporting import comparison_figure
 from search.reporting.comparison import FLIPS, Comparison, Entry, Panel, by_value, compare, known_tasks
-from search.reporting.html import Markup, figure, page, paragraph, section, table, warning
+from search.reporting.html import Block, page
 from search.request.inputs import open_existing
-from search.storage.database import Database, default_url, environment_url, say
+from search.storage.database import Database, say
+from search.storage.hide_url import environment_url
+from search.storage.url import default_url
 from search.study.run_names import COMPARISON
+from search.study.snapshot import StudySnapshot
 from search.study.study import readable_studies
 
 ALL = "all"
@@ -46,7 +46,8 @@ def run_compare(arguments: argparse.Namespace) -> int:
     studies = list(readable_studies(database, lambda sentence: say(f"warning: {sentence}"))) if database else []
     missing = [] if database else [f"There is no database in {arguments.runs_dir}: name the studies' with --storage."]
     known = find_readings(arguments.export_dir, database, loaded=studies, missing=missing)
-    comparisons = [compare(task, studies, found) for task in _tasks(arguments.task, studies, found)]
+    standing = [StudySnapshot.of(study) for study in studies]
+    comparisons = [compare(task, standing, found) for task in _tasks(arguments.task, standing, found)]
     _print(comparisons)
     path = folder / "comparison.html"
     with output(path, makes_folder=True) as file:
@@ -66,43 +67,21 @@ def _check_folder(folder: Path) -> None:
 
 def make_page(comparisons: Sequence[Comparison], known: Readings) -> str:
     """Figure and table of each task, as one HTML file."""
-    about = paragraph(
-        "Spearman's rank correlation on the test sets: filled circles are means or published values, open ones single "
-        "seeds, bars the standard deviation between seeds. Intervals over test sequences are of "
-        "95 %. Values of the validation part are no test results and are not drawn."
+    return page(
+        "comparison.html",
+        "FLIP, Flipper and flipsearch",
+        comparisons=comparisons,
+        known=known,
+        draw=_draw,
+        headers=_HEADERS[1:],
+        rows_of=lambda panel: [_cells("", entry)[1:] for entry in by_value(panel.entries)],
+        apart=_APART,
     )
-    blocks = [section(comparison.task, *_blocks(comparison, known)) for comparison in comparisons]
-    return page("FLIP, Flipper and flipsearch", about, *blocks)
 
 
-def _blocks(comparison: Comparison, known: Readings) -> list[Markup]:
-    """Each question by itself: what is on a file that is not FLIP's apart from what was published."""
-    if not comparison.panels:
-        return [paragraph("Nothing was published, searched or confirmed on it yet.")]
-    blocks = []
-    for panel in comparison.panels:
-        heading = f"{panel.heading}."
-        blocks.append(paragraph(heading) if panel.is_comparable else warning(f"{heading} {_APART}"))
-        blocks += [*_drawn(comparison_figure.tested(panel)), _table(panel.entries)]
-        if panel.asked is not None:
-            blocks.append(paragraph(_read_how_often(known.count(panel.asked))))
-    return blocks
-
-
-def _drawn(panel: Panel) -> list[Markup]:
-    if not panel.entries:
-        return [paragraph("No test result yet: confirm an experiment.")]
-    drawn = comparison_figure.draw(panel)
-    return [figure(drawn, height_px=comparison_figure.height_px(panel), min_width_px=720)]
-
-
-def _table(entries: Sequence[Entry]) -> Markup:
-    return table(_HEADERS[1:], [_cells("", entry)[1:] for entry in by_value(entries)])
-
-
-def _read_how_often(count: Count) -> str:
-    by = ", ".join(f"{n} by {study}" for study, n in sorted(count.by_study.items()))
-    return " ".join([f"Its test set was read {count.words}" + (f": {by}." if by else "."), *sentences_of([count])])
+def _draw(panel: Panel) -> Block:
+    drawn = comparison_figure.tested(panel)
+    return comparison_figure.draw(drawn) if drawn.entries else "No test result yet: confirm an experiment."
 
 
 def _save(comparisons: Sequence[Comparison], folder: Path) -> list[Path]:
@@ -120,7 +99,7 @@ def _save(comparisons: Sequence[Comparison], folder: Path) -> list[Path]:
     return paths
 
 
-def _tasks(names: Sequence[str], studies: Sequence[Study], found: Sequence[Reading]) -> list[str]:
+def _tasks(names: Sequence[str], studies: Sequence[StudySnapshot], found: Sequence[Reading]) -> list[str]:
     known = known_tasks(studies, found)
     for name in names:
         possible = dict.fromkeys([*task_names(), *known])
@@ -158,14 +137,13 @@ def _cells(title: str, entry: Entry) -> list[str]:
 
 
 def _print(comparisons: Sequence[Comparison]) -> None:
-    shown = Table(*_HEADERS, box=None, pad_edge=False)
+    rows: list[Sequence[str]] = [_HEADERS]
     for comparison in comparisons:
         for panel in comparison.panels:
-            for entry in by_value(panel.entries):
-                shown.add_row(*_cells(panel.title, entry))
+            rows += [_cells(panel.title, entry) for entry in by_value(panel.entries)]
         if not comparison.panels:
-            shown.add_row(comparison.task, *["-"] * (len(_HEADERS) - 2), "nothing published, searched or confirmed yet")
-    # As wide as the table wants to be: a name that is cut off names nothing.
-    Console(highlight=False, soft_wrap=True, markup=False, width=1000).print(shown)
+            dashes = ["-"] * (len(_HEADERS) - 2)
+            rows.append([comparison.task, *dashes, "nothing published, searched or confirmed yet"])
+    print(in_columns(rows))
     if not all(panel.is_comparable for comparison in comparisons for panel in comparison.panels):
         print(_APART)

@@ -7,7 +7,7 @@ import signal
 import socket
 import socketserver
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import wraps
 from typing import Any, BinaryIO
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
@@ -20,20 +20,22 @@ from optuna.storages import BaseStorage
 from optuna_dashboard import wsgi  # type: ignore[import-untyped]
 
 from datasets.common.errors import UserError
+from search.request.inputs import url_of
 from search.storage.read_only import Guard, open_to_look
 from search.storage.resilient import ResilientStorage
-from search.storage.url import default_url, environment_url
 from search.study.artifacts import ARTIFACTS
+from search.workers.signals import sigterm_raised
 
 
 def run_dashboard(arguments: argparse.Namespace) -> int:
     """Serve until Ctrl-C or SIGTERM."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    url = arguments.storage or environment_url() or default_url(arguments.runs_dir)
+    url = url_of(arguments.storage, arguments.runs_dir)
     storage, name = open_to_look(url, is_writable=arguments.writable)
     app = wsgi(_answering(storage), artifact_store=_Store(arguments.runs_dir / ARTIFACTS))
     is_local = _is_loopback(arguments.host)
-    with _server(arguments.host, arguments.port) as server, contextlib.suppress(KeyboardInterrupt), _ended_by_sigterm():
+    ended = contextlib.suppress(KeyboardInterrupt)
+    with _server(arguments.host, arguments.port) as server, ended, sigterm_raised(KeyboardInterrupt):
         hosts = [arguments.host, f"[{arguments.host}]"] if is_local else None
         server.set_app(Guard(app, is_writable=arguments.writable, hosts=hosts))
         if not is_local:
@@ -122,18 +124,6 @@ def _server(host: str, port: int) -> _Server:
             f"The dashboard cannot listen on {host}:{port} ({error.strerror}): choose another --port, "
             "or end what uses it."
         ) from None
-
-
-@contextlib.contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    def end(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _is_loopback(host: str) -> bool:

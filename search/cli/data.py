@@ -12,6 +12,8 @@ from datasets.task import FoundSource, Task
 from datasets.tasks.registry import all_tasks, find_task
 from models.bounds import MAX_INDUCED_ROWS
 from search.config.run_config import with_scores
+from search.machine.standard_streams import announcer
+from search.machine.tables import in_columns
 from search.options.parser import prog
 from search.options.table_options import said_again
 from search.request.search_request import DataOptions, runs_folder
@@ -101,7 +103,7 @@ def _proposal(arguments: argparse.Namespace, found: "Survey") -> str:
 
 
 def _list(data_dir: Path | None) -> int:
-    rows = [("task", "train", "validation", "test", "units", "file", "MiB")]
+    rows = [["task", "train", "validation", "test", "units", "file", "MiB"]]
     located: dict[str, tuple[FoundSource | None, str]] = {}
     for task in all_tasks():
         if task.dataset not in located:
@@ -115,13 +117,8 @@ def _list(data_dir: Path | None) -> int:
                 label = f"{label}, without this split"
         n_bytes = file.path.stat().st_size if file is not None and file.path is not None else None
         mib = "" if n_bytes is None else f"{n_bytes / _MIB:.1f}"
-        n_train, n_validation, n_test = sizes
-        rows.append(
-            (task.name + (" (retired)" if task.retired else ""), n_train, n_validation, n_test, task.units, label, mib)
-        )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+        rows.append([task.name + (" (retired)" if task.retired else ""), *sizes, task.units, label, mib])
+    print(in_columns(rows))
     return 0
 
 
@@ -134,10 +131,7 @@ def _find(task: Task, data_dir: Path | None) -> tuple[FoundSource | None, str]:
         file = task.source.locate(data_dir=data_dir, announce=lambda sentence: None)
         return file, "needs none"
     found = find_local_file(task.dataset, data_dir=data_dir)
-    if found is None:
-        return None, "not here"
-    label = "FLIP's file" if found.official else "not FLIP's file"
-    return FoundSource(path=found.path, version=found.git_blob, official=found.official, label=label), label
+    return found, "not here" if found is None else found.label
 
 
 def _fetch(name: str, data_dir: Path | None, timeout_s: float | None) -> int:
@@ -149,10 +143,7 @@ def _fetch(name: str, data_dir: Path | None, timeout_s: float | None) -> int:
     from datasets.tasks.flip import FlipSource
     from datasets.tasks.flip_files import find_file
 
-    def announce(sentence: str) -> None:
-        print(sentence, file=sys.stderr, flush=True)
-
-    task = find_task(name)
+    task, announce = find_task(name), announcer(False)
     if timeout_s is not None and isinstance(task.source, FlipSource):
         find_file(task.dataset, data_dir=data_dir, announce=announce, timeout_s=timeout_s)
     located = task.source.locate(data_dir=data_dir, announce=announce)

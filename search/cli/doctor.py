@@ -11,8 +11,8 @@ from search.doctor.finding import Diagnosis
 from search.doctor.inputs import check_data, check_weights_dir
 from search.doctor.machine import check_disk, check_gpus, check_packages, check_python, check_torch
 from search.options.folders import option
-from search.request.inputs import places_of
-from search.storage.database import default_url, environment_url, parse_url
+from search.request.inputs import places_of, url_of
+from search.storage.url import parse_url
 
 
 def run_doctor(arguments: argparse.Namespace) -> int:
@@ -22,7 +22,7 @@ def run_doctor(arguments: argparse.Namespace) -> int:
         UserError: A folder that was named does not exist, or the storage URL is malformed.
     """
     places_of(arguments.weights_dir, arguments.runs_dir)  # refuses a folder of weights that is not there
-    url = parse_url(arguments.storage or environment_url() or default_url(arguments.runs_dir))
+    url = parse_url(url_of(arguments.storage, arguments.runs_dir))
     findings: list[Diagnosis] = []
 
     def every() -> Iterator[Diagnosis]:

@@ -10,8 +10,9 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
 
 from datasets.common.errors import UserError
-from search.storage.database import Database, default_url, environment_url, open_database
-from search.storage.errors import explained
+from search.request.inputs import url_of
+from search.storage.database import Database, open_database
+from search.storage.outages import explained
 from search.storage.schema import require_columns
 
 
@@ -19,7 +20,7 @@ def run_init(arguments: argparse.Namespace) -> int:
     """Create what is missing; called again it changes nothing but the reader's password."""
     reader: str | None = arguments.reader
     password = _password(reader, arguments.reader_password_file)
-    url = arguments.storage or environment_url() or default_url(arguments.runs_dir)
+    url = url_of(arguments.storage, arguments.runs_dir)
     database = open_database(url, create=True)
     with explained(database.name, database.secrets), database.storage.engine.connect() as connection:
         require_columns(connection, database.name)
@@ -64,7 +65,8 @@ def _grant(connection: Connection, reader: str, password: str | None) -> None:
     role = sql.Identifier(reader)
     facts = postgres.execute("SELECT current_user, current_schema(), current_database()").fetchone()
     owner, schema, name = (sql.Identifier(fact) for fact in facts)
-    statements = [] if _exists(postgres, reader) else [sql.SQL("CREATE ROLE {}").format(role)]
+    exists = postgres.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (reader,)).fetchone() is not None
+    statements = [] if exists else [sql.SQL("CREATE ROLE {}").format(role)]
     statements.append(sql.SQL("ALTER ROLE {} LOGIN").format(role))
     if password is not None:
         # As psql's \password does: the server, its log and its statistics see a hash, never the password.
@@ -86,7 +88,3 @@ def _grant(connection: Connection, reader: str, password: str | None) -> None:
         postgres.execute(statement)
     if postgres.execute("SELECT has_table_privilege(%s, 'trials', 'DELETE')", (reader,)).fetchone()[0]:
         raise UserError(f"The role {reader} existed and may change the tables: name another for reading.")
-
-
-def _exists(postgres: Any, role: str) -> bool:
-    return postgres.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone() is not None

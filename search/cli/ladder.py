@@ -166,14 +166,9 @@ def _print_table(
             rungs.append(study_rung(database, step.study, step.model, found, **where))
         except UserError as error:  # it has no study yet
             why = left_out.get(step.model, str(error))
-            rungs.append(Rung(model=step.model, value=None, why=why, predictions=None, n_finished=None, cost=None))
+            rungs.append(Rung(model=step.model, value=None, why=why))
     print("\n" + "\n".join(dict.fromkeys(step.protocol.sentence for step in steps)))
     protocols = dict.fromkeys(step.protocol.shown for step in steps)
     asked = question(task.name, split.label, split.data_hash, config.defaults["table"])
-    show(
-        asked.words,
-        rungs,
-        label=split.label,
-        protocol="; ".join(protocols),
-        proposals=Proposals.of(arguments),
-    )
+    proposals = Proposals.of(arguments)
+    show(asked.words, rungs, label=split.label, protocol="; ".join(protocols), proposals=proposals)

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from datasets.common.bars import silence
 from datasets.common.errors import UserError
 from search.checkout import ROOT
 from search.machine.limits import check_umask, limit_reached
@@ -32,6 +33,7 @@ def main(argv: Sequence[str]) -> int:
 def _run(argv: Sequence[str]) -> int:
     gc.set_threshold(_OBJECTS_BETWEEN_LOOKS)
     arguments = parse(argv)
+    silence(getattr(arguments, "quiet", False))
     check_umask()
     _check_environment()
     _guard_interpreters()

@@ -3,13 +3,11 @@
 import argparse
 import contextlib
 import os
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from datasets.common.errors import UserError
 from datasets.common.files import STANDARD, check_output, refuse_same_file, rereadable
@@ -17,6 +15,7 @@ from search.config.run_config import task_of
 from search.machine.standard_streams import announcer
 from search.prediction.display import Counter
 from search.request.inputs import load_split, places_of
+from search.workers.signals import EXIT_INTERRUPTED, EXIT_TERMINATED, sigterm_raised
 
 if TYPE_CHECKING:
     from datasets.candidates.candidates import Stream
@@ -36,7 +35,7 @@ def run_predict(arguments: argparse.Namespace) -> int:
     # Idle threads of OpenMP would spin and take the cores from those that read and write; see search.workers.child.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
-        with _sigterm_raised():
+        with sigterm_raised(_Terminated):
             return _predict(arguments)
     except KeyboardInterrupt:
         what = (
@@ -45,9 +44,9 @@ def run_predict(arguments: argparse.Namespace) -> int:
             else "nothing was written"
         )
         print(f"Interrupted: {what}.", file=sys.stderr)
-        return 128 + signal.SIGINT
+        return EXIT_INTERRUPTED
     except _Terminated:
-        return 128 + signal.SIGTERM
+        return EXIT_TERMINATED
 
 
 def _predict(arguments: argparse.Namespace) -> int:
@@ -67,11 +66,8 @@ def _predict(arguments: argparse.Namespace) -> int:
 
     trained = TrainedExperiment(arguments.file, places=places, announce=announce)
     split = _training_data(arguments, trained, announce)
-    if arguments.input is None:
-        _rank(arguments, None, trained, split, kind, started)
-    else:
-        with rereadable(arguments.input) as path:
-            _rank(arguments, path, trained, split, kind, started)
+    with contextlib.nullcontext() if arguments.input is None else rereadable(arguments.input) as path:
+        _rank(arguments, path, trained, split, kind, started)
     return 0
 
 
@@ -115,8 +111,7 @@ def _rank(
     """Rank the candidates in `path`, or those of --mutagenesis."""
     from datasets.candidates.outside import Outside
     from search.prediction.prefetch import ahead, in_order
-    from search.prediction.ranking import write_all, write_top
-    from search.prediction.scoring import Valuation, divide_cores
+    from search.prediction.ranking import Valuation, divide_cores, write_all, write_top
     from search.prediction.writers import columns_of
 
     stream = _stream(arguments, path, trained)
@@ -163,12 +158,13 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.sum_zero_shot and arguments.zero_shot_file is None:
         raise UserError("--sum-zero-shot adds up scores of single mutations: name their file with --zero-shot-file.")
     check_output(arguments.output)
-    for name, given in (
-        ("the --input", arguments.input),
-        ("the --data", arguments.data),
-        ("the --zero-shot-file", arguments.zero_shot_file),
-        ("the experiment", arguments.file),
-    ):
+    inputs = {
+        "the --input": arguments.input,
+        "the --data": arguments.data,
+        "the --zero-shot-file": arguments.zero_shot_file,
+        "the experiment": arguments.file,
+    }
+    for name, given in inputs.items():
         if given is not None:
             refuse_same_file(given, arguments.output, name)
 
@@ -189,13 +185,8 @@ def _training(trained: "TrainedExperiment", split: "PreparedSplit | None") -> "T
 
     assert split is not None
     rows = training_rows(trained.config, split, trained.origin)
-    return TrainingSequences(
-        split.residues[rows],
-        split.lengths[rows],
-        task=trained.task,
-        crop=trained.config.data.crop,
-        limit=trained.predictor.limit,
-    )
+    crop, limit = trained.config.data.crop, trained.predictor.limit
+    return TrainingSequences(split.residues[rows], split.lengths[rows], task=trained.task, crop=crop, limit=limit)
 
 
 def _stream(arguments: argparse.Namespace, path: Path | None, trained: "TrainedExperiment") -> "Stream":
@@ -207,22 +198,5 @@ def _stream(arguments: argparse.Namespace, path: Path | None, trained: "TrainedE
         wanted = config.names if config is not None and arguments.zero_shot_file is None else ()
         return read_candidates(path, trained.task, arguments.format, has_names=arguments.names, scores=wanted)
     kind, sites = arguments.mutagenesis
-    return enumerate_variants(
-        Mutagenesis(kind=kind, sites=sites),
-        task=trained.task,
-        crop=trained.config.data.crop,
-        limit=trained.predictor.limit,
-    )
-
-
-@contextlib.contextmanager
-def _sigterm_raised() -> Iterator[None]:
-    def handle(number: int, frame: FrameType | None) -> NoReturn:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough to clean up
-        raise _Terminated
-
-    before = signal.signal(signal.SIGTERM, handle)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    variants, crop, limit = Mutagenesis(kind=kind, sites=sites), trained.config.data.crop, trained.predictor.limit
+    return enumerate_variants(variants, task=trained.task, crop=crop, limit=limit)

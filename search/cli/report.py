@@ -10,7 +10,7 @@ from search.reporting.proposals import Proposals
 from search.reporting.study_report import make_report
 from search.request.inputs import open_existing
 from search.storage.attributes import MANIFEST
-from search.storage.database import sqlite_path
+from search.storage.url import sqlite_path
 from search.study.study import find_study
 
 

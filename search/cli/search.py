@@ -37,12 +37,10 @@ def search(request: SearchRequest, data: UserData | None = None) -> int:
     `data` is what `user_data` says of the request, where its files were read already.
     """
     outcome = run_study(request, tell=lambda outcome: _tell(request, outcome), data=data)
-    if outcome.study is None:
+    if outcome.study is None or outcome.ended == EndReason.INTERRUPTED:
         return outcome.exit_status
     if outcome.ended == EndReason.FAILED:
         return 1
-    if outcome.ended == EndReason.INTERRUPTED:
-        return outcome.exit_status
     return 0 if outcome.best is not None or outcome.ended == EndReason.DRAINED else 1
 
 

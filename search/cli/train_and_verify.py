@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets.common.errors import UserError
-from datasets.common.paths import Places
 from search.config.nested import difference
 from search.config.run_config import RunConfig, as_it_ran, task_of
 from search.config.targets import is_exact
 from search.experiments.experiment import Experiment, Provenance, first_difference, load_experiment
-from search.experiments.replay import check_callbacks
+from search.experiments.requirements import check_callbacks
 from search.machine.environment import machine_kind
 from search.machine.standard_streams import announcer
 from search.request.inputs import load_split, places_of
@@ -49,14 +48,7 @@ def run_train(arguments: argparse.Namespace) -> int:
     config = replace(config, validation=protocol.tree)
     directory = free_folder(arguments.runs_dir / TRAIN, name)
     try:
-        result = _run(
-            config,
-            split,
-            places_of(arguments.weights_dir, arguments.runs_dir),
-            directory,
-            None,
-            is_quiet=arguments.quiet,
-        )
+        result = _run(config, split, arguments, directory)
     except Stopped as stopped:
         return stopped.exit_status
     if result.value is None:
@@ -79,9 +71,8 @@ def run_verify(arguments: argparse.Namespace) -> int:
     check_callbacks(arguments.file, experiment)
     before = experiment.provenance
     prepare_children()
-    split = load_split(
-        task_of(experiment.config, arguments.data), arguments.data_dir, arguments.runs_dir, announcer(arguments.quiet)
-    )
+    task = task_of(experiment.config, arguments.data)
+    split = load_split(task, arguments.data_dir, arguments.runs_dir, announcer(arguments.quiet))
     if split.data_hash != before.data_hash:
         named = "folder with --data-dir" if experiment.config.table is None else "file with --data"
         raise UserError(
@@ -91,20 +82,19 @@ def run_verify(arguments: argparse.Namespace) -> int:
     directory = free_folder(arguments.runs_dir / VERIFY, arguments.file.stem)
     try:
         config = as_it_ran(experiment.config, threads=before.threads, micro_batch_tokens=before.micro_batch_tokens)
-        result = _run(
-            config,
-            split,
-            places_of(arguments.weights_dir, arguments.runs_dir),
-            directory,
-            before,
-            is_quiet=arguments.quiet,
-        )
+        result = _run(config, split, arguments, directory, before)
     except Stopped as stopped:
         return stopped.exit_status
-    return _compare(experiment, result, split, is_quiet=arguments.quiet)
+    agrees, sentence = _compare(experiment, result, split.label)
+    if not agrees:
+        print(f"differs: {sentence}", file=sys.stderr)
+    elif not arguments.quiet:
+        print(f"verified: {sentence}")
+    return 0 if agrees else 1
 
 
-def _compare(experiment: Experiment, result: Result, split: "PreparedSplit", *, is_quiet: bool) -> int:
+def _compare(experiment: Experiment, result: Result, label: str) -> tuple[bool, str]:
+    """Whether a result is that of the experiment, and a sentence that says by what it was compared."""
     before = experiment.provenance
     elsewhere = difference(before.machine, machine_kind(result.device))
     if elsewhere:
@@ -114,42 +104,19 @@ def _compare(experiment: Experiment, result: Result, split: "PreparedSplit", *, 
         )
         is_close = result.value is not None and abs(result.value - before.value) <= TOLERANCE
         shown = "none" if result.value is None else f"{result.value:.4f}"
-        sentence = f"validation Spearman {shown}, was {before.value:.4f} ({split.label})"
-        return _verdict(is_close, sentence, is_quiet=is_quiet)
+        return is_close, f"validation Spearman {shown}, was {before.value:.4f} ({label})"
     found = first_difference(before.values, result.values)
     if found is not None:
         fold, epoch, old, new = found
-        return _verdict(
-            False,
-            f"fold {fold}{_epoch(experiment.config, epoch)}: validation Spearman {_exact(new)}, was {_exact(old)}",
-            is_quiet=is_quiet,
-        )
+        where = f"fold {fold}" + ("" if is_exact(experiment.config.model) else f", epoch {epoch}")
+        return False, f"{where}: validation Spearman {_exact(new)}, was {_exact(old)}"
     if result.value != before.value:
-        return _verdict(
-            False,
-            f"the kept weights have Spearman {_exact(result.value)}, was {_exact(before.value)}",
-            is_quiet=is_quiet,
-        )
+        return False, f"the kept weights have Spearman {_exact(result.value)}, was {_exact(before.value)}"
     n_values = sum(map(len, before.values))
-    return _verdict(
-        True,
+    return True, (
         f"{n_values} values in {len(before.values)} fold(s) are equal bit for bit; "
-        f"validation Spearman {before.value:.4f} ({split.label})",
-        is_quiet=is_quiet,
+        f"validation Spearman {before.value:.4f} ({label})"
     )
-
-
-def _verdict(agrees: bool, sentence: str, *, is_quiet: bool) -> int:
-    if not agrees:
-        print(f"differs: {sentence}", file=sys.stderr)
-    elif not is_quiet:
-        print(f"verified: {sentence}")
-    return 0 if agrees else 1
-
-
-def _epoch(config: RunConfig, epoch: int) -> str:
-    """Which epoch, of a model that has some."""
-    return "" if is_exact(config.model) else f", epoch {epoch}"
 
 
 def _exact(value: float | None) -> str:
@@ -159,11 +126,9 @@ def _exact(value: float | None) -> str:
 def _run(
     config: RunConfig,
     split: "PreparedSplit",
-    places: Places,
+    arguments: argparse.Namespace,
     directory: Path,
-    before: Provenance | None,
-    *,
-    is_quiet: bool,
+    before: Provenance | None = None,
 ) -> Result:
     """Run in a child process, printing each epoch; `before` is what the same run was like, where that is known.
 
@@ -174,12 +139,15 @@ def _run(
     # As late as this, because the display's trials are Optuna's.
     from search.workers.display import Display, PlainDisplay
 
+    places = places_of(arguments.weights_dir, arguments.runs_dir)
     signals = Signals(lambda sentence: None)
-    display = Display() if is_quiet else PlainDisplay(1)
+    display = Display() if arguments.quiet else PlainDisplay(1)
     with signals.installed():
         check_backbone(config, before.backbone if before else None, split.path, places, display, signals)
         child = isolated_run(config, split.path, places, directory)
-        result = outcome(child, display, signals, shows_values=not is_quiet, has_epochs=not is_exact(config.model))
+        result = outcome(
+            child, display, signals, shows_values=not arguments.quiet, has_epochs=not is_exact(config.model)
+        )
         assert isinstance(result, Result)
         return result
 

@@ -1,6 +1,6 @@
-"""Hydra's compose with errors in one sentence, and the values that overrides fix."""
+"""Hydra's compose with errors in one sentence, lists of alternatives in the space, and what overrides fix."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from datasets.common.errors import UserError, nearest
-from search.config.list_overrides import is_of_space, with_replacements
+from search.config.nested import lookup
 from search.config.own_options import own_names, own_options
 from search.config.type_checks import shown
 
@@ -36,8 +36,8 @@ def compose(overrides: Sequence[str], studies: Path) -> dict[str, Any]:
     except _REFUSALS as error:
         refusal = error
     try:
-        others = _compose([str(override.input_line) for override in parsed if not is_of_space(override)], studies)
-        changed = with_replacements(parsed, others)
+        others = _compose([str(override.input_line) for override in parsed if not _is_of_space(override)], studies)
+        changed = _with_replacements(parsed, others)
         if changed != list(overrides):
             return _compose(changed, studies)
     except _REFUSALS as error:
@@ -60,6 +60,45 @@ def _compose(overrides: Sequence[str], studies: Path) -> dict[str, Any]:
     return {str(key): value for key, value in tree.items()}
 
 
+def _is_of_space(override: Override) -> bool:
+    """Whether the override changes something in the space, not which space it is."""
+    return override.key_or_group.startswith("space.")
+
+
+def _with_replacements(overrides: Sequence[Override], tree: Mapping[str, Any]) -> list[str]:
+    """The overrides, changed where one puts a list of alternatives for a single leaf of the space, or the reverse.
+
+    Hydra merges such values or fails: each becomes a removal and an addition. `tree` is what the others are for.
+
+    Raises:
+        UserError: One goes into a list of alternatives without naming one of them.
+    """
+    lines: list[str] = []
+    for override in overrides:
+        path = override.key_or_group
+        if _is_of_space(override):
+            _check_way(path, tree)
+        kinds = {type(lookup(tree, path, None)), type(override.value())}
+        if _is_of_space(override) and not override.is_add() and kinds == {list, dict}:
+            lines += [f"~{path}", f"+{path}={override.get_value_element_as_str()}"]
+        else:
+            lines.append(str(override.input_line))
+    return lines
+
+
+def _check_way(path: str, tree: Mapping[str, Any]) -> None:
+    """Refuse to go on below a list by anything but the number of an element."""
+    keys = path.split(".")
+    for i in range(1, len(keys)):
+        parent = ".".join(keys[:i])
+        found = lookup(tree, parent, None)
+        if isinstance(found, list) and (i == len(keys) - 1 or keys[i] not in map(str, range(len(found)))):
+            raise UserError(
+                f"{path} cannot be changed: {parent} is a list of {len(found)} alternatives, change one by its "
+                f"number, as in {parent}.0.choices=[...], or replace them all with {parent}=[...]."
+            )
+
+
 def _check_option(override: Override, options: Sequence[str]) -> None:
     """Refuse an option that its config group does not have; several may be named in a list."""
     value = override.value()
@@ -76,9 +115,7 @@ def fixed_paths(overrides: Sequence[str], studies: Path) -> list[str]:
     return [
         override.key_or_group
         for override in parse(overrides)
-        if not override.is_delete()
-        and not (studies / override.key_or_group).is_dir()
-        and not override.key_or_group.startswith("space.")
+        if not override.is_delete() and not (studies / override.key_or_group).is_dir() and not _is_of_space(override)
     ]
 
 

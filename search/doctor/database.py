@@ -15,12 +15,12 @@ from search.machine.filesystems import network_kind
 from search.options.values import is_study_name
 from search.storage.attributes import printable
 from search.storage.clocks import Clocks, compare_clocks
-from search.storage.database import Database, open_database, sqlite_path, without_secrets
-from search.storage.errors import explained
+from search.storage.database import Database, open_database
 from search.storage.lease_policy import USUAL_LEASE, LeasePolicy
+from search.storage.outages import explained
 from search.storage.rows.damage import REMOVED, Damage, find_damage, look_at, remove_damage
 from search.storage.schema import REMEDY, Schema, look
-from search.storage.url import secrets_of
+from search.storage.url import secrets_of, sqlite_path, without_secrets
 from search.study.snapshot import StudySnapshot
 from search.study.study import find_study
 from search.workers.display import clock

@@ -40,14 +40,14 @@ def check_data(task: str | None, data_dir: Path | None) -> Iterator[Diagnosis]:
                 remedy="without a network, name its folder with --data-dir or $FLIPSEARCH_DATA" if task else "",
             )
         elif found.official:
-            yield Diagnosis(check="data", level="ok", text=f"{dataset}: FLIP's file, {found.path}")
+            yield Diagnosis(check="data", level="ok", text=f"{dataset}: {found.label}, {found.path}")
         else:
-            label = "not FLIP's file"
             remedy = "every result on it says so; remove it to have FLIP's own downloaded"
-            yield Diagnosis(check="data", level="warning", text=f"{dataset}: {label}, {found.path}", remedy=remedy)
+            yield Diagnosis(
+                check="data", level="warning", text=f"{dataset}: {found.label}, {found.path}", remedy=remedy
+            )
             if task:
-                located = FoundSource(path=found.path, version=found.git_blob, official=False, label=label)
-                yield from _check_split(task, located)
+                yield from _check_split(task, found)
     yield from _check_leftovers("data", cache_folder())
 
 

@@ -119,7 +119,7 @@ def check_gpus() -> Iterator[Diagnosis]:
         return
     if visible_gpus() or shutil.which("nvidia-smi"):
         remedy = "check the driver with `nvidia-smi`"
-        yield Diagnosis(check="gpu", level="warning", text="nvidia-smi does not report the GPU(s)", remedy=remedy)
+        yield Diagnosis(check="gpu", level="warning", text="the driver does not report the GPU(s)", remedy=remedy)
     else:
         yield Diagnosis(check="gpu", level="ok", text="no NVIDIA GPU: trials train on the CPU")
 

@@ -9,8 +9,9 @@ from typing import Literal
 
 from datasets.common.errors import UserError
 from search.experiments.experiment import Experiment, checksum
-from search.experiments.files import FOLD, SEED, confirmation_file, weights_folder, weights_hash
+from search.experiments.files import SEED, confirmation_file, weights_folder, weights_hash
 from search.machine.foreign_files import read_regular
+from search.training.result import FOLD
 
 _MOST_BYTES = 2**20
 

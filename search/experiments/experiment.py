@@ -9,6 +9,7 @@ import hashlib
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -20,7 +21,7 @@ from datasets.common.files import write_text
 from models.bounds import Interval, NonNegativeInt
 from search.config.run_config import OPTIONAL_KEYS, RunConfig, Seed, Threads, Tokens, run_config
 from search.config.type_checks import Text, build, check_keys, convert
-from search.experiments.own_source import look_for_model
+from search.experiments.requirements import look_for_model
 from search.machine.foreign_files import load_plain_yaml, read_regular
 
 SCHEMA_VERSION = 6
@@ -220,13 +221,9 @@ def first_difference(
     before: Sequence[Sequence[float | None]], after: Sequence[Sequence[float | None]]
 ) -> tuple[int, int, float | None, float | None] | None:
     """(fold, epoch, value before, value after) of the first validation that is not the same, bit for bit."""
-    for fold in range(max(len(before), len(after))):
-        old = before[fold] if fold < len(before) else ()
-        new = after[fold] if fold < len(after) else ()
-        for epoch in range(max(len(old), len(new))):
-            a = old[epoch] if epoch < len(old) else None
-            b = new[epoch] if epoch < len(new) else None
-            if a != b or (epoch < len(old)) != (epoch < len(new)):
+    for fold, (old, new) in enumerate(zip_longest(before, after, fillvalue=())):
+        for epoch, (a, b) in enumerate(zip_longest(old, new)):
+            if a != b or not epoch < min(len(old), len(new)):
                 return fold, epoch, a, b
     return None
 

@@ -13,9 +13,8 @@ from pathlib import Path
 from datasets.common.errors import UserError
 from datasets.common.files import link
 from search.study.artifacts import hash_or_missing
-from search.training.result import trial_folder
+from search.training.result import FOLD, trial_folder
 
-FOLD = "fold{}.safetensors"
 SEED = "seed{}.safetensors"
 MISSING = "missing"
 """What `file_hash` says of a file that is not there."""

@@ -1,9 +1,14 @@
-"""How often a test set was read: what ledgers and the database know, each reading once, and what could not be asked."""
+"""How often a test set was read: what ledgers and the database know, each reading once, and what could not be asked.
+
+In the study's database each reading stands under a key of its own, so that several processes that confirm at once
+overwrite nothing of each other, and writing one again changes nothing.
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from optuna import Study
 from optuna.trial import TrialState
@@ -11,13 +16,15 @@ from optuna.trial import TrialState
 from datasets.common.errors import UserError
 from search.experiments.files import ledger_file
 from search.experiments.ledger import Reading, readable
-from search.experiments.noted_readings import NotedReading, noted_readings
-from search.storage.attributes import MANIFEST, DamagedRow, printable
+from search.storage.attributes import MANIFEST, READING, DamagedRow, printable
 from search.storage.database import Database
 from search.storage.outages import StorageLost, StorageRefused
 from search.storage.rows.damage import look_at
 from search.study.question import Question, question_of
-from search.study.study import find_study
+from search.study.study import find_study, study_id
+
+if TYPE_CHECKING:
+    from search.experiments.experiment import Experiment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +62,11 @@ class Count:
             return f"{self.n} time(s)"
         return f"at least {self.n} time(s)" if self.n else "an unknown number of times"
 
+    @property
+    def sentences(self) -> list[str]:
+        """What could not be asked."""
+        return sentences_of([self])
+
     def short(self, study: str) -> str:
         """`read 2x, 5x in all`: how often a study read the test set, and how often all did."""
         own, every = self.of(study), self.n
@@ -71,6 +83,25 @@ def sentences_of(counts: Sequence[Count]) -> list[str]:
         folder = next(count.folder for count in counts if count.without_ledger)
         where = "" if folder is None else f" in {folder}"
         found.append(f"There is no ledger of {', '.join(names)}{where}: name its folder with --export-dir.")
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotedReading:
+    """A reading as far as it is counted; `study` is the name of the study that read."""
+
+    id: str
+    study: str
+    question: Question
+
+
+def noted_readings(study: Study) -> list[NotedReading]:
+    """The readings that stand in a study's database, in no order."""
+    found = []
+    for key, about in study.user_attrs.items():
+        if key.startswith(READING):
+            asked = Question(**{part.name: about.get(part.name) for part in fields(Question)})
+            found.append(NotedReading(id=key.removeprefix(READING), study=study.study_name, question=asked))
     return found
 
 
@@ -179,3 +210,34 @@ def _has_complete(study: Study) -> bool:
         return bool(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)))
     except DamagedRow:
         return True
+
+
+def note_readings(database: Database, experiment: "Experiment", found: Sequence[Reading]) -> None:
+    """Write the readings of an experiment's study that its database lacks.
+
+    Raises:
+        UserError: The database has no such study, or cannot be written.
+    """
+    name = experiment.provenance.study
+    with database.guarded(name):
+        study = _own_study(database, experiment)
+        known = study.user_attrs.keys()
+        for reading in found:
+            if reading.study == name and READING + reading.id not in known:
+                where = {"when": reading.when, "experiment": reading.experiment, "trial": reading.trial}
+                study.set_user_attr(READING + reading.id, {**where, **asdict(reading.question)})
+
+
+def _own_study(database: Database, experiment: "Experiment") -> Study:
+    """The study that an experiment is of.
+
+    Raises:
+        UserError: There is none of its name, or that is another study.
+    """
+    before = experiment.provenance
+    study = find_study(database, before.study)
+    about, known = study.user_attrs.get(MANIFEST, {}), study_id(study)
+    is_other = None not in (before.study_id, known) and before.study_id != known
+    if is_other or about.get("data_hash") != before.data_hash or about.get("task") != experiment.config.task:
+        raise UserError(f"Study {before.study!r} in {database.name} is not the study of the experiment.")
+    return study

@@ -1,15 +1,14 @@
-"""The NVIDIA GPUs of this machine, as the driver's own tool reports them: no CUDA context is made for it."""
+"""The NVIDIA GPUs of this machine, as the driver's library NVML reports them: no CUDA context is made for it."""
 
 import itertools
 import os
-import re
-import shutil
-import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
-_FIELDS = "index,name,driver_version,utilization.gpu,memory.used,memory.total"
-_TIMEOUT_S = 10
+_T = TypeVar("_T")
+_MIB = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,46 +24,49 @@ class Gpu:
 
 
 def find_gpus() -> list[Gpu]:
-    """All GPUs of the machine, whatever CUDA_VISIBLE_DEVICES says; none without nvidia-smi or when it fails."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
+    """All GPUs of the machine, whatever CUDA_VISIBLE_DEVICES says; none without a driver or when it fails."""
+    return _ask_driver(lambda nvml, handles: [_gpu(nvml, *numbered) for numbered in enumerate(handles)])
+
+
+def _gpu(nvml: Any, index: int, handle: Any) -> Gpu:
+    use = _known(nvml, nvml.nvmlDeviceGetUtilizationRates, handle)
+    memory = _known(nvml, nvml.nvmlDeviceGetMemoryInfo, handle)
+    return Gpu(
+        index=index,
+        name=nvml.nvmlDeviceGetName(handle),
+        driver=nvml.nvmlSystemGetDriverVersion(),
+        utilization_percent=use and int(use.gpu),
+        used_mib=memory and memory.used // _MIB,
+        total_mib=memory and memory.total // _MIB,
+    )
+
+
+def _known(nvml: Any, question: Callable[[Any], Any], handle: Any) -> Any:
+    """The driver's answer about a GPU; None to what some GPUs, and divided ones, do not answer."""
+    try:
+        return question(handle)
+    except nvml.NVMLError:
+        return None
+
+
+def _ask_driver(question: Callable[[Any, list[Any]], list[_T]]) -> list[_T]:
+    """What NVML answers, asked with its module and the handles of all GPUs; nothing where there is no driver."""
+    import pynvml as nvml  # type: ignore[import-untyped]  # late: most machines that ask have no GPU
+
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError:
         return []
     try:
-        done = subprocess.run(
-            [program, f"--query-gpu={_FIELDS}", "--format=csv,noheader,nounits"],
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_S,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
+        return question(nvml, [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())])
+    except nvml.NVMLError:
         return []
-    rows = [[cell.strip() for cell in line.split(",")] for line in done.stdout.splitlines()]
-    return [
-        Gpu(
-            index=int(row[0]),
-            name=row[1],
-            driver=row[2],
-            utilization_percent=_number(row[3]),
-            used_mib=_number(row[4]),
-            total_mib=_number(row[5]),
-        )
-        for row in rows
-        if len(row) == len(_FIELDS.split(",")) and row[0].isdecimal()
-    ]
-
-
-def _number(cell: str) -> int | None:
-    return int(cell) if cell.isdecimal() else None  # "[N/A]" on some GPUs and MIG slices
+    finally:
+        nvml.nvmlShutdown()
 
 
 MEMORY_SHARE = "FLIPSEARCH_MEMORY_SHARE"
 """Environment of a worker: which part of its device's memory its runs may take."""
-
-
-def has_gpu(devices: Path = Path("/dev")) -> bool:
-    """Whether this process may use an NVIDIA GPU, as far as `visible_gpus` can tell."""
-    return bool(visible_gpus(devices))
 
 
 def visible_gpus(devices: Path = Path("/dev")) -> tuple[str, ...]:
@@ -86,21 +88,24 @@ def visible_gpus(devices: Path = Path("/dev")) -> tuple[str, ...]:
 
 
 def mig_devices() -> tuple[str, ...]:
-    """The slices of GPUs that are divided, as nvidia-smi names them, whole GPUs beside them; none without slices.
+    """The slices of GPUs that are divided, by their UUIDs, whole GPUs beside them; none without slices.
 
     Without CUDA_VISIBLE_DEVICES a process sees the first slice alone: each has to be named.
     """
-    program = shutil.which("nvidia-smi")
-    if program is None:
+    slices_of_gpus = _ask_driver(lambda nvml, handles: [(_uuid(nvml, gpu), _slices(nvml, gpu)) for gpu in handles])
+    if not any(slices for _, slices in slices_of_gpus):
         return ()
-    try:
-        done = subprocess.run([program, "-L"], capture_output=True, text=True, check=True, timeout=10)
-    except (OSError, subprocess.SubprocessError):
-        return ()
-    found: list[str] = re.findall(r"UUID: ((?:GPU|MIG)-[^)\s]+)\)", done.stdout)
-    # A divided GPU is followed by its slices and cannot be used whole.
-    divided = {before for before, after in itertools.pairwise(found) if before[:3] == "GPU" and after[:3] == "MIG"}
-    return tuple(name for name in found if name not in divided) if divided else ()
+    return tuple(uuid for gpu, slices in slices_of_gpus for uuid in slices or [gpu])
+
+
+def _slices(nvml: Any, gpu: Any) -> list[str]:
+    n_most = _known(nvml, nvml.nvmlDeviceGetMaxMigDeviceCount, gpu) or 0
+    found = (_known(nvml, lambda i: nvml.nvmlDeviceGetMigDeviceHandleByIndex(gpu, i), i) for i in range(n_most))
+    return [_uuid(nvml, handle) for handle in found if handle is not None]
+
+
+def _uuid(nvml: Any, handle: Any) -> str:
+    return str(nvml.nvmlDeviceGetUUID(handle))
 
 
 def usable_cores(groups: Path = Path("/sys/fs/cgroup")) -> int:

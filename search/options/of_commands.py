@@ -132,8 +132,8 @@ def predict_options(parser: Parser) -> None:
         "--input",
         type=Path,
         metavar="FILE",
-        help="candidates: FASTA, CSV or TSV with a column sequence or mutations, or one a line; plain or gzipped; "
-        "a file, a pipe, or - for standard input",
+        help="candidates: FASTA, or CSV, TSV or Parquet with a column sequence or mutations, or one a line; all but "
+        "Parquet also gzipped; a file, a pipe, or - for standard input",
     )
     what.add_argument(
         "--mutagenesis",

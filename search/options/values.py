@@ -4,11 +4,19 @@ import argparse
 import re
 
 
+def _refusal(text: str, expected: str) -> argparse.ArgumentTypeError:
+    return argparse.ArgumentTypeError(f"{text!r} is not valid: expected {expected}")
+
+
+def _whole(text: str, low: int, high: int, expected: str) -> int:
+    if not re.fullmatch(r"0{0,9}[0-9]{1,9}", text) or not low <= int(text) <= high:
+        raise _refusal(text, expected)
+    return int(text)
+
+
 def positive(text: str) -> int:
     """A whole number from 1."""
-    if not re.fullmatch(r"0*[1-9][0-9]{0,8}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not valid: expected a whole number from 1 to 999999999")
-    return int(text)
+    return _whole(text, 1, 999999999, "a whole number from 1 to 999999999")
 
 
 def mutagenesis(text: str) -> tuple[str, tuple[int, ...]]:
@@ -16,40 +24,30 @@ def mutagenesis(text: str) -> tuple[str, tuple[int, ...]]:
     if text in ("singles", "doubles"):
         return text, ()
     if not re.fullmatch(r"sites:[0-9]{1,6}(,[0-9]{1,6}){0,19}", text):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not valid: expected singles, doubles, or positions of the wild type such as sites:39,40,41,54"
-        )
+        raise _refusal(text, "singles, doubles, or positions of the wild type such as sites:39,40,41,54")
     return "sites", tuple(map(int, text.removeprefix("sites:").split(",")))
 
 
 def trial_number(text: str) -> int:
     """The number of a trial."""
-    if not re.fullmatch(r"[0-9]{1,9}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not valid: expected the number of a trial, as `status` shows it")
-    return int(text)
+    return _whole(text, 0, 999999999, "the number of a trial, as `status` shows it")
 
 
 def interval_s(text: str) -> float:
     """Seconds from 0.1 to 3600."""
     if not re.fullmatch(r"[0-9]{1,4}(\.[0-9]+)?", text) or not 0.1 <= float(text) <= 3600:
-        raise argparse.ArgumentTypeError(f"{text!r} is not valid: expected seconds from 0.1 to 3600")
+        raise _refusal(text, "seconds from 0.1 to 3600")
     return float(text)
 
 
 def count(text: str) -> int:
     """A whole number from 0."""
-    if not re.fullmatch(r"[0-9]{1,9}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not valid: expected a whole number from 0 to 999999999")
-    return int(text)
+    return _whole(text, 0, 999999999, "a whole number from 0 to 999999999")
 
 
 def workers(text: str) -> int | None:
     """A number of workers; None stands for auto."""
-    if text == "auto":
-        return None
-    if not re.fullmatch(r"0*[1-9][0-9]{0,2}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not valid: expected a whole number from 1 to 999, or auto")
-    return int(text)
+    return None if text == "auto" else _whole(text, 1, 999, "a whole number from 1 to 999, or auto")
 
 
 def duration(text: str) -> float:
@@ -57,7 +55,7 @@ def duration(text: str) -> float:
     found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]+)?)([smh]?)", text)
     seconds = float(found[1]) * {"m": 60, "h": 3600}.get(found[2], 1) if found else 0.0
     if seconds == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not valid: expected seconds, or a time such as 90s, 15m or 2h")
+        raise _refusal(text, "seconds, or a time such as 90s, 15m or 2h")
     return seconds
 
 
@@ -69,14 +67,10 @@ def is_study_name(text: str) -> bool:
 def study_name(text: str) -> str:
     """The name of a study, and so of files."""
     if not is_study_name(text):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not valid: expected up to 100 letters, digits and . _ + -, since files are named by it"
-        )
+        raise _refusal(text, "up to 100 letters, digits and . _ + -, since files are named by it")
     return text
 
 
 def port(text: str) -> int:
     """A port, 0 for a free one."""
-    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not valid: expected a port from 0 to 65535")
-    return int(text)
+    return _whole(text, 0, 65535, "a port from 0 to 65535")

@@ -1,54 +1,28 @@
 """Do the next piece of work while the last one is used."""
 
-import queue
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import TypeVar, cast
 
 _S = TypeVar("_S")
 _T = TypeVar("_T")
 
 
-class _Ended:
-    def __init__(self, error: BaseException | None) -> None:
-        self.error = error
+_NOTHING = object()
 
 
 def ahead(items: Iterator[_T], n: int = 2) -> Generator[_T, None, None]:
     """Yield the items, up to `n` of which a thread has made before they are asked for; its errors are raised here."""
-    made: queue.Queue[_T | _Ended] = queue.Queue(n)
-    is_over = threading.Event()
-
-    def put(item: _T | _Ended) -> bool:
-        while not is_over.is_set():
-            try:
-                made.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def make() -> None:
+    with ThreadPoolExecutor(1, thread_name_prefix="reading ahead") as thread:
+        made = deque(thread.submit(next, items, _NOTHING) for _ in range(n))
         try:
-            for item in items:
-                if not put(item):
-                    return
-            put(_Ended(None))
-        except BaseException as error:
-            put(_Ended(error))
-
-    thread = threading.Thread(target=make, daemon=True, name="reading ahead")
-    thread.start()
-    try:
-        while not isinstance(found := made.get(), _Ended):
-            yield found
-        if found.error is not None:
-            raise found.error
-    finally:
-        is_over.set()
-        thread.join()
+            while (found := made.popleft().result()) is not _NOTHING:
+                made.append(thread.submit(next, items, _NOTHING))
+                yield cast(_T, found)
+        finally:
+            for one in made:
+                one.cancel()
 
 
 def in_order(

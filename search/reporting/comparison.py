@@ -1,24 +1,22 @@
 """What is known of a task: published test results, the studies on it, and the experiments that were confirmed."""
 
+import csv
 import math
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
-
-from optuna import Study
+from functools import cache
+from pathlib import Path
 
 from search.experiments.ledger import Reading
-from search.reporting.published import Published, published_results
 from search.stats.intervals import ConfidenceInterval
 from search.stats.metrics import kept_interval
 from search.stats.spread import spread
-from search.storage.attributes import MANIFEST
-from search.study.cost import Cost, cost
-from search.study.question import Question, question_of
-from search.study.study import best_trial, count, shown_validation
+from search.study.question import Question
+from search.study.snapshot import StudySnapshot
+from search.study.study import shown_validation
 
 OURS = "flipsearch"
+_PUBLISHED = Path(__file__).parent / "published_spearman.csv"
 FLIPS = "FLIP's file"
 """The label of results that may stand beside published ones."""
 
@@ -45,8 +43,12 @@ class Entry:
     ensemble: float | None = None
     validation: float | None = None
     protocol: str | None = None
-    n_finished: int | None = None
-    cost: Cost | None = None
+
+    @property
+    def question(self) -> Question:
+        """What one of ours is asked."""
+        assert self.asked is not None, "it is ours"
+        return self.asked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,26 +83,41 @@ class Comparison:
     panels: tuple[Panel, ...]
 
 
-def compare(task: str, studies: Sequence[Study], readings: Sequence[Reading]) -> Comparison:
+@cache
+def published_results() -> Mapping[str, tuple[Entry, ...]]:
+    """Test results of others on each task, or what follows from their recipe, as the table beside this module has them.
+
+    It says of each where it was read.
+    """
+    found: dict[str, tuple[Entry, ...]] = {}
+    with _PUBLISHED.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            task, by, model, source = (row[name] for name in ("task", "by", "model", "source"))
+            spearman, std = float(row["spearman"]), float(row["std"]) if row["std"] else None
+            entry = Entry(asked=None, by=by, model=model, source=source, spearman=spearman, std=std)
+            found[task] = (*found.get(task, ()), entry)
+    return found
+
+
+def compare(task: str, studies: Sequence[StudySnapshot], readings: Sequence[Reading]) -> Comparison:
     """Everything that is known of a task."""
-    asked = [question for study in studies if (question := _question(study)) is not None and question.task == task]
-    ours = [*_confirmed(task, readings, asked), *_searched(task, studies)]
+    searched = [entry for now in studies if (entry := _searched(now)) is not None and entry.question.task == task]
+    ours = [*_confirmed(task, readings, [entry.question for entry in searched]), *searched]
     groups: list[tuple[Question, list[Entry]]] = []
     for entry in ours:
-        assert entry.asked is not None
         for question, entries in groups:
-            if question.is_same(entry.asked):
+            if question.is_same(entry.question):
                 entries.append(entry)
                 break
         else:
-            groups.append((entry.asked, [entry]))
+            groups.append((entry.question, [entry]))
     groups.sort(key=lambda group: (group[0].data != FLIPS, group[0].words, group[0].data_hash))
-    published = [_published(result) for result in published_results() if result.task == task]
+    published = published_results().get(task, ())
     panels = [_panel(question, entries, groups) for question, entries in groups]
     if published and panels and panels[0].is_comparable:
         panels[0] = replace(panels[0], entries=(*published, *panels[0].entries))
     elif published:
-        panels.insert(0, Panel(title=task, data=FLIPS, asked=None, entries=tuple(published)))
+        panels.insert(0, Panel(title=task, data=FLIPS, asked=None, entries=published))
     return Comparison(task=task, panels=tuple(panels))
 
 
@@ -111,46 +128,25 @@ def _panel(question: Question, entries: Sequence[Entry], groups: Sequence[tuple[
     return Panel(title=title, data=question.data, asked=question, entries=tuple(entries))
 
 
-def known_tasks(studies: Sequence[Study], readings: Sequence[Reading]) -> list[str]:
+def known_tasks(studies: Sequence[StudySnapshot], readings: Sequence[Reading]) -> list[str]:
     """The tasks that anything is known of, the published ones first."""
-    studied = [_about(study).get("task") for study in studies]
-    names = [result.task for result in published_results()] + [reading.task for reading in readings] + studied
+    names = [*published_results(), *(one.task for one in readings), *(now.about.get("task") for now in studies)]
     return list(dict.fromkeys(name for name in names if name))
 
 
-def _published(result: Published) -> Entry:
+def _searched(now: StudySnapshot) -> Entry | None:
+    """The best of a study, a validation value, which is no test result; None of a study without a manifest."""
+    if now.asked is None:
+        return None
+    best = now.best
     return Entry(
-        asked=None,
-        by=result.by,
-        model=result.model,
-        source=result.source,
-        spearman=result.spearman,
-        std=result.std,
+        asked=now.asked,
+        by=OURS,
+        model=now.about["model"],
+        source=f"study {now.name}" + (f", trial {best.number}" if best else ", no complete trial"),
+        validation=best.value if best else None,
+        protocol=shown_validation(now.attributes) or "?",
     )
-
-
-def _searched(task: str, studies: Sequence[Study]) -> list[Entry]:
-    """The studies on a task: validation values, which are no test results."""
-    entries = []
-    for study in studies:
-        asked = _question(study)
-        if asked is None or asked.task != task:
-            continue
-        trials = study.get_trials(deepcopy=False)
-        best = best_trial(trials)
-        entries.append(
-            Entry(
-                asked=asked,
-                by=OURS,
-                model=_about(study)["model"],
-                source=f"study {study.study_name}" + (f", trial {best.number}" if best else ", no complete trial"),
-                validation=best.value if best else None,
-                protocol=shown_validation(study.user_attrs) or "?",
-                n_finished=count(trials).n_finished,
-                cost=cost(trials),
-            )
-        )
-    return entries
 
 
 def _confirmed(task: str, readings: Sequence[Reading], asked: Sequence[Question]) -> list[Entry]:
@@ -158,15 +154,12 @@ def _confirmed(task: str, readings: Sequence[Reading], asked: Sequence[Question]
 
     Of a reading that does not name its split, `asked` may: the questions of the studies.
     """
-    last: dict[tuple[str, int, str], Reading] = {}
-    n_readings: Counter[tuple[str, int, str]] = Counter()
+    groups: dict[tuple[str, int, str], list[Reading]] = {}
     for reading in readings:
         if reading.task == task:
-            key = reading.experiment, reading.trial, reading.data_hash
-            last[key] = reading
-            n_readings[key] += 1
+            groups.setdefault((reading.experiment, reading.trial, reading.data_hash), []).append(reading)
     entries = []
-    for key, reading in last.items():
+    for *earlier, reading in groups.values():
         own = reading.question
         if own.split is None:
             own = next((one for one in asked if one.is_same(own)), own)
@@ -181,7 +174,7 @@ def _confirmed(task: str, readings: Sequence[Reading], asked: Sequence[Question]
                     by=OURS,
                     model=reading.model,
                     source=f"{reading.experiment}, trial {reading.trial}, trained on {words}, {len(seeds)} seed(s), "
-                    f"confirmed {n_readings[key]} time(s)",
+                    f"confirmed {len(earlier) + 1} time(s)",
                     spearman=found.mean,
                     std=found.std,
                     seeds=seeds,
@@ -195,12 +188,3 @@ def _confirmed(task: str, readings: Sequence[Reading], asked: Sequence[Question]
 def by_value(entries: Sequence[Entry]) -> list[Entry]:
     """The highest test result first; entries without one last."""
     return sorted(entries, key=lambda entry: -math.inf if entry.spearman is None else entry.spearman, reverse=True)
-
-
-def _question(study: Study) -> Question | None:
-    return question_of(_about(study))
-
-
-def _about(study: Study) -> dict[str, Any]:
-    about: dict[str, Any] = study.user_attrs.get(MANIFEST, {})
-    return about

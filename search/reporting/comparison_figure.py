@@ -4,10 +4,10 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from datasets.common.files import output
 from search.reporting.comparison import OURS, Comparison, Entry, Panel, by_value
+from search.reporting.html import Drawing, finished
 
 SPEARMAN = "test Spearman ρ (−1 to 1)"
 WHO = "model (who)"
@@ -42,8 +42,8 @@ def labels(entries: Sequence[Entry]) -> list[str]:
     return found
 
 
-def draw(drawn: Panel) -> Any:
-    """The panel as plotly's figure."""
+def draw(drawn: Panel) -> Drawing:
+    """The panel as a figure of a page."""
     import plotly.graph_objects as go  # type: ignore[import-untyped]
 
     drawing, names = go.Figure(), labels(drawn.entries)
@@ -68,17 +68,9 @@ def draw(drawn: Panel) -> Any:
                 marker={"color": _colour(by), "size": 7, "symbol": "circle-open"},
                 name=f"{by}, each seed",
             )
-    drawing.update_xaxes(title_text=SPEARMAN, title_font_size=12)
-    drawing.update_yaxes(
-        title_text=WHO, title_font_size=12, categoryorder="array", categoryarray=names, automargin=True
-    )
-    drawing.update_layout(
-        template="plotly_white",
-        font={"size": 12},
-        margin={"l": 64, "r": 16, "t": 36, "b": 100},
-        legend={"orientation": "h", "xref": "container", "x": 0, "yref": "container", "y": 0, "yanchor": "bottom"},
-    )
-    return drawing
+    drawing.update_yaxes(categoryorder="array", categoryarray=names)
+    drawing.update_layout(template="plotly_white")
+    return finished(drawing, (SPEARMAN, WHO), height_px=180 + 26 * len(names), min_width_px=720)
 
 
 def save(found: Sequence[Panel], paths: Sequence[Path]) -> None:
@@ -108,11 +100,6 @@ def save(found: Sequence[Panel], paths: Sequence[Path]) -> None:
     for path in paths:
         with output(path, "wb") as file:
             figure.savefig(file, format=path.suffix.removeprefix("."), dpi=150)
-
-
-def height_px(one: Panel) -> int:
-    """How high a panel has to be for its labels."""
-    return 180 + 26 * len(one.entries)
 
 
 def _colour(by: str) -> str:

@@ -13,13 +13,12 @@ from datasets.common.files import link
 from search.reporting.proposals import Proposals
 from search.storage.attributes import artifacts_of
 from search.storage.database import Database
+from search.storage.optuna_internals import set_system_attribute, system_attributes
 from search.study.artifacts import ARTIFACTS, artifact_attribute
 from search.study.assessment import Assessment
-from search.study.snapshot import StudySnapshot
+from search.study.snapshot import MIN_TRIALS, StudySnapshot
 
 REPORT = "report.html"
-MIN_TRIALS = 4
-"""Of fewer complete trials, a report's figures show nothing; the command `report` writes it at any time."""
 _BEFORE = "figures.html"
 """What stood in the place of the report in studies of earlier versions."""
 _NOTE = "dashboard:note_str:"
@@ -96,7 +95,7 @@ def state(now: StudySnapshot, export: Path | None, proposals: Proposals) -> str:
 
 def _note(study: Study) -> tuple[str, str]:
     """Our part of the note, and what a person wrote below it."""
-    attributes = study._storage.get_study_system_attrs(study._study_id)
+    attributes = system_attributes(study)
     keys = (f"{_NOTE}{i}" for i in itertools.count())
     text = "".join(attributes[key] for key in itertools.takewhile(attributes.__contains__, keys))
     ours, line, yours = text.partition(_YOURS)
@@ -105,23 +104,21 @@ def _note(study: Study) -> tuple[str, str]:
 
 def _save_note(study: Study, text: str) -> None:
     """Write the note as optuna-dashboard reads it, whose own function takes seconds to import."""
-    storage, number = study._storage, study._study_id
-    before = storage.get_study_system_attrs(number)
+    before = system_attributes(study)
     starts = range(0, len(text), _NOTE_LENGTH)
     parts = {f"{_NOTE}{i}": text[start : start + _NOTE_LENGTH] for i, start in enumerate(starts)}
-    storage.set_study_system_attr(number, _NOTE_VERSION, before.get(_NOTE_VERSION, 0) + 1)
+    set_system_attribute(study, _NOTE_VERSION, before.get(_NOTE_VERSION, 0) + 1)
     for key in {**parts, **{key: "" for key in before if key.startswith(_NOTE)}}:
-        storage.set_study_system_attr(number, key, parts.get(key, ""))
+        set_system_attribute(study, key, parts.get(key, ""))
 
 
 def _artifact(study: Study) -> str:
     """The id of the study's report: the one that it has, or a new one."""
-    storage = study._storage
     artifact = None
-    for known, filename in artifacts_of(storage.get_study_system_attrs(study._study_id)):
+    for known, filename in artifacts_of(system_attributes(study)):
         if filename == REPORT:
             return known
         artifact = known if filename == _BEFORE else artifact
     artifact = artifact or str(uuid.uuid4())
-    storage.set_study_system_attr(study._study_id, *artifact_attribute(artifact, REPORT))
+    set_system_attribute(study, *artifact_attribute(artifact, REPORT))
     return artifact

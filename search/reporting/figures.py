@@ -1,9 +1,12 @@
-"""The figures of a report: Optuna's where Optuna has one, plotly's otherwise; every axis says what it shows."""
+"""The figures of a report: Optuna's where Optuna has one, plotly's otherwise; every axis says what it shows.
+
+Optuna writes the user attributes of trials, whole results, into its figures: they are given studies without these.
+"""
 
 import copy
 import html
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,12 +15,11 @@ import plotly.io  # type: ignore[import-untyped]
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from search.reporting.facts import Known
-from search.reporting.html import Markup, figure, paragraph
+from search.reporting.html import Block, Drawing, finished
 from search.storage.attributes import RESULT
 from search.storage.optuna_internals import import_visualization
 from search.study.ranking import best_trials
-from search.study.snapshot import snapshot
+from search.study.snapshot import MIN_TRIALS, snapshot
 from search.study.study import best_trial
 from search.training.predictions import Predictions
 from search.workers.display import describe
@@ -26,8 +28,6 @@ visualization = import_visualization()
 plotly.io.templates.default = "plotly_white"  # to put another in its place takes longer than to draw a figure
 
 SPEARMAN = "validation Spearman ρ (−1 to 1)"
-MIN_TRIALS = 4
-"""Of fewer complete trials Optuna's importances say nothing."""
 _MOST_POINTS = 5000
 _MOST_TRIALS = 500
 _MOST_LINES = 200  # of parallel coordinates, each of which is a trace of its own
@@ -38,42 +38,39 @@ _BLUE, _GREY, _ORANGE = "#1f5fa8", "rgba(110, 125, 140, 0.35)", "#d1640a"
 _COLOURS = (_BLUE, _ORANGE, "#2e8b57", "#8e44ad", "#b03a5b", "#0f8b8d", "#8a6d00", "#5b5b5b")
 
 
-def history(known: Known) -> Markup:
+def history(study: Study) -> Drawing:
     """The value of each complete trial, and the best so far."""
     # Optuna finds values by numbers, which lack one where somebody deleted a trial.
-    trials = [copy.copy(trial) for trial in known.snapshot.get_trials(deepcopy=False)]
+    trials = [copy.copy(trial) for trial in study.get_trials(deepcopy=False)]
     numbers = [trial.number for trial in trials]
     for place, trial in enumerate(trials):
         trial.number = place
-    drawing = visualization.plot_optimization_history(snapshot(known.snapshot, trials), target_name="value")
+    drawing = visualization.plot_optimization_history(snapshot(study, trials), target_name="value")
     for trace in drawing.data:
         trace.x = [numbers[place] for place in trace.x]
-    drawing.update_xaxes(title_text="trial (number)")
-    drawing.update_yaxes(title_text=SPEARMAN)
-    return figure(_styled(drawing), height_px=420)
+    return finished(drawing, ("trial (number)", SPEARMAN), height_px=420)
 
 
-def timeline(known: Known) -> Markup:
-    """When each trial ran and how it ended."""
+def timeline(study: Study, told: Sequence[FrozenTrial]) -> Drawing:
+    """When each trial ran and how it ended; `told` are the trials with their user attributes."""
     # Optuna writes out the parameters of each trial, in whose place our own words come.
-    trials = [copy.copy(trial) for trial in known.snapshot.get_trials(deepcopy=False)]
+    trials = [copy.copy(trial) for trial in study.get_trials(deepcopy=False)]
     for trial in trials:
         trial.params = {}
-    drawing = visualization.plot_timeline(snapshot(known.snapshot, trials))
-    described = {trial.number: html.escape(describe(trial)) for trial in known.trials}
+    drawing = visualization.plot_timeline(snapshot(study, trials))
+    described = {trial.number: html.escape(describe(trial)) for trial in told}
     for bars in drawing.data:
         bars.text = [described[number] for number in bars.y]
     # Ticks keep the times below the number of the lowest trial, which may stand beside the first of them.
-    drawing.update_xaxes(title_text="time (local)", ticks="outside", ticklen=8)
-    drawing.update_yaxes(title_text="trial (number)")
-    return figure(_styled(drawing), height_px=360)
+    drawing.update_xaxes(ticks="outside", ticklen=8)
+    return finished(drawing, ("time (local)", "trial (number)"), height_px=360)
 
 
-def learning_curves(trials: Sequence[FrozenTrial]) -> list[Markup]:
+def learning_curves(trials: Sequence[FrozenTrial]) -> list[Block]:
     """The value after each epoch of each fold: the best trial's folds in colour, the other trials' in grey."""
     told = [trial for trial in trials if any(map(_is_curve, _curves(trial)))]
     if not told:
-        return [paragraph("No trial was validated yet.")]
+        return ["No trial was validated yet."]
     mean_length = sum(len(values) for trial in told for values in _curves(trial)) / len(told)
     shown, sentence = _thinned(told, min(_MOST_TRIALS, max(1, int(_MOST_ON_CURVES / mean_length))), "trials")
     best = best_trial(trials)
@@ -91,9 +88,8 @@ def learning_curves(trials: Sequence[FrozenTrial]) -> list[Markup]:
                     showlegend=True,
                 )
     longest = max(len(values) for trial in shown for values in _curves(trial))
-    drawing.update_xaxes(title_text="epoch (count, from 0)", dtick=1 if longest <= _FEW else None)
-    drawing.update_yaxes(title_text=SPEARMAN)
-    return [*sentence, figure(_styled(drawing), height_px=460)]
+    drawing.update_xaxes(dtick=1 if longest <= _FEW else None)
+    return [*sentence, finished(drawing, ("epoch (count, from 0)", SPEARMAN), height_px=460)]
 
 
 def _add_grey(drawing: Any, trials: Sequence[FrozenTrial]) -> None:
@@ -123,59 +119,52 @@ def _add_grey(drawing: Any, trials: Sequence[FrozenTrial]) -> None:
         )
 
 
-def importance(known: Known) -> Markup:
+def importance(study: Study) -> Block:
     """How much of the variance each searched value explains."""
-    if known.now.counts.n_complete < MIN_TRIALS:
-        return paragraph(f"It is estimated from {MIN_TRIALS} complete trials on.")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of parameters that the importances leave out
-        try:
-            drawing = visualization.plot_param_importances(known.snapshot)
-        except (ValueError, RuntimeError) as error:  # nothing was searched, or nothing differs
-            return paragraph(f"It cannot be estimated: {error}")
-    drawing.update_xaxes(title_text="share of importance (0 to 1)")
-    drawing.update_yaxes(title_text="searched value (path)")
-    return figure(_styled(drawing), height_px=160 + 28 * len(drawing.data[0].y))
+    if len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) < MIN_TRIALS:
+        return f"It is estimated from {MIN_TRIALS} complete trials on."
+    try:
+        drawing = _quietly(visualization.plot_param_importances, study)
+    except (ValueError, RuntimeError) as error:  # nothing was searched, or nothing differs
+        return f"It cannot be estimated: {error}"
+    height_px = 160 + 28 * len(drawing.data[0].y)
+    return finished(drawing, ("share of importance (0 to 1)", "searched value (path)"), height_px=height_px)
 
 
-def parallel_coordinates(known: Known) -> list[Markup]:
+def parallel_coordinates(study: Study) -> list[Block]:
     """Complete trials across the searched values."""
-    study, sentence = _of_complete(known, _MOST_LINES)
-    n_axes = 1 + len(_searched(study))
+    shown, sentence = _of_complete(study, _MOST_LINES)
+    n_axes = 1 + len(_searched(shown))
     if n_axes == 1:
-        return [paragraph("Nothing was searched, or no trial is complete.")]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        drawing = visualization.plot_parallel_coordinate(study, target_name=SPEARMAN)
-    drawing = _styled(drawing)
+        return ["Nothing was searched, or no trial is complete."]
+    drawing = _quietly(visualization.plot_parallel_coordinate, shown, target_name=SPEARMAN)
+    found = finished(drawing, height_px=480, min_width_px=max(360, 130 * n_axes))
     drawing.update_layout(margin={"l": 90, "r": 90, "t": 40, "b": 90})
     drawing.for_each_trace(_turn_colour_scale)
     _thin_labels(drawing)
-    return [*sentence, figure(drawing, height_px=480, min_width_px=max(360, 130 * n_axes))]
+    return [*sentence, found]
 
 
-def slices(known: Known) -> list[Markup]:
+def slices(study: Study) -> list[Block]:
     """The value against each searched value."""
-    study, sentence = _of_complete(known, _MOST_TRIALS)
-    names = _searched(study)
+    shown, sentence = _of_complete(study, _MOST_TRIALS)
+    names = _searched(shown)
     if not names:
-        return [paragraph("Nothing was searched, or no trial is complete.")]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        drawing = visualization.plot_slice(study, target_name=SPEARMAN)
+        return ["Nothing was searched, or no trial is complete."]
+    drawing = _quietly(visualization.plot_slice, shown, target_name=SPEARMAN)
     drawing.update_layout(width=None)
     drawing.for_each_trace(_turn_colour_scale)
-    return [*sentence, figure(_styled(drawing), height_px=400, min_width_px=max(360, 240 * len(names)))]
+    return [*sentence, finished(drawing, height_px=400, min_width_px=max(360, 240 * len(names)))]
 
 
-def _of_complete(known: Known, most: int) -> tuple[Study, list[Markup]]:
+def _of_complete(study: Study, most: int) -> tuple[Study, list[Block]]:
     """The complete trials that figures with a mark for each trial and searched value show, and what is said of them."""
-    complete = known.snapshot.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     shown, sentence = _thinned(complete, most, "complete trials")
-    return snapshot(known.snapshot, shown), sentence
+    return snapshot(study, shown), sentence
 
 
-def _thinned(trials: Sequence[FrozenTrial], most: int, what: str) -> tuple[list[FrozenTrial], list[Markup]]:
+def _thinned(trials: Sequence[FrozenTrial], most: int, what: str) -> tuple[list[FrozenTrial], list[Block]]:
     """At most that many trials in the order of their numbers, and a sentence if some are left out.
 
     A fifth of them are the best, the others are spread evenly over the rest.
@@ -188,7 +177,7 @@ def _thinned(trials: Sequence[FrozenTrial], most: int, what: str) -> tuple[list[
     places = np.linspace(0, len(others) - 1, max(0, most - n_best)).round().astype(int)
     shown.update(others[place] for place in places)
     sentence = f"Of {len(trials):,} {what} {len(shown):,} are shown: the best {n_best:,}, and others spread evenly."
-    return [trial for trial in trials if trial.number in shown], [paragraph(sentence)]
+    return [trial for trial in trials if trial.number in shown], [sentence]
 
 
 def _curves(trial: FrozenTrial) -> list[list[float | None]]:
@@ -201,31 +190,24 @@ def _is_curve(values: Sequence[float | None]) -> bool:
     return any(value is not None for value in values)
 
 
-def measured_against_predicted(predictions: Predictions, units: str) -> tuple[Markup, Markup]:
+def measured_against_predicted(predictions: Predictions, units: str) -> tuple[Drawing, Drawing]:
     """Predictions over measurements, and residuals over predictions."""
     rows = np.linspace(0, len(predictions.row) - 1, min(len(predictions.row), _MOST_POINTS)).round().astype(int)
     target, prediction = predictions.target[rows], predictions.prediction[rows]
-    hover = [f"row {row}" for row in predictions.row[rows]]
+    hover, errors = [f"row {row}" for row in predictions.row[rows]], prediction - target
+    points = {"text": hover, "mode": "markers", "name": "validation sequences"}
     low, high = float(target.min()), float(target.max())
-    fit = go.Figure()
-    fit.add_scatter(
-        x=[low, high], y=[low, high], mode="lines", line={"color": _GREY, "dash": "dash"}, name="predicted = measured"
+    dashed = {"color": _GREY, "dash": "dash"}
+    dots: dict[str, Any] = {"size": 5, "opacity": 0.6}
+    fit, residuals = go.Figure(), go.Figure()
+    fit.add_scatter(x=[low, high], y=[low, high], mode="lines", line=dashed, name="predicted = measured")
+    fit.add_scatter(x=target, y=prediction, marker={**dots, "color": _BLUE}, **points)
+    residuals.add_hline(y=0, line=dashed)
+    residuals.add_scatter(x=prediction, y=errors, marker={**dots, "color": _ORANGE}, showlegend=False, **points)
+    return (
+        finished(fit, (f"measured ({units})", f"predicted<br>({units})"), height_px=460),
+        finished(residuals, (f"predicted ({units})", f"predicted − measured<br>({units})"), height_px=400),
     )
-    fit.add_scatter(
-        x=target, y=prediction, text=hover, mode="markers", marker={"color": _BLUE, "size": 5, "opacity": 0.6},
-        name="validation sequences",
-    )  # fmt: skip
-    fit.update_xaxes(title_text=f"measured ({units})")
-    fit.update_yaxes(title_text=f"predicted<br>({units})")
-    residuals = go.Figure()
-    residuals.add_hline(y=0, line={"color": _GREY, "dash": "dash"})
-    residuals.add_scatter(
-        x=prediction, y=prediction - target, text=hover, mode="markers",
-        marker={"color": _ORANGE, "size": 5, "opacity": 0.6}, name="validation sequences", showlegend=False,
-    )  # fmt: skip
-    residuals.update_xaxes(title_text=f"predicted ({units})")
-    residuals.update_yaxes(title_text=f"predicted − measured<br>({units})")
-    return figure(_styled(fit), height_px=460), figure(_styled(residuals), height_px=400)
 
 
 def n_shown(predictions: Predictions) -> int:
@@ -254,14 +236,8 @@ def _turn_colour_scale(trace: Any) -> None:
         trace.marker.colorbar.title.side = "right"
 
 
-def _styled(drawing: Any) -> Any:
-    """Of one look; the section's heading is its title, and the legend stands below it, where it covers no button."""
-    drawing.update_layout(
-        title_text="",
-        font={"size": 12},
-        margin={"l": 64, "r": 16, "t": 36, "b": 100},
-        legend={"orientation": "h", "xref": "container", "x": 0, "yref": "container", "y": 0, "yanchor": "bottom"},
-    )
-    drawing.update_xaxes(title_font_size=12)
-    drawing.update_yaxes(title_font_size=12, automargin=True)
-    return drawing
+def _quietly(plot: Callable[..., Any], *given: Any, **named: Any) -> Any:
+    """A figure of Optuna's, without its warnings of parameters that it leaves out."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return plot(*given, **named)

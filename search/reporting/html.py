@@ -1,133 +1,81 @@
-"""An HTML page of one file: text, tables and plotly's figures; it opens without network.
+"""HTML pages of one file, made of the templates beside this module; they open without network.
 
-Markup is made here alone, and whatever is put into it is escaped. The browser is told to load nothing besides the page.
-Plotly's program stands in it compressed, which makes of 4.8 MB 2.0.
+Markup stands in the templates alone, and whatever is put into them is escaped. Plotly's program stands in a page
+compressed, which makes of 4.8 MB 2.0.
 """
 
 import base64
 import gzip
-import html
-from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure  # type: ignore[import-untyped]
 
-# Scripts and styles stand in the page; pictures are those that plotly makes for its camera button.
-_POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; img-src data: blob:; "
-    "form-action 'none'; base-uri 'none'"
+_AS_PART = {
+    "full_html": False,
+    "include_plotlyjs": False,
+    "default_width": "100%",
+    "config": {"responsive": True, "displaylogo": False, "plotlyServerURL": ""},
+}
+_ENVIRONMENT = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    auto_reload=False,
 )
-_STYLE = """
-:root { color-scheme: light; }
-body { font: 16px/1.5 system-ui, sans-serif; color: #1c2733; background: #fff; margin: 0 auto; max-width: 1180px;
-       padding: 0 16px 48px; overflow-wrap: break-word; }
-h1 { font-size: 1.7rem; line-height: 1.2; margin: 28px 0 8px; }
-h2 { font-size: 1.2rem; margin: 40px 0 8px; padding-top: 12px; border-top: 1px solid #d6dde5; }
-p { margin: 8px 0; max-width: 75ch; }
-p.warning { background: #fff3d6; border-left: 4px solid #c98a00; padding: 8px 12px; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: 0.9rem; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; vertical-align: top; padding: 4px 20px 4px 0; border-bottom: 1px solid #e7ecf1; }
-th { font-weight: 600; white-space: nowrap; }
-td { white-space: nowrap; }
-td.long { white-space: normal; min-width: 30ch; max-width: 70ch; }
-pre { background: #f4f6f8; padding: 12px; overflow-x: auto; font-size: 0.85rem; line-height: 1.4; }
-summary { cursor: pointer; margin: 8px 0; }
-"""
-# Figures stand above the program that draws them. They ask for it before it is unpacked: what they ask is kept for it.
-_STUB = "window.waiting = []; window.Plotly = {newPlot: (...words) => waiting.push(words)};"
-_UNPACK = """
-(async () => {
-  try {
-    const packed = Uint8Array.from(atob(document.getElementById("plotly").textContent), letter => letter.charCodeAt(0));
-    const text = new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
-    const program = document.createElement("script");
-    program.textContent = await text;
-    document.head.append(program);
-    for (const words of waiting) Plotly.newPlot(...words);
-  } catch (error) {
-    for (const place of document.querySelectorAll(".figure"))
-      place.textContent = `This browser cannot draw the figure (${error}): open the page in one of 2023 or later.`;
-  }
-})();
-"""
-_LONG = 40  # characters of a cell that is broken into lines
-_CONFIG = {"responsive": True, "displaylogo": False, "plotlyServerURL": ""}
+# Read now: whoever updates the checkout while a search runs changes nothing of its report.
+_TEMPLATES = {name: _ENVIRONMENT.get_template(name) for name in _ENVIRONMENT.list_templates(["html"])}
 
 
-@dataclass(frozen=True)
-class Markup:
-    """HTML that may stand in a page as it is."""
-
-    text: str
-
-
-def paragraph(text: str) -> Markup:
-    """A paragraph."""
-    return Markup(f"<p>{html.escape(text)}</p>")
-
-
-def warning(text: str) -> Markup:
-    """A paragraph that is not to be overlooked."""
-    return Markup(f'<p class="warning">{html.escape(text)}</p>')
-
-
-def code(text: str) -> Markup:
-    """Text in lines, as it is."""
-    return Markup(f"<pre>{html.escape(text)}</pre>")
-
-
-def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Markup:
-    """A table that scrolls sideways where the page is narrower."""
-    head = "".join(f'<th scope="col">{html.escape(header)}</th>' for header in headers)
-    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
-    return Markup(f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>')
-
-
-def _cell(text: str) -> str:
-    return f"<td{' class=long' if len(text) > _LONG else ''}>{html.escape(text)}</td>"
-
-
-def folded(summary: str, *blocks: Markup) -> Markup:
-    """What is shown at a click."""
-    inside = "".join(block.text for block in blocks)
-    return Markup(f"<details><summary>{html.escape(summary)}</summary>{inside}</details>")
-
-
-def figure(drawing: "Figure", *, height_px: int, min_width_px: int = 0) -> Markup:
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
     """A figure as wide as the page; it scrolls sideways where the page is narrower than `min_width_px`."""
-    drawn = drawing.to_html(
-        full_html=False, include_plotlyjs=False, config=_CONFIG, default_width="100%", default_height=f"{height_px}px"
+
+    figure: "Figure"
+    height_px: int
+    min_width_px: int = 0
+
+    @property
+    def html(self) -> str:
+        """Markup that draws it; plotly has escaped what it shows."""
+        drawn: str = self.figure.to_html(default_height=f"{self.height_px}px", **_AS_PART)
+        return drawn
+
+
+Block = str | Drawing
+"""A paragraph or a figure."""
+
+
+def finished(
+    figure: "Figure", axes: tuple[str, str] | None = None, *, height_px: int, min_width_px: int = 0
+) -> Drawing:
+    """The figure in the look of all, and with titles of its `axes`, x and y.
+
+    The heading above it is its own title, and the legend stands below it, where it covers no button.
+    """
+    if axes is not None:
+        figure.update_xaxes(title_text=axes[0])
+        figure.update_yaxes(title_text=axes[1])
+    figure.update_xaxes(title_font_size=12)
+    figure.update_yaxes(title_font_size=12, automargin=True)
+    figure.update_layout(
+        title_text="",
+        font={"size": 12},
+        margin={"l": 64, "r": 16, "t": 36, "b": 100},
+        legend={"orientation": "h", "xref": "container", "x": 0, "yref": "container", "y": 0, "yanchor": "bottom"},
     )
-    style = f"min-width: {min_width_px}px; height: {height_px}px"
-    return Markup(f'<div class="scroll"><div class="figure" style="{style}">{drawn}</div></div>')
+    return Drawing(figure=figure, height_px=height_px, min_width_px=min_width_px)
 
 
-def section(title: str, *blocks: Markup) -> Markup:
-    """A heading and what belongs to it."""
-    return Markup(
-        "\n".join([f"<section><h2>{html.escape(title)}</h2>", *(block.text for block in blocks), "</section>"])
-    )
-
-
-def page(title: str, *blocks: Markup) -> str:
-    """The whole page, plotly's program included once."""
-    return "\n".join(
-        [
-            "<!doctype html>",
-            '<html lang="en"><head><meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{html.escape(_POLICY)}">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{html.escape(title)}</title><style>{_STYLE}</style>",
-            f"<script>{_STUB}</script></head><body>",
-            f"<h1>{html.escape(title)}</h1>",
-            *(block.text for block in blocks),
-            f'<script type="text/plain" id="plotly">{_packed_plotly()}</script><script>{_UNPACK}</script>',
-            "</body></html>\n",
-        ]
-    )
+def page(template: str, title: str, **values: object) -> str:
+    """The page that a template makes of values."""
+    return _TEMPLATES[template].render(title=title, packed_plotly=_packed_plotly(), **values)
 
 
 def _packed_plotly() -> str:

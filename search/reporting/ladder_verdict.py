@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from search.reporting.proposals import Proposals
-from search.reporting.rungs import Rung
-from search.stats.intervals import MIN_SEQUENCES, Difference, difference, influence
+from search.reporting.rungs import Confirmed, Rung
+from search.stats.intervals import MIN_SEQUENCES, Difference, Floats, difference, influence
 from search.study.ranking import rank
 
 LANGUAGE_MODEL = "esm"
@@ -90,9 +90,8 @@ def _of_free(searched: Sequence[Rung], free: Sequence[Rung]) -> list[str]:
 
 def _can_be_tested(rung: Rung, first: Rung) -> bool:
     """Whether the family was confirmed, with all that a comparison with the first needs."""
-    influences = [None if one.tested is None else one.tested.influence for one in (rung, first)]
-    shapes = [None if one is None else one.shape for one in influences]
-    return shapes[0] is not None and shapes[0] == shapes[1] and shapes[0][0] >= MIN_SEQUENCES
+    own, of_first = (None if one.tested is None else one.tested.influence for one in (rung, first))
+    return own is not None and of_first is not None and len(own) == len(of_first) >= MIN_SEQUENCES
 
 
 def _how_to_confirm(searched: Sequence[Rung], proposals: Proposals) -> str:
@@ -106,28 +105,26 @@ def _how_to_confirm(searched: Sequence[Rung], proposals: Proposals) -> str:
     return f"{why}: {proposals.command('confirm', *files)}" if files else f"{why}."
 
 
+def _confirmed(rung: Rung) -> tuple[Confirmed, Floats]:
+    """The confirmation and its influences, which all families have that are judged by the test set."""
+    found = rung.tested
+    assert found is not None
+    assert found.influence is not None
+    return found, found.influence
+
+
 def _on_test(one: Rung, other: Rung) -> Difference | None:
-    assert one.tested is not None
-    assert other.tested is not None
-    assert one.tested.influence is not None
-    assert other.tested.influence is not None
-    return difference(
-        one.tested.spearman.mean,
-        other.tested.spearman.mean,
-        (one.tested.influence, other.tested.influence),
-        [(found.spearman.std, found.n_seeds) for found in (one.tested, other.tested) if found.spearman.std is not None],
-    )
+    (a, of_a), (b, of_b) = _confirmed(one), _confirmed(other)
+    seeds = [(found.spearman.std, found.n_seeds) for found in (a, b) if found.spearman.std is not None]
+    return difference(a.spearman.mean, b.spearman.mean, (of_a, of_b), seeds)
 
 
 def _over_test(one: Rung, other: Rung) -> str:
-    assert one.tested is not None
-    assert one.tested.influence is not None
-    over = f"over {len(one.tested.influence):,} test sequences, the same for both"
-    several = [rung.model for rung in (one, other) if rung.tested and rung.tested.spearman.std is not None]
-    single = [rung.model for rung in (one, other) if rung.tested and rung.tested.n_seeds == 1]
-    if several:
+    found = {rung.model: _confirmed(rung)[0] for rung in (one, other)}
+    over = f"over {len(_confirmed(one)[1]):,} test sequences, the same for both"
+    if several := [model for model, own in found.items() if own.spearman.std is not None]:
         over += f", and over the seeds of {_listed(several)}"
-    if single:
+    if single := [model for model, own in found.items() if own.n_seeds == 1]:
         over += f" (of {_listed(single)} there is one seed: enough for a model that is solved exactly)"
     return over
 
@@ -149,11 +146,9 @@ def _on_validation(one: Rung, other: Rung) -> Difference | None:
 
 def _over_validation(one: Rung, other: Rung) -> str:
     a, b = one.predictions, other.predictions
-    missing = [rung.model for rung in (one, other) if rung.predictions is None]
-    if missing:
-        return f"(how sure that is cannot be said: the predictions of {_listed(missing)} are not on this machine)"
-    assert a is not None
-    assert b is not None
+    if a is None or b is None:
+        missing = _listed([rung.model for rung in (one, other) if rung.predictions is None])
+        return f"(how sure that is cannot be said: the predictions of {missing} are not on this machine)"
     if not np.array_equal(np.sort(a.row), np.sort(b.row)):
         return "(how sure that is cannot be said: the two were validated on different sequences)"
     return f"over {len(a.row):,} validation sequences (not corrected for picking the two trials)"
@@ -161,8 +156,8 @@ def _over_validation(one: Rung, other: Rung) -> str:
 
 _TEST = _Source(
     where="On the test set",
-    value=lambda rung: rung.tested.spearman.mean if rung.tested is not None else 0.0,
-    order=lambda rung: (0.0, -rung.tested.spearman.mean if rung.tested is not None else 0.0),
+    value=lambda rung: _confirmed(rung)[0].spearman.mean,
+    order=lambda rung: (0.0, -_confirmed(rung)[0].spearman.mean),
     compare=_on_test,
     over=_over_test,
 )

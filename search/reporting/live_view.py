@@ -1,7 +1,6 @@
 """One look at a study as it goes on, and how it is shown: as a table on a terminal, as lines elsewhere."""
 
 import datetime
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from optuna import Study
@@ -17,6 +16,8 @@ from search.study.snapshot import StudySnapshot
 from search.workers.display import clock
 
 _NOTHING = "-"
+_WORKER = ("worker", "slot", "trial", "fold", "epoch", "value", "running", "last heartbeat")
+_GPU = ("GPU", "name", "use", "memory")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,29 +34,20 @@ def look(database: Database, study: Study) -> View:
     """How the study stands now."""
     now = StudySnapshot.of(study, database)
     counts, asked = now.counts, now.asked
-    standing = [
-        now.finished_words,
-        f"{counts.n_failed} failed",
-        f"{counts.n_running} running",
-        f"{counts.n_waiting} queued",
-    ]
+    others = f"{counts.n_failed} failed, {counts.n_running} running, {counts.n_waiting} queued"
     pace = now.best_words
     if (rate := now.rate_per_hour) is not None:
         pace.append(f"{rate:.1f} trials per hour")
     if (left_s := now.remaining_s) is not None:
         pace.append(f"{clock(left_s)} left")
     lines = [
-        f"Study {now.name}: {', '.join(standing)}",
+        f"Study {now.name}: {now.finished_words}, {others}",
         f"{asked.words} ({asked.data})" if asked else "",
         ", ".join(pace),
         _CONTROL_SENTENCES[now.control],
     ]
-    return View(
-        lines=tuple(filter(None, lines)),
-        running=now.running,
-        gpus=tuple(find_gpus()),
-        lease_s=database.lease.lease_s,
-    )
+    shown, gpus = tuple(filter(None, lines)), tuple(find_gpus())
+    return View(lines=shown, running=now.running, gpus=gpus, lease_s=database.lease.lease_s)
 
 
 _CONTROL_SENTENCES: dict[Control, str] = {
@@ -68,23 +60,24 @@ _CONTROL_SENTENCES: dict[Control, str] = {
 def as_table(view: View) -> RenderableType:
     """For a terminal."""
     parts: list[RenderableType] = [Text(line) for line in view.lines]
-    if view.running:
-        workers = ("worker", "slot", "trial", "fold", "epoch", "value", "running", "last heartbeat")
-        parts += [Text(), _table(workers, [_cells(trial, view.lease_s) for trial in view.running])]
-    if view.gpus:
-        gpus = ("GPU", "name", "use", "memory")
-        parts += [Text(), _table(gpus, [_gpu_cells(gpu) for gpu in view.gpus])]
+    workers = [_cells(trial, view.lease_s) for trial in view.running]
+    for headers, rows in ((_WORKER, workers), (_GPU, list(map(_gpu_cells, view.gpus)))):
+        if rows:
+            table = Table(*headers, box=None, pad_edge=False)
+            for row in rows:
+                table.add_row(*map(Text, row))
+            parts += [Text(), table]
     return Group(*parts)
 
 
 def as_lines(view: View) -> str:
     """For a pipe or a log: the same in lines of words."""
     now = f"{datetime.datetime.now():%H:%M:%S}"
-    names = ("", "slot ", "trial ", "fold ", "epoch ", "value ", "running ", "last heartbeat ")
+    names = ("", *(f"{header} " for header in _WORKER[1:]))
     lines = list(view.lines)
     for trial in view.running:
-        words = [name + cell for name, cell in zip(names, _cells(trial, view.lease_s), strict=True) if cell != _NOTHING]
-        lines.append(", ".join(words))
+        cells = zip(names, _cells(trial, view.lease_s), strict=True)
+        lines.append(", ".join(name + cell for name, cell in cells if cell != _NOTHING))
     lines += ["GPU " + ", ".join(_gpu_cells(gpu)) for gpu in view.gpus]
     return "\n".join(f"{now} {line}" for line in lines)
 
@@ -111,10 +104,3 @@ def _gpu_cells(gpu: Gpu) -> list[str]:
     has_memory = gpu.used_mib is not None and gpu.total_mib is not None
     memory = f"{gpu.used_mib:,} of {gpu.total_mib:,} MiB" if has_memory else _NOTHING
     return [str(gpu.index), gpu.name, use, memory]
-
-
-def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
-    table = Table(*headers, box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*map(Text, row))
-    return table

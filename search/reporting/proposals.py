@@ -47,7 +47,8 @@ def _word(word: object) -> str:
 
 def _storage(call: object) -> tuple[str | None, bool]:
     """The database's URL without its password, None for the file in the runs folder; whether it has a password."""
-    from search.storage.url import default_url, environment_url, parse_url, without_password
+    from search.storage.hide_url import environment_url
+    from search.storage.url import default_url, parse_url, without_password
 
     given = getattr(call, "storage", None) or environment_url()
     if not given:

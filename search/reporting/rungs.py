@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from optuna import Study
 
 from datasets.batches.window import LengthLimit, cut
 from datasets.splits.prepared import PreparedSplit
@@ -23,12 +22,12 @@ from search.experiments.ledger import Reading
 from search.stats.intervals import ConfidenceInterval, interval
 from search.stats.metrics import kept_interval
 from search.stats.spread import Spread, spread
-from search.storage.attributes import MANIFEST
 from search.storage.database import Database
+from search.study.activity import Cost, cost
 from search.study.assessment import assess
-from search.study.cost import Cost, cost
 from search.study.ranking import rank_of
-from search.study.study import best_trial, count, find_study
+from search.study.snapshot import StudySnapshot
+from search.study.study import find_study
 from search.training.predictions import Predictions, read_predictions
 
 
@@ -62,9 +61,9 @@ class Rung:
     model: str
     value: float | None
     why: str
-    predictions: Predictions | None
-    n_finished: int | None
-    cost: Cost | None
+    predictions: Predictions | None = None
+    n_finished: int | None = None
+    cost: Cost | None = None
     interval: ConfidenceInterval | None = None
     excess_rise: float = 0.0
     tested: Confirmed | None = None
@@ -91,9 +90,7 @@ def _score_rungs(split: PreparedSplit, rows: NDArray[np.int64]) -> list[Rung]:
 def _similarity_rungs(task: Task, split: PreparedSplit, rows: NDArray[np.int64], *, crop: str | None) -> list[Rung]:
     if task.wild_type is None:
         why = f"{task.name} has no wild type"
-        return [
-            Rung(model=name, value=None, why=why, predictions=None, n_finished=None, cost=None) for name in BASELINES
-        ]
+        return [Rung(model=name, value=None, why=why) for name in BASELINES]
     limit = LengthLimit(max_length=None, max_residues=None, truncate=True)
     residues, _ = cut(split.residues[rows], split.lengths[rows], task=task, crop=crop, limit=limit)
     whole = np.frombuffer(task.wild_type.encode("ascii"), dtype=np.uint8)
@@ -130,35 +127,29 @@ def study_rung(
         UserError: There is no such study.
     """
     study = find_study(database, study_name)
-    trials = study.get_trials(deepcopy=False)
-    best = best_trial(trials)
-    rung = Rung(
-        model=model,
-        value=best.value if best else None,
-        why="" if best else "no trial is complete",
-        predictions=None,
-        n_finished=count(trials).n_finished,
-        cost=cost(trials),
-    )
+    now = StudySnapshot.of(study)
+    best = now.best
+    rung = Rung(model=model, value=None, why="", n_finished=now.counts.n_finished, cost=cost(now.trials))
     if best is None:
-        return rung
+        return replace(rung, why="no trial is complete")
     wanted = export_dir / f"{study_name}.yaml"
     experiment = find_export(wanted, study)
     assessment = assess(study, runs / study_name)
     return replace(
         rung,
+        value=best.value,
         interval=assessment.interval if assessment else None,
         excess_rise=rank_of(best)[0],
         predictions=read_predictions(runs / study_name, best.number),
-        tested=_tested(study, best.number, found, experiment or wanted),
+        tested=_tested(now, best.number, found, experiment or wanted),
         experiment=experiment,
     )
 
 
-def _tested(study: Study, trial: int, found: Sequence[Reading], experiment: Path) -> Confirmed | None:
+def _tested(now: StudySnapshot, trial: int, found: Sequence[Reading], experiment: Path) -> Confirmed | None:
     """The last confirmation of a trial, on the data of its study."""
-    data_hash = study.user_attrs.get(MANIFEST, {}).get("data_hash")
-    own = [one for one in found if (one.study, one.trial, one.data_hash) == (study.study_name, trial, data_hash)]
+    asked = (now.name, trial, now.about.get("data_hash"))
+    own = [one for one in found if (one.study, one.trial, one.data_hash) == asked]
     if not own:
         return None
     values = own[-1].values["train_and_validation"]

@@ -7,8 +7,6 @@ from pathlib import Path
 import optuna
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
-from rich.console import Console
-from rich.table import Table
 
 from datasets.common.errors import UserError
 from datasets.splits.prepared import PreparedSplit
@@ -26,20 +24,23 @@ from search.experiments.exports import choose_place, export_lock
 from search.experiments.files import MISSING, is_below, place_checkpoints, trial_checkpoints
 from search.machine import own_models
 from search.machine.environment import git_commit
-from search.storage.attributes import EXHAUSTED, MANIFEST, N_TARGET, PROTOCOL, REASON, result_of
+from search.machine.tables import in_columns
+from search.storage.attributes import EXHAUSTED, N_TARGET, PROTOCOL, REASON, result_of
 from search.study.artifacts import hash_or_missing
 from search.study.assessment import Assessment
 from search.study.config import StudyConfig
 from search.study.endings import ending_of
-from search.study.protocol import as_sentence
-from search.study.ranking import set_aside
-from search.study.snapshot import StudySnapshot
-from search.study.study import count, stands_for, study_id
+from search.study.snapshot import MIN_TRIALS, StudySnapshot
+from search.study.study import study_id
 from search.study.training_rows import familiar_rows
 from search.training.result import trial_folder
+from search.workers.display import shown
 
-# With fewer trials Optuna returns uniform importances.
-MIN_TRIALS_FOR_IMPORTANCE = 4
+_OF_RESULT = (
+    *("threads", "micro_batch_tokens", "backbone", "device", "value", "values", "best_epochs", "n_parameters"),
+    *("versions", "machine"),
+)
+"""What of a trial's result stands in its provenance as it is."""
 
 
 def export_best(
@@ -100,34 +101,26 @@ def _provenance(
     if not hashes:  # of the files that were kept, which may stand on another machine by now
         files = trial_checkpoints(runs, study.study_name, best.number, len(result["values"]))
         found = [hash_or_missing(file) if is_below(file, runs) else MISSING for file in files]
-    n_finished = count(study.get_trials(deepcopy=False)).n_finished
+    now = StudySnapshot.of(study)
+    n_finished = now.counts.n_finished
     known = {
         "schema_version": SCHEMA_VERSION,
-        "study": study.study_name,
+        "study": now.name,
         "study_id": study_id(study),
-        "model": study.user_attrs[MANIFEST]["model"],
+        "model": now.about["model"],
         "trial": best.number,
         "n_finished": n_finished,
         # A space that is used up ends a study before its budget does.
-        "n_target": n_finished if study.user_attrs.get(EXHAUSTED) else study.user_attrs[N_TARGET],
+        "n_target": n_finished if now.attributes.get(EXHAUSTED) else now.attributes[N_TARGET],
         "date": today(),
         "seed": run.seed,
-        "threads": result["threads"],
-        "micro_batch_tokens": result["micro_batch_tokens"],
-        "backbone": result["backbone"],
-        "device": result["device"],
-        "protocol": study.user_attrs[PROTOCOL]["shown"],
-        "value": result["value"],
-        "values": result["values"],
-        "best_epochs": result["best_epochs"],
-        "n_parameters": result["n_parameters"],
+        "protocol": now.attributes[PROTOCOL]["shown"],
+        **{key: result[key] for key in _OF_RESULT},
         "seconds": round(result["seconds"], 3),
         # A file may be called as it likes.
         "data": "".join(letter if letter.isprintable() else "?" for letter in split.label),
         "data_hash": split.data_hash,
         "weight_hashes": hashes or found,
-        "versions": result["versions"],
-        "machine": result["machine"],
         "git_commit": git_commit(),
         "model_source": own_models.source_hash(str(run.model["_target_"])),
     }
@@ -143,39 +136,35 @@ def print_outcome(
     assessment: Assessment | None,
 ) -> None:
     """Print how the study ended; `assessment` says what its best value is worth."""
-    # Without markup: names of parameters, and reasons, may hold brackets.
-    console = Console(highlight=False, soft_wrap=True, markup=False)
     now = StudySnapshot.of(study)
-    counts, trials = now.counts, now.trials
-    console.print(
-        f"Study {study.study_name}: {counts.n_finished} finished trials ({counts.n_complete} complete, "
+    counts = now.counts
+    lines = [
+        f"Study {now.name}: {counts.n_finished} finished trials ({counts.n_complete} complete, "
         f"{counts.n_pruned} pruned), {now.failed_words}."
-    )
+    ]
     if best is None:
-        console.print(f"No trial is complete, so there is nothing to export. {_why_none(trials)}")
-        return
-    protocol = now.attributes[PROTOCOL]
-    console.print(
-        f"Best: trial {best.number}, validation Spearman {best.value:.4f} "
-        f"({protocol['shown']}, {protocol['n_sequences']} sequences; {split.label})"
-    )
-    if words := stands_for(now.attributes):
-        console.print(as_sentence(words))
-    if sentence := set_aside(trials):
-        console.print(sentence)
-    for sentence in assessment.sentences if assessment else ():
-        console.print(sentence)
-    importances = _importances(study) if counts.n_complete >= MIN_TRIALS_FOR_IMPORTANCE else {}
-    if best.params:
-        # Without importances the empty column goes too.
-        headers = ["hyperparameter", "value", "importance"][: 3 if importances else 2]
-        table = Table(*headers, box=None, pad_edge=False)
-        for name in sorted(best.params, key=lambda name: -importances.get(name, 0.0)):
-            importance = f"{importances[name]:.2f}" if name in importances else ""
-            table.add_row(name, _shown(best.params[name]), *([importance] if importances else []))
-        console.print(table)
-    console.print(f"Exported: {export}")
-    console.print(f"Next: {next_command}")
+        lines.append(f"No trial is complete, so there is nothing to export. {_why_none(now.trials)}")
+    else:
+        protocol = now.attributes[PROTOCOL]
+        lines += [
+            f"Best: trial {best.number}, validation Spearman {best.value:.4f} "
+            f"({protocol['shown']}, {protocol['n_sequences']} sequences; {split.label})",
+            *now.remarks,
+            *(assessment.sentences if assessment else ()),
+            *([in_columns(_rows(best, study, counts.n_complete))] if best.params else []),
+            f"Exported: {export}",
+            f"Next: {next_command}",
+        ]
+    print("\n".join(lines), flush=True)
+
+
+def _rows(best: FrozenTrial, study: Study, n_complete: int) -> list[list[str]]:
+    """Hyperparameters, values and importances, the most important first; without importances no such column."""
+    importances = _importances(study) if n_complete >= MIN_TRIALS else {}
+    rows = [["hyperparameter", "value", "importance"]]
+    for name in sorted(best.params, key=lambda name: -importances.get(name, 0.0)):
+        rows.append([name, shown(best.params[name]), f"{importances[name]:.2f}" if name in importances else ""])
+    return rows if importances else [row[:2] for row in rows]
 
 
 def _importances(study: Study) -> dict[str, float]:
@@ -199,7 +188,3 @@ def _why_none(trials: Sequence[FrozenTrial]) -> str:
         for ending, texts in reasons.items()
     ]
     return f"Its trials: {'; '.join(words)}." if words else "None was run."
-
-
-def _shown(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -52,7 +52,7 @@ def slots_of(n_workers: int | None, trials_per_gpu: int, config: "StudyConfig") 
 
 def url_of(storage: str | None, runs: Path) -> str:
     """The database's URL: as given, or of the environment, or that of the file in the runs folder."""
-    from search.storage.database import default_url
+    from search.storage.url import default_url
 
     return storage or environment_url() or default_url(runs)
 
@@ -85,7 +85,7 @@ def _database_in(runs: Path, url: str | None) -> str:
 
 
 def _has_study(name: str, storage: str | None, runs: Path) -> bool:
-    from search.storage.database import parse_url, sqlite_path
+    from search.storage.url import parse_url, sqlite_path
 
     file = sqlite_path(parse_url(url_of(storage, runs)))
     if file is not None and not file.exists():

@@ -19,8 +19,8 @@ from search.workers.slots import Executor
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataOptions:
-    """How a table of one's own is read and divided, and the scores beside its sequences; see docs/data.md.
+class TableOptions:
+    """How a table of one's own is read and divided; see docs/data.md.
 
     Args:
         data: The file: CSV, TSV, FASTA or Parquet.
@@ -30,10 +30,6 @@ class DataOptions:
         sequence_column, mutation_column, target_column, group_column: Names in the file; None is found out.
         wild_type: A FASTA file that holds it, for tables of mutations.
         replicates: What becomes of several measurements of one sequence.
-        zero_shot_columns: Names of score columns of the table, or of `zero_shot_file`.
-        zero_shot_file: Scores by sequence, or by mutations; of its columns the named ones, or all numbers.
-        allow_derived: Whether a score column may follow from the target.
-        alignment: Sequences related to the wild type, aligned with it: scores are made of them.
     """
 
     data: Path | None = None
@@ -46,6 +42,19 @@ class DataOptions:
     group_column: str | None = None
     wild_type: Path | None = None
     replicates: Replicates | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(TableOptions):
+    """A table of one's own, and the scores beside the sequences of a table or a task; see docs/scores.md.
+
+    Args:
+        zero_shot_columns: Names of score columns of the table, or of `zero_shot_file`.
+        zero_shot_file: Scores by sequence, or by mutations; of its columns the named ones, or all numbers.
+        allow_derived: Whether a score column may follow from the target.
+        alignment: Sequences related to the wild type, aligned with it: scores are made of them.
+    """
+
     zero_shot_columns: tuple[str, ...] = ()
     zero_shot_file: Path | None = None
     allow_derived: bool = False

@@ -1,7 +1,7 @@
 """A user's own table as the task of a search."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,14 +10,14 @@ from datasets.common.files import output
 from datasets.tables.table import Table, table_name
 from datasets.task import RawSplit, Task
 from datasets.tasks.own_table import table_task
-from search.request.search_request import DataOptions
+from search.request.search_request import TableOptions
 from search.study.run_names import DATA
 
 if TYPE_CHECKING:
     from datasets.tables.survey import Survey
 
 
-def user_task(options: DataOptions, runs: Path, announce: Callable[[str], None]) -> tuple[Task, Table] | None:
+def user_task(options: TableOptions, runs: Path, announce: Callable[[str], None]) -> tuple[Task, Table] | None:
     """The task that `options.data` names, read and checked, and what was found of its table; None without a file.
 
     Its split is written in FLIP's format below the `runs` folder. `announce` is told what was found.
@@ -80,30 +80,22 @@ def refuse_two_splits(found: "Survey") -> None:
         )
 
 
-def survey_of(path: Path, options: DataOptions) -> "Survey":
+def survey_of(path: Path, options: TableOptions) -> "Survey":
     """What the table holds, read as the options say."""
     # Imported as late as this, so that usage errors do not wait for NumPy.
     from datasets.tables.fasta import read_wild_type
     from datasets.tables.survey import survey
 
-    return survey(
-        path,
-        Table(
-            file=str(path),
-            sequence_column=options.sequence_column,
-            mutation_column=options.mutation_column,
-            target_column=options.target_column,
-            group_column=options.group_column,
-            wild_type=None if options.wild_type is None else read_wild_type(options.wild_type),
-            sites=None,
-            window=None,
-            split=options.split,
-            max_train_mutations=options.max_train_mutations,
-            split_seed=options.split_seed,
-            replicates=options.replicates,
-            group_rule="nearest" if options.group_column else None,
-        ),
+    same = {item.name: getattr(options, item.name) for item in fields(TableOptions)}
+    table = Table(
+        **{name: value for name, value in same.items() if name not in ("data", "wild_type")},
+        file=str(path),
+        wild_type=None if options.wild_type is None else read_wild_type(options.wild_type),
+        sites=None,
+        window=None,
+        group_rule="nearest" if options.group_column else None,
     )
+    return survey(path, table)
 
 
 def write_split(raw: RawSplit, folder: Path, name: str) -> Path:

@@ -14,7 +14,7 @@ from datasets.common.errors import UserError, nearest
 from search.config.nested import Scalar, flatten
 from search.config.resolve import resolve
 from search.config.type_checks import convert, shown
-from search.machine.hardware import has_gpu
+from search.machine.hardware import visible_gpus
 from search.space.space import Space
 
 NEEDS = "needs"
@@ -41,7 +41,7 @@ def first_trials(
         for path, _ in flatten(tree):
             if path not in known:
                 raise UserError(f"first_trials[{i}] sets {path}, which is no setting.{nearest(path, known)}")
-        if needs == "gpu" and not (defaults["trainer"]["accelerator"] != "cpu" and has_gpu()):
+        if needs == "gpu" and not (defaults["trainer"]["accelerator"] != "cpu" and visible_gpus()):
             continue
         params = space.complete(dict(flatten(tree)), lambda values: resolve(config, values))
         if params and params not in trials:

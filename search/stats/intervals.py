@@ -64,20 +64,16 @@ class _Ranks:
     """The mean ranks (K, n) of values (K, n), centred, and sums over the values above each."""
 
     def __init__(self, values: Floats) -> None:
+        # As `scipy.stats.rankdata` would, which takes a second to import, and `status --json` asks.
         self._order = np.argsort(values, axis=1)
         ordered = np.take_along_axis(values, self._order, axis=1)
-        position = np.arange(values.shape[1])
-        is_new = np.ones(values.shape, dtype=bool)
-        is_new[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-        first = np.maximum.accumulate(np.where(is_new, position, 0), axis=1)
-        # `is_new[0]` is always true, so that rolling marks the last position as the end of a group.
-        is_last = np.roll(is_new, -1, axis=1)
-        last = np.minimum.accumulate(np.where(is_last, position, len(position))[:, ::-1], axis=1)[:, ::-1]
-        # Of each value in its place: how many are below it, and how many are not above it.
+        # Of each value: how many are below it, and how many are not above it.
         self._n_below, self._n_up_to = np.empty_like(self._order), np.empty_like(self._order)
-        np.put_along_axis(self._n_below, self._order, first, axis=1)
-        np.put_along_axis(self._n_up_to, self._order, last + 1, axis=1)
-        self.rank: Floats = (self._n_below + self._n_up_to - len(position)) / 2.0
+        below = np.stack([np.searchsorted(row, row, "left") for row in ordered])
+        up_to = np.stack([np.searchsorted(row, row, "right") for row in ordered])
+        np.put_along_axis(self._n_below, self._order, below, axis=1)
+        np.put_along_axis(self._n_up_to, self._order, up_to, axis=1)
+        self.rank: Floats = (self._n_below + self._n_up_to - values.shape[1]) / 2.0
 
     def sum_above(self, centred: Floats) -> Floats:
         """Sums (K, n) of `centred` (K, n), whose totals are 0, over all values above each; equal ones count half."""
@@ -89,10 +85,11 @@ class _Ranks:
         return -sums
 
 
-def fisher_z(rho: float, n: int) -> float:
-    """The artanh of a Spearman of n sequences; of a perfect one that of the next lower value that n can have."""
+def fisher_z(rho: Floats | float, n: int) -> Floats:
+    """The artanh of Spearmans of n sequences; of a perfect one that of the next lower value that n can have."""
     most = 1 - 6 / (n**3 - n)
-    return math.atanh(min(max(rho, -most), most))
+    z: Floats = np.arctanh(np.clip(rho, -most, most))
+    return z
 
 
 def normal_error(rho: float, n: int) -> float:
@@ -100,21 +97,15 @@ def normal_error(rho: float, n: int) -> float:
     return math.sqrt((1 + rho**2 / 2) / (n - 3))
 
 
-def z_influence(rho: Floats, predictions: Floats, target: Floats) -> Floats:
+def z_influence(rho: Floats, influences: Floats) -> Floats:
     """`influence` on z (K, n), scaled such that the standard error of z is the root of their sum of squares.
 
     Args:
         rho: (K,), the Spearman at which z is looked at.
-        predictions: (K, n), none of them constant.
-        target: (n,), not constant; n is at least `MIN_SEQUENCES`.
+        influences: (K, n), on rho; n is at least `MIN_SEQUENCES`.
     """
-    return _on_z(rho, influence(predictions, target))
-
-
-def _on_z(rho: Floats, influences: Floats) -> Floats:
-    """The same of influences (K, n) on rho (K,)."""
     n = influences.shape[1]
-    slope = 1 - np.tanh([fisher_z(value, n) for value in rho]) ** 2
+    slope = 1 - np.tanh(fisher_z(rho, n)) ** 2
     changes: Floats = influences / n / slope[:, None]
     for k in np.flatnonzero(np.linalg.norm(changes, axis=1) < _ROUNDING):  # a perfect rank correlation
         changes[k] = normal_error(rho[k], n) / math.sqrt(n)
@@ -134,9 +125,13 @@ def interval_from_influence(rho: float, influences: Floats) -> ConfidenceInterva
     n = len(influences)
     if n < MIN_SEQUENCES:
         return EVERYTHING
-    error = float(np.linalg.norm(_on_z(np.array([rho]), influences[None])))
-    width = float(stdtrit(n - 2, (1 + LEVEL) / 2)) * error
-    return around(fisher_z(rho, n), width, width)
+    width = half_width(float(np.linalg.norm(z_influence(np.array([rho]), influences[None]))), n - 2)
+    return around(float(fisher_z(rho, n)), width, width)
+
+
+def half_width(error: float, freedom: float) -> float:
+    """Half the width of the interval of what has this standard error, estimated with so many degrees of freedom."""
+    return float(stdtrit(freedom, (1 + LEVEL) / 2)) * error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +162,7 @@ def difference(
     if variance == 0:
         return Difference(value=one - other, error=0.0, low=one - other, high=one - other)
     freedom = variance**2 / math.fsum(part**2 / of for part, of in parts)  # Welch and Satterthwaite
-    half = float(stdtrit(freedom, (1 + LEVEL) / 2)) * math.sqrt(variance)
+    half = half_width(math.sqrt(variance), freedom)
     return Difference(value=one - other, error=math.sqrt(variance), low=one - other - half, high=one - other + half)
 
 
@@ -179,9 +174,8 @@ def interval_from_size(rho: float, n: int, *, n_trials: int = 1) -> ConfidenceIn
     if n < MIN_SEQUENCES:
         return EVERYTHING
     error = normal_error(rho, n)
-    tail = (1 - LEVEL) / 2
-    low = float(stdtrit(n - 2, (1 - tail) ** (1 / n_trials))) * error
-    return around(fisher_z(rho, n), low, float(stdtrit(n - 2, 1 - tail)) * error)
+    low = float(stdtrit(n - 2, ((1 + LEVEL) / 2) ** (1 / n_trials))) * error
+    return around(float(fisher_z(rho, n)), low, half_width(error, n - 2))
 
 
 def around(z: float, below: float, above: float) -> ConfidenceInterval:

@@ -5,16 +5,18 @@ predictions are in no order: a metric is what it would be on average over all wa
 """
 
 import math
+import statistics
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtri, stdtrit
-from scipy.stats import spearmanr
+from scipy.special import ndtri
+from scipy.stats import sem, spearmanr
 
-from search.stats.intervals import ConfidenceInterval, influence, interval_from_influence
-from search.stats.spread import CONFIDENCE, Spread, spread
+from search.stats.intervals import LEVEL, ConfidenceInterval, half_width, influence, interval_from_influence
+from search.stats.spread import Spread, spread
 
 Floats = NDArray[np.float64]
 _N_GROUPS = 40
@@ -87,16 +89,13 @@ METRICS: Mapping[str, Callable[[Floats, Floats], float]] = {
     "spearman": spearman,
     "mse": mean_squared_error,
     "ndcg": ndcg,
-    "recall_top_1": lambda prediction, target: recall_of_top(prediction, target, SHARES["recall_top_1"]),
-    "recall_top_10": lambda prediction, target: recall_of_top(prediction, target, SHARES["recall_top_10"]),
+    **{name: partial(recall_of_top, share=share) for name, share in SHARES.items()},
 }
 """By the names that they have in files and in JSON; the numbers are per cent."""
 _RANGES: Mapping[str, tuple[float, float]] = {
+    **dict.fromkeys(METRICS, (0.0, 1.0)),
     "spearman": (-1.0, 1.0),
     "mse": (0.0, math.inf),
-    "ndcg": (0.0, 1.0),
-    "recall_top_1": (0.0, 1.0),
-    "recall_top_10": (0.0, 1.0),
 }
 
 
@@ -141,21 +140,13 @@ def over_sequences(predictions: NDArray[np.floating], target: NDArray[np.floatin
     """
     wide, values = predictions.astype(np.float64), target.astype(np.float64)
     per_seed = [measure(row, target) for row in predictions]
-    found = {}
-    for name in METRICS:
-        mean = math.fsum(one[name] for one in per_seed) / len(per_seed)
-        if name == "spearman":
-            found[name] = interval_from_influence(mean, mean_influence(predictions, target))
-            continue
-        if name == "mse":
-            errors = ((wide - values) ** 2).mean(axis=0)
-            half = float(stdtrit(len(errors) - 1, (1 + CONFIDENCE) / 2) * errors.std(ddof=1) / math.sqrt(len(errors)))
-            low, high = mean - half, mean + half
-        elif name == "ndcg":
-            half = _jackknife(wide, values)
-            low, high = mean - half, mean + half
-        else:
-            low, high = _wilson(mean, n_top(len(values), SHARES[name]))
+    mean = {name: statistics.fmean(one[name] for one in per_seed) for name in METRICS}
+    errors = ((wide - values) ** 2).mean(axis=0)
+    halves = {"mse": half_width(float(sem(errors)), len(errors) - 1), "ndcg": _jackknife(wide, values)}
+    ends = {name: (mean[name] - half, mean[name] + half) for name, half in halves.items()}
+    ends |= {name: _wilson(mean[name], n_top(len(values), share)) for name, share in SHARES.items()}
+    found = {"spearman": interval_from_influence(mean["spearman"], mean_influence(predictions, target))}
+    for name, (low, high) in ends.items():
         least, most = _RANGES[name]
         found[name] = ConfidenceInterval(low=max(least, low), high=min(most, high))
     return found
@@ -181,13 +172,12 @@ def _jackknife(predictions: Floats, target: Floats) -> float:
         np.mean([ndcg(row[group != number], target[group != number]) for row in predictions])
         for number in range(n_groups)
     ]
-    error = math.sqrt((n_groups - 1) / n_groups * float(np.sum((without - np.mean(without)) ** 2)))
-    return float(stdtrit(n_groups - 1, (1 + CONFIDENCE) / 2)) * error
+    return half_width(math.sqrt(n_groups - 1) * float(np.std(without)), n_groups - 1)
 
 
 def _wilson(share: float, n: int) -> tuple[float, float]:
-    """Wilson's interval (1927) of a share of n rows."""
-    z = float(ndtri((1 + CONFIDENCE) / 2))
+    """Wilson's interval (1927) of a share of n rows, which ties and several seeds make no whole number of rows."""
+    z = float(ndtri((1 + LEVEL) / 2))
     middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     return middle - half, middle + half

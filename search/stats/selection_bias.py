@@ -1,7 +1,7 @@
 """What picking the best of many trials does to its value: trials judged on the same validation sequences.
 
 The values of trials that were judged on the same sequences share most of their noise. How much, their predictions
-say (`statistics.z_influence`), and with the noise of all of them drawn again and again it can be seen how far the best
+say (`intervals.z_influence`), and with the noise of all of them drawn again and again it can be seen how far the best
 value lies above the truth. The noise is drawn as Student's t with n - 2 degrees of freedom, because its size is
 itself estimated from n sequences. Random numbers have a fixed seed: the same trials give the same answer.
 """
@@ -22,6 +22,8 @@ from search.stats.intervals import (
     Floats,
     around,
     fisher_z,
+    half_width,
+    influence,
     z_influence,
 )
 
@@ -56,13 +58,13 @@ class ComparedTrials:
     @cached_property
     def z(self) -> Floats:
         """Fisher's z (K,) of the values."""
-        return np.array([fisher_z(value, self.n) for value in self.values])
+        return fisher_z(self.values, self.n)
 
     @cached_property
     def _influence(self) -> Floats:
         """The noise of z (K,) is these (K, n) times independent normal numbers."""
-        influence = z_influence(self.values, self.predictions, self.target)
-        return influence * math.sqrt(len(self.target) / self.n)
+        on_z = z_influence(self.values, influence(self.predictions, self.target))
+        return on_z * math.sqrt(len(self.target) / self.n)
 
     @cached_property
     def covariance(self) -> Floats:
@@ -89,15 +91,13 @@ class ComparedTrials:
         """
         if self.n < MIN_SEQUENCES:
             return EVERYTHING
-        tail = (1 - LEVEL) / 2
         error = np.sqrt(np.diag(self.covariance))
-        standardized = self.noise / error
-        highest = standardized.max(axis=1)
+        highest = (self.noise / error).max(axis=1)
         if self.n_unseen:
             uniform = np.random.default_rng(_SEED + 1).random(N_DRAWS)
             highest = np.maximum(highest, stdtrit(self.n - 2, uniform ** (1 / self.n_unseen)))
-        below = float(np.quantile(highest, 1 - tail)) * error[self.best]
-        return around(self.z[self.best], below, float(stdtrit(self.n - 2, 1 - tail)) * error[self.best])
+        below = float(np.quantile(highest, (1 + LEVEL) / 2)) * error[self.best]
+        return around(self.z[self.best], below, half_width(error[self.best], self.n - 2))
 
     def is_indistinguishable(self) -> NDArray[np.bool_]:
         """Which trials (K,) may be the truly best: at `LEVEL` the truly best is among them. The best trial is one.

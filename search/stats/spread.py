@@ -1,12 +1,11 @@
 """How far a metric varies between seeds: its mean and how sure that is."""
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scipy.special import stdtrit
-
-CONFIDENCE = 0.95
+from search.stats.intervals import half_width
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +32,6 @@ def spread(values: Sequence[float], least: float = -math.inf, most: float = math
     n = len(values)
     if len(set(values)) == 1:
         return Spread(mean=values[0], std=None, low=None, high=None)
-    mean = math.fsum(values) / n
-    std = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
-    half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * std / math.sqrt(n)
+    mean, std = statistics.fmean(values), statistics.stdev(values)
+    half = half_width(std / math.sqrt(n), n - 1)
     return Spread(mean=mean, std=std, low=max(least, mean - half), high=min(most, mean + half))

@@ -7,10 +7,10 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX
 from optuna.trial import FrozenTrial
 
 from datasets.common.errors import UserError
+from search.storage.optuna_internals import ARTIFACTS_ATTR_PREFIX
 
 MANIFEST = "manifest"
 """Of a study: task, data, space and config. Reopening it with others would mix trials that can't be compared."""
@@ -31,7 +31,7 @@ WEIGHTS = "weights"
 CONTROL = "control"
 """Of a study: what an operator tells its workers, "run", "pause" or "drain"."""
 READING = "reading:"
-"""Of a study: each reading of its test set has a key that begins so, see `search.experiments.noted_readings`."""
+"""Of a study: each reading of its test set has a key that begins so, see `search.experiments.readings`."""
 
 RESULT = "result"
 """Of a trial: `search.training.result.Result.record`, with the hashes of its weights, versions and machine."""

@@ -17,23 +17,21 @@ from sqlalchemy.engine import URL
 
 from datasets.common.errors import UserError
 from search.machine.filesystems import network_kind
-from search.storage.errors import explained, guarded
 from search.storage.lease_policy import USUAL_LEASE, LeasePolicy
 from search.storage.locks import LocalLock, Lock
-from search.storage.outages import PATIENCE_S, Outages, is_starting
+from search.storage.outages import (
+    PATIENCE_S,
+    Outages,
+    StorageLost,
+    StorageRefused,
+    explained,
+    is_starting,
+    refusal,
+)
+from search.storage.remedies import causes, is_database_error
 from search.storage.resilient import ResilientStorage
 from search.storage.schema import complete, require
-from search.storage.url import default_url, environment_url, parse_url, secrets_of, sqlite_path, without_secrets
-
-__all__ = [
-    "Database",
-    "default_url",
-    "environment_url",
-    "open_database",
-    "parse_url",
-    "sqlite_path",
-    "without_secrets",
-]
+from search.storage.url import parse_url, secrets_of, sqlite_path, without_secrets
 
 _SQLITE_BUSY_TIMEOUT_S = 10
 _START_PATIENCE_S = 60
@@ -67,18 +65,33 @@ class Database:
     def guarded(self, study: str, exit_status: Callable[[], int] = lambda: 0) -> Iterator[None]:
         """Around all that works on a study: a lost database or a deleted study ends it in one sentence.
 
+        Optuna wraps what goes wrong within a trial in errors of its own making, so the cause is looked for below them.
+
         Raises:
             UserError: The study was deleted, or the database refuses its work (a full disk).
             StorageLost: The database did not come back; `exit_status` is that of a signal that ended the waiting.
         """
-        with guarded(
-            name=self.name,
-            secrets=self.secrets,
-            study=study,
-            is_study_gone=lambda: not self.has(study),
-            exit_status=exit_status,
-        ):
+        try:
             yield
+        except Exception as error:
+            links = [*causes(error)]
+            lost = next((link for link in links if isinstance(link, StorageLost)), None)
+            refused = next((link for link in links if isinstance(link, StorageRefused)), None)
+            failed = next((link for link in links if is_database_error(link)), None)
+            if lost is not None:
+                lost.exit_status = exit_status() or lost.exit_status
+                raise lost from None
+            if isinstance(error, UserError) and error is not refused:
+                raise
+            if not self.has(study):
+                raise UserError(
+                    f"Study {study!r} was deleted from {self.name} meanwhile: repeat the command to begin it anew."
+                ) from None
+            if refused is not None:
+                raise refused from None
+            if failed is not None:
+                raise refusal(failed, self.name, self.secrets) from None
+            raise
 
     def has(self, study: str) -> bool:
         """Whether it holds a study of that name; true where that cannot be told now."""
@@ -185,9 +198,8 @@ def _open_postgres(url: URL, outages: Outages, lease: LeasePolicy, *, create: bo
     lock = AdvisoryLock(connect, outages)
     if create:
         connect().close()  # the lock would wait for a database that there never was
-        with lock:
-            return _open(url, outages, lease, arguments, create=True), lock
-    return _open(url, outages, lease, arguments, create=False), lock
+    with lock if create else contextlib.nullcontext():
+        return _open(url, outages, lease, arguments, create=create), lock
 
 
 def _open(

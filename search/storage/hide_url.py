@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 STORAGE = "FLIPSEARCH_STORAGE"
 _OPTION = "--storage"
-_NO_STORAGE = ("train", "verify")
+NO_STORAGE = ("train", "verify", "predict", "data")
 """Commands whose parsers refuse the option."""
 
 
@@ -24,7 +24,7 @@ def hide_storage() -> None:
     """
     global _taken
     rest, url = without_storage(sys.argv[1:])
-    is_refused = bool(rest) and rest[0] in _NO_STORAGE
+    is_refused = bool(rest) and rest[0] in NO_STORAGE
     if url and not url.startswith("sqlite:") and not is_refused:
         own = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]  # the interpreter's options and the program
         os.execve(sys.executable, [sys.executable, *own[1:], *rest], {**os.environ, STORAGE: url})

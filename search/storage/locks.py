@@ -1,7 +1,6 @@
 """The lock that a worker holds from counting trials to asking for one, so that budgets are met exactly."""
 
 from pathlib import Path
-from types import TracebackType
 from typing import Protocol, Self
 
 from filelock import FileLock, Timeout
@@ -31,9 +30,7 @@ class Lock(Protocol):
         self.acquire()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.release()
 
 

@@ -1,20 +1,117 @@
-"""What Optuna has no public way to do: parts of it whose names begin with an underscore."""
+"""What Optuna has no public way to do: every part of it whose name begins with an underscore is named here.
 
+Besides, `search.storage.resilient.ResilientStorage` overrides private methods of Optuna's storage. A test names all of
+them, so that a new Optuna breaks one place.
+"""
+
+import copy
 import importlib
 import io
-import json
 import pickle
 import sys
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
 
 import optuna
+from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX
 from optuna.samplers import _cmaes
+from optuna.storages import BaseStorage
 from optuna.storages._rdb import models
-from optuna.storages._rdb.storage import _create_scoped_session
-from sqlalchemy.dialects import postgresql, sqlite
+from optuna.storages._rdb import storage as _rdb
+from optuna.study._frozen import FrozenStudy
+from optuna.trial import FrozenTrial
 
-from search.storage.resilient import ResilientStorage
+__all__ = ["ARTIFACTS_ATTR_PREFIX", "FrozenStudy", "models"]
+
+MIGRATIONS: Final = Path(optuna.__file__).parent / "storages" / "_rdb" / "alembic"
+"""Alembic's scripts of the tables."""
+session_of = _rdb._create_scoped_session
+"""A session of a storage's `scoped_session`, which is committed when the block has ended well."""
+
+
+def id_of(thing: optuna.Study | optuna.Trial | FrozenTrial) -> int:
+    """The id by which the database knows a study or a trial."""
+    return thing._study_id if isinstance(thing, optuna.Study) else thing._trial_id
+
+
+def uncached(storage: BaseStorage) -> BaseStorage:
+    """The storage below Optuna's cache, which holds no running trial."""
+    return getattr(storage, "_backend", storage)
+
+
+def system_attributes(study: optuna.Study) -> dict[str, Any]:
+    """What Optuna, its dashboard and this program keep of a study where users do not look."""
+    return study._storage.get_study_system_attrs(study._study_id)
+
+
+def set_system_attribute(study: optuna.Study, key: str, value: Any) -> None:
+    """Keep one of them."""
+    study._storage.set_study_system_attr(study._study_id, key, value)
+
+
+def was_stopped(study: optuna.Study) -> bool:
+    """Whether a sampler ended the search, because there is nothing left that it could propose."""
+    return study._stop_flag
+
+
+def known_of(trial: optuna.Trial) -> FrozenTrial:
+    """What this process knows of its own running trial, without asking the database."""
+    return trial._cached_frozen_trial
+
+
+def with_system_attributes(trial: FrozenTrial, attributes: Mapping[str, Any]) -> FrozenTrial:
+    """A copy of the trial that has these and no others."""
+    shown = copy.copy(trial)
+    shown._system_attrs = dict(attributes)
+    return shown
+
+
+class StorageProxy:
+    """Passes all questions on to a storage; what derives from it answers some of them itself."""
+
+    def __init__(self, storage: BaseStorage) -> None:
+        self.storage = storage
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.storage, name)
+
+
+def seen_through(study: optuna.Study, proxy: Callable[[BaseStorage], StorageProxy]) -> optuna.Study:
+    """The study as a proxy of its storage shows it."""
+    view = copy.copy(study)
+    view._storage = proxy(study._storage)  # type: ignore[assignment]
+    return view
+
+
+@contextmanager
+def without_version_manager() -> Iterator[None]:
+    """Optuna's looks at the tables' version once more, and writes one where there is none.
+
+    It would import Alembic for that: a third of a second of every command. Only the dashboard asks it anything.
+    """
+    _rdb._VersionManager = _LateVersionManager  # type: ignore[misc, assignment]
+    try:
+        yield
+    finally:
+        _rdb._VersionManager = _VersionManager  # type: ignore[misc]
+
+
+_VersionManager = _rdb._VersionManager
+
+
+class _LateVersionManager:
+    """Makes Optuna's when it is asked for something."""
+
+    def __init__(self, *words: Any) -> None:
+        self._words = words
+
+    def check_table_schema_compatibility(self) -> None:
+        """`search.storage.schema` did."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(_VersionManager(*self._words), name)
 
 
 def import_visualization() -> Any:
@@ -32,36 +129,6 @@ def import_visualization() -> Any:
     finally:
         if is_new:
             del sys.modules["matplotlib"]
-
-
-def set_attributes(trial: optuna.Trial, *, user: Mapping[str, Any], system: Mapping[str, Any]) -> None:
-    """Set several attributes of a running trial in one transaction, for about the price of one.
-
-    Raises:
-        UpdateFinishedTrialError: The trial is not running any more.
-    """
-    storage = getattr(trial.storage, "_backend", trial.storage)  # below Optuna's cache, which holds no running trial
-    assert isinstance(storage, ResilientStorage)
-    insert: Any = postgresql.insert if storage.engine.name == "postgresql" else sqlite.insert
-    statements = []
-    for model, attributes in ((models.TrialUserAttributeModel, user), (models.TrialSystemAttributeModel, system)):
-        if attributes:
-            rows = [
-                {"trial_id": trial._trial_id, "key": key, "value_json": json.dumps(value)}
-                for key, value in attributes.items()
-            ]
-            statement = insert(model).values(rows)
-            new = {"value_json": statement.excluded.value_json}
-            statements.append(statement.on_conflict_do_update(index_elements=[model.trial_id, model.key], set_=new))
-
-    def write() -> None:
-        with _create_scoped_session(storage.scoped_session) as session:
-            state: Any = models.TrialModel.find_or_raise_by_id(trial._trial_id, session).state
-            storage.check_trial_is_updatable(trial._trial_id, state)
-            for statement in statements:
-                session.execute(statement)
-
-    storage.outages.call(write)
 
 
 class _CmaState(pickle.Unpickler):

@@ -1,16 +1,18 @@
-"""Databases come and go: which errors pass by themselves, and how long and how they are waited for."""
+"""Databases come and go: which errors pass by themselves, how they are waited for, and the sentences for others."""
 
+import contextlib
 import random
 import re
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import TypeVar
 
 from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
 from datasets.common.errors import UserError
+from search.machine.limits import limit_reached
 from search.storage.remedies import chain, explain, is_database_error, is_of_psycopg, reason_of
 from search.storage.url import hide
 
@@ -162,6 +164,28 @@ def refusal(error: BaseException, name: str, secrets: Collection[str]) -> Storag
     """The sentence that a database error stands for; `name` is the storage's URL without secrets."""
     what = "does not answer" if is_outage(error) else "cannot be used"
     return StorageRefused(f"The storage {name} {what} {explain(error, secrets)}.")
+
+
+@contextlib.contextmanager
+def explained(name: str, secrets: Collection[str] = ()) -> Iterator[None]:
+    """Turn what the database layers raise into a sentence; `name` is the storage's URL without secrets.
+
+    Raises:
+        UserError: Instead of their errors.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise UserError(f"The storage {name} needs a database driver that is not installed: {error.name}.") from None
+    except OSError as error:
+        raise limit_reached(error) or UserError(
+            f"The storage {name} cannot be written ({error.strerror}: {error.filename}): let this user write there, "
+            "or name another."
+        ) from None
+    except Exception as error:
+        if is_database_error(error):
+            raise refusal(error, name, secrets) from None
+        raise
 
 
 def is_outage(error: BaseException) -> bool:

@@ -9,8 +9,7 @@ from urllib.parse import quote
 from sqlalchemy import NullPool, create_engine
 
 from datasets.common.errors import UserError
-from search.storage.errors import explained
-from search.storage.outages import Outages
+from search.storage.outages import Outages, explained
 from search.storage.resilient import ResilientStorage
 from search.storage.schema import require
 from search.storage.url import parse_url, secrets_of, sqlite_path, without_secrets

@@ -4,6 +4,7 @@ import re
 import sqlite3
 import sys
 from collections.abc import Collection, Iterator
+from itertools import takewhile
 from typing import Final
 
 from optuna.exceptions import StorageInternalError
@@ -80,10 +81,15 @@ def reason_of(error: BaseException) -> str:
     return re.sub(r"^.*(?:FATAL:| failed:)\s+", "", text).rstrip(".")
 
 
-def chain(error: BaseException | None) -> Iterator[BaseException]:
+def chain(error: BaseException) -> Iterator[BaseException]:
     """The database layers' errors, from ours to the driver's. Others' errors end it: they stand for themselves."""
+    return takewhile(is_database_error, causes(error))
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, and those that it was raised from or while they were handled."""
     seen: set[int] = set()
-    while error is not None and is_database_error(error) and id(error) not in seen:
+    while error is not None and id(error) not in seen:
         seen.add(id(error))
         yield error
         error = getattr(error, "orig", None) or error.__cause__ or error.__context__

@@ -9,24 +9,23 @@ Every call is repeated while there is an outage. Most can be: they set what they
 Whoever may write to the database may have written anything, so what is read is checked (`search.storage.rows.reading`).
 """
 
-import contextlib
 import copy
+import json
 import weakref
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from datetime import datetime
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
+import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
-from optuna.storages._rdb import models
-from optuna.storages._rdb import storage as optuna_storage
-from optuna.storages._rdb.storage import _create_scoped_session
-from optuna.study._frozen import FrozenStudy
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import event
+from sqlalchemy.dialects import postgresql, sqlite
 
 from search.storage.attributes import REASON, damaged, printable
+from search.storage.optuna_internals import FrozenStudy, id_of, models, session_of, uncached, without_version_manager
 from search.storage.outages import Outages, StorageLost, StorageRefused
 from search.storage.rows.checks import trial_problems
 from search.storage.rows.heartbeats import end_unreadable_leases
@@ -38,23 +37,18 @@ T = TypeVar("T")
 _N_LATEST = 100
 """More than a fleet creates during an outage."""
 _REPEATABLE = (
+    *(name for name in READING if name != "_get_trials"),  # which reads in a way of its own
     "create_new_study",
     "set_study_user_attr",
     "set_study_system_attr",
     "get_study_id_from_name",
     "get_study_name_from_id",
-    "get_study_directions",
-    "get_study_user_attrs",
-    "get_study_system_attrs",
-    "get_trial_user_attrs",
-    "get_trial_system_attrs",
     "_set_trial_param",
     "get_trial_param",
     "set_trial_intermediate_value",
     "set_trial_user_attr",
     "set_trial_system_attr",
     "get_trial_id_from_study_id_trial_number",
-    "get_trial",
     "_get_best_trial_id",
 )
 
@@ -69,7 +63,7 @@ class ResilientStorage(RDBStorage):
         self.outages = outages
         # Optuna fills a template in.
         try:
-            with _without_version_manager():
+            with without_version_manager():
                 super().__init__(url.replace("{", "{{").replace("}", "}}"), skip_table_creation=True, **arguments)
         except BaseException:
             if "engine" in vars(self):
@@ -102,7 +96,7 @@ class ResilientStorage(RDBStorage):
         def create() -> FrozenTrial:
             nonlocal n_attempts
             n_attempts += 1
-            with _create_scoped_session(self.scoped_session) as session:
+            with session_of(self.scoped_session) as session:
                 # Locked, because the next number is counted, and because an attempt before may still be committing.
                 models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
                 found: Any = None
@@ -124,7 +118,7 @@ class ResilientStorage(RDBStorage):
         trial_id_greater_than: int,
     ) -> list[FrozenTrial]:
         def read() -> list[FrozenTrial]:
-            with _create_scoped_session(self.scoped_session) as session:
+            with session_of(self.scoped_session) as session:
                 return read_trials(session, study_id, states, included_trial_ids, trial_id_greater_than)
 
         found = self.outages.call(lambda: readable(self, "_get_trials", study_id, read))
@@ -174,33 +168,34 @@ class ResilientStorage(RDBStorage):
         return call()
 
 
-@contextlib.contextmanager
-def _without_version_manager() -> Iterator[None]:
-    """Optuna's looks at the tables' version once more, and writes one where there is none.
+def set_attributes(trial: optuna.Trial, *, user: Mapping[str, Any], system: Mapping[str, Any]) -> None:
+    """Set several attributes of a running trial in one transaction, for about the price of one.
 
-    It would import Alembic for that: a third of a second of every command. Only the dashboard asks it anything.
+    Raises:
+        UpdateFinishedTrialError: The trial is not running any more.
     """
-    optuna_storage._VersionManager = _LateVersionManager  # type: ignore[misc, assignment]
-    try:
-        yield
-    finally:
-        optuna_storage._VersionManager = _VersionManager  # type: ignore[misc]
+    storage = uncached(trial.storage)
+    assert isinstance(storage, ResilientStorage)
+    insert: Any = postgresql.insert if storage.engine.name == "postgresql" else sqlite.insert
+    statements = []
+    for model, attributes in ((models.TrialUserAttributeModel, user), (models.TrialSystemAttributeModel, system)):
+        if attributes:
+            rows = [
+                {"trial_id": id_of(trial), "key": key, "value_json": json.dumps(value)}
+                for key, value in attributes.items()
+            ]
+            statement = insert(model).values(rows)
+            new = {"value_json": statement.excluded.value_json}
+            statements.append(statement.on_conflict_do_update(index_elements=[model.trial_id, model.key], set_=new))
 
+    def write() -> None:
+        with session_of(storage.scoped_session) as session:
+            state: Any = models.TrialModel.find_or_raise_by_id(id_of(trial), session).state
+            storage.check_trial_is_updatable(id_of(trial), state)
+            for statement in statements:
+                session.execute(statement)
 
-_VersionManager = optuna_storage._VersionManager
-
-
-class _LateVersionManager:
-    """Makes Optuna's when it is asked for something."""
-
-    def __init__(self, *words: Any) -> None:
-        self._words = words
-
-    def check_table_schema_compatibility(self) -> None:
-        """`search.storage.schema` did."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(_VersionManager(*self._words), name)
+    storage.outages.call(write)
 
 
 def _checked(trial: FrozenTrial, study_name: Callable[[], str]) -> FrozenTrial:
@@ -218,23 +213,8 @@ def _checked(trial: FrozenTrial, study_name: Callable[[], str]) -> FrozenTrial:
 
 def _stamped(template: FrozenTrial | None) -> FrozenTrial:
     """A trial to be created, with a start time: to the microsecond, it tells this trial from the study's others."""
-    now = datetime.now()
-    if template is None:
-        return FrozenTrial(
-            number=-1,  # both numbers are the database's to give
-            trial_id=-1,
-            state=TrialState.RUNNING,
-            value=None,
-            datetime_start=now,
-            datetime_complete=None,
-            params={},
-            distributions={},
-            user_attrs={},
-            system_attrs={},
-            intermediate_values={},
-        )
-    trial = copy.deepcopy(template)
-    trial.datetime_start = trial.datetime_start or now
+    trial = create_trial(state=TrialState.RUNNING) if template is None else copy.deepcopy(template)
+    trial.datetime_start = trial.datetime_start or datetime.now()
     return trial
 
 

@@ -8,20 +8,18 @@ lost with them. Tables of an older or newer version of Optuna are left as they a
 import re
 import sqlite3
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import optuna
-from optuna.storages._rdb import models
 from sqlalchemy import Connection, Engine, event, exists, inspect, select, text
 
 from datasets.common.errors import UserError
 from search.storage.attributes import printable
+from search.storage.optuna_internals import MIGRATIONS, models
 from search.storage.remedies import RESTORE
 
 _METADATA: Any = models.BaseModel.metadata
 _VERSION, _REVISION = "version_info", "alembic_version"
-_SCRIPTS: Final = Path(optuna.__file__).parent / "storages" / "_rdb" / "alembic"
 _KEY: Final = 0x666C6970
 """Of the lock that a transaction which makes tables holds on Postgres until it is over."""
 
@@ -63,7 +61,8 @@ def look(connection: Connection, name: str) -> Schema:
         _check_types(connection, name)
         return Schema(is_empty=True)
     lacks = _lacking(connection, name, found)
-    if missing and _has_studies(connection, found):
+    ours = [_METADATA.tables[table] for table in found if table != _VERSION]
+    if missing and any(connection.execute(select(exists().select_from(table))).scalar_one() for table in ours):
         raise UserError(f"The storage {name} has studies, and has lost {_tables([*missing, _REVISION])}: {RESTORE}.")
     return Schema(lacks=lacks)
 
@@ -133,7 +132,7 @@ def complete(engine: Engine, name: str) -> None:
 
         context = MigrationContext.configure(connection)
         if not context.get_current_heads():
-            context.stamp(ScriptDirectory(str(_SCRIPTS)), "head")
+            context.stamp(ScriptDirectory(str(MIGRATIONS)), "head")
 
 
 def _begin_transactions(engine: Engine) -> None:
@@ -224,7 +223,7 @@ def _current_revisions(connection: Connection) -> tuple[str, ...]:
 def _known_revisions() -> tuple[str, set[str]]:
     """The revision of this Optuna's tables, and those before, as its scripts name them."""
     before, assignment = {}, re.compile(r'^(revision|down_revision) = "?([\w.]+)"?$', re.MULTILINE)
-    for path in (_SCRIPTS / "versions").glob("*.py"):
+    for path in (MIGRATIONS / "versions").glob("*.py"):
         names = dict(assignment.findall(path.read_text(encoding="utf-8")))
         before[names["revision"]] = names["down_revision"]
     (head,) = before.keys() - before.values()
@@ -237,11 +236,6 @@ def _made_by(connection: Connection, found: list[str]) -> str | None:
         return None
     row = connection.execute(text("SELECT library_version FROM version_info")).first()
     return None if row is None else printable(str(row[0]))
-
-
-def _has_studies(connection: Connection, found: list[str]) -> bool:
-    tables = [_METADATA.tables[name] for name in found if name != _VERSION]
-    return any(connection.execute(select(exists().select_from(table))).scalar_one() for table in tables)
 
 
 def _tables(names: list[str]) -> str:

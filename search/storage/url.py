@@ -10,18 +10,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from datasets.common.errors import UserError
-from search.storage.hide_url import environment_url
 
-__all__ = [
-    "default_url",
-    "environment_url",
-    "hide",
-    "parse_url",
-    "secrets_of",
-    "sqlite_path",
-    "without_password",
-    "without_secrets",
-]
 _EXPECTED = "sqlite:///runs/studies.db or postgresql+psycopg://user@host/name"
 _POSTGRES = ("postgres", "postgresql")
 _DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql+psycopg")

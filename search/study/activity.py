@@ -1,13 +1,14 @@
-"""Who works on a study now, how fast it goes, and how long it may still take."""
+"""Who works on a study now, how fast it goes, how long it may still take, and what it has cost."""
 
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from search.storage.attributes import SLOT, WORKER
+from search.storage.attributes import RESULT, SLOT, WORKER
+from search.storage.optuna_internals import id_of
 from search.study.pruning import fold_and_epoch
 
 _N_RECENT = 20
@@ -41,26 +42,27 @@ def running_trials(
     trials: Sequence[FrozenTrial], about: Mapping[str, Any], ages_s: Mapping[int, float]
 ) -> list[RunningTrial]:
     """Those of a study's trials that run; `about` is its manifest, `ages_s` by trial id how old heartbeats are."""
-    running = [trial for trial in trials if trial.state == TrialState.RUNNING]
-    found = [_running(trial, ages_s.get(trial._trial_id), about.get("epochs_per_fold")) for trial in running]
-    return [replace(one, epoch=None) for one in found] if is_solved_at_once(about) else found
-
-
-def _running(trial: FrozenTrial, lease_age_s: float | None, epochs_per_fold: int | None) -> RunningTrial:
-    step, fold, epoch = trial.last_step, None, None
-    if step is not None and epochs_per_fold:
-        fold, epoch = fold_and_epoch(step, epochs_per_fold)
-    started = trial.datetime_start or datetime.datetime.now()
-    return RunningTrial(
-        worker=trial.user_attrs.get(WORKER),
-        slot=trial.user_attrs.get(SLOT),
-        trial=trial.number,
-        fold=fold,
-        epoch=epoch,
-        value=None if step is None else trial.intermediate_values[step],
-        running_s=(datetime.datetime.now() - started).total_seconds(),
-        lease_age_s=lease_age_s,
-    )
+    epochs_per_fold, has_epochs, found = about.get("epochs_per_fold"), not is_solved_at_once(about), []
+    for trial in trials:
+        if trial.state != TrialState.RUNNING:
+            continue
+        step, fold, epoch = trial.last_step, None, None
+        if step is not None and epochs_per_fold:
+            fold, epoch = fold_and_epoch(step, epochs_per_fold)
+        started = trial.datetime_start or datetime.datetime.now()
+        found.append(
+            RunningTrial(
+                worker=trial.user_attrs.get(WORKER),
+                slot=trial.user_attrs.get(SLOT),
+                trial=trial.number,
+                fold=fold,
+                epoch=epoch if has_epochs else None,
+                value=None if step is None else trial.intermediate_values[step],
+                running_s=(datetime.datetime.now() - started).total_seconds(),
+                lease_age_s=ages_s.get(id_of(trial)),
+            )
+        )
+    return found
 
 
 def rate_per_hour(trials: Sequence[FrozenTrial]) -> float | None:
@@ -119,3 +121,54 @@ def is_solved_at_once(about: Mapping[str, Any]) -> bool:
     from search.config import targets  # reading the sources of classes takes a while
 
     return targets.is_exact({"_target_": about.get("config", {}).get("model._target_")})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What trials took.
+
+    `gpu_s` are the seconds of runs on a GPU, each from its beginning to its end. `cpu_s` is the CPU time of all runs,
+    as the operating system measured it for the trial's process, its threads and its children; it lacks `n_unmeasured`
+    trials from before it was measured. `lost_s` are seconds of trials that left no result (failed,
+    interrupted, lost), which are in neither.
+    """
+
+    gpu_s: float
+    cpu_s: float
+    lost_s: float
+    n_unmeasured: int = 0
+
+    @property
+    def shown_cpu_s(self) -> str:
+        """`56`, `56 (3 trials not measured)`, or `not measured`."""
+        if not self.n_unmeasured:
+            return f"{self.cpu_s:,.0f}"
+        n = f"{self.n_unmeasured} trial{'s' * (self.n_unmeasured > 1)} not measured"
+        return f"{self.cpu_s:,.0f} ({n})" if self.cpu_s else "not measured"
+
+    def __str__(self) -> str:
+        """`1,234 GPU-seconds, 56 CPU-seconds`; `CPU time not measured` of trials from before it was."""
+        parts = [f"{self.gpu_s:,.0f} GPU-seconds"] if self.gpu_s else []
+        if self.cpu_s:
+            parts.append(f"{self.cpu_s:,.0f} CPU-seconds")
+        if self.n_unmeasured:
+            parts.append(f"CPU time not measured in {self.n_unmeasured} trial{'s' * (self.n_unmeasured > 1)}")
+        return ", ".join(parts) or "nothing"
+
+
+def cost(trials: Sequence[FrozenTrial]) -> Cost:
+    """The cost of trials, from their results."""
+    gpu_s = cpu_s = lost_s = 0.0
+    n_unmeasured = 0
+    for trial in trials:
+        result = trial.user_attrs.get(RESULT)
+        if result is None:
+            lost_s += trial.duration.total_seconds() if trial.duration else 0.0
+            continue
+        if str(result["device"]).startswith("cuda"):
+            gpu_s += result["seconds"]
+        if result.get("cpu_s") is None:
+            n_unmeasured += 1
+        else:
+            cpu_s += result["cpu_s"]
+    return Cost(gpu_s=gpu_s, cpu_s=cpu_s, lost_s=lost_s, n_unmeasured=n_unmeasured)

@@ -14,12 +14,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX
 from optuna.trial import FrozenTrial, TrialState
 
 from datasets.common.files import link
 from search.machine.foreign_files import open_regular
 from search.storage.attributes import artifacts_of
+from search.storage.optuna_internals import ARTIFACTS_ATTR_PREFIX
 from search.study.endings import Retries
 from search.study.ranking import best_trials, rank, rank_of
 from search.training.result import LOG, Result, trial_folder

@@ -1,4 +1,9 @@
-"""Pruning of runs with several folds: a value is compared with others of the same fold and epoch, and with no others.
+"""Whether a trial is pruned: as if it had one fold, and as if no trial had ever been interrupted.
+
+A trial that is run again has another number, by which Hyperband would put it into another bracket; and what was noted
+of the trial that it repeats would compete with it, as if there had been two of them. `should_prune` hides that.
+
+Of runs with several folds a value is compared with others of the same fold and epoch, and with no others.
 
 A trial's reports have one step for each epoch of each fold (`step_of`). No pruner of Optuna knows of folds, so each of
 the two that `FoldPruner` asks is shown a study without them:
@@ -17,6 +22,10 @@ from typing import Any
 import optuna
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
+
+from search.storage.attributes import RETRY_OF
+from search.storage.optuna_internals import StorageProxy, known_of, seen_through, with_system_attributes
+from search.study.endings import Retries
 
 _RUNG = "completed_rung_"  # Optuna's successive halving notes with a trial what it was compared by
 _FOLDS_RUNG = "folds:completed_rung_"
@@ -87,7 +96,6 @@ class FoldPruner(BasePruner):
 
     def _folds_over(self, trial: FrozenTrial) -> FrozenTrial:
         """The trial with one value for each fold that is over, at the fold's number."""
-        shown = copy.copy(trial)
         values: dict[int, float] = {}
         for step, value in sorted(trial.intermediate_values.items()):
             fold, _ = fold_and_epoch(step, self.epochs_per_fold)
@@ -96,42 +104,83 @@ class FoldPruner(BasePruner):
             fold, epoch = fold_and_epoch(trial.last_step, self.epochs_per_fold)
             if epoch + 1 < self.epochs_per_fold:
                 del values[fold]
-        shown.intermediate_values = values
         # What the other pruner noted is about epochs.
         notes = {key: value for key, value in trial.system_attrs.items() if not key.startswith(_RUNG)}
         for key in [key for key in notes if key.startswith(_FOLDS_RUNG)]:
             notes[_RUNG + key.removeprefix(_FOLDS_RUNG)] = notes.pop(key)
-        shown._system_attrs = notes
+        shown = with_system_attributes(trial, notes)
+        shown.intermediate_values = values
         return shown
 
 
 def _view(study: optuna.Study, show: Show, rung: str) -> optuna.Study:
     """The study with its trials as `show` makes them, and what is noted of rungs under names of its own."""
-    view = copy.copy(study)
-    view._storage = _Shown(study._storage, show, rung)  # type: ignore[assignment]
-    return view
+    return seen_through(study, lambda storage: _Shown(storage, show, rung))
 
 
-class _Shown:
+class _Shown(StorageProxy):
     """A storage that gives trials away as `show` makes them."""
 
     def __init__(self, storage: optuna.storages.BaseStorage, show: Show, rung: str) -> None:
-        self._storage = storage
+        super().__init__(storage)
         self._show = show
         self._rung = rung
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._storage, name)
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
-        return [self._show(trial) for trial in self._storage.get_all_trials(study_id, deepcopy=deepcopy, states=states)]
+        return [self._show(trial) for trial in self.storage.get_all_trials(study_id, deepcopy=deepcopy, states=states)]
 
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
         if key.startswith(_RUNG):
             key = self._rung + key.removeprefix(_RUNG)
-        self._storage.set_trial_system_attr(trial_id, key, value)
+        self.storage.set_trial_system_attr(trial_id, key, value)
 
     def get_best_trial(self, study_id: int) -> FrozenTrial:
-        return self._show(self._storage.get_best_trial(study_id))
+        return self._show(self.storage.get_best_trial(study_id))
+
+
+def should_prune(trial: optuna.Trial) -> bool:
+    """What the study's pruner says after the trial's latest report."""
+    study = trial.study
+    # As the database has it, since this process alone writes it: to read it again would cost as much as the verdict.
+    known = known_of(trial)
+    latest = copy.copy(known)
+    view = seen_through(study, lambda storage: _Uninterrupted(storage, known))
+    if RETRY_OF in latest.user_attrs:
+        latest = _numbered(latest, Retries(study.get_trials(deepcopy=False)))
+    return study.pruner.prune(view, latest)
+
+
+class _Uninterrupted(StorageProxy):
+    """Storage proxy that hides retried trials and gives each retry the original trial's number.
+
+    What a pruner notes of the trial that it judges is added to `known`, what this process knows of it.
+    """
+
+    def __init__(self, storage: optuna.storages.BaseStorage, known: FrozenTrial) -> None:
+        super().__init__(storage)
+        self._known = known
+
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        self.storage.set_trial_system_attr(trial_id, key, value)
+        self._known.system_attrs = {**self._known.system_attrs, key: value}  # another dict: others may hold the old one
+
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        trials = self.storage.get_all_trials(study_id, deepcopy=deepcopy)
+        retries = Retries(trials)
+        return [
+            _numbered(trial, retries) if RETRY_OF in trial.user_attrs else trial
+            for trial in trials
+            if retries.retry_of(trial) is None and (states is None or trial.state in states)
+        ]
+
+
+def _numbered(trial: FrozenTrial, retries: Retries) -> FrozenTrial:
+    """The trial with the number of the first one whose parameters it runs again."""
+    *_, first = retries.chain(trial)
+    numbered = copy.copy(trial)
+    numbered.number = first.number
+    return numbered

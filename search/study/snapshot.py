@@ -1,6 +1,5 @@
 """A study as it was when it was read: how it stands, for every view, and for what reads it time after time."""
 
-import copy
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -13,12 +12,17 @@ from optuna.trial import FrozenTrial, TrialState
 from search.space.space import Space
 from search.storage.attributes import EXHAUSTED, MANIFEST, N_TARGET
 from search.storage.database import Database
+from search.storage.optuna_internals import StorageProxy, seen_through
+from search.storage.rows.heartbeats import lease_ages_s
 from search.study.activity import RunningTrial, rate_per_hour, remaining_s, running_trials
 from search.study.control import Control, control_in
 from search.study.endings import own_faults
-from search.study.leases import lease_ages_s
 from search.study.question import Question, question_of
+from search.study.ranking import set_aside
 from search.study.study import DIRECTION, Counts, best_trial, count, shown_validation, stands_for
+
+MIN_TRIALS = 4
+"""Of fewer complete trials, Optuna's importances are all the same, and a report's figures show nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +128,14 @@ class StudySnapshot:
         return [] if self.best is None else [f"best {self.best.value:.4f} (trial {self.best.number})"]
 
     @property
+    def remarks(self) -> list[str]:
+        """What has to be said beside its values: what they were found on, and of trials that are set aside."""
+        from search.study.protocol import as_sentence  # takes a while to import, and `status` does without
+
+        words = stands_for(self.attributes)
+        return [sentence for sentence in (words and as_sentence(words), set_aside(self.trials)) if sentence]
+
+    @property
     def summary(self) -> dict[str, Any]:
         """What `status --json` prints."""
         counts, best, asked = self.counts, self.best, self.asked
@@ -149,21 +161,16 @@ def snapshot(study: Study, trials: Sequence[FrozenTrial]) -> Study:
 
     Nobody may change what it gives away.
     """
-    seen = copy.copy(study)
-    seen._storage = _Read(study._storage, trials)  # type: ignore[assignment]
-    return seen
+    return seen_through(study, lambda storage: _Read(storage, trials))
 
 
-class _Read:
+class _Read(StorageProxy):
     """A storage that has read its study. Trials are never copied: of thousands, that took Optuna's figures a minute."""
 
     def __init__(self, storage: BaseStorage, trials: Sequence[FrozenTrial]) -> None:
-        self._storage = storage
+        super().__init__(storage)
         self._trials = list(trials)
         self._user_attrs: dict[int, dict[str, Any]] = {}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._storage, name)
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
@@ -172,5 +179,5 @@ class _Read:
 
     def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
         if study_id not in self._user_attrs:
-            self._user_attrs[study_id] = self._storage.get_study_user_attrs(study_id)
+            self._user_attrs[study_id] = self.storage.get_study_user_attrs(study_id)
         return self._user_attrs[study_id]

@@ -18,6 +18,7 @@ from search.machine.environment import package_versions
 from search.options.values import is_study_name
 from search.storage.attributes import FIRST, MANIFEST, N_TARGET, PROTOCOL, STUDY_ID, VERSIONS, WEIGHTS, printable
 from search.storage.database import Database
+from search.storage.optuna_internals import system_attributes
 from search.storage.outages import StorageLost, StorageRefused
 from search.study.ranking import best_trials
 
@@ -99,7 +100,7 @@ def open_study(database: Database, name: str, wanted: Mapping[str, Any]) -> Stud
         )
     else:
         study.set_user_attr(MANIFEST, dict(wanted))
-    database.storage.get_study_system_attrs(study._study_id)  # refused now, if they are damaged, and not at the end
+    system_attributes(study)  # refused now, if they are damaged, and not at the end
     if study_id(study) is None:
         study.set_user_attr(STUDY_ID, uuid.uuid4().hex)
     return study
@@ -183,7 +184,7 @@ def readable_studies(
         try:
             study = find_study(database, name)
             # All rows that there are of it.
-            _ = study.user_attrs, database.storage.get_study_system_attrs(study._study_id), study.get_trials(False)
+            _ = study.user_attrs, system_attributes(study), study.get_trials(False)
         except (StorageLost, StorageRefused):
             raise  # whatever the study
         except UserError as error:

@@ -25,16 +25,15 @@ def training_rows(config: RunConfig, split: PreparedSplit, origin: Origin) -> ND
 
 def familiar_rows(config: RunConfig, split: PreparedSplit, max_residues: int | None) -> Mapping[Origin, Familiar]:
     """What an experiment holds of its training rows."""
-    return {origin: _familiar(config, split, max_residues, origin) for origin in get_args(Origin)}
-
-
-def _familiar(config: RunConfig, split: PreparedSplit, max_residues: int | None, origin: Origin) -> Familiar:
-    rows = training_rows(config, split, origin)
-    return familiar_of(
-        split.residues[rows],
-        split.lengths[rows],
-        split.target[rows],
-        task=task_of(config),
-        crop=config.data.crop,
-        limit=limit_of(config, max_residues),
-    )
+    found: dict[Origin, Familiar] = {}
+    for origin in get_args(Origin):
+        rows = training_rows(config, split, origin)
+        found[origin] = familiar_of(
+            split.residues[rows],
+            split.lengths[rows],
+            split.target[rows],
+            task=task_of(config),
+            crop=config.data.crop,
+            limit=limit_of(config, max_residues),
+        )
+    return found

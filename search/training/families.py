@@ -29,8 +29,9 @@ def check_ranking(config: RunConfig, models: Sequence[Judged], folds: Sequence[F
         return
     others = [f"--model {name}" for name, other in _families(config) if can_rank(other, folds, split)]
     raise CannotRank(
-        f"{type(models[0][0]).__name__} would predict one number for all validation variants of a fold ({_shown(config)}):"
-        " they are mutated at positions where training has no mutation, and of such a position it knows nothing. "
+        f"{type(models[0][0]).__name__} would predict one number for all validation variants of a fold "
+        f"({_shown(config)}): they are mutated at positions where training has no mutation, and of such a position it "
+        "knows nothing. "
         + (f"Choose a family that does: {' or '.join(others)}." if others else "No family here can tell them apart.")
     )
 

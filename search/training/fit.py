@@ -3,17 +3,20 @@
 import gc
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
+from torch import Tensor
 
+from datasets.common.files import replaced
 from datasets.common.paths import Places
 from datasets.splits.prepared import PreparedSplit
 from datasets.task import Announce
 from datasets.validation.mutational_load import WithoutRise
-from datasets.validation.protocols import Fold, is_most
+from datasets.validation.protocols import is_most
 from models.metrics import is_constant, spearman
 from search.config.run_config import WHOLE_BATCH, RunConfig
 from search.config.targets import is_exact
@@ -22,15 +25,15 @@ from search.machine.hardware import usable_cores
 from search.storage.ending import Ending
 from search.training.build import build_model, division_of, folds_of
 from search.training.callbacks import Report
+from search.training.checkpoint.files import Unusable
 from search.training.checkpoint.progress import Progress, Reports, about
-from search.training.checkpoint.resume import Unusable, bring_logs, read_state, take_over
 from search.training.checkpoint.snapshot import FoldState, KeepState
-from search.training.checkpoint.writer import StateWriter
-from search.training.fold import FoldTraining, OnProgress, weights_name
+from search.training.checkpoint.store import StateWriter, bring_logs, read_state, take_over
+from search.training.fold import FoldTraining, OnProgress
 from search.training.memory import DoesNotFit, is_out_of_memory, peak_memory_bytes
-from search.training.mutational_load import rise_with_mutations
-from search.training.out_of_fold import pooled, save_pooled
-from search.training.result import Result
+from search.training.predict_split import rise_with_mutations
+from search.training.predictions import VALIDATION
+from search.training.result import FOLD, Result
 from search.training.trainer import quieten
 
 
@@ -50,7 +53,7 @@ def fit(
 
     One fold keeps the weights of its best epoch and may stop early. Several folds, and one without validation rows, are
     trained to the last epoch, whose weights are kept: the few rows of a fold would choose an epoch by luck. Beside the
-    weights of a complete run stand its validation predictions, if any (see `search.training.out_of_fold`).
+    weights of a complete run stand its validation predictions, if any (see `search.training.predictions`).
 
     Every now and then, at the end of an epoch, its state is written to `directory` (see
     `search.training.checkpoint.files`). It is there after the end as well: whoever asked for the result removes it,
@@ -78,7 +81,17 @@ def fit(
     torch.set_num_threads(threads)
     # Deterministic algorithms fill every new tensor with NaN unless told not to: it costs time and finds nothing here.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    run = _Run(config, split, places, directory, threads, report, announce, on_progress, should_stop)
+    training = FoldTraining(
+        config=config,
+        split=split,
+        places=places,
+        directory=directory,
+        reports=Reports(report),
+        announce=announce,
+        on_progress=on_progress,
+        should_stop=should_stop,
+    )
+    run = _Run(training, threads)
     tokens = config.trainer.micro_batch_tokens
     if resume is not None and run.resume(resume):
         tokens = run.progress.micro_batch_tokens or WHOLE_BATCH
@@ -89,7 +102,8 @@ def fit(
         ending = Ending.CONSTANT
     elif ending == Ending.COMPLETE and progress.predictions:
         arrays = pooled(progress.rows, progress.predictions, split)
-        save_pooled(arrays, directory)
+        with replaced(directory / VALIDATION) as beside:
+            save_file(arrays, beside)
         value = spearman(arrays["prediction"], arrays["target"])
         if math.isfinite(value):
             excess_rise = run.excess_rise()
@@ -125,47 +139,37 @@ def _why_constant(progress: Progress) -> str:
     return f"in {sum(flat)} of {len(flat)} fold(s) all validation predictions are the same number"
 
 
+def pooled(rows: Sequence[Tensor], predictions: Sequence[Tensor], split: PreparedSplit) -> dict[str, Tensor]:
+    """What `search.training.predictions` reads, from the rows (n_fold,) int64 and predictions (n_fold,) of each fold.
+
+    A row that several folds validate has the mean of their predictions.
+    """
+    row, place = torch.unique(torch.cat(list(rows)), return_inverse=True)
+    every = torch.cat(list(predictions)).float()
+    # One prediction is its own mean, bit for bit.
+    total = torch.zeros(len(row), dtype=torch.float64).index_add_(0, place, every.double())
+    return {
+        "row": row,
+        "prediction": (total / torch.bincount(place)).float(),
+        "target": torch.from_numpy(split.target)[row],
+    }
+
+
 class _Run:
     """The folds of a run, one after the other; again from the first in smaller parts where memory ran out."""
 
-    def __init__(
-        self,
-        config: RunConfig,
-        split: PreparedSplit,
-        places: Places,
-        directory: Path,
-        threads: int,
-        report: Report,
-        announce: Announce,
-        on_progress: OnProgress,
-        should_stop: Callable[[], bool],
-    ) -> None:
-        self.config = config
-        self.split = split
-        self.places = places
-        self.directory = directory
-        self.threads = threads
-        self.reports = Reports(report)
-        self.announce = announce
+    def __init__(self, training: FoldTraining, threads: int) -> None:
+        self._training = training
+        self._threads = threads
         self.progress = Progress()
-        self._training = FoldTraining(
-            config=config,
-            split=split,
-            places=places,
-            directory=directory,
-            reports=self.reports,
-            announce=announce,
-            on_progress=on_progress,
-            should_stop=should_stop,
-        )
         self._fold_state: FoldState | None = None
         self._started = time.monotonic()
         self._cpu_started_s = cpu_time_s()
-        self._seconds_before = 0.0
-        self._cpu_before_s = 0.0
+        self._seconds_before = self._cpu_before_s = 0.0
         self._peak_before = 0
         # What callbacks of the config keep for themselves is not known.
-        self._writer = None if config.trainer.callbacks else StateWriter(directory, announce)
+        has_unknown = bool(training.config.trainer.callbacks)
+        self._writer = None if has_unknown else StateWriter(training.directory, training.announce)
 
     @property
     def seconds(self) -> float:
@@ -184,17 +188,17 @@ class _Run:
 
     def resume(self, before: Path) -> bool:
         """Take over where the run in the folder `before` was interrupted; False, and announced, if that cannot be."""
-        model = build_model(self.config)
-        model.fetch(self.places, self.announce)
+        model = build_model(self._training.config)
+        model.fetch(self._training.places, self._training.announce)
         try:
             state = read_state(before, lambda: self._about(model.backbone_hash))
-            take_over(before, self.directory)
-            bring_logs(before, self.directory)
+            take_over(before, self._training.directory)
+            bring_logs(before, self._training.directory)
         except Unusable as reason:
-            self.announce(f"The state in {before} is not used: {reason}. The run begins anew.")
+            self._training.announce(f"The state in {before} is not used: {reason}. The run begins anew.")
             return False
         except OSError as error:
-            self.announce(f"The state in {before} cannot be moved: {error.strerror}. The run begins anew.")
+            self._training.announce(f"The state in {before} cannot be moved: {error.strerror}. The run begins anew.")
             return False
         self.progress = Progress(**state["progress"])
         self._fold_state = state["fold"]
@@ -205,21 +209,25 @@ class _Run:
         if self._fold_state is not None:
             values.append(self._fold_state["callbacks"]["ReportAndStop"]["values"])
         # An exact model has several in the experiments of earlier versions alone.
-        has_epochs = self.config.trainer.max_epochs > 1 or not is_exact(self.config.model)
+        has_epochs = self._training.config.trainer.max_epochs > 1 or not is_exact(self._training.config.model)
         epoch = f"epoch {len(values[-1]) - 1} of " if has_epochs else ""
-        self.announce(f"The run goes on from its state after {epoch}fold {len(values) - 1}.")
+        self._training.announce(f"The run goes on from its state after {epoch}fold {len(values) - 1}.")
         for report in state["reports"]:
-            self.reports(*report)
+            self._training.reports(*report)
         return True
 
     def train(self, tokens: int | None) -> tuple[Ending, str]:
         """All folds that are not finished, in parts of at most `tokens` (None: as memory allows); how it ended, why."""
         try:
-            folds = folds_of(self.config, self.split)
+            folds = folds_of(self._training.config, self._training.split)
             for number, fold in enumerate(folds):
                 if number < len(self.progress.checkpoints):
                     continue
-                ending, reason = self._fit_fold(fold, number, tokens, is_one_of_several=len(folds) > 1)
+                state = KeepState(is_due=self._is_state_due, keep=self._keep_state, resumed=self._fold_state)
+                self._fold_state = None
+                ending, reason = self._training.fit(
+                    fold, number, self.progress, state, tokens=tokens, is_one_of_several=len(folds) > 1
+                )
                 if ending != Ending.COMPLETE:
                     return ending, reason
                 if self._is_state_due():
@@ -235,37 +243,30 @@ class _Run:
         smaller = self.progress.smaller
         if smaller is None:
             return Ending.OUT_OF_MEMORY, reason
-        self.announce(f"Out of memory: the run starts again with parts of at most {smaller} tokens.")
+        self._training.announce(f"Out of memory: the run starts again with parts of at most {smaller} tokens.")
         gc.collect()  # trainer, model and data refer to each other
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         self.progress, self._fold_state = Progress(n_embedded=self.progress.n_embedded), None
         return self.train(smaller)
 
-    def _fit_fold(self, fold: Fold, number: int, tokens: int | None, *, is_one_of_several: bool) -> tuple[Ending, str]:
-        state = KeepState(is_due=self._is_state_due, keep=self._keep_state, resumed=self._fold_state)
-        self._fold_state = None
-        return self._training.fit(
-            fold, number, self.progress, state, tokens=tokens, is_one_of_several=is_one_of_several
-        )
-
     def excess_rise(self) -> float | None:
         """As `Result` has it, of a run whose folds are all trained."""
-        validation = division_of(self.config)
+        validation = division_of(self._training.config)
         if not isinstance(validation, WithoutRise):
             return None
         rise = rise_with_mutations(
-            self.config,
-            self.split,
-            [self.directory / name for name in self.progress.checkpoints],
-            places=self.places,
-            announce=self.announce,
+            self._training.config,
+            self._training.split,
+            [self._training.directory / name for name in self.progress.checkpoints],
+            places=self._training.places,
+            announce=self._training.announce,
             micro_batch_tokens=self.progress.micro_batch_tokens,
         )
         return None if rise is None else rise - validation.most
 
     def _about(self, backbone: str | None) -> Mapping[str, Any]:
-        return about(self.config, self.split, threads=self.threads, backbone=backbone)
+        return about(self._training.config, self._training.split, threads=self._threads, backbone=backbone)
 
     def _is_state_due(self) -> bool:
         return self._writer is not None and self._writer.is_due()
@@ -275,16 +276,16 @@ class _Run:
         finished = self.progress.finished()
         names = list(finished.checkpoints)
         if fold is not None and fold["callbacks"].get("KeepBestWeights", {}).get("best_epoch") is not None:
-            names.append(weights_name(len(names)))
+            names.append(FOLD.format(len(names)))
         self._writer.write(
             {
                 "progress": finished.state(),
                 "fold": fold,
-                "reports": self.reports.told,
+                "reports": self._training.reports.told,
                 "seconds": self.seconds,
                 "cpu_s": self.cpu_s,
                 "peak_memory_bytes": self.peak_memory_bytes,
             },
-            {name: self.directory / name for name in names},
+            {name: self._training.directory / name for name in names},
             self._about(self.progress.backbone),
         )

@@ -24,16 +24,12 @@ from search.training.callbacks import KeepBestWeights, KeepLastWeights, ReportAn
 from search.training.checkpoint.progress import Progress, Reports
 from search.training.checkpoint.snapshot import KeepState
 from search.training.memory import eval_tokens, free_memory_bytes, keep_to_share, micro_batch_tokens
+from search.training.result import FOLD
 from search.training.trainer import build_trainer
 from search.training.weights import load_weights
 
 OnProgress = Callable[[str, int, int], None]
 """Is told (what, n_done, n_total) of long work besides training."""
-
-
-def weights_name(fold: int) -> str:
-    """The file of a fold's kept weights, in the run's folder."""
-    return f"fold{fold}.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +67,7 @@ class FoldTraining:
         is_judged = len(fold.validation) > 0
         # The few rows of one fold of several would choose an epoch by luck, and all folds by different ones.
         chooses_epoch = is_judged and not is_one_of_several
-        path = self.directory / weights_name(number)
+        path = self.directory / FOLD.format(number)
         keeper = KeepBestWeights(path) if chooses_epoch else KeepLastWeights(path)
         callbacks = [state, reporter, keeper]
         trainer = build_trainer(

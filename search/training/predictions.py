@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from search.training.result import trial_folder
 
 VALIDATION = "validation.safetensors"
-"""As `search.training.out_of_fold` writes it, which needs torch, and those who only read it do not."""
+"""A file of `row`, `prediction` and `target`, as `search.training.fit` writes it, which needs torch; readers do not."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -159,7 +159,8 @@ class Predictor:
             limit=self.limit,
         )
         features = self._features(encoded)
-        values = None if features is None else features.values
+        if features is not None and features.values is not None:
+            features = features.to(self.device)
         n = len(lengths)
         data = Batch(
             tokens=encoded.tokens,
@@ -181,7 +182,6 @@ class Predictor:
                     batch_size=self._batch_size,
                     max_tokens=max_tokens,
                     features=features,
-                    values=None if values is None else values.to(self.device),
                 )
                 predictions[:, rows] = self._predict(loader, of, check).numpy()
                 return predictions

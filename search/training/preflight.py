@@ -10,6 +10,7 @@ from datasets.common.paths import Places
 from datasets.splits.prepared import PreparedSplit
 from datasets.task import Announce
 from models.fitness_model import FitnessModel
+from models.losses import is_pairwise
 from search.config.run_config import DataConfig, RunConfig, task_of
 from search.training.build import build_data, build_model, folds_of
 from search.training.families import Judged, check_ranking
@@ -36,7 +37,7 @@ def check_builds(
     judged: dict[tuple[type[FitnessModel], str], tuple[RunConfig, list[Judged]]] = {}
     for config in configs:
         model = _build(config)
-        if model.loss.is_pairwise and config.data.batch_size < 2:
+        if is_pairwise(model.loss) and config.data.batch_size < 2:
             raise UserError(
                 f"data.batch_size={config.data.batch_size} leaves trainer.loss={config.trainer.loss} no pairs of rows: "
                 "use batches of at least 2."

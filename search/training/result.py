@@ -47,6 +47,8 @@ class Result:
         return asdict(self)
 
 
+FOLD = "fold{}.safetensors"
+"""The kept weights of a fold, in the folder of its run and beside an experiment."""
 LOG = "log.txt"
 """What the child of a trial printed, in the folder of the trial."""
 

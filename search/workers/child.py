@@ -116,9 +116,13 @@ class Child:
         self._pipe.close()
 
     def _last_words(self) -> str:
-        code = self._process.exitcode
-        how = f"by signal {-code}" if code is not None and code < 0 else f"with exit status {code}"
+        how = how_ended(self._process.exitcode)
         return f"the training process ended {how}; its output is in {self.directory / LOG}"
+
+
+def how_ended(exit_code: int | None) -> str:
+    """`by signal 9`, or `with exit status 1`: how a process ended, in words."""
+    return f"by signal {-exit_code}" if exit_code is not None and exit_code < 0 else f"with exit status {exit_code}"
 
 
 def isolated_run(
@@ -238,10 +242,8 @@ def _work(pipe: Connection, job: Job, directory: Path, models: own_models.OwnMod
 
 def failure_of(error: Exception) -> Failure:
     """What a job's exception means."""
-    if isinstance(error, CannotRank):
-        return Failure(kind="cannot_rank", message=str(error))
     if isinstance(error, UserError):
-        return Failure(kind="refused", message=str(error))
+        return Failure(kind="refused", message=str(error), cannot_rank=isinstance(error, CannotRank))
     return Failure(kind="bug", message="".join(traceback.format_exception(error)))
 
 

@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from optuna.trial import FrozenTrial
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
+from datasets.common.bars import Bar
 from search.storage.attributes import ENDING, REASON
 from search.study.snapshot import StudySnapshot
+from search.workers.messages import Announcement, Working
 
 _BETWEEN_LINES_S = 30.0
-_BAR_WIDTH = 20
 
 
 class Display:
@@ -27,6 +28,13 @@ class Display:
 
     def announce(self, sentence: str) -> None:
         """Show a sentence once: a warning, or what is being waited for."""
+
+    def hear(self, message: object) -> None:
+        """Show what a run says, if it is for the user: what it announces, and how far long work is."""
+        if isinstance(message, Announcement):
+            self.announce(message.sentence)
+        elif isinstance(message, Working):
+            self.working(message.what, message.n_done, message.n_total)
 
     def start(self, number: int) -> None:
         """A trial begins."""
@@ -92,6 +100,7 @@ class LiveDisplay(PlainDisplay):
         super().__init__(n_target)
         self._console = Console(stderr=True, highlight=False)
         self._live = Live(console=self._console, refresh_per_second=4, transient=True)
+        self._bar = Bar()
         self._standing = f"0/{n_target} finished"
 
     def __enter__(self) -> "Display":
@@ -121,9 +130,9 @@ class LiveDisplay(PlainDisplay):
         self._show(f"trial {self._number}: {place}, val_spearman {shown}")
 
     def working(self, what: str, n_done: int, n_total: int) -> None:
-        """Show a bar."""
-        n_filled = _BAR_WIDTH * n_done // max(1, n_total)
-        self._show(f"{'━' * n_filled}{'╌' * (_BAR_WIDTH - n_filled)} {n_done:,}/{n_total:,} {what}")
+        """Show a bar below the live line."""
+        self._bar.show(n_done, n_total, what)
+        self._show(what, self._bar)
 
     def end(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> None:
         """Print how the trial ended; the live line keeps the study's standing."""
@@ -137,8 +146,9 @@ class LiveDisplay(PlainDisplay):
         self._standing = self.standing(trials)
         self._show(f"{len(numbers)} running: {', '.join(map(str, numbers))}" if numbers else "starting")
 
-    def _show(self, running: str) -> None:
-        self._live.update(Text(f"{self._standing} | {running}", style="bold"))
+    def _show(self, running: str, bar: Bar | None = None) -> None:
+        line = Text(f"{self._standing} | {running}", style="bold")
+        self._live.update(line if bar is None or bar.rendered is None else Group(line, bar.rendered))
 
 
 def make_display(n_target: int, *, is_quiet: bool) -> Display:
@@ -166,3 +176,8 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def shown(value: object) -> str:
+    """A hyperparameter's value: `0.001235`, `64`, `gelu`."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -18,15 +18,23 @@ from multiprocessing.process import BaseProcess
 from optuna import Study
 from optuna.trial import TrialState
 
-from datasets.common.errors import UserError
 from search.machine import own_models
 from search.machine.interpreters import without_program
-from search.storage.outages import StorageLost
+from search.workers.child import how_ended
 from search.workers.display import Display
-from search.workers.fleet_worker import DRAIN, STOP_S, TOLD_BY, Assignment, Began, Ended, Report, Waits, run_worker
+from search.workers.fleet_worker import (
+    DRAIN,
+    FAILURES,
+    STOP_S,
+    TOLD_BY,
+    Assignment,
+    Report,
+    Step,
+    Waits,
+    run_worker,
+)
 from search.workers.messages import Announcement, Working
 from search.workers.signals import Signals
-from search.workers.worker import TooManyFailures
 
 _POLL_S = 0.2
 _BETWEEN_LOOKS_S = 1.0
@@ -129,18 +137,14 @@ class Fleet:
             member.is_waiting = True
             if all(other.is_waiting or other.is_done or other.is_over for other in self._members):
                 self.display.wait(report.sentence)  # report only when all workers wait
-        elif isinstance(report, Began):
+        elif report is Step.BEGAN:
             member.is_waiting = False
-        elif isinstance(report, Ended):
+        elif report is Step.ENDED:
             member.n_deaths = 0
         else:
             member.is_done = True
-            if report.kind == "failures":
-                self._fail(TooManyFailures(report.message))
-            elif report.kind == "refused":
-                self._fail(UserError(report.message))
-            elif report.kind == "no_storage":
-                self._fail(StorageLost(report.message))
+            if report.failure is not None:
+                self._fail(FAILURES[report.failure](report.message))
 
     def _bury(self, member: _Member) -> None:
         """A worker's pipe is closed: it has ended, or will in a moment."""
@@ -150,8 +154,7 @@ class Fleet:
         if member.process.is_alive():
             member.process.kill()
             member.process.join()
-        code = member.process.exitcode or 0
-        how = f"by signal {-code}" if code < 0 else f"with exit status {code}"
+        how = how_ended(member.process.exitcode)
         member.pipe.close()
         member.process.close()
         member.process = member.pipe = None

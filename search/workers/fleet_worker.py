@@ -13,10 +13,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
-from typing import Literal
 
 from optuna.trial import FrozenTrial
 
@@ -54,16 +54,11 @@ class Assignment:
     lease: LeasePolicy = USUAL_LEASE
 
 
-@dataclass(frozen=True, kw_only=True)
-class Began:
-    """A trial began."""
+class Step(Enum):
+    """Where a worker's trial is."""
 
-    number: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ended:
-    """The worker's trial ended."""
+    BEGAN = "began"
+    ENDED = "ended"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,16 +70,15 @@ class Waits:
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """The worker's last word.
+    """The worker's last word; `failure` is which of `FAILURES` ended it, None where nothing is left to do."""
 
-    `failures`: the last one's error; `refused`: a sentence for the user; `no_storage`: one about the database.
-    """
-
-    kind: Literal["done", "failures", "refused", "no_storage"]
+    failure: int | None = None
     message: str = ""
 
 
-Report = Announcement | Working | Began | Ended | Waits | Done
+FAILURES = (TooManyFailures, StorageLost, UserError)
+"""What ends all workers; the first that an error is one of."""
+Report = Announcement | Working | Step | Waits | Done
 
 
 def run_worker(assignment: Assignment, pipe: Connection, models: own_models.OwnModels | None) -> None:
@@ -103,13 +97,9 @@ def run_worker(assignment: Assignment, pipe: Connection, models: own_models.OwnM
     display = _PipeDisplay(pipe)
     try:
         _work(assignment, told, display)
-        last = Done(kind="done")
-    except TooManyFailures as error:
-        last = Done(kind="failures", message=str(error))
-    except StorageLost as error:
-        last = Done(kind="no_storage", message=str(error))
-    except UserError as error:
-        last = Done(kind="refused", message=str(error))
+        last = Done()
+    except FAILURES as error:
+        last = Done(failure=[isinstance(error, kind) for kind in FAILURES].index(True), message=str(error))
     if not told.is_interrupted:  # a worker that was stopped has nothing to say of the study
         display.send(last)
     pipe.close()
@@ -183,13 +173,13 @@ class _PipeDisplay(Display):
         self.send(Announcement(sentence=sentence))
 
     def start(self, number: int) -> None:
-        self.send(Began(number=number))
+        self.send(Step.BEGAN)
 
     def working(self, what: str, n_done: int, n_total: int) -> None:
         self.send(Working(what=what, n_done=n_done, n_total=n_total))
 
     def end(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> None:
-        self.send(Ended())
+        self.send(Step.ENDED)
 
     def wait(self, sentence: str) -> None:
         self.send(Waits(sentence=sentence))

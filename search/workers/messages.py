@@ -21,11 +21,12 @@ class Failure:
     """The run ended without a result.
 
     `bug`: an exception, `message` its traceback; `lost`: the process died; `refused`: the config cannot run here,
-    `message` says why in a sentence; `cannot_rank`: refused because the model would rank nothing.
+    `message` says why in a sentence, and `cannot_rank` whether it is because the model would rank nothing.
     """
 
-    kind: Literal["bug", "lost", "refused", "cannot_rank"]
+    kind: Literal["bug", "lost", "refused"]
     message: str
+    cannot_rank: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,20 +1,24 @@
-"""One run outside of any study, from its start to its result: for `train`, `verify` and `confirm`."""
+"""Runs outside of any study: checked before anything trains, and, for `train`, `verify` and `confirm`, to a result."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from datasets.common.errors import UserError
+from datasets.common.errors import CannotRank, UserError
 from datasets.common.paths import Places
 from search.config.run_config import RunConfig
 from search.machine.limits import limit_told
 from search.training.result import Result
-from search.workers.child import Running
-from search.workers.messages import Announcement, Failure, PredictionsWritten, Value, Working
+from search.workers.child import Child, Running, Start, isolated_check
+from search.workers.messages import Checked, Failure, PredictionsWritten, Value
 from search.workers.signals import Signals
 
 if TYPE_CHECKING:
     from search.workers.display import Display
+
+
+_POLL_S = 0.1
 
 
 class Stopped(Exception):
@@ -23,6 +27,47 @@ class Stopped(Exception):
     def __init__(self, exit_status: int) -> None:
         super().__init__(f"stopped with exit status {exit_status}")
         self.exit_status = exit_status
+
+
+class CheckLost(UserError):
+    """The checking process died, of too little memory for one."""
+
+    exit_status = 1
+
+
+def check_runs(
+    configs: Sequence[RunConfig],
+    split: Path,
+    places: Places,
+    display: "Display",
+    signals: Signals,
+    *,
+    start: Start = Child,
+) -> Checked | None:
+    """Whether runs can be built, as a child finds out; None if a signal came meanwhile.
+
+    `split` is the path of the prepared split.
+
+    Raises:
+        UserError: A model refuses its hyperparameters or the task, a sequence is too long, or weights are missing.
+        CannotRank: All predictions by which a model is judged would be the same.
+    """
+    child = isolated_check(configs, split, places, places.cache_dir / "checks", start=start)
+    try:
+        while not signals.is_draining:
+            message = child.next_message(_POLL_S)
+            display.hear(message)
+            if isinstance(message, Checked):
+                return message
+            if isinstance(message, Failure):
+                if message.kind == "lost":
+                    raise CheckLost(f"It could not be checked whether the runs can be built: {message.message}.")
+                if message.kind == "bug":
+                    raise RuntimeError(message.message)
+                raise (CannotRank if message.cannot_rank else UserError)(message.message)
+        return None
+    finally:
+        child.close()
 
 
 def check_backbone(
@@ -36,8 +81,6 @@ def check_backbone(
         Stopped: A signal came.
         UserError: It cannot, or the weights are others.
     """
-    from search.workers.checking import check_runs
-
     checked = check_runs([config], split, places, display, signals)
     if checked is None:
         raise Stopped(signals.exit_status)
@@ -61,17 +104,14 @@ def outcome(
     """
     try:
         while True:
-            message = child.next_message(0.1)
+            message = child.next_message(_POLL_S)
+            display.hear(message)
             if signals.exit_status:
                 raise Stopped(signals.exit_status)
             if isinstance(message, Value) and shows_values:
                 shown = "cannot be ranked" if message.value is None else f"{message.value:.4f}"
                 epoch = f" epoch {message.epoch}" if has_epochs else ""
                 print(f"fold {message.fold}{epoch}: val_spearman {shown}", file=sys.stderr)
-            elif isinstance(message, Announcement):
-                display.announce(message.sentence)
-            elif isinstance(message, Working):
-                display.working(message.what, message.n_done, message.n_total)
             elif isinstance(message, Failure):
                 if message.kind == "refused":
                     raise UserError(message.message)

@@ -17,6 +17,21 @@ EXIT_INTERRUPTED = 128 + signal.SIGINT
 EXIT_TERMINATED = 128 + signal.SIGTERM
 
 
+@contextlib.contextmanager
+def sigterm_raised(error: type[BaseException]) -> Iterator[None]:
+    """Raise an error inside this block when SIGTERM comes: once, which is enough to clean up."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise error
+
+    before = signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 class Orders(Protocol):
     """What a worker is told, by people or by its supervisor."""
 

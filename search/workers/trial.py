@@ -1,5 +1,7 @@
 """One trial: parameters from the sampler, a run in a child process, its reports relayed to Optuna."""
 
+import os
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,68 +16,70 @@ from datasets.common.paths import Places
 from search.config.run_config import RunConfig
 from search.machine.environment import machine_kind, package_versions
 from search.storage.attributes import ENDING, EXCESS_RISE, REASON, RESULT, SLOT, WORKER
+from search.storage.database import Database
 from search.storage.ending import Ending
-from search.storage.optuna_internals import set_attributes
+from search.storage.optuna_internals import id_of
+from search.storage.resilient import set_attributes
 from search.study.artifacts import Artifacts, attributes_of, hash_or_missing
 from search.study.config import StudyConfig
 from search.study.endings import TrialFailed, note
 from search.study.protocol import build_validation
-from search.study.pruning import step_of
+from search.study.pruning import should_prune, step_of
 from search.study.ranking import RISE
 from search.study.retries import interrupted_folder
-from search.study.verdicts import should_prune
 from search.training.predictions import VALIDATION
 from search.training.result import Result, trial_folder
-from search.workers.child import Running, Start, isolated_run
+from search.workers.child import Child, Running, Start, isolated_run
 from search.workers.display import Display
 from search.workers.faults import fault
-from search.workers.messages import Announcement, Failure, Message, Value, Working
-from search.workers.slots import Slot
+from search.workers.messages import Failure, Message, Value, Working
+from search.workers.signals import Orders
+from search.workers.slots import THIS_PROCESS, Slot
 
 _POLL_S = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialRunner:
-    """Runs trials of one study.
+    """Runs trials of one study in this process.
 
     Args:
-        config: The study.
+        config: What the study searches.
+        database: Where it stands.
         split: Path of the prepared split.
         places: Where runs find weights and keep caches.
         directory: The study's folder; each trial gets one below it.
-        worker: Name of the process that holds the lease.
-        slot: Where on its machine that process trains.
-        timeout_s: How long a trial may take, the computation of frozen features left out, which is done once for all;
-            None is for ever.
-        is_interrupted: Asked several times a second; once true, the trial ends and is left to be run again.
-        on_asked: Called as soon as the trial stands as RUNNING in the database with a first heartbeat.
-        display: Told of each validation and of what a run announces.
-        artifacts: Keeps what people find beside the trial.
-        heartbeat_s: Seconds between two looks at the lease.
-        start: Starts its run.
+        signals: What people, or a supervisor, say, asked several times a second; a trial that is interrupted is left to
+            be run again.
+        display: Told of what happens.
+        artifacts: Keeps what people find beside the trials.
+        trial_timeout_s: How long a trial may take, the computation of frozen features left out, which is done once for
+            all; None is for ever.
+        slot: Where on this machine it trains.
+        start: Starts a run: in a child process, or in this one.
     """
 
     config: StudyConfig
+    database: Database
     split: Path
     places: Places
     directory: Path
-    worker: str
-    slot: Slot
-    timeout_s: float | None
-    is_interrupted: Callable[[], bool]
-    on_asked: Callable[[optuna.Trial], None]
+    signals: Orders
     display: Display
     artifacts: Artifacts
-    heartbeat_s: float
-    start: Start
+    trial_timeout_s: float | None = None
+    slot: Slot = THIS_PROCESS
+    start: Start = Child
 
-    def __call__(self, trial: optuna.Trial) -> float:
-        """The objective: the run's value, `TrialPruned`, or `TrialFailed` with the ending written down."""
+    def run_trial(self, trial: optuna.Trial, on_asked: Callable[[optuna.Trial], None]) -> float:
+        """The objective: the run's value, `TrialPruned`, or `TrialFailed` with the ending written down.
+
+        `on_asked` is called as soon as the trial stands as RUNNING in the database with a first heartbeat.
+        """
         # The last heartbeat of a trial with this attribute counts; one without is as old as its start.
-        trial.storage.record_heartbeat(trial._trial_id)  # type: ignore[attr-defined]
-        set_attributes(trial, user={WORKER: self.worker, SLOT: self.slot.name}, system={})
-        self.on_asked(trial)
+        trial.storage.record_heartbeat(id_of(trial))  # type: ignore[attr-defined]
+        set_attributes(trial, user={WORKER: f"{socket.gethostname()}:{os.getpid()}", SLOT: self.slot.name}, system={})
+        on_asked(trial)
         try:
             run = self.config.run(self.config.space.suggest(trial, self.config.defaults))
             return self._drive(trial, self.slot.fit(run))
@@ -86,27 +90,24 @@ class TrialRunner:
     def _drive(self, trial: optuna.Trial, run: RunConfig) -> float:
         child = self._start(trial, run)
         is_pruned = False
-        clock = _Clock(self.timeout_s, self.heartbeat_s)
+        clock = _Clock(self.trial_timeout_s, self.database.lease.heartbeat_s)
         try:
             while True:
-                if self.is_interrupted():
+                if self.signals.is_interrupted:
                     note(trial, Ending.INTERRUPTED, "the worker was told to stop")
                     raise TrialFailed("interrupted")
                 if clock.is_over:
                     self._end_late(trial, is_pruned)
-                if clock.look_at_lease() and trial.storage.get_trial(trial._trial_id).state.is_finished():
+                if clock.look_at_lease() and trial.storage.get_trial(id_of(trial)).state.is_finished():
                     # We were suspended, or cut off from the database, for longer than the lease.
                     raise TrialFailed("the trial's lease was lost")
                 message = child.next_message(_POLL_S)
                 clock.heard(message)
+                self.display.hear(message)
                 if isinstance(message, Value) and not is_pruned:
                     is_pruned = self._relay(trial, run, message)
                     if is_pruned:
                         child.stop()
-                elif isinstance(message, Announcement):
-                    self.display.announce(message.sentence)
-                elif isinstance(message, Working):
-                    self.display.working(message.what, message.n_done, message.n_total)
                 elif isinstance(message, Failure):
                     self._fail(trial, message)
                 elif isinstance(message, Result):
@@ -133,7 +134,7 @@ class TrialRunner:
         if is_pruned:  # its child was told to stop and hangs
             note(trial, Ending.PRUNED, "")
             raise optuna.TrialPruned
-        reason = f"took longer than {self.timeout_s:g} s"
+        reason = f"took longer than {self.trial_timeout_s:g} s"
         note(trial, Ending.TIMEOUT, reason)
         trial.set_constraint(Ending.TIMEOUT.value, 1.0)
         raise optuna.TrialPruned(reason)

@@ -2,13 +2,10 @@
 
 import contextlib
 import datetime
-import os
-import socket
 import time
 import warnings
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import optuna
 from optuna import Study
@@ -18,13 +15,11 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from datasets.common.errors import UserError
-from datasets.common.paths import Places
 from datasets.common.seeds import derive_seed
 from search.config import targets
 from search.storage.attributes import ENDING, EXHAUSTED, REASON, RETRY_OF, WORKER, printable
-from search.storage.database import Database
 from search.storage.ending import Ending
-from search.study.artifacts import Artifacts
+from search.storage.optuna_internals import id_of, was_stopped
 from search.study.config import StudyConfig
 from search.study.control import POLL_S, Control, control_in
 from search.study.endings import MAX_RETRIES, TrialFailed, latest_faults, note, run_lost_trials_again
@@ -32,10 +27,6 @@ from search.study.protocol import build_validation
 from search.study.pruning import FoldPruner
 from search.study.retries import remove_old_states, remove_states
 from search.study.study import DIRECTION, count
-from search.workers.child import Child, Start
-from search.workers.display import Display
-from search.workers.signals import Orders
-from search.workers.slots import THIS_PROCESS, Slot
 from search.workers.trial import TrialRunner
 
 _NOT_OF_THE_SAMPLER = (UserError, SQLAlchemyError, StorageInternalError)
@@ -49,44 +40,22 @@ class TooManyFailures(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Worker:
+class Worker(TrialRunner):
     """Works on one study in this process.
 
     Args:
         study: The study.
-        database: Where it stands.
-        config: What it searches.
-        split: Path of the prepared split.
-        places: Where runs find weights and keep caches.
-        directory: The study's folder.
         n_target: Finished trials of the whole study.
         max_failures: So many trials in a row that failed by the program's own fault end the work.
-        signals: What people, or a supervisor, say.
-        display: Told of what happens.
-        artifacts: Keeps what people find beside the trials.
         max_retries: How often a trial that was lost is run again.
         known_failures: Trials that failed before this call and do not count any more.
-        trial_timeout_s: How long a trial may take; None is for ever.
-        slot: Where on this machine it trains.
-        start: Starts a run: in a child process, or in this one.
     """
 
     study: Study
-    database: Database
-    config: StudyConfig
-    split: Path
-    places: Places
-    directory: Path
     n_target: int
     max_failures: int
-    signals: Orders
-    display: Display
-    artifacts: Artifacts
     max_retries: int = MAX_RETRIES
     known_failures: Collection[int] = ()
-    trial_timeout_s: float | None = None
-    slot: Slot = THIS_PROCESS
-    start: Start = Child
 
     def work(self) -> None:
         """Run trials until the study has `n_target` finished ones or a signal says otherwise.
@@ -110,7 +79,7 @@ class Worker:
             self.display.end(trial, trials)
             self.artifacts.remove_others(trials)
             remove_states(self.directory, trial, trials)
-            if self.study._stop_flag and trial.state != TrialState.FAIL:
+            if was_stopped(self.study) and trial.state != TrialState.FAIL:
                 # A grid or a space without continuous values was used up; Optuna would go on with repetitions.
                 self.study.set_user_attr(EXHAUSTED, True)
             noted = trial.user_attrs.get(ENDING)
@@ -175,26 +144,11 @@ class Worker:
                 raise TrialFailed("the lock was lost")
             self.display.start(trial.number)
 
-        runner = TrialRunner(
-            config=self.config,
-            split=self.split,
-            places=self.places,
-            directory=self.directory,
-            worker=f"{socket.gethostname()}:{os.getpid()}",
-            slot=self.slot,
-            timeout_s=self.trial_timeout_s,
-            is_interrupted=lambda: self.signals.is_interrupted,
-            on_asked=on_asked,
-            display=self.display,
-            artifacts=self.artifacts,
-            heartbeat_s=self.database.lease.heartbeat_s,
-            start=self.start,
-        )
         raised: list[Exception] = []
 
         def objective(trial: optuna.Trial) -> float:
             try:
-                return runner(trial)
+                return self.run_trial(trial, on_asked)
             except Exception as error:
                 raised.append(error)
                 raise
@@ -213,7 +167,7 @@ class Worker:
                 raise
             # Optuna's ways of saying that another worker found our lease expired while we still ran.
             storage = self.database.storage
-            if error in raised or not asked or storage.get_trial(asked[0]._trial_id).state == TrialState.RUNNING:
+            if error in raised or not asked or storage.get_trial(id_of(asked[0])).state == TrialState.RUNNING:
                 raise
         return asked[0].number
 
@@ -237,7 +191,7 @@ class Worker:
                 continue
             if trial.datetime_start and trial.datetime_start < oldest:
                 with contextlib.suppress(UpdateFinishedTrialError):
-                    self.database.storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+                    self.database.storage.set_trial_state_values(id_of(trial), TrialState.FAIL)
                 has_changed = True
         if has_changed:
             trials = self.study.get_trials(deepcopy=False)

@@ -78,9 +78,7 @@ def forward(predictor: Predictor, residues: np.ndarray) -> Cost:
         index=torch.arange(n),
     )
     [model] = predictor._models
-    loader = evaluation_loader(
-        data, encoded.lengths, np.arange(n), batch_size=256, max_tokens=None, features=None, values=None
-    )
+    loader = evaluation_loader(data, encoded.lengths, np.arange(n), batch_size=256, max_tokens=None, features=None)
     batches = list(loader)
     with torch.no_grad():
         model(batches[0])

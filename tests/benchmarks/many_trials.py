@@ -24,7 +24,8 @@ from sqlalchemy import Engine, text
 
 from datasets.common.files import link
 from search.storage.attributes import RESULT, SLOT, WORKER
-from search.storage.database import default_url, open_database
+from search.storage.database import open_database
+from search.storage.url import default_url
 from search.study.artifacts import ARTIFACTS, attributes_of
 from search.study.config import study_config
 from search.study.pruning import step_of

@@ -12,7 +12,8 @@ from datasets.common.paths import Places
 from datasets.splits.prepared import prepare
 from datasets.tasks.registry import find_task
 from datasets.validation.protocols import Holdout
-from search.storage.database import default_url, open_database
+from search.storage.database import open_database
+from search.storage.url import default_url
 from search.study.artifacts import Artifacts
 from search.study.config import study_config
 from search.study.study import manifest, open_study

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # The network of a test machine is nobody's business, and a sandbox cannot be made as root.
 _FLAGS = [
@@ -19,6 +21,12 @@ _FLAGS = [
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions"),
     *("--window-size=1400,1600", "--remote-debugging-pipe"),
 ]
+
+
+def in_a_browser(test: Callable[..., None]) -> Callable[..., None]:
+    """Mark a test that opens a page."""
+    reason = "no Chromium is installed (Debian's package: chromium)"
+    return pytest.mark.browser(pytest.mark.skipif(CHROMIUM is None, reason=reason)(test))
 
 
 class Browser:

@@ -1,13 +1,14 @@
-"""A copy of the program with one more model, which fails in whatever way it is told to."""
+"""A model that fails in whatever way it is told to, and a copy of the program."""
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import optuna
 from optuna.trial import FrozenTrial
 
+from search.machine import own_models
+from tests.helpers.answers import Answer, run_here
+from tests.helpers.own_folder import write
 from tests.helpers.processes import ROOT
 
 MODEL = """
@@ -52,8 +53,10 @@ class Faulty(FitnessModel):
     def configure_optimizers(self):
         return torch.optim.Adam(self.parameters(), lr=self.lr)
 """
-CONFIG = "_target_: models.faulty.Faulty\nmode: fine\nlr: 0.01\n"
-MODES = "model: {mode: {type: categorical, choices: [fine, diverges, constant, memory]}}\n"
+CONFIG = """
+model: {_target_: own_models.faulty.Faulty, mode: fine, lr: 0.01}
+space: {model: {mode: {type: categorical, choices: [fine, diverges, constant, memory]}}}
+"""
 LR = (
     "+space.model.lr.type=float",
     "+space.model.lr.low=0.001",
@@ -62,35 +65,30 @@ LR = (
 """Searches something besides the mode."""
 
 
+def make_models(folder: Path) -> Path:
+    """Put the faulty model into a folder of a user's own."""
+    write(folder, "faulty.py", MODEL)
+    write(folder, "faulty.yaml", CONFIG)
+    return folder
+
+
+def search(models: Path, name: str, *more: str) -> tuple[Answer, list[FrozenTrial]]:
+    """Search to the end beside the folder of models, in this process; what was said, and the study's trials."""
+    words = ("--task", "synthetic_one_vs_rest", "--model", "faulty", "--models-dir", str(models), "validation=holdout")
+    folder = models.parent
+    try:
+        answer = run_here(*words, "--study-name", name, "trainer.max_epochs=2", *more, cwd=folder)
+    finally:
+        own_models.use(None)
+        own_models.use_folder(None)
+    study = optuna.load_study(study_name=name, storage=f"sqlite:///{folder / 'runs' / 'studies.db'}")
+    return answer, study.trials
+
+
 def copy_program(folder: Path) -> Path:
-    """Put the program and the faulty model into a folder."""
+    """Put the program into a folder."""
     for name in ("datasets", "models", "search", "studies"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("run_study.py", "pyproject.toml"):
         shutil.copy(ROOT / name, folder)
-    (folder / "models" / "faulty.py").write_text(MODEL)
-    (folder / "studies" / "model" / "faulty.yaml").write_text(CONFIG)
-    (folder / "studies" / "space" / "faulty.yaml").write_text(MODES)
     return folder
-
-
-def search(checkout: Path, name: str, *more: str) -> tuple[subprocess.CompletedProcess[str], list[FrozenTrial]]:
-    """Search to the end; what the program said, and the study's trials."""
-    command = [
-        sys.executable,
-        "run_study.py",
-        "--task",
-        "synthetic_one_vs_rest",
-        "--model",
-        "faulty",
-        "validation=holdout",
-    ]
-    done = subprocess.run(
-        [*command, "--study-name", name, "trainer.max_epochs=2", *more],
-        cwd=checkout,
-        capture_output=True,
-        text=True,
-        timeout=500,
-    )
-    study = optuna.load_study(study_name=name, storage=f"sqlite:///{checkout / 'runs' / 'studies.db'}")
-    return done, study.trials

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import lightning.pytorch  # noqa: F401
 
-import search.training.checkpoint.writer
+import search.training.checkpoint.store
 from datasets.common.paths import Places
 from datasets.splits.prepared import prepare
 from datasets.tasks.registry import find_task
@@ -45,7 +45,7 @@ def train(folder: Path, name: str, resume: str | None, moment: random.Random | N
     run = study_config([*WORDS, "trainer.max_epochs=30", "trainer.patience=30", "model.channels=16"]).run({})
     split = prepare(find_task(TASK), data_dir=None, cache_dir=folder / "cache", announce=print)
     if moment is not None:
-        search.training.checkpoint.writer.MIN_INTERVAL_S, search.training.checkpoint.writer._MAX_SHARE = (
+        search.training.checkpoint.store.MIN_INTERVAL_S, search.training.checkpoint.store._MAX_SHARE = (
             0.0,
             float("inf"),
         )

@@ -49,7 +49,7 @@ def assert_needs_nothing(text: str) -> None:
     page = without_plotly(text)
     assert not re.findall(r"(?:src|href|action)\s*=|url\(|fetch\(|@import|<link|<iframe|<img", page)
     assert not re.findall(r"https?://", page)
-    assert "default-src 'none'" in page.replace("&#x27;", "'")
+    assert "default-src 'none'" in page.replace("&#39;", "'")
 
 
 def assert_looks_right(text: str, n_figures: int, folder: Path) -> None:

@@ -60,14 +60,26 @@ class Search(subprocess.Popen[str]):
 
 def start(folder: Path, n_trials: int, *more: str) -> Search:
     """Begin the search for `n_trials`."""
-    return Search(
-        [sys.executable, str(ROOT / "run_study.py"), *SEARCH, "--n-trials", str(n_trials), *SHORT, *more], folder
-    )
+    return Search([sys.executable, str(ROOT / "run_study.py"), *_words(n_trials), *more], folder)
 
 
 def search_here(folder: Path, n_trials: int, *more: str) -> Answer:
     """The same search in this process."""
-    return run_here(*SEARCH, "--n-trials", str(n_trials), *SHORT, *more, cwd=folder)
+    return run_here(*_words(n_trials), *more, cwd=folder)
+
+
+def start_with_short_lease(folder: Path, n_trials: int, *more: str) -> Search:
+    """Begin the search for `n_trials` with leases of seconds."""
+    return Search([*with_short_lease(ROOT), *_words(n_trials), *more], folder)
+
+
+def with_short_lease(checkout: Path) -> list[str]:
+    """The command that is run_study.py of a checkout, with leases of seconds."""
+    return [sys.executable, "-P", str(ROOT / "tests" / "helpers" / "short_leases.py"), str(checkout)]
+
+
+def _words(n_trials: int) -> list[str]:
+    return [*SEARCH, "--n-trials", str(n_trials), *SHORT]
 
 
 def finish(process: Search, timeout_s: float = WAIT_S) -> tuple[int, str]:

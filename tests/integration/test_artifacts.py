@@ -17,8 +17,9 @@ from sqlalchemy import event
 from search.reporting import dashboard_note as shown_state
 from search.reporting.proposals import Proposals
 from search.storage.attributes import N_TARGET
-from search.storage.database import default_url, open_database
-from search.storage.optuna_internals import set_attributes
+from search.storage.database import open_database
+from search.storage.resilient import set_attributes
+from search.storage.url import default_url
 from search.study import artifacts
 from search.study.artifacts import Artifacts, attributes_of, hash_or_missing
 from search.training.result import Result

@@ -10,11 +10,10 @@ from datasets.tasks.registry import task_names
 from search.cli.compare import make_page
 from search.experiments.ledger import Reading, append, readings
 from search.experiments.readings import find_readings
-from search.reporting.comparison import OURS, compare
+from search.reporting.comparison import OURS, compare, published_results
 from search.reporting.comparison_figure import drawable
-from search.reporting.published import published_results
 from search.storage.attributes import MANIFEST
-from tests.helpers.browser import CHROMIUM
+from tests.helpers.browser import in_a_browser
 from tests.helpers.pages import assert_looks_right, assert_needs_nothing, without_plotly
 from tests.helpers.small_study import ABOUT, add, default_database, make_study
 
@@ -64,10 +63,10 @@ def folder(tmp_path):
 
 def test_published_results_are_on_our_tasks_and_name_their_source():
     found = published_results()
-    assert len(found) == 59
-    assert {result.task for result in found} <= set(task_names())
-    assert all(result.source for result in found)
-    three = {(result.by, result.model): result.spearman for result in found if result.task == OFFICIAL}
+    assert sum(map(len, found.values())) == 59
+    assert found.keys() <= set(task_names())
+    assert all(result.source for results in found.values() for result in results)
+    three = {(result.by, result.model): result.spearman for result in found[OFFICIAL]}
     assert (three["FLIP", "cnn"], three["Flipper", "cnn"], three["FLIP's recipe", "ridge"]) == (0.81, 0.784, 0.755)
 
 
@@ -115,7 +114,7 @@ def test_all_are_the_tasks_that_anything_is_known_of_and_no_study_is_needed(comm
     answer = command("compare", "--task", "all")
     assert answer.status == 0, answer
     shown = {row.split()[0] for row in answer.out.splitlines()[1:-1]}
-    assert shown == {result.task for result in published_results()}
+    assert shown == published_results().keys()
     assert (tmp_path / "runs" / "comparison" / "comparison.svg").exists()
 
 
@@ -127,7 +126,7 @@ def test_bad_input_is_one_sentence(command, folder):
     assert "b.ledger.jsonl, line 1" in sentence
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian's package: chromium)")
+@in_a_browser
 @pytest.mark.system
 def test_in_a_browser_nothing_overlaps_and_every_axis_is_labelled(folder, tmp_path):
     found = readings(folder / "exported")

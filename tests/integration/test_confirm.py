@@ -75,22 +75,28 @@ class Exported:
         return path
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory, program: Program) -> Exported:
-    """One of them was searched while the test set raises when it is read."""
-    folder = tmp_path_factory.mktemp("to confirm")
-    seal_folder = tmp_path_factory.mktemp("seal")
+@pytest.mark.system
+def test_a_search_does_not_read_the_test_set(tmp_path: Path, program: Program) -> None:
+    seal_folder = tmp_path / "seal"
+    seal_folder.mkdir()
     (seal_folder / "sitecustomize.py").write_text(SEALED)
     env = {"PYTHONPATH": str(seal_folder)}
     broken = subprocess.run(
         [sys.executable, "-c", "import datasets.splits.held_out"], cwd=ROOT, env=env, capture_output=True, text=True
     )
     assert "the seal of the test set was broken" in broken.stderr
-    answer = program(*RIDGE, cwd=folder, env=env)
+    answer = program(*RIDGE, cwd=tmp_path, env=env)
     assert answer.status == 0, answer
+    assert (tmp_path / "studies" / "experiment" / f"{TASK}-ridge.yaml").exists()
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    folder = tmp_path_factory.mktemp("to confirm")
     exports = folder / "studies" / "experiment"
-    answer = run(*CNN, "--runs-dir", str(folder / "runs"), "--export-dir", str(exports))
-    assert answer.status == 0, answer
+    for words in (RIDGE, CNN):
+        answer = run(*words, "--runs-dir", str(folder / "runs"), "--export-dir", str(exports))
+        assert answer.status == 0, answer
     return Exported(folder=folder, ridge=exports / f"{TASK}-ridge.yaml", cnn=exports / f"{TASK}-cnn.yaml")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from datasets.tasks import download
+from datasets.tasks import flip_files
 from datasets.tasks.synthetic import WILD_TYPE
 from search.options.arguments import parse
 from search.options.table_options import said_again
@@ -173,7 +173,7 @@ def test_a_download_that_takes_too_long_is_given_up(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and never answers
-        monkeypatch.setattr(download, "URL", f"http://127.0.0.1:{silent.getsockname()[1]}/{{commit}}/{{dataset}}.zip")
+        monkeypatch.setattr(flip_files, "URL", f"http://127.0.0.1:{silent.getsockname()[1]}/{{commit}}/{{dataset}}.zip")
         answer = command("data", "fetch", "gb1_sampled", "--timeout", "1s")
     assert answer.status != 0
     announced, sentence = answer.err.splitlines()

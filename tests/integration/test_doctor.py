@@ -5,6 +5,7 @@ import shutil
 import zipfile
 
 import optuna
+import pynvml
 import pytest
 from optuna.trial import TrialState
 from sqlalchemy import text
@@ -17,6 +18,8 @@ from search.doctor.inputs import check_weights_dir
 from search.doctor.machine import check_disk, check_gpus, check_packages, check_torch
 from search.storage.attributes import MANIFEST
 from search.study.snapshot import StudySnapshot
+from tests.helpers import nvml
+from tests.helpers.nvml import FakeGpu
 from tests.helpers.small_study import NAME, add, default_database, make_study
 from tests.integration.test_startup import probe
 
@@ -124,17 +127,21 @@ def test_a_folder_that_cannot_be_written_and_a_disk_that_is_full(tmp_path, monke
 
 
 def test_gpus_and_what_torch_can_do_with_them(tmp_path, monkeypatch):
-    program = tmp_path / "nvidia-smi"
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setattr(search.doctor.machine, "visible_gpus", lambda: ())
+    nvml.install(monkeypatch, error=pynvml.NVMLError_LibraryNotFound)
     assert [(found.level, found.text) for found in check_gpus()] == [("ok", "no NVIDIA GPU: trials train on the CPU")]
     assert check_torch().level == "ok"
-    program.write_text("#!/bin/sh\necho '0, H100, 580.95, 0, 10, 100'\necho '1, H100, 580.95, 0, 90, 100'\n")
-    program.chmod(0o755)
-    free, taken = check_gpus()
-    assert (free.level, free.text) == ("ok", "0, H100, driver 580.95, 90 of 100 MiB free")
+    both = (FakeGpu(used_mib=10, total_mib=100), FakeGpu(used_mib=90, total_mib=100), FakeGpu())
+    nvml.install(monkeypatch, *both)
+    free, taken, silent = check_gpus()
+    assert (free.level, free.text) == ("ok", "0, H100, driver 580.95.05, 90 of 100 MiB free")
     assert taken.level == "warning"
-    program.write_text("#!/bin/sh\nexit 9\n")
+    assert (silent.level, silent.text) == ("ok", "2, H100, driver 580.95.05")
+    nvml.install(monkeypatch, error=pynvml.NVMLError_DriverNotLoaded)
+    program = tmp_path / "nvidia-smi"
+    program.touch()
+    program.chmod(0o755)
     assert levels(check_gpus()) == ["warning"]
     monkeypatch.setattr(search.doctor.machine, "visible_gpus", lambda: ("0",))
     monkeypatch.setattr(search.doctor.machine, "_cuda_of_torch", lambda: None)

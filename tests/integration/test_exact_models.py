@@ -20,7 +20,7 @@ from search.experiments.experiment import load_experiment
 from search.storage.attributes import MANIFEST
 from search.study.config import study_config
 from search.study.snapshot import StudySnapshot
-from search.training.families import _families
+from search.training.preflight import _families
 from tests.helpers.answers import Answer, run_here
 from tests.helpers.small_study import ABOUT, add, make_study
 

@@ -236,6 +236,7 @@ def test_a_proposed_command_names_the_database_without_its_password(
         assert "--storage" not in proposals.command("verify", "x"), "which takes none"
 
 
+@pytest.mark.system
 def test_a_report_says_where_the_password_belongs(postgres_url: str, tmp_path: Path) -> None:
     words = [*WHAT, "trainer.threads=1", "validation=holdout", "--n-trials", "1", "--storage", postgres_url]
     assert run_here(*words, cwd=tmp_path).status == 0

@@ -20,7 +20,7 @@ from datasets.tasks.synthetic import WILD_TYPE
 from datasets.validation.protocols import KFold
 from search.config.run_config import RunConfig, task_of
 from search.storage.attributes import DamagedRow
-from search.storage.database import default_url
+from search.storage.url import default_url
 from search.study.config import study_config
 from search.study.study import recorded_validation, stands_for
 from search.training.fit import fit

@@ -20,7 +20,7 @@ from search.options.parser import LADDER, model_names
 from search.reporting.ladder_verdict import conclusions
 from search.reporting.rungs import Confirmed, Rung, baseline_rungs
 from search.stats.intervals import difference, influence
-from search.study.cost import Cost
+from search.study.activity import Cost
 from search.training.predictions import Predictions
 
 TASK = "synthetic_two_vs_rest"

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import search.training.checkpoint.writer
+import search.training.checkpoint.store
 from datasets.common.errors import UserError
 from datasets.common.paths import Places
 from datasets.splits.prepared import PreparedSplit, prepare
@@ -68,8 +68,8 @@ def run(
 def test_an_interrupted_run_ends_with_the_same_bits_and_its_weights_hold_the_unit(
     words: tuple[str, ...], split: PreparedSplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search.training.checkpoint.writer, "MIN_INTERVAL_S", 0.0)
-    monkeypatch.setattr(search.training.checkpoint.writer, "_MAX_SHARE", float("inf"))
+    monkeypatch.setattr(search.training.checkpoint.store, "MIN_INTERVAL_S", 0.0)
+    monkeypatch.setattr(search.training.checkpoint.store, "_MAX_SHARE", float("inf"))
     wanted = config(*words)
     whole = run(wanted, split, tmp_path / "whole")
     assert whole.ending == "complete"
@@ -88,7 +88,10 @@ def test_an_interrupted_run_ends_with_the_same_bits_and_its_weights_hold_the_uni
         assert state["target_scale.unit"] > 0
 
 
-@pytest.mark.parametrize("adaptation", [{}, {"adaptation": "lora", "lora_rank": 2}], ids=["cached features", "lora"])
+LORA = pytest.param({"adaptation": "lora", "lora_rank": 2}, id="lora", marks=pytest.mark.system)
+
+
+@pytest.mark.parametrize("adaptation", [pytest.param({}, id="cached features"), LORA])
 def test_a_language_model_ranks_whole_batches_and_parts_of_them(
     adaptation: dict[str, object], split: PreparedSplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

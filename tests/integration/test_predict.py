@@ -434,7 +434,7 @@ def test_a_signal_leaves_nothing(
     number: int, status: int, trained: Trained, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = signal.getsignal(number)
-    monkeypatch.setattr(Counter, "_add", lambda counter, n: os.kill(os.getpid(), number))
+    monkeypatch.setattr(Counter, "show", lambda *_: os.kill(os.getpid(), number))
     words = ("predict", str(trained.path), "--mutagenesis", "doubles", "--no-distance", "--output", "out.csv")
     assert command(*words).status == status
     assert [path.name for path in tmp_path.iterdir()] == []
@@ -452,7 +452,7 @@ def test_a_signal_ends_what_lasts_long(
             time.sleep(0.01)
 
     monkeypatch.setattr(TrainingSequences, "distance", distance)
-    monkeypatch.setattr("search.prediction.scoring.usable_cores", lambda: 2)
+    monkeypatch.setattr("search.prediction.ranking.usable_cores", lambda: 2)
     assert command("predict", str(trained.path), "--mutagenesis", "doubles", "--output", "out.csv").status == status
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 

@@ -17,8 +17,8 @@ from datasets.tasks.registry import find_task
 from models.metrics import spearman
 from search.experiments.confirm.candidates import of_experiment
 from search.experiments.experiment import load_experiment
-from search.storage.database import default_url
-from search.training.out_of_fold import pooled
+from search.storage.url import default_url
+from search.training.fit import pooled
 from search.training.predictions import VALIDATION
 from tests.helpers.answers import Answer
 from tests.helpers.study_fixtures import Program

@@ -16,8 +16,7 @@ from optuna.trial import TrialState
 from sqlalchemy import NullPool, create_engine, text
 
 from search.experiments.ledger import Reading, append, read
-from search.experiments.noted_readings import noted_readings
-from search.experiments.readings import Count, find_readings
+from search.experiments.readings import Count, find_readings, noted_readings
 from search.reporting.proposals import Proposals
 from search.reporting.study_report import make_report
 from search.storage.attributes import MANIFEST, READING
@@ -261,7 +260,7 @@ KILLED = {
 PATCHED = """
 import os, signal, sys, time
 import optuna
-import search.experiments.noted_readings as noted
+import search.experiments.readings as noted
 from search.cli.main import main
 
 write, note, n = optuna.Study.set_user_attr, noted.note_readings, 0

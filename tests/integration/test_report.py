@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 from search.reporting.proposals import Proposals
 from search.reporting.study_report import make_report
 from search.storage.attributes import MANIFEST, OVERRIDES
-from tests.helpers.browser import CHROMIUM
+from tests.helpers.browser import in_a_browser
 from tests.helpers.pages import assert_looks_right, assert_needs_nothing, without_plotly
 from tests.helpers.small_study import ABOUT, NAME, default_database, make_study, record
 
@@ -74,7 +74,7 @@ def make_or_load(folder):
 
 def test_it_says_what_was_found_under_which_protocol_and_on_whose_data(text):
     page = without_plotly(text)
-    assert page.count("validation: holdout; data: not FLIP&#x27;s file") >= 2
+    assert page.count("validation: holdout; data: not FLIP&#39;s file") >= 2
     assert "cannot be compared with published ones" in page
     assert "12 complete, 2 pruned" in page
     assert "2 GPU-seconds, 42 CPU-seconds" in page, "14 runs with 3 s of CPU time each, one of them for 2 s on a GPU"
@@ -93,7 +93,7 @@ def test_it_needs_nothing_but_itself(text):
     assert_needs_nothing(text)
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian's package: chromium)")
+@in_a_browser
 @pytest.mark.system
 def test_in_a_browser_nothing_overlaps_every_axis_is_labelled_and_nothing_is_asked_for(text, tmp_path):
     assert_looks_right(text, 8, tmp_path)
@@ -105,7 +105,7 @@ def test_the_command_writes_it_beside_the_study(command, finished_study, tmp_pat
     answer = command(*words, "--output", "a/b.html")
     assert (answer.status, answer.out) == (0, "Report: a/b.html\n"), answer
     page = without_plotly((tmp_path / "a" / "b.html").read_text(encoding="utf-8"))
-    assert f"verify {finished_study.export}" in page.replace("&#x27;", "").replace("'", "")
+    assert f"verify {finished_study.export}" in page.replace("&#39;", "").replace("'", "")
     assert "trainer.threads=1" in page, "the command that made the study"
     assert "schema_version" in page, "the experiment file"
     assert "It is estimated from 4 complete trials on" in page

@@ -15,7 +15,7 @@ from search.reporting.proposals import Proposals
 from search.reporting.study_report import make_report
 from search.study.snapshot import snapshot
 from search.study.study import MANIFEST
-from tests.helpers.browser import CHROMIUM, open_browser
+from tests.helpers.browser import in_a_browser, open_browser
 from tests.helpers.pages import assert_looks_right, without_plotly
 from tests.helpers.small_study import ABOUT, NAME, record
 
@@ -86,7 +86,7 @@ def test_the_history_and_the_timeline_leave_nothing_out(text):
 def test_the_best_are_shown_and_the_others_are_from_first_to_last(study):
     trials = study.get_trials(deepcopy=False)
     shown, (sentence,) = report_figures._thinned(trials, 50, "trials")
-    assert "Of 1,300 trials 50 are shown: the best 10" in sentence.text
+    assert "Of 1,300 trials 50 are shown: the best 10" in sentence
     numbers = [trial.number for trial in shown]
     assert len(set(numbers)) == 50
     assert numbers == sorted(numbers)
@@ -100,7 +100,7 @@ def test_the_best_are_shown_and_the_others_are_from_first_to_last(study):
 def test_long_curves_leave_room_for_fewer_trials(study, monkeypatch):
     monkeypatch.setattr(report_figures, "_MOST_ON_CURVES", 1000)
     sentence = report_figures.learning_curves(study.get_trials(deepcopy=False))[0]
-    assert "Of 1,300 trials 89 are shown: the best 17, and others" in sentence.text, "11.23 points a trial"
+    assert "Of 1,300 trials 89 are shown: the best 17, and others" in sentence, "11.23 points a trial"
 
 
 def test_a_snapshot_has_the_trials_that_it_was_given(study):
@@ -120,13 +120,13 @@ def test_a_snapshot_keeps_the_attributes_that_it_has_seen(study):
     assert snapshot(study, []).user_attrs["seen"] == 2
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian's package: chromium)")
+@in_a_browser
 @pytest.mark.system
 def test_in_a_browser_it_looks_right(text, tmp_path):
     assert_looks_right(text, 6, tmp_path)
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian's package: chromium)")
+@in_a_browser
 @pytest.mark.system
 def test_a_browser_that_cannot_unpack_it_says_so_in_place_of_each_figure(text, tmp_path):
     path = tmp_path / "page.html"

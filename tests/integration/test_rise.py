@@ -21,7 +21,7 @@ from search.study.ranking import best_trials, set_aside
 from search.study.study import best_trial
 from search.training.build import build_model
 from search.training.fit import fit
-from search.training.mutational_load import rise_with_mutations
+from search.training.predict_split import rise_with_mutations
 from search.training.weights import save_weights
 from tests.helpers.small_study import add, default_database, make_study
 

@@ -32,10 +32,10 @@ def run(folder, *arguments):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory, program):
-    """A finished study, searched in a process of its own."""
+def folder(tmp_path_factory):
+    """A finished study."""
     folder = tmp_path_factory.mktemp("search")
-    answer = program(*SEARCH, cwd=folder)
+    answer = run_here(*SEARCH, cwd=folder)
     output, error = answer.out, answer.err
     assert answer.status == 0, error
     assert f"verify studies/experiment/{NAME}.yaml" in output
@@ -96,7 +96,7 @@ def test_status_is_one_object(folder):
 
 
 @pytest.mark.system
-def test_same_seed_gives_the_same_trials_bit_for_bit(folder, tmp_path, program):
+def test_same_seed_gives_the_same_trials_bit_for_bit_in_a_process_of_its_own(folder, tmp_path, program):
     answer = program(*SEARCH, "--quiet", cwd=tmp_path)
     assert (answer.status, answer.out, answer.err) == (0, "", "")
 

@@ -21,9 +21,10 @@ from sqlalchemy.exc import OperationalError
 from datasets.common.errors import UserError
 from search.machine import filesystems
 from search.machine.filesystems import kind_of, network_kind
+from search.options.commands import COMMANDS, options_of
 from search.storage import database as storage
 from search.storage.database import open_database
-from search.storage.hide_url import hide_storage, without_storage
+from search.storage.hide_url import NO_STORAGE, hide_storage, without_storage
 from search.storage.outages import Outages, StorageLost, is_outage, is_starting
 from search.storage.remedies import reason_of
 from search.storage.url import default_url, hide, parse_url, secrets_of, without_secrets
@@ -356,7 +357,10 @@ def test_the_storage_is_taken_out_of_a_command_line(words: list[str], rest: list
 
 def test_files_and_commands_without_a_storage_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "execve", lambda *_: pytest.fail("started again"))
-    for words in (["status"], ["--storage", "sqlite:///x.db"], ["train", "--storage", "postgresql://a"]):
+    refusing = [name for name in COMMANDS if "--storage" not in options_of(name)]
+    assert set(refusing) == set(NO_STORAGE)
+    refused = [[name, "--storage", "postgresql://a"] for name in refusing]
+    for words in (["status"], ["--storage", "sqlite:///x.db"], *refused):
         monkeypatch.setattr(sys, "argv", ["run_study.py", *words])
         hide_storage()
 

@@ -16,7 +16,7 @@ from optuna_dashboard._app import create_app
 from search.storage import read_only
 from search.storage.outages import StorageRefused
 from search.storage.read_only import Guard, open_to_look
-from tests.helpers.browser import CHROMIUM, open_browser
+from tests.helpers.browser import in_a_browser, open_browser
 from tests.helpers.dashboards import address_of, end, running_dashboard, start_dashboard
 
 
@@ -50,7 +50,7 @@ def contents(folder):
     return rows, {path.name: path.read_bytes() for path in (folder / "runs" / "artifacts").iterdir()}
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (Debian's package: chromium)")
+@in_a_browser
 def test_a_browser_sees_the_study_and_cannot_delete_it(dashboard, folder, best, finished_study, tmp_path):
     before = contents(folder)
     with open_browser(tmp_path) as browser:

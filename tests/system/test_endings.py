@@ -7,18 +7,20 @@ from search.storage.attributes import ENDING, RETRY_OF
 from search.storage.ending import Ending
 from search.study.endings import Retries, ending_of, has_failed_for_good, latest_faults
 from search.workers.faults import fault
-from tests.helpers.faulty import LR, copy_program, search
+from tests.helpers.faulty import LR, make_models, search
+
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory):
-    """A copy of the program with one more model."""
-    return copy_program(tmp_path_factory.mktemp("checkout"))
+def models(tmp_path_factory):
+    """The folder of a model that fails as it is told to; studies and experiments are made beside it."""
+    return make_models(tmp_path_factory.mktemp("endings") / "models")
 
 
-def test_findings_about_a_configuration_are_pruned_with_their_reason(checkout):
-    done, trials = search(checkout, "findings", "--n-trials", "4", "sampler=brute_force")
-    assert done.returncode == 0, done.stderr
+def test_findings_about_a_configuration_are_pruned_with_their_reason(models):
+    done, trials = search(models, "findings", "--n-trials", "4", "sampler=brute_force")
+    assert done.status == 0, done.err
     found = {trial.params["model.mode"]: trial for trial in trials}
     assert {mode: trial.state for mode, trial in found.items()} == {
         "fine": TrialState.COMPLETE,
@@ -33,43 +35,43 @@ def test_findings_about_a_configuration_are_pruned_with_their_reason(checkout):
     assert all(not found[mode].constraints for mode in ("fine", "diverges", "constant"))
 
 
-def test_bugs_in_a_row_stop_the_study_with_the_error_and_are_not_run_again(checkout):
-    done, trials = search(checkout, "bugs", "--n-trials", "9", "model.mode=bug", *LR)
-    assert done.returncode == 1
-    assert "the shapes do not match" in done.stderr
+def test_bugs_in_a_row_stop_the_study_with_the_error_and_are_not_run_again(models):
+    done, trials = search(models, "bugs", "--n-trials", "9", "model.mode=bug", *LR)
+    assert done.status == 1
+    assert "the shapes do not match" in done.err
     assert [trial.state for trial in trials] == [TrialState.FAIL] * 3
     assert {trial.user_attrs["ending"] for trial in trials} == {"bug"}
-    assert not (checkout / "studies" / "experiment" / "bugs.yaml").exists()
-    done, trials = search(checkout, "bugs", "--n-trials", "9", "--max-failures", "1", "model.mode=bug", *LR)
-    assert done.returncode == 1
+    assert not (models.parent / "studies" / "experiment" / "bugs.yaml").exists()
+    done, trials = search(models, "bugs", "--n-trials", "9", "--max-failures", "1", "model.mode=bug", *LR)
+    assert done.status == 1
     assert len(trials) == 4
     assert not any("retry_of" in trial.user_attrs for trial in trials)
 
 
-def test_a_process_that_always_dies_is_given_up_after_bounded_retries(checkout):
+def test_a_process_that_always_dies_is_given_up_after_bounded_retries(models):
     arguments = ("--n-trials", "9", "--max-failures", "1", "model.mode=crash", *LR)
-    done, trials = search(checkout, "crashes", *arguments)
-    assert done.returncode == 1
-    assert "by signal 11" in done.stderr
+    done, trials = search(models, "crashes", *arguments)
+    assert done.status == 1
+    assert "by signal 11" in done.err
     assert [trial.user_attrs["ending"] for trial in trials] == ["lost"] * 4
     assert [trial.user_attrs.get("retry_of") for trial in trials] == [None, 0, 1, 2]
     assert len({str(trial.params) for trial in trials}) == 1
 
 
-def test_a_fault_of_the_machine_is_run_again_as_often_as_was_said(checkout):
+def test_a_fault_of_the_machine_is_run_again_as_often_as_was_said(models):
     arguments = ("--n-trials", "9", "--max-failures", "1", "--max-retries", "1", "model.mode=gpu", *LR)
-    done, trials = search(checkout, "faults", *arguments)
-    assert done.returncode == 1
-    assert "unspecified launch failure" in done.stderr
+    done, trials = search(models, "faults", *arguments)
+    assert done.status == 1
+    assert "unspecified launch failure" in done.err
     assert [trial.user_attrs["ending"] for trial in trials] == ["transient"] * 2
     assert [trial.user_attrs.get("retry_of") for trial in trials] == [None, 0]
 
 
-def test_a_full_disk_ends_the_search_in_a_sentence_and_leaves_the_trial(checkout):
-    done, trials = search(checkout, "disk", "--n-trials", "9", "model.mode=disk", *LR)
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert "is full: make room, then run the same command again. Trial 0 is left to be run again." in done.stderr
+def test_a_full_disk_ends_the_search_in_a_sentence_and_leaves_the_trial(models):
+    done, trials = search(models, "disk", "--n-trials", "9", "model.mode=disk", *LR)
+    assert done.status == 2
+    assert done.err.count("\n") == 1
+    assert "is full: make room, then run the same command again. Trial 0 is left to be run again." in done.err
     assert [trial.state for trial in trials] == [TrialState.FAIL]
     assert trials[0].user_attrs["ending"] == "interrupted"
 

@@ -13,7 +13,7 @@ import optuna
 import pytest
 import torch
 
-from search.storage.database import default_url
+from search.storage.url import default_url
 from tests.helpers.answers import Answer
 from tests.helpers.checkpoints import write_checkpoint
 from tests.helpers.study_fixtures import ROOT, Program

@@ -21,8 +21,10 @@ from tests.helpers.processes import (
     let_go,
     members,
     parent,
+    search_here,
     signal_group,
     start,
+    start_with_short_lease,
     status,
     trials,
     wait_until,
@@ -173,7 +175,8 @@ def suspend_in_a_trial(folder, worker):
 
 
 def test_a_worker_that_was_suspended_past_its_lease_goes_on_with_other_trials(tmp_path):
-    process = start(tmp_path, 10, "--workers", "2", "trainer.max_epochs=150", "trainer.patience=150")
+    long = ("trainer.max_epochs=150", "trainer.patience=150")
+    process = start_with_short_lease(tmp_path, 10, "--workers", "2", *long)
     wait_until(process, lambda: n_training(tmp_path) == 2)
     suspended, other = workers(process)
     suspend_in_a_trial(tmp_path, suspended)
@@ -210,9 +213,9 @@ def test_workers_that_cannot_live_are_given_up_in_a_sentence(tmp_path):
 
 @pytest.mark.smoke
 def test_a_fleet_can_be_quiet(tmp_path):
-    returncode, output = finish(start(tmp_path, 3, "--workers", "3", "--quiet"))
+    returncode, output = finish(start(tmp_path, 3, "--workers", "2", "--quiet"))
     assert (returncode, output) == (0, "")
     check_budget(tmp_path, 3)
-    returncode, output = finish(start(tmp_path, 3, "--workers", "3"))
-    assert returncode == 0
-    assert "nothing to do" in output
+    answer = search_here(tmp_path, 3, "--workers", "2")
+    assert answer.status == 0, answer
+    assert "nothing to do" in answer.err

@@ -18,13 +18,14 @@ from search.config.run_config import task_of
 from search.experiments.confirm.candidates import of_experiment
 from search.experiments.ensemble import find_members
 from search.experiments.experiment import load_experiment, seal
-from search.experiments.replay import check_callbacks
+from search.experiments.requirements import check_callbacks
 from search.request.inputs import load_split
 from search.training.build import folds_of
 from search.training.preflight import check_builds
 from tests.helpers.answers import Answer, run_here
+from tests.helpers.examples import examples
 
-N_EXAMPLES = 500
+N_EXAMPLES = examples(100)
 Tree = dict[str, Any]
 
 

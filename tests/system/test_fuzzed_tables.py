@@ -1,6 +1,6 @@
 """Whatever stands in a file, reading it ends in variants that make sense or in one sentence.
 
-Generated: 2,000 files of each format.
+Generated: a thousand files of each format.
 """
 
 import gzip
@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from datasets.common.errors import UserError
 from datasets.sequences.alphabet import ALPHABET
 from datasets.tables import text_file
+from tests.helpers.examples import examples
 from tests.helpers.tables import surveyed
 
-N_FILES = 2000
+N_FILES = examples(1000)
 FUZZED = settings(
     max_examples=N_FILES,
     deadline=None,

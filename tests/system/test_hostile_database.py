@@ -24,10 +24,11 @@ from search.storage.attributes import MANIFEST, DamagedRow
 from search.storage.database import open_database
 from search.storage.rows import checks as row_checks
 from search.storage.rows.damage import REMOVED, find_damage
-from search.study.leases import lease_ages_s
+from search.storage.rows.heartbeats import lease_ages_s
 from search.study.snapshot import StudySnapshot
 from search.study.study import find_study
 from tests.helpers.answers import run_here
+from tests.helpers.examples import examples
 
 NAME = "synthetic_two_vs_rest-ridge"
 SEARCH = (
@@ -180,7 +181,7 @@ def changed(tree: object, path: list[int], value: object) -> object:
 
 @pytest.mark.timeout(3600)
 @settings(
-    max_examples=250,  # of each database
+    max_examples=examples(50),  # of each database
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )

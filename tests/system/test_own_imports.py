@@ -84,12 +84,11 @@ def test_every_process_has_the_users_pythonpath(traced: Traced) -> None:
 
 @pytest.mark.parametrize(
     ("where", "form", "safe"),
-    [
+    [  # every pair of two of the three
         ("checkout", "packages", {}),
-        ("elsewhere", "modules", {"PYTHONSAFEPATH": "1"}),
-        ("checkout", "modules", {"PYTHONSAFEPATH": "1"}),
-        ("elsewhere", "packages", {}),
         ("elsewhere", "modules", {}),
+        ("checkout", "modules", {"PYTHONSAFEPATH": "1"}),
+        ("elsewhere", "packages", {"PYTHONSAFEPATH": "1"}),
     ],
 )
 def test_nothing_that_lies_in_the_working_directory_is_executed(

@@ -41,7 +41,8 @@ pytestmark = [
 ]
 N_PROCESSES = 8
 N_ROUNDS = 20
-OUTAGE_S = 20
+# Longer than it takes until an outage is announced, and than the longest pause between two attempts.
+OUTAGE_S = 5
 
 
 def name_of(url: str) -> str:

@@ -106,7 +106,7 @@ def undisturbed(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_killed_while_its_state_is_written(seed: int, tmp_path: Path) -> None:
     done = subprocess.run(
         [

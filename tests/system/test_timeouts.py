@@ -11,9 +11,12 @@ from optuna.trial import TrialState
 from search.workers import trial as module
 from search.workers.messages import Value, Working
 from search.workers.signals import EXIT_INTERRUPTED, Signals
-from tests.helpers.faulty import copy_program, search
+from tests.helpers.faulty import make_models, search
 
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = [
+    pytest.mark.timeout(1200),
+    pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
+]
 # Both are lined up: a worker that samples before the other's parameters are written may draw the same.
 HANGS = (
     "sampler=brute_force",
@@ -27,16 +30,18 @@ def states(trials):
 
 
 def test_a_trial_that_hangs_is_ended_counts_and_is_not_run_again(tmp_path):
-    done, trials = search(copy_program(tmp_path), "hangs", "--n-trials", "2", "--trial-timeout", "20s", *HANGS)
-    assert done.returncode == 0, done.stderr
+    done, trials = search(
+        make_models(tmp_path / "models"), "hangs", "--n-trials", "2", "--trial-timeout", "12s", *HANGS
+    )
+    assert done.status == 0, done.err
     assert states(trials) == [TrialState.COMPLETE, TrialState.PRUNED]
     late = trials[1]
     assert late.params == {"model.mode": "hangs"}
     assert late.user_attrs["ending"] == "timeout"
-    assert late.user_attrs["reason"] == "took longer than 20 s"
+    assert late.user_attrs["reason"] == "took longer than 12 s"
     assert len(late.intermediate_values) == 1  # of the epoch before it hung
     assert late.constraints == {"timeout": 1.0}
-    assert "trial 1 timeout (took longer than 20 s)" in done.stderr
+    assert "trial 1 timeout (took longer than 12 s)" in done.err
 
 
 def test_no_trial_begins_after_the_time_of_a_call(finished_study, tmp_path, program):
@@ -54,23 +59,25 @@ def test_no_trial_begins_after_the_time_of_a_call(finished_study, tmp_path, prog
 
 
 def test_a_fleet_out_of_time_leaves_what_runs_to_the_next_call(tmp_path):
-    checkout = copy_program(tmp_path)
-    done, trials = search(checkout, "fleet", "--n-trials", "2", "--workers", "2", "--timeout", "120", *HANGS)
-    assert done.returncode == 0, done.stderr
-    assert "The --timeout is over at 1 of 2 trials" in done.stderr
+    models = make_models(tmp_path / "models")
+    done, trials = search(models, "fleet", "--n-trials", "2", "--workers", "2", "--timeout", "120", *HANGS)
+    assert done.status == 0, done.err
+    assert "The --timeout is over at 1 of 2 trials" in done.err
     assert states(trials) == [TrialState.COMPLETE, TrialState.FAIL, TrialState.WAITING]
     assert trials[1].user_attrs["ending"] == "interrupted"
-    done, trials = search(checkout, "fleet", "--n-trials", "2", "--workers", "2", "--trial-timeout", "5", *HANGS)
-    assert done.returncode == 0, done.stderr
+    done, trials = search(models, "fleet", "--n-trials", "2", "--workers", "2", "--trial-timeout", "5", *HANGS)
+    assert done.status == 0, done.err
     assert states(trials) == [TrialState.COMPLETE, TrialState.FAIL, TrialState.PRUNED]
 
 
 def test_a_call_out_of_time_without_a_complete_trial_is_a_failure(tmp_path):
     done, trials = search(
-        copy_program(tmp_path), "nothing", "--n-trials", "2", "--timeout", "40", "model.mode=hangs", "sampler=random"
+        make_models(tmp_path / "models"),
+        "nothing",
+        *("--n-trials", "2", "--timeout", "20", "model.mode=hangs", "sampler=random"),
     )
-    assert done.returncode == 1
-    assert "The --timeout is over at 0 of 2 trials" in done.stderr
+    assert done.status == 1
+    assert "The --timeout is over at 0 of 2 trials" in done.err
     assert TrialState.RUNNING not in states(trials)
 
 

@@ -12,25 +12,25 @@ import time
 from dataclasses import FrozenInstanceError
 
 import optuna
+import pynvml
 import pytest
 from optuna import Study
 from optuna.trial import TrialState, create_trial
 
 from search.machine.hardware import Gpu, find_gpus
 from search.reporting.live_view import as_lines, look
+from search.storage.rows.heartbeats import lease_ages_s
 from search.study.activity import rate_per_hour, remaining_s
 from search.study.control import set_control
-from search.study.leases import lease_ages_s
 from search.study.snapshot import StudySnapshot
 from search.study.study import find_study
+from tests.helpers import nvml
+from tests.helpers.nvml import FakeGpu
 from tests.helpers.processes import ROOT
 from tests.helpers.small_study import NAME, add, default_database, make_study
 
 NOON = datetime.datetime(2026, 1, 1, 12)
-NVIDIA_SMI = """#!/bin/sh
-echo "0, NVIDIA H100 80GB HBM3, 580.95.05, 97, 40960, 81559"
-echo "1, NVIDIA H100 80GB HBM3, 580.95.05, [N/A], [N/A], [N/A]"
-"""
+NAME_OF_GPU = "NVIDIA H100 80GB HBM3"
 
 
 @pytest.fixture
@@ -45,14 +45,10 @@ def worked_on(tmp_path):
 
 
 @pytest.fixture
-def nvidia_smi(tmp_path, monkeypatch):
-    """The driver's tool, as far as it is asked here."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    (folder / "nvidia-smi").write_text(NVIDIA_SMI)
-    (folder / "nvidia-smi").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-    return folder / "nvidia-smi"
+def gpus(monkeypatch):
+    """Two, of which one is divided, so that the driver does not say how much is used."""
+    used = FakeGpu(name=NAME_OF_GPU, percent=97, used_mib=40960, total_mib=81559)
+    nvml.install(monkeypatch, used, FakeGpu(name=NAME_OF_GPU))
 
 
 def finished(begin_s, end_s, state=TrialState.PRUNED):
@@ -135,20 +131,19 @@ def test_json_has_control_and_workers_beside_what_it_always_had(worked_on, comma
     assert (found["n_finished"], found["n_running"], found["best"]["value"]) == (1, 1, 0.8)
 
 
-def test_gpus_are_those_of_the_driver(nvidia_smi, monkeypatch):
-    name, driver = "NVIDIA H100 80GB HBM3", "580.95.05"
+def test_gpus_are_those_of_the_driver(gpus, monkeypatch):
+    about = {"name": NAME_OF_GPU, "driver": "580.95.05"}
     nothing = {"utilization_percent": None, "used_mib": None, "total_mib": None}
     assert find_gpus() == [
-        Gpu(index=0, name=name, driver=driver, utilization_percent=97, used_mib=40960, total_mib=81559),
-        Gpu(index=1, name=name, driver=driver, **nothing),
+        Gpu(index=0, **about, utilization_percent=97, used_mib=40960, total_mib=81559),
+        Gpu(index=1, **about, **nothing),
     ]
-    nvidia_smi.write_text("#!/bin/sh\necho 'Failed to initialize NVML' >&2\nexit 9\n")
-    assert find_gpus() == []
-    monkeypatch.setenv("PATH", "")
-    assert find_gpus() == []
+    for error in (pynvml.NVMLError_DriverNotLoaded, pynvml.NVMLError_LibraryNotFound):
+        nvml.install(monkeypatch, FakeGpu(), error=error)
+        assert find_gpus() == []
 
 
-def test_the_view_as_lines(worked_on, nvidia_smi):
+def test_the_view_as_lines(worked_on, gpus):
     database, study = worked_on
     lines = [line.partition(" ")[2] for line in as_lines(look(database, study)).splitlines()]
     assert lines[0] == f"Study {NAME}: 1/10 finished (0 pruned), 0 failed, 1 running, 0 queued"

@@ -38,6 +38,16 @@ class Candidate:
     config: RunConfig
     n_epochs: int
 
+    @classmethod
+    def of(cls, config: RunConfig, trial: int, value: float, ran: Mapping[str, Any]) -> "Candidate":
+        """The config of a trial, from how it ran: its `threads`, `micro_batch_tokens` and `best_epochs`."""
+        return cls(
+            trial=trial,
+            value=value,
+            config=as_it_ran(config, threads=ran["threads"], micro_batch_tokens=ran["micro_batch_tokens"]),
+            n_epochs=frozen_epochs(ran["best_epochs"]),
+        )
+
     @property
     def how_long(self) -> str:
         """How long it is trained, in words."""
@@ -58,12 +68,7 @@ def frozen_epochs(best_epochs: Sequence[int]) -> int:
 def of_experiment(experiment: Experiment) -> Candidate:
     """The config of an experiment."""
     before = experiment.provenance
-    return Candidate(
-        trial=before.trial,
-        value=before.value,
-        config=as_it_ran(experiment.config, threads=before.threads, micro_batch_tokens=before.micro_batch_tokens),
-        n_epochs=frozen_epochs(before.best_epochs),
-    )
+    return Candidate.of(experiment.config, before.trial, before.value, vars(before))
 
 
 def of_study(study: "Study", experiment: Experiment, n: int) -> tuple[Candidate, ...]:
@@ -89,16 +94,8 @@ def of_study(study: "Study", experiment: Experiment, n: int) -> tuple[Candidate,
     found = []
     for trial in best:
         assert trial.value is not None
-        result = result_of(trial, study.study_name)
         config = trial_config(experiment.config, about["config"], trial.params)
-        found.append(
-            Candidate(
-                trial=trial.number,
-                value=trial.value,
-                config=as_it_ran(config, threads=result["threads"], micro_batch_tokens=result["micro_batch_tokens"]),
-                n_epochs=frozen_epochs(result["best_epochs"]),
-            )
-        )
+        found.append(Candidate.of(config, trial.number, trial.value, result_of(trial, study.study_name)))
     if found[0] != of_experiment(experiment):
         why = (
             f"has another config for trial {before.trial} than the experiment: name the storage of the experiment's "

@@ -1,7 +1,6 @@
 """Trained runs of a confirmation, kept until all of it is done: one that was interrupted goes on from there."""
 
 import contextlib
-import json
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,8 +10,15 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from datasets.common.errors import UserError
-from datasets.common.files import file_hash, write_text
-from search.training.checkpoint.files import has_state, remove_state
+from datasets.common.files import file_hash
+from search.training.checkpoint.files import (
+    Unusable,
+    has_state,
+    read_manifest,
+    remove_state,
+    usable,
+    write_manifest,
+)
 
 _DONE = "done.json"
 
@@ -53,20 +59,18 @@ def folder_of(parent: Path, name: str) -> Iterator[Path]:
 def keep_run(directory: Path, run: KeptRun, about: Mapping[str, Any]) -> None:
     """Note that the run in `directory` is complete; `about` is all that its numbers depend on."""
     with contextlib.suppress(OSError):  # of a full disk: it would be trained again, no more
-        done = {"weights": run.weights.name, "hash": file_hash(run.weights), "device": run.device, "about": about}
-        write_text(directory / _DONE, json.dumps(done))
+        files = {"weights": run.weights.name, "hash": file_hash(run.weights), "device": run.device}
+        write_manifest(directory / _DONE, about, files)
         remove_state(directory)
 
 
 def kept_run(directory: Path, about: Mapping[str, Any]) -> KeptRun | None:
     """The complete run in `directory`, if there is one whose numbers depend on the same."""
-    try:
-        done = json.loads((directory / _DONE).read_text(encoding="utf-8"))
+    with contextlib.suppress(Unusable), usable():
+        done = read_manifest(directory / _DONE, about)
         weights = directory / done["weights"]
-        if done["about"] == json.loads(json.dumps(about)) and done["hash"] == file_hash(weights):
+        if done["hash"] == file_hash(weights):
             return KeptRun(weights=weights, device=done["device"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # there is none, or what there is was not written by us
     return None
 
 

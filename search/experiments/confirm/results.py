@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +112,7 @@ class Confirmation:
 
     def readings(self) -> list[Reading]:
         """The lines of the ledger, one for each config."""
-        before, asked = self.experiment.provenance, self.question
+        before = self.experiment.provenance
         return [
             Reading(
                 when=self.when,
@@ -120,12 +120,8 @@ class Confirmation:
                 checksum=self.checksum,
                 study=before.study,
                 trial=one.candidate.trial,
-                task=asked.task,
-                target=asked.target,
-                split=asked.split,
                 model=self.model,
-                data=asked.data,
-                data_hash=asked.data_hash,
+                **asdict(self.question),
                 official=self.official,
                 n_test=self.n_test,
                 seeds=list(self.seeds),
@@ -160,7 +156,12 @@ def leave_weights(confirmation: Confirmation, weights: Sequence[Path]) -> None:
         with lock_of(ledger_file(confirmation.path)):
             for path, target in zip(weights, files.values(), strict=True):
                 link(path, target)
-            _write_influence(confirmation)
+            influences: dict[str, NDArray[Any]] = {
+                str(way): scores.influence for way, scores in confirmation.measured[0].scores.items()
+            }
+            with replaced(influence_file(confirmation.path)) as beside:
+                about = {"checksum": confirmation.checksum, "when": confirmation.when}
+                save_file(influences, beside, metadata=about)
             description = {
                 "experiment": confirmation.path.stem,
                 "checksum": confirmation.checksum,
@@ -182,14 +183,6 @@ def leave_weights(confirmation: Confirmation, weights: Sequence[Path]) -> None:
             f"The weights of the seeds cannot be written to {folder} ({error.strerror}); the readings stand in the "
             "ledger already: make room and confirm again."
         ) from None
-
-
-def _write_influence(confirmation: Confirmation) -> None:
-    arrays: dict[str, NDArray[Any]] = {
-        str(way): scores.influence for way, scores in confirmation.measured[0].scores.items()
-    }
-    with replaced(influence_file(confirmation.path)) as beside:
-        save_file(arrays, beside, metadata={"checksum": confirmation.checksum, "when": confirmation.when})
 
 
 def read_influence(experiment: Path, reading: Reading) -> NDArray[np.float64] | None:

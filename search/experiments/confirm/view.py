@@ -3,13 +3,11 @@
 from dataclasses import asdict
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from search.experiments.confirm.candidates import TrainedOn
 from search.experiments.confirm.results import Confirmation, Measured, Scores
 from search.experiments.files import ledger_file
-from search.experiments.readings import Count, sentences_of
+from search.experiments.readings import Count
+from search.machine.tables import in_columns
 from search.stats.spread import Spread
 
 _NAMES = {
@@ -48,7 +46,7 @@ def as_json(confirmation: Confirmation, count: Count) -> dict[str, Any]:
         "ledger": str(ledger_file(confirmation.path)),
         "n_readings": count.of(experiment.provenance.study),
         "n_readings_in_all": count.n,
-        "readings_missing": sentences_of([count]),
+        "readings_missing": count.sentences,
     }
     if len(confirmation.measured) > 1:
         found["top"] = [_candidate(one, confirmation.seeds) for one in confirmation.measured]
@@ -77,26 +75,21 @@ def _scores(scores: Scores, seeds: tuple[int, ...]) -> dict[str, Any]:
 
 def print_confirmation(confirmation: Confirmation, count: Count) -> None:
     """Print a confirmation as a table."""
-    # Without markup: names of studies may hold brackets.
-    console = Console(highlight=False, soft_wrap=True, markup=False, width=1000)
     before, seeds = confirmation.experiment.provenance, confirmation.seeds
-    console.print(
+    lines = [
         f"{confirmation.path.stem}: {confirmation.n_test:,} test sequences of {confirmation.question.words} "
         f"({confirmation.label}), {len(seeds)} seed(s) from {seeds[0]}"
-    )
+    ]
     for one in confirmation.measured:
-        console.print(_headline(one))
-        for way in _WAYS:
-            console.print(_table(one.scores[way], way, len(seeds)))
-    console.print(_about_seeds(confirmation))
+        lines += [_headline(one), *(_table(one.scores[way], way, len(seeds)) for way in _WAYS)]
+    lines.append(_about_seeds(confirmation))
     if len(confirmation.measured) > 1:
-        console.print("To choose among these trials by what the test set says would make its numbers worthless.")
-    console.print(
+        lines.append("To choose among these trials by what the test set says would make its numbers worthless.")
+    lines.append(
         f"This test set was read {count.words} so far, {count.of(before.study)} of them by study {before.study}: "
         f"{ledger_file(confirmation.path)}"
     )
-    for sentence in sentences_of([count]):
-        console.print(sentence)
+    print("\n".join([*lines, *count.sentences]), flush=True)
 
 
 def _headline(measured: Measured) -> str:
@@ -104,24 +97,17 @@ def _headline(measured: Measured) -> str:
     return f"Trial {candidate.trial}, validation Spearman {candidate.value:.4f}, {candidate.how_long}:"
 
 
-def _table(scores: Scores, way: TrainedOn, n_seeds: int) -> Table:
+def _table(scores: Scores, way: TrainedOn, n_seeds: int) -> str:
     """A row for each metric: its mean, its two uncertainties and, where seeds differ, that of their ensemble."""
-    table = Table(f"trained on {_WAYS[way]}", "mean", box=None, pad_edge=False)
-    if scores.depends_on_seed:
-        table.add_column("over seeds: ± std (95 % interval)")
-    table.add_column("over test sequences: 95 % interval")
-    if scores.depends_on_seed:
-        table.add_column(f"ensemble of {n_seeds}")
+    over_seeds, over_sequences = "over seeds: ± std (95 % interval)", "over test sequences: 95 % interval"
+    rows = [[f"trained on {_WAYS[way]}", "mean", over_seeds, over_sequences, f"ensemble of {n_seeds}"]]
     for name, words in _NAMES.items():
         found, around = scores.test[name], scores.over_sequences[name]
-        cells = [words, f"{found.mean:.4f}"]
-        if scores.depends_on_seed:
-            cells.append(_over_seeds(found))
-        cells.append(f"{around.low:.4f} to {around.high:.4f}")
-        if scores.depends_on_seed:
-            cells.append(f"{scores.ensemble[name]:.4f}")
-        table.add_row(*cells)
-    return table
+        sequences, ensemble = f"{around.low:.4f} to {around.high:.4f}", f"{scores.ensemble[name]:.4f}"
+        rows.append([words, f"{found.mean:.4f}", _over_seeds(found), sequences, ensemble])
+    if not scores.depends_on_seed:
+        rows = [[metric, mean, sequences] for metric, mean, _, sequences, _ in rows]
+    return in_columns(rows)
 
 
 def _over_seeds(found: Spread) -> str:

@@ -9,37 +9,18 @@ import json
 import math
 import re
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any, Literal
 
-from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from search.config.type_checks import describe, fits, shown
-from search.storage.attributes import (
-    CONTROL,
-    ENDING,
-    EXCESS_RISE,
-    EXHAUSTED,
-    FIRST,
-    MANIFEST,
-    N_LOST,
-    N_TARGET,
-    OVERRIDES,
-    PROTOCOL,
-    READING,
-    REASON,
-    RESULT,
-    RETRY_OF,
-    SLOT,
-    STUDY_ID,
-    VERSIONS,
-    WEIGHTS,
-    WORKER,
-    printable,
-)
+from search.storage import attributes as key_of
+from search.storage.attributes import READING, RESULT, RETRY_OF, printable
 from search.storage.ending import Ending
+from search.storage.optuna_internals import ARTIFACTS_ATTR_PREFIX
 from search.storage.rows.value_checks import (
     ID,
     Check,
@@ -62,19 +43,10 @@ _positive = whole_number(1)
 _seconds = real_number(0)
 _scalar = is_a(bool | int | float | str | None)
 _tree = is_a(dict)
-
-
-def _constructor(where: str, value: Any) -> Iterator[str]:
-    """A mapping that names a class; which one may stand there is decided where it is built."""
-    yield from record({"_target_": line})(where, value)
-
-
-def _leaf(where: str, value: Any) -> Iterator[str]:
-    """A searched value of the space."""
-    about = record(
-        {"type": is_a(Literal["int", "float", "categorical"])}, {"choices": is_a(list), "when": or_null(_tree)}
-    )
-    yield from about(where, value)
+_constructor = record({"_target_": line})
+"""A mapping that names a class; which one may stand there is decided where it is built."""
+_leaf = record({"type": is_a(Literal["int", "float", "categorical"])}, {"choices": is_a(list), "when": or_null(_tree)})
+"""A searched value of the space."""
 
 
 def _spearman_curves(where: str, value: Any) -> Iterator[str]:
@@ -98,7 +70,7 @@ _table = record({"target_column": line, "split": or_null(line), "wild_type": or_
 _override = matches(r"[^-\s\x00-\x1f\x7f][^\x00\x1b]*", "an override such as model.depth=2")
 
 STUDY: Mapping[str, Check] = {
-    MANIFEST: record(
+    key_of.MANIFEST: record(
         {
             "task": line,
             "model": line,
@@ -119,14 +91,16 @@ STUDY: Mapping[str, Check] = {
             "model_source": _hash,
         },
     ),
-    PROTOCOL: record({"shown": line, "n_sequences": _count, "saw_test_sequences": is_a(bool)}, {"stands_for": line}),
-    STUDY_ID: matches(r"[0-9a-f]{32}", "32 hexadecimal digits"),
-    N_TARGET: _positive,
-    EXHAUSTED: is_a(bool),
-    VERSIONS: lines,
-    OVERRIDES: items(_override),
-    WEIGHTS: mapping(or_null(line)),
-    CONTROL: line,  # a word of a later version changes nothing (`search.study.control`)
+    key_of.PROTOCOL: record(
+        {"shown": line, "n_sequences": _count, "saw_test_sequences": is_a(bool)}, {"stands_for": line}
+    ),
+    key_of.STUDY_ID: matches(r"[0-9a-f]{32}", "32 hexadecimal digits"),
+    key_of.N_TARGET: _positive,
+    key_of.EXHAUSTED: is_a(bool),
+    key_of.VERSIONS: lines,
+    key_of.OVERRIDES: items(_override),
+    key_of.WEIGHTS: mapping(or_null(line)),
+    key_of.CONTROL: line,  # a word of a later version changes nothing (`search.study.control`)
 }
 _reading = record(
     {"when": line, "experiment": line, "trial": _count, "task": line, "data": line, "data_hash": line},
@@ -160,14 +134,14 @@ TRIAL: Mapping[str, Check] = {
             "machine": lines,
         },
     ),
-    ENDING: matches("|".join(_ENDINGS), describe(Literal[_ENDINGS])),
-    REASON: _text,
+    key_of.ENDING: matches("|".join(_ENDINGS), describe(Literal[_ENDINGS])),
+    key_of.REASON: _text,
     RETRY_OF: _count,
-    N_LOST: _count,
-    EXCESS_RISE: is_a(float),
-    WORKER: line,
-    SLOT: line,
-    FIRST: is_a(bool),
+    key_of.N_LOST: _count,
+    key_of.EXCESS_RISE: is_a(float),
+    key_of.WORKER: line,
+    key_of.SLOT: line,
+    key_of.FIRST: is_a(bool),
 }
 # What Optuna's samplers, its pruners and its dashboard keep; by the beginning of the key.
 TRIAL_SYSTEM: Mapping[str, Check] = {
@@ -190,18 +164,14 @@ STUDY_SYSTEM: Mapping[str, Check] = {
 
 def study_problems(user: Mapping[str, Any], system: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """(key, what is wrong with it) of every attribute of a study that does not hold what it should."""
-    yield from _problems(user, STUDY)
-    for key, value in user.items():
-        if isinstance(key, str) and key.startswith(READING):
-            for problem in _reading_problems(key, value):
-                yield key, problem
-    yield from _system_problems(system, STUDY_SYSTEM)
+    yield from _problems(user, lambda key: _reading_problems if key.startswith(READING) else STUDY.get(key))
+    yield from _problems(system, partial(_system_check, STUDY_SYSTEM))
 
 
 def attribute_problems(number: int, user: Mapping[str, Any], system: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The same of a trial, whose number is `number`."""
-    yield from _problems(user, TRIAL)
-    yield from _system_problems(system, TRIAL_SYSTEM)
+    yield from _problems(user, TRIAL.get)
+    yield from _problems(system, partial(_system_check, TRIAL_SYSTEM))
     # A retry is made after the trial that it runs again, so that a chain of retries comes to an end.
     before = user.get(RETRY_OF)
     if isinstance(before, int) and before >= number:
@@ -243,13 +213,20 @@ def is_correlation(value: object) -> bool:
     return fits(float, value) and -_MOST <= value <= _MOST  # type: ignore[operator]
 
 
-def _problems(attributes: Mapping[str, Any], checks: Mapping[str, Check]) -> Iterator[tuple[str, str]]:
-    for key in attributes:
+def _problems(attributes: Mapping[str, Any], check_of: Callable[[str], Check | None]) -> Iterator[tuple[str, str]]:
+    for key, value in attributes.items():
         if not isinstance(key, str):  # SQLite keeps anything in any column
             yield key, f"the key {shown(key)} is no text"
-    for key in checks.keys() & attributes.keys():
-        for problem in checks[key](key, attributes[key]):
-            yield key, problem
+        elif (check := check_of(key)) is not None:
+            for problem in check(key, value):
+                yield key, problem
+
+
+def _system_check(checks: Mapping[str, Check], key: str) -> Check | None:
+    """The check of an attribute that Optuna or its dashboard keeps, by the beginning of its key."""
+    if key.startswith(ARTIFACTS_ATTR_PREFIX):
+        return _artifact_problems
+    return next((check for start, check in checks.items() if key.startswith(start)), None)
 
 
 def _reading_problems(key: str, value: Any) -> Iterator[str]:
@@ -257,20 +234,6 @@ def _reading_problems(key: str, value: Any) -> Iterator[str]:
     if not re.fullmatch(f"{READING}{ID}", key):
         yield f"the key {shown(key)} names no reading, expected {READING} and 32 hexadecimal digits"
     yield from _reading(printable(key), value)
-
-
-def _system_problems(attributes: Mapping[str, Any], checks: Mapping[str, Check]) -> Iterator[tuple[str, str]]:
-    problems: Iterable[str]
-    for key, value in attributes.items():
-        if not isinstance(key, str):
-            problems = [f"the key {shown(key)} is no text"]
-        elif key.startswith(ARTIFACTS_ATTR_PREFIX):
-            problems = _artifact_problems(key, value)
-        else:
-            check = next((check for start, check in checks.items() if key.startswith(start)), None)
-            problems = () if check is None else check(key, value)
-        for problem in problems:
-            yield key, problem
 
 
 def _artifact_problems(key: str, text: Any) -> Iterator[str]:

@@ -7,8 +7,9 @@ that cannot be read does not hide the others.
 import contextlib
 import datetime
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +18,7 @@ from optuna.trial import TrialState
 from sqlalchemy import Connection, text
 
 from search.config.type_checks import fits, shown
-from search.storage.attributes import (
-    ENDING,
-    EXCESS_RISE,
-    MANIFEST,
-    REASON,
-    RESULT,
-    printable,
-)
+from search.storage.attributes import ENDING, EXCESS_RISE, MANIFEST, REASON, RESULT, printable
 from search.storage.ending import Ending
 from search.storage.rows.checks import attribute_problems, is_correlation, is_parameter, study_problems
 
@@ -42,6 +36,7 @@ _TEXT_COLUMNS = {  # of each table below a trial: the name of its number, and wh
         "step, intermediate_value, intermediate_value_type",
     ),
 }
+_Problems = Callable[[Mapping[str, Any], Mapping[str, Any]], Iterator[tuple[str, str]]]
 _FAILS_TRIAL = (RESULT, EXCESS_RISE)
 """Without these, a finished trial's value would be believed for more than it is."""
 
@@ -87,7 +82,9 @@ def look_at(connection: Connection, study: str) -> tuple[bool, int]:
 def find_damage(connection: Connection, study: str) -> list[Damage]:
     """Every damaged row of a study and of its trials."""
     with any_text(connection, "surrogateescape"):
-        return _find(connection, study)
+        named = text("SELECT study_id FROM studies WHERE study_name = :name")
+        study_id = connection.execute(named, {"name": study}).scalar_one()
+        return [*_of_study(connection, study_id), *_of_trials(connection, study_id)]
 
 
 @contextlib.contextmanager
@@ -102,13 +99,6 @@ def any_text(connection: Connection, errors: str) -> Iterator[None]:
         yield
     finally:
         raw.text_factory = str
-
-
-def _find(connection: Connection, study: str) -> list[Damage]:
-    study_id = connection.execute(
-        text("SELECT study_id FROM studies WHERE study_name = :name"), {"name": study}
-    ).scalar_one()
-    return [*_of_study(connection, study_id), *_of_trials(connection, study_id)]
 
 
 def remove_damage(database: "Database", study: str, folder: Path) -> list[Damage]:
@@ -143,16 +133,9 @@ def remove_damage(database: "Database", study: str, folder: Path) -> list[Damage
 
 def _of_study(connection: Connection, study_id: int) -> Iterator[Damage]:
     for table in ("study_user_attributes", "study_system_attributes"):
-        key_column = f"{table.removesuffix('s')}_id"
-        for row in _rows(
-            connection, f"{key_column} AS row, key, value_json FROM {table} WHERE study_id = :id", study_id
-        ):
-            value, problem = _parsed(row["key"], row["value_json"])
-            if problem is None:
-                attributes = {row["key"]: value}
-                is_user = table == "study_user_attributes"
-                found = study_problems(attributes if is_user else {}, {} if is_user else attributes)
-                problem = next((words for _, words in found), None)
+        selected = f"{table.removesuffix('s')}_id AS row, key, value_json FROM {table} WHERE study_id = :id"
+        for row in _rows(connection, selected, study_id):
+            _, problem = _attribute(table, row, study_problems)
             if problem is not None:
                 yield _damage(table, row, None, problem)
 
@@ -205,14 +188,8 @@ def _problem(table: str, row: Mapping[str, Any], results: dict[int, Any]) -> str
         except Exception as error:  # Optuna builds whatever the text says
             return f"its parameter {name} cannot be read ({type(error).__name__})"
         return None if is_parameter(distribution, param) else f"its parameter {name} is {shown(param)}"
-    value, problem = _parsed(row["key"], row["value_json"])
-    if problem is not None:
-        return problem
-    attributes = {row["key"]: value}
-    is_user = table == "trial_user_attributes"
-    found = attribute_problems(row["number"], attributes if is_user else {}, {} if is_user else attributes)
-    problem = next((words for _, words in found), None)
-    if problem is None and is_user and row["key"] == RESULT:
+    value, problem = _attribute(table, row, partial(attribute_problems, row["number"]))
+    if problem is None and (table, row["key"]) == ("trial_user_attributes", RESULT):
         results[row["trial_id"]] = value
     return problem
 
@@ -239,11 +216,15 @@ def _problem_of_trial(row: Mapping[str, Any], values: list[Mapping[str, Any]], r
     return None
 
 
-def _parsed(key: str, text: str) -> tuple[Any, str | None]:
+def _attribute(table: str, row: Mapping[str, Any], problems: _Problems) -> tuple[Any, str | None]:
+    """The value of an attribute's row, and what is wrong with it; `problems` takes user and system attributes."""
     try:
-        return json.loads(text), None
+        value = json.loads(row["value_json"])
     except (TypeError, ValueError, RecursionError):
-        return None, f"{printable(str(key))} holds {shown(text)}, expected JSON"
+        return None, f"{printable(str(row['key']))} holds {shown(row['value_json'])}, expected JSON"
+    attributes = {row["key"]: value}
+    found = problems(attributes, {}) if "_user_" in table else problems({}, attributes)
+    return value, next((words for _, words in found), None)
 
 
 def _damage(table: str, row: Mapping[str, Any], trial: tuple[int | None, int] | None, problem: str) -> Damage:

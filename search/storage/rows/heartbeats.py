@@ -1,14 +1,36 @@
-"""Heartbeats that are no time: somebody else wrote them, and SQLite keeps anything in any column."""
+"""How long ago the last heartbeat of each trial was; one that is no time was written by somebody else."""
 
 import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from optuna.storages._rdb.models import TrialHeartbeatModel, TrialModel
-from sqlalchemy import Connection, Engine, String, select, type_coerce, update
+from optuna import Study
+from optuna.trial import TrialState
+from sqlalchemy import Connection, Engine, String, func, select, type_coerce, update
 
+from search.storage.optuna_internals import id_of, models
 from search.storage.rows.damage import any_text
 
+if TYPE_CHECKING:
+    from search.storage.resilient import ResilientStorage
+
 _LONG_AGO = datetime.datetime(1970, 1, 1)
+
+
+def lease_ages_s(storage: "ResilientStorage", study: Study) -> dict[int, float]:
+    """Seconds since the last heartbeat of each running trial, by trial id; trials without one are left out.
+
+    It is the database's own clock that tells.
+    """
+    is_running = (models.TrialModel.study_id == id_of(study), models.TrialModel.state == TrialState.RUNNING)
+
+    def ages() -> dict[int, float]:
+        with storage.engine.connect() as connection:
+            # Optuna writes them without a zone, in that of the connection.
+            now = connection.execute(select(func.now())).scalar_one().replace(tzinfo=None)
+            found = heartbeats(connection, *is_running)
+            return {trial_id: (now - beat).total_seconds() for trial_id, beat in found.items() if beat is not None}
+
+    return storage.outages.call(ages)
 
 
 def heartbeats(connection: Connection, *conditions: Any) -> dict[int, datetime.datetime | None]:
@@ -16,11 +38,13 @@ def heartbeats(connection: Connection, *conditions: Any) -> dict[int, datetime.d
 
     `conditions` are on trials and their heartbeats.
     """
-    beat: Any = TrialHeartbeatModel.heartbeat
+    beat: Any = models.TrialHeartbeatModel.heartbeat
     if connection.dialect.name == "sqlite":
         beat = type_coerce(beat, String)  # as it stands there
-    query = select(TrialHeartbeatModel.trial_id, beat)
-    query = query.join(TrialModel, TrialModel.trial_id == TrialHeartbeatModel.trial_id).where(*conditions)
+    query = select(models.TrialHeartbeatModel.trial_id, beat)
+    query = query.join(models.TrialModel, models.TrialModel.trial_id == models.TrialHeartbeatModel.trial_id).where(
+        *conditions
+    )
     with any_text(connection, "backslashreplace"):
         return {trial_id: _time(beat) for trial_id, beat in connection.execute(query)}
 
@@ -39,5 +63,5 @@ def end_unreadable_leases(engine: Engine) -> None:
     with engine.begin() as connection:
         unreadable = [trial_id for trial_id, beat in heartbeats(connection).items() if beat is None]
         for trial_id in unreadable:
-            own = update(TrialHeartbeatModel).where(TrialHeartbeatModel.trial_id == trial_id)
+            own = update(models.TrialHeartbeatModel).where(models.TrialHeartbeatModel.trial_id == trial_id)
             connection.execute(own.values(heartbeat=_LONG_AGO))

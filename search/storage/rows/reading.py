@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, TypeVar
 
 from optuna.storages import RDBStorage
-from optuna.storages._rdb.models import NOT_FOUND_MSG, StudyModel, TrialModel
-from optuna.study._frozen import FrozenStudy
 from sqlalchemy import select
 
 from search.storage.attributes import DamagedRow, damaged, printable
+from search.storage.optuna_internals import FrozenStudy, models
 from search.storage.remedies import chain, is_database_error, reason_of
 from search.storage.rows.checks import study_problems
 from search.storage.rows.damage import any_text, find_damage
@@ -65,7 +64,9 @@ def study_names(storage: RDBStorage) -> list[str]:
     What is no text, which SQLite keeps in any column, is shown as Python writes it: no study of ours is called so.
     """
     with storage.engine.connect() as connection, any_text(connection, "backslashreplace"):
-        names = connection.execute(select(StudyModel.study_name).order_by(StudyModel.study_name)).scalars()
+        names = connection.execute(
+            select(models.StudyModel.study_name).order_by(models.StudyModel.study_name)
+        ).scalars()
         return [name if isinstance(name, str) else repr(name) for name in names]
 
 
@@ -80,7 +81,7 @@ def all_studies(storage: RDBStorage) -> list[FrozenStudy]:
             raise
     with storage.engine.connect() as connection, any_text(connection, "surrogateescape"):
         rows = connection.execute(
-            select(StudyModel.study_id, StudyModel.study_name).order_by(StudyModel.study_id)
+            select(models.StudyModel.study_id, models.StudyModel.study_name).order_by(models.StudyModel.study_id)
         ).all()
     studies, read = [], type(storage)
     for row in rows:
@@ -102,7 +103,7 @@ def all_studies(storage: RDBStorage) -> list[FrozenStudy]:
 
 def is_of_a_row(error: Exception) -> bool:
     """Whether it says that what stands in a row cannot be read."""
-    if isinstance(error, KeyError) and error.args == (NOT_FOUND_MSG,):
+    if isinstance(error, KeyError) and error.args == (models.NOT_FOUND_MSG,):
         return False  # the study or the trial was deleted
     if isinstance(error, _DECODING):
         return True
@@ -120,7 +121,7 @@ def _first_damage(storage: RDBStorage, method: str, number: int, reason: str) ->
 
 def _study_name(storage: RDBStorage, method: str, number: int) -> str:
     is_trial = method.startswith("get_trial")
-    of_trial = select(TrialModel.study_id).where(TrialModel.trial_id == number).scalar_subquery()
-    query = select(StudyModel.study_name).where(StudyModel.study_id == (of_trial if is_trial else number))
+    of_trial = select(models.TrialModel.study_id).where(models.TrialModel.trial_id == number).scalar_subquery()
+    query = select(models.StudyModel.study_name).where(models.StudyModel.study_id == (of_trial if is_trial else number))
     with storage.engine.connect() as connection:
         return str(connection.execute(query).scalar())

@@ -11,10 +11,11 @@ from functools import lru_cache
 from typing import Any
 
 from optuna.distributions import BaseDistribution, json_to_distribution
-from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, or_, select
 from sqlalchemy.orm import Session
+
+from search.storage.optuna_internals import models
 
 _MOST_NAMED = 500  # ids in one statement
 

@@ -4,6 +4,7 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import chain
 from typing import Annotated, Any
 
@@ -19,15 +20,18 @@ is no generator, which takes longer than the check itself.
 """
 
 
-def is_a(annotation: Any) -> Check:
-    """The value fits an annotation."""
+def _unless(passes: Callable[[Any], bool], expected: str) -> Check:
+    """The value passes, or it is said what was expected."""
 
     def check(where: str, value: Any) -> Iterable[str]:
-        if fits(annotation, value):
-            return ()
-        return (f"{where} is {shown(value)}, expected {describe(annotation)}",)
+        return () if passes(value) else (f"{where} is {shown(value)}, expected {expected}",)
 
     return check
+
+
+def is_a(annotation: Any) -> Check:
+    """The value fits an annotation."""
+    return _unless(partial(fits, annotation), describe(annotation))
 
 
 def real_number(least: float, most: float | None = None) -> Check:
@@ -35,36 +39,22 @@ def real_number(least: float, most: float | None = None) -> Check:
     annotation = Annotated[float, Interval(ge=least, le=most)]
     highest = sys.float_info.max if most is None else most
 
-    def check(where: str, value: Any) -> Iterable[str]:
-        if (type(value) is float and least <= value <= highest) or fits(annotation, value):
-            return ()
-        return (f"{where} is {shown(value)}, expected {describe(annotation)}",)
+    def passes(value: Any) -> bool:
+        return (type(value) is float and least <= value <= highest) or fits(annotation, value)
 
-    return check
+    return _unless(passes, describe(annotation))
 
 
 def whole_number(least: int) -> Check:
     """The value is a whole number from `least`."""
-    annotation = Annotated[int, Interval(ge=least)]
-
-    def check(where: str, value: Any) -> Iterable[str]:
-        if type(value) is int and least <= value < 2**63:
-            return ()
-        return (f"{where} is {shown(value)}, expected {describe(annotation)}",)
-
-    return check
+    expected = describe(Annotated[int, Interval(ge=least)])
+    return _unless(lambda value: type(value) is int and least <= value < 2**63, expected)
 
 
 def matches(pattern: str, expected: str) -> Check:
     """The value is a text that matches the whole pattern."""
     compiled = re.compile(pattern, re.DOTALL)
-
-    def check(where: str, value: Any) -> Iterable[str]:
-        if isinstance(value, str) and compiled.fullmatch(value):
-            return ()
-        return (f"{where} is {shown(value)}, expected {expected}",)
-
-    return check
+    return _unless(lambda value: isinstance(value, str) and compiled.fullmatch(value) is not None, expected)
 
 
 def items(item: Check, expected: str = "a list") -> Check:

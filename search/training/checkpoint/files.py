@@ -6,15 +6,61 @@ last: at any moment the folder holds one whole state or none.
 """
 
 import contextlib
+import json
+import pickle
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from datasets.common.files import write_text
+from search.config.nested import difference, digest
 
 FOLDER = "state"
 MANIFEST = "manifest.json"
 STATE = "training.pt"
 FORMAT = 4  # counts up with every change of what a state holds
+
+
+class Unusable(Exception):
+    """There is nothing that this run could go on from; the message says why."""
+
+
+def write_manifest(path: Path, about: Mapping[str, Any], files: Mapping[str, Any]) -> None:
+    """Say which files belong to a run; `about` is all that its numbers depend on."""
+    manifest = {"format": FORMAT, "about": dict(about), **files}
+    write_text(path, json.dumps({**manifest, "checksum": digest(manifest)}))
+
+
+def read_manifest(path: Path, about: Mapping[str, Any]) -> dict[str, Any]:
+    """What `write_manifest` wrote for a run of which the same is true; to be called inside `usable`.
+
+    Raises:
+        Unusable: It was changed, or is of another run or version.
+    """
+    manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    checksum = manifest.pop("checksum")
+    if manifest["format"] != FORMAT or checksum != digest(manifest):
+        raise Unusable("it is damaged, or of another version of flipsearch")
+    wanted = json.loads(json.dumps(about))  # as it stands in the file
+    if manifest["about"] != wanted:
+        raise Unusable(f"it belongs to another run ({'; '.join(difference(manifest['about'], wanted))})")
+    return manifest
+
+
+@contextlib.contextmanager
+def usable() -> Iterator[None]:
+    """Around the reading of what an earlier process left: whatever goes wrong makes it unusable.
+
+    Raises:
+        Unusable: Instead of the errors of files that are missing or damaged.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise Unusable(f"it cannot be read ({error.strerror})") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise Unusable(f"it is damaged ({type(error).__name__})") from None
 
 
 def has_state(directory: Path) -> bool:

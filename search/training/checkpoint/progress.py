@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import Any
 
@@ -46,7 +46,7 @@ class Progress:
 
     def state(self) -> dict[str, Any]:
         """The same as plain values and tensors."""
-        return {part.name: getattr(self, part.name) for part in fields(self)}
+        return dict(vars(self))
 
 
 class Reports:

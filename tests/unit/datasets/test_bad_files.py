@@ -10,8 +10,8 @@ import pytest
 
 from datasets.common.errors import UserError
 from datasets.tasks import flip_files as source
-from datasets.tasks.download import git_blob_id
 from datasets.tasks.flip import GB1_WILD_TYPE
+from datasets.tasks.flip_files import git_blob_id
 from tests.helpers.data_fixtures import Workplace
 from tests.helpers.split_files import GOOD_ROWS, HEADER, Row, variant, write_text, write_zip
 

@@ -160,6 +160,20 @@ def test_line_numbers_are_right_across_blocks(tmp_path: Path, monkeypatch: pytes
         assert read_columns(path).lines.tolist() == list(range(2, len(rows) + 2))
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize(
+    ("cell", "said"), [(b"\0", "line 7: there is a zero byte"), (b"\xb0", "line 7: the byte 0xb0")]
+)
+def test_lines_are_counted_whatever_ends_them(end: str, cell: bytes, said: str, tmp_path: Path) -> None:
+    content = ("sequence,fitness\n   \n\n" + TEXT.split("\n", 1)[1]).replace("\n", end).encode()
+    (tmp_path / "t.csv").write_bytes(content.replace(GOOD[3][1].encode(), cell))
+    assert said in refusal(tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_bytes(
+        content.replace(GOOD[3][1].encode(), b'"a\nb"').replace(GOOD[5][1].encode(), b"1,2")
+    )
+    assert "line 10: 3 cells, but the header has 2" in refusal(tmp_path / "t.csv")
+
+
 def test_one_class_and_nucleotides_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "t.csv", "sequence,fitness", [(sequence, 1) for sequence, _ in GOOD])
     assert "every target is 1, so there is nothing to rank" in refusal(path)

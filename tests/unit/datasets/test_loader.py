@@ -1,6 +1,6 @@
 """Batches as long as their longest row, within a budget in validation, with the features of their rows."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -111,6 +111,9 @@ class InMemory(Stored):
 
     def __post_init__(self) -> None:
         self.values = self.made
+
+    def to(self, device: torch.device) -> "InMemory":
+        return replace(self, made=self.made.to(device))
 
 
 def features_of(data: FitnessData, scope: str, kind: type[Stored]) -> Stored:

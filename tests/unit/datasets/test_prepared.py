@@ -89,8 +89,8 @@ def test_no_test_target_is_kept(workplace: Workplace) -> None:
 def test_test_sequences_are_read_on_demand(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     write_zip(workplace.data, [*GOOD_ROWS, ("ACD", "1", "test", "")])
     read: list[str] = []
-    original = prepared._test_arrays
-    monkeypatch.setattr(prepared, "_test_arrays", lambda path: read.append(path.name) or original(path))
+    original = prepared._read_test
+    monkeypatch.setattr(prepared, "_read_test", lambda path: read.append(path.name) or original(path))
     split = load_prepared(workplace.prepare().path)
     read.clear()
     assert load_prepared(split.path).n_test == 2

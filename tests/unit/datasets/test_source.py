@@ -1,5 +1,8 @@
 """FLIP's files are looked for in order, and what is downloaded is checked and whole or not there at all."""
 
+import io
+import resource
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,10 +13,8 @@ import filelock
 import pytest
 
 from datasets.common.errors import UserError
-from datasets.tasks import download
 from datasets.tasks import flip_files as source
-from datasets.tasks.download import git_blob_id
-from datasets.tasks.flip_files import find_file
+from datasets.tasks.flip_files import find_file, git_blob_id
 from tests.helpers.data_fixtures import Workplace
 from tests.helpers.split_files import GOOD_ROWS, write_zip
 
@@ -56,6 +57,17 @@ class Server:
             request.wfile.write(b"x")
             request.wfile.flush()
 
+    def send_in_parts(self, request: BaseHTTPRequestHandler) -> None:
+        """Without saying how much it will be."""
+        request.protocol_version = "HTTP/1.1"
+        request.send_response(200)
+        request.send_header("Transfer-Encoding", "chunked")
+        request.end_headers()
+        for begin in range(0, len(CONTENT), 10_000):
+            part = CONTENT[begin : begin + 10_000]
+            request.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
+        request.wfile.write(b"0\r\n\r\n")
+
     def refuse(self, request: BaseHTTPRequestHandler) -> None:
         request.send_error(404)
 
@@ -80,7 +92,7 @@ def server(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Se
     thread.start()
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     url = f"http://127.0.0.1:{http.server_address[1]}"
-    monkeypatch.setattr(download, "URL", url + "/{commit}/{dataset}.zip")
+    monkeypatch.setattr(source, "URL", url + "/{commit}/{dataset}.zip")
     blob = workplace.data / "content"
     blob.write_bytes(CONTENT)
     monkeypatch.setitem(source.GIT_BLOBS, "gb1", git_blob_id(blob))
@@ -138,10 +150,27 @@ def test_download_is_kept(workplace: Workplace, server: Server) -> None:
         found = find_file("gb1", data_dir=None, announce=workplace.said.append)
         assert found.official
         assert found.path.read_bytes() == CONTENT
-    assert server.paths == [f"/{download.FLIP_COMMIT}/gb1.zip"]
+    assert server.paths == [f"/{source.FLIP_COMMIT}/gb1.zip"]
     assert cached(workplace) == [found.path]
     [announced] = workplace.said
     assert announced.startswith("Downloading FLIP's gb1 file from http")
+
+
+class Terminal(io.StringIO):
+    """A standard error that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_shows_how_far_a_download_is(
+    workplace: Workplace, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert find_file("gb1", data_dir=None, announce=lambda sentence: None).path.read_bytes() == CONTENT
+    assert "splits.zip" in terminal.getvalue()
+    assert "KiB" in terminal.getvalue()
 
 
 def test_processes_download_once(workplace: Workplace, server: Server) -> None:
@@ -195,8 +224,35 @@ def test_connection_that_breaks(workplace: Workplace, server: Server) -> None:
     failure(workplace)
 
 
+def test_content_that_comes_in_parts(workplace: Workplace, server: Server) -> None:
+    server.answer = server.send_in_parts
+    assert find_file("gb1", data_dir=None, announce=print).path.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("proxy", ["http://user:secret@", "http://user:secret@host:port", "socks9://user:secret@host"])
+def test_a_proxy_that_is_none_is_refused_without_its_password(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.setenv(name, proxy)
+    sentence = failure(workplace)
+    assert "roxy" in sentence or "host:port" in sentence
+    assert "secret" not in sentence
+
+
+def test_a_disk_that_takes_no_more(workplace: Workplace, server: Server) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(CONTENT) // 2, hard))
+    try:
+        assert "could not be kept in" in failure(workplace)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 def test_nobody_answers(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "URL", "http://127.0.0.1:9/{commit}/{dataset}.zip")
+    monkeypatch.setattr(source, "URL", "http://127.0.0.1:9/{commit}/{dataset}.zip")
     failure(workplace)
 
 

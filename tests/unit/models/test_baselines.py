@@ -87,6 +87,6 @@ def test_letters_that_the_matrix_lacks_count_as_unknown():
 def test_what_all_sequences_share_with_the_wild_type_does_not_matter(monkeypatch):
     everything = arrays(variants(100, seed=2))
     quickly = blosum62(*everything)
-    monkeypatch.setattr(baselines, "_n_common", lambda *_: (0, 0))
+    monkeypatch.setattr(baselines, "common_ends", lambda *_: (0, 0))
     monkeypatch.setattr(baselines, "_ENTRIES", 1000)
     assert blosum62(*everything).tolist() == quickly.tolist()

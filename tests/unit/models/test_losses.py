@@ -13,12 +13,14 @@ from datasets.batches.batch import Batch
 from datasets.common.errors import UserError
 from datasets.splits.prepared import PreparedSplit
 from models.fitness_model import FitnessModel
-from models.losses import Huber, Loss, Ranking, SquaredError, make_loss
+from models.losses import Loss, make_loss, ranking
 from models.ridge import Ridge
 from models.target_scale import TargetScale
 from tests.helpers.variants import make_cnn, make_variants
 
 TASK = "synthetic_two_vs_rest"
+SQUARED_ERROR = make_loss("mse", huber_delta=1.0)
+HUBER = make_loss("huber", huber_delta=0.5)
 
 
 def test_ranking_is_the_mean_over_all_pairs_of_different_targets() -> None:
@@ -26,13 +28,13 @@ def test_ranking_is_the_mean_over_all_pairs_of_different_targets() -> None:
     score = torch.randn(9, generator=generator)
     target = torch.tensor([0.0, 1.0, 1.0, 2.0, -1.0, 0.0, 0.0, 5.0, 2.0])
     pairs = [np.log1p(np.exp(float(score[j] - score[i]))) for i in range(9) for j in range(9) if target[i] > target[j]]
-    assert Ranking()(score, target).item() == pytest.approx(np.mean(pairs), rel=1e-6)
+    assert ranking(score, target).item() == pytest.approx(np.mean(pairs), rel=1e-6)
 
 
 @pytest.mark.parametrize("target", [torch.tensor([3.0]), torch.tensor([2.0, 2.0, 2.0])], ids=["one row", "ties alone"])
 def test_ranking_without_a_pair_moves_nothing(target: Tensor) -> None:
     score = torch.arange(len(target), dtype=torch.float32, requires_grad=True)
-    loss = Ranking()(score, target)
+    loss = ranking(score, target)
     loss.backward()
     assert loss.item() == 0
     assert torch.equal(score.grad, torch.zeros(len(target)))
@@ -40,7 +42,7 @@ def test_ranking_without_a_pair_moves_nothing(target: Tensor) -> None:
 
 def test_ranking_stays_finite_for_scores_far_apart() -> None:
     score = torch.tensor([-1e6, 1e6], requires_grad=True)
-    loss = Ranking()(score, torch.tensor([1.0, 0.0]))
+    loss = ranking(score, torch.tensor([1.0, 0.0]))
     loss.backward()
     assert loss.item() == pytest.approx(2e6)
     assert torch.equal(score.grad, torch.tensor([-1.0, 1.0]))
@@ -49,7 +51,7 @@ def test_ranking_stays_finite_for_scores_far_apart() -> None:
 def test_huber_is_half_the_square_and_then_a_line() -> None:
     errors = torch.tensor([0.1, 0.5, 4.0])
     expected = torch.tensor([0.005, 0.125, 0.5 * 4.0 - 0.125]).mean()
-    assert Huber(0.5)(errors, torch.zeros(3)).item() == pytest.approx(expected.item())
+    assert HUBER(errors, torch.zeros(3)).item() == pytest.approx(expected.item())
 
 
 def gradients(model: FitnessModel, batch: Batch, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
@@ -81,7 +83,7 @@ class Steps:
 
 
 @pytest.mark.parametrize("standardize", [False, True])
-@pytest.mark.parametrize("loss", [SquaredError(), Huber(0.5), Ranking()], ids=["mse", "huber", "ranking"])
+@pytest.mark.parametrize("loss", [SQUARED_ERROR, HUBER, ranking], ids=["mse", "huber", "ranking"])
 def test_parts_of_a_batch_give_the_gradient_of_the_whole(
     loss: Loss, standardize: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,7 +119,7 @@ class OneLayer(FitnessModel):
 
 def test_dropout_is_the_same_where_pairs_are_computed_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     model = OneLayer()
-    model.minimise(Ranking(), standardize_targets=False)
+    model.minimise(ranking, standardize_targets=False)
     model.micro_batch_tokens = 4 * 40
     batch = make_variants(12, 40, seed=3)
     found = gradients(model, batch, monkeypatch)
@@ -129,7 +131,7 @@ def test_dropout_is_the_same_where_pairs_are_computed_in_parts(monkeypatch: pyte
     inputs = torch.cat(first)
     masks = (inputs != 0) * 2.0
     weight = torch.ones(40, requires_grad=True)
-    (expected,) = torch.autograd.grad(Ranking()((masks * weight * batch.tokens).sum(1), batch.target), weight)
+    (expected,) = torch.autograd.grad(ranking((masks * weight * batch.tokens).sum(1), batch.target), weight)
     torch.testing.assert_close(found[0], expected)
     torch.manual_seed(5)
     for part in batch.parts(4 * 40):
@@ -195,7 +197,7 @@ def test_predictions_and_logged_errors_are_in_the_unit_of_the_assay(
 
 def test_a_model_takes_mean_and_standard_deviation_of_the_targets_that_it_is_shown() -> None:
     model = make_cnn()
-    model.minimise(SquaredError(), standardize_targets=True)
+    model.minimise(SQUARED_ERROR, standardize_targets=True)
     target = torch.tensor([1.0, 2.0, 6.0])
     model.see_targets(target)
     assert model.target_scale is not None
@@ -205,7 +207,7 @@ def test_a_model_takes_mean_and_standard_deviation_of_the_targets_that_it_is_sho
 
 def test_a_plain_model_has_no_scale_and_no_more_in_its_checkpoints() -> None:
     model = make_cnn()
-    model.minimise(SquaredError(), standardize_targets=False)
+    model.minimise(SQUARED_ERROR, standardize_targets=False)
     assert model.target_scale is None
     assert set(model.trained_state()) == set(make_cnn().trained_state())
 

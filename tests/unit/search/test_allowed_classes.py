@@ -16,7 +16,6 @@ from search.config.allowed_classes import ARGUMENTS, CALLBACK, LOGGER, PRUNER, S
 from search.config.run_config import LOGGER_ARGUMENTS, TrainerConfig, run_config
 from search.config.static_classes import signature
 from search.config.targets import DIVISION, MODEL, check, instantiate
-from search.study.config import study_config
 from tests.unit.search.test_experiment import CONFIG
 
 pytestmark = pytest.mark.filterwarnings(
@@ -94,19 +93,6 @@ def test_the_arguments_of_our_own_classes_are_numbers_and_words_of_a_list() -> N
                     assert parameter.annotation is not Any, (cls, argument)
                     assert str not in (parameter.annotation, *get_args(parameter.annotation)), (cls, argument, text)
     assert found > 30
-
-
-@pytest.mark.parametrize("group", ["sampler", "pruner", "logger", "validation", "model", "trainer", "debug"])
-def test_every_config_of_ours_still_fits(group: str) -> None:
-    for path in sorted((STUDIES / group).glob("*.yaml")):
-        extra = ["sampler.search_space={model.alpha: [1.0, 2.0]}"] if path.stem == "grid" else []
-        model = path.stem if group == "model" else "ridge"
-        chosen = [] if group == "model" else [f"{group}={path.stem}" if group != "debug" else f"+{group}={path.stem}"]
-        chosen = [word.replace("+debug", "debug") for word in chosen]
-        config = study_config(["task=synthetic_two_vs_rest", f"model={model}", *chosen, *extra])
-        if group in ("sampler", "pruner"):
-            base = SAMPLER if group == "sampler" else PRUNER
-            assert instantiate(getattr(config, group), base, group) is not None
 
 
 @pytest.mark.parametrize(

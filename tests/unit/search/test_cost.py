@@ -12,8 +12,8 @@ from optuna.trial import TrialState, create_trial
 from datasets.common.paths import Places
 from datasets.splits.prepared import prepare
 from search.machine.environment import cpu_time_s
+from search.study.activity import cost
 from search.study.config import study_config
-from search.study.cost import cost
 from search.training.fit import fit
 
 BUSY = "import time\nwhile time.process_time() < 0.3: pass"

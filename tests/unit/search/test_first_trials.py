@@ -8,7 +8,7 @@ import pytest
 from datasets.common.errors import UserError
 from search.checkout import STUDIES
 from search.config.resolve import resolve
-from search.machine.hardware import has_gpu
+from search.machine.hardware import visible_gpus
 from search.space import first_trials as module
 from search.study.config import StudyConfig, study_config
 
@@ -137,7 +137,7 @@ def test_by_without_a_value_for_all_else_is_a_sentence(studies: Path) -> None:
 
 @pytest.mark.parametrize("is_there", [True, False])
 def test_a_first_trial_may_need_a_gpu(studies: Path, monkeypatch: pytest.MonkeyPatch, is_there: bool) -> None:
-    monkeypatch.setattr(module, "has_gpu", lambda: is_there)
+    monkeypatch.setattr(module, "visible_gpus", lambda: ("0",) if is_there else ())
     depths = [trial["model.depth"] for trial in tied(studies, trees=GPU_TREES).first_trials]
     assert depths == ([1, 2] if is_there else [1])
     on_cpu = tied(studies, "trainer.accelerator=cpu", trees=GPU_TREES)
@@ -189,7 +189,7 @@ def test_whether_there_is_a_gpu(
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert has_gpu(tmp_path) is expected
+    assert bool(visible_gpus(tmp_path)) is expected
 
 
 def test_a_grid_names_values_by_path_and_each_alternative_takes_its_own(studies: Path) -> None:

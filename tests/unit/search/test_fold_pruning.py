@@ -18,8 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.storage.attributes import RETRY_OF
 from search.study.config import study_config
-from search.study.pruning import FoldPruner, fold_and_epoch, step_of
-from search.study.verdicts import should_prune
+from search.study.pruning import FoldPruner, fold_and_epoch, should_prune, step_of
 from search.workers.worker import make_pruner, without_experimental_warnings
 
 N_EPOCHS = 9

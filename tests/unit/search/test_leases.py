@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from search.storage.database import open_database
 from search.storage.lease_policy import LeasePolicy
-from search.study.leases import lease_ages_s
+from search.storage.rows.heartbeats import lease_ages_s
 from search.study.study import find_study
 from tests.helpers.small_study import NAME, add, default_database, make_study
 

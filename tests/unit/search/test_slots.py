@@ -4,24 +4,23 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import pynvml
 import pytest
 import torch
 
 from datasets.common.errors import UserError
-from search.machine.hardware import MEMORY_SHARE, mig_devices, usable_cores, visible_gpus
+from search.machine.hardware import MEMORY_SHARE, find_gpus, mig_devices, usable_cores, visible_gpus
 from search.options.arguments import parse
 from search.study.config import study_config
 from search.training import memory
 from search.workers.slots import Slot, make_slots
+from tests.helpers import nvml
+from tests.helpers.nvml import FakeGpu
 
 WHAT = ("--task", "synthetic_two_vs_rest", "--model", "cnn", "validation=holdout")
-DIVIDED = """\
-GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-aaaa-1)
-  MIG 3g.20gb     Device  0: (UUID: MIG-bbbb-1)
-  MIG 3g.20gb     Device  1: (UUID: MIG-bbbb-2)
-GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-aaaa-2)
-"""
-WHOLE = "GPU 0: NVIDIA H100 (UUID: GPU-aaaa-1)\nGPU 1: NVIDIA H100 (UUID: GPU-aaaa-2)\n"
+SLICES = (FakeGpu(uuid="MIG-bbbb-1"), None, FakeGpu(uuid="MIG-bbbb-2"))
+WHOLE = (FakeGpu(), FakeGpu(uuid="GPU-aaaa-2", slices=()))
+DIVIDED = (FakeGpu(slices=SLICES), FakeGpu(uuid="GPU-aaaa-2"), FakeGpu(uuid="GPU-aaaa-3", slices=(None,)))
 
 
 @pytest.fixture
@@ -59,15 +58,27 @@ def test_visible_gpus(gpus, files, visible, expected):
 
 
 @pytest.mark.parametrize(
-    ("listing", "status", "expected"),
-    [(DIVIDED, 0, ("MIG-bbbb-1", "MIG-bbbb-2", "GPU-aaaa-2")), (WHOLE, 0, ()), ("", 0, ()), (DIVIDED, 9, ())],
+    ("found", "error", "expected"),
+    [
+        (DIVIDED, None, ("MIG-bbbb-1", "MIG-bbbb-2", "GPU-aaaa-2", "GPU-aaaa-3")),
+        (WHOLE, None, ()),
+        ((), None, ()),
+        (DIVIDED, pynvml.NVMLError_DriverNotLoaded, ()),
+    ],
 )
-def test_slices_of_divided_gpus_are_named_by_the_driver(tmp_path, monkeypatch, listing, status, expected):
-    program = tmp_path / "nvidia-smi"
-    program.write_text(f"#!/bin/sh\ncat <<'END'\n{listing}END\nexit {status}\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+def test_slices_of_divided_gpus_are_named_by_the_driver(monkeypatch, found, error, expected):
+    nvml.install(monkeypatch, *found, error=error)
     assert mig_devices() == expected
+
+
+def test_a_driver_that_fails_reports_nothing(monkeypatch):
+    def lose(index):
+        raise pynvml.NVMLError_GpuIsLost()
+
+    nvml.install(monkeypatch, *DIVIDED)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", lose)
+    assert find_gpus() == []
+    assert mig_devices() == ()
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,11 @@ from search.config.nested import difference, digest, flatten, lookup, nest, over
 
 NAMES = st.text("abcdefgh_", min_size=1, max_size=4)
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5)
+# A config has some ten leaves below a key; drawing trees of a hundred takes longer than all that is checked of them.
 TREES = st.dictionaries(
-    NAMES, st.recursive(LEAVES, lambda items: st.dictionaries(NAMES, items, min_size=1, max_size=4)), max_size=4
+    NAMES,
+    st.recursive(LEAVES, lambda items: st.dictionaries(NAMES, items, min_size=1, max_size=3), max_leaves=8),
+    max_size=3,
 )
 
 patiently = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -2,6 +2,8 @@
 
 import datetime
 import math
+import shutil
+import uuid
 
 import optuna
 import pytest
@@ -9,10 +11,11 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState, create_trial
 from sqlalchemy import event
+from sqlalchemy.engine import make_url
 
 from search.storage import resilient
 from search.storage.database import open_database
-from search.storage.optuna_internals import set_attributes
+from search.storage.resilient import set_attributes
 from search.storage.rows import trials as trial_rows
 
 pytestmark = pytest.mark.filterwarnings("ignore:Heartbeat of storage")
@@ -25,25 +28,52 @@ DISTRIBUTIONS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def unchecked(monkeypatch):
+@pytest.fixture(scope="module", autouse=True)
+def unchecked():
     """Reading is compared for all that Optuna can keep, also for what no study of ours may hold."""
-    monkeypatch.setattr(resilient, "trial_problems", lambda trial: ())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resilient, "trial_problems", lambda trial: ())
+        yield
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def database(request, tmp_path):
-    """A fresh database."""
-    is_file = request.param == "sqlite"
-    url = f"sqlite:///{tmp_path / 'studies.db'}" if is_file else request.getfixturevalue("postgres_url")
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def filled(request, unchecked, tmp_path_factory):
+    """The URL of a database that tests copy: writing its trials takes a hundred times as long as copying them."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path_factory.mktemp('filled') / 'studies.db'}"
+    else:
+        server = request.getfixturevalue("postgres")
+        url = server.url(server.create_database())
     database = open_database(url, create=True)
+    fill(database)
+    database.storage.remove_session()  # neither database is copied while somebody has it open
+    database.storage.engine.dispose()
+    return url
+
+
+@pytest.fixture
+def database(filled, request, tmp_path):
+    """A fresh copy of the filled database."""
+    url = make_url(filled)
+    if url.get_backend_name() == "sqlite":
+        copy = url.set(database=shutil.copy(url.database, str(tmp_path / "studies.db")))
+    else:
+        copy = url.set(database=f"test_{uuid.uuid4().hex[:12]}")
+        with request.getfixturevalue("postgres").connect("postgres") as connection:
+            connection.execute(f"CREATE DATABASE {copy.database} TEMPLATE {url.database}")
+    database = open_database(copy.render_as_string(hide_password=False), create=False)
     yield database
     database.storage.engine.dispose()
 
 
 @pytest.fixture
 def study(database):
-    """A study with trials of every state and every kind of value, between trials of another study."""
+    """The study of the copied database."""
+    return optuna.load_study(storage=database.storage, study_name="here")
+
+
+def fill(database):
+    """Two studies with trials of every state and every kind of value, those of one between those of the other."""
     study = optuna.create_study(storage=database.storage, study_name="here")
     other = optuna.create_study(storage=database.storage, study_name="there")
     for number in range(N_TRIALS):
@@ -62,7 +92,6 @@ def study(database):
     running = study.ask(DISTRIBUTIONS)  # one of those that waited
     running.report(0.125, step=99)
     set_attributes(running, user={"worker": "here:1"}, system={})
-    return study
 
 
 def as_optuna_reads(storage, study, *words):

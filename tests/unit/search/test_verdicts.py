@@ -7,10 +7,12 @@ from pathlib import Path
 import optuna
 import pytest
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, PercentilePruner, SuccessiveHalvingPruner
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from search.storage.attributes import RETRY_OF
-from search.study.verdicts import should_prune
+from search.storage.database import open_database
+from search.study.pruning import should_prune
 
 N_TRIALS, N_STEPS = 24, 27
 PRUNERS: dict[str, Callable[[], BasePruner]] = {
@@ -33,7 +35,7 @@ Verdicts = dict[int, tuple[TrialState, int | None]]
 
 
 def search(
-    pruner: BasePruner, storage: str | None, interruptions: random.Random | None, n_others: dict[int, int]
+    pruner: BasePruner, storage: RDBStorage | None, interruptions: random.Random | None, n_others: dict[int, int]
 ) -> Verdicts:
     """State and last step of each configuration; `interruptions` says how often and where trials are cut off.
 
@@ -89,11 +91,13 @@ def test_verdicts_do_not_depend_on_interruptions(name: str) -> None:
     assert interrupted == undisturbed
 
 
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")  # trials are asked for by hand
 def test_nor_do_they_in_a_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(f"{__name__}.N_TRIALS", 3)
     n_others: dict[int, int] = {}
-    interrupted = search(PRUNERS["hyperband"](), f"sqlite:///{tmp_path}/a.db", random.Random(1), n_others)
-    assert interrupted == search(PRUNERS["hyperband"](), f"sqlite:///{tmp_path}/b.db", None, n_others)
+    one, other = (open_database(f"sqlite:///{tmp_path}/{name}.db", create=True).storage for name in "ab")
+    interrupted = search(PRUNERS["hyperband"](), one, random.Random(1), n_others)
+    assert interrupted == search(PRUNERS["hyperband"](), other, None, n_others)
 
 
 def test_without_interruptions_they_are_optunas_own(monkeypatch: pytest.MonkeyPatch) -> None:

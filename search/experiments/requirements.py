@@ -1,12 +1,16 @@
-"""What an experiment needs whose model is outside the checkout, and whether that model is what it was."""
+"""What an experiment needs of whoever trains or predicts with it again."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from datasets.common.errors import UserError
+from search.config.run_config import averaging_callbacks
 from search.config.type_checks import shown
 from search.machine import own_models
+
+if TYPE_CHECKING:
+    from search.experiments.experiment import Experiment
 
 
 def look_for_model(
@@ -31,4 +35,14 @@ def look_for_model(
         announce(
             f"{path} was made with another source of {shown(target)} ({shown(before)[:19]}...) than what was found in "
             f"{models.folder} ({now[:19]}...): numbers may differ."
+        )
+
+
+def check_callbacks(path: Path, experiment: "Experiment") -> None:
+    """Refuse an experiment that cannot be trained again without its callbacks, which are never run again."""
+    names = averaging_callbacks(experiment.config)
+    if names:
+        raise UserError(
+            f"{path} was trained with {', '.join(names)}, which changes what is trained, and callbacks of an "
+            "experiment are run by `train --experiment` alone: search without it for one that can be verified."
         )

@@ -1,20 +1,30 @@
-"""Writing the state of a run, cheaply and whole."""
+"""The state of a run: written, cheaply and whole, and read by the run that goes on from it."""
 
+import contextlib
 import hashlib
 import json
-import os
 import pickle
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
 
-from datasets.common.files import file_hash, link, write_text
+from datasets.common.files import file_hash, link, replaced, write_text
 from datasets.task import Announce
-from search.config.nested import digest
-from search.training.checkpoint.files import FOLDER, FORMAT, MANIFEST, STATE, kept_name, names_in
+from search.training.checkpoint.files import (
+    FOLDER,
+    MANIFEST,
+    STATE,
+    Unusable,
+    kept_name,
+    names_in,
+    read_manifest,
+    remove_state,
+    usable,
+    write_manifest,
+)
 
 MIN_INTERVAL_S = 2.0
 """A run that is shorter leaves no state: it is run again as quickly."""
@@ -73,28 +83,24 @@ class StateWriter:
         for name, path in weights.items():
             link(path, self._folder / kept_name(name, hashes[name]))
         state_hash = self._save(state)
-        manifest = {"format": FORMAT, "about": dict(about), "state": state_hash, "weights": hashes}
-        write_text(self._folder / MANIFEST, json.dumps({**manifest, "checksum": digest(manifest)}))
-        named = {MANIFEST, *names_in(manifest)}
+        files = {"state": state_hash, "weights": hashes}
+        write_manifest(self._folder / MANIFEST, about, files)
+        named = {MANIFEST, *names_in(files)}
         for path in self._folder.iterdir():
             if path.name not in named:
                 path.unlink(missing_ok=True)
 
     def _save(self, state: Mapping[str, Any]) -> str:
-
-        beside = self._folder / f".state.{os.getpid()}"
-        try:
-            with beside.open("wb") as file:
-                hashing = _Hashing(file)
-                try:
-                    torch.save(dict(state), hashing)  # type: ignore[arg-type]  # all that it asks of a file
-                except RuntimeError as error:
-                    raise hashing.error or error from None
-            state_hash = hashing.sha256.hexdigest()
-            os.replace(beside, self._folder / kept_name(STATE, state_hash))
-            return state_hash
-        finally:
-            beside.unlink(missing_ok=True)
+        """Write the state under a name that has its hash, and return that."""
+        with replaced(self._folder / STATE) as beside, beside.open("wb") as file:
+            hashing = _Hashing(file)
+            try:
+                torch.save(dict(state), hashing)  # type: ignore[arg-type]  # all that it asks of a file
+            except RuntimeError as error:
+                raise hashing.error or error from None
+        state_hash = hashing.sha256.hexdigest()
+        (self._folder / STATE).rename(self._folder / kept_name(STATE, state_hash))
+        return state_hash
 
     def _hash(self, path: Path) -> str:
         """The hash of a weights file, computed once: most states have the best weights of the one before."""
@@ -123,3 +129,60 @@ class _Hashing:
 
     def flush(self) -> None:
         self._file.flush()
+
+
+def read_state(directory: Path, about: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+    """The state that a run left in its folder; `about` is asked what it must have been written for.
+
+    Raises:
+        Unusable: There is none, it is damaged, or it belongs to another run.
+    """
+    folder = directory / FOLDER
+    with usable():
+        manifest = read_manifest(folder / MANIFEST, about())
+        for name in names_in(manifest):
+            if Path(name).name != name or name.split(".")[-2] != file_hash(folder / name):
+                raise Unusable(f"its file {name} is damaged")
+        path = folder / kept_name(STATE, manifest["state"])
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return state
+
+
+def take_over(before: Path, directory: Path) -> None:
+    """Move a state that can be read, and its weights, from one run's folder to another's, or leave both as they are.
+
+    Both may be the same folder: then the weights alone are put in place.
+
+    Raises:
+        OSError: The files cannot be put there.
+    """
+    old, new = before / FOLDER, directory / FOLDER
+    text = (old / MANIFEST).read_text(encoding="utf-8")
+    manifest = json.loads(text)
+    is_elsewhere = old.resolve() != new.resolve()
+    if is_elsewhere:
+        new.mkdir(parents=True, exist_ok=True)
+        for name in names_in(manifest):
+            link(old / name, new / name)
+        write_text(new / MANIFEST, text)
+    for name, its_hash in manifest["weights"].items():
+        link(new / kept_name(name, its_hash), directory / name)
+    if is_elsewhere:
+        remove_state(before)
+
+
+def bring_logs(before: Path, directory: Path) -> None:
+    """Put the logs of the interrupted parts beside those of the part that follows: `logs/fold0.0`, `logs/fold0.1`, ...
+
+    A logger begins its files anew. Epochs after the state stand in both.
+    """
+    if before.resolve() == directory.resolve():
+        return
+    with contextlib.suppress(OSError):  # nothing depends on them
+        names = sorted(path.name for path in (before / "logs").iterdir())
+        for name in names:
+            n_parts = sum(other.startswith(f"{name}.") for other in names)
+            target = directory / "logs" / (name if "." in name else f"{name}.{n_parts}")
+            target.mkdir(parents=True, exist_ok=True)
+            for path in (before / "logs" / name).iterdir():
+                link(path, target / path.name)
