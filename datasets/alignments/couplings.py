@@ -28,8 +28,8 @@ def check_columns(n_columns: int) -> None:
     """Refuse, with a UserError, more columns than couplings can be fitted for."""
     if n_columns > _MAX_COLUMNS:
         raise UserError(
-            f"The alignment has {n_columns:,} columns on the wild type; couplings are fitted for {_MAX_COLUMNS:,} at most: "
-            "leave this score out, or cut the alignment to the domain that varies."
+            f"The alignment has {n_columns:,} columns on the wild type; couplings are fitted for {_MAX_COLUMNS:,} at "
+            "most: leave this score out, or cut the alignment to the domain that varies."
         )
 
 
@@ -116,9 +116,9 @@ def _fitted(
 ) -> tuple[Tensor, Tensor]:
     """Return the fields (k, A) and couplings (C * A, k * A) of the minimum for k columns.
 
-    start: (k, A), fields that are right without couplings. frequencies: (C * A,), of the letters of all columns. What is
-    moved are the couplings, and the fields as they are where the letters are those of an average sequence: without
-    this centring a common shift of all couplings is as good as one of the field, and convergence takes 4 times as long.
+    start: (k, A), fields that are right without couplings. frequencies: (C * A,), of the letters of all columns. What
+    is moved are the couplings, and the fields plus what an average sequence's couplings add to them: in the plain
+    parameters all couplings of a column together do what its field does, and convergence takes several times as long.
     """
     couplings = torch.zeros(likelihood.width, start.numel())
     centred = start.clone()
@@ -138,7 +138,7 @@ def _fitted(
             parameter.grad = gradient / n_effective
         return value.item() / n_effective
 
-    optimizer.step(evaluate)
+    optimizer.step(evaluate)  # type: ignore[no-untyped-call]
     return fields(), couplings
 
 

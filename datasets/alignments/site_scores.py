@@ -10,32 +10,9 @@ from datasets.alignments.one_hot import weighted_counts
 from datasets.alignments.read import CODES, RESIDUES
 
 # Robinson and Robinson 1991 (doi:10.1073/pnas.88.20.8880), as in BLAST: in the order of `RESIDUES`.
-_BACKGROUND = np.array(
-    [
-        ".07805",
-        ".01925",
-        ".05364",
-        ".06295",
-        ".03856",
-        ".07377",
-        ".02199",
-        ".05142",
-        ".05744",
-        ".09019",
-        ".02243",
-        ".04487",
-        ".05203",
-        ".04264",
-        ".05129",
-        ".07120",
-        ".05841",
-        ".06441",
-        ".01330",
-        ".03216",
-    ],
-    dtype=np.float64,
-)
-_PSEUDOCOUNT = 20.0  # effective sequences: on average one of each residue, as plmc adds
+_FIRST_TEN = (0.07805, 0.01925, 0.05364, 0.06295, 0.03856, 0.07377, 0.02199, 0.05142, 0.05744, 0.09019)
+_OTHERS = (0.02243, 0.04487, 0.05203, 0.04264, 0.05129, 0.07120, 0.05841, 0.06441, 0.01330, 0.03216)
+_BACKGROUND = np.array([*_FIRST_TEN, *_OTHERS])
 
 Table = NDArray[np.float64]
 """(L, 21): what a mutation of each position of the wild type to each of `RESIDUES` adds; NaN where nothing is known, so
@@ -68,7 +45,7 @@ def on_wild_type(focus: Focus, wild_type: str, of_columns: NDArray[np.float64]) 
 
 
 def _frequencies(focus: Focus) -> NDArray[np.float64]:
-    """Return (C, 20): frequencies of the residues by weight, with a pseudocount in proportion to the background."""
-    counts = weighted_counts(focus.codes, focus.weights, len(RESIDUES))
-    pseudo = _PSEUDOCOUNT * _BACKGROUND
-    return (counts + pseudo) / (counts.sum(1, keepdims=True) + _PSEUDOCOUNT)
+    """Return (C, 20): frequencies of the residues by weight, one effective sequence added for each residue, as plmc."""
+    counts = weighted_counts(focus.codes, focus.weights, len(RESIDUES)) + 1
+    frequencies: NDArray[np.float64] = counts / counts.sum(1, keepdims=True)
+    return frequencies
