@@ -90,7 +90,7 @@ class Epistasis(FitnessModel):
         self._n_train = 1
 
     def can_rank(self, residues: NDArray[np.uint8], training: NDArray[np.uint8], *, has_scores: bool = False) -> bool:
-        """As for ridge: it knows of a position what training shows at that position."""
+        """As for ridge: it knows of a position what training shows at that position, and what score columns say."""
         return has_scores or bool(np.ptp(seen_residues(residues, training), axis=0).any())
 
     @property

@@ -71,3 +71,34 @@ def test_an_experiment_without_a_pooling_means_the_maximum() -> None:
     assert "pooling" not in config.run({}).model
     with pytest.raises(UserError, match="expected one of 'max', 'mean', 'attention', 'position'"):
         study_config([f"task={TASK}", "model=cnn", "model.pooling=sum"])
+
+
+@pytest.mark.parametrize("model", ["epistasis", "forest", "cnn"])
+def test_score_columns_reach_the_models(model: str, tmp_path: Path) -> None:
+    """The column is the target with noise, and the sequences tell nothing of it."""
+    noise = np.random.default_rng(0)
+    targets = noise.normal(size=200).round(4)
+    letters = np.array(list("ACDEFGHIKLMNPQRSTVWY"))
+    sequences = {"MKTAYIAKQR" + "".join(noise.choice(letters, 6)): None for _ in range(200)}
+    rows = ["sequence,fitness,hint"]
+    rows += [f"{s},{y},{y + 0.3 * noise.normal():.4f}" for s, y in zip(sequences, targets, strict=True)]
+    (tmp_path / "mine.csv").write_text("\n".join(rows) + "\n")
+    small = {"forest": ("model.n_trees=30", "model.max_features=1.0"), "cnn": ("model.channels=4", "model.depth=1")}
+    values = {}
+    for use in ("all", "none"):
+        request = search.SearchRequest(
+            data=tmp_path / "mine.csv",
+            split="random",
+            zero_shot_columns=("hint",),
+            model=model,
+            n_trials=1,
+            executor="inline",
+            quiet=True,
+            overrides=(*SHORT, f"scores.use={use}", *small.get(model, ())),
+            study_name=f"with-{use}",
+            runs_dir=tmp_path / "runs",
+            export_dir=tmp_path / "export",
+        )
+        values[use] = search.run_study(request).best.value
+    assert values["all"] > 0.6
+    assert values["none"] < 0.5
