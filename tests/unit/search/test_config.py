@@ -136,7 +136,17 @@ def test_the_published_sizes() -> None:
     }
     assert set(compose().space.leaves) == searched
     assert set(compose(model="ridge").space.leaves) == {"model.alpha"}
-    assert set(compose(model="kernel").space.leaves) == {"model.length_scale", "model.linear_variance", "model.noise"}
+    numbers = {"model.length_scale", "model.linear_variance", "model.noise"}
+    knowledge = {f"model.{name}" for name in ("similarity", "sites", "relevance", "composition", "places")}
+    conditional = {"composition_variance", "composition_length_scale", "place_variance", "place_width"}
+    leaves = compose(model="kernel").space.leaves
+    assert set(leaves) == numbers | knowledge | {f"model.{name}" for name in conditional} | {"trainer.target_transform"}
+    assert set(compose("model.similarity=identity", model="kernel").space.leaves) == set(leaves) - {
+        "model.similarity",
+        "model.sites",
+    }
+    assert "model.score_variance" in compose("space=kernel_scores", model="kernel").space.leaves
+    assert "model.score_alpha" in compose("space=ridge_scores", model="ridge").space.leaves
 
 
 def test_overrides_as_on_hydras_command_line() -> None:
@@ -253,6 +263,7 @@ BAD = [
     ("trainer.gradient_clip=0", "expected float > 0 or null"),
     ("trainer.loss=mae", "trainer.loss=mae is not valid: expected one of 'mse', 'huber', 'ranking'."),
     ("trainer.huber_delta=0", "trainer.huber_delta=0 is not valid: expected float > 0."),
+    ("trainer.target_transform=log", "expected one of 'none', 'standardize', 'rank_normal'"),
     ("trainer.standardize_targets=1", "trainer.standardize_targets=1 is not valid: expected bool."),
     ("trainer.callbacks=x", "expected a list of a mapping"),
     ("trainer.callbacks=[{_target_: os.system}]", "trainer.callbacks[0]._target_=os.system is outside"),
@@ -289,7 +300,7 @@ BAD = [
     ("experiment=mine", "experiment=mine is unknown"),
     (
         "space=cnn_wied",
-        "space=cnn_wied is unknown: expected one of cnn, cnn_flip, cnn_wide, esm, esm_wide, kernel, ridge. Did you",
+        "space=cnn_wied is unknown: expected one of cnn, cnn_flip, cnn_wide, esm, esm_wide, kernel, kernel_scores, ridge, ridge_scores. Did you",
     ),
     ("space=ridge", "space.model.alpha has no value in the config"),
     ("space.model.channels=5", "space.model.channels=5 is not valid"),
