@@ -23,7 +23,7 @@ from search.config.type_checks import Text, build, check_keys, convert
 from search.experiments.own_source import look_for_model
 from search.machine.foreign_files import load_plain_yaml, read_regular
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 _SINCE_VERSION = {"model": 2, "n_target": 2, "study_id": 4}  # keys of the provenance that older files lack
 # What training did before it had these settings, in files of version 2 and older.
 _TRAINER_BEFORE_3 = {"loss": "mse", "huber_delta": 1.0, "standardize_targets": False}

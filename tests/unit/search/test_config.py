@@ -300,7 +300,8 @@ BAD = [
     ("experiment=mine", "experiment=mine is unknown"),
     (
         "space=cnn_wied",
-        "space=cnn_wied is unknown: expected one of cnn, cnn_flip, cnn_wide, esm, esm_wide, kernel, kernel_scores, ridge, ridge_scores. Did you",
+        "space=cnn_wied is unknown: expected one of cnn, cnn_flip, cnn_wide, esm, esm_wide, kernel, kernel_scores, "
+        "ridge, ridge_scores. Did you",
     ),
     ("space=ridge", "space.model.alpha has no value in the config"),
     ("space.model.channels=5", "space.model.channels=5 is not valid"),
