@@ -72,7 +72,7 @@ class Kernel(ClosedForm):
     relevance: Tensor
     train_features: Tensor
 
-    # A default here is what the model was before it had the argument: older configs lack it.
+    # A default is what the model was before it had the argument.
     def __init__(
         self,
         *,
@@ -99,11 +99,10 @@ class Kernel(ClosedForm):
         inducing: Annotated[int, Interval(ge=2, le=16384)] = 1024,
     ) -> None:
         super().__init__()
+        variance = 0.0 if sites == "additive" else variance
+        linear_variance = 0.0 if sites == "product" else linear_variance
         self.given = Hyperparameters(
-            length_scale=length_scale,
-            variance=0.0 if sites == "additive" else variance,
-            linear_variance=0.0 if sites == "product" else linear_variance,
-            noise=noise,
+            length_scale=length_scale, variance=variance, linear_variance=linear_variance, noise=noise
         )
         self.form = Form(
             sites=sites,
@@ -160,19 +159,17 @@ class Kernel(ClosedForm):
         """Refuse more training rows than inducing ones can stand for, unless a part is asked for."""
         if self.max_rows is None and n_train > MAX_INDUCED_ROWS:
             raise UserError(
-                f"The kernel model takes at most {MAX_INDUCED_ROWS:,} training sequences, here are {n_train:,}: "
-                f"set model.max_train={MAX_KERNEL_ROWS // 2} to train on that many random ones, or "
-                "choose another model."
+                f"The kernel model takes at most {MAX_INDUCED_ROWS:,} training sequences, here are {n_train:,}: set "
+                f"model.max_train={MAX_KERNEL_ROWS // 2} to train on that many random ones, or choose another model."
             )
 
     def approximation(self, n_train: int) -> str | None:
         """As for other models: inducing sequences."""
-        if not self._is_induced(n_train):
-            return None
-        return (
+        sentence = (
             f"Of {n_train:,} training sequences the kernel model is an approximation (subset of regressors): "
             f"{self.n_inducing:,} random ones stand for all (model.inducing); it is exact up to {MAX_KERNEL_ROWS:,}."
         )
+        return sentence if self._is_induced(n_train) else None
 
     @property
     def n_parameters(self) -> int:
@@ -203,8 +200,7 @@ class Kernel(ClosedForm):
         if self._factor is None:
             self._factor = factor(self._own_covariances(self._to_training().distances_among_themselves()), self.theta)
         parts = []
-        for part in self._slices(batch):
-            covariances, prior = self._covariances(*part)
+        for covariances, prior in (self._covariances(*part) for part in self._slices(batch)):
             explained = torch.linalg.solve_triangular(self._factor, covariances.T, upper=False).square().sum(dim=0)
             parts.append((covariances @ self.dual, (prior - explained).clamp(min=0).sqrt()))
         mean, std = map(torch.cat, zip(*parts, strict=True))
@@ -234,8 +230,7 @@ class Kernel(ClosedForm):
             standardised[:n_kept], self.given, relevance=self.seeks_relevance, hyperparameters=self.marginal_likelihood
         )
         if found.relevance is not None:
-            self.relevance = found.relevance
-            self._side = None
+            self.relevance, self._side = found.relevance, None
         distance = self._to_training().distances_among_themselves()
         self.theta = self.theta.new_tensor(list(vars(found.hyperparameters).values()))
         self.mean_distance = centre_of(distance).mean_distance

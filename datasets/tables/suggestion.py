@@ -55,7 +55,7 @@ def suggest(survey: Survey) -> Suggestion:
             words=("--split", "random"),
             why="No variant has more than one mutation. A random split asks how well the other mutations at the same "
             "positions are predicted; for positions at which nothing was measured use --split by_position, with "
-            "--model cnn, because ridge and kernel cannot tell such positions apart.",
+            "--model kernel or cnn, because ridge cannot tell such positions apart.",
         )
     for k in range(1, int(n_mutations.max())):
         n_train = int((n_mutations <= k).sum())
@@ -82,10 +82,13 @@ def families(survey: Survey, division: TableSplit | None, *, max_kernel_rows: in
     """
     n_mutations = survey.common.n_mutations
     is_of_singles = n_mutations is not None and n_mutations.max() <= 1
-    if survey.table.split == "by_position" and is_of_singles:
-        return ("kernel", "cnn")  # ridge cannot tell positions apart that it never saw mutated
     n_train = len(survey.sequences) if division is None else int(np.sum(~division.test))
-    return ("ridge", "kernel", "cnn") if n_train <= max_kernel_rows else ("ridge", "cnn")
+    suitable = {
+        "ridge": not (survey.table.split == "by_position" and is_of_singles),  # it knows nothing of new positions
+        "kernel": n_train <= max_kernel_rows,
+        "cnn": True,
+    }
+    return tuple(name for name, is_suitable in suitable.items() if is_suitable)
 
 
 def division_of(survey: Survey, suggestion: Suggestion) -> TableSplit | None:

@@ -110,7 +110,7 @@ def test_where_the_kernel_is_too_small_it_is_not_suggested(
 ) -> None:
     write(tmp_path / "t.csv", "mutant,fitness", [(m, y) for m, _, y in SINGLES])
     (tmp_path / "wt.fasta").write_text(f">wild type\n{WILD_TYPE}\n")
-    monkeypatch.setattr("search.cli.data.MAX_KERNEL_ROWS", 10)
+    monkeypatch.setattr("search.cli.data.MAX_INDUCED_ROWS", 10)
     answer = command("data", "check", "t.csv", "--wild-type", "wt.fasta")
     assert answer.out.endswith("--model ridge --model cnn\n")
     answer = command("data", "check", "t.csv", "--wild-type", "wt.fasta", "--split", "by_position")

@@ -141,4 +141,4 @@ def test_losses_are_searched_like_everything_else() -> None:
         ]
     )
     run = study.run({"trainer.loss": "huber", "trainer.standardize_targets": True, "trainer.huber_delta": 0.3})
-    assert (run.trainer.loss, run.trainer.standardize_targets, run.trainer.huber_delta) == ("huber", True, 0.3)
+    assert (run.trainer.loss, run.trainer.target_transform, run.trainer.huber_delta) == ("huber", "standardize", 0.3)

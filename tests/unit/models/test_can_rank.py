@@ -11,10 +11,11 @@ from datasets.sequences.tokenizer import ResidueTokenizer
 from models.closed_form import ClosedForm
 from models.cnn import CNN
 from models.esm import ESM
+from models.fitness_model import FitnessModel
 from models.kernel import Kernel
 from models.metrics import is_constant
 from models.ridge import Ridge
-from tests.helpers.variants import make_batch
+from tests.helpers.variants import make_batch, make_cnn
 
 WILD = "MKTAYIAKQR"
 
@@ -31,10 +32,9 @@ def codes(sequences: Sequence[str]) -> NDArray[np.uint8]:
     return np.array([list(text.encode().ljust(longest, b"\0")) for text in sequences], dtype=np.uint8)
 
 
-def kernel() -> Kernel:
-    return Kernel(
-        length_scale=2.0, variance=1.0, linear_variance=0.3, noise=0.1, marginal_likelihood=False, max_train=None
-    )
+def kernel(**changes: object) -> Kernel:
+    settings = {"length_scale": 2.0, "variance": 1.0, "linear_variance": 0.3, "noise": 0.1}
+    return Kernel(**(settings | {"marginal_likelihood": False, "max_train": None} | changes))
 
 
 TRAIN = [mutant((position, residue)) for position in range(5) for residue in "CDEFG"[: position + 1]]
@@ -55,9 +55,47 @@ CASES = {
 @pytest.mark.parametrize("family", [Ridge, Kernel])
 def test_a_model_of_one_hot_residues_says_what_it_will_not_tell_apart(name: str, family: type[ClosedForm]) -> None:
     sequences, *expected = CASES[name]
-    can = expected[family is Kernel]
-    assert family.can_rank(codes(sequences), codes(TRAIN)) is can
-    model = kernel() if family is Kernel else Ridge(alpha=0.1)
+    check(kernel() if family is Kernel else Ridge(alpha=0.1), sequences, expected[family is Kernel])
+
+
+ALIKE = {
+    "other positions": [mutant((p, r)) for p in range(5, 10) for r in "CDE"],
+    "one position": [mutant((7, r)) for r in "CDEFW"],
+    "the same exchange elsewhere": [mutant((3, "C")), mutant((6, "C"))],  # A and A at both
+    "new residues at one position": [mutant((2, r)) for r in "WYV"],
+    "the positions of training": [mutant((p, "W")) for p in range(5)],
+}
+KNOWS = {
+    "distance": ({"similarity": "blosum62"}, ALIKE.keys()),
+    "product": ({"similarity": "physicochemical", "sites": "product"}, ALIKE.keys()),
+    "additive": (
+        {"similarity": "blosum62", "sites": "additive"},
+        {"the same exchange elsewhere", "new residues at one position", "the positions of training"},
+    ),
+    "composition": ({"composition": True}, ALIKE.keys() - {"the same exchange elsewhere"}),
+    "places": ({"places": True}, ALIKE.keys() - {"one position", "new residues at one position"}),
+}
+
+
+@pytest.mark.parametrize("name", ALIKE)
+@pytest.mark.parametrize("settings", KNOWS)
+def test_a_kernel_that_knows_amino_acids_tells_new_positions_apart(settings: str, name: str) -> None:
+    changes, known = KNOWS[settings]
+    # Position 3 is one of training's, which any kernel knows.
+    can = name in known or name == "the same exchange elsewhere"
+    check(kernel(**changes), ALIKE[name], can)
+
+
+def test_scores_tell_all_apart() -> None:
+    sequences = codes(CASES["other positions"][0])
+    for model in (Ridge(alpha=1.0), kernel(score_mean=True), kernel(score_kernel="added")):
+        assert model.can_rank(sequences, codes(TRAIN), has_scores=True)
+        assert not model.can_rank(sequences, codes(TRAIN))
+    assert not kernel(score_mean=False, score_kernel="none").can_rank(sequences, codes(TRAIN), has_scores=True)
+
+
+def check(model: ClosedForm, sequences: Sequence[str], can: bool) -> None:
+    assert model.can_rank(codes(sequences), codes(TRAIN)) is can
     target = torch.linspace(-1, 2, len(TRAIN)).double().square()
     with torch.no_grad():
         model.solve(_tokens(TRAIN), target)
@@ -67,7 +105,8 @@ def test_a_model_of_one_hot_residues_says_what_it_will_not_tell_apart(name: str,
 
 def test_others_are_believed_to() -> None:
     for family in (CNN, ESM):
-        assert family.can_rank(codes(CASES["other positions"][0]), codes(TRAIN))
+        assert family.can_rank is FitnessModel.can_rank
+    assert make_cnn().can_rank(codes(CASES["other positions"][0]), codes(TRAIN))
 
 
 def test_one_number_is_one_number_whatever_its_last_bits() -> None:

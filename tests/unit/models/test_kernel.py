@@ -16,7 +16,7 @@ from torch.nn import functional
 from datasets.common.errors import UserError
 from datasets.sequences.tokenizer import ResidueTokenizer
 from datasets.splits.prepared import PreparedSplit
-from models.bounds import MAX_KERNEL_ROWS
+from models.bounds import MAX_INDUCED_ROWS, MAX_KERNEL_ROWS
 from models.kernel import Kernel
 from models.layers.gaussian_process import centre_of, log_marginal_likelihood
 from models.layers.one_hot import HammingTo
@@ -201,8 +201,9 @@ def test_a_larger_set_is_refused_or_a_named_part_of_it_taken(
 ) -> None:
     make_kernel().check_size(MAX_KERNEL_ROWS)
     make_kernel(max_train=100).check_size(10**6)
-    with pytest.raises(UserError, match=r"at most 16,384 training sequences, here are 33,798: set model\.max_train="):
-        make_kernel().check_size(33798)
+    make_kernel().check_size(MAX_INDUCED_ROWS)
+    with pytest.raises(UserError, match=r"at most 100,000 training sequences, here are 133,798: set model\.max_train="):
+        make_kernel().check_size(133798)
     split = get_split("synthetic_two_vs_rest")
     parts = [make_kernel(max_train=50), make_kernel(max_train=50)]
     for model in parts:

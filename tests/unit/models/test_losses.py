@@ -15,7 +15,7 @@ from datasets.splits.prepared import PreparedSplit
 from models.fitness_model import FitnessModel
 from models.losses import Loss, make_loss, ranking
 from models.ridge import Ridge
-from models.target_scale import TargetScale
+from models.target_scale import TargetScale, Transform
 from tests.helpers.variants import make_cnn, make_variants
 
 TASK = "synthetic_two_vs_rest"
@@ -90,7 +90,7 @@ def test_parts_of_a_batch_give_the_gradient_of_the_whole(
     # Equal lengths: parts keep the order of the rows.
     batch = make_variants(24, 20, seed=1)
     model = make_cnn()
-    model.minimise(loss, standardize_targets=standardize)
+    model.minimise(loss, "standardize" if standardize else "none")
     whole = gradients(model, batch, monkeypatch)
     model.micro_batch_tokens = 5 * 20
     assert len(batch.parts(5 * 20)) == 5
@@ -119,7 +119,7 @@ class OneLayer(FitnessModel):
 
 def test_dropout_is_the_same_where_pairs_are_computed_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     model = OneLayer()
-    model.minimise(ranking, standardize_targets=False)
+    model.minimise(ranking, "none")
     model.micro_batch_tokens = 4 * 40
     batch = make_variants(12, 40, seed=3)
     found = gradients(model, batch, monkeypatch)
@@ -142,12 +142,12 @@ def test_dropout_is_the_same_where_pairs_are_computed_in_parts(monkeypatch: pyte
 def test_a_scale_standardizes_and_undoes_it() -> None:
     target = torch.tensor([40.0, 50.0, 60.0, 70.0])
     scale = TargetScale()
-    scale.standardize(target)
+    scale.fit(target)
     score = scale.standardized(target)
     assert score.mean().item() == pytest.approx(0, abs=1e-6)
     assert score.std(correction=0).item() == pytest.approx(1, abs=1e-6)
     torch.testing.assert_close(scale(score), target)
-    scale.standardize(torch.full((3,), 7.0))
+    scale.fit(torch.full((3,), 7.0))
     assert torch.equal(scale(torch.zeros(2)), torch.full((2,), 7.0))
 
 
@@ -166,17 +166,24 @@ def test_calibration_is_least_squares_and_never_turns_ranks_round() -> None:
 
 
 @pytest.mark.parametrize(
-    ("loss", "standardize"), [("ranking", False), ("huber", True), ("mse", True)], ids=["ranking", "huber", "mse"]
+    ("loss", "transform"),
+    [
+        ("ranking", "none"),
+        ("ranking", "rank_normal"),
+        ("huber", "standardize"),
+        ("mse", "standardize"),
+        ("mse", "rank_normal"),
+    ],
 )
 def test_predictions_and_logged_errors_are_in_the_unit_of_the_assay(
-    loss: str, standardize: bool, get_split: Callable[[str], PreparedSplit], fit: Callable[..., Trainer]
+    loss: str, transform: Transform, get_split: Callable[[str], PreparedSplit], fit: Callable[..., Trainer]
 ) -> None:
     split = get_split(TASK)
     shifted = replace(split, target=(1000 + 50 * split.target).astype(np.float32))
     train_rows, validation_rows = np.flatnonzero(~split.validation), np.flatnonzero(split.validation)
     torch.manual_seed(0)
     model = make_cnn(lr_encoder=1e-2, lr_embedding=1e-2, lr_decoder=1e-2, weight_decay=0.0)
-    model.minimise(make_loss(loss, huber_delta=1.0), standardize_targets=standardize)  # type: ignore[arg-type]
+    model.minimise(make_loss(loss, huber_delta=1.0), transform)  # type: ignore[arg-type]
     model.see_targets(torch.as_tensor(shifted.target[train_rows]))
     metrics = fit(model, shifted, name=TASK, max_epochs=8).callback_metrics
     variance = float(np.var(shifted.target[validation_rows]))
@@ -185,9 +192,10 @@ def test_predictions_and_logged_errors_are_in_the_unit_of_the_assay(
     assert 0 < metrics["training_loss"] < float(np.var(shifted.target[train_rows]))
     # A checkpoint carries the unit, and another model that reads it predicts the same.
     state = model.trained_state()
-    assert {"target_scale.offset", "target_scale.unit"} <= set(state)
+    is_of_ranks = transform == "rank_normal" and loss != "ranking"
+    assert {"target_scale.knots"} if is_of_ranks else {"target_scale.offset", "target_scale.unit"} <= set(state)
     again = make_cnn()
-    again.minimise(make_loss(loss, huber_delta=1.0), standardize_targets=standardize)  # type: ignore[arg-type]
+    again.minimise(make_loss(loss, huber_delta=1.0), transform)  # type: ignore[arg-type]
     again.load_trained_state(state)
     batch = make_variants(8, 20, seed=1)
     model.eval(), again.eval()
@@ -197,25 +205,32 @@ def test_predictions_and_logged_errors_are_in_the_unit_of_the_assay(
 
 def test_a_model_takes_mean_and_standard_deviation_of_the_targets_that_it_is_shown() -> None:
     model = make_cnn()
-    model.minimise(SQUARED_ERROR, standardize_targets=True)
+    model.minimise(SQUARED_ERROR, "standardize")
     target = torch.tensor([1.0, 2.0, 6.0])
     model.see_targets(target)
-    assert model.target_scale is not None
+    assert isinstance(model.target_scale, TargetScale)
     assert model.target_scale.offset == 3
     assert model.target_scale.unit.item() == pytest.approx(float(np.std([1, 2, 6])))
 
 
 def test_a_plain_model_has_no_scale_and_no_more_in_its_checkpoints() -> None:
     model = make_cnn()
-    model.minimise(SQUARED_ERROR, standardize_targets=False)
+    model.minimise(SQUARED_ERROR, "none")
     assert model.target_scale is None
     assert set(model.trained_state()) == set(make_cnn().trained_state())
 
 
-@pytest.mark.parametrize(("loss", "standardize"), [("huber", False), ("ranking", False), ("mse", True)])
-def test_a_model_that_is_solved_exactly_refuses_what_it_would_not_minimise(loss: str, standardize: bool) -> None:
-    with pytest.raises(UserError, match=r"Ridge is solved in its own way.*use trainer.loss=mse"):
-        Ridge(alpha=1.0).minimise(
-            make_loss(loss, huber_delta=1.0),  # type: ignore[arg-type]
-            standardize_targets=standardize,
-        )
+@pytest.mark.parametrize("loss", ["huber", "ranking"])
+def test_a_model_that_is_solved_exactly_refuses_what_it_would_not_minimise(loss: str) -> None:
+    with pytest.raises(UserError, match=r"Ridge is solved in its own way.*use trainer.loss=mse with it"):
+        Ridge(alpha=1.0).minimise(make_loss(loss, huber_delta=1.0), "standardize")  # type: ignore[arg-type]
+
+
+def test_a_step_of_its_own_that_knows_nothing_of_transforms_refuses_them() -> None:
+    class Own(OneLayer):
+        def training_step(self, batch: Batch, batch_idx: int) -> None:
+            """None."""
+
+    with pytest.raises(UserError, match=r"use trainer.loss=mse and trainer.target_transform=none with it"):
+        Own().minimise(SQUARED_ERROR, "rank_normal")
+    Own().minimise(SQUARED_ERROR, "none")

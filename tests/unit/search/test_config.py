@@ -147,7 +147,15 @@ def test_the_published_sizes() -> None:
     }
     assert set(compose().space.leaves) == searched
     assert set(compose(model="ridge").space.leaves) == {"model.alpha"}
-    assert set(compose(model="kernel").space.leaves) == {"model.length_scale", "model.linear_variance", "model.noise"}
+    numbers = {"model.length_scale", "model.linear_variance", "model.noise"}
+    knowledge = {f"model.{name}" for name in ("similarity", "sites", "relevance", "composition", "places")}
+    conditional = {"composition_variance", "composition_length_scale", "place_variance", "place_width"}
+    leaves = compose(model="kernel").space.leaves
+    assert set(leaves) == numbers | knowledge | {f"model.{name}" for name in conditional} | {"trainer.target_transform"}
+    assert set(compose("model.similarity=identity", model="kernel").space.leaves) == set(leaves) - {
+        "model.similarity",
+        "model.sites",
+    }
 
 
 def test_overrides_as_on_hydras_command_line() -> None:
@@ -248,6 +256,8 @@ BAD = [
     ("trainer.max_epochs=-1", "trainer.max_epochs=-1 is not valid: expected int >= 1."),
     ("trainer.accelerator=tpu", "expected one of 'auto', 'cpu', 'gpu'"),
     ("trainer.deterministic=1", "expected bool"),
+    ("trainer.target_transform=log", "expected one of 'none', 'standardize', 'rank_normal'"),
+    ("trainer.standardize_targets=1", "trainer.standardize_targets=1 is not valid: expected bool."),
     ("trainer.callbacks=x", "expected a list of a mapping"),
     ("trainer.callbacks=[{_target_: os.system}]", "trainer.callbacks[0]._target_=os.system is outside"),
     (

@@ -346,15 +346,31 @@ def test_a_file_from_before_the_model_and_the_budget_were_recorded(frozen: Path)
     assert "provenance.model is missing" in refused(frozen)
 
 
+@pytest.mark.parametrize(("standardized", "transform"), [(True, "standardize"), (False, "none")])
+def test_a_file_from_before_there_were_transforms(frozen: Path, standardized: bool, transform: str) -> None:
+    def age(tree: dict[str, Any]) -> None:
+        tree["provenance"]["schema_version"] = 5
+        del tree["trainer"]["target_transform"]
+        tree["trainer"]["standardize_targets"] = standardized
+
+    rewrite(frozen, age)
+    assert load_experiment(frozen).config.trainer.target_transform == transform
+
+
+def test_two_names_of_a_transform_may_not_contradict_each_other(frozen: Path) -> None:
+    rewrite(frozen, lambda tree: tree["trainer"].update(standardize_targets=True, target_transform="rank_normal"))
+    assert "trainer.standardize_targets=true contradicts trainer.target_transform=rank_normal" in refused(frozen)
+
+
 def test_a_file_from_before_there_were_losses(frozen: Path) -> None:
     def age(tree: dict[str, Any]) -> None:
         tree["provenance"]["schema_version"] = 2
-        for key in ("loss", "huber_delta", "standardize_targets"):
+        for key in ("loss", "huber_delta", "target_transform"):
             del tree["trainer"][key]
 
     rewrite(frozen, age)
     trainer = load_experiment(frozen).config.trainer
-    assert (trainer.loss, trainer.standardize_targets) == ("mse", False)
+    assert (trainer.loss, trainer.target_transform) == ("mse", "none")
     rewrite(frozen, lambda tree: tree["provenance"].update(schema_version=3))
     assert "trainer.loss is missing" in refused(frozen)
 
