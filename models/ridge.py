@@ -42,7 +42,7 @@ class Ridge(ClosedForm):
         self.register_buffer("weight", torch.zeros(0, n_tokens, dtype=torch.float64))  # (L, n_tokens)
         self.register_buffer("intercept", torch.zeros((), dtype=torch.float64))
         if use_scores:
-            self.data_shapes |= {"score_weight": (None,)}
+            self.data_shapes = {**self.data_shapes, "score_weight": (None,)}
             self.register_buffer("score_weight", torch.zeros(0, dtype=torch.float64))
 
     def can_rank(self, residues: NDArray[np.uint8], training: NDArray[np.uint8], *, has_scores: bool = False) -> bool:

@@ -173,7 +173,8 @@ def _as_recorded(composed: Mapping[str, Any], recorded: Mapping[str, Any]) -> di
     for name, leaf in recorded["space"].items():
         space.setdefault(path_of(name), []).append(leaf)
     now = resolve({key: composed[key] for key in RUN_KEYS}, {})
-    values = {path: value for path, value in recorded["config"].items() if lookup(now, path, value) != value}
+    config = {path: value for path, value in recorded["config"].items() if not path.startswith("validation.")}
+    values = {path: value for path, value in config.items() if lookup(now, path, value) != value}
     newer = {path: value for path, value in _before(now).items() if path not in {**space, **recorded["config"]}}
     leaves = {path: found[0] if len(found) == 1 else found for path, found in space.items()}
     return {**overlay(composed, {**values, **newer}), "space": nest(leaves)}
