@@ -55,10 +55,11 @@ class ClosedForm(FitnessModel):
         tokens = torch.cat([functional.pad(residues(b), (0, length - b.tokens.shape[1])) for b in self._seen])
         target = torch.cat([seen.target for seen in self._seen]).double()
         target = self.in_own_unit(target)
-        given = [seen.scores for seen in self._seen if seen.scores is not None]
-        scores = torch.cat(given)[: self.max_rows] if given else None
+        rows = [seen.scores for seen in self._seen if seen.scores is not None]
+        scores = torch.cat(rows)[: self.max_rows] if rows else None
         with torch.no_grad(), torch.autocast(tokens.device.type, enabled=False):
-            self.solve(tokens[: self.max_rows], target[: self.max_rows], scores)
+            given = {} if scores is None else {"scores": scores}  # models of users may know nothing of them
+            self.solve(tokens[: self.max_rows], target[: self.max_rows], **given)
             for seen in self._seen:
                 self.training_loss.update(self(seen), seen.target)
         self._seen = []

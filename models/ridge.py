@@ -73,14 +73,14 @@ class Ridge(ClosedForm):
             features = self.score_features(scores)
         # Features that are larger by this much, with the residues' penalty, are those features with their own.
         scale = (self.alpha / self.score_alpha) ** 0.5
-        scaled = target.new_zeros(len(target), 0) if features is None else features * scale
+        scaled = None if features is None else features * scale
         self.weight, self.intercept, found = solve(tokens, target, self.alpha, self.tokenizer.n_tokens, scaled)
         if self.score_features is not None:
             self.score_weight = found * scale
 
 
 def solve(
-    tokens: Tensor, target: Tensor, alpha: float, n_tokens: int, features: Tensor
+    tokens: Tensor, target: Tensor, alpha: float, n_tokens: int, features: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Ridge regression of target (N,) float64 on the one-hot form of tokens (N, L) int64, token 0 being none.
 
@@ -88,11 +88,12 @@ def solve(
     are centred, and so is their weight. The matrices of the normal equations (P, P), or of their dual (N, N)
     where that is smaller, hold counts, which float32 adds exactly; they are centred and solved in float64.
 
-    The `features` (N, K) float64, of mean 0, are further columns with the same penalty.
+    The `features` (N, K) float64, of mean 0, are further columns with the same penalty; None is no columns.
 
     Returns:
         weight (L, n_tokens), intercept () and the features' weight (K,) in float64.
     """
+    features = target.new_zeros(len(target), 0) if features is None else features
     n, length = tokens.shape
     first_code = torch.arange(length, device=tokens.device) * n_tokens
     counts = torch.bincount((tokens + first_code).flatten(), minlength=length * n_tokens).view(length, n_tokens)

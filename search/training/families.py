@@ -1,9 +1,10 @@
 """Which families of models can tell the variants apart that a protocol judges them by, before anything trains."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 
-from datasets.common.errors import CannotRank
+from datasets.common.errors import CannotRank, UserError
 from datasets.splits.prepared import PreparedSplit
 from datasets.validation.protocols import Fold, is_most
 from models.fitness_model import FitnessModel
@@ -55,12 +56,14 @@ def _families(config: RunConfig) -> Iterator[tuple[str, list[Judged]]]:
     for name in model_names():
         table = config.table and asdict(config.table)
         tree = {**compose([f"model={name}"], STUDIES), "task": config.task, "table": table}
-        resolved = resolve({key: tree[key] for key in ("task", "table", "trainer", "model", "space")}, {})
-        model, leaves = resolved["model"], (resolved["space"] or {}).get("model", {})
+        resolved = resolve(tree, {})
+        leaves = (resolved["space"] or {}).get("model", {})
         choices = [(key, leaf["choices"]) for key, leaf in leaves.items() if "choices" in leaf]
-        changes = [{}, *({key: choice} for key, values in choices for choice in values)]
-        found = [targets.instantiate({**model, **change}, targets.MODEL, "model") for change in changes]
-        yield name, [(one, config.scores is not None) for one in found]
+        models = [targets.instantiate(resolved["model"], targets.MODEL, "model")]
+        for change in ({key: choice} for key, values in choices for choice in values):
+            with suppress(UserError):  # one that makes sense with other changes alone
+                models.append(targets.instantiate({**resolved["model"], **change}, targets.MODEL, "model"))
+        yield name, [(model, config.scores is not None) for model in models]
 
 
 def _shown(config: RunConfig) -> str:
