@@ -49,7 +49,7 @@ def maximise_posterior(
             if value is None:
                 return _FAILED, np.zeros_like(values)
             (gradient,) = torch.autograd.grad(value, logs)
-        return float(value), gradient.cpu().numpy()
+        return float(value.detach()), gradient.cpu().numpy()
 
     found = minimize(
         loss,
