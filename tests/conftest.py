@@ -67,7 +67,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _has_postgres(item: pytest.Item) -> bool:
     """By its fixtures, or by the parameter of one that asks for the server itself."""
     call = getattr(item, "callspec", None)
-    return "postgres" in getattr(item, "fixturenames", ()) or (call is not None and "postgres" in call.params.values())
+    words = [] if call is None else [value for value in call.params.values() if isinstance(value, str)]
+    return "postgres" in (*getattr(item, "fixturenames", ()), *words)
 
 
 def pytest_collection_finish() -> None:

@@ -95,7 +95,7 @@ def _retrieve(url: str, path: Path, deadline: float) -> None:
                     if time.monotonic() > deadline:
                         raise DownloadError("the time is over")
                     file.write(chunk)
-                    bar.show(file.tell(), total, Path(path).name)
+                    bar.show(file.tell(), total, url.rpartition("/")[2])
 
     pooch.get_logger().setLevel("WARNING")  # it would tell everybody the hash to write into their program
     try:

@@ -29,7 +29,7 @@ from tests.helpers.processes import ROOT
 
 pytestmark = pytest.mark.timeout(900)
 KINDS = ("sqlite", "postgres")
-N_MOMENTS = 8  # besides a kill at every statement
+N_MOMENTS = 30  # besides a kill at every statement
 NewUrl = Callable[[str], str]
 
 
