@@ -143,10 +143,10 @@ def _stockholm(path: Path) -> Iterator[tuple[str, str]]:
         if line == "//":
             has_ended = True
         elif line and not line.startswith("#"):
-            name, _, row = line.partition(" ")
-            if not row.strip():
+            name, *row = line.split()
+            if not row:
                 raise UserError(f"{path}, line {number}: a name and a row of the alignment are expected.")
-            parts.setdefault(name, []).append("".join(row.split()))
+            parts.setdefault(name, []).append("".join(row))
     if not has_ended:
         raise UserError(f"{path} does not end with '//', as Stockholm files do: it is not whole; get it again.")
     for name, found in parts.items():
