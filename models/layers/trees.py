@@ -40,7 +40,7 @@ class Trees(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Sums (B,) float64 of the leaves that rows of features (B, F) float32 end in."""
         step = max(1, _MAX_PATHS // max(1, len(self.roots)))
-        return torch.cat([self._sums(rows) for rows in features.split(step)])
+        return torch.cat([self._sums(rows) for rows in torch.split(features, step)])
 
     def _sums(self, rows: Tensor) -> Tensor:
         place = self.roots.expand(len(rows), -1)  # (B, T), the node of each row in each tree

@@ -59,10 +59,10 @@ def test_the_space_has_positions_where_all_sequences_have_one_length() -> None:
         for task in (TASK, "gb1_two_vs_rest", "meltome_mixed", "aav_sampled")
     }
     assert found == {
-        TASK: ("max", "attention", "position"),
-        "gb1_two_vs_rest": ("max", "attention", "position"),
-        "meltome_mixed": ("max", "attention"),
-        "aav_sampled": ("max", "attention"),
+        TASK: ["max", "attention", "position"],
+        "gb1_two_vs_rest": ["max", "attention", "position"],
+        "meltome_mixed": ["max", "attention"],
+        "aav_sampled": ["max", "attention"],
     }
 
 
