@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from datasets.batches.batch import Batch
 from datasets.common.errors import UserError
 from datasets.common.paths import Places
-from datasets.features.frozen import Scope
+from datasets.features.encoder import FrozenPart, Scope
 from datasets.sequences.tokenizer import EsmTokenizer, Tokenizer
 from datasets.task import Announce, Task
 from models.backbones.frozen_encoder import FrozenLayers, Weights
@@ -19,7 +19,7 @@ from models.backbones.names import BACKBONES, BackboneName
 from models.backbones.transformer import Backbone
 from models.backbones.weights import find_weights, read_weights
 from models.bounds import Depth, Fraction, Interval, NonNegativeFloat, NonNegativeInt, PositiveFloat, Width
-from models.fitness_model import FitnessModel, FrozenPart
+from models.fitness_model import FitnessModel
 from models.layers.pooling import AttentionPooling, masked_mean, residues_only
 from models.memory import Memory, transformer_memory
 

@@ -2,7 +2,6 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,25 +17,13 @@ from torchmetrics import MeanSquaredError
 from datasets.batches.batch import Batch
 from datasets.common.errors import UserError
 from datasets.common.paths import Places
-from datasets.features.frozen import Encoder, Scope
+from datasets.features.encoder import FrozenPart
 from datasets.sequences.tokenizer import ResidueTokenizer, Tokenizer
 from datasets.task import Announce, Task
 from models.losses import Loss, is_pairwise, replayed, row_gradient
 from models.memory import Memory
 from models.metrics import Spearman
 from models.target_scale import RankNormal, TargetScale, Transform
-
-
-@dataclass(frozen=True, kw_only=True)
-class FrozenPart:
-    """What `encoder` computes is kept by `scope`; `also` are scopes worth keeping from the same pass; `what` is its
-    name for the user.
-    """
-
-    encoder: Encoder
-    scope: Scope
-    also: Sequence[Scope]
-    what: str
 
 
 class FitnessModel(LightningModule, ABC):

@@ -284,14 +284,10 @@ class Kernel(ClosedForm):
     def _to_training(self) -> TrainingSide:
         if self._side is None or self._side.device != self.train_tokens.device:
             assert self._vectors is not None, "`fetch` reads the similarity"
-            self._side = TrainingSide(
-                self.form,
-                self.train_tokens.long(),
-                self._vectors,
-                None if self.score_features is None or not self.train_features.numel() else self.train_features,
-                self.relevance if self.seeks_relevance else None,
-                is_plain=self.similarity == "identity",
-            )
+            known = self.train_features if self.score_features is not None and self.train_features.numel() else None
+            relevance = self.relevance if self.seeks_relevance else None
+            tokens, is_plain = self.train_tokens.long(), self.similarity == "identity"
+            self._side = TrainingSide(self.form, tokens, self._vectors, known, relevance, is_plain=is_plain)
         return self._side
 
     def _forget(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -78,3 +79,15 @@ class PooledFeatures:
     def gather(self, rows: Tensor) -> Tensor:
         """From rows (b,) int64 to (b, D), on the device of the values."""
         return self.values.index_select(0, rows.to(self.values.device))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrozenPart:
+    """What `encoder` computes is kept by `scope`; `also` are scopes worth keeping from the same pass; `what` is its
+    name for the user.
+    """
+
+    encoder: Encoder
+    scope: Scope
+    also: Sequence[Scope]
+    what: str

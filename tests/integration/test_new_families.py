@@ -48,14 +48,14 @@ def test_positions_of_sequences_of_several_lengths_are_refused_before_any_trial(
     rows += [f"{'MKTAW' * 4},1.5,test,"]
     (tmp_path / "mine.csv").write_text("\n".join(dict.fromkeys(rows)) + "\n")
     words = ("--data", "mine.csv", "--model", "cnn", "--n-trials", "1", "--quiet", *SHORT, "model.pooling=position")
-    refused = run_here(*words, cwd=tmp_path).refusal()
+    refused = run_here(*words, "--quiet", cwd=tmp_path).refusal()
     assert "model.pooling=position" in refused
     assert "residues: use model.pooling=max or attention" in refused
 
 
 def test_the_space_has_positions_where_all_sequences_have_one_length() -> None:
     found = {
-        task: study_config([f"task={task}", "model=cnn"]).space.leaves["model.pooling"].choices
+        task: tuple(study_config([f"task={task}", "model=cnn"]).space.leaves["model.pooling"].choices)
         for task in (TASK, "gb1_two_vs_rest", "meltome_mixed", "aav_sampled")
     }
     assert found == {
@@ -68,7 +68,7 @@ def test_the_space_has_positions_where_all_sequences_have_one_length() -> None:
 
 def test_an_experiment_without_a_pooling_means_the_maximum() -> None:
     config = study_config([f"task={TASK}", "model=cnn", "~model.pooling", "~space.model.pooling"])
-    assert "pooling" not in config.run({}).model
+    assert config.run({}).model["pooling"] == "max"
     with pytest.raises(UserError, match="expected one of 'max', 'mean', 'attention', 'position'"):
         study_config([f"task={TASK}", "model=cnn", "model.pooling=sum"])
 
