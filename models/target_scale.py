@@ -77,8 +77,16 @@ class RankNormal(nn.Module):
 
     def forward(self, score: Tensor) -> Tensor:
         """Predictions (B,) of scores (B,)."""
+        return self.exact(score).float()
+
+    def exact(self, score: Tensor) -> Tensor:
+        """Predictions (B,) float64 of scores (B,). They rise at knots, too, where two lines meet but for rounding."""
         first, slope = self._pieces(score)
-        return (self.knots[1][first] + slope * (score.double() - self.knots[0][first])).float()
+        found = self.knots[1][first] + slope * (score.double() - self.knots[0][first])
+        last = self.knots.shape[1] - 1
+        end = self.knots[1][(first + 1).clamp(max=last)]
+        is_inside = (score.double() >= self.knots[0][0]) & (first < last)
+        return torch.where(is_inside, torch.minimum(found, end), found)
 
     def standardized(self, target: Tensor) -> Tensor:
         """The scores (B,) that would predict targets (B,)."""

@@ -55,7 +55,7 @@ def test_positions_of_sequences_of_several_lengths_are_refused_before_any_trial(
 
 def test_the_space_has_positions_where_all_sequences_have_one_length() -> None:
     found = {
-        task: tuple(study_config([f"task={task}", "model=cnn"]).space.leaves["model.pooling"].choices)
+        task: study_config([f"task={task}", "model=cnn"]).space.leaves["model.pooling"].choices
         for task in (TASK, "gb1_two_vs_rest", "meltome_mixed", "aav_sampled")
     }
     assert found == {
