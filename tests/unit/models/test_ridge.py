@@ -14,12 +14,17 @@ from sklearn.linear_model import Ridge as SklearnRidge
 from torch import Tensor
 from torch.nn import functional
 
+from datasets.batches.batch import Batch
 from datasets.sequences.tokenizer import ResidueTokenizer
 from datasets.splits.prepared import PreparedSplit
 from datasets.validation.protocols import Fold
 from models.metrics import spearman
 from models.ridge import Ridge, solve
 from tests.helpers.variants import make_batch, make_variants
+
+
+def no_features(batch: Batch) -> torch.Tensor:
+    return torch.zeros(len(batch), 0, dtype=torch.float64)
 
 
 def sklearn_predictions(tokens: Tensor, target: Tensor, new_tokens: Tensor, alpha: float) -> Tensor:
@@ -80,7 +85,7 @@ def test_both_forms_equal_scikit_learn(n: int, length: int, alpha: float, monkey
     monkeypatch.setattr("models.layers.one_hot.MAX_ONE_HOT", 2000)  # in many slices
     batch = make_variants(n, length, seed=n, shortest=length // 2)
     new = make_variants(50, length, seed=7, shortest=length // 2).tokens
-    weight, intercept = solve(batch.tokens, batch.target.double(), alpha, 23)
+    weight, intercept, _ = solve(batch.tokens, batch.target.double(), alpha, 23, no_features(batch))
     prediction = weight[torch.arange(length), new].sum(dim=1) + intercept
     expected = sklearn_predictions(batch.tokens, batch.target, new, alpha)
     torch.testing.assert_close(prediction, expected, rtol=0, atol=1e-8)
@@ -88,13 +93,14 @@ def test_both_forms_equal_scikit_learn(n: int, length: int, alpha: float, monkey
 
 def test_an_alpha_lost_in_rounding_still_gives_a_finite_answer() -> None:
     batch = make_variants(400, 9, seed=0)
-    weight, _ = solve(batch.tokens, batch.target.double(), 1e-300, 23)
-    expected, _ = solve(batch.tokens, batch.target.double(), 1e-6, 23)
+    weight, _, _ = solve(batch.tokens, batch.target.double(), 1e-300, 23, no_features(batch))
+    expected, _, _ = solve(batch.tokens, batch.target.double(), 1e-6, 23, no_features(batch))
     torch.testing.assert_close(weight, expected, rtol=0, atol=1e-4)
 
 
 def test_sequences_that_are_all_the_same_give_the_mean() -> None:
-    weight, intercept = solve(torch.ones(4, 3, dtype=torch.int64), torch.arange(4.0).double(), 1.0, 23)
+    none = torch.zeros(4, 0, dtype=torch.float64)
+    weight, intercept, _ = solve(torch.ones(4, 3, dtype=torch.int64), torch.arange(4.0).double(), 1.0, 23, none)
     assert not weight.any()
     assert intercept == 1.5
 
@@ -102,7 +108,7 @@ def test_sequences_that_are_all_the_same_give_the_mean() -> None:
 def fitted(alpha: float = 1.0) -> Ridge:
     batch = make_variants(60, 20, seed=2)
     model = Ridge(alpha=alpha)
-    model.weight, model.intercept = solve(batch.tokens, batch.target.double(), alpha, 23)
+    model.solve(batch.tokens, batch.target.double())
     return model
 
 
