@@ -71,6 +71,8 @@ class Kernel(ClosedForm):
     scale: Tensor
     relevance: Tensor
     train_features: Tensor
+    _side: TrainingSide | None
+    _factor: Tensor | None
 
     # A default is what the model was before it had the argument.
     def __init__(
@@ -117,8 +119,7 @@ class Kernel(ClosedForm):
         )
         self.marginal_likelihood = marginal_likelihood
         self.max_rows = max_train
-        self.n_inducing = inducing
-        self.similarity = similarity
+        self.n_inducing, self.similarity = inducing, similarity
         self._vectors = residue_vectors(find_similarity(similarity)[0]) if similarity in NAMES else None
         exact = torch.float64
         self.register_buffer("train_tokens", torch.zeros(0, 0, dtype=torch.uint8))  # (N, L)

@@ -16,7 +16,7 @@ from models.layers.gaussian_process import BOUNDS, Hyperparameters
 
 Build = Callable[[Tensor, Tensor | None], Tensor]
 """Covariances (N, N) without noise, from the hyperparameters (4,) and the relevance (V,) of each varying position."""
-_PRIOR_STD = 1.0  # of the logarithm of a relevance
+_PRIOR_STD = 0.5  # of the logarithm of a relevance
 _LARGEST = 6.0  # of the same
 _MOST_STEPS = 40
 _JITTER = 1e-8

@@ -65,7 +65,7 @@ class Form:
         if self.composition_variance is not None and np.ptp(np.sort(residues, axis=1), axis=0).any():
             return True
         mutated = residues != training[0]
-        if self.place_variance is not None and (mutated.any(axis=0) & ~mutated.all(axis=0)).any():
+        if self.place_variance is not None and (mutated != mutated[0]).any():
             return True
         is_additive = self.sites == "additive"
         if not is_identity:
