@@ -1,7 +1,7 @@
 """Global epistasis: an additive latent phenotype, seen through a monotone curve (Otwinowski et al. 2018)."""
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -59,6 +59,7 @@ class Epistasis(FitnessModel):
     """
 
     varies: Tensor
+    bias: Tensor
     location: Tensor
     unit: Tensor
 
@@ -137,7 +138,8 @@ class Epistasis(FitnessModel):
     def forward(self, batch: Batch) -> Tensor:
         """Predicted fitness (B,)."""
         with torch.autocast(batch.tokens.device.type, enabled=False):
-            return self.location + self.unit * self.curve(self.latent(batch))
+            prediction: Tensor = self.location + self.unit * self.curve(self.latent(batch))
+        return prediction
 
     def latent(self, batch: Batch) -> Tensor:
         """The latent phenotype (B,)."""
@@ -159,7 +161,7 @@ class Epistasis(FitnessModel):
         """Adam, with penalties that make the weights ridge's where the curve is a straight line."""
         per_alpha = 2 * float(self.unit) ** 2 / self._n_train
         others = [p for name, p in self.named_parameters() if name not in ("weight", "factors")]
-        groups = [
+        groups: list[dict[str, Any]] = [
             {"params": [self.weight], "weight_decay": self.alpha * per_alpha},
             {"params": [self.factors], "weight_decay": self.pair_alpha * per_alpha},
             {"params": others},
