@@ -67,7 +67,7 @@ class Forest(ClosedForm):
 
     def solve(self, tokens: Tensor, target: Tensor, scores: Tensor | None = None) -> None:
         """Grow the trees."""
-        from threadpoolctl import threadpool_limits  # comes with scikit-learn
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
 
         self.mutations.fit(tokens)
         if self.scores is not None:
