@@ -137,8 +137,8 @@ class Epistasis(FitnessModel):
     def forward(self, batch: Batch) -> Tensor:
         """Predicted fitness (B,)."""
         with torch.autocast(batch.tokens.device.type, enabled=False):
-            fitness: Tensor = self.location + self.unit * self.curve(self.latent(batch))
-        return fitness
+            prediction: Tensor = self.location + self.unit * self.curve(self.latent(batch))
+        return prediction
 
     def latent(self, batch: Batch) -> Tensor:
         """The latent phenotype (B,)."""
