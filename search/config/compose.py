@@ -1,12 +1,14 @@
-"""Hydra's compose with errors in one sentence, lists of alternatives in the space, and what overrides fix."""
+"""Hydra's compose with errors in one sentence, alternatives in the space, and the user's own configs beside ours."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException
@@ -16,8 +18,8 @@ from yaml import YAMLError
 
 from datasets.common.errors import UserError, nearest
 from search.config.nested import lookup
-from search.config.own_options import own_names, own_options
 from search.config.type_checks import shown
+from search.machine import own_models
 
 
 def compose(overrides: Sequence[str], studies: Path) -> dict[str, Any]:
@@ -162,3 +164,47 @@ def _sentence(error: Exception, overrides: Sequence[Override]) -> str:
     text = " ".join(str(error).split()).rstrip(".")
     given = " ".join(f"{override.input_line}" for override in overrides)
     return f"The overrides {given!r} do not fit the config: {text}."
+
+
+_EXPECTED = "expected `model:` with the _target_ and its defaults, and `space:` with what is searched of them"
+
+
+def own_names() -> list[str]:
+    """The names of the configs in the user's own folder of models."""
+    models = own_models.in_use()
+    return sorted(models.configs) if models else []
+
+
+@contextlib.contextmanager
+def own_options() -> Iterator[None]:
+    """Let Hydra find each config of the folder, `NAME.yaml`, as the options NAME of `model` and of `space`.
+
+    A file of the checkout is found before one of these. What a config sets besides `space` belongs to the whole config.
+
+    Raises:
+        UserError: A config is not valid YAML, or does not say what is expected of it.
+    """
+    store = ConfigStore.instance()
+    before = {group: dict(store.repo.get(group, {})) for group in ("model", "space")}
+    try:
+        for name in own_names():
+            config = _read(name)
+            space = config.pop("space", None)
+            store.store(name, config, group="model", package="_global_")
+            store.store(name, {} if space is None else space, group="space")
+        yield
+    finally:
+        store.repo.update(before)
+
+
+def _read(name: str) -> DictConfig:
+    models = own_models.in_use()
+    assert models is not None, "it has configs"
+    path = models.folder / f"{name}.yaml"
+    try:
+        config = OmegaConf.create(models.configs[name])
+    except YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from None
+    if not isinstance(config, DictConfig) or not isinstance(config.get("model"), DictConfig):
+        raise UserError(f"{path} is not valid: {_EXPECTED}.")
+    return config

@@ -10,7 +10,7 @@ from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.engine import URL, Engine
 
 from datasets.common.errors import UserError
-from search.doctor.finding import Diagnosis
+from search.doctor.finding import Diagnosis, ok, problem, warning
 from search.machine.filesystems import network_kind
 from search.options.values import is_study_name
 from search.storage.attributes import printable
@@ -58,7 +58,7 @@ def check_database(url: URL, repair: Path | None = None) -> Iterator[Diagnosis]:
             return
         database = open_database(url.render_as_string(hide_password=False), create=False, patience_s=0)
     except UserError as error:
-        yield Diagnosis(check="database", level="problem", text=str(error).rstrip("."))
+        yield problem("database", str(error).rstrip("."))
         return
     yield from _check_open(database, repair)
 
@@ -69,34 +69,29 @@ def _check_open(database: Database, repair: Path | None) -> Iterator[Diagnosis]:
         yield check_round_trips(database)
         names = database.storage.study_names()
     except UserError as error:
-        yield Diagnosis(check="database", level="problem", text=str(error).rstrip("."))
+        yield problem("database", str(error).rstrip("."))
         return
     for name in names:
         try:
             yield from check_study(database, name, repair)
         except UserError as error:
-            yield Diagnosis(check=f"study {printable(name)}", level="problem", text=str(error).rstrip("."))
+            yield problem(f"study {printable(name)}", str(error).rstrip("."))
 
 
 def _standing(name: str, schema: Schema) -> Diagnosis:
     if schema.lacks:
-        about = f"{name} answers, but its tables are not complete ({schema.lacks})"
-        return Diagnosis(check="database", level="warning", text=about, remedy=REMEDY)
-    more = (
-        ": it is empty, the first search makes its tables"
-        if schema.is_empty
-        else ", may be written, schema of this Optuna"
-    )
-    return Diagnosis(check="database", level="ok", text=f"{name} answers{more}")
+        return warning("database", f"{name} answers, but its tables are not complete ({schema.lacks})", REMEDY)
+    if schema.is_empty:
+        return ok("database", f"{name} answers: it is empty, the first search makes its tables")
+    return ok("database", f"{name} answers, may be written, schema of this Optuna")
 
 
 def _check_missing(path: Path) -> Diagnosis:
     kind = network_kind(path)
-    if kind is not None:
-        text = f"{path} would be on a network file system ({kind}), where SQLite loses data"
-        remedy = "name a file on a local disk, or a Postgres database"
-        return Diagnosis(check="database", level="problem", text=text, remedy=remedy)
-    return Diagnosis(check="database", level="ok", text=f"there is no {path} yet: the first search makes it")
+    if kind is None:
+        return ok("database", f"there is no {path} yet: the first search makes it")
+    about = f"{path} would be on a network file system ({kind}), where SQLite loses data"
+    return problem("database", about, "name a file on a local disk, or a Postgres database")
 
 
 def _try_writing(engine: Engine) -> None:
@@ -110,15 +105,10 @@ def check_clocks(clocks: Clocks, lease: LeasePolicy = USUAL_LEASE) -> Diagnosis:
     """The clock of this machine beside the database's."""
     difference_s = clocks.difference_s
     if difference_s <= _SUSPICIOUS_S:
-        return Diagnosis(
-            check="clocks", level="ok", text=f"{difference_s:.1f} s between this machine's and the database's"
-        )
-    return Diagnosis(
-        check="clocks",
-        level="problem" if difference_s > lease.max_clock_difference_s else "warning",
-        text=f"{clocks.sentence}, and leases last {lease.lease_s} s",
-        remedy="set the one that is wrong, for example with `timedatectl set-ntp true`",
-    )
+        return ok("clocks", f"{difference_s:.1f} s between this machine's and the database's")
+    finding = problem if difference_s > lease.max_clock_difference_s else warning
+    remedy = "set the one that is wrong, for example with `timedatectl set-ntp true`"
+    return finding("clocks", f"{clocks.sentence}, and leases last {lease.lease_s} s", remedy)
 
 
 def check_round_trips(database: Database) -> Diagnosis:
@@ -136,17 +126,15 @@ def check_round_trips(database: Database) -> Diagnosis:
     median_s = statistics.median(database.storage.outages.call(take_s))
     about = f"a round trip takes {1000 * median_s:.1f} ms"
     if median_s < _SLOW_S:
-        return Diagnosis(check="database", level="ok", text=about)
-    remedy = "a validation costs several: run the workers nearer to it"
-    return Diagnosis(check="database", level="warning", text=about, remedy=remedy)
+        return ok("database", about)
+    return warning("database", about, "a validation costs several: run the workers nearer to it")
 
 
 def check_study(database: Database, name: str, repair: Path | None = None) -> Iterator[Diagnosis]:
     """A study's rows, and trials that nobody works on any more; with `repair`, damaged rows are taken out."""
     check = f"study {printable(name)}"
     if not is_study_name(name):
-        text = "its name is none that flipsearch gives, so it is left alone"
-        yield Diagnosis(check=check, level="warning", text=text)
+        yield warning(check, "its name is none that flipsearch gives, so it is left alone")
         return
 
     def look_for_damage() -> tuple[bool, int, list[Damage]]:
@@ -156,36 +144,31 @@ def check_study(database: Database, name: str, repair: Path | None = None) -> It
 
     is_ours, n_trials, damage = database.storage.outages.call(look_for_damage)
     if not is_ours and n_trials:
-        text = "it has trials but no manifest, so flipsearch did not make it"
-        yield Diagnosis(check=check, level="problem", text=text, remedy=_CHOOSE_ANOTHER)
+        yield problem(check, "it has trials but no manifest, so flipsearch did not make it", _CHOOSE_ANOTHER)
         return
     if damage and repair is not None:
         try:
             n_removed = len(database.storage.outages.call(partial(remove_damage, database, name, repair / name)))
         except OSError as error:
-            text = f"{error.filename} cannot be written ({error.strerror}), so its damaged rows stay"
-            yield Diagnosis(check=check, level="problem", text=text, remedy="name another --runs-dir")
+            about = f"{error.filename} cannot be written ({error.strerror}), so its damaged rows stay"
+            yield problem(check, about, "name another --runs-dir")
             return
-        text = f"{n_removed} damaged row(s) were taken out; {repair / name / REMOVED} holds a copy of them"
-        yield Diagnosis(check=check, level="ok", text=text)
+        yield ok(check, f"{n_removed} damaged row(s) were taken out; {repair / name / REMOVED} holds a copy of them")
         damage = [left for left in damage if not left.is_removable]
     for each in damage[:_MOST_SHOWN]:
-        remedy = "`doctor --repair` takes the row out" if each.is_removable else _CHOOSE_ANOTHER
-        yield Diagnosis(check=check, level="problem", text=str(each), remedy=remedy)
+        yield problem(check, str(each), "`doctor --repair` takes the row out" if each.is_removable else _CHOOSE_ANOTHER)
     if len(damage) > _MOST_SHOWN:
-        text = f"{len(damage) - _MOST_SHOWN} more damaged rows"
-        yield Diagnosis(check=check, level="problem", text=text, remedy="`doctor --repair` takes them out")
+        yield problem(check, f"{len(damage) - _MOST_SHOWN} more damaged rows", "`doctor --repair` takes them out")
     if damage:
         return
     now = StudySnapshot.of(find_study(database, name), database)
     stale = [trial for trial in now.running if trial.silent_s > database.lease.lease_s]
     if not stale:
-        yield Diagnosis(check=check, level="ok", text=f"{n_trials} trial(s), none without its worker")
+        yield ok(check, f"{n_trials} trial(s), none without its worker")
     for trial in stale:
-        who = trial.worker or "its worker"
-        yield Diagnosis(
-            check=check,
-            level="warning",
-            text=f"trial {trial.trial} is running, but the last heartbeat of {who} was {clock(trial.silent_s)} ago",
-            remedy="the next worker of the study fails it and runs it again: repeat the search command",
+        yield warning(
+            check,
+            f"trial {trial.trial} is running, but the last heartbeat of {trial.worker or 'its worker'} was "
+            f"{clock(trial.silent_s)} ago",
+            "the next worker of the study fails it and runs it again: repeat the search command",
         )

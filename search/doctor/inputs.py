@@ -9,7 +9,7 @@ from datasets.task import FoundSource
 from datasets.tasks.flip_files import GIT_BLOBS, cache_folder, find_local_file
 from datasets.tasks.registry import find_task
 from models.backbones.names import BACKBONES
-from search.doctor.finding import Diagnosis
+from search.doctor.finding import Diagnosis, ok, problem, warning
 
 _MIB = 1 << 20
 
@@ -23,29 +23,24 @@ def check_data(task: str | None, data_dir: Path | None) -> Iterator[Diagnosis]:
     datasets = [find_task(task).dataset] if task else list(GIT_BLOBS)
     for dataset in datasets:
         if dataset not in GIT_BLOBS:
-            yield Diagnosis(check="data", level="ok", text=f"{dataset} needs no file")
+            yield ok("data", f"{dataset} needs no file")
             continue
         try:
             found = find_local_file(dataset, data_dir=data_dir)
         except UserError as error:
             if data_dir is not None and not data_dir.is_dir():
                 raise
-            yield Diagnosis(check="data", level="problem", text=str(error).rstrip("."))
+            yield problem("data", str(error).rstrip("."))
             continue
         if found is None:
-            yield Diagnosis(
-                check="data",
-                level="warning" if task else "ok",
-                text=f"{dataset} is not on this machine: the first search on it downloads it",
-                remedy="without a network, name its folder with --data-dir or $FLIPSEARCH_DATA" if task else "",
-            )
+            about = f"{dataset} is not on this machine: the first search on it downloads it"
+            remedy = "without a network, name its folder with --data-dir or $FLIPSEARCH_DATA"
+            yield warning("data", about, remedy) if task else ok("data", about)
         elif found.official:
-            yield Diagnosis(check="data", level="ok", text=f"{dataset}: {found.label}, {found.path}")
+            yield ok("data", f"{dataset}: {found.label}, {found.path}")
         else:
             remedy = "every result on it says so; remove it to have FLIP's own downloaded"
-            yield Diagnosis(
-                check="data", level="warning", text=f"{dataset}: {found.label}, {found.path}", remedy=remedy
-            )
+            yield warning("data", f"{dataset}: {found.label}, {found.path}", remedy)
             if task:
                 yield from _check_split(task, found)
     yield from _check_leftovers("data", cache_folder())
@@ -56,7 +51,7 @@ def _check_split(task: str, located: FoundSource) -> Iterator[Diagnosis]:
     try:
         find_task(task).source.read(located, find_task(task).split)
     except UserError as error:
-        yield Diagnosis(check="data", level="problem", text=str(error).rstrip("."))
+        yield problem("data", str(error).rstrip("."))
 
 
 def check_weights_dir(weights_dir: Path | None) -> Iterator[Diagnosis]:
@@ -66,15 +61,11 @@ def check_weights_dir(weights_dir: Path | None) -> Iterator[Diagnosis]:
     for name, folder in found.items():
         path = folder / f"{name}.pt"
         if path.stat().st_size < _MIB:
-            text = f"{path} has {path.stat().st_size:,} bytes, so it is no checkpoint"
-            yield Diagnosis(check="weights", level="problem", text=text, remedy="remove it, or name another folder")
+            about = f"{path} has {path.stat().st_size:,} bytes, so it is no checkpoint"
+            yield problem("weights", about, "remove it, or name another folder")
     listed = ", ".join(f"{name} in {found[name]}" for name in BACKBONES if name in found)
     where = " and ".join(map(str, folders))
-    yield Diagnosis(
-        check="weights",
-        level="ok",
-        text=listed or f"none in {where}: a search with a language model downloads what it needs",
-    )
+    yield ok("weights", listed or f"none in {where}: a search with a language model downloads what it needs")
     yield from _check_leftovers("weights", _hub_folder())
 
 
@@ -90,5 +81,5 @@ def _check_leftovers(check: str, folder: Path) -> Iterator[Diagnosis]:
     """What a killed download left; the next one of the same file clears it away."""
     for partial in sorted(folder.glob("**/.partial")) if folder.is_dir() else ():
         n_bytes = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
-        text = f"{partial} holds {n_bytes / _MIB:,.0f} MiB of a download that runs, or was interrupted"
-        yield Diagnosis(check=check, level="warning", text=text, remedy="if none runs, remove it")
+        about = f"{partial} holds {n_bytes / _MIB:,.0f} MiB of a download that runs, or was interrupted"
+        yield warning(check, about, "if none runs, remove it")

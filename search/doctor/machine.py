@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from search.checkout import ROOT
-from search.doctor.finding import Diagnosis, Severity
+from search.doctor.finding import Diagnosis, ok, problem, warning
 from search.machine.hardware import find_gpus, visible_gpus
 
 _GIB = 1 << 30
@@ -28,7 +28,7 @@ _INSTALL = "run `make .venv`"
 def check_python() -> Diagnosis:
     """Which Python runs this."""
     version = ".".join(map(str, sys.version_info[:3]))
-    return Diagnosis(check="python", level="ok", text=f"{version} at {sys.executable}")
+    return ok("python", f"{version} at {sys.executable}")
 
 
 def check_packages(root: Path = ROOT) -> Iterator[Diagnosis]:
@@ -44,19 +44,15 @@ def check_packages(root: Path = ROOT) -> Iterator[Diagnosis]:
         pin = pins.get(canonicalize_name(requirement.name))
         if not found or not requirement.specifier.contains(found.partition("+")[0], prereleases=True):
             n_bad += 1
-            text = f"{requirement.name} {found or 'is missing'} (expected {requirement.specifier})"
-            yield Diagnosis(check="packages", level="problem", text=text, remedy=_INSTALL)
+            about = f"{requirement.name} {found or 'is missing'} (expected {requirement.specifier})"
+            yield problem("packages", about, _INSTALL)
         elif pin is not None and found.partition("+")[0] != pin:
             others.append(f"{requirement.name} {found} (tried: {pin})")
     if others:
-        yield Diagnosis(
-            check="packages",
-            level="warning",
-            text=f"other versions than constraints.txt names: {', '.join(others)}",
-            remedy=f"numbers may differ in their last bits from elsewhere: {_INSTALL} for the tried ones",
-        )
+        remedy = f"numbers may differ in their last bits from elsewhere: {_INSTALL} for the tried ones"
+        yield warning("packages", f"other versions than constraints.txt names: {', '.join(others)}", remedy)
     elif not n_bad:
-        yield Diagnosis(check="packages", level="ok", text=f"{len(wanted)}, all of the versions that were tried")
+        yield ok("packages", f"{len(wanted)}, all of the versions that were tried")
 
 
 def _pins(path: Path) -> dict[str, str]:
@@ -71,12 +67,10 @@ def check_torch() -> Diagnosis:
     build = f"built for CUDA {cuda}" if cuda else "built for the CPU"
     gpus = visible_gpus()
     if not gpus:
-        return Diagnosis(check="torch", level="ok", text=build)
+        return ok("torch", build)
     if cuda is None:
         remedy = "install a build for CUDA (https://pytorch.org), or trials train on the CPU"
-        return Diagnosis(
-            check="torch", level="warning", text=f"{build}, though there are {len(gpus)} GPU(s)", remedy=remedy
-        )
+        return warning("torch", f"{build}, though there are {len(gpus)} GPU(s)", remedy)
     # Whether driver, CUDA and GPU go together only CUDA knows.
     program = "import torch; torch.zeros(1).cuda(); print(torch.cuda.device_count())"
     try:
@@ -88,9 +82,9 @@ def check_torch() -> Diagnosis:
     except subprocess.TimeoutExpired:
         works, said = False, [f"no answer within {_CUDA_TIMEOUT_S} s"]
     if works:
-        return Diagnosis(check="torch", level="ok", text=f"{build}, uses {done.stdout.strip()} GPU(s)")
+        return ok("torch", f"{build}, uses {done.stdout.strip()} GPU(s)")
     remedy = "install a driver that fits this CUDA, or train on the CPU with trainer.accelerator=cpu"
-    return Diagnosis(check="torch", level="problem", text=f"{build}, cannot use the GPU ({said[0]})", remedy=remedy)
+    return problem("torch", f"{build}, cannot use the GPU ({said[0]})", remedy)
 
 
 def _cuda_of_torch() -> str | None:
@@ -109,19 +103,19 @@ def check_gpus() -> Iterator[Diagnosis]:
     for gpu in gpus:
         about = f"{gpu.index}, {gpu.name}, driver {gpu.driver}"
         if gpu.used_mib is None or gpu.total_mib is None:
-            yield Diagnosis(check="gpu", level="ok", text=about)
+            yield ok("gpu", about)
             continue
         about += f", {gpu.total_mib - gpu.used_mib:,} of {gpu.total_mib:,} MiB free"
-        is_taken = gpu.used_mib > gpu.total_mib / 2
-        remedy = "unless these are trials, see `nvidia-smi` for who holds it" if is_taken else ""
-        yield Diagnosis(check="gpu", level="warning" if is_taken else "ok", text=about, remedy=remedy)
+        if gpu.used_mib > gpu.total_mib / 2:
+            yield warning("gpu", about, "unless these are trials, see `nvidia-smi` for who holds it")
+        else:
+            yield ok("gpu", about)
     if gpus:
         return
     if visible_gpus() or shutil.which("nvidia-smi"):
-        remedy = "check the driver with `nvidia-smi`"
-        yield Diagnosis(check="gpu", level="warning", text="the driver does not report the GPU(s)", remedy=remedy)
+        yield warning("gpu", "the driver does not report the GPU(s)", "check the driver with `nvidia-smi`")
     else:
-        yield Diagnosis(check="gpu", level="ok", text="no NVIDIA GPU: trials train on the CPU")
+        yield ok("gpu", "no NVIDIA GPU: trials train on the CPU")
 
 
 def check_disk(folder: Path, remedy: str, source: str = "") -> Diagnosis:
@@ -130,8 +124,7 @@ def check_disk(folder: Path, remedy: str, source: str = "") -> Diagnosis:
     `source` is what named the folder.
     """
     if folder.parts[:1] == ("~",):
-        text = f"this user has no home folder, and so no {folder} to keep downloads in"
-        return Diagnosis(check="disk", level="warning", text=text, remedy=remedy)
+        return warning("disk", f"this user has no home folder, and so no {folder} to keep downloads in", remedy)
     named = f"{folder} ({source})" if source else str(folder)
     there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     try:
@@ -139,10 +132,9 @@ def check_disk(folder: Path, remedy: str, source: str = "") -> Diagnosis:
             pass
         free_bytes = shutil.disk_usage(there).free
     except OSError as error:
-        text = f"{named} cannot be written ({error.strerror})"
-        return Diagnosis(check="disk", level="problem", text=text, remedy=remedy)
-    text = f"{named} has {free_bytes / _GIB:.1f} GiB free"
+        return problem("disk", f"{named} cannot be written ({error.strerror})", remedy)
+    about = f"{named} has {free_bytes / _GIB:.1f} GiB free"
     if free_bytes >= _NEARLY_FULL_BYTES:
-        return Diagnosis(check="disk", level="ok", text=text)
-    level: Severity = "problem" if free_bytes < _FULL_BYTES else "warning"
-    return Diagnosis(check="disk", level=level, text=text, remedy=f"free some space, or {remedy}")
+        return ok("disk", about)
+    finding = problem if free_bytes < _FULL_BYTES else warning
+    return finding("disk", about, f"free some space, or {remedy}")

@@ -1,11 +1,15 @@
-"""How the interpreters begin that multiprocessing starts: forkservers, spawned workers, resource trackers."""
+"""How the processes begin that multiprocessing starts (forkservers, workers, trackers), and where their sockets are."""
 
 import contextlib
+import os
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from multiprocessing import util
 from pathlib import Path
 from typing import Any
+
+from datasets.common.errors import UserError
 
 _OWN_IMPORTS = str(Path(__file__).with_name("own_imports.py").resolve())
 _spawn = util.spawnv_passfds
@@ -48,3 +52,34 @@ def _start(path: bytes, args: Sequence[Any], passfds: Sequence[int]) -> int:
         f"exec(code, {{'__file__': f}}); {args[at]!s}"
     )
     return _spawn(path, [args[0], "-P", *args[1:at], program, *args[at + 1 :]], passfds)
+
+
+_MAX_BYTES = 70  # a path of 103 is possible everywhere; multiprocessing adds `/pymp-xxxxxxxx/listener-xxxxxxxx`
+_SHORT = ("/tmp", "/var/tmp", "/dev/shm")
+
+
+def make_socket_folder() -> None:
+    """Let multiprocessing make its folder of sockets, whose paths have to be short: elsewhere if $TMPDIR is too long.
+
+    To be called before it is needed.
+
+    Raises:
+        UserError: There is no folder that it could be made in.
+    """
+    try:
+        usual = tempfile.gettempdir()
+    except OSError as error:
+        raise UserError(
+            f"There is no folder for temporary files ({error.strerror or error}): set $TMPDIR to one."
+        ) from None
+    is_short = len(os.fsencode(usual)) <= _MAX_BYTES
+    for folder in (usual,) if is_short else _SHORT:
+        with contextlib.suppress(OSError):
+            tempfile.tempdir = folder
+            util.get_temp_dir()  # it is made once, and removed when the process ends
+            break
+    else:
+        tempfile.tempdir = usual
+        why = "cannot be written" if is_short else f"has a path of more than {_MAX_BYTES} bytes, too long for a socket"
+        raise UserError(f"The folder for temporary files, {usual}, {why}: set $TMPDIR to another.")
+    tempfile.tempdir = usual

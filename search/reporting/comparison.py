@@ -9,8 +9,7 @@ from pathlib import Path
 
 from search.experiments.ledger import Reading
 from search.stats.intervals import ConfidenceInterval
-from search.stats.metrics import kept_interval
-from search.stats.spread import spread
+from search.stats.metrics import kept_interval, spread
 from search.study.question import Question
 from search.study.snapshot import StudySnapshot
 from search.study.study import shown_validation

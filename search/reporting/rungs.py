@@ -20,8 +20,7 @@ from search.experiments.confirm.results import read_influence
 from search.experiments.exports import find_export
 from search.experiments.ledger import Reading
 from search.stats.intervals import ConfidenceInterval, interval
-from search.stats.metrics import kept_interval
-from search.stats.spread import Spread, spread
+from search.stats.metrics import Spread, kept_interval, spread
 from search.storage.database import Database
 from search.study.activity import Cost, cost
 from search.study.assessment import assess

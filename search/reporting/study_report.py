@@ -23,8 +23,7 @@ from search.reporting import figures
 from search.reporting.html import page
 from search.reporting.proposals import Proposals
 from search.space.space import Space
-from search.stats.metrics import kept_interval
-from search.stats.spread import spread
+from search.stats.metrics import kept_interval, spread
 from search.storage.attributes import OVERRIDES, PROTOCOL, REASON, RESULT, VERSIONS
 from search.storage.database import Database
 from search.study.activity import busy_s, cost, is_solved_at_once

@@ -1,4 +1,4 @@
-"""How well predictions rank and hit a test set.
+"""How well predictions rank and hit a test set, and how far that varies between seeds.
 
 All metrics are computed in float64 over all test rows. Higher is better, but for the mean squared error. Equal
 predictions are in no order: a metric is what it would be on average over all ways to put them in one.
@@ -7,6 +7,7 @@ predictions are in no order: a metric is what it would be on average over all wa
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,7 +17,6 @@ from scipy.special import ndtri
 from scipy.stats import sem, spearmanr
 
 from search.stats.intervals import LEVEL, ConfidenceInterval, half_width, influence, interval_from_influence
-from search.stats.spread import Spread, spread
 
 Floats = NDArray[np.float64]
 _N_GROUPS = 40
@@ -124,6 +124,35 @@ def measure(prediction: NDArray[np.floating], target: NDArray[np.floating]) -> d
     if not all(map(math.isfinite, values.values())):
         raise UnusablePredictions("the test targets are all the same, so there is nothing to rank")
     return values
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread:
+    """A metric over seeds: mean, sample standard deviation, and the 95 % t interval of the mean.
+
+    Of one seed, and of seeds that agree, as those of an exact model do, there is no standard deviation and no interval:
+    they are None, because other seeds are not what the value depends on.
+    """
+
+    mean: float
+    std: float | None
+    low: float | None
+    high: float | None
+
+
+def spread(values: Sequence[float], least: float = -math.inf, most: float = math.inf) -> Spread:
+    """A metric over seeds, whose values lie between `least` and `most`.
+
+    The interval is mean ± t(0.975, n - 1) * std / sqrt(n) of n seeds: it says how far another choice of seeds would
+    move the mean, nothing about other test rows (`over_sequences` does). It ends where the metric
+    does, which costs it no coverage.
+    """
+    n = len(values)
+    if len(set(values)) == 1:
+        return Spread(mean=values[0], std=None, low=None, high=None)
+    mean, std = statistics.fmean(values), statistics.stdev(values)
+    half = half_width(std / math.sqrt(n), n - 1)
+    return Spread(mean=mean, std=std, low=max(least, mean - half), high=min(most, mean + half))
 
 
 def spreads(per_seed: Sequence[Mapping[str, float]]) -> dict[str, Spread]:

@@ -16,9 +16,8 @@ from search.config.nested import Scalar, digest, flatten, lookup
 from search.config.resolve import resolve
 from search.config.run_config import RUN_KEYS, RunConfig, run_config, task_in
 from search.space.first_trials import first_trials
-from search.space.grid import with_grid
 from search.space.parse import make_space
-from search.space.space import Space
+from search.space.space import Space, with_grid
 
 _STUDY_KEYS = (*RUN_KEYS, "space", "sampler", "pruner", "first_trials")
 EPOCH_SETTINGS = ("trainer.max_epochs", "trainer.patience")

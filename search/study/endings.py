@@ -1,10 +1,11 @@
-"""What becomes of trials that ended: which are run again, which failed for good, and who repeats whom.
+"""What becomes of trials that ended: which are run again and from what state, which failed for good, who repeats whom.
 
 COMPLETE and PRUNED trials count. Of FAIL trials (`search.storage.ending`) those that were interrupted are run again
 from the same parameters, however often; those that lost their process a bounded number of times; bugs never.
 """
 
 from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
 
 import optuna
 from optuna import Study
@@ -12,6 +13,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.storage.attributes import ENDING, N_LOST, REASON, RETRY_OF
 from search.storage.ending import Ending
+from search.training.checkpoint.files import FOLDER, has_state, remove_state
+from search.training.result import trial_folder
 
 MAX_RETRIES = 3
 """How often a trial is run again that lost its process, unless --max-retries says otherwise."""
@@ -125,3 +128,33 @@ def note(trial: optuna.Trial, ending: Ending, reason: str) -> None:
     trial.set_user_attr(ENDING, ending.value)
     if reason:
         trial.set_user_attr(REASON, reason)
+
+
+def interrupted_folder(study_folder: Path, trial: optuna.Trial) -> Path | None:
+    """The folder of the latest trial that `trial` repeats and that left a state on this machine."""
+    if RETRY_OF not in trial.user_attrs:
+        return None
+    trials = trial.study.get_trials(deepcopy=False)
+    _, *before = Retries(trials).chain(next(other for other in trials if other.number == trial.number))
+    return next(filter(has_state, (trial_folder(study_folder, earlier.number) for earlier in before)), None)
+
+
+def remove_states(study_folder: Path, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> None:
+    """Remove the states of a trial and of those it repeated, if it ended for good: one that failed may go on."""
+    if _is_over(trial):
+        for useless in Retries(trials).chain(trial):
+            remove_state(trial_folder(study_folder, useless.number))
+
+
+def remove_old_states(study_folder: Path, trials: Sequence[FrozenTrial]) -> None:
+    """Do the same for all trials that ended: their workers may have been killed before they could."""
+    retries = Retries(trials)
+    over = {useless.number for trial in trials if _is_over(trial) for useless in retries.chain(trial)}
+    useless_folders = {trial_folder(study_folder, number) for number in over}
+    for state in study_folder.glob(f"trial-*/{FOLDER}"):
+        if state.parent in useless_folders:
+            remove_state(state.parent)
+
+
+def _is_over(trial: FrozenTrial) -> bool:
+    return trial.state in (TrialState.COMPLETE, TrialState.PRUNED) or has_failed_for_good(trial)

@@ -24,9 +24,8 @@ from datasets.common.errors import CannotRank, UserError
 from datasets.common.paths import Places
 from search.config.run_config import RunConfig
 from search.machine import own_models
-from search.machine.interpreters import guard_interpreters, without_program
+from search.machine.interpreters import guard_interpreters, make_socket_folder, without_program
 from search.machine.limits import LimitReached, check_open_files, limit_reached
-from search.machine.socket_folder import make_socket_folder
 from search.training.result import LOG
 from search.workers.messages import Announcement, Checked, Failure, Message, PredictionsWritten, Value, Working
 

@@ -15,6 +15,7 @@ from datasets.common.errors import UserError
 from datasets.common.paths import Places
 from search.config.run_config import RunConfig
 from search.machine.environment import machine_kind, package_versions
+from search.machine.limits import fault
 from search.storage.attributes import ENDING, EXCESS_RISE, REASON, RESULT, SLOT, WORKER
 from search.storage.database import Database
 from search.storage.ending import Ending
@@ -22,16 +23,14 @@ from search.storage.optuna_internals import id_of
 from search.storage.resilient import set_attributes
 from search.study.artifacts import Artifacts, attributes_of, hash_or_missing
 from search.study.config import StudyConfig
-from search.study.endings import TrialFailed, note
+from search.study.endings import TrialFailed, interrupted_folder, note
 from search.study.protocol import build_validation
 from search.study.pruning import should_prune, step_of
 from search.study.ranking import RISE
-from search.study.retries import interrupted_folder
 from search.training.predictions import VALIDATION
 from search.training.result import Result, trial_folder
 from search.workers.child import Child, Running, Start, isolated_run
 from search.workers.display import Display
-from search.workers.faults import fault
 from search.workers.messages import Failure, Message, Value, Working
 from search.workers.signals import Orders
 from search.workers.slots import THIS_PROCESS, Slot

@@ -22,10 +22,17 @@ from search.storage.ending import Ending
 from search.storage.optuna_internals import id_of, was_stopped
 from search.study.config import StudyConfig
 from search.study.control import POLL_S, Control, control_in
-from search.study.endings import MAX_RETRIES, TrialFailed, latest_faults, note, run_lost_trials_again
+from search.study.endings import (
+    MAX_RETRIES,
+    TrialFailed,
+    latest_faults,
+    note,
+    remove_old_states,
+    remove_states,
+    run_lost_trials_again,
+)
 from search.study.protocol import build_validation
 from search.study.pruning import FoldPruner
-from search.study.retries import remove_old_states, remove_states
 from search.study.study import DIRECTION, count
 from search.workers.trial import TrialRunner
 

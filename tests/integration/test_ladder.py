@@ -17,7 +17,7 @@ from datasets.validation.protocols import Holdout
 from search.experiments.confirm.results import Scores
 from search.options.arguments import parse
 from search.options.parser import LADDER, model_names
-from search.reporting.ladder_verdict import conclusions
+from search.reporting.ladder_table import conclusions
 from search.reporting.rungs import Confirmed, Rung, baseline_rungs
 from search.stats.intervals import difference, influence
 from search.study.activity import Cost

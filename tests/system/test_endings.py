@@ -3,10 +3,10 @@
 import pytest
 from optuna.trial import TrialState, create_trial
 
+from search.machine.limits import fault
 from search.storage.attributes import ENDING, RETRY_OF
 from search.storage.ending import Ending
 from search.study.endings import Retries, ending_of, has_failed_for_good, latest_faults
-from search.workers.faults import fault
 from tests.helpers.faulty import LR, make_models, search
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")

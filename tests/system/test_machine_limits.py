@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from search.machine.limits import limit_reached
-from search.workers.faults import fault
+from search.machine.limits import fault, limit_reached
 from tests.helpers.study_fixtures import FinishedStudy
 from tests.system.test_standard_streams import PROGRAM, shell
 

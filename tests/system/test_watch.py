@@ -17,8 +17,8 @@ import pytest
 from optuna import Study
 from optuna.trial import TrialState, create_trial
 
+from search.cli.watch import as_lines, look
 from search.machine.hardware import Gpu, find_gpus
-from search.reporting.live_view import as_lines, look
 from search.storage.rows.heartbeats import lease_ages_s
 from search.study.activity import rate_per_hour, remaining_s
 from search.study.control import set_control

@@ -19,8 +19,7 @@ from search.experiments.files import SEED, confirmation_file, influence_file, le
 from search.experiments.ledger import Reading, lock_of
 from search.machine.environment import git_commit, machine_kind, package_versions
 from search.stats.intervals import ConfidenceInterval
-from search.stats.metrics import METRICS, mean_influence, measure, over_sequences, spreads
-from search.stats.spread import Spread
+from search.stats.metrics import METRICS, Spread, mean_influence, measure, over_sequences, spreads
 from search.study.artifacts import hash_or_missing
 from search.study.question import Question, question
 

@@ -8,7 +8,7 @@ from search.experiments.confirm.results import Confirmation, Measured, Scores
 from search.experiments.files import ledger_file
 from search.experiments.readings import Count
 from search.machine.tables import in_columns
-from search.stats.spread import Spread
+from search.stats.metrics import Spread
 
 _NAMES = {
     "spearman": "Spearman",
