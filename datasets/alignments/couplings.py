@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datasets.alignments.one_hot import OneHot, OnProgress, one_thread_each, weighted_counts
+from datasets.alignments.one_hot import OnProgress, SparseOneHot, one_thread_each, weighted_counts
 from datasets.common.errors import UserError
 
 LAMBDA_H = 0.01
@@ -49,7 +49,7 @@ class PseudoLikelihood:
     ) -> None:
         self.width = codes.shape[1] * n_letters
         self._n_letters = n_letters
-        self._one_hot = OneHot(codes, n_letters)
+        self._one_hot = SparseOneHot(codes, n_letters)
         self._codes = torch.from_numpy(codes.astype(np.int64))
         self._weights = torch.from_numpy(weights).to(dtype)
         self._lambda_j = lambda_j(codes.shape[1], n_letters)

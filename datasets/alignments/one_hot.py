@@ -20,7 +20,7 @@ _BLOCK = 64  # sequences compared at a time with all others
 _T = TypeVar("_T")
 
 
-class OneHot:
+class SparseOneHot:
     """X (N, C * A), made of codes (N, C): column c * A + a is 1 where letter a < A stands at c; other codes give zeros.
 
     A row has C ones among C * A values, so its products are sums of rows of the other matrix: with 20 letters a
@@ -76,7 +76,7 @@ def sequence_weights(
 
     codes: (N, C), each below `n_letters`; gaps are a letter, as in plmc (Hopf et al. 2017, doi:10.1038/nbt.3769).
     """
-    one_hot = OneHot(codes, n_letters)
+    one_hot = SparseOneHot(codes, n_letters)
     n, n_columns = codes.shape
     least = int(np.ceil(IDENTITY * n_columns - 1e-9))
     blocks = range(0, n, _BLOCK)
@@ -97,6 +97,6 @@ def sequence_weights(
 
 def weighted_counts(codes: NDArray[np.uint8], weights: NDArray[np.float64], n_letters: int) -> NDArray[np.float64]:
     """Return (C, A): the weight of the sequences with each letter; codes (N, C) of A or more count nowhere."""
-    counts = OneHot(codes, n_letters).transposed_times(torch.from_numpy(weights)[:, None])
+    counts = SparseOneHot(codes, n_letters).transposed_times(torch.from_numpy(weights)[:, None])
     counted: NDArray[np.float64] = counts.numpy().reshape(codes.shape[1], n_letters)
     return counted

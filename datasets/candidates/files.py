@@ -10,7 +10,7 @@ from typing import Literal
 
 from datasets.common.errors import UserError, nearest
 from datasets.sequences.mutations import are_mutations
-from datasets.tables.columns import Place, Stream
+from datasets.tables.columns import Place, TableStream
 from datasets.tables.delimited import open_delimited
 from datasets.tables.parquet import open_parquet
 from datasets.tables.read import is_fasta
@@ -114,7 +114,7 @@ def _plain(path: Path) -> Iterator[Cells]:
             yield Cells(texts=stripped, lines=numbers, names=None)
 
 
-def _table(table: Stream, hint: str, *, has_names: bool, wanted: Sequence[str]) -> tuple[Label, Iterator[Cells]]:
+def _table(table: TableStream, hint: str, *, has_names: bool, wanted: Sequence[str]) -> tuple[Label, Iterator[Cells]]:
     """Return what its candidates are called by, and its cells; `hint` is what else can be done if there are none."""
     names = [name.lower() for name in table.names]
     shown = f"its columns are {', '.join(map(repr, names[:12]))}"

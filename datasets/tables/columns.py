@@ -15,7 +15,7 @@ Place = Literal["line", "row"]
 """What the rows of a table are numbered by: lines, or, in a file that has none, rows."""
 
 
-class Batch(NamedTuple):
+class RowBatch(NamedTuple):
     """Some rows: their `cells` by column, arrays of pyarrow's large_string, and their numbers `lines`, 1-based."""
 
     cells: Sequence[Any]
@@ -23,7 +23,7 @@ class Batch(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Stream:
+class TableStream:
     """A table that is read batch by batch.
 
     names: its columns. header: where these are named, for sentences. batches: all rows; a UserError is raised on the
@@ -32,7 +32,7 @@ class Stream:
 
     names: Sequence[str]
     header: str
-    batches: Iterator[Batch]
+    batches: Iterator[RowBatch]
     where: str
     kind: str
     place: Place = "line"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from datasets.common.errors import UserError
-from datasets.tables.columns import Batch, Stream
+from datasets.tables.columns import RowBatch, TableStream
 from datasets.tables.text_file import MAX_LINE_BYTES, read_blocks, read_lines
 
 _DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons"}
@@ -22,7 +22,7 @@ _RECORD_BYTES = 1 << 20  # a row whose cells have line breaks may have as many
 _QUOTE, _LF = b'"\n'
 
 
-def open_delimited(path: Path) -> Stream:
+def open_delimited(path: Path) -> TableStream:
     """Read a table whose first line names its columns; lines and rows that are blank are skipped.
 
     A UserError names the columns that bear one name and, while the rows are read, the line whose cells are not as many
@@ -32,7 +32,7 @@ def open_delimited(path: Path) -> Stream:
     header, rest, number = _header(blocks, path)
     delimiter = max(_DELIMITERS, key=header.count)
     names = _names(header, delimiter, path, number)
-    return Stream(
+    return TableStream(
         names=names,
         header=f"{path}, line {number}",
         batches=_batches(chain([b"\n" + rest], blocks), delimiter, len(names), path, number),
@@ -70,7 +70,7 @@ def _names(header: str, delimiter: str, path: Path, number: int) -> list[str]:
     return names
 
 
-def _batches(blocks: Iterator[bytes], delimiter: str, n_columns: int, path: Path, number: int) -> Iterator[Batch]:
+def _batches(blocks: Iterator[bytes], delimiter: str, n_columns: int, path: Path, number: int) -> Iterator[RowBatch]:
     """Yield the rows below a header; `blocks` begin with the end of its line, line `number`."""
     import pyarrow as pa  # type: ignore[import-untyped]
     from pyarrow import compute
@@ -121,7 +121,7 @@ def _batches(blocks: Iterator[bytes], delimiter: str, n_columns: int, path: Path
                         break
                 else:  # as spreadsheets leave them behind
                     cells, lines = [column.filter(pa.array(~is_blank)) for column in cells], lines[~is_blank]
-                yield Batch(cells, lines)
+                yield RowBatch(cells, lines)
     except pa.ArrowInvalid as error:
         _explain(path, delimiter, n_columns)
         raise UserError(

@@ -10,31 +10,31 @@ from typing import Any
 import numpy as np
 
 from datasets.common.errors import UserError
-from datasets.tables.columns import Batch, Stream
+from datasets.tables.columns import RowBatch, TableStream
 from datasets.tables.text_file import first_bytes
 
 _MAX_ROWS = 50_000_000
 _ROWS = 8192  # at a time
 
 
-def open_parquet(path: Path) -> Stream:
+def open_parquet(path: Path) -> TableStream:
     """Read the columns of text and numbers as text; a missing value is an empty cell, other columns are left out.
 
     A UserError is raised if the file cannot be read.
     """
     with _opened(path) as file:
         names = _names(file)
-    return Stream(
+    return TableStream(
         names=names, header=str(path), batches=_batches(path, names), where=str(path), kind="Parquet", place="row"
     )
 
 
-def _batches(path: Path, names: list[str]) -> Iterator[Batch]:
+def _batches(path: Path, names: list[str]) -> Iterator[RowBatch]:
     n_before = 0
     with _opened(path) as file:
         for batch in file.iter_batches(_ROWS, columns=names, use_threads=False):
             lines = np.arange(n_before + 1, n_before + 1 + len(batch), dtype=np.int64)
-            yield Batch([_texts(batch.column(name)) for name in names], lines)
+            yield RowBatch([_texts(batch.column(name)) for name in names], lines)
             n_before += len(batch)
 
 

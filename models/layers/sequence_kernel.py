@@ -17,7 +17,7 @@ from models.layers.gaussian_process import (
 )
 from models.layers.one_hot import HammingTo, seen_residues
 from models.layers.relevance import Build, maximise_posterior
-from models.layers.sequence_parts import Composition, Places, rbf
+from models.layers.sequence_parts import CompositionPart, PlacePart, rbf
 from models.layers.site_pairs import Pairing, SitePairs, product_of, weighted
 
 _LIKELIHOOD_ROWS = 2048
@@ -113,12 +113,12 @@ class TrainingSide:
         self._hamming = HammingTo(tokens, len(vectors)) if is_hamming else None
         unlike = (vectors[:, None] - vectors).square().sum(dim=2) / 2
         self._pairs = None if is_hamming and not form.is_product else SitePairs(tokens, unlike, relevance)
-        self._parts: list[Composition | Places] = []
+        self._parts: list[CompositionPart | PlacePart] = []
         if form.composition_variance is not None:
             variance, length_scale = form.composition_variance, form.composition_length_scale
-            self._parts.append(Composition(tokens, vectors, variance=variance, length_scale=length_scale))
+            self._parts.append(CompositionPart(tokens, vectors, variance=variance, length_scale=length_scale))
         if form.place_variance is not None:
-            self._parts.append(Places(tokens, len(vectors), variance=form.place_variance, width=form.place_width))
+            self._parts.append(PlacePart(tokens, len(vectors), variance=form.place_variance, width=form.place_width))
 
     def distances(self, tokens: Tensor) -> Tensor:
         """(B, N) float64, in usual substitutions."""

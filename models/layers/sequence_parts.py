@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 
-class Composition:
+class CompositionPart:
     """An RBF kernel over the sums of the residues' vectors, wherever they stand.
 
     Two single mutants are alike if what they exchange is alike: what a mutation to proline does anywhere is known from
@@ -38,7 +38,7 @@ class Composition:
         return torch.stack(counts, dim=1).double() @ self._vectors[1:]
 
 
-class Places:
+class PlacePart:
     """An effect of being mutated at a position, whatever the residue, that is like its neighbours' along the sequence.
 
     The effects are a Gaussian process with the covariance variance * exp(-|distance| / width); those of the positions

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class Entrant:
     """One family of the ladder: the request, which names its study, its config, and its validation."""
 
     request: SearchRequest
@@ -68,32 +68,32 @@ def run_ladder(arguments: argparse.Namespace) -> int:
     split = load_split(task, arguments.data_dir, arguments.runs_dir, announce)
     database = _open_database(configs)
     with database.lock:
-        steps = [_step(*one, task, split, database) for one in configs]
+        entrants = [_step(*one, task, split, database) for one in configs]
     if not arguments.quiet:
         _import_for_the_table()
     status, n_skipped, left_out = 0, 0, {}
-    for step in steps:
-        announce(f"{'' if step is steps[0] else chr(10)}{step.model}: study {step.study}")
-        request = step.request
+    for entrant in entrants:
+        announce(f"{'' if entrant is entrants[0] else chr(10)}{entrant.model}: study {entrant.study}")
+        request = entrant.request
         if arguments.timeout is not None:
             left_s = arguments.timeout - (time.monotonic() - started)
             if left_s <= 0:
-                left_out[step.model] = "the --timeout was over before its turn"
+                left_out[entrant.model] = "the --timeout was over before its turn"
                 continue
             request = replace(request, timeout=left_s)
         try:
             ended = search(request, data)
         except CannotRank as error:  # nothing is wrong: this family is not for this split
-            left_out[step.model] = "skipped: it cannot tell the validation variants apart"
-            print(f"{step.model} is skipped: {' '.join(str(error).split())}", file=sys.stderr)
+            left_out[entrant.model] = "skipped: it cannot tell the validation variants apart"
+            print(f"{entrant.model} is skipped: {' '.join(str(error).split())}", file=sys.stderr)
             n_skipped += 1
             continue
         if ended in (EXIT_INTERRUPTED, EXIT_TERMINATED):
             return ended  # whoever stops it does not wait for a table
         status = max(status, ended)
     if not arguments.quiet:
-        _print_table(arguments, steps, left_out, database, task, split)
-    return CannotRank.exit_status if n_skipped == len(steps) else status
+        _print_table(arguments, entrants, left_out, database, task, split)
+    return CannotRank.exit_status if n_skipped == len(entrants) else status
 
 
 def _import_for_the_table() -> None:
@@ -132,19 +132,19 @@ def _open_database(configs: Sequence[tuple[SearchRequest, StudyConfig]]) -> "Dat
 
 def _step(
     request: SearchRequest, config: StudyConfig, task: "Task", split: "PreparedSplit", database: "Database"
-) -> Step:
+) -> Entrant:
     """Name a family's study; refuse one that exists and is about something else. Under the database's lock."""
     from search.study.study import check_existing
 
     wanted = wanted_study(request, config, task, split, database)
     check_existing(database, wanted.name, wanted.about)
     request = replace(request, study_name=wanted.name)
-    return Step(request=request, study=wanted.name, config=wanted.config, protocol=wanted.protocol)
+    return Entrant(request=request, study=wanted.name, config=wanted.config, protocol=wanted.protocol)
 
 
 def _print_table(
     arguments: argparse.Namespace,
-    steps: list[Step],
+    entrants: list[Entrant],
     left_out: Mapping[str, str],
     database: "Database",
     task: "Task",
@@ -156,19 +156,19 @@ def _print_table(
     from search.study.question import question
     from search.training.build import folds_of
 
-    config = steps[0].config
+    config = entrants[0].config
     run = config.run(config.first_trials[0] if config.first_trials else {})
     rungs = baseline_rungs(task, split, folds_of(run, split), crop=run.data.crop)
     found = readings(arguments.export_dir)
-    for step in steps:
+    for entrant in entrants:
         try:
             where = {"runs": arguments.runs_dir, "export_dir": arguments.export_dir}
-            rungs.append(study_rung(database, step.study, step.model, found, **where))
+            rungs.append(study_rung(database, entrant.study, entrant.model, found, **where))
         except UserError as error:  # it has no study yet
-            why = left_out.get(step.model, str(error))
-            rungs.append(Rung(model=step.model, value=None, why=why))
-    print("\n" + "\n".join(dict.fromkeys(step.protocol.sentence for step in steps)))
-    protocols = dict.fromkeys(step.protocol.shown for step in steps)
+            why = left_out.get(entrant.model, str(error))
+            rungs.append(Rung(model=entrant.model, value=None, why=why))
+    print("\n" + "\n".join(dict.fromkeys(entrant.protocol.sentence for entrant in entrants)))
+    protocols = dict.fromkeys(entrant.protocol.shown for entrant in entrants)
     asked = question(task.name, split.label, split.data_hash, config.defaults["table"])
     proposals = Proposals.of(arguments)
     show(asked.words, rungs, label=split.label, protocol="; ".join(protocols), proposals=proposals)
