@@ -46,9 +46,7 @@ def fetch_once(
     subject = what[0].upper() + what[1:]
     deadline = math.inf if timeout_s is None else time.monotonic() + timeout_s
     try:
-        if (
-            final.parts[0] == "~"
-        ):  # as libraries leave it where nobody knows a home: a folder of that name would be made
+        if final.parts[0] == "~":  # as libraries leave it where nobody knows a home: such a folder would be made
             raise DownloadError("this user has no home folder to keep it in: set $HOME or $XDG_CACHE_HOME")
         work_dir.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(work_dir / ".lock", timeout=-1 if timeout_s is None else timeout_s):

@@ -36,7 +36,9 @@ def _run(argv: Sequence[str]) -> int:
     silence(getattr(arguments, "quiet", False))
     check_umask()
     _check_environment()
-    _guard_interpreters()
+    from search.machine.interpreters import guard_interpreters  # multiprocessing costs a usage error time
+
+    guard_interpreters()  # no process that this one starts imports from the working directory
     return COMMANDS[arguments.command].run(arguments)
 
 
@@ -65,13 +67,6 @@ def _explained(act: Callable[[], int]) -> int:
             raise
         print("error:", reached, file=sys.stderr)
         return reached.exit_status
-
-
-def _guard_interpreters() -> None:
-    """No process that this one starts imports from the working directory, whichever library starts it."""
-    from search.machine.interpreters import guard_interpreters  # multiprocessing costs a usage error time
-
-    guard_interpreters()
 
 
 def _check_environment() -> None:

@@ -32,11 +32,8 @@ def run_status(arguments: argparse.Namespace) -> int:
             raise UserError(f"--watch follows one study: name it with --study-name (there are: {has}).")
         return watch(database, find_study(database, names[0]), arguments.interval or INTERVAL_S)
     # One that cannot be read does not keep the others from being shown; one that was asked for is refused.
-    studies = (
-        [find_study(database, one)]
-        if one
-        else list(readable_studies(database, lambda why: say(f"error: {why}"), names))
-    )
+    found = [find_study(database, one)] if one else readable_studies(database, lambda why: say(f"error: {why}"), names)
+    studies = list(found)
     known = find_readings(arguments.export_dir, database, loaded=studies)
     # The heartbeats are asked for alone where they are shown.
     standing = [StudySnapshot.of(study, database if arguments.json else None) for study in studies]

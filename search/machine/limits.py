@@ -35,7 +35,7 @@ class LimitReached(UserError):
 
 def limit_reached(error: Exception) -> LimitReached | None:
     """The sentence for an error that a limit of the machine is behind; None for any other error."""
-    for link in _causes(error):
+    for link in causes(error):
         if isinstance(link, MemoryError):
             return LimitReached("There is not enough memory: free some, or raise its limit (`ulimit -v unlimited`).")
         where = getattr(link, "filename", None)
@@ -92,12 +92,13 @@ def _has_working_directory() -> bool:
     return True
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """The error, and those that it was raised from or while they were handled; `orig` is SQLAlchemy's."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         yield error
-        error = error.__cause__ or error.__context__
+        error = getattr(error, "orig", None) or error.__cause__ or error.__context__
 
 
 Fault = Literal["bug", "transient", "disk_full"]

@@ -30,9 +30,7 @@ def _clean_path() -> None:
     kept = [entry for entry in entries if os.path.isabs(entry) and not _is_checkout(entry)]
     # By now Python has made them absolute.
     dropped = {os.path.abspath(entry) for entry in entries} - {os.path.abspath(entry) for entry in kept}
-    path = (
-        sys.path if sys.flags.safe_path else sys.path[1:]
-    )  # the first is the program's folder, or the working directory
+    path = sys.path if sys.flags.safe_path else sys.path[1:]  # the first is the program's, or the working directory
     sys.path[:] = [entry for entry in path if os.path.isabs(entry) and not _is_checkout(entry) and entry not in dropped]
     if kept:
         os.environ["PYTHONPATH"] = os.pathsep.join(kept)

@@ -56,11 +56,8 @@ class AdvisoryLock(Lock):
             return
         self._is_held, self.was_lost = False, True
         try:
-            row = (
-                self._open[0]
-                .execute("SELECT pg_advisory_unlock(%s), set_config('idle_session_timeout', '0', false)", [_KEY])
-                .fetchone()
-            )
+            unlock = "SELECT pg_advisory_unlock(%s), set_config('idle_session_timeout', '0', false)"
+            row = self._open[0].execute(unlock, [_KEY]).fetchone()
             self.was_lost = row is None or not row[0]
         except psycopg.Error:
             self.close()

@@ -17,6 +17,7 @@ from sqlalchemy.engine import URL
 
 from datasets.common.errors import UserError
 from search.machine.filesystems import network_kind
+from search.machine.limits import causes
 from search.storage.lease_policy import USUAL_LEASE, LeasePolicy
 from search.storage.locks import LocalLock, Lock
 from search.storage.outages import (
@@ -28,7 +29,7 @@ from search.storage.outages import (
     is_starting,
     refusal,
 )
-from search.storage.remedies import causes, is_database_error
+from search.storage.remedies import is_database_error
 from search.storage.resilient import ResilientStorage
 from search.storage.schema import complete, require
 from search.storage.url import parse_url, secrets_of, sqlite_path, without_secrets

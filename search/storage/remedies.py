@@ -10,6 +10,7 @@ from typing import Final
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
+from search.machine.limits import causes
 from search.storage.attributes import printable
 from search.storage.url import hide
 
@@ -84,12 +85,3 @@ def reason_of(error: BaseException) -> str:
 def chain(error: BaseException) -> Iterator[BaseException]:
     """The database layers' errors, from ours to the driver's. Others' errors end it: they stand for themselves."""
     return takewhile(is_database_error, causes(error))
-
-
-def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, and those that it was raised from or while they were handled."""
-    seen: set[int] = set()
-    while error is not None and id(error) not in seen:
-        seen.add(id(error))
-        yield error
-        error = getattr(error, "orig", None) or error.__cause__ or error.__context__

@@ -98,7 +98,9 @@ class Child:
             message: Message = self._pipe.recv()
         except (EOFError, ConnectionResetError):
             self._process.join(10)
-            return Failure(kind="lost", message=self._last_words())
+            how = how_ended(self._process.exitcode)
+            last = f"the training process ended {how}; its output is in {self.directory / LOG}"
+            return Failure(kind="lost", message=last)
         return message
 
     def stop(self) -> None:
@@ -113,10 +115,6 @@ class Child:
         self._process.join()
         self._process.close()
         self._pipe.close()
-
-    def _last_words(self) -> str:
-        how = how_ended(self._process.exitcode)
-        return f"the training process ended {how}; its output is in {self.directory / LOG}"
 
 
 def how_ended(exit_code: int | None) -> str:

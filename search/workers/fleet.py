@@ -9,7 +9,7 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
@@ -118,7 +118,7 @@ class Fleet:
     def _listen(self) -> None:
         """Take what workers have to say, for a moment."""
         pipes = {member.pipe: member for member in self._members if member.pipe is not None}
-        for pipe in wait_for(list(pipes), _POLL_S) if pipes else _nothing_for(_POLL_S):
+        for pipe in wait_for(list(pipes), _POLL_S):  # without any this is a pause
             assert isinstance(pipe, Connection)
             member = pipes[pipe]
             try:
@@ -244,8 +244,3 @@ def _tell(member: _Member, number: signal.Signals) -> None:
         member.told.add(number)
         with contextlib.suppress(ProcessLookupError, ValueError):  # it has ended meanwhile
             os.kill(process.pid, number)
-
-
-def _nothing_for(seconds: float) -> Iterator[Connection]:
-    time.sleep(seconds)
-    return iter(())

@@ -81,7 +81,9 @@ def print_confirmation(confirmation: Confirmation, count: Count) -> None:
         f"({confirmation.label}), {len(seeds)} seed(s) from {seeds[0]}"
     ]
     for one in confirmation.measured:
-        lines += [_headline(one), *(_table(one.scores[way], way, len(seeds)) for way in _WAYS)]
+        about = one.candidate
+        lines.append(f"Trial {about.trial}, validation Spearman {about.value:.4f}, {about.how_long}:")
+        lines += [_table(one.scores[way], way, len(seeds)) for way in _WAYS]
     lines.append(_about_seeds(confirmation))
     if len(confirmation.measured) > 1:
         lines.append("To choose among these trials by what the test set says would make its numbers worthless.")
@@ -90,11 +92,6 @@ def print_confirmation(confirmation: Confirmation, count: Count) -> None:
         f"{ledger_file(confirmation.path)}"
     )
     print("\n".join([*lines, *count.sentences]), flush=True)
-
-
-def _headline(measured: Measured) -> str:
-    candidate = measured.candidate
-    return f"Trial {candidate.trial}, validation Spearman {candidate.value:.4f}, {candidate.how_long}:"
 
 
 def _table(scores: Scores, way: TrainedOn, n_seeds: int) -> str:
