@@ -20,7 +20,7 @@ from search.experiments.experiment import load_experiment
 from search.storage.attributes import MANIFEST
 from search.study.config import study_config
 from search.study.snapshot import StudySnapshot
-from search.training.preflight import _families
+from search.training.families import _families
 from tests.helpers.answers import Answer, run_here
 from tests.helpers.small_study import ABOUT, add, make_study
 
@@ -128,8 +128,9 @@ def test_studies_of_earlier_versions_go_on_with_what_they_began(
 
 
 def test_exactness_is_read_from_the_source_as_the_class_has_it() -> None:
-    families = {name: type(models[0]) for name, models in _families(study_config([f"task={TASK}"]).run({}))}
-    assert {name for name, family in families.items() if issubclass(family, ClosedForm)} == {"ridge", "kernel"}
+    families = {name: type(models[0][0]) for name, models in _families(study_config([f"task={TASK}"]).run({}))}
+    exact = {name for name, family in families.items() if issubclass(family, ClosedForm)}
+    assert exact == {"ridge", "kernel", "forest"}
     for family in families.values():
         assert is_exact({"_target_": f"{family.__module__}.{family.__name__}"}) == issubclass(family, ClosedForm)
 
