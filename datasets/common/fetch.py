@@ -81,6 +81,8 @@ def _retrieve(url: str, path: Path, deadline: float) -> None:
     import requests
     import urllib3
 
+    name = path.name  # pooch lets the download have another one
+
     def download(url: str, path: str, _: object) -> None:
         """As pooch's own does, but it looks at the clock whenever something arrives, however little that is."""
         timeout_s = min(_NETWORK_TIMEOUT_S, max(deadline - time.monotonic(), 0.001))
@@ -93,7 +95,7 @@ def _retrieve(url: str, path: Path, deadline: float) -> None:
                     if time.monotonic() > deadline:
                         raise DownloadError("the time is over")
                     file.write(chunk)
-                    bar.show(file.tell(), total, url.rpartition("/")[2])
+                    bar.show(file.tell(), total, name)
 
     pooch.get_logger().setLevel("WARNING")  # it would tell everybody the hash to write into their program
     try:

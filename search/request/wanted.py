@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from datasets.common.errors import UserError
 from search.config.nested import digest
 from search.request.search_request import SearchRequest
 from search.study.config import StudyConfig, study_config
@@ -68,9 +69,12 @@ def wanted_study(
     found = wanted(config, recorded)
     if not before or digest(before) == digest(found.about):
         return found
-    kept, lines = as_recorded(config, before, now=request.overrides, then=then)
-    found = wanted(kept, recorded)
-    return replace(found, kept=tuple(lines)) if digest(before) == digest(found.about) else wanted(config, recorded)
+    try:
+        kept, lines = as_recorded(config, before, now=request.overrides, then=then)
+        as_begun = wanted(kept, recorded)
+    except UserError:  # what it recorded is no config of today: `open_study` says what differs
+        return found
+    return replace(as_begun, kept=tuple(lines)) if digest(before) == digest(as_begun.about) else found
 
 
 def _recorded(database: "Database", name: str) -> tuple[dict[str, Any], list[str]]:

@@ -39,7 +39,8 @@ def as_recorded(
     defaults = resolve(tree, {})
     space = config.space
     if "space" not in groups:
-        space = Space(leaves={name: make_leaf(leaf, f"space.{name}") for name, leaf in about["space"].items()})
+        leaves = {name: leaf for name, leaf in about["space"].items() if not _is_below(path_of(name), named)}
+        space = Space(leaves={name: make_leaf(leaf, f"space.{name}") for name, leaf in leaves.items()})
     same = replace(
         config,
         tree=tree,

@@ -37,7 +37,8 @@ def test_a_search_exports_what_verify_finds_again_bit_for_bit(command):
 
 
 def test_a_set_too_large_is_refused_before_anything_trains(tmp_path, monkeypatch):
-    monkeypatch.setattr(kernel, "MAX_KERNEL_ROWS", 100)
+    monkeypatch.setattr(kernel, "MAX_KERNEL_ROWS", 50)
+    monkeypatch.setattr(kernel, "MAX_INDUCED_ROWS", 100)
     task = "synthetic_one_vs_rest"
     split = prepare(find_task(task), data_dir=None, cache_dir=tmp_path, announce=print)
     places = Places(weights_dir=None, cache_dir=tmp_path)
