@@ -55,7 +55,7 @@ def suggest(survey: Survey) -> Suggestion:
             words=("--split", "random"),
             why="No variant has more than one mutation. A random split asks how well the other mutations at the same "
             "positions are predicted; for positions at which nothing was measured use --split by_position, with "
-            "--model kernel or cnn, because ridge cannot tell such positions apart.",
+            "--model kernel or forest, because ridge cannot tell such positions apart.",
         )
     for k in range(1, int(n_mutations.max())):
         n_train = int((n_mutations <= k).sum())
@@ -86,6 +86,7 @@ def families(survey: Survey, division: TableSplit | None, *, max_kernel_rows: in
     suitable = {
         "ridge": not (survey.table.split == "by_position" and is_of_singles),  # it knows nothing of new positions
         "kernel": n_train <= max_kernel_rows,
+        "forest": is_of_singles,
         "cnn": True,
     }
     return tuple(name for name, is_suitable in suitable.items() if is_suitable)

@@ -49,7 +49,7 @@ MORE = [(text, sequence, value) for text, sequence, value in variants() if text.
 @pytest.mark.parametrize(
     ("header", "rows", "words", "why"),
     [
-        ("mutant,fitness", [(m, y) for m, _, y in SINGLES], ["random"], "use --split by_position, with --model cnn"),
+        ("mutant,fitness", [(m, y) for m, _, y in SINGLES], ["random"], "use --split by_position, with --model kernel or forest"),
         (
             "mutant,fitness",
             [(m, y) for m, _, y in variants()],
