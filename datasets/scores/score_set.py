@@ -126,7 +126,7 @@ def alignment_scores(source: ScoreSource, wild_type: str | None, *, cache_dir: P
         threads=os.cpu_count() or 1,
     )
     for sentence in found.sentences:
-        announce(sentence)
+        announce(f"{source.file}: {sentence}")
     return found
 
 

@@ -47,7 +47,7 @@ class TrainedExperiment:
         self.origin = members.origin
         self.familiar = None if experiment.familiar is None else experiment.familiar[self.origin]
         self._weights = members.weights
-        self._cache_dir, self._announce = places.cache_dir, announce
+        self._cache_dir = places.cache_dir
         self._is_known_to_vary = False
         self.predictor = Predictor(
             self.config,
@@ -137,7 +137,7 @@ class TrainedExperiment:
             given=given,
             alignment=alignment,
             cache_dir=self._cache_dir,
-            announce=self._announce,
+            announce=lambda sentence: None,  # training said what was found
         )
 
     def members_of(
