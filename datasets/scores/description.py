@@ -34,8 +34,8 @@ class ScoreSource:
             raise UserError(f"scores: the hash {self.hash[:80]!r} is not valid: expected 64 hexadecimal digits.")
         if not self.columns or not all(_NAME.fullmatch(name) for name in self.columns):
             raise UserError(
-                f"scores: the columns {self.columns!r} are not valid: expected one name or more, without commas and "
-                "dollars."
+                f"scores: the columns {self.columns!r} are not valid: expected one name or more of at most 100 "
+                "letters, without commas, dollars and control characters: rename what is called otherwise."
             )
         if self.file is not None and "$" in self.file:
             raise UserError(f"The file of scores {self.file!r} has a dollar in its name: rename it.")
@@ -75,14 +75,15 @@ class ScoreConfig:
         if self.use in (NONE, ALL):
             return list(range(len(self.names))) if self.use == ALL else []
         wanted = [name.strip() for name in self.use.split(",")]
+        names = [name.strip() for name in self.names]
         for name in wanted:
-            if name not in self.names:
+            if name not in names:
                 known = [ALL, NONE, *self.names]
                 raise UserError(
                     f"scores.use={self.use!r} is not valid: {name!r} is no score column; expected "
                     f"{', '.join(known)}.{nearest(name, known)}"
                 )
-        return [number for number, name in enumerate(self.names) if name in wanted]
+        return [number for number, name in enumerate(names) if name in wanted]
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -153,14 +153,13 @@ def table_scores(table: Table, path: Path, names: list[str], loaded: Survey | No
 
 def scores_file_hash(path: Path) -> str:
     """Return the SHA-256 of a file of scores. Raises a UserError if it cannot be read."""
-    if path.exists() and not path.is_file():
-        raise UserError(f"The scores {path} are a folder, a pipe or a device and no file: save them as a file.")
     try:
+        if path.exists() and not path.is_file():
+            raise UserError(f"The scores {path} are a folder, a pipe or a device and no file: save them as a file.")
         return file_hash(path)
-    except OSError as error:
-        raise UserError(
-            f"The scores {path} cannot be read ({error.strerror}): name the file where it is now."
-        ) from None
+    except (OSError, ValueError) as error:  # a name with a zero byte
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"The scores {path} cannot be read ({reason}): name the file where it is now.") from None
 
 
 def changed(source: ScoreSource, found: str) -> UserError:

@@ -124,16 +124,16 @@ def _inner_products(table: str) -> NDArray[np.float64]:
 def _read(path: Path) -> tuple[NDArray[np.float64], str]:
     """A matrix from a file: a header of letters, then a row for each, its letter before its numbers."""
     where = f"model.similarity={path}"
-    if not path.is_file():
-        near = nearest(str(path), NAMES)
-        raise UserError(f"{where} is neither one of {', '.join(NAMES)} nor a file that is here: name one.{near}")
     try:
+        if not path.is_file():
+            near = nearest(str(path), NAMES)
+            raise UserError(f"{where} is neither one of {', '.join(NAMES)} nor a file that is here: name one.{near}")
         if path.stat().st_size > _MOST_BYTES:
             raise UserError(f"{where} is no 20 x 20 matrix: it has {path.stat().st_size:,} bytes.")
         data = path.read_bytes()
         lines = [line for line in data.decode("utf-8").splitlines() if line.strip() and not line.startswith("#")]
     except OSError as error:
-        raise UserError(f"{where} cannot be read: {error.strerror}.") from None
+        raise UserError(f"{where} cannot be read ({error.strerror}): name a file that can.") from None
     except UnicodeDecodeError:
         raise UserError(f"{where} is not valid: expected text in UTF-8.") from None
     cells = [line.replace(",", " ").replace(";", " ").split() for line in lines]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from datasets.candidates.distances import TrainingSequences
     from datasets.candidates.training_domain import Familiar
     from datasets.splits.prepared import PreparedSplit
+    from search.config.run_config import RunConfig
     from search.experiments.trained import TrainedExperiment
     from search.prediction.writers import Kind
 
@@ -58,8 +59,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     _check(arguments)
     announce = announcer(arguments.quiet)
     experiment = load_experiment(arguments.file, announce)  # before torch, and whatever else takes time
-    if arguments.data is None and experiment.config.table is not None:
-        refuse_same_file(Path(experiment.config.table.file), arguments.output, "the experiment's table")
+    _refuse_inputs_of(experiment.config, arguments)
     places = places_of(arguments.weights_dir, arguments.runs_dir)
 
     from search.experiments.trained import TrainedExperiment
@@ -162,11 +162,21 @@ def _check(arguments: argparse.Namespace) -> None:
         "the --input": arguments.input,
         "the --data": arguments.data,
         "the --zero-shot-file": arguments.zero_shot_file,
+        "the --alignment": arguments.alignment,
         "the experiment": arguments.file,
     }
     for name, given in inputs.items():
         if given is not None:
             refuse_same_file(given, arguments.output, name)
+
+
+def _refuse_inputs_of(config: "RunConfig", arguments: argparse.Namespace) -> None:
+    """Refuse an output that is a file which the experiment was trained with."""
+    if arguments.data is None and config.table is not None:
+        refuse_same_file(Path(config.table.file), arguments.output, "the experiment's table")
+    for source in [] if config.scores is None else config.scores.sources:
+        if source.file is not None:
+            refuse_same_file(Path(source.file), arguments.output, f"the file of the experiment's {source.columns[0]!r}")
 
 
 def _familiar(trained: "TrainedExperiment", split: "PreparedSplit | None") -> "Familiar":

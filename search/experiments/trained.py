@@ -221,7 +221,13 @@ def _columns(scores: Mapping[str, Sequence[float]], n: int) -> dict[str, NDArray
     """Score columns (n) of n sequences by their names."""
     columns = {}
     for name, values in scores.items():
-        column = np.asarray(values, dtype=np.float32)
+        try:
+            with np.errstate(over="ignore"):
+                column = np.asarray(values, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"The scores {name!r} are no numbers ({error}): give a number or NaN for each.") from None
+        if np.isinf(column).any():
+            raise UserError(f"The scores {name!r} hold infinite numbers: give NaN where a score is missing.")
         if column.shape != (n,):
             raise UserError(f"The scores {name!r} have the shape {column.shape}, expected a number for each of {n:,}.")
         columns[name] = column

@@ -85,6 +85,21 @@ def test_candidates_come_with_scores_or_are_refused(searched: Path) -> None:
     assert (searched / "out.csv").read_text() == beside
 
 
+def test_an_output_is_no_file_that_training_read(searched: Path) -> None:
+    scores, alignment = searched / "file.csv", searched / "family.csv"
+    write(scores, "sequence,esm", [(row[0], row[2]) for row in rows()])
+    write(alignment, "sequence", [("ACDE",)])
+    write(searched / "bare.csv", "sequence", [(row[0],) for row in rows()[:20]])
+    words = ("--zero-shot-file", "file.csv", "--study-name", "of-file", "scores.use=esm", "--n-trials", "1")
+    assert run_here(*WORDS, *words, cwd=searched).status == 0
+    experiment = "studies/experiment/of-file.yaml"
+    for given, output in (((), scores), (("--alignment", "family.csv"), alignment)):
+        before = output.read_bytes()
+        call = ("predict", experiment, "--input", "bare.csv", "--output", output.name, *given)
+        assert "itself: name another file" in run_here(*call, cwd=searched).refusal()
+        assert output.read_bytes() == before
+
+
 def test_python_takes_scores_beside_sequences(searched: Path) -> None:
     trained = search.load_experiment(searched / SEEN)
     table = rows()[1:9]
@@ -97,6 +112,10 @@ def test_python_takes_scores_beside_sequences(searched: Path) -> None:
         trained.predict(sequences)
     with pytest.raises(UserError, match="expected a number for each of 8"):
         trained.predict(sequences, {**columns, "esm": [1.0]})
+    with pytest.raises(UserError, match="are no numbers"):
+        trained.predict(sequences, {**columns, "esm": ["high"] * 8})  # type: ignore[list-item]
+    with pytest.raises(UserError, match="hold infinite numbers"):
+        trained.predict(sequences, {**columns, "esm": [1e300] * 8})
 
 
 def test_confirm_predicts_test_sequences_with_their_scores(searched: Path) -> None:

@@ -172,3 +172,16 @@ def test_candidates_bring_the_columns_that_the_model_sees(tmp_path: Path) -> Non
     unused = ScoreConfig(sources=[table, source(path, "esm")], use="esm")
     found = CandidateScores(unused, **about)(residues, lengths)
     np.testing.assert_array_equal(found, np.float32([[np.nan, 2], [np.nan, np.nan]]))
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "a\0b"])
+def test_a_name_that_no_file_can_have_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match="cannot be read"):
+        scores_file_hash(Path(name))
+
+
+def test_a_name_with_blanks_around_it_can_be_chosen() -> None:
+    source = ScoreSource(kind="table", file=None, hash="0" * 64, columns=[" esm ", "evo"])
+    config = ScoreConfig(sources=[source], use="all")
+    found = [ScoreConfig(sources=[source], use=use).used for use in config.choices]
+    assert found == [[], [0], [1], [0, 1]]

@@ -291,3 +291,8 @@ def test_inducing_sequences_stand_for_many(monkeypatch: pytest.MonkeyPatch) -> N
     assert torch.corrcoef(torch.stack([model(new), exact(new)]))[0, 1] > 0.97
     _, std = model.predict_with_std(new)
     assert (std + 1e-6 >= exact.predict_with_std(new)[1]).all()
+
+
+def test_a_name_that_no_file_can_have_is_refused() -> None:
+    with pytest.raises(UserError, match="cannot be read"):
+        find_similarity("a" * 5000)
