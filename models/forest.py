@@ -84,10 +84,7 @@ class Forest(ClosedForm):
         """As for other models; no branch of a tree leads back, or looks at a feature that there is not."""
         super().load_trained_state(state)
         self.mutations.check()
-        n_scores = 0
-        if self.scores is not None:
-            features = self.scores(torch.zeros(1, self.scores.n_columns))
-            n_scores = 0 if features is None else features.shape[1]
+        n_scores = 0 if self.scores is None else self.scores.n_features
         self.trees.check(self.mutations.n_features + n_scores)
 
     def _features(self, tokens: Tensor, scores: Tensor | None) -> Tensor:

@@ -35,6 +35,15 @@ class ScoreFeatures(nn.Module):
         """K; 0 where training had no scores."""
         return len(self.mean)
 
+    @property
+    def n_features(self) -> int:
+        """K + M."""
+        return self.n_columns + int(self._indicated.sum())
+
+    @property
+    def _indicated(self) -> Tensor:
+        return (self.missing > 0) & (self.missing < 1)
+
     @torch.no_grad()
     def fit(self, scores: Tensor | None) -> None:
         """Look at the training rows' scores (N, K); None where there are none."""
@@ -61,11 +70,11 @@ class ScoreFeatures(nn.Module):
             )
         known = scores.isfinite()
         values = ((scores.double() - self.mean) / self.spread).where(known, 0.0)
-        indicated = (self.missing > 0) & (self.missing < 1)
+        indicated = self._indicated
         return torch.cat([values, (~known).double()[:, indicated] - self.missing[indicated]], dim=1)
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
-        n_columns = {len(state_dict[prefix + name]) for name in self._NAMES if prefix + name in state_dict}
+        n_columns = {state_dict[prefix + name].numel() for name in self._NAMES if prefix + name in state_dict}
         if len(n_columns) == 1:
             for name in self._NAMES:
                 setattr(self, name, getattr(self, name).new_zeros(n_columns.copy().pop()))

@@ -106,6 +106,8 @@ class Trees(nn.Module):
         if len(self.feature) != n or len(self.right) != n:
             raise RuntimeError("its trees have parts of different lengths")
         if n == 0:
+            if len(self.roots):
+                raise RuntimeError("its trees have roots that there are not")
             return
         branches = self.feature >= 0
         here = torch.arange(n, device=self.right.device)[branches]

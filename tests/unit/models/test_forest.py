@@ -97,6 +97,13 @@ def test_weights_that_lead_nowhere_are_refused_in_a_sentence(tmp_path: Path) -> 
         save_file(bad, path)
         with pytest.raises(UserError, match=r"its (trees|consensus)"):
             load_weights(make(), path)
+    bare = {
+        key: tensor[:0] if key in {"trees.number", "trees.feature", "trees.right"} else tensor
+        for key, tensor in good.items()
+    }
+    save_file(bare, path)
+    with pytest.raises(UserError, match="roots that there are not"):
+        load_weights(make(), path)
 
 
 def test_it_ranks_variants_at_positions_that_training_never_saw() -> None:
