@@ -154,3 +154,11 @@ def test_scores_go_where_their_rows_go() -> None:
     assert torch.equal(torch.cat([part.scores for part in parts]), batch.scores[torch.cat([p.index for p in parts])])
     assert torch.equal(batch.to("cpu").scores, batch.scores)
     assert batch.to("meta").scores.device.type == "meta"
+
+
+def test_weights_whose_score_columns_are_no_columns_are_refused() -> None:
+    features = ScoreFeatures()
+    features.fit(torch.tensor([[1.0], [2.0]]))
+    bad = {name: tensor.squeeze() for name, tensor in features.state_dict().items()}
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        ScoreFeatures().load_state_dict(bad)
