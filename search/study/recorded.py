@@ -25,7 +25,7 @@ def as_recorded(
     not record is one that there was not yet; its default means what was done before there was the setting.
     """
     named = {path for overrides in (now, then) for path in fixed_paths(overrides, STUDIES)}
-    groups = {override.key_or_group.partition(".")[0] for override in [*parse(now), *parse(then)]}
+    is_same = {group: _words(now, group) == _words(then, group) for group in ("space", "sampler", "pruner")}
     recorded, known = dict(about["config"]), dict(flatten(config.tree))
     before = {
         path: value
@@ -38,7 +38,7 @@ def as_recorded(
     tree = overlay(config.tree, before | {path: value for path, value in newer.items() if path not in searched})
     defaults = resolve(tree, {})
     space = config.space
-    if "space" not in groups:
+    if is_same["space"]:
         leaves = {name: leaf for name, leaf in about["space"].items() if not _is_below(path_of(name), named)}
         space = Space(leaves={name: make_leaf(leaf, f"space.{name}") for name, leaf in leaves.items()})
     same = replace(
@@ -47,8 +47,8 @@ def as_recorded(
         defaults=defaults,
         derived=values_that_follow(tree, defaults, space),
         space=space,
-        sampler=config.sampler if "sampler" in groups else dict(about["sampler"]),
-        pruner=config.pruner if "pruner" in groups else dict(about["pruner"]),
+        sampler=dict(about["sampler"]) if is_same["sampler"] else config.sampler,
+        pruner=dict(about["pruner"]) if is_same["pruner"] else config.pruner,
         first_trials=(),  # they were queued when it began
         unrecorded=frozenset(path for path, _ in flatten(config.tree) if path not in recorded),
     )
@@ -60,6 +60,11 @@ def as_recorded(
         ),
     ]
     return same, lines
+
+
+def _words(overrides: Sequence[str], group: str) -> set[str]:
+    """The overrides of a group and of what is below it, as they were given."""
+    return {str(override.input_line) for override in parse(overrides) if _is_below(override.key_or_group, {group})}
 
 
 def _is_below(path: str, names: Collection[str]) -> bool:

@@ -17,13 +17,13 @@ TASK = "synthetic_two_vs_rest"
 WORDS = ("--task", TASK, "--model", "ridge", "trainer.threads=1")
 
 
-def begun(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
+def begun(folder: Path, change: Callable[[dict[str, Any]], None], *words: str) -> None:
     """A study of two trials whose manifest is that of a version with another space or other defaults."""
     request = search.SearchRequest(
         task=TASK,
         model="ridge",
         n_trials=2,
-        overrides=("trainer.threads=1",),
+        overrides=("trainer.threads=1", *words),
         executor="inline",
         quiet=True,
         runs_dir=folder / "runs",
@@ -71,6 +71,20 @@ def test_what_the_command_names_is_no_default(tmp_path: Path) -> None:
     assert "data.batch_size: 128 -> 64" in go_on(tmp_path, "data.batch_size=64").refusal()
     assert "low: 5000.0 -> 1.0" in go_on(tmp_path, "space.model.alpha.low=1.0").refusal()
     assert "sampler._target_" in go_on(tmp_path, "sampler=random").refusal()
+
+
+def test_the_same_words_about_the_space_mean_the_same_space(tmp_path: Path) -> None:
+    """Whatever else has come to the default space since."""
+    high = "space.model.alpha.high=100"
+
+    def change(about: dict[str, Any]) -> None:
+        about["space"]["model.alpha"]["low"] = 1.0
+
+    begun(tmp_path, change, high)
+    answer = go_on(tmp_path, high)
+    assert answer.status == 0, answer
+    assert "space.model.alpha.low: 1.0 -> 0.0001" in answer.err
+    assert "high: 100.0 -> 50.0" in go_on(tmp_path, "space.model.alpha.high=50").refusal()
 
 
 def test_what_the_first_command_named_is_no_default_either(tmp_path: Path) -> None:
