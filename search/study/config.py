@@ -146,9 +146,8 @@ def study_config(
         composed["space"] = _without_epochs(composed["space"])
         defaults = resolve(tree, {})
     resolved = resolve({key: composed[key] for key in composed if key != "space"}, {})
-    interpolated = {path for path, value in flatten(defaults) if lookup(tree, path, None) != value}
     searched = resolve({**tree, "space": composed["space"] or {}}, {})["space"]
-    space = make_space(searched, defaults, fixed_paths(overrides, studies), interpolated, _options(tree))
+    space = space_over(tree, defaults, searched, fixed_paths(overrides, studies))
     return StudyConfig(
         tree=tree,
         defaults=defaults,
@@ -158,6 +157,14 @@ def study_config(
         pruner=targets.check(resolved["pruner"], targets.PRUNER, "pruner"),
         first_trials=first_trials(_trials_to_try(resolved), space, tree),
     )
+
+
+def space_over(
+    tree: Mapping[str, Any], defaults: Mapping[str, Any], searched: Mapping[str, Any], fixed: Sequence[str]
+) -> Space:
+    """The checked space of a config; see `search.space.parse.make_space`."""
+    interpolated = {path for path, value in flatten(defaults) if lookup(tree, path, None) != value}
+    return make_space(searched, defaults, fixed, interpolated, _options(tree))
 
 
 def _with_scores(

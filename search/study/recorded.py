@@ -7,12 +7,10 @@ from typing import Any
 from search.checkout import STUDIES
 from search.config import targets
 from search.config.compose import fixed_paths, parse
-from search.config.nested import difference, flatten, overlay
+from search.config.nested import Scalar, difference, flatten, nest, overlay
 from search.config.resolve import resolve
 from search.space.conditions import path_of
-from search.space.distributions import make_leaf
-from search.space.space import Space
-from search.study.config import StudyConfig, values_that_follow
+from search.study.config import StudyConfig, space_over, values_that_follow
 
 
 def as_recorded(
@@ -23,6 +21,12 @@ def as_recorded(
     `now` and `then` are the overrides of this command and of the one that began the study: what either of them names is
     no default, so it stays as the command has it, and the study refuses it if it differs. A setting that the study did
     not record is one that there was not yet; its default means what was done before there was the setting.
+
+    The manifest stands in a database that others write: its space, sampler and pruner are checked as those of a command
+    are, and no class is taken from it but these.
+
+    Raises:
+        UserError: What was recorded is no config of today.
     """
     named = {path for overrides in (now, then) for path in fixed_paths(overrides, STUDIES)}
     is_same = {group: _words(now, group) == _words(then, group) for group in ("space", "sampler", "pruner")}
@@ -30,7 +34,10 @@ def as_recorded(
     before = {
         path: value
         for path, value in recorded.items()
-        if path in known and known[path] != value and not _is_below(path, {*named, "validation"})
+        if path in known
+        and known[path] != value
+        and not _is_below(path, {*named, "validation"})
+        and _is_plain(path, value)
     }
     model = targets.defaults(config.defaults["model"])  # what it was before it had the argument
     newer = {f"model.{name}": value for name, value in model.items() if f"model.{name}" not in {*recorded, *named}}
@@ -39,18 +46,21 @@ def as_recorded(
     defaults = resolve(tree, {})
     space = config.space
     if is_same["space"]:
-        leaves = {name: leaf for name, leaf in about["space"].items() if not _is_below(path_of(name), named)}
-        space = Space(leaves={name: make_leaf(leaf, f"space.{name}") for name, leaf in leaves.items()})
+        leaves: dict[str, list[Any]] = {}
+        for name, leaf in about["space"].items():
+            leaves.setdefault(path_of(name), []).append(leaf)
+        searched_then = nest({path: found[0] if len(found) == 1 else found for path, found in leaves.items()})
+        space = space_over(tree, defaults, searched_then, sorted(named))
     same = replace(
         config,
         tree=tree,
         defaults=defaults,
         derived=values_that_follow(tree, defaults, space),
         space=space,
-        sampler=dict(about["sampler"]) if is_same["sampler"] else config.sampler,
-        pruner=dict(about["pruner"]) if is_same["pruner"] else config.pruner,
+        sampler=targets.check(about["sampler"], targets.SAMPLER, "sampler") if is_same["sampler"] else config.sampler,
+        pruner=targets.check(about["pruner"], targets.PRUNER, "pruner") if is_same["pruner"] else config.pruner,
         first_trials=(),  # they were queued when it began
-        unrecorded=frozenset(path for path, _ in flatten(config.tree) if path not in recorded),
+        unrecorded=frozenset(path for path in known if path not in recorded and not _is_below(path, named)),
     )
     lines = [
         *difference(recorded, {**recorded, **{path: known[path] for path in before}}),
@@ -60,6 +70,12 @@ def as_recorded(
         ),
     ]
     return same, lines
+
+
+def _is_plain(path: str, value: Any) -> bool:
+    """Whether a value is a number, a word or a list of these, and names no class."""
+    items = value if isinstance(value, list) else [value]
+    return not path.endswith("_target_") and all(isinstance(item, Scalar) for item in items)
 
 
 def _words(overrides: Sequence[str], group: str) -> set[str]:

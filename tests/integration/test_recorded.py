@@ -87,6 +87,37 @@ def test_the_same_words_about_the_space_mean_the_same_space(tmp_path: Path) -> N
     assert "high: 100.0 -> 50.0" in go_on(tmp_path, "space.model.alpha.high=50").refusal()
 
 
+def test_a_setting_that_there_was_not_is_no_default_where_the_command_names_it(tmp_path: Path) -> None:
+    """Trials with it and without it are trials of two studies."""
+    begun(tmp_path, lambda about: about["config"].pop("data.truncate"))
+    assert "data.truncate: (none) -> false" in go_on(tmp_path, "data.truncate=false").refusal()
+    assert go_on(tmp_path).status == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sampler": {"_target_": "subprocess.Popen", "args": "true"}},
+        {"sampler": {"_target_": "optuna.samplers.TPESampler", "gamma": "os.system"}},
+        {"pruner": {"_target_": "optuna.pruners.MedianPruner", "n_warmup_steps": "x"}},
+        {"space": {"model.alpha": {"type": "float", "low": 1.0, "high": 2.0, "when": {"no.such": 1}}}},
+        {"space": {"no.such": {"type": "float", "low": 1.0, "high": 2.0}}},
+        {"space": {"validation.seed": {"type": "int", "low": 1, "high": 2}}},
+        {"config": {"trainer.callbacks": [{"_target_": "lightning.pytorch.callbacks.Timer"}]}},
+        {"config": {"model._target_": "models.cnn.CNN"}},
+    ],
+    ids=lambda change: str(change)[:60],
+)
+def test_what_others_write_into_a_manifest_is_checked_as_a_command_is(tmp_path: Path, change: dict[str, Any]) -> None:
+    def write(about: dict[str, Any]) -> None:
+        for key, value in change.items():
+            about[key] = {**about[key], **value} if key == "config" else value
+
+    begun(tmp_path, write)
+    refusal = go_on(tmp_path).refusal()
+    assert "was made with another configuration" in refusal or "is damaged" in refusal
+
+
 def test_what_the_first_command_named_is_no_default_either(tmp_path: Path) -> None:
     begun(tmp_path, lambda about: about["config"].update({"trainer.threads": 1}))
     assert run_here("--task", TASK, "--model", "ridge", "data.batch_size=128", cwd=tmp_path).status == 2
