@@ -16,7 +16,7 @@ from models.bounds import MAX_INDUCED_ROWS, MAX_KERNEL_ROWS, Interval, NonNegati
 from models.closed_form import ClosedForm, residues
 from models.layers.amino_acids import NAMES, find_similarity, residue_vectors
 from models.layers.gaussian_process import Centre, Hyperparameters, centre_of, factor, inducing_dual
-from models.layers.score_features import ScoreFeatures
+from models.layers.score_features import ScoreFeatures, keep_one_width
 from models.layers.sequence_kernel import Form, TrainingSide
 
 _MAX_COVARIANCES = 2**20  # held at once in a prediction: 8 MiB, which stay in the processor's cache
@@ -134,8 +134,7 @@ class Kernel(ClosedForm):
             self.data_shapes = {**self.data_shapes, "relevance": (None,)}
             self.register_buffer("relevance", torch.zeros(0, dtype=exact))  # (L,), 1 where nothing varies
         self.knows_scores = score_mean or score_kernel != "none"
-        self._side: TrainingSide | None = None
-        self._factor: Tensor | None = None
+        self._side = self._factor = None
 
     def take_scores(self) -> None:
         """As for other models; where hyperparameters leave them out there is no room for them."""
@@ -143,6 +142,7 @@ class Kernel(ClosedForm):
             self.score_features = ScoreFeatures()
             self.data_shapes = {**self.data_shapes, "train_features": (None, None)}
             self.register_buffer("train_features", torch.zeros(0, 0, dtype=torch.float64))  # (N, K)
+            keep_one_width(self, "score_features", "train_features")
 
     def can_rank(self, residues: NDArray[np.uint8], training: NDArray[np.uint8], *, has_scores: bool = False) -> bool:
         """As for other models: see `models.layers.sequence_kernel.Form.can_rank`; scores tell all apart."""
@@ -166,11 +166,12 @@ class Kernel(ClosedForm):
 
     def approximation(self, n_train: int) -> str | None:
         """As for other models: inducing sequences."""
-        sentence = (
+        if not self._is_induced(n_train):
+            return None
+        return (
             f"Of {n_train:,} training sequences the kernel model is an approximation (subset of regressors): "
             f"{self.n_inducing:,} random ones stand for all (model.inducing); it is exact up to {MAX_KERNEL_ROWS:,}."
         )
-        return sentence if self._is_induced(n_train) else None
 
     @property
     def n_parameters(self) -> int:
@@ -213,13 +214,12 @@ class Kernel(ClosedForm):
     def solve(self, tokens: Tensor, target: Tensor, scores: Tensor | None = None) -> None:
         """Condition the process on the training data."""
         self._forget()
+        n_kept = self.n_inducing if self._is_induced(len(tokens)) else len(tokens)
+        self.train_tokens = tokens[:n_kept].to(torch.uint8)
         features = None
         if self.score_features is not None:
             self.score_features.fit(scores)
             features = self.score_features(scores)
-        n_kept = self.n_inducing if self._is_induced(len(tokens)) else len(tokens)
-        self.train_tokens = tokens[:n_kept].to(torch.uint8)
-        if self.score_features is not None:
             self.train_features = target.new_zeros(n_kept, 0) if features is None else features[:n_kept]
         self.location = target.mean()
         deviation = target.std(correction=0)

@@ -9,7 +9,7 @@ from datasets.batches.batch import Batch
 from models.bounds import PositiveFloat
 from models.closed_form import ClosedForm, residues
 from models.layers.one_hot import OneHot, seen_residues
-from models.layers.score_features import ScoreFeatures
+from models.layers.score_features import ScoreFeatures, keep_one_width
 
 
 class Ridge(ClosedForm):
@@ -46,6 +46,7 @@ class Ridge(ClosedForm):
         self.score_features = ScoreFeatures()
         self.data_shapes = {**self.data_shapes, "score_weight": (None,)}
         self.register_buffer("score_weight", torch.zeros(0, dtype=torch.float64))
+        keep_one_width(self, "score_features", "score_weight")
 
     def can_rank(self, residues: NDArray[np.uint8], training: NDArray[np.uint8], *, has_scores: bool = False) -> bool:
         """As for other models: it knows of a position what training shows at that position."""

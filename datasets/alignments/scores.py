@@ -19,7 +19,7 @@ from safetensors.numpy import save
 
 from datasets.alignments.couplings import check_columns, fit_couplings, from_wild_type
 from datasets.alignments.focus import Focus, align_focus
-from datasets.alignments.names import NAMES
+from datasets.alignments.names import NAMES, VERSION
 from datasets.alignments.one_hot import OnProgress
 from datasets.alignments.read import CODES, RESIDUES, read_alignment
 from datasets.alignments.site_scores import Table, conservation, on_wild_type, site_independent
@@ -28,8 +28,6 @@ from datasets.common.files import file_hash, replaced
 from datasets.tables.text_file import first_bytes
 from datasets.task import Announce
 
-_VERSION = 1
-"""Of the method: whatever changes the numbers has to raise it."""
 _ROWS = 1 << 15  # scored at a time
 
 Arrays = dict[str, NDArray[Any]]
@@ -121,7 +119,7 @@ class _Source:
 
     def __init__(self, path: Path, wild_type: str, threads: int, on_progress: OnProgress) -> None:
         first_bytes(path)  # says in a sentence what is no file
-        self.key = hashlib.sha256(json.dumps([_VERSION, file_hash(path), wild_type]).encode()).hexdigest()[:32]
+        self.key = hashlib.sha256(json.dumps([VERSION, file_hash(path), wild_type]).encode()).hexdigest()[:32]
         self._path, self._wild_type, self._threads, self._on_progress = path, wild_type, threads, on_progress
 
     @cached_property

@@ -59,11 +59,12 @@ class Batch:
         lengths, order = self.mask.sum(dim=1).sort(descending=True, stable=True)
         longest = lengths.tolist()  # the one wait for the device
         sizes = sizes_within(longest, max_tokens=max_tokens)
-        batch = self if longest[0] == longest[-1] else self._rows(order)
+        batch = self if longest[0] == longest[-1] else self.take(order)
         ends = torch.tensor(sizes).cumsum(0).tolist()
         return [batch._slice(end - size, end, longest[end - size]) for size, end in zip(sizes, ends, strict=True)]
 
-    def _rows(self, order: Tensor) -> Batch:
+    def take(self, order: Tensor) -> Batch:
+        """Return the rows (n,) int64 in that order, as wide as they are."""
         return Batch(
             tokens=self.tokens[order],
             mask=self.mask[order],

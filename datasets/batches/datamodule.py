@@ -102,15 +102,7 @@ class FitnessData(LightningDataModule):
 
     def training_rows(self) -> Batch:
         """Return all training rows as one batch without features, their tokens of the split's small type."""
-        data, rows = self._data, self._train.to(self._data.target.device)
-        return Batch(
-            tokens=data.tokens[rows],
-            mask=data.mask[rows],
-            region=data.region[rows],
-            target=data.target[rows],
-            index=data.index[rows],
-            scores=None if data.scores is None else data.scores[rows],
-        )
+        return self._data.take(self._train.to(self._data.target.device))
 
     def setup(self, stage: str) -> None:
         """Move the split to the trainer's device, where there is a trainer and the device is no CPU."""

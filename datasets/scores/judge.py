@@ -19,13 +19,12 @@ _MIN_ROWS = 10
 class Worth:
     """How a column agrees with the target on training rows.
 
-    name: the column. n: rows that have it. n_missing: rows that lack it. spearman: over the n rows, None where that
-    cannot be computed. follows: whether the target decides it: it never falls where the target rises (or never rises).
+    name: the column. n: rows that have it. spearman: over these, None where that cannot be computed. follows: whether
+    the target decides it: it never falls where the target rises (or never rises).
     """
 
     name: str
     n: int
-    n_missing: int
     spearman: float | None
     follows: bool
 
@@ -91,7 +90,7 @@ def _worth(name: str, column: NDArray[np.float32], target: NDArray[np.floating])
     can_rank = n >= 2 and np.ptp(values) > 0 and np.ptp(measured) > 0
     spearman = float(spearmanr(values, measured).statistic) if can_rank else None
     follows = bool(can_rank and n >= _MIN_ROWS and (_never_falls(values, measured) or _never_falls(-values, measured)))
-    return Worth(name=name, n=n, n_missing=int((~present).sum()), spearman=spearman, follows=follows)
+    return Worth(name=name, n=n, spearman=spearman, follows=follows)
 
 
 def _never_falls(values: NDArray[np.float32], target: NDArray[np.floating]) -> bool:

@@ -40,6 +40,14 @@ class KeyedScores:
             digest.update(b"\n" + sequence + b"\n" + self.values[self.rows[sequence]].tobytes())
         return digest.hexdigest()
 
+    def refuse_constant(self, where: str) -> None:
+        """Refuse, by a UserError, a column to train with that has no score, or the same one everywhere."""
+        for name, column in zip(self.names, self.values.T, strict=True):
+            present = column[np.isfinite(column)]
+            if not len(present) or np.ptp(present) == 0:
+                what = "is empty" if not len(present) else f"is {present[0]:g} everywhere"
+                raise UserError(f"{where}: the score column {name!r} {what}, so it tells nothing: leave it out.")
+
     def score(self, residues: NDArray[np.uint8], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the scores (N, K) of residues (N, L), ASCII codes with zeros behind lengths (N,); NaN: missing."""
         codes, width = residues.tobytes(), residues.shape[1]
@@ -94,28 +102,23 @@ def score_matrix(columns: Columns, names: Sequence[str]) -> NDArray[np.float32]:
     )
 
 
-def keyed(
-    sequences: Iterable[bytes], values: NDArray[np.float32], names: Sequence[str], columns: Columns, rows: Sequence[int]
-) -> KeyedScores:
-    """Return the scores of n sequences, in `values` (n, K); `rows` (n) are those of the table.
+def keyed(sequences: Iterable[bytes], columns: Columns, names: Sequence[str]) -> KeyedScores:
+    """Return the named columns of a table as scores of its n sequences.
 
     Raises:
-        UserError: A sequence stands twice, with other scores; or a column has no score, or the same one everywhere.
+        UserError: There is no such column, or it holds something else than numbers; or a sequence stands twice, with
+            other scores.
     """
+    values = score_matrix(columns, names)
     known: dict[bytes, int] = {}
     for row, sequence in enumerate(sequences):
         first = known.setdefault(sequence, row)
         if first != row and not np.array_equal(values[first], values[row], equal_nan=True):
-            lines = [int(columns.lines[rows[i]]) for i in (first, row)]
+            lines = [int(columns.lines[i]) for i in (first, row)]
             raise UserError(
                 f"{columns.where}, {columns.place}s {lines[0]} and {lines[1]}: one sequence has two different scores; "
                 "keep one of them."
             )
-    for number, name in enumerate(names):
-        present = values[:, number][np.isfinite(values[:, number])]
-        if not len(present) or np.ptp(present) == 0:
-            what = "is empty" if not len(present) else f"is {present[0]:g} everywhere"
-            raise UserError(f"{columns.where}: the score column {name!r} {what}, so it tells nothing: leave it out.")
     return KeyedScores(names=tuple(names), rows=known, values=values)
 
 
@@ -137,13 +140,7 @@ def read_scores_file(path: Path, names: Sequence[str] | None, wild_type: str | N
         )
     if names is None:
         names = _numeric(columns, taken=(sequence, mutation))
-    return keyed(
-        _sequences(columns, sequence, mutation, wild_type),
-        score_matrix(columns, names),
-        names,
-        columns,
-        range(len(columns)),
-    )
+    return keyed(_sequences(columns, sequence, mutation, wild_type), columns, names)
 
 
 def _numeric(columns: Columns, taken: Sequence[str | None]) -> list[str]:

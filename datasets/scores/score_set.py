@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.alignments.names import VERSION as ALIGNMENT_VERSION
 from datasets.common.errors import UserError
 from datasets.common.files import file_hash
 from datasets.scores.description import ScoreConfig, ScoreSource
@@ -57,7 +58,8 @@ class ScoreSet:
     @property
     def key(self) -> str:
         """Names the content: the same key, the same scores of the same sequences."""
-        parts = [(source.kind, source.hash, list(source.columns)) for source in self.scores.sources]
+        versions = {"alignment": ALIGNMENT_VERSION}
+        parts = [(one.kind, one.hash, list(one.columns), versions.get(one.kind)) for one in self.scores.sources]
         return hashlib.sha256(json.dumps([parts, self.wild_type, self.scores.allow_derived]).encode()).hexdigest()
 
     def check(self) -> None:
@@ -148,7 +150,7 @@ def table_scores(table: Table, path: Path, names: list[str], loaded: Survey | No
     )
     if set(names) - set(chosen.cells):
         score_matrix(columns, names)  # says which is missing
-    return keyed(found.sequences.slices(), score_matrix(chosen, names), names, chosen, range(len(rows)))
+    return keyed(found.sequences.slices(), chosen, names)
 
 
 def scores_file_hash(path: Path) -> str:

@@ -149,8 +149,8 @@ def _make(task: Task, located: FoundSource, path: Path, announce: Announce) -> P
     if task.scores is not None:
         score = partial(task.scores.score, cache_dir=path.parent.parent)
         arrays[_SCORES] = score(rows.residues, rows.lengths, announce=announce)
-        said = lambda sentence: None  # noqa: E731  # of test rows there is nothing more to be said
-        arrays[_TEST_SCORES] = score(rows.test_residues, rows.test_lengths, announce=said)
+        # Of test rows there is nothing more to be said.
+        arrays[_TEST_SCORES] = score(rows.test_residues, rows.test_lengths, announce=lambda sentence: None)
         task.scores.judge(arrays[_SCORES], rows.target)
     metadata = {
         "data_hash": raw.content_hash,

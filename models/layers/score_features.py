@@ -8,6 +8,20 @@ from torch import Tensor, nn
 from datasets.common.errors import UserError
 
 
+def keep_one_width(module: nn.Module, features: str, other: str) -> None:
+    """Have `module` refuse weights, as it loads them, by a RuntimeError where its parts do not fit.
+
+    Its tensor `other` has to be as wide as its `features`, a `ScoreFeatures`.
+    """
+
+    def check(module: nn.Module, _: Any) -> None:
+        n, width = getattr(module, features).n_features, getattr(module, other).shape[-1]
+        if n != width:
+            raise RuntimeError(f"{other} is of {width} features of score columns, of which there are {n}")
+
+    module.register_load_state_dict_post_hook(check)  # type: ignore[no-untyped-call]
+
+
 class ScoreFeatures(nn.Module):
     """Score columns (B, K), NaN where one is missing, as features (B, K + M) float64 of mean 0 on the training rows.
 

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.layers.score_features import ScoreFeatures
+from models.layers.score_features import ScoreFeatures, keep_one_width
 
 
 class ScoreHead(nn.Module):
@@ -15,6 +15,7 @@ class ScoreHead(nn.Module):
         super().__init__()
         self.features = ScoreFeatures()
         self.weight = nn.Parameter(torch.zeros(0))  # of each feature, once the training rows are seen
+        keep_one_width(self, "features", "weight")
 
     @torch.no_grad()
     def fit(self, scores: Tensor | None, target: Tensor) -> None:

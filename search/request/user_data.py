@@ -73,6 +73,7 @@ def file_source(path: Path, named: list[str], wild_type: str | None) -> ScoreSou
     digest = scores_file_hash(path)
     here = [name for name in named if name in read_columns(path).cells] if named else []
     found = read_scores_file(path, here or None, wild_type)
+    found.refuse_constant(str(path))
     return ScoreSource(kind="file", file=str(path), hash=digest, columns=list(found.names))
 
 
@@ -90,4 +91,5 @@ def _table_source(names: list[str], task: Task, file: Path | None) -> ScoreSourc
         where = "name the file that holds it with --zero-shot-file" if file is None else f"it is not in {file} either"
         raise UserError(f"The task {task.name} has no score column {names[0]!r} (--zero-shot-column): {where}.")
     found = table_scores(source.table, source.path, names, source.loaded)
+    found.refuse_constant(str(source.path))
     return ScoreSource(kind="table", file=None, hash=found.hash, columns=list(found.names))

@@ -293,7 +293,7 @@ def test_scores_are_kept_by_content_wild_type_and_version(small, tmp_path, monke
     (tmp_path / "other name.fasta").write_text((tmp_path / "other name.fasta").read_text() + f">more\n{wild_type}\n")
     watched.make(tmp_path / "other name.fasta", wild_type)
     assert watched.computed
-    monkeypatch.setattr("datasets.alignments.scores._VERSION", 2)
+    monkeypatch.setattr("datasets.alignments.scores.VERSION", 2)
     watched.make(tmp_path / "other name.fasta", wild_type)
     assert watched.computed
 

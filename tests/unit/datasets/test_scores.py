@@ -57,7 +57,7 @@ def test_an_empty_cell_is_a_missing_score(tmp_path: Path, cell: str) -> None:
 def test_what_is_no_column_of_scores_is_one_sentence(tmp_path: Path, rows, names, says: str) -> None:
     path = write(tmp_path / "a.csv", "sequence,esm", rows)
     with pytest.raises(UserError, match=says) as caught:
-        read_scores_file(path, names, WILD_TYPE)
+        read_scores_file(path, names, WILD_TYPE).refuse_constant(str(path))
     assert str(caught.value).count("\n") == 0
 
 

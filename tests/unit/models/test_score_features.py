@@ -14,6 +14,7 @@ from datasets.batches.batch import Batch
 from datasets.common.errors import UserError
 from models.closed_form import ClosedForm
 from models.layers.score_features import ScoreFeatures
+from models.layers.score_head import ScoreHead
 from models.ridge import Ridge
 from search.training.weights import load_weights, save_weights
 from tests.helpers.variants import make_variants
@@ -162,3 +163,27 @@ def test_weights_whose_score_columns_are_no_columns_are_refused() -> None:
     bad = {name: tensor.squeeze() for name, tensor in features.state_dict().items()}
     with pytest.raises(RuntimeError, match="size mismatch"):
         ScoreFeatures().load_state_dict(bad)
+
+
+@pytest.mark.parametrize("kind", ["ridge", "kernel", "head"])
+def test_weights_of_another_width_than_their_score_columns_are_refused(kind: str) -> None:
+    train = with_scores(make_variants(40, 5, seed=1))
+
+    def make() -> torch.nn.Module:
+        if kind == "head":
+            return ScoreHead()
+        return taking_scores(Ridge(alpha=1.0) if kind == "ridge" else make_kernel(score_mean=True))
+
+    model = make()
+    if isinstance(model, ScoreHead):
+        model.fit(train.scores, train.target)
+    else:
+        model.solve(train.tokens, train.target.double(), train.scores)
+    state = model.state_dict()
+    make().load_state_dict(state)
+    name = {"ridge": "score_weight", "kernel": "train_features", "head": "weight"}[kind]
+    state[name] = state[name][..., :-1].contiguous()
+    load = make()
+    with pytest.raises(RuntimeError, match=f"{name} is of 3 features of score columns, of which there are 4"):
+        # A model with fixed tables takes the weights' shapes first.
+        getattr(load, "load_trained_state", load.load_state_dict)(state)
