@@ -12,6 +12,7 @@ from datasets.scores.description import ScoreConfig, ScoreSource
 from datasets.scores.judge import described, refuse_derived, worths
 from datasets.scores.keyed import read_scores_file
 from datasets.scores.score_set import ScoreSet, scores_file_hash
+from search.request.user_data import file_source
 from tests.helpers.tables import write
 
 WILD_TYPE = "MKVLA"
@@ -48,8 +49,6 @@ def test_an_empty_cell_is_a_missing_score(tmp_path: Path, cell: str) -> None:
         ([("MKVLA", "high"), ("MAVLA", 2)], ["esm"], "line 2: the score 'high' of 'esm' is not a finite number"),
         ([("MKVLA", "inf"), ("MAVLA", 2)], ["esm"], "line 2: the score 'inf' of 'esm' is not a finite number"),
         ([("MKVLA", "1_0"), ("MAVLA", 2)], ["esm"], "line 2: the score '1_0'"),
-        ([("MKVLA", 2), ("MAVLA", 2)], ["esm"], "'esm' is 2 everywhere, so it tells nothing"),
-        ([("MKVLA", ""), ("MAVLA", "")], ["esm"], "'esm' is empty, so it tells nothing"),
         ([("MKVLA", 1), ("MKVLA", 2)], ["esm"], "lines 2 and 3: one sequence has two different scores"),
         ([("MKVLA", 1), ("MAVLA", 2)], ["esn"], "has no score column 'esn'"),
     ],
@@ -57,8 +56,20 @@ def test_an_empty_cell_is_a_missing_score(tmp_path: Path, cell: str) -> None:
 def test_what_is_no_column_of_scores_is_one_sentence(tmp_path: Path, rows, names, says: str) -> None:
     path = write(tmp_path / "a.csv", "sequence,esm", rows)
     with pytest.raises(UserError, match=says) as caught:
-        read_scores_file(path, names, WILD_TYPE).refuse_constant(str(path))
+        read_scores_file(path, names, WILD_TYPE)
     assert str(caught.value).count("\n") == 0
+
+
+@pytest.mark.parametrize(("cell", "says"), [("2", "is 2 everywhere"), ("", "is empty")])
+def test_a_search_refuses_a_column_that_tells_nothing(tmp_path: Path, cell: str, says: str) -> None:
+    path = write(tmp_path / "a.csv", "sequence,esm", [("MKVLA", cell), ("MAVLA", cell)])
+    with pytest.raises(UserError, match=f"'esm' {says}, so it tells nothing"):
+        file_source(path, ["esm"], WILD_TYPE)
+
+
+def test_candidates_may_all_have_one_score(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "sequence,esm", [("MAVLA", 2)])
+    assert scored(read_scores_file(path, ["esm"], WILD_TYPE), "MAVLA") == [[2]]
 
 
 def test_mutations_need_a_wild_type_and_its_residues(tmp_path: Path) -> None:
