@@ -33,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("table", type=Path)
     parser.add_argument("seeds", type=int, nargs="*", default=[0])
-    parser.add_argument("--n-trials", type=int, default=8)
+    parser.add_argument("--n-trials", type=int, default=12)
     given = parser.parse_args()
     print(f"{'case':<26}{'seed':>5}{'chosen':>9}{'validation':>12}{'test':>8}   the other family")
     for case in CASES:
