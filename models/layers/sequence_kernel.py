@@ -18,7 +18,7 @@ from models.layers.gaussian_process import (
 from models.layers.one_hot import HammingTo, seen_residues
 from models.layers.relevance import Build, maximise_posterior
 from models.layers.sequence_parts import CompositionPart, PlacePart, rbf
-from models.layers.site_pairs import Pairing, SitePairs, product_of, weighted
+from models.layers.site_pairs import SitePairs, product_of, weighted
 
 _LIKELIHOOD_ROWS = 2048
 _RELEVANCE_ROWS = 768  # a step of the search for relevances costs their square times the columns
@@ -207,22 +207,17 @@ class TrainingSide:
 
     def _builder(self) -> Build:
         """The covariances of `__call__` among the training sequences, as a function that can be derived."""
-        assert self._pairs is not None
-        pieces = list(self._pairs.pieces())
+        pairs = self._pairs
+        assert pairs is not None
         factor, added = self._of_scores(self.features)
         others = [part.covariances(self.tokens) for part in self._parts] + ([] if added is None else [added[0]])
-
-        def sums(pairing: Pairing, relevance: Tensor | None) -> Tensor:
-            found = torch.zeros(len(self.tokens), len(self.tokens), dtype=torch.float64, device=self.device)
-            for unlike, one_hot, position in pieces:
-                found = found + pairing(unlike, 1.0 if relevance is None else relevance[position]) @ one_hot.T
-            return found
-
-        alike = sums(weighted, None)
+        alike = pairs.among_themselves(weighted)
 
         def build(theta: Tensor, relevance: Tensor | None) -> Tensor:
-            distance = alike if relevance is None else sums(weighted, relevance)
-            exponent = sums(product_of(theta[0]), relevance) if self.form.is_product else distance / theta[0]
+            distance = alike if relevance is None else pairs.among_themselves(weighted, relevance)
+            exponent = distance / theta[0]
+            if self.form.is_product:
+                exponent = pairs.among_themselves(product_of(theta[0]), relevance)
             mean = distance.mean(dim=1)
             matrix = theta[1] * torch.exp(-exponent) + theta[2] * (mean[:, None] + mean - mean.mean() - distance)
             matrix = matrix if factor is None else matrix * factor

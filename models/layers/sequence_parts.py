@@ -53,12 +53,15 @@ class PlacePart:
         counts = torch.stack([(tokens == token).sum(dim=0) for token in range(n_tokens)])
         self._commonest = counts.argmax(dim=0)
         self._variance, self._width = variance, width
-        self._training = self._mutated(tokens)
+        mutated = self._mutated(tokens)
+        self._length = mutated.shape[1]
+        # On a GPU products with a sparse matrix are added up in no fixed order.
+        self._training = mutated if mutated.is_cuda else mutated.to_sparse()
 
     def covariances(self, tokens: Tensor) -> Tensor:
         """(B, N) float64."""
         mutated = self._mutated(tokens)
-        return mutated @ self._kernel(mutated.shape[1], self._training.shape[1]) @ self._training.T
+        return (self._training @ (mutated @ self._kernel(mutated.shape[1], self._length)).T).T
 
     def variances(self, tokens: Tensor) -> Tensor:
         """(B,) float64."""

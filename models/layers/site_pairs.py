@@ -35,6 +35,9 @@ def product_of(length_scale: Tensor | float) -> Pairing:
 class SitePairs:
     """Sums for pairs with N sequences.
 
+    A position adds what it would if one of the two had the commonest residue there, and the other likewise; only where
+    both differ from it, the sum has to be put right. So the cost follows from the number of mutations, not the length.
+
     Args:
         tokens: (N, L) int64, 0 at padding, which is a residue of its own.
         unlike: (T, T) float64, how unlike two tokens are; 0 for equal ones.
@@ -48,9 +51,16 @@ class SitePairs:
         self._length = tokens.shape[1]
         self._constant = tokens[0, ~self.varies]
         self._tokens = tokens[:, self.varies]
-        self._relevance = None if relevance is None else relevance.to(tokens.device)[self.varies]
-        self._columns = torch.zeros(self._tokens.shape[1], len(unlike), dtype=torch.bool, device=tokens.device)
-        self._columns[torch.arange(len(self._columns), device=tokens.device), self._tokens] = True
+        ones = self.unlike.new_ones(self._tokens.shape[1])
+        self._relevance = ones if relevance is None else relevance.to(tokens.device)[self.varies]
+        counts = torch.stack([(self._tokens == token).sum(dim=0) for token in range(len(unlike))], dim=1)
+        self._commonest = counts.argmax(dim=1)
+        # A column is a residue, other than the commonest, that some of the N sequences have at a position.
+        counts.scatter_(1, self._commonest[:, None], 0)
+        self._position, self._token = counts.nonzero(as_tuple=True)
+        row, position = (self._tokens != self._commonest).nonzero(as_tuple=True)
+        number = counts.flatten().gt(0).cumsum(dim=0).view_as(counts) - 1
+        self._mutations = row, number[position, self._tokens[row, position]]
 
     def __call__(self, tokens: Tensor, pairing: Pairing) -> Tensor:
         """Sums (B, N) float64 for sequences (B, L') int64, padded to any length."""
@@ -58,28 +68,35 @@ class SitePairs:
         constant, beyond = here[:, : self._length][:, ~self.varies], here[:, self._length :]
         others = pairing(self.unlike[constant, self._constant], 1.0).sum(dim=1)
         others = others + pairing(self.unlike[beyond, torch.zeros_like(beyond)], 1.0).sum(dim=1)
-        sums = others[:, None].repeat(1, len(self._tokens))
-        for unlike, one_hot, position in self.pieces(here[:, : self._length][:, self.varies]):
-            relevance = 1.0 if self._relevance is None else self._relevance[position]
-            sums.addmm_(pairing(unlike, relevance), one_hot.T)
+        return self._sums(here[:, : self._length][:, self.varies], pairing, self._relevance).add_(others[:, None])
+
+    def among_themselves(self, pairing: Pairing, relevance: Tensor | None = None) -> Tensor:
+        """Sums (N, N) of the N sequences, which can be derived by the `relevance` (V,) of the positions that vary."""
+        return self._sums(self._tokens, pairing, self._relevance if relevance is None else relevance)
+
+    def _sums(self, tokens: Tensor, pairing: Pairing, relevance: Tensor) -> Tensor:
+        """Sums (B, N) over the V positions that vary, of B sequences with tokens (B, V) there."""
+        site = torch.arange(len(relevance), device=self.device)
+        table = pairing(self.unlike.expand(len(relevance), -1, -1), relevance[:, None, None])  # (V, T, T)
+        to_commonest = table[site, :, self._commonest]  # (V, T)
+        sums = to_commonest[site, tokens].sum(dim=1)[:, None] + to_commonest[site, self._tokens].sum(dim=1)
+        for position, token, mutated in self._columns(len(tokens)):
+            both = table[position, :, token]  # (P, T)
+            more = both - to_commonest[position] - to_commonest[position, token][:, None]
+            sums = sums.add_((mutated @ more.gather(1, tokens[:, position].T)).T)
         return sums
 
-    def among_themselves(self, pairing: Pairing) -> Tensor:
-        """Sums (N, N) of the N sequences."""
-        tokens = self._constant.new_zeros(len(self._tokens), self._length)
-        tokens[:, ~self.varies], tokens[:, self.varies] = self._constant, self._tokens
-        return self(tokens, pairing)
+    def _columns(self, n_rows: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Some columns at a time: the position and the token of each (P,), and which of the N sequences have it (N, P).
 
-    def pieces(self, tokens: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """For some varying positions at a time: what pairs with (B, V) tokens at these positions are made of.
-
-        Each column stands for a residue that some of the N sequences have at a position: how unlike the B sequences'
-        own residues are to it (B, P), which of the N have it (N, P), and its position's number among the V (P,).
+        That is a sparse matrix, but for a GPU, which would add up its products in no fixed order.
         """
-        tokens = self._tokens if tokens is None else tokens
-        n_rows = max(len(tokens), len(self._tokens))
-        for part in slices(self._tokens.shape[1], n_rows * len(self.unlike)):
-            columns = self._columns[part]
-            one_hot = functional.one_hot(self._tokens[:, part], len(self.unlike))[:, columns].double()
-            position = torch.arange(self._tokens.shape[1], device=self.device)[part]
-            yield self.unlike[tokens[:, part]][:, columns], one_hot, position.repeat_interleave(columns.sum(dim=1))
+        row, column = self._mutations
+        for part in slices(len(self._token), n_rows):
+            last = min(part.stop, len(self._token))
+            is_here = (column >= part.start) & (column < last)
+            index = torch.stack([row[is_here], column[is_here] - part.start])
+            size = len(self._tokens), last - part.start
+            ones = self.unlike.new_ones(index.shape[1])
+            mutated = torch.sparse_coo_tensor(index, ones, size, check_invariants=False).coalesce()
+            yield self._position[part], self._token[part], mutated.to_dense() if mutated.is_cuda else mutated
