@@ -21,6 +21,7 @@ def main() -> None:
     parser.add_argument("tasks", nargs="+")
     parser.add_argument("--families", default="ridge,kernel,forest,epistasis")
     parser.add_argument("--n-trials", type=int, default=20)
+    parser.add_argument("--override", action="append", default=[], help="for every search, such as trainer.threads=1")
     given = parser.parse_args()
     print(f"{'task':<20}{'family':<12}{'validation':>12}{'test':>8}", flush=True)
     for named in given.tasks:
@@ -28,7 +29,7 @@ def main() -> None:
         data = ["--task", task, *(("--alignment", str(Path(alignment).absolute())) if alignment else ())]
         found = {}
         for family in given.families.split(","):
-            found[family] = measure(data, family, given.n_trials)
+            found[family] = measure(data, family, given.n_trials, given.override)
             print(f"{task:<20}{family:<12}{found[family][0]:>12.4f}{found[family][1]:>8.4f}", flush=True)
         chosen = max(found, key=lambda family: found[family][0])
         oracle = max(found, key=lambda family: found[family][1])
@@ -37,10 +38,10 @@ def main() -> None:
         )
 
 
-def measure(data: list[str], family: str, n_trials: int) -> tuple[float, float]:
+def measure(data: list[str], family: str, n_trials: int, overrides: list[str]) -> tuple[float, float]:
     """The validation value of a family's best trial, and the mean test Spearman of its confirmation's three seeds."""
     with tempfile.TemporaryDirectory() as folder:
-        run(folder, *data, "--model", family, "--n-trials", str(n_trials), "--study-name", "s")
+        run(folder, *data, "--model", family, "--n-trials", str(n_trials), "--study-name", "s", *overrides)
         status = json.loads(run(folder, "status", "--study-name", "s", "--json"))
         confirmed = json.loads(run(folder, "confirm", "studies/experiment/s.yaml", "--seeds", "3", "--json"))
         return status["best"]["value"], confirmed["test"]["spearman"]["mean"]

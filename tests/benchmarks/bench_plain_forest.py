@@ -39,6 +39,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("table", type=Path)
     parser.add_argument("--n-trials", type=int, default=12)
+    parser.add_argument("--override", action="append", default=[], help="for every search, such as trainer.threads=1")
     given = parser.parse_args()
     print(f"{'split':<14}{'script':>8}{'ours':>8}{'chosen':>9}{'validation':>12}   the other family", flush=True)
     for name, words in SPLITS.items():
@@ -47,7 +48,7 @@ def main() -> None:
             found = {}
             for family in FAMILIES:
                 study = ("--study-name", f"s-{family}")
-                run(folder, *data, "--model", family, "--n-trials", str(given.n_trials), *study)
+                run(folder, *data, "--model", family, "--n-trials", str(given.n_trials), *study, *given.override)
                 status = json.loads(run(folder, "status", *study, "--json"))
                 words = ("confirm", f"studies/experiment/s-{family}.yaml", "--seeds", "1", "--json")
                 found[family] = status["best"]["value"], json.loads(run(folder, *words))["test"]["spearman"]["mean"]

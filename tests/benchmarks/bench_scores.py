@@ -34,11 +34,14 @@ def main() -> None:
     parser.add_argument("table", type=Path)
     parser.add_argument("seeds", type=int, nargs="*", default=[0])
     parser.add_argument("--n-trials", type=int, default=12)
+    parser.add_argument("--override", action="append", default=[], help="for every search, such as trainer.threads=1")
     given = parser.parse_args()
     print(f"{'case':<26}{'seed':>5}{'chosen':>9}{'validation':>12}{'test':>8}   the other family")
     for case in CASES:
         for seed in given.seeds or [0]:
-            found = {family: measure(given.table, case, seed, family, given.n_trials) for family in FAMILIES}
+            found = {
+                family: measure(given.table, case, seed, family, given.n_trials, given.override) for family in FAMILIES
+            }
             chosen, other = sorted(FAMILIES, key=lambda family: -found[family][0])
             value, test = found[chosen]
             print(
@@ -46,7 +49,7 @@ def main() -> None:
             )
 
 
-def measure(table: Path, case: str, seed: int, family: str, n_trials: int) -> tuple[float, float]:
+def measure(table: Path, case: str, seed: int, family: str, n_trials: int, overrides: list[str]) -> tuple[float, float]:
     """The validation value of a family's best trial, and the test Spearman of its confirmation."""
     split, columns = CASES[case]
     with tempfile.TemporaryDirectory() as folder:
@@ -61,7 +64,7 @@ def measure(table: Path, case: str, seed: int, family: str, n_trials: int) -> tu
             "--split-seed",
             str(seed),
         )
-        run(folder, *data, *scores, "--model", family, "--n-trials", str(n_trials), "--study-name", "s")
+        run(folder, *data, *scores, "--model", family, "--n-trials", str(n_trials), "--study-name", "s", *overrides)
         status = json.loads(run(folder, "status", "--study-name", "s", "--json"))
         confirmed = json.loads(run(folder, "confirm", "studies/experiment/s.yaml", "--seeds", "1", "--json"))
         return status["best"]["value"], confirmed["test"]["spearman"]["mean"]
