@@ -19,7 +19,7 @@ def main() -> None:
     """Search, confirm, and print a line for each task and family."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tasks", nargs="+")
-    parser.add_argument("--families", default="ridge,kernel,forest,epistasis")
+    parser.add_argument("--families", default="ridge,kernel")
     parser.add_argument("--n-trials", type=int, default=20)
     parser.add_argument("--override", action="append", default=[], help="for every search, such as trainer.threads=1")
     given = parser.parse_args()
