@@ -135,7 +135,7 @@ class Packing:
 
     def __init__(self) -> None:
         self._lengths = [np.zeros(0, dtype=np.int64)]
-        self._first = self._eight = np.zeros(0, dtype=np.uint8)
+        self._first = np.zeros(0, dtype=np.uint8)
         self._varies = np.zeros(0, dtype=np.int64)
         self._varying: list[NDArray[np.uint8]] = []  # at the first so many positions
         self._at: list[NDArray[np.int64]] = []
@@ -156,7 +156,6 @@ class Packing:
             return
         if len(self._lengths) == 1:
             self._first = codes[: lengths[0]].copy()
-            self._eight = np.tile(self._first, 8)
         if self._codes is None and len(self._first) and (lengths == len(self._first)).all():
             rows = codes.reshape(len(lengths), -1)
             for start in range(0, len(rows), _ROWS):
@@ -175,8 +174,12 @@ class Packing:
 
     def _add_rows(self, rows: NDArray[np.uint8]) -> None:
         n = len(rows) // 8 * 8  # eight as one: what a row costs is more than what its bytes do
-        eights = np.bitwise_or.reduce(rows[:n].reshape(-1, 8 * len(self._first)) ^ self._eight, axis=0)
-        differs = np.bitwise_or.reduce(np.concatenate((eights.reshape(8, -1), rows[n:] ^ self._first)), axis=0) != 0
+        eights, others = rows[:n].reshape(-1, 8 * len(self._first)), (rows[n:], self._first[None])
+        all_bits, any_bits = (
+            reduce(np.concatenate((reduce(eights, axis=0).reshape(8, -1), *others)), axis=0)
+            for reduce in (np.bitwise_and.reduce, np.bitwise_or.reduce)
+        )
+        differs = all_bits != any_bits
         differs[self._varies] = True
         at = self._varies = np.flatnonzero(differs)
         is_run = len(at) > 0 and at[-1] - at[0] == len(at) - 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -42,7 +43,7 @@ class TableStream:
         """Read the whole table; columns without a name are left out."""
         packings = [Packing() for _ in self.names]
         lines = [np.zeros(0, dtype=np.int64)]
-        for batch in self.batches:
+        for batch in _ahead(self.batches):
             for packing, cells in zip(packings, batch.cells, strict=True):
                 packing.add_array(cells)
             lines.append(batch.lines)
@@ -75,3 +76,12 @@ class Columns:
     def __len__(self) -> int:
         """Return N."""
         return len(self.lines)
+
+
+def _ahead(batches: Iterator[RowBatch]) -> Iterator[RowBatch]:
+    """Yield the batches, each read in another thread while the one before it is made use of."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        following = pool.submit(next, batches, None)
+        while (batch := following.result()) is not None:
+            following = pool.submit(next, batches, None)
+            yield batch

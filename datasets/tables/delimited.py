@@ -148,7 +148,7 @@ class _Text(io.RawIOBase):
         return True
 
     def read(self, n_bytes: int = -1) -> bytes:
-        """Return the next bytes, about as many as one row may have; nothing at the end."""
+        """Return the next bytes, once there are quotes about as many as a row may have; nothing at the end."""
         parts, n_read = [], 0
         for block in self._blocks:
             if self.has_quotes or b'"' in block:
@@ -157,7 +157,7 @@ class _Text(io.RawIOBase):
                 self._last = block[-1:] or self._last
             parts.append(block)
             n_read += len(block)
-            if n_read >= _RECORD_BYTES and b"\n" in block:
+            if b"\n" in block and (n_read >= _RECORD_BYTES or not self.has_quotes):
                 return parts[0] if len(parts) == 1 else b"".join(parts)
         self._look_at_quotes(b"\n", is_end=True)
         return b"".join(parts)

@@ -17,7 +17,7 @@ from datasets.common.errors import UserError
 
 MAX_LINE_BYTES = 1 << 20  # of UTF-8; the longest protein known has 38,000 residues
 _MAX_BYTES = 8 << 30  # unpacked; a bomb of some MiB can hold more than any memory
-_BLOCK_BYTES = 1 << 20  # stays in the processor's cache
+_BLOCK_BYTES = 1 << 19  # stays in the processor's cache
 _ENCODINGS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 _NOT_TEXT = {
     b"PK\x03\x04": "a zip or Excel file; save the sheet as CSV",

@@ -4,6 +4,7 @@ import codecs
 import gzip
 import resource
 import time
+from itertools import accumulate
 from pathlib import Path
 
 import pyarrow as pa
@@ -158,6 +159,18 @@ def test_line_numbers_are_right_across_blocks(tmp_path: Path, monkeypatch: pytes
         path = write(tmp_path / "t.csv", "sequence,fitness", rows, end=end)
         assert refusal(path).startswith(f"FILE, line {len(rows) + 1}: the target 'text'")
         assert read_columns(path).lines.tolist() == list(range(2, len(rows) + 2))
+
+
+@pytest.mark.parametrize("n_before", [0, 1, 40_000])
+def test_long_rows_are_read_with_and_without_quotes(n_before: int, tmp_path: Path) -> None:
+    plain, broken = "A" * (MAX_LINE_BYTES - 100), "A\n" * (MAX_LINE_BYTES // 2 - 100)
+    cells = [*["ACDEFGHIKL"] * n_before, plain, "AC", plain, broken, "AC", plain, broken, broken, "AC"]
+    path = tmp_path / "t.csv"
+    path.write_text("sequence,x\n" + "".join(f'"{cell}",1\n' if "\n" in cell else f"{cell},1\n" for cell in cells))
+    columns = read_columns(path)
+    assert list(columns.cells["sequence"]) == cells
+    assert set(columns.cells["x"]) == {"1"}
+    assert columns.lines.tolist() == [1 + n for n in accumulate(cell.count("\n") + 1 for cell in cells)]
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
