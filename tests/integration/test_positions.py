@@ -65,7 +65,7 @@ def test_the_report_and_python_name_the_positions_that_matter(searched: Path) ->
         assert "Trial 0 found a relevance for each of 4 positions" in section
         assert "training sequences in each of its 5 folds" in section
         cells = re.findall(r"<td>([A-Z])(\d+)</td><td>([\d.]+)</td><td>([\d.]+) to ([\d.]+)</td>", section)
-        assert [(letter, int(place)) for letter, place, *_ in cells][0] == (WILD_TYPE[DECIDES - 1], DECIDES)
+        assert (cells[0][0], int(cells[0][1])) == (WILD_TYPE[DECIDES - 1], DECIDES)
         assert {int(place) for _, place, *_ in cells} == {site + 1 for site in SITES}
         assert all(float(low) <= float(value) <= float(high) for *_, value, low, high in cells)
     found = search.load_experiment(searched / "studies" / "experiment" / f"{NAME}.yaml").relevances
