@@ -33,16 +33,19 @@ DECIDES = SITES[0] + 1
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("positions")
     draw = np.random.default_rng(0)
-    chosen = draw.permutation(len(variants()))[:150]
+    all_of_them = variants()
+    chosen = draw.permutation(len(all_of_them))[:150]
     effects = {site: draw.normal(0, 2.0 if site == SITES[0] else 0.2, 128) for site in SITES}
     rows = []
-    for _, sequence, _ in (variants()[i] for i in chosen):
+    for _, sequence, _ in (all_of_them[i] for i in chosen):
         value = sum(float(effects[site][ord(sequence[site])]) for site in SITES) + draw.normal(0, 0.1)
         rows.append((sequence, f"{value:.4f}"))
     write(folder / "assay.csv", "sequence,fitness", rows)
+    (folder / "wild.fasta").write_text(f">wild type\n{WILD_TYPE}\n")
     request = search.SearchRequest(
         data=str(folder / "assay.csv"),
         split="random",
+        wild_type=folder / "wild.fasta",
         model="kernel",
         n_trials=1,
         executor="inline",
