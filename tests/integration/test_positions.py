@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from safetensors.numpy import save_file
@@ -103,13 +104,13 @@ def test_a_model_without_relevances_has_none(finished_study: Any) -> None:
     assert search.load_experiment(experiment).relevances == {}
 
 
-def weights(path: Path, relevance: np.ndarray, tokens: np.ndarray) -> Path:
+def weights(path: Path, relevance: NDArray[Any], tokens: NDArray[Any]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({"relevance": relevance, "train_tokens": tokens.astype(np.uint8)}, path)
     return path
 
 
-def tokens(length: int = 56, n: int = 40, *, varies: tuple[int, ...] = (38, 39, 53), seed: int = 0) -> np.ndarray:
+def tokens(length: int = 56, n: int = 40, *, varies: tuple[int, ...] = (38, 39, 53), seed: int = 0) -> NDArray[Any]:
     found = np.full((n, length), 3)
     found[:, list(varies)] = np.random.default_rng(seed).integers(1, 21, (n, len(varies)))
     return found
@@ -161,7 +162,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("relevance", list(BAD.values()), ids=list(BAD))
-def test_what_others_wrote_is_no_relevance(relevance: np.ndarray, tmp_path: Path) -> None:
+def test_what_others_wrote_is_no_relevance(relevance: NDArray[Any], tmp_path: Path) -> None:
     good = weights(tmp_path / "0", np.ones(56), tokens())
     assert read_relevances([good, weights(tmp_path / "1", relevance, tokens())], GB1, None) is None
 
