@@ -83,7 +83,7 @@ def _read(path: Path) -> tuple[NDArray[np.float64], NDArray[np.uint8]] | None:
     """Relevances (L,) of a model, and the training sequences (N, L) that they were found from."""
     try:
         with safe_open(path, framework="numpy") as file:
-            relevance, tokens = file.get_tensor("relevance"), file.get_slice("train_tokens")[:RELEVANCE_ROWS]
+            relevance, tokens = file.get_tensor("relevance"), file.get_tensor("train_tokens")[:RELEVANCE_ROWS]
     except (OSError, SafetensorError):
         return None
     is_whole = relevance.ndim == 1 and tokens.ndim == 2 and len(tokens) and tokens.shape[1] == len(relevance)
