@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from datasets.batches.batch import Batch
-from models.bounds import Interval, PositiveFloat, PositiveInt
+from datasets.common.errors import TooManyRows
+from models.bounds import C_INT, MAX_FOREST_ROWS, Interval, PositiveFloat, PositiveInt
 from models.closed_form import ClosedForm, residues
 from models.layers.mutation_features import MutationFeatures
 from models.layers.score_features import ScoreFeatures
@@ -27,6 +28,7 @@ class Forest(ClosedForm):
         min_samples_leaf: training rows in a leaf, at least.
         learning_rate: of boosting: the share of each tree that counts.
         max_leaves: of each tree in boosting; the trees of forests grow until their leaves are small.
+        max_train: train on this many random rows of a larger training set; None takes all, up to 100,000.
     """
 
     def __init__(
@@ -38,6 +40,7 @@ class Forest(ClosedForm):
         min_samples_leaf: PositiveInt,
         learning_rate: PositiveFloat,
         max_leaves: Annotated[int, Interval(ge=2, limit=10_000)],
+        max_train: Annotated[int, Interval(ge=2, limit=C_INT)] | None = None,  # as it was before there was a limit
     ) -> None:
         super().__init__()
         self.kind = kind
@@ -46,6 +49,7 @@ class Forest(ClosedForm):
         self.min_samples_leaf = min_samples_leaf
         self.learning_rate = learning_rate
         self.max_leaves = max_leaves
+        self.max_rows = max_train
         self.random_state = int(torch.randint(2**31 - 1, ()))  # follows from the run's seed, as weights do
         self.mutations = MutationFeatures()
         self.scores: ScoreFeatures | None = None
@@ -55,6 +59,15 @@ class Forest(ClosedForm):
     def n_parameters(self) -> int:
         """A number for each node: the threshold of a branch or the value of a leaf."""
         return len(self.trees.number)
+
+    def check_size(self, n_train: int) -> None:
+        """Refuse more training rows than 300 trees grow on within hours and a few GiB, unless a part is asked for."""
+        if self.max_rows is None and n_train > MAX_FOREST_ROWS:
+            raise TooManyRows(
+                f"The forest model takes at most {MAX_FOREST_ROWS:,} training sequences by itself, here are "
+                f"{n_train:,}: set model.max_train={MAX_FOREST_ROWS} to train on that many random ones, or choose "
+                "another model."
+            )
 
     def take_scores(self) -> None:
         """Grow trees on score columns as well."""

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datasets.batches.batch import Batch
-from datasets.common.errors import UserError
+from datasets.common.errors import TooManyRows
 from datasets.common.paths import Places
 from datasets.task import Announce
 from models.bounds import MAX_INDUCED_ROWS, MAX_KERNEL_ROWS, Interval, NonNegativeFloat, PositiveFloat
@@ -159,7 +159,7 @@ class Kernel(ClosedForm):
     def check_size(self, n_train: int) -> None:
         """Refuse more training rows than inducing ones can stand for, unless a part is asked for."""
         if self.max_rows is None and n_train > MAX_INDUCED_ROWS:
-            raise UserError(
+            raise TooManyRows(
                 f"The kernel model takes at most {MAX_INDUCED_ROWS:,} training sequences, here are {n_train:,}: set "
                 f"model.max_train={MAX_KERNEL_ROWS // 2} to train on that many random ones, or choose another model."
             )

@@ -148,7 +148,8 @@ def _check_runs(
     config = wanted.config
     reached = [config.run(params) for params in (*config.first_trials, *config.space.corners(config.defaults))]
     places = places_of(request.weights_dir, request.runs_dir)
-    return check_runs(reached, split.path, places, display, signals, start=starter(request.executor))
+    n_first = len(config.first_trials)
+    return check_runs(reached, split.path, places, display, signals, n_first=n_first, start=starter(request.executor))
 
 
 def _import_for_the_end() -> None:

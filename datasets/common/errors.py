@@ -13,8 +13,22 @@ class UserError(Exception):
     exit_status = 2
 
 
-class CannotRank(UserError):
+class NotForTheseData(UserError):
+    """Nothing is wrong, but a family of models is not for these data: another one may be. `brief` says why."""
+
+    brief = "it is not for these data"
+
+
+class CannotRank(NotForTheseData):
     """A model would predict one number for all variants that judge it: no hyperparameters help, another family may."""
+
+    brief = "it cannot tell the validation variants apart"
+
+
+class TooManyRows(NotForTheseData):
+    """There are more training rows than a model takes by itself."""
+
+    brief = "there are more training sequences than it takes"
 
 
 class SequenceError(UserError):

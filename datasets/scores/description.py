@@ -86,6 +86,12 @@ class ScoreConfig:
         return [number for number, name in enumerate(names) if name in wanted]
 
     @property
+    def seen(self) -> list[ScoreSource]:
+        """The sources of which the model sees a column."""
+        used = {self.names[number] for number in self.used}
+        return [source for source in self.sources if used & {*source.columns}]
+
+    @property
     def settings(self) -> dict[str, Any]:
         """What a study records: all but where the files are, and what is searched."""
         sources = [{key: value for key, value in asdict(source).items() if key != "file"} for source in self.sources]

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor
 
+from models.bounds import RELEVANCE_STD
 from models.layers.gaussian_process import BOUNDS, Hyperparameters
 
 Build = Callable[[Tensor, Tensor | None], Tensor]
 """Covariances (N, N) without noise, from the hyperparameters (4,) and the relevance (V,) of each varying position."""
-_PRIOR_STD = 0.5  # of the logarithm of a relevance
 _LARGEST = 6.0  # of the same
 _MOST_STEPS = 40
 _JITTER = 1e-8
@@ -75,4 +75,4 @@ def _negative_log_posterior(build: Build, target: Tensor, theta: Tensor, logs: T
         return None
     dual = torch.cholesky_solve(target[:, None], factor).squeeze(1)
     value: Tensor = 0.5 * target @ dual + factor.diagonal().log().sum()
-    return value if logs is None else value + 0.5 * (logs / _PRIOR_STD).square().sum()
+    return value if logs is None else value + 0.5 * (logs / RELEVANCE_STD).square().sum()

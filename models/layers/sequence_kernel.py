@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.bounds import RELEVANCE_ROWS
 from models.layers.gaussian_process import (
     Centre,
     Hyperparameters,
@@ -21,7 +22,6 @@ from models.layers.sequence_parts import CompositionPart, PlacePart, rbf
 from models.layers.site_pairs import SitePairs, product_of, weighted
 
 _LIKELIHOOD_ROWS = 2048
-_RELEVANCE_ROWS = 768  # a step of the search for relevances costs their square times the columns
 Codes = NDArray[np.uint8]
 Sites = Literal["distance", "additive", "product", "both"]
 ScoreKernel = Literal["none", "added", "multiplied", "both"]
@@ -185,7 +185,7 @@ class TrainingSide:
         """
         if not (relevance or hyperparameters):
             return Learnt(start, None)
-        n_rows = _RELEVANCE_ROWS if relevance else _LIKELIHOOD_ROWS
+        n_rows = RELEVANCE_ROWS if relevance else _LIKELIHOOD_ROWS
         tokens, target = self.tokens[:n_rows], target[:n_rows]
         features = None if self.features is None else self.features[:n_rows]
         by_distance = self.form.has_sites_alone and not relevance

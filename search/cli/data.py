@@ -75,7 +75,7 @@ def _score_lines(options: DataOptions, cache: Path, found: "Survey") -> Iterator
         return
     columns = with_scores(task, config).scores
     assert columns is not None
-    scores = columns.score(*residues_of(list(found.sequences), str), cache_dir=cache, announce=lambda sentence: None)
+    scores = columns.score(*residues_of(list(found.sequences), str), cache_dir=cache, announce=announcer(False))
     division = found.division
     training = None if division is None else ~division.test & ~division.validation
     if training is not None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from datasets.common.errors import CannotRank, UserError
+from datasets.common.errors import NotForTheseData, UserError
 from search.cli.search import request_of, run_search, search, show_plan
 from search.machine.standard_streams import announcer
 from search.reporting.proposals import Proposals
@@ -32,12 +32,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Entrant:
-    """One family of the ladder: the request, which names its study, its config, and its validation."""
+    """One family of the ladder: the request, which names its study, its config, its validation, and if it is new."""
 
     request: SearchRequest
     study: str
     config: StudyConfig
     protocol: Protocol
+    is_new: bool
 
     @property
     def model(self) -> str:
@@ -71,6 +72,9 @@ def run_ladder(arguments: argparse.Namespace) -> int:
         entrants = [_step(*one, task, split, database) for one in configs]
     if not arguments.quiet:
         _import_for_the_table()
+    new = [entrant.model for entrant in entrants if entrant.is_new]
+    if 0 < len(new) < len(entrants):
+        announce(f"Without a study so far: {', '.join(new)}; the others go on with theirs.")
     status, n_skipped, left_out = 0, 0, {}
     for entrant in entrants:
         announce(f"{'' if entrant is entrants[0] else chr(10)}{entrant.model}: study {entrant.study}")
@@ -83,8 +87,8 @@ def run_ladder(arguments: argparse.Namespace) -> int:
             request = replace(request, timeout=left_s)
         try:
             ended = search(request, data)
-        except CannotRank as error:  # nothing is wrong: this family is not for this split
-            left_out[entrant.model] = "skipped: it cannot tell the validation variants apart"
+        except NotForTheseData as error:
+            left_out[entrant.model] = f"skipped: {error.brief}"
             print(f"{entrant.model} is skipped: {' '.join(str(error).split())}", file=sys.stderr)
             n_skipped += 1
             continue
@@ -93,7 +97,7 @@ def run_ladder(arguments: argparse.Namespace) -> int:
         status = max(status, ended)
     if not arguments.quiet:
         _print_table(arguments, entrants, left_out, database, task, split)
-    return CannotRank.exit_status if n_skipped == len(entrants) else status
+    return NotForTheseData.exit_status if n_skipped == len(entrants) else status
 
 
 def _import_for_the_table() -> None:
@@ -139,7 +143,8 @@ def _step(
     wanted = wanted_study(request, config, task, split, database)
     check_existing(database, wanted.name, wanted.about)
     request = replace(request, study_name=wanted.name)
-    return Entrant(request=request, study=wanted.name, config=wanted.config, protocol=wanted.protocol)
+    is_new = wanted.name not in database.storage.study_names()
+    return Entrant(request=request, study=wanted.name, config=wanted.config, protocol=wanted.protocol, is_new=is_new)
 
 
 def _print_table(

@@ -11,10 +11,12 @@ from datasets.candidates.candidates import BLOCK_ROWS, residues_of
 from datasets.common.errors import SequenceError, UserError
 from datasets.common.paths import Places
 from datasets.scores.candidates import CandidateScores
+from datasets.scores.description import SourceKind
 from datasets.sequences.alphabet import ALPHABET
 from search.experiments.ensemble import find_members
 from search.experiments.experiment import load_experiment
 from search.training.predictor import Predictor
+from search.training.relevances import read_relevances
 
 _N_VARIANTS = 64
 
@@ -48,6 +50,7 @@ class TrainedExperiment:
         self.familiar = None if experiment.familiar is None else experiment.familiar[self.origin]
         self._weights = members.weights
         self._cache_dir = places.cache_dir
+        self._announce = announce
         self._is_known_to_vary = False
         self.predictor = Predictor(
             self.config,
@@ -69,6 +72,16 @@ class TrainedExperiment:
     def n_members(self) -> int:
         """The models of the ensemble, one or more."""
         return self.predictor.n_members
+
+    @property
+    def relevances(self) -> dict[int, float]:
+        """How much each position matters to a kernel with `model.relevance=true`; empty for any other model.
+
+        Of the positions (1-based, of the whole sequence) that vary in training; the geometric mean of the ensemble. See
+        `search.training.relevances`.
+        """
+        found = read_relevances(self._weights, self.task, self.config.data.crop)
+        return {} if found is None else dict(zip(found.position.tolist(), found.value.tolist(), strict=True))
 
     def predict(
         self,
@@ -125,8 +138,18 @@ class TrainedExperiment:
         """What gives candidates their score columns; None where the model sees none.
 
         Raises:
-            UserError: A column that the model sees is nowhere to be had; see `datasets.scores.candidates`.
+            UserError: A column that the model sees is nowhere to be had (see `datasets.scores.candidates`), or scores
+                are given for an experiment that was trained without such.
         """
+        if file is not None:
+            self._check_use("--zero-shot-file", "table", "file")
+        if alignment is not None:
+            self._check_use("--alignment", "alignment")
+        if given and self.config.scores is None:
+            raise UserError(
+                f"{self.path} was trained without score columns, and {', '.join(given)} would change nothing: leave "
+                "them out."
+            )
         if self.config.scores is None or not self.config.scores.used:
             return None
         return CandidateScores(
@@ -139,6 +162,17 @@ class TrainedExperiment:
             cache_dir=self._cache_dir,
             announce=lambda sentence: None,  # training said what was found
         )
+
+    def _check_use(self, option: str, *kinds: SourceKind) -> None:
+        """Refuse scores of a kind that training had none of; announce those of a kind that the model does not see."""
+        scores = self.config.scores
+        if scores is None or not any(source.kind in kinds for source in scores.sources):
+            raise UserError(
+                f"{self.path} was trained without scores of a{'n' * (kinds[0][0] == 'a')} {' or a '.join(kinds)}, so "
+                f"that {option} would change nothing: leave it out."
+            )
+        if not any(source.kind in kinds for source in scores.seen):
+            self._announce(f"{option} is passed over: the model sees no column of it (scores.use={scores.use}).")
 
     def members_of(
         self,

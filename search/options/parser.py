@@ -46,7 +46,7 @@ def model_names() -> list[str]:
     return sorted(path.stem for path in (STUDIES / "model").glob("*.yaml"))
 
 
-LADDER = ("ridge", "kernel", "cnn", "esm")
+LADDER = ("ridge", "kernel", "forest", "epistasis", "cnn", "esm")
 """What `--model ladder` stands for, the cheap ones first."""
 
 

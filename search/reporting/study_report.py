@@ -21,6 +21,7 @@ from search.machine.environment import package_versions
 from search.options.table_options import table_words
 from search.reporting import figures
 from search.reporting.html import page
+from search.reporting.positions import find_positions
 from search.reporting.proposals import Proposals
 from search.space.space import Space
 from search.stats.metrics import kept_interval, spread
@@ -84,6 +85,7 @@ def make_report(
         result=best and best.user_attrs.get(RESULT),
         assessment=assessment or assess(study, folder),
         params=[(name, shown(value)) for name, value in sorted(Space.values(best.params).items())] if best else [],
+        positions=find_positions(trials, about, folder, export),
         figures=figures,
         bare=snapshot(study, [_bare(trial) for trial in trials]),
         folder=folder,

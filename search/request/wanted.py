@@ -117,11 +117,18 @@ def open_wanted(
         note_protocol(study, wanted.protocol)
         if checked is not None:
             check_weights(study, checked.backbones)
+            first = wanted.config.first_trials
+            of_use = [trial for trial, ranks in zip(first, checked.ranks, strict=True) if ranks]
+            if len(of_use) < len(first) and not study.get_trials(deepcopy=False):
+                announce(
+                    f"{len(of_use)} of the {len(first)} first trials are queued: what is left out would predict one "
+                    "number for all validation variants of a fold."
+                )
+            enqueue_first_trials(study, of_use)
         changed = changed_versions(study)
         if OVERRIDES not in study.user_attrs:
             study.set_user_attr(OVERRIDES, list(request.overrides))
         raise_target(study, request.n_trials)
-        enqueue_first_trials(study, wanted.config.first_trials)
         run_if_drained(study)
     if wanted.kept:
         more = f"; and {len(wanted.kept) - MOST_SHOWN} more" if len(wanted.kept) > MOST_SHOWN else ""

@@ -20,7 +20,7 @@ from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import Protocol
 
-from datasets.common.errors import CannotRank, UserError
+from datasets.common.errors import NotForTheseData, UserError
 from datasets.common.paths import Places
 from search.config.run_config import RunConfig
 from search.machine import own_models
@@ -139,10 +139,10 @@ def isolated_run(
 
 
 def isolated_check(
-    configs: Sequence[RunConfig], split: Path, places: Places, directory: Path, *, start: Start = Child
+    configs: Sequence[RunConfig], n_first: int, split: Path, places: Places, directory: Path, *, start: Start = Child
 ) -> Running:
     """`check_runs` in a child process."""
-    return start(partial(_check, tuple(configs), split, places), directory)
+    return start(partial(_check, tuple(configs), n_first, split, places), directory)
 
 
 def isolated_prediction(
@@ -183,18 +183,20 @@ def _fit(
 
 
 def _check(
-    configs: Sequence[RunConfig], split: Path, places: Places, tell: Tell, should_stop: Callable[[], bool]
+    configs: Sequence[RunConfig], n_first: int, split: Path, places: Places, tell: Tell, should_stop: Callable[[], bool]
 ) -> None:
     from datasets.splits.prepared import load_prepared
+    from search.training.families import ranks
     from search.training.preflight import check_builds
 
+    prepared = load_prepared(split)
     backbones = check_builds(
         configs,
-        load_prepared(split),
+        prepared,
         places=places,
         announce=lambda sentence: tell(Announcement(sentence=sentence)),
     )
-    tell(Checked(backbones=backbones))
+    tell(Checked(backbones=backbones, ranks=tuple(ranks(config, prepared) for config in configs[:n_first])))
 
 
 def _predict(
@@ -240,7 +242,8 @@ def _work(pipe: Connection, job: Job, directory: Path, models: own_models.OwnMod
 def failure_of(error: Exception) -> Failure:
     """What a job's exception means."""
     if isinstance(error, UserError):
-        return Failure(kind="refused", message=str(error), cannot_rank=isinstance(error, CannotRank))
+        known = type(error) if isinstance(error, NotForTheseData) else UserError
+        return Failure(kind="refused", message=str(error), error=known)
     return Failure(kind="bug", message="".join(traceback.format_exception(error)))
 
 

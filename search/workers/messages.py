@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from datasets.common.errors import UserError
 from search.training.result import Result
 
 
@@ -21,12 +22,12 @@ class Failure:
     """The run ended without a result.
 
     `bug`: an exception, `message` its traceback; `lost`: the process died; `refused`: the config cannot run here,
-    `message` says why in a sentence, and `cannot_rank` whether it is because the model would rank nothing.
+    `message` says why in a sentence, which is an error of the class `error`.
     """
 
     kind: Literal["bug", "lost", "refused"]
     message: str
-    cannot_rank: bool = False
+    error: type[UserError] = UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +48,14 @@ class Working:
 
 @dataclass(frozen=True, kw_only=True)
 class Checked:
-    """All runs of a check can be built; `backbones` are name and hash of their pretrained weights, None without any."""
+    """All runs of a check can be built.
+
+    `backbones` are name and hash of their pretrained weights, None without any. `ranks` says of the first ones, as many
+    as were asked for, whether they can tell the validation variants apart.
+    """
 
     backbones: tuple[tuple[str | None, str | None], ...]
+    ranks: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from datasets.common.errors import CannotRank, UserError
+from datasets.common.errors import UserError
 from datasets.common.paths import Places
 from search.config.run_config import RunConfig
 from search.machine.limits import limit_told
@@ -42,17 +42,19 @@ def check_runs(
     display: "Display",
     signals: Signals,
     *,
+    n_first: int = 0,
     start: Start = Child,
 ) -> Checked | None:
     """Whether runs can be built, as a child finds out; None if a signal came meanwhile.
 
-    `split` is the path of the prepared split.
+    `split` is the path of the prepared split. Of the first `n_first` runs it is found out, too, whether each by itself
+    can tell the validation variants apart.
 
     Raises:
         UserError: A model refuses its hyperparameters or the task, a sequence is too long, or weights are missing.
-        CannotRank: All predictions by which a model is judged would be the same.
+        NotForTheseData: All predictions by which a model is judged would be the same, or it takes fewer training rows.
     """
-    child = isolated_check(configs, split, places, places.cache_dir / "checks", start=start)
+    child = isolated_check(configs, n_first, split, places, places.cache_dir / "checks", start=start)
     try:
         while not signals.is_draining:
             message = child.next_message(_POLL_S)
@@ -64,7 +66,7 @@ def check_runs(
                     raise CheckLost(f"It could not be checked whether the runs can be built: {message.message}.")
                 if message.kind == "bug":
                     raise RuntimeError(message.message)
-                raise (CannotRank if message.cannot_rank else UserError)(message.message)
+                raise message.error(message.message)
         return None
     finally:
         child.close()

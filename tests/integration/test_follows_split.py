@@ -79,11 +79,44 @@ def test_a_family_that_cannot_tell_positions_apart_is_refused_and_another_is_nam
 
 
 def test_a_kernel_that_knows_amino_acids_has_a_complete_trial_on_new_positions(folder: Path, command: Command) -> None:
-    search = [word if word != "1" else "2" for word in WORDS]
-    answer = command(*search, "--split", "by_position", "--model", "kernel")
+    search = (*WORDS, "--split", "by_position", "--model", "kernel")
+    answer = command(*search)
     assert answer.status == 0, answer
-    trials = study(folder, "t-fitness-by_position-kernel").trials
-    assert [trial.state.name for trial in trials if trial.params["model.similarity"] == "blosum62"] == ["COMPLETE"]
+    assert "1 of the 2 first trials are queued: what is left out would predict one number" in answer.err
+    (trial,) = study(folder, "t-fitness-by_position-kernel").trials
+    assert (trial.state.name, trial.params["model.similarity"]) == ("COMPLETE", "blosum62")
+    # Nothing is left to be done, and nothing is queued that was left out before.
+    assert "nothing to do" in command(*search).err
+    answer = command(*search, "--n-trials", "2")
+    assert answer.status == 0, answer
+    assert "first trials" not in answer.err
+    states = [trial.state.name for trial in study(folder, "t-fitness-by_position-kernel").trials]
+    assert (len(states), "WAITING" in states) == (2, False)
+
+
+def test_first_trials_that_tell_the_variants_apart_are_tried_in_their_order(folder: Path, command: Command) -> None:
+    search = ("--n-trials", "2", "--split", "random", "--model", "kernel")
+    answer = command(*WORDS, *search)
+    assert answer.status == 0, answer
+    assert "first trials" not in answer.err
+    found = [trial.params["model.similarity"] for trial in study(folder, "t-fitness-random-kernel").trials]
+    assert found == ["identity", "blosum62"]
+
+
+def test_a_first_trial_without_scores_is_left_out_where_it_knows_nothing_then(folder: Path, command: Command) -> None:
+    """Ridge ranks new positions by a score column, and has a first trial without: that one would be a constant."""
+    draw = np.random.default_rng(1)
+    lines = (folder / "t.csv").read_text().splitlines()
+    scored = [f"{lines[0]},score", *(f"{line},{draw.normal():.4f}" for line in lines[1:])]
+    (folder / "t.csv").write_text("\n".join(scored) + "\n")
+    columns = ("--target-column", "fitness", "--zero-shot-column", "score")
+    answer = command(
+        *WORDS, *columns, "--n-trials", "2", "--split", "by_position", "--model", "ridge", "first_trials=[{}]"
+    )
+    assert answer.status == 0, answer
+    assert "1 of the 2 first trials are queued" in answer.err
+    first = study(folder, "t-fitness-by_position-ridge").trials[0]
+    assert (first.state.name, first.params["scores.use"]) == ("COMPLETE", "score")
 
 
 @pytest.mark.system
@@ -126,8 +159,8 @@ def test_the_ladder_skips_the_family_and_goes_on(folder: Path, command: Command)
     answer = command(*WORDS, *ladder, *BLIND)
     assert answer.status == 2, "no family is left, and settings of one are no others'"
     # Settings of the network alone would be refused for the others: its own defaults are searched.
-    # The kernel's first trial is one that knows no amino acids, its second one does.
-    answer = command(*WORDS, *ladder, "--model", "cnn", "trainer.max_epochs=1", "pruner=nop", "--n-trials", "2")
+    # Of the kernel's first trials the one that knows no amino acids is left out.
+    answer = command(*WORDS, *ladder, "--model", "cnn", "trainer.max_epochs=1", "pruner=nop")
     assert answer.status == 0, answer
     assert "ridge is skipped: Ridge would predict one number" in answer.err
     assert "Validated on positions that training lacks." in answer.out

@@ -22,6 +22,7 @@ from search.reporting.rungs import Confirmed, Rung, baseline_rungs
 from search.stats.intervals import difference, influence
 from search.study.activity import Cost
 from search.training.predictions import Predictions
+from tests.helpers.own_folder import make_folder, write
 
 TASK = "synthetic_two_vs_rest"
 
@@ -77,6 +78,7 @@ def value(found):
 def test_the_ladder_is_its_models_the_cheap_ones_first():
     assert set(LADDER) <= set(model_names())
     assert parse(["--task", TASK, "--model", "ladder"]).models == LADDER
+    assert LADDER == ("ridge", "kernel", "forest", "epistasis", "cnn", "esm")
     assert parse(["--task", TASK, "--model", "cnn", "--model", "ridge", "--model", "cnn"]).models == ("cnn", "ridge")
     assert parse(["--task", TASK, "--model", "cnn"]).models == ()
     assert parse(["train", "--task", TASK, "--model", "cnn"]).model == "cnn"
@@ -264,6 +266,7 @@ def test_each_family_has_its_ordinary_study_which_the_ladder_resumes(here, finis
     answer = here(*finished_study.command, "--model", "kernel", "--n-trials", "2", cwd=folder)
     assert answer.status == 0, answer
     assert answer.err.count("nothing to do") == 1, "the study of ridge was finished"
+    assert "Without a study so far: kernel; the others go on with theirs." in answer.err
     assert {path.stem for path in (folder / "exported").glob("*.yaml")} == {f"{TASK}-ridge", f"{TASK}-kernel"}
     table = answer.out.partition("Ladder on")[2]
     assert table.startswith(f" {TASK} (validation: holdout; synthetic landscape)")
@@ -273,6 +276,32 @@ def test_each_family_has_its_ordinary_study_which_the_ladder_resumes(here, finis
     assert re.search(r" 0\.\d{4} +0\.\d\d to 0\.\d\d ", ridge), "its value and the interval of that"
     assert "validation sequences" in table
     assert "confirm exported/" in table
+
+
+SMALL = """
+from datasets.common.errors import TooManyRows
+from own_models.linear import Linear
+
+class Small(Linear):
+    def check_size(self, n_train: int) -> None:
+        raise TooManyRows(f"Small takes 10 training sequences, here are {n_train}: choose another model.")
+"""
+
+
+def test_a_family_that_takes_fewer_rows_is_skipped_and_the_others_go_on(here, finished_study, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(finished_study.folder, folder)
+    own = make_folder(folder / "my_models")
+    write(own, "small.py", SMALL)
+    write(own, "small.yaml", (own / "linear.yaml").read_text().replace("linear.Linear", "small.Small"))
+    search = (*finished_study.command[2:], "--models-dir", "my_models", "--n-trials", "2")
+    answer = here("--task", TASK, "--model", "small", *search, cwd=folder)
+    assert answer.status == 0, answer
+    assert "small is skipped: Small takes 10 training sequences, here are" in answer.err
+    assert "- (skipped: there are more training sequences than it takes)" in answer.out
+    assert "\nridge " in answer.out.partition("Ladder on")[2]
+    alone = here("--task", TASK, "--model", "small", *search[2:], "--quiet", cwd=folder)
+    assert "Small takes 10 training sequences" in alone.refusal()
 
 
 @pytest.mark.system

@@ -1,5 +1,6 @@
 """A search with score columns, from the command line to an experiment that predicts with them."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import yaml
 
 import search
 from datasets.common.errors import UserError
+from datasets.tasks.synthetic import WILD_TYPE
 from search.storage.attributes import MANIFEST
 from tests.helpers.answers import Answer, run_here
 from tests.helpers.tables import variants, write
@@ -145,8 +147,86 @@ def test_what_is_allowed_is_recorded(searched: Path) -> None:
     assert about["scores"]["allow_derived"] is True
 
 
+def searched_with(folder: Path, name: str, **scores: object) -> str:
+    """An experiment of one trial, which sees no score."""
+    overrides = ("trainer.threads=1", *(["scores.use=none"] if scores else []))
+    request = search.SearchRequest(
+        data="assay.csv",
+        split="random",
+        model="ridge",
+        target_column="fitness",
+        n_trials=1,
+        executor="inline",
+        quiet=True,
+        study_name=name,
+        runs_dir=folder / "runs",
+        export_dir=folder / "studies" / "experiment",
+        overrides=overrides,
+        **scores,  # type: ignore[arg-type]
+    )
+    assert search.run_study(request).n_finished == 1
+    return f"studies/experiment/{name}.yaml"
+
+
+def test_scores_that_a_model_does_not_see_are_not_passed_over_in_silence(
+    searched: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(searched)
+    write(searched / "some.csv", "sequence,esm,evo", [(row[0], row[2], row[3]) for row in rows()[:20]])
+    call = ("--input", "some.csv", "--no-distance", "--output", "out.csv")
+    file, alignment = ("--zero-shot-file", "some.csv"), ("--alignment", "some.csv")
+    unseen = searched_with(searched, "unseen", zero_shot_columns=("esm", "evo"))
+    answer = run_here("predict", unseen, *call, *file, cwd=searched)
+    assert answer.status == 0, answer
+    assert "--zero-shot-file is passed over: the model sees no column of it (scores.use=none)." in answer.err
+    assert "passed over" not in run_here("predict", unseen, *call, cwd=searched).err
+    assert "passed over" not in run_here("predict", unseen, *call, *file, "--quiet", cwd=searched).err
+    # What training had none of is refused, whatever else it had.
+    without = searched_with(searched, "without")
+    refusal = run_here("predict", without, *call, *file, cwd=searched).refusal()
+    assert "trained without scores of a table or a file, so that --zero-shot-file would change nothing" in refusal
+    for experiment in (unseen, without):
+        refusal = run_here("predict", experiment, *call, *alignment, cwd=searched).refusal()
+        assert "trained without scores of an alignment, so that --alignment would change nothing" in refusal
+    trained = search.load_experiment(searched / without)
+    with pytest.raises(UserError, match="trained without score columns, and esm would change nothing"):
+        trained.predict([rows()[0][0]], {"esm": [1.0]})
+    with pytest.raises(UserError, match="--zero-shot-file would change nothing"):
+        trained.predict([rows()[0][0]], zero_shot_file=searched / "some.csv")
+
+
 def test_data_check_says_what_scores_are_worth(searched: Path) -> None:
     answer = run_here("data", "check", "assay.csv", "--split", "random", *SCORES, cwd=searched)
     assert "esm  " in answer.out
     assert "variants have it; Spearman 0." in answer.out
     assert "--zero-shot-column esm --zero-shot-column evo" in answer.out
+
+
+def test_data_check_knows_files_and_alignments_and_what_it_needs(searched: Path) -> None:
+    write(searched / "file.csv", "sequence,esm", [(row[0], row[2]) for row in rows()])
+    draw = np.random.default_rng(3)
+    family = [WILD_TYPE]
+    for _ in range(40):
+        kept = draw.random(len(WILD_TYPE)) < 0.8
+        family.append(
+            "".join(a if keep else draw.choice(list("ACDEFGHIKL")) for a, keep in zip(WILD_TYPE, kept, strict=True))
+        )
+    (searched / "family.a2m").write_text("".join(f">{i}\n{row}\n" for i, row in enumerate(family)))
+    call = ("data", "check", "assay.csv", "--target-column", "fitness", "--zero-shot-file", "file.csv")
+    call = (*call, "--alignment", "family.a2m")
+    names = ("esm", "site_independent", "conservation", "couplings")
+    answer = run_here(*call, "--split", "random", cwd=searched)
+    assert answer.status == 0, answer
+    for name in names:
+        assert re.search(
+            rf"^  {name} +[\d,]+ of [\d,]+ variants have it; Spearman -?0\.\d+ on [\d,]+ training rows",
+            answer.out,
+            re.M,
+        )
+    without = run_here(*call, cwd=searched)
+    assert without.status == 0, without
+    for name in names:
+        assert re.search(
+            rf"^  {name} .*; with --split its agreement with the training targets is shown$", without.out, re.M
+        )
+    assert "Spearman" not in without.out.partition("scores (")[2].partition("A search accepts")[0]

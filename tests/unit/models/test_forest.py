@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional
 
 from datasets.batches.batch import Batch
-from datasets.common.errors import UserError
+from datasets.common.errors import TooManyRows, UserError
+from models.bounds import MAX_FOREST_ROWS
 from models.forest import Forest
 from models.layers.amino_acids import vhse
 from models.layers.mutation_features import MutationFeatures
@@ -48,6 +49,15 @@ def test_predictions_are_scikit_learns(kind: str) -> None:
     expected = regressor.predict(model._features(new.tokens, None).numpy())
     torch.testing.assert_close(model(new).double(), torch.from_numpy(expected), rtol=0, atol=1e-6)
     assert model.n_parameters == len(model.trees.number) > 12
+
+
+def test_more_rows_than_it_takes_are_refused_unless_a_part_is_asked_for() -> None:
+    make().check_size(MAX_FOREST_ROWS)
+    with pytest.raises(TooManyRows, match=r"at most 100,000 .* here are 100,001: set model.max_train=100000 to train"):
+        make().check_size(MAX_FOREST_ROWS + 1)
+    some = make(max_train=50)
+    some.check_size(10**6)
+    assert (some.max_rows, make().max_rows) == (50, None)
 
 
 @pytest.mark.parametrize("kind", KINDS)

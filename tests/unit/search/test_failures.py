@@ -2,7 +2,7 @@
 
 import pytest
 
-from datasets.common.errors import CannotRank, UserError
+from datasets.common.errors import CannotRank, SequenceError, TooManyRows, UserError
 from search.storage.attributes import ENDING
 from search.storage.ending import Ending
 from search.storage.rows.checks import attribute_problems
@@ -10,15 +10,17 @@ from search.workers.child import failure_of
 
 
 @pytest.mark.parametrize(
-    ("error", "kind", "cannot_rank"),
+    ("error", "kind", "known"),
     [
-        (CannotRank("it would predict one number"), "refused", True),
-        (UserError("there is no GPU"), "refused", False),
-        (LookupError("a bug"), "bug", False),
+        (CannotRank("it would predict one number"), "refused", CannotRank),
+        (TooManyRows("it takes fewer"), "refused", TooManyRows),
+        (UserError("there is no GPU"), "refused", UserError),
+        (SequenceError("it holds a digit", 3), "refused", UserError),
+        (LookupError("a bug"), "bug", UserError),
     ],
 )
-def test_every_failure_is_an_ending_that_a_row_may_hold(error: Exception, kind: str, cannot_rank: bool) -> None:
+def test_every_failure_is_an_ending_that_a_row_may_hold(error: Exception, kind: str, known: type[UserError]) -> None:
     failure = failure_of(error)
-    assert (failure.kind, failure.cannot_rank) == (kind, cannot_rank)
+    assert (failure.kind, failure.error) == (kind, known)
     assert str(error) in failure.message
     assert list(attribute_problems(0, {ENDING: Ending(failure.kind).value}, {})) == []
