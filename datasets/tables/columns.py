@@ -81,7 +81,7 @@ class Columns:
 def _ahead(batches: Iterator[RowBatch]) -> Iterator[RowBatch]:
     """Yield the batches, each read in another thread while the one before it is made use of."""
     with ThreadPoolExecutor(max_workers=1) as pool:
-        following = pool.submit(next, batches, None)
+        following = pool.submit(lambda: next(batches, None))
         while (batch := following.result()) is not None:
-            following = pool.submit(next, batches, None)
+            following = pool.submit(lambda: next(batches, None))
             yield batch
