@@ -15,10 +15,6 @@ MAX_KERNEL_ROWS = 16384
 """What the kernel is exact for: a matrix of 2 GiB in float64, of which the solution holds three at its peak."""
 MAX_INDUCED_ROWS = 100_000
 """What it trains on at most."""
-RELEVANCE_ROWS = 768
-"""From how many training sequences it finds relevances: a step costs their square times the columns."""
-RELEVANCE_STD = 0.5
-"""Of the logarithm of a relevance, before training."""
 MAX_FOREST_ROWS = 100_000
 """What a forest trains on at most, unless a part is asked for: its trees have a leaf for every few rows."""
 

@@ -12,12 +12,15 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import Tensor
 
-from models.bounds import RELEVANCE_STD
 from models.layers.gaussian_process import BOUNDS, Hyperparameters
 
 Build = Callable[[Tensor, Tensor | None], Tensor]
 """Covariances (N, N) without noise, from the hyperparameters (4,) and the relevance (V,) of each varying position."""
-_LARGEST = 6.0  # of the same
+RELEVANCE_ROWS = 768
+"""How many training sequences are looked at: a step costs their square times the columns."""
+RELEVANCE_STD = 0.5
+"""Of the logarithm of a relevance, before training."""
+_LARGEST = 6.0  # the logarithm of a relevance
 _MOST_STEPS = 40
 _JITTER = 1e-8
 _FAILED = 1e10

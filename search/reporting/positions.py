@@ -11,7 +11,7 @@ import plotly.graph_objects as go  # type: ignore[import-untyped]
 from optuna.trial import FrozenTrial
 
 from datasets.common.errors import UserError
-from models.bounds import RELEVANCE_STD
+from models.layers.relevance import RELEVANCE_STD
 from search.config.run_config import task_in
 from search.experiments.files import is_below, weights_folder
 from search.reporting.html import Drawing, finished
