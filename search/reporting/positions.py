@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 from optuna.trial import FrozenTrial
 
@@ -138,8 +137,8 @@ def _figure(found: Relevances) -> Drawing:
     }
     bars = go.Bar(
         x=found.position,
-        y=found.value - 1,
-        base=np.ones(len(found.value)),
+        y=(found.value - 1).tolist(),
+        base=[1.0] * len(found.value),
         customdata=found.value,
         text=found.names,
         textposition="none",

@@ -82,8 +82,9 @@ def test_a_kernel_that_knows_amino_acids_has_a_complete_trial_on_new_positions(f
     search = (*WORDS, "--split", "by_position", "--model", "kernel")
     answer = command(*search)
     assert answer.status == 0, answer
-    assert "1 of the 2 first trials are queued: what is left out would predict one number" in answer.err
-    (trial,) = study(folder, "t-fitness-by_position-kernel").trials
+    assert "2 of the 3 first trials are queued: what is left out would predict one number" in answer.err
+    trial, waiting = study(folder, "t-fitness-by_position-kernel").trials
+    assert waiting.state.name == "WAITING"
     assert (trial.state.name, trial.params["model.similarity"]) == ("COMPLETE", "blosum62")
     # Nothing is left to be done, and nothing is queued that was left out before.
     assert "nothing to do" in command(*search).err
@@ -95,12 +96,12 @@ def test_a_kernel_that_knows_amino_acids_has_a_complete_trial_on_new_positions(f
 
 
 def test_first_trials_that_tell_the_variants_apart_are_tried_in_their_order(folder: Path, command: Command) -> None:
-    search = ("--n-trials", "2", "--split", "random", "--model", "kernel")
+    search = ("--n-trials", "3", "--split", "random", "--model", "kernel")
     answer = command(*WORDS, *search)
     assert answer.status == 0, answer
     assert "first trials" not in answer.err
     found = [trial.params["model.similarity"] for trial in study(folder, "t-fitness-random-kernel").trials]
-    assert found == ["identity", "blosum62"]
+    assert found == ["identity", "blosum62", "physicochemical"]
 
 
 def test_a_first_trial_without_scores_is_left_out_where_it_knows_nothing_then(folder: Path, command: Command) -> None:
