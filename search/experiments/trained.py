@@ -12,6 +12,7 @@ from datasets.common.errors import SequenceError, UserError
 from datasets.common.paths import Places
 from datasets.scores.candidates import CandidateScores
 from datasets.sequences.alphabet import ALPHABET
+from search.config.run_config import language_models
 from search.experiments.ensemble import find_members
 from search.experiments.experiment import load_experiment
 from search.training.predictor import Predictor
@@ -48,6 +49,7 @@ class TrainedExperiment:
         self.familiar = None if experiment.familiar is None else experiment.familiar[self.origin]
         self._weights = members.weights
         self._cache_dir = places.cache_dir
+        self._models = language_models(places.weights_dir, announce)
         self._is_known_to_vary = False
         self.predictor = Predictor(
             self.config,
@@ -136,6 +138,7 @@ class TrainedExperiment:
             sums=sums,
             given=given,
             alignment=alignment,
+            models=self._models,
             cache_dir=self._cache_dir,
             announce=lambda sentence: None,  # training said what was found
         )

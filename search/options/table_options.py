@@ -4,10 +4,13 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from datasets.common.errors import UserError
+from datasets.common.errors import UserError, nearest
 from datasets.tables.table import check_strategy
 from datasets.tasks.registry import find_task
+from models.backbones.names import BACKBONES
 
+ESM = "esm"
+"""The `--zero-shot` that is `model.backbone`, or the backbone of `--model esm` where the model has none."""
 _NEEDS_DATA = (
     "split",
     "sequence_column",
@@ -30,6 +33,18 @@ def check_data_options(arguments: argparse.Namespace) -> None:
     if getattr(arguments, "experiment", None) and given:
         raise UserError(f"An experiment says how its table is read: leave {given[0]} out.")
     check_reading(arguments)
+    check_zero_shot(arguments)
+
+
+def check_zero_shot(arguments: argparse.Namespace) -> None:
+    """Refuse a --zero-shot that is no language model. Raises a UserError."""
+    name = arguments.zero_shot
+    if name is not None and name != ESM and name not in BACKBONES:
+        known = [ESM, *BACKBONES]
+        raise UserError(
+            f"--zero-shot {name} is no language model.{nearest(name, known)} Expected {ESM}, which is model.backbone, "
+            f"or one of {', '.join(BACKBONES)}; columns of a table are named with --zero-shot-column."
+        )
 
 
 def said_again(arguments: argparse.Namespace) -> list[str]:
@@ -46,7 +61,7 @@ def _words(given: Mapping[str, Any]) -> list[str]:
     words = []
     for name in given.get("zero_shot_columns") or ():
         words += ["--zero-shot-column", name]
-    for name in ("zero_shot_file", "alignment"):
+    for name in ("zero_shot_file", "alignment", "zero_shot", "weights_dir"):
         if given.get(name) is not None:
             words += [f"--{name.replace('_', '-')}", str(given[name])]
     for name in _NEEDS_DATA:
@@ -76,3 +91,4 @@ def check_data_command(arguments: argparse.Namespace) -> None:
         if arguments.split is not None:
             check_strategy(arguments.split)
         check_reading(arguments)
+        check_zero_shot(arguments)

@@ -180,7 +180,7 @@ def _with_scores(
         if given != WITHOUT_SCORES:
             raise UserError(
                 f"scores.use={given.get('use')} chooses from score columns, and none is named: add --zero-shot-column, "
-                "--zero-shot-file or --alignment, or leave it out."
+                "--zero-shot-file, --alignment or --zero-shot, or leave it out."
             )
         return None, own
     use = scores.names[0] if given == WITHOUT_SCORES and len(scores.names) == 1 else given["use"]
