@@ -52,7 +52,7 @@ class ScoreSource:
 
     @property
     def tree(self) -> dict[str, Any]:
-        """What configs and experiment files hold: of the fields that came later those that say something."""
+        """Its fields; of those that came later only what says something."""
         return {key: value for key, value in asdict(self).items() if (key, value) != ("backbone", None)}
 
 
@@ -97,6 +97,11 @@ class ScoreConfig:
                     f"{', '.join(known)}.{nearest(name, known)}"
                 )
         return [number for number, name in enumerate(names) if name in wanted]
+
+    @property
+    def tree(self) -> dict[str, Any]:
+        """What configs and experiment files hold."""
+        return {**asdict(self), "sources": [source.tree for source in self.sources]}
 
     @property
     def settings(self) -> dict[str, Any]:

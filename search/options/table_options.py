@@ -21,6 +21,12 @@ _NEEDS_DATA = (
     "max_train_mutations",
     "replicates",
 )
+_SCORES = {
+    "zero_shot_columns": "--zero-shot-column",
+    "zero_shot_file": "--zero-shot-file",
+    "alignment": "--alignment",
+    "zero_shot": "--zero-shot",
+}
 
 
 def check_data_options(arguments: argparse.Namespace) -> None:
@@ -30,8 +36,11 @@ def check_data_options(arguments: argparse.Namespace) -> None:
     given = [f"--{name.replace('_', '-')}" for name in _NEEDS_DATA if getattr(arguments, name) is not None]
     if arguments.data is None and given:
         raise UserError(f"{given[0]} says how a table is read: name it with --data FILE.")
-    if getattr(arguments, "experiment", None) and given:
-        raise UserError(f"An experiment says how its table is read: leave {given[0]} out.")
+    scores = [flag for name, flag in _SCORES.items() if getattr(arguments, name)]
+    if getattr(arguments, "experiment", None) and (given or scores):
+        raise UserError(
+            f"An experiment says how its table is read and which scores it has: leave {(given + scores)[0]} out."
+        )
     check_reading(arguments)
     check_zero_shot(arguments)
 

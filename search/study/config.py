@@ -187,7 +187,7 @@ def _with_scores(
     leaf = {"type": "categorical", "choices": scores.choices}
     seen = [*(name for name in scores.choices if name != NONE), *({use} - {*scores.choices})]
     merged = _merged(own, (space or {}).get(WITH_SCORES) or {}, when={"scores.use": seen})
-    return {**asdict(scores), **given, "use": use}, {"scores": {"use": leaf}, **merged}
+    return {**scores.tree, **given, "use": use}, {"scores": {"use": leaf}, **merged}
 
 
 def _trials_to_try(resolved: Mapping[str, Any]) -> Any:
