@@ -26,7 +26,7 @@ _PATIENCE_S = 2.0
 
 
 def load_split(
-    task: Task, data_dir: Path | None, runs: Path, announce: Callable[[str], None], *, weights_dir: Path | None
+    task: Task, data_dir: Path | None, runs: Path, announce: Callable[[str], None], *, weights_dir: Path | None = None
 ) -> "PreparedSplit":
     """The checked training and validation rows of a task; `weights_dir` is for scores of a language model."""
     # Imported as late as this, so that a mistake in the configuration does not wait for NumPy.
