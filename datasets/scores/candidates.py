@@ -81,6 +81,7 @@ class CandidateScores:
         given: the names of score columns that stand beside the candidates.
         alignment: where the alignment stands now; None is where it was.
         models: finds the language model of a name.
+        announce: told of passes through it, which take long.
     """
 
     def __init__(
@@ -105,11 +106,12 @@ class CandidateScores:
             if not wanted:
                 continue
             if source.kind in ("alignment", "language_model"):  # made of the sequences
-                here = replace(source, columns=wanted)
-                if source.kind == "alignment" and alignment is not None:
-                    here = replace(here, file=str(alignment))
+                here, tell = replace(source, columns=wanted), announce
+                if source.kind == "alignment":
+                    here = here if alignment is None else replace(here, file=str(alignment))
+                    tell = _say_nothing  # training said what was found
                 columns = ScoreSet(scores=ScoreConfig(sources=[here], use="all"), wild_type=wild_type, models=models)
-                self._scorers += columns.scorers(cache_dir=cache_dir, announce=announce)
+                self._scorers += columns.scorers(cache_dir=cache_dir, announce=tell)
             elif file is not None:
                 self._scorers.append(_of_file(file, wanted, wild_type, sums=sums))
             elif not set(wanted) - set(given):
@@ -131,6 +133,10 @@ class CandidateScores:
         for scorer in self._scorers:
             columns |= zip(scorer.names, scorer.score(residues, lengths).T, strict=True)
         return np.column_stack([columns[name] for name in self._names])
+
+
+def _say_nothing(sentence: str) -> None:
+    pass
 
 
 def _of_file(file: Path, names: list[str], wild_type: str | None, *, sums: bool) -> Scorer:

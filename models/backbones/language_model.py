@@ -102,7 +102,7 @@ def find_language_model(name: str, *, weights_dir: Path | None, announce: Callab
             f"There is no language model {name[:80]!r} whose scores are known here.{nearest(name, BACKBONES)} Known: "
             f"{', '.join(BACKBONES)}."
         )
-    or_else = "do without the scores of a language model (--zero-shot)"
+    or_else = "search without --zero-shot"
     return MaskedLanguageModel(name, find_weights(name, weights_dir=weights_dir, announce=announce, or_else=or_else))
 
 

@@ -49,7 +49,7 @@ class TrainedExperiment:
         self.familiar = None if experiment.familiar is None else experiment.familiar[self.origin]
         self._weights = members.weights
         self._cache_dir = places.cache_dir
-        self._models = language_models(places.weights_dir, announce)
+        self._announce, self._models = announce, language_models(places.weights_dir, announce)
         self._is_known_to_vary = False
         self.predictor = Predictor(
             self.config,
@@ -140,7 +140,7 @@ class TrainedExperiment:
             alignment=alignment,
             models=self._models,
             cache_dir=self._cache_dir,
-            announce=lambda sentence: None,  # training said what was found
+            announce=self._announce,
         )
 
     def members_of(

@@ -138,5 +138,5 @@ def test_what_is_not_found_is_named(home: Path) -> None:
     assert "There is no language model '../../etc/passwd'" in find("../../etc/passwd")
     sentence = find("esm2_tiny")
     assert f"esm2_tiny.pt was looked for in {home} and" in sentence
-    assert "do without the scores of a language model (--zero-shot)" in sentence
+    assert "or search without --zero-shot." in sentence
     assert "model.pretrained" not in sentence
