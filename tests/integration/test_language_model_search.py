@@ -94,15 +94,15 @@ def test_other_weights_are_refused(searched: Path, tmp_path: Path) -> None:
     assert "scores.sources" in run_here(*WORDS, *words, cwd=tmp_path / "copy").refusal()
 
 
-def test_candidates_get_their_scores_and_need_the_weights(searched: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_candidates_get_their_scores_and_need_the_weights(searched: Path) -> None:
     answer = predicted(searched, "--mutagenesis", "sites:1,10,13", "--top", "20")
     assert answer.status == 0, answer
     assert f"1 pass of the wild type through {BACKBONE}, for esm_masked_marginal." in answer.err, "two are known"
     answer = predicted(searched, "--mutagenesis", "sites:1,10,13", "--top", "20")
     assert "wild type through" not in answer.err, "what prediction computed is kept too"
     (searched / "empty").mkdir(exist_ok=True)
-    refusal = predicted(searched, "--mutagenesis", "singles", weights="empty").refusal()
-    assert f"{BACKBONE}.pt was looked for in empty and" in refusal
+    refusal = predicted(searched, "--mutagenesis", "singles", "--quiet", weights="empty").refusal()
+    assert f"{BACKBONE}.pt was looked for in {searched / 'empty'} and" in refusal
     assert "--weights-dir" in refusal
 
 
