@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from datasets.scores.language_model import LanguageModel
+
 Shift = Literal["mutations", "fitness", "none"]
 """How test differs from train: its variants have more mutations, are fitter, or neither is known."""
 
@@ -67,8 +69,11 @@ class ScoreColumns(Protocol):
     def key(self) -> str:
         """Names the content: the same key, the same scores of the same sequences."""
 
+    def with_models(self, models: Callable[[str], LanguageModel]) -> ScoreColumns:
+        """The same, of which scores can be asked that are a language model's, which `models` finds by its name."""
+
     def check(self) -> None:
-        """Refuse, by a UserError, files that are missing or that have changed."""
+        """Refuse, by a UserError, files and weights that are missing or that have changed."""
 
     def score(
         self, residues: NDArray[np.uint8], lengths: NDArray[np.int64], *, cache_dir: Path, announce: Announce
@@ -76,7 +81,7 @@ class ScoreColumns(Protocol):
         """Return the scores (N, K) of residues (N, L) in ASCII, zeros behind lengths (N,); NaN where one is missing."""
 
     def judge(self, scores: NDArray[np.float32], target: NDArray[np.float32]) -> None:
-        """Refuse, by a UserError, columns (N, K) that follow from the targets (N,) of training rows."""
+        """Refuse, by a UserError, columns (N, K) that no training row has, or that follow from the targets (N,)."""
 
 
 class Source(Protocol):

@@ -108,7 +108,9 @@ def _check(path: Path, experiment: Experiment, *, is_unfinished_welcome: bool) -
 def _order(request: ConfirmRequest, path: Path, experiment: Experiment) -> Order:
     before = experiment.provenance
     task = task_of(experiment.config, request.data)
-    split = load_split(task, request.data_dir, request.runs_dir, announcer(request.quiet))
+    split = load_split(
+        task, request.data_dir, request.runs_dir, announcer(request.quiet), weights_dir=request.weights_dir
+    )
     if split.data_hash != before.data_hash:
         named = "folder with --data-dir" if experiment.config.table is None else "file with --data"
         raise UserError(

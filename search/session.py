@@ -67,7 +67,7 @@ def run_study(
     announce = announcer(request.quiet)
     if request.named is not None:
         check_study_name(request.named, request.storage, request.runs_dir)
-    data = data or user_data(request, request.task, request.runs_dir, announce)
+    data = data or user_data(request, request.task, request.runs_dir, announce, request.words)
     config, task = study_config(request.words, table=data.table, scores=data.scores), data.task
     slots = slots_of(request.workers, request.trials_per_gpu, config)
     check_folders(request.runs_dir, request.export_dir, request.named)
@@ -75,7 +75,7 @@ def run_study(
         from search.workers.child import prepare_children
 
         prepare_children()  # torch and Lightning load in the background while we read data and open the database
-    split = load_split(task, request.data_dir, request.runs_dir, announce)
+    split = load_split(task, request.data_dir, request.runs_dir, announce, weights_dir=request.weights_dir)
     find_protocol(config.defaults["validation"], task, split)  # what a split cannot carry is refused before all else
 
     from search.workers.display import make_display

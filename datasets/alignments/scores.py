@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-import filelock
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from datasets.alignments.couplings import check_columns, fit_couplings, from_wild_type
 from datasets.alignments.focus import Focus, align_focus
@@ -23,14 +18,12 @@ from datasets.alignments.names import NAMES, VERSION
 from datasets.alignments.one_hot import OnProgress
 from datasets.alignments.read import CODES, RESIDUES, read_alignment
 from datasets.alignments.site_scores import Table, conservation, on_wild_type, site_independent
+from datasets.common.array_cache import ArrayCache, Arrays
 from datasets.common.errors import UserError, nearest
-from datasets.common.files import file_hash, replaced
+from datasets.common.files import file_hash
+from datasets.sequences.substitutions import Substitutions, substitutions
 from datasets.tables.text_file import first_bytes
 from datasets.task import Announce
-
-_ROWS = 1 << 15  # scored at a time
-
-Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -56,23 +49,17 @@ class AlignmentScores:
         length than the wild type's, with a mutation where the alignment has no column, or to what is no residue.
         """
         scores = np.full((len(residues), len(self.names)), np.nan, dtype=np.float32)
-        whole = np.flatnonzero(lengths == len(self.wild_type))
-        for first in range(0, len(whole), _ROWS):
-            rows = whole[first : first + _ROWS]
-            scores[rows] = self._of_whole(residues[rows, : len(self.wild_type)])
+        for some in substitutions(residues, lengths, self.wild_type):
+            scores[some.rows] = self._of(some)
         return scores
 
-    def _of_whole(self, residues: NDArray[np.uint8]) -> NDArray[np.float64]:
-        n = len(residues)
-        rows, positions = (residues != np.frombuffer(self.wild_type.encode(), dtype=np.uint8)).nonzero()
-        letters = CODES[residues[rows, positions]].astype(np.int64)
-        scores = np.empty((n, len(self.names)))
-        for k, table in enumerate(self.tables):
-            scores[:, k] = np.bincount(rows, weights=table[positions, letters], minlength=n)
+    def _of(self, some: Substitutions) -> NDArray[np.float64]:
+        letters = CODES[some.letters].astype(np.int64)
+        scores = np.column_stack([some.sums(table[some.positions, letters]) for table in self.tables])
         if self.pairs is not None:
             # Of what has no column, or is no residue, the sum is NaN already.
-            mutated = (self.columns[positions] * len(RESIDUES) + letters).clip(0, len(self.pairs) - 1)
-            scores[:, self.names.index("couplings")] += _pair_sums(self.pairs, rows, mutated, n)
+            mutated = (self.columns[some.positions] * len(RESIDUES) + letters).clip(0, len(self.pairs) - 1)
+            scores[:, self.names.index("couplings")] += _pair_sums(self.pairs, some.variants, mutated, len(some.rows))
         return scores
 
 
@@ -95,7 +82,7 @@ def make_alignment_scores(
         if name not in NAMES:
             raise UserError(f"An alignment gives no score {name!r}, but {', '.join(NAMES)}.{nearest(name, NAMES)}")
     source = _Source(path, wild_type, threads, on_progress)
-    cache = _Cache(cache_dir / "alignments", announce)
+    cache = ArrayCache(cache_dir / "alignments", "scores of the alignment", announce)
     sites = cache.get(f"{source.key}-sites", source.site_arrays)
     columns = np.full(len(wild_type), -1)
     columns[sites["positions"]] = np.arange(len(sites["positions"]))
@@ -141,68 +128,6 @@ class _Source:
         model = fit_couplings(focus.codes, focus.weights, len(RESIDUES), self._threads, self._on_progress)
         single, pairs = from_wild_type(*model, wild_codes)
         return {"couplings": on_wild_type(focus, self._wild_type, single), "pairs": pairs}
-
-
-class _Cache:
-    """A folder of files of arrays, each checked when it is read; one that is broken is made again."""
-
-    def __init__(self, folder: Path, announce: Announce) -> None:
-        self._folder, self._announce = folder, announce
-
-    def get(self, name: str, compute: Callable[[], Arrays]) -> Arrays:
-        """Return the arrays that are kept under a name, or compute and keep them; one process computes, others wait."""
-        path = self._folder / f"{name}.safetensors"
-        if found := self._read(path):
-            return found
-        lock = filelock.FileLock(path.with_suffix(".lock"))
-        try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire()
-        except OSError as error:
-            self._say_unwritable(error)
-            return compute()
-        try:
-            found = self._read(path)
-            if found is None:
-                found = compute()
-                self._write(path, found)
-            return found
-        finally:
-            lock.release()
-
-    def _read(self, path: Path) -> Arrays | None:
-        if not path.exists():
-            return None
-        try:
-            with safe_open(path, framework="numpy") as file:
-                arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (it is no mapping)
-                if file.metadata()["checksum"] == _checksum(arrays):
-                    return arrays
-                reason = "its checksum differs"
-        except (SafetensorError, OSError, KeyError, TypeError) as error:
-            reason = str(error)
-        self._announce(f"The cached scores of the alignment in {path} are broken ({reason}): they are made again.")
-        return None
-
-    def _write(self, path: Path, arrays: Arrays) -> None:
-        try:
-            with replaced(path) as beside:
-                beside.write_bytes(save(arrays, metadata={"checksum": _checksum(arrays)}))
-        except OSError as error:
-            self._say_unwritable(error)
-
-    def _say_unwritable(self, error: OSError) -> None:
-        self._announce(
-            f"The scores of the alignment cannot be kept in {self._folder} ({error.strerror or error}): "
-            "they are made anew each time."
-        )
-
-
-def _checksum(arrays: Arrays) -> str:
-    checksum = 0
-    for name in sorted(arrays):
-        checksum = zlib.crc32(np.ascontiguousarray(arrays[name]).data, checksum)
-    return str(checksum)
 
 
 def _pair_sums(

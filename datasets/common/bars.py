@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 _BETWEEN_LOOKS_S = 0.1  # a download tells of each kilobyte, and to show it costs more than to fetch it
 _is_silent = False
+_open: list[Progress] = []
+"""Those inside whose `with` block the program is: the last one alone is on the terminal."""
 
 
 def silence(is_silent: bool) -> None:
@@ -51,15 +53,21 @@ class Bar:
         self._task = self.rendered.add_task("", total=None, numbers="0")
 
     def __enter__(self) -> Bar:
-        """Show it."""
+        """Show it, in place of the one within which it is made."""
         if self.rendered is not None:
+            if _open:
+                _open[-1].stop()
+            _open.append(self.rendered)
             self.rendered.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Take it away."""
+        """Take it away, and show the one within which it was made."""
         if self.rendered is not None:
             self.rendered.stop()
+            _open.remove(self.rendered)
+            if _open:
+                _open[-1].start()
 
     def show(self, n_done: int, total: int | None, what: str) -> None:
         """Say that `n_done` of `total` (None where it is not known) of `what` are done. Any thread may do so."""

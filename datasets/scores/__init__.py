@@ -1,1 +1,1 @@
-"""Zero-shot scores: numbers that are known of a variant without measuring it, from tables, files and alignments."""
+"""Zero-shot scores: what is known of a variant without measuring it, from tables, files, alignments or models."""

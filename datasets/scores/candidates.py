@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,9 @@ from datasets.scores.description import ScoreConfig, ScoreSource
 from datasets.scores.keyed import KeyedScores, read_scores_file
 from datasets.scores.score_set import Scorer, ScoreSet, scores_file_hash
 from datasets.task import Announce
+
+if TYPE_CHECKING:
+    from datasets.scores.language_model import LanguageModel
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -76,6 +80,8 @@ class CandidateScores:
         sums: the file has single mutations, and what a candidate has is the sum of the scores of its own.
         given: the names of score columns that stand beside the candidates.
         alignment: where the alignment stands now; None is where it was.
+        models: finds the language model of a name.
+        announce: told of passes through it, which take long.
     """
 
     def __init__(
@@ -87,6 +93,7 @@ class CandidateScores:
         sums: bool = False,
         given: Sequence[str] = (),
         alignment: Path | None = None,
+        models: Callable[[str], LanguageModel] | None = None,
         cache_dir: Path,
         announce: Announce,
     ) -> None:
@@ -98,10 +105,13 @@ class CandidateScores:
             wanted = [name for name in source.columns if name in used]
             if not wanted:
                 continue
-            if source.kind == "alignment":
-                here = source if alignment is None else replace(source, file=str(alignment))
-                columns = ScoreSet(scores=ScoreConfig(sources=[here], use="all"), wild_type=wild_type)
-                self._scorers += columns.scorers(cache_dir=cache_dir, announce=announce)
+            if source.kind in ("alignment", "language_model"):  # made of the sequences
+                here, tell = replace(source, columns=wanted), announce
+                if source.kind == "alignment":
+                    here = here if alignment is None else replace(here, file=str(alignment))
+                    tell = _say_nothing  # training said what was found
+                columns = ScoreSet(scores=ScoreConfig(sources=[here], use="all"), wild_type=wild_type, models=models)
+                self._scorers += columns.scorers(cache_dir=cache_dir, announce=tell)
             elif file is not None:
                 self._scorers.append(_of_file(file, wanted, wild_type, sums=sums))
             elif not set(wanted) - set(given):
@@ -123,6 +133,10 @@ class CandidateScores:
         for scorer in self._scorers:
             columns |= zip(scorer.names, scorer.score(residues, lengths).T, strict=True)
         return np.column_stack([columns[name] for name in self._names])
+
+
+def _say_nothing(sentence: str) -> None:
+    pass
 
 
 def _of_file(file: Path, names: list[str], wild_type: str | None, *, sums: bool) -> Scorer:

@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 from datasets.common.errors import UserError, nearest
 
-SourceKind = Literal["table", "file", "alignment"]
+SourceKind = Literal["table", "file", "alignment", "language_model"]
 NONE, ALL = "none", "all"
+_OF_FILES = ("file", "alignment")
 _NAME = re.compile(r"[^\x00-\x1f\x7f,$]{1,100}")  # a comma divides names, a dollar begins an interpolation
 
 
@@ -17,16 +18,19 @@ _NAME = re.compile(r"[^\x00-\x1f\x7f,$]{1,100}")  # a comma divides names, a dol
 class ScoreSource:
     """Where some score columns come from.
 
-    kind: `table`, the user's own table; `file`, another one, keyed by sequence or by mutations; `alignment`.
-    file: as the user named it; None for the table, which the run names already.
-    hash: SHA-256, in hexadecimal digits, of what the scores are made of: the file, or the table's scores.
-    columns: their names; those of an alignment are the methods, such as `couplings`.
+    kind: `table`, the user's own table; `file`, another one, keyed by sequence or by mutations; `alignment`;
+    `language_model`.
+    file: as the user named it; None for the table, which the run names already, and for a language model.
+    hash: SHA-256, in hexadecimal digits, of what the scores are made of: the file, the table's scores, the weights.
+    columns: their names; those of an alignment and of a language model are the methods, such as `couplings`.
+    backbone: the name of a language model, None for other kinds.
     """
 
     kind: SourceKind
     file: str | None
     hash: str
     columns: list[str]
+    backbone: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no search writes, whoever wrote it."""
@@ -39,8 +43,17 @@ class ScoreSource:
             )
         if self.file is not None and "$" in self.file:
             raise UserError(f"The file of scores {self.file!r} has a dollar in its name: rename it.")
-        if (self.kind == "table") != (self.file is None):
+        if (self.kind in _OF_FILES) != (self.file is not None):
             raise UserError(f"scores: a source of kind {self.kind!r} and the file {self.file!r} do not go together.")
+        if (self.kind == "language_model") != (self.backbone is not None):
+            raise UserError(
+                f"scores: a source of kind {self.kind!r} and the language model {self.backbone!r} do not go together."
+            )
+
+    @property
+    def tree(self) -> dict[str, Any]:
+        """Its fields; of those that came later only what says something."""
+        return {key: value for key, value in asdict(self).items() if (key, value) != ("backbone", None)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,9 +105,14 @@ class ScoreConfig:
         return [source for source in self.sources if used & {*source.columns}]
 
     @property
+    def tree(self) -> dict[str, Any]:
+        """What configs and experiment files hold."""
+        return {**asdict(self), "sources": [source.tree for source in self.sources]}
+
+    @property
     def settings(self) -> dict[str, Any]:
         """What a study records: all but where the files are, and what is searched."""
-        sources = [{key: value for key, value in asdict(source).items() if key != "file"} for source in self.sources]
+        sources = [{key: value for key, value in source.tree.items() if key != "file"} for source in self.sources]
         return {"sources": sources} | ({"allow_derived": True} if self.allow_derived else {})
 
     @property

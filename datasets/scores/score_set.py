@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -23,6 +23,7 @@ from datasets.tables.table import Table
 from datasets.task import Announce
 
 if TYPE_CHECKING:
+    from datasets.scores.language_model import LanguageModel
     from datasets.tables.survey import Survey
 
 
@@ -42,6 +43,7 @@ class ScoreSet:
     """The score columns that `scores` describes, of variants of `wild_type`; nothing is read until it is asked for.
 
     table, table_path: the user's own table, which scores of kind `table` come from; `loaded` is what was read of it.
+    models: finds the language model of a name, for scores of that kind; only whoever asks for scores needs it.
     """
 
     scores: ScoreConfig
@@ -49,6 +51,7 @@ class ScoreSet:
     table: Table | None = None
     table_path: Path | None = None
     loaded: Survey | None = None
+    models: Callable[[str], LanguageModel] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -58,15 +61,24 @@ class ScoreSet:
     @property
     def key(self) -> str:
         """Names the content: the same key, the same scores of the same sequences."""
-        versions = {"alignment": ALIGNMENT_VERSION}
-        parts = [(one.kind, one.hash, list(one.columns), versions.get(one.kind)) for one in self.scores.sources]
+        parts = [(one.kind, one.hash, list(one.columns), _version(one)) for one in self.scores.sources]
         return hashlib.sha256(json.dumps([parts, self.wild_type, self.scores.allow_derived]).encode()).hexdigest()
 
+    def with_models(self, models: Callable[[str], LanguageModel]) -> ScoreSet:
+        """The same, of which scores can be asked that are a language model's."""
+        return replace(self, models=models)
+
     def check(self) -> None:
-        """Refuse, by a UserError, files that are missing or that have changed since they were named."""
+        """Refuse, by a UserError, files and weights that are missing or that have changed since they were named."""
         for source in self.scores.sources:
             if source.file is not None and (found := scores_file_hash(Path(source.file))) != source.hash:
                 raise changed(source, found)
+            if source.backbone is not None and (found := self._model(source.backbone).hash) != source.hash:
+                raise changed(source, found)
+
+    def _model(self, name: str) -> LanguageModel:
+        assert self.models is not None, "whoever asks for the scores of a language model says where it is found"
+        return self.models(name)
 
     def score(
         self, residues: NDArray[np.uint8], lengths: NDArray[np.int64], *, cache_dir: Path, announce: Announce
@@ -80,7 +92,13 @@ class ScoreSet:
         return np.concatenate(parts, axis=1)
 
     def judge(self, scores: NDArray[np.float32], target: NDArray[np.float32]) -> None:
-        """Refuse, by a UserError, columns (N, K) that follow from the targets (N,) of training rows, unless allowed."""
+        """Refuse, by a UserError, columns (N, K) that no training row has, and those that follow from the targets (N,).
+
+        The latter may be allowed.
+        """
+        for name, column in zip(self.names, scores.T, strict=True):
+            if not np.isfinite(column).any():
+                raise UserError(f"None of {len(column):,} training variants has a score {name!r}: leave it out.")
         if not self.scores.allow_derived:
             refuse_derived(self.names, scores, target)
 
@@ -98,10 +116,30 @@ class ScoreSet:
             if found.hash != source.hash:
                 raise changed(source, found.hash)
             return found
+        if source.backbone is not None:
+            from datasets.scores.language_model import LanguageModelScores, checked_wild_type  # they import torch
+
+            return LanguageModelScores(
+                self._model(source.backbone),
+                checked_wild_type(self.wild_type, source.backbone),
+                names=source.columns,
+                cache_dir=cache_dir,
+                announce=announce,
+                threads=os.cpu_count() or 1,
+            )
         assert source.file is not None
         if source.kind == "alignment":
             return alignment_scores(source, self.wild_type, cache_dir=cache_dir, announce=announce)
         return read_scores_file(Path(source.file), source.columns, self.wild_type)
+
+
+def _version(source: ScoreSource) -> object:
+    """What the numbers of a source depend on besides its hash."""
+    if source.kind == "language_model":
+        from datasets.scores.language_model import content_key  # as above
+
+        return content_key()
+    return ALIGNMENT_VERSION if source.kind == "alignment" else None
 
 
 def alignment_scores(source: ScoreSource, wild_type: str | None, *, cache_dir: Path, announce: Announce) -> Scorer:
@@ -167,7 +205,11 @@ def scores_file_hash(path: Path) -> str:
 def changed(source: ScoreSource, found: str) -> UserError:
     """The error for scores that are not those of before."""
     what = "The table's scores" if source.file is None else f"The scores {source.file}"
+    remedy = "bring the file of then, or search again with the new one"
+    if source.backbone is not None:
+        what = f"The weights of {source.backbone}"
+        remedy = "name the folder of those of then with --weights-dir, or search again with the new ones"
     return UserError(
         f"{what} ({', '.join(source.columns)}) have changed: their hash is {found[:12]}..., that of the search "
-        f"{source.hash[:12]}...: bring the file of then, or search again with the new one."
+        f"{source.hash[:12]}...: {remedy}."
     )

@@ -58,6 +58,7 @@ class EsmTokenizer:
     n_suffix = 1
     cls = 1 + 0
     eos = 1 + 2
+    mask = 1 + 32
     _FIRST_RESIDUE = 1 + 4
     _RESIDUES = "LAGVSERTIDPKQNFYMHWCXBUZO"
 

@@ -15,17 +15,22 @@ from models.backbones.names import BACKBONES, BackboneShape
 
 N_TOKENS = 33  # of ESM-1b's alphabet
 _MASK_TOKEN = 32
-_HEADS = ("lm_head.", "contact_head.")  # in some files, needed by none of our models
-_OPTIONAL = re.compile(r"emb_layer_norm_before\.(weight|bias)")  # ESM-1b has it, ESM-1v does not
+HEAD = "lm_head."
+_CONTACTS = "contact_head."  # in some files, needed by none of our models
+_TIED = f"{HEAD}weight"
+# ESM-1b has the norm, ESM-1v does not; the head's matrix is the embedding, and some files leave it out.
+_OPTIONAL = re.compile(r"emb_layer_norm_before\.(weight|bias)|lm_head\.weight")
+_RESIDUES = slice(4, 24)  # the twenty, in the rows of the embedding
 
 
 class _OtherContentError(Exception):
     """What in a file is not as expected; a clause of the sentence for the user."""
 
 
-def read_checkpoint(path: Path, name: str) -> dict[str, Tensor]:
+def read_checkpoint(path: Path, name: str, *, with_head: bool = False) -> dict[str, Tensor]:
     """The tensors of the backbone `name` by the names of fair-esm's modules, the heads left out.
 
+    `with_head`: also those of the language model's head, but for its matrix, which is the embedding.
     They may be mapped from the file, and of any float type. ESM-1 files hold ``args`` and ``model``, ESM-2 files
     ``cfg`` and ``model``; keys are renamed as in `esm/pretrained.py`.
 
@@ -33,7 +38,7 @@ def read_checkpoint(path: Path, name: str) -> dict[str, Tensor]:
         UserError: The file cannot be read, is damaged, holds objects that are no weights, or is another model.
     """
     try:
-        return _checked(_load(path), BACKBONES[name])
+        return _checked(_load(path), BACKBONES[name], with_head)
     except _OtherContentError as error:
         raise UserError(
             f"{path} does not hold the weights of {name}: {error}; put fair-esm's own {path.name} in its place, or "
@@ -59,7 +64,7 @@ def _load(path: Path) -> Any:
         raise _OtherContentError("it is truncated or no PyTorch checkpoint") from error
 
 
-def _checked(checkpoint: Any, shape: BackboneShape) -> dict[str, Tensor]:
+def _checked(checkpoint: Any, shape: BackboneShape, with_head: bool) -> dict[str, Tensor]:
     settings, tensors = _parts(checkpoint, shape)
     found = [getattr(settings, f"encoder_{name}", None) for name in ("layers", "embed_dim", "attention_heads")]
     expected = [shape.n_layers, shape.width, shape.n_heads]
@@ -72,17 +77,20 @@ def _checked(checkpoint: Any, shape: BackboneShape) -> dict[str, Tensor]:
     state = {
         str(key).removeprefix("encoder.").removeprefix("sentence_encoder."): tensor for key, tensor in tensors.items()
     }
-    state = {key: tensor for key, tensor in state.items() if not key.startswith(_HEADS)}
-    shapes = tensor_shapes(shape)
+    unused = (_CONTACTS,) if with_head else (_CONTACTS, HEAD)
+    state = {key: tensor for key, tensor in state.items() if not key.startswith(unused)}
+    shapes = tensor_shapes(shape, with_head=with_head)
     for key in sorted(shapes.keys() | state.keys()):
         if key not in state:
             if not _OPTIONAL.fullmatch(key):
-                raise _OtherContentError(f"it lacks {key}")
+                raise _OtherContentError(f"it lacks {named(key)}")
         elif key not in shapes:
             raise _OtherContentError(f"it holds {key}, which that model has not")
         else:
             _check_tensor(key, state[key], shapes[key])
     _check_frequencies(state)
+    if not drop_tied(state):
+        raise _OtherContentError(UNTIED)
     if shape.family != "esm2":
         embedding = state["embed_tokens.weight"] = state["embed_tokens.weight"].clone()
         embedding[_MASK_TOKEN].zero_()  # as fair-esm does
@@ -120,7 +128,21 @@ def _check_frequencies(state: dict[str, Tensor]) -> None:
         raise _OtherContentError("its layers differ in the frequencies of their rotary positions")
 
 
-def tensor_shapes(shape: BackboneShape) -> dict[str, tuple[int, ...]]:
+UNTIED = f"its {_TIED} is not the embedding, as it is in fair-esm's models"
+
+
+def drop_tied(state: dict[str, Tensor]) -> bool:
+    """Take the head's matrix out; whether it was the embedding, as far as residues go, or was not there."""
+    own = state.pop(_TIED, None)
+    return own is None or torch.equal(own[_RESIDUES], state["embed_tokens.weight"][_RESIDUES])
+
+
+def named(key: str) -> str:
+    """A tensor's name for people."""
+    return f"{key}, of the language model's head" if key.startswith(HEAD) else key
+
+
+def tensor_shapes(shape: BackboneShape, *, with_head: bool = False) -> dict[str, tuple[int, ...]]:
     """The shape of each parameter and buffer, by its name in fair-esm's modules."""
     width = shape.width
     norm = {"weight": (width,), "bias": (width,)}
@@ -143,4 +165,7 @@ def tensor_shapes(shape: BackboneShape) -> dict[str, tuple[int, ...]]:
         parts |= {f"{layer}.{name}": {**norm} for name in ("self_attn_layer_norm", "final_layer_norm")}
         parts[f"{layer}.fc1"] = {"weight": (4 * width, width), "bias": (4 * width,)}
         parts[f"{layer}.fc2"] = {"weight": (width, 4 * width), "bias": (width,)}
+    if with_head:
+        tied = {"weight": (N_TOKENS, width), "bias": (N_TOKENS,)}
+        parts |= {"lm_head": tied, "lm_head.dense": {**linear}, "lm_head.layer_norm": {**norm}}
     return {f"{part}.{name}": size for part, sizes in parts.items() for name, size in sizes.items()}

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from datasets.common.errors import UserError
-from models.backbones.checkpoint_format import tensor_shapes
+from models.backbones.checkpoint_format import HEAD, UNTIED, drop_tied, named, tensor_shapes
 from models.backbones.names import BACKBONES, BackboneShape
 
 _MOST_BYTES = 2**22  # of a JSON file
@@ -30,9 +30,15 @@ _PARTS = {
     "output.dense": "fc2",
     "LayerNorm": "final_layer_norm",
 }
-_OTHERS = {"embeddings.word_embeddings": "embed_tokens", "encoder.emb_layer_norm_after": "emb_layer_norm_after"}
+_OTHERS = {
+    "embeddings.word_embeddings": "embed_tokens",
+    "encoder.emb_layer_norm_after": "emb_layer_norm_after",
+    "lm_head.decoder": "lm_head",
+    "lm_head.layer_norm": "lm_head.layer_norm",
+}
 _UNUSED = re.compile(
-    r"(lm_head|contact_head|pooler|embeddings\.position_embeddings|embeddings\.position_ids|encoder\.layer\.\*)(?!\w).*"
+    r"(lm_head\.decoder\.bias|contact_head|pooler|embeddings\.position_embeddings|embeddings\.position_ids|"
+    r"encoder\.layer\.\*)(?!\w).*"
 )
 _LAYER = re.compile(r"encoder\.layer\.([0-9]{1,3})\.(.+)\.(weight|bias|inv_freq|gamma|beta)")
 _KINDS = {"gamma": "weight", "beta": "bias"}  # of layer norms, as some versions of their package write them
@@ -50,8 +56,10 @@ def find_folder(name: str, weights_dir: Path | None) -> Path | None:
     return next((folder for folder in folders if (folder / "config.json").is_file()), None)
 
 
-def read_folder(folder: Path, name: str) -> dict[str, Tensor]:
+def read_folder(folder: Path, name: str, *, with_head: bool = False) -> dict[str, Tensor]:
     """The tensors of the backbone `name` by the names of fair-esm's modules, float32, the heads left out.
+
+    `with_head`: also those of the language model's head, but for its matrix, which is the embedding.
 
     Raises:
         UserError: The folder holds another architecture, or a file that is missing or broken.
@@ -61,7 +69,7 @@ def read_folder(folder: Path, name: str) -> dict[str, Tensor]:
     state: dict[str, Tensor] = {}
     for key, tensor in _tensors(folder, name):
         own = _own_name(key)
-        if own is None:
+        if own is None or (own.startswith(HEAD) and not with_head):
             continue
         if own in state:
             raise _not_it(folder, name, f"it holds {own} twice")
@@ -69,19 +77,24 @@ def read_folder(folder: Path, name: str) -> dict[str, Tensor]:
             raise _not_it(folder, name, f"its {key} is no tensor of floats")
         state[own] = tensor.to(torch.float32)
     _add_frequencies(state, shape)
-    wanted = tensor_shapes(shape)
+    if with_head and "embed_tokens.weight" in state:
+        state.setdefault("lm_head.weight", state["embed_tokens.weight"])  # as they are tied, one of them is left out
+    wanted = tensor_shapes(shape, with_head=with_head)
     for key in sorted(wanted.keys() | state.keys()):
         if key not in state or key not in wanted:
-            raise _not_it(folder, name, f"it lacks {key}" if key in wanted else f"it holds {key}, which it has not")
+            why = f"it lacks {named(key)}" if key in wanted else f"it holds {key}, which it has not"
+            raise _not_it(folder, name, why)
         if tuple(state[key].shape) != wanted[key]:
             raise _not_it(folder, name, f"its {key} has the shape {tuple(state[key].shape)}, not {wanted[key]}")
+    if not drop_tied(state):
+        raise _not_it(folder, name, UNTIED)
     return state
 
 
-def folder_hash(folder: Path, name: str) -> str:
+def folder_hash(folder: Path, name: str, *, with_head: bool = False) -> str:
     """``sha256:`` and the SHA-256 of the weights themselves, however they are divided into files."""
     digest = hashlib.sha256()
-    state = read_folder(folder, name)
+    state = read_folder(folder, name, with_head=with_head)
     for key in sorted(state):
         digest.update(f"{key} {tuple(state[key].shape)}\n".encode())
         digest.update(state[key].contiguous().numpy().data)

@@ -7,7 +7,7 @@ parameters as the modules give them, so that what is done to a module's weight c
 same kernels.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -70,11 +70,17 @@ class Backbone(nn.Module):
         if n_layers == shape.n_layers:
             self.emb_layer_norm_after = ESM1bLayerNorm(shape.width)
 
-    def embed(self, tokens: Tensor) -> Tensor:
-        """Turn tokens (B, T) of EsmTokenizer into what enters the first layer, (B, T, D) float32, 0 at padding."""
+    def embed(self, tokens: Tensor, *, masked: Tensor | None = None) -> Tensor:
+        """Turn tokens (B, T) of EsmTokenizer into what enters the first layer, (B, T, D) float32, 0 at padding.
+
+        `masked` (B, T) bool says which of them are the mask token, None that none is.
+        """
         padding = tokens == 0
         ids = (tokens - 1).masked_fill(padding, _PADDING)
         states: Tensor = self.embed_tokens(ids) * _TOKEN_DROPOUT_SCALE
+        if masked is not None:
+            share = masked.sum(1) / (~padding).sum(1)
+            states = states.masked_fill(masked[..., None], 0.0) / (1 - share)[:, None, None]
         if self.embed_positions is not None:
             states = states + self.embed_positions(ids)
         if self.emb_layer_norm_before is not None:
@@ -212,7 +218,12 @@ def pretrained(name: str, path: Path, *, n_layers: int | None = None) -> Backbon
     Raises:
         UserError: It is no whole checkpoint of the backbone `name`.
     """
-    state, shape = read_weights(path, name), BACKBONES[name]
+    return backbone_of(read_weights(path, name), name, n_layers=n_layers)
+
+
+def backbone_of(state: Mapping[str, Tensor], name: str, *, n_layers: int | None = None) -> Backbone:
+    """The model of weights that `read_weights` returned, in float32."""
+    shape = BACKBONES[name]
     if shape.family != "esm2":  # whether there is this norm is told by the file, as in fair-esm
         has_norm = "emb_layer_norm_before.weight" in state
         shape = replace(shape, family="esm1b" if has_norm else "esm1v")

@@ -21,13 +21,19 @@ from models.backbones.names import BACKBONES
 MODELS_URL = "https://dl.fbaipublicfiles.com/fair-esm/models"
 
 
-def find_weights(name: str, *, weights_dir: Path | None, announce: Callable[[str], None]) -> Path:
+def find_weights(
+    name: str,
+    *,
+    weights_dir: Path | None,
+    announce: Callable[[str], None],
+    or_else: str = "set model.pretrained=false for random weights, which need no file",
+) -> Path:
     """The file `<name>.pt` in `weights_dir` or torch hub's cache, downloaded into the latter if it is in neither.
 
     Of ESM-2 a folder in Hugging Face's layout, in `weights_dir` or in the Hub's cache, is as good as a file.
 
     Raises:
-        UserError: There is no such folder, or no file and no way to download it.
+        UserError: There is no such folder, or no file and no way to download it; `or_else` is what to do without.
     """
     if weights_dir is not None and not weights_dir.is_dir():
         raise UserError(f"The weights folder {weights_dir} does not exist; name an existing one with --weights-dir.")
@@ -43,7 +49,7 @@ def find_weights(name: str, *, weights_dir: Path | None, announce: Callable[[str
     final = hub / f"{name}.pt"
     ways_out = (
         f"{name}.pt was looked for in {' and '.join(map(str, folders))}; download it from {url} yourself and name its "
-        "folder with --weights-dir, or set model.pretrained=false for random weights, which need no file."
+        f"folder with --weights-dir, or {or_else}."
     )
     fetch_once(
         url,
@@ -73,29 +79,33 @@ def _check_content(path: Path) -> None:
             raise DownloadError(f"it is damaged at {damaged}")
 
 
-def read_weights(path: Path, name: str) -> dict[str, Tensor]:
+def read_weights(path: Path, name: str, *, with_head: bool = False) -> dict[str, Tensor]:
     """The tensors of the backbone `name` in a file or folder that `find_weights` found; see `read_checkpoint`."""
-    return read_folder(path, name) if path.is_dir() else read_checkpoint(path, name)
+    read = read_folder if path.is_dir() else read_checkpoint
+    return read(path, name, with_head=with_head)
 
 
-def weights_hash(path: Path, name: str) -> str:
+def weights_hash(path: Path, name: str, *, with_head: bool = False) -> str:
     """``sha256:`` and the SHA-256 of a file's content, remembered until its size or time of change is another.
 
-    Of a folder it is that of the weights in it, however they are divided into files. The memory is the user's cache
-    folder; where that cannot be written, the hash is computed each time.
+    Of a folder it is that of the weights in it, however they are divided into files, the language model's head among
+    them only `with_head`. The memory is the user's cache folder; where that cannot be written, the hash is computed
+    each time.
 
     Raises:
         UserError: The content contradicts the checksums inside it.
     """
     path = path.resolve()
     before = _stamp(path)
-    note = _notes_dir() / f"{hashlib.sha256(os.fsencode(path)).hexdigest()[:32]}.json"
+    of_head = with_head and path.is_dir()
+    about = os.fsencode(path) + (b"\0head" if of_head else b"")
+    note = _notes_dir() / f"{hashlib.sha256(about).hexdigest()[:32]}.json"
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         known = json.loads(note.read_text(encoding="utf-8"))
         if known["stamp"] == before:
             return str(known["hash"])
     if path.is_dir():
-        digest = folder_hash(path, name)
+        digest = folder_hash(path, name, with_head=of_head)
     else:
         try:
             _check_content(path)

@@ -11,7 +11,7 @@ from datasets.common.errors import UserError
 from datasets.task import FoundSource, Task
 from datasets.tasks.registry import all_tasks, find_task
 from models.bounds import MAX_INDUCED_ROWS
-from search.config.run_config import with_scores
+from search.config.run_config import language_models, with_scores
 from search.machine.standard_streams import announcer
 from search.machine.tables import in_columns
 from search.options.parser import prog
@@ -70,12 +70,14 @@ def _score_lines(options: DataOptions, cache: Path, found: "Survey") -> Iterator
     from search.request.user_data import score_columns
 
     task = table_task(found.table, name="table", loaded=found)
-    config = score_columns(options, task)
+    announce = announcer(False)
+    config = score_columns(options, task, announce)
     if config is None:
         return
     columns = with_scores(task, config).scores
     assert columns is not None
-    scores = columns.score(*residues_of(list(found.sequences), str), cache_dir=cache, announce=announcer(False))
+    columns = columns.with_models(language_models(options.weights_dir, announce))
+    scores = columns.score(*residues_of(list(found.sequences), str), cache_dir=cache, announce=announce)
     division = found.division
     training = None if division is None else ~division.test & ~division.validation
     if training is not None:

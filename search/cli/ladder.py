@@ -59,14 +59,14 @@ def run_ladder(arguments: argparse.Namespace) -> int:
     """
     started = time.monotonic()
     announce = announcer(arguments.quiet)
-    data = user_data(DataOptions.of(arguments), arguments.task, arguments.runs_dir, announce)
+    data = user_data(DataOptions.of(arguments), arguments.task, arguments.runs_dir, announce, arguments.overrides)
     # All of them before the first: a setting that one family does not know is told at once.
     configs = [_config(arguments, model, data) for model in arguments.models]
     if arguments.dry_run:
         return max(show_plan(arguments, request, data) for request, _ in configs)
     task = data.task
     check_writable(arguments.runs_dir)
-    split = load_split(task, arguments.data_dir, arguments.runs_dir, announce)
+    split = load_split(task, arguments.data_dir, arguments.runs_dir, announce, weights_dir=arguments.weights_dir)
     database = _open_database(configs)
     with database.lock:
         entrants = [_step(*one, task, split, database) for one in configs]

@@ -87,7 +87,13 @@ def _training_data(
         else "or leave the distance to it out with --no-distance, which needs no training data"
     )
     try:
-        split = load_split(task_of(trained.config, arguments.data), arguments.data_dir, arguments.runs_dir, announce)
+        split = load_split(
+            task_of(trained.config, arguments.data),
+            arguments.data_dir,
+            arguments.runs_dir,
+            announce,
+            weights_dir=arguments.weights_dir,
+        )
         if split.data_hash != trained.provenance.data_hash:
             named = "folder with --data-dir" if trained.config.table is None else "file with --data"
             raise UserError(

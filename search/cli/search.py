@@ -49,12 +49,12 @@ def show_plan(arguments: argparse.Namespace, request: SearchRequest, data: UserD
     announce = announcer(request.quiet)
     if request.named is not None:
         check_study_name(request.named, request.storage, request.runs_dir)
-    data = data or user_data(request, request.task, request.runs_dir, announce)
+    data = data or user_data(request, request.task, request.runs_dir, announce, request.words)
     config = study_config(request.words, table=data.table, scores=data.scores)
     from search.cli.dry_run import show  # heavy: a mistake in the configuration does not wait for it
     from search.request.inputs import existing
 
-    split = load_split(data.task, request.data_dir, request.runs_dir, announce)
+    split = load_split(data.task, request.data_dir, request.runs_dir, announce, weights_dir=request.weights_dir)
     wanted = wanted_study(request, config, data.task, split, existing(request.storage, request.runs_dir))
     print(described(arguments))
     return show(wanted.config, wanted.name, split, wanted.protocol, places_of(request.weights_dir, request.runs_dir))

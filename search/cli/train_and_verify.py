@@ -39,11 +39,14 @@ def run_train(arguments: argparse.Namespace) -> int:
         config, name = experiment.config, arguments.experiment.stem
         task = task_of(config, arguments.data)
     else:
-        data = user_data(DataOptions.of(arguments), arguments.task, arguments.runs_dir, announcer(arguments.quiet))
+        options, announce = DataOptions.of(arguments), announcer(arguments.quiet)
+        data = user_data(options, arguments.task, arguments.runs_dir, announce, arguments.overrides)
         config = study_config(arguments.overrides, table=data.table, scores=data.scores).run({})
         task, name = data.task, f"{arguments.task}-{arguments.model}"
     prepare_children()
-    split = load_split(task, arguments.data_dir, arguments.runs_dir, announcer(arguments.quiet))
+    split = load_split(
+        task, arguments.data_dir, arguments.runs_dir, announcer(arguments.quiet), weights_dir=arguments.weights_dir
+    )
     protocol = find_protocol(config.validation, task, split)
     config = replace(config, validation=protocol.tree)
     directory = free_folder(arguments.runs_dir / TRAIN, name)
@@ -72,7 +75,9 @@ def run_verify(arguments: argparse.Namespace) -> int:
     before = experiment.provenance
     prepare_children()
     task = task_of(experiment.config, arguments.data)
-    split = load_split(task, arguments.data_dir, arguments.runs_dir, announcer(arguments.quiet))
+    split = load_split(
+        task, arguments.data_dir, arguments.runs_dir, announcer(arguments.quiet), weights_dir=arguments.weights_dir
+    )
     if split.data_hash != before.data_hash:
         named = "folder with --data-dir" if experiment.config.table is None else "file with --data"
         raise UserError(

@@ -1,9 +1,10 @@
 """The typed configuration of a run: what `fit` is told, and what an experiment file holds."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from datasets.common.errors import UserError
 from datasets.scores.description import ScoreConfig, ScoreSource
@@ -15,6 +16,9 @@ from models.bounds import Interval, PositiveInt
 from search.config import targets
 from search.config.allowed_classes import AVERAGING
 from search.config.type_checks import build, check_keys, convert, shown
+
+if TYPE_CHECKING:
+    from datasets.scores.language_model import LanguageModel
 
 Count = PositiveInt
 Epochs = Annotated[int, Interval(ge=1, limit=1_000_000)]  # a trial's steps are numbered over all folds, by a C integer
@@ -154,6 +158,18 @@ def with_scores(task: Task, scores: ScoreConfig) -> Task:
         own = task.source
         columns = replace(columns, table=own.table, table_path=own.path, loaded=own.loaded)
     return replace(task, scores=columns)
+
+
+def language_models(weights_dir: Path | None, announce: Callable[[str], None]) -> "Callable[[str], LanguageModel]":
+    """What finds the language model of a name, as weights of backbones are found; each is looked for once."""
+
+    @cache
+    def find(name: str) -> "LanguageModel":
+        from models.backbones.language_model import find_language_model  # here because it imports torch
+
+        return find_language_model(name, weights_dir=weights_dir, announce=announce)
+
+    return find
 
 
 def run_config(tree: Mapping[str, Any]) -> RunConfig:

@@ -102,6 +102,8 @@ def freeze(experiment: Experiment, path: Path) -> None:
     config = {key: value for key, value in config.items() if key not in OPTIONAL_KEYS or value is not None}
     if "table" in config and config["table"]["group_rule"] is None:
         del config["table"]["group_rule"]  # as the file had it before there was such a field
+    if experiment.config.scores is not None:
+        config["scores"] = experiment.config.scores.tree
     if experiment.familiar is not None:
         config[_FAMILIAR] = {origin: asdict(familiar) for origin, familiar in experiment.familiar.items()}
     known = asdict(experiment.provenance).items()

@@ -11,10 +11,11 @@ from datasets.candidates.candidates import BLOCK_ROWS, residues_of
 from datasets.common.errors import SequenceError, UserError
 from datasets.common.paths import Places
 from datasets.scores.candidates import CandidateScores
-from datasets.scores.description import SourceKind
 from datasets.sequences.alphabet import ALPHABET
+from search.config.run_config import language_models
 from search.experiments.ensemble import find_members
 from search.experiments.experiment import load_experiment
+from search.experiments.given_scores import check_given
 from search.training.predictor import Predictor
 from search.training.relevances import read_relevances
 
@@ -50,7 +51,7 @@ class TrainedExperiment:
         self.familiar = None if experiment.familiar is None else experiment.familiar[self.origin]
         self._weights = members.weights
         self._cache_dir = places.cache_dir
-        self._announce = announce
+        self._announce, self._models = announce, language_models(places.weights_dir, announce)
         self._is_known_to_vary = False
         self.predictor = Predictor(
             self.config,
@@ -141,38 +142,21 @@ class TrainedExperiment:
             UserError: A column that the model sees is nowhere to be had (see `datasets.scores.candidates`), or scores
                 are given for an experiment that was trained without such.
         """
-        if file is not None:
-            self._check_use("--zero-shot-file", "table", "file")
-        if alignment is not None:
-            self._check_use("--alignment", "alignment")
-        if given and self.config.scores is None:
-            raise UserError(
-                f"{self.path} was trained without score columns, and {', '.join(given)} would change nothing: leave "
-                "them out."
-            )
-        if self.config.scores is None or not self.config.scores.used:
+        scores = self.config.scores
+        check_given(scores, self.path, self._announce, file=file, given=given, alignment=alignment)
+        if scores is None or not scores.used:
             return None
         return CandidateScores(
-            self.config.scores,
+            scores,
             wild_type=self.task.wild_type,
             file=file,
             sums=sums,
             given=given,
             alignment=alignment,
+            models=self._models,
             cache_dir=self._cache_dir,
-            announce=lambda sentence: None,  # training said what was found
+            announce=self._announce,
         )
-
-    def _check_use(self, option: str, *kinds: SourceKind) -> None:
-        """Refuse scores of a kind that training had none of; announce those of a kind that the model does not see."""
-        scores = self.config.scores
-        if scores is None or not any(source.kind in kinds for source in scores.sources):
-            raise UserError(
-                f"{self.path} was trained without scores of a{'n' * (kinds[0][0] == 'a')} {' or a '.join(kinds)}, so "
-                f"that {option} would change nothing: leave it out."
-            )
-        if not any(source.kind in kinds for source in scores.seen):
-            self._announce(f"{option} is passed over: the model sees no column of it (scores.use={scores.use}).")
 
     def members_of(
         self,

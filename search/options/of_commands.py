@@ -12,6 +12,7 @@ from search.options.parser import (
     add_reading,
     add_scores,
     add_storage,
+    add_weights,
     add_what,
     add_where,
 )
@@ -215,7 +216,7 @@ def doctor_options(parser: Parser) -> None:
     parser.add_argument("--task", help="check the data of this task alone")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--data-dir", type=Path, help="where FLIP's files are looked for first")
-    parser.add_argument("--weights-dir", type=Path, help="where pretrained weights (NAME.pt) are looked for first")
+    add_weights(parser)
     add_folder(parser, "export_dir", "where a search would export to")
     add_database(parser)
 
@@ -263,6 +264,7 @@ def data_options(parser: Parser) -> None:
     check.add_argument("file", type=Path, help="CSV, TSV, FASTA (each plain or gzipped) or Parquet")
     add_reading(check)
     add_scores(check)
+    check.add_argument("--weights-dir", type=Path, help="for --zero-shot: where weights (NAME.pt) are looked for first")
     listed = actions.add_parser("list", help="list the tasks", description=_LIST, allow_abbrev=False)
     fetch = actions.add_parser("fetch", help="download a task's file", description=_FETCH, allow_abbrev=False)
     fetch.add_argument("task", metavar="TASK", help="one of those that `data list` shows")

@@ -118,6 +118,11 @@ def add_scores(parser: "Parser | argparse._ArgumentGroup") -> None:
         "made: site_independent, conservation, couplings",
     )
     parser.add_argument(
+        "--zero-shot",
+        metavar="esm|NAME",
+        help="scores of a language model whose weights are at hand: esm is model.backbone, NAME another one",
+    )
+    parser.add_argument(
         "--allow-derived", action="store_true", help="accept a score column that follows from the target; is recorded"
     )
 
@@ -125,7 +130,7 @@ def add_scores(parser: "Parser | argparse._ArgumentGroup") -> None:
 def add_where(parser: Parser) -> None:
     """Where data and weights are found and runs are written."""
     parser.add_argument("--data-dir", type=Path, help="where FLIP's files are looked for first")
-    parser.add_argument("--weights-dir", type=Path, help="where pretrained weights (NAME.pt) are looked for first")
+    add_weights(parser)
     parser.add_argument(
         "--models-dir",
         type=Path,
@@ -134,6 +139,11 @@ def add_where(parser: Parser) -> None:
     )
     add_folder(parser, "runs_dir", "for everything written")
     parser.add_argument("--quiet", action="store_true", help="print errors only")
+
+
+def add_weights(parser: Parser) -> None:
+    """Where pretrained weights are."""
+    parser.add_argument("--weights-dir", type=Path, help="where pretrained weights (NAME.pt) are looked for first")
 
 
 def add_storage(parser: Parser) -> None:

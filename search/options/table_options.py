@@ -4,10 +4,13 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from datasets.common.errors import UserError
+from datasets.common.errors import UserError, nearest
 from datasets.tables.table import check_strategy
 from datasets.tasks.registry import find_task
+from models.backbones.names import BACKBONES
 
+ESM = "esm"
+"""The `--zero-shot` that is `model.backbone`, or the backbone of `--model esm` where the model has none."""
 _NEEDS_DATA = (
     "split",
     "sequence_column",
@@ -18,6 +21,12 @@ _NEEDS_DATA = (
     "max_train_mutations",
     "replicates",
 )
+_SCORES = {
+    "zero_shot_columns": "--zero-shot-column",
+    "zero_shot_file": "--zero-shot-file",
+    "alignment": "--alignment",
+    "zero_shot": "--zero-shot",
+}
 
 
 def check_data_options(arguments: argparse.Namespace) -> None:
@@ -27,9 +36,24 @@ def check_data_options(arguments: argparse.Namespace) -> None:
     given = [f"--{name.replace('_', '-')}" for name in _NEEDS_DATA if getattr(arguments, name) is not None]
     if arguments.data is None and given:
         raise UserError(f"{given[0]} says how a table is read: name it with --data FILE.")
-    if getattr(arguments, "experiment", None) and given:
-        raise UserError(f"An experiment says how its table is read: leave {given[0]} out.")
+    scores = [flag for name, flag in _SCORES.items() if getattr(arguments, name)]
+    if getattr(arguments, "experiment", None) and (given or scores):
+        raise UserError(
+            f"An experiment says how its table is read and which scores it has: leave {(given + scores)[0]} out."
+        )
     check_reading(arguments)
+    check_zero_shot(arguments)
+
+
+def check_zero_shot(arguments: argparse.Namespace) -> None:
+    """Refuse a --zero-shot that is no language model. Raises a UserError."""
+    name = arguments.zero_shot
+    if name is not None and name != ESM and name not in BACKBONES:
+        known = [ESM, *BACKBONES]
+        raise UserError(
+            f"--zero-shot {name} is no language model.{nearest(name, known)} Expected {ESM}, which is model.backbone, "
+            f"or one of {', '.join(BACKBONES)}; columns of a table are named with --zero-shot-column."
+        )
 
 
 def said_again(arguments: argparse.Namespace) -> list[str]:
@@ -46,7 +70,7 @@ def _words(given: Mapping[str, Any]) -> list[str]:
     words = []
     for name in given.get("zero_shot_columns") or ():
         words += ["--zero-shot-column", name]
-    for name in ("zero_shot_file", "alignment"):
+    for name in ("zero_shot_file", "alignment", "zero_shot", "weights_dir"):
         if given.get(name) is not None:
             words += [f"--{name.replace('_', '-')}", str(given[name])]
     for name in _NEEDS_DATA:
@@ -76,3 +100,4 @@ def check_data_command(arguments: argparse.Namespace) -> None:
         if arguments.split is not None:
             check_strategy(arguments.split)
         check_reading(arguments)
+        check_zero_shot(arguments)

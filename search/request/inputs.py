@@ -3,12 +3,14 @@
 import os
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets.common.errors import UserError
 from datasets.common.paths import Places
 from datasets.task import Task
+from search.config.run_config import language_models
 from search.machine.hardware import mig_devices, usable_cores, visible_gpus
 from search.storage.hide_url import environment_url
 from search.study.run_names import CACHE, DATABASE, is_reserved
@@ -23,11 +25,15 @@ _PATIENCE_S = 2.0
 """Somebody looks on."""
 
 
-def load_split(task: Task, data_dir: Path | None, runs: Path, announce: Callable[[str], None]) -> "PreparedSplit":
-    """The checked training and validation rows of a task."""
+def load_split(
+    task: Task, data_dir: Path | None, runs: Path, announce: Callable[[str], None], *, weights_dir: Path | None = None
+) -> "PreparedSplit":
+    """The checked training and validation rows of a task; `weights_dir` is for scores of a language model."""
     # Imported as late as this, so that a mistake in the configuration does not wait for NumPy.
     from datasets.splits.prepared import prepare
 
+    if task.scores is not None:
+        task = replace(task, scores=task.scores.with_models(language_models(weights_dir, announce)))
     return prepare(task, data_dir=data_dir, cache_dir=runs / CACHE / "splits", announce=announce)
 
 

@@ -53,12 +53,16 @@ class DataOptions(TableOptions):
         zero_shot_file: Scores by sequence, or by mutations; of its columns the named ones, or all numbers.
         allow_derived: Whether a score column may follow from the target.
         alignment: Sequences related to the wild type, aligned with it: scores are made of them.
+        zero_shot: A language model whose own scores are columns: `esm`, which is `model.backbone`, or its name.
+        weights_dir: Where pretrained weights are looked for first.
     """
 
     zero_shot_columns: tuple[str, ...] = ()
     zero_shot_file: Path | None = None
     allow_derived: bool = False
     alignment: Path | None = None
+    zero_shot: str | None = None
+    weights_dir: Path | None = None
 
     @classmethod
     def of(cls, arguments: argparse.Namespace, **given: Any) -> Self:
@@ -92,7 +96,6 @@ class SearchRequest(DataOptions):
         storage: The database's URL; None is `$FLIPSEARCH_STORAGE`, or else a file in the runs folder.
         runs_dir, export_dir: For trials, and for the experiment; by default as for the command line.
         data_dir: Where FLIP's files are looked for first.
-        weights_dir: Where pretrained weights are looked for first.
         models_dir: A folder with models of one's own; None is that of the environment.
         max_failures: Bugs in a row that stop the study.
         keep_top: Of how many of the best trials checkpoints are kept.
@@ -118,7 +121,6 @@ class SearchRequest(DataOptions):
     runs_dir: Path = field(default_factory=runs_folder)
     export_dir: Path = field(default_factory=export_folder)
     data_dir: Path | None = None
-    weights_dir: Path | None = None
     models_dir: Path | None = None
     max_failures: int = 3
     keep_top: int = 5

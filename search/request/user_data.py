@@ -1,8 +1,9 @@
 """The data that a request is about: its task, which may be a user's own table, and the score columns beside it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from datasets.alignments.names import NAMES
 from datasets.common.errors import UserError
@@ -11,9 +12,14 @@ from datasets.tables.table import Table
 from datasets.task import Task
 from datasets.tasks.own_table import TableSource
 from datasets.tasks.registry import find_task
-from search.config.run_config import with_scores
+from search.checkout import STUDIES
+from search.config.run_config import language_models, with_scores
+from search.options.table_options import ESM
 from search.request.search_request import DataOptions
 from search.request.user_table import user_task
+
+if TYPE_CHECKING:
+    from datasets.scores.language_model import LanguageModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,10 +31,12 @@ class UserData:
     scores: ScoreConfig | None
 
 
-def user_data(options: DataOptions, task: str | None, runs: Path, announce: Callable[[str], None]) -> UserData:
+def user_data(
+    options: DataOptions, task: str | None, runs: Path, announce: Callable[[str], None], words: Sequence[str]
+) -> UserData:
     """The data that options describe; `task` is the name of a task where they name no table.
 
-    `announce` is told what was found of a table and of scores.
+    `announce` is told what was found of a table and of scores; `words` are the overrides for Hydra.
 
     Raises:
         UserError: The table or the scores are not what a search accepts.
@@ -39,12 +47,14 @@ def user_data(options: DataOptions, task: str | None, runs: Path, announce: Call
         found, table = find_task(task), None
     else:
         found, table = own
-    scores = score_columns(options, found)
+    scores = score_columns(options, found, announce, words)
     return UserData(task=found if scores is None else with_scores(found, scores), table=table, scores=scores)
 
 
-def score_columns(options: DataOptions, task: Task) -> ScoreConfig | None:
-    """The score columns that the options name; None where they name none.
+def score_columns(
+    options: DataOptions, task: Task, announce: Callable[[str], None], words: Sequence[str] = ()
+) -> ScoreConfig | None:
+    """The score columns that the options name; None where they name none. See `user_data`.
 
     Raises:
         UserError: A file is missing, or a column is, or holds no scores.
@@ -58,6 +68,9 @@ def score_columns(options: DataOptions, task: Task) -> ScoreConfig | None:
         sources.append(_table_source(rest, task, options.zero_shot_file))
     if options.alignment is not None:
         sources.append(_alignment_source(options.alignment))
+    if options.zero_shot is not None:
+        backbone = options.zero_shot if options.zero_shot != ESM else _backbone(words)
+        sources.append(_model_source(backbone, task, language_models(options.weights_dir, announce)))
     if not sources:
         return None
     return ScoreConfig(sources=sources, use="all", allow_derived=options.allow_derived)
@@ -81,6 +94,30 @@ def _alignment_source(path: Path) -> ScoreSource:
     from datasets.scores.score_set import scores_file_hash
 
     return ScoreSource(kind="alignment", file=str(path), hash=scores_file_hash(path), columns=list(NAMES))
+
+
+def _backbone(words: Sequence[str]) -> str:
+    """The language model of the config, or that of `--model esm` where the model has none."""
+    from search.config.compose import compose  # as above: Hydra
+
+    model = compose(words, STUDIES).get("model")
+    model = model if isinstance(model, Mapping) and "backbone" in model else compose(["model=esm"], STUDIES)["model"]
+    if model.get("pretrained") is False:
+        raise UserError(
+            f"--zero-shot {ESM} is the score of model.backbone, and model.pretrained=false leaves that with random "
+            f"weights, which know nothing: leave one of the two out, or name the language model, as in --zero-shot "
+            f"{model['backbone']}."
+        )
+    return str(model["backbone"])
+
+
+def _model_source(backbone: str, task: Task, models: "Callable[[str], LanguageModel]") -> ScoreSource:
+    from datasets.scores.language_model import NAMES as COLUMNS
+    from datasets.scores.language_model import checked_wild_type
+
+    checked_wild_type(task.wild_type, backbone)
+    found = models(backbone)
+    return ScoreSource(kind="language_model", file=None, hash=found.hash, columns=list(COLUMNS), backbone=found.name)
 
 
 def _table_source(names: list[str], task: Task, file: Path | None) -> ScoreSource:

@@ -180,14 +180,14 @@ def _with_scores(
         if given != WITHOUT_SCORES:
             raise UserError(
                 f"scores.use={given.get('use')} chooses from score columns, and none is named: add --zero-shot-column, "
-                "--zero-shot-file or --alignment, or leave it out."
+                "--zero-shot-file, --alignment or --zero-shot, or leave it out."
             )
         return None, own
     use = scores.names[0] if given == WITHOUT_SCORES and len(scores.names) == 1 else given["use"]
     leaf = {"type": "categorical", "choices": scores.choices}
     seen = [*(name for name in scores.choices if name != NONE), *({use} - {*scores.choices})]
     merged = _merged(own, (space or {}).get(WITH_SCORES) or {}, when={"scores.use": seen})
-    return {**asdict(scores), **given, "use": use}, {"scores": {"use": leaf}, **merged}
+    return {**scores.tree, **given, "use": use}, {"scores": {"use": leaf}, **merged}
 
 
 def _trials_to_try(resolved: Mapping[str, Any]) -> Any:

@@ -54,6 +54,18 @@ def test_a_terminal_shows_how_much_is_done(seen: Callable[[Callable[[], None]], 
     assert "esm.pt" in found
 
 
+def test_a_bar_within_another_takes_its_place_meanwhile(seen: Callable[[Callable[[], None]], str]) -> None:
+    def nested() -> None:
+        with Bar() as outer:
+            outer.show(1, 4, "candidates")
+            with Bar() as inner:
+                inner.show(2, 5, "passes")
+            outer.show(4, 4, "candidates")
+
+    found = seen(nested)
+    assert found.index("candidates") < found.index("2/5") < found.rindex("candidates")
+
+
 def test_quiet_silences_bars(seen: Callable[[Callable[[], None]], str]) -> None:
     silence(True)
     try:
