@@ -17,7 +17,7 @@ from torchmetrics import MeanSquaredError
 from datasets.batches.batch import Batch
 from datasets.common.errors import UserError
 from datasets.common.paths import Places
-from datasets.features.encoder import FrozenPart
+from datasets.features.encoder import FrozenPart, Scope
 from datasets.sequences.tokenizer import ResidueTokenizer, Tokenizer
 from datasets.task import Announce, Task
 from models.losses import Loss, is_pairwise, replayed, row_gradient
@@ -131,10 +131,13 @@ class FitnessModel(LightningModule, ABC):
             self.target_scale = RankNormal()
 
     def take_scores(self) -> None:
-        """Make room for the score columns that all batches will have; called before training or loading, if at all.
+        """Make room for the score columns that all batches will have, if the family knows of any; before loading."""
 
-        A family that knows nothing of them leaves them.
-        """
+    embedding_scope: Scope | None = None
+    """What the model sees of the embeddings of a file, which batches have as features; None is nothing."""
+
+    def take_embeddings(self, width: int) -> None:
+        """Make room for embeddings of `width` values, where there is a scope; before loading."""
 
     def see_lengths(self, lengths: Tensor) -> None:
         """Look at the lengths (N,) in tokens of all rows of the split, right after the model was built for training.

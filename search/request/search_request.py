@@ -53,12 +53,14 @@ class DataOptions(TableOptions):
         zero_shot_file: Scores by sequence, or by mutations; of its columns the named ones, or all numbers.
         allow_derived: Whether a score column may follow from the target.
         alignment: Sequences related to the wild type, aligned with it: scores are made of them.
+        embeddings: A file with an embedding of each sequence; see docs/embeddings.md.
     """
 
     zero_shot_columns: tuple[str, ...] = ()
     zero_shot_file: Path | None = None
     allow_derived: bool = False
     alignment: Path | None = None
+    embeddings: Path | None = None
 
     @classmethod
     def of(cls, arguments: argparse.Namespace, **given: Any) -> Self:
@@ -138,6 +140,7 @@ class SearchRequest(DataOptions):
             "wild_type",
             "zero_shot_file",
             "alignment",
+            "embeddings",
             "runs_dir",
             "export_dir",
             "data_dir",
