@@ -1,7 +1,7 @@
 """The base of all models: the step of training, the logged metrics, and the tokenizer of a model."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -139,6 +139,9 @@ class FitnessModel(LightningModule, ABC):
     def take_embeddings(self, width: int) -> None:
         """Make room for embeddings of `width` values, where there is a scope; before loading."""
 
+    def see_features(self, parts: Iterable[Tensor]) -> None:
+        """Look at the embeddings (n, D) that it is to see of the training rows, some at a time; before training."""
+
     def see_lengths(self, lengths: Tensor) -> None:
         """Look at the lengths (N,) in tokens of all rows of the split, right after the model was built for training.
 
@@ -156,10 +159,7 @@ class FitnessModel(LightningModule, ABC):
         return target if self.target_scale is None else self.target_scale.standardized(target)
 
     def see_rows(self, rows: Callable[[], Batch]) -> None:
-        """Look at all training rows as one batch, made when it is asked for, after `see_targets` and before training.
-
-        Its tokens are of a small integer type.
-        """
+        """Look at all training rows as one batch, made when it is asked for, its tokens of a small integer type."""
 
     def trained_state(self) -> dict[str, Tensor]:
         """The part of the state that training may change: what a checkpoint holds."""

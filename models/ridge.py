@@ -111,7 +111,7 @@ class Ridge(ClosedForm):
         n_scores = blocks[0].shape[1] if blocks else 0
         if self.embedding_features is not None:
             assert embeddings is not None
-            self.embedding_features.fit(embeddings)
+            self.embedding_features.fit([embeddings])
             embedding_scale = (self.alpha / self.embedding_alpha) ** 0.5
             blocks = [*(block.float() for block in blocks), self.embedding_features(embeddings).mul_(embedding_scale)]
         if self.embeddings == "alone":

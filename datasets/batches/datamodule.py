@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
+from torch import Tensor
 
 from datasets.batches.batch import Batch
 from datasets.batches.encode import embedded, encode_sequences, evaluation_loader, longest_first, selected
@@ -22,6 +23,8 @@ from datasets.sequences.tokenizer import Tokenizer
 from datasets.splits.prepared import PreparedSplit
 from datasets.task import Task
 from datasets.validation.protocols import Fold
+
+_ROWS = 64  # whose features are looked at together
 
 
 class FitnessData(LightningDataModule):
@@ -112,6 +115,13 @@ class FitnessData(LightningDataModule):
     def training_rows(self) -> Batch:
         """Return all training rows as one batch without features, their tokens of the split's small type."""
         return self._data.take(self._train.to(self._data.target.device))
+
+    def training_features(self) -> Iterator[Tensor]:
+        """Yield the features (n, D) of the training rows, some at a time; of residues those of each."""
+        assert self._features is not None
+        for rows in self._train.split(_ROWS):
+            found = self._features.gather(rows)
+            yield found if found.dim() == 2 else found[self.mask[rows, : found.shape[1]]]
 
     def setup(self, stage: str) -> None:
         """Move the split to the trainer's device, where there is a trainer and the device is no CPU."""

@@ -155,4 +155,16 @@ def _open(path: Path, start: bytes) -> EmbeddingFile:
         from datasets.embeddings.npz import NpzFile
 
         return NpzFile(path)
+    if start.startswith(b"\x89HDF\r\n\x1a\n"):
+        from datasets.embeddings.hdf5 import Hdf5File
+
+        return Hdf5File(path)
+    if start.startswith(b"PAR1"):
+        from datasets.embeddings.parquet import ParquetFile
+
+        return ParquetFile(path)
+    if start[8:9] == b"{":
+        from datasets.embeddings.tensors import TensorFile
+
+        return TensorFile(path)
     raise UserError(f"{path} is no file of embeddings: expected {FORMATS} (see docs/embeddings.md).")

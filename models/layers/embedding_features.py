@@ -1,5 +1,7 @@
 """Embeddings of a file as features: standardised on the training rows."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -26,17 +28,18 @@ class EmbeddingFeatures(nn.Module):
         self.register_buffer("scale", torch.zeros(width))
 
     @torch.no_grad()
-    def fit(self, values: Tensor) -> None:
-        """Look at the training rows' embeddings (N, D)."""
-        n = len(values)
-        mean = sum(part.double().sum(dim=0) for part in values.split(_ROWS)) / n
-        variance = sum((part.double() - mean).square().sum(dim=0) for part in values.split(_ROWS)) / n
-        assert isinstance(mean, Tensor)
-        assert isinstance(variance, Tensor)
-        self.mean.copy_(mean)
-        spread = variance.sqrt()
+    def fit(self, parts: Iterable[Tensor]) -> None:
+        """Look at the embeddings (n, D) of the training rows, some at a time."""
+        n, total, squares = 0, self.mean.double() * 0, self.mean.double() * 0
+        for part in parts:
+            for some in part.split(_ROWS):
+                n, total = n + len(some), total + some.double().sum(dim=0)
+                squares = squares + some.double().square().sum(dim=0)
+        mean = total / n
+        spread = (squares / n - mean.square()).clamp(min=0).sqrt()
         varies = spread > 1e-6 * mean.abs()  # or is it rounding
-        self.scale.copy_(torch.where(varies, 1 / (spread * values.shape[1] ** 0.5), 0.0))
+        self.mean.copy_(mean)
+        self.scale.copy_(torch.where(varies, 1 / (spread * len(mean) ** 0.5), 0.0))
 
     def forward(self, values: Tensor | None) -> Tensor:
         """Features (..., D) float32.
