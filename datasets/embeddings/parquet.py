@@ -33,7 +33,9 @@ class ParquetFile(EmbeddingFile):
         for i in range(metadata.num_row_groups):
             group = metadata.row_group(i)
             # Levels and dictionaries are packed as well: what a column takes unpacked is the file's own word for it.
-            n_bytes = sum(group.column(j).total_uncompressed_size for j in range(group.num_columns))
+            chunks = [group.column(j) for j in range(group.num_columns)]
+            # A value that is repeated takes no room in the file, and 8 bytes in memory.
+            n_bytes = max(*(8 * chunk.num_values for chunk in chunks), sum(c.total_uncompressed_size for c in chunks))
             if n_bytes > _MAX_GROUP_BYTES:
                 raise self.refuse(
                     f"its row group {i} takes {n_bytes / 1e9:.3g} GB unpacked",
@@ -41,11 +43,7 @@ class ParquetFile(EmbeddingFile):
                 )
         self._group = -1
         self._rows: Any = None
-        texts = [str(text) for text in self._file.read(columns=[key], use_threads=False).column(0).to_pylist()]
-        self.keys = {text: row for row, text in enumerate(texts)}
-        if len(self.keys) < len(texts):
-            twice = next(text for row, text in enumerate(texts) if self.keys[text] != row)
-            raise self.refuse(f"the key {short(twice)} stands twice")
+        self.keys = self._keys(pq.ParquetFile(path, read_dictionary=[key]).read(columns=[key], use_threads=False))
 
     def close(self) -> None:
         """Close the file."""
@@ -60,6 +58,19 @@ class ParquetFile(EmbeddingFile):
     def read(self, key: Any) -> NDArray[np.floating]:
         """As for other files."""
         return self._values(key)
+
+    def _keys(self, table: Any) -> dict[str, int]:
+        """The rows by their keys, of which each stands once; one that is repeated is never laid out as a whole."""
+        found: dict[str, int] = {}
+        for chunk in table.column(0).chunks:
+            texts = [str(text) for text in getattr(chunk, "dictionary", chunk).to_pylist()]
+            numbers = chunk.indices.to_pylist() if hasattr(chunk, "indices") else range(len(texts))
+            for number in numbers:
+                text = "" if number is None else texts[number]
+                if text in found:
+                    raise self.refuse(f"the key {short(text)} stands twice")
+                found[text] = len(found)
+        return found
 
     def _named(self, schema: Any, known: tuple[str, ...], what: str) -> str:
         names = list(schema.names)
