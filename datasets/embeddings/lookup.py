@@ -106,8 +106,8 @@ class Lookup:
             UserError: The entry is known by a name that several sequences have.
         """
         text, name = sequence.decode("ascii"), self.names.of.get(sequence)
-        for keys in (self.file.keys, self._second_keys):
-            known = keys() if callable(keys) else keys
+        for is_second in (False, True):
+            known = self._second_keys() if is_second else self.file.keys
             if text in known:
                 return known[text]
             found = next((known[digest] for digest in hashes_of(sequence) if digest in known), None)

@@ -170,8 +170,10 @@ class Predictor:
         )
         scope = self._models[0].embedding_scope
         if scope is not None and embeddings is not None:
-            cut = {"task": self.task, "crop": self.config.data.crop, "limit": self.limit}
-            features: Features | None = embedded(embeddings, lengths, encoded, scope, **cut)
+            crop = self.config.data.crop
+            features: Features | None = embedded(
+                embeddings, lengths, encoded, scope, task=self.task, crop=crop, limit=self.limit
+            )
         else:
             features = self._features(encoded)
         if features is not None and features.values is not None:

@@ -274,7 +274,7 @@ def test_inducing_sequences_stand_for_many(monkeypatch: pytest.MonkeyPatch) -> N
     target = (train.tokens[:, 2] + train.tokens[:, 5]).double() / 10
     new = make_variants(100, 8, seed=1)
     exact = solved(train.tokens, target, similarity="blosum62")
-    monkeypatch.setattr("models.kernel.MAX_KERNEL_ROWS", 399)
+    monkeypatch.setattr("models.many_rows.MAX_KERNEL_ROWS", 399)
     model = make_kernel(similarity="blosum62", inducing=200)
     assert "approximation" in str(model.approximation(400))
     assert model.approximation(399) is None
