@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from datasets.alignments.names import NAMES
 from datasets.common.errors import UserError
@@ -17,7 +17,9 @@ from search.config.run_config import with_embeddings, with_scores
 from search.request.embeddings import find_embeddings
 from search.request.search_request import DataOptions
 from search.request.user_table import user_task
-from search.study.config import StudyConfig, study_config
+
+if TYPE_CHECKING:
+    from search.study.config import StudyConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +55,11 @@ def user_data(options: DataOptions, task: str | None, runs: Path, announce: Call
     return UserData(task=task_with_all, table=table, scores=scores, embeddings=embeddings)
 
 
-def config_of(words: Sequence[str], data: UserData, **settings: Any) -> StudyConfig:
+def config_of(words: Sequence[str], data: UserData) -> "StudyConfig":
     """The config of a study of the data; see `search.study.config.study_config`."""
-    return study_config(words, table=data.table, scores=data.scores, embeddings=data.embeddings, **settings)
+    from search.study.config import study_config  # here because `data check` does not wait for Hydra
+
+    return study_config(words, table=data.table, scores=data.scores, embeddings=data.embeddings)
 
 
 def score_columns(options: DataOptions, task: Task) -> ScoreConfig | None:
