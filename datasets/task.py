@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -84,6 +84,23 @@ class ScoreColumns(Protocol):
         """Refuse, by a UserError, columns (N, K) that no training row has, or that follow from the targets (N,)."""
 
 
+class KeptEmbeddings(Protocol):
+    """Embeddings of a task's sequences, from a file; see `datasets.embeddings`."""
+
+    @property
+    def key(self) -> str:
+        """Names the content: the same key, the same embeddings of the same sequences."""
+
+    def check(self) -> None:
+        """Refuse, by a UserError, a file that is missing or that has changed."""
+
+    def is_kept(self, path: Path) -> bool:
+        """Return whether `path` is what `keep` wrote, as far as its index tells."""
+
+    def keep(self, path: Path, sequences: Iterable[bytes], what: str) -> None:
+        """Write the embeddings of sequences to `path`; a UserError names what lacks one, as `what`."""
+
+
 class Source(Protocol):
     """Where a dataset comes from: a file, or a generator."""
 
@@ -107,6 +124,7 @@ class Task:
     without reading them, to have as many residues. `units` are those of the target. A `retired`
     task is one that its authors have withdrawn: it can be searched, and whoever does is told. `shift` None is what the
     sequences show (see `datasets.validation.shifted`). `scores` are columns beside the sequences, None without any.
+    `embeddings` are those of its sequences, None without any.
     """
 
     name: str
@@ -123,6 +141,7 @@ class Task:
     retired: bool = False
     shift: Shift | None = None
     scores: ScoreColumns | None = None
+    embeddings: KeptEmbeddings | None = None
     has_one_length: bool = False
 
     def __post_init__(self) -> None:

@@ -32,10 +32,13 @@ class ClosedForm(FitnessModel):
         return sum(tensor.numel() for tensor in self.trained_state().values())
 
     @abstractmethod
-    def solve(self, tokens: Tensor, target: Tensor, scores: Tensor | None = None) -> None:
+    def solve(
+        self, tokens: Tensor, target: Tensor, scores: Tensor | None = None, embeddings: Tensor | None = None
+    ) -> None:
         """Learn from tokens (N, L) int64, 0 at padding, and target (N,) float64, without gradients or autocast.
 
-        `scores` (N, K) are zero-shot scores, NaN where one is missing; None where there are none.
+        `scores` (N, K) are zero-shot scores, NaN where one is missing, and `embeddings` (N, D) float32 those of a file;
+        None where there are none.
         """
 
     def configure_optimizers(self) -> list[Any]:
@@ -55,10 +58,13 @@ class ClosedForm(FitnessModel):
         tokens = torch.cat([functional.pad(residues(b), (0, length - b.tokens.shape[1])) for b in self._seen])
         target = torch.cat([seen.target for seen in self._seen]).double()
         target = self.in_own_unit(target)
-        rows = [seen.scores for seen in self._seen if seen.scores is not None]
-        scores = torch.cat(rows)[: self.max_rows] if rows else None
+        beside = {
+            "scores": [seen.scores for seen in self._seen if seen.scores is not None],
+            "embeddings": [seen.features for seen in self._seen if seen.features is not None],
+        }
         with torch.no_grad(), torch.autocast(tokens.device.type, enabled=False):
-            given = {} if scores is None else {"scores": scores}  # models of users may know nothing of them
+            # Models of users may know nothing of either.
+            given = {name: torch.cat(rows)[: self.max_rows] for name, rows in beside.items() if rows}
             self.solve(tokens[: self.max_rows], target[: self.max_rows], **given)
             for seen in self._seen:
                 self.training_loss.update(self(seen), seen.target)

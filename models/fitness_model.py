@@ -1,7 +1,7 @@
 """The base of all models: the step of training, the logged metrics, and the tokenizer of a model."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from torchmetrics import MeanSquaredError
 from datasets.batches.batch import Batch
 from datasets.common.errors import UserError
 from datasets.common.paths import Places
-from datasets.features.encoder import FrozenPart
+from datasets.features.encoder import FrozenPart, Scope
 from datasets.sequences.tokenizer import ResidueTokenizer, Tokenizer
 from datasets.task import Announce, Task
 from models.losses import Loss, is_pairwise, replayed, row_gradient
@@ -131,10 +131,16 @@ class FitnessModel(LightningModule, ABC):
             self.target_scale = RankNormal()
 
     def take_scores(self) -> None:
-        """Make room for the score columns that all batches will have; called before training or loading, if at all.
+        """Make room for the score columns that all batches will have, if the family knows of any; before loading."""
 
-        A family that knows nothing of them leaves them.
-        """
+    embedding_scope: Scope | None = None
+    """What the model sees of the embeddings of a file, which batches have as features; None is nothing."""
+
+    def take_embeddings(self, width: int) -> None:
+        """Make room for embeddings of `width` values, where there is a scope; before loading."""
+
+    def see_features(self, parts: Iterable[Tensor]) -> None:
+        """Look at the embeddings (n, D) that it is to see of the training rows, some at a time; before training."""
 
     def see_lengths(self, lengths: Tensor) -> None:
         """Look at the lengths (N,) in tokens of all rows of the split, right after the model was built for training.
@@ -153,10 +159,7 @@ class FitnessModel(LightningModule, ABC):
         return target if self.target_scale is None else self.target_scale.standardized(target)
 
     def see_rows(self, rows: Callable[[], Batch]) -> None:
-        """Look at all training rows as one batch, made when it is asked for, after `see_targets` and before training.
-
-        Its tokens are of a small integer type.
-        """
+        """Look at all training rows as one batch, made when it is asked for, its tokens of a small integer type."""
 
     def trained_state(self) -> dict[str, Tensor]:
         """The part of the state that training may change: what a checkpoint holds."""

@@ -9,20 +9,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datasets.batches.batch import Batch
-from datasets.common.errors import TooManyRows
 from datasets.common.paths import Places
 from datasets.task import Announce
-from models.bounds import MAX_INDUCED_ROWS, MAX_KERNEL_ROWS, Interval, NonNegativeFloat, PositiveFloat
-from models.closed_form import ClosedForm, residues
+from models.bounds import Interval, NonNegativeFloat, PositiveFloat
+from models.closed_form import residues
 from models.layers.amino_acids import NAMES, find_similarity, residue_vectors
+from models.layers.embedding_features import EmbeddingFeatures
 from models.layers.gaussian_process import Centre, Hyperparameters, centre_of, factor, inducing_dual
 from models.layers.score_features import ScoreFeatures, keep_one_width
-from models.layers.sequence_kernel import Form, TrainingSide
+from models.layers.sequence_kernel import Beside, Form, TrainingSide
+from models.many_rows import ManyRows
 
 _MAX_COVARIANCES = 2**20  # held at once in a prediction: 8 MiB, which stay in the processor's cache
 
 
-class Kernel(ClosedForm):
+class Kernel(ManyRows):
     """A Gaussian process over sequences: a part of the sites, and others beside it, with noise, solved by Cholesky.
 
     All arithmetic is in float64. The distance of two sequences is the sum, over their positions, of how unlike their
@@ -30,10 +31,6 @@ class Kernel(ClosedForm):
     longer one has included. It does not depend on padding. The mean of the process is that of the training targets,
     and all variances are in units of their variance; predictions depend on the ratios of the variances alone, their
     standard deviation on all of them.
-
-    Of more than 16,384 training sequences it is an approximation, the subset of regressors: a combination of the
-    covariances with `inducing` random ones of them, fitted to all. The standard deviation is then the larger one that
-    these alone would leave.
 
     A checkpoint holds the training (or inducing) sequences, a byte a residue, a dual coefficient for each and what
     marginal likelihood found. The factor that standard deviations need is N times larger, and computed again for them.
@@ -60,6 +57,9 @@ class Kernel(ClosedForm):
         score_kernel: an RBF kernel of the scores, added (then it has the variance), multiplied with the part of the
             sites, or both. Its length scale is half the squared distance of standardised scores.
         inducing: how many sequences stand for more than 16,384.
+        embeddings: whether it sees those of a file: `none`, `both` (beside the residues), or `alone` (in their place).
+        embedding_kernel: an RBF kernel of them, added (then it has the variance) or, of `both`, multiplied with the
+            part of the sites. Its length scale is half the squared distance of `EmbeddingFeatures`.
     """
 
     data_shapes = {"train_tokens": (None, None), "dual": (None,), "mean_distance": (None,)}  # noqa: RUF012
@@ -71,6 +71,7 @@ class Kernel(ClosedForm):
     scale: Tensor
     relevance: Tensor
     train_features: Tensor
+    train_embeddings: Tensor
     _side: TrainingSide | None
     _factor: Tensor | None
 
@@ -99,8 +100,14 @@ class Kernel(ClosedForm):
         score_variance: PositiveFloat = 1.0,
         score_length_scale: PositiveFloat = 1.0,
         inducing: Annotated[int, Interval(ge=2, le=16384)] = 1024,
+        embeddings: Literal["none", "both", "alone"] = "none",
+        embedding_kernel: Literal["added", "multiplied"] = "added",
+        embedding_variance: PositiveFloat = 1.0,
+        embedding_length_scale: PositiveFloat = 1.0,
     ) -> None:
         super().__init__()
+        if embeddings == "alone":
+            sites, linear_variance, composition, places, embedding_kernel = "additive", 0.0, False, False, "added"
         variance = 0.0 if sites == "additive" else variance
         linear_variance = 0.0 if sites == "product" else linear_variance
         self.given = Hyperparameters(
@@ -116,9 +123,13 @@ class Kernel(ClosedForm):
             score_kernel=score_kernel,
             score_variance=score_variance,
             score_length_scale=score_length_scale,
+            embedding_kernel="none" if embeddings == "none" else embedding_kernel,
+            embedding_variance=embedding_variance,
+            embedding_length_scale=embedding_length_scale,
         )
-        self.marginal_likelihood = marginal_likelihood
-        self.max_rows = max_train
+        self.embedding_scope = None if embeddings == "none" else "mean"
+        self.embedding_features: EmbeddingFeatures | None = None
+        self.marginal_likelihood, self.max_rows = marginal_likelihood, max_train
         self.n_inducing, self.similarity = inducing, similarity
         self._vectors = residue_vectors(find_similarity(similarity)[0]) if similarity in NAMES else None
         exact = torch.float64
@@ -144,10 +155,16 @@ class Kernel(ClosedForm):
             self.register_buffer("train_features", torch.zeros(0, 0, dtype=torch.float64))  # (N, K)
             keep_one_width(self, "score_features", "train_features")
 
+    def take_embeddings(self, width: int) -> None:
+        """As for other models."""
+        self.embedding_features = EmbeddingFeatures(width)
+        self.data_shapes = {**self.data_shapes, "train_embeddings": (None, width)}
+        self.register_buffer("train_embeddings", torch.zeros(0, width))  # (N, D)
+
     def can_rank(self, residues: NDArray[np.uint8], training: NDArray[np.uint8], *, has_scores: bool = False) -> bool:
-        """As for other models: see `models.layers.sequence_kernel.Form.can_rank`; scores tell all apart."""
-        by_scores = has_scores and self.knows_scores
-        return by_scores or self.form.can_rank(residues, training, is_identity=self.similarity == "identity")
+        """As for other models: see `models.layers.sequence_kernel.Form.can_rank`; what is beside tells all apart."""
+        by_others = self.embedding_scope is not None or (has_scores and self.knows_scores)
+        return by_others or self.form.can_rank(residues, training, is_identity=self.similarity == "identity")
 
     def fetch(self, places: Places, announce: Announce) -> None:
         """Read the similarity from its file, if it is one; the hash of the file is recorded."""
@@ -155,23 +172,6 @@ class Kernel(ClosedForm):
             matrix, self.backbone_hash = find_similarity(self.similarity)
             self.weights_name = self.similarity
             self._vectors = residue_vectors(matrix)
-
-    def check_size(self, n_train: int) -> None:
-        """Refuse more training rows than inducing ones can stand for, unless a part is asked for."""
-        if self.max_rows is None and n_train > MAX_INDUCED_ROWS:
-            raise TooManyRows(
-                f"The kernel model takes at most {MAX_INDUCED_ROWS:,} training sequences, here are {n_train:,}: set "
-                f"model.max_train={MAX_KERNEL_ROWS // 2} to train on that many random ones, or choose another model."
-            )
-
-    def approximation(self, n_train: int) -> str | None:
-        """As for other models: inducing sequences."""
-        if not self._is_induced(n_train):
-            return None
-        return (
-            f"Of {n_train:,} training sequences the kernel model is an approximation (subset of regressors): "
-            f"{self.n_inducing:,} random ones stand for all (model.inducing); it is exact up to {MAX_KERNEL_ROWS:,}."
-        )
 
     @property
     def n_parameters(self) -> int:
@@ -194,7 +194,7 @@ class Kernel(ClosedForm):
 
     def forward(self, batch: Batch) -> Tensor:
         """Predicted fitness (B,): the mean of the process."""
-        parts = [self._covariances(*part)[0] @ self.dual for part in self._slices(batch)]
+        parts = [covariances @ self.dual for covariances, _ in self._of_batch(batch)]
         return (torch.cat(parts) * self.scale + self.location).float()
 
     def predict_with_std(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -202,7 +202,7 @@ class Kernel(ClosedForm):
         if self._factor is None:
             self._factor = factor(self._own_covariances(self._to_training().distances_among_themselves()), self.theta)
         parts = []
-        for covariances, prior in (self._covariances(*part) for part in self._slices(batch)):
+        for covariances, prior in self._of_batch(batch):
             explained = torch.linalg.solve_triangular(self._factor, covariances.T, upper=False).square().sum(dim=0)
             parts.append((covariances @ self.dual, (prior - explained).clamp(min=0).sqrt()))
         mean, std = map(torch.cat, zip(*parts, strict=True))
@@ -211,90 +211,89 @@ class Kernel(ClosedForm):
             return mean, std
         return self.target_scale(mean), self.target_scale.deviation(mean, std)
 
-    def solve(self, tokens: Tensor, target: Tensor, scores: Tensor | None = None) -> None:
+    def solve(
+        self, tokens: Tensor, target: Tensor, scores: Tensor | None = None, embeddings: Tensor | None = None
+    ) -> None:
         """Condition the process on the training data."""
-        self._forget()
+        self._side = self._factor = None
         n_kept = self.n_inducing if self._is_induced(len(tokens)) else len(tokens)
         self.train_tokens = tokens[:n_kept].to(torch.uint8)
-        features = None
         if self.score_features is not None:
             self.score_features.fit(scores)
-            features = self.score_features(scores)
-            self.train_features = target.new_zeros(n_kept, 0) if features is None else features[:n_kept]
+            self.train_features = target.new_zeros(n_kept, 0)
+        if self.embedding_features is not None and embeddings is not None:
+            self.embedding_features.fit([embeddings])
+        beside = self._beside(scores, embeddings)
+        if beside.scores is not None:
+            self.train_features = beside.scores[:n_kept]
+        if beside.embeddings is not None:
+            self.train_embeddings = beside.embeddings[:n_kept]
         self.location = target.mean()
         deviation = target.std(correction=0)
         self.scale = torch.where(deviation > 0, deviation, torch.ones_like(deviation))
         standardised = (target - self.location) / self.scale
         if self.seeks_relevance:
             self.relevance = target.new_ones(tokens.shape[1])
-        found = self._to_training().learn(
+        learnt = self._to_training().learn(
             standardised[:n_kept], self.given, relevance=self.seeks_relevance, hyperparameters=self.marginal_likelihood
         )
-        if found.relevance is not None:
-            self.relevance, self._side = found.relevance, None
+        if learnt.relevance is not None:
+            self.relevance, self._side = learnt.relevance, None
         distance = self._to_training().distances_among_themselves()
-        self.theta = self.theta.new_tensor(list(vars(found.hyperparameters).values()))
+        self.theta = self.theta.new_tensor(list(vars(learnt.hyperparameters).values()))
         self.mean_distance = centre_of(distance).mean_distance
         own = self._own_covariances(distance)
         if n_kept == len(tokens):
             self.dual = torch.cholesky_solve(standardised[:, None], factor(own, self.theta)).squeeze(1)
         else:
-            self.dual = inducing_dual(own, self._pieces(tokens, features, standardised), self.theta)
+            slices = self._slices(tokens, beside, self.n_inducing)
+            pieces = ((self._covariances(some, known)[0], standardised[rows]) for rows, some, known in slices)
+            self.dual = inducing_dual(own, pieces, self.theta)
 
     def load_trained_state(self, state: dict[str, Tensor]) -> None:
-        """As for other models; its parts have to be of the same training sequences, and those of known residues."""
+        """As for other models; its parts have to fit, and its sequences to be of known residues."""
         super().load_trained_state(state)
-        n_rows = {len(getattr(self, name)) for name in self.data_shapes if name != "relevance"}
-        if len(n_rows) > 1:
-            raise RuntimeError(f"its parts are of {' and '.join(map(str, sorted(n_rows)))} training sequences")
         if self.seeks_relevance and len(self.relevance) != self.train_tokens.shape[1]:
             raise RuntimeError(f"relevance is of {len(self.relevance)} positions, not {self.train_tokens.shape[1]}")
         if self.train_tokens.numel() and int(self.train_tokens.max()) >= self.tokenizer.n_tokens:
             raise RuntimeError(f"train_tokens holds {int(self.train_tokens.max())}, which stands for no residue")
 
-    def _is_induced(self, n_train: int) -> bool:
-        return self.max_rows is None and n_train > MAX_KERNEL_ROWS
+    def _beside(self, scores: Tensor | None, embeddings: Tensor | None) -> Beside:
+        known = None if self.embedding_features is None else self.embedding_features(embeddings)
+        return Beside(None if self.score_features is None else self.score_features(scores), known)
 
-    def _slices(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Tokens and features of a few rows at a time."""
-        features = None if self.score_features is None else self.score_features(batch.scores)
-        n_rows = max(1, _MAX_COVARIANCES // max(1, len(self.dual)))
-        for start, tokens in enumerate(torch.split(residues(batch), n_rows)):
-            rows = slice(start * n_rows, (start + 1) * n_rows)
-            yield tokens, None if features is None else features[rows]
-
-    def _pieces(self, tokens: Tensor, features: Tensor | None, target: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Covariances with the inducing sequences, and targets, of a few rows at a time."""
-        n_rows = max(1, _MAX_COVARIANCES // self.n_inducing)
-        for start in range(0, len(tokens), n_rows):
+    def _slices(self, tokens: Tensor, beside: Beside, n_others: int) -> Iterator[tuple[slice, Tensor, Beside]]:
+        """A few rows at a time, with their tokens and what stands beside them, for covariances with `n_others`."""
+        n_rows = max(1, _MAX_COVARIANCES // max(1, n_others))
+        for start in range(0, max(1, len(tokens)), n_rows):
             rows = slice(start, start + n_rows)
-            yield self._covariances(tokens[rows], None if features is None else features[rows])[0], target[rows]
+            yield rows, tokens[rows], beside.at(rows)
 
-    def _covariances(self, tokens: Tensor, features: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _of_batch(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor]]:
+        """Of a few rows at a time, covariances (b, N) with the training sequences, and variances before it (b,)."""
+        slices = self._slices(residues(batch), self._beside(batch.scores, batch.features), len(self.dual))
+        return (self._covariances(tokens, beside) for _, tokens, beside in slices)
+
+    def _covariances(self, tokens: Tensor, beside: Beside, distance: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """With the training sequences (B, N), and the variance of each before training (B,)."""
-        return self._to_training()(tokens, features, self._centre(), self.theta)
+        centre = Centre(mean_distance=self.mean_distance, overall=self.mean_distance.mean())
+        return self._to_training()(tokens, beside, centre, self.theta, distance)
 
     def _own_covariances(self, distance: Tensor) -> Tensor:
         """Of the training sequences (N, N), without noise, from their distances (N, N)."""
         side = self._to_training()
-        return side(side.tokens, side.features, self._centre(), self.theta, distance)[0]
-
-    def _centre(self) -> Centre:
-        return Centre(mean_distance=self.mean_distance, overall=self.mean_distance.mean())
+        return self._covariances(side.tokens, side.beside, distance)[0]
 
     def _to_training(self) -> TrainingSide:
         if self._side is None or self._side.device != self.train_tokens.device:
             assert self._vectors is not None, "`fetch` reads the similarity"
-            known = self.train_features if self.score_features is not None and self.train_features.numel() else None
+            scores = self.train_features if self.score_features is not None and self.train_features.numel() else None
+            known = Beside(scores, None if self.embedding_features is None else self.train_embeddings)
             relevance = self.relevance if self.seeks_relevance else None
             tokens, is_plain = self.train_tokens.long(), self.similarity == "identity"
             self._side = TrainingSide(self.form, tokens, self._vectors, known, relevance, is_plain=is_plain)
         return self._side
 
-    def _forget(self) -> None:
-        """Drop what was derived from other training data."""
-        self._side = self._factor = None
-
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
-        self._forget()
+        self._side = self._factor = None  # of other training data
         super()._load_from_state_dict(state_dict, prefix, *args)

@@ -1,5 +1,7 @@
 """Ridge regression on one-hot residues, FLIP's linear baseline, solved exactly."""
 
+from typing import Literal
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -8,8 +10,11 @@ from torch import Tensor
 from datasets.batches.batch import Batch
 from models.bounds import PositiveFloat
 from models.closed_form import ClosedForm, residues
+from models.layers.embedding_features import EmbeddingFeatures
 from models.layers.one_hot import OneHot, seen_residues
 from models.layers.score_features import ScoreFeatures, keep_one_width
+
+_ROWS = 8192  # at a time
 
 
 class Ridge(ClosedForm):
@@ -24,17 +29,31 @@ class Ridge(ClosedForm):
     Args:
         alpha: the penalty, in the units of scikit-learn's `Ridge(alpha=...)`, whose solution this equals.
         score_alpha: their penalty: a small one lets the residues explain what the scores do not.
+        embeddings: whether it sees those of a file: `none`, `both` (beside the residues), or `alone` (in their place).
+        embedding_alpha: their penalty, on features whose mean squared length is 1 (`EmbeddingFeatures`).
     """
 
     weight: Tensor
     intercept: Tensor
     score_weight: Tensor
+    embedding_weight: Tensor
 
     # A default here is what the model was before it had the argument: older configs lack it.
-    def __init__(self, *, alpha: PositiveFloat, score_alpha: PositiveFloat = 1.0) -> None:
+    def __init__(
+        self,
+        *,
+        alpha: PositiveFloat,
+        score_alpha: PositiveFloat = 1.0,
+        embeddings: Literal["none", "both", "alone"] = "none",
+        embedding_alpha: PositiveFloat = 1.0,
+    ) -> None:
         super().__init__()
-        self.alpha = alpha
+        self.alpha = embedding_alpha if embeddings == "alone" else alpha  # of what is solved for
         self.score_alpha = score_alpha
+        self.embeddings = embeddings
+        self.embedding_alpha = embedding_alpha
+        self.embedding_scope = None if embeddings == "none" else "mean"
+        self.embedding_features: EmbeddingFeatures | None = None
         self.score_features: ScoreFeatures | None = None
         n_tokens = self.tokenizer.n_tokens
         self.data_shapes = {"weight": (None, n_tokens)}
@@ -48,15 +67,23 @@ class Ridge(ClosedForm):
         self.register_buffer("score_weight", torch.zeros(0, dtype=torch.float64))
         keep_one_width(self, "score_features", "score_weight")
 
+    def take_embeddings(self, width: int) -> None:
+        """As for other models."""
+        self.embedding_features = EmbeddingFeatures(width)
+        self.register_buffer("embedding_weight", torch.zeros(width, dtype=torch.float64))
+
     def can_rank(self, residues: NDArray[np.uint8], training: NDArray[np.uint8], *, has_scores: bool = False) -> bool:
-        """As for other models: it knows of a position what training shows at that position."""
+        """As for other models: it knows of a position what training shows there, and embeddings tell all apart."""
+        if self.embedding_scope is not None:
+            return True
         return has_scores or bool(np.ptp(seen_residues(residues, training), axis=0).any())
 
     @property
     def n_parameters(self) -> int:
         """A weight for each residue that some training sequences have at a position and others lack; the intercept."""
-        n_scores = 0 if self.score_features is None else len(self.score_weight)
-        return int(torch.count_nonzero(self.weight)) + 1 + n_scores if len(self.weight) else 0
+        n_others = 0 if self.score_features is None else len(self.score_weight)
+        n_others += 0 if self.embedding_features is None else len(self.embedding_weight)
+        return int(torch.count_nonzero(self.weight)) + 1 + n_others if len(self.weight) else 0
 
     def forward(self, batch: Batch) -> Tensor:
         """Predicted fitness (B,)."""
@@ -64,20 +91,37 @@ class Ridge(ClosedForm):
         positions = torch.arange(tokens.shape[1], device=tokens.device)
         prediction = self.weight[positions, tokens].sum(dim=1) + self.intercept
         features = None if self.score_features is None else self.score_features(batch.scores)
-        return (prediction if features is None else prediction + features @ self.score_weight).float()
+        if features is not None:
+            prediction = prediction + features @ self.score_weight
+        if self.embedding_features is not None:
+            prediction = prediction + self.embedding_features(batch.features).double() @ self.embedding_weight
+        return prediction.float()
 
-    def solve(self, tokens: Tensor, target: Tensor, scores: Tensor | None = None) -> None:
+    def solve(
+        self, tokens: Tensor, target: Tensor, scores: Tensor | None = None, embeddings: Tensor | None = None
+    ) -> None:
         """Find weights and intercept."""
-        features = None
+        # Features that are larger by a scale, with the residues' penalty, are those features with their own.
+        blocks, score_scale, embedding_scale = [], (self.alpha / self.score_alpha) ** 0.5, 1.0
         if self.score_features is not None:
             self.score_features.fit(scores)
             features = self.score_features(scores)
-        # Features that are larger by this much, with the residues' penalty, are those features with their own.
-        scale = (self.alpha / self.score_alpha) ** 0.5
-        scaled = None if features is None else features * scale
-        self.weight, self.intercept, found = solve(tokens, target, self.alpha, self.tokenizer.n_tokens, scaled)
+            if features is not None:
+                blocks.append(features * score_scale)
+        n_scores = blocks[0].shape[1] if blocks else 0
+        if self.embedding_features is not None:
+            assert embeddings is not None
+            self.embedding_features.fit([embeddings])
+            embedding_scale = (self.alpha / self.embedding_alpha) ** 0.5
+            blocks = [*(block.float() for block in blocks), self.embedding_features(embeddings).mul_(embedding_scale)]
+        if self.embeddings == "alone":
+            tokens = torch.zeros_like(tokens[:, :1])
+        beside = None if not blocks else blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=1)
+        self.weight, self.intercept, found = solve(tokens, target, self.alpha, self.tokenizer.n_tokens, beside)
         if self.score_features is not None:
-            self.score_weight = found * scale
+            self.score_weight = found[:n_scores] * score_scale
+        if self.embedding_features is not None:
+            self.embedding_weight = found[n_scores:] * embedding_scale
 
 
 def solve(
@@ -89,7 +133,8 @@ def solve(
     are centred, and so is their weight. The matrices of the normal equations (P, P), or of their dual (N, N)
     where that is smaller, hold counts, which float32 adds exactly; they are centred and solved in float64.
 
-    The `features` (N, K) float64, of mean 0, are further columns with the same penalty; None is no columns.
+    The `features` (N, K), of mean 0, are further columns with the same penalty; None is no columns. Embeddings come in
+    float32, and are not held in float64 as a whole.
 
     Returns:
         weight (L, n_tokens), intercept () and the features' weight (K,) in float64.
@@ -110,18 +155,27 @@ def solve(
         right = one_hot.transposed_times(centred)
         if features.shape[1]:
             across = one_hot.transposed_times(features)
-            gram = torch.cat([torch.cat([gram, across], dim=1), torch.cat([across.T, features.T @ features], dim=1)])
-            right = torch.cat([right, features.T @ centred])
+            own = _products(features, features)
+            gram = torch.cat([torch.cat([gram, across], dim=1), torch.cat([across.T, own], dim=1)])
+            right = torch.cat([right, _products(features, centred)])
         found = _solve_positive(gram, right, alpha)
         weight[varying], of_features = found[: len(mean)], found[len(mean) :]
     else:
         kernel = one_hot.kernel()
         kernel = kernel - kernel.mean(dim=0) - kernel.mean(dim=1, keepdim=True) + kernel.mean()
         if features.shape[1]:
-            kernel = kernel + features @ features.T
+            kernel = kernel + features.double() @ features.double().T
         dual = _solve_positive(kernel, centred, alpha)
-        weight[varying], of_features = one_hot.transposed_times(dual), features.T @ dual
+        weight[varying], of_features = one_hot.transposed_times(dual), _products(features, dual)
     return weight, target.mean() - mean @ weight[varying], of_features
+
+
+def _products(features: Tensor, others: Tensor) -> Tensor:
+    """features.T @ others in float64, some thousand rows of float32 at a time."""
+    if features.dtype == torch.float64:
+        return features.T @ others.double()
+    parts = zip(features.split(_ROWS), others.split(_ROWS), strict=True)
+    return sum(some.double().T @ other.double() for some, other in parts)  # type: ignore[return-value]
 
 
 def _solve_positive(matrix: Tensor, right: Tensor, alpha: float) -> Tensor:

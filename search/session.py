@@ -7,7 +7,7 @@ returns, and a notebook uses it.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,9 +25,9 @@ from search.request.inputs import (
     url_of,
 )
 from search.request.search_request import SearchRequest
-from search.request.user_data import UserData, user_data
+from search.request.user_data import UserData, config_of, user_data
 from search.request.wanted import WantedStudy, open_wanted, wanted_study
-from search.study.config import StudyConfig, study_config
+from search.study.config import StudyConfig
 from search.study.protocol import find_protocol
 from search.workers.inline import starter
 from search.workers.slots import Slot
@@ -68,7 +68,10 @@ def run_study(
     if request.named is not None:
         check_study_name(request.named, request.storage, request.runs_dir)
     data = data or user_data(request, request.task, request.runs_dir, announce, request.words)
-    config, task = study_config(request.words, table=data.table, scores=data.scores), data.task
+    config, task = config_of(request.words, data), data.task
+    if task.embeddings is not None and config.defaults["embeddings"] is None:
+        announce(f"The model {request.model} takes no embeddings: it is searched without them.")
+        task = replace(task, embeddings=None)
     slots = slots_of(request.workers, request.trials_per_gpu, config)
     check_folders(request.runs_dir, request.export_dir, request.named)
     if request.executor == "process":

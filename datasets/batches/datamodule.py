@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningDataModule
 from numpy.typing import NDArray
+from torch import Tensor
 
 from datasets.batches.batch import Batch
-from datasets.batches.encode import encode_sequences, evaluation_loader, longest_first, selected
+from datasets.batches.encode import embedded, encode_sequences, evaluation_loader, longest_first, selected
 from datasets.batches.loader import BatchLoader, EpochOrder
 from datasets.batches.window import LengthLimit
-from datasets.features.encoder import Features
+from datasets.embeddings.description import EmbeddingKind
+from datasets.embeddings.store import StoredEmbeddings
+from datasets.features.encoder import Features, Scope
+from datasets.sequences.codes import as_bytes
 from datasets.sequences.tokenizer import Tokenizer
 from datasets.splits.prepared import PreparedSplit
 from datasets.task import Task
 from datasets.validation.protocols import Fold
+
+_ROWS = 64  # whose features are looked at together
 
 
 class FitnessData(LightningDataModule):
@@ -35,6 +41,7 @@ class FitnessData(LightningDataModule):
         max_residues: the same, as the model has it.
         truncate: cut longer sequences to a window; False refuses them.
         scores: the numbers of the split's score columns that the model sees; none is no scores.
+        embeddings: what the split's embeddings are of, and what the model is to see of them; None is nothing.
         fold_number: together with `seed` and the epoch it decides the order of the training rows.
 
     Attributes:
@@ -60,6 +67,7 @@ class FitnessData(LightningDataModule):
         batch_size: int,
         seed: int,
         scores: Sequence[int] = (),
+        embeddings: tuple[EmbeddingKind, Scope] | None = None,
         fold_number: int = 0,
         max_length: int | None = None,
         truncate: bool = True,
@@ -90,6 +98,10 @@ class FitnessData(LightningDataModule):
             index=torch.arange(len(split.target)),
             scores=selected(split.scores, scores),
         )
+        if embeddings is not None:
+            kind, scope = embeddings
+            known = StoredEmbeddings(split.embeddings_path, kind, as_bytes(split.residues, split.lengths))
+            self._features = embedded(known, split.lengths, encoded, scope, task=task, crop=crop, limit=limit)
 
     def use_features(self, features: Features) -> None:
         """Let the batches carry features.
@@ -103,6 +115,13 @@ class FitnessData(LightningDataModule):
     def training_rows(self) -> Batch:
         """Return all training rows as one batch without features, their tokens of the split's small type."""
         return self._data.take(self._train.to(self._data.target.device))
+
+    def training_features(self) -> Iterator[Tensor]:
+        """Yield the features (n, D) of the training rows, some at a time; of residues those of each."""
+        assert self._features is not None
+        for rows in self._train.split(_ROWS):
+            found = self._features.gather(rows)
+            yield found if found.dim() == 2 else found[self.mask[rows, : found.shape[1]]]
 
     def setup(self, stage: str) -> None:
         """Move the split to the trainer's device, where there is a trainer and the device is no CPU."""

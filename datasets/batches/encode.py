@@ -12,8 +12,10 @@ from torch import Tensor
 
 from datasets.batches.batch import Batch, sizes_within
 from datasets.batches.loader import BatchLoader, FixedOrder
-from datasets.batches.window import LengthLimit, cut
-from datasets.features.encoder import Features
+from datasets.batches.window import LengthLimit, cut, place_windows
+from datasets.embeddings.features import embedding_features
+from datasets.embeddings.store import Embeddings
+from datasets.features.encoder import Features, Scope
 from datasets.sequences.tokenizer import Tokenizer
 from datasets.task import Task
 
@@ -62,6 +64,25 @@ def selected(scores: NDArray[np.float32] | None, used: Sequence[int]) -> Tensor 
         return None
     assert scores is not None, "a config with score columns goes with a split that has them"
     return torch.from_numpy(np.ascontiguousarray(scores[:, list(used)]))
+
+
+def embedded(
+    embeddings: Embeddings,
+    lengths: NDArray[np.int64],
+    encoded: Encoded,
+    scope: Scope,
+    *,
+    task: Task,
+    crop: str | None,
+    limit: LengthLimit,
+) -> Features:
+    """Return features of N sequences of `lengths` (N,) from their embeddings, of what is `encoded` of them.
+
+    Raises:
+        SequenceError: A sequence has no residue in its region, and `scope` is "region".
+    """
+    starts, stops = place_windows(lengths, task=task, crop=crop, limit=limit)
+    return embedding_features(embeddings, starts, stops, encoded.region.numpy(), scope)
 
 
 def longest_first(lengths: Tensor, rows: NDArray[np.int64]) -> NDArray[np.int64]:

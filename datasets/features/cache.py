@@ -121,7 +121,14 @@ class FeatureCache:
                 return None
             folder.mkdir(parents=True, exist_ok=True)
             try:
-                write_segment(partial, hashes=hashes, entries=entries, dtype=encoder.dtype)
+                write_segment(
+                    partial,
+                    hashes=hashes,
+                    lengths=[len(entry) for entry in entries],
+                    entries=entries,
+                    width=encoder.width,
+                    dtype=encoder.dtype,
+                )
                 os.replace(partial, path)
             finally:
                 partial.unlink(missing_ok=True)

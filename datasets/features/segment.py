@@ -3,8 +3,8 @@
 A safetensors file of n entries, entry i being rows offsets[i] to offsets[i + 1] of `values`:
 
     offsets (n + 1,) int64, checks (n,) int64: CRC-32 of each entry's bytes, hashes (n, 32) uint8: SHA-256 of what
-    each entry was computed from, values (sum of lengths, D) float32 or bfloat16; metadata `checksum`: CRC-32 of
-    offsets, checks and hashes.
+    each entry was computed from, values (sum of lengths, D) float32, float16 or bfloat16; metadata `checksum`: CRC-32
+    of offsets, checks and hashes.
 
 So opening a file reads its index, not its values, and yet nothing is ever used unchecked. It is written by hand
 because safetensors' own writer wants all values in one piece of memory and hides the system's error number.
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-_DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16"}
+_DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 _HEADER_BYTES = 4096  # more than any header takes
 _ROWS = 256  # copied and checked at a time: they stay in the processor's cache
 _INDEX = ("offsets", "checks", "hashes")
@@ -48,43 +48,61 @@ def file_bytes(n_entries: int, n_value_bytes: int) -> int:
     return _HEADER_BYTES + 8 + 48 * n_entries + n_value_bytes
 
 
-def write_segment(path: Path, *, hashes: NDArray[np.uint8], entries: Sequence[Raw], dtype: torch.dtype) -> None:
-    """Write a file of n >= 1 entries (L_i, D * itemsize) with their hashes (n, 32); an OSError is let out."""
-    lengths = [len(entry) for entry in entries]
+def write_segment(
+    path: Path,
+    *,
+    hashes: NDArray[np.uint8],
+    lengths: Sequence[int],
+    entries: Iterable[Raw],
+    width: int,
+    dtype: torch.dtype,
+) -> None:
+    """Write a file of n >= 1 entries (L_i, D * itemsize), of these lengths (n) and hashes (n, 32), one at a time.
+
+    An OSError is let out.
+    """
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype("<i8")
     index = {
-        "offsets": np.concatenate([[0], np.cumsum(lengths)]).astype("<i8"),
-        "checks": np.array([zlib.crc32(np.ascontiguousarray(entry).data) for entry in entries], dtype="<i8"),
+        "offsets": offsets,
+        "checks": np.zeros(len(lengths), dtype="<i8"),
         "hashes": np.ascontiguousarray(hashes, dtype=np.uint8),
     }
-    n_rows, n_bytes = sum(lengths), entries[0].shape[1]
+    n_rows = int(offsets[-1])
     shapes: dict[str, tuple[str, list[int], int]] = {
         name: ("U8" if name == "hashes" else "I64", list(array.shape), array.nbytes) for name, array in index.items()
     }
-    shapes["values"] = (_DTYPES[dtype], [n_rows, n_bytes // dtype.itemsize], n_rows * n_bytes)
-    header: dict[str, Any] = {"__metadata__": {"checksum": str(_checksum(index))}}
-    end = 0
-    for name, (kind, shape, size) in shapes.items():
-        header[name] = {"dtype": kind, "shape": shape, "data_offsets": [end, end + size]}
-        end += size
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
+    shapes["values"] = (_DTYPES[dtype], [n_rows, width], n_rows * width * dtype.itemsize)
     with path.open("xb") as file:
+        file.seek(_HEADER_BYTES + sum(array.nbytes for array in index.values()))
+        for number, entry in enumerate(entries):
+            data = np.ascontiguousarray(entry).data
+            index["checks"][number] = zlib.crc32(data)
+            file.write(data)
+        header: dict[str, Any] = {"__metadata__": {"checksum": str(_checksum(index))}}
+        end = 0
+        for name, (kind, shape, size) in shapes.items():
+            header[name] = {"dtype": kind, "shape": shape, "data_offsets": [end, end + size]}
+            end += size
+        file.seek(0)
+        text = json.dumps(header).encode().ljust(_HEADER_BYTES - 8)
         file.write(len(text).to_bytes(8, "little") + text)
         for array in index.values():
             file.write(array.data)
-        for entry in entries:
-            file.write(np.ascontiguousarray(entry).data)
 
 
 class Segment:
-    """An open file. `hashes` is (n, 32) uint8; the values stay mapped when the file is removed.
+    """An open file. `hashes` is (n, 32) uint8; the values, of `dtype` and `width`, stay mapped when it is removed.
+
+    Args:
+        path: The file.
+        dtype: What its values have to be; None is whatever they are. width: likewise.
 
     Raises:
         BrokenSegmentError: The file is damaged, or holds values of another type or width.
         OSError: The file is missing or not readable.
     """
 
-    def __init__(self, path: Path, *, dtype: torch.dtype, width: int) -> None:
+    def __init__(self, path: Path, *, dtype: torch.dtype | None = None, width: int | None = None) -> None:
         self.path = path
         self.is_broken = False
         try:
@@ -97,8 +115,9 @@ class Segment:
         values = tensors["values"]
         if checksum != str(_checksum(index)):
             raise BrokenSegmentError("the checksum of its index differs")
-        if values.dtype != dtype or values.shape[1:] != (width,):
+        if values.dim() != 2 or dtype not in (None, values.dtype) or width not in (None, values.shape[1]):
             raise BrokenSegmentError(f"it holds {values.dtype} of width {tuple(values.shape[1:])}")
+        self.dtype, self.width = values.dtype, values.shape[1]
         self.hashes: NDArray[np.uint8] = index["hashes"]
         self._starts: NDArray[np.int64] = index["offsets"]
         self._offsets: list[int] = self._starts.tolist()  # read faster one by one

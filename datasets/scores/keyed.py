@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.common.errors import UserError, nearest
+from datasets.sequences.codes import as_bytes
 from datasets.sequences.mutations import MutationError, Mutator
 from datasets.sequences.packed import Packed
 from datasets.tables import column_names
@@ -50,10 +51,9 @@ class KeyedScores:
 
     def score(self, residues: NDArray[np.uint8], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the scores (N, K) of residues (N, L), ASCII codes with zeros behind lengths (N,); NaN: missing."""
-        codes, width = residues.tobytes(), residues.shape[1]
         found = np.full((len(lengths), len(self.names)), np.nan, dtype=np.float32)
-        for row, length in enumerate(lengths.tolist()):
-            known = self.rows.get(codes[row * width : row * width + length])
+        for row, sequence in enumerate(as_bytes(residues, lengths)):
+            known = self.rows.get(sequence)
             if known is not None:
                 found[row] = self.values[known]
         return found

@@ -1,6 +1,6 @@
 """Residues as ASCII codes: of several sequences in one array, checked, and mapped through a table."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,13 @@ def padded(codes: Codes, lengths: NDArray[np.int64]) -> Codes:
     residues = np.zeros((len(lengths), longest), dtype=np.uint8)
     residues[np.arange(longest) < lengths[:, None]] = codes
     return residues
+
+
+def as_bytes(residues: Codes, lengths: NDArray[np.int64]) -> Iterator[bytes]:
+    """Yield the codes of each of n sequences from residues (n, L), without what is behind their lengths (n,)."""
+    codes, width = residues.tobytes(), residues.shape[1]
+    for row, length in enumerate(lengths.tolist()):
+        yield codes[row * width : row * width + length]
 
 
 def translated(codes: Codes, table: Codes) -> Codes:

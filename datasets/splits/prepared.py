@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from safetensors.numpy import save_file
 
 from datasets.common.errors import UserError
 from datasets.common.files import replaced
+from datasets.sequences.codes import as_bytes
 from datasets.splits.rows import check_rows
 from datasets.task import Announce, FoundSource, Task
 
@@ -63,6 +64,11 @@ class PreparedSplit:
     scores: NDArray[np.float32] | None = None
     score_names: tuple[str, ...] = ()
 
+    @property
+    def embeddings_path(self) -> Path:
+        """The file with the embeddings of all sequences, for a task that has some (`datasets.embeddings.store`)."""
+        return self.path.with_suffix(".embeddings")
+
 
 def prepare(task: Task, *, data_dir: Path | None, cache_dir: Path, announce: Announce) -> PreparedSplit:
     """Return the split of a task; all its rows are read and checked the first time only.
@@ -73,16 +79,19 @@ def prepare(task: Task, *, data_dir: Path | None, cache_dir: Path, announce: Ann
     A UserError says what is wrong with the data, or that `cache_dir` cannot be written.
     """
     located = task.source.locate(data_dir=data_dir, announce=announce)
-    if task.scores is not None:
-        task.scores.check()
+    for beside in (task.scores, task.embeddings):
+        if beside is not None:
+            beside.check()
     path = cache_dir / f"{task.name}-{_key(task, located)}.safetensors"
     split = _load_whole(path)
-    if split is None:
+    if split is None or not _has_embeddings(task, split):
         try:
             cache_dir.mkdir(parents=True, exist_ok=True)
-            # The second of two processes waits here and finds the file of the first.
+            # The second of two processes waits here and finds the files of the first.
             with filelock.FileLock(path.with_suffix(".lock")):
                 split = _load_whole(path) or _make(task, located, path, announce)
+                if task.embeddings is not None and not _has_embeddings(task, split):
+                    task.embeddings.keep(split.embeddings_path, _sequences(split), f"sequences of {task.name}")
         except OSError as error:
             raise UserError(
                 f"The prepared data cannot be written to {cache_dir} ({error.strerror or error}); "
@@ -125,14 +134,23 @@ def test_scores(split: PreparedSplit) -> NDArray[np.float32] | None:
     return None if split.scores is None else _test_arrays(split)[_TEST_SCORES]
 
 
+def _has_embeddings(task: Task, split: PreparedSplit) -> bool:
+    return task.embeddings is None or task.embeddings.is_kept(split.embeddings_path)
+
+
+def _sequences(split: PreparedSplit) -> Iterator[bytes]:
+    """The residues of all rows, those of test too."""
+    for residues, lengths in ((split.residues, split.lengths), test_sequences(split)):
+        yield from as_bytes(residues, lengths)
+
+
 def _broken(path: Path) -> UserError:
     return UserError(f"The prepared data {path} is missing or broken; start the command again to make it anew.")
 
 
 def _key(task: Task, located: FoundSource) -> str:
     parts: list[object] = [located.version, located.label, task.split, task.clean_version, _FORMAT]
-    if task.scores is not None:
-        parts.append(task.scores.key)
+    parts += [beside.key for beside in (task.scores, task.embeddings) if beside is not None]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 

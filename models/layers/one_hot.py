@@ -28,8 +28,8 @@ class OneHot:
         return sum((part.float().T @ part.float()).double() for _, part in self._row_slices())  # type: ignore
 
     def transposed_times(self, vector: Tensor) -> Tensor:
-        """Sums (P,) of vector (N,) over the sequences with a 1 in each column."""
-        return sum(part.double().T @ vector[rows] for rows, part in self._row_slices())  # type: ignore
+        """Sums (P,) of vector (N,), or (P, K) of (N, K), over the sequences with a 1 in each column."""
+        return sum(part.double().T @ vector[rows].double() for rows, part in self._row_slices())  # type: ignore
 
     def kernel(self) -> Tensor:
         """In how many of the P columns each two sequences are both 1 (N, N) float64."""

@@ -24,6 +24,18 @@ _LIKELIHOOD_ROWS = 2048
 Codes = NDArray[np.uint8]
 Sites = Literal["distance", "additive", "product", "both"]
 ScoreKernel = Literal["none", "added", "multiplied", "both"]
+EmbeddingKernel = Literal["none", "added", "multiplied"]
+
+
+class Beside(NamedTuple):
+    """What stands beside B sequences: features of their scores (B, K) and embeddings (B, D), None without."""
+
+    scores: Tensor | None = None
+    embeddings: Tensor | None = None
+
+    def at(self, rows: slice) -> "Beside":
+        """Those of some rows."""
+        return Beside(*(None if one is None else one[rows] for one in self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +54,9 @@ class Form:
     score_kernel: ScoreKernel
     score_variance: float
     score_length_scale: float
+    embedding_kernel: EmbeddingKernel = "none"
+    embedding_variance: float = 1.0
+    embedding_length_scale: float = 1.0
 
     @property
     def is_product(self) -> bool:
@@ -52,7 +67,8 @@ class Form:
     def has_sites_alone(self) -> bool:
         """Whether all of it follows from distances, as the derivatives of `gaussian_process` have it."""
         others = (self.composition_variance, self.place_variance, self.score_mean_variance)
-        return not self.is_product and all(one is None for one in others) and self.score_kernel == "none"
+        kernels = (self.score_kernel, self.embedding_kernel)
+        return not self.is_product and all(one is None for one in others) and set(kernels) == {"none"}
 
     def can_rank(self, residues: Codes, training: Codes, *, is_identity: bool) -> bool:
         """Whether it can tell sequences (M, L) apart after training on others (N, L), codes padded with zeros.
@@ -89,7 +105,7 @@ class TrainingSide:
         form: what the covariance consists of.
         tokens: (N, L) int64, 0 at padding.
         vectors: (T, F) float64 of the tokens.
-        features: (N, K) float64 of their scores; None without.
+        beside: what stands beside them.
         relevance: (L,) float64 of the positions; None: they are all alike.
         is_plain: whether all residues are alike, so that distances are Hamming distances.
     """
@@ -99,14 +115,14 @@ class TrainingSide:
         form: Form,
         tokens: Tensor,
         vectors: Tensor,
-        features: Tensor | None,
+        beside: Beside,
         relevance: Tensor | None,
         *,
         is_plain: bool,
     ) -> None:
         self.device = tokens.device
         self.form = form
-        self.tokens, self.features = tokens, features
+        self.tokens, self.beside = tokens, beside
         self._vectors = vectors = vectors.to(tokens.device)
         is_hamming = is_plain and relevance is None
         self._hamming = HammingTo(tokens, len(vectors)) if is_hamming else None
@@ -133,7 +149,7 @@ class TrainingSide:
         return self.distances(self.tokens)
 
     def __call__(
-        self, tokens: Tensor, features: Tensor | None, centre: Centre, theta: Tensor, distance: Tensor | None = None
+        self, tokens: Tensor, beside: Beside, centre: Centre, theta: Tensor, distance: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Covariances (B, N) of B sequences, and the variance of each before training (B,).
 
@@ -146,7 +162,7 @@ class TrainingSide:
             exponent = self._pairs(tokens, product_of(float(theta[0])))
         covariances = covariance(distance, centre, theta, exponent)
         prior = prior_variance(distance, centre, theta)
-        factor, added = self._of_scores(features)
+        factor, added = self._of_others(beside)
         if factor is not None:
             covariances.mul_(factor)
         if added is not None:
@@ -157,17 +173,30 @@ class TrainingSide:
             prior = prior + part.variances(tokens)
         return covariances, prior
 
-    def _of_scores(self, features: Tensor | None) -> tuple[Tensor | None, tuple[Tensor, Tensor] | None]:
-        """What the scores' features (B, K) multiply covariances by (B, N), and what they add, with its variances."""
+    def _of_others(self, beside: Beside) -> tuple[Tensor | None, tuple[Tensor, Tensor] | None]:
+        """What stands beside sequences multiplies covariances by (B, N), and adds to them, with its variances (B,)."""
+        factor, added = self._of_scores(beside.scores)
         form = self.form
-        if features is None or self.features is None:
+        if form.embedding_kernel == "none" or beside.embeddings is None or self.beside.embeddings is None:
+            return factor, added
+        rows, others = beside.embeddings.double(), self.beside.embeddings.double()
+        alike = rbf(rows, others, form.embedding_length_scale)
+        if form.embedding_kernel == "multiplied":
+            return alike if factor is None else factor * alike, added
+        covariances, variances = form.embedding_variance * alike, alike.new_full((len(alike),), form.embedding_variance)
+        return factor, (covariances, variances) if added is None else (added[0] + covariances, added[1] + variances)
+
+    def _of_scores(self, features: Tensor | None) -> tuple[Tensor | None, tuple[Tensor, Tensor] | None]:
+        """The same of the scores' features (B, K)."""
+        form = self.form
+        if features is None or self.beside.scores is None:
             return None, None
         alike = None
         if form.score_kernel != "none":
-            alike = rbf(features, self.features, form.score_length_scale)
+            alike = rbf(features, self.beside.scores, form.score_length_scale)
         added, variance = features.new_zeros(()), features.new_zeros(len(features))
         if form.score_mean_variance is not None:
-            added = added + form.score_mean_variance * features @ self.features.T
+            added = added + form.score_mean_variance * features @ self.beside.scores.T
             variance = variance + form.score_mean_variance * features.square().sum(dim=1)
         if alike is not None and form.score_kernel in ("added", "both"):
             added, variance = added + form.score_variance * alike, variance + form.score_variance
@@ -186,10 +215,10 @@ class TrainingSide:
             return Learnt(start, None)
         n_rows = RELEVANCE_ROWS if relevance else _LIKELIHOOD_ROWS
         tokens, target = self.tokens[:n_rows], target[:n_rows]
-        features = None if self.features is None else self.features[:n_rows]
+        beside = self.beside.at(slice(n_rows))
         by_distance = self.form.has_sites_alone and not relevance
         is_plain = by_distance and self._hamming is not None
-        side = TrainingSide(self.form, tokens, self._vectors, features, None, is_plain=is_plain)
+        side = TrainingSide(self.form, tokens, self._vectors, beside, None, is_plain=is_plain)
         if by_distance:
             return Learnt(maximise_marginal_likelihood(side.distances_among_themselves(), target, start), None)
         assert side._pairs is not None
@@ -208,7 +237,7 @@ class TrainingSide:
         """The covariances of `__call__` among the training sequences, as a function that can be derived."""
         pairs = self._pairs
         assert pairs is not None
-        factor, added = self._of_scores(self.features)
+        factor, added = self._of_others(self.beside)
         others = [part.covariances(self.tokens) for part in self._parts] + ([] if added is None else [added[0]])
         alike = pairs.among_themselves(weighted)
 

@@ -47,7 +47,7 @@ def _check(arguments: argparse.Namespace) -> int:
     found = survey_of(arguments.file, options)
     for line in report(found):
         print(line)
-    for line in _score_lines(options, runs_folder() / CACHE, found):
+    for line in (*_score_lines(options, runs_folder() / CACHE, found), *_embedding_lines(options, found)):
         print(line)
     sys.stdout.flush()
     refuse_two_splits(found)
@@ -84,6 +84,23 @@ def _score_lines(options: DataOptions, cache: Path, found: "Survey") -> Iterator
         columns.judge(scores[training], found.target[training].astype(np.float32))
     yield "\nscores (a variant without one gets the mean of the training rows, and a mark that says so):"
     yield from described(columns.names, scores, found.target, training)
+
+
+def _embedding_lines(options: DataOptions, found: "Survey") -> Iterator[str]:
+    """What the file of embeddings is that the options name.
+
+    Raises:
+        UserError: It lacks variants of the table; the sentence is the search's.
+    """
+    from datasets.tasks.own_table import table_task
+    from search.request.embeddings import find_embeddings
+
+    if options.embeddings is None:
+        return
+    config = find_embeddings(options.embeddings, table_task(found.table, name="table", loaded=found))
+    n = len(found.sequences)
+    by = "sequences or their hashes" if config.names_hash is None else "the table's names"
+    yield f"\nembeddings: {n:,} of {n:,} variants have one, of {config.shown}, by {by} ({config.file})"
 
 
 def _proposal(arguments: argparse.Namespace, found: "Survey") -> str:

@@ -18,9 +18,9 @@ from search.machine.standard_streams import announcer
 from search.reporting.proposals import Proposals
 from search.request.inputs import check_writable, load_split, url_of
 from search.request.search_request import DataOptions, SearchRequest
-from search.request.user_data import UserData, user_data
+from search.request.user_data import UserData, config_of, user_data
 from search.request.wanted import wanted_study
-from search.study.config import StudyConfig, study_config
+from search.study.config import StudyConfig
 from search.study.protocol import Protocol
 from search.workers.signals import EXIT_INTERRUPTED, EXIT_TERMINATED
 
@@ -114,7 +114,7 @@ def _config(arguments: argparse.Namespace, model: str, data: UserData) -> tuple[
     name = None if arguments.study_name is None else f"{arguments.study_name}-{model}"
     try:
         request = request_of(arguments, model=model, study_name=name)
-        return request, study_config(request.words, table=data.table, scores=data.scores)
+        return request, config_of(request.words, data)
     except UserError as error:
         raise UserError(f"Of the models asked for, {model}: {error}") from None
 

@@ -127,21 +127,22 @@ def _rank(
         given=stream.scores,
         alignment=arguments.alignment,
     )
+    embeddings = trained.candidate_embeddings(arguments.embeddings)
     columns = columns_of(stream.label, has_names=arguments.names)
     counter = Counter(stream.n_total, is_quiet=arguments.quiet)
     outside = Outside(
         _familiar(trained, split), task=trained.task, crop=trained.config.data.crop, limit=trained.predictor.limit
     )
     training = None if arguments.no_distance else _training(trained, split)
-    valuation = Valuation(path, trained, outside, training, kind, scores)
-    n_threads, stop = divide_cores(trained.predictor), valuation.stop
+    n_threads = divide_cores(trained.predictor)
     # A thread reads on while others compute.
-    with counter, contextlib.closing(ahead(stream.blocks)) as blocks:
+    with embeddings as embedded, counter, contextlib.closing(ahead(stream.blocks)) as blocks:
+        valuation = Valuation(path, trained, outside, training, kind, scores, embedded)
         if arguments.top is None:
-            with contextlib.closing(in_order(valuation.rows, blocks, n_threads, stop)) as rows:
+            with contextlib.closing(in_order(valuation.rows, blocks, n_threads, valuation.stop)) as rows:
                 predictions, n_outside = write_all(counter.counted(rows), arguments.output, kind, columns)
         else:
-            with contextlib.closing(in_order(valuation.values, blocks, n_threads, stop)) as values:
+            with contextlib.closing(in_order(valuation.values, blocks, n_threads, valuation.stop)) as values:
                 predictions, n_outside = write_top(
                     counter.counted(values), valuation.complete, arguments.output, kind, columns, arguments.top
                 )
@@ -169,6 +170,7 @@ def _check(arguments: argparse.Namespace) -> None:
         "the --data": arguments.data,
         "the --zero-shot-file": arguments.zero_shot_file,
         "the --alignment": arguments.alignment,
+        "the --embeddings": arguments.embeddings,
         "the experiment": arguments.file,
     }
     for name, given in inputs.items():
@@ -183,6 +185,8 @@ def _refuse_inputs_of(config: "RunConfig", arguments: argparse.Namespace) -> Non
     for source in [] if config.scores is None else config.scores.sources:
         if source.file is not None:
             refuse_same_file(Path(source.file), arguments.output, f"the file of the experiment's {source.columns[0]!r}")
+    if config.embeddings is not None:
+        refuse_same_file(Path(config.embeddings.file), arguments.output, "the file of the experiment's embeddings")
 
 
 def _familiar(trained: "TrainedExperiment", split: "PreparedSplit | None") -> "Familiar":

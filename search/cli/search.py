@@ -11,10 +11,9 @@ from search.outcome import EndReason, StudyOutcome
 from search.reporting.proposals import Proposals
 from search.request.inputs import check_study_name, load_split, places_of
 from search.request.search_request import SearchRequest
-from search.request.user_data import UserData, user_data
+from search.request.user_data import UserData, config_of, user_data
 from search.request.wanted import wanted_study
 from search.session import run_study
-from search.study.config import study_config
 
 
 def request_of(arguments: argparse.Namespace, **given: Any) -> SearchRequest:
@@ -50,7 +49,7 @@ def show_plan(arguments: argparse.Namespace, request: SearchRequest, data: UserD
     if request.named is not None:
         check_study_name(request.named, request.storage, request.runs_dir)
     data = data or user_data(request, request.task, request.runs_dir, announce, request.words)
-    config = study_config(request.words, table=data.table, scores=data.scores)
+    config = config_of(request.words, data)
     from search.cli.dry_run import show  # heavy: a mistake in the configuration does not wait for it
     from search.request.inputs import existing
 

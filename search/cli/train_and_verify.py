@@ -16,8 +16,7 @@ from search.machine.environment import machine_kind
 from search.machine.standard_streams import announcer
 from search.request.inputs import load_split, places_of
 from search.request.search_request import DataOptions
-from search.request.user_data import user_data
-from search.study.config import study_config
+from search.request.user_data import config_of, user_data
 from search.study.protocol import find_protocol
 from search.study.run_names import TRAIN, VERIFY
 from search.training.result import Result
@@ -41,7 +40,7 @@ def run_train(arguments: argparse.Namespace) -> int:
     else:
         options, announce = DataOptions.of(arguments), announcer(arguments.quiet)
         data = user_data(options, arguments.task, arguments.runs_dir, announce, arguments.overrides)
-        config = study_config(arguments.overrides, table=data.table, scores=data.scores).run({})
+        config = config_of(arguments.overrides, data).run({})
         task, name = data.task, f"{arguments.task}-{arguments.model}"
     prepare_children()
     split = load_split(

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from datasets.common.errors import UserError
+from datasets.embeddings.description import EmbeddingConfig
 from datasets.scores.description import ScoreConfig, ScoreSource
 from datasets.tables.table import Table
 from datasets.task import Task
@@ -77,12 +78,14 @@ class RunConfig:
 
     `model`, `validation` and `logger` are mappings with `_target_` and constructor arguments; `logger` may be
     None. `seed` drives initial weights, data order and dropout. `table` is what a user's own data is read from, None
-    for the tasks that have a name. `scores` are columns beside the sequences, None without any.
+    for the tasks that have a name. `scores` are columns beside the sequences, and `embeddings` a file of those of the
+    sequences, None without any.
     """
 
     task: str
     table: Table | None = None
     scores: ScoreConfig | None = None
+    embeddings: EmbeddingConfig | None = None
     seed: int
     data: DataConfig
     model: dict[str, Any]
@@ -116,13 +119,13 @@ LOGGER_ARGUMENTS = ("save_dir", "name", "version")
 """What a run itself tells its logger: where a fold's log stands."""
 
 RUN_KEYS = tuple(RunConfig.__annotations__)
-OPTIONAL_KEYS = ("table", "scores")
+OPTIONAL_KEYS = ("table", "scores", "embeddings")
 REQUIRED_KEYS = tuple(key for key in RUN_KEYS if key not in OPTIONAL_KEYS)
 
 
 def task_of(config: RunConfig, path: Path | None = None) -> Task:
     """The run's task; of a user's own table `path` is where the file stands now, if it was moved."""
-    return _task(config.task, config.table, config.scores, path)
+    return _task(config.task, config.table, config.scores, config.embeddings, path)
 
 
 def task_in(tree: Mapping[str, Any]) -> Task:
@@ -132,7 +135,12 @@ def task_in(tree: Mapping[str, Any]) -> Task:
         UserError: There is no such task, or the table is not described as it should be.
     """
     name, table = convert(str, tree["task"], "task"), tree.get("table")
-    return _task(name, None if table is None else build(Table, table, "table"), _scores(tree))
+    return _task(name, None if table is None else build(Table, table, "table"), _scores(tree), _embeddings(tree))
+
+
+def _embeddings(tree: Mapping[str, Any]) -> EmbeddingConfig | None:
+    found = tree.get("embeddings")
+    return None if found is None else build(EmbeddingConfig, convert(dict[str, Any], found, "embeddings"), "embeddings")
 
 
 def _scores(tree: Mapping[str, Any]) -> ScoreConfig | None:
@@ -144,9 +152,24 @@ def _scores(tree: Mapping[str, Any]) -> ScoreConfig | None:
     return build(ScoreConfig, {**found, "sources": built}, "scores")
 
 
-def _task(name: str, table: Table | None, scores: ScoreConfig | None, path: Path | None = None) -> Task:
+def _task(
+    name: str,
+    table: Table | None,
+    scores: ScoreConfig | None,
+    embeddings: EmbeddingConfig | None,
+    path: Path | None = None,
+) -> Task:
     task = find_task(name) if table is None else table_task(table, name=name, path=path)
-    return task if scores is None else with_scores(task, scores)
+    task = task if scores is None else with_scores(task, scores)
+    return task if embeddings is None else with_embeddings(task, embeddings)
+
+
+def with_embeddings(task: Task, embeddings: EmbeddingConfig) -> Task:
+    """The task with embeddings of its sequences."""
+    from datasets.embeddings.embedding_set import EmbeddingSet  # here because it imports NumPy
+    from datasets.embeddings.lookup import names_of_source
+
+    return replace(task, embeddings=EmbeddingSet(config=embeddings, names=partial(names_of_source, task.source)))
 
 
 def with_scores(task: Task, scores: ScoreConfig) -> Task:
@@ -195,6 +218,7 @@ def run_config(tree: Mapping[str, Any]) -> RunConfig:
         task=task.name,
         table=task.source.table if isinstance(task.source, TableSource) else None,
         scores=_scores(tree),
+        embeddings=_embeddings(tree),
         seed=convert(Seed, tree["seed"], "seed"),
         data=data,
         model={**model, **{name: value for name, value in targets.defaults(model).items() if name not in model}},

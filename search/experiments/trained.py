@@ -1,5 +1,6 @@
 """A frozen experiment together with its weights, ready to predict."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 from datasets.candidates.candidates import BLOCK_ROWS, residues_of
 from datasets.common.errors import SequenceError, UserError
 from datasets.common.paths import Places
+from datasets.embeddings.candidates import CandidateEmbeddings
+from datasets.embeddings.store import Embeddings, GivenEmbeddings
 from datasets.scores.candidates import CandidateScores
 from datasets.sequences.alphabet import ALPHABET
 from search.config.run_config import language_models
@@ -90,19 +93,21 @@ class TrainedExperiment:
         scores: Mapping[str, Sequence[float]] | None = None,
         *,
         zero_shot_file: Path | None = None,
+        embeddings: Path | None = None,
     ) -> NDArray[np.float32]:
         """Return the predictions (n,) of n whole sequences, the mean of the ensemble, in the assay's unit.
 
         The sequences are a list, an array or a Series of them, or anything else that yields them in order. Score
         columns that the experiment was trained with are given in `scores` (n numbers by the name of each, NaN where one
-        is missing) or in a file; those that are computed from the sequences need neither.
+        is missing) or in a file; those that are computed from the sequences need neither. Of a model that sees
+        embeddings, `embeddings` is a file with those of the sequences; None is the file of training.
 
         Raises:
             UserError: One is no text, holds no residue or one outside the alphabet, or is longer than the model takes;
                 or the weights predict what `members_of` refuses.
             TypeError: It is no list of sequences, but one sequence, say.
         """
-        return mean_of(self.predict_members(sequences, scores, zero_shot_file=zero_shot_file))
+        return mean_of(self.predict_members(sequences, scores, zero_shot_file=zero_shot_file, embeddings=embeddings))
 
     def predict_members(
         self,
@@ -110,23 +115,37 @@ class TrainedExperiment:
         scores: Mapping[str, Sequence[float]] | None = None,
         *,
         zero_shot_file: Path | None = None,
+        embeddings: Path | None = None,
     ) -> NDArray[np.float32]:
         """Return the predictions (n_members, n) of each model; arguments and errors are those of `predict`."""
         texts = _texts(sequences)
         given = _columns(scores or {}, len(texts))
         scored = self.candidate_scores(file=zero_shot_file, given=list(given))
         parts = [np.empty((self.n_members, 0), dtype=np.float32)]
-        for first in range(0, len(texts), BLOCK_ROWS):
-            rows = slice(first, first + BLOCK_ROWS)
-            try:
-                found = residues_of(texts[rows], self.task.clean)
-                beside = (
-                    None if scored is None else scored(*found, {name: column[rows] for name, column in given.items()})
-                )
-                parts.append(self.members_of(*found, scores=beside))
-            except SequenceError as error:
-                raise UserError(f"Sequence {first + error.row} (counted from 0): {error}.") from None
+        with self.candidate_embeddings(embeddings) as embedded:
+            for first in range(0, len(texts), BLOCK_ROWS):
+                rows = slice(first, first + BLOCK_ROWS)
+                try:
+                    found = residues_of(texts[rows], self.task.clean)
+                    some = {name: column[rows] for name, column in given.items()}
+                    beside = None if scored is None else scored(*found, some)
+                    known = None if embedded is None else embedded(*found)
+                    parts.append(self.members_of(*found, scores=beside, embeddings=known))
+                except SequenceError as error:
+                    raise UserError(f"Sequence {first + error.row} (counted from 0): {error}.") from None
         return np.concatenate(parts, axis=1)
+
+    def candidate_embeddings(self, file: Path | None = None) -> "CandidateEmbeddings | contextlib.nullcontext[None]":
+        """What gives candidates their embeddings, from `file` or that of training; None where the model sees none.
+
+        Raises:
+            UserError: There is no such file, it is of another kind or width, or the model sees none and it is given.
+        """
+        if self.config.embeddings is not None and self.predictor.sees_embeddings:
+            return CandidateEmbeddings(self.config.embeddings, None if file is None else Path(file))
+        if file is not None:
+            raise UserError(f"The model of {self.path} sees no embeddings: leave --embeddings {file} out.")
+        return contextlib.nullcontext()
 
     def candidate_scores(
         self,
@@ -165,6 +184,7 @@ class TrainedExperiment:
         check: Callable[[], None] = lambda: None,
         *,
         scores: NDArray[np.float32] | None = None,
+        embeddings: Embeddings | None = None,
     ) -> NDArray[np.float32]:
         """Return what each model predicts, see `Predictor.__call__`, once it is known to rank something.
 
@@ -172,7 +192,7 @@ class TrainedExperiment:
             UserError: A prediction is not finite, or the ensemble predicts one value whatever the sequence is.
             SequenceError: See `Predictor.__call__`.
         """
-        members = self.predictor(residues, lengths, check, scores=scores)
+        members = self.predictor(residues, lengths, check, scores=scores, embeddings=embeddings)
         n_bad = (~np.isfinite(members)).sum(axis=1)
         if n_bad.any():
             worst = int(n_bad.argmax())
@@ -182,7 +202,7 @@ class TrainedExperiment:
             )
         if len(lengths) and not self._is_known_to_vary:
             some = None if scores is None else scores[:1]
-            self._check_variation(residues[:1], lengths[:1], mean_of(members), check, some)
+            self._check_variation(residues[:1], lengths[:1], mean_of(members), check, some, embeddings)
         return members
 
     def _check_variation(
@@ -192,6 +212,7 @@ class TrainedExperiment:
         prediction: NDArray[np.float32],
         check: Callable[[], None],
         scores: NDArray[np.float32] | None,
+        embeddings: Embeddings | None,
     ) -> None:
         """Refuse a model that predicts `prediction` (n,), all the same, of everything.
 
@@ -201,7 +222,9 @@ class TrainedExperiment:
         if (prediction == prediction[0]).all():
             variants = _variants(residues[0, : int(lengths[0])])
             same = None if scores is None else np.repeat(scores, len(variants), axis=0)
-            found = mean_of(self.predictor(variants, np.repeat(lengths, len(variants)), check, scores=same))
+            made_up = None if embeddings is None else _scattered(embeddings, len(variants))
+            lengths = np.repeat(lengths, len(variants))
+            found = mean_of(self.predictor(variants, lengths, check, scores=same, embeddings=made_up))
             if (found == prediction[0]).all():
                 raise UserError(
                     f"{self.path} predicts {prediction[0]:.6g} for every candidate and for {len(found)} variants of "
@@ -261,6 +284,13 @@ def _variants(residues: NDArray[np.uint8]) -> NDArray[np.uint8]:
     is_mutated[np.arange(n), np.arange(n) * n_columns // n] = True
     others = generator.choice(np.frombuffer(ALPHABET[:20].encode(), dtype=np.uint8), size=is_mutated.shape)
     return np.where(is_mutated, others, residues)
+
+
+def _scattered(embeddings: Embeddings, n: int) -> GivenEmbeddings:
+    """Made-up embeddings of n variants of the first sequence: its own, each value changed by as much as it may be."""
+    first = embeddings.entry(0).astype(np.float32)
+    noise = np.random.default_rng(0).normal(size=(n, *first.shape)).astype(np.float32)
+    return GivenEmbeddings([*(first + noise * (np.abs(first) + 1))], embeddings.kind, embeddings.width)
 
 
 def mean_of(members: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -176,6 +176,12 @@ def predict_options(parser: Parser) -> None:
         help="where the alignment is now that the experiment's scores are made of (default: where it was)",
     )
     parser.add_argument(
+        "--embeddings",
+        type=Path,
+        metavar="FILE",
+        help="embeddings of the candidates, where the experiment was trained with some (default: the file of then)",
+    )
+    parser.add_argument(
         "--sum-zero-shot",
         action="store_true",
         help="the --zero-shot-file has single mutations: a variant's score is the sum of those of its own",

@@ -123,6 +123,12 @@ def add_scores(parser: "Parser | argparse._ArgumentGroup") -> None:
         help="scores of a language model whose weights are at hand: esm is model.backbone, NAME another one",
     )
     parser.add_argument(
+        "--embeddings",
+        type=Path,
+        metavar="FILE",
+        help="embeddings of the sequences, of any model: .h5, .npz, .safetensors or .parquet (see docs/embeddings.md)",
+    )
+    parser.add_argument(
         "--allow-derived", action="store_true", help="accept a score column that follows from the target; is recorded"
     )
 

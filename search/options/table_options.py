@@ -70,7 +70,7 @@ def _words(given: Mapping[str, Any]) -> list[str]:
     words = []
     for name in given.get("zero_shot_columns") or ():
         words += ["--zero-shot-column", name]
-    for name in ("zero_shot_file", "alignment", "zero_shot", "weights_dir"):
+    for name in ("zero_shot_file", "alignment", "zero_shot", "weights_dir", "embeddings"):
         if given.get(name) is not None:
             words += [f"--{name.replace('_', '-')}", str(given[name])]
     for name in _NEEDS_DATA:

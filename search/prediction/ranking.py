@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from datasets.candidates.candidates import Candidates
 from datasets.candidates.distances import TrainingSequences
 from datasets.candidates.outside import Outside
 from datasets.common.errors import SequenceError, UserError
+from datasets.embeddings.candidates import CandidateEmbeddings
 from datasets.scores.candidates import CandidateScores
 from search.experiments.trained import TrainedExperiment, combined, deviation_of, mean_of
 from search.machine.hardware import usable_cores
@@ -153,6 +155,7 @@ class Valuation:
     training: TrainingSequences | None
     kind: Kind
     scores: CandidateScores | None = None
+    embeddings: CandidateEmbeddings | None = None
     _is_stopped: threading.Event = field(init=False, default_factory=threading.Event)
 
     def stop(self) -> None:
@@ -170,8 +173,9 @@ class Valuation:
             UserError: A candidate is none for this model; the sentence names its line. Or the weights rank nothing.
         """
         try:
-            scores = self._scores_of(candidates)
-            members = self.trained.members_of(candidates.residues, candidates.lengths, self._check, scores=scores)
+            members = self.trained.members_of(
+                candidates.residues, candidates.lengths, self._check, **self._beside(candidates)
+            )
         except SequenceError as error:
             if candidates.lines is None:
                 raise
@@ -186,8 +190,8 @@ class Valuation:
         residues, lengths = valued.candidates.residues, valued.candidates.lengths
         std = valued.std
         if self.trained.predictor.knows_deviation:
-            scores = self._scores_of(valued.candidates)
-            std = combined(self.trained.predictor.deviation(residues, lengths, self._check, scores=scores), std)
+            beside = self._beside(valued.candidates)
+            std = combined(self.trained.predictor.deviation(residues, lengths, self._check, **beside), std)
         return PredictedBlock(
             candidates=valued.candidates,
             prediction=valued.prediction,
@@ -196,11 +200,15 @@ class Valuation:
             outside=self.outside(residues, lengths, valued.prediction),
         )
 
-    def _scores_of(self, candidates: Candidates) -> NDArray[np.float32] | None:
-        """All score columns of candidates (n, K); None where the model sees none."""
-        if self.scores is None:
-            return None
-        return self.scores(candidates.residues, candidates.lengths, candidates.scores)
+    def _beside(self, candidates: Candidates) -> dict[str, Any]:
+        """All `scores` (n, K) and `embeddings` of candidates; those that the model does not see are left out."""
+        found: dict[str, Any] = {}
+        if self.scores is not None:
+            found["scores"] = self.scores(candidates.residues, candidates.lengths, candidates.scores)
+        if self.embeddings is not None:
+            names = candidates.labels if candidates.names is None else candidates.names
+            found["embeddings"] = self.embeddings(candidates.residues, candidates.lengths, names)
+        return found
 
     def rows(self, candidates: Candidates) -> Unranked:
         """All of it, as rows of the output."""

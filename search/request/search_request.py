@@ -55,6 +55,7 @@ class DataOptions(TableOptions):
         alignment: Sequences related to the wild type, aligned with it: scores are made of them.
         zero_shot: A language model whose own scores are columns: `esm`, which is `model.backbone`, or its name.
         weights_dir: Where pretrained weights are looked for first.
+        embeddings: A file with an embedding of each sequence; see docs/embeddings.md.
     """
 
     zero_shot_columns: tuple[str, ...] = ()
@@ -63,6 +64,7 @@ class DataOptions(TableOptions):
     alignment: Path | None = None
     zero_shot: str | None = None
     weights_dir: Path | None = None
+    embeddings: Path | None = None
 
     @classmethod
     def of(cls, arguments: argparse.Namespace, **given: Any) -> Self:
@@ -140,6 +142,7 @@ class SearchRequest(DataOptions):
             "wild_type",
             "zero_shot_file",
             "alignment",
+            "embeddings",
             "runs_dir",
             "export_dir",
             "data_dir",

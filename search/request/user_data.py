@@ -7,28 +7,32 @@ from typing import TYPE_CHECKING
 
 from datasets.alignments.names import NAMES
 from datasets.common.errors import UserError
+from datasets.embeddings.description import EmbeddingConfig
 from datasets.scores.description import ScoreConfig, ScoreSource
 from datasets.tables.table import Table
 from datasets.task import Task
 from datasets.tasks.own_table import TableSource
 from datasets.tasks.registry import find_task
 from search.checkout import STUDIES
-from search.config.run_config import language_models, with_scores
+from search.config.run_config import language_models, with_embeddings, with_scores
 from search.options.table_options import ESM
+from search.request.embeddings import find_embeddings
 from search.request.search_request import DataOptions
 from search.request.user_table import user_task
 
 if TYPE_CHECKING:
     from datasets.scores.language_model import LanguageModel
+    from search.study.config import StudyConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class UserData:
-    """A task, what its table is (None for one that has a name), and its score columns (None without any)."""
+    """A task, what its table is (None for one that has a name), its score columns and embeddings (None without any)."""
 
     task: Task
     table: Table | None
     scores: ScoreConfig | None
+    embeddings: EmbeddingConfig | None = None
 
 
 def user_data(
@@ -48,7 +52,19 @@ def user_data(
     else:
         found, table = own
     scores = score_columns(options, found, announce, words)
-    return UserData(task=found if scores is None else with_scores(found, scores), table=table, scores=scores)
+    embeddings = None if options.embeddings is None else find_embeddings(options.embeddings, found)
+    task_with_all = found if scores is None else with_scores(found, scores)
+    if embeddings is not None:
+        announce(f"{embeddings.file}: embeddings of {embeddings.shown}.")
+        task_with_all = with_embeddings(task_with_all, embeddings)
+    return UserData(task=task_with_all, table=table, scores=scores, embeddings=embeddings)
+
+
+def config_of(words: Sequence[str], data: UserData) -> "StudyConfig":
+    """The config of a study of the data; see `search.study.config.study_config`."""
+    from search.study.config import study_config  # here because `data check` does not wait for Hydra
+
+    return study_config(words, table=data.table, scores=data.scores, embeddings=data.embeddings)
 
 
 def score_columns(

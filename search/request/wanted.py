@@ -65,7 +65,9 @@ def wanted_study(
     before, then = _recorded(database, new.name)
     if config.is_exact and before.get("epochs_per_fold") not in (None, config.epochs_per_fold):
         run = config.run({})
-        config = study_config(request.words, table=run.table, scores=run.scores, solves_once=False)
+        config = study_config(
+            request.words, table=run.table, scores=run.scores, embeddings=run.embeddings, solves_once=False
+        )
     found = wanted(config, recorded)
     if not before or digest(before) == digest(found.about):
         return found

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from datasets.common.errors import UserError, nearest
-from datasets.scores.description import NONE, ScoreConfig
+from datasets.embeddings.description import EmbeddingConfig
+from datasets.scores.description import ScoreConfig
 from datasets.tables.table import Table
 from datasets.task import Task
 from search.checkout import STUDIES
@@ -19,12 +20,11 @@ from search.config.run_config import RUN_KEYS, RunConfig, run_config, task_in
 from search.space.first_trials import first_trials
 from search.space.parse import make_space
 from search.space.space import Space, with_grid
+from search.study.beside import trials_to_try, with_embeddings, with_scores
 
 _STUDY_KEYS = (*RUN_KEYS, "space", "sampler", "pruner", "first_trials")
 EPOCH_SETTINGS = ("trainer.max_epochs", "trainer.patience")
 """What means nothing to a model that is solved at once."""
-WITH_SCORES = "with_scores"
-WITHOUT_SCORES = {"use": "all"}
 _WITHOUT_GROUP: dict[str, Any] = {"space": {}, "logger": None}
 
 
@@ -68,7 +68,7 @@ class StudyConfig:
     @property
     def fixed(self) -> dict[str, Any]:
         """Every value of the run that is not searched in all trials and that a result may depend on, by path."""
-        others = ("task", "table", "scores", "logger", "cache")
+        others = ("task", "table", "scores", "embeddings", "logger", "cache")
         run = {key: value for key, value in self.defaults.items() if key not in others}
         if self.defaults["scores"] is not None:
             run["scores"] = {"use": self.defaults["scores"]["use"]}
@@ -104,14 +104,15 @@ def study_config(
     *,
     table: Table | None = None,
     scores: ScoreConfig | None = None,
+    embeddings: EmbeddingConfig | None = None,
     solves_once: bool = True,
 ) -> StudyConfig:
     """Compose `studies/config.yaml` with Hydra overrides and check everything that can be checked unrun.
 
-    `table` is what the task is read from where that is a user's own data, `scores` its score columns, whose use is
-    searched unless an override says it. A model that is solved at once gets one
-    epoch, whatever is set or searched; with `solves_once` False it gets what the overrides say, as in studies of
-    earlier versions.
+    `table` is what the task is read from where that is a user's own data, `scores` its score columns and `embeddings`
+    those of its sequences, whose use is searched unless an override says it; a family that takes no embeddings has
+    none. A model that is solved at once gets one epoch, whatever is set or searched; with `solves_once` False it gets
+    what the overrides say, as in studies of earlier versions.
 
     Raises:
         UserError: An override, a setting, a class or the space is not valid; the task is unknown.
@@ -131,7 +132,11 @@ def study_config(
     if "table" in composed:
         raise UserError("A table is not described by overrides: name its file with --data FILE.")
     composed["table"] = table and asdict(table)
-    composed["scores"], composed["space"] = _with_scores(composed["scores"], composed["space"], scores)
+    if "embeddings" in composed:
+        raise UserError("Embeddings are not described by overrides: name their file with --embeddings FILE.")
+    composed["scores"], composed["space"] = with_scores(composed["scores"], composed["space"], scores)
+    named = fixed_paths(overrides, studies)
+    composed |= with_embeddings(composed.get("model"), composed["space"], embeddings, named)
     for key in composed:
         if key not in _STUDY_KEYS:
             raise UserError(f"{key} is not a setting.{nearest(key, _STUDY_KEYS)} Known: {', '.join(_STUDY_KEYS)}.")
@@ -147,7 +152,7 @@ def study_config(
         defaults = resolve(tree, {})
     resolved = resolve({key: composed[key] for key in composed if key != "space"}, {})
     searched = resolve({**tree, "space": composed["space"] or {}}, {})["space"]
-    space = space_over(tree, defaults, searched, fixed_paths(overrides, studies))
+    space = space_over(tree, defaults, searched, named)
     return StudyConfig(
         tree=tree,
         defaults=defaults,
@@ -155,7 +160,7 @@ def study_config(
         space=space,
         sampler=with_grid(targets.check(resolved["sampler"], targets.SAMPLER, "sampler"), space),
         pruner=targets.check(resolved["pruner"], targets.PRUNER, "pruner"),
-        first_trials=first_trials(_trials_to_try(resolved), space, tree),
+        first_trials=first_trials(trials_to_try(resolved, space.paths), space, tree),
     )
 
 
@@ -165,50 +170,6 @@ def space_over(
     """The checked space of a config; see `search.space.parse.make_space`."""
     interpolated = {path for path, value in flatten(defaults) if lookup(tree, path, None) != value}
     return make_space(searched, defaults, fixed, interpolated, _options(tree))
-
-
-def _with_scores(
-    given: Mapping[str, Any], space: Mapping[str, Any], scores: ScoreConfig | None
-) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-    """The score columns of the run, and its space.
-
-    `given` says which columns the model sees; which ones is searched, together with what the space has below
-    `with_scores`: leaves that are searched where the model sees a column.
-    """
-    own = {key: value for key, value in (space or {}).items() if key != WITH_SCORES}
-    if scores is None:
-        if given != WITHOUT_SCORES:
-            raise UserError(
-                f"scores.use={given.get('use')} chooses from score columns, and none is named: add --zero-shot-column, "
-                "--zero-shot-file, --alignment or --zero-shot, or leave it out."
-            )
-        return None, own
-    use = scores.names[0] if given == WITHOUT_SCORES and len(scores.names) == 1 else given["use"]
-    leaf = {"type": "categorical", "choices": scores.choices}
-    seen = [*(name for name in scores.choices if name != NONE), *({use} - {*scores.choices})]
-    merged = _merged(own, (space or {}).get(WITH_SCORES) or {}, when={"scores.use": seen})
-    return {**scores.tree, **given, "use": use}, {"scores": {"use": leaf}, **merged}
-
-
-def _trials_to_try(resolved: Mapping[str, Any]) -> Any:
-    """The first trials, and where there are score columns the first of them once more, without these."""
-    trees = resolved["first_trials"]
-    if resolved["scores"] is None or not trees or not isinstance(trees, list) or not isinstance(trees[0], Mapping):
-        return trees
-    return [*trees, {**trees[0], "scores": {"use": NONE}}]
-
-
-def _merged(tree: Mapping[str, Any], other: Mapping[str, Any], *, when: Mapping[str, Any]) -> dict[str, Any]:
-    """Two spaces in one; the leaves of the other one are searched under one more condition."""
-    both = dict(tree)
-    for key, value in other.items():
-        if isinstance(value, Mapping) and not isinstance(value.get("type"), str):
-            both[key] = _merged(both.get(key, {}), value, when=when)
-        else:
-            leaves = value if isinstance(value, list) else [value]
-            leaves = [{**leaf, "when": {**leaf.get("when", {}), **when}} for leaf in leaves]
-            both[key] = leaves if isinstance(value, list) else leaves[0]
-    return both
 
 
 def _without_epochs(tree: Any) -> Any:

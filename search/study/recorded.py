@@ -40,7 +40,11 @@ def as_recorded(
         and _is_plain(path, value)
     }
     model = targets.defaults(config.defaults["model"])  # what it was before it had the argument
-    newer = {f"model.{name}": value for name, value in model.items() if f"model.{name}" not in {*recorded, *named}}
+    newer = {
+        path: value
+        for path, value in ((f"model.{name}", value) for name, value in model.items())
+        if path in known and path not in {*recorded, *named}
+    }
     searched = {path_of(name) for name in about["space"]}
     tree = overlay(config.tree, before | {path: value for path, value in newer.items() if path not in searched})
     defaults = resolve(tree, {})

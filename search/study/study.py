@@ -64,8 +64,8 @@ def manifest(config: "StudyConfig", *, data_hash: str, label: str, model: str) -
     }
     if (table := config.defaults["table"]) is not None:
         about["table"] = Table(**table).settings
-    if (scores := config.run({}).scores) is not None:
-        about["scores"] = scores.settings
+    run = config.run({})
+    about |= {name: one.settings for name in ("scores", "embeddings") if (one := getattr(run, name)) is not None}
     if (source := own_models.source_hash(config.defaults["model"]["_target_"])) is not None:
         about["model_source"] = source
     return dict(json.loads(json.dumps(about)))  # as the database will give it back

@@ -3,7 +3,10 @@
 import torch
 
 from datasets.batches.datamodule import FitnessData
+from datasets.common.errors import UserError
 from datasets.common.seeds import derive_seed
+from datasets.embeddings.description import EmbeddingKind
+from datasets.features.encoder import Scope
 from datasets.splits.prepared import PreparedSplit
 from datasets.validation.protocols import Division, Fold
 from models.fitness_model import FitnessModel
@@ -22,10 +25,24 @@ def build_model(config: RunConfig, fold: int = 0) -> FitnessModel:
     model: FitnessModel = targets.instantiate(config.model, targets.MODEL, "model")
     if config.scores is not None and config.scores.used:
         model.take_scores()
+    if model.embedding_scope is not None:
+        _take_embeddings(model, config)
     trainer = config.trainer
     model.gradient_clip = trainer.gradient_clip
     model.minimise(make_loss(trainer.loss, huber_delta=trainer.huber_delta), trainer.target_transform)
     return model
+
+
+def _take_embeddings(model: FitnessModel, config: RunConfig) -> None:
+    found = config.embeddings
+    if found is None:
+        raise UserError("The model sees embeddings, and none are named: add --embeddings FILE.")
+    if found.kind == "sequence" and model.embedding_scope != "mean":
+        raise UserError(
+            f"{found.file} has one vector a sequence, and the model wants one of each residue: use model.pooling=mean, "
+            "or embeddings of residues."
+        )
+    model.take_embeddings(found.width)
 
 
 def build_data(config: RunConfig, split: PreparedSplit, model: FitnessModel, fold: Fold, number: int) -> FitnessData:
@@ -40,6 +57,7 @@ def build_data(config: RunConfig, split: PreparedSplit, model: FitnessModel, fol
         batch_size=config.data.batch_size,
         seed=config.seed,
         scores=config.scores.used if config.scores else (),
+        embeddings=_seen_embeddings(model, config),
         fold_number=number,
         max_length=config.data.max_length,
         truncate=config.data.truncate,
@@ -47,6 +65,12 @@ def build_data(config: RunConfig, split: PreparedSplit, model: FitnessModel, fol
     )
     model.see_lengths(data.lengths)
     return data
+
+
+def _seen_embeddings(model: FitnessModel, config: RunConfig) -> tuple[EmbeddingKind, Scope] | None:
+    if config.embeddings is None or model.embedding_scope is None:
+        return None
+    return config.embeddings.kind, model.embedding_scope
 
 
 def folds_of(config: RunConfig, split: PreparedSplit) -> tuple[Fold, ...]:

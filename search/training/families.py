@@ -61,7 +61,13 @@ def _families(config: RunConfig) -> Iterator[tuple[str, list[Judged]]]:
     """Every `--model` with models of it: its defaults, and each choice of its space changed in them."""
     for name in model_names():
         table = config.table and asdict(config.table)
-        tree = {**compose([f"model={name}"], STUDIES), "task": config.task, "table": table}
+        embeddings = config.embeddings and asdict(config.embeddings)
+        tree = {**compose([f"model={name}"], STUDIES), "task": config.task, "table": table, "embeddings": embeddings}
+        seen = tree["model"].get("embeddings")  # whether the family takes any, and sees them unless told to
+        if embeddings is None and seen == "alone":
+            continue
+        if embeddings is not None and seen == "none":
+            tree["model"] = {**tree["model"], "embeddings": "both"}
         resolved = resolve(tree, {})
         leaves = (resolved["space"] or {}).get("model", {})
         choices = [(key, leaf["choices"]) for key, leaf in leaves.items() if "choices" in leaf]

@@ -86,6 +86,8 @@ class FoldTraining:
         progress.values.append(reporter.values)
         model.see_targets(torch.as_tensor(self.split.target[fold.train]))
         model.see_rows(data.training_rows)
+        if model.embedding_scope is not None:
+            model.see_features(data.training_features())
         trainer.fit(model, datamodule=data)
         progress.n_parameters = model.n_parameters  # an exact model has them now
         progress.best_epochs.append(keeper.best_epoch)

@@ -13,6 +13,8 @@ from safetensors.numpy import load_file, save_file
 
 from datasets.common.files import replaced
 from datasets.common.paths import Places
+from datasets.embeddings.store import StoredEmbeddings
+from datasets.sequences.codes import as_bytes
 from datasets.sequences.mutation_counts import find_mutations
 from datasets.splits.prepared import PreparedSplit, load_prepared, test_scores, test_sequences
 from datasets.task import Announce
@@ -46,7 +48,7 @@ def predict_test_sequences(
     torch.set_num_threads(config.trainer.threads or usable_cores())
     prepared = load_prepared(split)
     residues, lengths = test_sequences(prepared)
-    scores = test_scores(prepared)
+    scores, embeddings = test_scores(prepared), _test_embeddings(config, prepared)
 
     def predictor_of(some: Sequence[Path]) -> Predictor:
         return Predictor(
@@ -63,14 +65,22 @@ def predict_test_sequences(
             del predictor
             predictor = predictor_of(group)
         parts = []
-        for first in range(0, len(lengths), _AT_ONCE):
-            rows = slice(first, first + _AT_ONCE)
-            parts.append(predictor(residues[rows], lengths[rows], scores=None if scores is None else scores[rows]))
+        for rows in np.split(np.arange(len(lengths)), range(_AT_ONCE, len(lengths), _AT_ONCE)):
+            known = None if scores is None else scores[rows]
+            beside = None if embeddings is None else embeddings.take(rows)
+            parts.append(predictor(residues[rows], lengths[rows], scores=known, embeddings=beside))
             n_done += parts[-1].size
             on_progress("test predictions", n_done, n_total)
         members.append(np.concatenate(parts, axis=1))
     with replaced(path) as beside:
         save_file({"prediction": np.concatenate(members)}, beside)
+
+
+def _test_embeddings(config: RunConfig, split: PreparedSplit) -> StoredEmbeddings | None:
+    """Those of the test sequences, in their order, where the run has some."""
+    if config.embeddings is None:
+        return None
+    return StoredEmbeddings(split.embeddings_path, config.embeddings.kind, as_bytes(*test_sequences(split)))
 
 
 def read_test_predictions(path: Path) -> NDArray[np.float32]:
@@ -102,8 +112,9 @@ def rise_with_mutations(
     predictor = Predictor(
         config, weights, places=places, announce=announce, micro_batch_tokens=micro_batch_tokens, keep_features=True
     )
-    known = None if scores is None else scores[rows]
-    prediction = predictor(residues, lengths, scores=known).mean(axis=0, dtype="float64")
+    known, embeddings = None if scores is None else scores[rows], _test_embeddings(config, split)
+    beside = None if embeddings is None else embeddings.take(rows)
+    prediction = predictor(residues, lengths, scores=known, embeddings=beside).mean(axis=0, dtype="float64")
     counts = find_mutations(residues, lengths, task.wild_type).counts
     value = spearman(torch.from_numpy(prediction), torch.from_numpy(counts))
     return value if math.isfinite(value) else None

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datasets.batches.batch import Batch
-from datasets.batches.encode import Encoded, encode_sequences, evaluation_loader, longest_first, selected
+from datasets.batches.encode import Encoded, embedded, encode_sequences, evaluation_loader, longest_first, selected
 from datasets.batches.loader import BatchLoader
 from datasets.common.errors import UserError
 from datasets.common.paths import Places
+from datasets.embeddings.store import Embeddings
 from datasets.features.frozen import FeatureCache, Features, frozen_features
 from datasets.task import Announce
 from models.fitness_model import FitnessModel
@@ -108,12 +109,14 @@ class Predictor:
         check: Callable[[], None] = lambda: None,
         *,
         scores: NDArray[np.float32] | None = None,
+        embeddings: Embeddings | None = None,
     ) -> NDArray[np.float32]:
         """Predict residues (N, L), ASCII codes as the task's `clean` leaves them, zeros behind `lengths` (N,).
 
         All N are held in memory as tokens: who has very many comes with some thousands at a time. `check` is called
         before each batch; what it raises ends the prediction. `scores` (N, K) are all score columns of the run, NaN
-        where one is missing; a run without any, or one whose model sees none, needs none.
+        where one is missing; a run without any, or one whose model sees none, needs none. `embeddings` are those of the
+        N sequences, for a model that `sees_embeddings`.
 
         Returns:
             (n_members, N) float32, in the task's units.
@@ -122,7 +125,12 @@ class Predictor:
             SequenceError: A sequence is too long for the model, or nothing is left of it; its `row` says which.
             UserError: There is not enough memory for one sequence.
         """
-        return self._compute(residues, lengths, lambda model, batch: model(batch), check, scores)
+        return self._compute(residues, lengths, lambda model, batch: model(batch), check, scores, embeddings)
+
+    @property
+    def sees_embeddings(self) -> bool:
+        """Whether the model sees the embeddings of a file."""
+        return self._models[0].embedding_scope is not None
 
     @property
     def knows_deviation(self) -> bool:
@@ -136,9 +144,10 @@ class Predictor:
         check: Callable[[], None] = lambda: None,
         *,
         scores: NDArray[np.float32] | None = None,
+        embeddings: Embeddings | None = None,
     ) -> NDArray[np.float32]:
         """Return the members' own standard deviations (n_members, N), where they know them; see `__call__`."""
-        return self._compute(residues, lengths, _own_deviation, check, scores)
+        return self._compute(residues, lengths, _own_deviation, check, scores, embeddings)
 
     def _compute(
         self,
@@ -147,6 +156,7 @@ class Predictor:
         of: Callable[[FitnessModel, Batch], Tensor],
         check: Callable[[], None],
         scores: NDArray[np.float32] | None,
+        embeddings: Embeddings | None,
     ) -> NDArray[np.float32]:
         if not len(lengths):
             return np.empty((self.n_members, 0), dtype=np.float32)
@@ -158,7 +168,14 @@ class Predictor:
             crop=self.config.data.crop,
             limit=self.limit,
         )
-        features = self._features(encoded)
+        scope = self._models[0].embedding_scope
+        if scope is not None and embeddings is not None:
+            crop = self.config.data.crop
+            features: Features | None = embedded(
+                embeddings, lengths, encoded, scope, task=self.task, crop=crop, limit=self.limit
+            )
+        else:
+            features = self._features(encoded)
         if features is not None and features.values is not None:
             features = features.to(self.device)
         n = len(lengths)

@@ -19,6 +19,7 @@ ORDER = [
     "datasets.scores",
     "datasets.splits",
     "datasets.features",
+    "datasets.embeddings",
     "datasets.tasks",
     "datasets.validation",
     "datasets.batches",

@@ -115,5 +115,5 @@ def trial_config(experiment: RunConfig, fixed: Mapping[str, Any], params: Mappin
     """
     known = asdict(experiment)
     machine = {f"trainer.{key}": known["trainer"][key] for key in _OF_THE_MACHINE}
-    rest = {key: known[key] for key in ("task", "table", "scores", "cache", "logger")}
+    rest = {key: known[key] for key in ("task", "table", "scores", "embeddings", "cache", "logger")}
     return run_config(resolve(overlay(nest(fixed), {**machine, **rest}), Space.values(params)))

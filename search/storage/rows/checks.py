@@ -85,6 +85,7 @@ STUDY: Mapping[str, Check] = {
         },
         {
             "scores": _tree,
+            "embeddings": _tree,
             "validation": _constructor,
             "epochs_per_fold": _positive,
             "table": _table,

@@ -62,12 +62,13 @@ def builder(cache, log, *arguments):
 # --- segments
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_a_segment_is_a_safetensors_file_that_gives_back_what_was_written(tmp_path, dtype):
     entries = [torch.randn(length, 6).to(dtype) for length in (3, 1, 7)]
     hashes = np.random.default_rng(0).integers(0, 256, (3, 32), dtype=np.uint8)
     path = tmp_path / "a b.safetensors"
-    write_segment(path, hashes=hashes, entries=[raw(entry) for entry in entries], dtype=dtype)
+    written = [raw(entry) for entry in entries]
+    write_segment(path, hashes=hashes, lengths=[3, 1, 7], entries=iter(written), width=6, dtype=dtype)
     with safe_open(path, framework="pt") as file:
         assert torch.equal(file.get_tensor("values"), torch.cat(entries))
         assert file.get_tensor("offsets").tolist() == [0, 3, 4, 11]
@@ -83,7 +84,8 @@ def test_a_segment_is_a_safetensors_file_that_gives_back_what_was_written(tmp_pa
 def test_any_changed_byte_of_a_segment_is_noticed(tmp_path):
     path = tmp_path / "a.safetensors"
     hashes = np.arange(64, dtype=np.uint8).reshape(2, 32)
-    write_segment(path, hashes=hashes, entries=[raw(torch.randn(2, 3)) for _ in range(2)], dtype=torch.float32)
+    written = [raw(torch.randn(2, 3)) for _ in range(2)]
+    write_segment(path, hashes=hashes, lengths=[2, 2], entries=written, width=3, dtype=torch.float32)
     whole = path.read_bytes()
     for at in range(len(whole)):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 16]) + whole[at + 1 :])
@@ -101,7 +103,8 @@ def test_any_changed_byte_of_a_segment_is_noticed(tmp_path):
 def test_a_truncated_segment_is_noticed(tmp_path, left):
     path = tmp_path / "a.safetensors"
     hashes = np.zeros((1, 32), dtype=np.uint8)
-    write_segment(path, hashes=hashes, entries=[raw(torch.randn(20, 3))], dtype=torch.float32)
+    written = [raw(torch.randn(20, 3))]
+    write_segment(path, hashes=hashes, lengths=[20], entries=written, width=3, dtype=torch.float32)
     path.write_bytes(path.read_bytes()[:left])
     with pytest.raises(BrokenSegmentError):
         Segment(path, dtype=torch.float32, width=3)

@@ -15,6 +15,7 @@ from datasets.common.errors import UserError
 from models.closed_form import ClosedForm
 from models.layers.score_features import ScoreFeatures
 from models.layers.score_head import ScoreHead
+from models.layers.sequence_kernel import Beside
 from models.ridge import Ridge
 from search.training.weights import load_weights, save_weights
 from tests.helpers.variants import make_variants
@@ -102,7 +103,7 @@ def test_the_kernel_equals_its_formula(changes: dict) -> None:
     def whole(rows: Tensor, a: np.ndarray) -> np.ndarray:
         sequences = make_kernel()
         sequences.solve(train.tokens, train.target.double())
-        found = sequences._covariances(rows, None)[0].numpy()
+        found = sequences._covariances(rows, Beside())[0].numpy()
         alike = np.exp(-np.square(a[:, None] - z).sum(axis=2) / 2 / changes.get("score_length_scale", 1.0))
         found = found * alike if kind in ("multiplied", "both") else found
         found = found + v * alike if kind in ("added", "both") else found

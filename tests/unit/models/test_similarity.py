@@ -13,6 +13,7 @@ from datasets.common.paths import Places
 from datasets.sequences.alphabet import ALPHABET
 from models.kernel import Kernel
 from models.layers.amino_acids import BLOSUM62, LETTERS, find_similarity, residue_vectors
+from models.layers.sequence_kernel import Beside
 from search.training.weights import load_weights, save_weights
 from tests.helpers.variants import make_batch, make_variants
 from tests.unit.models.test_kernel import make_kernel, one_thread, solved
@@ -273,7 +274,7 @@ def test_inducing_sequences_stand_for_many(monkeypatch: pytest.MonkeyPatch) -> N
     target = (train.tokens[:, 2] + train.tokens[:, 5]).double() / 10
     new = make_variants(100, 8, seed=1)
     exact = solved(train.tokens, target, similarity="blosum62")
-    monkeypatch.setattr("models.kernel.MAX_KERNEL_ROWS", 399)
+    monkeypatch.setattr("models.many_rows.MAX_KERNEL_ROWS", 399)
     model = make_kernel(similarity="blosum62", inducing=200)
     assert "approximation" in str(model.approximation(400))
     assert model.approximation(399) is None
@@ -282,7 +283,7 @@ def test_inducing_sequences_stand_for_many(monkeypatch: pytest.MonkeyPatch) -> N
     assert len(model.train_tokens) == len(model.dual) == 200
     # The subset of regressors, from its formula.
     own = model._own_covariances(model._to_training().distances_among_themselves())
-    across, _ = model._covariances(train.tokens, None)
+    across, _ = model._covariances(train.tokens, Beside())
     scaled = (target - target.mean()) / target.std(correction=0)
     # Some of them are the same sequence: the matrix is singular.
     normal, right = across.T @ across + 0.1 * own, (across.T @ scaled)[:, None]

@@ -249,8 +249,11 @@ BAD = [
     ("model.dropout=1", "model.dropout=1 is not valid: expected float >= 0 and < 1."),
     ("model.chanels=3", "model.chanels is not a setting. Did you mean 'channels'"),
     ("~model.channels", "model.channels is missing"),
-    ("model=null", "model=null is unknown: expected one of cnn, cnn_flip, epistasis, esm, forest, kernel, ridge."),
-    ("model=cnnn", "cnn, cnn_flip, epistasis, esm, forest, kernel, ridge. Did you mean 'cnn'"),
+    (
+        "model=null",
+        "model=null is unknown: expected one of cnn, cnn_flip, embeddings, epistasis, esm, forest, kernel, ridge.",
+    ),
+    ("model=cnnn", "cnn, cnn_flip, embeddings, epistasis, esm, forest, kernel, ridge. Did you mean 'cnn'"),
     ("model._target_=models.cnn.torch.load", "there is no module models.cnn.torch"),
     ("model._target_=torch.nn.Linear", "outside the allowed packages"),
     ("trainer.max_epochs=-1", "trainer.max_epochs=-1 is not valid: expected int >= 1."),
@@ -282,7 +285,7 @@ BAD = [
     ("experiment=mine", "experiment=mine is unknown"),
     (
         "space=cnn_wied",
-        "expected one of cnn, cnn_flip, cnn_wide, epistasis, esm, esm_wide, forest, kernel, ridge. Did you",
+        "expected one of cnn, cnn_flip, cnn_wide, embeddings, epistasis, esm, esm_wide, forest, kernel, ridge. Did",
     ),
     ("space=ridge", "space.model.alpha has no value in the config"),
     ("space.model.channels.low=500", "space.model.channels is not valid: low=500 is above high="),

@@ -1,0 +1,1 @@
+"""Embeddings from files of others: read with suspicion, kept for a split, and handed to models."""
