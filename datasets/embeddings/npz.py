@@ -54,9 +54,8 @@ class NpzFile(EmbeddingFile):
 
     def read(self, key: Any) -> NDArray[np.floating]:
         """As for other files."""
-        if self._table is not None:
-            return self._table[key]
-        return self._array(key)
+        found: NDArray[np.floating] = self._array(key) if self._table is None else self._table[key]
+        return found
 
     def _open_table(self) -> None:
         keys = self._array("keys.npy", most=_MAX_KEYS_BYTES)

@@ -109,7 +109,7 @@ class ParquetFile(EmbeddingFile):
         values = cell.values if cell.is_valid else None
         if values is None or values.null_count:
             raise self.refuse(f"row {row + 1} has no embedding, or one with gaps", "leave the row out")
-        shape = (len(values),)
+        shape: tuple[int, ...] = (len(values),)
         if self._depth == 2:
             inner = values.flatten()
             widths = set(values.value_lengths().to_pylist())

@@ -12,7 +12,12 @@ from numpy.typing import NDArray
 from datasets.embeddings.file import EmbeddingFile, short
 
 _MAX_HEADER = 10**8  # as safetensors itself has it
-_TYPES = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "BF16": np.dtype("<u2")}
+_TYPES: dict[str, np.dtype[Any]] = {
+    "F16": np.dtype("<f2"),
+    "F32": np.dtype("<f4"),
+    "F64": np.dtype("<f8"),
+    "BF16": np.dtype("<u2"),
+}
 
 
 class TensorFile(EmbeddingFile):
