@@ -78,8 +78,10 @@ class Forest(ClosedForm):
         prediction: Tensor = self.trees(self._features(residues(batch), batch.scores))
         return prediction.float()
 
-    def solve(self, tokens: Tensor, target: Tensor, scores: Tensor | None = None) -> None:
-        """Grow the trees."""
+    def solve(
+        self, tokens: Tensor, target: Tensor, scores: Tensor | None = None, embeddings: Tensor | None = None
+    ) -> None:
+        """Grow the trees; there are no embeddings."""
         from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
 
         self.mutations.fit(tokens)

@@ -174,8 +174,9 @@ def _products(features: Tensor, others: Tensor) -> Tensor:
     """features.T @ others in float64, some thousand rows of float32 at a time."""
     if features.dtype == torch.float64:
         return features.T @ others.double()
-    parts = zip(features.split(_ROWS), others.split(_ROWS), strict=True)
-    return sum(some.double().T @ other.double() for some, other in parts)  # type: ignore[return-value]
+    parts = zip(torch.split(features, _ROWS), torch.split(others, _ROWS), strict=True)
+    found: Tensor = sum(some.double().T @ other.double() for some, other in parts)  # type: ignore[assignment]
+    return found
 
 
 def _solve_positive(matrix: Tensor, right: Tensor, alpha: float) -> Tensor:

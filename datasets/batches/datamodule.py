@@ -119,7 +119,7 @@ class FitnessData(LightningDataModule):
     def training_features(self) -> Iterator[Tensor]:
         """Yield the features (n, D) of the training rows, some at a time; of residues those of each."""
         assert self._features is not None
-        for rows in self._train.split(_ROWS):
+        for rows in torch.split(self._train, _ROWS):
             found = self._features.gather(rows)
             yield found if found.dim() == 2 else found[self.mask[rows, : found.shape[1]]]
 

@@ -67,7 +67,7 @@ class StoredEmbeddings:
     @property
     def width(self) -> int:
         """D."""
-        return self._segment.width
+        return int(self._segment.width)
 
     def __len__(self) -> int:
         return len(self._numbers)

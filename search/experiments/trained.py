@@ -18,7 +18,7 @@ from datasets.sequences.alphabet import ALPHABET
 from search.config.run_config import language_models
 from search.experiments.ensemble import find_members
 from search.experiments.experiment import load_experiment
-from search.experiments.given_scores import check_given
+from search.experiments.given import check_given, columns_of, texts_of
 from search.training.predictor import Predictor
 from search.training.relevances import read_relevances
 
@@ -118,8 +118,8 @@ class TrainedExperiment:
         embeddings: Path | None = None,
     ) -> NDArray[np.float32]:
         """Return the predictions (n_members, n) of each model; arguments and errors are those of `predict`."""
-        texts = _texts(sequences)
-        given = _columns(scores or {}, len(texts))
+        texts = texts_of(sequences)
+        given = columns_of(scores or {}, len(texts))
         scored = self.candidate_scores(file=zero_shot_file, given=list(given))
         parts = [np.empty((self.n_members, 0), dtype=np.float32)]
         with self.candidate_embeddings(embeddings) as embedded:
@@ -231,48 +231,6 @@ class TrainedExperiment:
                     "the first, so its weights rank nothing: predict with another experiment, or search again."
                 )
         self._is_known_to_vary = True
-
-
-def _texts(sequences: Iterable[str]) -> list[str]:
-    """The sequences as a list, of whatever kind they come in."""
-    if isinstance(sequences, (str, bytes)):
-        raise TypeError("predict takes many sequences, not one: put it into a list.")
-    # Of a mapping or a table the names would be predicted, and a set has no order that predictions could follow.
-    if (
-        not isinstance(sequences, Iterable)
-        or isinstance(sequences, (Mapping, set, frozenset))
-        or hasattr(sequences, "columns")
-    ):
-        raise TypeError(f"predict takes a list of sequences, not a {type(sequences).__name__}: make a list of it.")
-    try:
-        texts = list(sequences)
-    except TypeError as error:  # an array of no dimension
-        raise TypeError(f"predict takes a list of sequences ({error}): make a list of them.") from None
-    for row, text in enumerate(texts):
-        if not isinstance(text, str):
-            shown = " ".join(repr(text).split())[:40]
-            raise UserError(
-                f"Sequence {row} (counted from 0): {shown} is of type {type(text).__name__}, expected a text (str) of "
-                "residues; correct it or leave it out."
-            )
-    return texts
-
-
-def _columns(scores: Mapping[str, Sequence[float]], n: int) -> dict[str, NDArray[np.float32]]:
-    """Score columns (n) of n sequences by their names."""
-    columns = {}
-    for name, values in scores.items():
-        try:
-            with np.errstate(over="ignore"):
-                column = np.asarray(values, dtype=np.float32)
-        except (TypeError, ValueError) as error:
-            raise UserError(f"The scores {name!r} are no numbers ({error}): give a number or NaN for each.") from None
-        if np.isinf(column).any():
-            raise UserError(f"The scores {name!r} hold infinite numbers: give NaN where a score is missing.")
-        if column.shape != (n,):
-            raise UserError(f"The scores {name!r} have the shape {column.shape}, expected a number for each of {n:,}.")
-        columns[name] = column
-    return columns
 
 
 def _variants(residues: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -72,8 +72,8 @@ def predict_test_sequences(
             n_done += parts[-1].size
             on_progress("test predictions", n_done, n_total)
         members.append(np.concatenate(parts, axis=1))
-    with replaced(path) as beside:
-        save_file({"prediction": np.concatenate(members)}, beside)
+    with replaced(path) as unfinished:
+        save_file({"prediction": np.concatenate(members)}, unfinished)
 
 
 def _test_embeddings(config: RunConfig, split: PreparedSplit) -> StoredEmbeddings | None:
