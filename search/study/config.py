@@ -155,7 +155,7 @@ def study_config(
         space=space,
         sampler=with_grid(targets.check(resolved["sampler"], targets.SAMPLER, "sampler"), space),
         pruner=targets.check(resolved["pruner"], targets.PRUNER, "pruner"),
-        first_trials=first_trials(_trials_to_try(resolved), space, tree),
+        first_trials=first_trials(_trials_to_try(resolved), space, tree, defaults),
     )
 
 
