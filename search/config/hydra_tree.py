@@ -45,7 +45,8 @@ def composed(overrides: Sequence[Override], studies: Path, own: Mapping[str, str
 def _without_hydra(overrides: Sequence[Override], folder: Path, own: Mapping[str, str]) -> DictConfig | None:
     """The tree as `compose` makes it; None where something in it is meant for Hydra, which then has to see it."""
     repository = _loader().repository
-    values, choices = [], []
+    values: list[Override] = []
+    choices: list[Override] = []
     for override in overrides:
         is_choice = repository.group_exists(override.key_or_group) and not isinstance(override.value(), dict)
         (choices if is_choice else values).append(override)

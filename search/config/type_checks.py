@@ -176,7 +176,7 @@ def build(cls: type[T], tree: Any, where: str) -> T:
     """
     if not isinstance(tree, Mapping):
         raise UserError(f"{where}={shown(tree)} is not valid: expected a mapping.")
-    hints = _hints(cls)
+    hints = _hints(cls)  # type: ignore[arg-type]
     fields = dataclasses.fields(cls)  # type: ignore[arg-type]
     names = [field.name for field in fields]
     check_keys(tree, names, [field.name for field in fields if field.default is dataclasses.MISSING], where)
