@@ -6,8 +6,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -17,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from datasets.common.errors import UserError, nearest
+from search.config.hydra_tree import composed
 from search.config.nested import lookup
 from search.config.type_checks import shown
 from search.machine import own_models
@@ -34,16 +33,17 @@ def compose(overrides: Sequence[str], studies: Path) -> dict[str, Any]:
             own = own_names() if override.key_or_group in ("model", "space") else []
             _check_option(override, [*group_options(studies, override.key_or_group), *own])
     try:
-        return _compose(overrides, studies)
+        return _compose(parsed, studies)
     except _REFUSALS as error:
         refusal = error
-    try:
-        others = _compose([str(override.input_line) for override in parsed if not _is_of_space(override)], studies)
-        changed = _with_replacements(parsed, others)
-        if changed != list(overrides):
-            return _compose(changed, studies)
-    except _REFUSALS as error:
-        refusal = error
+    of_others = [override for override in parsed if not _is_of_space(override)]
+    if len(of_others) < len(parsed):
+        try:
+            changed = _with_replacements(parsed, _compose(of_others, studies))
+            if changed != list(overrides):
+                return _compose(parse(changed), studies)
+        except _REFUSALS as error:
+            refusal = error
     raise UserError(_sentence(refusal, parsed))
 
 
@@ -51,15 +51,13 @@ def compose(overrides: Sequence[str], studies: Path) -> dict[str, Any]:
 _REFUSALS = (HydraException, MissingConfigException, OmegaConfBaseException, TypeError, ValueError)
 
 
-def _compose(overrides: Sequence[str], studies: Path) -> dict[str, Any]:
+def _compose(overrides: Sequence[Override], studies: Path) -> dict[str, Any]:
+    models = own_models.in_use()
     try:
-        with own_options(), initialize_config_dir(version_base="1.3", config_dir=str(studies.resolve())):
-            config = hydra_compose(config_name="config", overrides=list(overrides))
-        tree = OmegaConf.to_container(config, resolve=False)
+        with own_options():
+            return composed(overrides, studies, models.configs if models else {})
     except YAMLError as error:
         raise UserError(f"A file below {studies} is not valid YAML: {' '.join(str(error).split())}.") from None
-    assert isinstance(tree, dict)
-    return {str(key): value for key, value in tree.items()}
 
 
 def _is_of_space(override: Override) -> bool:

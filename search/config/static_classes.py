@@ -6,7 +6,7 @@ Nothing is imported, so that a config can be checked against a model before torc
 import ast
 import importlib.util
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -53,13 +53,20 @@ class Parameter:
     default: Any = None
 
 
-def signature(source: ClassSource) -> dict[str, Parameter] | None:
+def signature(source: ClassSource) -> Mapping[str, Parameter] | None:
     """The constructor's parameters by name; None where it takes any keyword."""
+    return (_signature if own_models.is_own(source.module) else _signature_once)(source)
+
+
+def _signature(source: ClassSource) -> Mapping[str, Parameter] | None:
     for ancestor in ancestry(source):
         for item in ancestor.node.body:
             if isinstance(item, ast.FunctionDef) and item.name == "__init__":
                 return None if item.args.kwarg else dict(_parameters(item.args, ancestor.module))
     return {}
+
+
+_signature_once = cache(_signature)
 
 
 def _parameters(arguments: ast.arguments, module: str) -> Iterator[tuple[str, Parameter]]:
@@ -125,6 +132,11 @@ def ancestry(source: ClassSource) -> Iterator[ClassSource]:
 
 def find_class(module: str, name: str, depth: int = 0) -> ClassSource | None:
     """The definition of `name` as seen in `module`, following `from x import y`."""
+    # What files say is parsed once; a user's own models may be others from one command to the next.
+    return (_find_class if own_models.is_own(module) else _find_class_once)(module, name, depth)
+
+
+def _find_class(module: str, name: str, depth: int) -> ClassSource | None:
     tree = parse_module(module)
     if tree is None or depth > 8:
         return None
@@ -138,6 +150,9 @@ def find_class(module: str, name: str, depth: int = 0) -> ClassSource | None:
                     if found is not None:
                         return found
     return None
+
+
+_find_class_once = cache(_find_class)
 
 
 def _statements(tree: ast.Module) -> Iterator[ast.stmt]:

@@ -181,7 +181,7 @@ def is_exact(model: Any) -> bool:
         return False
 
 
-def _parameters(source: ClassSource, base: str, where: str) -> dict[str, Parameter]:
+def _parameters(source: ClassSource, base: str, where: str) -> Mapping[str, Parameter]:
     """What a config may give to a class."""
     found = signature(source)
     if source.module.partition(".")[0] in _OURS:

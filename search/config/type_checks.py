@@ -176,11 +176,16 @@ def build(cls: type[T], tree: Any, where: str) -> T:
     """
     if not isinstance(tree, Mapping):
         raise UserError(f"{where}={shown(tree)} is not valid: expected a mapping.")
-    hints = get_type_hints(cls, include_extras=True)
+    hints = _hints(cls)  # type: ignore[arg-type]
     fields = dataclasses.fields(cls)  # type: ignore[arg-type]
     names = [field.name for field in fields]
     check_keys(tree, names, [field.name for field in fields if field.default is dataclasses.MISSING], where)
     return cls(**{name: convert(hints[name], tree[name], f"{where}.{name}") for name in names if name in tree})
+
+
+@cache
+def _hints(cls: type[Any]) -> Mapping[str, Any]:
+    return get_type_hints(cls, include_extras=True)
 
 
 def check_keys(tree: Mapping[str, Any], known: Sequence[str], required: Sequence[str], where: str) -> None:

@@ -21,17 +21,17 @@ NEEDS = "needs"
 
 
 def first_trials(
-    trees: Sequence[Mapping[str, Any]], space: Space, config: Mapping[str, Any]
+    trees: Sequence[Mapping[str, Any]], space: Space, config: Mapping[str, Any], defaults: Mapping[str, Any]
 ) -> tuple[dict[str, Scalar], ...]:
     """The parameters of the trials, each once.
 
     `config` is the study's, with its interpolations: a value that follows from others follows from the trial's own.
+    `defaults` is the same, resolved.
 
     Raises:
         UserError: A tree names what is no setting, or needs something else than a GPU.
     """
     trials: list[dict[str, Scalar]] = []
-    defaults = resolve(config, {})
     known = [path for path, _ in flatten(defaults)]
     for i, given in enumerate(convert(list[dict[str, Any]], trees, "first_trials")):
         tree = {key: value for key, value in given.items() if key != NEEDS}
@@ -43,7 +43,7 @@ def first_trials(
                 raise UserError(f"first_trials[{i}] sets {path}, which is no setting.{nearest(path, known)}")
         if needs == "gpu" and not (defaults["trainer"]["accelerator"] != "cpu" and visible_gpus()):
             continue
-        params = space.complete(dict(flatten(tree)), lambda values: resolve(config, values))
+        params = space.complete(dict(flatten(tree)), lambda values: resolve(config, values) if values else defaults)
         if params and params not in trials:
             trials.append(params)
     return tuple(trials)

@@ -160,7 +160,7 @@ def study_config(
         space=space,
         sampler=with_grid(targets.check(resolved["sampler"], targets.SAMPLER, "sampler"), space),
         pruner=targets.check(resolved["pruner"], targets.PRUNER, "pruner"),
-        first_trials=first_trials(trials_to_try(resolved, space.paths), space, tree),
+        first_trials=first_trials(trials_to_try(resolved, space.paths), space, tree, defaults),
     )
 
 

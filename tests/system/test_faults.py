@@ -144,7 +144,6 @@ def test_first_interrupt_finishes_the_running_trial(tmp_path):
     assert (found["n_finished"], found["n_failed"], found["n_running"]) == (number + 1, 0, 0)
 
 
-@pytest.mark.smoke
 def test_child_leaves_when_its_parent_is_killed(tmp_path):
     process = start(tmp_path, 50, "trainer.max_epochs=5000", "trainer.patience=5000")
     child = wait_for_child(process)
