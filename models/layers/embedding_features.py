@@ -32,7 +32,7 @@ class EmbeddingFeatures(nn.Module):
         """Look at the embeddings (n, D) of the training rows, some at a time."""
         n, total, squares = 0, self.mean.double() * 0, self.mean.double() * 0
         for part in parts:
-            for some in part.split(_ROWS):
+            for some in torch.split(part, _ROWS):
                 n, total = n + len(some), total + some.double().sum(dim=0)
                 squares = squares + some.double().square().sum(dim=0)
         mean = total / n
