@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from datasets.common.errors import UserError
 from datasets.embeddings.description import EmbeddingConfig
 from datasets.embeddings.embedding_set import embeddings_hash
-from datasets.embeddings.file import opened_embeddings, reading
 from datasets.embeddings.lookup import Lookup, Names
+from datasets.embeddings.opened import opened_embeddings, reading
 from datasets.embeddings.store import GivenEmbeddings
 from datasets.sequences.codes import as_bytes
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from datasets.common.errors import UserError
 from datasets.common.files import file_hash, replaced
 from datasets.embeddings.description import EmbeddingConfig
-from datasets.embeddings.file import opened_embeddings
 from datasets.embeddings.lookup import NO_NAMES, Lookup, Names, names_hash
+from datasets.embeddings.opened import opened_embeddings
 
 _FORMAT = 1  # of what is kept; counts up with every change of its content
 

@@ -67,7 +67,8 @@ class StoredEmbeddings:
     @property
     def width(self) -> int:
         """D."""
-        return int(self._segment.width)
+        width: int = self._segment.width
+        return width
 
     def __len__(self) -> int:
         return len(self._numbers)

@@ -25,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 _DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
-_HEADER_BYTES = 4096  # more than any header takes
+_HEADER_BYTES = 1024  # more than any header takes
 _ROWS = 256  # copied and checked at a time: they stay in the processor's cache
 _INDEX = ("offsets", "checks", "hashes")
 
@@ -44,7 +44,7 @@ def raw(values: Tensor) -> Raw:
 
 
 def file_bytes(n_entries: int, n_value_bytes: int) -> int:
-    """Return at least the size of a file with so many entries and bytes of values, and at most 4 KiB more."""
+    """Return at least the size of a file with so many entries and bytes of values, and at most 1 KiB more."""
     return _HEADER_BYTES + 8 + 48 * n_entries + n_value_bytes
 
 
@@ -85,6 +85,7 @@ def write_segment(
             end += size
         file.seek(0)
         text = json.dumps(header).encode().ljust(_HEADER_BYTES - 8)
+        assert len(text) == _HEADER_BYTES - 8, "a header is shorter than that"
         file.write(len(text).to_bytes(8, "little") + text)
         for array in index.values():
             file.write(array.data)

@@ -18,8 +18,8 @@ def find_embeddings(path: Path, task: Task) -> EmbeddingConfig:
     """
     # Imported as late as this, so that usage errors do not wait for NumPy.
     from datasets.embeddings.embedding_set import describe_embeddings
-    from datasets.embeddings.file import opened_embeddings
     from datasets.embeddings.lookup import Lookup, names_hash, names_of_table
+    from datasets.embeddings.opened import opened_embeddings
     from datasets.tables.survey import survey
 
     found = describe_embeddings(path)

@@ -7,7 +7,7 @@ from datasets.common.errors import UserError
 from datasets.common.paths import Places
 from datasets.splits.prepared import prepare
 from datasets.tasks.registry import find_task
-from models import kernel
+from models import many_rows
 from search.study.config import study_config
 from search.training.preflight import check_builds
 
@@ -37,8 +37,8 @@ def test_a_search_exports_what_verify_finds_again_bit_for_bit(command):
 
 
 def test_a_set_too_large_is_refused_before_anything_trains(tmp_path, monkeypatch):
-    monkeypatch.setattr(kernel, "MAX_KERNEL_ROWS", 50)
-    monkeypatch.setattr(kernel, "MAX_INDUCED_ROWS", 100)
+    monkeypatch.setattr(many_rows, "MAX_KERNEL_ROWS", 50)
+    monkeypatch.setattr(many_rows, "MAX_INDUCED_ROWS", 100)
     task = "synthetic_one_vs_rest"
     split = prepare(find_task(task), data_dir=None, cache_dir=tmp_path, announce=print)
     places = Places(weights_dir=None, cache_dir=tmp_path)

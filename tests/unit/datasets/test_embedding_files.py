@@ -18,8 +18,8 @@ from safetensors.torch import save_file
 from datasets.common.errors import UserError
 from datasets.embeddings.candidates import CandidateEmbeddings
 from datasets.embeddings.embedding_set import EmbeddingSet, describe_embeddings
-from datasets.embeddings.file import opened_embeddings
 from datasets.embeddings.lookup import Lookup, Names, names_hash
+from datasets.embeddings.opened import opened_embeddings
 from datasets.embeddings.store import StoredEmbeddings
 from datasets.sequences.codes import joined, padded
 from tests.helpers.embedding_files import biotrainer_hash, write_embeddings, write_h5, write_table

@@ -10,6 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from datasets.common.errors import UserError
+from datasets.embeddings.description import EmbeddingConfig
 from search.checkout import STUDIES
 from search.config.resolve import resolve
 from search.study.config import StudyConfig, study_config
@@ -27,7 +28,9 @@ def compose(*overrides: str, model: str = "cnn") -> StudyConfig:
 
 
 def compose_below(studies: Path, *overrides: str, model: str = "cnn") -> StudyConfig:
-    return study_config([TASK, f"model={model}", *overrides], studies)
+    # The one family that has nothing else to look at.
+    beside = EmbeddingConfig(file="e.npz", hash="0" * 64, kind="residue", width=8) if model == "embeddings" else None
+    return study_config([TASK, f"model={model}", *overrides], studies, embeddings=beside)
 
 
 def options(group: str) -> list[str]:
