@@ -77,19 +77,21 @@ def with_embeddings(
 
 
 def trials_to_try(resolved: Mapping[str, Any], searched: Collection[str]) -> Any:
-    """The first trials, and the first of them once more without scores, and without embeddings, where there are some.
+    """The first trials, and after each of them the same without scores, and without embeddings, where there are some.
 
     `searched` are the paths of the space.
     """
     trees = resolved["first_trials"]
-    if not trees or not isinstance(trees, list) or not isinstance(trees[0], Mapping):
-        return trees
-    first = trees[0]
-    without_scores = [] if resolved["scores"] is None else [{**first, "scores": {"use": NONE}}]
-    without_embeddings = (
-        [{**first, "model": {**first.get("model", {}), "embeddings": NONE}}] if _EMBEDDINGS in searched else []
-    )
-    return [*trees, *without_scores, *without_embeddings]
+    if not isinstance(trees, list) or not all(isinstance(tree, Mapping) for tree in trees):
+        return trees  # which the program refuses later
+    found = []
+    for tree in trees:
+        found.append(tree)
+        if resolved["scores"] is not None:
+            found.append({**tree, "scores": {"use": NONE}})
+        if _EMBEDDINGS in searched:
+            found.append({**tree, "model": {**tree.get("model", {}), "embeddings": NONE}})
+    return found
 
 
 def merged(tree: Mapping[str, Any], other: Mapping[str, Any], *, when: Mapping[str, Any]) -> dict[str, Any]:
