@@ -112,7 +112,7 @@ def test_studies_of_earlier_versions_go_on_with_what_they_began(
 ) -> None:
     words = (*SEARCH, "--model", "ridge", "trainer.max_epochs=4")
     with monkeypatch.context() as earlier:
-        earlier.setattr("search.session.study_config", partial(study_config, solves_once=False))
+        earlier.setattr("search.study.config.study_config", partial(study_config, solves_once=False))
         spoken(run_here(*words, cwd=tmp_path))
     file = export(tmp_path, "ridge")
     assert [len(values) for values in load_experiment(file).provenance.values] == [4, 4, 4]
