@@ -14,7 +14,7 @@ from datasets.common.errors import UserError
 from datasets.embeddings.description import EmbeddingConfig
 from datasets.embeddings.embedding_set import embeddings_hash
 from datasets.embeddings.lookup import Lookup, Names
-from datasets.embeddings.opened import opened_embeddings, reading
+from datasets.embeddings.opened import opened_embeddings
 from datasets.embeddings.store import GivenEmbeddings
 from datasets.sequences.codes import as_bytes
 
@@ -39,7 +39,6 @@ class CandidateEmbeddings:
                     f"This experiment was trained with embeddings ({config.file}, {config.shown}), and the file is not "
                     "here as it was: give those of the candidates with --embeddings FILE."
                 )
-        self._path = file
         self._lock = threading.Lock()  # threads predict blocks at once
         with ExitStack() as stack:
             self._file = stack.enter_context(opened_embeddings(file))
@@ -66,7 +65,7 @@ class CandidateEmbeddings:
             UserError: Some have none, or one is not what it should be.
         """
         sequences = list(as_bytes(residues, lengths))
-        with self._lock, reading(self._path):
+        with self._lock:
             known = Names.pairs(sequences, names or [""] * len(sequences))
             lookup = Lookup(self._file, kind=self._config.kind, width=self._config.width, names=known)
             found = lookup.find_all(sequences, "candidates")

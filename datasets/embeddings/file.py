@@ -6,8 +6,12 @@ is refused, and the size of an entry is known, and bounded, before a byte of it 
 
 from __future__ import annotations
 
+import contextlib
+import struct
+import zipfile
+import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,25 @@ from datasets.common.errors import UserError
 from datasets.embeddings.description import MAX_WIDTH, EmbeddingKind
 
 MAX_RESIDUES = 2**20  # of a sequence; the longest protein known has 38,000
+
+
+_FAULTS = (
+    OSError,
+    ValueError,  # of NumPy, h5py and Arrow
+    LookupError,
+    TypeError,
+    AttributeError,
+    RuntimeError,  # of h5py, and an encrypted member of a zip file
+    NotImplementedError,
+    MemoryError,
+    OverflowError,
+    EOFError,
+    RecursionError,
+    SyntaxError,  # of the header of an array
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 class EmbeddingFile(ABC):
@@ -55,7 +78,8 @@ class EmbeddingFile(ABC):
     @property
     def kind_and_width(self) -> tuple[EmbeddingKind, int]:
         """Those of the first entry; the others have to have the same."""
-        shape, _ = self.about(next(iter(self.keys.values())))
+        with reading(self.path):
+            shape, _ = self.about(next(iter(self.keys.values())))
         return "sequence" if len(shape) == 1 else "residue", shape[-1]
 
     def check_floats(self, dtype: Any, shape: tuple[int, ...], name: str) -> None:
@@ -81,3 +105,15 @@ class EmbeddingFile(ABC):
 def short(name: str) -> str:
     """A key as a sentence shows it."""
     return repr(name if len(name) <= 40 else f"{name[:37]}...")
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what the libraries raise of a file that they cannot read into a UserError."""
+    try:
+        yield
+    except UserError:
+        raise
+    except _FAULTS as error:
+        reason = " ".join(f"{error}".split())[:200] or type(error).__name__
+        raise UserError(f"{path} cannot be read as a file of embeddings ({reason}): write it again.") from error

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from datasets.common.errors import UserError
 from datasets.embeddings.description import EmbeddingKind
-from datasets.embeddings.file import EmbeddingFile, short
+from datasets.embeddings.file import EmbeddingFile, reading, short
 
 if TYPE_CHECKING:
     from datasets.tables.survey import Survey
@@ -125,7 +125,8 @@ class Lookup:
 
     def _second_keys(self) -> Mapping[str, Hashable]:
         if self._others is None:
-            self._others = self.file.other_keys()
+            with reading(self.file.path):
+                self._others = self.file.other_keys()
         return self._others
 
     def check(self, key: Hashable, n_residues: int) -> int:
@@ -134,7 +135,8 @@ class Lookup:
         Returns:
             The bytes of each of its values.
         """
-        shape, n_bytes = self.file.about(key)
+        with reading(self.file.path):
+            shape, n_bytes = self.file.about(key)
         if shape[-1] != self.width:
             raise self.file.refuse(
                 f"its embeddings have different widths ({shape[-1]:,} and {self.width:,})",
@@ -158,7 +160,8 @@ class Lookup:
         Raises:
             UserError: It holds NaN, or what is no finite number in single precision.
         """
-        values = self.file.read(key)
+        with reading(self.file.path):
+            values = self.file.read(key)
         with np.errstate(over="ignore"):
             values = values.astype(np.float16 if values.dtype.itemsize == 2 else np.float32)
         if not np.isfinite(values).all():

@@ -4,38 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import stat
-import struct
-import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from datasets.common.errors import UserError
-from datasets.embeddings.file import EmbeddingFile
+from datasets.embeddings.file import EmbeddingFile, reading
 
 FORMATS = ".h5, .npz, .safetensors or .parquet"
-_FAULTS = (
-    OSError,
-    ValueError,  # of NumPy, h5py and Arrow
-    LookupError,
-    TypeError,
-    AttributeError,
-    RuntimeError,  # of h5py, and an encrypted member of a zip file
-    NotImplementedError,
-    MemoryError,
-    OverflowError,
-    EOFError,
-    RecursionError,
-    SyntaxError,  # of the header of an array
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 @contextlib.contextmanager
 def opened_embeddings(path: Path) -> Iterator[EmbeddingFile]:
-    """Open a file of embeddings; its content decides the format. All that goes wrong inside is a UserError.
+    """Open a file of embeddings; its content decides the format.
 
     Raises:
         UserError: There is no such file, it is of another format, damaged, or holds something else.
@@ -43,24 +23,12 @@ def opened_embeddings(path: Path) -> Iterator[EmbeddingFile]:
     start = _start(path)
     with reading(path):
         file = _open(path, start)
-        try:
-            if not file.keys:
-                raise file.refuse("it has no entries", "expected an embedding of each sequence")
-            yield file
-        finally:
-            file.close()
-
-
-@contextlib.contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turn what the libraries raise of a file that they cannot read into a UserError."""
     try:
-        yield
-    except UserError:
-        raise
-    except _FAULTS as error:
-        reason = " ".join(f"{error}".split())[:200] or type(error).__name__
-        raise UserError(f"{path} cannot be read as a file of embeddings ({reason}): write it again.") from error
+        if not file.keys:
+            raise file.refuse("it has no entries", "expected an embedding of each sequence")
+        yield file
+    finally:
+        file.close()
 
 
 def _start(path: Path) -> bytes:

@@ -13,13 +13,10 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from models.layers.gaussian_process import BOUNDS, Hyperparameters
+from models.layers.relevance_prior import RELEVANCE_STD
 
 Build = Callable[[Tensor, Tensor | None], Tensor]
 """Covariances (N, N) without noise, from the hyperparameters (4,) and the relevance (V,) of each varying position."""
-RELEVANCE_ROWS = 768
-"""How many training sequences are looked at: a step costs their square times the columns."""
-RELEVANCE_STD = 0.5
-"""Of the logarithm of a relevance, before training."""
 _LARGEST = 6.0  # the logarithm of a relevance
 _MOST_STEPS = 40
 _JITTER = 1e-8

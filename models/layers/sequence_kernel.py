@@ -16,7 +16,8 @@ from models.layers.gaussian_process import (
     prior_variance,
 )
 from models.layers.one_hot import HammingTo, seen_residues
-from models.layers.relevance import RELEVANCE_ROWS, Build, maximise_posterior
+from models.layers.relevance import Build, maximise_posterior
+from models.layers.relevance_prior import RELEVANCE_ROWS
 from models.layers.sequence_parts import CompositionPart, PlacePart, rbf
 from models.layers.site_pairs import SitePairs, product_of, weighted
 

@@ -10,7 +10,7 @@ import plotly.graph_objects as go  # type: ignore[import-untyped]
 from optuna.trial import FrozenTrial
 
 from datasets.common.errors import UserError
-from models.layers.relevance import RELEVANCE_STD
+from models.layers.relevance_prior import RELEVANCE_STD
 from search.config.run_config import task_in
 from search.experiments.files import is_below, weights_folder
 from search.reporting.html import Drawing, finished

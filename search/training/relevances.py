@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from datasets.task import Task
-from models.layers.relevance import RELEVANCE_ROWS
+from models.layers.relevance_prior import RELEVANCE_ROWS
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

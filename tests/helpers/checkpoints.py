@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import esm
+import pytest
 import torch
 from esm.pretrained import load_model_and_alphabet_core
 from safetensors.torch import save_file
@@ -19,6 +20,16 @@ TINY = {
     "esm1v_tiny": BackboneShape(family="esm1v", n_layers=2, width=16, n_heads=4, max_residues=30),
     "esm2_tiny": BackboneShape(family="esm2", n_layers=2, width=16, n_heads=4, max_residues=None),
 }
+
+
+def use_tiny(monkeypatch: pytest.MonkeyPatch, home: Path) -> Path:
+    """Make the tiny backbones known, and `home` one in which no weights are found."""
+    for name, shape in TINY.items():
+        monkeypatch.setitem(BACKBONES, name, shape)
+    for variable in ("TORCH_HOME", "XDG_CACHE_HOME", "HF_HOME"):
+        monkeypatch.setenv(variable, str(home / variable))
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    return home
 
 
 def make_checkpoint(shape: BackboneShape, *, seed: int = 0) -> dict[str, Any]:

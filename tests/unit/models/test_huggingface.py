@@ -8,22 +8,16 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from datasets.common.errors import UserError
-from models.backbones.names import BACKBONES
 from models.backbones.transformer import pretrained
 from models.backbones.weights import find_weights, read_weights, weights_hash
-from tests.helpers.checkpoints import TINY, write_checkpoint, write_folder
+from tests.helpers.checkpoints import use_tiny, write_checkpoint, write_folder
 
 NAME = "esm2_tiny"
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name, shape in TINY.items():
-        monkeypatch.setitem(BACKBONES, name, shape)
-    for variable in ("TORCH_HOME", "XDG_CACHE_HOME", "HF_HOME"):
-        monkeypatch.setenv(variable, str(tmp_path / variable))
-    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
-    return tmp_path
+    return use_tiny(monkeypatch, tmp_path)
 
 
 def states(path: Path) -> torch.Tensor:

@@ -18,7 +18,7 @@ from models.backbones.language_model import MaskedLanguageModel, find_language_m
 from models.backbones.names import BACKBONES
 from models.backbones.transformer import pretrained
 from models.backbones.weights import read_weights, weights_hash
-from tests.helpers.checkpoints import TINY, fair_esm, make_checkpoint, write_checkpoint, write_folder
+from tests.helpers.checkpoints import TINY, fair_esm, make_checkpoint, use_tiny, write_checkpoint, write_folder
 
 PROTEIN = "MKTAYIAKQRXISFVKSHFSRQUW"
 HEAD = "lm_head.dense.weight"
@@ -26,12 +26,7 @@ HEAD = "lm_head.dense.weight"
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name, shape in TINY.items():
-        monkeypatch.setitem(BACKBONES, name, shape)
-    for variable in ("TORCH_HOME", "XDG_CACHE_HOME", "HF_HOME"):
-        monkeypatch.setenv(variable, str(tmp_path / variable))
-    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
-    return tmp_path
+    return use_tiny(monkeypatch, tmp_path)
 
 
 def residues(protein: str = PROTEIN) -> NDArray[np.uint8]:
