@@ -125,6 +125,17 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def named_hash(path: Path, what: str) -> str:
+    """Return the SHA-256 of a file of `what` that a user named. Raises a UserError if it cannot be read."""
+    try:
+        if path.exists() and not path.is_file():
+            raise UserError(f"The {what} {path} are a folder, a pipe or a device and no file: save them as a file.")
+        return file_hash(path)
+    except (OSError, ValueError) as error:  # a name with a zero byte
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"The {what} {path} cannot be read ({reason}): name the file where it is now.") from None
+
+
 def link(source: Path, target: Path) -> None:
     """Let `target` be the file that `source` is now, in place of what it was; its folder is made.
 

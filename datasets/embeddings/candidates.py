@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.common.errors import UserError
+from datasets.common.files import named_hash
 from datasets.embeddings.description import EmbeddingConfig
-from datasets.embeddings.embedding_set import embeddings_hash
 from datasets.embeddings.lookup import Lookup, Names
 from datasets.embeddings.opened import opened_embeddings
 from datasets.embeddings.store import GivenEmbeddings
@@ -34,7 +34,7 @@ class CandidateEmbeddings:
         self._config = config
         if file is None:
             file = Path(config.file)
-            if not file.is_file() or embeddings_hash(file) != config.hash:
+            if not file.is_file() or named_hash(file, "embeddings") != config.hash:
                 raise UserError(
                     f"This experiment was trained with embeddings ({config.file}, {config.shown}), and the file is not "
                     "here as it was: give those of the candidates with --embeddings FILE."

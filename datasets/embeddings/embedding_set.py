@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from datasets.common.errors import UserError
-from datasets.common.files import file_hash, replaced
+from datasets.common.files import named_hash, replaced
 from datasets.embeddings.description import EmbeddingConfig
 from datasets.embeddings.lookup import NO_NAMES, Lookup, Names, names_hash
 from datasets.embeddings.opened import opened_embeddings
@@ -36,7 +36,7 @@ class EmbeddingSet:
 
     def check(self) -> None:
         """Refuse, by a UserError, a file that is missing or that has changed since it was named."""
-        found = embeddings_hash(Path(self.config.file))
+        found = named_hash(Path(self.config.file), "embeddings")
         if found != self.config.hash:
             raise UserError(
                 f"The embeddings {self.config.file} have changed: their hash is {found[:12]}..., that of the search "
@@ -81,15 +81,4 @@ def describe_embeddings(path: Path) -> EmbeddingConfig:
     """
     with opened_embeddings(path) as file:
         kind, width = file.kind_and_width
-    return EmbeddingConfig(file=str(path), hash=embeddings_hash(path), kind=kind, width=width)
-
-
-def embeddings_hash(path: Path) -> str:
-    """Return the SHA-256 of a file of embeddings. Raises a UserError if it cannot be read."""
-    try:
-        if path.exists() and not path.is_file():
-            raise UserError(f"The embeddings {path} are a folder, a pipe or a device and no file: name a file.")
-        return file_hash(path)
-    except (OSError, ValueError) as error:  # a name with a zero byte
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"The embeddings {path} cannot be read ({reason}): name the file where it is now.") from None
+    return EmbeddingConfig(file=str(path), hash=named_hash(path, "embeddings"), kind=kind, width=width)

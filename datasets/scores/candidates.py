@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.common.errors import UserError
+from datasets.common.files import named_hash
 from datasets.scores.description import ScoreConfig, ScoreSource
 from datasets.scores.keyed import KeyedScores, read_scores_file
-from datasets.scores.score_set import Scorer, ScoreSet, scores_file_hash
+from datasets.scores.score_set import Scorer, ScoreSet
 from datasets.task import Announce
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class CandidateScores:
                 here, tell = replace(source, columns=wanted), announce
                 if source.kind == "alignment":
                     here = here if alignment is None else replace(here, file=str(alignment))
-                    tell = _say_nothing  # training said what was found
+                    tell = lambda sentence: None  # noqa: E731 (training said what was found)
                 columns = ScoreSet(scores=ScoreConfig(sources=[here], use="all"), wild_type=wild_type, models=models)
                 self._scorers += columns.scorers(cache_dir=cache_dir, announce=tell)
             elif file is not None:
@@ -135,10 +136,6 @@ class CandidateScores:
         return np.column_stack([columns[name] for name in self._names])
 
 
-def _say_nothing(sentence: str) -> None:
-    pass
-
-
 def _of_file(file: Path, names: list[str], wild_type: str | None, *, sums: bool) -> Scorer:
     found = read_scores_file(file, names, wild_type)
     if not sums:
@@ -150,7 +147,11 @@ def _of_file(file: Path, names: list[str], wild_type: str | None, *, sums: bool)
 
 def _of_training(source: ScoreSource, names: list[str], wild_type: str | None, given: Sequence[str]) -> Scorer:
     """The file of scores that training had, if it is still there."""
-    if source.file is not None and Path(source.file).exists() and scores_file_hash(Path(source.file)) == source.hash:
+    if (
+        source.file is not None
+        and Path(source.file).exists()
+        and named_hash(Path(source.file), "scores") == source.hash
+    ):
         return read_scores_file(Path(source.file), names, wild_type)
     lacking = next(name for name in names if name not in given)
     raise UserError(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from datasets.alignments.names import VERSION as ALIGNMENT_VERSION
 from datasets.common.errors import UserError
-from datasets.common.files import file_hash
+from datasets.common.files import named_hash
 from datasets.scores.description import ScoreConfig, ScoreSource
 from datasets.scores.judge import refuse_derived
 from datasets.scores.keyed import KeyedScores, keyed, read_scores_file, score_matrix
@@ -71,7 +71,7 @@ class ScoreSet:
     def check(self) -> None:
         """Refuse, by a UserError, files and weights that are missing or that have changed since they were named."""
         for source in self.scores.sources:
-            if source.file is not None and (found := scores_file_hash(Path(source.file))) != source.hash:
+            if source.file is not None and (found := named_hash(Path(source.file), "scores")) != source.hash:
                 raise changed(source, found)
             if source.backbone is not None and (found := self._model(source.backbone).hash) != source.hash:
                 raise changed(source, found)
@@ -189,17 +189,6 @@ def table_scores(table: Table, path: Path, names: list[str], loaded: Survey | No
     if set(names) - set(chosen.cells):
         score_matrix(columns, names)  # says which is missing
     return keyed(found.sequences.slices(), chosen, names)
-
-
-def scores_file_hash(path: Path) -> str:
-    """Return the SHA-256 of a file of scores. Raises a UserError if it cannot be read."""
-    try:
-        if path.exists() and not path.is_file():
-            raise UserError(f"The scores {path} are a folder, a pipe or a device and no file: save them as a file.")
-        return file_hash(path)
-    except (OSError, ValueError) as error:  # a name with a zero byte
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(f"The scores {path} cannot be read ({reason}): name the file where it is now.") from None
 
 
 def changed(source: ScoreSource, found: str) -> UserError:

@@ -95,11 +95,11 @@ def score_columns(
 def file_source(path: Path, named: list[str], wild_type: str | None) -> ScoreSource:
     """A file of scores: those of its columns that are named, or all if none of them is."""
     # Imported as late as this, so that usage errors do not wait for NumPy.
+    from datasets.common.files import named_hash
     from datasets.scores.keyed import read_scores_file
-    from datasets.scores.score_set import scores_file_hash
     from datasets.tables.read import read_columns
 
-    digest = scores_file_hash(path)
+    digest = named_hash(path, "scores")
     here = [name for name in named if name in read_columns(path).cells] if named else []
     found = read_scores_file(path, here or None, wild_type)
     found.refuse_constant(str(path))
@@ -107,9 +107,9 @@ def file_source(path: Path, named: list[str], wild_type: str | None) -> ScoreSou
 
 
 def _alignment_source(path: Path) -> ScoreSource:
-    from datasets.scores.score_set import scores_file_hash
+    from datasets.common.files import named_hash
 
-    return ScoreSource(kind="alignment", file=str(path), hash=scores_file_hash(path), columns=list(NAMES))
+    return ScoreSource(kind="alignment", file=str(path), hash=named_hash(path, "scores"), columns=list(NAMES))
 
 
 def _backbone(words: Sequence[str]) -> str:

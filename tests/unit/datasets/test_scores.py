@@ -7,11 +7,12 @@ import pytest
 
 from datasets.candidates.candidates import residues_of
 from datasets.common.errors import UserError
+from datasets.common.files import named_hash
 from datasets.scores.candidates import CandidateScores, Summed
 from datasets.scores.description import ScoreConfig, ScoreSource
 from datasets.scores.judge import described, refuse_derived, worths
 from datasets.scores.keyed import read_scores_file
-from datasets.scores.score_set import ScoreSet, scores_file_hash
+from datasets.scores.score_set import ScoreSet
 from search.request.user_data import file_source
 from tests.helpers.tables import write
 
@@ -20,7 +21,7 @@ HASH = "0" * 64
 
 
 def source(path: Path, *columns: str) -> ScoreSource:
-    return ScoreSource(kind="file", file=str(path), hash=scores_file_hash(path), columns=list(columns))
+    return ScoreSource(kind="file", file=str(path), hash=named_hash(path, "scores"), columns=list(columns))
 
 
 def scored(found, *sequences: str) -> list[list[float]]:
@@ -188,7 +189,7 @@ def test_candidates_bring_the_columns_that_the_model_sees(tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", ["a" * 5000, "a\0b"])
 def test_a_name_that_no_file_can_have_is_refused(name: str) -> None:
     with pytest.raises(UserError, match="cannot be read"):
-        scores_file_hash(Path(name))
+        named_hash(Path(name), "scores")
 
 
 def test_a_name_with_blanks_around_it_can_be_chosen() -> None:
