@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import resource
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -431,3 +432,17 @@ def test_candidates_are_looked_up_with_their_names(tmp_path):
 def test_a_table_that_is_stored_is_mapped(tmp_path):
     with opened_embeddings(write_table(tmp_path / "e.npz", VECTORS)) as file:
         assert isinstance(file._table, np.memmap)
+
+
+def test_a_full_disk_is_no_fault_of_the_file(tmp_path: Path) -> None:
+    """`prepare` says that the folder cannot be written; the file of embeddings is whole."""
+    path = write_table(tmp_path / "e.npz", VECTORS)
+    known = EmbeddingSet(config=describe_embeddings(path))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            known.keep(tmp_path / "kept", [sequence.encode() for sequence in VECTORS], "sequences")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not (tmp_path / "kept").exists()
