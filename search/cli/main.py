@@ -13,7 +13,7 @@ from functools import partial
 from datasets.common.bars import silence
 from datasets.common.errors import UserError
 from search.checkout import ROOT
-from search.machine.limits import check_umask, limit_reached
+from search.machine.limits import check_umask, check_working_directory, limit_reached
 from search.options.arguments import parse
 from search.options.commands import COMMANDS
 
@@ -35,6 +35,7 @@ def _run(argv: Sequence[str]) -> int:
     arguments = parse(argv)
     silence(getattr(arguments, "quiet", False))
     check_umask()
+    check_working_directory()
     _check_environment()
     from search.machine.interpreters import guard_interpreters  # multiprocessing costs a usage error time
 

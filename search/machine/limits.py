@@ -70,6 +70,16 @@ def check_umask() -> None:
         )
 
 
+def check_working_directory() -> None:
+    """Refuse to start where nothing with a relative name could be read or written.
+
+    Raises:
+        LimitReached: The directory that we were started in was removed.
+    """
+    if not _has_working_directory():
+        raise LimitReached(_GONE)
+
+
 def check_open_files() -> None:
     """Refuse, before any process is started, a limit on open files under which none could be.
 
