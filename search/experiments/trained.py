@@ -1,6 +1,7 @@
 """A frozen experiment together with its weights, ready to predict."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +13,24 @@ from datasets.common.errors import SequenceError, UserError
 from datasets.common.paths import Places
 from datasets.scores.candidates import CandidateScores
 from datasets.sequences.alphabet import ALPHABET
-from search.experiments.ensemble import find_members
+from search.experiments.averages import mean_of
+from search.experiments.ensemble_predictor import EnsemblePredictor
 from search.experiments.experiment import load_experiment
+from search.experiments.weights_in_use import find_weights
 from search.training.predictor import Predictor
 
 _N_VARIANTS = 64
+AnyPredictor = Predictor | EnsemblePredictor
+"""Takes residues, gives predictions (n_members, n)."""
 
 
 class TrainedExperiment:
-    """Predicts with an experiment's weights: the ensemble that `confirm` left, or the weights of the search.
+    """Predicts with an experiment's weights: those that `confirm` left, or those of the search.
 
     Attributes:
         config: The run. provenance: where its numbers come from. task: what is predicted, `task.units` in what unit.
+        ensemble: The members of an experiment with several; the config and the provenance are those of the first.
+        weights: (n_members,) what each model counts in the mean; None: all the same.
         origin: Whose weights they are, "search" or "confirm".
         familiar: What is known of the rows that they were trained on; None of experiments of older versions.
         predictor: Takes residues as arrays.
@@ -41,33 +48,43 @@ class TrainedExperiment:
         announce: Callable[[str], None] = lambda sentence: None,
     ) -> None:
         experiment = load_experiment(path)
-        members = find_members(path, experiment, announce)
+        found = find_weights(path, experiment, announce)
         self.path = path
-        self.config, self.provenance = experiment.config, experiment.provenance
-        self.origin = members.origin
+        self.config, self.provenance, self.ensemble = experiment.config, experiment.provenance, experiment.ensemble
+        self.origin = found[0].origin
         self.familiar = None if experiment.familiar is None else experiment.familiar[self.origin]
-        self._weights = members.weights
+        self._weights = [file for own in found for file in own.files]
         self._cache_dir = places.cache_dir
         self._is_known_to_vary = False
-        self.predictor = Predictor(
-            self.config,
-            members.weights,
-            places=places,
-            device=device,
-            announce=announce,
-            micro_batch_tokens=self.provenance.micro_batch_tokens,
-        )
-        self.task = self.predictor.task
-        if self.predictor.backbone != self.provenance.backbone:
-            raise UserError(
-                f"{path} was trained on other pretrained weights ({self.provenance.backbone}) than what was found "
-                f"({self.predictor.backbone}): name the right folder with --weights-dir, or use the torch they were "
-                "drawn with."
+        self._parts = experiment.parts
+        predictors = [
+            Predictor(
+                part.config,
+                own.files,
+                places=places,
+                device=device,
+                announce=announce,
+                micro_batch_tokens=part.provenance.micro_batch_tokens,
             )
+            for part, own in zip(self._parts, found, strict=True)
+        ]
+        for part, predictor in zip(self._parts, predictors, strict=True):
+            if predictor.backbone != part.provenance.backbone:
+                raise UserError(
+                    f"{path} was trained on other pretrained weights ({part.provenance.backbone}) than what was found "
+                    f"({predictor.backbone}): name the right folder with --weights-dir, or use the torch they were "
+                    "drawn with."
+                )
+        self.predictor: AnyPredictor = predictors[0]
+        self.weights: NDArray[np.float64] | None = None
+        if self.ensemble is not None:
+            self.predictor = ensemble = EnsemblePredictor(self.ensemble, predictors)
+            self.weights = ensemble.weights
+        self.task = self.predictor.task
 
     @property
     def n_members(self) -> int:
-        """The models of the ensemble, one or more."""
+        """The models, one or more; of an ensemble those of all its members."""
         return self.predictor.n_members
 
     def predict(
@@ -77,7 +94,7 @@ class TrainedExperiment:
         *,
         zero_shot_file: Path | None = None,
     ) -> NDArray[np.float32]:
-        """Return the predictions (n,) of n whole sequences, the mean of the ensemble, in the assay's unit.
+        """Return the predictions (n,) of n whole sequences, the mean of the models, in the assay's unit.
 
         The sequences are a list, an array or a Series of them, or anything else that yields them in order. Score
         columns that the experiment was trained with are given in `scores` (n numbers by the name of each, NaN where one
@@ -88,7 +105,7 @@ class TrainedExperiment:
                 or the weights predict what `members_of` refuses.
             TypeError: It is no list of sequences, but one sequence, say.
         """
-        return mean_of(self.predict_members(sequences, scores, zero_shot_file=zero_shot_file))
+        return mean_of(self.predict_members(sequences, scores, zero_shot_file=zero_shot_file), self.weights)
 
     def predict_members(
         self,
@@ -97,7 +114,10 @@ class TrainedExperiment:
         *,
         zero_shot_file: Path | None = None,
     ) -> NDArray[np.float32]:
-        """Return the predictions (n_members, n) of each model; arguments and errors are those of `predict`."""
+        """Return the predictions (n_members, n) of each model; arguments and errors are those of `predict`.
+
+        Of an ensemble each is on the scale of the whole, whose prediction is their mean with the `weights`.
+        """
         texts = _texts(sequences)
         given = _columns(scores or {}, len(texts))
         scored = self.candidate_scores(file=zero_shot_file, given=list(given))
@@ -127,10 +147,12 @@ class TrainedExperiment:
         Raises:
             UserError: A column that the model sees is nowhere to be had; see `datasets.scores.candidates`.
         """
-        if self.config.scores is None or not self.config.scores.used:
+        known = self.config.scores
+        used = {number for part in self._parts if part.config.scores for number in part.config.scores.used}
+        if known is None or not used:
             return None
         return CandidateScores(
-            self.config.scores,
+            replace(known, use=",".join(known.names[number] for number in sorted(used))),
             wild_type=self.task.wild_type,
             file=file,
             sums=sums,
@@ -164,7 +186,7 @@ class TrainedExperiment:
             )
         if len(lengths) and not self._is_known_to_vary:
             some = None if scores is None else scores[:1]
-            self._check_variation(residues[:1], lengths[:1], mean_of(members), check, some)
+            self._check_variation(residues[:1], lengths[:1], mean_of(members, self.weights), check, some)
         return members
 
     def _check_variation(
@@ -183,7 +205,8 @@ class TrainedExperiment:
         if (prediction == prediction[0]).all():
             variants = _variants(residues[0, : int(lengths[0])])
             same = None if scores is None else np.repeat(scores, len(variants), axis=0)
-            found = mean_of(self.predictor(variants, np.repeat(lengths, len(variants)), check, scores=same))
+            members = self.predictor(variants, np.repeat(lengths, len(variants)), check, scores=same)
+            found = mean_of(members, self.weights)
             if (found == prediction[0]).all():
                 raise UserError(
                     f"{self.path} predicts {prediction[0]:.6g} for every candidate and for {len(found)} variants of "
@@ -243,23 +266,3 @@ def _variants(residues: NDArray[np.uint8]) -> NDArray[np.uint8]:
     is_mutated[np.arange(n), np.arange(n) * n_columns // n] = True
     others = generator.choice(np.frombuffer(ALPHABET[:20].encode(), dtype=np.uint8), size=is_mutated.shape)
     return np.where(is_mutated, others, residues)
-
-
-def mean_of(members: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The prediction (n,) of an ensemble (n_members, n)."""
-    mean: NDArray[np.float32] = members[0]
-    return mean if len(members) == 1 else members.mean(axis=0, dtype=np.float64).astype(np.float32)
-
-
-def deviation_of(members: NDArray[np.float32]) -> NDArray[np.float32] | None:
-    """The standard deviation (n,) of an ensemble's members (n_members - 1 in the denominator); None for one member."""
-    return None if len(members) == 1 else members.std(axis=0, ddof=1, dtype=np.float64).astype(np.float32)
-
-
-def combined(own: NDArray[np.float32], between: NDArray[np.float32] | None) -> NDArray[np.float32]:
-    """The standard deviation (n,) of an ensemble whose members know their own (n_members, n): both variances add."""
-    variance: NDArray[np.float64] = np.square(own, dtype=np.float64).mean(axis=0)
-    if between is not None:
-        variance = variance + np.square(between, dtype=np.float64)
-    deviation: NDArray[np.float32] = np.sqrt(variance).astype(np.float32)
-    return deviation

@@ -45,6 +45,7 @@ ORDER = [
     "search.outcome",
     "search.session",
     "search.confirmation",
+    "search.combination",
     "search.cli",
     "search",
 ]
