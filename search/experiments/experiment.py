@@ -124,7 +124,8 @@ def load_experiment(path: Path, announce: Callable[[str], None] = lambda sentenc
     provenance.pop("checksum", None)
     if MEMBERS not in tree:
         return _experiment(path, tree, provenance, announce)
-    _check_version(path, provenance, ENSEMBLE_VERSION)
+    if _check_version(path, provenance, ENSEMBLE_VERSION) != ENSEMBLE_VERSION:
+        raise UserError(f"{path} is not a valid experiment: files with members have version {ENSEMBLE_VERSION}.")
     try:
         ensemble = ensemble_of(tree, provenance, lambda own, where: _member(path, own, where, announce))
     except UserError as error:
