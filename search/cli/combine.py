@@ -38,8 +38,8 @@ def _lines(request: CombineRequest, found: "Combination") -> list[str]:
         rows.append([str(number), own.study, str(own.trial), f"{member.share.weight:.3f}", f"{own.value:.4f}"])
     n = f"{len(members)} member{'s' * (len(members) > 1)}"
     lines = [
-        f"Ensemble {request.export}: {n}, selected from {found.n_candidates} configurations of "
-        f"{', '.join(origins.studies)}",
+        f"Ensemble {request.export}: {n}, selected from {found.n_candidates} configuration"
+        f"{'s' * (found.n_candidates > 1)} of {', '.join(origins.studies)}",
         in_columns(rows),
         f"Out-of-bag validation Spearman {origins.value:.4f} ({members[0].experiment.provenance.protocol}, "
         f"{origins.n_sequences:,} sequences; {found.label}), corrected for the selection",

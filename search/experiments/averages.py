@@ -25,7 +25,8 @@ def deviation_of(
     if len(members) == 1:
         return None
     if weights is None:
-        return members.std(axis=0, ddof=1, dtype=np.float64).astype(np.float32)
+        plain: NDArray[np.float32] = members.std(axis=0, ddof=1, dtype=np.float64).astype(np.float32)
+        return plain
     wide = members.astype(np.float64)
     variance = weights @ np.square(wide - weights @ wide) / (1 - np.square(weights).sum())
     deviation: NDArray[np.float32] = np.sqrt(variance).astype(np.float32)
