@@ -157,7 +157,7 @@ def _select(candidates: Sequence[Combinable], split: "PreparedSplit", most: int)
             first.target,
             most=most,
             seed=derive_seed("ensemble", *ids),
-            same=same,
+            same=same.ravel(),
         )
     except ValueError as error:
         raise UserError(f"There is nothing to combine: {error}.") from None

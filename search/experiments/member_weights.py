@@ -93,7 +93,7 @@ class MemberWeights:
             result = outcome(child, display, signals, shows_values=False)
         assert isinstance(result, Result)
         files = [Path(name) for name in result.checkpoints]
-        if (changed := _change(member, result, files)) is not None:
+        if (changed := change_since(member, result, files)) is not None:
             raise NotRepeated(
                 f"The weights of {member.words} are not here, and what was trained again is not the same ({changed}): "
                 f"{fetch}"
@@ -101,7 +101,7 @@ class MemberWeights:
         return files
 
 
-def _change(member: Member, result: Result, files: Sequence[Path]) -> str | None:
+def change_since(member: Member, result: Result, files: Sequence[Path]) -> str | None:
     """What of a member differs from its trial, now that it was trained again; None if nothing does."""
     before = member.experiment.provenance
     if result.ending != Ending.COMPLETE:

@@ -25,7 +25,10 @@ def write_sealed(tree: Mapping[str, Any], path: Path) -> None:
     """
     text = seal(_HEADER + _dump(tree))
     if len(text.encode()) > _MOST_BYTES:
-        raise UserError(f"The experiment {path} would be larger than {_MOST_BYTES:,} bytes: combine fewer --members.")
+        raise UserError(
+            f"The experiment {path} would be larger than {_MOST_BYTES:,} bytes, which is more than can be read again: "
+            "combine fewer --members, or train for fewer epochs."
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, text)
 

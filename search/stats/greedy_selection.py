@@ -117,7 +117,7 @@ def _bagged(
     sequence out.
     """
     n_units = int(same.max()) + 1
-    if len(values) == 1 or n_units < _MIN_SEQUENCES:
+    if len(values) == 1 or n_units < _MIN_SEQUENCES:  # too few to leave any out: the best alone
         alone = np.zeros(len(values))
         alone[_best(values, target)] = 1.0
         return alone, alone @ values

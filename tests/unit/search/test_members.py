@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
 
 from datasets.common.errors import UserError
+from datasets.common.paths import Places
 from search.experiments.averages import deviation_of, mean_of
 from search.experiments.experiment import (
     SCHEMA_VERSION,
@@ -19,6 +21,7 @@ from search.experiments.experiment import (
     is_same_export,
     load_experiment,
 )
+from search.experiments.member_weights import MemberWeights, change_since
 from search.experiments.members import (
     ENSEMBLE_VERSION,
     MOST_MEMBERS,
@@ -30,7 +33,11 @@ from search.experiments.members import (
     part_paths,
 )
 from search.experiments.scales import average, in_unit, scales_follow, shares_of
+from search.storage.ending import Ending
+from search.study.artifacts import hash_or_missing
+from search.study.combinable import Combinable
 from search.training.predictions import Predictions
+from search.training.result import Result
 from tests.unit.search.test_experiment import EXPERIMENT, refused, rewrite
 
 
@@ -221,3 +228,55 @@ def test_equal_weights_are_the_plain_mean_and_deviation() -> None:
     assert weighted is not None
     np.testing.assert_allclose(weighted, plain, rtol=1e-6)
     assert deviation_of(members[:1], np.ones(1)) is None
+
+
+def on_another_machine(study: str = "gb1_two_vs_rest-cnn") -> Combinable:
+    trial = optuna.trial.create_trial(value=0.5, user_attrs={"worker": "far:12"})
+    nothing = np.zeros(3)
+    predictions = Predictions(row=np.arange(3), prediction=nothing, target=nothing)
+    return Combinable(study=optuna.create_study(study_name=study), trial=trial, predictions=predictions)
+
+
+def test_a_member_of_another_kind_of_machine_is_named_with_the_command_that_fetches_it(tmp_path: Path) -> None:
+    assert THREE.ensemble is not None
+    places = Places(weights_dir=None, cache_dir=tmp_path)
+    source = MemberWeights(runs=tmp_path, places=places, split=tmp_path, folder=tmp_path, announce=print)
+    with pytest.raises(UserError) as caught:
+        source.collect([on_another_machine()] * 3, THREE.ensemble)
+    text = str(caught.value)
+    assert "The weights of trial 7 of study gb1_two_vs_rest-cnn are not here" in text
+    assert "on another kind of machine (" in text
+    assert f"rsync -a far:{tmp_path}/gb1_two_vs_rest-cnn/ {tmp_path}/gb1_two_vs_rest-cnn/" in text
+
+
+def test_what_was_trained_again_has_to_be_what_the_trial_was(tmp_path: Path) -> None:
+    assert THREE.ensemble is not None
+    member = THREE.ensemble.members[0]
+    before = member.experiment.provenance
+    (tmp_path / "fold").write_bytes(b"weights")
+    files = [tmp_path / "fold"] * 2
+    hashes = [hash_or_missing(file) for file in files]
+    own = replace(member, experiment=of_trial(7, weight_hashes=hashes))
+    result = Result(
+        ending=Ending.COMPLETE,
+        reason="",
+        value=before.value,
+        values=tuple(map(tuple, before.values)),
+        best_epochs=tuple(before.best_epochs),
+        checkpoints=(),
+        n_parameters=1,
+        seconds=1.0,
+        peak_memory_bytes=0,
+        threads=1,
+        device="cpu",
+        micro_batch_tokens=None,
+        backbone=None,
+        n_embedded=0,
+    )
+    assert change_since(own, result, files) is None
+    assert change_since(replace(own, experiment=of_trial(7, weight_hashes=["missing"] * 2)), result, files) is None
+    assert change_since(member, result, files) == "fold 0: the values are equal, the weights are not"
+    worse = replace(result, values=((0.1, 1 / 3, None), (-1e-300, 0.0)))
+    assert change_since(own, worse, files) == "fold 1, epoch 1: validation Spearman 0.0, was 5e-324"
+    assert "have Spearman 0.3, was" in (change_since(own, replace(result, value=0.3), files) or "")
+    assert change_since(own, replace(result, ending=Ending.DIVERGED, reason="why"), files) == "diverged, why"
