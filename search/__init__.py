@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
     import torch
     from optuna import Study
 
+    from search.combination import Combination
     from search.experiments.confirm.results import Confirmation
     from search.experiments.trained import TrainedExperiment
     from search.outcome import EndReason, StudyOutcome
@@ -31,6 +33,7 @@ __all__ = [
     "EndReason",
     "SearchRequest",
     "StudyOutcome",
+    "combine",
     "confirm",
     "load_experiment",
     "open_study",
@@ -93,6 +96,24 @@ def confirm(experiment: str | os.PathLike[str], **settings: Any) -> Confirmation
 
     ((confirmation, _),) = confirm_all(ConfirmRequest(experiments=[Path(experiment)], **settings))
     return confirmation
+
+
+def combine(studies: Sequence[str], *, export: str, **settings: Any) -> Combination:
+    """Make an ensemble of the configurations of studies, and export it as one experiment.
+
+    Args:
+        studies: Their names; all of one task, data and validation.
+        export: What the experiment is called.
+        settings: Those of `search.request.combine_request.CombineRequest`, such as `members=4`.
+
+    Raises:
+        datasets.common.errors.UserError: They cannot be combined.
+        search.workers.run_alone.Stopped: Ctrl-C came, or a run failed.
+    """
+    from search.combination import combine as combine_all
+    from search.request.combine_request import CombineRequest
+
+    return combine_all(CombineRequest(studies=studies, export=export, **settings))
 
 
 def load_experiment(

@@ -6,7 +6,7 @@ the ledger first, that it was read into the study's database, and after that to 
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, NoReturn
 from datasets.common.errors import UserError
 from datasets.common.files import check_output
 from datasets.common.paths import Places
-from search.config.run_config import task_of
 from search.experiments.confirm.candidates import DIVISIONS, Candidate, TrainedOn, of_experiment, of_study
 from search.experiments.confirm.kept_runs import KeptRun, begin_again, folder_of, keep_run, kept_run
 from search.experiments.confirm.results import Confirmation, Measured, leave_weights
 from search.experiments.experiment import Experiment, checksum, load_experiment, today
 from search.experiments.files import check_exported_weights, ledger_file
 from search.experiments.ledger import append, read
+from search.experiments.members import part_paths
 from search.experiments.requirements import check_callbacks
 from search.machine.standard_streams import announcer
 from search.request.confirm_request import ConfirmRequest
@@ -73,6 +73,7 @@ def confirm(
     # Some of it is needed at the end alone, but whoever updates the checkout meanwhile is to change nothing here.
     import datasets.splits.held_out  # noqa: F401
     import search.experiments.readings
+    import search.experiments.scales
     import search.training.checkpoint.progress
     import search.training.predict_split  # noqa: F401
     from search.machine.environment import git_commit
@@ -93,21 +94,23 @@ def confirm(
 
 def _check(path: Path, experiment: Experiment, *, is_unfinished_welcome: bool) -> None:
     """Refuse what must not be confirmed, before anything costs time."""
-    check_callbacks(path, experiment)
-    before = experiment.provenance
-    if before.n_target is not None and before.n_finished < before.n_target and not is_unfinished_welcome:
-        raise UserError(
-            f"{path} was exported when study {before.study!r} had {before.n_finished} of its {before.n_target} trials: "
-            "finish the search first, whose end exports anew, or confirm it all the same with --unfinished."
-        )
-    check_exported_weights(path, before.weight_hashes)
+    for place, part in zip(part_paths(path, experiment), experiment.parts, strict=True):
+        check_callbacks(path, part)
+        before = part.provenance
+        if before.n_target is not None and before.n_finished < before.n_target and not is_unfinished_welcome:
+            anew = "whose end exports anew" if experiment.ensemble is None else "and combine anew"
+            raise UserError(
+                f"{path} was exported when study {before.study!r} had {before.n_finished} of its {before.n_target} "
+                f"trials: finish the search first, {anew}, or confirm it all the same with --unfinished."
+            )
+        check_exported_weights(place, before.weight_hashes)
     read(ledger_file(path))
     check_output(ledger_file(path), "the ledger")
 
 
 def _order(request: ConfirmRequest, path: Path, experiment: Experiment) -> Order:
     before = experiment.provenance
-    task = task_of(experiment.config, request.data)
+    task = experiment.task(request.data)
     split = load_split(
         task, request.data_dir, request.runs_dir, announcer(request.quiet), weights_dir=request.weights_dir
     )
@@ -129,7 +132,9 @@ def _order(request: ConfirmRequest, path: Path, experiment: Experiment) -> Order
 
 def _candidates(request: ConfirmRequest, path: Path, experiment: Experiment) -> tuple[Candidate, ...]:
     if request.top_k is None:
-        return (of_experiment(experiment),)
+        return tuple(of_experiment(part) for part in experiment.parts)
+    if experiment.ensemble is not None:
+        raise UserError(f"--top-k is of the trials of one study, and {path} has members of its own: leave it out.")
 
     from search.request.inputs import open_existing
     from search.study.study import find_study
@@ -166,7 +171,7 @@ class _Work:
     @property
     def seeds(self) -> range:
         """The seeds to train with."""
-        first = self.order.experiment.config.seed + 1  # skip the seed that the search used
+        first = 1 + max(part.config.seed for part in self.order.experiment.parts)  # skip the search's own
         return range(first, first + self.request.seeds)
 
     @property
@@ -179,16 +184,22 @@ class _Work:
         order = self.order
         backbones = [
             check_backbone(candidate.config, known, order.split.path, self.places, self.display, self.signals)
-            for candidate, known in zip_longest(order.candidates, [order.experiment.provenance.backbone])
+            for candidate, known in zip_longest(
+                order.candidates, [part.provenance.backbone for part in order.experiment.parts]
+            )
         ]
         name = f"{order.path.stem}-{order.checksum[:12]}"
         with folder_of(self.request.runs_dir.absolute() / CONFIRM, name) as folder:
+            is_one = order.experiment.ensemble is None
             trained = [
-                self._train(candidate, backbone, folder / f"trial-{candidate.trial:05d}")
-                for candidate, backbone in zip(order.candidates, backbones, strict=True)
+                self._train(
+                    candidate, backbone, folder / (f"trial-{candidate.trial:05d}" if is_one else f"member{number}")
+                )
+                for number, (candidate, backbone) in enumerate(zip(order.candidates, backbones, strict=True))
             ]
             confirmation = self._measure(trained)
-            leave_weights(confirmation, trained[0].weights["train_and_validation"])
+            own = trained[: len(order.experiment.parts)]
+            leave_weights(confirmation, [one.weights["train_and_validation"] for one in own])
             return confirmation
 
     def _train(self, candidate: Candidate, backbone: str | None, folder: Path) -> _Trained:
@@ -226,6 +237,7 @@ class _Work:
     def _measure(self, trained: Sequence[_Trained]) -> Confirmation:
         """Read the test set, write what comes of it to the ledger, and only then let anybody have it."""
         from datasets.splits.held_out import read_test_set
+        from search.experiments.scales import average
         from search.training.predict_split import read_test_predictions
 
         order, seeds = self.order, self.seeds
@@ -236,15 +248,18 @@ class _Work:
                     name = f"trial {one.candidate.trial}, seed {seeds[number % len(seeds)]}"
                     check_predictions(row)
             held_out = read_test_set(
-                task_of(order.experiment.config, self.request.data),
+                order.experiment.task(self.request.data),
                 data_dir=self.request.data_dir,
                 data_hash=order.split.data_hash,
                 announce=self.display.announce,
             )
-            name = "the test set"
+            name, candidates = "the test set", [one.candidate for one in trained]
+            if (ensemble := order.experiment.ensemble) is not None:
+                predictions = [average(ensemble, predictions)]
+                candidates = [replace(candidates[0], value=ensemble.origins.value)]
             measured = tuple(
-                Measured.of(one.candidate, rows, held_out.target, n_seeds=len(seeds), device=one.device)
-                for one, rows in zip(trained, predictions, strict=True)
+                Measured.of(candidate, rows, held_out.target, n_seeds=len(seeds), device=one.device)
+                for candidate, one, rows in zip(candidates, trained, predictions, strict=False)
             )
         except UnusablePredictions as error:
             self._fail(f"{name}: {error}")

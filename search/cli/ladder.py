@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from datasets.task import Task
     from search.storage.database import Database
 
+_LONGEST_PREFIX = 80  # of the name of an experiment that is proposed
+
 
 @dataclass(frozen=True, kw_only=True)
 class Entrant:
@@ -177,3 +179,11 @@ def _print_table(
     asked = question(task.name, split.label, split.data_hash, config.defaults["table"])
     proposals = Proposals.of(arguments)
     show(asked.words, rungs, label=split.label, protocol="; ".join(protocols), proposals=proposals)
+    searched = {rung.model for rung in rungs if rung.value is not None and rung.n_finished is not None}
+    studies = [entrant.study for entrant in entrants if entrant.model in searched]
+    if len(studies) > 1:
+        shared = entrants[0].study.removesuffix(f"-{entrants[0].model}")[:_LONGEST_PREFIX]
+        words = [*studies, "--export", f"{shared}-ensemble"]
+        print(
+            f"An average of several configurations may rank better: {proposals.command('combine', *words)}", flush=True
+        )

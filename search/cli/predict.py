@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from datasets.candidates.distances import TrainingSequences
     from datasets.candidates.training_domain import Familiar
     from datasets.splits.prepared import PreparedSplit
-    from search.config.run_config import RunConfig
+    from search.experiments.experiment import Experiment
     from search.experiments.trained import TrainedExperiment
     from search.prediction.writers import Kind
 
@@ -59,7 +59,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     _check(arguments)
     announce = announcer(arguments.quiet)
     experiment = load_experiment(arguments.file, announce)  # before torch, and whatever else takes time
-    _refuse_inputs_of(experiment.config, arguments)
+    _refuse_inputs_of(experiment, arguments)
     places = places_of(arguments.weights_dir, arguments.runs_dir)
 
     from search.experiments.trained import TrainedExperiment
@@ -178,15 +178,16 @@ def _check(arguments: argparse.Namespace) -> None:
             refuse_same_file(given, arguments.output, name)
 
 
-def _refuse_inputs_of(config: "RunConfig", arguments: argparse.Namespace) -> None:
+def _refuse_inputs_of(experiment: "Experiment", arguments: argparse.Namespace) -> None:
     """Refuse an output that is a file which the experiment was trained with."""
+    config = experiment.config
     if arguments.data is None and config.table is not None:
         refuse_same_file(Path(config.table.file), arguments.output, "the experiment's table")
     for source in [] if config.scores is None else config.scores.sources:
         if source.file is not None:
             refuse_same_file(Path(source.file), arguments.output, f"the file of the experiment's {source.columns[0]!r}")
-    if config.embeddings is not None:
-        refuse_same_file(Path(config.embeddings.file), arguments.output, "the file of the experiment's embeddings")
+    if (embeddings := experiment.embeddings) is not None:
+        refuse_same_file(Path(embeddings.file), arguments.output, "the file of the experiment's embeddings")
 
 
 def _familiar(trained: "TrainedExperiment", split: "PreparedSplit | None") -> "Familiar":

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from search.config.nested import difference
 from search.config.run_config import RunConfig, as_it_ran, task_of
 from search.config.targets import is_exact
 from search.experiments.experiment import Experiment, Provenance, first_difference, load_experiment
+from search.experiments.members import Ensemble
 from search.experiments.requirements import check_callbacks
 from search.machine.environment import machine_kind
 from search.machine.standard_streams import announcer
@@ -35,6 +37,11 @@ def run_train(arguments: argparse.Namespace) -> int:
     """Train a config, or an experiment's, once."""
     if arguments.experiment:
         experiment = load_experiment(arguments.experiment, announcer(arguments.quiet))
+        if experiment.ensemble is not None:
+            raise UserError(
+                f"{arguments.experiment} has {len(experiment.parts)} members, and `train` trains one config: `verify` "
+                "trains all of them, or name the experiment of one study."
+            )
         config, name = experiment.config, arguments.experiment.stem
         task = task_of(config, arguments.data)
     else:
@@ -70,10 +77,11 @@ def run_train(arguments: argparse.Namespace) -> int:
 def run_verify(arguments: argparse.Namespace) -> int:
     """Train an experiment again and compare every value; 0 if they agree, 1 if not."""
     experiment = load_experiment(arguments.file, announcer(arguments.quiet))
-    check_callbacks(arguments.file, experiment)
+    for part in experiment.parts:
+        check_callbacks(arguments.file, part)
     before = experiment.provenance
     prepare_children()
-    task = task_of(experiment.config, arguments.data)
+    task = experiment.task(arguments.data)
     split = load_split(
         task, arguments.data_dir, arguments.runs_dir, announcer(arguments.quiet), weights_dir=arguments.weights_dir
     )
@@ -83,18 +91,47 @@ def run_verify(arguments: argparse.Namespace) -> int:
             f"{arguments.file} was made on other data ({before.data}, sha256 {before.data_hash[:12]}...) than what was "
             f"found ({split.label}, sha256 {split.data_hash[:12]}...): name the right {named}."
         )
-    directory = free_folder(arguments.runs_dir / VERIFY, arguments.file.stem)
-    try:
-        config = as_it_ran(experiment.config, threads=before.threads, micro_batch_tokens=before.micro_batch_tokens)
-        result = _run(config, split, arguments, directory, before)
-    except Stopped as stopped:
-        return stopped.exit_status
-    agrees, sentence = _compare(experiment, result, split.label)
+    ensemble, directory = experiment.ensemble, free_folder(arguments.runs_dir / VERIFY, arguments.file.stem)
+    is_same, folders = True, []
+    for number, part in enumerate(experiment.parts):
+        before = part.provenance
+        name = "" if ensemble is None else f"member {number} ({ensemble.members[number].words}): "
+        folders.append(directory if ensemble is None else directory / f"member{number}")
+        try:
+            config = as_it_ran(part.config, threads=before.threads, micro_batch_tokens=before.micro_batch_tokens)
+            result = _run(config, split, arguments, folders[-1], before)
+        except Stopped as stopped:
+            return stopped.exit_status
+        is_same &= _say(name, _compare(part, result, split.label), arguments.quiet)
+    if ensemble is not None:
+        is_same &= _say("ensemble: ", _compare_scales(ensemble, folders), arguments.quiet)
+    return 0 if is_same else 1
+
+
+def _say(name: str, found: tuple[bool, str], is_quiet: bool) -> bool:
+    agrees, sentence = found
     if not agrees:
-        print(f"differs: {sentence}", file=sys.stderr)
-    elif not arguments.quiet:
-        print(f"verified: {sentence}")
-    return 0 if agrees else 1
+        print(f"differs: {name}{sentence}", file=sys.stderr)
+    elif not is_quiet:
+        print(f"verified: {name}{sentence}", flush=True)
+    return agrees
+
+
+def _compare_scales(ensemble: Ensemble, folders: Sequence[Path]) -> tuple[bool, str]:
+    """Whether the scales in the file follow from what its members predicted in these folders, one each."""
+    from search.experiments.scales import scales_follow  # both are loaded by the training that came before
+    from search.training.predictions import predictions_in
+
+    predictions = [predictions_in(folder) for folder in folders]
+    parts = [member.experiment.provenance for member in ensemble.members]
+    elsewhere = any(difference(part.machine, machine_kind(part.device)) for part in parts)
+    known = [one for one in predictions if one is not None]
+    if len(known) < len(folders) or not scales_follow(ensemble, known, within=TOLERANCE if elsewhere else 0.0):
+        return False, "the scales of its members, or of their average, do not follow from what they predict"
+    return True, (
+        f"the scales of {len(folders)} members follow from what they predict; out-of-bag validation Spearman "
+        f"{ensemble.origins.value:.4f} of the selection"
+    )
 
 
 def _compare(experiment: Experiment, result: Result, label: str) -> tuple[bool, str]:

@@ -1,44 +1,38 @@
 """Frozen experiments: a complete resolved config and where its numbers come from, in one YAML file.
 
 The file is loaded as a whole, never merged over defaults that may have changed since. Its last line is a
-checksum: the SHA-256 of all bytes before that line.
+checksum: the SHA-256 of all bytes before that line. A file may hold several such experiments, see
+`search.experiments.members`.
 """
 
 import datetime
-import hashlib
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
-import yaml
-
 from datasets.candidates.training_domain import Familiar, Origin
 from datasets.common.errors import UserError
-from datasets.common.files import write_text
+from datasets.embeddings.description import EmbeddingConfig
+from datasets.task import Task
 from models.bounds import Interval, NonNegativeInt
-from search.config.run_config import OPTIONAL_KEYS, RunConfig, Seed, Threads, Tokens, run_config
+from search.config.run_config import OPTIONAL_KEYS, RunConfig, Seed, Threads, Tokens, run_config, task_of
 from search.config.type_checks import Text, build, check_keys, convert
+from search.experiments.members import ENSEMBLE_VERSION, MEMBERS, Ensemble, StudyId, ensemble_of, tree_of
 from search.experiments.requirements import look_for_model
-from search.machine.foreign_files import load_plain_yaml, read_regular
+from search.experiments.sealed import read_sealed, write_sealed
+from search.experiments.texts import LONGEST_SEQUENCE, LONGEST_TEXT, check_texts, texts_in
 
 SCHEMA_VERSION = 6
 _SINCE_VERSION = {"model": 2, "n_target": 2, "study_id": 4}  # keys of the provenance that older files lack
 # What training did before it had these settings, in files of version 2 and older.
 _TRAINER_BEFORE_3 = {"loss": "mse", "huber_delta": 1.0, "standardize_targets": False}
 _FAMILIAR = "familiar"
-_CHECKSUM = "  checksum: "
-_CHANGED = "{path} was changed since it was written: its checksum does not match its bytes."
-_HEADER = "# A frozen flipsearch experiment. Check it: python run_study.py verify FILE\n"
-_MOST_BYTES = 8 * 2**20  # a value after each of 100,000 epochs takes 2 MB
-_LONGEST_TEXT = 1000
-_LONGEST_SEQUENCE = 100_000
 
 _Hash = Annotated[str, Text(r"sha256:[0-9a-f]{64}|missing", "sha256: and 64 hexadecimal digits, or missing")]
 _DataHash = Annotated[str, Text(r"[0-9a-f]{64}", "64 hexadecimal digits")]
-_StudyId = Annotated[str, Text(r"[0-9a-f]{32}", "32 hexadecimal digits")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +51,7 @@ class Provenance:
 
     schema_version: int
     study: str
-    study_id: _StudyId | None
+    study_id: StudyId | None
     model: str | None
     trial: NonNegativeInt
     n_finished: NonNegativeInt
@@ -88,16 +82,37 @@ class Experiment:
     """A config, its provenance, and what the rows were like that its weights were trained on.
 
     `familiar` lets `predict` do without the training data; None in files of version 4 and older, and of trials that
-    ran before.
+    ran before. `ensemble` has the members of an experiment with several; then all else is that of the first, whose
+    task, data and folds all of them share.
     """
 
     config: RunConfig
     provenance: Provenance
     familiar: Mapping[Origin, Familiar] | None = None
+    ensemble: Ensemble | None = None
+
+    @property
+    def parts(self) -> "tuple[Experiment, ...]":
+        """The members, or this experiment itself where it has none."""
+        return (self,) if self.ensemble is None else tuple(one.experiment for one in self.ensemble.members)
+
+    @property
+    def embeddings(self) -> EmbeddingConfig | None:
+        """The embeddings that it was trained with; members whose family takes none have none."""
+        return next((part.config.embeddings for part in self.parts if part.config.embeddings is not None), None)
+
+    def task(self, table: Path | None = None) -> Task:
+        """What is predicted, with all that any part sees beside the sequences; see `task_of`."""
+        return task_of(replace(self.config, embeddings=self.embeddings), table)
 
 
 def freeze(experiment: Experiment, path: Path) -> None:
-    """Write the experiment beside `path` and move it into place."""
+    """Write the experiment beside `path` and move it into place; a UserError says that it is too large."""
+    write_sealed(_tree(experiment) if experiment.ensemble is None else tree_of(experiment.ensemble, _tree), path)
+
+
+def _tree(experiment: Experiment) -> dict[str, Any]:
+    """An experiment without members as a tree, its provenance last."""
     config = asdict(experiment.config)
     config = {key: value for key, value in config.items() if key not in OPTIONAL_KEYS or value is not None}
     if "table" in config and config["table"]["group_rule"] is None:
@@ -107,17 +122,7 @@ def freeze(experiment: Experiment, path: Path) -> None:
     if experiment.familiar is not None:
         config[_FAMILIAR] = {origin: asdict(familiar) for origin, familiar in experiment.familiar.items()}
     known = asdict(experiment.provenance).items()
-    provenance = {key: value for key, value in known if (key, value) != ("model_source", None)}  # as above
-    text = seal(_HEADER + _dump({**config, "provenance": provenance}))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, text)
-
-
-def seal(text: str) -> str:
-    """The text with its last line, the checksum, made right; one is added where there is none."""
-    lines = text.splitlines(keepends=True)
-    body = "".join(lines[:-1] if lines and lines[-1].startswith(_CHECKSUM) else lines)
-    return f"{body}{_CHECKSUM}{_digest(body.encode())}\n"
+    return {**config, "provenance": {key: value for key, value in known if (key, value) != ("model_source", None)}}
 
 
 def load_experiment(path: Path, announce: Callable[[str], None] = lambda sentence: None) -> Experiment:
@@ -127,14 +132,39 @@ def load_experiment(path: Path, announce: Callable[[str], None] = lambda sentenc
         UserError: The file is missing, malformed, of a newer schema, was changed since it was written, names a class or
             setting that is not allowed, or a model outside the checkout that is not here.
     """
-    tree = _read(path)
+    tree = read_sealed(path)
     provenance = dict(tree.pop("provenance"))
-    version = convert(Annotated[int, Interval(ge=1)], provenance.get("schema_version"), f"{path}: schema_version")
-    if version > SCHEMA_VERSION:
-        raise UserError(
-            f"{path} has schema version {version}, this flipsearch knows {SCHEMA_VERSION}: use a newer flipsearch."
-        )
     provenance.pop("checksum", None)
+    if MEMBERS not in tree:
+        return _experiment(path, tree, provenance, announce)
+    if _check_version(path, provenance, ENSEMBLE_VERSION) != ENSEMBLE_VERSION:
+        raise UserError(f"{path} is not a valid experiment: files with members have version {ENSEMBLE_VERSION}.")
+    try:
+        ensemble = ensemble_of(tree, provenance, lambda own, where: _member(path, own, where, announce))
+    except UserError as error:
+        known = str(error)
+        raise UserError(known if str(path) in known else f"{path} is not a valid experiment: {known}") from None
+    return replace(ensemble.members[0].experiment, ensemble=ensemble)
+
+
+def _member(path: Path, tree: Mapping[str, Any], where: str, announce: Callable[[str], None]) -> Experiment:
+    rest = {key: value for key, value in tree.items() if key != "provenance"}
+    provenance = convert(dict[str, Any], tree.get("provenance"), f"{where}.provenance")
+    return _experiment(Path(f"{path}: {where}"), rest, provenance, announce)
+
+
+def _check_version(path: Path, provenance: Mapping[str, Any], newest: int) -> int:
+    version: int = convert(Annotated[int, Interval(ge=1)], provenance.get("schema_version"), f"{path}: schema_version")
+    if version > newest:
+        raise UserError(f"{path} has schema version {version}, this flipsearch knows {newest}: use a newer flipsearch.")
+    return version
+
+
+def _experiment(
+    path: Path, tree: dict[str, Any], provenance: dict[str, Any], announce: Callable[[str], None]
+) -> Experiment:
+    """A checked experiment without members; `path` names it in sentences."""
+    version = _check_version(path, provenance, SCHEMA_VERSION)
     for key, since in _SINCE_VERSION.items():
         if version < since:
             provenance.setdefault(key, None)
@@ -142,7 +172,7 @@ def load_experiment(path: Path, announce: Callable[[str], None] = lambda sentenc
         tree["trainer"] = {**_TRAINER_BEFORE_3, **tree["trainer"]}
     look_for_model(path, tree, provenance, announce)
     try:
-        _check_texts(tree, _LONGEST_SEQUENCE)
+        check_texts(tree, LONGEST_SEQUENCE)
         familiar = _build_familiar(tree.pop(_FAMILIAR)) if _FAMILIAR in tree else None
         return Experiment(config=run_config(tree), provenance=build_provenance(provenance), familiar=familiar)
     except UserError as error:
@@ -169,8 +199,8 @@ def build_provenance(tree: Mapping[str, Any]) -> Provenance:
     Raises:
         UserError: A value is missing, unknown, or not what it can be.
     """
-    _check_texts(tree, _LONGEST_TEXT)
-    if any(unicodedata.category(letter) == "Cc" for text in _texts(tree) for letter in text):
+    check_texts(tree, LONGEST_TEXT)
+    if any(unicodedata.category(letter) == "Cc" for text in texts_in(tree) for letter in text):
         raise UserError("A text of the provenance holds control characters: expected letters that a terminal shows.")
     known = build(Provenance, tree, "provenance")
     n_folds = len(known.values)
@@ -190,7 +220,7 @@ def build_provenance(tree: Mapping[str, Any]) -> Provenance:
 def is_experiment(path: Path) -> bool:
     """Whether the file is an experiment, of whatever version, that nobody changed since it was written."""
     try:
-        _read(path)
+        read_sealed(path)
         return True
     except UserError:
         return False
@@ -202,6 +232,12 @@ def is_same_export(path: Path, experiment: Experiment) -> bool:
         before = load_experiment(path)
     except UserError:
         return False
+    if before.ensemble is not None and experiment.ensemble is not None:
+        return before.ensemble.is_same_as(experiment.ensemble, _is_same)
+    return _is_same(before, experiment)
+
+
+def _is_same(before: Experiment, experiment: Experiment) -> bool:
     then, now = before.provenance, experiment.provenance
     now = replace(now, date=then.date, git_commit=then.git_commit, schema_version=then.schema_version)
     if then.study_id is None:
@@ -216,7 +252,7 @@ def checksum(path: Path) -> str:
     Raises:
         UserError: The file cannot be read, is no experiment, or was changed since it was written.
     """
-    return str(_read(path)["provenance"].get("checksum"))
+    return str(read_sealed(path)["provenance"].get("checksum"))
 
 
 def first_difference(
@@ -233,65 +269,3 @@ def first_difference(
 def today() -> str:
     """The time now, in UTC."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        data = read_regular(path, most_bytes=_MOST_BYTES)
-        text = data.decode("utf-8")
-    except OSError as error:
-        raise UserError(f"The experiment {path} cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path} is not an experiment: it is not text in UTF-8.") from None
-    body, _, last = data.rstrip(b"\n").rpartition(b"\n")
-    is_intact = last == f"{_CHECKSUM}{_digest(body + bytes([10]))}".encode()
-    if last.startswith(_CHECKSUM.encode()) and not is_intact:
-        raise UserError(_CHANGED.format(path=path))
-    try:
-        tree = load_plain_yaml(text)
-    except ValueError as error:
-        raise UserError(f"{path} is not valid YAML: {error}.") from None
-    if not isinstance(tree, Mapping) or not isinstance(tree.get("provenance"), Mapping):
-        raise UserError(
-            f"{path} is not a frozen experiment: it has no provenance. A search writes one into its --export-dir."
-        )
-    if not is_intact:
-        raise UserError(_CHANGED.format(path=path))
-    return dict(tree)
-
-
-def _check_texts(tree: Any, longest: int) -> None:
-    for text in _texts(tree):
-        if len(text) > longest:
-            raise UserError(
-                f"The text {text[:20]!r}... of {len(text):,} letters is not valid: expected at most {longest:,}."
-            )
-
-
-def _texts(tree: Any) -> Iterator[str]:
-    if isinstance(tree, str):
-        yield tree
-    elif isinstance(tree, Mapping):
-        for key, value in tree.items():
-            yield from _texts(key)
-            yield from _texts(value)
-    elif isinstance(tree, (list, tuple)):
-        for value in tree:
-            yield from _texts(value)
-
-
-def _digest(data: bytes) -> str:
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
-
-
-def _dump(tree: Mapping[str, Any]) -> str:
-    return yaml.safe_dump(_plain(tree), sort_keys=False, allow_unicode=True, width=110)
-
-
-def _plain(value: Any) -> Any:
-    """Lists and mappings of plain values: YAML has no tuples."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value

@@ -104,10 +104,12 @@ def _why_it_stays(place: Path, study: Study, trials: Sequence[FrozenTrial]) -> s
 
 
 def _provenance(place: Path) -> Provenance | None:
+    """Of the experiment of one trial; None where something else stands, or nothing."""
     try:
-        return load_experiment(place).provenance
+        found = load_experiment(place)
     except UserError:
         return None
+    return found.provenance if found.ensemble is None else None
 
 
 def _is_of(before: Provenance, study: Study) -> bool:

@@ -32,7 +32,8 @@ class Reading:
     (`train_and_validation`, `train`) the metrics `per_seed`, by name a list in the order of the seeds, and those of the
     `ensemble` of the seeds, by name, and `over_sequences`, by name [low, high], which older lines lack. id: tells it
     from all others, wherever it is noted. target, split: those of a user's table (`search.study.question`), which older
-    lines and tasks with a name lack.
+    lines and tasks with a name lack. members: of an ensemble what it consists of, in words; study and trial are then
+    those of the first.
     """
 
     when: str
@@ -54,6 +55,12 @@ class Reading:
     id: Annotated[str, Text(ID, "32 hexadecimal digits")] = field(default_factory=lambda: uuid.uuid4().hex)
     target: str | None = None
     split: str | None = None
+    members: list[str] | None = None
+
+    @property
+    def of(self) -> str:
+        """`trial 7`, or `ensemble of 3`: what was measured."""
+        return f"trial {self.trial}" if self.members is None else f"ensemble of {len(self.members)}"
 
     @property
     def question(self) -> Question:
@@ -67,7 +74,11 @@ def append(ledger: Path, readings: Sequence[Reading]) -> None:
     Raises:
         UserError: The ledger has a broken line, or cannot be written; it is as it was then.
     """
-    lines = [json.dumps(asdict(reading), ensure_ascii=False, allow_nan=False) + "\n" for reading in readings]
+    # What is measured of one config reads as it did before there were members.
+    trees = [
+        {key: value for key, value in asdict(one).items() if (key, value) != ("members", None)} for one in readings
+    ]
+    lines = [json.dumps(tree, ensure_ascii=False, allow_nan=False) + "\n" for tree in trees]
     try:
         ledger.parent.mkdir(parents=True, exist_ok=True)
         with lock_of(ledger):
@@ -81,6 +92,11 @@ def append(ledger: Path, readings: Sequence[Reading]) -> None:
             f"The ledger {ledger} cannot be written ({error.strerror or error}), and no test result is shown that it "
             "does not hold: make room, or make its folder writable."
         ) from None
+
+
+def _tree(reading: Reading) -> dict[str, Any]:
+    """A reading as it is written: one of a single config as it was before there were members."""
+    return {key: value for key, value in asdict(reading).items() if (key, value) != ("members", None)}
 
 
 def lock_of(ledger: Path) -> BaseFileLock:

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,22 +15,29 @@ from datasets.common.paths import Places
 from datasets.embeddings.candidates import CandidateEmbeddings
 from datasets.embeddings.store import Embeddings, GivenEmbeddings
 from datasets.scores.candidates import CandidateScores
+from datasets.scores.description import ScoreConfig
 from datasets.sequences.alphabet import ALPHABET
 from search.config.run_config import language_models
-from search.experiments.ensemble import find_members
+from search.experiments.averages import mean_of
+from search.experiments.ensemble_predictor import EnsemblePredictor
 from search.experiments.experiment import load_experiment
 from search.experiments.given import check_given, columns_of, texts_of
+from search.experiments.weights_in_use import find_weights
 from search.training.predictor import Predictor
 from search.training.relevances import read_relevances
 
 _N_VARIANTS = 64
+AnyPredictor = Predictor | EnsemblePredictor
+"""Takes residues, gives predictions (n_members, n)."""
 
 
 class TrainedExperiment:
-    """Predicts with an experiment's weights: the ensemble that `confirm` left, or the weights of the search.
+    """Predicts with an experiment's weights: those that `confirm` left, or those of the search.
 
     Attributes:
         config: The run. provenance: where its numbers come from. task: what is predicted, `task.units` in what unit.
+        ensemble: The members of an experiment with several; the config and the provenance are those of the first.
+        weights: (n_members,) what each model counts in the mean; None: all the same.
         origin: Whose weights they are, "search" or "confirm".
         familiar: What is known of the rows that they were trained on; None of experiments of older versions.
         predictor: Takes residues as arrays.
@@ -47,45 +55,58 @@ class TrainedExperiment:
         announce: Callable[[str], None] = lambda sentence: None,
     ) -> None:
         experiment = load_experiment(path)
-        members = find_members(path, experiment, announce)
+        found = find_weights(path, experiment, announce)
         self.path = path
-        self.config, self.provenance = experiment.config, experiment.provenance
-        self.origin = members.origin
+        self.config, self.provenance, self.ensemble = experiment.config, experiment.provenance, experiment.ensemble
+        self.origin = found[0].origin
         self.familiar = None if experiment.familiar is None else experiment.familiar[self.origin]
-        self._weights = members.weights
+        self._files = [own.files for own in found]
+        self._weights = [file for files in self._files for file in files]
         self._cache_dir = places.cache_dir
         self._announce, self._models = announce, language_models(places.weights_dir, announce)
         self._is_known_to_vary = False
-        self.predictor = Predictor(
-            self.config,
-            members.weights,
-            places=places,
-            device=device,
-            announce=announce,
-            micro_batch_tokens=self.provenance.micro_batch_tokens,
-        )
-        self.task = self.predictor.task
-        if self.predictor.backbone != self.provenance.backbone:
-            raise UserError(
-                f"{path} was trained on other pretrained weights ({self.provenance.backbone}) than what was found "
-                f"({self.predictor.backbone}): name the right folder with --weights-dir, or use the torch they were "
-                "drawn with."
+        self._parts, self._embeddings = experiment.parts, experiment.embeddings
+        predictors = [
+            Predictor(
+                part.config,
+                own.files,
+                places=places,
+                device=device,
+                announce=announce,
+                micro_batch_tokens=part.provenance.micro_batch_tokens,
             )
+            for part, own in zip(self._parts, found, strict=True)
+        ]
+        for part, predictor in zip(self._parts, predictors, strict=True):
+            if predictor.backbone != part.provenance.backbone:
+                raise UserError(
+                    f"{path} was trained on other pretrained weights ({part.provenance.backbone}) than what was found "
+                    f"({predictor.backbone}): name the right folder with --weights-dir, or use the torch they were "
+                    "drawn with."
+                )
+        self.predictor: AnyPredictor = predictors[0]
+        self.weights: NDArray[np.float64] | None = None
+        if self.ensemble is not None:
+            self.predictor = ensemble = EnsemblePredictor(self.ensemble, predictors)
+            self.weights = ensemble.weights
+        self.task = self.predictor.task
 
     @property
     def n_members(self) -> int:
-        """The models of the ensemble, one or more."""
+        """The models, one or more; of an ensemble those of all its members."""
         return self.predictor.n_members
 
     @property
     def relevances(self) -> dict[int, float]:
         """How much each position matters to a kernel with `model.relevance=true`; empty for any other model.
 
-        Of the positions (1-based, of the whole sequence) that vary in training; the geometric mean of the ensemble. See
-        `search.training.relevances`.
+        Of the positions (1-based, of the whole sequence) that vary in training; the geometric mean of the models. See
+        `search.training.relevances`. Of an experiment with members, those of the first that has some.
         """
-        found = read_relevances(self._weights, self.task, self.config.data.crop)
-        return {} if found is None else dict(zip(found.position.tolist(), found.value.tolist(), strict=True))
+        for part, files in zip(self._parts, self._files, strict=True):
+            if found := read_relevances(files, self.task, part.config.data.crop):
+                return dict(zip(found.position.tolist(), found.value.tolist(), strict=True))
+        return {}
 
     def predict(
         self,
@@ -95,7 +116,7 @@ class TrainedExperiment:
         zero_shot_file: Path | None = None,
         embeddings: Path | None = None,
     ) -> NDArray[np.float32]:
-        """Return the predictions (n,) of n whole sequences, the mean of the ensemble, in the assay's unit.
+        """Return the predictions (n,) of n whole sequences, the mean of the models, in the assay's unit.
 
         The sequences are a list, an array or a Series of them, or anything else that yields them in order. Score
         columns that the experiment was trained with are given in `scores` (n numbers by the name of each, NaN where one
@@ -107,7 +128,8 @@ class TrainedExperiment:
                 or the weights predict what `members_of` refuses.
             TypeError: It is no list of sequences, but one sequence, say.
         """
-        return mean_of(self.predict_members(sequences, scores, zero_shot_file=zero_shot_file, embeddings=embeddings))
+        members = self.predict_members(sequences, scores, zero_shot_file=zero_shot_file, embeddings=embeddings)
+        return mean_of(members, self.weights)
 
     def predict_members(
         self,
@@ -117,7 +139,10 @@ class TrainedExperiment:
         zero_shot_file: Path | None = None,
         embeddings: Path | None = None,
     ) -> NDArray[np.float32]:
-        """Return the predictions (n_members, n) of each model; arguments and errors are those of `predict`."""
+        """Return the predictions (n_members, n) of each model; arguments and errors are those of `predict`.
+
+        Of an ensemble each is on the scale of the whole, whose prediction is their mean with the `weights`.
+        """
         texts = texts_of(sequences)
         given = columns_of(scores or {}, len(texts))
         scored = self.candidate_scores(file=zero_shot_file, given=list(given))
@@ -141,8 +166,8 @@ class TrainedExperiment:
         Raises:
             UserError: There is no such file, it is of another kind or width, or the model sees none and it is given.
         """
-        if self.config.embeddings is not None and self.predictor.sees_embeddings:
-            return CandidateEmbeddings(self.config.embeddings, None if file is None else Path(file))
+        if self._embeddings is not None and self.predictor.sees_embeddings:
+            return CandidateEmbeddings(self._embeddings, None if file is None else Path(file))
         if file is not None:
             raise UserError(f"The model of {self.path} sees no embeddings: leave --embeddings {file} out.")
         return contextlib.nullcontext()
@@ -161,7 +186,7 @@ class TrainedExperiment:
             UserError: A column that the model sees is nowhere to be had (see `datasets.scores.candidates`), or scores
                 are given for an experiment that was trained without such.
         """
-        scores = self.config.scores
+        scores = self._scores_in_use()
         check_given(scores, self.path, self._announce, file=file, given=given, alignment=alignment)
         if scores is None or not scores.used:
             return None
@@ -176,6 +201,14 @@ class TrainedExperiment:
             cache_dir=self._cache_dir,
             announce=self._announce,
         )
+
+    def _scores_in_use(self) -> ScoreConfig | None:
+        """The score columns of the training, with `use` naming all that any member sees."""
+        known = self.config.scores
+        used = {number for part in self._parts if part.config.scores for number in part.config.scores.used}
+        if known is None or not used:
+            return known
+        return replace(known, use=",".join(known.names[number] for number in sorted(used)))
 
     def members_of(
         self,
@@ -202,7 +235,8 @@ class TrainedExperiment:
             )
         if len(lengths) and not self._is_known_to_vary:
             some = None if scores is None else scores[:1]
-            self._check_variation(residues[:1], lengths[:1], mean_of(members), check, some, embeddings)
+            prediction = mean_of(members, self.weights)
+            self._check_variation(residues[:1], lengths[:1], prediction, check, some, embeddings)
         return members
 
     def _check_variation(
@@ -224,7 +258,8 @@ class TrainedExperiment:
             same = None if scores is None else np.repeat(scores, len(variants), axis=0)
             made_up = None if embeddings is None else _scattered(embeddings, len(variants))
             lengths = np.repeat(lengths, len(variants))
-            found = mean_of(self.predictor(variants, lengths, check, scores=same, embeddings=made_up))
+            members = self.predictor(variants, lengths, check, scores=same, embeddings=made_up)
+            found = mean_of(members, self.weights)
             if (found == prediction[0]).all():
                 raise UserError(
                     f"{self.path} predicts {prediction[0]:.6g} for every candidate and for {len(found)} variants of "
@@ -249,23 +284,3 @@ def _scattered(embeddings: Embeddings, n: int) -> GivenEmbeddings:
     first = embeddings.entry(0).astype(np.float32)
     noise = np.random.default_rng(0).normal(size=(n, *first.shape)).astype(np.float32)
     return GivenEmbeddings([*(first + noise * (np.abs(first) + 1))], embeddings.kind, embeddings.width)
-
-
-def mean_of(members: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The prediction (n,) of an ensemble (n_members, n)."""
-    mean: NDArray[np.float32] = members[0]
-    return mean if len(members) == 1 else members.mean(axis=0, dtype=np.float64).astype(np.float32)
-
-
-def deviation_of(members: NDArray[np.float32]) -> NDArray[np.float32] | None:
-    """The standard deviation (n,) of an ensemble's members (n_members - 1 in the denominator); None for one member."""
-    return None if len(members) == 1 else members.std(axis=0, ddof=1, dtype=np.float64).astype(np.float32)
-
-
-def combined(own: NDArray[np.float32], between: NDArray[np.float32] | None) -> NDArray[np.float32]:
-    """The standard deviation (n,) of an ensemble whose members know their own (n_members, n): both variances add."""
-    variance: NDArray[np.float64] = np.square(own, dtype=np.float64).mean(axis=0)
-    if between is not None:
-        variance = variance + np.square(between, dtype=np.float64)
-    deviation: NDArray[np.float32] = np.sqrt(variance).astype(np.float32)
-    return deviation

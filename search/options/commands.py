@@ -63,6 +63,13 @@ COMMANDS = {
         target="search.cli.confirm:run_confirm",
         add_options=options.confirm_options,
     ),
+    "combine": Command(
+        summary="make an ensemble of the configurations of studies, as one experiment",
+        description="Select configurations of one study or several by what they predicted out of fold, and export "
+        "them with weights as one experiment, which is verified, confirmed and predicted with like any other.",
+        target="search.cli.combine:run_combine",
+        add_options=options.combine_options,
+    ),
     "predict": Command(
         summary="rank candidates, or variants of the wild type, with an experiment's weights",
         description="Predict and rank any number of candidates with the weights that stand beside an experiment.",

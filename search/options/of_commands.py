@@ -125,6 +125,21 @@ def confirm_options(parser: Parser) -> None:
     add_where(parser)
 
 
+def combine_options(parser: Parser) -> None:
+    """Those of `combine`."""
+    parser.add_argument("studies", nargs="+", metavar="STUDY", help="studies of one task, data and validation")
+    parser.add_argument(
+        "--export", type=study_name, required=True, metavar="NAME", help="the experiment's name, EXPORT_DIR/NAME.yaml"
+    )
+    parser.add_argument(
+        "--members", type=positive, default=8, metavar="M", help="different configurations at most (default: 8)"
+    )
+    add_storage(parser)
+    add_folder(parser, "export_dir", "where the studies' experiments are, and for the new one")
+    add_data_file(parser)
+    add_where(parser)
+
+
 def predict_options(parser: Parser) -> None:
     """Those of `predict`."""
     parser.add_argument("file", type=Path, help="the experiment, e.g. studies/experiment/NAME.yaml")

@@ -19,7 +19,8 @@ from datasets.candidates.outside import Outside
 from datasets.common.errors import SequenceError, UserError
 from datasets.embeddings.candidates import CandidateEmbeddings
 from datasets.scores.candidates import CandidateScores
-from search.experiments.trained import TrainedExperiment, combined, deviation_of, mean_of
+from search.experiments.averages import combined, deviation_of, mean_of
+from search.experiments.trained import AnyPredictor, TrainedExperiment
 from search.machine.hardware import usable_cores
 from search.prediction.writers import Kind, PredictedBlock, Spool, opened, tails
 from search.training.predictor import Predictor
@@ -126,7 +127,7 @@ def write_top(
     return best, int(is_outside.sum())
 
 
-def divide_cores(predictor: Predictor) -> int:
+def divide_cores(predictor: AnyPredictor) -> int:
     """Give torch its share of the cores, and return how many blocks should be predicted at once.
 
     Most steps of a small model are too short to be divided: two blocks on two cores are done sooner than one after
@@ -183,15 +184,16 @@ class Valuation:
                 f"{self.path}, {candidates.place} {candidates.lines[error.row]}: {error.finding[:1].lower()}"
                 f"{error.finding[1:]}; correct the {candidates.place} or remove it."
             ) from None
-        return Valued(candidates=candidates, prediction=mean_of(members), std=deviation_of(members))
+        weights = self.trained.weights
+        return Valued(candidates=candidates, prediction=mean_of(members, weights), std=deviation_of(members, weights))
 
     def complete(self, valued: Valued) -> PredictedBlock:
         """Add to predictions what only those that are written need."""
         residues, lengths = valued.candidates.residues, valued.candidates.lengths
-        std = valued.std
-        if self.trained.predictor.knows_deviation:
-            beside = self._beside(valued.candidates)
-            std = combined(self.trained.predictor.deviation(residues, lengths, self._check, **beside), std)
+        std, predictor = valued.std, self.trained.predictor
+        if isinstance(predictor, Predictor) and predictor.knows_deviation:
+            own = predictor.deviation(residues, lengths, self._check, **self._beside(valued.candidates))
+            std = combined(own, std)
         return PredictedBlock(
             candidates=valued.candidates,
             prediction=valued.prediction,

@@ -172,7 +172,7 @@ def _confirmed(task: str, readings: Sequence[Reading], asked: Sequence[Question]
                     asked=own,
                     by=OURS,
                     model=reading.model,
-                    source=f"{reading.experiment}, trial {reading.trial}, trained on {words}, {len(seeds)} seed(s), "
+                    source=f"{reading.experiment}, {reading.of}, trained on {words}, {len(seeds)} seed(s), "
                     f"confirmed {len(earlier) + 1} time(s)",
                     spearman=found.mean,
                     std=found.std,

@@ -148,7 +148,7 @@ def study_rung(
 def _tested(now: StudySnapshot, trial: int, found: Sequence[Reading], experiment: Path) -> Confirmed | None:
     """The last confirmation of a trial, on the data of its study."""
     asked = (now.name, trial, now.about.get("data_hash"))
-    own = [one for one in found if (one.study, one.trial, one.data_hash) == asked]
+    own = [one for one in found if (one.study, one.trial, one.data_hash) == asked and one.members is None]
     if not own:
         return None
     values = own[-1].values["train_and_validation"]

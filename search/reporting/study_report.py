@@ -163,7 +163,7 @@ def _reading(reading: Reading) -> Iterator[list[str]]:
         found, around = spread(values["per_seed"]["spearman"]), kept_interval(values)
         yield [
             reading.when,
-            str(reading.trial),
+            str(reading.trial) if reading.members is None else reading.of,
             way.replace("_and_", "+"),
             str(len(reading.seeds)),
             f"{found.mean:.4f}" + ("" if found.std is None else f" ± {found.std:.4f}"),

@@ -63,19 +63,8 @@ def export_best(
         UserError: What the database holds of the trial is not valid, or the experiment cannot be written.
     """
     # The values that were sampled, and every other as it was fixed when the trial ran: the manifest guards both.
-    run = config.run(best.params)
-    try:
-        provenance, has_hashes = _provenance(study, best, run, split, runs)
-    except (UserError, KeyError, TypeError, ValueError) as error:
-        why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        raise UserError(
-            f"Trial {best.number} of study {study.study_name} cannot be exported, for what the database holds of it is "
-            f"not valid ({why}): search under another --study-name."
-        ) from None
-    result = result_of(best, study.study_name)
-    # A trial of an older version did not say how much its model takes of a sequence.
-    familiar = familiar_rows(run, split, result["max_residues"]) if "max_residues" in result else None
-    experiment = Experiment(config=run, provenance=provenance, familiar=familiar)
+    experiment, has_hashes = experiment_of_trial(study, best, config.run(best.params), split, runs)
+    provenance = experiment.provenance
     checkpoints = trial_checkpoints(runs, study.study_name, best.number, len(provenance.values))
     with export_lock(path.parent):
         # Decided before anything is written, the weights too.
@@ -90,6 +79,30 @@ def export_best(
         if not is_same_export(path, experiment):
             freeze(experiment, path)
     return path
+
+
+def experiment_of_trial(
+    study: Study, trial: FrozenTrial, run: RunConfig, split: PreparedSplit, runs: Path
+) -> tuple[Experiment, bool]:
+    """A complete trial as an experiment; and whether the trial recorded the hashes of its weights.
+
+    Where it did not, they are those of the files that are found, or "missing".
+
+    Raises:
+        UserError: What the database holds of the trial is not valid.
+    """
+    try:
+        provenance, has_hashes = _provenance(study, trial, run, split, runs)
+    except (UserError, KeyError, TypeError, ValueError) as error:
+        why = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        raise UserError(
+            f"Trial {trial.number} of study {study.study_name} cannot be exported, for what the database holds of it "
+            f"is not valid ({why}): search under another --study-name."
+        ) from None
+    result = result_of(trial, study.study_name)
+    # A trial of an older version did not say how much its model takes of a sequence.
+    familiar = familiar_rows(run, split, result["max_residues"]) if "max_residues" in result else None
+    return Experiment(config=run, provenance=provenance, familiar=familiar), has_hashes
 
 
 def _provenance(

@@ -4,16 +4,17 @@ Imports the standard library alone: names are refused before anything is made.
 """
 
 DATABASE = "studies.db"
-ARTIFACTS, CACHE, COMPARISON, CONFIRM, DATA, TRAIN, VERIFY = (
+ARTIFACTS, CACHE, COMBINE, COMPARISON, CONFIRM, DATA, TRAIN, VERIFY = (
     "artifacts",
     "cache",
+    "combine",
     "comparison",
     "confirm",
     "data",
     "train",
     "verify",
 )
-_FOLDERS = frozenset({ARTIFACTS, CACHE, COMPARISON, CONFIRM, DATA, TRAIN, VERIFY})
+_FOLDERS = frozenset({ARTIFACTS, CACHE, COMBINE, COMPARISON, CONFIRM, DATA, TRAIN, VERIFY})
 # Study `x.yaml` would keep its weights in a folder that is called like the experiment of study `x`.
 _ENDINGS = (".yaml", ".ledger.jsonl", ".lock", ".tmp")
 _BESIDE_DATABASE = ("", ".lock", "-journal", "-wal", "-shm")

@@ -27,8 +27,13 @@ class Predictions:
 
 def read_predictions(study_folder: Path, trial: int) -> Predictions | None:
     """The predictions of a complete trial; None where its folder does not hold them, say on another machine."""
+    return predictions_in(trial_folder(study_folder, trial))
+
+
+def predictions_in(folder: Path) -> Predictions | None:
+    """The predictions of a complete run in its folder; None where that does not hold them."""
     try:
-        with safe_open(trial_folder(study_folder, trial) / VALIDATION, framework="numpy") as file:
+        with safe_open(folder / VALIDATION, framework="numpy") as file:
             row, prediction, target = (file.get_tensor(name) for name in ("row", "prediction", "target"))
     except (OSError, SafetensorError):
         return None

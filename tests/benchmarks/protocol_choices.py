@@ -2,8 +2,9 @@
 
 `auto` is the rule of the service, except where it follows a split by position or by group: `auto, by the split` does.
 The regret of a choice is the best test Spearman among all configurations of a split less that of what was chosen: one
-configuration, or several whose test ranks are averaged. Where a split can't carry `shifted`, k-fold stands in for it;
-where holdout says nothing (three sequences), the first configuration is chosen, the family's default.
+configuration, several whose test ranks are averaged, or an ensemble that is selected as `combine` does. Where a split
+can't carry `shifted`, k-fold stands in for it; where holdout says nothing (three sequences), the first configuration is
+chosen, the family's default.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata, spearmanr
 
+from search.stats.greedy_selection import LEAST_GAIN, Scale, select
 from tests.benchmarks.protocol_predictions import FOLDER, PROTOCOLS
 
 Values = NDArray[np.float64]
@@ -33,6 +35,8 @@ class Study:
     outside: (C,) how many of the test predictions lie beyond the training targets, a fraction.
     distinct: (C,) how many different values there are among the predictions of test sequences, a fraction.
     ranks: (C, M) of the test predictions. test: (C,) their Spearman with what was measured.
+    predicted: (C, M) the test predictions. judged: by protocol the predictions (C, n) of the judged rows, NaN where a
+        configuration has none, and their targets (n,).
     follows: the protocol that `auto` takes because test has other positions or groups; empty where it does not.
     """
 
@@ -47,6 +51,8 @@ class Study:
     ranks: NDArray[np.float32]
     test: Values
     test_target: NDArray[np.float32]
+    predicted: NDArray[np.float32]
+    judged: Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]]
     follows: str = ""
 
     def of_family(self, family: str) -> "Study":
@@ -64,6 +70,8 @@ class Study:
             ranks=self.ranks[kept],
             test=self.test[kept],
             test_target=self.test_target,
+            predicted=self.predicted[kept],
+            judged={name: (predictions[kept], target) for name, (predictions, target) in self.judged.items()},
             follows=self.follows,
         )
 
@@ -80,7 +88,8 @@ def load_study(task: str, models: Sequence[str]) -> Study:
     known = np.load(FOLDER / task / "targets.npz")
     target, test_target, mutations = known["target"], known["test_target"], known["test_mutations"]
     rows: list[dict[str, float]] = []
-    ranks, family = [], []
+    ranks, family, predicted = [], [], []
+    judged: dict[str, tuple[dict[int, NDArray[np.float32]], NDArray[np.float32]]] = {}
     n_judged: dict[str, int] = {}
     influence: dict[str, dict[int, NDArray[np.float32]]] = {name: {} for name in PROTOCOLS}
     for path in sorted(path for model in models for path in (FOLDER / task).glob(f"{model}-*.npz")):
@@ -99,13 +108,15 @@ def load_study(task: str, models: Sequence[str]) -> Study:
         for protocol in PROTOCOLS:
             if f"{protocol}_row" in arrays:
                 n_judged[protocol] = len(arrays[f"{protocol}_row"])
-                judged = arrays[f"{protocol}_prediction"], target[arrays[f"{protocol}_row"]]
-                row[protocol] = spearman(*judged)
-                influence[protocol][len(rows)] = _influence(*judged, row[protocol])
+                own, own_target = arrays[f"{protocol}_prediction"], target[arrays[f"{protocol}_row"]]
+                row[protocol] = spearman(own, own_target)
+                influence[protocol][len(rows)] = _influence(own, own_target, row[protocol])
+                judged.setdefault(protocol, ({}, own_target))[0][len(rows)] = own
                 row[f"{protocol} agreement"] = _agreement(arrays[f"{protocol}_folds"])
         rows.append(row)
         ranks.append((rankdata(test) / len(test)).astype(np.float32))
         family.append(path.stem.partition("-")[0])
+        predicted.append(test.astype(np.float32))
 
     def column(name: str) -> Values:
         return np.array([row.get(name, np.nan) for row in rows])
@@ -126,6 +137,14 @@ def load_study(task: str, models: Sequence[str]) -> Study:
         ranks=np.array(ranks),
         test=np.nan_to_num(column("test")),
         test_target=test_target,
+        predicted=np.array(predicted),
+        judged={
+            name: (
+                np.array([of.get(number, np.full(len(own_target), np.nan)) for number in range(len(rows))]),
+                own_target,
+            )
+            for name, (of, own_target) in judged.items()
+        },
         follows=next((name for name in ("by_position", "by_group") if str(known.get("auto", "")).startswith(name)), ""),
     )
 
@@ -242,6 +261,37 @@ def of_each_family(study: Study, n: int) -> NDArray[np.int64]:
     return np.concatenate([of[best_by(study, study.value["kfold"][of], n)] for of in rows])
 
 
+def ensemble(
+    study: Study, *, scale: Scale, most: int = 8, least_gain: float = LEAST_GAIN, n_repeats: int = 10
+) -> Values:
+    """What the ensemble of `search.stats.greedy_selection` predicts of test (M,), among what `auto` lets take part."""
+    name = study.follows or ("holdout" if study.n_judged.get("holdout", 0) >= ENOUGH else "kfold")
+    allowed = np.isfinite(study.value[name]) & (np.nan_to_num(study.rise) <= MOST_RISE)
+    if not allowed.any():
+        return study.ranks[best_by(study, -study.rise)[0]].astype(np.float64)
+    rows = best_by(study, np.where(allowed, study.value[name], np.nan), int(allowed.sum()))
+    predictions, target = study.judged[name]
+    own = predictions[rows].astype(np.float64)
+    found = select(own, target, most=most, seed=0, scale=scale, least_gain=least_gain, n_repeats=n_repeats)
+    if scale == "ranks":
+        return np.asarray(found.weights @ study.ranks[rows].astype(np.float64))
+    kept = np.flatnonzero(found.weights)
+    mean, deviation = own[kept].mean(axis=1, keepdims=True), own[kept].std(axis=1, keepdims=True)
+    return np.asarray(found.weights[kept] @ ((study.predicted[rows[kept]] - mean) / deviation))
+
+
+ENSEMBLES: Mapping[str, Callable[[Study], Values]] = {
+    "ensemble of 8, standardised": partial(ensemble, scale="standardized"),
+    "ensemble of 8, ranks": partial(ensemble, scale="ranks"),
+    "ensemble of 4, standardised": partial(ensemble, scale="standardized", most=4),
+    "ensemble of 16, standardised": partial(ensemble, scale="standardized", most=16),
+    "ensemble of 8, standardised, gains of 0.002": partial(ensemble, scale="standardized", least_gain=0.002),
+    "ensemble of 8, standardised, to the last round": partial(ensemble, scale="standardized", least_gain=-np.inf),
+    "ensemble of 8, standardised, one division": partial(ensemble, scale="standardized", n_repeats=1),
+}
+"""Every rule that was tried."""
+
+
 CHOICES: Mapping[str, Choice] = {
     "holdout": partial(protocol, name="holdout"),
     "kfold": partial(protocol, name="kfold"),
@@ -293,13 +343,19 @@ def regret(study: Study, chosen: NDArray[np.int64]) -> float:
 
     Predictions that are all the same rank nothing, and count as 0.
     """
-    found = spearman(study.ranks[chosen].mean(axis=0), study.test_target)
-    return float(study.test.max()) - float(np.nan_to_num(found))
+    return loss(study, study.ranks[chosen].mean(axis=0))
+
+
+def loss(study: Study, prediction: NDArray[np.generic]) -> float:
+    """What a prediction of test (M,) loses to the best single configuration."""
+    return float(study.test.max()) - float(np.nan_to_num(spearman(prediction, study.test_target)))
 
 
 def regrets(studies: Mapping[str, Study]) -> dict[str, list[float]]:
     """By choice, on each split."""
-    return {name: [regret(study, choose(study)) for study in studies.values()] for name, choose in CHOICES.items()}
+    of_one = {name: [regret(study, choose(study)) for study in studies.values()] for name, choose in CHOICES.items()}
+    of_many = {name: [loss(study, make(study)) for study in studies.values()] for name, make in ENSEMBLES.items()}
+    return {**of_one, **of_many}
 
 
 def leave_one_out(table: Mapping[str, Sequence[float]]) -> list[tuple[str, float]]:

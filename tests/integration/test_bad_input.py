@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from search.experiments.experiment import seal
+from search.experiments.sealed import seal
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 

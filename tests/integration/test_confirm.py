@@ -27,8 +27,9 @@ from search.cli.main import main
 from search.experiments.confirm.candidates import of_experiment
 from search.experiments.confirm.kept_runs import KeptRun, begin_again, folder_of, keep_run, kept_run
 from search.experiments.confirm.results import read_influence
-from search.experiments.experiment import checksum, load_experiment, seal
+from search.experiments.experiment import checksum, load_experiment
 from search.experiments.ledger import Reading, read
+from search.experiments.sealed import seal
 from search.training.checkpoint.files import has_state
 from tests.helpers.answers import Answer
 from tests.helpers.processes import ROOT

@@ -14,8 +14,9 @@ import optuna
 import pytest
 import yaml
 
-from search.experiments.experiment import load_experiment, seal
+from search.experiments.experiment import load_experiment
 from search.experiments.files import check_exported_weights
+from search.experiments.sealed import seal
 from search.reporting.summary import export_best
 from search.request.inputs import load_split
 from search.storage.database import open_database

@@ -276,6 +276,7 @@ def test_each_family_has_its_ordinary_study_which_the_ladder_resumes(here, finis
     assert re.search(r" 0\.\d{4} +0\.\d\d to 0\.\d\d ", ridge), "its value and the interval of that"
     assert "validation sequences" in table
     assert "confirm exported/" in table
+    assert f"combine {TASK}-ridge {TASK}-kernel --export {TASK}-ensemble --export-dir exported" in table
 
 
 SMALL = """

@@ -18,7 +18,8 @@ from datasets.common.errors import UserError
 from datasets.common.paths import Places
 from datasets.splits.prepared import prepare
 from datasets.tasks.registry import find_task
-from search.experiments.experiment import is_same_export, load_experiment, seal
+from search.experiments.experiment import is_same_export, load_experiment
+from search.experiments.sealed import seal
 from search.study.config import study_config
 from tests.helpers.answers import Answer, run_here
 from tests.helpers.experiments import trained_experiment

@@ -15,7 +15,7 @@ from datasets.splits.prepared import PreparedSplit, prepare
 from datasets.tasks.registry import find_task
 from models.metrics import spearman
 from search.config.run_config import RunConfig
-from search.experiments.trained import combined
+from search.experiments.averages import combined
 from search.study.config import study_config
 from search.training.build import build_data, build_model, folds_of
 from search.training.checkpoint.progress import Progress, Reports

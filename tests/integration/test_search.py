@@ -7,7 +7,7 @@ import optuna
 import pytest
 import yaml
 
-from search.experiments.experiment import seal
+from search.experiments.sealed import seal
 from search.study.artifacts import hash_or_missing
 from tests.helpers.answers import run_here
 from tests.helpers.processes import ROOT

@@ -16,9 +16,10 @@ from datasets.common.errors import UserError
 from datasets.common.paths import Places
 from search.config.run_config import task_of
 from search.experiments.confirm.candidates import of_experiment
-from search.experiments.ensemble import find_members
-from search.experiments.experiment import load_experiment, seal
+from search.experiments.experiment import load_experiment
 from search.experiments.requirements import check_callbacks
+from search.experiments.sealed import seal
+from search.experiments.weights_in_use import find_weights
 from search.request.inputs import load_split
 from search.training.build import folds_of
 from search.training.preflight import check_builds
@@ -333,7 +334,7 @@ def test_any_value_at_any_place_is_an_experiment_or_a_sentence(finished_study: A
     try:
         experiment = load_experiment(path)
         check_callbacks(path, experiment)
-        find_members(path, experiment, print)
+        find_weights(path, experiment, print)
         config = of_experiment(experiment).config
         assert config.model["_target_"] == "models.ridge.Ridge"
         split = load_split(task_of(config), None, runs, print)

@@ -46,6 +46,7 @@ ORDER = [
     "search.outcome",
     "search.session",
     "search.confirmation",
+    "search.combination",
     "search.cli",
     "search",
 ]

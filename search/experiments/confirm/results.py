@@ -17,6 +17,7 @@ from search.experiments.confirm.candidates import DIVISIONS, Candidate, TrainedO
 from search.experiments.experiment import Experiment
 from search.experiments.files import SEED, confirmation_file, influence_file, ledger_file, weights_folder
 from search.experiments.ledger import Reading, lock_of
+from search.experiments.members import part_paths
 from search.machine.environment import git_commit, machine_kind, package_versions
 from search.stats.intervals import ConfidenceInterval
 from search.stats.metrics import METRICS, Spread, mean_influence, measure, over_sequences, spreads
@@ -98,6 +99,8 @@ class Confirmation:
     @property
     def model(self) -> str:
         """The study's name for the model; the class's in experiments that do not know it."""
+        if self.experiment.ensemble is not None:
+            return "ensemble"
         target = str(self.experiment.config.model["_target_"])
         return self.experiment.provenance.model or target.rpartition(".")[2].lower()
 
@@ -110,8 +113,8 @@ class Confirmation:
         )
 
     def readings(self) -> list[Reading]:
-        """The lines of the ledger, one for each config."""
-        before = self.experiment.provenance
+        """The lines of the ledger, one for each config; an ensemble has one, of the study of its first member."""
+        before, ensemble = self.experiment.provenance, self.experiment.ensemble
         return [
             Reading(
                 when=self.when,
@@ -128,6 +131,7 @@ class Confirmation:
                 code={"git_commit": git_commit(), "versions": package_versions()},
                 machine=machine_kind(one.device),
                 values={way: _values(scores) for way, scores in one.scores.items()},
+                members=None if ensemble is None else [member.words for member in ensemble.members],
             )
             for one in self.measured
         ]
@@ -139,8 +143,8 @@ def _values(scores: Scores) -> dict[str, Any]:
     return {"per_seed": per_seed, "ensemble": scores.ensemble, "over_sequences": around}
 
 
-def leave_weights(confirmation: Confirmation, weights: Sequence[Path]) -> None:
-    """Put the weights of the experiment's own config, one file a seed, beside it, and say which they are.
+def leave_weights(confirmation: Confirmation, weights: Sequence[Sequence[Path]]) -> None:
+    """Put the weights of the experiment's own config, or of each member, one file a seed, beside it, and say which.
 
     The influences of the test sequences stand beside them. Those files that an earlier call left are replaced.
     `confirm.json` comes last: whoever reads it finds the files.
@@ -149,11 +153,12 @@ def leave_weights(confirmation: Confirmation, weights: Sequence[Path]) -> None:
         UserError: They cannot be written.
     """
     folder, candidate = weights_folder(confirmation.path), confirmation.measured[0].candidate
-    files = {seed: folder / SEED.format(seed) for seed in confirmation.seeds}
+    places = [weights_folder(path) for path in part_paths(confirmation.path, confirmation.experiment)]
+    files = [(seed, place / SEED.format(seed)) for place in places for seed in confirmation.seeds]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with lock_of(ledger_file(confirmation.path)):
-            for path, target in zip(weights, files.values(), strict=True):
+            for path, (_, target) in zip([path for own in weights for path in own], files, strict=True):
                 link(path, target)
             influences: dict[str, NDArray[Any]] = {
                 str(way): scores.influence for way, scores in confirmation.measured[0].scores.items()
@@ -169,14 +174,15 @@ def leave_weights(confirmation: Confirmation, weights: Sequence[Path]) -> None:
                 "n_epochs": candidate.n_epochs,
                 "seeds": list(confirmation.seeds),
                 "weights": [
-                    {"seed": seed, "file": path.name, "hash": hash_or_missing(path)} for seed, path in files.items()
+                    {"seed": seed, "file": str(path.relative_to(folder)), "hash": hash_or_missing(path)}
+                    for seed, path in files
                 ],
             }
             text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
             write_text(confirmation_file(confirmation.path), text)
-            for path in folder.glob(SEED.format("*")):
-                if path not in files.values():
-                    path.unlink(missing_ok=True)
+            for old in (path for place in places for path in place.glob(SEED.format("*"))):
+                if old not in [path for _, path in files]:
+                    old.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(
             f"The weights of the seeds cannot be written to {folder} ({error.strerror}); the readings stand in the "

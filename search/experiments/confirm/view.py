@@ -6,6 +6,7 @@ from typing import Any
 from search.experiments.confirm.candidates import TrainedOn
 from search.experiments.confirm.results import Confirmation, Measured, Scores
 from search.experiments.files import ledger_file
+from search.experiments.members import Member
 from search.experiments.readings import Count
 from search.machine.tables import in_columns
 from search.stats.metrics import Spread
@@ -28,6 +29,7 @@ def as_json(confirmation: Confirmation, count: Count) -> dict[str, Any]:
     alone.
     `n_readings` are those of the test set by the experiment's study, `n_readings_in_all` by all studies, as far as they
     are known: `readings_missing` says what is not.
+    Of an ensemble `members` are its own, and the numbers are those of all together.
     With `--top-k`, `top` has the same keys for each of the trials, the experiment's own first.
     """
     own, experiment = confirmation.measured[0], confirmation.experiment
@@ -44,6 +46,7 @@ def as_json(confirmation: Confirmation, count: Count) -> dict[str, Any]:
         "seeds": list(confirmation.seeds),
         **_candidate(own, confirmation.seeds),
         "ledger": str(ledger_file(confirmation.path)),
+        **({"members": [_member(one) for one in experiment.ensemble.members]} if experiment.ensemble else {}),
         "n_readings": count.of(experiment.provenance.study),
         "n_readings_in_all": count.n,
         "readings_missing": count.sentences,
@@ -51,6 +54,11 @@ def as_json(confirmation: Confirmation, count: Count) -> dict[str, Any]:
     if len(confirmation.measured) > 1:
         found["top"] = [_candidate(one, confirmation.seeds) for one in confirmation.measured]
     return found
+
+
+def _member(member: Member) -> dict[str, Any]:
+    own = member.experiment.provenance
+    return {"study": own.study, "trial": own.trial, "weight": member.share.weight}
 
 
 def _candidate(measured: Measured, seeds: tuple[int, ...]) -> dict[str, Any]:
@@ -75,14 +83,19 @@ def _scores(scores: Scores, seeds: tuple[int, ...]) -> dict[str, Any]:
 
 def print_confirmation(confirmation: Confirmation, count: Count) -> None:
     """Print a confirmation as a table."""
-    before, seeds = confirmation.experiment.provenance, confirmation.seeds
+    before, ensemble = confirmation.experiment.provenance, confirmation.experiment.ensemble
+    seeds = confirmation.seeds
     lines = [
         f"{confirmation.path.stem}: {confirmation.n_test:,} test sequences of {confirmation.question.words} "
         f"({confirmation.label}), {len(seeds)} seed(s) from {seeds[0]}"
     ]
     for one in confirmation.measured:
         about = one.candidate
-        lines.append(f"Trial {about.trial}, validation Spearman {about.value:.4f}, {about.how_long}:")
+        if ensemble is None:
+            lines.append(f"Trial {about.trial}, validation Spearman {about.value:.4f}, {about.how_long}:")
+        else:
+            members = ", ".join(f"{member.words} ({member.share.weight:.3f})" for member in ensemble.members)
+            lines.append(f"Ensemble, out-of-bag validation Spearman {about.value:.4f}, of {members}:")
         lines += [_table(one.scores[way], way, len(seeds)) for way in _WAYS]
     lines.append(_about_seeds(confirmation))
     if len(confirmation.measured) > 1:

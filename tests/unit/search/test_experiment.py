@@ -25,9 +25,9 @@ from search.experiments.experiment import (
     is_experiment,
     is_same_export,
     load_experiment,
-    seal,
     today,
 )
+from search.experiments.sealed import seal
 from search.study.config import study_config
 
 CONFIG = study_config(

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,6 +10,7 @@ from typing import Literal
 from datasets.common.errors import UserError
 from search.experiments.experiment import Experiment, checksum
 from search.experiments.files import SEED, confirmation_file, weights_folder, weights_hash
+from search.experiments.members import part_paths
 from search.machine.foreign_files import read_regular
 from search.training.result import FOLD
 
@@ -17,25 +18,30 @@ _MOST_BYTES = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Members:
+class WeightFiles:
     """Files of weights, their hashes checked. `origin`: of the search, one a fold; or of `confirm`, one a seed."""
 
-    weights: tuple[Path, ...]
+    files: tuple[Path, ...]
     origin: Literal["search", "confirm"]
 
 
-def find_members(path: Path, experiment: Experiment, announce: Callable[[str], None]) -> Members:
-    """The weights of the experiment at `path`.
+def find_weights(path: Path, experiment: Experiment, announce: Callable[[str], None]) -> tuple[WeightFiles, ...]:
+    """The weights of the experiment at `path`, of each of its `parts`.
 
-    The ensemble of `confirm` if it is of this very experiment (announced if it is of an earlier one), else the
+    Those that `confirm` left if they are of this very experiment (announced if they are of an earlier one), else the
     exported weights.
 
     Raises:
         UserError: There are none, or a file is not what it was when it was written.
     """
-    confirmed = _confirmed(path, announce)
+    paths = part_paths(path, experiment)
+    confirmed = _confirmed(path, [str(one.parent / one.stem) for one in paths], announce)
     if confirmed is not None:
-        return Members(weights=confirmed, origin="confirm")
+        return tuple(WeightFiles(files=files, origin="confirm") for files in confirmed)
+    return tuple(_exported(*one) for one in zip(paths, experiment.parts, strict=True))
+
+
+def _exported(path: Path, experiment: Experiment) -> WeightFiles:
     folder = weights_folder(path)
     hashes = experiment.provenance.weight_hashes
     if not hashes:
@@ -45,14 +51,17 @@ def find_members(path: Path, experiment: Experiment, announce: Callable[[str], N
     files = tuple(folder / FOLD.format(fold) for fold in range(len(hashes)))
     for i, (file, expected) in enumerate(zip(files, hashes, strict=True)):
         _check(file, expected, f"weight_hashes[{i}] of {path}")
-    return Members(weights=files, origin="search")
+    return WeightFiles(files=files, origin="search")
 
 
-def _confirmed(path: Path, announce: Callable[[str], None]) -> tuple[Path, ...] | None:
+def _confirmed(
+    path: Path, folders: Sequence[str], announce: Callable[[str], None]
+) -> tuple[tuple[Path, ...], ...] | None:
+    """The files that `confirm` left in each of the folders."""
     file = confirmation_file(path)
     try:
         record = json.loads(read_regular(file, most_bytes=_MOST_BYTES))
-        of, members = record["checksum"], [(str(one["file"]), str(one["hash"])) for one in record["weights"]]
+        of, weights = record["checksum"], [(str(one["file"]), str(one["hash"])) for one in record["weights"]]
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -61,13 +70,21 @@ def _confirmed(path: Path, announce: Callable[[str], None]) -> tuple[Path, ...] 
     if of != checksum(path):
         announce(f"{file} is of an earlier export of {path}: its weights are not used; `confirm` makes new ones.")
         return None
-    if not members or not all(re.fullmatch(SEED.format("[0-9]{1,20}"), name) for name, _ in members):
+    found: dict[str, dict[str, Path]] = {folder: {} for folder in folders}
+    for name, expected in weights:
+        place = file.parent / name
+        # Of a member the file stands in a folder of its own; no other name leads anywhere.
+        if (
+            not re.fullmatch(rf"(member[0-9]{{1,3}}/)?{SEED.format('[0-9]{1,20}')}", name)
+            or str(place.parent) not in found
+        ):
+            raise UserError(f"{file} names no weights beside it: run `confirm` again, or remove it.")
+        _check(place, expected, str(file))
+        # Seeds of an exact model are one model: as several they would seem to be sure of what they predict.
+        found[str(place.parent)].setdefault(expected, place)
+    if not all(found.values()):
         raise UserError(f"{file} names no weights beside it: run `confirm` again, or remove it.")
-    for name, expected in members:
-        _check(file.parent / name, expected, str(file))
-    # Seeds of an exact model are one model: as several they would seem to be sure of what they predict.
-    different = {expected: file.parent / name for name, expected in reversed(members)}
-    return tuple(reversed(different.values()))
+    return tuple(tuple(own.values()) for own in found.values())
 
 
 def _check(file: Path, expected: str, where: str) -> None:

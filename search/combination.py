@@ -1,0 +1,226 @@
+"""Combine configurations of one study or several into one experiment: selected, brought together, exported.
+
+The members are selected by what complete trials predicted out of fold, as their folders hold it; how their weights are
+had is told in `search.experiments.member_weights`.
+"""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.common.errors import UserError
+from datasets.common.seeds import derive_seed
+from search.experiments.confirm.candidates import trial_config
+from search.experiments.experiment import Experiment, freeze, is_same_export, load_experiment, today
+from search.experiments.exports import export_lock, find_export
+from search.experiments.member_weights import MemberWeights, place_all
+from search.experiments.members import ENSEMBLE_VERSION, Ensemble, Member, Origins
+from search.experiments.requirements import check_callbacks
+from search.experiments.scales import shares_of
+from search.machine.environment import git_commit
+from search.machine.standard_streams import announcer
+from search.reporting.summary import experiment_of_trial
+from search.request.combine_request import CombineRequest
+from search.request.inputs import check_writable, load_split, open_existing, places_of
+from search.stats.greedy_selection import Selection, select
+from search.stats.intervals import ConfidenceInterval, interval
+from search.storage.attributes import MANIFEST
+from search.study.combinable import Combinable, combinable_trials
+from search.study.run_names import COMBINE
+from search.study.study import find_study, study_id
+
+if TYPE_CHECKING:
+    from optuna import Study
+
+    from datasets.splits.prepared import PreparedSplit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Combination:
+    """An ensemble that was made.
+
+    path: Its file. experiment: what that holds. interval: of its out-of-bag value, None where that cannot be told.
+    best: the highest value of a configuration alone, as it was found, not corrected for its having been picked.
+    n_candidates: from how many configurations members were selected. label: of the data.
+    """
+
+    path: Path
+    experiment: Experiment
+    interval: ConfidenceInterval | None
+    best: float
+    n_candidates: int
+    label: str
+
+    @property
+    def ensemble(self) -> Ensemble:
+        """Its members."""
+        assert self.experiment.ensemble is not None
+        return self.experiment.ensemble
+
+
+def combine(request: CombineRequest) -> Combination:
+    """Select members, bring their weights together, and write the experiment.
+
+    Raises:
+        datasets.common.errors.UserError: The studies cannot be combined, or the weights of a member cannot be had.
+        search.workers.run_alone.Stopped: A signal came, or a run failed.
+    """
+    announce = announcer(request.quiet)
+    database = open_existing(request.storage, request.runs_dir)
+    studies = [find_study(database, name) for name in request.studies]
+    if request.export in database.storage.study_names():
+        raise UserError(
+            f"--export {request.export} is the name of a study in {database.name}, whose experiment has that name: "
+            "choose another."
+        )
+    candidates = combinable_trials(studies, request.runs_dir, announce)
+    check_writable(request.export_dir)
+    _check_place(request.path, studies)
+    exports = {study.study_name: _export_of(study, request.export_dir) for study in studies}
+    first = candidates[0].study.study_name
+    with_embeddings = [one for one in exports.values() if one.embeddings is not None]
+    split = _split(request, [*with_embeddings, exports[first]][0], candidates[0].study)
+    selection = _select(candidates, split, request.members)
+    ensemble = _ensemble(candidates, selection, exports, split, request.runs_dir, studies)
+    chosen = [candidates[number] for number in _in_order(selection.weights)]
+    check_writable(request.runs_dir / COMBINE)
+    folder = tempfile.TemporaryDirectory(
+        prefix=f"{request.export}-", dir=request.runs_dir / COMBINE, ignore_cleanup_errors=True
+    )
+    with folder as beside:
+        places = places_of(request.weights_dir, request.runs_dir)
+        source = MemberWeights(
+            runs=request.runs_dir, places=places, split=split.path, folder=Path(beside), announce=announce
+        )
+        ensemble, files = source.collect(chosen, ensemble)
+        with export_lock(request.export_dir):
+            _check_place(request.path, studies)
+            experiment = replace(ensemble.members[0].experiment, ensemble=ensemble)
+            place_all(files, ensemble, request.path, runs=request.runs_dir)
+            if not is_same_export(request.path, experiment):
+                freeze(experiment, request.path)
+    known = np.isfinite(selection.prediction)
+    target = candidates[0].predictions.target[known]
+    has_ranks = np.ptp(selection.prediction[known]) > 0
+    assert candidates[0].trial.value is not None
+    return Combination(
+        path=request.path,
+        experiment=experiment,
+        interval=interval(selection.prediction[known], target) if has_ranks else None,
+        best=candidates[0].trial.value,
+        n_candidates=len(candidates),
+        label=split.label,
+    )
+
+
+def _export_of(study: "Study", export_dir: Path) -> Experiment:
+    """The study's own experiment, which says where its data are."""
+    wanted = export_dir / f"{study.study_name}.yaml"
+    found = find_export(wanted, study)
+    if found is None:
+        raise UserError(
+            f"There is no experiment of study {study.study_name} in {export_dir}: name its folder with --export-dir, "
+            "or run its search command again, which exports."
+        )
+    experiment = load_experiment(found)
+    check_callbacks(found, experiment)
+    return experiment
+
+
+def _split(request: CombineRequest, experiment: Experiment, study: "Study") -> "PreparedSplit":
+    config, about = experiment.config, study.user_attrs[MANIFEST]
+    split = load_split(
+        experiment.task(request.data),
+        request.data_dir,
+        request.runs_dir,
+        announcer(request.quiet),
+        weights_dir=request.weights_dir,
+    )
+    if split.data_hash != about["data_hash"]:
+        named = "folder with --data-dir" if config.table is None else "file with --data"
+        raise UserError(
+            f"The data of study {study.study_name} has changed: its data_hash is {about['data_hash'][:12]}..., what "
+            f"was found {split.data_hash[:12]}... ({split.label}): name the right {named}."
+        )
+    return split
+
+
+def _select(candidates: Sequence[Combinable], split: "PreparedSplit", most: int) -> Selection:
+    first = candidates[0].predictions
+    if len(first.row) and int(first.row.max()) >= len(split.lengths):
+        raise UserError(f"Study {candidates[0].study.study_name} was validated on rows that its data do not have.")
+    ids = sorted({f"{study_id(one.study)} {one.study.study_name}" for one in candidates})
+    # Rows of one sequence are left out together: to have seen the one is to know the other.
+    _, same = np.unique(split.residues[first.row], axis=0, return_inverse=True)
+    try:
+        return select(
+            np.stack([one.predictions.prediction for one in candidates]),
+            first.target,
+            most=most,
+            seed=derive_seed("ensemble", *ids),
+            same=same.ravel(),
+        )
+    except ValueError as error:
+        raise UserError(f"There is nothing to combine: {error}.") from None
+
+
+def _in_order(weights: NDArray[np.floating]) -> list[int]:
+    """The selected ones, the largest weight first."""
+    return [int(number) for number in np.argsort(-weights, kind="stable") if weights[number] > 0]
+
+
+def _ensemble(
+    candidates: Sequence[Combinable],
+    selection: Selection,
+    exports: Mapping[str, Experiment],
+    split: "PreparedSplit",
+    runs: Path,
+    studies: "Sequence[Study]",
+) -> Ensemble:
+    """The members with their shares, and the straight line to the assay's unit."""
+    order, target = _in_order(selection.weights), candidates[0].predictions.target
+    weights = selection.weights[order]
+    predictions = np.stack([candidates[number].predictions.prediction for number in order])
+    shares, intercept, slope = shares_of(weights, predictions, target)
+    members = []
+    for number, share in zip(order, shares, strict=True):
+        one = candidates[number]
+        export, about = exports[one.study.study_name], one.study.user_attrs[MANIFEST]
+        config = trial_config(export.config, about["config"], one.trial.params)
+        experiment, _ = experiment_of_trial(one.study, one.trial, config, split, runs)
+        members.append(Member(experiment=experiment, share=share))
+    ordered = sorted(studies, key=lambda study: study.study_name)
+    origins = Origins(
+        schema_version=ENSEMBLE_VERSION,
+        studies=[study.study_name for study in ordered],
+        study_ids=[study_id(study) for study in ordered],
+        n_candidates=len(candidates),
+        date=today(),
+        value=selection.value,
+        n_sequences=len(target),
+        intercept=intercept,
+        slope=slope,
+        git_commit=git_commit(),
+    )
+    return Ensemble(members=tuple(members), origins=origins)
+
+
+def _check_place(path: Path, studies: "Sequence[Study]") -> None:
+    """Refuse a name under which something else stands than an ensemble of the same studies."""
+    if not path.exists() and not path.is_symlink():
+        return
+    try:
+        ensemble = load_experiment(path).ensemble
+    except UserError:
+        ensemble = None
+    wanted = {study_id(study) or study.study_name for study in studies}
+    if ensemble is not None:
+        known = zip(ensemble.origins.study_ids, ensemble.origins.studies, strict=True)
+        if {own or name for own, name in known} == wanted:
+            return
+    raise UserError(f"{path} exists and is no ensemble of these studies: choose another --export, or move it away.")

@@ -1,0 +1,62 @@
+"""Predictions of an experiment with members: each on the scale of the ensemble, so that their weighted mean is its."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.embeddings.store import Embeddings
+from search.experiments.members import Ensemble
+from search.experiments.scales import in_unit
+from search.training.predictor import Predictor
+
+
+class EnsemblePredictor:
+    """The models of all members, one `Predictor` for each, called as that is.
+
+    What is cut of a sequence is what the first member sees, wherever it matters to others than the models.
+
+    Attributes:
+        weights: (n_members,) what each model counts in the mean; the models of a member share its weight.
+    """
+
+    knows_deviation = False
+    """What single members know of their own deviation is no deviation of the mean: the spread is said alone."""
+
+    def __init__(self, ensemble: Ensemble, predictors: Sequence[Predictor]) -> None:
+        self._ensemble, self._predictors = ensemble, predictors
+        self.task, self.limit = predictors[0].task, predictors[0].limit
+        counts = [predictor.n_members for predictor in predictors]
+        shares = [member.share.weight / n for member, n in zip(ensemble.members, counts, strict=True)]
+        self.weights: NDArray[np.float64] = np.repeat(shares, counts) / np.dot(shares, counts)
+
+    @property
+    def n_members(self) -> int:
+        """The models of all members."""
+        return len(self.weights)
+
+    @property
+    def is_light(self) -> bool:
+        """Whether all of them are, see `Predictor.is_light`."""
+        return all(predictor.is_light for predictor in self._predictors)
+
+    @property
+    def sees_embeddings(self) -> bool:
+        """Whether one of them does, see `Predictor.sees_embeddings`."""
+        return any(predictor.sees_embeddings for predictor in self._predictors)
+
+    def __call__(
+        self,
+        residues: NDArray[np.uint8],
+        lengths: NDArray[np.int64],
+        check: Callable[[], None] = lambda: None,
+        *,
+        scores: NDArray[np.float32] | None = None,
+        embeddings: Embeddings | None = None,
+    ) -> NDArray[np.float32]:
+        """Predict as `Predictor.__call__`; a row for each model, those of the first member first."""
+        found = [
+            in_unit(self._ensemble, number, predictor(residues, lengths, check, scores=scores, embeddings=embeddings))
+            for number, predictor in enumerate(self._predictors)
+        ]
+        return np.concatenate(found)

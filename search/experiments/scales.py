@@ -1,0 +1,61 @@
+"""What an ensemble makes of its members' predictions, and where the numbers for it come from."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search.experiments.members import Ensemble, Share
+from search.training.predictions import Predictions
+
+Floats = NDArray[np.floating[Any]]
+
+
+def in_unit(ensemble: Ensemble, number: int, predictions: Floats) -> NDArray[np.float32]:
+    """Predictions of member `number`, of any shape and in the assay's unit, on the scale of the ensemble.
+
+    The mean of these over the members, with their weights, is what the ensemble predicts.
+    """
+    share, origins = ensemble.members[number].share, ensemble.origins
+    standardised = (predictions.astype(np.float64) - share.mean) / share.deviation
+    found: NDArray[np.float32] = (origins.intercept + origins.slope * standardised).astype(np.float32)
+    return found
+
+
+def average(ensemble: Ensemble, predictions: Sequence[Floats]) -> NDArray[np.float32]:
+    """What it predicts, of the predictions of its members in the assay's unit: arrays of one shape."""
+    total = np.zeros(predictions[0].shape, dtype=np.float64)
+    for number, (member, own) in enumerate(zip(ensemble.members, predictions, strict=True)):
+        total += member.share.weight * in_unit(ensemble, number, own).astype(np.float64)
+    return total.astype(np.float32)
+
+
+def shares_of(weights: Floats, predictions: Floats, target: Floats) -> tuple[list[Share], float, float]:
+    """The shares of members with these weights (K,), and the intercept and the slope of their average.
+
+    Of their out-of-fold predictions (K, n), none of them constant, and the targets (n,) of the same sequences.
+    """
+    wide, measured = predictions.astype(np.float64), target.astype(np.float64)
+    mean, deviation = wide.mean(axis=1), wide.std(axis=1)
+    average = weights @ ((wide - mean[:, None]) / deviation[:, None])
+    covariance, variance = float(np.mean(average * (measured - measured.mean()))), float(np.var(average))
+    # A line that falls would turn the ranking round: then only its spread is that of the targets.
+    slope = covariance / variance if covariance > 0 else float(measured.std()) / variance**0.5
+    shares = [
+        Share(weight=float(one), mean=float(own), deviation=float(spread))
+        for one, own, spread in zip(weights, mean, deviation, strict=True)
+    ]
+    return shares, float(measured.mean()), slope
+
+
+def scales_follow(ensemble: Ensemble, found: Sequence[Predictions], *, within: float) -> bool:
+    """Whether its scales follow from out-of-fold predictions of its members; `within`: relative, 0 is exactly."""
+    if any(not np.array_equal(one.row, found[0].row) for one in found):
+        return False
+    weights = np.array([member.share.weight for member in ensemble.members])
+    shares, *line = shares_of(weights, np.stack([one.prediction for one in found]), found[0].target)
+    now = [*line, *(number for share in shares for number in (share.mean, share.deviation))]
+    then = [ensemble.origins.intercept, ensemble.origins.slope]
+    then += [number for one in ensemble.members for number in (one.share.mean, one.share.deviation)]
+    return bool(np.allclose(now, then, rtol=within, atol=within))

@@ -1,0 +1,31 @@
+"""The texts in a tree of plain values that somebody else may have written, and how long they may be."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from datasets.common.errors import UserError
+
+LONGEST_TEXT = 1000
+LONGEST_SEQUENCE = 100_000
+
+
+def texts_in(tree: Any) -> Iterator[str]:
+    """Every text in the tree, the keys of mappings too."""
+    if isinstance(tree, str):
+        yield tree
+    elif isinstance(tree, Mapping):
+        for key, value in tree.items():
+            yield from texts_in(key)
+            yield from texts_in(value)
+    elif isinstance(tree, (list, tuple)):
+        for value in tree:
+            yield from texts_in(value)
+
+
+def check_texts(tree: Any, longest: int) -> None:
+    """Refuse a tree with a text of more than `longest` letters."""
+    for text in texts_in(tree):
+        if len(text) > longest:
+            raise UserError(
+                f"The text {text[:20]!r}... of {len(text):,} letters is not valid: expected at most {longest:,}."
+            )
