@@ -23,12 +23,13 @@ from search.config.run_config import OPTIONAL_KEYS, RunConfig, Seed, Threads, To
 from search.config.type_checks import Text, build, check_keys, convert
 from search.experiments.requirements import look_for_model
 from search.machine.foreign_files import load_plain_yaml, read_regular
+from search.stats.calibration import Calibration
 
 SCHEMA_VERSION = 6
 _SINCE_VERSION = {"model": 2, "n_target": 2, "study_id": 4}  # keys of the provenance that older files lack
 # What training did before it had these settings, in files of version 2 and older.
 _TRAINER_BEFORE_3 = {"loss": "mse", "huber_delta": 1.0, "standardize_targets": False}
-_FAMILIAR = "familiar"
+_FAMILIAR, _CALIBRATION = "familiar", "calibration"
 _CHECKSUM = "  checksum: "
 _CHANGED = "{path} was changed since it was written: its checksum does not match its bytes."
 _HEADER = "# A frozen flipsearch experiment. Check it: python run_study.py verify FILE\n"
@@ -87,13 +88,14 @@ class Provenance:
 class Experiment:
     """A config, its provenance, and what the rows were like that its weights were trained on.
 
-    `familiar` lets `predict` do without the training data; None in files of version 4 and older, and of trials that
-    ran before.
+    `familiar` lets `predict` do without the training data, `calibration` is what intervals are made of; both None in
+    files of older versions, and of trials that ran before; the second also without the trial's validation predictions.
     """
 
     config: RunConfig
     provenance: Provenance
     familiar: Mapping[Origin, Familiar] | None = None
+    calibration: Calibration | None = None
 
 
 def freeze(experiment: Experiment, path: Path) -> None:
@@ -104,11 +106,12 @@ def freeze(experiment: Experiment, path: Path) -> None:
         del config["table"]["group_rule"]  # as the file had it before there was such a field
     if experiment.familiar is not None:
         config[_FAMILIAR] = {origin: asdict(familiar) for origin, familiar in experiment.familiar.items()}
+    if experiment.calibration is not None:
+        config[_CALIBRATION] = asdict(experiment.calibration)
     known = asdict(experiment.provenance).items()
     provenance = {key: value for key, value in known if (key, value) != ("model_source", None)}  # as above
-    text = seal(_HEADER + _dump({**config, "provenance": provenance}))
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, text)
+    write_text(path, seal(_HEADER + _dump({**config, "provenance": provenance})))
 
 
 def seal(text: str) -> str:
@@ -142,7 +145,9 @@ def load_experiment(path: Path, announce: Callable[[str], None] = lambda sentenc
     try:
         _check_texts(tree, _LONGEST_SEQUENCE)
         familiar = _build_familiar(tree.pop(_FAMILIAR)) if _FAMILIAR in tree else None
-        return Experiment(config=run_config(tree), provenance=build_provenance(provenance), familiar=familiar)
+        known = build(Calibration, tree.pop(_CALIBRATION), _CALIBRATION) if _CALIBRATION in tree else None
+        where_from = build_provenance(provenance)
+        return Experiment(config=run_config(tree), provenance=where_from, familiar=familiar, calibration=known)
     except UserError as error:
         raise UserError(f"{path} is not a valid experiment: {error}") from None
 
@@ -202,10 +207,10 @@ def is_same_export(path: Path, experiment: Experiment) -> bool:
         return False
     then, now = before.provenance, experiment.provenance
     now = replace(now, date=then.date, git_commit=then.git_commit, schema_version=then.schema_version)
-    if then.study_id is None:
-        now = replace(now, study_id=None)
-    # What older files lack is no reason to replace them: confirmations belong to a file as it is.
-    return before == replace(experiment, provenance=now, familiar=before.familiar and experiment.familiar)
+    now = replace(now, study_id=then.study_id and now.study_id)
+    # What older files lack is no reason to replace them, confirmations belong to a file; calibrations follow from it.
+    familiar = before.familiar and experiment.familiar
+    return before == replace(experiment, provenance=now, familiar=familiar, calibration=before.calibration)
 
 
 def checksum(path: Path) -> str:

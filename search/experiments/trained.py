@@ -14,6 +14,7 @@ from datasets.scores.candidates import CandidateScores
 from datasets.sequences.alphabet import ALPHABET
 from search.experiments.ensemble import find_members
 from search.experiments.experiment import load_experiment
+from search.stats.calibration import LEVEL, Calibrated
 from search.training.predictor import Predictor
 
 _N_VARIANTS = 64
@@ -26,6 +27,7 @@ class TrainedExperiment:
         config: The run. provenance: where its numbers come from. task: what is predicted, `task.units` in what unit.
         origin: Whose weights they are, "search" or "confirm".
         familiar: What is known of the rows that they were trained on; None of experiments of older versions.
+        calibration: What intervals are made of, for these weights; None of experiments that hold none.
         predictor: Takes residues as arrays.
 
     Raises:
@@ -46,6 +48,8 @@ class TrainedExperiment:
         self.config, self.provenance = experiment.config, experiment.provenance
         self.origin = members.origin
         self.familiar = None if experiment.familiar is None else experiment.familiar[self.origin]
+        known = experiment.calibration
+        self.calibration = known.pooled() if known is not None and self.origin == "confirm" else known
         self._weights = members.weights
         self._cache_dir = places.cache_dir
         self._is_known_to_vary = False
@@ -98,7 +102,16 @@ class TrainedExperiment:
         zero_shot_file: Path | None = None,
     ) -> NDArray[np.float32]:
         """Return the predictions (n_members, n) of each model; arguments and errors are those of `predict`."""
-        texts = _texts(sequences)
+        return self._of_texts(_texts(sequences), scores, zero_shot_file, self.members_of)
+
+    def _of_texts(
+        self,
+        texts: Sequence[str],
+        scores: Mapping[str, Sequence[float]] | None,
+        zero_shot_file: Path | None,
+        compute: Callable[..., NDArray[np.float32]],
+    ) -> NDArray[np.float32]:
+        """What is computed (n_members, n) of sequences, some at a time."""
         given = _columns(scores or {}, len(texts))
         scored = self.candidate_scores(file=zero_shot_file, given=list(given))
         parts = [np.empty((self.n_members, 0), dtype=np.float32)]
@@ -109,10 +122,32 @@ class TrainedExperiment:
                 beside = (
                     None if scored is None else scored(*found, {name: column[rows] for name, column in given.items()})
                 )
-                parts.append(self.members_of(*found, scores=beside))
+                parts.append(compute(*found, scores=beside))
             except SequenceError as error:
                 raise UserError(f"Sequence {first + error.row} (counted from 0): {error}.") from None
         return np.concatenate(parts, axis=1)
+
+    def predict_intervals(
+        self,
+        sequences: Iterable[str],
+        scores: Mapping[str, Sequence[float]] | None = None,
+        *,
+        level: float = LEVEL,
+        zero_shot_file: Path | None = None,
+    ) -> Calibrated:
+        """Return the intervals of n sequences of the kind that was validated (`calibration.validated`).
+
+        What lies outside is not looked for. Errors are those of `predict`, and that there are no intervals at a level.
+        """
+        if self.calibration is None:
+            raise UserError(f"{self.path} holds no errors on validated rows: export it with this version.")
+        if not 0 < level < 1:
+            raise UserError(f"level={level} is not valid: expected a number above 0 and below 1, such as 0.9.")
+        texts = _texts(sequences)
+        members = self.predict_members(texts, scores, zero_shot_file=zero_shot_file)
+        asked = self.predictor.deviation if self.calibration.asks_deviation else None
+        own = None if asked is None else self._of_texts(texts, scores, zero_shot_file, asked)
+        return self.calibration(members, own, level)
 
     def candidate_scores(
         self,
