@@ -16,6 +16,7 @@ from datasets.common.files import check_output
 from datasets.common.paths import Places
 from search.config.run_config import task_of
 from search.experiments.confirm.candidates import DIVISIONS, Candidate, TrainedOn, of_experiment, of_study
+from search.experiments.confirm.coverage import coverage_of
 from search.experiments.confirm.kept_runs import KeptRun, begin_again, folder_of, keep_run, kept_run
 from search.experiments.confirm.results import Confirmation, Measured, leave_weights
 from search.experiments.experiment import Experiment, checksum, load_experiment, today
@@ -216,7 +217,9 @@ class _Work:
                 self.display.announce(f"{order.path.stem}: {what}, {candidate.how_long}: {took}")
         config = candidate.run(self.seeds[0], "train_and_validation")
         everything = [path for files in weights.values() for path in files]
-        child = isolated_prediction(config, everything, order.split.path, self.places, folder / "predictions")
+        known, place = order.experiment.calibration, folder / "predictions"
+        is_asked = known is not None and known.asks_deviation and candidate == order.candidates[0]
+        child = isolated_prediction(config, everything, order.split.path, self.places, place, has_deviation=is_asked)
         predicted = outcome(child, self.display, self.signals, shows_values=False)
         assert isinstance(predicted, PredictionsWritten)
         return _Trained(candidate=candidate, weights=weights, predictions=predicted.path, device=device)
@@ -227,7 +230,7 @@ class _Work:
         from search.training.predict_split import read_test_predictions
 
         order, seeds = self.order, self.seeds
-        predictions = [read_test_predictions(one.predictions) for one in trained]
+        predictions, deviations = zip(*(read_test_predictions(one.predictions) for one in trained), strict=True)
         try:
             for one, rows in zip(trained, predictions, strict=True):
                 for number, row in enumerate(rows):
@@ -256,6 +259,9 @@ class _Work:
             seeds=tuple(seeds),
             when=today(),
             measured=measured,
+            coverage=coverage_of(
+                order.experiment, order.split, predictions[0], deviations[0], held_out.target, n_seeds=len(seeds)
+            ),
         )
         append(ledger_file(order.path), confirmation.readings())
         return confirmation

@@ -20,7 +20,8 @@ _N_COARSE, _N_FINE = 256, 1024  # values at which others are counted, of all and
 _NEVER = 1e-6
 _N_PREDICTIONS, _N_DEVIATIONS = 2048, 16  # classes of others, where there are more candidates
 _N_AT_ONCE = 1024
-_LEAST_VARIANCE = _LEAST_SIZE = 1e-9
+_LEAST_VARIANCE = 1e-9
+_LEAST_SIZE = 2e-3  # of an error, in parts of the range of all predictions: smaller ones fall between the values
 
 Floats = NDArray[np.floating[Any]]
 
@@ -38,7 +39,7 @@ def top_chance(prediction: Floats, deviation: Floats, atoms: Floats, k: int) -> 
     if k >= n:
         return np.ones(n, dtype=np.float32)
     mean = prediction.astype(np.float64)
-    size = np.maximum(deviation.astype(np.float64), _LEAST_SIZE * max(float(np.ptp(mean)), _LEAST_SIZE))
+    size = np.maximum(deviation.astype(np.float64), _LEAST_SIZE * (float(np.ptp(mean)) or 1.0))
     others = _Others(*_classes(mean, size), errors=np.concatenate([-atoms[::-1], atoms]))
     reach = atoms[-1] * size.max()
     values = np.linspace(mean.min() - reach, mean.max() + reach, _N_COARSE)

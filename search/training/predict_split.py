@@ -36,8 +36,11 @@ def predict_test_sequences(
     path: Path,
     announce: Announce,
     on_progress: Callable[[str, int, int], None],
+    has_deviation: bool = False,
 ) -> None:
     """Write `prediction` (a member for each file of weights, M) float32 to `path`, in the order of `test_sequences`.
+
+    Where `has_deviation`, the models' own standard deviations stand beside it as `deviation`, likewise.
 
     Raises:
         UserError: Weights do not fit the config, or a test sequence does not fit the model.
@@ -57,26 +60,32 @@ def predict_test_sequences(
     # Members that share nothing need not be in memory together.
     groups = [weights] if predictor.has_frozen_part else [[path] for path in weights]
     n_done, n_total = 0, len(weights) * len(lengths)
-    members = []
+    members: list[NDArray[np.float32]] = []
+    own: list[NDArray[np.float32]] = []
     for group in groups:
         if group is not groups[0] or len(group) > 1:
             del predictor
             predictor = predictor_of(group)
-        parts = []
+        parts, deviations = [], []
         for first in range(0, len(lengths), _AT_ONCE):
             rows = slice(first, first + _AT_ONCE)
-            parts.append(predictor(residues[rows], lengths[rows], scores=None if scores is None else scores[rows]))
+            beside = None if scores is None else scores[rows]
+            parts.append(predictor(residues[rows], lengths[rows], scores=beside))
+            if has_deviation:
+                deviations.append(predictor.deviation(residues[rows], lengths[rows], scores=beside))
             n_done += parts[-1].size
             on_progress("test predictions", n_done, n_total)
         members.append(np.concatenate(parts, axis=1))
-    with replaced(path) as beside:
-        save_file({"prediction": np.concatenate(members)}, beside)
+        own.extend([np.concatenate(deviations, axis=1)] if has_deviation else [])
+    found = {"prediction": np.concatenate(members), **({"deviation": np.concatenate(own)} if own else {})}
+    with replaced(path) as new:
+        save_file(found, new)
 
 
-def read_test_predictions(path: Path) -> NDArray[np.float32]:
-    """What `predict_test_sequences` wrote."""
-    predictions: NDArray[np.float32] = load_file(path)["prediction"]
-    return predictions
+def read_test_predictions(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """What `predict_test_sequences` wrote: predictions and, where they were asked for, deviations."""
+    found = load_file(path)
+    return found["prediction"], found.get("deviation")
 
 
 def rise_with_mutations(

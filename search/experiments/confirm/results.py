@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 from datasets.common.errors import UserError
 from datasets.common.files import link, replaced, write_text
 from search.experiments.confirm.candidates import DIVISIONS, Candidate, TrainedOn
+from search.experiments.confirm.coverage import Coverage
 from search.experiments.experiment import Experiment
 from search.experiments.files import SEED, confirmation_file, influence_file, ledger_file, weights_folder
 from search.experiments.ledger import Reading, lock_of
@@ -22,6 +23,9 @@ from search.stats.intervals import ConfidenceInterval
 from search.stats.metrics import METRICS, Spread, mean_influence, measure, over_sequences, spreads
 from search.study.artifacts import hash_or_missing
 from search.study.question import Question, question
+
+COVERED: TrainedOn = "train_and_validation"
+"""How the models are trained whose intervals are measured: those that `predict` takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +87,10 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class Confirmation:
-    """An experiment on the test set, its own config first and then, where they were asked for, other trials'."""
+    """An experiment on the test set, its own config first and then, where they were asked for, other trials'.
+
+    `coverage` is that of its intervals; None where it holds nothing that they are made of, or too few rows for it.
+    """
 
     path: Path
     checksum: str
@@ -94,6 +101,7 @@ class Confirmation:
     seeds: tuple[int, ...]
     when: str
     measured: tuple[Measured, ...]
+    coverage: Coverage | None = None
 
     @property
     def model(self) -> str:
@@ -111,7 +119,7 @@ class Confirmation:
 
     def readings(self) -> list[Reading]:
         """The lines of the ledger, one for each config."""
-        before = self.experiment.provenance
+        before, own = self.experiment.provenance, self.measured[0]
         return [
             Reading(
                 when=self.when,
@@ -127,10 +135,17 @@ class Confirmation:
                 n_epochs=one.candidate.n_epochs,
                 code={"git_commit": git_commit(), "versions": package_versions()},
                 machine=machine_kind(one.device),
-                values={way: _values(scores) for way, scores in one.scores.items()},
+                values={
+                    way: {**_values(scores), **(self._coverage if one is own and way == COVERED else {})}
+                    for way, scores in one.scores.items()
+                },
             )
             for one in self.measured
         ]
+
+    @property
+    def _coverage(self) -> dict[str, Any]:
+        return {} if self.coverage is None else {"coverage": asdict(self.coverage)}
 
 
 def _values(scores: Scores) -> dict[str, Any]:
