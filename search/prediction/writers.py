@@ -169,7 +169,7 @@ class _Parquet:
         n_first = len(self._schema) - self._n_last - 2
         ends = [row[1:-1].rsplit(",", self._n_last) for row in rows]
         cells = zip(*([*first.split(",", n_first), *last] for first, *last in ends), strict=True)
-        arrays = [list(ranks)]
+        arrays: list[list[Any]] = [list(ranks)]
         for name, texts in zip(self._schema.names[1:], cells, strict=True):
             of = self._types.get(name)
             arrays.append([of(text) if text else None for text in texts] if of else list(texts))

@@ -120,7 +120,8 @@ class Calibration:
         share = np.array(self.n_rows)[:, None] / self.n
         between = np.square(centres - centres.mean(axis=0))
         variance: Floats = np.sum(share * (between + self.mean_square * np.square(scales)), axis=0)
-        return np.sqrt(variance)
+        deviation: Floats = np.sqrt(variance)
+        return deviation
 
     def atoms(self, n: int) -> Floats:
         """At most `n` scores that stand for all rows alike, in units of the scores' root mean square."""
@@ -147,7 +148,8 @@ class Calibration:
         one = scores[np.searchsorted(np.cumsum(counts), wanted, "left")]
         ends = centres + one * scales
         # With the score that is right for all groups together, the end lies between the groups' own ends.
-        low, high = ends.min(axis=0), ends.max(axis=0)
+        low: Floats = ends.min(axis=0)
+        high: Floats = ends.max(axis=0)
         if self.is_by_fold:
             n_up_to = [np.concatenate([[0], np.cumsum(_counts(*one))]) for one in self._groups()]
             for _ in range(_N_HALVINGS):
