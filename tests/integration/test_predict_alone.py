@@ -108,7 +108,10 @@ def test_outside_is_the_same_in_every_format(searched: Searched, candidates: str
     expected = [row["outside"] for row in rows_of(run_here(*words, cwd=searched.folder).out)]
     fasta = run_here(*words, "--output", str(tmp_path / "o.fasta"), cwd=searched.folder)
     assert fasta.status == 0, fasta
-    found = [line.rpartition("outside=")[2].partition(" ")[0] for line in (tmp_path / "o.fasta").read_text().splitlines()[::2]]
+    found = [
+        line.rpartition("outside=")[2].partition(" ")[0]
+        for line in (tmp_path / "o.fasta").read_text().splitlines()[::2]
+    ]
     assert found == [text.replace(" ", ",") for text in expected]
     best = rows_of(run_here(*words, "--top", "1", cwd=searched.folder).out)
     assert [row["outside"] for row in best] == ["mutations range"]
