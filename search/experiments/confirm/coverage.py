@@ -44,8 +44,8 @@ class Coverage:
     def sentence(self) -> str:
         """What people read of it."""
         return (
-            f"{100 * self.level:g} % intervals hold {100 * self.share:.1f} % of the {self.n:,} test sequences (of the "
-            f"ensemble of train+validation; median width {self.width:.4g}). They are made of errors in validation "
+            f"{100 * self.level:g} % intervals hold {100 * self.share:.1f} % of the {self.n:,} test sequences (trained "
+            f"on train+validation; median width {self.width:.4g}). They are made of errors in validation "
             f"({self.validated})."
         )
 
