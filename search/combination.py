@@ -21,18 +21,21 @@ from search.experiments.exports import export_lock, find_export
 from search.experiments.member_weights import MemberWeights, place_all
 from search.experiments.members import ENSEMBLE_VERSION, Ensemble, Member, Origins
 from search.experiments.requirements import check_callbacks
-from search.experiments.scales import shares_of
+from search.experiments.scales import in_unit, shares_of, together
 from search.machine.environment import git_commit
 from search.machine.standard_streams import announcer
 from search.reporting.summary import experiment_of_trial
 from search.request.combine_request import CombineRequest
 from search.request.inputs import check_writable, load_split, open_existing, places_of
+from search.stats.calibration import Calibration, calibrate
 from search.stats.greedy_selection import Selection, select
 from search.stats.intervals import ConfidenceInterval, interval
-from search.storage.attributes import MANIFEST
+from search.storage.attributes import MANIFEST, PROTOCOL
+from search.study.calibrated import fold_of_each
 from search.study.combinable import Combinable, combinable_trials
 from search.study.run_names import COMBINE
-from search.study.study import find_study, study_id
+from search.study.study import find_study, stands_for, study_id
+from search.training.predictions import Predictions
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -88,6 +91,9 @@ def combine(request: CombineRequest) -> Combination:
     selection = _select(candidates, split, request.members)
     ensemble = _ensemble(candidates, selection, exports, split, request.runs_dir, studies)
     chosen = [candidates[number] for number in _in_order(selection.weights)]
+    about = candidates[0].study.user_attrs
+    kind = stands_for(about) or f"validated by {about[PROTOCOL]['shown']}"
+    calibration = _calibration(ensemble, split, [one.predictions for one in chosen], validated=kind)
     check_writable(request.runs_dir / COMBINE)
     folder = tempfile.TemporaryDirectory(
         prefix=f"{request.export}-", dir=request.runs_dir / COMBINE, ignore_cleanup_errors=True
@@ -100,7 +106,7 @@ def combine(request: CombineRequest) -> Combination:
         ensemble, files = source.collect(chosen, ensemble)
         with export_lock(request.export_dir):
             _check_place(request.path, studies)
-            experiment = replace(ensemble.members[0].experiment, ensemble=ensemble)
+            experiment = replace(ensemble.members[0].experiment, ensemble=ensemble, calibration=calibration)
             place_all(files, ensemble, request.path, runs=request.runs_dir)
             if not is_same_export(request.path, experiment):
                 freeze(experiment, request.path)
@@ -167,6 +173,17 @@ def _select(candidates: Sequence[Combinable], split: "PreparedSplit", most: int)
         )
     except ValueError as error:
         raise UserError(f"There is nothing to combine: {error}.") from None
+
+
+def _calibration(
+    ensemble: Ensemble, split: "PreparedSplit", predictions: Sequence[Predictions], *, validated: str
+) -> Calibration | None:
+    """What its intervals are made of: what its members, one of `predictions` each, predict together out of fold."""
+    on_scale = [in_unit(ensemble, number, one.prediction) for number, one in enumerate(predictions)]
+    prediction, spread = together(ensemble, on_scale)
+    first = predictions[0]
+    fold = fold_of_each(ensemble.members[0].experiment.config, split, first.row)
+    return calibrate(prediction, first.target, validated=validated, fold=fold, deviation=spread)
 
 
 def _in_order(weights: NDArray[np.floating]) -> list[int]:

@@ -15,13 +15,14 @@ from datasets.common.errors import UserError
 from datasets.common.files import check_output
 from datasets.common.paths import Places
 from search.experiments.confirm.candidates import DIVISIONS, Candidate, TrainedOn, of_experiment, of_study
+from search.experiments.confirm.coverage import coverage_of
 from search.experiments.confirm.kept_runs import KeptRun, begin_again, folder_of, keep_run, kept_run
 from search.experiments.confirm.results import Confirmation, Measured, leave_weights
 from search.experiments.experiment import Experiment, checksum, load_experiment, today
 from search.experiments.files import check_exported_weights, ledger_file
 from search.experiments.ledger import append, read
 from search.experiments.members import part_paths
-from search.experiments.requirements import check_callbacks
+from search.experiments.requirements import check_callbacks, check_data
 from search.machine.standard_streams import announcer
 from search.request.confirm_request import ConfirmRequest
 from search.request.inputs import load_split, places_of
@@ -109,18 +110,11 @@ def _check(path: Path, experiment: Experiment, *, is_unfinished_welcome: bool) -
 
 
 def _order(request: ConfirmRequest, path: Path, experiment: Experiment) -> Order:
-    before = experiment.provenance
     task = experiment.task(request.data)
     split = load_split(
         task, request.data_dir, request.runs_dir, announcer(request.quiet), weights_dir=request.weights_dir
     )
-    if split.data_hash != before.data_hash:
-        named = "folder with --data-dir" if experiment.config.table is None else "file with --data"
-        raise UserError(
-            f"The data of {path} has changed: data_hash of the experiment is {before.data_hash[:12]}... "
-            f"({before.data}), that of what was found {split.data_hash[:12]}... ({split.label}): name the right "
-            f"{named}."
-        )
+    check_data(path, experiment.config, experiment.provenance, split)
     return Order(
         path=path,
         checksum=checksum(path),
@@ -182,20 +176,19 @@ class _Work:
     def confirm(self) -> Confirmation:
         """Train, predict, read the test set, write the ledger."""
         order = self.order
+        known_backbones = [part.provenance.backbone for part in order.experiment.parts]
         backbones = [
             check_backbone(candidate.config, known, order.split.path, self.places, self.display, self.signals)
-            for candidate, known in zip_longest(
-                order.candidates, [part.provenance.backbone for part in order.experiment.parts]
-            )
+            for candidate, known in zip_longest(order.candidates, known_backbones)
         ]
         name = f"{order.path.stem}-{order.checksum[:12]}"
         with folder_of(self.request.runs_dir.absolute() / CONFIRM, name) as folder:
-            is_one = order.experiment.ensemble is None
+            names = [f"trial-{candidate.trial:05d}" for candidate in order.candidates]
+            if order.experiment.ensemble is not None:
+                names = [f"member{number}" for number in range(len(names))]
             trained = [
-                self._train(
-                    candidate, backbone, folder / (f"trial-{candidate.trial:05d}" if is_one else f"member{number}")
-                )
-                for number, (candidate, backbone) in enumerate(zip(order.candidates, backbones, strict=True))
+                self._train(candidate, backbone, folder / name)
+                for candidate, backbone, name in zip(order.candidates, backbones, names, strict=True)
             ]
             confirmation = self._measure(trained)
             own = trained[: len(order.experiment.parts)]
@@ -229,7 +222,10 @@ class _Work:
                 self.display.announce(f"{order.path.stem}: {what}, {candidate.how_long}: {took}")
         config = candidate.run(self.seeds[0], "train_and_validation")
         everything = [path for files in weights.values() for path in files]
-        child = isolated_prediction(config, everything, order.split.path, self.places, folder / "predictions")
+        known, place = order.experiment.calibration, folder / "predictions"
+        is_one = order.experiment.ensemble is None
+        is_asked = is_one and known is not None and known.asks_deviation and candidate == order.candidates[0]
+        child = isolated_prediction(config, everything, order.split.path, self.places, place, has_deviation=is_asked)
         predicted = outcome(child, self.display, self.signals, shows_values=False)
         assert isinstance(predicted, PredictionsWritten)
         return _Trained(candidate=candidate, weights=weights, predictions=predicted.path, device=device)
@@ -237,11 +233,12 @@ class _Work:
     def _measure(self, trained: Sequence[_Trained]) -> Confirmation:
         """Read the test set, write what comes of it to the ledger, and only then let anybody have it."""
         from datasets.splits.held_out import read_test_set
-        from search.experiments.scales import average
+        from search.experiments.scales import of_seeds
         from search.training.predict_split import read_test_predictions
 
         order, seeds = self.order, self.seeds
-        predictions = [read_test_predictions(one.predictions) for one in trained]
+        found = [read_test_predictions(one.predictions) for one in trained]
+        predictions, own = [rows for rows, _ in found], found[0][1]
         try:
             for one, rows in zip(trained, predictions, strict=True):
                 for number, row in enumerate(rows):
@@ -254,8 +251,9 @@ class _Work:
                 announce=self.display.announce,
             )
             name, candidates = "the test set", [one.candidate for one in trained]
+            covering = predictions[0][: len(seeds)], None if own is None else own[: len(seeds)]
             if (ensemble := order.experiment.ensemble) is not None:
-                predictions = [average(ensemble, predictions)]
+                predictions, covering = of_seeds(ensemble, predictions, len(seeds))
                 candidates = [replace(candidates[0], value=ensemble.origins.value)]
             measured = tuple(
                 Measured.of(candidate, rows, held_out.target, n_seeds=len(seeds), device=one.device)
@@ -273,6 +271,7 @@ class _Work:
             seeds=tuple(seeds),
             when=today(),
             measured=measured,
+            coverage=coverage_of(order.experiment, order.split, *covering, held_out.target),
         )
         append(ledger_file(order.path), confirmation.readings())
         return confirmation

@@ -261,8 +261,9 @@ class _Work:
         trials = self.study.get_trials(deepcopy=False)
         best, exported = best_trial(trials), None
         if best is not None:
+            runs, places = request.runs_dir, places_of(request.weights_dir, request.runs_dir)
             exported = export_best(
-                self.study, best, self.config, self.split, place, runs=request.runs_dir, announce=announce
+                self.study, best, self.config, self.split, place, runs=runs, announce=announce, places=places
             )
         self._artifacts().remove_others(trials)
         ended = snapshot(self.study, trials)

@@ -18,13 +18,23 @@ from search.request.inputs import load_split, places_of
 from search.workers.signals import EXIT_INTERRUPTED, EXIT_TERMINATED, sigterm_raised
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from datasets.candidates.candidates import Stream
     from datasets.candidates.distances import TrainingSequences
     from datasets.candidates.training_domain import Familiar
     from datasets.splits.prepared import PreparedSplit
     from search.experiments.experiment import Experiment
     from search.experiments.trained import TrainedExperiment
+    from search.prediction.ranking import Chances
     from search.prediction.writers import Kind
+
+
+_NEW_EXPORT = (
+    "intervals need an export by this version; the same search command with another --export-dir makes one, where the "
+    "runs directory holds what the trial predicted"
+)
 
 
 class _Terminated(BaseException):
@@ -65,6 +75,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     from search.experiments.trained import TrainedExperiment
 
     trained = TrainedExperiment(arguments.file, places=places, announce=announce)
+    _refuse_intervals(trained, arguments)
     split = _training_data(arguments, trained, announce)
     with contextlib.nullcontext() if arguments.input is None else rereadable(arguments.input) as path:
         _rank(arguments, path, trained, split, kind, started)
@@ -79,6 +90,8 @@ def _training_data(
     Raises:
         UserError: It is not found, or has changed; the sentence says how to do without it.
     """
+    from search.experiments.requirements import check_data
+
     if arguments.no_distance and trained.familiar is not None:
         return None
     without = (
@@ -94,13 +107,7 @@ def _training_data(
             announce,
             weights_dir=arguments.weights_dir,
         )
-        if split.data_hash != trained.provenance.data_hash:
-            named = "folder with --data-dir" if trained.config.table is None else "file with --data"
-            raise UserError(
-                f"The data of {arguments.file} has changed: data_hash of the experiment is "
-                f"{trained.provenance.data_hash[:12]}..., that of what was found {split.data_hash[:12]}... "
-                f"({split.label}): name the right {named}."
-            )
+        check_data(arguments.file, trained.config, trained.provenance, split)
     except UserError as error:
         raise UserError(f"{str(error).removesuffix('.')}; {without}.") from None
     return split
@@ -119,6 +126,7 @@ def _rank(
     from search.prediction.prefetch import ahead, in_order
     from search.prediction.ranking import Valuation, divide_cores, write_all, write_top
     from search.prediction.writers import columns_of
+    from search.stats.calibration import LEVEL
 
     stream = _stream(arguments, path, trained)
     scores = trained.candidate_scores(
@@ -128,23 +136,40 @@ def _rank(
         alignment=arguments.alignment,
     )
     embeddings = trained.candidate_embeddings(arguments.embeddings)
-    columns = columns_of(stream.label, has_names=arguments.names)
+    level = arguments.level or LEVEL
+    columns = columns_of(
+        stream.label,
+        has_names=arguments.names,
+        is_calibrated=trained.calibration is not None,
+        has_chance=arguments.top_chance is not None,
+    )
     counter = Counter(stream.n_total, is_quiet=arguments.quiet)
     outside = Outside(
         _familiar(trained, split), task=trained.task, crop=trained.config.data.crop, limit=trained.predictor.limit
     )
     training = None if arguments.no_distance else _training(trained, split)
+    chances = _chances(trained, arguments.top_chance)
     n_threads = divide_cores(trained.predictor)
     # A thread reads on while others compute.
     with embeddings as embedded, counter, contextlib.closing(ahead(stream.blocks)) as blocks:
-        valuation = Valuation(path, trained, outside, training, kind, scores, embedded)
+        valuation = Valuation(
+            path,
+            trained,
+            outside,
+            training,
+            kind,
+            scores,
+            embedded,
+            level=level,
+            has_chance=arguments.top_chance is not None,
+        )
         if arguments.top is None:
             with contextlib.closing(in_order(valuation.rows, blocks, n_threads, valuation.stop)) as rows:
-                predictions, n_outside = write_all(counter.counted(rows), arguments.output, kind, columns)
+                predictions, n_outside = write_all(counter.counted(rows), arguments.output, kind, columns, chances)
         else:
             with contextlib.closing(in_order(valuation.values, blocks, n_threads, valuation.stop)) as values:
                 predictions, n_outside = write_top(
-                    counter.counted(values), valuation.complete, arguments.output, kind, columns, arguments.top
+                    counter.counted(values), valuation.complete, arguments.output, kind, columns, arguments.top, chances
                 )
     if not arguments.quiet:
         seconds = time.monotonic() - started
@@ -153,9 +178,60 @@ def _rank(
         print(
             f"{counter.n_done:,} candidates ranked by {models} in {seconds:.1f} s{where}\n"
             f"Highest prediction {predictions.max():.4g} ({trained.task.units}; trained on {trained.provenance.data}); "
-            f"{n_outside:,} of {len(predictions):,} written rows lie outside of what was trained on.",
+            f"{n_outside:,} of {len(predictions):,} written rows lie outside of what was trained on.\n"
+            f"{_about_intervals(trained, level)}",
             file=sys.stderr,
         )
+
+
+def _refuse_intervals(trained: "TrainedExperiment", arguments: argparse.Namespace) -> None:
+    """Refuse what an experiment cannot say that holds no errors."""
+    for option in ("level", "top_chance"):
+        if trained.calibration is None and getattr(arguments, option) is not None:
+            raise UserError(
+                f"--{option.replace('_', '-')} needs the errors on validated rows, which {arguments.file} does not "
+                f"hold: {_NEW_EXPORT}."
+            )
+
+
+def _chances(trained: "TrainedExperiment", k: int | None) -> "Chances | None":
+    """What makes chances of all candidates' predictions and deviations; None where nobody asks.
+
+    Raises:
+        UserError: There are no more candidates than k.
+    """
+    calibration = trained.calibration
+    if k is None or calibration is None:
+        return None
+
+    from search.stats.top_chance import N_ATOMS, top_chance
+
+    def chances(prediction: "NDArray[np.float32]", deviation: "NDArray[np.floating]") -> "NDArray[np.float32]":
+        if k >= len(prediction):
+            raise UserError(
+                f"--top-chance {k} is not valid for {len(prediction)} candidates, which would all be among the best "
+                f"{k}: expected fewer than there are candidates."
+            )
+        return top_chance(prediction, deviation, calibration.atoms(N_ATOMS), k)
+
+    return chances
+
+
+def _about_intervals(trained: "TrainedExperiment", level: float) -> str:
+    """What low and high are made of, and for what they hold."""
+    calibration = trained.calibration
+    if calibration is None:
+        return f"No intervals: {trained.path} holds no errors on validated rows; {_NEW_EXPORT}."
+    share = f"{100 * level:.4g} %"
+    if not calibration.is_enough(level):
+        return f"No {share} intervals: {calibration.n:,} validated rows are too few for them; low and high are empty."
+    way = "CV+ of the folds" if calibration.is_by_fold else "split-conformal"
+    if trained.origin == "confirm":
+        way = "split-conformal, because the weights are not those of the folds but of `confirm`"
+    return (
+        f"{share} intervals from the errors on {calibration.n:,} rows ({calibration.validated}; {way}): they hold for "
+        "rows of that kind, and stand nowhere where a row lies outside."
+    )
 
 
 def _check(arguments: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ from search.config.run_config import RunConfig, as_it_ran, task_of
 from search.config.targets import is_exact
 from search.experiments.experiment import Experiment, Provenance, first_difference, load_experiment
 from search.experiments.members import Ensemble
-from search.experiments.requirements import check_callbacks
+from search.experiments.requirements import check_callbacks, check_data
 from search.machine.environment import machine_kind
 from search.machine.standard_streams import announcer
 from search.request.inputs import load_split, places_of
@@ -79,18 +79,12 @@ def run_verify(arguments: argparse.Namespace) -> int:
     experiment = load_experiment(arguments.file, announcer(arguments.quiet))
     for part in experiment.parts:
         check_callbacks(arguments.file, part)
-    before = experiment.provenance
     prepare_children()
     task = experiment.task(arguments.data)
     split = load_split(
         task, arguments.data_dir, arguments.runs_dir, announcer(arguments.quiet), weights_dir=arguments.weights_dir
     )
-    if split.data_hash != before.data_hash:
-        named = "folder with --data-dir" if experiment.config.table is None else "file with --data"
-        raise UserError(
-            f"{arguments.file} was made on other data ({before.data}, sha256 {before.data_hash[:12]}...) than what was "
-            f"found ({split.label}, sha256 {split.data_hash[:12]}...): name the right {named}."
-        )
+    check_data(arguments.file, experiment.config, experiment.provenance, split)
     ensemble, directory = experiment.ensemble, free_folder(arguments.runs_dir / VERIFY, arguments.file.stem)
     is_same, folders = True, []
     for number, part in enumerate(experiment.parts):

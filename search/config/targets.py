@@ -7,6 +7,7 @@ real class. What it may be given is what its constructor says, or, of classes th
 `search.config.allowed_classes` lists.
 """
 
+import ast
 import importlib
 import math
 from collections.abc import Mapping, Sequence
@@ -54,6 +55,7 @@ ALLOWED = (
 
 MODEL = "models.fitness_model.FitnessModel"
 _EXACT = "models.closed_form.ClosedForm"
+_DEVIATION = "predict_with_std"
 DIVISION = "datasets.validation.Division"
 VALIDATION = "datasets.validation.Validation"
 
@@ -179,6 +181,12 @@ def is_exact(model: Any) -> bool:
         return isinstance(target, str) and locate(target, _EXACT, "model") is not None
     except UserError:
         return False
+
+
+def knows_deviation(model: Mapping[str, Any]) -> bool:
+    """Whether a config's `model` knows the standard deviation of what it predicts (`FitnessModel.predict_with_std`)."""
+    own = (one for one in ancestry(locate(str(model["_target_"]), MODEL, "model")) if one.identity != _identity(MODEL))
+    return any(isinstance(item, ast.FunctionDef) and item.name == _DEVIATION for one in own for item in one.node.body)
 
 
 def _parameters(source: ClassSource, base: str, where: str) -> Mapping[str, Parameter]:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from datasets.embeddings.store import Embeddings
 from search.experiments.members import Ensemble
-from search.experiments.scales import in_unit
+from search.experiments.scales import in_unit, together
 from search.training.predictor import Predictor
 
 
@@ -26,9 +26,9 @@ class EnsemblePredictor:
     def __init__(self, ensemble: Ensemble, predictors: Sequence[Predictor]) -> None:
         self._ensemble, self._predictors = ensemble, predictors
         self.task, self.limit = predictors[0].task, predictors[0].limit
-        counts = [predictor.n_members for predictor in predictors]
-        shares = [member.share.weight / n for member, n in zip(ensemble.members, counts, strict=True)]
-        self.weights: NDArray[np.float64] = np.repeat(shares, counts) / np.dot(shares, counts)
+        self._counts = [predictor.n_members for predictor in predictors]
+        shares = [member.share.weight / n for member, n in zip(ensemble.members, self._counts, strict=True)]
+        self.weights: NDArray[np.float64] = np.repeat(shares, self._counts) / np.dot(shares, self._counts)
 
     @property
     def n_members(self) -> int:
@@ -60,3 +60,14 @@ class EnsemblePredictor:
             for number, predictor in enumerate(self._predictors)
         ]
         return np.concatenate(found)
+
+    def by_fold(
+        self, models: NDArray[np.float32], *, is_by_fold: bool
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Predictions (n_folds, n) of the ensemble, and how far its members lie apart; None of a single member.
+
+        Of predictions (n_members, n) as `__call__` gives them, the models of each member in the order of the folds;
+        else, without `is_by_fold`, all of them count as one fold.
+        """
+        parts = np.split(models, np.cumsum(self._counts)[:-1])
+        return together(self._ensemble, parts if is_by_fold else [part.mean(axis=0, keepdims=True) for part in parts])

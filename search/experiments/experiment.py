@@ -16,6 +16,7 @@ from typing import Annotated, Any, get_args
 from datasets.candidates.training_domain import Familiar, Origin
 from datasets.common.errors import UserError
 from datasets.embeddings.description import EmbeddingConfig
+from datasets.scores.description import ScoreConfig
 from datasets.task import Task
 from models.bounds import Interval, NonNegativeInt
 from search.config.run_config import OPTIONAL_KEYS, RunConfig, Seed, Threads, Tokens, run_config, task_of
@@ -24,12 +25,13 @@ from search.experiments.members import ENSEMBLE_VERSION, MEMBERS, Ensemble, Stud
 from search.experiments.requirements import look_for_model
 from search.experiments.sealed import read_sealed, write_sealed
 from search.experiments.texts import LONGEST_SEQUENCE, LONGEST_TEXT, check_texts, texts_in
+from search.stats.calibration import Calibration
 
 SCHEMA_VERSION = 6
 _SINCE_VERSION = {"model": 2, "n_target": 2, "study_id": 4}  # keys of the provenance that older files lack
 # What training did before it had these settings, in files of version 2 and older.
 _TRAINER_BEFORE_3 = {"loss": "mse", "huber_delta": 1.0, "standardize_targets": False}
-_FAMILIAR = "familiar"
+_FAMILIAR, _CALIBRATION = "familiar", "calibration"
 
 _Hash = Annotated[str, Text(r"sha256:[0-9a-f]{64}|missing", "sha256: and 64 hexadecimal digits, or missing")]
 _DataHash = Annotated[str, Text(r"[0-9a-f]{64}", "64 hexadecimal digits")]
@@ -81,14 +83,16 @@ class Provenance:
 class Experiment:
     """A config, its provenance, and what the rows were like that its weights were trained on.
 
-    `familiar` lets `predict` do without the training data; None in files of version 4 and older, and of trials that
-    ran before. `ensemble` has the members of an experiment with several; then all else is that of the first, whose
-    task, data and folds all of them share.
+    `familiar` lets `predict` do without the training data, `calibration` is what intervals are made of; both None in
+    files of older versions, and of trials that ran before; the second also without the trial's validation predictions.
+    `ensemble` has the members of an experiment with several; then all else but the calibration is that of the first,
+    whose task, data and folds all of them share.
     """
 
     config: RunConfig
     provenance: Provenance
     familiar: Mapping[Origin, Familiar] | None = None
+    calibration: Calibration | None = None
     ensemble: Ensemble | None = None
 
     @property
@@ -101,6 +105,13 @@ class Experiment:
         """The embeddings that it was trained with; members whose family takes none have none."""
         return next((part.config.embeddings for part in self.parts if part.config.embeddings is not None), None)
 
+    @property
+    def scores(self) -> ScoreConfig | None:
+        """The score columns that it was trained with; `use` names all that any part sees."""
+        known = self.config.scores
+        used = {number for part in self.parts if part.config.scores for number in part.config.scores.used}
+        return known and replace(known, use=",".join(known.names[one] for one in sorted(used)) or known.use)
+
     def task(self, table: Path | None = None) -> Task:
         """What is predicted, with all that any part sees beside the sequences; see `task_of`."""
         return task_of(replace(self.config, embeddings=self.embeddings), table)
@@ -108,7 +119,14 @@ class Experiment:
 
 def freeze(experiment: Experiment, path: Path) -> None:
     """Write the experiment beside `path` and move it into place; a UserError says that it is too large."""
-    write_sealed(_tree(experiment) if experiment.ensemble is None else tree_of(experiment.ensemble, _tree), path)
+    tree = _tree(experiment)
+    if experiment.ensemble is not None:
+        tree = {**_kept_calibration(experiment), **tree_of(experiment.ensemble, _tree)}
+    write_sealed(tree, path)
+
+
+def _kept_calibration(experiment: Experiment) -> dict[str, Any]:
+    return {} if experiment.calibration is None else {_CALIBRATION: asdict(experiment.calibration)}
 
 
 def _tree(experiment: Experiment) -> dict[str, Any]:
@@ -121,6 +139,7 @@ def _tree(experiment: Experiment) -> dict[str, Any]:
         config["scores"] = experiment.config.scores.tree
     if experiment.familiar is not None:
         config[_FAMILIAR] = {origin: asdict(familiar) for origin, familiar in experiment.familiar.items()}
+    config |= _kept_calibration(experiment)
     known = asdict(experiment.provenance).items()
     return {**config, "provenance": {key: value for key, value in known if (key, value) != ("model_source", None)}}
 
@@ -140,11 +159,17 @@ def load_experiment(path: Path, announce: Callable[[str], None] = lambda sentenc
     if _check_version(path, provenance, ENSEMBLE_VERSION) != ENSEMBLE_VERSION:
         raise UserError(f"{path} is not a valid experiment: files with members have version {ENSEMBLE_VERSION}.")
     try:
+        calibration = _build_calibration(tree)
         ensemble = ensemble_of(tree, provenance, lambda own, where: _member(path, own, where, announce))
     except UserError as error:
         known = str(error)
         raise UserError(known if str(path) in known else f"{path} is not a valid experiment: {known}") from None
-    return replace(ensemble.members[0].experiment, ensemble=ensemble)
+    return replace(ensemble.members[0].experiment, ensemble=ensemble, calibration=calibration)
+
+
+def _build_calibration(tree: dict[str, Any]) -> Calibration | None:
+    """What the tree says of calibration, which is taken out of it."""
+    return build(Calibration, tree.pop(_CALIBRATION), _CALIBRATION) if _CALIBRATION in tree else None
 
 
 def _member(path: Path, tree: Mapping[str, Any], where: str, announce: Callable[[str], None]) -> Experiment:
@@ -174,7 +199,9 @@ def _experiment(
     try:
         check_texts(tree, LONGEST_SEQUENCE)
         familiar = _build_familiar(tree.pop(_FAMILIAR)) if _FAMILIAR in tree else None
-        return Experiment(config=run_config(tree), provenance=build_provenance(provenance), familiar=familiar)
+        known = _build_calibration(tree)
+        where_from = build_provenance(provenance)
+        return Experiment(config=run_config(tree), provenance=where_from, familiar=familiar, calibration=known)
     except UserError as error:
         raise UserError(f"{path} is not a valid experiment: {error}") from None
 
@@ -240,10 +267,10 @@ def is_same_export(path: Path, experiment: Experiment) -> bool:
 def _is_same(before: Experiment, experiment: Experiment) -> bool:
     then, now = before.provenance, experiment.provenance
     now = replace(now, date=then.date, git_commit=then.git_commit, schema_version=then.schema_version)
-    if then.study_id is None:
-        now = replace(now, study_id=None)
-    # What older files lack is no reason to replace them: confirmations belong to a file as it is.
-    return before == replace(experiment, provenance=now, familiar=before.familiar and experiment.familiar)
+    now = replace(now, study_id=then.study_id and now.study_id)
+    # What older files lack is no reason to replace them, confirmations belong to a file; calibrations follow from it.
+    familiar = before.familiar and experiment.familiar
+    return before == replace(experiment, provenance=now, familiar=familiar, calibration=before.calibration)
 
 
 def checksum(path: Path) -> str:

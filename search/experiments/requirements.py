@@ -10,7 +10,9 @@ from search.config.type_checks import shown
 from search.machine import own_models
 
 if TYPE_CHECKING:
-    from search.experiments.experiment import Experiment
+    from datasets.splits.prepared import PreparedSplit
+    from search.config.run_config import RunConfig
+    from search.experiments.experiment import Experiment, Provenance
 
 
 def look_for_model(
@@ -35,6 +37,16 @@ def look_for_model(
         announce(
             f"{path} was made with another source of {shown(target)} ({shown(before)[:19]}...) than what was found in "
             f"{models.folder} ({now[:19]}...): numbers may differ."
+        )
+
+
+def check_data(path: Path, config: "RunConfig", before: "Provenance", split: "PreparedSplit") -> None:
+    """Refuse other data than an experiment of this config was made on."""
+    if split.data_hash != before.data_hash:
+        named = "folder with --data-dir" if config.table is None else "file with --data"
+        raise UserError(
+            f"{path} was made on other data ({before.data}, sha256 {before.data_hash[:12]}...) than what was found "
+            f"({split.label}, sha256 {split.data_hash[:12]}...): name the right {named}."
         )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from search.experiments.averages import deviation_of, mean_of
 from search.experiments.members import Ensemble, Share
 from search.training.predictions import Predictions
 
@@ -23,12 +24,30 @@ def in_unit(ensemble: Ensemble, number: int, predictions: Floats) -> NDArray[np.
     return found
 
 
-def average(ensemble: Ensemble, predictions: Sequence[Floats]) -> NDArray[np.float32]:
-    """What it predicts, of the predictions of its members in the assay's unit: arrays of one shape."""
-    total = np.zeros(predictions[0].shape, dtype=np.float64)
-    for number, (member, own) in enumerate(zip(ensemble.members, predictions, strict=True)):
-        total += member.share.weight * in_unit(ensemble, number, own).astype(np.float64)
-    return total.astype(np.float32)
+def together(
+    ensemble: Ensemble, predictions: Sequence[Floats]
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """What it predicts, and how far its members lie apart around it, which of a single member is None.
+
+    Of predictions of its members on its scale (`in_unit`): arrays of one shape, which is also that of what is returned.
+    """
+    shape = predictions[0].shape
+    flat = np.stack(predictions).astype(np.float32).reshape(len(predictions), -1)
+    weights = np.array([member.share.weight for member in ensemble.members])
+    spread = deviation_of(flat, weights)
+    return mean_of(flat, weights).reshape(shape), None if spread is None else spread.reshape(shape)
+
+
+def of_seeds(
+    ensemble: Ensemble, predictions: Sequence[Floats], n_first: int
+) -> tuple[list[NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32] | None]]:
+    """What it predicts with each seed (n_seeds, n); and, as (1, n), the mean of the first seeds and its spread.
+
+    Of the predictions (n_seeds, n) of each member, in the assay's unit.
+    """
+    on_scale = [in_unit(ensemble, number, rows) for number, rows in enumerate(predictions)]
+    means = [rows[:n_first].mean(axis=0, keepdims=True) for rows in on_scale]
+    return [together(ensemble, on_scale)[0]], together(ensemble, means)
 
 
 def shares_of(weights: Floats, predictions: Floats, target: Floats) -> tuple[list[Share], float, float]:

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,20 +13,19 @@ from datasets.candidates.candidates import BLOCK_ROWS, residues_of
 from datasets.common.errors import SequenceError, UserError
 from datasets.common.paths import Places
 from datasets.embeddings.candidates import CandidateEmbeddings
-from datasets.embeddings.store import Embeddings, GivenEmbeddings
+from datasets.embeddings.store import Embeddings
 from datasets.scores.candidates import CandidateScores
-from datasets.scores.description import ScoreConfig
-from datasets.sequences.alphabet import ALPHABET
 from search.config.run_config import language_models
 from search.experiments.averages import mean_of
 from search.experiments.ensemble_predictor import EnsemblePredictor
 from search.experiments.experiment import load_experiment
 from search.experiments.given import check_given, columns_of, texts_of
-from search.experiments.weights_in_use import find_weights
+from search.experiments.variation import check_variation
+from search.experiments.weights_in_use import WeightFiles, find_weights
+from search.stats.calibration import LEVEL, Calibrated, Calibration
 from search.training.predictor import Predictor
 from search.training.relevances import read_relevances
 
-_N_VARIANTS = 64
 AnyPredictor = Predictor | EnsemblePredictor
 """Takes residues, gives predictions (n_members, n)."""
 
@@ -40,6 +39,7 @@ class TrainedExperiment:
         weights: (n_members,) what each model counts in the mean; None: all the same.
         origin: Whose weights they are, "search" or "confirm".
         familiar: What is known of the rows that they were trained on; None of experiments of older versions.
+        calibration: What intervals are made of, for these weights; None of experiments that hold none.
         predictor: Takes residues as arrays.
 
     Raises:
@@ -60,12 +60,13 @@ class TrainedExperiment:
         self.config, self.provenance, self.ensemble = experiment.config, experiment.provenance, experiment.ensemble
         self.origin = found[0].origin
         self.familiar = None if experiment.familiar is None else experiment.familiar[self.origin]
+        self.calibration = self._calibration_of(experiment.calibration, found)
         self._files = [own.files for own in found]
         self._weights = [file for files in self._files for file in files]
         self._cache_dir = places.cache_dir
         self._announce, self._models = announce, language_models(places.weights_dir, announce)
         self._is_known_to_vary = False
-        self._parts, self._embeddings = experiment.parts, experiment.embeddings
+        self._parts, self._scores, self._embeddings = experiment.parts, experiment.scores, experiment.embeddings
         predictors = [
             Predictor(
                 part.config,
@@ -143,7 +144,54 @@ class TrainedExperiment:
 
         Of an ensemble each is on the scale of the whole, whose prediction is their mean with the `weights`.
         """
+        return self._of_texts(texts_of(sequences), scores, zero_shot_file, embeddings, self.members_of)
+
+    def predict_intervals(
+        self,
+        sequences: Iterable[str],
+        scores: Mapping[str, Sequence[float]] | None = None,
+        *,
+        level: float = LEVEL,
+        zero_shot_file: Path | None = None,
+        embeddings: Path | None = None,
+    ) -> Calibrated:
+        """Return the intervals of n sequences of the kind that was validated (`calibration.validated`).
+
+        What lies outside is not looked for. Errors are those of `predict`, and that there are no intervals at a level.
+        """
+        if self.calibration is None:
+            raise UserError(f"{self.path} holds no errors on validated rows: export it with this version.")
+        if not 0 < level < 1:
+            raise UserError(f"level={level} is not valid: expected a number above 0 and below 1, such as 0.9.")
         texts = texts_of(sequences)
+        beside = scores, zero_shot_file, embeddings
+        members, own = self._of_texts(texts, *beside, self.members_of), None
+        if isinstance(self.predictor, Predictor) and self.calibration.asks_deviation:
+            own = self._of_texts(texts, *beside, self.predictor.deviation)
+        return self.calibration(*self.by_fold(members, own), level)
+
+    def by_fold(
+        self, members: NDArray[np.float32], own: NDArray[np.float32] | None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """What the calibration takes: predictions (n_folds, n), and deviations (n_folds, n) where there are some.
+
+        Of predictions (n_members, n) of each model and their `own` deviations, where these are known. The deviation of
+        an ensemble is how far its members lie apart. Models that are not those of the folds count as one fold.
+        """
+        if not isinstance(self.predictor, EnsemblePredictor):
+            return members, own
+        is_by_fold = self.calibration is not None and self.calibration.is_by_fold
+        return self.predictor.by_fold(members, is_by_fold=is_by_fold)
+
+    def _of_texts(
+        self,
+        texts: Sequence[str],
+        scores: Mapping[str, Sequence[float]] | None,
+        zero_shot_file: Path | None,
+        embeddings: Path | None,
+        compute: Callable[..., NDArray[np.float32]],
+    ) -> NDArray[np.float32]:
+        """What is computed (n_members, n) of sequences, some at a time."""
         given = columns_of(scores or {}, len(texts))
         scored = self.candidate_scores(file=zero_shot_file, given=list(given))
         parts = [np.empty((self.n_members, 0), dtype=np.float32)]
@@ -155,10 +203,21 @@ class TrainedExperiment:
                     some = {name: column[rows] for name, column in given.items()}
                     beside = None if scored is None else scored(*found, some)
                     known = None if embedded is None else embedded(*found)
-                    parts.append(self.members_of(*found, scores=beside, embeddings=known))
+                    parts.append(compute(*found, scores=beside, embeddings=known))
                 except SequenceError as error:
                     raise UserError(f"Sequence {first + error.row} (counted from 0): {error}.") from None
         return np.concatenate(parts, axis=1)
+
+    def _calibration_of(self, known: Calibration | None, weights: Sequence[WeightFiles]) -> Calibration | None:
+        """The calibration for these weights, those of each part."""
+        if known is None or self.origin == "confirm":
+            return known and known.pooled()
+        if known.is_by_fold and any(len(own.files) != len(known.n_rows) for own in weights):
+            raise UserError(
+                f"{self.path} is not a valid experiment: calibration.n_rows is of {len(known.n_rows)} folds, expected "
+                f"{len(weights[0].files)}."
+            )
+        return known
 
     def candidate_embeddings(self, file: Path | None = None) -> "CandidateEmbeddings | contextlib.nullcontext[None]":
         """What gives candidates their embeddings, from `file` or that of training; None where the model sees none.
@@ -186,7 +245,7 @@ class TrainedExperiment:
             UserError: A column that the model sees is nowhere to be had (see `datasets.scores.candidates`), or scores
                 are given for an experiment that was trained without such.
         """
-        scores = self._scores_in_use()
+        scores = self._scores
         check_given(scores, self.path, self._announce, file=file, given=given, alignment=alignment)
         if scores is None or not scores.used:
             return None
@@ -201,14 +260,6 @@ class TrainedExperiment:
             cache_dir=self._cache_dir,
             announce=self._announce,
         )
-
-    def _scores_in_use(self) -> ScoreConfig | None:
-        """The score columns of the training, with `use` naming all that any member sees."""
-        known = self.config.scores
-        used = {number for part in self._parts if part.config.scores for number in part.config.scores.used}
-        if known is None or not used:
-            return known
-        return replace(known, use=",".join(known.names[number] for number in sorted(used)))
 
     def members_of(
         self,
@@ -236,51 +287,7 @@ class TrainedExperiment:
         if len(lengths) and not self._is_known_to_vary:
             some = None if scores is None else scores[:1]
             prediction = mean_of(members, self.weights)
-            self._check_variation(residues[:1], lengths[:1], prediction, check, some, embeddings)
+            predict = partial(self.predictor, check=check)
+            check_variation(self.path, predict, self.weights, prediction, residues[:1], lengths[:1], some, embeddings)
+            self._is_known_to_vary = True
         return members
-
-    def _check_variation(
-        self,
-        residues: NDArray[np.uint8],
-        lengths: NDArray[np.int64],
-        prediction: NDArray[np.float32],
-        check: Callable[[], None],
-        scores: NDArray[np.float32] | None,
-        embeddings: Embeddings | None,
-    ) -> None:
-        """Refuse a model that predicts `prediction` (n,), all the same, of everything.
-
-        Equal predictions alone prove nothing: there may be one candidate, or several that differ only where no
-        training sequence does. So the model is asked of variants of one of them, `residues` (1, L), too.
-        """
-        if (prediction == prediction[0]).all():
-            variants = _variants(residues[0, : int(lengths[0])])
-            same = None if scores is None else np.repeat(scores, len(variants), axis=0)
-            made_up = None if embeddings is None else _scattered(embeddings, len(variants))
-            lengths = np.repeat(lengths, len(variants))
-            members = self.predictor(variants, lengths, check, scores=same, embeddings=made_up)
-            found = mean_of(members, self.weights)
-            if (found == prediction[0]).all():
-                raise UserError(
-                    f"{self.path} predicts {prediction[0]:.6g} for every candidate and for {len(found)} variants of "
-                    "the first, so its weights rank nothing: predict with another experiment, or search again."
-                )
-        self._is_known_to_vary = True
-
-
-def _variants(residues: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Variants (n, L) of a sequence (L,): some of one mutation each, spread over its length, some of many."""
-    generator = np.random.default_rng(0)
-    n, n_columns = _N_VARIANTS, len(residues)
-    is_mutated = generator.random((2 * n, n_columns)) < 0.5
-    is_mutated[:n] = False
-    is_mutated[np.arange(n), np.arange(n) * n_columns // n] = True
-    others = generator.choice(np.frombuffer(ALPHABET[:20].encode(), dtype=np.uint8), size=is_mutated.shape)
-    return np.where(is_mutated, others, residues)
-
-
-def _scattered(embeddings: Embeddings, n: int) -> GivenEmbeddings:
-    """Made-up embeddings of n variants of the first sequence: its own, each value changed by as much as it may be."""
-    first = embeddings.entry(0).astype(np.float32)
-    noise = np.random.default_rng(0).normal(size=(n, *first.shape)).astype(np.float32)
-    return GivenEmbeddings([*(first + noise * (np.abs(first) + 1))], embeddings.kind, embeddings.width)

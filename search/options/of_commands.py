@@ -20,6 +20,7 @@ from search.options.values import (
     count,
     duration,
     interval_s,
+    level,
     mutagenesis,
     port,
     positive,
@@ -166,6 +167,18 @@ def predict_options(parser: Parser) -> None:
     )
     parser.add_argument(
         "--top", type=positive, metavar="K", help="the best K alone, sorted (default: all, in their order)"
+    )
+    parser.add_argument(
+        "--level",
+        type=level,
+        metavar="SHARE",
+        help="of the intervals from low to high: how often a measurement is to lie in its own (default: 0.9)",
+    )
+    parser.add_argument(
+        "--top-chance",
+        type=positive,
+        metavar="K",
+        help="add a column p_top, the chance that a candidate is truly among the best K of all candidates",
     )
     parser.add_argument(
         "--no-distance",

@@ -19,6 +19,13 @@ def positive(text: str) -> int:
     return _whole(text, 1, 999999999, "a whole number from 1 to 999999999")
 
 
+def level(text: str) -> float:
+    """A share above 0 and below 1."""
+    if not re.fullmatch(r"0?\.[0-9]{1,9}", text) or float(text) == 0:
+        raise _refusal(text, "a number above 0 and below 1, such as 0.9")
+    return float(text)
+
+
 def mutagenesis(text: str) -> tuple[str, tuple[int, ...]]:
     """The kind and, of sites, their positions (1-based)."""
     if text in ("singles", "doubles"):

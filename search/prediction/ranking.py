@@ -5,7 +5,7 @@ Any number of them takes memory of some bytes each or, of the best K, that of K 
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from datasets.scores.candidates import CandidateScores
 from search.experiments.averages import combined, deviation_of, mean_of
 from search.experiments.trained import AnyPredictor, TrainedExperiment
 from search.machine.hardware import usable_cores
-from search.prediction.writers import Kind, PredictedBlock, Spool, opened, tails
+from search.prediction.writers import Kind, PredictedBlock, Spool, opened, tails, with_chances
 from search.training.predictor import Predictor
 
 _MOST_BLOCKS = 4
@@ -35,11 +35,17 @@ Ranked = tuple[NDArray[np.float32], int]
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Valued:
-    """n candidates with prediction (n,) and, of an ensemble, standard deviation (n,)."""
+    """n candidates with what each model predicts (n_members, n), prediction (n,) and, of an ensemble, deviation (n,).
+
+    `own` are the members' own deviations (n_members, n) and `spread` the calibrated one (n,), where all need them.
+    """
 
     candidates: Candidates
+    members: NDArray[np.float32]
     prediction: NDArray[np.float32]
     std: NDArray[np.float32] | None
+    own: NDArray[np.float32] | None = None
+    spread: NDArray[np.floating] | None = None
 
     def __len__(self) -> int:
         """Return n."""
@@ -47,8 +53,14 @@ class Valued:
 
     def take(self, rows: NDArray[np.int64]) -> "Valued":
         """Return some of the rows."""
-        std = None if self.std is None else self.std[rows]
-        return Valued(candidates=self.candidates.take(rows), prediction=self.prediction[rows], std=std)
+        return Valued(
+            candidates=self.candidates.take(rows),
+            members=self.members[:, rows],
+            prediction=self.prediction[rows],
+            std=None if self.std is None else self.std[rows],
+            own=None if self.own is None else self.own[:, rows],
+            spread=None if self.spread is None else self.spread[rows],
+        )
 
 
 Complete = Callable[[Valued], PredictedBlock]
@@ -57,56 +69,88 @@ Complete = Callable[[Valued], PredictedBlock]
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Unranked:
-    """n rows of an output that lack their ranks, their predictions (n,), and how many lie outside of what is known."""
+    """n rows of an output that lack their ranks, their predictions (n,), and which lie outside of what is known (n,).
+
+    `spread` is their calibrated deviation (n,) where chances are asked for.
+    """
 
     rows: Sequence[str]
     prediction: NDArray[np.float32]
-    n_outside: int
+    is_outside: NDArray[np.bool_]
+    spread: NDArray[np.floating] | None
 
     def __len__(self) -> int:
         """Return n."""
         return len(self.rows)
 
 
-def unranked(predicted: PredictedBlock, kind: Kind) -> Unranked:
+def unranked(predicted: PredictedBlock, kind: Kind, spread: NDArray[np.floating] | None = None) -> Unranked:
     """Make the rows of candidates, to be ranked by `write_all`."""
-    n_outside = int((predicted.outside > 0).sum())
-    return Unranked(rows=tails(predicted, kind), prediction=predicted.prediction, n_outside=n_outside)
+    return Unranked(
+        rows=tails(predicted, kind),
+        prediction=predicted.prediction,
+        is_outside=predicted.outside > 0,
+        spread=spread,
+    )
 
 
-def write_all(blocks: Iterable[Unranked], path: Path, kind: Kind, columns: Sequence[str]) -> Ranked:
+Chances = Callable[[NDArray[np.float32], NDArray[np.floating]], NDArray[np.float32]]
+"""From the predictions and the calibrated deviations (n,) of all candidates their chances (n,) to be of the best."""
+
+
+def write_all(
+    blocks: Iterable[Unranked], path: Path, kind: Kind, columns: Sequence[str], chances: Chances | None = None
+) -> Ranked:
     """Write all candidates in their order, with their ranks: 1 is the highest prediction, the first of equal ones."""
-    n_outside = 0
     parts: list[NDArray[np.float32]] = []
+    spreads: list[NDArray[np.floating]] = []
+    outside: list[NDArray[np.bool_]] = []
     spool = Spool(path, kind)
     try:
         for block in blocks:
-            n_outside += block.n_outside
             spool.add(block.rows)
             parts.append(block.prediction)
-        predictions = np.concatenate(parts)
-        del parts
+            outside.append(block.is_outside)
+            if block.spread is not None:
+                spreads.append(block.spread)
+        predictions, is_outside = np.concatenate(parts), np.concatenate(outside)
+        del parts, outside
+        found = None if chances is None else chances(predictions, np.concatenate(spreads))
         ranks = np.empty(len(predictions), dtype=np.int64)
         ranks[np.argsort(-predictions, kind="stable")] = np.arange(1, 1 + len(predictions))
         with opened(path, kind, columns) as output:
             n = 0
             for rows in spool.rows(_ROWS):
-                output.write(ranks[n : n + len(rows)].tolist(), rows)
+                some = slice(n, n + len(rows))
+                if found is not None:
+                    rows = with_chances(rows, found[some], is_outside[some])
+                output.write(ranks[some].tolist(), rows)
                 n += len(rows)
-        return predictions, n_outside
+        return predictions, int(is_outside.sum())
     finally:
         spool.close()
 
 
 def write_top(
-    blocks: Iterable[Valued], complete: Complete, path: Path, kind: Kind, columns: Sequence[str], n_top: int
+    blocks: Iterable[Valued],
+    complete: Complete,
+    path: Path,
+    kind: Kind,
+    columns: Sequence[str],
+    n_top: int,
+    chances: Chances | None = None,
 ) -> Ranked:
     """Write the `n_top` candidates of the highest predictions, the highest first."""
     best = np.empty(0, dtype=np.float32)
     is_outside = np.empty(0, dtype=np.bool_)
+    place = np.empty(0, dtype=np.int64)  # among all candidates
+    every: list[tuple[NDArray[np.float32], NDArray[np.floating]]] = []  # where chances are asked for
     texts: list[str] = []
+    n_before = 0
     for block in blocks:
-        prediction = block.prediction
+        prediction, first, n_before = block.prediction, n_before, n_before + len(block)
+        if block.spread is not None:
+            every.append((prediction, block.spread))
         # A tie with the current worst comes later in the input and does not displace it. Few get as far as this,
         # once n_top are found.
         rows = np.flatnonzero(prediction > best[-1]) if len(best) == n_top else np.arange(len(prediction))
@@ -118,8 +162,13 @@ def write_top(
         texts += tails(predicted, kind)
         best = np.concatenate([best, predicted.prediction])
         is_outside = np.concatenate([is_outside, predicted.outside > 0])
+        place = np.concatenate([place, first + rows])
         order = np.argsort(-best, kind="stable")[:n_top]
-        best, is_outside, texts = best[order], is_outside[order], [texts[i] for i in order.tolist()]
+        best, is_outside, place = best[order], is_outside[order], place[order]
+        texts = [texts[i] for i in order.tolist()]
+    if chances is not None:
+        predictions, spreads = map(np.concatenate, zip(*every, strict=True))
+        texts = with_chances(texts, chances(predictions, spreads)[place], is_outside)
     with opened(path, kind, columns) as output:
         for first in range(0, len(texts), _ROWS):
             some = texts[first : first + _ROWS]
@@ -147,7 +196,8 @@ class Valuation:
     """An experiment's predictions of candidates, and how far these lie from what it was trained on.
 
     All methods may be called by several threads at once. `path` is the file that the candidates come from, if any;
-    without `training` there are no distances.
+    without `training` there are no distances, without a `level` nothing that is calibrated. Where `has_chance`, rows
+    have a place for chances, and all candidates a calibrated deviation.
     """
 
     path: Path | None
@@ -157,6 +207,8 @@ class Valuation:
     kind: Kind
     scores: CandidateScores | None = None
     embeddings: CandidateEmbeddings | None = None
+    level: float | None = None
+    has_chance: bool = False
     _is_stopped: threading.Event = field(init=False, default_factory=threading.Event)
 
     def stop(self) -> None:
@@ -185,22 +237,45 @@ class Valuation:
                 f"{error.finding[1:]}; correct the {candidates.place} or remove it."
             ) from None
         weights = self.trained.weights
-        return Valued(candidates=candidates, prediction=mean_of(members, weights), std=deviation_of(members, weights))
+        valued = Valued(
+            candidates=candidates,
+            members=members,
+            prediction=mean_of(members, weights),
+            std=deviation_of(members, weights),
+        )
+        calibration = self.trained.calibration
+        if not self.has_chance:
+            return valued
+        assert calibration is not None, "chances are made of it"
+        own = self._own(valued) if calibration.asks_deviation else None
+        return replace(valued, own=own, spread=calibration.deviation(*self.trained.by_fold(members, own)))
 
     def complete(self, valued: Valued) -> PredictedBlock:
         """Add to predictions what only those that are written need."""
         residues, lengths = valued.candidates.residues, valued.candidates.lengths
-        std, predictor = valued.std, self.trained.predictor
-        if isinstance(predictor, Predictor) and predictor.knows_deviation:
-            own = predictor.deviation(residues, lengths, self._check, **self._beside(valued.candidates))
+        std, own, calibrated = valued.std, None, None
+        if isinstance(self.trained.predictor, Predictor) and self.trained.predictor.knows_deviation:
+            own = self._own(valued) if valued.own is None else valued.own
+            assert own is not None
             std = combined(own, std)
+        if self.level is not None and self.trained.calibration is not None:
+            calibrated = self.trained.calibration(*self.trained.by_fold(valued.members, own), self.level)
         return PredictedBlock(
             candidates=valued.candidates,
             prediction=valued.prediction,
             std=std,
             distance=None if self.training is None else self.training.distance(residues, lengths, self._check),
             outside=self.outside(residues, lengths, valued.prediction),
+            calibrated=calibrated,
+            awaits_chance=self.has_chance,
         )
+
+    def _own(self, valued: Valued) -> NDArray[np.float32] | None:
+        """The models' own deviations (n_members, n); None of an ensemble, which is told from them what it needs."""
+        candidates, predictor = valued.candidates, self.trained.predictor
+        if not isinstance(predictor, Predictor):
+            return None
+        return predictor.deviation(candidates.residues, candidates.lengths, self._check, **self._beside(candidates))
 
     def _beside(self, candidates: Candidates) -> dict[str, Any]:
         """All `scores` (n, K) and `embeddings` of candidates; those that the model does not see are left out."""
@@ -214,4 +289,5 @@ class Valuation:
 
     def rows(self, candidates: Candidates) -> Unranked:
         """All of it, as rows of the output."""
-        return unranked(self.complete(self.values(candidates)), self.kind)
+        valued = self.values(candidates)
+        return unranked(self.complete(valued), self.kind, valued.spread)

@@ -16,6 +16,7 @@ from datasets.candidates.files import Label
 from datasets.candidates.outside import N_COMBINATIONS, outside_reasons
 from datasets.common.errors import UserError
 from datasets.common.files import is_stream, output, place_of
+from search.stats.calibration import Calibrated
 
 Kind = Literal["csv", "tsv", "fasta", "parquet"]
 KINDS: dict[str, Kind] = {
@@ -27,12 +28,17 @@ KINDS: dict[str, Kind] = {
 _REASONS = [outside_reasons(bits) for bits in range(N_COMBINATIONS)]
 _QUOTE = '"'
 _RANK = "\0"  # where a record of FASTA, whose name comes first, has its rank
+_CHANCE = "\1"  # where a row has its chance once that is known; nothing but a sequence stands behind it
+CALIBRATED = ("low", "high", "std_calibrated")
+P_TOP = "p_top"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class PredictedBlock:
-    """n candidates with prediction (n,) in the assay's unit, standard deviation and distance (n,) or None, and the
-    bits (n,) of `datasets.candidates.outside`.
+    """n candidates with prediction (n,) in the assay's unit, standard deviation and distance (n,) or None, the bits
+    (n,) of `datasets.candidates.outside`, and what is calibrated, which is said of none that lies outside.
+
+    Where `awaits_chance`, their rows have a place for `with_chances`.
     """
 
     candidates: Candidates
@@ -40,6 +46,8 @@ class PredictedBlock:
     std: NDArray[np.float32] | None
     distance: NDArray[np.int32] | None
     outside: NDArray[np.uint8]
+    calibrated: Calibrated | None = None
+    awaits_chance: bool = False
 
 
 def kind_of(path: Path) -> Kind:
@@ -62,6 +70,7 @@ def tails(predicted: PredictedBlock, kind: Kind) -> list[str]:
     std = [""] * n if predicted.std is None else [f"{value:.4g}" for value in predicted.std.tolist()]
     distance = [""] * n if predicted.distance is None else list(map(str, predicted.distance.tolist()))
     outside = [_REASONS[bits] for bits in predicted.outside.tolist()]
+    last = _last_cells(predicted, kind)
     if candidates.names is not None and kind != "fasta":
         outside = _with_names(outside, candidates.names, kind)
     if kind == "fasta":
@@ -71,15 +80,39 @@ def tails(predicted: PredictedBlock, kind: Kind) -> list[str]:
             "" if label == text else f" mutations={label}" for label, text in zip(candidates.labels, texts, strict=True)
         ]
         return [
-            f"{start}rank={_RANK}{label} prediction={p} std={s} distance={d} outside={o.replace(' ', ',')}\n{text}\n"
-            for start, label, p, s, d, o, text in zip(
-                starts, labels, prediction, std, distance, outside, texts, strict=True
+            f"{start}rank={_RANK}{label} prediction={p} std={s} distance={d} outside={o.replace(' ', ',')}{c}\n{text}\n"
+            for start, label, p, s, d, o, c, text in zip(
+                starts, labels, prediction, std, distance, outside, last, texts, strict=True
             )
         ]
-    rows = zip(candidates.labels, prediction, std, distance, outside, strict=True)
+    rows = zip(candidates.labels, prediction, std, distance, outside, last, strict=True)
     if kind == "tsv":
-        return [f"\t{label}\t{p}\t{s}\t{d}\t{o}\n" for label, p, s, d, o in rows]
-    return [f",{label},{p},{s},{d},{o}\n" for label, p, s, d, o in rows]
+        return [f"\t{label}\t{p}\t{s}\t{d}\t{o}{c}\n" for label, p, s, d, o, c in rows]
+    return [f",{label},{p},{s},{d},{o}{c}\n" for label, p, s, d, o, c in rows]
+
+
+def _last_cells(predicted: PredictedBlock, kind: Kind) -> Sequence[str]:
+    """What stands at the ends of rows: what is calibrated, empty where a row lies outside, and a place for a chance."""
+    found, is_outside = predicted.calibrated, predicted.outside > 0
+    if found is None:
+        return [""] * len(is_outside)
+    columns = [
+        ["" if is_none else f"{value:.6g}" for value, is_none in zip(of.tolist(), is_outside.tolist(), strict=True)]
+        for of in (found.low, found.high, found.std)
+    ]
+    columns[:2] = [["" if cell.endswith("inf") else cell for cell in column] for column in columns[:2]]
+    names: Sequence[str] = CALIBRATED
+    if predicted.awaits_chance:
+        names, columns = (*names, P_TOP), [*columns, [_CHANCE] * len(is_outside)]
+    starts = [f" {name}=" for name in names] if kind == "fasta" else ["\t" if kind == "tsv" else ","] * len(names)
+    return ["".join(map("".join, zip(starts, cells, strict=True))) for cells in zip(*columns, strict=True)]
+
+
+def with_chances(rows: Sequence[str], chances: NDArray[np.float32], is_outside: NDArray[np.bool_]) -> list[str]:
+    """The rows (n) with their chances (n,); empty where a row lies outside."""
+    texts = ["" if is_none else f"{p:.3g}" for p, is_none in zip(chances.tolist(), is_outside.tolist(), strict=True)]
+    parts = [row.rpartition(_CHANCE) for row in rows]
+    return [f"{before}{text}{after}" for (before, _, after), text in zip(parts, texts, strict=True)]
 
 
 def _with_names(last: Sequence[str], names: Sequence[str], kind: Kind) -> list[str]:
@@ -121,24 +154,25 @@ class _Parquet:
         import pyarrow as pa  # type: ignore[import-untyped]
         import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-        kinds = (pa.int64(), pa.string(), pa.float32(), pa.float32(), pa.int32(), pa.string(), pa.string())
+        self._types = {"distance": int, **dict.fromkeys(("prediction", "std", *CALIBRATED, P_TOP), float)}
+        kinds = {name: pa.int32() if of is int else pa.float32() for name, of in self._types.items()}
+        kinds["rank"] = pa.int64()
         self._arrow = pa
-        self._schema = pa.schema(list(zip(columns, kinds[: len(columns)], strict=True)))
+        self._schema = pa.schema([(name, kinds.get(name, pa.string())) for name in columns])
+        self._n_last = sum(name in (*CALIBRATED, P_TOP) for name in columns)
         self._writer: Any = pq.ParquetWriter(file, self._schema)
 
     def write(self, ranks: Sequence[int], rows: Sequence[str]) -> None:
         if not rows:
             return
-        cells = [row[1:-1].split(",", len(self._schema) - 2) for row in rows]
-        label, prediction, std, distance, *others = zip(*cells, strict=True)
-        arrays = [
-            list(ranks),
-            list(label),
-            list(map(float, prediction)),
-            [float(text) if text else None for text in std],
-            [int(text) if text else None for text in distance],
-            *map(list, others),
-        ]
+        # A name, which stands before the last ones, may hold commas.
+        n_first = len(self._schema) - self._n_last - 2
+        ends = [row[1:-1].rsplit(",", self._n_last) for row in rows]
+        cells = zip(*([*first.split(",", n_first), *last] for first, *last in ends), strict=True)
+        arrays: list[list[Any]] = [list(ranks)]
+        for name, texts in zip(self._schema.names[1:], cells, strict=True):
+            of = self._types.get(name)
+            arrays.append([of(text) if text else None for text in texts] if of else list(texts))
         self._writer.write_table(
             self._arrow.table(
                 [self._arrow.array(array, type=field.type) for array, field in zip(arrays, self._schema, strict=True)],
@@ -150,9 +184,12 @@ class _Parquet:
         self._writer.close()
 
 
-def columns_of(label: Label, *, has_names: bool) -> tuple[str, ...]:
+def columns_of(
+    label: Label, *, has_names: bool, is_calibrated: bool = False, has_chance: bool = False
+) -> tuple[str, ...]:
     """The columns of a table of ranked candidates."""
-    return ("rank", label, "prediction", "std", "distance", "outside", *(["name"] if has_names else []))
+    last = [*(["name"] if has_names else []), *(CALIBRATED if is_calibrated else []), *([P_TOP] if has_chance else [])]
+    return ("rank", label, "prediction", "std", "distance", "outside", *last)
 
 
 @contextlib.contextmanager

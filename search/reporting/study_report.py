@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from datasets.common.errors import UserError
 from search.config.run_config import task_in
+from search.experiments.confirm.coverage import kept_coverage
 from search.experiments.exports import find_export
 from search.experiments.ledger import Reading
 from search.experiments.readings import find_readings
@@ -169,6 +170,7 @@ def _reading(reading: Reading) -> Iterator[list[str]]:
             f"{found.mean:.4f}" + ("" if found.std is None else f" ± {found.std:.4f}"),
             "-" if around is None else f"{around.low:.4f} to {around.high:.4f}",
             f"{values['ensemble']['spearman']:.4f}",
+            kept_coverage(values),
             reading.data,
         ]
 

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -9,6 +10,7 @@ from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from datasets.common.errors import UserError
+from datasets.common.paths import Places
 from datasets.splits.prepared import PreparedSplit
 from search.config.run_config import RunConfig
 from search.experiments.experiment import (
@@ -28,11 +30,13 @@ from search.machine.tables import in_columns
 from search.storage.attributes import EXHAUSTED, N_TARGET, PROTOCOL, REASON, result_of
 from search.study.artifacts import hash_or_missing
 from search.study.assessment import Assessment
+from search.study.calibrated import calibration_of
 from search.study.config import StudyConfig
 from search.study.endings import ending_of
 from search.study.snapshot import MIN_TRIALS, StudySnapshot
-from search.study.study import study_id
+from search.study.study import stands_for, study_id
 from search.study.training_rows import familiar_rows
+from search.training.predictions import read_predictions
 from search.training.result import trial_folder
 from search.workers.display import shown
 
@@ -52,12 +56,14 @@ def export_best(
     *,
     runs: Path,
     announce: Callable[[str], None],
+    places: Places | None = None,
 ) -> Path:
     """Write the best trial as a frozen experiment, and its weights beside it; return where it stands.
 
     That is `path`, unless an experiment there must not be replaced (see `search.experiments.exports`). Nothing is
     written where the same stands already, so that what was made with an experiment stays valid. Checkpoints are found
-    below `runs`; `announce` is told of those that are not there.
+    below `runs`; `announce` is told of those that are not there. With `places`, where pretrained weights are, a model's
+    own deviation may be the scale of its intervals.
 
     Raises:
         UserError: What the database holds of the trial is not valid, or the experiment cannot be written.
@@ -77,6 +83,13 @@ def export_best(
         # The weights first: whoever reads in between finds that they are not those whose hashes the file names.
         place_checkpoints(checkpoints, provenance.weight_hashes, path, announce, runs=runs)
         if not is_same_export(path, experiment):
+            predictions = read_predictions(runs / study.study_name, best.number)
+            if predictions is not None:
+                kind = stands_for(study.user_attrs) or f"validated by {provenance.protocol}"
+                calibration = calibration_of(
+                    experiment.config, split, predictions, validated=kind, weights=checkpoints, places=places
+                )
+                experiment = replace(experiment, calibration=calibration)
             freeze(experiment, path)
     return path
 

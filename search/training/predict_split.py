@@ -5,6 +5,7 @@ that looks at how predictions go with numbers of mutations.
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,8 +39,11 @@ def predict_test_sequences(
     path: Path,
     announce: Announce,
     on_progress: Callable[[str, int, int], None],
+    has_deviation: bool = False,
 ) -> None:
     """Write `prediction` (a member for each file of weights, M) float32 to `path`, in the order of `test_sequences`.
+
+    Where `has_deviation`, the models' own standard deviations stand beside it as `deviation`, likewise.
 
     Raises:
         UserError: Weights do not fit the config, or a test sequence does not fit the model.
@@ -59,21 +63,28 @@ def predict_test_sequences(
     # Members that share nothing need not be in memory together.
     groups = [weights] if predictor.has_frozen_part else [[path] for path in weights]
     n_done, n_total = 0, len(weights) * len(lengths)
-    members = []
+    members: list[NDArray[np.float32]] = []
+    own: list[NDArray[np.float32]] = []
     for group in groups:
         if group is not groups[0] or len(group) > 1:
             del predictor
             predictor = predictor_of(group)
-        parts = []
+        parts, deviations = [], []
         for rows in np.split(np.arange(len(lengths)), range(_AT_ONCE, len(lengths), _AT_ONCE)):
-            known = None if scores is None else scores[rows]
-            beside = None if embeddings is None else embeddings.take(rows)
-            parts.append(predictor(residues[rows], lengths[rows], scores=known, embeddings=beside))
+            beside: dict[str, Any] = {
+                "scores": None if scores is None else scores[rows],
+                "embeddings": None if embeddings is None else embeddings.take(rows),
+            }
+            parts.append(predictor(residues[rows], lengths[rows], **beside))
+            if has_deviation:
+                deviations.append(predictor.deviation(residues[rows], lengths[rows], **beside))
             n_done += parts[-1].size
             on_progress("test predictions", n_done, n_total)
         members.append(np.concatenate(parts, axis=1))
+        own.extend([np.concatenate(deviations, axis=1)] if has_deviation else [])
+    found = {"prediction": np.concatenate(members), **({"deviation": np.concatenate(own)} if own else {})}
     with replaced(path) as unfinished:
-        save_file({"prediction": np.concatenate(members)}, unfinished)
+        save_file(found, unfinished)
 
 
 def _test_embeddings(config: RunConfig, split: PreparedSplit) -> StoredEmbeddings | None:
@@ -83,10 +94,10 @@ def _test_embeddings(config: RunConfig, split: PreparedSplit) -> StoredEmbedding
     return StoredEmbeddings(split.embeddings_path, config.embeddings.kind, as_bytes(*test_sequences(split)))
 
 
-def read_test_predictions(path: Path) -> NDArray[np.float32]:
-    """What `predict_test_sequences` wrote."""
-    predictions: NDArray[np.float32] = load_file(path)["prediction"]
-    return predictions
+def read_test_predictions(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """What `predict_test_sequences` wrote: predictions and, where they were asked for, deviations."""
+    found = load_file(path)
+    return found["prediction"], found.get("deviation")
 
 
 def rise_with_mutations(

@@ -146,13 +146,21 @@ def isolated_check(
 
 
 def isolated_prediction(
-    config: RunConfig, weights: Sequence[Path], split: Path, places: Places, directory: Path
+    config: RunConfig,
+    weights: Sequence[Path],
+    split: Path,
+    places: Places,
+    directory: Path,
+    *,
+    has_deviation: bool = False,
 ) -> Child:
     """The test sequences of a split, predicted in a child process by a member for each file of weights.
 
+    With the models' own deviations, where `has_deviation`.
+
     What is computed at once, and by how many threads, is what the config says, so that the numbers can be repeated.
     """
-    return Child(partial(_predict, config, tuple(weights), split, places, directory), directory)
+    return Child(partial(_predict, config, tuple(weights), split, places, directory, has_deviation), directory)
 
 
 def _fit(
@@ -205,6 +213,7 @@ def _predict(
     split: Path,
     places: Places,
     directory: Path,
+    has_deviation: bool,
     tell: Tell,
     should_stop: Callable[[], bool],
 ) -> None:
@@ -218,6 +227,7 @@ def _predict(
         path=directory / "predictions.safetensors",
         announce=lambda sentence: tell(Announcement(sentence=sentence)),
         on_progress=lambda what, n_done, n_total: tell(Working(what=what, n_done=n_done, n_total=n_total)),
+        has_deviation=has_deviation,
     )
     tell(PredictionsWritten(path=directory / "predictions.safetensors"))
 

@@ -323,7 +323,7 @@ def test_bad_input_is_a_sentence(exported: Exported) -> None:
 def test_changed_data_and_weights_are_named_by_their_hash(exported: Exported) -> None:
     before = load_experiment(exported.ridge).provenance.data_hash
     other = exported.changed("other-data", lambda text: text.replace(before, "f" * 64))
-    assert "data_hash of the experiment is ffffffffffff..." in refused(exported.confirm(str(other)))
+    assert "sha256 ffffffffffff..." in refused(exported.confirm(str(other)))
     changed = exported.changed("other-weights", lambda text: text)
     changed.with_suffix("").mkdir()
     (changed.with_suffix("") / "fold0.safetensors").write_bytes(b"other weights")

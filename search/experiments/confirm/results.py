@@ -14,6 +14,7 @@ from safetensors.numpy import save_file
 from datasets.common.errors import UserError
 from datasets.common.files import link, replaced, write_text
 from search.experiments.confirm.candidates import DIVISIONS, Candidate, TrainedOn
+from search.experiments.confirm.coverage import Coverage
 from search.experiments.experiment import Experiment
 from search.experiments.files import SEED, confirmation_file, influence_file, ledger_file, weights_folder
 from search.experiments.ledger import Reading, lock_of
@@ -23,6 +24,9 @@ from search.stats.intervals import ConfidenceInterval
 from search.stats.metrics import METRICS, Spread, mean_influence, measure, over_sequences, spreads
 from search.study.artifacts import hash_or_missing
 from search.study.question import Question, question
+
+COVERED: TrainedOn = "train_and_validation"
+"""How the models are trained whose intervals are measured: those that `predict` takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +88,10 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class Confirmation:
-    """An experiment on the test set, its own config first and then, where they were asked for, other trials'."""
+    """An experiment on the test set, its own config first and then, where they were asked for, other trials'.
+
+    `coverage` is that of its intervals; None where it holds nothing that they are made of, or too few rows for it.
+    """
 
     path: Path
     checksum: str
@@ -95,6 +102,7 @@ class Confirmation:
     seeds: tuple[int, ...]
     when: str
     measured: tuple[Measured, ...]
+    coverage: Coverage | None = None
 
     @property
     def model(self) -> str:
@@ -114,7 +122,7 @@ class Confirmation:
 
     def readings(self) -> list[Reading]:
         """The lines of the ledger, one for each config; an ensemble has one, of the study of its first member."""
-        before, ensemble = self.experiment.provenance, self.experiment.ensemble
+        before, ensemble, own = self.experiment.provenance, self.experiment.ensemble, self.measured[0]
         return [
             Reading(
                 when=self.when,
@@ -130,11 +138,18 @@ class Confirmation:
                 n_epochs=one.candidate.n_epochs,
                 code={"git_commit": git_commit(), "versions": package_versions()},
                 machine=machine_kind(one.device),
-                values={way: _values(scores) for way, scores in one.scores.items()},
+                values={
+                    way: {**_values(scores), **(self._coverage if one is own and way == COVERED else {})}
+                    for way, scores in one.scores.items()
+                },
                 members=None if ensemble is None else [member.words for member in ensemble.members],
             )
             for one in self.measured
         ]
+
+    @property
+    def _coverage(self) -> dict[str, Any]:
+        return {} if self.coverage is None else {"coverage": asdict(self.coverage)}
 
 
 def _values(scores: Scores) -> dict[str, Any]:

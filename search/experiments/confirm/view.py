@@ -30,6 +30,8 @@ def as_json(confirmation: Confirmation, count: Count) -> dict[str, Any]:
     `n_readings` are those of the test set by the experiment's study, `n_readings_in_all` by all studies, as far as they
     are known: `readings_missing` says what is not.
     Of an ensemble `members` are its own, and the numbers are those of all together.
+    `coverage` is how many test sequences lie in the intervals that `predict` gives, `by_mutations` too; null where the
+    experiment holds nothing that intervals are made of.
     With `--top-k`, `top` has the same keys for each of the trials, the experiment's own first.
     """
     own, experiment = confirmation.measured[0], confirmation.experiment
@@ -45,6 +47,7 @@ def as_json(confirmation: Confirmation, count: Count) -> dict[str, Any]:
         "n_test": confirmation.n_test,
         "seeds": list(confirmation.seeds),
         **_candidate(own, confirmation.seeds),
+        "coverage": None if confirmation.coverage is None else asdict(confirmation.coverage),
         "ledger": str(ledger_file(confirmation.path)),
         **({"members": [_member(one) for one in experiment.ensemble.members]} if experiment.ensemble else {}),
         "n_readings": count.of(experiment.provenance.study),
@@ -98,6 +101,10 @@ def print_confirmation(confirmation: Confirmation, count: Count) -> None:
             lines.append(f"Ensemble, out-of-bag validation Spearman {about.value:.4f}, of {members}:")
         lines += [_table(one.scores[way], way, len(seeds)) for way in _WAYS]
     lines.append(_about_seeds(confirmation))
+    if confirmation.coverage is not None:
+        lines.append(confirmation.coverage.sentence)
+        rows = [[one.mutations, f"{one.n:,}", f"{100 * one.share:.1f} %"] for one in confirmation.coverage.by_mutations]
+        lines += [in_columns([["mutations", "test sequences", "in their intervals"], *rows])] if rows else []
     if len(confirmation.measured) > 1:
         lines.append("To choose among these trials by what the test set says would make its numbers worthless.")
     lines.append(

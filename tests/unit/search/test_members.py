@@ -32,7 +32,7 @@ from search.experiments.members import (
     member_path,
     part_paths,
 )
-from search.experiments.scales import average, in_unit, scales_follow, shares_of
+from search.experiments.scales import in_unit, scales_follow, shares_of, together
 from search.storage.ending import Ending
 from search.study.artifacts import hash_or_missing
 from search.study.combinable import Combinable
@@ -203,7 +203,8 @@ def test_the_scales_are_least_squares_of_the_targets() -> None:
     assert THREE.ensemble is not None
     own = Ensemble(members=members, origins=replace(THREE.ensemble.origins, intercept=intercept, slope=slope))
     expected = intercept + slope * (weights @ standard)
-    np.testing.assert_allclose(average(own, list(predictions)), expected, rtol=1e-5)
+    on_scale = [in_unit(own, n, one) for n, one in enumerate(predictions)]
+    np.testing.assert_allclose(together(own, on_scale)[0], expected, rtol=1e-5)
     scaled = np.stack([in_unit(own, n, one) for n, one in enumerate(predictions)])
     np.testing.assert_allclose(mean_of(scaled, weights), expected, rtol=1e-5)
     found = [Predictions(row=np.arange(80), prediction=one, target=target) for one in predictions]

@@ -18,7 +18,8 @@ def block(predictions):
     residues = np.full((n, 3), ord("A"), dtype=np.uint8)
     lengths = np.full(n, 3, dtype=np.int64)
     candidates = Candidates(labels=[f"P{value}" for value in predictions], residues=residues, lengths=lengths)
-    return Valued(candidates=candidates, prediction=np.array(predictions, dtype=np.float32), std=None)
+    values = np.array(predictions, dtype=np.float32)
+    return Valued(candidates=candidates, members=values[None], prediction=values, std=None)
 
 
 def complete(valued):
