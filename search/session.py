@@ -283,6 +283,7 @@ class _Work:
                 proposals=Proposals.of(request),
                 announce=announcer(request.quiet),
                 assessment=outcome.assessment,
+                split=self.split.path,
             )
         return outcome
 

@@ -36,6 +36,7 @@ def show_state(
     proposals: Proposals,
     announce: Callable[[str], None],
     assessment: Assessment | None = None,
+    split: Path | None = None,
 ) -> None:
     """Write the study's note, and its report as an artifact of the study, if anything has changed since.
 
@@ -47,6 +48,7 @@ def show_state(
         proposals: How the commands in it are written.
         announce: Told if the report could not be written or kept; the search itself does not fail by it.
         assessment: What its best value is worth, where that is known already.
+        split: Its prepared training and validation rows.
     """
     try:
         now = StudySnapshot.of(study)
@@ -61,7 +63,13 @@ def show_state(
                 from search.reporting.study_report import make_report  # plotly takes a while to import
 
                 page = make_report(
-                    study, runs=runs, export=export, proposals=proposals, database=database, assessment=assessment
+                    study,
+                    runs=runs,
+                    export=export,
+                    proposals=proposals,
+                    database=database,
+                    assessment=assessment,
+                    split=split,
                 )
                 path.write_text(page, encoding="utf-8")
             with database.lock:

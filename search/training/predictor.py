@@ -16,6 +16,7 @@ from datasets.common.paths import Places
 from datasets.features.frozen import FeatureCache, Features, frozen_features
 from datasets.task import Announce
 from models.fitness_model import FitnessModel
+from models.kernel import Kernel
 from search.config.run_config import RunConfig, task_of
 from search.training.build import build_model
 from search.training.length_limit import limit_of
@@ -85,6 +86,11 @@ class Predictor:
     def n_members(self) -> int:
         """The models of the ensemble."""
         return len(self._models)
+
+    @property
+    def relevances(self) -> list[dict[int, float]]:
+        """Of each kernel that sought them, the relevance of positions (1-based, of what it sees); of others nothing."""
+        return [model.relevances for model in self._models if isinstance(model, Kernel) and model.relevances]
 
     @property
     def is_light(self) -> bool:

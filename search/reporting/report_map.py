@@ -1,0 +1,86 @@
+"""The map of single mutations in a study's report: predicted in a child process, within limits."""
+
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from datasets.candidates.mutation_map import MutationMap
+from datasets.common.errors import UserError
+from datasets.common.paths import Places
+from search.experiments.experiment import load_experiment
+from search.reporting.html import Block
+from search.reporting.mutation_figure import describe, draw
+from search.reporting.proposals import Proposals
+from search.workers.child import Child, Tell, prepare_children
+from search.workers.messages import Failure
+
+MOST_CPU_S = 60.0
+"""Of the predictions; a report does not wait for more."""
+_MOST_S = 300.0  # altogether: on a machine that others use, or where one step takes long
+
+
+def mutation_blocks(export: Path, split: Path | None, places: Places, proposals: Proposals) -> list[Block]:
+    """The map of an experiment with what is to be said of it, or a sentence that says why there is none.
+
+    Args:
+        export: The experiment, with its weights beside it.
+        split: The prepared rows of training and validation, by which measured cells are marked; None: none is.
+        places: Where caches are.
+        proposals: How the command is written that makes the map alone.
+    """
+    command = proposals.command("predict", export, "--mutagenesis", "singles", "--figure", "map.html")
+    try:
+        if load_experiment(export).config.model.get("pretrained"):
+            return [f"A report does not wait for a pretrained language model; this makes the map: {command}"]
+        found = _predicted(export, split, places)
+    except UserError as error:
+        return [f"There is no map of single mutations: {error}", f"This makes it alone: {command}"]
+    about = f"By {export.name}, with the weights beside it; this makes the map alone: {command}"
+    return [about, *describe(found), draw(found)]
+
+
+def _predicted(export: Path, split: Path | None, places: Places) -> MutationMap:
+    """What a child predicts: this process needs no torch, and a child can be ended whatever it does.
+
+    Raises:
+        UserError: It cannot, or takes too long.
+    """
+    prepare_children()
+    with tempfile.TemporaryDirectory(prefix="flipsearch-") as folder:
+        child = Child(partial(_predict, export, split, places), Path(folder))
+        try:
+            deadline = time.monotonic() + _MOST_S
+            while (left := deadline - time.monotonic()) > 0:
+                message = child.next_message(left)
+                if isinstance(message, MutationMap):
+                    return message
+                if isinstance(message, Failure):
+                    last = message.message.strip().splitlines()[-1]
+                    raise UserError(last if message.kind == "refused" else f"the predictions failed ({last}).")
+            raise UserError(f"the predictions took more than {_MOST_S:g} s.")
+        finally:
+            child.close()
+
+
+def _predict(export: Path, split: Path | None, places: Places, tell: Tell, should_stop: Callable[[], bool]) -> None:
+    """What the child does. It leaves GPUs to those who train."""
+    import torch
+
+    from datasets.splits.prepared import load_prepared
+    from search.experiments.trained import TrainedExperiment
+    from search.prediction.single_mutants import predicted_map, single_mutants
+
+    def check() -> None:
+        if time.process_time() - started > MOST_CPU_S:
+            raise UserError(f"the predictions took more than {MOST_CPU_S:g} s of CPU time.")
+
+    trained = TrainedExperiment(export, places=places, device=torch.device("cpu"))
+    single_mutants(trained)  # which refuses what has no map
+    scores = trained.candidate_scores()
+    rows = None if split is None else load_prepared(split)
+    if rows is not None and rows.data_hash != trained.provenance.data_hash:
+        rows = None
+    started = time.process_time()
+    tell(predicted_map(trained, scores=scores, split=rows, check=check))
