@@ -21,7 +21,14 @@ def a_map(wild_type=WILD_TYPE, first=1, **others):
     for place, residue in enumerate(wild_type):
         if residue in RESIDUES:
             effect[place, RESIDUES.index(residue)] = 0
-    given = {"wild_type": wild_type, "first": first, "effect": effect, "prediction": 1.5, "units": "kcal", "n_models": 5}
+    given = {
+        "wild_type": wild_type,
+        "first": first,
+        "effect": effect,
+        "prediction": 1.5,
+        "units": "kcal",
+        "n_models": 5,
+    }
     return MutationMap(**{**given, **others})
 
 
