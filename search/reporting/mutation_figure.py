@@ -81,7 +81,7 @@ def draw(drawn: MutationMap) -> Drawing:
         for trace in _traces(row, drawn.prediction, named):
             figure.add_trace(trace, row=panel, col=1)
         figure.update_xaxes(title_text=_POSITIONS, row=panel, col=1)
-        figure.update_yaxes(title_text=_RESIDUES, autorange="reversed", row=panel, col=1)
+        figure.update_yaxes(title_text=_RESIDUES, range=[len(_ORDER) - 0.5, -0.5], row=panel, col=1)
         if row.relevance is not None:
             bars = {"x": row.labels, "y": row.relevance, "marker_color": "#555", "showlegend": False}
             figure.add_bar(**bars, hovertemplate="%{x}: relevance %{y:.3g}<extra></extra>", row=panel - 1, col=1)

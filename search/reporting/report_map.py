@@ -9,6 +9,7 @@ from pathlib import Path
 from datasets.candidates.mutation_map import MutationMap
 from datasets.common.errors import UserError
 from datasets.common.paths import Places
+from search.config.run_config import task_of
 from search.experiments.experiment import load_experiment
 from search.reporting.html import Block
 from search.reporting.mutation_figure import describe, draw
@@ -32,11 +33,14 @@ def mutation_blocks(export: Path, split: Path | None, places: Places, proposals:
     """
     command = proposals.command("predict", export, "--mutagenesis", "singles", "--figure", "map.html")
     try:
-        if load_experiment(export).config.model.get("pretrained"):
+        config = load_experiment(export).config
+        if task_of(config).wild_type is None:
+            return ["There is no map of single mutations, for the task has no wild type."]
+        if config.model.get("pretrained"):
             return [f"A report does not wait for a pretrained language model; this makes the map: {command}"]
         found = _predicted(export, split, places)
-    except UserError as error:
-        return [f"There is no map of single mutations: {error}", f"This makes it alone: {command}"]
+    except (UserError, OSError) as error:
+        return [f"There is no map of single mutations: {error}", f"The command that makes it: {command}"]
     about = f"By {export.name}, with the weights beside it; this makes the map alone: {command}"
     return [about, *describe(found), draw(found)]
 
