@@ -86,7 +86,7 @@ def draw(drawn: MutationMap) -> Drawing:
             bars = {"x": row.labels, "y": row.relevance, "marker_color": "#555", "showlegend": False}
             figure.add_bar(**bars, hovertemplate="%{x}: relevance %{y:.3g}<extra></extra>", row=panel - 1, col=1)
             figure.update_xaxes(title_text=_POSITIONS, row=panel - 1, col=1)
-            figure.update_yaxes(title_text=_RELEVANCE, row=panel - 1, col=1)
+            figure.update_yaxes(title_text=_RELEVANCE, range=[0, _highest(drawn)], row=panel - 1, col=1)
     figure.update_xaxes(
         type="category", range=[-0.5, min(_PER_ROW, len(drawn.wild_type)) - 0.5], tickangle=-90, dtick=1,
         tickfont_size=10, showgrid=False,
@@ -167,6 +167,7 @@ def _picture(drawn: MutationMap, figure: Any, about: str) -> None:
             bars = outer[2 * number]
             bars.bar(range(len(row.labels)), np.nan_to_num(row.relevance), color="#555555")
             bars.set_xlim(axes.get_xlim())
+            bars.set_ylim(0, _highest(drawn))
             bars.set_xticks([])
             bars.set_ylabel(_RELEVANCE.replace("<br>", "\n"), fontsize=7)
     ends = "both" if (np.abs(drawn.effect) > limit).any() else "neither"
@@ -196,6 +197,12 @@ def _limit(drawn: MutationMap) -> float:
     if not len(sizes) or not sizes.max():
         return 1.0
     return float(np.percentile(sizes, _PERCENTILE)) or float(sizes.max())
+
+
+def _highest(drawn: MutationMap) -> float:
+    """Where the bars of relevances end, in every row."""
+    known = np.nan_to_num(drawn.relevance if drawn.relevance is not None else np.zeros(1))
+    return float(known.max()) * 1.05 or 1.0
 
 
 def _traces(row: _Row, prediction: float, named: set[str]) -> Iterator[Any]:

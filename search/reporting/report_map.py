@@ -1,5 +1,7 @@
 """The map of single mutations in a study's report: predicted in a child process, within limits."""
 
+import math
+import resource
 import tempfile
 import time
 from collections.abc import Callable
@@ -17,9 +19,10 @@ from search.reporting.proposals import Proposals
 from search.workers.child import Child, Tell, prepare_children
 from search.workers.messages import Failure
 
-MOST_CPU_S = 60.0
+MOST_CPU_S = 60
 """Of the predictions; a report does not wait for more."""
-_MOST_S = 300.0  # altogether: on a machine that others use, or where one step takes long
+_GRACE_S = 5  # of CPU time: then the system ends a child that was not asked between two batches
+_MOST_S = 1800.0  # altogether, on a machine that others use
 
 
 def mutation_blocks(export: Path, split: Path | None, places: Places, proposals: Proposals) -> list[Block]:
@@ -61,11 +64,18 @@ def _predicted(export: Path, split: Path | None, places: Places) -> MutationMap:
                 if isinstance(message, MutationMap):
                     return message
                 if isinstance(message, Failure):
-                    last = message.message.strip().splitlines()[-1]
-                    raise UserError(last if message.kind == "refused" else f"the predictions failed ({last}).")
+                    raise UserError(_reason(message))
             raise UserError(f"the predictions took more than {_MOST_S:g} s.")
         finally:
             child.close()
+
+
+def _reason(failure: Failure) -> str:
+    if failure.kind == "refused":
+        return failure.message
+    if failure.kind == "lost":
+        return f"the predictions took more than {MOST_CPU_S} s of CPU time, or too much memory."
+    return f"the predictions failed ({failure.message.strip().splitlines()[-1]})."
 
 
 def _predict(export: Path, split: Path | None, places: Places, tell: Tell, should_stop: Callable[[], bool]) -> None:
@@ -78,7 +88,7 @@ def _predict(export: Path, split: Path | None, places: Places, tell: Tell, shoul
 
     def check() -> None:
         if time.process_time() - started > MOST_CPU_S:
-            raise UserError(f"the predictions took more than {MOST_CPU_S:g} s of CPU time.")
+            raise UserError(f"the predictions took more than {MOST_CPU_S} s of CPU time.")
 
     trained = TrainedExperiment(export, places=places, device=torch.device("cpu"))
     single_mutants(trained)  # which refuses what has no map
@@ -87,4 +97,7 @@ def _predict(export: Path, split: Path | None, places: Places, tell: Tell, shoul
     if rows is not None and rows.data_hash != trained.provenance.data_hash:
         rows = None
     started = time.process_time()
+    limit, hard = math.ceil(started) + MOST_CPU_S + _GRACE_S, resource.getrlimit(resource.RLIMIT_CPU)[1]
+    if hard == resource.RLIM_INFINITY or limit < hard:
+        resource.setrlimit(resource.RLIMIT_CPU, (limit, hard))
     tell(predicted_map(trained, scores=scores, split=rows, check=check))
