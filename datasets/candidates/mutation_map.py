@@ -68,7 +68,8 @@ class MutationMap:
 def is_own_residue(wild_type: str) -> NDArray[np.bool_]:
     """Return which cells (P, 20) of a map are the wild type's own residue."""
     columns = np.frombuffer(RESIDUES.encode(), dtype=np.uint8)
-    return np.frombuffer(wild_type.encode(), dtype=np.uint8)[:, None] == columns
+    is_own: NDArray[np.bool_] = np.frombuffer(wild_type.encode(), dtype=np.uint8)[:, None] == columns
+    return is_own
 
 
 def measured_singles(
