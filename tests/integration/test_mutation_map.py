@@ -1,6 +1,7 @@
 """The map of single mutations of a real search: made alone in three formats, and in the report."""
 
 import csv
+import json
 import os
 import random
 import shutil
@@ -65,11 +66,11 @@ def mutated(name):
 
 def cells_of(page):
     """The cells of the map in a page, by their mutation: words, effect, and what was measured."""
-    import json
-
     found = {}
     decoder = json.JSONDecoder()
     for piece in without_plotly(page).split("Plotly.newPlot(")[1:]:
+        if not piece.lstrip().startswith('"'):  # the page's own script, which draws what waits
+            continue
         data, _ = decoder.raw_decode(piece[piece.index("[") :])
         for trace in data:
             if trace["type"] != "heatmap":
