@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from datasets.batches.window import LengthLimit, place_windows
 from datasets.candidates.candidates import BLOCK_ROWS, Candidates, Stream
+from datasets.candidates.mutation_map import RESIDUES
 from datasets.common.errors import UserError
 from datasets.task import Task
 
-RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
 MAX_VARIANTS = 2 * 10**9
 
 
@@ -40,15 +40,13 @@ def enumerate_variants(wanted: Mutagenesis, *, task: Task, crop: str | None, lim
     wild_type = task.wild_type
     if wild_type is None:
         raise UserError(f"--mutagenesis needs a wild type and {task.name} has none: give candidates with --input.")
-    starts, stops = place_windows(np.array([len(wild_type)]), task=task, crop=crop, limit=limit)
-    first, stop = int(starts[0]), int(stops[0])
+    positions = seen_positions(wild_type, task=task, crop=crop, limit=limit)
     variants = _Variants(wild_type)
     if wanted.kind == "sites":
-        sites = _checked(wanted.sites, wild_type, first, stop)
+        sites = _checked(wanted.sites, wild_type, positions.start, positions.stop)
         n_total = len(RESIDUES) ** len(sites)
         blocks = variants.combinations(sites)
     else:
-        positions = range(first, stop)
         per_position = [len(variants.changes(position)) for position in positions]
         n_total = sum(per_position)
         blocks = variants.singles(positions)
@@ -60,6 +58,12 @@ def enumerate_variants(wanted: Mutagenesis, *, task: Task, crop: str | None, lim
             f"--mutagenesis would enumerate {n_total:,} variants, at most {MAX_VARIANTS:,}: name fewer sites."
         )
     return Stream(label="mutations", blocks=blocks, n_total=n_total)
+
+
+def seen_positions(wild_type: str, *, task: Task, crop: str | None, limit: LengthLimit) -> range:
+    """Return the positions of the task's wild type, counted from 0, that a model sees."""
+    starts, stops = place_windows(np.array([len(wild_type)]), task=task, crop=crop, limit=limit)
+    return range(int(starts[0]), int(stops[0]))
 
 
 def _checked(sites: Sequence[int], wild_type: str, first: int, stop: int) -> list[int]:

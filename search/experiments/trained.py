@@ -37,6 +37,7 @@ class TrainedExperiment:
         config: The run. provenance: where its numbers come from. task: what is predicted, `task.units` in what unit.
         ensemble: The members of an experiment with several; the config and the provenance are those of the first.
         weights: (n_members,) what each model counts in the mean; None: all the same.
+        scores: The score columns of the training; `use` names all that a model sees.
         origin: Whose weights they are, "search" or "confirm".
         familiar: What is known of the rows that they were trained on; None of experiments of older versions.
         calibration: What intervals are made of, for these weights; None of experiments that hold none.
@@ -66,7 +67,7 @@ class TrainedExperiment:
         self._cache_dir = places.cache_dir
         self._announce, self._models = announce, language_models(places.weights_dir, announce)
         self._is_known_to_vary = False
-        self._parts, self._scores, self._embeddings = experiment.parts, experiment.scores, experiment.embeddings
+        self._parts, self.scores, self._embeddings = experiment.parts, experiment.scores, experiment.embeddings
         predictors = [
             Predictor(
                 part.config,
@@ -245,7 +246,7 @@ class TrainedExperiment:
             UserError: A column that the model sees is nowhere to be had (see `datasets.scores.candidates`), or scores
                 are given for an experiment that was trained without such.
         """
-        scores = self._scores
+        scores = self.scores
         check_given(scores, self.path, self._announce, file=file, given=given, alignment=alignment)
         if scores is None or not scores.used:
             return None

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from datasets.common.files import STANDARD
 from search.options.parser import (
     Parser,
     add_data,
@@ -161,9 +160,15 @@ def predict_options(parser: Parser) -> None:
     parser.add_argument(
         "--output",
         type=Path,
-        default=STANDARD,
         metavar="FILE",
-        help="FILE.csv, .tsv, .parquet or .fasta; a FIFO, or - (default: CSV to standard output)",
+        help="FILE.csv, .tsv, .parquet or .fasta; a FIFO, or - (default: CSV to standard output, and with --figure "
+        "nothing)",
+    )
+    parser.add_argument(
+        "--figure",
+        type=Path,
+        metavar="FILE",
+        help="FILE.html, .png or .svg: the effect of every mutation as a map, with --mutagenesis singles",
     )
     parser.add_argument(
         "--top", type=positive, metavar="K", help="the best K alone, sorted (default: all, in their order)"

@@ -227,7 +227,7 @@ class Valuation:
         """
         try:
             members = self.trained.members_of(
-                candidates.residues, candidates.lengths, self._check, **self._beside(candidates)
+                candidates.residues, candidates.lengths, self._check, **self.beside(candidates)
             )
         except SequenceError as error:
             if candidates.lines is None:
@@ -275,9 +275,9 @@ class Valuation:
         candidates, predictor = valued.candidates, self.trained.predictor
         if not isinstance(predictor, Predictor):
             return None
-        return predictor.deviation(candidates.residues, candidates.lengths, self._check, **self._beside(candidates))
+        return predictor.deviation(candidates.residues, candidates.lengths, self._check, **self.beside(candidates))
 
-    def _beside(self, candidates: Candidates) -> dict[str, Any]:
+    def beside(self, candidates: Candidates) -> dict[str, Any]:
         """All `scores` (n, K) and `embeddings` of candidates; those that the model does not see are left out."""
         found: dict[str, Any] = {}
         if self.scores is not None:

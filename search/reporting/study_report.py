@@ -13,6 +13,7 @@ from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from datasets.common.errors import UserError
+from datasets.common.paths import Places
 from search.config.run_config import task_in
 from search.experiments.confirm.coverage import kept_coverage
 from search.experiments.exports import find_export
@@ -24,6 +25,7 @@ from search.reporting import figures
 from search.reporting.html import page
 from search.reporting.positions import find_positions
 from search.reporting.proposals import Proposals
+from search.reporting.report_map import mutation_blocks
 from search.space.space import Space
 from search.stats.metrics import kept_interval, spread
 from search.storage.attributes import OVERRIDES, PROTOCOL, REASON, RESULT, VERSIONS
@@ -33,6 +35,7 @@ from search.study.assessment import Assessment, assess
 from search.study.config import EPOCH_SETTINGS
 from search.study.endings import ending_of, own_faults
 from search.study.names import default_name
+from search.study.run_names import CACHE
 from search.study.snapshot import StudySnapshot, snapshot
 from search.study.study import shown_validation
 from search.training.predictions import read_predictions
@@ -47,6 +50,8 @@ def make_report(
     proposals: Proposals,
     database: Database | None = None,
     assessment: Assessment | None = None,
+    split: Path | None = None,
+    has_map: bool = False,
 ) -> str:
     """The page, as text.
 
@@ -57,6 +62,8 @@ def make_report(
         proposals: How the commands in it are written.
         database: That of the study, whose other studies may have read its test set; None: they are not asked.
         assessment: What its best value is worth, where that is known already.
+        split: Its prepared training and validation rows, by which measured mutants are marked; None: none is.
+        has_map: Whether it shows the effect of every single mutation, which takes a child process and up to a minute.
     """
     study = snapshot(study, study.get_trials(deepcopy=False))
     now, folder = StudySnapshot.of(study), runs / study.study_name
@@ -69,6 +76,7 @@ def make_report(
     unused = EPOCH_SETTINGS if is_exact else ()
     starts = [trial.datetime_start for trial in trials if trial.datetime_start]
     ends = [trial.datetime_complete for trial in trials if trial.datetime_complete]
+    places = Places(weights_dir=None, cache_dir=(runs / CACHE).absolute())
     return page(
         "study.html",
         f"Study {now.name}",
@@ -92,6 +100,8 @@ def make_report(
         folder=folder,
         predictions=best and read_predictions(folder, best.number),
         units=_units(about),
+        has_map=has_map,
+        mutations=mutation_blocks(export, split, places, proposals) if export and has_map else None,
         failures=_failures(trials),
         count=known.count(asked),
         readings=[

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from datasets.candidates.mutation_map import MutationMap
 from datasets.common.errors import UserError
 from search.training.result import Result
 
@@ -65,4 +66,4 @@ class PredictionsWritten:
     path: Path
 
 
-Message = Value | Result | Failure | Announcement | Working | Checked | PredictionsWritten
+Message = Value | Result | Failure | Announcement | Working | Checked | PredictionsWritten | MutationMap
