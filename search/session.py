@@ -247,21 +247,18 @@ class _Work:
         Fleet(study=self.study, assignments=assignments, signals=self.signals, display=self.display).work()
 
     def finish(self, place: Path, before: "Sequence[FrozenTrial]", failure: str | None) -> StudyOutcome:
-        """Export the best trial to its place, remove the files of others, write note and report; what it came to.
-
-        The trials are read once: all that is said of the study speaks of the same ones.
-        """
+        """Export the best trial to its place, remove the files of others, write note and report; what it came to."""
         from search.reporting.dashboard_note import show_state
         from search.reporting.summary import export_best
         from search.study.assessment import assess
         from search.study.snapshot import snapshot
         from search.study.study import best_trial, count
 
-        request, announce = self.request, self.display.announce
-        trials = self.study.get_trials(deepcopy=False)
+        request, announce, runs = self.request, self.display.announce, self.request.runs_dir
+        trials = self.study.get_trials(deepcopy=False)  # once: all that is said of the study is of the same ones
         best, exported = best_trial(trials), None
         if best is not None:
-            runs, places = request.runs_dir, places_of(request.weights_dir, request.runs_dir)
+            places = places_of(request.weights_dir, runs)
             exported = export_best(
                 self.study, best, self.config, self.split, place, runs=runs, announce=announce, places=places
             )
@@ -283,7 +280,7 @@ class _Work:
             show_state(
                 ended,
                 self.database,
-                request.runs_dir,
+                runs,
                 export=exported,
                 proposals=Proposals.of(request),
                 announce=announcer(request.quiet),

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from search.options import of_commands as options
+from search.options import of_experiments
 from search.options.parser import Parser
 
 
@@ -54,27 +55,27 @@ COMMANDS = {
         description="Train a frozen experiment again. Exit status 0: the same numbers; 1: they differ; 2: the file is "
         "not intact.",
         target="search.cli.train_and_verify:run_verify",
-        add_options=options.verify_options,
+        add_options=of_experiments.verify_options,
     ),
     "confirm": Command(
         summary="train an experiment over new seeds and measure it on the test set",
         description="Train an experiment over new seeds and measure it on the test set: the only command that reads "
         "it. Every reading is kept in the ledger beside the experiment, and noted in the study's database.",
         target="search.cli.confirm:run_confirm",
-        add_options=options.confirm_options,
+        add_options=of_experiments.confirm_options,
     ),
     "combine": Command(
         summary="make an ensemble of the configurations of studies, as one experiment",
         description="Select configurations of one study or several by what they predicted out of fold, and export "
         "them with weights as one experiment, which is verified, confirmed and predicted with like any other.",
         target="search.cli.combine:run_combine",
-        add_options=options.combine_options,
+        add_options=of_experiments.combine_options,
     ),
     "predict": Command(
         summary="rank candidates, or variants of the wild type, with an experiment's weights",
         description="Predict and rank any number of candidates with the weights that stand beside an experiment.",
         target="search.cli.predict:run_predict",
-        add_options=options.predict_options,
+        add_options=of_experiments.predict_options,
     ),
     "status": Command(
         summary="where studies stand; --watch follows one",

@@ -16,8 +16,9 @@ import yaml
 
 import search
 from datasets.common.errors import UserError
-from search.experiments.experiment import load_experiment, seal
+from search.experiments.experiment import load_experiment
 from search.experiments.ledger import read
+from search.experiments.sealed import seal
 from tests.helpers.answers import run_here
 
 WILD_TYPE = "MKVLAYRTDE"

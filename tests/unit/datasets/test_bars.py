@@ -15,6 +15,7 @@ from datasets.common.bars import Bar, silence
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], None]], str]:
     """What a terminal on standard error is written while something is done."""
+    silence(False)  # another test's command may have been quiet
 
     def look(act: Callable[[], None]) -> str:
         ours, theirs = pty.openpty()
