@@ -14,7 +14,7 @@ from search.config.compose import compose
 from search.config.resolve import resolve
 from search.config.run_config import RunConfig
 from search.options.parser import model_names
-from search.training.build import build_model, division_of, folds_of
+from search.training.build import division_of
 
 Judged = tuple[FitnessModel, bool]
 """A model, and whether it sees score columns."""
@@ -49,12 +49,6 @@ def can_rank(models: Sequence[Judged], folds: Sequence[Fold], split: PreparedSpl
         if not judged or not is_most(sizes, flat):
             return True
     return False
-
-
-def ranks(config: RunConfig, split: PreparedSplit) -> bool:
-    """Whether the model of a run can tell its validation variants apart."""
-    judged = (build_model(config), bool(config.scores and config.scores.used))
-    return can_rank([judged], folds_of(config, split), split)
 
 
 def _families(config: RunConfig) -> Iterator[tuple[str, list[Judged]]]:

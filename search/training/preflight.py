@@ -13,18 +13,19 @@ from models.fitness_model import FitnessModel
 from models.losses import is_pairwise
 from search.config.run_config import DataConfig, RunConfig, task_of
 from search.training.build import build_data, build_model, folds_of
-from search.training.families import Judged, check_ranking
+from search.training.families import Judged, can_rank, check_ranking
 from search.training.memory import is_out_of_memory
 from search.training.trainer import quieten
 
 
 def check_builds(
-    configs: Sequence[RunConfig], split: PreparedSplit, *, places: Places, announce: Announce
-) -> tuple[tuple[str | None, str | None], ...]:
+    configs: Sequence[RunConfig], split: PreparedSplit, *, places: Places, announce: Announce, n_first: int = 0
+) -> tuple[tuple[tuple[str | None, str | None], ...], tuple[bool, ...]]:
     """Build each run's model and data as far as that costs little, and fetch what they need.
 
     Returns:
-        Name and hash of each run's pretrained weights.
+        Name and hash of each run's pretrained weights; and whether the models of the first `n_first` can tell their
+        validation variants apart.
 
     Raises:
         UserError: A model refuses its hyperparameters, the loss or the task, batches have no pairs for the loss, a
@@ -33,6 +34,7 @@ def check_builds(
     """
     quieten()
     backbones = []
+    first: list[tuple[RunConfig, Judged]] = []
     seen: list[tuple[tuple[DataConfig, int | None, int], Tensor]] = []
     judged: dict[tuple[type[FitnessModel], str], tuple[RunConfig, list[Judged]]] = {}
     for config in configs:
@@ -47,6 +49,8 @@ def check_builds(
         backbones.append((model.weights_name, model.backbone_hash))
         knows = bool(config.scores and config.scores.used)
         judged.setdefault((type(model), str(config.validation)), (config, []))[1].append((model, knows))
+        if len(first) < n_first:
+            first.append((config, (model, knows)))
         about = (replace(config.data, batch_size=1), model.max_residues, model.tokenizer.n_tokens)
         known = [lengths for other, lengths in seen if other == about]
         if known:
@@ -58,7 +62,8 @@ def check_builds(
             announce(note)
     for config, models in judged.values():
         check_ranking(config, models, folds_of(config, split), split)
-    return tuple(backbones)
+    ranks = tuple(can_rank([own], folds_of(config, split), split) for config, own in first)
+    return tuple(backbones), ranks
 
 
 def _build(config: RunConfig) -> FitnessModel:

@@ -194,17 +194,16 @@ def _check(
     configs: Sequence[RunConfig], n_first: int, split: Path, places: Places, tell: Tell, should_stop: Callable[[], bool]
 ) -> None:
     from datasets.splits.prepared import load_prepared
-    from search.training.families import ranks
     from search.training.preflight import check_builds
 
-    prepared = load_prepared(split)
-    backbones = check_builds(
+    backbones, ranks = check_builds(
         configs,
-        prepared,
+        load_prepared(split),
         places=places,
         announce=lambda sentence: tell(Announcement(sentence=sentence)),
+        n_first=n_first,
     )
-    tell(Checked(backbones=backbones, ranks=tuple(ranks(config, prepared) for config in configs[:n_first])))
+    tell(Checked(backbones=backbones, ranks=ranks))
 
 
 def _predict(
