@@ -8,7 +8,8 @@ two of AAV (of aav_two_vs_many 2,800 random rows of train and validation). The C
 the more the smaller the split, and takes no part in `by position`. This benchmark reads test targets; in the service
 `confirm` alone does.
 
-Besides, 1,200 random rows of TEM-1's single mutants (`--tasks blat_random blat_by_position blat_by_group`), whose table
+Besides, 1,200 random rows of TEM-1's single mutants (`--tasks blat_random blat_by_position blat_by_group
+blat_contiguous`), whose table
 stands in the folder of `--tem1`, or below $FLIPSEARCH_DATA as assays/blat. There the rule of `auto` was fixed before
 anything was measured. Ridge and kernel predict one number for unseen positions, so that the CNN alone says anything.
 """

@@ -44,8 +44,11 @@ from search.training.result import Result
 from search.training.weights import load_weights
 
 TASKS = ("gb1_one_vs_rest", "gb1_two_vs_rest", "gb1_three_vs_rest", "aav_one_vs_many", "aav_two_vs_many")
-TEM1 = {"blat_by_position": "by_position", "blat_by_group": "by_group", "blat_random": "random"}
-"""TEM-1's single mutants, by split; the groups are the mutated positions."""
+TEM1 = {"blat_by_position": "by_position", "blat_by_group": "by_group", "blat_random": "random"} | {
+    "blat_contiguous": "by_group"
+}
+"""TEM-1's single mutants, by split; the groups are the mutated positions, of `blat_contiguous` 14 neighbouring ones."""
+_BLOCK = 14  # positions: twenty blocks
 MODELS = ("ridge", "kernel", "cnn")
 N_CONFIGURATIONS = 40
 MOST_ROWS = {"aav_two_vs_many": 2800, **dict.fromkeys(TEM1, 1200)}  # of train and validation, a random part
@@ -100,7 +103,7 @@ def find(name: str, folder: Path | None) -> tuple[Task, Table | None]:
         sequence_column="mutated_sequence",
         mutation_column=None,
         target_column="DMS_score",
-        group_column="position" if TEM1[name] == "by_group" else None,
+        group_column=None if TEM1[name] != "by_group" else "block" if name == "blat_contiguous" else "position",
         wild_type=wild_type,
         sites=None,
         window=None,
@@ -115,15 +118,17 @@ def find(name: str, folder: Path | None) -> tuple[Task, Table | None]:
 
 
 def _with_positions(path: Path) -> Path:
-    """The table with a column of the mutated positions, below the benchmark's folder."""
+    """The table with a column of the mutated positions and one of their blocks, below the benchmark's folder."""
     with gzip.open(path, "rt", encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     written = FOLDER / "blat_positions.csv"
     written.parent.mkdir(parents=True, exist_ok=True)
     with written.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["mutated_sequence", "DMS_score", "position"])
-        writer.writerows((row["mutated_sequence"], row["DMS_score"], row["mutant"][1:-1]) for row in rows)
+        writer.writerow(["mutated_sequence", "DMS_score", "position", "block"])
+        for row in rows:
+            position = int(row["mutant"][1:-1])
+            writer.writerow([row["mutated_sequence"], row["DMS_score"], position, position // _BLOCK])
     return written
 
 
