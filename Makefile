@@ -32,16 +32,17 @@ TEST_WORKERS := 3
 
 PYTEST := $(BIN)/python -m pytest --numprocesses $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder --durations=10
 
-# What needs no fleet, no outage and no browser, and one of each kind all the same.
+# What takes no fleet, no outage, no browser and no whole searches one after another; of each kind one all the same.
 test: $(VENV)/installed
-	$(PYTEST) -m "not system or smoke"
+	$(PYTEST) -m "not system and not slow or smoke"
 
 test-all: $(VENV)/installed
 	$(PYTEST)
 
-# What `test` leaves out: the fault matrix, faults at random moments, hostile rows and files, fleets, browsers.
+# What `test` leaves out: the fault matrix, faults at random moments, hostile rows and files, fleets, browsers, and
+# what takes seconds beside quicker tests of the same code.
 test-system: $(VENV)/installed
-	$(PYTEST) -m "system and not smoke"
+	$(PYTEST) -m "(system or slow) and not smoke"
 
 # Ten times as many hostile rows, experiments and tables as `test-system` makes up.
 fuzz: $(VENV)/installed

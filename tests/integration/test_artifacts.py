@@ -353,6 +353,7 @@ def test_a_search_keeps_the_best_and_exports_the_hash_of_what_is_kept(here, tmp_
     assert page.filename == "report.html"
 
 
+@pytest.mark.slow
 def test_where_artifacts_cannot_be_kept_a_search_ends_as_always(here, tmp_path):
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "artifacts").write_text("in the way")

@@ -87,6 +87,7 @@ def test_what_is_not_on_flips_file_is_never_drawn_with_published_results(folder)
     assert ours[0].std == pytest.approx(0.02)
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_table_and_writes_three_files(command, folder):
     tasks = ("--task", OFFICIAL, "--task", OTHER, "--task", "gb1_sampled")
     answer = command("compare", *tasks, "--export-dir", "exported", "--output", "there")
@@ -110,6 +111,7 @@ def test_the_command_prints_a_table_and_writes_three_files(command, folder):
     assert "Its test set was read 2 time(s): 2 by gb1_three_vs_rest-cnn." in without_plotly(page)
 
 
+@pytest.mark.slow
 def test_all_are_the_tasks_that_anything_is_known_of_and_no_study_is_needed(command, tmp_path):
     answer = command("compare", "--task", "all")
     assert answer.status == 0, answer

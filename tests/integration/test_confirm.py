@@ -229,6 +229,7 @@ def test_status_goes_on_without_a_ledger_that_is_broken(exported: Exported, twic
     assert table.count("mine.ledger.jsonl, line 1 is no reading") == 1
 
 
+@pytest.mark.slow
 def test_what_people_see_names_both_uncertainties_and_an_exact_model_has_one(exported: Exported, twice: Any) -> None:
     answer = exported.confirm(str(exported.ridge), "--seeds", "2")
     assert answer.status == 0, answer
@@ -281,6 +282,7 @@ def last_spearman(reading: Reading) -> float:
     return float(reading.values["train_and_validation"]["per_seed"]["spearman"][-1])
 
 
+@pytest.mark.slow
 def test_fewer_seeds_leave_no_weights_of_others(exported: Exported, twice: Any) -> None:
     copy = exported.changed("fewer", lambda text: text)
     for n_seeds in ("2", "1"):
@@ -409,6 +411,7 @@ class Impatient(io.StringIO):
         return super().write(text)
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_before_the_test_set_is_read(exported: Exported, tmp_path: Path) -> None:
     path = tmp_path / "interrupted.yaml"
     path.write_bytes(exported.ridge.read_bytes())

@@ -46,6 +46,7 @@ SINGLES = [(text, sequence, value) for text, sequence, value in variants() if te
 MORE = [(text, sequence, value) for text, sequence, value in variants() if text.count(":") >= 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("header", "rows", "words", "why"),
     [

@@ -55,6 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["ridge", "kernel"])
 def test_whether_they_are_seen_is_searched_and_recorded(folder: Path, model: str) -> None:
     study = search.open_study(model, runs_dir=folder / "runs")
@@ -80,6 +81,7 @@ def test_a_study_without_a_file_is_what_it_was() -> None:
         assert not [path for path in config.fixed if path.startswith("model.embedding_")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["ridge", "kernel"])
 def test_an_experiment_is_verified_bit_by_bit_and_confirmed(folder: Path, model: str) -> None:
     answer = run_here(
@@ -114,6 +116,7 @@ def test_an_experiment_is_verified_bit_by_bit_and_confirmed(folder: Path, model:
         trained.predict(["MKV"], embeddings=path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("pooling", "least"), [("mean", 0.3), ("mutation_mean", 0.3), ("attention", 0.05)])
 def test_the_head_learns_from_residues(folder: Path, pooling: str, least: float) -> None:
     name = f"head-{pooling}"

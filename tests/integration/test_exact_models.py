@@ -107,6 +107,7 @@ def test_what_follows_from_the_epochs_follows_from_the_one() -> None:
         study_config([f"task={TASK}", "model=kernel", "trainer.max_epochs=some"])
 
 
+@pytest.mark.slow
 def test_studies_of_earlier_versions_go_on_with_what_they_began(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

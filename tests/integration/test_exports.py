@@ -71,6 +71,7 @@ def best_folder(folder: Path) -> Path:
     return folder / "runs" / NAME / f"trial-{number:05d}"
 
 
+@pytest.mark.slow
 def test_another_study_of_the_same_name_does_not_replace_an_export(
     here: Callable[..., Any], finished_study: Any, folder: Path
 ) -> None:
@@ -134,6 +135,7 @@ def test_an_export_is_replaced_by_its_own_study_that_knows_more(
     assert load_experiment(folder / "exported" / f"{NAME}.yaml").provenance.n_finished == 3
 
 
+@pytest.mark.slow
 def test_an_export_of_an_older_version_is_replaced_by_the_study_that_has_its_trial(
     here: Callable[..., Any], finished_study: Any, folder: Path
 ) -> None:

@@ -145,6 +145,7 @@ def test_the_doctor_and_a_dry_run_say_what_named_a_folder(command: Callable[...,
     assert said.startswith(f"# folders: runs (default), out ({FILE})\n")
 
 
+@pytest.mark.slow
 def test_a_whole_session_in_the_folders_of_the_file(tmp_path: Path) -> None:
     Path(FILE).write_text("runs_dir = 'my runs'\nexport_dir = 'my exports'\n")
     words = [*WHAT, "trainer.threads=1", "validation=holdout"]

@@ -61,6 +61,7 @@ def study(folder: Path, name: str) -> optuna.Study:
 BLIND = ("model.similarity=identity", "model.composition=false", "model.places=false")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "settings"), [("ridge", ()), ("kernel", BLIND)])
 @pytest.mark.parametrize("words", [("--split", "by_position"), BY_GROUP])
 def test_a_family_that_cannot_tell_positions_apart_is_refused_and_another_is_named(
@@ -78,6 +79,7 @@ def test_a_family_that_cannot_tell_positions_apart_is_refused_and_another_is_nam
     assert "would predict one number" in command("train", *WORDS[:2], "--quiet", *words, "--model", model).refusal()
 
 
+@pytest.mark.slow
 def test_a_kernel_that_knows_amino_acids_has_a_complete_trial_on_new_positions(folder: Path, command: Command) -> None:
     search = (*WORDS, "--split", "by_position", "--model", "kernel")
     answer = command(*search)
@@ -95,6 +97,7 @@ def test_a_kernel_that_knows_amino_acids_has_a_complete_trial_on_new_positions(f
     assert (len(states), "WAITING" in states) == (2, False)
 
 
+@pytest.mark.slow
 def test_first_trials_that_tell_the_variants_apart_are_tried_in_their_order(folder: Path, command: Command) -> None:
     search = ("--n-trials", "3", "--split", "random", "--model", "kernel")
     answer = command(*WORDS, *search)
@@ -104,6 +107,7 @@ def test_first_trials_that_tell_the_variants_apart_are_tried_in_their_order(fold
     assert found == ["identity", "blosum62", "physicochemical"]
 
 
+@pytest.mark.slow
 def test_a_first_trial_without_scores_is_left_out_where_it_knows_nothing_then(folder: Path, command: Command) -> None:
     """Ridge ranks new positions by a score column, and has a first trial without: that one would be a constant."""
     draw = np.random.default_rng(1)

@@ -24,6 +24,7 @@ SEARCH = (
 )
 
 
+@pytest.mark.slow
 def test_a_search_exports_what_verify_finds_again_bit_for_bit(command):
     answer = command(*SEARCH, "--n-trials", "3", "model.max_train=150")
     assert answer.status == 0, answer

@@ -260,6 +260,7 @@ def test_baselines_are_judged_on_the_same_rows_as_models(tmp_path):
     assert "has no wild type" in baseline_rungs(without, split, folds, crop=None)[0].why
 
 
+@pytest.mark.slow
 def test_each_family_has_its_ordinary_study_which_the_ladder_resumes(here, finished_study, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(finished_study.folder, folder)

@@ -63,6 +63,7 @@ def predicted(folder: Path, *words: str, weights: str = "weights") -> Answer:
     return run_here(*call, *words, cwd=folder)
 
 
+@pytest.mark.slow
 def test_which_columns_are_seen_is_searched_and_what_they_are_made_of_is_recorded(searched: Path) -> None:
     about = search.open_study("assay-fitness-random-ridge", runs_dir=searched / "runs").user_attrs[MANIFEST]
     assert about["space"]["scores.use"]["choices"] == ["none", *NAMES, "all"]
@@ -147,6 +148,7 @@ def test_data_check_and_train_know_them(searched: Path) -> None:
     assert run_here("train", *TABLE, "trainer.threads=1", *SCORES, cwd=searched).status == 0
 
 
+@pytest.mark.slow
 def test_the_ladder_shows_them_alone(searched: Path) -> None:
     answer = run_here(*WORDS, "--model", "forest", "--n-trials", "1", *SCORES, "--study-name", "both", cwd=searched)
     assert answer.status == 0, answer
@@ -173,6 +175,7 @@ def test_a_folder_of_hugging_face_does_as_well(searched: Path, tmp_path: Path) -
     assert after["provenance"]["value"] == pytest.approx(before["provenance"]["value"], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_the_word_stands_for_the_backbone_of_the_config(searched: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 

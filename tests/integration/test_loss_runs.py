@@ -91,6 +91,7 @@ def test_an_interrupted_run_ends_with_the_same_bits_and_its_weights_hold_the_uni
 LORA = pytest.param({"adaptation": "lora", "lora_rank": 2}, id="lora", marks=pytest.mark.system)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adaptation", [pytest.param({}, id="cached features"), LORA])
 def test_a_language_model_ranks_whole_batches_and_parts_of_them(
     adaptation: dict[str, object], split: PreparedSplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

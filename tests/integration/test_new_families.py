@@ -14,6 +14,7 @@ TASK = "synthetic_two_vs_rest"
 SHORT = ("trainer.threads=1", "validation=holdout", "logger=none", "pruner=nop", "trainer.max_epochs=1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "overrides"),
     [

@@ -59,6 +59,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_report_and_python_name_the_positions_that_matter(searched: Path) -> None:
     answer = run_here("report", "--study-name", NAME, "--output", "again.html", cwd=searched)
     assert answer.status == 0, answer
@@ -76,6 +77,7 @@ def test_the_report_and_python_name_the_positions_that_matter(searched: Path) ->
     assert [f"{found[int(place)]:.2f}" for _, place, *_ in cells] == [value for *_, value, _, _ in cells]
 
 
+@pytest.mark.slow
 def test_weights_that_are_elsewhere_or_were_changed_are_said_to_be(searched: Path, tmp_path: Path) -> None:
     words = ("report", "--study-name", NAME, "--storage", f"sqlite:///{searched / 'runs' / 'studies.db'}")
     # Without the runs folder the weights beside the experiment serve.

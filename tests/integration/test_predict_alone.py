@@ -220,6 +220,7 @@ def test_what_an_experiment_says_of_its_training_rows_is_checked(
         assert len(refused) < 400
 
 
+@pytest.mark.slow
 def test_both_kinds_of_weights_have_their_own_rows(tmp_path: Path) -> None:
     """A search trains without the rows it validates on, `confirm` on all of them."""
     task = find_task("synthetic_two_vs_rest")

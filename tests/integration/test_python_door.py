@@ -37,6 +37,7 @@ def test_the_script_of_the_page_runs(tmp_path: Path) -> None:
     assert re.fullmatch(r"\[-?\d+\.\d*\]", lines[6])
 
 
+@pytest.mark.slow
 def test_an_inline_search_finds_what_one_in_children_finds_and_both_resume_each_other(tmp_path: Path) -> None:
     here = search.run_study(request(tmp_path / "here"))
     words = ("--task", TASK, "--model", "ridge", "--n-trials", "2", "--quiet")
@@ -57,6 +58,7 @@ def test_a_search_in_another_thread_leaves_signals_alone(tmp_path: Path) -> None
     assert found[0].n_finished == 1
 
 
+@pytest.mark.slow
 def test_time_that_is_over_is_said_and_the_same_request_goes_on(tmp_path: Path) -> None:
     assert search.run_study(request(tmp_path, timeout=0.001)).ended == search.EndReason.TIMED_OUT
     assert search.run_study(request(tmp_path)).ended == search.EndReason.BUDGET

@@ -215,6 +215,7 @@ def test_a_ledger_that_somebody_adds_hides_no_reading_by_its_id(
 NOTED = ("when", "experiment", "trial", "task", "data", "data_hash", "target", "split")
 
 
+@pytest.mark.slow
 def test_compare_never_shows_two_questions_in_one_panel(questions: Path, command: Callable[..., Answer]) -> None:
     other = reading("rq-position", "b" * 64, target="fitness", split="by_position", model="cnn")
     append(questions / "exported" / "rq-position.ledger.jsonl", [other])
@@ -392,6 +393,7 @@ def test_two_confirmations_at_once_lose_no_reading(place: Place) -> None:
     assert place.status("exported") == ({NAME: len(before | new)}, [])
 
 
+@pytest.mark.slow
 def test_confirm_without_the_database_works_and_says_so_in_one_sentence(place: Place, tmp_path: Path) -> None:
     shutil.copytree(place.folder / "exported", tmp_path / "exported")
     for ledger in (tmp_path / "exported").glob("*.ledger.jsonl"):
@@ -416,6 +418,7 @@ def test_confirm_without_the_database_works_and_says_so_in_one_sentence(place: P
     assert len(alone.in_ledger()) == 2
 
 
+@pytest.mark.slow
 def test_another_study_of_that_name_is_told_nothing(place: Place, tmp_path: Path) -> None:
     url = default_database(tmp_path)
     database = open_database(url, create=True)

@@ -62,6 +62,7 @@ def test_the_space_and_the_defaults_of_the_beginning_hold(tmp_path: Path) -> Non
     assert run_here("verify", f"studies/experiment/{TASK}-ridge.yaml", cwd=tmp_path).status == 0
 
 
+@pytest.mark.slow
 def test_what_the_command_names_is_no_default(tmp_path: Path) -> None:
     def change(about: dict[str, Any]) -> None:
         about["space"]["model.alpha"]["low"] = 5000.0
@@ -73,6 +74,7 @@ def test_what_the_command_names_is_no_default(tmp_path: Path) -> None:
     assert "sampler._target_" in go_on(tmp_path, "sampler=random").refusal()
 
 
+@pytest.mark.slow
 def test_the_same_words_about_the_space_mean_the_same_space(tmp_path: Path) -> None:
     """Whatever else has come to the default space since."""
     high = "space.model.alpha.high=100"
@@ -87,6 +89,7 @@ def test_the_same_words_about_the_space_mean_the_same_space(tmp_path: Path) -> N
     assert "high: 100.0 -> 50.0" in go_on(tmp_path, "space.model.alpha.high=50").refusal()
 
 
+@pytest.mark.slow
 def test_a_setting_that_there_was_not_is_no_default_where_the_command_names_it(tmp_path: Path) -> None:
     """Trials with it and without it are trials of two studies."""
     begun(tmp_path, lambda about: about["config"].pop("data.truncate"))
@@ -94,6 +97,7 @@ def test_a_setting_that_there_was_not_is_no_default_where_the_command_names_it(t
     assert go_on(tmp_path).status == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -118,11 +122,13 @@ def test_what_others_write_into_a_manifest_is_checked_as_a_command_is(tmp_path: 
     assert "was made with another configuration" in refusal or "is damaged" in refusal
 
 
+@pytest.mark.slow
 def test_what_the_first_command_named_is_no_default_either(tmp_path: Path) -> None:
     begun(tmp_path, lambda about: about["config"].update({"trainer.threads": 1}))
     assert run_here("--task", TASK, "--model", "ridge", "data.batch_size=128", cwd=tmp_path).status == 2
 
 
+@pytest.mark.slow
 def test_a_database_looks_nothing_up(tmp_path: Path) -> None:
     begun(tmp_path, lambda about: about["config"].update({"data.crop": "${oc.env:HOME}"}))
     refusal = go_on(tmp_path).refusal()

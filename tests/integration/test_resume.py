@@ -160,6 +160,7 @@ def test_values_weights_and_reports_are_those_of_an_uninterrupted_run(name: str,
     train.assert_equal(undisturbed, resumed)
 
 
+@pytest.mark.slow
 def test_a_run_is_interrupted_in_the_middle_of_an_epoch_and_again_before_the_next_one_ends(train: Trainer) -> None:
     run = config("lora", micro_batch_tokens=100, gradient_clip=0.1)
     undisturbed = train(run, "undisturbed")
@@ -201,6 +202,7 @@ def test_a_folder_goes_on_from_its_own_state(train: Trainer) -> None:
     train.assert_equal(undisturbed, train(config("cnn"), "first", resume="first"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("until", [(0, 2), (1, 0), (1, 1)])
 def test_finished_folds_are_not_trained_again(until: tuple[int, int], train: Trainer) -> None:
     run = replace(config("cnn"), validation=KFold(n_folds=2, seed=0).tree)

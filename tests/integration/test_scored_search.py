@@ -48,6 +48,7 @@ def predicted(folder: Path, *words: str) -> Answer:
     return run_here("predict", SEEN, "--no-distance", "--output", "out.csv", *words, cwd=folder)
 
 
+@pytest.mark.slow
 def test_which_columns_are_seen_is_searched(searched: Path) -> None:
     study = search.open_study(NAME, runs_dir=searched / "runs")
     about = study.user_attrs[MANIFEST]
@@ -168,6 +169,7 @@ def searched_with(folder: Path, name: str, **scores: object) -> str:
     return f"studies/experiment/{name}.yaml"
 
 
+@pytest.mark.slow
 def test_scores_that_a_model_does_not_see_are_not_passed_over_in_silence(
     searched: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

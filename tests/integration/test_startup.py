@@ -123,6 +123,7 @@ def test_a_file_that_is_no_experiment_imports_hydra_at_most(tmp_path: Path) -> N
         assert set(refused(words, empty)) <= {"hydra"}
 
 
+@pytest.mark.slow
 def test_status_imports_what_reads_the_database_alone(tmp_path: Path) -> None:
     storage = ["--storage", f"sqlite:///{tmp_path / 'studies.db'}"]
     assert probe(["init", *storage], tmp_path)[0] == 0

@@ -160,6 +160,7 @@ def scores(known, tmp_path_factory):
     return make_alignment_scores(known[0], known[4], cache_dir=tmp_path_factory.mktemp("cache"), threads=2)
 
 
+@pytest.mark.slow
 def test_couplings_find_the_model_that_the_sequences_were_drawn_from(known, scores):
     _, fields, couplings, wild, _ = known
     for n_mutations in (1, 2, 6):

@@ -47,6 +47,7 @@ def expected(candidate: str, training: list[str]) -> int:
 RESIDUES = st.text("ACWX", min_size=1, max_size=60)  # few letters, so that some sequences are near
 
 
+@pytest.mark.slow
 @given(
     training=st.lists(RESIDUES, min_size=1, max_size=8), new=st.lists(RESIDUES, max_size=3), n_at_once=st.integers(1, 4)
 )

@@ -296,6 +296,7 @@ def test_what_hdf5_can_do_besides(tmp_path, monkeypatch, make: Callable[[h5py.Fi
     assert says in refusal(tmp_path / "e.h5")
 
 
+@pytest.mark.slow
 def test_chunks_that_are_larger_than_memory_should_hold(tmp_path):
     with h5py.File(tmp_path / "e.h5", "w") as file:
         chunks = (2**15, 2**10)
@@ -304,6 +305,7 @@ def test_chunks_that_are_larger_than_memory_should_hold(tmp_path):
     assert "larger than 64 MiB" in refusal(tmp_path / "e.h5", ("MKV",))
 
 
+@pytest.mark.slow
 def test_a_zip_bomb_is_told_by_its_header(tmp_path):
     """A gigabyte of zeros in a megabyte: as an entry it is no embedding of its sequence, and nothing is unpacked."""
     path = tmp_path / "e.npz"

@@ -411,6 +411,7 @@ def test_two_processes_compute_each_sequence_once_in_total(cache, tmp_path, scop
     assert len(kept) == len(np.unique(kept, axis=0)) == 400
 
 
+@pytest.mark.slow
 def test_a_killed_process_loses_little_and_leaves_nothing(cache, tmp_path):
     process = builder(cache, tmp_path / "log", "mean", "400", "--stall-at", "5")
     process.stdout.readline()

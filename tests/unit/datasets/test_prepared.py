@@ -168,6 +168,7 @@ def _prepare(data: Path, cache: Path, barrier: "multiprocessing.synchronize.Barr
     assert split.n_train == 2002
 
 
+@pytest.mark.slow
 def test_processes_prepare_the_same_file_at_once(workplace: Workplace) -> None:
     more = [(variant("A"), f"{row}", "train", "") for row in range(2000)]
     write_zip(workplace.data, [*GOOD_ROWS, *more])

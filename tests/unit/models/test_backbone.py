@@ -236,6 +236,7 @@ def test_numbers_of_layers_that_are_not_there() -> None:
         backbone.run(backbone.embed(tokens), tokens != 0, 0, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # torch's own
 def test_run_can_be_traced(load: Callable[..., Pair]) -> None:
     backbone = load("esm2_tiny").ours

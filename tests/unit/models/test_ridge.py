@@ -35,6 +35,7 @@ def encoded(split: PreparedSplit, n_residues: int | None = None) -> Tensor:
     return tokens.long()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("crop", "n_residues"), [("domain", 56), ("none", None)])
 def test_gb1_equals_scikit_learn(
     crop: str, n_residues: int | None, get_split: Callable[[str], PreparedSplit], fit: Callable[..., Trainer]

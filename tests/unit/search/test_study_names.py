@@ -168,6 +168,7 @@ def test_the_ladder_prints_the_table_of_the_question_that_was_asked(
     assert "rq-fitness-random-ridge " in status
 
 
+@pytest.mark.slow
 def test_a_refused_study_ends_the_ladder_before_anything_is_searched(
     searched: tuple[Path, Answer], here: Program, tmp_path: Path
 ) -> None:

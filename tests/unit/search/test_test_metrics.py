@@ -140,6 +140,7 @@ def test_no_interval_reaches_where_its_metric_cannot() -> None:
     assert spread([1.0, 9.0]).low < 0, "of a metric without bounds it is symmetric"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [60, pytest.param(1000, marks=pytest.mark.system)])
 def test_intervals_over_test_sequences_cover_what_other_test_sequences_give(n: int) -> None:
     """Of a model whose errors are as large as its signal, in 150 test sets of n sequences drawn from many."""
