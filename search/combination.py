@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,9 +91,6 @@ def combine(request: CombineRequest) -> Combination:
     selection = _select(candidates, split, request.members)
     ensemble = _ensemble(candidates, selection, exports, split, request.runs_dir, studies)
     chosen = [candidates[number] for number in _in_order(selection.weights)]
-    about = candidates[0].study.user_attrs
-    kind = stands_for(about) or f"validated by {about[PROTOCOL]['shown']}"
-    calibration = _calibration(ensemble, split, [one.predictions for one in chosen], validated=kind)
     check_writable(request.runs_dir / COMBINE)
     folder = tempfile.TemporaryDirectory(
         prefix=f"{request.export}-", dir=request.runs_dir / COMBINE, ignore_cleanup_errors=True
@@ -104,6 +101,10 @@ def combine(request: CombineRequest) -> Combination:
             runs=request.runs_dir, places=places, split=split.path, folder=Path(beside), announce=announce
         )
         ensemble, files = source.collect(chosen, ensemble)
+        ensemble = _standardised(ensemble, [one.predictions for one in chosen], source.reference(ensemble, files))
+        about = candidates[0].study.user_attrs
+        kind = stands_for(about) or f"validated by {about[PROTOCOL]['shown']}"
+        calibration = _calibration(ensemble, split, [one.predictions for one in chosen], validated=kind)
         with export_lock(request.export_dir):
             _check_place(request.path, studies)
             experiment = replace(ensemble.members[0].experiment, ensemble=ensemble, calibration=calibration)
@@ -225,6 +226,18 @@ def _ensemble(
         git_commit=git_commit(),
     )
     return Ensemble(members=tuple(members), origins=origins)
+
+
+def _standardised(
+    ensemble: Ensemble, predictions: Sequence[Predictions], reference: NDArray[np.floating[Any]]
+) -> Ensemble:
+    """The ensemble with its members' scales on test sequences, of which they predict `reference` (K, m)."""
+    weights = np.array([member.share.weight for member in ensemble.members])
+    own = np.stack([one.prediction for one in predictions])
+    shares, intercept, slope = shares_of(weights, own, predictions[0].target, reference)
+    members = tuple(replace(one, share=share) for one, share in zip(ensemble.members, shares, strict=True))
+    origins = replace(ensemble.origins, intercept=intercept, slope=slope)
+    return replace(ensemble, members=members, origins=origins)
 
 
 def _check_place(path: Path, studies: "Sequence[Study]") -> None:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from datasets.common.errors import UserError
 from search.config.nested import difference
@@ -27,6 +27,9 @@ from search.workers.run_alone import Stopped, check_backbone, outcome
 from search.workers.signals import Signals
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from datasets.splits.prepared import PreparedSplit
 
 # On another kind of machine the bits differ; the values should agree to this many units of Spearman.
@@ -86,7 +89,10 @@ def run_verify(arguments: argparse.Namespace) -> int:
     )
     check_data(arguments.file, experiment.config, experiment.provenance, split)
     ensemble, directory = experiment.ensemble, free_folder(arguments.runs_dir / VERIFY, arguments.file.stem)
-    is_same, folders = True, []
+    from search.experiments.reference import reference_predictions  # NumPy
+
+    is_same, folders, reference = True, list[Path](), list["NDArray[np.floating[Any]]"]()
+    places = places_of(arguments.weights_dir, arguments.runs_dir)
     for number, part in enumerate(experiment.parts):
         before = part.provenance
         name = "" if ensemble is None else f"member {number} ({ensemble.members[number].words}): "
@@ -94,11 +100,14 @@ def run_verify(arguments: argparse.Namespace) -> int:
         try:
             config = as_it_ran(part.config, threads=before.threads, micro_batch_tokens=before.micro_batch_tokens)
             result = _run(config, split, arguments, folders[-1], before)
+            if ensemble is not None and result.value is not None:
+                files = [Path(name) for name in result.checkpoints]
+                reference.append(reference_predictions(part, files, split.path, places, folders[-1] / "reference"))
         except Stopped as stopped:
             return stopped.exit_status
         is_same &= _say(name, _compare(part, result, split.label), arguments.quiet)
     if ensemble is not None:
-        is_same &= _say("ensemble: ", _compare_scales(ensemble, folders), arguments.quiet)
+        is_same &= _say("ensemble: ", _compare_scales(ensemble, folders, reference), arguments.quiet)
     return 0 if is_same else 1
 
 
@@ -111,8 +120,12 @@ def _say(name: str, found: tuple[bool, str], is_quiet: bool) -> bool:
     return agrees
 
 
-def _compare_scales(ensemble: Ensemble, folders: Sequence[Path]) -> tuple[bool, str]:
-    """Whether the scales in the file follow from what its members predicted in these folders, one each."""
+def _compare_scales(
+    ensemble: Ensemble, folders: Sequence[Path], reference: "Sequence[NDArray[np.floating[Any]]]"
+) -> tuple[bool, str]:
+    """Whether the scales in the file follow from what its members predicted in these folders, and of test sequences."""
+    import numpy as np
+
     from search.experiments.scales import scales_follow  # both are loaded by the training that came before
     from search.training.predictions import predictions_in
 
@@ -120,7 +133,9 @@ def _compare_scales(ensemble: Ensemble, folders: Sequence[Path]) -> tuple[bool, 
     parts = [member.experiment.provenance for member in ensemble.members]
     elsewhere = any(difference(part.machine, machine_kind(part.device)) for part in parts)
     known = [one for one in predictions if one is not None]
-    if len(known) < len(folders) or not scales_follow(ensemble, known, within=TOLERANCE if elsewhere else 0.0):
+    within = TOLERANCE if elsewhere else 0.0
+    is_whole = len(known) == len(folders) == len(reference)
+    if not is_whole or not scales_follow(ensemble, known, np.stack(reference), within=within):
         return False, "the scales of its members, or of their average, do not follow from what they predict"
     return True, (
         f"the scales of {len(folders)} members follow from what they predict; out-of-bag validation Spearman "

@@ -8,6 +8,10 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from datasets.common.errors import UserError
 from datasets.common.paths import Places
@@ -16,6 +20,7 @@ from search.config.run_config import as_it_ran
 from search.experiments.experiment import first_difference
 from search.experiments.files import MISSING, is_below, place_checkpoints, trial_checkpoints, weights_folder
 from search.experiments.members import Ensemble, Member, member_path
+from search.experiments.reference import reference_predictions
 from search.machine.environment import machine_kind
 from search.storage.ending import Ending
 from search.study.artifacts import hash_or_missing
@@ -64,6 +69,21 @@ class MemberWeights:
             members.append(replace(member, experiment=replace(member.experiment, provenance=before)))
             files.append(own)
         return replace(ensemble, members=tuple(members)), files
+
+    def reference(self, ensemble: Ensemble, files: Sequence[Sequence[Path]]) -> NDArray[np.floating[Any]]:
+        """What the members predict of the same test sequences (K, m), with the files of weights of each.
+
+        Raises:
+            UserError: A member cannot predict on this machine.
+            search.workers.run_alone.Stopped: A signal came, or a prediction failed.
+        """
+        prepare_children()
+        return np.stack(
+            [
+                reference_predictions(one.experiment, own, self.split, self.places, self.folder / f"reference{number}")
+                for number, (one, own) in enumerate(zip(ensemble.members, files, strict=True))
+            ]
+        )
 
     def _are_here(self, files: Sequence[Path], hashes: Sequence[str]) -> bool:
         return all(

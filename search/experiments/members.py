@@ -1,9 +1,10 @@
 """Experiments with members: several experiments of one question, whose predictions are averaged with weights.
 
 In the file `members` is a list of complete experiments with their shares, and `provenance` is that of the ensemble. A
-member's predictions are standardised by the mean and the deviation of its own out-of-fold predictions, averaged with
-the weights, and mapped to the assay's unit by a straight line: `intercept` and `slope`, the least squares of the
-out-of-fold targets. All numbers stand in the file, so that any number of candidates can be predicted in blocks.
+member's predictions are standardised by the mean and the deviation of what it predicts of test sequences, whose targets
+are not read (`search.experiments.reference`), averaged with the weights, and mapped to the assay's unit by a straight
+line: `intercept` and `slope`, the least squares of the out-of-fold targets. All numbers stand in the file, so that any
+number of candidates can be predicted in blocks.
 """
 
 import unicodedata
@@ -35,7 +36,7 @@ _ROUNDING = 1e-6
 class Share:
     """What an ensemble makes of a member's predictions.
 
-    weight: all of them add up to 1. mean, deviation: of its out-of-fold predictions, in the assay's unit.
+    weight: all of them add up to 1. mean, deviation: by which its predictions are standardised, in the assay's unit.
     """
 
     weight: Annotated[float, Interval(gt=0, le=1)]

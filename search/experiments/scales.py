@@ -50,30 +50,39 @@ def of_seeds(
     return [together(ensemble, on_scale)[0]], together(ensemble, means)
 
 
-def shares_of(weights: Floats, predictions: Floats, target: Floats) -> tuple[list[Share], float, float]:
+def shares_of(
+    weights: Floats, predictions: Floats, target: Floats, reference: Floats | None = None
+) -> tuple[list[Share], float, float]:
     """The shares of members with these weights (K,), and the intercept and the slope of their average.
 
-    Of their out-of-fold predictions (K, n), none of them constant, and the targets (n,) of the same sequences.
+    Of their out-of-fold predictions (K, n), none of them constant, and the targets (n,) of the same sequences. They are
+    standardised by what they predict of test sequences, `reference` (K, m); by the former where one of them predicts
+    one number there.
     """
     wide, measured = predictions.astype(np.float64), target.astype(np.float64)
-    mean, deviation = wide.mean(axis=1), wide.std(axis=1)
+    by = wide if reference is None or not (np.ptp(reference, axis=1) > 0).all() else reference.astype(np.float64)
+    mean, deviation = by.mean(axis=1), by.std(axis=1)
     average = weights @ ((wide - mean[:, None]) / deviation[:, None])
-    covariance, variance = float(np.mean(average * (measured - measured.mean()))), float(np.var(average))
+    covariance = float(np.mean((average - average.mean()) * (measured - measured.mean())))
+    variance = float(np.var(average))
     # A line that falls would turn the ranking round: then only its spread is that of the targets.
     slope = covariance / variance if covariance > 0 else float(measured.std()) / variance**0.5
     shares = [
         Share(weight=float(one), mean=float(own), deviation=float(spread))
         for one, own, spread in zip(weights, mean, deviation, strict=True)
     ]
-    return shares, float(measured.mean()), slope
+    return shares, float(measured.mean() - slope * average.mean()), slope
 
 
-def scales_follow(ensemble: Ensemble, found: Sequence[Predictions], *, within: float) -> bool:
-    """Whether its scales follow from out-of-fold predictions of its members; `within`: relative, 0 is exactly."""
+def scales_follow(ensemble: Ensemble, found: Sequence[Predictions], reference: Floats, *, within: float) -> bool:
+    """Whether its scales follow from what its members predict, out of fold and of test sequences (K, m).
+
+    `within`: relative, 0 is exactly.
+    """
     if any(not np.array_equal(one.row, found[0].row) for one in found):
         return False
     weights = np.array([member.share.weight for member in ensemble.members])
-    shares, *line = shares_of(weights, np.stack([one.prediction for one in found]), found[0].target)
+    shares, *line = shares_of(weights, np.stack([one.prediction for one in found]), found[0].target, reference)
     now = [*line, *(number for share in shares for number in (share.mean, share.deviation))]
     then = [ensemble.origins.intercept, ensemble.origins.slope]
     then += [number for one in ensemble.members for number in (one.share.mean, one.share.deviation)]

@@ -2,7 +2,9 @@
 
 Caruana and others (2004, "Ensemble selection from libraries of models"): begin with the best, then add again and again
 whichever raises the Spearman of the average most, one that is in already too. So that the selection does not follow the
-noise of the validation sequences, it is repeated on parts of them (bagged), and the weights are averaged.
+noise of the validation sequences, it is repeated on parts of them (bagged), and the weights are averaged. Half of the
+weight is the selection's, the other half is divided equally among the best of each part: with few sequences the
+selection trusts one or two configurations too much.
 
 The value of what was selected is out of bag: each sequence is predicted by the selections that did not see its target,
 so that no choice raises the value by luck. Random parts are drawn from a seed: the same call gives the same answer.
@@ -23,6 +25,8 @@ N_PARTS = 3
 """Each selection leaves one part of the sequences out."""
 N_ROUNDS = 24
 LEAST_GAIN = 1e-4
+EQUAL_SHARE = 0.5
+"""Of the weight, what the best configurations have in equal parts; see docs/measurements.md."""
 MOST_SEQUENCES = 2000
 """Of more a random part, always the same of a seed: to select from all of them would take minutes."""
 _MIN_SEQUENCES = 2 * N_PARTS
@@ -52,6 +56,7 @@ def select(
     n_repeats: int = N_REPEATS,
     n_rounds: int = N_ROUNDS,
     least_gain: float = LEAST_GAIN,
+    equal_share: float = EQUAL_SHARE,
 ) -> Selection:
     """Select at most `most` of K configurations.
 
@@ -67,6 +72,7 @@ def select(
         n_rounds: How often a configuration is added at most.
         least_gain: A selection ends when nothing raises its Spearman by as much. With minus infinity it goes on to the
             last round and keeps the best of what it has been.
+        equal_share: Of the weight, what the `most` best have in equal parts, from 0, the selection alone, to 1.
 
     Raises:
         ValueError: All predictions are constant, or the target is.
@@ -85,6 +91,7 @@ def select(
         n_repeats=n_repeats,
         n_rounds=n_rounds,
         least_gain=least_gain,
+        equal_share=equal_share,
     )
     weights, prediction = np.zeros(len(predictions)), np.full(len(target), np.nan)
     weights[varies] = found
@@ -110,6 +117,7 @@ def _bagged(
     n_repeats: int,
     n_rounds: int,
     least_gain: float,
+    equal_share: float,
 ) -> tuple[Floats, Floats]:
     """Weights (K,) of all selections together, and the out-of-bag prediction (n,) of values (K, n).
 
@@ -128,7 +136,9 @@ def _bagged(
         own = []
         for number in range(N_PARTS):
             seen = part[same] != number
-            own.append(_greedy(values[:, seen], target[seen], most=most, n_rounds=n_rounds, least_gain=least_gain))
+            some = values[:, seen], target[seen]
+            chosen = _greedy(*some, most=most, n_rounds=n_rounds, least_gain=least_gain)
+            own.append((1 - equal_share) * chosen + equal_share * _equal(*some, most=most))
             total += own[-1]
         left_out.append((part[same], own))
     # Sequences that the same selections left out are predicted together.
@@ -168,6 +178,15 @@ def _greedy(values: Floats, target: Floats, *, most: int, n_rounds: int, least_g
         if value > best:
             best_counts, best = counts.copy(), value
     weights: Floats = best_counts / best_counts.sum()
+    return weights
+
+
+def _equal(values: Floats, target: Floats, *, most: int) -> Floats:
+    """The `most` best of values (K, n), the first among equals, with equal weights (K,); constant ones have none."""
+    found = _spearmans(values, target)
+    best = [one for one in np.argsort(-found, kind="stable")[:most] if found[one] > -1]
+    weights = np.zeros(len(values))
+    weights[best or [0]] = 1 / max(1, len(best))
     return weights
 
 

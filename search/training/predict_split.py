@@ -40,10 +40,12 @@ def predict_test_sequences(
     announce: Announce,
     on_progress: Callable[[str, int, int], None],
     has_deviation: bool = False,
+    most: int | None = None,
 ) -> None:
     """Write `prediction` (a member for each file of weights, M) float32 to `path`, in the order of `test_sequences`.
 
-    Where `has_deviation`, the models' own standard deviations stand beside it as `deviation`, likewise.
+    Where `has_deviation`, the models' own standard deviations stand beside it as `deviation`, likewise. Where there are
+    more than `most` test sequences, only so many are predicted, always the same ones of a split.
 
     Raises:
         UserError: Weights do not fit the config, or a test sequence does not fit the model.
@@ -53,6 +55,10 @@ def predict_test_sequences(
     prepared = load_prepared(split)
     residues, lengths = test_sequences(prepared)
     scores, embeddings = test_scores(prepared), _test_embeddings(config, prepared)
+    if most is not None and most < len(lengths):
+        some = np.sort(shuffled(len(lengths), "reference", task_of(config).name)[:most])
+        residues, lengths, scores = residues[some], lengths[some], None if scores is None else scores[some]
+        embeddings = None if embeddings is None else embeddings.take(some)
 
     def predictor_of(some: Sequence[Path]) -> Predictor:
         return Predictor(

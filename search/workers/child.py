@@ -153,14 +153,15 @@ def isolated_prediction(
     directory: Path,
     *,
     has_deviation: bool = False,
+    most: int | None = None,
 ) -> Child:
     """The test sequences of a split, predicted in a child process by a member for each file of weights.
 
-    With the models' own deviations, where `has_deviation`.
+    With the models' own deviations, where `has_deviation`; only `most` of the sequences, where that is given.
 
     What is computed at once, and by how many threads, is what the config says, so that the numbers can be repeated.
     """
-    return Child(partial(_predict, config, tuple(weights), split, places, directory, has_deviation), directory)
+    return Child(partial(_predict, config, tuple(weights), split, places, directory, has_deviation, most), directory)
 
 
 def _fit(
@@ -213,6 +214,7 @@ def _predict(
     places: Places,
     directory: Path,
     has_deviation: bool,
+    most: int | None,
     tell: Tell,
     should_stop: Callable[[], bool],
 ) -> None:
@@ -227,6 +229,7 @@ def _predict(
         announce=lambda sentence: tell(Announcement(sentence=sentence)),
         on_progress=lambda what, n_done, n_total: tell(Working(what=what, n_done=n_done, n_total=n_total)),
         has_deviation=has_deviation,
+        most=most,
     )
     tell(PredictionsWritten(path=directory / "predictions.safetensors"))
 

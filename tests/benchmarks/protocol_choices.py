@@ -10,12 +10,13 @@ chosen, the family's default.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata, spearmanr
 
-from search.stats.greedy_selection import LEAST_GAIN, Scale, select
+from search.stats.greedy_selection import EQUAL_SHARE, LEAST_GAIN, Scale, select
 from tests.benchmarks.protocol_predictions import FOLDER, PROTOCOLS
 
 Values = NDArray[np.float64]
@@ -261,8 +262,19 @@ def of_each_family(study: Study, n: int) -> NDArray[np.int64]:
     return np.concatenate([of[best_by(study, study.value["kfold"][of], n)] for of in rows])
 
 
+Standard = Literal["validation", "test", "ranks"]
+"""By which predictions members are standardised before they are averaged, or that their ranks among test are."""
+
+
 def ensemble(
-    study: Study, *, scale: Scale, most: int = 8, least_gain: float = LEAST_GAIN, n_repeats: int = 10
+    study: Study,
+    *,
+    standard: Standard = "test",
+    scale: Scale = "standardized",
+    most: int = 8,
+    least_gain: float = LEAST_GAIN,
+    n_repeats: int = 10,
+    equal_share: float = EQUAL_SHARE,
 ) -> Values:
     """What the ensemble of `search.stats.greedy_selection` predicts of test (M,), among what `auto` lets take part."""
     name = study.follows or ("holdout" if study.n_judged.get("holdout", 0) >= ENOUGH else "kfold")
@@ -272,22 +284,31 @@ def ensemble(
     rows = best_by(study, np.where(allowed, study.value[name], np.nan), int(allowed.sum()))
     predictions, target = study.judged[name]
     own = predictions[rows].astype(np.float64)
-    found = select(own, target, most=most, seed=0, scale=scale, least_gain=least_gain, n_repeats=n_repeats)
-    if scale == "ranks":
-        return np.asarray(found.weights @ study.ranks[rows].astype(np.float64))
+    how = {"most": most, "least_gain": least_gain, "n_repeats": n_repeats, "equal_share": equal_share}
+    found = select(own, target, seed=0, scale=scale, **how)  # type: ignore[arg-type]
     kept = np.flatnonzero(found.weights)
-    mean, deviation = own[kept].mean(axis=1, keepdims=True), own[kept].std(axis=1, keepdims=True)
-    return np.asarray(found.weights[kept] @ ((study.predicted[rows[kept]] - mean) / deviation))
+    if standard == "ranks":
+        return np.asarray(found.weights[kept] @ study.ranks[rows[kept]].astype(np.float64))
+    test = study.predicted[rows[kept]].astype(np.float64)
+    of = test if standard == "test" else own[kept]
+    mean, deviation = of.mean(axis=1, keepdims=True), of.std(axis=1, keepdims=True)
+    return np.asarray(found.weights[kept] @ ((test - mean) / np.where(deviation > 0, deviation, 1)))
 
 
 ENSEMBLES: Mapping[str, Callable[[Study], Values]] = {
-    "ensemble of 8, standardised": partial(ensemble, scale="standardized"),
-    "ensemble of 8, ranks": partial(ensemble, scale="ranks"),
-    "ensemble of 4, standardised": partial(ensemble, scale="standardized", most=4),
-    "ensemble of 16, standardised": partial(ensemble, scale="standardized", most=16),
-    "ensemble of 8, standardised, gains of 0.002": partial(ensemble, scale="standardized", least_gain=0.002),
-    "ensemble of 8, standardised, to the last round": partial(ensemble, scale="standardized", least_gain=-np.inf),
-    "ensemble of 8, standardised, one division": partial(ensemble, scale="standardized", n_repeats=1),
+    **{
+        f"{words}, standardised by {standard}": partial(ensemble, standard=standard, equal_share=share)
+        for standard in ("validation", "test", "ranks")
+        for words, share in (("ensemble of 8: greedy", 0.0), ("half greedy, half equal", 0.5), ("8 best, equal", 1.0))
+    },
+    "half greedy of ranks, half equal, by test": partial(ensemble, scale="ranks"),
+    "half greedy, half equal, of 4, by test": partial(ensemble, most=4),
+    "half greedy, half equal, of 16, by test": partial(ensemble, most=16),
+    "half greedy to gains of 0.002, half equal, by test": partial(ensemble, least_gain=0.002),
+    "half greedy to the last round, half equal, by test": partial(ensemble, least_gain=-np.inf),
+    "half greedy, half equal, one division, by test": partial(ensemble, n_repeats=1),
+    "quarter equal, by test": partial(ensemble, equal_share=0.25),
+    "three quarters equal, by test": partial(ensemble, equal_share=0.75),
 }
 """Every rule that was tried."""
 

@@ -16,13 +16,16 @@ import search
 from datasets.common.errors import UserError
 from datasets.common.files import write_text
 from datasets.common.paths import Places
+from search.config.run_config import task_of
 from search.experiments.experiment import Experiment, freeze, load_experiment
 from search.experiments.files import weights_folder
 from search.experiments.ledger import read
 from search.experiments.member_weights import place_all
 from search.experiments.members import ENSEMBLE_VERSION, Ensemble, Member, Origins, part_paths
+from search.experiments.reference import reference_predictions
 from search.experiments.scales import shares_of
 from search.experiments.sealed import seal
+from search.request.inputs import load_split, places_of
 from search.training.predictions import read_predictions
 from search.training.predictor import Predictor
 from search.training.result import FOLD
@@ -100,7 +103,14 @@ def of_three(searched: Searched) -> Path:
     ]
     predictions = np.stack([one.prediction for one in found if one is not None])
     assert found[0] is not None
-    shares, intercept, slope = shares_of(WEIGHTS, predictions, found[0].target)
+    files = [
+        [weights_folder(searched.exports / f"{family}.yaml") / FOLD.format(fold) for fold in range(3)]
+        for family in FAMILIES
+    ]
+    split = load_split(task_of(parts[0].config), None, searched.runs, print).path
+    places, beside = places_of(None, searched.runs), searched.folder / "reference"
+    reference = np.stack([reference_predictions(*one, split, places, beside) for one in zip(parts, files, strict=True)])
+    shares, intercept, slope = shares_of(WEIGHTS, predictions, found[0].target, reference)
     members = tuple(Member(experiment=part, share=share) for part, share in zip(parts, shares, strict=True))
     origins = Origins(
         schema_version=ENSEMBLE_VERSION,
@@ -115,10 +125,6 @@ def of_three(searched: Searched) -> Path:
         git_commit=None,
     )
     path, ensemble = searched.exports / "three.yaml", Ensemble(members=members, origins=origins)
-    files = [
-        [weights_folder(searched.exports / f"{family}.yaml") / FOLD.format(fold) for fold in range(3)]
-        for family in FAMILIES
-    ]
     place_all(files, ensemble, path, runs=searched.folder)
     freeze(replace(parts[0], ensemble=ensemble), path)
     return path

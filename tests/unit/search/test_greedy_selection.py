@@ -87,7 +87,7 @@ def test_a_single_candidate_is_the_ensemble() -> None:
 
 def test_of_equal_candidates_the_first_is_taken() -> None:
     predictions, target = complementary()
-    found = select(np.stack([predictions[0]] * 3), target, most=8, seed=0)
+    found = select(np.stack([predictions[0]] * 3), target, most=8, seed=0, equal_share=0)
     assert found.weights.tolist() == [1.0, 0.0, 0.0]
 
 

@@ -208,10 +208,29 @@ def test_the_scales_are_least_squares_of_the_targets() -> None:
     scaled = np.stack([in_unit(own, n, one) for n, one in enumerate(predictions)])
     np.testing.assert_allclose(mean_of(scaled, weights), expected, rtol=1e-5)
     found = [Predictions(row=np.arange(80), prediction=one, target=target) for one in predictions]
-    assert scales_follow(own, found, within=0)
+    assert scales_follow(own, found, predictions, within=0)
+    reference = random.normal(5, [[1], [9]], size=(2, 30))
+    assert not scales_follow(own, found, reference, within=0.02)
     found[1] = replace(found[1], prediction=np.nextafter(found[1].prediction, np.float32(99)))
-    assert not scales_follow(own, found, within=0)
-    assert scales_follow(own, found, within=0.02)
+    assert not scales_follow(own, found, predictions, within=0)
+    assert scales_follow(own, found, predictions, within=0.02)
+
+
+def test_members_are_standardised_by_what_they_predict_of_test_sequences() -> None:
+    """One whose predictions of test sequences lie ten times as far apart does not decide alone for it."""
+    random = np.random.default_rng(1)
+    target = random.normal(size=80).astype(np.float32)
+    predictions = np.stack([target + random.normal(size=80) for _ in range(2)]).astype(np.float32)
+    reference = np.stack([random.normal(1, 2, size=50), random.normal(-3, 20, size=50)])
+    shares, intercept, slope = shares_of(np.array([0.5, 0.5]), predictions, target, reference)
+    assert [share.mean for share in shares] == pytest.approx(reference.mean(axis=1).tolist())
+    assert [share.deviation for share in shares] == pytest.approx(reference.std(axis=1).tolist())
+    average = sum((one - share.mean) / share.deviation / 2 for one, share in zip(predictions, shares, strict=True))
+    assert [slope, intercept] == pytest.approx(np.polyfit(average, target, 1).tolist())
+    constant = np.stack([reference[0], np.full(50, 2.0)])
+    assert shares_of(np.array([0.5, 0.5]), predictions, target, constant) == shares_of(
+        np.array([0.5, 0.5]), predictions, target
+    )
 
 
 def test_a_line_never_turns_the_ranking_round() -> None:
