@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterator
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ def open_delimited(path: Path) -> TableStream:
     as the header's, or the quote that is not closed.
     """
     blocks = read_blocks(path)
-    header, rest, number = _header(blocks, path)
+    header, rest, number, has_comments = _header(blocks, path)
     delimiter = max(_DELIMITERS, key=header.count)
     names = _names(header, delimiter, path, number)
     return TableStream(
@@ -38,22 +38,28 @@ def open_delimited(path: Path) -> TableStream:
         batches=_batches(chain([b"\n" + rest], blocks), delimiter, len(names), path, number),
         where=str(path),
         kind="TSV" if delimiter == "\t" else "CSV",
-        notes=(f"cells are divided by {_DELIMITERS[delimiter]}",) if delimiter == ";" else (),
+        notes=(
+            *((f"cells are divided by {_DELIMITERS[delimiter]}",) if delimiter == ";" else ()),
+            *((f"what stands before the header, up to line {number - 1}, is passed over",) if has_comments else ()),
+        ),
     )
 
 
-def _header(blocks: Iterator[bytes], path: Path) -> tuple[str, bytes, int]:
-    """Return the first line that is not blank, what follows it in its block, and its number."""
-    number, rest = 1, b""
+def _header(blocks: Iterator[bytes], path: Path) -> tuple[str, bytes, int, bool]:
+    """Return the first line that is neither blank nor a comment, what follows it in its block, its number, and
+    whether there are comments before it, lines that begin with #.
+    """
+    number, rest, has_comments = 1, b"", False
     for block in blocks:
         rest += block
         while b"\n" in rest:
             line, _, rest = rest.partition(b"\n")
-            if line.strip():
-                return line.decode(), rest, number
+            if line.strip() and not line.startswith(b"#"):
+                return line.decode(), rest, number, has_comments
+            has_comments |= line.startswith(b"#")
             number += 1
     if rest.strip():
-        return rest.decode(), b"", number
+        return rest.decode(), b"", number, has_comments
     raise UserError(f"{path} has no header: line 1 is blank.")
 
 
@@ -86,7 +92,7 @@ def _batches(blocks: Iterator[bytes], delimiter: str, n_columns: int, path: Path
         left_out.append(row.number)
         return "skip"
 
-    text = _Text(blocks, delimiter, lambda: _explain(path, delimiter, n_columns))
+    text = _Text(blocks, delimiter, lambda: _explain(path, delimiter, n_columns, number))
     n_records, n_breaks = 0, 0
     try:
         with pa.PythonFile(text, mode="r") as file:
@@ -123,7 +129,7 @@ def _batches(blocks: Iterator[bytes], delimiter: str, n_columns: int, path: Path
                     cells, lines = [column.filter(pa.array(~is_blank)) for column in cells], lines[~is_blank]
                 yield RowBatch(cells, lines)
     except pa.ArrowInvalid as error:
-        _explain(path, delimiter, n_columns)
+        _explain(path, delimiter, n_columns, number)
         raise UserError(
             f"{path} cannot be divided into rows ({error}); check its quotes and remove its blank lines."
         ) from error
@@ -177,19 +183,23 @@ class _Text(io.RawIOBase):
             explain()
 
 
-def _explain(path: Path, delimiter: str, n_columns: int) -> None:
-    """Raise a UserError for the first line that is no row: slowly, but numbered as in an editor."""
+def _explain(path: Path, delimiter: str, n_columns: int, first: int) -> None:
+    """Raise a UserError for the first line that is no row: slowly, but numbered as in an editor.
+
+    `first` is the number of the header's line; those before it are blank, or comments.
+    """
     csv.field_size_limit(MAX_LINE_BYTES)
-    lines = (line + "\n" for block in read_lines(path) for line in block)
+    lines = islice((line + "\n" for block in read_lines(path) for line in block), first - 1, None)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     try:
         for row in reader:
             if len(row) != n_columns and delimiter.join(row).strip(' "'):
                 raise UserError(
-                    f"{path}, line {reader.line_num}: {len(row)} cells, but the header has {n_columns} "
+                    f"{path}, line {reader.line_num + first - 1}: {len(row)} cells, but the header has {n_columns} "
                     f"({_DELIMITERS[delimiter]} divide them); correct the line or remove it."
                 )
     except csv.Error as error:
         raise UserError(
-            f"{path}, line {reader.line_num}: the quotes of the cells do not match ({error}); correct the line."
+            f"{path}, line {reader.line_num + first - 1}: the quotes of the cells do not match ({error}); correct the "
+            "line."
         ) from error

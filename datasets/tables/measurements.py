@@ -12,6 +12,10 @@ from datasets.sequences.packed import Packed
 from datasets.tables.findings import Findings
 
 _ROWS = 4096  # hashed at a time: they stay in the processor's cache
+_WORDS = ("", "-", "--", "?", "na", "n/a", "n.a.", "nan", "nd", "n.d.", "n.d", "none", "null", "missing")
+_OF_EXCEL = ("#n/a", "#na", "#div/0!", "#value!", "#ref!", "#num!", "#name?", "#null!")
+MISSING = frozenset((*_WORDS, *_OF_EXCEL))
+"""What stands in a cell, in lower case, where nothing was measured."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -47,22 +51,25 @@ class Merged:
 
 
 def numbers(cells: Packed, findings: Findings, column: str) -> NDArray[np.float64]:
-    """Return the cells as numbers (N,), NaN where one is refused."""
+    """Return the cells as numbers (N,), NaN where one is refused, or nothing was measured."""
     parsed = _all_at_once(cells)
     values, is_text = _one_by_one(cells) if parsed is None else (parsed, np.zeros(len(cells), dtype=np.bool_))
     with np.errstate(over="ignore"):
         is_infinite = ~np.isfinite(values.astype(np.float32))
-    is_blank = np.zeros_like(is_text)
-    for row in np.flatnonzero(is_text).tolist():
-        is_blank[row] = not cells[row].strip()
-    is_text &= ~is_blank
+    is_missing = np.zeros_like(is_text)
+    for row in np.flatnonzero(is_infinite).tolist():
+        is_missing[row] = cells[row].strip().lower() in MISSING
+    is_text &= ~is_missing
+    if (at := np.flatnonzero(is_missing)).size:
+        cell = cells[int(at[0])].strip()
+        named = f"has no number but {cell!r}" if cell else "is empty"
+        findings.add("note", f"the target {named}: rows without a measurement are set aside", at.tolist())
     other_column = f"name another column than {column!r} with --target-column"
     line = other_column if is_text.sum() * 2 > len(cells) else "correct the line or remove it"
     for rows, text, remedy in (
-        (is_blank, "the target is empty", "remove the line: there is nothing to learn from it"),
         (is_text, "the target {!r} is not a number", line),
         (
-            is_infinite & ~is_text & ~is_blank,
+            is_infinite & ~is_text & ~is_missing,
             "the target {!r} is not a finite number in single precision",
             "correct the line or remove it",
         ),

@@ -57,6 +57,9 @@ def _cleaned(cells: Packed, findings: Findings) -> tuple[Packed, bool]:
         _check_nucleotides(cells, findings)
         return cells, True
     sequences = [cell.strip().upper() for cell in cells]
+    if len(sequences) and all(sequence.endswith("*") for sequence in sequences):
+        findings.add("note", "every sequence ends with '*', the stop codon, which is left out")
+        sequences = [sequence[:-1] for sequence in sequences]
     lower = [row for row, cell in enumerate(cells) if cell != cell.upper()]
     if lower:
         findings.add("note", "residues in lower case are read as upper case", lower)

@@ -134,14 +134,14 @@ def test_messages_say_what_they_mean(command: Command, tmp_path: Path) -> None:
 def test_every_kind_of_finding_has_its_lines_and_ends_with_two(command: Command, tmp_path: Path) -> None:
     rows = [(sequence, f"{value:.4f}") for _, sequence, value in variants()[:60]]
     for line in (5, 9):
-        rows[line - 2] = (rows[line - 2][0], "n/a")
+        rows[line - 2] = (rows[line - 2][0], "high")
     rows[20 - 2] = (WILD_TYPE[:4] + "*" + WILD_TYPE[5:], "1")
     write(tmp_path / "bad.csv", "sequence,fitness", rows)
     answer = command("data", "check", "bad.csv")
     assert answer.status == 2
-    assert "refused  lines 5, 9: the target 'n/a' is not a number" in answer.out
+    assert "refused  lines 5, 9: the target 'high' is not a number" in answer.out
     assert "refused  line 20: the residue '*' at position 5" in answer.out
-    assert answer.err.startswith("error: bad.csv, line 5: the target 'n/a' is not a number (and 1 more line like it)")
+    assert answer.err.startswith("error: bad.csv, line 5: the target 'high' is not a number (and 1 more line like it)")
     assert answer.err.count("\n") == 1
 
 

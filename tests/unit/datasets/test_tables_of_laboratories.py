@@ -1,0 +1,118 @@
+"""Tables as plate readers, spreadsheets and MaveDB write them."""
+
+from pathlib import Path
+
+import pytest
+
+from datasets.common.errors import UserError
+from datasets.sequences.mutations import MutationError, Mutator, are_mutations, normal_form
+from datasets.tasks.synthetic import WILD_TYPE
+from tests.helpers.tables import surveyed, variants, write
+
+PROTEIN = "MKTVDLA"
+SOME = variants()[:60]
+ROWS = [(sequence, f"{value:.4f}") for _, sequence, value in SOME]
+
+
+@pytest.mark.parametrize(
+    ("written", "sequence", "normal"),
+    [
+        ("p.Val4Ala", "MKTADLA", "V4A"),
+        ("p.(Val4Ala)", "MKTADLA", "V4A"),
+        ("p.[Val4Ala;Asp5Gly]", "MKTAGLA", "V4A:D5G"),
+        ("p.Val4Ala;p.Asp5Gly", "MKTAGLA", "V4A:D5G"),
+        ("[V4A, D5G]", "MKTAGLA", "V4A:D5G"),
+        ("(V4A)(D5G)", "MKTAGLA", "V4A:D5G"),
+        ("V4A_D5G", "MKTAGLA", "V4A:D5G"),
+        ("V4A-D5G", "MKTAGLA", "V4A:D5G"),
+        ("V4A.D5G", "MKTAGLA", "V4A:D5G"),
+        ("V4A|D5G", "MKTAGLA", "V4A:D5G"),
+        ("V4A / D5G", "MKTAGLA", "V4A:D5G"),
+        ("D005G-V004A", "MKTAGLA", "D5G:V4A"),
+        ("4A", "MKTADLA", "4A"),
+        ("4A_5G", "MKTAGLA", "4A:5G"),
+        ("p.Lys2=", PROTEIN, "K2="),
+        ("_wt", PROTEIN, "WT"),
+        ("_sy", PROTEIN, "WT"),
+        ("p.(=)", PROTEIN, "WT"),
+    ],
+)
+def test_mutations_are_read_as_people_write_them(written: str, sequence: str, normal: str) -> None:
+    assert Mutator(PROTEIN).apply(written) == sequence
+    assert normal_form(written) == normal
+    assert normal == "WT" or are_mutations([written])
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("p.Lys2Ter", "stop codon"),
+        ("p.Lys2*", "stop codon"),
+        ("p.Lys2del", "deletion"),
+        ("V4-", "deletion"),
+        ("p.Val3Ala", "names V at position 3, where the wild type has T"),
+        ("9A", "names position 9"),
+        ("V4A_4G", "names position 4 twice"),
+        ("p.Foo4Ala", "is no mutation"),
+        ("p.Met1_Lys2insAla", "is no mutation"),
+    ],
+)
+def test_what_they_cannot_mean_is_said(written: str, says: str) -> None:
+    with pytest.raises(MutationError, match=says):
+        Mutator(PROTEIN).apply(written)
+
+
+@pytest.mark.parametrize("cell", ["A1", "plate1", "1.5", "2024-01-05", "ABC123", "kinase"])
+def test_other_columns_are_no_mutations(cell: str) -> None:
+    assert not are_mutations([cell])
+
+
+def test_a_table_of_mavedb_is_read(tmp_path: Path) -> None:
+    three = {"A": "Ala", "C": "Cys", "D": "Asp", "E": "Glu", "F": "Phe", "H": "His", "T": "Thr"}
+
+    def hgvs(name: str) -> str:
+        parts = [f"{three[one[0]]}{one[1:-1]}{three[one[-1]]}" for one in name.split(":") if name != "WT"]
+        return "_wt" if not parts else f"p.{parts[0]}" if len(parts) == 1 else f"p.[{';'.join(parts)}]"
+
+    rows = [(f"urn:mavedb:1#{i}", "NA", hgvs(name), f"{value:.4f}") for i, (name, _, value) in enumerate(SOME)]
+    path = write(tmp_path / "mave.csv", "accession,hgvs_nt,hgvs_pro,score", rows)
+    found = surveyed(path, wild_type=WILD_TYPE, split="random")
+    assert found.table.mutation_column == "hgvs_pro"
+    assert list(found.raw_split().sequence) == [sequence for sequence, _ in ROWS]
+
+
+@pytest.mark.parametrize("word", ["", "n.d.", "NA", "N/A", "nan", "#DIV/0!", " - ", "#N/A"])
+def test_rows_without_a_measurement_are_set_aside_and_counted(word: str, tmp_path: Path) -> None:
+    rows = [(sequence, word if i in (3, 8) else value) for i, (sequence, value) in enumerate(ROWS)]
+    found = surveyed(write(tmp_path / "t.csv", "sequence,fitness", rows), split="random")
+    assert len(found.raw_split().sequence) == len(ROWS) - 2
+    (note,) = [one for one in found.findings.found if "set aside" in one.text]
+    assert (note.level, note.lines, note.n) == ("note", (5, 10), 2)
+
+
+def test_a_table_of_which_nothing_was_measured_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", "sequence,fitness", [(sequence, "n.d.") for sequence, _ in ROWS])
+    with pytest.raises(UserError, match="no row with a sequence and a target"):
+        surveyed(path, split="random")
+
+
+def test_comments_before_the_header_are_passed_over_and_lines_keep_their_numbers(tmp_path: Path) -> None:
+    rows = [(sequence, "high" if i == 2 else value) for i, (sequence, value) in enumerate(ROWS)]
+    path = write(tmp_path / "t.csv", "# plate 7\n#\n# read by Ada, 2024-01-05\nsequence,fitness", rows)
+    found = surveyed(path, split="random")
+    assert any("before the header, up to line 3" in one.text for one in found.findings.found)
+    with pytest.raises(UserError, match="line 7: the target 'high'"):
+        found.raw_split()
+    path.write_text(path.read_text().replace("high", "1,5"))
+    with pytest.raises(UserError, match="line 7: 3 cells, but the header has 2"):
+        surveyed(path, split="random")
+
+
+def test_stops_at_the_end_of_every_sequence_are_left_out(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", "sequence,fitness", [(f"{sequence}*", value) for sequence, value in ROWS])
+    found = surveyed(path, split="random")
+    assert list(found.raw_split().sequence) == [sequence for sequence, _ in ROWS]
+    assert any("stop codon, which is left out" in one.text for one in found.findings.found)
+    some = [(f"{sequence}*" if i else sequence, value) for i, (sequence, value) in enumerate(ROWS)]
+    with pytest.raises(UserError, match="a stop codon"):
+        surveyed(write(tmp_path / "t.csv", "sequence,fitness", some), split="random").raw_split()
