@@ -19,8 +19,9 @@ def in_unit(ensemble: Ensemble, number: int, predictions: Floats) -> NDArray[np.
     The mean of these over the members, with their weights, is what the ensemble predicts.
     """
     share, origins = ensemble.members[number].share, ensemble.origins
-    standardised = (predictions.astype(np.float64) - share.mean) / share.deviation
-    found: NDArray[np.float32] = (origins.intercept + origins.slope * standardised).astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # whoever takes it looks for what is not finite
+        standardised = (predictions.astype(np.float64) - share.mean) / share.deviation
+        found: NDArray[np.float32] = (origins.intercept + origins.slope * standardised).astype(np.float32)
     return found
 
 
