@@ -32,7 +32,7 @@ from search.stats.greedy_selection import Selection, select
 from search.stats.intervals import ConfidenceInterval, interval
 from search.storage.attributes import MANIFEST, PROTOCOL
 from search.study.calibrated import fold_of_each
-from search.study.combinable import Combinable, combinable_trials
+from search.study.combinable import Combinable, combinable_trials, hosts_of
 from search.study.run_names import COMBINE
 from search.study.study import find_study, stands_for, study_id
 from search.training.predictions import Predictions
@@ -129,9 +129,11 @@ def _export_of(study: "Study", export_dir: Path) -> Experiment:
     wanted = export_dir / f"{study.study_name}.yaml"
     found = find_export(wanted, study)
     if found is None:
+        others = hosts_of(study.get_trials(deepcopy=False))
+        there = f" Its trials ran on {', '.join(others)}, so it may stand there: fetch {wanted.name}." if others else ""
         raise UserError(
             f"There is no experiment of study {study.study_name} in {export_dir}: name its folder with --export-dir, "
-            "or run its search command again, which exports."
+            f"or run its search command again, which exports.{there}"
         )
     experiment = load_experiment(found)
     check_callbacks(found, experiment)

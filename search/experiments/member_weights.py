@@ -79,7 +79,8 @@ class MemberWeights:
         if other := difference(before.machine, machine_kind(before.device)):
             raise UserError(
                 f"The weights of {member.words} are not here, and it cannot be trained again bit for bit on another "
-                f"kind of machine ({'; '.join(other)}): {fetch}"
+                f"kind of machine ({'; '.join(other)}): {fetch} If --keep-top has removed them there, repeat this "
+                "command on that kind of machine, where they are trained again."
             )
         self.announce(f"The weights of {member.words} are not here: it is trained again.")
         prepare_children()

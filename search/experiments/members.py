@@ -34,7 +34,8 @@ _ROUNDING = 1e-6
 class Share:
     """What an ensemble makes of a member's predictions.
 
-    weight: all of them add up to 1, and none is so small that rounding loses it. mean, deviation: of its out-of-fold predictions, in the assay's unit.
+    weight: all of them add up to 1, and none is so small that rounding loses it. mean, deviation: of its out-of-fold
+    predictions, in the assay's unit.
     """
 
     weight: Annotated[float, Interval(ge=_ROUNDING, le=1)]

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from search.experiments.averages import deviation_of, mean_of
 from search.experiments.members import Ensemble, Share
+from search.stats.sums import weighted_sum
 from search.training.predictions import Predictions
 
 Floats = NDArray[np.floating[Any]]
@@ -58,7 +59,7 @@ def shares_of(weights: Floats, predictions: Floats, target: Floats) -> tuple[lis
     """
     wide, measured = predictions.astype(np.float64), target.astype(np.float64)
     mean, deviation = wide.mean(axis=1), wide.std(axis=1)
-    average = weights @ ((wide - mean[:, None]) / deviation[:, None])
+    average = weighted_sum(weights, (wide - mean[:, None]) / deviation[:, None])
     covariance, variance = float(np.mean(average * (measured - measured.mean()))), float(np.var(average))
     # A line that falls would turn the ranking round: then only its spread is that of the targets.
     slope = covariance / variance if covariance > 0 else float(measured.std()) / variance**0.5

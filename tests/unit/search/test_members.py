@@ -1,5 +1,8 @@
 """Experiments with members: written whole, read back exactly, refused where they do not belong together."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -33,11 +36,13 @@ from search.experiments.members import (
     part_paths,
 )
 from search.experiments.scales import in_unit, scales_follow, shares_of, together
+from search.stats.sums import weighted_sum
 from search.storage.ending import Ending
 from search.study.artifacts import hash_or_missing
 from search.study.combinable import Combinable
 from search.training.predictions import Predictions
 from search.training.result import Result
+from tests.helpers.processes import ROOT
 from tests.unit.search.test_experiment import EXPERIMENT, refused, rewrite
 
 
@@ -155,7 +160,7 @@ HOSTILE: list[tuple[str, Callable[[dict[str, Any]], object], str]] = [
     ("a weight of NaN", _share(0, weight=float("nan")), "members[0].weight=nan is not valid"),
     ("a weight that rounding loses", _share(2, weight=1e-300), "members[2].weight=1e-300 is not valid"),
     ("a mean that no number holds", _share(1, mean=10**400), "members[1].mean=1000"),
-    ("a seed that no number holds", _of_member(1, "seed", value=2**63), "members[1] is not a valid experiment: seed=92"),
+    ("a seed that no number holds", _of_member(1, "seed", value=2**63), "members[1] is not a valid experiment: seed="),
     ("errors by a spread", _calibrated(of=1, scale="deviation"), "is not valid, for a single member has no spread"),
     ("errors in words", _calibrated(validated="\x1b[2J"), "A text of the calibration holds control characters"),
     ("errors in many words", _calibrated(validated="x" * 2000), "of 2,000 letters"),
@@ -238,6 +243,42 @@ def test_a_line_never_turns_the_ranking_round() -> None:
     target = np.arange(10, dtype=np.float32)
     _, _, slope = shares_of(np.ones(1), -target[None], target)
     assert slope == pytest.approx(target.std())
+
+
+SCALES = """
+import numpy as np
+from search.experiments.averages import deviation_of, mean_of
+from search.experiments.scales import shares_of
+from search.stats.greedy_selection import select
+
+draws = np.random.default_rng(0)
+weights, predictions = draws.dirichlet(np.ones(20)), draws.normal(size=(20, 50_001)).astype(np.float32)
+target = predictions.mean(axis=0)
+found = select(predictions[:, :300], target[:300], most=8, seed=1)
+print(shares_of(weights, predictions, target), found.prediction.tolist(), found.value)
+print(mean_of(predictions, weights).sum(dtype=np.float64), deviation_of(predictions, weights).sum(dtype=np.float64))
+"""
+
+
+def test_the_number_of_threads_changes_no_bit() -> None:
+    """`verify` compares scales bit for bit, and may have other cores than `combine` had."""
+    answers = set()
+    for n in ("1", "2", "4"):
+        threads = {"OMP_NUM_THREADS": n, "OPENBLAS_NUM_THREADS": n, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            [sys.executable, "-c", SCALES], env={**os.environ, **threads}, capture_output=True, text=True, check=True
+        )
+        answers.add(done.stdout)
+    assert len(answers) == 1
+
+
+def test_equal_columns_have_equal_sums_wherever_they_stand() -> None:
+    draws = np.random.default_rng(0)
+    weights, column = draws.dirichlet(np.ones(9)), draws.normal(size=(9, 1))
+    for n in (1, 2, 3, 7, 8, 9, 33):
+        assert set(weighted_sum(weights, np.repeat(column, n, axis=1)).tolist()) == {
+            weighted_sum(weights, column).item()
+        }
 
 
 def test_equal_weights_are_the_plain_mean_and_deviation() -> None:
