@@ -18,6 +18,7 @@ from datasets.common.seeds import derive_seed
 from search.experiments.confirm.candidates import trial_config
 from search.experiments.experiment import Experiment, freeze, is_same_export, load_experiment, today
 from search.experiments.exports import export_lock, find_export
+from search.experiments.files import check_weights_folder, weights_folder
 from search.experiments.member_weights import MemberWeights, place_all
 from search.experiments.members import ENSEMBLE_VERSION, Ensemble, Member, Origins
 from search.experiments.requirements import check_callbacks
@@ -230,7 +231,8 @@ def _ensemble(
 
 
 def _check_place(path: Path, studies: "Sequence[Study]") -> None:
-    """Refuse a name under which something else stands than an ensemble of the same studies."""
+    """Refuse a name under which something else stands than an ensemble of the same studies, or a link its weights."""
+    check_weights_folder(weights_folder(path))
     if not path.exists() and not path.is_symlink():
         return
     try:

@@ -255,6 +255,25 @@ def test_another_experiment_is_not_replaced(searched: Searched, combined: Path) 
     assert "is no ensemble of these studies" in searched.combine("ridge", "--export", "mine").refusal()
 
 
+def test_what_is_not_of_the_weights_stays(searched: Searched, tmp_path: Path) -> None:
+    folder, other = searched.exports / "tidy", tmp_path / "other"
+    for place in (folder, other):
+        (place / "member7").mkdir(parents=True)
+        (place / "member7" / "notes.txt").write_text("mine")
+        (place / "member8").mkdir()
+        for name in (FOLD.format(0), "seed3.safetensors"):
+            (place / "member8" / name).write_bytes(b"of an earlier ensemble")
+    assert searched.combine("ridge", "--export", "tidy").status == 0
+    assert (folder / "member7" / "notes.txt").read_text() == "mine"
+    assert not (folder / "member8").exists()
+    for name, make in (("linked", lambda path: path.symlink_to(other)), ("file", lambda path: path.write_text("x"))):
+        make(searched.exports / name)
+        answer = searched.combine("ridge", "--export", name)
+        assert f"and the weights of exports/{name}.yaml belong there: move it away" in answer.refusal()
+        assert not (searched.exports / f"{name}.yaml").exists()
+    assert sorted(path.name for path in other.iterdir()) == ["member7", "member8"]
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
