@@ -1,7 +1,12 @@
 """Ensembles over all families, and of studies that two machines searched in one database."""
 
+import os
+import re
 import shutil
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +16,15 @@ import numpy as np
 import pytest
 import yaml
 
+import search
 from datasets.common.files import write_text
 from search.experiments.experiment import load_experiment
 from search.experiments.files import weights_folder
+from search.experiments.ledger import read
 from search.experiments.sealed import seal
 from search.training.result import FOLD
 from tests.helpers.answers import Answer, run_here
+from tests.helpers.processes import ROOT
 from tests.helpers.tables import variants, write
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1800)]
@@ -147,6 +155,35 @@ def test_weights_of_two_members_that_changed_places_are_named(of_all: Ensemble) 
     assert "differs: member 0 (trial" in answer.err
     assert "differs: member 1 (trial" in answer.err
     assert "differs: member 2 (trial" not in answer.err
+
+
+def test_a_confirmation_that_was_killed_goes_on_with_the_member_that_it_was_at(of_all: Ensemble) -> None:
+    path = of_all.changed("killed", lambda tree: None)
+    words = [sys.executable, str(ROOT / "run_study.py"), "confirm", str(path), "--seeds", "1"]
+    members = load_experiment(path).ensemble
+    assert members is not None
+    names = [f"member {number} ({member.words}), seed 1" for number, member in enumerate(members.members)]
+    with subprocess.Popen(
+        words, cwd=of_all.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if f"{names[1]} on train+validation" in line:
+                os.killpg(process.pid, signal.SIGKILL)
+                break
+    ledger = path.with_name("killed.ledger.jsonl")
+    assert not ledger.exists()
+    answer = run_here(*words[2:], cwd=of_all.folder)
+    assert answer.status == 0, answer
+    said = answer.out + answer.err
+    for way in ("train+validation", "train"):
+        assert re.search(rf"killed: {re.escape(names[0])} on {re.escape(way)}, .*: before\n", said)
+        assert re.search(rf"killed: {re.escape(names[2])} on {re.escape(way)}, .* s\n", said)
+    [reading] = read(ledger)
+    assert run_here(*words[2:], "--quiet", cwd=of_all.folder).status == 0
+    _, again = read(ledger)
+    assert again.values == reading.values, "the same seeds give the same numbers, killed or not"
+    assert search.load_experiment(path).origin == "confirm"
 
 
 def test_studies_of_two_machines_in_one_postgres(
