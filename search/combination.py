@@ -18,6 +18,7 @@ from datasets.common.seeds import derive_seed
 from search.experiments.confirm.candidates import trial_config
 from search.experiments.experiment import Experiment, freeze, is_same_export, load_experiment, today
 from search.experiments.exports import export_lock, find_export
+from search.experiments.files import check_weights_folder, weights_folder
 from search.experiments.member_weights import MemberWeights, place_all
 from search.experiments.members import ENSEMBLE_VERSION, Ensemble, Member, Origins
 from search.experiments.requirements import check_callbacks
@@ -32,7 +33,7 @@ from search.stats.greedy_selection import Selection, select
 from search.stats.intervals import ConfidenceInterval, interval
 from search.storage.attributes import MANIFEST, PROTOCOL
 from search.study.calibrated import fold_of_each
-from search.study.combinable import Combinable, combinable_trials
+from search.study.combinable import Combinable, combinable_trials, hosts_of
 from search.study.run_names import COMBINE
 from search.study.study import find_study, stands_for, study_id
 from search.training.predictions import Predictions
@@ -130,9 +131,11 @@ def _export_of(study: "Study", export_dir: Path) -> Experiment:
     wanted = export_dir / f"{study.study_name}.yaml"
     found = find_export(wanted, study)
     if found is None:
+        others = hosts_of(study.get_trials(deepcopy=False))
+        there = f" Its trials ran on {', '.join(others)}, so it may stand there: fetch {wanted.name}." if others else ""
         raise UserError(
             f"There is no experiment of study {study.study_name} in {export_dir}: name its folder with --export-dir, "
-            "or run its search command again, which exports."
+            f"or run its search command again, which exports.{there}"
         )
     experiment = load_experiment(found)
     check_callbacks(found, experiment)
@@ -241,7 +244,8 @@ def _standardised(
 
 
 def _check_place(path: Path, studies: "Sequence[Study]") -> None:
-    """Refuse a name under which something else stands than an ensemble of the same studies."""
+    """Refuse a name under which something else stands than an ensemble of the same studies, or a link its weights."""
+    check_weights_folder(weights_folder(path))
     if not path.exists() and not path.is_symlink():
         return
     try:

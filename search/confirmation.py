@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 from datasets.common.errors import UserError
 from datasets.common.files import check_output
 from datasets.common.paths import Places
-from search.experiments.confirm.candidates import DIVISIONS, Candidate, TrainedOn, of_experiment, of_study
+from search.experiments.confirm.candidates import DIVISIONS, Candidate, TrainedOn, of_parts, of_study
 from search.experiments.confirm.coverage import coverage_of
 from search.experiments.confirm.kept_runs import KeptRun, begin_again, folder_of, keep_run, kept_run
 from search.experiments.confirm.results import Confirmation, Measured, leave_weights
@@ -126,7 +126,7 @@ def _order(request: ConfirmRequest, path: Path, experiment: Experiment) -> Order
 
 def _candidates(request: ConfirmRequest, path: Path, experiment: Experiment) -> tuple[Candidate, ...]:
     if request.top_k is None:
-        return tuple(of_experiment(part) for part in experiment.parts)
+        return of_parts(experiment)
     if experiment.ensemble is not None:
         raise UserError(f"--top-k is of the trials of one study, and {path} has members of its own: leave it out.")
 
@@ -205,7 +205,7 @@ class _Work:
                 run, directory = candidate.run(seed, trained_on), folder / trained_on / f"seed{seed}"
                 assert run.trainer.threads is not None, "a candidate's config is that of a run"
                 depends_on = about(run, order.split, threads=run.trainer.threads, backbone=backbone)
-                what = f"trial {candidate.trial}, seed {seed} on {trained_on.replace('_and_', '+')}"
+                what = f"{candidate.name}, seed {seed} on {trained_on.replace('_and_', '+')}"
                 kept, took = kept_run(directory, depends_on), "before"
                 if kept is None:
                     resume = begin_again(directory)
@@ -242,7 +242,7 @@ class _Work:
         try:
             for one, rows in zip(trained, predictions, strict=True):
                 for number, row in enumerate(rows):
-                    name = f"trial {one.candidate.trial}, seed {seeds[number % len(seeds)]}"
+                    name = f"{one.candidate.name}, seed {seeds[number % len(seeds)]}"
                     check_predictions(row)
             held_out = read_test_set(
                 order.experiment.task(self.request.data),

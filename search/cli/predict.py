@@ -211,7 +211,10 @@ def _draw(
     from search.prediction.single_mutants import map_of
     from search.reporting.mutation_figure import save
 
-    about = f"{arguments.file.name}: {trained.provenance.model or 'model'} trained on {trained.provenance.data}"
+    model = trained.provenance.model or "model"
+    if trained.ensemble is not None:
+        model = f"ensemble of {len(trained.ensemble.members)}"
+    about = f"{arguments.file.name}: {model} trained on {trained.provenance.data}"
     save(map_of(trained, predictions, beside=valuation.beside, split=split), arguments.figure, about)
 
 

@@ -12,7 +12,8 @@ from search.config.nested import difference
 from search.config.run_config import RunConfig, as_it_ran, task_of
 from search.config.targets import is_exact
 from search.experiments.experiment import Experiment, Provenance, first_difference, load_experiment
-from search.experiments.members import Ensemble
+from search.experiments.files import MISSING, weights_folder, weights_hash
+from search.experiments.members import Ensemble, part_paths
 from search.experiments.requirements import check_callbacks, check_data
 from search.machine.environment import machine_kind
 from search.machine.standard_streams import announcer
@@ -21,7 +22,7 @@ from search.request.search_request import DataOptions
 from search.request.user_data import config_of, user_data
 from search.study.protocol import find_protocol
 from search.study.run_names import TRAIN, VERIFY
-from search.training.result import Result
+from search.training.result import FOLD, Result
 from search.workers.child import isolated_run, prepare_children
 from search.workers.run_alone import Stopped, check_backbone, outcome
 from search.workers.signals import Signals
@@ -93,7 +94,7 @@ def run_verify(arguments: argparse.Namespace) -> int:
 
     is_same, folders, reference = True, list[Path](), list["NDArray[np.floating[Any]]"]()
     places = places_of(arguments.weights_dir, arguments.runs_dir)
-    for number, part in enumerate(experiment.parts):
+    for number, (place, part) in enumerate(zip(part_paths(arguments.file, experiment), experiment.parts, strict=True)):
         before = part.provenance
         name = "" if ensemble is None else f"member {number} ({ensemble.members[number].words}): "
         folders.append(directory if ensemble is None else directory / f"member{number}")
@@ -105,7 +106,7 @@ def run_verify(arguments: argparse.Namespace) -> int:
                 reference.append(reference_predictions(part, files, split.path, places, folders[-1] / "reference"))
         except Stopped as stopped:
             return stopped.exit_status
-        is_same &= _say(name, _compare(part, result, split.label), arguments.quiet)
+        is_same &= _say(name, _compare(place, part, result, split.label), arguments.quiet)
     if ensemble is not None:
         is_same &= _say("ensemble: ", _compare_scales(ensemble, folders, reference), arguments.quiet)
     return 0 if is_same else 1
@@ -143,9 +144,17 @@ def _compare_scales(
     )
 
 
-def _compare(experiment: Experiment, result: Result, label: str) -> tuple[bool, str]:
-    """Whether a result is that of the experiment, and a sentence that says by what it was compared."""
+def _compare(place: Path, experiment: Experiment, result: Result, label: str) -> tuple[bool, str]:
+    """Whether a result is that of the experiment, and a sentence that says by what it was compared.
+
+    `place` is what the weights beside the experiment are named by; those that are not there are no matter.
+    """
     before = experiment.provenance
+    kept = [weights_folder(place) / FOLD.format(fold) for fold in range(len(before.weight_hashes))]
+    found = [weights_hash(path) for path in kept]
+    for fold, (own, expected) in enumerate(zip(found, before.weight_hashes, strict=True)):
+        if own not in (MISSING, expected):
+            return False, f"fold {fold}: {kept[fold]} is not the file of weights that the experiment names"
     elsewhere = difference(before.machine, machine_kind(result.device))
     if elsewhere:
         print(
@@ -155,18 +164,26 @@ def _compare(experiment: Experiment, result: Result, label: str) -> tuple[bool, 
         is_close = result.value is not None and abs(result.value - before.value) <= TOLERANCE
         shown = "none" if result.value is None else f"{result.value:.4f}"
         return is_close, f"validation Spearman {shown}, was {before.value:.4f} ({label})"
-    found = first_difference(before.values, result.values)
-    if found is not None:
-        fold, epoch, old, new = found
+    if (first := first_difference(before.values, result.values)) is not None:
+        fold, epoch, old, new = first
         where = f"fold {fold}" + ("" if is_exact(experiment.config.model) else f", epoch {epoch}")
         return False, f"{where}: validation Spearman {_exact(new)}, was {_exact(old)}"
     if result.value != before.value:
         return False, f"the kept weights have Spearman {_exact(result.value)}, was {_exact(before.value)}"
+    for fold, (own, new_file) in enumerate(zip(found, result.checkpoints, strict=False)):
+        if own != MISSING and own != weights_hash(Path(new_file)) and not _are_same(kept[fold], Path(new_file)):
+            return False, f"fold {fold}: the values are equal, the weights in {kept[fold]} are not"
     n_values = sum(map(len, before.values))
     return True, (
         f"{n_values} values in {len(before.values)} fold(s) are equal bit for bit; "
         f"validation Spearman {before.value:.4f} ({label})"
     )
+
+
+def _are_same(kept: Path, trained: Path) -> bool:
+    from search.training.weights import are_same  # torch, which nothing else here needs
+
+    return are_same(kept, trained)
 
 
 def _exact(value: float | None) -> str:

@@ -3,13 +3,15 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from search.stats.sums import weighted_sum
+
 
 def mean_of(members: NDArray[np.float32], weights: NDArray[np.float64] | None = None) -> NDArray[np.float32]:
     """The prediction (n,) of models (n_members, n); `weights` (n_members,) add up to 1, None is all the same."""
     if len(members) == 1:
         alone: NDArray[np.float32] = members[0]
         return alone
-    mean = members.mean(axis=0, dtype=np.float64) if weights is None else weights @ members.astype(np.float64)
+    mean = members.mean(axis=0, dtype=np.float64) if weights is None else weighted_sum(weights, members)
     prediction: NDArray[np.float32] = mean.astype(np.float32)
     return prediction
 
@@ -27,8 +29,8 @@ def deviation_of(
     if weights is None:
         plain: NDArray[np.float32] = members.std(axis=0, ddof=1, dtype=np.float64).astype(np.float32)
         return plain
-    wide = members.astype(np.float64)
-    variance = weights @ np.square(wide - weights @ wide) / (1 - np.square(weights).sum())
+    apart = members.astype(np.float64) - weighted_sum(weights, members)
+    variance = weighted_sum(weights, np.square(apart)) / (1 - np.square(weights).sum())
     deviation: NDArray[np.float32] = np.sqrt(variance).astype(np.float32)
     return deviation
 

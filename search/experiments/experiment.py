@@ -6,7 +6,6 @@ checksum: the SHA-256 of all bytes before that line. A file may hold several suc
 """
 
 import datetime
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import zip_longest
@@ -21,10 +20,10 @@ from datasets.task import Task
 from models.bounds import Interval, NonNegativeInt
 from search.config.run_config import OPTIONAL_KEYS, RunConfig, Seed, Threads, Tokens, run_config, task_of
 from search.config.type_checks import Text, build, check_keys, convert
-from search.experiments.members import ENSEMBLE_VERSION, MEMBERS, Ensemble, StudyId, ensemble_of, tree_of
-from search.experiments.requirements import look_for_model
+from search.experiments.members import ENSEMBLE_VERSION, MEMBERS, Ensemble, StudyId, ensemble_of, mapping_of, tree_of
+from search.experiments.requirements import check_deviation, look_for_model
 from search.experiments.sealed import read_sealed, write_sealed
-from search.experiments.texts import LONGEST_SEQUENCE, LONGEST_TEXT, check_texts, texts_in
+from search.experiments.texts import LONGEST_SEQUENCE, check_shown, check_texts
 from search.stats.calibration import Calibration
 
 SCHEMA_VERSION = 6
@@ -95,6 +94,10 @@ class Experiment:
     calibration: Calibration | None = None
     ensemble: Ensemble | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse a calibration that nothing can be told by, whoever wrote it."""
+        check_deviation(self)
+
     @property
     def parts(self) -> "tuple[Experiment, ...]":
         """The members, or this experiment itself where it has none."""
@@ -161,20 +164,21 @@ def load_experiment(path: Path, announce: Callable[[str], None] = lambda sentenc
     try:
         calibration = _build_calibration(tree)
         ensemble = ensemble_of(tree, provenance, lambda own, where: _member(path, own, where, announce))
+        return replace(ensemble.members[0].experiment, ensemble=ensemble, calibration=calibration)
     except UserError as error:
         known = str(error)
         raise UserError(known if str(path) in known else f"{path} is not a valid experiment: {known}") from None
-    return replace(ensemble.members[0].experiment, ensemble=ensemble, calibration=calibration)
 
 
 def _build_calibration(tree: dict[str, Any]) -> Calibration | None:
     """What the tree says of calibration, which is taken out of it."""
+    check_shown(tree.get(_CALIBRATION), _CALIBRATION)
     return build(Calibration, tree.pop(_CALIBRATION), _CALIBRATION) if _CALIBRATION in tree else None
 
 
 def _member(path: Path, tree: Mapping[str, Any], where: str, announce: Callable[[str], None]) -> Experiment:
     rest = {key: value for key, value in tree.items() if key != "provenance"}
-    provenance = convert(dict[str, Any], tree.get("provenance"), f"{where}.provenance")
+    provenance = dict(mapping_of(tree.get("provenance"), f"{where}.provenance"))
     return _experiment(Path(f"{path}: {where}"), rest, provenance, announce)
 
 
@@ -226,9 +230,7 @@ def build_provenance(tree: Mapping[str, Any]) -> Provenance:
     Raises:
         UserError: A value is missing, unknown, or not what it can be.
     """
-    check_texts(tree, LONGEST_TEXT)
-    if any(unicodedata.category(letter) == "Cc" for text in texts_in(tree) for letter in text):
-        raise UserError("A text of the provenance holds control characters: expected letters that a terminal shows.")
+    check_shown(tree, "provenance")
     known = build(Provenance, tree, "provenance")
     n_folds = len(known.values)
     if not n_folds or n_folds != len(known.best_epochs):

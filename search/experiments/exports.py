@@ -89,7 +89,7 @@ def _why_it_stays(place: Path, study: Study, trials: Sequence[FrozenTrial]) -> s
         return None
     before = _provenance(place)
     if before is None:
-        return "is no experiment that this version wrote and nobody changed"
+        return "is no experiment of one trial that this version wrote and nobody changed"
     if not _is_of(before, study):
         return f"is the experiment of another study ({before.study}, exported {before.date})"
     n_finished = count(trials).n_finished

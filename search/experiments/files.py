@@ -132,7 +132,7 @@ def check_exported_weights(experiment: Path, hashes: Sequence[str]) -> None:
         found = weights_hash(path)
         if found not in (MISSING, expected):
             raise UserError(
-                f"The weights {path} were changed since {experiment} was exported: their hash is "
-                f"{found[:19]}..., weight_hashes[{fold}] of the experiment is {expected[:19]}...; put the exported "
-                "file back, or remove it."
+                f"The weights {path} were changed since they were exported: their hash is {found[:19]}..., "
+                f"weight_hashes[{fold}] of their experiment is {expected[:19]}...; put the exported file back, or "
+                "remove it."
             )

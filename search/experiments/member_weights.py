@@ -4,7 +4,7 @@
 again here, and every value has to be that of the trial, bit for bit.
 """
 
-import shutil
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from datasets.common.paths import Places
 from search.config.nested import difference
 from search.config.run_config import as_it_ran
 from search.experiments.experiment import first_difference
-from search.experiments.files import MISSING, is_below, place_checkpoints, trial_checkpoints, weights_folder
+from search.experiments.files import FOLD, MISSING, SEED, is_below, place_checkpoints, trial_checkpoints, weights_folder
 from search.experiments.members import Ensemble, Member, member_path
 from search.experiments.reference import reference_predictions
 from search.machine.environment import machine_kind
@@ -99,7 +99,8 @@ class MemberWeights:
         if other := difference(before.machine, machine_kind(before.device)):
             raise UserError(
                 f"The weights of {member.words} are not here, and it cannot be trained again bit for bit on another "
-                f"kind of machine ({'; '.join(other)}): {fetch}"
+                f"kind of machine ({'; '.join(other)}): {fetch} If --keep-top has removed them there, repeat this "
+                "command on that kind of machine, where they are trained again."
             )
         self.announce(f"The weights of {member.words} are not here: it is trained again.")
         prepare_children()
@@ -139,7 +140,8 @@ def change_since(member: Member, result: Result, files: Sequence[Path]) -> str |
 
 
 def place_all(files: Sequence[Sequence[Path]], ensemble: Ensemble, path: Path, *, runs: Path) -> None:
-    """Put the weights of all members beside the experiment at `path`; those of an earlier one that had more go.
+    """Put the weights of all members beside the experiment at `path`; those of an earlier one that had more go,
+    and nothing else.
 
     Raises:
         UserError: They cannot be written, or have changed meanwhile.
@@ -152,5 +154,8 @@ def place_all(files: Sequence[Sequence[Path]], ensemble: Ensemble, path: Path, *
             raise UserError(f"The weights of {member.words} changed while they were exported: repeat the command.")
         kept.add(weights_folder(place).name)
     for old in weights_folder(path).glob("member[0-9]*"):
-        if old.name not in kept and old.is_dir() and not old.is_symlink():
-            shutil.rmtree(old, ignore_errors=True)
+        if old.name not in kept and not old.is_symlink():
+            for file in (*old.glob(FOLD.format("*")), *old.glob(SEED.format("*"))):
+                file.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # it is no folder, or somebody else's file stands in it
+                old.rmdir()

@@ -7,7 +7,6 @@ line: `intercept` and `slope`, the least squares of the out-of-fold targets. All
 number of candidates can be predicted in blocks.
 """
 
-import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -16,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from datasets.common.errors import UserError
 from models.bounds import Interval, PositiveInt
-from search.config.type_checks import Text, build, check_keys, convert
-from search.experiments.texts import LONGEST_TEXT, check_texts, texts_in
+from search.config.type_checks import Text, build, check_keys, shown
+from search.experiments.texts import check_shown
 
 if TYPE_CHECKING:
     from search.experiments.experiment import Experiment
@@ -36,10 +35,11 @@ _ROUNDING = 1e-6
 class Share:
     """What an ensemble makes of a member's predictions.
 
-    weight: all of them add up to 1. mean, deviation: by which its predictions are standardised, in the assay's unit.
+    weight: all of them add up to 1, and none is so small that rounding loses it. mean, deviation: by which its
+    predictions are standardised, in the assay's unit.
     """
 
-    weight: Annotated[float, Interval(gt=0, le=1)]
+    weight: Annotated[float, Interval(ge=_ROUNDING, le=1)]
     mean: float
     deviation: Annotated[float, Interval(gt=0)]
 
@@ -159,6 +159,24 @@ def part_paths(path: Path, experiment: "Experiment") -> tuple[Path, ...]:
     return tuple(member_path(path, number) for number in range(len(experiment.ensemble.members)))
 
 
+def part_names(path: Path, experiment: "Experiment") -> tuple[str, ...]:
+    """For each of `experiment.parts` what sentences call it."""
+    if experiment.ensemble is None:
+        return (str(path),)
+    return tuple(f"{path}: {MEMBERS}[{number}]" for number in range(len(experiment.ensemble.members)))
+
+
+def mapping_of(value: Any, where: str) -> Mapping[str, Any]:
+    """The value, if it is a mapping. What it holds is not looked at, so that each place is named in its own sentence.
+
+    Raises:
+        UserError: It is none.
+    """
+    if not isinstance(value, Mapping):
+        raise UserError(f"{where}={shown(value)} is not valid: expected a mapping.")
+    return value
+
+
 def tree_of(ensemble: Ensemble, tree_of_experiment: Callable[["Experiment"], Mapping[str, Any]]) -> dict[str, Any]:
     """The ensemble as a tree of plain values."""
     members = [{**asdict(one.share), _EXPERIMENT: tree_of_experiment(one.experiment)} for one in ensemble.members]
@@ -176,16 +194,17 @@ def ensemble_of(
         UserError: A value is missing, unknown, or not what it can be.
     """
     check_keys(tree, (MEMBERS,), (MEMBERS,), "config")
-    found = convert(list[dict[str, Any]], tree[MEMBERS], MEMBERS)
+    found = tree[MEMBERS]
+    if not isinstance(found, list):
+        raise UserError(f"{MEMBERS}={shown(found)} is not valid: expected a list of mappings.")
     if not 1 <= len(found) <= MOST_MEMBERS:
         raise UserError(f"{MEMBERS} is a list of {len(found):,}: expected 1 to {MOST_MEMBERS}.")
-    check_texts(origins, LONGEST_TEXT)
-    if any(unicodedata.category(letter) == "Cc" for text in texts_in(origins) for letter in text):
-        raise UserError("A text of the provenance holds control characters: expected letters that a terminal shows.")
+    check_shown(origins, "provenance")
     members = []
-    for number, one in enumerate(found):
+    for number, item in enumerate(found):
         where = f"{MEMBERS}[{number}]"
+        one = mapping_of(item, where)
         share = build(Share, {key: value for key, value in one.items() if key != _EXPERIMENT}, where)
-        own = convert(dict[str, Any], one.get(_EXPERIMENT), f"{where}.{_EXPERIMENT}")
+        own = mapping_of(one.get(_EXPERIMENT), f"{where}.{_EXPERIMENT}")
         members.append(Member(experiment=read(own, where), share=share))
     return Ensemble(members=tuple(members), origins=build(Origins, origins, "provenance"))

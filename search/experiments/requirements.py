@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from datasets.common.errors import UserError
 from search.config.run_config import averaging_callbacks
+from search.config.targets import knows_deviation
 from search.config.type_checks import shown
 from search.machine import own_models
 
@@ -48,6 +49,20 @@ def check_data(path: Path, config: "RunConfig", before: "Provenance", split: "Pr
             f"{path} was made on other data ({before.data}, sha256 {before.data_hash[:12]}...) than what was found "
             f"({split.label}, sha256 {split.data_hash[:12]}...): name the right {named}."
         )
+
+
+def check_deviation(experiment: "Experiment") -> None:
+    """Refuse a calibration by deviations where neither the model nor the spread of several members gives any."""
+    ensemble = experiment.ensemble
+    if experiment.calibration is None or not experiment.calibration.asks_deviation:
+        return
+    if ensemble is None and not knows_deviation(experiment.config.model):
+        why = f"{experiment.config.model['_target_']} knows no deviation of what it predicts"
+    elif ensemble is not None and len(ensemble.members) == 1:
+        why = "a single member has no spread"
+    else:
+        return
+    raise UserError(f"calibration.scale=deviation is not valid, for {why}: expected constant.")
 
 
 def check_callbacks(path: Path, experiment: "Experiment") -> None:

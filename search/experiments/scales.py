@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from search.experiments.averages import deviation_of, mean_of
 from search.experiments.members import Ensemble, Share
+from search.stats.sums import weighted_sum
 from search.training.predictions import Predictions
 
 Floats = NDArray[np.floating[Any]]
@@ -19,8 +20,9 @@ def in_unit(ensemble: Ensemble, number: int, predictions: Floats) -> NDArray[np.
     The mean of these over the members, with their weights, is what the ensemble predicts.
     """
     share, origins = ensemble.members[number].share, ensemble.origins
-    standardised = (predictions.astype(np.float64) - share.mean) / share.deviation
-    found: NDArray[np.float32] = (origins.intercept + origins.slope * standardised).astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # whoever takes it looks for what is not finite
+        standardised = (predictions.astype(np.float64) - share.mean) / share.deviation
+        found: NDArray[np.float32] = (origins.intercept + origins.slope * standardised).astype(np.float32)
     return found
 
 
@@ -62,7 +64,7 @@ def shares_of(
     wide, measured = predictions.astype(np.float64), target.astype(np.float64)
     by = wide if reference is None or not (np.ptp(reference, axis=1) > 0).all() else reference.astype(np.float64)
     mean, deviation = by.mean(axis=1), by.std(axis=1)
-    average = weights @ ((wide - mean[:, None]) / deviation[:, None])
+    average = weighted_sum(weights, (wide - mean[:, None]) / deviation[:, None])
     covariance = float(np.mean((average - average.mean()) * (measured - measured.mean())))
     variance = float(np.var(average))
     # A line that falls would turn the ranking round: then only its spread is that of the targets.

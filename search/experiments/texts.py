@@ -1,5 +1,6 @@
 """The texts in a tree of plain values that somebody else may have written, and how long they may be."""
 
+import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -29,3 +30,10 @@ def check_texts(tree: Any, longest: int) -> None:
             raise UserError(
                 f"The text {text[:20]!r}... of {len(text):,} letters is not valid: expected at most {longest:,}."
             )
+
+
+def check_shown(tree: Any, where: str) -> None:
+    """Refuse a tree with a text that a terminal could not show as it is; `where` is what the tree is called."""
+    check_texts(tree, LONGEST_TEXT)
+    if any(unicodedata.category(letter) == "Cc" for text in texts_in(tree) for letter in text):
+        raise UserError(f"A text of the {where} holds control characters: expected letters that a terminal shows.")

@@ -281,9 +281,11 @@ class TrainedExperiment:
         n_bad = (~np.isfinite(members)).sum(axis=1)
         if n_bad.any():
             worst = int(n_bad.argmax())
+            scaled = "" if self.ensemble is None else f", or the scales in {self.path} were changed"
             raise UserError(
                 f"{n_bad[worst]} of {len(lengths)} predictions of {self._weights[worst]} are not finite, so they rank "
-                "nothing: its training diverged, or it was damaged; predict with another experiment, or search again."
+                f"nothing: its training diverged, or it was damaged{scaled}; predict with another experiment, or "
+                "search again."
             )
         if len(lengths) and not self._is_known_to_vary:
             some = None if scores is None else scores[:1]

@@ -10,7 +10,7 @@ from typing import Literal
 from datasets.common.errors import UserError
 from search.experiments.experiment import Experiment, checksum
 from search.experiments.files import SEED, confirmation_file, weights_folder, weights_hash
-from search.experiments.members import part_paths
+from search.experiments.members import part_names, part_paths
 from search.machine.foreign_files import read_regular
 from search.training.result import FOLD
 
@@ -38,19 +38,20 @@ def find_weights(path: Path, experiment: Experiment, announce: Callable[[str], N
     confirmed = _confirmed(path, [str(one.parent / one.stem) for one in paths], announce)
     if confirmed is not None:
         return tuple(WeightFiles(files=files, origin="confirm") for files in confirmed)
-    return tuple(_exported(*one) for one in zip(paths, experiment.parts, strict=True))
+    names = part_names(path, experiment)
+    return tuple(_exported(*one) for one in zip(paths, names, experiment.parts, strict=True))
 
 
-def _exported(path: Path, experiment: Experiment) -> WeightFiles:
+def _exported(path: Path, name: str, experiment: Experiment) -> WeightFiles:
     folder = weights_folder(path)
     hashes = experiment.provenance.weight_hashes
     if not hashes:
         raise UserError(
-            f"{path} names no weights: export it again with the search that made it, or run `confirm` on it."
+            f"{name} names no weights: export it again with the search that made it, or run `confirm` on it."
         )
     files = tuple(folder / FOLD.format(fold) for fold in range(len(hashes)))
     for i, (file, expected) in enumerate(zip(files, hashes, strict=True)):
-        _check(file, expected, f"weight_hashes[{i}] of {path}")
+        _check(file, expected, f"weight_hashes[{i}] of {name}")
     return WeightFiles(files=files, origin="search")
 
 

@@ -22,6 +22,9 @@ LEVEL = 0.9
 """Of intervals of predictions, where nobody asks for another."""
 MOST_SCORES = 1000
 """That are kept, of all groups together."""
+_MOST_ROWS = 10**9  # that the counts of a file may name, so that their sums are exact
+_LARGEST = 1e39
+"""Of an error; predictions and targets are float32."""
 MOST_GROUPS = 50
 """More folds than these count as one: an interval costs as much as there are groups."""
 _MIN_ROWS = 2
@@ -57,10 +60,10 @@ class Calibration:
 
     validated: str
     scale: Scale
-    noise: Annotated[float, Interval(ge=0)]
-    mean_square: Annotated[float, Interval(ge=0)]
-    n_rows: list[Annotated[int, Interval(ge=1)]]
-    scores: list[list[Annotated[float, Interval(ge=0)]]]
+    noise: Annotated[float, Interval(ge=0, le=_LARGEST)]
+    mean_square: Annotated[float, Interval(ge=0, le=_LARGEST**2)]
+    n_rows: list[Annotated[int, Interval(ge=1, le=_MOST_ROWS)]]
+    scores: list[list[Annotated[float, Interval(ge=0, le=_LARGEST)]]]
 
     def __post_init__(self) -> None:
         """Check what an experiment file may say of it."""

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from search.stats.intervals import Floats
+from search.stats.sums import weighted_sum
 
 Scale = Literal["standardized", "ranks"]
 N_REPEATS = 10
@@ -128,7 +129,7 @@ def _bagged(
     if len(values) == 1 or n_units < _MIN_SEQUENCES:  # too few to leave any out: the best alone
         alone = np.zeros(len(values))
         alone[_best(values, target)] = 1.0
-        return alone, alone @ values
+        return alone, weighted_sum(alone, values)
     total, prediction = np.zeros(len(values)), np.empty(len(target))
     left_out: list[tuple[NDArray[np.int64], list[Floats]]] = []
     for _ in range(n_repeats):
@@ -146,7 +147,7 @@ def _bagged(
     for key in np.unique(which, axis=1).T:
         rows = (which == key[:, None]).all(axis=0)
         weights = sum((own[number] for (_, own), number in zip(left_out, key, strict=True)), np.zeros(len(values)))
-        prediction[rows] = _largest(weights, most) @ values[:, rows]
+        prediction[rows] = weighted_sum(_largest(weights, most), values[:, rows])
     return _largest(total, most), prediction
 
 

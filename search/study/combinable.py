@@ -130,10 +130,15 @@ def _of_study(study: Study, runs: Path, announce: Callable[[str], None]) -> list
     return found
 
 
+def hosts_of(trials: Iterable[FrozenTrial]) -> list[str]:
+    """The other machines that trials ran on."""
+    hosts = dict.fromkeys(str(trial.user_attrs.get(WORKER, "")).rpartition(":")[0] for trial in trials)
+    return [printable(host) for host in hosts if host and host != socket.gethostname()]
+
+
 def how_to_fetch(study: Study, trials: Iterable[FrozenTrial], runs: Path) -> str:
     """Where trials ran, and the command that brings their files here."""
-    hosts = dict.fromkeys(str(trial.user_attrs.get(WORKER, "")).rpartition(":")[0] for trial in trials)
-    others = [printable(host) for host in hosts if host and host != socket.gethostname()]
+    others = hosts_of(trials)
     if not others:
         return "they ran on this machine, so name the folder that holds them with --runs-dir, or put the files back."
     folder = f"{runs.absolute() / study.study_name}/"

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -22,18 +23,33 @@ def load_weights(model: FitnessModel, path: Path) -> None:
     Raises:
         UserError: The file is missing, broken, or belongs to another architecture.
     """
-    try:
-        state = load_file(path)
-    except OSError as error:
-        raise UserError(f"The weights {path} cannot be read: {error.strerror or error}.") from None
-    except SafetensorError as error:
-        raise UserError(
-            f"{path} is not a file of weights (safetensors), or is damaged: {' '.join(str(error).split())}."
-        ) from None
+    state = _read(path)
     try:
         model.load_trained_state(state)
     except RuntimeError as error:
         raise UserError(
             f"{path} holds the weights of another architecture than this {type(model).__name__}: {error}; "
             "take the weights that were written together with the config."
+        ) from None
+
+
+def are_same(path: Path, other: Path) -> bool:
+    """Whether all that both files hold is equal bit for bit; that of another version may hold more.
+
+    Raises:
+        UserError: A file is missing or broken.
+    """
+    states = _read(path), _read(other)
+    names = states[0].keys() & states[1].keys()
+    return bool(names) and all(torch.equal(states[0][name], states[1][name]) for name in names)
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(path)
+    except OSError as error:
+        raise UserError(f"The weights {path} cannot be read: {error.strerror or error}.") from None
+    except SafetensorError as error:
+        raise UserError(
+            f"{path} is not a file of weights (safetensors), or is damaged: {' '.join(str(error).split())}."
         ) from None

@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +16,16 @@ import search
 from datasets.common.errors import UserError
 from datasets.common.files import write_text
 from datasets.common.paths import Places
-from search.config.run_config import task_of
-from search.experiments.experiment import Experiment, freeze, load_experiment
+from search.experiments.experiment import Experiment, load_experiment
 from search.experiments.files import weights_folder
 from search.experiments.ledger import read
-from search.experiments.member_weights import place_all
-from search.experiments.members import ENSEMBLE_VERSION, Ensemble, Member, Origins, part_paths
-from search.experiments.reference import reference_predictions
-from search.experiments.scales import shares_of
+from search.experiments.members import part_paths
 from search.experiments.sealed import seal
-from search.request.inputs import load_split, places_of
 from search.training.predictions import read_predictions
 from search.training.predictor import Predictor
 from search.training.result import FOLD
 from tests.helpers.answers import Answer, run_here
+from tests.helpers.experiments import averaged_experiment
 from tests.helpers.tables import variants, write
 
 FAMILIES = ("ridge", "kernel", "cnn")
@@ -96,38 +92,13 @@ def combined(searched: Searched) -> Path:
 @pytest.fixture(scope="module")
 def of_three(searched: Searched) -> Path:
     """The best of each family in one file, whatever a selection would take."""
-    parts = [load_experiment(searched.exports / f"{family}.yaml") for family in FAMILIES]
+    exports = [searched.exports / f"{family}.yaml" for family in FAMILIES]
     found = [
-        read_predictions(searched.runs / family, part.provenance.trial)
-        for family, part in zip(FAMILIES, parts, strict=True)
+        read_predictions(searched.runs / family, load_experiment(export).provenance.trial)
+        for family, export in zip(FAMILIES, exports, strict=True)
     ]
-    predictions = np.stack([one.prediction for one in found if one is not None])
-    assert found[0] is not None
-    files = [
-        [weights_folder(searched.exports / f"{family}.yaml") / FOLD.format(fold) for fold in range(3)]
-        for family in FAMILIES
-    ]
-    split = load_split(task_of(parts[0].config), None, searched.runs, print).path
-    places, beside = places_of(None, searched.runs), searched.folder / "reference"
-    reference = np.stack([reference_predictions(*one, split, places, beside) for one in zip(parts, files, strict=True)])
-    shares, intercept, slope = shares_of(WEIGHTS, predictions, found[0].target, reference)
-    members = tuple(Member(experiment=part, share=share) for part, share in zip(parts, shares, strict=True))
-    origins = Origins(
-        schema_version=ENSEMBLE_VERSION,
-        studies=list(FAMILIES),
-        study_ids=[part.provenance.study_id for part in parts],
-        n_candidates=6,
-        date="2026-01-02",
-        value=0.5,
-        n_sequences=len(found[0].row),
-        intercept=intercept,
-        slope=slope,
-        git_commit=None,
-    )
-    path, ensemble = searched.exports / "three.yaml", Ensemble(members=members, origins=origins)
-    place_all(files, ensemble, path, runs=searched.folder)
-    freeze(replace(parts[0], ensemble=ensemble), path)
-    return path
+    known = [one for one in found if one is not None]
+    return averaged_experiment(searched.exports / "three.yaml", exports, known, WEIGHTS, searched.runs)
 
 
 def test_members_stand_beside_the_file_each_with_its_weights(searched: Searched, combined: Path) -> None:
@@ -282,6 +253,25 @@ def test_another_experiment_is_not_replaced(searched: Searched, combined: Path) 
     assert "is no ensemble of these studies" in searched.combine("ridge", "--export", "together").refusal()
     (searched.exports / "mine.yaml").write_text("x")
     assert "is no ensemble of these studies" in searched.combine("ridge", "--export", "mine").refusal()
+
+
+def test_what_is_not_of_the_weights_stays(searched: Searched, tmp_path: Path) -> None:
+    folder, other = searched.exports / "tidy", tmp_path / "other"
+    for place in (folder, other):
+        (place / "member7").mkdir(parents=True)
+        (place / "member7" / "notes.txt").write_text("mine")
+        (place / "member8").mkdir()
+        for name in (FOLD.format(0), "seed3.safetensors"):
+            (place / "member8" / name).write_bytes(b"of an earlier ensemble")
+    assert searched.combine("ridge", "--export", "tidy").status == 0
+    assert (folder / "member7" / "notes.txt").read_text() == "mine"
+    assert not (folder / "member8").exists()
+    for name, make in (("linked", lambda path: path.symlink_to(other)), ("file", lambda path: path.write_text("x"))):
+        make(searched.exports / name)
+        answer = searched.combine("ridge", "--export", name)
+        assert f"and the weights of exports/{name}.yaml belong there: move it away" in answer.refusal()
+        assert not (searched.exports / f"{name}.yaml").exists()
+    assert sorted(path.name for path in other.iterdir()) == ["member7", "member8"]
 
 
 @pytest.mark.parametrize(

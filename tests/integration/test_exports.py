@@ -177,7 +177,7 @@ def test_what_a_person_changed_while_the_search_ran_is_not_replaced(folder: Path
     before = content(folder / "exported")
     said: list[str] = []
     assert export(folder, folder / "runs", said.append) == path.with_name(f"{NAME}-2.yaml")
-    assert "is no experiment that this version wrote and nobody changed: it stays" in said[0]
+    assert "is no experiment of one trial that this version wrote and nobody changed: it stays" in said[0]
     assert {name: content(folder / "exported")[name] for name in before} == before
 
 

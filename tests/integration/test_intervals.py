@@ -193,10 +193,19 @@ def test_an_experiment_without_errors_predicts_as_before(searched: Searched, tmp
     assert load_experiment(path).calibration is None
 
 
-def test_errors_that_are_none_are_refused(searched: Searched, tmp_path: Path) -> None:
-    path = changed(searched, tmp_path, lambda tree: tree["calibration"]["scores"][0].reverse())
-    words = ("predict", str(path), "--input", "candidates.csv")
-    assert "numbers in ascending order" in run_here(*words, cwd=searched.folder).refusal()
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda known: known["scores"][0].reverse(), "numbers in ascending order"),
+        (lambda known: known.update(scale="deviation", noise=0.1), "models.ridge.Ridge knows no deviation of what it"),
+        (lambda known: known.update(validated="\x1b[2J"), "control characters"),
+        (lambda known: known.update(n_rows=[2**62] * len(known["n_rows"])), "calibration.n_rows="),
+    ],
+)
+def test_errors_that_are_none_are_refused(searched: Searched, tmp_path: Path, change: Any, sentence: str) -> None:
+    path = changed(searched, tmp_path, lambda tree: change(tree["calibration"]))
+    for words in (("predict", str(path), "--input", "candidates.csv"), ("confirm", str(path), "--seeds", "1")):
+        assert sentence in run_here(*words, cwd=searched.folder).refusal()
 
 
 def test_confirm_measures_how_many_test_sequences_are_covered(searched: Searched, tmp_path: Path) -> None:

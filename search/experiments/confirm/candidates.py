@@ -29,11 +29,12 @@ _OF_THE_MACHINE = ("threads", "accelerator", "micro_batch_tokens")
 class Candidate:
     """A config to confirm.
 
-    trial: its number in the study. value: its validation Spearman. config: with the threads and the parts of a batch
-    that it ran with. n_epochs: for how long it is trained, see `frozen_epochs`.
+    trial: its number in the study. name: what sentences call it. value: its validation Spearman. config: with the
+    threads and the parts of a batch that it ran with. n_epochs: for how long it is trained, see `frozen_epochs`.
     """
 
     trial: int
+    name: str
     value: float
     config: RunConfig
     n_epochs: int
@@ -43,6 +44,7 @@ class Candidate:
         """The config of a trial, from how it ran: its `threads`, `micro_batch_tokens` and `best_epochs`."""
         return cls(
             trial=trial,
+            name=f"trial {trial}",
             value=value,
             config=as_it_ran(config, threads=ran["threads"], micro_batch_tokens=ran["micro_batch_tokens"]),
             n_epochs=frozen_epochs(ran["best_epochs"]),
@@ -69,6 +71,16 @@ def of_experiment(experiment: Experiment) -> Candidate:
     """The config of an experiment."""
     before = experiment.provenance
     return Candidate.of(experiment.config, before.trial, before.value, vars(before))
+
+
+def of_parts(experiment: Experiment) -> tuple[Candidate, ...]:
+    """The config of an experiment, or those of its members."""
+    if experiment.ensemble is None:
+        return (of_experiment(experiment),)
+    return tuple(
+        replace(of_experiment(member.experiment), name=f"member {number} ({member.words})")
+        for number, member in enumerate(experiment.ensemble.members)
+    )
 
 
 def of_study(study: "Study", experiment: Experiment, n: int) -> tuple[Candidate, ...]:

@@ -131,6 +131,10 @@ def test_survives_as_plain_values():
         ("n_rows", []),
         ("scale", "spread"),
         ("noise", -1.0),
+        ("noise", 1e300),
+        ("mean_square", 1e300),
+        ("scores", [[1e300]]),
+        ("n_rows", [2**62]),
         ("mean_square", "much"),
     ],
 )

@@ -26,7 +26,7 @@ def test_every_config_of_a_space_is_found_again(model: str) -> None:
 
 def test_a_run_of_a_candidate_differs_in_seed_rows_and_epochs_alone() -> None:
     config = study_config(["task=synthetic_one_vs_rest", "model=cnn"]).run({})
-    candidate = Candidate(trial=3, value=0.5, config=config, n_epochs=4)
+    candidate = Candidate(trial=3, name="trial 3", value=0.5, config=config, n_epochs=4)
     run = candidate.run(11, "train")
     assert (run.seed, run.trainer.max_epochs) == (11, 4)
     assert run.validation == {"_target_": "datasets.whole_training.TrainAlone"}

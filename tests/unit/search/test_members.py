@@ -1,5 +1,8 @@
 """Experiments with members: written whole, read back exactly, refused where they do not belong together."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -33,11 +36,13 @@ from search.experiments.members import (
     part_paths,
 )
 from search.experiments.scales import in_unit, scales_follow, shares_of, together
+from search.stats.sums import weighted_sum
 from search.storage.ending import Ending
 from search.study.artifacts import hash_or_missing
 from search.study.combinable import Combinable
 from search.training.predictions import Predictions
 from search.training.result import Result
+from tests.helpers.processes import ROOT
 from tests.unit.search.test_experiment import EXPERIMENT, refused, rewrite
 
 
@@ -125,6 +130,19 @@ def _of_member(number: int, *keys: str, value: Any) -> Callable[[dict[str, Any]]
     return change
 
 
+def _calibrated(*, of: int = 3, **values: object) -> Callable[[dict[str, Any]], None]:
+    """A calibration in a file with the first members alone."""
+
+    def change(tree: dict[str, Any]) -> None:
+        known = {"validated": "rows", "scale": "constant", "noise": 0.1, "mean_square": 1.0}
+        tree["calibration"] = {**known, "n_rows": [3], "scores": [[0.5, 1.0, 2.0]], **values}
+        tree["members"] = tree["members"][:of]
+        if of == 1:
+            tree["members"][0]["weight"] = 1.0
+
+    return change
+
+
 HOSTILE: list[tuple[str, Callable[[dict[str, Any]], object], str]] = [
     ("no members", lambda tree: tree.update(members=[]), "a list of 0: expected 1 to 64"),
     ("no list", lambda tree: tree.update(members=3), "members=3 is not valid"),
@@ -133,13 +151,20 @@ HOSTILE: list[tuple[str, Callable[[dict[str, Any]], object], str]] = [
         lambda tree: tree.update(members=[{} for _ in range(MOST_MEMBERS + 1)]),
         "a list of 65: expected 1 to 64",
     ),
-    ("no mapping", lambda tree: tree.update(members=["x"]), "members=['x'] is not valid"),
+    ("no mapping", lambda tree: tree.update(members=["x"]), "members[0]=x is not valid: expected a mapping"),
     ("no experiment", lambda tree: tree["members"][1].pop("experiment"), "members[1].experiment=null is not valid"),
     ("no provenance", lambda tree: tree["members"][1]["experiment"].pop("provenance"), "members[1].provenance=null"),
     ("a weight of 0", _share(0, weight=0), "members[0].weight=0 is not valid"),
     ("a weight below 0", _share(0, weight=-0.5), "members[0].weight=-0.5 is not valid"),
     ("a weight of text", _share(0, weight="0.5"), "members[0].weight=0.5 is not valid"),
     ("a weight of NaN", _share(0, weight=float("nan")), "members[0].weight=nan is not valid"),
+    ("a weight that rounding loses", _share(2, weight=1e-300), "members[2].weight=1e-300 is not valid"),
+    ("a mean that no number holds", _share(1, mean=10**400), "members[1].mean=1000"),
+    ("a seed that no number holds", _of_member(1, "seed", value=2**63), "members[1] is not a valid experiment: seed="),
+    ("errors by a spread", _calibrated(of=1, scale="deviation"), "is not valid, for a single member has no spread"),
+    ("errors in words", _calibrated(validated="\x1b[2J"), "A text of the calibration holds control characters"),
+    ("errors in many words", _calibrated(validated="x" * 2000), "of 2,000 letters"),
+    ("errors of more rows than there are", _calibrated(n_rows=[2**62]), "calibration.n_rows=[4611686018427387904]"),
     ("weights of more than 1", _share(0, weight=0.9), "add up to 1.4: expected 1"),
     ("no deviation", _share(1, deviation=0.0), "members[1].deviation=0.0 is not valid"),
     ("an infinite mean", _share(1, mean=float("inf")), "members[1].mean=inf is not valid"),
@@ -237,6 +262,36 @@ def test_a_line_never_turns_the_ranking_round() -> None:
     target = np.arange(10, dtype=np.float32)
     _, _, slope = shares_of(np.ones(1), -target[None], target)
     assert slope == pytest.approx(target.std())
+
+
+SUMS = """
+import numpy as np
+from search.stats.sums import weighted_sum
+
+draws = np.random.default_rng(0)
+print(hash(weighted_sum(draws.random(20), draws.normal(size=(20, 50_001))).tobytes()))
+"""
+
+
+def test_the_number_of_threads_changes_no_bit() -> None:
+    """`verify` compares scales bit for bit, and may have other cores than `combine` had."""
+    answers = set()
+    for n in ("1", "2", "4"):
+        threads = {"OPENBLAS_NUM_THREADS": n, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0"}
+        done = subprocess.run(
+            [sys.executable, "-c", SUMS], env={**os.environ, **threads}, capture_output=True, text=True, check=True
+        )
+        answers.add(done.stdout)
+    assert len(answers) == 1
+
+
+def test_equal_columns_have_equal_sums_wherever_they_stand() -> None:
+    draws = np.random.default_rng(0)
+    weights, column = draws.dirichlet(np.ones(20)), draws.normal(size=(20, 1))
+    for n in (1, 2, 3, 7, 8, 9, 33):
+        assert set(weighted_sum(weights, np.repeat(column, n, axis=1)).tolist()) == {
+            weighted_sum(weights, column).item()
+        }
 
 
 def test_equal_weights_are_the_plain_mean_and_deviation() -> None:
