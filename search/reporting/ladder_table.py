@@ -87,9 +87,10 @@ def conclusions(rungs: Sequence[Rung], proposals: Proposals | None = None) -> li
         return [*_of_free(searched, free), "There are no two families to compare with each other yet."]
     source = _TEST if all(_can_be_tested(rung, searched[0]) for rung in searched) else _VALIDATION
     taken, why = _choice(searched, source)
-    if ensemble is None:
+    if ensemble is None or ensemble.n_members == 1:
         unseen = [] if source is _TEST else [_how_to_confirm(searched, proposals or Proposals())]
-        return [*_of_free(searched, free), _verdict(searched, source), *unseen, f"Take {taken.model}: {why}."]
+        alone = [] if ensemble is None else ["The ensemble is one trial alone: no average of several ranks better."]
+        return [*_of_free(searched, free), _verdict(searched, source), *unseen, *alone, f"Take {taken.model}: {why}."]
     of_both = source if _can_be_tested(ensemble, searched[0]) else _VALIDATION
     unseen = [] if of_both is _TEST else [_how_to_confirm([*searched, ensemble], proposals or Proposals())]
     best = on_rows_of(ensemble, min(searched, key=of_both.order))
@@ -98,19 +99,14 @@ def conclusions(rungs: Sequence[Rung], proposals: Proposals | None = None) -> li
         _verdict(searched, source),
         _verdict_of_ensemble(ensemble, best, of_both),
         *unseen,
-        *_recommended(ensemble, best, of_both, f"{taken.experiment or taken.model} ({taken.model}: {why}"),
+        *_recommended(ensemble, best, of_both, f"{taken.experiment or taken.model} ({taken.model}: {why})."),
     ]
 
 
 def _verdict_of_ensemble(ensemble: Rung, best: Rung, source: _Source) -> str:
     """The ensemble against the best family; what it is, and what it costs."""
-    if ensemble.n_members == 1:
-        return (
-            f"The ensemble is one of the {ensemble.n_finished:,} trials that could take part: no average of several was "
-            "selected."
-        )
     return (
-        f"The ensemble averages {ensemble.n_members} of the {ensemble.n_finished:,} trials that could take part, and its "
+        f"The ensemble averages {ensemble.n_members} of the {ensemble.n_finished:,} trials that could take part; its "
         f"validation Spearman is out of bag. {source.where}, it is {_apart(ensemble, best, source)} the best family "
         f"({best.model}){_bounds(source.compare(ensemble, best))} {source.over(ensemble, best)}. Cost of training its "
         f"members: {ensemble.cost}. It predicts with {ensemble.n_models} models, {best.model} with {best.n_models}."
@@ -119,14 +115,12 @@ def _verdict_of_ensemble(ensemble: Rung, best: Rung, source: _Source) -> str:
 
 def _recommended(ensemble: Rung, best: Rung, source: _Source, alone: str) -> list[str]:
     """Which file to take, by the rule of `search.stats.recommendation`; `alone` is the family's, with the reason."""
-    if ensemble.n_members == 1:
-        return [f"Recommended: {alone})."]
     where = source.where[:1].lower() + source.where[1:]
     compared = f"{where}, it is {_apart(ensemble, best, source)} the best family"
     other = f"{ensemble.experiment} (the ensemble: {compared})."
     if recommends_ensemble(source.value(ensemble), source.value(best)):
-        return [f"Recommended: {other}", f"The other one: {alone})."]
-    return [f"Recommended: {alone}).", f"The other one: {other}"]
+        return [f"Recommended: {other}", f"The other one: {alone}"]
+    return [f"Recommended: {alone}", f"The other one: {other}"]
 
 
 def _verdict(searched: Sequence[Rung], source: _Source) -> str:
