@@ -13,12 +13,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from datasets.common.errors import NotForTheseData, UserError
-from search.cli.combine import make_ensemble
 from search.cli.search import request_of, run_search, search, show_plan
 from search.machine.limits import limit_reached
 from search.machine.standard_streams import announcer
 from search.reporting.proposals import Proposals
-from search.request.combine_request import CombineRequest
 from search.request.inputs import check_writable, load_split, url_of
 from search.request.search_request import DataOptions, SearchRequest
 from search.request.user_data import UserData, config_of, user_data
@@ -127,6 +125,7 @@ def run_ladder(arguments: argparse.Namespace) -> int:
 
 def _import_for_the_end() -> None:
     """Import what is needed after the last search: whoever updates the checkout meanwhile changes nothing here."""
+    import search.cli.combine
     import search.combination
     import search.experiments.ledger
     import search.reporting.ladder_table
@@ -210,6 +209,8 @@ def _make(arguments: argparse.Namespace, wanted: _Ensemble, deadline: float | No
         search.workers.run_alone.Stopped: A signal came.
         UserError: It cannot be made.
     """
+    from search.cli.combine import make_ensemble
+    from search.request.combine_request import CombineRequest
     from search.workers.run_alone import Stopped
 
     try:

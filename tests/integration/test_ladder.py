@@ -256,7 +256,7 @@ def test_an_ensemble_that_was_judged_by_a_part_of_the_sequences_is_compared_on_t
     half = np.arange(300) < 150
     mixed = replace(good, prediction=np.where(half, bad.prediction, good.prediction))
     kernel, ridge = rung("kernel", value(mixed), mixed), rung("ridge", value(bad), bad)
-    part = replace(bad, row=bad.row[half], target=bad.target[half], prediction=predictions(0.9).prediction[half])
+    part = replace(bad, row=bad.row[half], target=bad.target[half], prediction=predictions(0.7).prediction[half])
     of_kernel = value(replace(bad, target=bad.target[half], prediction=bad.prediction[half]))
     assert of_kernel < value(part) < value(mixed)
     said = conclusions([kernel, ridge, an_ensemble(value(part), part)])
