@@ -186,12 +186,12 @@ def _ensemble(
     studies = [name for name, is_allowed in with_a_trial.items() if is_allowed]
     shared = entrants[0].study.removesuffix(f"-{entrants[0].model}")[:_LONGEST_PREFIX]
     found = _Ensemble(studies=studies, export=f"{shared}-ensemble")
-    for name in with_a_trial.keys() - studies:
-        announce(f"Study {name} can be no part of an ensemble: none of its trials keeps to what its protocol asks for.")
+    if arguments.no_ensemble:
+        return found if len(studies) > 1 else None
     if len(studies) < 2:
         return replace(found, why="Fewer than two families have a trial that keeps to what its protocol asks for.")
-    if arguments.no_ensemble:
-        return found
+    for name in (name for name, is_allowed in with_a_trial.items() if not is_allowed):
+        announce(f"Study {name} takes no part in the ensemble: no trial of it keeps to what its protocol asks for.")
     deadline = None if arguments.timeout is None else started + arguments.timeout
     if deadline is not None and time.monotonic() >= deadline:
         return replace(found, why=_TIME_IS_OVER)
