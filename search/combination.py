@@ -48,14 +48,15 @@ if TYPE_CHECKING:
 class Combination:
     """An ensemble that was made.
 
-    path: Its file. experiment: what that holds. interval: of its out-of-bag value, None where that cannot be told.
-    best: the highest value of a configuration alone, as it was found, not corrected for its having been picked.
-    n_candidates: from how many configurations members were selected. label: of the data.
+    path: Its file. experiment: what that holds. out_of_bag: the predictions that its value is the Spearman of, on the
+    scale of the selection, of those validation rows that took part in it. best: the highest value of a configuration
+    alone, as it was found, not corrected for its having been picked. n_candidates: from how many configurations members
+    were selected. label: of the data.
     """
 
     path: Path
     experiment: Experiment
-    interval: ConfidenceInterval | None
+    out_of_bag: Predictions
     best: float
     n_candidates: int
     label: str
@@ -66,13 +67,21 @@ class Combination:
         assert self.experiment.ensemble is not None
         return self.experiment.ensemble
 
+    @property
+    def interval(self) -> ConfidenceInterval | None:
+        """Of its out-of-bag value; None where that cannot be told."""
+        found = self.out_of_bag
+        return interval(found.prediction, found.target) if np.ptp(found.prediction) > 0 else None
 
-def combine(request: CombineRequest) -> Combination:
+
+def combine(request: CombineRequest, *, deadline: float | None = None) -> Combination:
     """Select members, bring their weights together, and write the experiment.
+
+    From `deadline` on, by `time.monotonic()`, no member is trained again: what trains is stopped.
 
     Raises:
         datasets.common.errors.UserError: The studies cannot be combined, or the weights of a member cannot be had.
-        search.workers.run_alone.Stopped: A signal came, or a run failed.
+        search.workers.run_alone.Stopped: A signal came, the time was over, or a run failed.
     """
     announce = announcer(request.quiet)
     database = open_existing(request.storage, request.runs_dir)
@@ -99,7 +108,13 @@ def combine(request: CombineRequest) -> Combination:
     with folder as beside:
         places = places_of(request.weights_dir, request.runs_dir)
         source = MemberWeights(
-            runs=request.runs_dir, places=places, split=split.path, folder=Path(beside), announce=announce
+            runs=request.runs_dir,
+            places=places,
+            split=split.path,
+            folder=Path(beside),
+            exported=request.path,
+            deadline=deadline,
+            announce=announce,
         )
         ensemble, files = source.collect(chosen, ensemble)
         ensemble = _standardised(ensemble, [one.predictions for one in chosen], source.reference(ensemble, files))
@@ -112,14 +127,16 @@ def combine(request: CombineRequest) -> Combination:
             place_all(files, ensemble, request.path, runs=request.runs_dir)
             if not is_same_export(request.path, experiment):
                 freeze(experiment, request.path)
-    known = np.isfinite(selection.prediction)
-    target = candidates[0].predictions.target[known]
-    has_ranks = np.ptp(selection.prediction[known]) > 0
+    known, of_best = np.isfinite(selection.prediction), candidates[0].predictions
     assert candidates[0].trial.value is not None
     return Combination(
         path=request.path,
         experiment=experiment,
-        interval=interval(selection.prediction[known], target) if has_ranks else None,
+        out_of_bag=Predictions(
+            row=of_best.row[known],
+            prediction=selection.prediction[known].astype(np.float32),
+            target=of_best.target[known],
+        ),
         best=candidates[0].trial.value,
         n_candidates=len(candidates),
         label=split.label,
@@ -244,7 +261,10 @@ def _standardised(
 
 
 def _check_place(path: Path, studies: "Sequence[Study]") -> None:
-    """Refuse a name under which something else stands than an ensemble of the same studies, or a link its weights."""
+    """Refuse a name under which something else stands than an ensemble of these studies, or of some of them.
+
+    Nor may a link stand where its weights belong.
+    """
     check_weights_folder(weights_folder(path))
     if not path.exists() and not path.is_symlink():
         return
@@ -255,6 +275,6 @@ def _check_place(path: Path, studies: "Sequence[Study]") -> None:
     wanted = {study_id(study) or study.study_name for study in studies}
     if ensemble is not None:
         known = zip(ensemble.origins.study_ids, ensemble.origins.studies, strict=True)
-        if {own or name for own, name in known} == wanted:
+        if {own or name for own, name in known} <= wanted:
             return
     raise UserError(f"{path} exists and is no ensemble of these studies: choose another --export, or move it away.")

@@ -159,7 +159,8 @@ def _import_for_the_end() -> None:
     """Import what is needed once the trials are over: whoever updates the checkout meanwhile changes nothing here."""
     import search.reporting.dashboard_note
     import search.reporting.study_report
-    import search.reporting.summary  # noqa: F401
+    import search.reporting.summary
+    import search.training.predictor  # noqa: F401
     from search.machine.environment import git_commit
 
     git_commit()  # is remembered: the trials run with the code of now

@@ -1,10 +1,12 @@
 """The combine command: an ensemble of configurations of studies, as one experiment, in words."""
 
 import argparse
+import sys
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from search.request.combine_request import CombineRequest
+from search.workers.signals import EXIT_INTERRUPTED, EXIT_TERMINATED, sigterm_raised
 
 if TYPE_CHECKING:
     from search.combination import Combination
@@ -14,16 +16,38 @@ def run_combine(arguments: argparse.Namespace) -> int:
     """Make the ensemble and say what came of it."""
     request = CombineRequest(**{field.name: getattr(arguments, field.name) for field in fields(CombineRequest)})
 
-    from search.combination import combine  # heavy: a mistake in the options does not wait for it
-    from search.workers.run_alone import Stopped
+    from search.workers.run_alone import Stopped  # heavy: a mistake in the options does not wait for it
 
     try:
-        found = combine(request)
+        found = make_ensemble(request)
     except Stopped as stopped:
         return stopped.exit_status
     if not request.quiet:
         print("\n".join(_lines(request, found)), flush=True)
     return 0
+
+
+class _Terminated(BaseException):
+    """SIGTERM came."""
+
+
+def make_ensemble(request: CombineRequest, *, deadline: float | None = None) -> "Combination":
+    """As `search.combination.combine`, which a signal ends cleanly wherever it is.
+
+    Raises:
+        search.workers.run_alone.Stopped: A signal came, the time was over, or a run failed.
+    """
+    from search.combination import combine
+    from search.workers.run_alone import Stopped
+
+    try:
+        with sigterm_raised(_Terminated):
+            return combine(request, deadline=deadline)
+    except KeyboardInterrupt:
+        print("Interrupted: the ensemble was not made.", file=sys.stderr)
+        raise Stopped(EXIT_INTERRUPTED) from None
+    except _Terminated:
+        raise Stopped(EXIT_TERMINATED) from None
 
 
 def _lines(request: CombineRequest, found: "Combination") -> list[str]:

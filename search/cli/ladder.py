@@ -1,4 +1,4 @@
-"""Several models on one question, the cheap ones first: one ordinary study each, and a table at the end.
+"""Several models on one question, the cheap ones first: one ordinary study each, an ensemble, and a table at the end.
 
 Each study is the one that the same command with that model alone would make or resume, and `--n-trials` is its budget:
 every family gets as many trials. `--timeout` is for the whole call. Nothing is searched, and no table is printed, if
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from datasets.common.errors import NotForTheseData, UserError
 from search.cli.search import request_of, run_search, search, show_plan
+from search.machine.limits import limit_reached
 from search.machine.standard_streams import announcer
 from search.reporting.proposals import Proposals
 from search.request.inputs import check_writable, load_split, url_of
@@ -27,9 +28,11 @@ from search.workers.signals import EXIT_INTERRUPTED, EXIT_TERMINATED
 if TYPE_CHECKING:
     from datasets.splits.prepared import PreparedSplit
     from datasets.task import Task
+    from search.combination import Combination
     from search.storage.database import Database
 
-_LONGEST_PREFIX = 80  # of the name of an experiment that is proposed
+_LONGEST_PREFIX = 80  # of the name of the ensemble
+_TIME_IS_OVER = "The --timeout was over before it was made; the same command makes it."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,13 +51,26 @@ class Entrant:
         return self.request.model
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Ensemble:
+    """The ensemble that is wanted: of which studies, its name, and what was made, or why there is none.
+
+    Both are None where the command line asks for none.
+    """
+
+    studies: Sequence[str]
+    export: str
+    made: "Combination | None" = None
+    why: str | None = None
+
+
 def run_models(arguments: argparse.Namespace) -> int:
     """Search with the one model, or climb the ladder of several."""
     return run_ladder(arguments) if arguments.models else run_search(arguments)
 
 
 def run_ladder(arguments: argparse.Namespace) -> int:
-    """Search each family and print the table; the exit status is the highest of the searches'.
+    """Search each family, make the ensemble, and print the table; the exit status is the highest of the searches'.
 
     Raises:
         UserError: A setting is not valid, or a study of one family exists and has another configuration.
@@ -72,8 +88,7 @@ def run_ladder(arguments: argparse.Namespace) -> int:
     database = _open_database(configs)
     with database.lock:
         entrants = [_step(*one, task, split, database) for one in configs]
-    if not arguments.quiet:
-        _import_for_the_table()
+    _import_for_the_end()
     new = [entrant.model for entrant in entrants if entrant.is_new]
     if 0 < len(new) < len(entrants):
         announce(f"Without a study so far: {', '.join(new)}; the others go on with theirs.")
@@ -97,13 +112,21 @@ def run_ladder(arguments: argparse.Namespace) -> int:
         if ended in (EXIT_INTERRUPTED, EXIT_TERMINATED):
             return ended  # whoever stops it does not wait for a table
         status = max(status, ended)
+    from search.workers.run_alone import Stopped
+
+    try:
+        ensemble = _ensemble(arguments, entrants, database, started)
+    except Stopped as stopped:
+        return stopped.exit_status
     if not arguments.quiet:
-        _print_table(arguments, entrants, left_out, database, task, split)
+        _print_table(arguments, entrants, left_out, ensemble, database, task, split)
     return NotForTheseData.exit_status if n_skipped == len(entrants) else status
 
 
-def _import_for_the_table() -> None:
+def _import_for_the_end() -> None:
     """Import what is needed after the last search: whoever updates the checkout meanwhile changes nothing here."""
+    import search.cli.combine
+    import search.combination
     import search.experiments.ledger
     import search.reporting.ladder_table
     import search.reporting.rungs
@@ -149,17 +172,97 @@ def _step(
     return Entrant(request=request, study=wanted.name, config=wanted.config, protocol=wanted.protocol, is_new=is_new)
 
 
+def _ensemble(
+    arguments: argparse.Namespace, entrants: Sequence[Entrant], database: "Database", started: float
+) -> _Ensemble | None:
+    """The ensemble of the families that have a complete trial; None where they are fewer than two.
+
+    Raises:
+        search.workers.run_alone.Stopped: A signal came.
+    """
+    announce, with_a_trial = announcer(arguments.quiet), _studies_with_a_trial(entrants, database)
+    if len(with_a_trial) < 2:
+        return None
+    studies = [name for name, is_allowed in with_a_trial.items() if is_allowed]
+    shared = entrants[0].study.removesuffix(f"-{entrants[0].model}")[:_LONGEST_PREFIX]
+    found = _Ensemble(studies=studies, export=f"{shared}-ensemble")
+    if arguments.no_ensemble:
+        return found if len(studies) > 1 else None
+    if len(studies) < 2:
+        return replace(found, why="Fewer than two families have a trial that keeps to what its protocol asks for.")
+    for name in (name for name, is_allowed in with_a_trial.items() if not is_allowed):
+        announce(f"Study {name} takes no part in the ensemble: no trial of it keeps to what its protocol asks for.")
+    deadline = None if arguments.timeout is None else started + arguments.timeout
+    if deadline is not None and time.monotonic() >= deadline:
+        return replace(found, why=_TIME_IS_OVER)
+    announce(f"\nensemble: {found.export}, of {len(studies)} studies")
+    try:
+        return replace(found, made=_make(arguments, found, deadline))
+    except UserError as error:
+        return replace(found, why=" ".join(str(error).split()))
+
+
+def _make(arguments: argparse.Namespace, wanted: _Ensemble, deadline: float | None) -> "Combination":
+    """Make the ensemble.
+
+    Raises:
+        search.workers.run_alone.Stopped: A signal came.
+        UserError: It cannot be made.
+    """
+    from search.cli.combine import make_ensemble
+    from search.request.combine_request import CombineRequest
+    from search.workers.run_alone import Stopped
+
+    try:
+        request = CombineRequest(
+            studies=wanted.studies,
+            export=wanted.export,
+            storage=arguments.storage,
+            data=arguments.data,
+            runs_dir=arguments.runs_dir,
+            export_dir=arguments.export_dir,
+            data_dir=arguments.data_dir,
+            weights_dir=arguments.weights_dir,
+            quiet=arguments.quiet,
+        )
+        return make_ensemble(request, deadline=deadline)
+    except Stopped as stopped:
+        if stopped.exit_status in (EXIT_INTERRUPTED, EXIT_TERMINATED):
+            raise
+        raise UserError("A member could not be trained again." if stopped.exit_status else _TIME_IS_OVER) from None
+    except Exception as error:
+        if isinstance(error, UserError) or (reached := limit_reached(error)) is None:
+            raise
+        raise reached from None  # a full disk takes nobody's table
+
+
+def _studies_with_a_trial(entrants: Sequence[Entrant], database: "Database") -> dict[str, bool]:
+    """Those that have a complete trial; whether one of them keeps to what its protocol asks for."""
+    from search.study.ranking import rank_of
+    from search.study.study import best_trial, find_study
+
+    known, found = database.storage.study_names(), {}
+    for entrant in entrants:
+        if entrant.study not in known:
+            continue
+        best = best_trial(find_study(database, entrant.study).get_trials(deepcopy=False))
+        if best is not None:
+            found[entrant.study] = rank_of(best)[0] <= 0
+    return found
+
+
 def _print_table(
     arguments: argparse.Namespace,
     entrants: list[Entrant],
     left_out: Mapping[str, str],
+    ensemble: _Ensemble | None,
     database: "Database",
     task: "Task",
     split: "PreparedSplit",
 ) -> None:
     from search.experiments.ledger import readings
     from search.reporting.ladder_table import show
-    from search.reporting.rungs import Rung, baseline_rungs, study_rung
+    from search.reporting.rungs import Rung, baseline_rungs, ensemble_rung, study_rung
     from search.study.question import question
     from search.training.build import folds_of
 
@@ -178,12 +281,11 @@ def _print_table(
     protocols = dict.fromkeys(entrant.protocol.shown for entrant in entrants)
     asked = question(task.name, split.label, split.data_hash, config.defaults["table"])
     proposals = Proposals.of(arguments)
+    if ensemble is not None and (made := ensemble.made) is not None:
+        own = ensemble_rung(database, made.ensemble, made.path, found, out_of_bag=made.out_of_bag, around=made.interval)
+        rungs.append(own)
     show(asked.words, rungs, label=split.label, protocol="; ".join(protocols), proposals=proposals)
-    searched = {rung.model for rung in rungs if rung.value is not None and rung.n_finished is not None}
-    studies = [entrant.study for entrant in entrants if entrant.model in searched]
-    if len(studies) > 1:
-        shared = entrants[0].study.removesuffix(f"-{entrants[0].model}")[:_LONGEST_PREFIX]
-        words = [*studies, "--export", f"{shared}-ensemble"]
-        print(
-            f"An average of several configurations may rank better: {proposals.command('combine', *words)}", flush=True
-        )
+    if ensemble is not None and ensemble.made is None:
+        command = proposals.command("combine", *ensemble.studies, "--export", ensemble.export)
+        may = f"An average of several configurations may rank better: {command}"
+        print(may if ensemble.why is None else f"There is no ensemble: {ensemble.why}", flush=True)

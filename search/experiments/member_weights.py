@@ -1,10 +1,12 @@
 """The weights of an ensemble's members: taken from the folders of their trials, or trained again.
 
 `--keep-top` keeps the weights of few trials, and those of others may stand on another machine. Such a member is trained
-again here, and every value has to be that of the trial, bit for bit.
+again here, and every value has to be that of the trial, bit for bit. Where an ensemble of before has the member, its
+weights are taken, so that the same command trains once.
 """
 
 import contextlib
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.common.errors import UserError
+from datasets.common.files import link
 from datasets.common.paths import Places
 from search.config.nested import difference
 from search.config.run_config import as_it_ran
-from search.experiments.experiment import first_difference
+from search.experiments.experiment import Provenance, first_difference, load_experiment
 from search.experiments.files import MISSING, SEED, is_below, place_checkpoints, trial_checkpoints, weights_folder
 from search.experiments.members import Ensemble, Member, member_path
 from search.experiments.reference import reference_predictions
@@ -41,15 +44,18 @@ class NotRepeated(UserError):
 class MemberWeights:
     """Where weights are found, and where members are trained again.
 
-    runs: below it stand the trials' folders. split: the prepared split's file. folder: for what is trained; whoever
-    made it removes it. announce: told of each member that is trained.
+    runs: below it stand the trials' folders. split: the prepared split's file. folder: below `runs`, for what is
+    trained; whoever made it removes it. exported: where the ensemble is to stand, and may stand already. announce: told
+    of each member that is trained. deadline: by `time.monotonic()`, when training is stopped.
     """
 
     runs: Path
     places: Places
     split: Path
     folder: Path
+    exported: Path
     announce: Callable[[str], None]
+    deadline: float | None = None
 
     def collect(self, trials: Sequence[Combinable], ensemble: Ensemble) -> tuple[Ensemble, list[list[Path]]]:
         """The ensemble with the hashes of all weights, and their files, of each member one a fold.
@@ -57,14 +63,15 @@ class MemberWeights:
         Raises:
             UserError: A member cannot be trained again on this machine.
             NotRepeated: One was, and is not the same.
-            search.workers.run_alone.Stopped: A signal came, or a run failed.
+            search.workers.run_alone.Stopped: A signal came, the time was over, or a run failed.
         """
-        files, members = [], []
+        files, members, earlier = [], [], self._earlier()
         for number, (one, member) in enumerate(zip(trials, ensemble.members, strict=True)):
             before = member.experiment.provenance
             own = trial_checkpoints(self.runs, before.study, before.trial, len(before.values))
             if not self._are_here(own, before.weight_hashes):
-                own = self._train_again(one, member, self.folder / f"member{number}")
+                folder = self.folder / f"member{number}"
+                own = self._from_export(member, earlier, folder) or self._train_again(one, member, folder)
                 before = replace(before, weight_hashes=[hash_or_missing(file) for file in own])
             members.append(replace(member, experiment=replace(member.experiment, provenance=before)))
             files.append(own)
@@ -91,6 +98,32 @@ class MemberWeights:
             for file, expected in zip(files, hashes, strict=True)
         )
 
+    def _earlier(self) -> Sequence[Member]:
+        """The members of the ensemble that was exported before."""
+        try:
+            found = load_experiment(self.exported).ensemble
+        except UserError:
+            return ()
+        return () if found is None else found.members
+
+    def _from_export(self, member: Member, earlier: Sequence[Member], folder: Path) -> list[Path] | None:
+        """The weights that an earlier export has of a member, linked into a folder; None if it has not all of them."""
+        own = member.experiment
+        for number, one in enumerate(earlier):
+            then = one.experiment
+            hashes = then.provenance.weight_hashes
+            if then.config != own.config or _run_of(then.provenance) != _run_of(own.provenance) or not hashes:
+                continue
+            files = [folder / FOLD.format(fold) for fold in range(len(hashes))]
+            folder.mkdir(parents=True)
+            with contextlib.suppress(OSError):  # one that is gone has no hash
+                for file in files:
+                    link(weights_folder(member_path(self.exported, number)) / file.name, file)
+            if self._are_here(files, hashes):
+                return files
+            shutil.rmtree(folder)
+        return None
+
     def _train_again(self, one: Combinable, member: Member, folder: Path) -> list[Path]:
         from search.workers.display import Display
 
@@ -104,7 +137,7 @@ class MemberWeights:
             )
         self.announce(f"The weights of {member.words} are not here: it is trained again.")
         prepare_children()
-        signals, display = Signals(lambda sentence: None), Display()
+        signals, display = Signals(lambda sentence: None, deadline=self.deadline), Display()
         config = as_it_ran(
             member.experiment.config, threads=before.threads, micro_batch_tokens=before.micro_batch_tokens
         )
@@ -120,6 +153,12 @@ class MemberWeights:
                 f"{fetch}"
             )
         return files
+
+
+def _run_of(provenance: Provenance) -> tuple[Any, ...]:
+    """What tells a run from all others that its weights may be of."""
+    known = provenance
+    return known.study_id, known.study, known.trial, known.values, known.value, known.seconds, known.machine
 
 
 def change_since(member: Member, result: Result, files: Sequence[Path]) -> str | None:

@@ -87,6 +87,9 @@ def search_options(parser: Parser) -> None:
         metavar="TIME",
         help="a trial that takes longer is stopped and counts as pruned (default: never)",
     )
+    parser.add_argument(
+        "--no-ensemble", action="store_true", help="make no ensemble at the end of a search with several models"
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the config, the space and a trial; train nothing")
     add_where(parser)
 

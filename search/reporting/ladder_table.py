@@ -3,7 +3,8 @@
 That is whether the language model is worth it here, and which family to take, both from the same source: the test set
 once all families that were searched are confirmed, and the validation rows before. On either, two families are compared
 on the same sequences, and the standard error of the difference is the jackknife's
-(`search.stats.intervals.difference`); on the test set the differences between seeds are added to it.
+(`search.stats.intervals.difference`); on the test set the differences between seeds are added to it. The ensemble of
+all families, where there is one, is compared with the best of them in the same way.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,8 +14,9 @@ import numpy as np
 
 from search.machine.tables import in_columns
 from search.reporting.proposals import Proposals
-from search.reporting.rungs import Confirmed, Rung
+from search.reporting.rungs import Confirmed, Rung, on_rows_of
 from search.stats.intervals import MIN_SEQUENCES, ConfidenceInterval, Difference, Floats, difference, influence
+from search.stats.recommendation import recommends_ensemble
 from search.study.ranking import rank
 
 
@@ -22,23 +24,30 @@ def show(question: str, rungs: Sequence[Rung], *, label: str, protocol: str, pro
     """Print the table and the verdict."""
     rows = [
         ["model", "trials", "validation Spearman", "95 % interval", "test Spearman", "over test sequences",
-         "GPU-seconds", "CPU-seconds"],
+         "models", "GPU-seconds", "CPU-seconds"],
     ]  # fmt: skip
     for rung in rungs:
         rows.append(
             [
                 rung.model,
-                "-" if rung.n_finished is None else str(rung.n_finished),
+                _trials(rung),
                 f"- ({rung.why})" if rung.value is None else f"{rung.value:.4f}",
                 _ends(rung.interval),
                 _test(rung),
                 _ends(None if rung.tested is None else rung.tested.around),
+                "-" if rung.n_models is None else str(rung.n_models),
                 "-" if rung.cost is None else f"{rung.cost.gpu_s:,.0f}",
                 "-" if rung.cost is None else rung.cost.shown_cpu_s,
             ]
         )
     print(f"\nLadder on {question} (validation: {protocol}; {label})", in_columns(rows), sep="\n")
     print(*conclusions(rungs, proposals), sep="\n", flush=True)
+
+
+def _trials(rung: Rung) -> str:
+    if rung.n_finished is None:
+        return "-"
+    return str(rung.n_finished) if rung.n_members is None else f"{rung.n_members} of {rung.n_finished}"
 
 
 def _ends(found: ConfidenceInterval | None) -> str:
@@ -69,14 +78,49 @@ class _Source:
 
 
 def conclusions(rungs: Sequence[Rung], proposals: Proposals | None = None) -> list[str]:
-    """What stands below the table, a paragraph each; rungs are in the order of their price."""
-    searched = [rung for rung in rungs if rung.value is not None and rung.n_finished is not None]
+    """What stands below the table, a paragraph each; rungs are in the order of their price, an ensemble comes last."""
+    ensemble = next((rung for rung in rungs if rung.n_members is not None), None)
+    families = [rung for rung in rungs if rung.n_members is None]
+    searched = [rung for rung in families if rung.value is not None and rung.n_finished is not None]
     free = [rung for rung in rungs if rung.value is not None and rung.n_finished is None]
     if len(searched) < 2:
         return [*_of_free(searched, free), "There are no two families to compare with each other yet."]
     source = _TEST if all(_can_be_tested(rung, searched[0]) for rung in searched) else _VALIDATION
-    unseen = [] if source is _TEST else [_how_to_confirm(searched, proposals or Proposals())]
-    return [*_of_free(searched, free), _verdict(searched, source), *unseen, _choice(searched, source)]
+    taken, why = _choice(searched, source)
+    if ensemble is None or ensemble.n_members == 1:
+        unseen = [] if source is _TEST else [_how_to_confirm(searched, proposals or Proposals())]
+        alone = [] if ensemble is None else ["The ensemble is one trial alone: no average of several ranks better."]
+        return [*_of_free(searched, free), _verdict(searched, source), *unseen, *alone, f"Take {taken.model}: {why}."]
+    of_both = source if _can_be_tested(ensemble, searched[0]) else _VALIDATION
+    unseen = [] if of_both is _TEST else [_how_to_confirm([*searched, ensemble], proposals or Proposals())]
+    best = on_rows_of(ensemble, min(searched, key=of_both.order))
+    return [
+        *_of_free(searched, free),
+        _verdict(searched, source),
+        _verdict_of_ensemble(ensemble, best, of_both),
+        *unseen,
+        *_recommended(ensemble, best, of_both, f"{taken.experiment or taken.model} ({taken.model}: {why})."),
+    ]
+
+
+def _verdict_of_ensemble(ensemble: Rung, best: Rung, source: _Source) -> str:
+    """The ensemble against the best family; what it is, and what it costs."""
+    return (
+        f"The ensemble averages {ensemble.n_members} of the {ensemble.n_finished:,} trials that could take part; its "
+        f"validation Spearman is out of bag. {source.where}, it is {_apart(ensemble, best, source)} the best family "
+        f"({best.model}){_bounds(source.compare(ensemble, best))} {source.over(ensemble, best)}. Cost of training its "
+        f"members: {ensemble.cost}. It predicts with {ensemble.n_models} models, {best.model} with {best.n_models}."
+    )
+
+
+def _recommended(ensemble: Rung, best: Rung, source: _Source, alone: str) -> list[str]:
+    """Which file to take, by the rule of `search.stats.recommendation`; `alone` is the family's, with the reason."""
+    where = source.where[:1].lower() + source.where[1:]
+    compared = f"{where}, it is {_apart(ensemble, best, source)} the best family"
+    other = f"{ensemble.experiment} (the ensemble: {compared})."
+    if recommends_ensemble(source.value(ensemble), source.value(best), on_test=source is _TEST):
+        return [f"Recommended: {other}", f"The other one: {alone}"]
+    return [f"Recommended: {alone}", f"The other one: {other}"]
 
 
 def _verdict(searched: Sequence[Rung], source: _Source) -> str:
@@ -86,18 +130,23 @@ def _verdict(searched: Sequence[Rung], source: _Source) -> str:
     one = language or ordered[0]
     other = next(rung for rung in ordered if rung is not one)
     name = f"the language model ({one.model})" if language else one.model
-    by = source.value(one) - source.value(other)
     found = source.compare(one, other)
     words = [
-        f"{source.where}, {name} is {abs(by):.4f} {'above' if by >= 0 else 'below'} the best of the others "
+        f"{source.where}, {name} is {_apart(one, other, source)} the best of the others "
         f"({other.model}){_bounds(found)} {source.over(one, other)}.",
         f"Cost of {one.model}: {one.cost}. Cost of {other.model}: {other.cost}.",
     ]
     return " ".join([*([_worth(found)] if language else []), *words])
 
 
-def _choice(searched: Sequence[Rung], source: _Source) -> str:
-    """Which of the families to take: by the rule of one standard error (Breiman and others 1984).
+def _apart(one: Rung, other: Rung, source: _Source) -> str:
+    """`0.0117 above`."""
+    by = source.value(one) - source.value(other)
+    return f"{abs(by):.4f} {'above' if by >= 0 else 'below'}"
+
+
+def _choice(searched: Sequence[Rung], source: _Source) -> tuple[Rung, str]:
+    """Which of the families to take, and why: by the rule of one standard error (Breiman and others 1984).
 
     The cheapest, in the order of the rungs, that is within one standard error of the difference to the best of all on
     the same sequences; on validation, families whose best trial is not what the protocol asks for come last. In the
@@ -107,13 +156,10 @@ def _choice(searched: Sequence[Rung], source: _Source) -> str:
     cheaper = [(rung, source.compare(best, rung)) for rung in searched[: searched.index(best)]]
     for rung, found in cheaper:
         if found is not None and source.order(rung)[0] <= source.order(best)[0] and found.value <= found.error:
-            return (
-                f"Take {rung.model}: {where}, it is the cheapest family within one standard error of the best "
-                f"({best.model})."
-            )
+            return rung, f"{where}, it is the cheapest family within one standard error of the best ({best.model})"
     if any(found is None for _, found in cheaper):
-        return f"Take {best.model}: it is the best {where}, though cheaper families cannot be compared with it there."
-    return f"Take {best.model}: it is the best {where}, and no cheaper family is within one standard error of it."
+        return best, f"it is the best {where}, though cheaper families cannot be compared with it there"
+    return best, f"it is the best {where}, and no cheaper family is within one standard error of it"
 
 
 def _of_free(searched: Sequence[Rung], free: Sequence[Rung]) -> list[str]:
@@ -190,7 +236,9 @@ def _over_validation(one: Rung, other: Rung) -> str:
         return f"(how sure that is cannot be said: the predictions of {missing} are not on this machine)"
     if not np.array_equal(np.sort(a.row), np.sort(b.row)):
         return "(how sure that is cannot be said: the two were validated on different sequences)"
-    return f"over {len(a.row):,} validation sequences (not corrected for picking the two trials)"
+    picked = [rung.model for rung in (one, other) if rung.n_members is None]
+    trials = "the two trials" if len(picked) > 1 else f"the trial of {picked[0]}"
+    return f"over {len(a.row):,} validation sequences (not corrected for picking {trials})"
 
 
 _TEST = _Source(

@@ -1,4 +1,4 @@
-"""What the ladder knows of each family: its best trial, its confirmation, and its price."""
+"""What the ladder knows of each family, and of their ensemble: value, confirmation, and price."""
 
 import math
 from collections.abc import Sequence
@@ -17,10 +17,13 @@ from datasets.validation.protocols import Fold
 from models.baselines import BASELINES
 from models.metrics import spearman
 from search.experiments.confirm.results import read_influence
+from search.experiments.experiment import checksum
 from search.experiments.exports import find_export
 from search.experiments.ledger import Reading
+from search.experiments.members import Ensemble
 from search.stats.intervals import ConfidenceInterval, interval
 from search.stats.metrics import Spread, kept_interval, spread
+from search.storage.attributes import RESULT
 from search.storage.database import Database
 from search.study.activity import Cost, cost
 from search.study.assessment import assess
@@ -47,14 +50,15 @@ class Confirmed:
 
 @dataclass(frozen=True, kw_only=True)
 class Rung:
-    """One family.
+    """One family, or the ensemble of several.
 
     value: Spearman of its best trial on the validation rows, None without one; `why` says why. interval: of it,
     corrected for its having been picked; None where it cannot be told. predictions: those of that trial, None where
-    they are not on this machine.
+    they are not on this machine. Of an ensemble both are out of bag.
     excess_rise: how far that trial is from what the protocol asks for (see `search.study.ranking`), 0 if it is not.
-    tested: None unless that trial was confirmed. n_finished and cost: None for what was not searched. experiment: the
-    exported file.
+    tested: None unless that trial was confirmed. n_finished and cost: None for what was not searched. n_models: those
+    that take part in a prediction. experiment: the exported file. n_members: of an ensemble, None of a family; it has
+    so many of the n_finished trials that could take part, and its cost is that of training them.
     """
 
     model: str
@@ -66,7 +70,9 @@ class Rung:
     interval: ConfidenceInterval | None = None
     excess_rise: float = 0.0
     tested: Confirmed | None = None
+    n_models: int | None = None
     experiment: Path | None = None
+    n_members: int | None = None
 
 
 def baseline_rungs(task: Task, split: PreparedSplit, folds: Sequence[Fold], *, crop: str | None) -> list[Rung]:
@@ -140,6 +146,7 @@ def study_rung(
         interval=assessment.interval if assessment else None,
         excess_rise=rank_of(best)[0],
         predictions=read_predictions(runs / study_name, best.number),
+        n_models=len(best.user_attrs[RESULT]["values"]),
         tested=_tested(now, best.number, found, experiment or wanted),
         experiment=experiment,
     )
@@ -149,13 +156,64 @@ def _tested(now: StudySnapshot, trial: int, found: Sequence[Reading], experiment
     """The last confirmation of a trial, on the data of its study."""
     asked = (now.name, trial, now.about.get("data_hash"))
     own = [one for one in found if (one.study, one.trial, one.data_hash) == asked and one.members is None]
-    if not own:
-        return None
-    values = own[-1].values["train_and_validation"]
+    return _confirmed(own[-1], experiment) if own else None
+
+
+def _confirmed(reading: Reading, experiment: Path) -> Confirmed:
+    values = reading.values["train_and_validation"]
     seeds = values["per_seed"]["spearman"]
     return Confirmed(
         spearman=spread(seeds),
         n_seeds=len(seeds),
         around=kept_interval(values),
-        influence=read_influence(experiment, own[-1]),
+        influence=read_influence(experiment, reading),
     )
+
+
+def ensemble_rung(
+    database: Database,
+    ensemble: Ensemble,
+    path: Path,
+    found: Sequence[Reading],
+    *,
+    out_of_bag: Predictions,
+    around: ConfidenceInterval | None,
+) -> Rung:
+    """The ensemble whose file is at `path`; `around` is the interval of its out-of-bag value.
+
+    Raises:
+        UserError: The file cannot be read.
+    """
+    trained = []
+    for member in ensemble.members:
+        own = member.experiment.provenance
+        trials = find_study(database, own.study).get_trials(deepcopy=False)
+        trained += [trial for trial in trials if trial.number == own.trial]
+    of_file = checksum(path)
+    readings = [one for one in found if one.members is not None and one.checksum == of_file]
+    return Rung(
+        model="ensemble",
+        value=ensemble.origins.value,
+        why="",
+        predictions=out_of_bag,
+        n_finished=ensemble.origins.n_candidates,
+        cost=cost(trained),
+        interval=around,
+        tested=_confirmed(readings[-1], path) if readings else None,
+        n_models=sum(ensemble.n_models),
+        experiment=path,
+        n_members=len(ensemble.members),
+    )
+
+
+def on_rows_of(other: Rung, rung: Rung) -> Rung:
+    """The rung as it is on the validation rows of another that was judged by a part of its own; else as it is."""
+    own, wanted = rung.predictions, other.predictions
+    if own is None or wanted is None or len(own.row) <= len(wanted.row):
+        return rung
+    shared = np.isin(own.row, wanted.row)
+    kept = Predictions(row=own.row[shared], prediction=own.prediction[shared], target=own.target[shared])
+    if len(kept.row) < len(wanted.row) or np.ptp(kept.prediction) == 0:
+        return rung
+    value = spearman(torch.from_numpy(kept.prediction), torch.from_numpy(kept.target))
+    return replace(rung, predictions=kept, value=value)

@@ -22,7 +22,7 @@ _POLL_S = 0.1
 
 
 class Stopped(Exception):
-    """The run ended without a result: by a signal, or by an error that was printed."""
+    """The run ended without a result: by a signal, by an error that was printed, or (status 0) for lack of time."""
 
     def __init__(self, exit_status: int) -> None:
         super().__init__(f"stopped with exit status {exit_status}")
@@ -101,14 +101,14 @@ def outcome(
     """What a child comes to, which is ended then; values are shown with their epochs, if there are any.
 
     Raises:
-        Stopped: A signal came, or the run failed and its error was printed.
+        Stopped: A signal came, its time is over, or the run failed and its error was printed.
         UserError: The config cannot run on this machine, or the machine gives no more.
     """
     try:
         while True:
             message = child.next_message(_POLL_S)
             display.hear(message)
-            if signals.exit_status:
+            if signals.exit_status or signals.is_timed_out:
                 raise Stopped(signals.exit_status)
             if isinstance(message, Value) and shows_values:
                 shown = "cannot be ranked" if message.value is None else f"{message.value:.4f}"

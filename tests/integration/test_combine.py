@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import signal
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,16 +19,21 @@ import search
 from datasets.common.errors import UserError
 from datasets.common.files import write_text
 from datasets.common.paths import Places
+from search.combination import combine
 from search.experiments.experiment import Experiment, load_experiment
+from search.experiments.exports import export_lock
 from search.experiments.files import weights_folder
 from search.experiments.ledger import read
 from search.experiments.members import part_paths
 from search.experiments.sealed import seal
+from search.request.combine_request import CombineRequest
 from search.training.predictions import read_predictions
 from search.training.predictor import Predictor
 from search.training.result import FOLD
+from search.workers.run_alone import Stopped
 from tests.helpers.answers import Answer, run_here
 from tests.helpers.experiments import averaged_experiment
+from tests.helpers.processes import ROOT, Search, finish, signal_group, wait_until
 from tests.helpers.tables import variants, write
 
 FAMILIES = ("ridge", "kernel", "cnn")
@@ -272,6 +280,74 @@ def test_what_is_not_of_the_weights_stays(searched: Searched, tmp_path: Path) ->
         assert f"and the weights of exports/{name}.yaml belong there: move it away" in answer.refusal()
         assert not (searched.exports / f"{name}.yaml").exists()
     assert sorted(path.name for path in other.iterdir()) == ["member7", "member8"]
+
+
+def test_an_ensemble_of_some_of_the_studies_is_replaced(searched: Searched) -> None:
+    """As a ladder leaves it that was stopped before its last family."""
+    assert searched.combine("ridge", "kernel", "--export", "grows").status == 0
+    answer = searched.combine(*FAMILIES, "--export", "grows")
+    assert answer.status == 0, answer
+    ensemble = load_experiment(searched.exports / "grows.yaml").ensemble
+    assert ensemble is not None
+    assert set(ensemble.origins.studies) == set(FAMILIES)
+
+
+def test_a_member_is_not_trained_again_whose_weights_an_earlier_ensemble_has(
+    searched: Searched, tmp_path: Path
+) -> None:
+    """Whatever its number was there; those that somebody changed are not taken."""
+    there = Searched(folder=tmp_path)
+    shutil.copytree(searched.runs, there.runs)
+    shutil.copytree(searched.exports, there.exports)
+    (tmp_path / "small.csv").write_bytes((searched.folder / "small.csv").read_bytes())
+    for file in there.runs.glob("*/trial-*/fold*.safetensors"):
+        file.unlink()
+    words = (*FAMILIES, "--export", "grown", "--members", "3", "--data", "small.csv")
+    answer = there.combine(*words)
+    assert answer.status == 0, answer
+    n_members = answer.err.count("it is trained again")
+    assert n_members == len(load_experiment(there.exports / "grown.yaml").parts)
+    assert "it is trained again" not in there.combine(*words).err
+    one = weights_folder(there.exports / "grown.yaml") / "member0" / FOLD.format(1)
+    content = one.read_bytes()
+    one.unlink()
+    one.write_bytes(content[:-1] + b"x")
+    answer = there.combine(*words)
+    assert answer.status == 0, answer
+    assert answer.err.count("it is trained again") == 1
+    assert one.read_bytes() == content
+
+
+def test_no_member_is_trained_again_once_the_time_is_over(searched: Searched, tmp_path: Path) -> None:
+    there = Searched(folder=tmp_path)
+    shutil.copytree(searched.runs, there.runs)
+    for file in there.runs.glob("*/trial-*/fold*.safetensors"):
+        file.unlink()
+    exports = shutil.copytree(searched.exports, there.exports)
+    request = CombineRequest(
+        studies=FAMILIES, export="late", runs_dir=there.runs, export_dir=exports, data=searched.folder / "small.csv"
+    )
+    with pytest.raises(Stopped) as stopped:
+        combine(request, deadline=time.monotonic())
+    assert stopped.value.exit_status == 0
+    assert not (exports / "late.yaml").exists()
+    assert list((there.runs / "combine").iterdir()) == []
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_nothing_behind_wherever_it_comes(searched: Searched, number: int) -> None:
+    """Here while the command waits for the lock of the folder of experiments."""
+    words = ("combine", *FAMILIES, "--export", "stopped", "--runs-dir", "runs", "--export-dir", "exports")
+    with export_lock(searched.exports):
+        process = Search([sys.executable, str(ROOT / "run_study.py"), *words], searched.folder)
+        wait_until(process, lambda: any((searched.runs / "combine").glob("stopped-*")))
+        signal_group(process, number)
+        status, said = finish(process)
+    assert status == 128 + number, said
+    assert "Traceback" not in said
+    assert list((searched.runs / "combine").iterdir()) == []
+    assert not (searched.exports / "stopped.yaml").exists()
 
 
 @pytest.mark.parametrize(

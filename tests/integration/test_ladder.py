@@ -220,6 +220,84 @@ def test_baselines_are_named_where_nothing_beats_them_and_are_no_family_to_take(
     ]
 
 
+def an_ensemble(value, predictions=None, tested=None, n_members=3):
+    """Of 20 trials."""
+    found = rung("ensemble", value, predictions, tested)
+    return replace(found, n_finished=20, n_members=n_members, n_models=5 * n_members)
+
+
+def test_the_ensemble_is_compared_with_the_best_family_and_recommended_where_it_is_better():
+    good, bad, best = predictions(0.3), predictions(1.0), predictions(0.2)
+    kernel, ridge = replace(rung("kernel", value(good), good), n_models=5), rung("ridge", value(bad), bad)
+    ensemble = an_ensemble(value(best), best)
+    said = conclusions([kernel, ridge, ensemble])
+    assert said[0].startswith("On validation, kernel is"), "families are compared with families"
+    by = value(best) - value(good)
+    assert said[1].startswith("The ensemble averages 3 of the 20 trials that could take part; ")
+    assert f"On validation, it is {by:.4f} above the best family (kernel), 95 % interval" in said[1]
+    assert "over 300 validation sequences (not corrected for picking the trial of kernel)" in said[1]
+    assert said[1].endswith("members: 100 CPU-seconds. It predicts with 15 models, kernel with 5.")
+    low, high = bounds(said[1])
+    assert low < by < high
+    assert said[2].endswith("confirm exported/kernel.yaml exported/ridge.yaml exported/ensemble.yaml")
+    assert said[3] == (
+        f"Recommended: exported/ensemble.yaml (the ensemble: on validation, it is {by:.4f} above the best family)."
+    )
+    assert said[4].startswith("The other one: exported/kernel.yaml (kernel: it is the best on validation, and no")
+    # Its value is corrected for the selection, and that of the best family is not: it may be a little lower.
+    said = conclusions([kernel, ridge, an_ensemble(value(good), good)])
+    assert said[3].startswith("Recommended: exported/ensemble.yaml (the ensemble: on validation, it is 0.0000 ")
+    # Much worse than the best family, it is the other one.
+    said = conclusions([kernel, ridge, an_ensemble(value(bad), bad)])
+    assert said[3].startswith("Recommended: exported/kernel.yaml (kernel: it is the best on validation")
+    assert said[4].startswith("The other one: exported/ensemble.yaml (the ensemble: on validation, it is ")
+
+
+def test_an_ensemble_that_was_judged_by_a_part_of_the_sequences_is_compared_on_that_part():
+    """On the first half the kernel is as noisy as ridge; its value on all sequences is not what it is compared with."""
+    good, bad = predictions(0.3), predictions(1.0)
+    half = np.arange(300) < 150
+    mixed = replace(good, prediction=np.where(half, bad.prediction, good.prediction))
+    kernel, ridge = rung("kernel", value(mixed), mixed), rung("ridge", value(bad), bad)
+    part = replace(bad, row=bad.row[half], target=bad.target[half], prediction=predictions(0.7).prediction[half])
+    of_kernel = value(replace(bad, target=bad.target[half], prediction=bad.prediction[half]))
+    assert of_kernel < value(part) < value(mixed)
+    said = conclusions([kernel, ridge, an_ensemble(value(part), part)])
+    assert f"it is {value(part) - of_kernel:.4f} above the best family (kernel), 95 % interval" in said[1]
+    assert "over 150 validation sequences" in said[1]
+    assert said[3].startswith("Recommended: exported/ensemble.yaml")
+    # Without the family's predictions nothing better is known than its value on all of them.
+    said = conclusions([replace(kernel, predictions=None), ridge, an_ensemble(value(part), part)])
+    assert "the predictions of kernel are not on this machine" in said[1]
+    assert said[3].startswith("Recommended: exported/kernel.yaml")
+
+
+def test_the_ensemble_is_judged_by_the_test_set_once_it_is_confirmed_like_all_families():
+    good, bad = predictions(0.3), predictions(1.0)
+    ridge, kernel = rung("ridge", value(bad), bad, confirmed(0.5)), rung("kernel", value(good), good, confirmed(1.0))
+    ensemble = an_ensemble(value(good) - 0.1, good, confirmed(0.4))
+    said = conclusions([ridge, kernel, ensemble])
+    by = ensemble.tested.spearman.mean - ridge.tested.spearman.mean
+    assert f"On the test set, it is {by:.4f} above the best family (ridge), 95 % interval" in said[1]
+    assert "over 300 test sequences, the same for both" in said[1]
+    assert said[2].startswith("Recommended: exported/ensemble.yaml (the ensemble: on the test set, it is")
+    assert len(said) == 4, "nothing is left to be confirmed"
+    # Not confirmed itself, it is judged on validation, and alone has to be confirmed.
+    said = conclusions([ridge, kernel, replace(ensemble, tested=None)])
+    assert said[0].startswith("On the test set, ridge is")
+    assert "On validation, it is 0.1000 below the best family (kernel)" in said[1]
+    assert said[2].endswith("confirm exported/ensemble.yaml")
+    assert said[3].startswith("Recommended: exported/ridge.yaml (ridge: it is the best on the test set")
+
+
+def test_an_ensemble_of_one_trial_is_no_choice():
+    good, bad = predictions(0.3), predictions(1.0)
+    families = [rung("kernel", value(good), good), rung("ridge", value(bad), bad)]
+    alone = "The ensemble is one trial alone: no average of several ranks better."
+    before = conclusions(families)
+    assert conclusions([*families, an_ensemble(value(good), good, n_members=1)]) == [*before[:-1], alone, before[-1]]
+
+
 def test_the_interval_of_a_difference_covers_it():
     """Of two fixed predictors of known correlation, in 200 draws of 150 sequences."""
     draw = np.random.default_rng(1)
@@ -268,16 +346,16 @@ def test_each_family_has_its_ordinary_study_which_the_ladder_resumes(here, finis
     assert answer.status == 0, answer
     assert answer.err.count("nothing to do") == 1, "the study of ridge was finished"
     assert "Without a study so far: kernel; the others go on with theirs." in answer.err
-    assert {path.stem for path in (folder / "exported").glob("*.yaml")} == {f"{TASK}-ridge", f"{TASK}-kernel"}
+    names = {f"{TASK}-{name}" for name in ("ridge", "kernel", "ensemble")}
+    assert {path.stem for path in (folder / "exported").glob("*.yaml")} == names
     table = answer.out.partition("Ladder on")[2]
     assert table.startswith(f" {TASK} (validation: holdout; synthetic landscape)")
     rows = [line.split()[0] for line in table.splitlines()[1:] if line]
-    assert rows[1:5] == ["levenshtein", "blosum62", "ridge", "kernel"]
+    assert rows[1:6] == ["levenshtein", "blosum62", "ridge", "kernel", "ensemble"]
     (ridge,) = [line for line in table.splitlines() if line.startswith("ridge ")]
     assert re.search(r" 0\.\d{4} +0\.\d\d to 0\.\d\d ", ridge), "its value and the interval of that"
     assert "validation sequences" in table
     assert "confirm exported/" in table
-    assert f"combine {TASK}-ridge {TASK}-kernel --export {TASK}-ensemble --export-dir exported" in table
 
 
 SMALL = """
@@ -310,7 +388,7 @@ def test_a_family_that_takes_fewer_rows_is_skipped_and_the_others_go_on(here, fi
 def test_the_verdict_follows_from_confirmations_of_one_seed(here, finished_study, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(finished_study.folder, folder)
-    search = (*finished_study.command, "--model", "kernel", "--n-trials", "2")
+    search = (*finished_study.command, "--model", "kernel", "--n-trials", "2", "--no-ensemble")
     assert here(*search, cwd=folder).status == 0
     files = [f"exported/{TASK}-{model}.yaml" for model in ("ridge", "kernel")]
     assert here("confirm", *files, "--seeds", "1", cwd=folder).status == 0

@@ -104,6 +104,7 @@ def test_a_ladder_ends_with_its_table(checkout: Path, folder: Path) -> None:
     table = output.rpartition("Next:")[2]
     assert "ridge" in table
     assert "kernel" in table
+    assert "\nensemble " in table
 
 
 def test_train_and_verify_end_with_their_answers(checkout: Path, folder: Path) -> None:

@@ -193,6 +193,7 @@ def test_the_ladder_takes_what_the_names_of_its_studies_begin_with(
     assert {path.stem for path in (folder / "studies" / "experiment").glob("mine*.yaml")} == {
         "mine-ridge",
         "mine-kernel",
+        "mine-ensemble",
     }
     again = here(*WORDS[:-1], *mine, cwd=folder)
     assert again.err.count("nothing to do") == 2
