@@ -181,7 +181,7 @@ def nothing_allowed(folder: Path) -> None:
     [
         (place_taken, "exists and is no ensemble of these studies"),
         (predictions_elsewhere, f"trial\\(s\\) of study {RIDGE} predicted .* is not in"),
-        (folder_taken, f"weights in exported/{ENSEMBLE}/member0 cannot be written"),
+        (folder_taken, f"exported/{ENSEMBLE}.* (cannot be written|is no folder)"),
         (nothing_allowed, "Fewer than two families have a trial that keeps to what its protocol asks for."),
     ],
 )
