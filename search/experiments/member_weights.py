@@ -14,13 +14,13 @@ from datasets.common.paths import Places
 from search.config.nested import difference
 from search.config.run_config import as_it_ran
 from search.experiments.experiment import first_difference
-from search.experiments.files import FOLD, MISSING, SEED, is_below, place_checkpoints, trial_checkpoints, weights_folder
+from search.experiments.files import MISSING, SEED, is_below, place_checkpoints, trial_checkpoints, weights_folder
 from search.experiments.members import Ensemble, Member, member_path
 from search.machine.environment import machine_kind
 from search.storage.ending import Ending
 from search.study.artifacts import hash_or_missing
 from search.study.combinable import Combinable, how_to_fetch
-from search.training.result import Result
+from search.training.result import FOLD, Result
 from search.workers.child import isolated_run, prepare_children
 from search.workers.run_alone import check_backbone, outcome
 from search.workers.signals import Signals
