@@ -12,7 +12,6 @@ from search.config.nested import difference
 from search.config.run_config import RunConfig, as_it_ran, task_of
 from search.config.targets import is_exact
 from search.experiments.experiment import Experiment, Provenance, first_difference, load_experiment
-from search.experiments.files import MISSING, weights_folder, weights_hash
 from search.experiments.members import Ensemble, part_paths
 from search.experiments.requirements import check_callbacks, check_data
 from search.machine.environment import machine_kind
@@ -149,6 +148,8 @@ def _compare(place: Path, experiment: Experiment, result: Result, label: str) ->
 
     `place` is what the weights beside the experiment are named by; those that are not there are no matter.
     """
+    from search.experiments.files import MISSING, weights_folder, weights_hash
+
     before = experiment.provenance
     kept = [weights_folder(place) / FOLD.format(fold) for fold in range(len(before.weight_hashes))]
     found = [weights_hash(path) for path in kept]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 from datasets.candidates.training_domain import Familiar, Origin
 from datasets.common.errors import UserError
@@ -21,16 +21,18 @@ from models.bounds import Interval, NonNegativeInt
 from search.config.run_config import OPTIONAL_KEYS, RunConfig, Seed, Threads, Tokens, run_config, task_of
 from search.config.type_checks import Text, build, check_keys, convert
 from search.experiments.members import ENSEMBLE_VERSION, MEMBERS, Ensemble, StudyId, ensemble_of, mapping_of, tree_of
-from search.experiments.requirements import check_deviation, look_for_model
+from search.experiments.requirements import CALIBRATION, build_calibration, check_deviation, look_for_model
 from search.experiments.sealed import read_sealed, write_sealed
 from search.experiments.texts import LONGEST_SEQUENCE, check_shown, check_texts
-from search.stats.calibration import Calibration
+
+if TYPE_CHECKING:
+    from search.stats.calibration import Calibration  # numpy, which a mistake in a command does not wait for
 
 SCHEMA_VERSION = 6
 _SINCE_VERSION = {"model": 2, "n_target": 2, "study_id": 4}  # keys of the provenance that older files lack
 # What training did before it had these settings, in files of version 2 and older.
 _TRAINER_BEFORE_3 = {"loss": "mse", "huber_delta": 1.0, "standardize_targets": False}
-_FAMILIAR, _CALIBRATION = "familiar", "calibration"
+_FAMILIAR = "familiar"
 
 _Hash = Annotated[str, Text(r"sha256:[0-9a-f]{64}|missing", "sha256: and 64 hexadecimal digits, or missing")]
 _DataHash = Annotated[str, Text(r"[0-9a-f]{64}", "64 hexadecimal digits")]
@@ -91,7 +93,7 @@ class Experiment:
     config: RunConfig
     provenance: Provenance
     familiar: Mapping[Origin, Familiar] | None = None
-    calibration: Calibration | None = None
+    calibration: "Calibration | None" = None
     ensemble: Ensemble | None = None
 
     def __post_init__(self) -> None:
@@ -129,7 +131,7 @@ def freeze(experiment: Experiment, path: Path) -> None:
 
 
 def _kept_calibration(experiment: Experiment) -> dict[str, Any]:
-    return {} if experiment.calibration is None else {_CALIBRATION: asdict(experiment.calibration)}
+    return {} if experiment.calibration is None else {CALIBRATION: asdict(experiment.calibration)}
 
 
 def _tree(experiment: Experiment) -> dict[str, Any]:
@@ -162,18 +164,12 @@ def load_experiment(path: Path, announce: Callable[[str], None] = lambda sentenc
     if _check_version(path, provenance, ENSEMBLE_VERSION) != ENSEMBLE_VERSION:
         raise UserError(f"{path} is not a valid experiment: files with members have version {ENSEMBLE_VERSION}.")
     try:
-        calibration = _build_calibration(tree)
+        calibration = build_calibration(tree)
         ensemble = ensemble_of(tree, provenance, lambda own, where: _member(path, own, where, announce))
         return replace(ensemble.members[0].experiment, ensemble=ensemble, calibration=calibration)
     except UserError as error:
         known = str(error)
         raise UserError(known if str(path) in known else f"{path} is not a valid experiment: {known}") from None
-
-
-def _build_calibration(tree: dict[str, Any]) -> Calibration | None:
-    """What the tree says of calibration, which is taken out of it."""
-    check_shown(tree.get(_CALIBRATION), _CALIBRATION)
-    return build(Calibration, tree.pop(_CALIBRATION), _CALIBRATION) if _CALIBRATION in tree else None
 
 
 def _member(path: Path, tree: Mapping[str, Any], where: str, announce: Callable[[str], None]) -> Experiment:
@@ -203,7 +199,7 @@ def _experiment(
     try:
         check_texts(tree, LONGEST_SEQUENCE)
         familiar = _build_familiar(tree.pop(_FAMILIAR)) if _FAMILIAR in tree else None
-        known = _build_calibration(tree)
+        known = build_calibration(tree)
         where_from = build_provenance(provenance)
         return Experiment(config=run_config(tree), provenance=where_from, familiar=familiar, calibration=known)
     except UserError as error:

@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Any
 from datasets.common.errors import UserError
 from search.config.run_config import averaging_callbacks
 from search.config.targets import knows_deviation
-from search.config.type_checks import shown
+from search.config.type_checks import build, shown
+from search.experiments.texts import check_shown
 from search.machine import own_models
 
 if TYPE_CHECKING:
     from datasets.splits.prepared import PreparedSplit
     from search.config.run_config import RunConfig
     from search.experiments.experiment import Experiment, Provenance
+    from search.stats.calibration import Calibration
+
+CALIBRATION = "calibration"
+"""The key of a file's calibration."""
 
 
 def look_for_model(
@@ -49,6 +54,16 @@ def check_data(path: Path, config: "RunConfig", before: "Provenance", split: "Pr
             f"{path} was made on other data ({before.data}, sha256 {before.data_hash[:12]}...) than what was found "
             f"({split.label}, sha256 {split.data_hash[:12]}...): name the right {named}."
         )
+
+
+def build_calibration(tree: dict[str, Any]) -> "Calibration | None":
+    """What the tree of an experiment says of calibration, which is taken out of it."""
+    if CALIBRATION not in tree:
+        return None
+    from search.stats.calibration import Calibration
+
+    check_shown(tree[CALIBRATION], CALIBRATION)
+    return build(Calibration, tree.pop(CALIBRATION), CALIBRATION)
 
 
 def check_deviation(experiment: "Experiment") -> None:

@@ -17,7 +17,7 @@ from search.reporting.html import Block
 from search.reporting.mutation_figure import describe, draw
 from search.reporting.proposals import Proposals
 from search.workers.child import Child, Tell, prepare_children
-from search.workers.messages import Failure
+from search.workers.messages import Failure, MapPredicted
 
 MOST_CPU_S = 60
 """Of the predictions; a report does not wait for more."""
@@ -64,8 +64,8 @@ def _predicted(export: Path, split: Path | None, places: Places) -> MutationMap:
             deadline = time.monotonic() + _MOST_S
             while (left := deadline - time.monotonic()) > 0:
                 message = child.next_message(left)
-                if isinstance(message, MutationMap):
-                    return message
+                if isinstance(message, MapPredicted):
+                    return message.map
                 if isinstance(message, Failure):
                     raise UserError(_reason(message))
             raise UserError(f"the predictions took more than {_MOST_S:g} s.")
@@ -103,4 +103,4 @@ def _predict(export: Path, split: Path | None, places: Places, tell: Tell, shoul
     limit, hard = math.ceil(started) + MOST_CPU_S + _GRACE_S, resource.getrlimit(resource.RLIMIT_CPU)[1]
     if hard == resource.RLIM_INFINITY or limit < hard:
         resource.setrlimit(resource.RLIMIT_CPU, (limit, hard))
-    tell(predicted_map(trained, scores=scores, split=rows, check=check))
+    tell(MapPredicted(map=predicted_map(trained, scores=scores, split=rows, check=check)))

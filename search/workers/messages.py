@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from datasets.candidates.mutation_map import MutationMap
 from datasets.common.errors import UserError
 from search.training.result import Result
+
+if TYPE_CHECKING:
+    from datasets.candidates.mutation_map import MutationMap  # numpy, which a mistake in a command does not wait for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,4 +68,11 @@ class PredictionsWritten:
     path: Path
 
 
-Message = Value | Result | Failure | Announcement | Working | Checked | PredictionsWritten | MutationMap
+@dataclass(frozen=True, kw_only=True)
+class MapPredicted:
+    """All single mutants were predicted, which makes `map`."""
+
+    map: "MutationMap"
+
+
+Message = Value | Result | Failure | Announcement | Working | Checked | PredictionsWritten | MapPredicted

@@ -267,7 +267,7 @@ def test_an_ensemble_that_was_judged_by_a_part_of_the_sequences_is_compared_on_t
     assert "over 150 validation sequences" in said[1]
     assert said[3].startswith("Recommended: exported/ensemble.yaml")
     # Without the family's predictions nothing better is known than its value on all of them.
-    said = conclusions([replace(kernel, predictions=None), ridge, an_ensemble(value(part), part)])
+    said = conclusions([replace(kernel, predictions=None, value=0.999), ridge, an_ensemble(value(part), part)])
     assert "the predictions of kernel are not on this machine" in said[1]
     assert said[3].startswith("Recommended: exported/kernel.yaml")
 
