@@ -181,7 +181,7 @@ def _select(candidates: Sequence[Combinable], split: "PreparedSplit", most: int)
     first = candidates[0].predictions
     if len(first.row) and int(first.row.max()) >= len(split.lengths):
         raise UserError(f"Study {candidates[0].study.study_name} was validated on rows that its data do not have.")
-    ids = sorted({f"{study_id(one.study)} {one.study.study_name}" for one in candidates})
+    names = sorted({one.study.study_name for one in candidates})  # who repeats it all elsewhere has the same parts
     # Rows of one sequence are left out together: to have seen the one is to know the other.
     _, same = np.unique(split.residues[first.row], axis=0, return_inverse=True)
     try:
@@ -189,7 +189,7 @@ def _select(candidates: Sequence[Combinable], split: "PreparedSplit", most: int)
             np.stack([one.predictions.prediction for one in candidates]),
             first.target,
             most=most,
-            seed=derive_seed("ensemble", *ids),
+            seed=derive_seed("ensemble", split.data_hash, *names),
             same=same.ravel(),
         )
     except ValueError as error:

@@ -315,7 +315,9 @@ def on_another_machine(study: str = "gb1_two_vs_rest-cnn") -> Combinable:
 def test_a_member_of_another_kind_of_machine_is_named_with_the_command_that_fetches_it(tmp_path: Path) -> None:
     assert THREE.ensemble is not None
     places = Places(weights_dir=None, cache_dir=tmp_path)
-    source = MemberWeights(runs=tmp_path, places=places, split=tmp_path, folder=tmp_path, announce=print)
+    source = MemberWeights(
+        runs=tmp_path, places=places, split=tmp_path, folder=tmp_path, exported=tmp_path, announce=print
+    )
     with pytest.raises(UserError) as caught:
         source.collect([on_another_machine()] * 3, THREE.ensemble)
     text = str(caught.value)
