@@ -15,7 +15,7 @@ _COLUMN[list(RESIDUES.encode())] = np.arange(len(RESIDUES))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Measured:
+class MeasuredSingles:
     """What single mutants of P positions were measured at.
 
     singles: (P, 20) float32, the mean of a mutant's rows in the unit of the assay, NaN where there are none; residues
@@ -43,7 +43,7 @@ class MutationMap:
     prediction: float
     units: str
     n_models: int
-    measured: Measured | None = None
+    measured: MeasuredSingles | None = None
     relevance: NDArray[np.float64] | None = None
     remarks: tuple[str, ...] = ()
 
@@ -78,7 +78,7 @@ def measured_singles(
     residues: NDArray[np.uint8],
     lengths: NDArray[np.int64],
     target: NDArray[np.float32],
-) -> Measured:
+) -> MeasuredSingles:
     """Find the single mutants among measured sequences.
 
     Args:
@@ -92,7 +92,7 @@ def measured_singles(
     sums, counts = np.zeros((2, len(positions), len(RESIDUES)))
     same = np.flatnonzero(lengths == len(letters))
     if not len(same):
-        return Measured(singles=np.full(sums.shape, np.nan, dtype=np.float32), wild_type=float("nan"))
+        return MeasuredSingles(singles=np.full(sums.shape, np.nan, dtype=np.float32), wild_type=float("nan"))
     kept, values = residues[same, : len(letters)], target[same].astype(np.float64)
     differs = kept != letters
     n_mutations = np.count_nonzero(differs, axis=1)
@@ -106,4 +106,4 @@ def measured_singles(
     own = values[n_mutations == 0]
     with np.errstate(invalid="ignore"):
         singles = (sums / counts).astype(np.float32)
-    return Measured(singles=singles, wild_type=float(own.mean()) if len(own) else float("nan"))
+    return MeasuredSingles(singles=singles, wild_type=float(own.mean()) if len(own) else float("nan"))

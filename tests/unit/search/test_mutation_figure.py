@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from datasets.candidates.mutation_map import RESIDUES, Measured, MutationMap, measured_singles
+from datasets.candidates.mutation_map import RESIDUES, MeasuredSingles, MutationMap, measured_singles
 from datasets.common.errors import UserError
 from search.reporting import mutation_figure
 from search.reporting.mutation_figure import describe, draw, save
@@ -105,7 +105,7 @@ def test_where_no_single_mutant_is_there_none_is_measured(sequences):
 def test_every_cell_stands_at_its_position_and_residue_and_says_what_it_is():
     singles = np.full((10, 20), np.nan, dtype=np.float32)
     singles[3, RESIDUES.index("W")] = 0.25  # A42W
-    drawn = a_map(first=39, measured=Measured(singles=singles, wild_type=1.0))
+    drawn = a_map(first=39, measured=MeasuredSingles(singles=singles, wild_type=1.0))
     drawing = draw(drawn)
     found = cells(drawing)
     assert len(found) == 200
@@ -133,7 +133,7 @@ def test_every_cell_stands_at_its_position_and_residue_and_says_what_it_is():
 def test_a_long_protein_is_wrapped_stays_whole_and_small():
     long = (WILD_TYPE * 100)[:993]
     singles = np.ones((993, 20), dtype=np.float32)
-    drawing = draw(a_map(long, first=8, measured=Measured(singles=singles, wild_type=1.0)))
+    drawing = draw(a_map(long, first=8, measured=MeasuredSingles(singles=singles, wild_type=1.0)))
     assert len(cells(drawing)) == 993 * 20
     heatmaps = [trace for trace in drawing.figure.data if trace.type == "heatmap"]
     assert max(len(trace.x) for trace in heatmaps) == 50
