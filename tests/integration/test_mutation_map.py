@@ -156,6 +156,18 @@ def test_a_report_without_weights_or_data_says_so(searched, tmp_path):
     assert not cells_of(page)
 
 
+def test_the_map_of_an_ensemble_says_what_it_is_of(searched, tmp_path):
+    assert run_here("combine", "maps", "--export", "maps-2", cwd=searched.folder).status == 0
+    words = ("predict", "studies/experiment/maps-2.yaml", "--mutagenesis", "singles", "--no-distance")
+    page = tmp_path / "m.html"
+    assert run_here(*words, "--figure", str(page), "--quiet", cwd=searched.folder).status == 0
+    assert "maps-2.yaml: ensemble of " in page.read_text(encoding="utf-8")
+    # The study's own export is still found beside it.
+    answer = run_here("report", "--study-name", "maps", "--output", str(tmp_path / "r.html"), cwd=searched.folder)
+    assert answer.status == 0, answer
+    assert "By maps.yaml, with the weights beside it" in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
 def test_what_cannot_be_drawn_is_refused_before_anything_is_computed(searched, tmp_path, monkeypatch):
     def refused(*words):
         before = sorted(tmp_path.rglob("*"))
