@@ -19,7 +19,7 @@ _MUTATION = re.compile(r"([A-Z*]?)([1-9][0-9]{0,6})([A-Z*=-])")
 _PREFIX = re.compile(r"(?<![A-Za-z])[pP]\.")
 _HGVS = re.compile(r"([A-Z]{3})([0-9]+)([A-Z]{3}|[=*-])")
 _LOOKS = re.compile(r"[A-Z*]?[1-9][0-9]{0,6}[A-Z*=-]")
-_ZEROS = re.compile(r"^([A-Z*]?)0{1,3}(?=[1-9])")
+_ZEROS = re.compile(r"^([A-Za-z*]?)0{1,3}(?=[1-9])")
 _NAMES = "ALA ARG ASN ASP CYS GLN GLU GLY HIS ILE LEU LYS MET PHE PRO SER THR TRP TYR VAL SEC XAA TER DEL"
 _THREE_LETTERS = dict(zip(_NAMES.split(), "ARNDCQEGHILKMFPSTWYVUX*-", strict=True))
 WILD_TYPE_WORDS = frozenset(
@@ -95,13 +95,13 @@ class Mutator:
 
 
 def _words(text: str) -> list[str]:
-    """The mutations of a cell, each as ``V39A``, in upper case."""
+    """The mutations of a cell, each as ``V39A`` or, where it is none, as it stands there."""
     text = _PREFIX.sub("", text.strip()).replace(")(", ":").strip("[]() ")
-    return [_one_letter(word.strip("()[]").upper()) for word in _SEPARATORS.split(text)]
+    return [_one_letter(word.strip("()[]")) for word in _SEPARATORS.split(text)]
 
 
 def _one_letter(word: str) -> str:
-    match = _HGVS.fullmatch(word)
+    match = _HGVS.fullmatch(word.upper())
     if match is None or match[1] not in _THREE_LETTERS or not (len(match[3]) == 1 or match[3] in _THREE_LETTERS):
         return _ZEROS.sub(r"\1", word)
     return f"{_THREE_LETTERS[match[1]]}{match[2]}{_THREE_LETTERS.get(match[3], match[3])}"
@@ -111,13 +111,13 @@ def are_mutations(cells: Sequence[str]) -> bool:
     """Whether a column's cells read as mutations (or WT), judged by its first hundred that are not empty."""
     some = [text for cell in cells[:1000] if (text := cell.strip())][:100]
     words = [text for text in some if text.lower() not in WILD_TYPE_WORDS]
-    return bool(words) and all(_LOOKS.fullmatch(word) for text in words for word in _words(text))
+    return bool(words) and all(_LOOKS.fullmatch(word.upper()) for text in words for word in _words(text))
 
 
 def normal_form(text: str) -> str:
     """Return ``V39A:D40G`` for mutations written with any separators, ``WT`` for the wild type."""
     text = text.strip()
-    return "WT" if text.lower() in WILD_TYPE_WORDS else ":".join(_words(text))
+    return "WT" if text.lower() in WILD_TYPE_WORDS else ":".join(_words(text)).upper()
 
 
 def is_wild_type(cell: str) -> bool:

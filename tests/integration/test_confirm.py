@@ -329,7 +329,7 @@ def test_changed_data_and_weights_are_named_by_their_hash(exported: Exported) ->
     changed = exported.changed("other-weights", lambda text: text)
     changed.with_suffix("").mkdir()
     (changed.with_suffix("") / "fold0.safetensors").write_bytes(b"other weights")
-    assert "weight_hashes[0] of the experiment is sha256:" in refused(exported.confirm(str(changed)))
+    assert "weight_hashes[0] of their experiment is sha256:" in refused(exported.confirm(str(changed)))
     edited = exported.folder / "edited.yaml"
     edited.write_text(exported.ridge.read_text(encoding="utf-8").replace("alpha: ", "alpha: 1"), encoding="utf-8")
     assert "its checksum does not match" in refused(exported.confirm(str(edited)))

@@ -23,6 +23,7 @@ WORDS = {
     "train": ["train", *WHAT],
     "verify": ["verify", "x.yaml"],
     "confirm": ["confirm", "x.yaml"],
+    "combine": ["combine", "s", "--export", "x"],
     "predict": ["predict", "x.yaml", "--input", "-"],
     "requeue": ["requeue", "1", "--study-name", "x"],
     "report": ["report", "--study-name", "x"],

@@ -246,7 +246,7 @@ def test_variants_of_other_lengths_alone_are_refused(searched: Path) -> None:
 
 
 def test_a_tampered_experiment_names_no_file(searched: Path) -> None:
-    from search.experiments.experiment import seal
+    from search.experiments.sealed import seal
 
     text = (searched / SEEN).read_text()
     hostile = searched / "hostile.yaml"
