@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from datasets.common.errors import UserError
 from datasets.common.paths import Places
-from datasets.embeddings.store import StoredEmbeddings
 from datasets.sequences.codes import as_bytes
 from datasets.splits.prepared import PreparedSplit
 from search.config.run_config import RunConfig, task_of
@@ -62,7 +61,9 @@ def _own_deviations(
     places: Places,
 ) -> NDArray[np.float32] | None:
     """The deviation (n,) that each row's fold gives its prediction; None where its weights are not at hand."""
-    from search.training.predictor import Predictor  # torch
+    # Both load torch, which the parent of training processes does without.
+    from datasets.embeddings.store import StoredEmbeddings
+    from search.training.predictor import Predictor
 
     found = np.empty(len(row), dtype=np.float32)
     try:
