@@ -12,18 +12,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from search.config.targets import knows_deviation
 from search.machine.standard_streams import announcer
 from search.outcome import EndReason, StudyOutcome, why_ended
 from search.reporting.proposals import Proposals
-from search.request.inputs import (
-    check_export,
-    check_folders,
-    check_study_name,
-    load_split,
-    places_of,
-    slots_of,
-    url_of,
-)
+from search.request.inputs import check_export, check_folders, check_study_name, load_split, places_of, slots_of, url_of
 from search.request.search_request import SearchRequest
 from search.request.user_data import UserData, config_of, user_data
 from search.request.wanted import WantedStudy, open_wanted, wanted_study
@@ -147,20 +140,22 @@ def _check_runs(
 
     if not needs_trials(database, wanted.name, request.n_trials):
         return None
-    _import_for_the_end()  # while the children import torch
     config = wanted.config
+    _import_for_the_end(config)  # while the children import torch
     reached = [config.run(params) for params in (*config.first_trials, *config.space.corners(config.defaults))]
     places = places_of(request.weights_dir, request.runs_dir)
     n_first = len(config.first_trials)
     return check_runs(reached, split.path, places, display, signals, n_first=n_first, start=starter(request.executor))
 
 
-def _import_for_the_end() -> None:
+def _import_for_the_end(config: StudyConfig) -> None:
     """Import what is needed once the trials are over: whoever updates the checkout meanwhile changes nothing here."""
     import search.reporting.dashboard_note
     import search.reporting.study_report
     import search.reporting.summary
-    import search.training.predictor  # noqa: F401
+
+    if knows_deviation(config.defaults["model"]):  # the intervals of others need no torch in this process
+        import search.training.predictor  # noqa: F401
     from search.machine.environment import git_commit
 
     git_commit()  # is remembered: the trials run with the code of now
