@@ -74,11 +74,7 @@ def append(ledger: Path, readings: Sequence[Reading]) -> None:
     Raises:
         UserError: The ledger has a broken line, or cannot be written; it is as it was then.
     """
-    # What is measured of one config reads as it did before there were members.
-    trees = [
-        {key: value for key, value in asdict(one).items() if (key, value) != ("members", None)} for one in readings
-    ]
-    lines = [json.dumps(tree, ensure_ascii=False, allow_nan=False) + "\n" for tree in trees]
+    lines = [json.dumps(_tree(reading), ensure_ascii=False, allow_nan=False) + "\n" for reading in readings]
     try:
         ledger.parent.mkdir(parents=True, exist_ok=True)
         with lock_of(ledger):
