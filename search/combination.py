@@ -21,7 +21,7 @@ from search.experiments.exports import export_lock, find_export
 from search.experiments.files import check_weights_folder, weights_folder
 from search.experiments.member_weights import MemberWeights, place_all
 from search.experiments.members import ENSEMBLE_VERSION, Ensemble, Member, Origins
-from search.experiments.requirements import check_callbacks
+from search.experiments.requirements import check_callbacks, check_data
 from search.experiments.scales import in_unit, shares_of, together
 from search.machine.environment import git_commit
 from search.machine.standard_streams import announcer
@@ -50,15 +50,13 @@ class Combination:
 
     path: Its file. experiment: what that holds. out_of_bag: the predictions that its value is the Spearman of, on the
     scale of the selection, of those validation rows that took part in it. best: the highest value of a configuration
-    alone, as it was found, not corrected for its having been picked. n_candidates: from how many configurations members
-    were selected. label: of the data.
+    alone, as it was found, not corrected for its having been picked. label: of the data.
     """
 
     path: Path
     experiment: Experiment
     out_of_bag: Predictions
     best: float
-    n_candidates: int
     label: str
 
     @property
@@ -66,6 +64,11 @@ class Combination:
         """Its members."""
         assert self.experiment.ensemble is not None
         return self.experiment.ensemble
+
+    @property
+    def n_candidates(self) -> int:
+        """From how many configurations its members were selected."""
+        return self.ensemble.origins.n_candidates
 
     @property
     def interval(self) -> ConfidenceInterval | None:
@@ -97,7 +100,7 @@ def combine(request: CombineRequest, *, deadline: float | None = None) -> Combin
     exports = {study.study_name: _export_of(study, request.export_dir) for study in studies}
     first = candidates[0].study.study_name
     with_embeddings = [one for one in exports.values() if one.embeddings is not None]
-    split = _split(request, [*with_embeddings, exports[first]][0], candidates[0].study)
+    split = _split(request, [*with_embeddings, exports[first]][0])
     selection = _select(candidates, split, request.members)
     ensemble = _ensemble(candidates, selection, exports, split, request.runs_dir, studies)
     chosen = [candidates[number] for number in _in_order(selection.weights)]
@@ -138,7 +141,6 @@ def combine(request: CombineRequest, *, deadline: float | None = None) -> Combin
             target=of_best.target[known],
         ),
         best=candidates[0].trial.value,
-        n_candidates=len(candidates),
         label=split.label,
     )
 
@@ -159,8 +161,7 @@ def _export_of(study: "Study", export_dir: Path) -> Experiment:
     return experiment
 
 
-def _split(request: CombineRequest, experiment: Experiment, study: "Study") -> "PreparedSplit":
-    config, about = experiment.config, study.user_attrs[MANIFEST]
+def _split(request: CombineRequest, experiment: Experiment) -> "PreparedSplit":
     split = load_split(
         experiment.task(request.data),
         request.data_dir,
@@ -168,12 +169,8 @@ def _split(request: CombineRequest, experiment: Experiment, study: "Study") -> "
         announcer(request.quiet),
         weights_dir=request.weights_dir,
     )
-    if split.data_hash != about["data_hash"]:
-        named = "folder with --data-dir" if config.table is None else "file with --data"
-        raise UserError(
-            f"The data of study {study.study_name} has changed: its data_hash is {about['data_hash'][:12]}..., what "
-            f"was found {split.data_hash[:12]}... ({split.label}): name the right {named}."
-        )
+    own = request.export_dir / f"{experiment.provenance.study}.yaml"
+    check_data(own, experiment.config, experiment.provenance, split)
     return split
 
 

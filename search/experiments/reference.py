@@ -19,9 +19,6 @@ from search.workers.messages import PredictionsWritten
 from search.workers.run_alone import outcome
 from search.workers.signals import Signals
 
-N_SEQUENCES = 500
-"""At most, always the same ones of a split."""
-
 
 def reference_predictions(
     member: Experiment, weights: Sequence[Path], split: Path, places: Places, folder: Path
@@ -41,7 +38,7 @@ def reference_predictions(
     config = as_it_ran(member.config, threads=before.threads, micro_batch_tokens=before.micro_batch_tokens)
     signals = Signals(lambda sentence: None)
     with signals.installed():
-        child = isolated_prediction(config, weights, split, places, folder.absolute(), most=N_SEQUENCES)
+        child = isolated_prediction(config, weights, split, places, folder.absolute(), is_sample=True)
         found = outcome(child, Display(), signals, shows_values=False)
     assert isinstance(found, PredictionsWritten)
     predictions, _ = read_test_predictions(found.path)

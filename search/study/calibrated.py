@@ -61,14 +61,16 @@ def _own_deviations(
     places: Places,
 ) -> NDArray[np.float32] | None:
     """The deviation (n,) that each row's fold gives its prediction; None where its weights are not at hand."""
-    # Both load torch, which the parent of training processes does without.
+    # Torch, which the parent of training processes does without otherwise; GPUs are left to those who train.
+    import torch
+
     from datasets.embeddings.store import StoredEmbeddings
     from search.training.predictor import Predictor
 
     found = np.empty(len(row), dtype=np.float32)
     try:
         for number, path in enumerate(weights):
-            predictor = Predictor(config, [path], places=places)
+            predictor = Predictor(config, [path], places=places, device=torch.device("cpu"))
             rows = row[fold == number]
             scores = None if split.scores is None else split.scores[rows]
             embeddings = None

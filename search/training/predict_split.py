@@ -18,7 +18,7 @@ from datasets.embeddings.store import StoredEmbeddings
 from datasets.sequences.codes import as_bytes
 from datasets.sequences.mutation_counts import find_mutations
 from datasets.splits.prepared import PreparedSplit, load_prepared, test_scores, test_sequences
-from datasets.task import Announce
+from datasets.task import Announce, Task
 from datasets.validation.protocols import shuffled
 from models.metrics import spearman
 from search.config.run_config import RunConfig, task_of
@@ -40,12 +40,12 @@ def predict_test_sequences(
     announce: Announce,
     on_progress: Callable[[str, int, int], None],
     has_deviation: bool = False,
-    most: int | None = None,
+    is_sample: bool = False,
 ) -> None:
     """Write `prediction` (a member for each file of weights, M) float32 to `path`, in the order of `test_sequences`.
 
-    Where `has_deviation`, the models' own standard deviations stand beside it as `deviation`, likewise. Where there are
-    more than `most` test sequences, only so many are predicted, always the same ones of a split.
+    Where `has_deviation`, the models' own standard deviations stand beside it as `deviation`, likewise. Of a sample
+    only at most 500 test sequences are predicted, always the same ones of a split.
 
     Raises:
         UserError: Weights do not fit the config, or a test sequence does not fit the model.
@@ -55,8 +55,8 @@ def predict_test_sequences(
     prepared = load_prepared(split)
     residues, lengths = test_sequences(prepared)
     scores, embeddings = test_scores(prepared), _test_embeddings(config, prepared)
-    if most is not None and most < len(lengths):
-        some = np.sort(shuffled(len(lengths), "reference", task_of(config).name)[:most])
+    if is_sample:
+        some = _sample(len(lengths), task_of(config))
         residues, lengths, scores = residues[some], lengths[some], None if scores is None else scores[some]
         embeddings = None if embeddings is None else embeddings.take(some)
 
@@ -93,6 +93,11 @@ def predict_test_sequences(
         save_file(found, unfinished)
 
 
+def _sample(n: int, task: Task) -> NDArray[np.int64]:
+    """At most 500 of n test sequences of a task."""
+    return shuffled(n, "rise", task.name)[:N_SEQUENCES]
+
+
 def _test_embeddings(config: RunConfig, split: PreparedSplit) -> StoredEmbeddings | None:
     """Those of the test sequences, in their order, where the run has some."""
     if config.embeddings is None:
@@ -124,7 +129,7 @@ def rise_with_mutations(
     if task.wild_type is None:
         return None
     residues, lengths = test_sequences(split)
-    rows = shuffled(len(lengths), "rise", task.name)[:N_SEQUENCES]
+    rows = _sample(len(lengths), task)
     residues, lengths, scores = residues[rows], lengths[rows], test_scores(split)
     predictor = Predictor(
         config, weights, places=places, announce=announce, micro_batch_tokens=micro_batch_tokens, keep_features=True

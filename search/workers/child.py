@@ -153,15 +153,17 @@ def isolated_prediction(
     directory: Path,
     *,
     has_deviation: bool = False,
-    most: int | None = None,
+    is_sample: bool = False,
 ) -> Child:
     """The test sequences of a split, predicted in a child process by a member for each file of weights.
 
-    With the models' own deviations, where `has_deviation`; only `most` of the sequences, where that is given.
+    With the models' own deviations, where `has_deviation`; of a sample at most 500 of the sequences.
 
     What is computed at once, and by how many threads, is what the config says, so that the numbers can be repeated.
     """
-    return Child(partial(_predict, config, tuple(weights), split, places, directory, has_deviation, most), directory)
+    return Child(
+        partial(_predict, config, tuple(weights), split, places, directory, has_deviation, is_sample), directory
+    )
 
 
 def _fit(
@@ -214,7 +216,7 @@ def _predict(
     places: Places,
     directory: Path,
     has_deviation: bool,
-    most: int | None,
+    is_sample: bool,
     tell: Tell,
     should_stop: Callable[[], bool],
 ) -> None:
@@ -229,7 +231,7 @@ def _predict(
         announce=lambda sentence: tell(Announcement(sentence=sentence)),
         on_progress=lambda what, n_done, n_total: tell(Working(what=what, n_done=n_done, n_total=n_total)),
         has_deviation=has_deviation,
-        most=most,
+        is_sample=is_sample,
     )
     tell(PredictionsWritten(path=directory / "predictions.safetensors"))
 

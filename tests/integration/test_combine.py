@@ -57,6 +57,14 @@ class Searched:
     def run(self, *words: str) -> Answer:
         return run_here(*words, "--runs-dir", "runs", cwd=self.folder)
 
+    def copied(self, folder: Path) -> "Searched":
+        """A copy in an empty folder, as on a second machine."""
+        there = Searched(folder=folder)
+        shutil.copytree(self.runs, there.runs)
+        shutil.copytree(self.exports, there.exports)
+        (folder / "small.csv").write_bytes((self.folder / "small.csv").read_bytes())
+        return there
+
     def combine(self, *words: str) -> Answer:
         return self.run("combine", *words, "--export-dir", "exports")
 
@@ -296,10 +304,7 @@ def test_a_member_is_not_trained_again_whose_weights_an_earlier_ensemble_has(
     searched: Searched, tmp_path: Path
 ) -> None:
     """Whatever its number was there; those that somebody changed are not taken."""
-    there = Searched(folder=tmp_path)
-    shutil.copytree(searched.runs, there.runs)
-    shutil.copytree(searched.exports, there.exports)
-    (tmp_path / "small.csv").write_bytes((searched.folder / "small.csv").read_bytes())
+    there = searched.copied(tmp_path)
     for file in there.runs.glob("*/trial-*/fold*.safetensors"):
         file.unlink()
     words = (*FAMILIES, "--export", "grown", "--members", "3", "--data", "small.csv")
@@ -391,10 +396,7 @@ def test_files_that_are_elsewhere_are_named_with_the_command_that_fetches_them(
     searched: Searched, tmp_path: Path
 ) -> None:
     """A copy of the database and of some folders, as on a second machine; trials say which host ran them."""
-    there = Searched(folder=tmp_path)
-    shutil.copytree(searched.runs, there.runs)
-    shutil.copytree(searched.exports, there.exports)
-    (tmp_path / "small.csv").write_bytes((searched.folder / "small.csv").read_bytes())
+    there = searched.copied(tmp_path)
     shutil.rmtree(there.runs / "kernel")
     text = there.combine("ridge", "kernel", "--export", "x").refusal()
     assert "What 2 trial(s) of study kernel predicted" in text

@@ -181,7 +181,7 @@ def changed(tree: object, path: list[int], value: object) -> object:
 
 @pytest.mark.timeout(3600)
 @settings(
-    max_examples=examples(80),  # of each database
+    max_examples=examples(250),  # of each database
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
 )
