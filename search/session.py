@@ -141,20 +141,21 @@ def _check_runs(
     if not needs_trials(database, wanted.name, request.n_trials):
         return None
     config = wanted.config
-    _import_for_the_end(config)  # while the children import torch
+    import_for_the_end([config])  # while the children import torch
     reached = [config.run(params) for params in (*config.first_trials, *config.space.corners(config.defaults))]
     places = places_of(request.weights_dir, request.runs_dir)
     n_first = len(config.first_trials)
     return check_runs(reached, split.path, places, display, signals, n_first=n_first, start=starter(request.executor))
 
 
-def _import_for_the_end(config: StudyConfig) -> None:
+def import_for_the_end(configs: Sequence[StudyConfig]) -> None:
     """Import what is needed once the trials are over: whoever updates the checkout meanwhile changes nothing here."""
     import search.reporting.dashboard_note
     import search.reporting.study_report
     import search.reporting.summary
 
-    if knows_deviation(config.defaults["model"]):  # the intervals of others need no torch in this process
+    # The intervals of other models need no torch in this process.
+    if any(knows_deviation(config.defaults["model"]) for config in configs):
         import search.training.predictor  # noqa: F401
     from search.machine.environment import git_commit
 

@@ -88,7 +88,7 @@ def run_ladder(arguments: argparse.Namespace) -> int:
     database = _open_database(configs)
     with database.lock:
         entrants = [_step(*one, task, split, database) for one in configs]
-    _import_for_the_end()
+    _import_for_the_end(configs)
     new = [entrant.model for entrant in entrants if entrant.is_new]
     if 0 < len(new) < len(entrants):
         announce(f"Without a study so far: {', '.join(new)}; the others go on with theirs.")
@@ -123,15 +123,20 @@ def run_ladder(arguments: argparse.Namespace) -> int:
     return NotForTheseData.exit_status if n_skipped == len(entrants) else status
 
 
-def _import_for_the_end() -> None:
-    """Import what is needed after the last search: whoever updates the checkout meanwhile changes nothing here."""
+def _import_for_the_end(configs: Sequence[tuple[SearchRequest, StudyConfig]]) -> None:
+    """Import what is needed after the first search and the last: whoever updates the checkout changes nothing here."""
     import search.cli.combine
     import search.combination
     import search.experiments.ledger
     import search.reporting.ladder_table
     import search.reporting.rungs
     import search.study.question
-    import search.training.build  # noqa: F401
+    import search.training.build
+    import search.training.predict_split
+    import search.workers.display  # noqa: F401
+    from search.session import import_for_the_end
+
+    import_for_the_end([config for _, config in configs])
 
 
 def _config(arguments: argparse.Namespace, model: str, data: UserData) -> tuple[SearchRequest, StudyConfig]:
