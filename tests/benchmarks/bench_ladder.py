@@ -1,0 +1,120 @@
+"""What each family and the ensemble reach on the test sets: `python tests/benchmarks/bench_ladder.py [SPLIT ...]`.
+
+The splits of the results table, `gb1_sampled`, and TEM-1's single mutants (`blat_random`, `blat_by_position`), whose
+table stands below $FLIPSEARCH_DATA as assays/blat. Everything stays in `--folder`, so that a run that was stopped
+goes on, and each step is a command that a user would type.
+
+The rule, which was fixed before any test target was read with it: ridge, kernel and CNN are searched with the default
+spaces and the trials of `BUDGETS`, 40 where it names none; `combine` makes the ensemble; all four are confirmed with
+`--seeds` seeds, once. The family that validation chose is the one with the highest validation value. `--families`
+adds others, which are searched and confirmed beside and take no part in the ensemble.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+FAMILIES = ("ridge", "kernel", "cnn")
+_THIRTY = ("trainer.max_epochs=30",)
+BUDGETS: dict[tuple[str, str], tuple[int, tuple[str, ...]]] = {
+    ("aav_two_vs_many", "cnn"): (40, _THIRTY),
+    ("aav_two_vs_many", "kernel"): (20, ()),
+    ("aav_low_vs_high", "cnn"): (10, _THIRTY),
+    ("aav_low_vs_high", "kernel"): (6, ()),
+    ("aav_seven_vs_many", "cnn"): (6, ("trainer.max_epochs=10",)),
+    ("aav_seven_vs_many", "kernel"): (6, ()),
+    ("aav_sampled", "cnn"): (4, ("trainer.max_epochs=6",)),
+    ("aav_sampled", "kernel"): (6, ()),
+    ("gb1_sampled", "cnn"): (20, _THIRTY),
+    ("gb1_sampled", "kernel"): (12, ()),
+    ("blat_random", "cnn"): (12, _THIRTY),
+    ("blat_random", "kernel"): (12, ()),
+    ("blat_by_position", "cnn"): (12, _THIRTY),
+    ("blat_by_position", "kernel"): (12, ()),
+}
+"""Trials and overrides of a family on a split, where they are not 40 and none: the larger a split, the fewer."""
+SPLITS = (
+    *("gb1_one_vs_rest", "gb1_two_vs_rest", "gb1_three_vs_rest", "gb1_low_vs_high", "gb1_sampled"),
+    *("aav_one_vs_many", "aav_two_vs_many", "aav_seven_vs_many", "aav_low_vs_high", "aav_sampled"),
+    *("blat_random", "blat_by_position"),
+)
+_ESM = ("model.pretrained=false", "model.adaptation=frozen", "trainer.max_epochs=20")
+
+
+def main() -> None:
+    """Search, combine, confirm, and print a line for each split."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("splits", nargs="*", default=SPLITS)
+    parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "ladder")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--families", nargs="*", default=(), help="beside ridge, kernel and CNN, such as esm")
+    given = parser.parse_args()
+    for split in given.splits:
+        folder = given.folder.absolute() / split
+        folder.mkdir(parents=True, exist_ok=True)
+        print(measured(split, folder, given.seeds, given.families), flush=True)
+
+
+def measured(split: str, folder: Path, n_seeds: int, others: Sequence[str]) -> str:
+    """The line of a split: validation value and test Spearman of each family, and of the ensemble."""
+    for family in (*FAMILIES, *others):
+        n_trials, overrides = BUDGETS.get((split, family), (6, _ESM) if family == "esm" else (40, ()))
+        run(
+            folder,
+            *data_of(split),
+            "--model",
+            family,
+            "--n-trials",
+            str(n_trials),
+            "--study-name",
+            f"s-{family}",
+            *overrides,
+        )
+    done = run(folder, "combine", *(f"s-{family}" for family in FAMILIES), "--export", "s-ensemble")
+    (folder / "ensemble.txt").write_text(done, encoding="utf-8")
+    cells = []
+    for name in (*FAMILIES, *others, "ensemble"):
+        confirmed = confirm(folder, name, n_seeds)
+        test = confirmed["test"]["spearman"]
+        spread = "" if test["std"] is None else f" ± {test['std']:.3f}"
+        cells.append(f"{name} {confirmed['validation']:.4f} -> {test['mean']:.4f}{spread}")
+    return f"{split}: {'; '.join(cells)}"
+
+
+def data_of(split: str) -> tuple[str, ...]:
+    """The words of the command line that name a split's data, and one thread for each trial."""
+    threads = ("trainer.threads=1", "--quiet")
+    if not split.startswith("blat_"):
+        return ("--task", split, *threads)
+    table = Path(os.environ["FLIPSEARCH_DATA"]) / "assays" / "blat" / "blat.csv.gz"
+    return ("--data", str(table), "--target-column", "DMS_score", "--split", split.removeprefix("blat_"), *threads)
+
+
+def confirm(folder: Path, name: str, n_seeds: int) -> dict[str, Any]:
+    """What `confirm` says of an experiment, which it is asked once."""
+    kept = folder / f"confirmed-{name}.json"
+    if not kept.exists():
+        words = ("confirm", f"studies/experiment/s-{name}.yaml", "--seeds", str(n_seeds), "--json")
+        said = run(folder, *words)
+        kept.write_text(said, encoding="utf-8")
+    confirmed: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+    return confirmed
+
+
+def run(folder: Path, *words: str) -> str:
+    """What the command line prints in a folder."""
+    command = [sys.executable, str(ROOT / "run_study.py"), *words]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}:\n{done.stderr}")
+    return done.stdout
+
+
+if __name__ == "__main__":
+    main()
