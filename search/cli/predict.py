@@ -48,7 +48,7 @@ def run_predict(arguments: argparse.Namespace) -> int:
         what = (
             "what stands on standard output, if anything, is not all"
             if arguments.output == STANDARD
-            else "what was not whole by then was not written"
+            else "an output that was not finished is not written"
         )
         print(f"Interrupted: {what}.", file=sys.stderr)
         return EXIT_INTERRUPTED

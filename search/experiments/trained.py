@@ -162,8 +162,8 @@ class TrainedExperiment:
         """
         if self.calibration is None:
             raise UserError(f"{self.path} holds no errors on validated rows: export it with this version.")
-        if not 0 < level < 1:
-            raise UserError(f"level={level} is not valid: expected a number above 0 and below 1, such as 0.9.")
+        if not isinstance(level, int | float) or not 0 < level < 1:
+            raise UserError(f"level={level!r} is not valid: expected a number above 0 and below 1, such as 0.9.")
         texts = texts_of(sequences)
         beside = scores, zero_shot_file, embeddings
         members, own = self._of_texts(texts, *beside, self.members_of), None
