@@ -46,6 +46,15 @@ def target_column(columns: Columns, named: str | None) -> str:
     return found
 
 
+def replicate_columns(columns: Columns, named: Sequence[str]) -> str:
+    """Return what the named columns of replicates are called together; a UserError if one is missing or named twice."""
+    for number, name in enumerate(named):
+        _named(columns, name, "--replicate-column")
+        if name in named[:number]:
+            raise UserError(f"--replicate-column {name!r} is named twice: name each column of measurements once.")
+    return ", ".join(named)
+
+
 def group_column(columns: Columns, named: str | None) -> str | None:
     """Return the named column, None if none is named."""
     return _named(columns, named, "--group-column")

@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.sequences.packed import Packed
+from datasets.tables.columns import Columns
 from datasets.tables.findings import Findings
+from datasets.tables.table import Table
 
 _ROWS = 4096  # hashed at a time: they stay in the processor's cache
 _WORDS = ("", "-", "--", "?", "na", "n/a", "n.a.", "nan", "nd", "n.d.", "n.d", "none", "null", "missing")
@@ -50,8 +52,29 @@ class Merged:
     noise: Noise | None
 
 
-def numbers(cells: Packed, findings: Findings, column: str) -> NDArray[np.float64]:
-    """Return the cells as numbers (N,), NaN where one is refused, or nothing was measured."""
+def measured(columns: Columns, table: Table, findings: Findings) -> NDArray[np.float64]:
+    """Return what was measured (N, r), in one column or in r of replicates; NaN where a cell is refused or missing."""
+    if not table.replicate_columns:
+        assert table.target_column is not None
+        return numbers(columns.cells[table.target_column], findings, table.target_column)[:, None]
+    names = table.replicate_columns
+    values = [numbers(columns.cells[name], findings, name, is_replicate=True) for name in names]
+    together = np.stack(values, axis=1)
+    is_known = np.isfinite(together)
+    shown = ", ".join(map(repr, names))
+    findings.add("note", f"the target is the mean of the replicates {shown}")
+    if (some := np.flatnonzero(~is_known.all(axis=1) & is_known.any(axis=1))).size:
+        findings.add("note", "a replicate has no measurement: the mean is that of the others", some.tolist())
+    if (none := np.flatnonzero(~is_known.any(axis=1))).size:
+        findings.add("note", "no replicate has a measurement: rows without one are set aside", none.tolist())
+    return together
+
+
+def numbers(cells: Packed, findings: Findings, column: str, *, is_replicate: bool = False) -> NDArray[np.float64]:
+    """Return the cells as numbers (N,), NaN where one is refused, or nothing was measured.
+
+    `is_replicate`: where nothing was measured, other columns may have a measurement.
+    """
     parsed = _all_at_once(cells)
     values, is_text = _one_by_one(cells) if parsed is None else (parsed, np.zeros(len(cells), dtype=np.bool_))
     with np.errstate(over="ignore"):
@@ -60,7 +83,7 @@ def numbers(cells: Packed, findings: Findings, column: str) -> NDArray[np.float6
     for row in np.flatnonzero(is_infinite).tolist():
         is_missing[row] = cells[row].strip().lower() in MISSING
     is_text &= ~is_missing
-    if (at := np.flatnonzero(is_missing)).size:
+    if (at := np.flatnonzero(is_missing)).size and not is_replicate:
         cell = cells[int(at[0])].strip()
         named = f"has no number but {cell!r}" if cell else "is empty"
         findings.add("note", f"the target {named}: rows without a measurement are set aside", at.tolist())
@@ -119,27 +142,40 @@ def _one_by_one(cells: Packed) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
 
 
 def merge(keys: NDArray[np.uint8] | Sequence[bytes], target: NDArray[np.float64]) -> Merged:
-    """Return one entry for each distinct key, of which there are N (or rows (N, w)), in the order of the first ones."""
-    if isinstance(keys, np.ndarray):
-        if _are_distinct(keys):
-            return _unmerged(target)
-        keys = list_of_rows(keys)
-    known: dict[bytes, int] = {key: entry for entry, key in enumerate(dict.fromkeys(keys))}
-    n = len(known)
-    if n == len(keys):
-        return _unmerged(target)
-    entry = np.fromiter(map(known.__getitem__, keys), dtype=np.int64, count=len(keys))
-    count = np.bincount(entry, minlength=n)
-    first = np.full(n, -1, dtype=np.int64)
-    first[entry[::-1]] = np.arange(len(keys))[::-1]
-    means = np.bincount(entry, weights=target, minlength=n) / count
-    means[count == 1] = target[first[count == 1]]  # exactly
-    squares = float(((target - means[entry]) ** 2).sum())
-    variance = squares / (len(keys) - n)
+    """Return one entry for each distinct key, of which there are N (or rows (N, w)), in the order of the first ones.
+
+    `target`: (N,), or (N, r) of r replicates, NaN where one is missing, but not all of a row.
+    """
+    target = target if target.ndim == 2 else target[:, None]
+    entry, first = _entries(keys)
+    is_known = np.isfinite(target)
+    at, values = np.repeat(entry, is_known.sum(axis=1)), target[is_known]
+    n = len(first)
+    if n == len(values):
+        return Merged(first=first, target=values, count=np.ones(n, dtype=np.int64), noise=None)
+    count = np.bincount(at, minlength=n)
+    means = np.bincount(at, weights=values, minlength=n) / count
+    means[at[count[at] == 1]] = values[count[at] == 1]  # exactly
+    squares = float(((values - means[at]) ** 2).sum())
+    variance = squares / (len(values) - n)
     total = float(means.var(ddof=1)) if n > 1 else 0.0
     reliability = max(0.0, 1.0 - variance * float((1 / count).mean()) / total) if total > 0 else 0.0
     noise = Noise(n_repeated=int((count > 1).sum()), sd=float(np.sqrt(variance)), reliability=reliability)
     return Merged(first=first, target=means, count=count, noise=noise)
+
+
+def _entries(keys: NDArray[np.uint8] | Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the entry of each row (N,), and each entry's first row (n,), ascending."""
+    rows = np.arange(len(keys))
+    if isinstance(keys, np.ndarray):
+        if _are_distinct(keys):
+            return rows, rows
+        keys = list_of_rows(keys)
+    known: dict[bytes, int] = {key: entry for entry, key in enumerate(dict.fromkeys(keys))}
+    entry = np.fromiter(map(known.__getitem__, keys), dtype=np.int64, count=len(keys))
+    first = np.full(len(known), -1, dtype=np.int64)
+    first[entry[::-1]] = rows[::-1]
+    return entry, first
 
 
 def list_of_rows(codes: NDArray[np.uint8]) -> list[bytes]:
@@ -164,8 +200,3 @@ def _are_distinct(codes: NDArray[np.uint8]) -> bool:
         words.sum(axis=1, out=hashes[start : start + _ROWS])
     hashes.sort()
     return not (hashes[1:] == hashes[:-1]).any()
-
-
-def _unmerged(target: NDArray[np.float64]) -> Merged:
-    n = len(target)
-    return Merged(first=np.arange(n), target=target, count=np.ones(n, dtype=np.int64), noise=None)

@@ -16,7 +16,7 @@ from datasets.sequences.packed import Aligned, Packed
 from datasets.tables import column_names
 from datasets.tables.columns import Columns
 from datasets.tables.findings import Findings
-from datasets.tables.measurements import Merged, Noise, list_of_rows, merge, numbers
+from datasets.tables.measurements import Merged, Noise, list_of_rows, measured, merge
 from datasets.tables.parts import check_division, check_overlap, find_division, given_parts
 from datasets.tables.read import read_columns
 from datasets.tables.split_strategies import Landscape, Mask, TableSplit
@@ -121,15 +121,15 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
             target_column="target",
             mutation_column=None,
             group_column=column_names.group_column_again(columns, table.group_column, table.group_rule is not None),
+            replicate_columns=(),
         )
     table = _with_columns(table, columns)
     if table.replicates is None:
         table = replace(table, replicates="keep" if "set" in columns.cells else "mean")
-    assert table.target_column is not None
-    target = numbers(columns.cells[table.target_column], findings, table.target_column)
+    target = measured(columns, table, findings)  # (N, replicates)
     sequences, table = read_residues(columns, table, findings)
     test, validation = given_parts(columns, findings)
-    good = np.isfinite(target) & (sequences.lengths > 0)
+    good = np.isfinite(target).any(axis=1) & (sequences.lengths > 0)
     rows = np.flatnonzero(good)
     if not len(rows):
         findings.raise_refused()
@@ -139,7 +139,7 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
         test = None if test is None else test[rows]
         validation = None if validation is None else validation[rows]
     check_overlap(sequences, test, validation, rows, findings)
-    keys, measured = _keys(sequences, test, validation), (target, rows)
+    keys, before = _keys(sequences, test, validation), (np.nanmean(target, axis=1), rows)
     merged = _merged(keys, target, rows, table, findings)
     if len(merged.first) < len(sequences):
         sequences = sequences.take(merged.first)
@@ -148,7 +148,7 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
         rows = rows[merged.first]
     table = _with_wild_type(table, columns, sequences, rows, findings)
     common = find_common(sequences, table.wild_type)
-    _check_wild_type_rows(keys, *measured, merged.first, common, findings)
+    _check_wild_type_rows(keys, *before, merged.first, common, findings)
     table = replace(table, sites=common.sites, window=common.window)
     landscape = Landscape(
         target=merged.target,
@@ -177,9 +177,12 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
 def _with_columns(table: Table, columns: Columns) -> Table:
     """Return the table with the names of its columns, of which some may be named."""
     sequence = column_names.sequence_column(columns, table.sequence_column)
-    target = column_names.target_column(columns, table.target_column)
+    if table.replicate_columns:
+        target = column_names.replicate_columns(columns, table.replicate_columns)
+    else:
+        target = column_names.target_column(columns, table.target_column)
     group = column_names.group_column(columns, table.group_column)
-    taken = (sequence, target, group, "set", "validation", "name")
+    taken = (sequence, target, group, *table.replicate_columns, "set", "validation", "name")
     mutation = column_names.mutation_column(columns, table.mutation_column, taken)
     if sequence is None and mutation is None:
         raise column_names.no_sequences(columns)
@@ -211,12 +214,15 @@ def _merged(
     repeated = np.ones(len(rows), dtype=np.bool_)
     repeated[merged.first] = False
     again = rows[repeated].tolist()
-    if table.replicates == "refuse":
+    if not again:
+        pass  # replicates stand in columns alone
+    elif table.replicates == "refuse":
         findings.add("refused", "the sequence was measured before", again, remedy="remove it, or use --replicates mean")
     elif table.replicates == "keep":
         findings.add("note", "the sequence was measured before; every measurement is kept", again)
         everything = np.arange(len(rows))
-        return Merged(first=everything, target=target, count=np.ones_like(everything), noise=merged.noise)
+        means = np.nanmean(target, axis=1)
+        return Merged(first=everything, target=means, count=np.ones_like(everything), noise=merged.noise)
     else:
         findings.add("note", "the sequence was measured before; the mean of its measurements is taken", again)
     return merged

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,7 +36,8 @@ class Table:
     `replicates`: of several measurements of one sequence `mean` takes the mean, `keep` all, `refuse` none.
     `group_rule`: `nearest` where the split carries its groups and `by_group` takes those nearest to the sizes wanted;
     null without groups, and where `by_group` divided by the rule of the first version (see
-    `datasets.tables.split_strategies`), which studies and experiments of that time keep.
+    `datasets.tables.split_strategies`), which studies and experiments of that time keep. `replicate_columns`: those
+    whose mean is the target, instead of one column; `target_column` is then what they are called together.
     """
 
     file: str
@@ -52,17 +53,21 @@ class Table:
     split_seed: int
     replicates: Replicates | None
     group_rule: GroupRule | None = None
+    replicate_columns: tuple[str, ...] = ()
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All fields that say how the file is read, as a study records them."""
+        """All fields that say how the file is read, as a study records them.
+
+        Fields with a default are left out where they have it: studies of the time before there was such a field go on.
+        """
+        later = {field.name: field.default for field in fields(self) if field.default is not MISSING}
         known = {name: value for name, value in asdict(self).items() if name != "file"}
-        if self.group_rule is None:  # as studies had it before there was such a field
-            del known["group_rule"]
-        return known
+        return {name: value for name, value in known.items() if name not in later or value != later[name]}
 
     def __post_init__(self) -> None:
         """Refuse sites that are not written as they should be, whoever wrote them."""
+        object.__setattr__(self, "replicate_columns", tuple(self.replicate_columns))  # JSON knows lists alone
         try:
             region_of(self.sites, self.window)
         except ValueError as error:

@@ -83,6 +83,14 @@ def add_reading(parser: "Parser | argparse._ArgumentGroup") -> None:
     )
     parser.add_argument("--sequence-column", metavar="NAME", help="default: sequence, or a name like it")
     parser.add_argument("--target-column", metavar="NAME", help="default: target, fitness, score, or a name like these")
+    parser.add_argument(
+        "--replicate-column",
+        dest="replicate_columns",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="one of several columns of measurements, whose mean is the target; repeated for each",
+    )
     parser.add_argument("--mutation-column", metavar="NAME", help="variants as V39A:D40G (default: found by its cells)")
     parser.add_argument("--group-column", metavar="NAME", help="for --split by_group")
     parser.add_argument("--wild-type", type=Path, metavar="FASTA", help="default: inferred where the table allows it")

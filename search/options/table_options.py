@@ -41,6 +41,8 @@ def check_data_options(arguments: argparse.Namespace) -> None:
         raise UserError(
             f"An experiment says how its table is read and which scores it has: leave {(given + scores)[0]} out."
         )
+    if arguments.data is None and arguments.replicate_columns:
+        raise UserError("--replicate-column says how a table is read: name it with --data FILE.")
     check_reading(arguments)
     check_zero_shot(arguments)
 
@@ -68,19 +70,24 @@ def table_words(table: Mapping[str, Any], *, wild_type: str) -> list[str]:
 
 def _words(given: Mapping[str, Any]) -> list[str]:
     words = []
-    for name in given.get("zero_shot_columns") or ():
-        words += ["--zero-shot-column", name]
+    for flag, names in (("--zero-shot-column", "zero_shot_columns"), ("--replicate-column", "replicate_columns")):
+        for name in given.get(names) or ():
+            words += [flag, name]
     for name in ("zero_shot_file", "alignment", "zero_shot", "weights_dir", "embeddings"):
         if given.get(name) is not None:
             words += [f"--{name.replace('_', '-')}", str(given[name])]
     for name in _NEEDS_DATA:
-        if given[name] is not None:
+        if given[name] is not None and not (name == "target_column" and given.get("replicate_columns")):
             words += [f"--{name.replace('_', '-')}", str(given[name])]
     return [*words, "--split-seed", str(given["split_seed"])] if given["split_seed"] else words
 
 
 def check_reading(arguments: argparse.Namespace) -> None:
-    """Refuse options of a split that is not asked for, and a split without them."""
+    """Refuse options of a split that is not asked for, a split without them, and two kinds of targets."""
+    if arguments.target_column is not None and arguments.replicate_columns:
+        raise UserError(
+            "--target-column names one column of measurements, --replicate-column each of several: give one of the two."
+        )
     if (arguments.split == "k_vs_rest") != (arguments.max_train_mutations is not None):
         raise UserError("--split k_vs_rest and --max-train-mutations N belong together: give both, or neither.")
     if arguments.split == "by_group" and arguments.group_column is None:

@@ -30,6 +30,7 @@ class TableOptions:
         sequence_column, mutation_column, target_column, group_column: Names in the file; None is found out.
         wild_type: A FASTA file that holds it, for tables of mutations.
         replicates: What becomes of several measurements of one sequence.
+        replicate_columns: Names of columns whose mean is the target, instead of `target_column`.
     """
 
     data: Path | None = None
@@ -42,6 +43,7 @@ class TableOptions:
     group_column: str | None = None
     wild_type: Path | None = None
     replicates: Replicates | None = None
+    replicate_columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +153,7 @@ class SearchRequest(DataOptions):
         ):
             value: str | os.PathLike[str] | None = getattr(self, name)
             object.__setattr__(self, name, None if value is None else Path(value))
-        for name in ("overrides", "zero_shot_columns"):
+        for name in ("overrides", "zero_shot_columns", "replicate_columns"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if (self.data is None) == (self.task is None):
             raise UserError("A search is of a task or of a table: give either `task` or `data`.")

@@ -88,7 +88,8 @@ def survey_of(path: Path, options: TableOptions) -> "Survey":
 
     same = {item.name: getattr(options, item.name) for item in fields(TableOptions)}
     table = Table(
-        **{name: value for name, value in same.items() if name not in ("data", "wild_type")},
+        **{name: value for name, value in same.items() if name not in ("data", "wild_type", "replicate_columns")},
+        replicate_columns=tuple(options.replicate_columns),
         file=str(path),
         wild_type=None if options.wild_type is None else read_wild_type(options.wild_type),
         sites=None,
