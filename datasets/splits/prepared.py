@@ -33,6 +33,7 @@ _TEST_ARRAYS = ("test_residues", "test_lengths")
 # Only where groups are known; the second belongs to the test arrays.
 _GROUP, _TEST_GROUP = "group", "test_group"
 _SCORES, _TEST_SCORES = "scores", "test_scores"
+_ERROR = "error"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -47,6 +48,7 @@ class PreparedSplit:
     n_overlap: how many different sequences stand in both train (with validation) and test.
     group: (N,) int64, the same number for rows of one group; None where no groups are known.
     scores: (N, K) float32, the task's score columns `score_names`, NaN where one is missing; None without any.
+    error: (N,) float32, the standard errors of the targets, above 0; None where none are known.
     """
 
     path: Path
@@ -63,6 +65,7 @@ class PreparedSplit:
     group: NDArray[np.int64] | None = None
     scores: NDArray[np.float32] | None = None
     score_names: tuple[str, ...] = ()
+    error: NDArray[np.float32] | None = None
 
     @property
     def embeddings_path(self) -> Path:
@@ -163,6 +166,7 @@ def _make(task: Task, located: FoundSource, path: Path, announce: Announce) -> P
         )
     has_groups = rows.group is not None
     names = (*_ARRAYS, *_TEST_ARRAYS, *((_GROUP, _TEST_GROUP) if has_groups else ()))
+    names += (_ERROR,) if rows.error is not None else ()
     arrays = {name: np.ascontiguousarray(getattr(rows, name)) for name in names}
     if task.scores is not None:
         score = partial(task.scores.score, cache_dir=path.parent.parent)
@@ -176,7 +180,7 @@ def _make(task: Task, located: FoundSource, path: Path, announce: Announce) -> P
         "n_test": str(rows.n_test),
         "n_overlap": str(rows.n_overlap),
         "score_names": json.dumps(task.scores.names if task.scores else ()),
-        "checksum": str(_checksum(arrays, _present(arrays, _ARRAYS, _GROUP, _SCORES))),
+        "checksum": str(_checksum(arrays, _present(arrays, _ARRAYS, _GROUP, _SCORES, _ERROR))),
         "test_checksum": str(_checksum(arrays, _present(arrays, _TEST_ARRAYS, _TEST_GROUP, _TEST_SCORES))),
     }
     with replaced(path) as beside:
@@ -185,7 +189,7 @@ def _make(task: Task, located: FoundSource, path: Path, announce: Announce) -> P
 
 
 def _load_or_none(path: Path) -> PreparedSplit | None:
-    found = _read(path, _ARRAYS, (_GROUP, _SCORES), "checksum")
+    found = _read(path, _ARRAYS, (_GROUP, _SCORES, _ERROR), "checksum")
     if found is None:
         return None
     arrays, metadata = found
@@ -206,6 +210,7 @@ def _load_or_none(path: Path) -> PreparedSplit | None:
             group=arrays.get(_GROUP),
             scores=arrays.get(_SCORES),
             score_names=tuple(json.loads(metadata.get("score_names", "[]"))),
+            error=arrays.get(_ERROR),
         )
     except (KeyError, ValueError):
         return None

@@ -25,7 +25,7 @@ class Rows:
     residues: (N, Lmax) uint8, ASCII codes padded with zeros; lengths: (N,) int64; target: (N,) float32;
     validation: (N,) bool; test_residues: (M, Lmax of these) uint8; test_lengths: (M,) int64. `n_overlap` counts the
     different sequences that stand in both train and test. group: (N,) int64 and test_group: (M,) int64, the same number
-    for rows of one group; None where no groups are known.
+    for rows of one group; None where no groups are known. error: (N,) float32, the standard errors of the targets.
     """
 
     residues: NDArray[np.uint8]
@@ -38,6 +38,7 @@ class Rows:
     n_overlap: int
     group: NDArray[np.int64] | None
     test_group: NDArray[np.int64] | None
+    error: NDArray[np.float32] | None
 
 
 def check_rows(raw: RawSplit, clean: Callable[[str], str], *, official: bool) -> Rows:
@@ -79,6 +80,7 @@ def check_rows(raw: RawSplit, clean: Callable[[str], str], *, official: bool) ->
         n_overlap=len(train & test),
         group=None if group is None else group[kept],
         test_group=None if group is None else group[is_test],
+        error=None if raw.error is None else np.asarray(raw.error, dtype=np.float32)[kept],
     )
 
 

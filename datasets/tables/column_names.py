@@ -9,8 +9,8 @@ from datasets.sequences.mutations import are_mutations
 from datasets.tables.columns import Columns
 
 FLIP_COLUMNS = ("sequence", "target", "set", "validation")
-GROUP_COLUMN = "group"
-"""Of a split that is written in FLIP's format and carries the groups of its rows."""
+GROUP_COLUMN, ERROR_COLUMN = "group", "error"
+"""Of a split that is written in FLIP's format and carries the groups of its rows, or the errors of its targets."""
 _SEQUENCE = ("sequence", "seq", "protein", "protein_sequence", "mutated_sequence", "aa_sequence", "variant_sequence")
 _TARGET = ("target", "fitness", "score", "dms_score", "activity", "y", "value", "measurement", "label")
 _GROUP = ("group", "groups", "group_id", "cluster", "cluster_id", "family", "family_id")
@@ -60,6 +60,11 @@ def group_column(columns: Columns, named: str | None) -> str | None:
     return _named(columns, named, "--group-column")
 
 
+def error_column(columns: Columns, named: str | None) -> str | None:
+    """Return the named column, None if none is named."""
+    return _named(columns, named, "--error-column")
+
+
 def possible_group_column(columns: Columns) -> str | None:
     """Return the column that names groups, by its name and its cells: three groups or more, none empty, and some of
     several rows. None if there is none.
@@ -75,6 +80,12 @@ def group_column_again(columns: Columns, named: str | None, is_carried: bool) ->
     """Return the column of groups of a table that was read before: as it was named, or as a written split has it."""
     names = (named, GROUP_COLUMN) if is_carried else (named,)
     return next((name for name in names if name in columns.cells), None) if named is not None else None
+
+
+def error_column_again(columns: Columns, named: str | None) -> str | None:
+    """Return the column of errors of a table that was read before: as it was named, or as a written split has it."""
+    found = (name for name in (named, ERROR_COLUMN) if name in columns.cells)
+    return None if named is None else next(found, named)
 
 
 def no_sequences(columns: Columns) -> UserError:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.common.errors import UserError
 from datasets.sequences.packed import Packed
 from datasets.tables.columns import Columns
 from datasets.tables.findings import Findings
@@ -44,9 +45,14 @@ class Noise:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Merged:
-    """first: (n,) int64, each variant's first row, ascending. target: (n,) float64, the means. count: (n,) int64."""
+    """Of N rows the n variants.
+
+    first: (n,) int64, each variant's first row, ascending. entry: (N,) int64, the variant of each row. target: (n,)
+    float64, the means. count: (n,) int64.
+    """
 
     first: NDArray[np.int64]
+    entry: NDArray[np.int64]
     target: NDArray[np.float64]
     count: NDArray[np.int64]
     noise: Noise | None
@@ -70,10 +76,41 @@ def measured(columns: Columns, table: Table, findings: Findings) -> NDArray[np.f
     return together
 
 
-def numbers(cells: Packed, findings: Findings, column: str, *, is_replicate: bool = False) -> NDArray[np.float64]:
+def errors(columns: Columns, table: Table, rows: NDArray[np.int64], findings: Findings) -> NDArray[np.float64] | None:
+    """Return the standard errors (n,) of the targets of some rows (n,); None without a column of them.
+
+    A row without one has the median of the others; 0, or less, is refused: such a row would count alone.
+    """
+    if table.error_column is None or not len(rows):
+        return None
+    every = numbers(columns.cells[table.error_column], findings, table.error_column, is_error=True)
+    values = every[rows]
+    if (bad := rows[values <= 0]).size:
+        cell = columns.cells[table.error_column][int(bad[0])]
+        text = f"the standard error {cell[:60]!r} is not above 0"
+        findings.add("refused", text, bad.tolist(), remedy="leave the cell empty where it is not known")
+    if not np.isfinite(values).any():
+        raise UserError(f"{columns.where} has no standard error in {table.error_column!r}: leave --error-column out.")
+    if (missing := rows[np.isnan(values)]).size:
+        findings.add("note", "a row without a standard error has the median of the others", missing.tolist())
+    return np.where(np.isnan(values), np.nanmedian(values), values)
+
+
+def merged_errors(error: NDArray[np.float64], merged: Merged) -> NDArray[np.float64]:
+    """Return the standard errors (n,) of the means of rows with the standard errors (N,), independent of each other."""
+    n = len(merged.first)
+    squares = np.bincount(merged.entry, weights=error**2, minlength=n)
+    found: NDArray[np.float64] = np.sqrt(squares) / np.bincount(merged.entry, minlength=n)
+    return found
+
+
+def numbers(
+    cells: Packed, findings: Findings, column: str, *, is_replicate: bool = False, is_error: bool = False
+) -> NDArray[np.float64]:
     """Return the cells as numbers (N,), NaN where one is refused, or nothing was measured.
 
-    `is_replicate`: where nothing was measured, other columns may have a measurement.
+    `is_replicate`: where nothing was measured, other columns may have a measurement. `is_error`: they are standard
+    errors of targets, which may all be the same.
     """
     parsed = _all_at_once(cells)
     values, is_text = _one_by_one(cells) if parsed is None else (parsed, np.zeros(len(cells), dtype=np.bool_))
@@ -83,17 +120,19 @@ def numbers(cells: Packed, findings: Findings, column: str, *, is_replicate: boo
     for row in np.flatnonzero(is_infinite).tolist():
         is_missing[row] = cells[row].strip().lower() in MISSING
     is_text &= ~is_missing
-    if (at := np.flatnonzero(is_missing)).size and not is_replicate:
+    if (at := np.flatnonzero(is_missing)).size and not is_replicate and not is_error:
         cell = cells[int(at[0])].strip()
         named = f"has no number but {cell!r}" if cell else "is empty"
         findings.add("note", f"the target {named}: rows without a measurement are set aside", at.tolist())
-    other_column = f"name another column than {column!r} with --target-column"
+    what = "standard error" if is_error else "target"
+    option = "--error-column" if is_error else "--replicate-column" if is_replicate else "--target-column"
+    other_column = f"name another column than {column!r} with {option}"
     line = other_column if is_text.sum() * 2 > len(cells) else "correct the line or remove it"
     for rows, text, remedy in (
-        (is_text, "the target {!r} is not a number", line),
+        (is_text, f"the {what} {{!r}} is not a number", line),
         (
             is_infinite & ~is_text & ~is_missing,
-            "the target {!r} is not a finite number in single precision",
+            f"the {what} {{!r}} is not a finite number in single precision",
             "correct the line or remove it",
         ),
     ):
@@ -104,7 +143,7 @@ def numbers(cells: Packed, findings: Findings, column: str, *, is_replicate: boo
             findings.add("refused", text.format(cell[:60]) + hint, at.tolist(), remedy=remedy)
     values[is_infinite] = np.nan
     good = values[~is_infinite]
-    if len(good) > 1 and good.min() == good.max():
+    if len(good) > 1 and good.min() == good.max() and not is_error:
         findings.add(
             "refused",
             f"every target is {good[0]:g}, so there is nothing to rank",
@@ -152,7 +191,7 @@ def merge(keys: NDArray[np.uint8] | Sequence[bytes], target: NDArray[np.float64]
     at, values = np.repeat(entry, is_known.sum(axis=1)), target[is_known]
     n = len(first)
     if n == len(values):
-        return Merged(first=first, target=values, count=np.ones(n, dtype=np.int64), noise=None)
+        return Merged(first=first, entry=entry, target=values, count=np.ones(n, dtype=np.int64), noise=None)
     count = np.bincount(at, minlength=n)
     means = np.bincount(at, weights=values, minlength=n) / count
     means[at[count[at] == 1]] = values[count[at] == 1]  # exactly
@@ -161,7 +200,7 @@ def merge(keys: NDArray[np.uint8] | Sequence[bytes], target: NDArray[np.float64]
     total = float(means.var(ddof=1)) if n > 1 else 0.0
     reliability = max(0.0, 1.0 - variance * float((1 / count).mean()) / total) if total > 0 else 0.0
     noise = Noise(n_repeated=int((count > 1).sum()), sd=float(np.sqrt(variance)), reliability=reliability)
-    return Merged(first=first, target=means, count=count, noise=noise)
+    return Merged(first=first, entry=entry, target=means, count=count, noise=noise)
 
 
 def _entries(keys: NDArray[np.uint8] | Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -16,7 +16,7 @@ from datasets.sequences.packed import Aligned, Packed
 from datasets.tables import column_names
 from datasets.tables.columns import Columns
 from datasets.tables.findings import Findings
-from datasets.tables.measurements import Merged, Noise, list_of_rows, measured, merge
+from datasets.tables.measurements import Merged, Noise, errors, list_of_rows, measured, merge, merged_errors
 from datasets.tables.parts import check_division, check_overlap, find_division, given_parts
 from datasets.tables.read import read_columns
 from datasets.tables.split_strategies import Landscape, Mask, TableSplit
@@ -35,7 +35,8 @@ class Survey:
 
     table: how it was read, with what was found in it. columns: the whole of it. sequences, target (n,), lines: the n
     variants of its good rows. common: what they have in common. noise: what replicates say, None without any.
-    division: which are test and which validation, None where no split was named and the file has none.
+    division: which are test and which validation, None where no split was named and the file has none. error: (n,), the
+    standard errors of the targets, None where no column has them.
     """
 
     table: Table
@@ -48,6 +49,7 @@ class Survey:
     landscape: Landscape
     division: TableSplit | None
     findings: Findings
+    error: NDArray[np.float64] | None = None
 
     def raw_split(self) -> RawSplit:
         """Return the divided variants as rows. Raises a UserError for what no search accepts."""
@@ -64,7 +66,9 @@ class Survey:
         sequence = list(self.sequences)
         group = self.landscape.group
         # A split of the first version's rule keeps the hash that its studies know: that of the columns without groups.
-        for block in flip_blocks(sequence, target, part, validation, group if self.table.group_rule else None):
+        carried = group if self.table.group_rule else None
+        error = None if self.error is None else self.error.tolist()
+        for block in flip_blocks(sequence, target, part, validation, carried, error):
             digest.update(block)
         return RawSplit(
             sequence=sequence,
@@ -75,6 +79,7 @@ class Survey:
             content_hash=digest.hexdigest(),
             where=self.columns.where,
             group=group,
+            error=error,
         )
 
 
@@ -84,12 +89,16 @@ def flip_blocks(
     part: Sequence[str],
     validation: Sequence[str],
     group: Sequence[str] | None = None,
+    error: Sequence[float] | None = None,
 ) -> Iterator[bytes]:
-    """Yield a table in FLIP's format, some lines at a time; groups, where they are given, in a column of their own."""
+    """Yield a table in FLIP's format, some lines at a time; groups and errors, where given, in columns of their own."""
     names, columns = [*column_names.FLIP_COLUMNS], [sequence, target, part, validation]
     if group is not None:
         names.append(column_names.GROUP_COLUMN)
         columns.append([_quoted(name) for name in group])
+    if error is not None:
+        names.append(column_names.ERROR_COLUMN)
+        columns.append([repr(one) for one in error])
     yield (",".join(names) + "\n").encode()
     rows = zip(*columns, strict=True)
     while lines := [",".join(cells) + "\n" for cells in islice(rows, _LINES)]:
@@ -122,6 +131,7 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
             mutation_column=None,
             group_column=column_names.group_column_again(columns, table.group_column, table.group_rule is not None),
             replicate_columns=(),
+            error_column=column_names.error_column_again(columns, table.error_column),
         )
     table = _with_columns(table, columns)
     if table.replicates is None:
@@ -131,6 +141,7 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
     test, validation = given_parts(columns, findings)
     good = np.isfinite(target).any(axis=1) & (sequences.lengths > 0)
     rows = np.flatnonzero(good)
+    error = errors(columns, table, rows, findings)
     if not len(rows):
         findings.raise_refused()
         raise UserError(f"{columns.where} has no row with a sequence and a target.")
@@ -141,6 +152,7 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
     check_overlap(sequences, test, validation, rows, findings)
     keys, before = _keys(sequences, test, validation), (np.nanmean(target, axis=1), rows)
     merged = _merged(keys, target, rows, table, findings)
+    error = None if error is None else merged_errors(error, merged)
     if len(merged.first) < len(sequences):
         sequences = sequences.take(merged.first)
         test = None if test is None else test[merged.first]
@@ -171,6 +183,7 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
         landscape=landscape,
         division=division,
         findings=findings,
+        error=error,
     )
 
 
@@ -182,7 +195,8 @@ def _with_columns(table: Table, columns: Columns) -> Table:
     else:
         target = column_names.target_column(columns, table.target_column)
     group = column_names.group_column(columns, table.group_column)
-    taken = (sequence, target, group, *table.replicate_columns, "set", "validation", "name")
+    error = column_names.error_column(columns, table.error_column)
+    taken = (sequence, target, group, *table.replicate_columns, error, "set", "validation", "name")
     mutation = column_names.mutation_column(columns, table.mutation_column, taken)
     if sequence is None and mutation is None:
         raise column_names.no_sequences(columns)
@@ -222,7 +236,7 @@ def _merged(
         findings.add("note", "the sequence was measured before; every measurement is kept", again)
         everything = np.arange(len(rows))
         means = np.nanmean(target, axis=1)
-        return Merged(first=everything, target=means, count=np.ones_like(everything), noise=merged.noise)
+        return replace(merged, first=everything, entry=everything, target=means, count=np.ones_like(everything))
     else:
         findings.add("note", "the sequence was measured before; the mean of its measurements is taken", again)
     return merged

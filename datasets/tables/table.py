@@ -38,6 +38,7 @@ class Table:
     null without groups, and where `by_group` divided by the rule of the first version (see
     `datasets.tables.split_strategies`), which studies and experiments of that time keep. `replicate_columns`: those
     whose mean is the target, instead of one column; `target_column` is then what they are called together.
+    `error_column`: the standard error of each row's target.
     """
 
     file: str
@@ -54,6 +55,7 @@ class Table:
     replicates: Replicates | None
     group_rule: GroupRule | None = None
     replicate_columns: tuple[str, ...] = ()
+    error_column: str | None = None
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -91,6 +91,9 @@ def add_reading(parser: "Parser | argparse._ArgumentGroup") -> None:
         metavar="NAME",
         help="one of several columns of measurements, whose mean is the target; repeated for each",
     )
+    parser.add_argument(
+        "--error-column", metavar="NAME", help="standard errors of the targets: rows count less for them"
+    )
     parser.add_argument("--mutation-column", metavar="NAME", help="variants as V39A:D40G (default: found by its cells)")
     parser.add_argument("--group-column", metavar="NAME", help="for --split by_group")
     parser.add_argument("--wild-type", type=Path, metavar="FASTA", help="default: inferred where the table allows it")

@@ -17,6 +17,7 @@ _NEEDS_DATA = (
     "target_column",
     "mutation_column",
     "group_column",
+    "error_column",
     "wild_type",
     "max_train_mutations",
     "replicates",
@@ -77,7 +78,7 @@ def _words(given: Mapping[str, Any]) -> list[str]:
         if given.get(name) is not None:
             words += [f"--{name.replace('_', '-')}", str(given[name])]
     for name in _NEEDS_DATA:
-        if given[name] is not None and not (name == "target_column" and given.get("replicate_columns")):
+        if given.get(name) is not None and not (name == "target_column" and given.get("replicate_columns")):
             words += [f"--{name.replace('_', '-')}", str(given[name])]
     return [*words, "--split-seed", str(given["split_seed"])] if given["split_seed"] else words
 
@@ -87,6 +88,11 @@ def check_reading(arguments: argparse.Namespace) -> None:
     if arguments.target_column is not None and arguments.replicate_columns:
         raise UserError(
             "--target-column names one column of measurements, --replicate-column each of several: give one of the two."
+        )
+    if arguments.error_column is not None and arguments.replicate_columns:
+        raise UserError(
+            "--error-column names the standard errors of one column of measurements, and --replicate-column names "
+            "several columns: give one of the two."
         )
     if (arguments.split == "k_vs_rest") != (arguments.max_train_mutations is not None):
         raise UserError("--split k_vs_rest and --max-train-mutations N belong together: give both, or neither.")

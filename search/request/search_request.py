@@ -31,6 +31,7 @@ class TableOptions:
         wild_type: A FASTA file that holds it, for tables of mutations.
         replicates: What becomes of several measurements of one sequence.
         replicate_columns: Names of columns whose mean is the target, instead of `target_column`.
+        error_column: The name of a column of the targets' standard errors: rows count less for them.
     """
 
     data: Path | None = None
@@ -44,6 +45,7 @@ class TableOptions:
     wild_type: Path | None = None
     replicates: Replicates | None = None
     replicate_columns: tuple[str, ...] = ()
+    error_column: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

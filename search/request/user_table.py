@@ -105,5 +105,5 @@ def write_split(raw: RawSplit, folder: Path, name: str) -> Path:
 
     path = split_file(raw, folder, name)
     with output(path, "wb", option="--runs-dir", makes_folder=True) as file:
-        file.writelines(flip_blocks(raw.sequence, raw.target, raw.part, raw.validation, raw.group))
+        file.writelines(flip_blocks(raw.sequence, raw.target, raw.part, raw.validation, raw.group, raw.error))
     return path
