@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from datasets.common.errors import UserError, nearest
-from datasets.tables.table import table_name
+from datasets.tables.table import ALL_FOLDS, table_name
 from datasets.tasks.registry import find_task, listed_tasks
 from search.checkout import STUDIES
 from search.machine import own_models
@@ -75,6 +75,8 @@ def _complete_overrides(arguments: argparse.Namespace, overrides: list[str]) -> 
     given = dict(word.lstrip("+").split("=", 1) for word in overrides if "=" in word)
     if arguments.task and given.get("task", arguments.task) != arguments.task:
         raise UserError(f"--task {arguments.task} and task={given['task']} exclude each other: name one.")
+    if arguments.command != "search" and arguments.test_fold == ALL_FOLDS:
+        raise UserError(f"--test-fold {ALL_FOLDS} is for a search: `{arguments.command}` takes one fold.")
     task = arguments.task or given.get("task")
     models = [given["model"]] if given.get("model") else _models(arguments.model)
     if arguments.data:
