@@ -49,6 +49,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         raise UserError(f"`{parser.prog}` takes no {overrides[0]!r}: see --help.")
     if command == "status" and arguments.interval is not None and not arguments.watch:
         raise UserError("--interval is how often --watch looks: give both, or neither.")
+    if command == "confirm" and arguments.all_folds and arguments.top_k is not None:
+        raise UserError(
+            "--all-folds is of one experiment for each fold, and --top-k of several: leave one of them out."
+        )
     if command == "data":
         check_data_command(arguments)
     if command == "doctor" and arguments.task:
