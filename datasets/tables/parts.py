@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from datasets.common.errors import UserError
 from datasets.sequences.packed import Packed
+from datasets.tables.column_names import is_flip_format
 from datasets.tables.columns import Columns
 from datasets.tables.findings import Findings
 from datasets.tables.measurements import MISSING
 from datasets.tables.split_strategies import Landscape, TableSplit, divide, validation_part
 from datasets.tables.table import ALL_FOLDS, Table
 
-_VALIDATION = {"": False, "false": False, "true": True, "0": False, "1": True}
+_VALIDATION = {"": False, "false": False, "true": True, "0": False, "1": True, "0.0": False, "1.0": True}
 _FEW_VALIDATION = 50
 _MOST_FOLDS = 1000  # each of them trains a model
 _LONGEST_NAME = 30  # of a fold
@@ -30,7 +31,8 @@ def given_parts(columns: Columns, findings: Findings) -> tuple[NDArray[np.bool_]
         return None, None
     parts = [cell.strip().lower() for cell in columns.cells["set"]]
     marks = [cell.strip().lower() for cell in columns.cells.get("validation", [])]
-    odd = [row for row, part in enumerate(parts) if part not in ("train", "test", "validation", "valid", "val")]
+    known = ("train", "test", "validation", "valid", "val", *(("",) if _may_leave_out(columns) else ()))
+    odd = [row for row, part in enumerate(parts) if part not in known]
     if odd:
         cell = columns.cells["set"][odd[0]]
         findings.add(
@@ -50,6 +52,22 @@ def given_parts(columns: Columns, findings: Findings) -> tuple[NDArray[np.bool_]
     marked = np.array([_VALIDATION.get(mark, False) for mark in marks], dtype=np.bool_)
     validation = (marked | in_set) & ~test
     return test, validation if validation.any() else None
+
+
+def in_split(columns: Columns, findings: Findings) -> NDArray[np.bool_]:
+    """Return which rows (N,) belong to the split; FLIP's files hold all variants of an assay, some without a set."""
+    if not _may_leave_out(columns):
+        return np.ones(len(columns), dtype=np.bool_)
+    is_in = np.array([bool(cell.strip()) for cell in columns.cells["set"]], dtype=np.bool_)
+    if not is_in.all():
+        without = np.flatnonzero(~is_in).tolist()
+        findings.add("note", "the set is empty: the row is no part of the split, as in FLIP's files", without)
+    return is_in
+
+
+def _may_leave_out(columns: Columns) -> bool:
+    """Whether a row without a set is no mistake: the file is laid out as FLIP's."""
+    return is_flip_format(columns) and any(cell.strip() for cell in columns.cells["set"])
 
 
 def given_groups(columns: Columns, table: Table, rows: NDArray[np.int64], findings: Findings) -> list[str] | None:

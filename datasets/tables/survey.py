@@ -13,19 +13,10 @@ from numpy.typing import NDArray
 
 from datasets.common.errors import UserError
 from datasets.sequences.packed import Aligned, Packed
-from datasets.tables import column_names
+from datasets.tables import column_names, parts
 from datasets.tables.columns import Columns
 from datasets.tables.findings import Findings
 from datasets.tables.measurements import Merged, Noise, list_of_rows, merge, numbers
-from datasets.tables.parts import (
-    check_division,
-    check_overlap,
-    find_division,
-    given_folds,
-    given_groups,
-    given_parts,
-    parts_of_fold,
-)
 from datasets.tables.read import read_columns
 from datasets.tables.split_strategies import Landscape, Mask, TableSplit
 from datasets.tables.table import Table
@@ -141,8 +132,8 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
     assert table.target_column is not None
     target = numbers(columns.cells[table.target_column], findings, table.target_column)
     sequences, table = read_residues(columns, table, findings)
-    test, validation = given_parts(columns, findings)
-    good = np.isfinite(target) & (sequences.lengths > 0)
+    test, validation = parts.given_parts(columns, findings)
+    good = np.isfinite(target) & (sequences.lengths > 0) & parts.in_split(columns, findings)
     rows = np.flatnonzero(good)
     if not len(rows):
         findings.raise_refused()
@@ -151,9 +142,9 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
         sequences, target = sequences.take(rows), target[rows]
         test = None if test is None else test[rows]
         validation = None if validation is None else validation[rows]
-    folds = given_folds(columns, table, sequences, rows, findings)
-    test, validation = parts_of_fold(folds, table.test_fold) if folds and table.test_fold else (test, validation)
-    check_overlap(sequences, test, validation, rows, findings)
+    folds = parts.given_folds(columns, table, sequences, rows, findings)
+    test, validation = parts.parts_of_fold(folds, table.test_fold) if folds and table.test_fold else (test, validation)
+    parts.check_overlap(sequences, test, validation, rows, findings)
     keys, measured = _keys(sequences, test, validation), (target, rows)
     merged = _merged(keys, target, rows, table, findings)
     if len(merged.first) < len(sequences):
@@ -171,12 +162,12 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
         n_mutations=common.n_mutations,
         mutated=common.mutated,
         positions=common.positions,
-        group=given_groups(columns, table, rows, findings),
+        group=parts.given_groups(columns, table, rows, findings),
         fold=folds,
     )
-    division = find_division(landscape, table, test, validation, findings)
+    division = parts.find_division(landscape, table, test, validation, findings)
     if division is not None:
-        check_division(division, merged.target, findings, has_folds=folds is not None)
+        parts.check_division(division, merged.target, findings, has_folds=folds is not None)
     return Survey(
         table=table,
         columns=columns,

@@ -30,7 +30,7 @@ class TableOptions:
         sequence_column, mutation_column, target_column, group_column: Names in the file; None is found out.
         fold_column: Names the fold of each row, by which a search cross-validates.
         test_fold: The fold that is test, instead of a `split`.
-        wild_type: A FASTA file that holds it, for tables of mutations.
+        wild_type: A FASTA file that holds it, for tables of mutations, or ProteinGym's reference file.
         replicates: What becomes of several measurements of one sequence.
     """
 

@@ -91,14 +91,14 @@ def refuse_two_splits(found: "Survey") -> None:
 def survey_of(path: Path, options: TableOptions) -> "Survey":
     """What the table holds, read as the options say."""
     # Imported as late as this, so that usage errors do not wait for NumPy.
-    from datasets.tables.fasta import read_wild_type
+    from datasets.tables.reference import find_wild_type
     from datasets.tables.survey import survey
 
     same = {item.name: getattr(options, item.name) for item in fields(TableOptions)}
     table = Table(
         **{name: value for name, value in same.items() if name not in ("data", "wild_type")},
         file=str(path),
-        wild_type=None if options.wild_type is None else read_wild_type(options.wild_type),
+        wild_type=None if options.wild_type is None else find_wild_type(options.wild_type, path),
         sites=None,
         window=None,
         group_rule="nearest" if options.group_column else None,
