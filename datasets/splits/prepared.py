@@ -33,7 +33,8 @@ _TEST_ARRAYS = ("test_residues", "test_lengths")
 # Only where groups are known; the second belongs to the test arrays.
 _GROUP, _TEST_GROUP = "group", "test_group"
 _SCORES, _TEST_SCORES = "scores", "test_scores"
-_ERROR = "error"
+_FOLD, _ERROR = "fold", "error"  # only where the table names them
+_OTHERS = (_GROUP, _SCORES, _FOLD, _ERROR)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -47,6 +48,8 @@ class PreparedSplit:
     label: what every place that shows a result has to say: "FLIP's file", "not FLIP's file", ...
     n_overlap: how many different sequences stand in both train (with validation) and test.
     group: (N,) int64, the same number for rows of one group; None where no groups are known.
+    fold: (N,) int64, the number of each row's fold among `fold_names`, those of test rows too; None and empty where the
+    table names none.
     scores: (N, K) float32, the task's score columns `score_names`, NaN where one is missing; None without any.
     error: (N,) float32, the standard errors of the targets, above 0; None where none are known.
     """
@@ -63,6 +66,8 @@ class PreparedSplit:
     n_test: int
     n_overlap: int
     group: NDArray[np.int64] | None = None
+    fold: NDArray[np.int64] | None = None
+    fold_names: tuple[str, ...] = ()
     scores: NDArray[np.float32] | None = None
     score_names: tuple[str, ...] = ()
     error: NDArray[np.float32] | None = None
@@ -166,8 +171,10 @@ def _make(task: Task, located: FoundSource, path: Path, announce: Announce) -> P
         )
     has_groups = rows.group is not None
     names = (*_ARRAYS, *_TEST_ARRAYS, *((_GROUP, _TEST_GROUP) if has_groups else ()))
-    names += (_ERROR,) if rows.error is not None else ()
     arrays = {name: np.ascontiguousarray(getattr(rows, name)) for name in names}
+    for name, found in ((_FOLD, rows.fold), (_ERROR, rows.error)):
+        if found is not None:
+            arrays[name] = found
     if task.scores is not None:
         score = partial(task.scores.score, cache_dir=path.parent.parent)
         arrays[_SCORES] = score(rows.residues, rows.lengths, announce=announce)
@@ -180,7 +187,8 @@ def _make(task: Task, located: FoundSource, path: Path, announce: Announce) -> P
         "n_test": str(rows.n_test),
         "n_overlap": str(rows.n_overlap),
         "score_names": json.dumps(task.scores.names if task.scores else ()),
-        "checksum": str(_checksum(arrays, _present(arrays, _ARRAYS, _GROUP, _SCORES, _ERROR))),
+        **({"fold_names": json.dumps(rows.fold_names)} if rows.fold_names else {}),
+        "checksum": str(_checksum(arrays, _present(arrays, _ARRAYS, *_OTHERS))),
         "test_checksum": str(_checksum(arrays, _present(arrays, _TEST_ARRAYS, _TEST_GROUP, _TEST_SCORES))),
     }
     with replaced(path) as beside:
@@ -189,7 +197,7 @@ def _make(task: Task, located: FoundSource, path: Path, announce: Announce) -> P
 
 
 def _load_or_none(path: Path) -> PreparedSplit | None:
-    found = _read(path, _ARRAYS, (_GROUP, _SCORES, _ERROR), "checksum")
+    found = _read(path, _ARRAYS, _OTHERS, "checksum")
     if found is None:
         return None
     arrays, metadata = found
@@ -208,6 +216,8 @@ def _load_or_none(path: Path) -> PreparedSplit | None:
             n_test=int(metadata["n_test"]),
             n_overlap=int(metadata["n_overlap"]),
             group=arrays.get(_GROUP),
+            fold=arrays.get(_FOLD),
+            fold_names=tuple(json.loads(metadata.get("fold_names", "[]"))),
             scores=arrays.get(_SCORES),
             score_names=tuple(json.loads(metadata.get("score_names", "[]"))),
             error=arrays.get(_ERROR),

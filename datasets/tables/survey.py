@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +12,11 @@ from numpy.typing import NDArray
 
 from datasets.common.errors import UserError
 from datasets.sequences.packed import Aligned, Packed
-from datasets.tables import column_names
+from datasets.tables import column_names, parts
 from datasets.tables.columns import Columns
 from datasets.tables.findings import Findings
+from datasets.tables.flip_format import flip_blocks
 from datasets.tables.measurements import Merged, Noise, errors, list_of_rows, measured, merge, merged_errors
-from datasets.tables.parts import check_division, check_overlap, find_division, given_parts
 from datasets.tables.read import read_columns
 from datasets.tables.split_strategies import Landscape, Mask, TableSplit
 from datasets.tables.table import Table
@@ -57,18 +56,18 @@ class Survey:
         if self.division is None:
             raise UserError(
                 f"{self.columns.where} does not say which rows are test: name a split with --split, such as random "
-                "(`data check` suggests one)."
+                "(`data check` suggests one), or a fold with --test-fold."
             )
         target = list(map(repr, self.target.tolist()))
         part = np.where(self.division.test, "test", "train").tolist()
         validation = np.where(self.division.validation, "True", "").tolist()
         digest = hashlib.sha256()
         sequence = list(self.sequences)
-        group = self.landscape.group
+        group, fold = self.landscape.group, self.landscape.fold
         # A split of the first version's rule keeps the hash that its studies know: that of the columns without groups.
         carried = group if self.table.group_rule else None
         error = None if self.error is None else self.error.tolist()
-        for block in flip_blocks(sequence, target, part, validation, carried, error):
+        for block in flip_blocks(sequence, target, part, validation, carried, fold, error):
             digest.update(block)
         return RawSplit(
             sequence=sequence,
@@ -79,35 +78,9 @@ class Survey:
             content_hash=digest.hexdigest(),
             where=self.columns.where,
             group=group,
+            fold=fold,
             error=error,
         )
-
-
-def flip_blocks(
-    sequence: Sequence[str],
-    target: Sequence[str],
-    part: Sequence[str],
-    validation: Sequence[str],
-    group: Sequence[str] | None = None,
-    error: Sequence[float] | None = None,
-) -> Iterator[bytes]:
-    """Yield a table in FLIP's format, some lines at a time; groups and errors, where given, in columns of their own."""
-    names, columns = [*column_names.FLIP_COLUMNS], [sequence, target, part, validation]
-    if group is not None:
-        names.append(column_names.GROUP_COLUMN)
-        columns.append([_quoted(name) for name in group])
-    if error is not None:
-        names.append(column_names.ERROR_COLUMN)
-        columns.append([repr(one) for one in error])
-    yield (",".join(names) + "\n").encode()
-    rows = zip(*columns, strict=True)
-    while lines := [",".join(cells) + "\n" for cells in islice(rows, _LINES)]:
-        yield "".join(lines).encode()
-
-
-def _quoted(cell: str) -> str:
-    """Return a cell of a CSV file; quotes stand around what would end it too early."""
-    return '"' + cell.replace('"', '""') + '"' if any(mark in cell for mark in ',"\r\n') else cell
 
 
 def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
@@ -132,14 +105,15 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
             group_column=column_names.group_column_again(columns, table.group_column, table.group_rule is not None),
             replicate_columns=(),
             error_column=column_names.error_column_again(columns, table.error_column),
+            fold_column=table.fold_column and column_names.FOLD_COLUMN,
         )
     table = _with_columns(table, columns)
     if table.replicates is None:
         table = replace(table, replicates="keep" if "set" in columns.cells else "mean")
     target = measured(columns, table, findings)  # (N, replicates)
     sequences, table = read_residues(columns, table, findings)
-    test, validation = given_parts(columns, findings)
-    good = np.isfinite(target).any(axis=1) & (sequences.lengths > 0)
+    test, validation = parts.given_parts(columns, findings)
+    good = np.isfinite(target).any(axis=1) & (sequences.lengths > 0) & parts.in_split(columns, findings)
     rows = np.flatnonzero(good)
     error = errors(columns, table, rows, findings)
     if not len(rows):
@@ -149,7 +123,9 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
         sequences, target = sequences.take(rows), target[rows]
         test = None if test is None else test[rows]
         validation = None if validation is None else validation[rows]
-    check_overlap(sequences, test, validation, rows, findings)
+    folds = parts.given_folds(columns, table, sequences, rows, findings)
+    test, validation = parts.parts_of_fold(folds, table.test_fold) if folds and table.test_fold else (test, validation)
+    parts.check_overlap(sequences, test, validation, rows, findings)
     keys, before = _keys(sequences, test, validation), (np.nanmean(target, axis=1), rows)
     merged = _merged(keys, target, rows, table, findings)
     error = None if error is None else merged_errors(error, merged)
@@ -158,6 +134,7 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
         test = None if test is None else test[merged.first]
         validation = None if validation is None else validation[merged.first]
         rows = rows[merged.first]
+        folds = None if folds is None else [folds[row] for row in merged.first.tolist()]
     table = _with_wild_type(table, columns, sequences, rows, findings)
     common = find_common(sequences, table.wild_type)
     _check_wild_type_rows(keys, *before, merged.first, common, findings)
@@ -167,11 +144,12 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
         n_mutations=common.n_mutations,
         mutated=common.mutated,
         positions=common.positions,
-        group=_groups(columns, table, rows, findings),
+        group=parts.given_groups(columns, table, rows, findings),
+        fold=folds,
     )
-    division = find_division(landscape, table, test, validation, findings)
+    division = parts.find_division(landscape, table, test, validation, findings)
     if division is not None:
-        check_division(division, merged.target, findings)
+        parts.check_division(division, merged.target, findings, has_folds=folds is not None)
     return Survey(
         table=table,
         columns=columns,
@@ -195,12 +173,20 @@ def _with_columns(table: Table, columns: Columns) -> Table:
     else:
         target = column_names.target_column(columns, table.target_column)
     group = column_names.group_column(columns, table.group_column)
+    fold = column_names.fold_column(columns, table.fold_column)
     error = column_names.error_column(columns, table.error_column)
-    taken = (sequence, target, group, *table.replicate_columns, error, "set", "validation", "name")
+    taken = (sequence, target, group, fold, *table.replicate_columns, error, "set", "validation", "name")
     mutation = column_names.mutation_column(columns, table.mutation_column, taken)
     if sequence is None and mutation is None:
         raise column_names.no_sequences(columns)
-    return replace(table, sequence_column=sequence, target_column=target, group_column=group, mutation_column=mutation)
+    return replace(
+        table,
+        sequence_column=sequence,
+        target_column=target,
+        group_column=group,
+        fold_column=fold,
+        mutation_column=mutation,
+    )
 
 
 def _keys(sequences: Packed, test: Mask | None, validation: Mask | None) -> NDArray[np.uint8] | list[bytes]:
@@ -287,14 +273,3 @@ def _check_wild_type_rows(
         measured_rows[at].tolist(),
         remedy="remove the lines that are not the wild type",
     )
-
-
-def _groups(columns: Columns, table: Table, rows: NDArray[np.int64], findings: Findings) -> Sequence[str] | None:
-    if table.group_column is None:
-        return None
-    cells = columns.cells[table.group_column]
-    group = [cells[row].strip() for row in rows.tolist()]
-    blank = [row for row, name in zip(rows.tolist(), group, strict=True) if not name]
-    if blank:
-        findings.add("refused", f"the group ({table.group_column!r}) is empty", blank, remedy="name it")
-    return group

@@ -22,6 +22,8 @@ STRATEGIES = (
 )
 Replicates = Literal["mean", "refuse", "keep"]
 GroupRule = Literal["nearest"]
+ALL_FOLDS = "all"
+"""The `test_fold` that stands for each in turn, which no table has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +40,8 @@ class Table:
     null without groups, and where `by_group` divided by the rule of the first version (see
     `datasets.tables.split_strategies`), which studies and experiments of that time keep. `replicate_columns`: those
     whose mean is the target, instead of one column; `target_column` is then what they are called together.
-    `error_column`: the standard error of each row's target.
+    `error_column`: the standard error of each row's target. `fold_column` names the fold of each row, by which a search
+    cross-validates; the rows of `test_fold` are the test part. Both are null without folds.
     """
 
     file: str
@@ -56,6 +59,8 @@ class Table:
     group_rule: GroupRule | None = None
     replicate_columns: tuple[str, ...] = ()
     error_column: str | None = None
+    fold_column: str | None = None
+    test_fold: str | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -67,6 +72,11 @@ class Table:
         known = {name: value for name, value in asdict(self).items() if name != "file"}
         return {name: value for name, value in known.items() if name not in later or value != later[name]}
 
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """The file and the settings, as an experiment holds them."""
+        return {"file": self.file, **self.settings}
+
     def __post_init__(self) -> None:
         """Refuse sites that are not written as they should be, whoever wrote them."""
         object.__setattr__(self, "replicate_columns", tuple(self.replicate_columns))  # JSON knows lists alone
@@ -74,6 +84,8 @@ class Table:
             region_of(self.sites, self.window)
         except ValueError as error:
             raise UserError(f"table.sites={self.sites!r} is not valid: {error}.") from None
+        if self.test_fold is not None and (self.fold_column is None or self.split is not None):
+            raise UserError("table.test_fold is not valid without a table.fold_column, or beside a table.split.")
 
 
 def check_strategy(name: str) -> None:

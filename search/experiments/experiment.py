@@ -139,7 +139,7 @@ def _tree(experiment: Experiment) -> dict[str, Any]:
     config = asdict(experiment.config)
     config = {key: value for key, value in config.items() if key not in OPTIONAL_KEYS or value is not None}
     if (table := experiment.config.table) is not None:
-        config["table"] = {"file": table.file, **table.settings}
+        config["table"] = table.recorded
     if experiment.config.scores is not None:
         config["scores"] = experiment.config.scores.tree
     if experiment.familiar is not None:

@@ -10,7 +10,8 @@ from datasets.common.errors import UserError
 from datasets.sequences.tokenizer import ResidueTokenizer
 from datasets.splits.prepared import prepare
 from datasets.splits.row_weights import row_weights
-from datasets.tables.survey import Survey, flip_blocks
+from datasets.tables.flip_format import flip_blocks
+from datasets.tables.survey import Survey
 from datasets.tasks.own_table import table_task
 from datasets.validation.protocols import Fold
 from tests.helpers.tables import surveyed, variants, write
@@ -50,7 +51,9 @@ def test_a_written_split_is_read_as_the_table_was(tmp_path: Path) -> None:
     found = read(tmp_path, [*ERRORS])
     raw = found.raw_split()
     written = tmp_path / "split.csv"
-    written.write_bytes(b"".join(flip_blocks(raw.sequence, raw.target, raw.part, raw.validation, raw.group, raw.error)))
+    written.write_bytes(
+        b"".join(flip_blocks(raw.sequence, raw.target, raw.part, raw.validation, raw.group, None, raw.error))
+    )
     from datasets.tables.survey import survey
 
     again = survey(written, found.table, is_reread=True).raw_split()
