@@ -121,7 +121,7 @@ def residues_of(sequences: Sequence[str], clean: Callable[[str], str]) -> tuple[
 def _blocks(path: Path, cells: Iterator[Cells], label: Label, task: Task) -> Iterator[Candidates]:
     if label == "mutations" and task.wild_type is None:
         raise UserError(f"{path} holds mutations, but {task.name} has no wild type: give whole sequences.")
-    mutator = Mutator(task.wild_type or "")
+    mutator = Mutator(task.wild_type or "", task.first_position)
     n = 0
     for block in _even(cells):
         for rows in _slices(block.texts):

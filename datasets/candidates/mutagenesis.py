@@ -21,7 +21,10 @@ MAX_VARIANTS = 2 * 10**9
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mutagenesis:
-    """`singles` and `doubles` of all positions that the model sees, or all combinations at `sites` (1-based)."""
+    """`singles` and `doubles` of all positions that the model sees, or all combinations at `sites`.
+
+    Sites have the numbers that mutations of the task have (`Task.first_position`).
+    """
 
     kind: Literal["singles", "doubles", "sites"]
     sites: tuple[int, ...] = ()
@@ -41,9 +44,9 @@ def enumerate_variants(wanted: Mutagenesis, *, task: Task, crop: str | None, lim
     if wild_type is None:
         raise UserError(f"--mutagenesis needs a wild type and {task.name} has none: give candidates with --input.")
     positions = seen_positions(wild_type, task=task, crop=crop, limit=limit)
-    variants = _Variants(wild_type)
+    variants = _Variants(wild_type, task.first_position)
     if wanted.kind == "sites":
-        sites = _checked(wanted.sites, wild_type, positions.start, positions.stop)
+        sites = _checked(wanted.sites, len(wild_type), positions, task.first_position)
         n_total = len(RESIDUES) ** len(sites)
         blocks = variants.combinations(sites)
     else:
@@ -66,24 +69,26 @@ def seen_positions(wild_type: str, *, task: Task, crop: str | None, limit: Lengt
     return range(int(starts[0]), int(stops[0]))
 
 
-def _checked(sites: Sequence[int], wild_type: str, first: int, stop: int) -> list[int]:
-    """Return the sites 0-based and ascending."""
+def _checked(sites: Sequence[int], n_residues: int, seen: range, first: int) -> list[int]:
+    """Return the sites, of which `first` is the number of the wild type's first residue, 0-based and ascending."""
     for i, site in enumerate(sites):
-        if not 1 <= site <= len(wild_type):
-            raise UserError(f"The site {site} is outside of the wild type, whose positions are 1 to {len(wild_type)}.")
-        if not first < site <= stop:
+        if not 0 <= site - first < n_residues:
             raise UserError(
-                f"The site {site} is outside of what the model sees of the wild type, positions {first + 1} to {stop}: "
-                "mutations there change no prediction."
+                f"The site {site} is outside of the wild type, whose positions are {first} to {first + n_residues - 1}."
+            )
+        if site - first not in seen:
+            raise UserError(
+                f"The site {site} is outside of what the model sees of the wild type, positions {first + seen.start} "
+                f"to {first + seen.stop - 1}: mutations there change no prediction."
             )
         if site in sites[:i]:
             raise UserError(f"The site {site} is named twice: name each once.")
-    return sorted(site - 1 for site in sites)
+    return sorted(site - first for site in sites)
 
 
 class _Variants:
-    def __init__(self, wild_type: str) -> None:
-        self._wild_type = wild_type
+    def __init__(self, wild_type: str, first_position: int) -> None:
+        self._wild_type, self._first = wild_type, first_position
         self._codes: NDArray[np.uint8] = np.frombuffer(wild_type.encode("ascii"), dtype=np.uint8)
 
     def changes(self, position: int) -> str:
@@ -111,10 +116,7 @@ class _Variants:
     def combinations(self, sites: Sequence[int]) -> Iterator[Candidates]:
         """Every residue at every site."""
         words = [
-            [
-                "" if residue == self._wild_type[site] else f"{self._wild_type[site]}{site + 1}{residue}"
-                for residue in RESIDUES
-            ]
+            ["" if residue == self._wild_type[site] else self._name(site, residue) for residue in RESIDUES]
             for site in sites
         ]
         codes = np.frombuffer(RESIDUES.encode(), dtype=np.uint8)
@@ -134,7 +136,10 @@ class _Variants:
         pairs = [(position, residue) for position in positions for residue in self.changes(position)]
         at = np.array([position for position, _ in pairs], dtype=np.int64)
         to = np.frombuffer("".join(residue for _, residue in pairs).encode(), dtype=np.uint8)
-        return at, to, [f"{self._wild_type[position]}{position + 1}{residue}" for position, residue in pairs]
+        return at, to, [self._name(position, residue) for position, residue in pairs]
+
+    def _name(self, position: int, residue: str) -> str:
+        return f"{self._wild_type[position]}{position + self._first}{residue}"
 
     def _block(self, names: list[str], changes: Sequence[tuple[NDArray[np.int64], NDArray[np.uint8]]]) -> Candidates:
         residues = np.tile(self._codes, (len(names), 1))

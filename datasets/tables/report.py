@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.common.errors import UserError
+from datasets.sequences.crop import Sites
 from datasets.sequences.packed import Packed
+from datasets.sequences.sites import region_of, written_sites
 from datasets.tables.split_strategies import divide
 from datasets.tables.survey import Survey
 from datasets.tables.table import STRATEGIES
@@ -30,7 +32,7 @@ def report(survey: Survey) -> Iterator[str]:
     yield from _aligned(
         [
             ("variants", _variants(survey)),
-            ("wild type", _shortened(table.wild_type)),
+            ("wild type", _shortened(table.wild_type) + _first(table.first_position)),
             ("positions", _positions(survey)),
             ("mutations", _mutations(survey.common.n_mutations)),
             ("residues", _residues(survey.sequences)),
@@ -63,14 +65,24 @@ def _shortened(sequence: str | None) -> str:
     return sequence if len(sequence) <= _N_RESIDUES_SHOWN else f"{sequence[:_N_RESIDUES_SHOWN]}... ({len(sequence)})"
 
 
+def _first(first_position: int) -> str:
+    return "" if first_position == 1 else f", whose first residue has the number {first_position}"
+
+
 def _positions(survey: Survey) -> str:
     if survey.table.sites is not None:
-        sites = survey.table.sites
+        sites = _as_counted(survey.table.sites, survey.table.first_position)
         return sites if len(sites) <= 100 else sites[:100].rpartition(",")[0] + ", ..."
     if survey.table.window is not None:
         start, stop = survey.table.window
         return f"all begin with the same {start} residues and end with the same {-stop}"
     return "all vary"
+
+
+def _as_counted(sites: str, first_position: int) -> str:
+    region = region_of(sites, None)
+    assert isinstance(region, Sites)
+    return written_sites([position + first_position for position in region.positions])
 
 
 def _mutations(n_mutations: NDArray[np.int64] | None) -> str:

@@ -154,7 +154,7 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
         target=merged.target,
         n_mutations=common.n_mutations,
         mutated=common.mutated,
-        positions=common.positions,
+        positions=None if common.positions is None else common.positions + (table.first_position - 1),
         group=_groups(columns, table, rows, findings),
     )
     division = find_division(landscape, table, test, validation, findings)

@@ -20,6 +20,8 @@ STRATEGIES = (
     "by_position",
     "by_group",
 )
+FIRST_POSITIONS = (-9999999, 9999999)
+"""The smallest and the largest number that the wild type's first residue may have."""
 Replicates = Literal["mean", "refuse", "keep"]
 GroupRule = Literal["nearest"]
 
@@ -37,6 +39,8 @@ class Table:
     `group_rule`: `nearest` where the split carries its groups and `by_group` takes those nearest to the sizes wanted;
     null without groups, and where `by_group` divided by the rule of the first version (see
     `datasets.tables.split_strategies`), which studies and experiments of that time keep.
+    `first_position`: the number of the wild type's first residue in mutations, those of the table and all that are
+    written; `sites` and `window` do not depend on it.
     """
 
     file: str
@@ -52,6 +56,7 @@ class Table:
     split_seed: int
     replicates: Replicates | None
     group_rule: GroupRule | None = None
+    first_position: int = 1
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -59,10 +64,18 @@ class Table:
         known = {name: value for name, value in asdict(self).items() if name != "file"}
         if self.group_rule is None:  # as studies had it before there was such a field
             del known["group_rule"]
+        if self.first_position == 1:  # likewise
+            del known["first_position"]
         return known
 
     def __post_init__(self) -> None:
-        """Refuse sites that are not written as they should be, whoever wrote them."""
+        """Refuse sites that are not written as they should be, and a number that is none, whoever wrote them."""
+        least, most = FIRST_POSITIONS
+        if type(self.first_position) is not int or not least <= self.first_position <= most:
+            raise UserError(
+                f"first_position={self.first_position!r} is not valid: expected a whole number from {least} to {most}, "
+                "that of the wild type's first residue."
+            )
         try:
             region_of(self.sites, self.window)
         except ValueError as error:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from datasets.common.errors import UserError
 from datasets.sequences.alphabet import ALPHABET
-from datasets.sequences.mutations import MutationError, Mutator, is_wild_type
+from datasets.sequences.mutations import MutationError, Mutator, find_first_position, is_wild_type
 from datasets.sequences.packed import Packed
 from datasets.tables.columns import Columns
 from datasets.tables.findings import Findings
@@ -33,22 +33,42 @@ def _from_mutations(columns: Columns, table: Table, findings: Findings) -> Packe
             f"{columns.where} writes its variants as mutations ({table.mutation_column!r}), which need the wild type: "
             "name it with --wild-type FASTA."
         )
-    mutator = Mutator(table.wild_type)
+    cells = columns.cells[table.mutation_column]
+    mutator = Mutator(table.wild_type, table.first_position)
+    sequences, bad = _applied(mutator, cells)
+    if "wild type" in bad or "outside" in bad:
+        first = find_first_position(cells, table.wild_type)
+        if first is not None:  # the rest is looked at as if the option had been given
+            findings.add("refused", _about_first(table, first), remedy=f"give --first-position {first}")
+            mutator = Mutator(table.wild_type, first)
+            sequences, bad = _applied(mutator, cells)
+    for rows in bad.values():
+        try:
+            mutator.apply(cells[rows[0]])
+        except MutationError as error:
+            findings.add("refused", str(error), rows, remedy="correct the line or remove it")
+    return Packed.of(sequences)
+
+
+def _applied(mutator: Mutator, cells: Packed) -> tuple[list[str], dict[str, list[int]]]:
+    """Return what mutations make of the wild type, nothing where one is refused, and the rows of each kind of error."""
     sequences: list[str] = []
     bad: dict[str, list[int]] = {}
-    for row, cell in enumerate(columns.cells[table.mutation_column]):
+    for row, cell in enumerate(cells):
         try:
             sequences.append(mutator.apply(cell))
         except MutationError as error:
             sequences.append("")
-            kind = "stop" if "stop codon" in str(error) else "wild type" if "where the" in str(error) else "other"
-            bad.setdefault(kind, []).append(row)
-    for rows in bad.values():
-        try:
-            mutator.apply(columns.cells[table.mutation_column][rows[0]])
-        except MutationError as error:
-            findings.add("refused", str(error), rows, remedy="correct the line or remove it")
-    return Packed.of(sequences)
+            bad.setdefault(error.kind, []).append(row)
+    return sequences, bad
+
+
+def _about_first(table: Table, first: int) -> str:
+    """What is said of mutations that count the wild type's first residue as another number than the table does."""
+    return (
+        f"the mutations in {table.mutation_column!r} are counted from another residue: all of them name residues of "
+        f"the wild type if its first one has the number {first}, and not {table.first_position}"
+    )
 
 
 def _cleaned(cells: Packed, findings: Findings) -> tuple[Packed, bool]:

@@ -13,7 +13,7 @@ from datasets.tasks.registry import listed_tasks
 from search.checkout import STUDIES
 from search.machine import own_models
 from search.options.folders import DEFAULTS, FILE, VARIABLES, option
-from search.options.values import count, positive
+from search.options.values import count, position, positive
 
 
 class Parser(argparse.ArgumentParser):
@@ -86,6 +86,13 @@ def add_reading(parser: "Parser | argparse._ArgumentGroup") -> None:
     parser.add_argument("--mutation-column", metavar="NAME", help="variants as V39A:D40G (default: found by its cells)")
     parser.add_argument("--group-column", metavar="NAME", help="for --split by_group")
     parser.add_argument("--wild-type", type=Path, metavar="FASTA", help="default: inferred where the table allows it")
+    parser.add_argument(
+        "--first-position",
+        type=position,
+        metavar="N",
+        help="the number of the wild type's first residue in mutations, those of the table and all that are written "
+        "(default: 1)",
+    )
     parser.add_argument(
         "--max-train-mutations", type=positive, metavar="N", help="for --split k_vs_rest: train has at most N mutations"
     )

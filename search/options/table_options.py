@@ -18,6 +18,7 @@ _NEEDS_DATA = (
     "mutation_column",
     "group_column",
     "wild_type",
+    "first_position",
     "max_train_mutations",
     "replicates",
 )
@@ -74,7 +75,7 @@ def _words(given: Mapping[str, Any]) -> list[str]:
         if given.get(name) is not None:
             words += [f"--{name.replace('_', '-')}", str(given[name])]
     for name in _NEEDS_DATA:
-        if given[name] is not None:
+        if given.get(name) is not None:
             words += [f"--{name.replace('_', '-')}", str(given[name])]
     return [*words, "--split-seed", str(given["split_seed"])] if given["split_seed"] else words
 

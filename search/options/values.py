@@ -19,6 +19,13 @@ def positive(text: str) -> int:
     return _whole(text, 1, 999999999, "a whole number from 1 to 999999999")
 
 
+def position(text: str) -> int:
+    """The number of a residue, which may be 0 or less."""
+    if not re.fullmatch(r"-?[0-9]{1,7}", text):
+        raise _refusal(text, "a whole number, that of the wild type's first residue, such as 24")
+    return int(text)
+
+
 def level(text: str) -> float:
     """A share above 0 and below 1."""
     if not re.fullmatch(r"0?\.[0-9]{1,9}", text) or float(text) == 0:
@@ -27,10 +34,10 @@ def level(text: str) -> float:
 
 
 def mutagenesis(text: str) -> tuple[str, tuple[int, ...]]:
-    """The kind and, of sites, their positions (1-based)."""
+    """The kind and, of sites, their numbers."""
     if text in ("singles", "doubles"):
         return text, ()
-    if not re.fullmatch(r"sites:[0-9]{1,6}(,[0-9]{1,6}){0,19}", text):
+    if not re.fullmatch(r"sites:-?[0-9]{1,7}(,-?[0-9]{1,7}){0,19}", text):
         raise _refusal(text, "singles, doubles, or positions of the wild type such as sites:39,40,41,54")
     return "sites", tuple(map(int, text.removeprefix("sites:").split(",")))
 

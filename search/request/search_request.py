@@ -29,6 +29,7 @@ class TableOptions:
         max_train_mutations: Of the strategy `k_vs_rest`.
         sequence_column, mutation_column, target_column, group_column: Names in the file; None is found out.
         wild_type: A FASTA file that holds it, for tables of mutations.
+        first_position: The number of the wild type's first residue in mutations, also those of predictions; None is 1.
         replicates: What becomes of several measurements of one sequence.
     """
 
@@ -41,6 +42,7 @@ class TableOptions:
     target_column: str | None = None
     group_column: str | None = None
     wild_type: Path | None = None
+    first_position: int | None = None
     replicates: Replicates | None = None
 
 
