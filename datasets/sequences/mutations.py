@@ -84,6 +84,8 @@ class Mutator:
         if not match:
             raise MutationError(f"{word!r} is no mutation such as V39A")
         before, position, after = match[1], int(match[2]), match[3]
+        if after == "*":
+            raise MutationError(f"{word!r} is a stop codon", "stop")
         first, n_residues = self.first_position, len(self.wild_type)
         place = position - first
         if not 0 <= place < n_residues:
@@ -96,8 +98,6 @@ class Mutator:
             )
         if after == "=":
             return None
-        if after == "*":
-            raise MutationError(f"{word!r} is a stop codon", "stop")
         if after == "-":
             raise MutationError(f"{word!r} is a deletion, which mutations cannot say: give the whole sequences")
         if after not in ALPHABET:

@@ -122,12 +122,13 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
             mutation_column=None,
             group_column=column_names.group_column_again(columns, table.group_column, table.group_rule is not None),
         )
+    are_named = not is_reread and None not in (table.sequence_column, table.mutation_column)
     table = _with_columns(table, columns)
     if table.replicates is None:
         table = replace(table, replicates="keep" if "set" in columns.cells else "mean")
     assert table.target_column is not None
     target = numbers(columns.cells[table.target_column], findings, table.target_column)
-    sequences, table = read_residues(columns, table, findings)
+    sequences, table = read_residues(columns, table, findings, are_named=are_named)
     test, validation = given_parts(columns, findings)
     good = np.isfinite(target) & (sequences.lengths > 0)
     rows = np.flatnonzero(good)
