@@ -70,7 +70,8 @@ def predict_options(parser: Parser) -> None:
         "--mutagenesis",
         type=mutagenesis,
         metavar="WHAT",
-        help="variants of the wild type instead: singles, doubles, or all combinations at positions, sites:39,40,41,54",
+        help="variants of the wild type instead: singles, doubles, doubles:11,170 at these positions alone, or all "
+        "combinations at positions, sites:39,40,41,54",
     )
     parser.add_argument(
         "--output",

@@ -93,6 +93,26 @@ def test_one_numbering_holds_from_the_table_to_the_predictions(searched: Searche
     }
 
 
+def test_doubles_at_chosen_positions_are_those_of_all_doubles(searched: Searched) -> None:
+    rows = searched.ranked("--mutagenesis", "doubles:39,33,36", "--top", "5")
+    every = {row["mutations"]: row["prediction"] for row in searched.ranked("--mutagenesis", "sites:33,36,39")}
+    doubles = {name: value for name, value in every.items() if name.count(":") == 1}
+    assert len(doubles) == 3 * 19 * 19
+    best = sorted(map(float, doubles.values()), reverse=True)[:5]
+    assert [float(row["prediction"]) for row in rows] == best
+    assert all(doubles[row["mutations"]] == row["prediction"] for row in rows)
+    for what, says in (
+        ("doubles:33", "'doubles:33' is not valid: expected two positions or more, such as doubles:11,170"),
+        ("doubles:33,33", "The site 33 is named twice"),
+        ("doubles:33,10", "The site 10 is outside of the wild type, whose positions are 24 to 55."),
+        ("doubles:33,a", "expected singles, doubles, or positions"),
+        ("doubles:", "expected singles, doubles, or positions"),
+        ("singles:33", "expected singles, doubles, or positions"),
+        ("sites:" + ",".join(map(str, range(24, 45))), "of up to 20"),
+    ):
+        assert says in searched.refused("--mutagenesis", what)
+
+
 def test_a_study_with_another_number_is_another_study(searched: Searched) -> None:
     answer = run_here(*SEARCH, "--first-position", "23", cwd=searched.folder)
     assert answer.status == 2

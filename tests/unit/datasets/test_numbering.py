@@ -154,6 +154,20 @@ def test_candidates_and_their_names_have_the_tables_numbers(tmp_path: Path) -> N
     assert block.labels[0] == "M24A"
     mutator = Mutator(PROTEIN, 24)
     assert [mutator.apply(label) for label in block.labels] == block.sequences()
+    wanted = Mutagenesis(kind="doubles", sites=(32, 25, 26))
+    stream = enumerate_variants(wanted, task=task, crop=None, limit=limit)
+    blocks = list(stream.blocks)
+    labels = [label for block in blocks for label in block.labels]
+    assert stream.n_total == len(labels) == len(set(labels)) == 3 * 19 * 19
+    assert (labels[0], labels[19], labels[-1]) == ("K25A:T26A", "K25A:Q32A", "T26Y:Q32Y")
+    every = enumerate_variants(Mutagenesis(kind="doubles"), task=task, crop=None, limit=limit)
+    known = {label: text for block in every.blocks for label, text in zip(block.labels, block.sequences(), strict=True)}
+    assert len(known) == 36 * 19 * 19
+    sequences = [text for block in blocks for text in block.sequences()]
+    assert sequences == [known[label] for label in labels] == list(map(mutator.apply, labels))
+    for sites, says in (((25, 25), "25 is named twice"), ((25, 33), "33 is outside"), ((25,), "two positions or more")):
+        with pytest.raises(UserError, match=says):
+            enumerate_variants(Mutagenesis(kind="doubles", sites=sites), task=task, crop=None, limit=limit)
     for site in (1, 23, 33):
         with pytest.raises(UserError, match=f"The site {site} is outside of the wild type, whose positions are 24 to"):
             enumerate_variants(Mutagenesis(kind="sites", sites=(site,)), task=task, crop=None, limit=limit)
