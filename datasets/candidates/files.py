@@ -27,7 +27,8 @@ _FORMATS: dict[str, Format] = {
     **dict.fromkeys((".txt", ".list"), "text"),
 }
 _MUTATIONS = ("mutations", "mutation", "mutant", "variant")
-_NAMES = ("name", "id")
+NAME_COLUMNS = ("name", "id")
+"""Of a table, what its candidates are called by, in any case."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,7 +125,7 @@ def _table(table: TableStream, hint: str, *, has_names: bool, wanted: Sequence[s
             f"{table.header}: no column is called 'sequence' or 'mutations'; {shown}.{nearest('sequence', names)} Name "
             f"one so{hint}."
         )
-    named = next((names.index(name) for name in _NAMES if name in names), None) if has_names else None
+    named = next((names.index(name) for name in NAME_COLUMNS if name in names), None) if has_names else None
     if has_names and named is None:
         raise UserError(
             f"{table.header}: no column is called 'name' or 'id'; {shown}.{nearest('name', names)} Name one so, or "

@@ -117,3 +117,113 @@ def test_a_study_with_another_number_is_another_study(searched: Searched) -> Non
     answer = run_here(*SEARCH, "--first-position", "23", cwd=searched.folder)
     assert answer.status == 2
     assert "give --first-position 24" in answer.err
+
+
+def of_test(folder: Path) -> set[str]:
+    """The sequences of the test set, as the search divided the table."""
+    (divided,) = (folder / "runs" / "data").glob("*.csv")
+    with divided.open(newline="") as file:
+        return {row["sequence"] for row in csv.DictReader(file) if row["set"] == "test"}
+
+
+@pytest.mark.parametrize("more", [(), ("--no-distance",), ("--top", "9000", "--top-chance", "5")])
+def test_measured_variants_are_left_out_and_counted(searched: Searched, more: tuple[str, ...]) -> None:
+    what = ("--mutagenesis", "sites:33,36,39")
+    every = {row["mutations"]: float(row["prediction"]) for row in searched.ranked(*what)}
+    answer = run_here("predict", str(searched.export), *what, "--exclude-measured", *more, cwd=searched.folder)
+    assert answer.status == 0, answer
+    rows = list(csv.DictReader(io.StringIO(answer.out)))
+    measured = {name for name, _, _ in ROWS} & set(every)
+    test = {name for name, sequence, _ in ROWS if sequence in of_test(searched.folder)} & measured
+    assert min(len(test), len(measured - test)) > 3
+    assert {row["mutations"] for row in rows} == set(every) - measured
+    assert sorted(int(row["rank"]) for row in rows) == list(range(1, len(rows) + 1))
+    assert all(abs(float(row["prediction"]) - every[row["mutations"]]) < 1e-5 for row in rows)
+    assert (
+        f"{len(measured)} candidates were left out as measured already; of the test set, {len(test)} of them, only the "
+        "sequences were looked at.\n"
+    ) in answer.err
+    assert f"{len(rows):,} candidates ranked" in answer.err
+
+
+def test_sequences_are_left_out_like_mutations(searched: Searched) -> None:
+    new = [sequence for _, sequence, _ in SPARE]
+    (searched.folder / "c.fasta").write_text(
+        "".join(f">{i}\n{sequence}\n" for i, sequence in enumerate([ROWS[3][1].lower(), *new, ROWS[4][1] + "*"]))
+    )
+    rows = searched.ranked("--input", "c.fasta", "--names", "--exclude-measured")
+    assert [(row["sequence"], row["name"]) for row in rows] == [(text, str(i)) for i, text in enumerate(new, 1)]
+
+
+def test_where_nothing_is_left_nothing_is_written(searched: Searched) -> None:
+    (searched.folder / "all.txt").write_text("".join(f"{name}\n" for name, _, _ in ROWS[:7]))
+    said = searched.refused("--input", "all.txt", "--exclude-measured", "--output", "none.csv")
+    assert "Every candidate (7) was measured already" in said
+    assert not (searched.folder / "none.csv").exists()
+    said = searched.refused("--mutagenesis", "singles", "--figure", "m.html", "--exclude-measured")
+    assert "leave --exclude-measured out" in said
+
+
+def test_without_the_training_data_nobody_knows_what_was_measured(searched: Searched, tmp_path: Path) -> None:
+    shutil.copytree(searched.folder / "studies", tmp_path / "studies")
+    words = ("predict", f"studies/experiment/{searched.export.name}", "--mutagenesis", "sites:33", "--no-distance")
+    assert run_here(*words, cwd=tmp_path).status == 0
+    answer = run_here(*words, "--exclude-measured", cwd=tmp_path)
+    assert (answer.status, answer.err.count("\n")) == (2, 1)
+    assert "leave --exclude-measured out" in answer.err
+    moved_to = tmp_path / "elsewhere.csv"
+    shutil.copy(searched.folder / "t.csv", moved_to)
+    answer = run_here(*words, "--exclude-measured", "--data", "elsewhere.csv", cwd=tmp_path)
+    assert answer.status == 0, answer
+
+
+def test_rows_without_a_measurement_are_ranked(searched: Searched, tmp_path: Path) -> None:
+    rows = searched.ranked("--unmeasured", "--names")
+    assert [row["mutations"] for row in rows] == [name for name, _, _ in SPARE]
+    assert [row["name"] for row in rows] == [f"p{i}" for i in range(60, 66)]
+    (searched.folder / "spare.txt").write_text("".join(f"{name}\n" for name, _, _ in SPARE))
+    given = searched.ranked("--input", "spare.txt")
+    assert [{**row, "name": ""} for row in rows] == [{**row, "name": ""} for row in given]
+    assert searched.ranked("--unmeasured", "--names", "--exclude-measured") == rows
+    best = searched.ranked("--unmeasured", "--top", "2", "--no-distance")
+    assert [row["mutations"] for row in best] == [
+        row["mutations"] for row in sorted(rows, key=lambda row: int(row["rank"]))[:2]
+    ]
+    # A replicate that failed is no variant without a measurement.
+    table = (searched.folder / "t.csv").read_text() + f"again,{ROWS[5][0]},n.d.\nlast,{SPARE[0][0]},#N/A\n"
+    (tmp_path / "longer.csv").write_text(table)
+    answer = run_here(
+        "predict", str(searched.export), "--unmeasured", "--names", "--data", str(tmp_path / "longer.csv"),
+        cwd=searched.folder,
+    )  # fmt: skip
+    assert answer.status == 0, answer
+    assert [row["name"] for row in csv.DictReader(io.StringIO(answer.out))] == [f"p{i}" for i in range(60, 66)] + [
+        "last"
+    ]
+    assert "1 candidate was left out as measured already.\n" in answer.err
+
+
+def test_where_no_row_lacks_a_measurement_that_is_said(searched: Searched, tmp_path: Path) -> None:
+    kept = [line for line in (searched.folder / "t.csv").read_text().splitlines(keepends=True) if "n.d." not in line]
+    (tmp_path / "kept.csv").write_text("".join(kept))
+    assert "has no row without a measurement (where 'fitness' is empty" in searched.refused(
+        "--unmeasured", "--data", str(tmp_path / "kept.csv")
+    )
+    (tmp_path / "kept.csv").write_text("".join([*kept, f"x,{ROWS[0][0]},\n"]))
+    assert "Every candidate (1) was measured already" in searched.refused(
+        "--unmeasured", "--data", str(tmp_path / "kept.csv")
+    )
+    assert "cannot be read" in searched.refused("--unmeasured", "--no-distance", "--data", str(tmp_path / "none.csv"))
+    assert "not allowed with" in searched.refused("--unmeasured", "--mutagenesis", "singles")
+
+
+def test_a_task_with_a_name_has_no_rows_without_a_measurement(tmp_path: Path) -> None:
+    words = ("--task", "synthetic_one_vs_rest", "--model", "ridge", "--n-trials", "1", "trainer.threads=1")
+    assert run_here(*words, "validation=holdout", cwd=tmp_path).status == 0
+    export = "studies/experiment/synthetic_one_vs_rest-ridge.yaml"
+    answer = run_here("predict", export, "--unmeasured", cwd=tmp_path)
+    assert (answer.status, answer.err.count("\n")) == (2, 1)
+    assert "was trained on synthetic_one_vs_rest: give candidates with --input or --mutagenesis" in answer.err
+    answer = run_here("predict", export, "--mutagenesis", "doubles:10,13", "--exclude-measured", cwd=tmp_path)
+    assert answer.status == 0, answer
+    assert "candidates were left out as measured already; of the test set, " in answer.err
