@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -26,6 +27,7 @@ _FORMATS: dict[str, Format] = {
     ".parquet": "parquet",
     **dict.fromkeys((".txt", ".list"), "text"),
 }
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _MUTATIONS = ("mutations", "mutation", "mutant", "variant")
 NAME_COLUMNS = ("name", "id")
 """Of a table, what its candidates are called by, in any case."""
@@ -85,6 +87,11 @@ def read_cells(
     return "mutations" if are_mutations(first.texts) else "sequence", chain([first], blocks)
 
 
+def one_line(name: str) -> str:
+    """Return a name without line ends and other control characters, which would do something where it is written."""
+    return " ".join(_CONTROL.sub(" ", line) for line in name.splitlines()).strip()
+
+
 def _format(path: Path) -> Format:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] == ".gz":
@@ -137,7 +144,7 @@ def _table(table: TableStream, hint: str, *, has_names: bool, wanted: Sequence[s
         Cells(
             texts=list(map(str.strip, cells[column].to_pylist())),
             lines=lines.tolist(),
-            names=None if named is None else [" ".join(name.split("\n")).strip() for name in cells[named].to_pylist()],
+            names=None if named is None else list(map(one_line, cells[named].to_pylist())),
             place=table.place,
             scores={name: cells[number].to_pylist() for name, number in scores.items()},
         )
@@ -163,7 +170,7 @@ def _fasta(path: Path, *, has_names: bool) -> Iterator[Cells]:
                     names.append(name)
                 at, parts, n_residues = number, [], 0
                 if has_names:
-                    name = next(iter(line[1:].split(maxsplit=1)), "")
+                    name = one_line(next(iter(line[1:].split(maxsplit=1)), ""))
             elif line.startswith(";") or not line or line.isspace():
                 continue
             elif parts is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from datasets.candidates.candidates import BLOCK_ROWS, Stream, blocks_of
-from datasets.candidates.files import NAME_COLUMNS, Cells, Label
+from datasets.candidates.files import NAME_COLUMNS, Cells, Label, one_line
 from datasets.candidates.measured import LeftOut, MeasuredVariants, without_measured
 from datasets.common.errors import UserError
 from datasets.tables.columns import Columns
@@ -63,7 +63,7 @@ def _cells(
         yield Cells(
             texts=[columns.cells[column][row].strip() for row in some],
             lines=columns.lines[some].tolist(),
-            names=None if named is None else [" ".join(columns.cells[named][row].split("\n")).strip() for row in some],
+            names=None if named is None else [one_line(columns.cells[named][row]) for row in some],
             place=columns.place,
             scores={name: [columns.cells[name][row] for row in some] for name in scores},
         )

@@ -6,8 +6,10 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow.parquet as pq  # type: ignore[import-untyped]
 import pytest
 
+from datasets.candidates.files import one_line
 from datasets.tasks.synthetic import WILD_TYPE
 from tests.helpers.answers import Answer, run_here
 from tests.helpers.tables import variants
@@ -227,3 +229,48 @@ def test_a_task_with_a_name_has_no_rows_without_a_measurement(tmp_path: Path) ->
     answer = run_here("predict", export, "--mutagenesis", "doubles:10,13", "--exclude-measured", cwd=tmp_path)
     assert answer.status == 0, answer
     assert "candidates were left out as measured already; of the test set, " in answer.err
+
+
+NAMES = {  # as they are read, and as a spreadsheet may see them
+    "=1+1": "'=1+1",
+    '=HYPERLINK("http://example.org","x")': '\'=HYPERLINK("http://example.org","x")',
+    "+cmd|' /C calc'!A0": "'+cmd|' /C calc'!A0",
+    "-2+3": "'-2+3",
+    "@SUM(1,2)": "'@SUM(1,2)",
+    "＝1+1": "'＝1+1",
+    "-": "'-",
+    "-5": "-5",
+    "+3.5e-2": "+3.5e-2",
+    ".5": ".5",
+    "plain = fine": "plain = fine",
+    "'quoted": "'quoted",
+    "a\r=1+1": "a =1+1",
+    "a\n=1+1": "a =1+1",
+    "\x1b[31mred": "[31mred",
+    "tab\tin": "tab in",
+    "": "",
+}
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "parquet", "fasta"])
+def test_names_are_text_to_a_spreadsheet(searched: Searched, ending: str) -> None:
+    with (searched.folder / "named.csv").open("w", newline="") as file:
+        csv.writer(file, quoting=csv.QUOTE_ALL).writerows(
+            [("name", "mutations"), *((name, ROWS[i][0]) for i, name in enumerate(NAMES))]
+        )
+    words = ("--input", "named.csv", "--names", "--output", f"named-out.{ending}")
+    assert searched.ranked(*words) == []
+    path = searched.folder / f"named-out.{ending}"
+    if ending == "parquet":
+        found = pq.read_table(path)["name"].to_pylist()
+        assert found == list(map(one_line, NAMES))
+        return
+    if ending == "fasta":
+        headers = [line for line in path.read_text().splitlines() if line.startswith(">")]
+        assert len(headers) == len(NAMES)
+        assert headers[0].startswith(">=1+1 rank=")
+        return
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="," if ending == "csv" else "\t"))
+    assert [row["name"] for row in rows] == list(NAMES.values())
+    assert [row["mutations"] for row in rows] == [name for name, _, _ in ROWS[: len(NAMES)]]
