@@ -13,6 +13,7 @@ from datasets.sequences.packed import Packed
 from datasets.tables.columns import Columns
 from datasets.tables.findings import Findings, Level
 from datasets.tables.table import Table
+from datasets.tables.wild_type import consensus
 
 _RESIDUES = ALPHABET.encode()
 _Item = TypeVar("_Item")
@@ -31,7 +32,8 @@ def read_residues(
     cells = columns.cells[table.sequence_column]
     sequences, is_clean = _cleaned(cells, findings)
     if table.mutation_column is not None and is_clean:
-        table = _compare_mutations(columns, sequences, table, findings, are_named=are_named)
+        table = _with_wild_type_row(columns, sequences, table, findings)
+        _compare_mutations(columns, sequences, table, findings, are_named=are_named)
     return sequences, table
 
 
@@ -136,24 +138,34 @@ def _check_nucleotides(sequences: Packed, findings: Findings) -> None:
         findings.add("refused", text, remedy="translate them to residues")
 
 
+def _with_wild_type_row(columns: Columns, sequences: Packed, table: Table, findings: Findings) -> Table:
+    """Find the wild type where a row says that nothing is mutated."""
+    if table.wild_type is not None or table.mutation_column is None:
+        return table
+    row = next((row for row, cell in enumerate(columns.cells[table.mutation_column]) if is_wild_type(cell)), None)
+    if row is None:
+        return table
+    findings.add("note", "the wild type is the sequence of the row without mutations", [row])
+    return replace(table, wild_type=sequences[row])
+
+
 def _compare_mutations(
     columns: Columns, sequences: Packed, table: Table, findings: Findings, *, are_named: bool
-) -> Table:
-    """Find the wild type where a row says that nothing is mutated, and compare each sequence with its mutations.
+) -> None:
+    """Compare each sequence with its mutations, where the wild type is known.
 
-    Where the user named both columns, they have to agree; beside a column that was merely found the sequences count.
+    Where the user named both columns, they have to agree, and the wild type may be the consensus, as it is for the rest
+    of the table; beside a column that was merely found the sequences count.
     """
     assert table.mutation_column is not None
     cells = columns.cells[table.mutation_column]
+    if table.wild_type is None and are_named:
+        table = replace(table, wild_type=consensus(sequences))
+        if table.wild_type is None:
+            text = f"the mutations in {table.mutation_column!r} are not compared with the sequences: no wild type"
+            findings.add("warning", text, remedy="name it with --wild-type")
     if table.wild_type is None:
-        row = next((row for row, cell in enumerate(cells) if is_wild_type(cell)), None)
-        if row is None:
-            if are_named:
-                text = f"the mutations in {table.mutation_column!r} are not compared with the sequences: no wild type"
-                findings.add("warning", text, remedy="name it with --wild-type")
-            return table
-        table = replace(table, wild_type=sequences[row])
-        findings.add("note", "the wild type is the sequence of the row without mutations", [row])
+        return
 
     def differing(made: Iterator[str]) -> list[int]:
         pairs = zip(made, sequences, strict=True)
@@ -183,7 +195,6 @@ def _compare_mutations(
             f"the sequence is not what {cells[others[0]]!r} makes of the wild type; it counts as it is",
             others,
         )
-    return table
 
 
 def _add_unread(findings: Findings, mutator: Mutator, cell: str, rows: list[int], *, are_named: bool) -> None:

@@ -118,11 +118,22 @@ def test_both_may_count_from_another_number(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_compared_is_said(tmp_path: Path) -> None:
-    path = written(tmp_path, {0: SOME[1][:2]})
-    (warning,) = found_in(surveyed(path, split="random", **NAMED))
+    short = (SOME[2][0], SOME[2][1][:-1])
+    (warning,) = found_in(surveyed(written(tmp_path, {0: SOME[1][:2], 2: short}), split="random", **NAMED))
     assert (warning.level, warning.remedy) == ("warning", "name it with --wild-type")
     assert "are not compared with the sequences" in warning.text
     # Beside a column that was found, mutations by another rule are a note, and an empty cell says nothing.
     path = written(tmp_path, {5: ("K10A", SOME[5][1]), 6: ("", SOME[6][1])})
     said = [one for one in surveyed(path, wild_type=WILD_TYPE).findings.found if "the sequence counts" in one.text]
     assert [(one.level, one.lines) for one in said] == [("note", (7,))]
+
+
+def test_the_consensus_is_compared_with_where_nothing_names_the_wild_type(tmp_path: Path) -> None:
+    singles = [(name, sequence) for name, sequence, _ in variants() if name.count(":") == 0 and name != "WT"]
+    changes = {row: singles[row % len(singles)] for row in range(len(SOME))}
+    found = surveyed(written(tmp_path, changes), split="random", **NAMED)
+    assert found.table.wild_type == WILD_TYPE
+    assert found_in(found) == []
+    found = surveyed(written(tmp_path, {**changes, 30: ("H10A", singles[1][1])}), split="random", **NAMED)
+    ((level, lines),) = [(one.level, one.lines) for one in found_in(found)]
+    assert (level, lines) == ("refused", (32,))
