@@ -127,7 +127,8 @@ class Task:
     without reading them, to have as many residues. `units` are those of the target. A `retired`
     task is one that its authors have withdrawn: it can be searched, and whoever does is told. `shift` None is what the
     sequences show (see `datasets.validation.shifted`). `scores` are columns beside the sequences, None without any.
-    `embeddings` are those of its sequences, None without any.
+    `embeddings` are those of its sequences, None without any. `first_position` is the number of the wild type's first
+    residue wherever mutations and positions are read or written; `region` and crops count from 0 all the same.
     """
 
     name: str
@@ -146,6 +147,7 @@ class Task:
     scores: ScoreColumns | None = None
     embeddings: KeptEmbeddings | None = None
     has_one_length: bool = False
+    first_position: int = 1
 
     def __post_init__(self) -> None:
         """Check what no user can get wrong."""

@@ -93,7 +93,7 @@ def read_candidates(
     first = next(cells, None)
     found = () if first is None else tuple(first.scores)
     every = cells if first is None else chain([first], cells)
-    return Stream(label=label, blocks=_blocks(path, every, label, task), scores=found)
+    return Stream(label=label, blocks=blocks_of(path, every, label, task), scores=found)
 
 
 def residues_of(sequences: Sequence[str], clean: Callable[[str], str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -118,10 +118,11 @@ def residues_of(sequences: Sequence[str], clean: Callable[[str], str]) -> tuple[
     return padded(codes, lengths), lengths
 
 
-def _blocks(path: Path, cells: Iterator[Cells], label: Label, task: Task) -> Iterator[Candidates]:
+def blocks_of(path: Path, cells: Iterator[Cells], label: Label, task: Task) -> Iterator[Candidates]:
+    """Yield the candidates that the cells of a file name, checked; errors are those of `read_candidates`."""
     if label == "mutations" and task.wild_type is None:
         raise UserError(f"{path} holds mutations, but {task.name} has no wild type: give whole sequences.")
-    mutator = Mutator(task.wild_type or "")
+    mutator = Mutator(task.wild_type or "", task.first_position)
     n = 0
     for block in _even(cells):
         for rows in _slices(block.texts):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -26,8 +27,10 @@ _FORMATS: dict[str, Format] = {
     ".parquet": "parquet",
     **dict.fromkeys((".txt", ".list"), "text"),
 }
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _MUTATIONS = ("mutations", "mutation", "mutant", "variant")
-_NAMES = ("name", "id")
+NAME_COLUMNS = ("name", "id")
+"""Of a table, what its candidates are called by, in any case."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,6 +87,11 @@ def read_cells(
     return "mutations" if are_mutations(first.texts) else "sequence", chain([first], blocks)
 
 
+def one_line(name: str) -> str:
+    """Return a name without line ends and other control characters, which would do something where it is written."""
+    return " ".join(_CONTROL.sub(" ", line) for line in name.splitlines()).strip()
+
+
 def _format(path: Path) -> Format:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] == ".gz":
@@ -124,7 +132,7 @@ def _table(table: TableStream, hint: str, *, has_names: bool, wanted: Sequence[s
             f"{table.header}: no column is called 'sequence' or 'mutations'; {shown}.{nearest('sequence', names)} Name "
             f"one so{hint}."
         )
-    named = next((names.index(name) for name in _NAMES if name in names), None) if has_names else None
+    named = next((names.index(name) for name in NAME_COLUMNS if name in names), None) if has_names else None
     if has_names and named is None:
         raise UserError(
             f"{table.header}: no column is called 'name' or 'id'; {shown}.{nearest('name', names)} Name one so, or "
@@ -136,7 +144,7 @@ def _table(table: TableStream, hint: str, *, has_names: bool, wanted: Sequence[s
         Cells(
             texts=list(map(str.strip, cells[column].to_pylist())),
             lines=lines.tolist(),
-            names=None if named is None else [" ".join(name.split("\n")).strip() for name in cells[named].to_pylist()],
+            names=None if named is None else list(map(one_line, cells[named].to_pylist())),
             place=table.place,
             scores={name: cells[number].to_pylist() for name, number in scores.items()},
         )
@@ -162,7 +170,7 @@ def _fasta(path: Path, *, has_names: bool) -> Iterator[Cells]:
                     names.append(name)
                 at, parts, n_residues = number, [], 0
                 if has_names:
-                    name = next(iter(line[1:].split(maxsplit=1)), "")
+                    name = one_line(next(iter(line[1:].split(maxsplit=1)), ""))
             elif line.startswith(";") or not line or line.isspace():
                 continue
             elif parts is None:

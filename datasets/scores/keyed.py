@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from datasets.common.errors import UserError, nearest
 from datasets.sequences.codes import as_bytes
-from datasets.sequences.mutations import MutationError, Mutator
+from datasets.sequences.mutations import MutationError, Mutator, find_first_position
 from datasets.sequences.packed import Packed
 from datasets.tables import column_names
 from datasets.tables.columns import Columns
@@ -124,8 +124,10 @@ def keyed(sequences: Iterable[bytes], columns: Columns, names: Sequence[str]) ->
     return KeyedScores(names=tuple(names), rows=known, values=values)
 
 
-def read_scores_file(path: Path, names: Sequence[str] | None, wild_type: str | None) -> KeyedScores:
-    """Read a table of scores by sequence, or by mutations of the wild type.
+def read_scores_file(
+    path: Path, names: Sequence[str] | None, wild_type: str | None, first_position: int = 1
+) -> KeyedScores:
+    """Read a table of scores by sequence, or by mutations of the wild type, whose first residue has that number.
 
     `names`: its score columns; None takes all columns that hold numbers alone.
 
@@ -142,7 +144,7 @@ def read_scores_file(path: Path, names: Sequence[str] | None, wild_type: str | N
         )
     if names is None:
         names = _numeric(columns, taken=(sequence, mutation))
-    return keyed(_sequences(columns, sequence, mutation, wild_type), columns, names)
+    return keyed(_sequences(columns, sequence, mutation, wild_type, first_position), columns, names)
 
 
 def _numeric(columns: Columns, taken: Sequence[str | None]) -> list[str]:
@@ -161,7 +163,9 @@ def _numeric(columns: Columns, taken: Sequence[str | None]) -> list[str]:
     return names
 
 
-def _sequences(columns: Columns, sequence: str | None, mutation: str | None, wild_type: str | None) -> list[bytes]:
+def _sequences(
+    columns: Columns, sequence: str | None, mutation: str | None, wild_type: str | None, first_position: int
+) -> list[bytes]:
     if sequence is not None:
         cells: Packed = columns.cells[sequence]
         return [cell.strip().upper().encode() for cell in cells]
@@ -171,11 +175,17 @@ def _sequences(columns: Columns, sequence: str | None, mutation: str | None, wil
             f"{columns.where} gives its scores by mutations ({mutation!r}), which need the wild type, and that is not "
             "known: name it with --wild-type FASTA, or give the scores by sequence."
         )
-    mutator, found = Mutator(wild_type), []
+    mutator, found = Mutator(wild_type, first_position), []
     for row, cell in enumerate(columns.cells[mutation]):
         try:
             found.append(mutator.apply(cell).encode())
         except MutationError as error:
+            other = find_first_position(columns.cells[mutation], wild_type)
+            if other not in (None, first_position):
+                raise UserError(
+                    f"{columns.where} counts the wild type's first residue as number {other} in {mutation!r}, and the "
+                    f"variants count it as {first_position} (--first-position): count alike in both."
+                ) from None
             raise UserError(
                 f"{columns.where}, {columns.place} {columns.lines[row]}: {error}; correct the {columns.place} or "
                 "remove it."

@@ -107,11 +107,12 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
             error_column=column_names.error_column_again(columns, table.error_column),
             fold_column=table.fold_column and column_names.FOLD_COLUMN,
         )
+    are_named = not is_reread and None not in (table.sequence_column, table.mutation_column)
     table = _with_columns(table, columns)
     if table.replicates is None:
         table = replace(table, replicates="keep" if "set" in columns.cells else "mean")
     target = measured(columns, table, findings)  # (N, replicates)
-    sequences, table = read_residues(columns, table, findings)
+    sequences, table = read_residues(columns, table, findings, are_named=are_named)
     test, validation = parts.given_parts(columns, findings)
     good = np.isfinite(target).any(axis=1) & (sequences.lengths > 0) & parts.in_split(columns, findings)
     rows = np.flatnonzero(good)
@@ -143,7 +144,7 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
         target=merged.target,
         n_mutations=common.n_mutations,
         mutated=common.mutated,
-        positions=common.positions,
+        positions=None if common.positions is None else common.positions + (table.first_position - 1),
         group=parts.given_groups(columns, table, rows, findings),
         fold=folds,
     )

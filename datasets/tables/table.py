@@ -20,6 +20,8 @@ STRATEGIES = (
     "by_position",
     "by_group",
 )
+FIRST_POSITIONS = (-9999999, 9999999)
+"""The smallest and the largest number that the wild type's first residue may have."""
 Replicates = Literal["mean", "refuse", "keep"]
 GroupRule = Literal["nearest"]
 ALL_FOLDS = "all"
@@ -41,7 +43,9 @@ class Table:
     `datasets.tables.split_strategies`), which studies and experiments of that time keep. `replicate_columns`: those
     whose mean is the target, instead of one column; `target_column` is then what they are called together.
     `error_column`: the standard error of each row's target. `fold_column` names the fold of each row, by which a search
-    cross-validates; the rows of `test_fold` are the test part. Both are null without folds.
+    cross-validates; the rows of `test_fold` are the test part. Both are null without folds. `first_position`: the
+    number of the wild type's first residue in mutations, those of the table and all that are written; `sites` and
+    `window` do not depend on it.
     """
 
     file: str
@@ -61,6 +65,7 @@ class Table:
     error_column: str | None = None
     fold_column: str | None = None
     test_fold: str | None = None
+    first_position: int = 1
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -78,8 +83,14 @@ class Table:
         return {"file": self.file, **self.settings}
 
     def __post_init__(self) -> None:
-        """Refuse sites that are not written as they should be, whoever wrote them."""
+        """Refuse sites that are not written as they should be, and a number that is none, whoever wrote them."""
         object.__setattr__(self, "replicate_columns", tuple(self.replicate_columns))  # JSON knows lists alone
+        least, most = FIRST_POSITIONS
+        if type(self.first_position) is not int or not least <= self.first_position <= most:
+            raise UserError(
+                f"first_position={self.first_position!r} is not valid: expected a whole number from {least} to {most}, "
+                "that of the wild type's first residue."
+            )
         try:
             region_of(self.sites, self.window)
         except ValueError as error:

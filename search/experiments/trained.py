@@ -102,8 +102,8 @@ class TrainedExperiment:
     def relevances(self) -> dict[int, float]:
         """How much each position matters to a kernel with `model.relevance=true`; empty for any other model.
 
-        Of the positions (1-based, of the whole sequence) that vary in training; the geometric mean of the models. See
-        `search.training.relevances`. Of an experiment with members, those of the first that has some.
+        Of the positions of the whole sequence that vary in training, numbered as mutations are; the geometric mean of
+        the models. See `search.training.relevances`. Of an experiment with members, those of the first that has some.
         """
         for part, files in zip(self._parts, self._files, strict=True):
             if found := read_relevances(files, self.task, part.config.data.crop):
@@ -253,6 +253,7 @@ class TrainedExperiment:
         return CandidateScores(
             scores,
             wild_type=self.task.wild_type,
+            first_position=self.task.first_position,
             file=file,
             sums=sums,
             given=given,

@@ -75,7 +75,19 @@ def predict_options(parser: Parser) -> None:
         "--mutagenesis",
         type=mutagenesis,
         metavar="WHAT",
-        help="variants of the wild type instead: singles, doubles, or all combinations at positions, sites:39,40,41,54",
+        help="variants of the wild type instead: singles, doubles, doubles:11,170 at these positions alone, or all "
+        "combinations at positions, sites:39,40,41,54",
+    )
+    what.add_argument(
+        "--unmeasured",
+        action="store_true",
+        help="the rows of the experiment's own table that have no measurement (empty, n.d. and the like), without the "
+        "variants that another row measured",
+    )
+    parser.add_argument(
+        "--exclude-measured",
+        action="store_true",
+        help="leave out variants that were measured already, for training, validation or test, and count them",
     )
     parser.add_argument(
         "--output",

@@ -13,7 +13,7 @@ from datasets.tasks.registry import listed_tasks
 from search.checkout import STUDIES
 from search.machine import own_models
 from search.options.folders import DEFAULTS, FILE, VARIABLES, option
-from search.options.values import count, positive
+from search.options.values import count, position, positive
 
 
 class Parser(argparse.ArgumentParser):
@@ -106,6 +106,13 @@ def add_reading(parser: "Parser | argparse._ArgumentGroup") -> None:
         help="with --fold-column: the rows of fold K are test, instead of a --split; all: a study for each in turn",
     )
     parser.add_argument("--wild-type", type=Path, metavar="FILE", help=_WILD_TYPE)
+    parser.add_argument(
+        "--first-position",
+        type=position,
+        metavar="N",
+        help="the number of the wild type's first residue in mutations, those of the table and all that are written "
+        "(default: 1)",
+    )
     parser.add_argument(
         "--max-train-mutations", type=positive, metavar="N", help="for --split k_vs_rest: train has at most N mutations"
     )

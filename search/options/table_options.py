@@ -21,6 +21,7 @@ _NEEDS_DATA = (
     "fold_column",
     "test_fold",
     "wild_type",
+    "first_position",
     "max_train_mutations",
     "replicates",
 )

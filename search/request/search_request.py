@@ -31,6 +31,7 @@ class TableOptions:
         fold_column: Names the fold of each row, by which a search cross-validates.
         test_fold: The fold that is test, instead of a `split`.
         wild_type: A FASTA file that holds it, for tables of mutations, or ProteinGym's reference file.
+        first_position: The number of the wild type's first residue in mutations, also those of predictions; None is 1.
         replicates: What becomes of several measurements of one sequence.
         replicate_columns: Names of columns whose mean is the target, instead of `target_column`.
         error_column: The name of a column of the targets' standard errors: rows count less for them.
@@ -47,6 +48,7 @@ class TableOptions:
     fold_column: str | None = None
     test_fold: str | None = None
     wild_type: Path | None = None
+    first_position: int | None = None
     replicates: Replicates | None = None
     replicate_columns: tuple[str, ...] = ()
     error_column: str | None = None

@@ -96,13 +96,13 @@ def survey_of(path: Path, options: TableOptions) -> "Survey":
 
     same = {item.name: getattr(options, item.name) for item in fields(TableOptions)}
     table = Table(
-        **{name: value for name, value in same.items() if name not in ("data", "wild_type", "replicate_columns")},
-        replicate_columns=tuple(options.replicate_columns),
+        **{name: value for name, value in same.items() if name not in ("data", "wild_type", "first_position")},
         file=str(path),
         wild_type=None if options.wild_type is None else find_wild_type(options.wild_type, path),
         sites=None,
         window=None,
         group_rule="nearest" if options.group_column else None,
+        first_position=1 if options.first_position is None else options.first_position,
     )
     return survey(path, table)
 
