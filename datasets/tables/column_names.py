@@ -96,8 +96,9 @@ def _missing(columns: Columns, what: str, option: str) -> UserError:
         if len(names) == 1 and columns.kind in ("CSV", "TSV")
         else ""
     )
+    header = columns.header or f"{columns.where}, {columns.place} 1"
     return UserError(
-        f"{columns.where}, {columns.place} 1: no column is called {what!r} or the like; its columns are "
+        f"{header}: no column is called {what!r} or the like; its columns are "
         f"{_shown(names)}{single}: name the right one with {option}."
     )
 

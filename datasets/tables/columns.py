@@ -28,7 +28,7 @@ class TableStream:
     """A table that is read batch by batch.
 
     names: its columns. header: where these are named, for sentences. batches: all rows; a UserError is raised on the
-    way where the file cannot be read. The others are as in `Columns`.
+    way where the file cannot be read. The others are as in `Columns`; all notes are there once the rows are read.
     """
 
     names: Sequence[str]
@@ -37,7 +37,7 @@ class TableStream:
     where: str
     kind: str
     place: Place = "line"
-    notes: tuple[str, ...] = ()
+    notes: Sequence[str] = ()
 
     def columns(self) -> Columns:
         """Read the whole table; columns without a name are left out."""
@@ -53,7 +53,8 @@ class TableStream:
             where=self.where,
             kind=self.kind,
             place=self.place,
-            notes=self.notes,
+            notes=tuple(self.notes),
+            header=self.header,
         )
 
 
@@ -61,9 +62,10 @@ class TableStream:
 class Columns:
     """N rows of text.
 
-    cells: each column's N cells, by its name. lines: (N,) int64, line numbers in the file, 1-based (in a Parquet file
-    numbers of rows). where: the file, for sentences. kind: "CSV", "TSV", "FASTA", "Parquet". place: "line" or "row".
-    notes: what was unusual about the file, and accepted.
+    cells: each column's N cells, by its name. lines: (N,) int64, line numbers in the file, 1-based (in a Parquet or an
+    Excel file numbers of rows). where: the file, for sentences. kind: "CSV", "TSV", "FASTA", "Parquet", "Excel".
+    place: "line" or "row". notes: what was unusual about the file, and accepted. header: where its columns are named,
+    for sentences; empty where that is the first line.
     """
 
     cells: Mapping[str, Packed]
@@ -72,6 +74,7 @@ class Columns:
     kind: str
     place: Place = "line"
     notes: tuple[str, ...] = ()
+    header: str = ""
 
     def __len__(self) -> int:
         """Return N."""

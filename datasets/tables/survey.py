@@ -15,12 +15,14 @@ from datasets.common.errors import UserError
 from datasets.sequences.packed import Aligned, Packed
 from datasets.tables import column_names
 from datasets.tables.columns import Columns
+from datasets.tables.excel.workbook import is_excel
 from datasets.tables.findings import Findings
 from datasets.tables.measurements import Merged, Noise, list_of_rows, merge, numbers
 from datasets.tables.parts import check_division, check_overlap, find_division, given_parts
 from datasets.tables.read import read_columns
 from datasets.tables.split_strategies import Landscape, Mask, TableSplit
 from datasets.tables.table import Table
+from datasets.tables.text_file import first_bytes
 from datasets.tables.variants import read_residues
 from datasets.tables.wild_type import Common, consensus, find_common
 from datasets.task import RawSplit
@@ -110,7 +112,7 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
     What concerns rows is collected in `findings`, and the other rows go on. A UserError is raised where nothing can
     be said of the variants: a file that cannot be read, columns that are missing, no row that is good.
     """
-    columns = read_columns(path)
+    columns = read_columns(path, table.sheet if not is_reread or is_excel(first_bytes(path)) else None)
     findings = Findings(columns=columns)
     for note in columns.notes:
         findings.add("note", note)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +23,8 @@ STRATEGIES = (
 )
 Replicates = Literal["mean", "refuse", "keep"]
 GroupRule = Literal["nearest"]
+_LATER = ("group_rule", "sheet")
+"""Fields that are recorded only where they are used: the first studies and experiments had none of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +39,8 @@ class Table:
     `replicates`: of several measurements of one sequence `mean` takes the mean, `keep` all, `refuse` none.
     `group_rule`: `nearest` where the split carries its groups and `by_group` takes those nearest to the sizes wanted;
     null without groups, and where `by_group` divided by the rule of the first version (see
-    `datasets.tables.split_strategies`), which studies and experiments of that time keep.
+    `datasets.tables.split_strategies`), which studies and experiments of that time keep. `sheet`: of an Excel file, the
+    one that was named.
     """
 
     file: str
@@ -52,14 +56,13 @@ class Table:
     split_seed: int
     replicates: Replicates | None
     group_rule: GroupRule | None = None
+    sheet: str | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
         """All fields that say how the file is read, as a study records them."""
         known = {name: value for name, value in asdict(self).items() if name != "file"}
-        if self.group_rule is None:  # as studies had it before there was such a field
-            del known["group_rule"]
-        return known
+        return without_unused(known)
 
     def __post_init__(self) -> None:
         """Refuse sites that are not written as they should be, whoever wrote them."""
@@ -67,6 +70,11 @@ class Table:
             region_of(self.sites, self.window)
         except ValueError as error:
             raise UserError(f"table.sites={self.sites!r} is not valid: {error}.") from None
+
+
+def without_unused(known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a table without those that are not used: so it was recorded before there were such."""
+    return {name: value for name, value in known.items() if value is not None or name not in _LATER}
 
 
 def check_strategy(name: str) -> None:
@@ -83,6 +91,19 @@ def table_name(path: Path) -> str:
 
 def stem(name: str) -> str:
     """Return a table's file name without what says its format."""
-    for suffix in (".gz", ".csv", ".tsv", ".txt", ".tab", ".parquet", ".fasta", ".fa", ".faa"):
+    for suffix in (
+        ".gz",
+        ".csv",
+        ".tsv",
+        ".txt",
+        ".tab",
+        ".parquet",
+        ".xlsx",
+        ".xlsm",
+        ".xls",
+        ".fasta",
+        ".fa",
+        ".faa",
+    ):
         name = name[: -len(suffix)] if name.lower().endswith(suffix) else name
     return name

@@ -16,6 +16,7 @@ from datasets.candidates.training_domain import Familiar, Origin
 from datasets.common.errors import UserError
 from datasets.embeddings.description import EmbeddingConfig
 from datasets.scores.description import ScoreConfig
+from datasets.tables.table import without_unused
 from datasets.task import Task
 from models.bounds import Interval, NonNegativeInt
 from search.config.run_config import OPTIONAL_KEYS, RunConfig, Seed, Threads, Tokens, run_config, task_of
@@ -138,8 +139,8 @@ def _tree(experiment: Experiment) -> dict[str, Any]:
     """An experiment without members as a tree, its provenance last."""
     config = asdict(experiment.config)
     config = {key: value for key, value in config.items() if key not in OPTIONAL_KEYS or value is not None}
-    if "table" in config and config["table"]["group_rule"] is None:
-        del config["table"]["group_rule"]  # as the file had it before there was such a field
+    if "table" in config:
+        config["table"] = without_unused(config["table"])
     if experiment.config.scores is not None:
         config["scores"] = experiment.config.scores.tree
     if experiment.familiar is not None:

@@ -71,7 +71,9 @@ def add_data(parser: Parser) -> None:
 
 def add_data_file(parser: "Parser | argparse._ArgumentGroup") -> None:
     """The file alone."""
-    parser.add_argument("--data", type=Path, metavar="FILE", help="CSV, TSV, FASTA (each plain or gzipped) or Parquet")
+    parser.add_argument(
+        "--data", type=Path, metavar="FILE", help="CSV, TSV, FASTA (each plain or gzipped), Parquet or Excel"
+    )
 
 
 def add_reading(parser: "Parser | argparse._ArgumentGroup") -> None:
@@ -80,6 +82,9 @@ def add_reading(parser: "Parser | argparse._ArgumentGroup") -> None:
         "--split",
         metavar="STRATEGY",
         help=f"how variants become train and test: {', '.join(STRATEGIES)}; not for a file that has a `set` column",
+    )
+    parser.add_argument(
+        "--sheet", metavar="NAME", help="of an Excel file (default: the only one that is not empty, if there is one)"
     )
     parser.add_argument("--sequence-column", metavar="NAME", help="default: sequence, or a name like it")
     parser.add_argument("--target-column", metavar="NAME", help="default: target, fitness, score, or a name like these")

@@ -20,6 +20,7 @@ _NEEDS_DATA = (
     "wild_type",
     "max_train_mutations",
     "replicates",
+    "sheet",
 )
 _SCORES = {
     "zero_shot_columns": "--zero-shot-column",
@@ -74,7 +75,7 @@ def _words(given: Mapping[str, Any]) -> list[str]:
         if given.get(name) is not None:
             words += [f"--{name.replace('_', '-')}", str(given[name])]
     for name in _NEEDS_DATA:
-        if given[name] is not None:
+        if given.get(name) is not None:
             words += [f"--{name.replace('_', '-')}", str(given[name])]
     return [*words, "--split-seed", str(given["split_seed"])] if given["split_seed"] else words
 

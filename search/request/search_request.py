@@ -23,13 +23,14 @@ class TableOptions:
     """How a table of one's own is read and divided; see docs/data.md.
 
     Args:
-        data: The file: CSV, TSV, FASTA or Parquet.
+        data: The file: CSV, TSV, FASTA, Parquet or Excel.
         split: The strategy that divides it; None where the file has a `set` column.
         split_seed: Of the strategies that draw at random.
         max_train_mutations: Of the strategy `k_vs_rest`.
         sequence_column, mutation_column, target_column, group_column: Names in the file; None is found out.
         wild_type: A FASTA file that holds it, for tables of mutations.
         replicates: What becomes of several measurements of one sequence.
+        sheet: Of an Excel file the one that is read; None is the only one that is not empty.
     """
 
     data: Path | None = None
@@ -42,6 +43,7 @@ class TableOptions:
     group_column: str | None = None
     wild_type: Path | None = None
     replicates: Replicates | None = None
+    sheet: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

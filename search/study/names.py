@@ -16,7 +16,7 @@ from search.config.nested import digest
 if TYPE_CHECKING:
     from search.storage.database import Database
 
-_QUESTION = ("target_column", "split", "max_train_mutations", "group_column", "split_seed")
+_QUESTION = ("sheet", "target_column", "split", "max_train_mutations", "group_column", "split_seed")
 """What, in the description of a table, tells two questions apart."""
 _LONGEST = 40
 _N_DIGITS = 8
@@ -43,8 +43,9 @@ def default_name(task: str, model: str, table: Mapping[str, Any] | None, file: s
 
 
 def _split(table: Mapping[str, Any]) -> list[str]:
-    """The split as words; `set`, the column's name, where the file says itself what is test."""
+    """The split as words; `set`, the column's name, where the file says itself what is test; and a sheet's name."""
     words = [str(table["split"] or "set")]
+    words += [f"sheet={table['sheet']}"] if table.get("sheet") is not None else []  # hashed: no file name has =
     words += [str(table[key]) for key in ("max_train_mutations", "group_column") if table[key] is not None]
     return [*words, *([f"seed{table['split_seed']}"] if table["split_seed"] else [])]
 

@@ -95,7 +95,7 @@ def test_parquet_is_read_the_same(tmp_path: Path) -> None:
         (TEXT.encode("utf-16-le"), "line 1: there is a zero byte"),
         (TEXT.encode("utf-32"), "line 1: the text is in UTF-32"),
         (TEXT.encode("utf-16") + b"\0", "is not valid UTF-16"),
-        (b"PK\x03\x04 and more", "a zip or Excel file; save the sheet as CSV"),
+        (b"PK\x03\x04 and more", "is no Excel file that can be read"),
         (gzip.compress(TEXT.encode())[:-20], "not a gzip file that can be unpacked"),
         (b"PAR1 and nothing", "is not a Parquet file that can be read"),
         (b">a TARGET=1\n>b TARGET=2\nACD\n", "line 1: the header is followed by no sequence"),
