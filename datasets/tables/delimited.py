@@ -28,20 +28,22 @@ def open_delimited(path: Path) -> TableStream:
     A UserError names the columns that bear one name and, while the rows are read, the line whose cells are not as many
     as the header's, or the quote that is not closed.
     """
-    blocks = read_blocks(path)
+    notes: list[str] = []
+    blocks = read_blocks(path, notes)
     header, rest, number, has_comments = _header(blocks, path)
     delimiter = max(_DELIMITERS, key=header.count)
     names = _names(header, delimiter, path, number)
+    if delimiter == ";":
+        notes.append(f"cells are divided by {_DELIMITERS[delimiter]}")
+    if has_comments:
+        notes.append(f"what stands before the header, up to line {number - 1}, is passed over")
     return TableStream(
         names=names,
         header=f"{path}, line {number}",
         batches=_batches(chain([b"\n" + rest], blocks), delimiter, len(names), path, number),
         where=str(path),
         kind="TSV" if delimiter == "\t" else "CSV",
-        notes=(
-            *((f"cells are divided by {_DELIMITERS[delimiter]}",) if delimiter == ";" else ()),
-            *((f"what stands before the header, up to line {number - 1}, is passed over",) if has_comments else ()),
-        ),
+        notes=notes,
     )
 
 
