@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.common.written_numbers import written_numbers
 from datasets.sequences.packed import Packed
 from datasets.tables.findings import Findings
+from datasets.tables.table import Censored
 
 _ROWS = 4096  # hashed at a time: they stay in the processor's cache
 _WORDS = ("", "-", "--", "?", "na", "n/a", "n.a.", "nan", "nd", "n.d.", "n.d", "none", "null", "missing")
@@ -50,26 +52,26 @@ class Merged:
     noise: Noise | None
 
 
-def numbers(cells: Packed, findings: Findings, column: str) -> NDArray[np.float64]:
-    """Return the cells as numbers (N,), NaN where one is refused, or nothing was measured."""
+def numbers(
+    cells: Packed, findings: Findings, column: str, censored: Censored | None = None
+) -> tuple[NDArray[np.float64], Censored | None]:
+    """Return the cells as numbers (N,), NaN where one is refused, or nothing was measured.
+
+    `censored` is what becomes of limits, None the usual, and is returned if there are any and it is not the usual.
+    """
     parsed = _all_at_once(cells)
-    values, is_text = _one_by_one(cells) if parsed is None else (parsed, np.zeros(len(cells), dtype=np.bool_))
+    if parsed is not None:
+        values, is_text, has_limits = parsed, np.zeros(len(cells), dtype=np.bool_), False
+    else:
+        values, is_text, has_limits = _one_by_one(cells, findings, censored or "limit")
     with np.errstate(over="ignore"):
-        is_infinite = ~np.isfinite(values.astype(np.float32))
-    is_missing = np.zeros_like(is_text)
-    for row in np.flatnonzero(is_infinite).tolist():
-        is_missing[row] = cells[row].strip().lower() in MISSING
-    is_text &= ~is_missing
-    if (at := np.flatnonzero(is_missing)).size:
-        cell = cells[int(at[0])].strip()
-        named = f"has no number but {cell!r}" if cell else "is empty"
-        findings.add("note", f"the target {named}: rows without a measurement are set aside", at.tolist())
+        is_infinite = np.isinf(values.astype(np.float32))
     other_column = f"name another column than {column!r} with --target-column"
     line = other_column if is_text.sum() * 2 > len(cells) else "correct the line or remove it"
     for rows, text, remedy in (
         (is_text, "the target {!r} is not a number", line),
         (
-            is_infinite & ~is_text & ~is_missing,
+            is_infinite & ~is_text,
             "the target {!r} is not a finite number in single precision",
             "correct the line or remove it",
         ),
@@ -80,14 +82,14 @@ def numbers(cells: Packed, findings: Findings, column: str) -> NDArray[np.float6
             hint = ", decimals need a point" if "," in cell and "number" in text else ""
             findings.add("refused", text.format(cell[:60]) + hint, at.tolist(), remedy=remedy)
     values[is_infinite] = np.nan
-    good = values[~is_infinite]
+    good = values[~np.isnan(values)]
     if len(good) > 1 and good.min() == good.max():
         findings.add(
             "refused",
             f"every target is {good[0]:g}, so there is nothing to rank",
             remedy=other_column,
         )
-    return values
+    return values, censored if has_limits and censored != "limit" else None
 
 
 def _all_at_once(cells: Packed) -> NDArray[np.float64] | None:
@@ -104,18 +106,51 @@ def _all_at_once(cells: Packed) -> NDArray[np.float64] | None:
     return values if np.isfinite(values).all() else None
 
 
-def _one_by_one(cells: Packed) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return the cells as numbers (N,), NaN where one is text, and which are text (N,)."""
+def _one_by_one(
+    cells: Packed, findings: Findings, censored: Censored
+) -> tuple[NDArray[np.float64], NDArray[np.bool_], bool]:
+    """Return the cells as numbers (N,), NaN where there is none, which are text (N,), and whether any is a limit.
+
+    What is read in another way than a program would read it, or set aside, is noted.
+    """
     values = np.full(len(cells), np.nan)
-    is_text = np.zeros(len(cells), dtype=np.bool_)
-    for row, cell in enumerate(cells):
-        try:
-            values[row] = float(cell)
-        except ValueError:
-            is_text[row] = True
-        if "_" in cell:  # Python reads 1_000 as a number; tables do not mean one
-            values[row], is_text[row] = np.nan, True
-    return values, is_text
+    is_missing = np.array([cell.strip().lower() in MISSING for cell in cells], dtype=np.bool_)
+    rows = np.flatnonzero(~is_missing)
+    texts = [cells[row] for row in rows.tolist()]
+    written = written_numbers(texts)
+    values[rows] = written.values
+    is_text = np.isnan(values) & ~is_missing
+    limits = rows[written.is_limit & ~np.isnan(written.values)].tolist()
+    if (at := np.flatnonzero(is_missing)).size:
+        cell = cells[int(at[0])].strip()
+        named = f"has no number but {cell!r}" if cell else "is empty"
+        findings.add("note", f"the target {named}: rows without a measurement are set aside", at.tolist())
+    if written.doubt is not None:
+        row, value, other = written.doubt
+        findings.add(
+            "refused",
+            f"the target {texts[row][:60]!r} can be read as {value!r} and as {other!r}, and no target tells which",
+            [int(rows[row])],
+            remedy="write the targets with a decimal point and without marks between thousands",
+        )
+    elif (at := np.flatnonzero(written.is_unusual & ~written.is_limit & ~np.isnan(written.values))).size:
+        text, value = texts[at[0]], float(written.values[at[0]])
+        findings.add("note", f"the target {text[:60]!r} is read as {value!r}", rows[at].tolist())
+    if limits:
+        _limits(cells[limits[0]], float(values[limits[0]]), limits, censored, findings)
+        if censored == "drop":
+            values[limits] = np.nan
+    return values, is_text, bool(limits)
+
+
+def _limits(cell: str, value: float, rows: list[int], censored: Censored, findings: Findings) -> None:
+    about = f"the target {cell.strip()[:60]!r} is a limit and not a measurement"
+    if censored == "refuse":
+        findings.add("refused", about, rows, remedy="remove the line, or use --censored limit or drop")
+    elif censored == "drop":
+        findings.add("note", f"{about}: such rows are set aside", rows)
+    else:
+        findings.add("note", f"{about}: {value!r} is taken for it (--censored drop sets such rows aside)", rows)
 
 
 def merge(keys: NDArray[np.uint8] | Sequence[bytes], target: NDArray[np.float64]) -> Merged:

@@ -128,7 +128,8 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
     if table.replicates is None:
         table = replace(table, replicates="keep" if "set" in columns.cells else "mean")
     assert table.target_column is not None
-    target = numbers(columns.cells[table.target_column], findings, table.target_column)
+    target, censored = numbers(columns.cells[table.target_column], findings, table.target_column, table.censored)
+    table = replace(table, censored=censored)
     sequences, table = read_residues(columns, table, findings)
     test, validation = given_parts(columns, findings)
     good = np.isfinite(target) & (sequences.lengths > 0)

@@ -23,7 +23,8 @@ STRATEGIES = (
 )
 Replicates = Literal["mean", "refuse", "keep"]
 GroupRule = Literal["nearest"]
-_LATER = ("group_rule", "sheet")
+Censored = Literal["limit", "drop", "refuse"]
+_LATER = ("group_rule", "sheet", "censored")
 """Fields that are recorded only where they are used: the first studies and experiments had none of them."""
 
 
@@ -40,7 +41,8 @@ class Table:
     `group_rule`: `nearest` where the split carries its groups and `by_group` takes those nearest to the sizes wanted;
     null without groups, and where `by_group` divided by the rule of the first version (see
     `datasets.tables.split_strategies`), which studies and experiments of that time keep. `sheet`: of an Excel file, the
-    one that was named.
+    one that was named. `censored`: what becomes of targets such as ``<0.01``, if there are any: `drop` sets their rows
+    aside, `refuse` refuses them, null takes the limit for the value.
     """
 
     file: str
@@ -57,6 +59,7 @@ class Table:
     replicates: Replicates | None
     group_rule: GroupRule | None = None
     sheet: str | None = None
+    censored: Censored | None = None
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -100,6 +100,12 @@ def add_reading(parser: "Parser | argparse._ArgumentGroup") -> None:
         choices=("mean", "refuse", "keep"),
         help="several measurements of one sequence (default: mean, and keep for a file that has a `set` column)",
     )
+    parser.add_argument(
+        "--censored",
+        choices=("limit", "drop", "refuse"),
+        help="targets such as <0.01 or >1000: the limit is taken for the value, such rows are set aside, or refused "
+        "(default: limit)",
+    )
 
 
 def add_scores(parser: "Parser | argparse._ArgumentGroup") -> None:

@@ -21,6 +21,7 @@ _NEEDS_DATA = (
     "max_train_mutations",
     "replicates",
     "sheet",
+    "censored",
 )
 _SCORES = {
     "zero_shot_columns": "--zero-shot-column",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from datasets.common.errors import UserError
-from datasets.tables.table import Replicates, table_name
+from datasets.tables.table import Censored, Replicates, table_name
 from datasets.tasks.registry import find_task
 from search.machine import own_models
 from search.options.arguments import check_model
@@ -31,6 +31,7 @@ class TableOptions:
         wild_type: A FASTA file that holds it, for tables of mutations.
         replicates: What becomes of several measurements of one sequence.
         sheet: Of an Excel file the one that is read; None is the only one that is not empty.
+        censored: What becomes of targets such as `<0.01`: by default the limit is taken for the value.
     """
 
     data: Path | None = None
@@ -44,6 +45,7 @@ class TableOptions:
     wild_type: Path | None = None
     replicates: Replicates | None = None
     sheet: str | None = None
+    censored: Censored | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
