@@ -11,10 +11,10 @@ from datasets.tables.columns import Columns
 FLIP_COLUMNS = ("sequence", "target", "set", "validation")
 GROUP_COLUMN = "group"
 """Of a split that is written in FLIP's format and carries the groups of its rows."""
-_SEQUENCE = ("sequence", "seq", "protein", "protein_sequence", "mutated_sequence", "aa_sequence", "variant_sequence")
+SEQUENCE = ("sequence", "seq", "protein", "protein_sequence", "mutated_sequence", "aa_sequence", "variant_sequence")
 _TARGET = ("target", "fitness", "score", "dms_score", "activity", "y", "value", "measurement", "label")
 _GROUP = ("group", "groups", "group_id", "cluster", "cluster_id", "family", "family_id")
-_MUTATION = ("mutant", "mutation", "mutations", "mutants", "variant", "variants", "mutation_string")
+MUTATION = ("mutant", "mutation", "mutations", "mutants", "variant", "variants", "mutation_string")
 
 
 def is_flip_format(columns: Columns) -> bool:
@@ -24,14 +24,14 @@ def is_flip_format(columns: Columns) -> bool:
 
 def sequence_column(columns: Columns, named: str | None) -> str | None:
     """Return the column of whole sequences, None if there is none; a UserError if the named one is missing."""
-    return _named(columns, named, "--sequence-column") or _known(columns, _SEQUENCE)
+    return _named(columns, named, "--sequence-column") or _known(columns, SEQUENCE)
 
 
 def mutation_column(columns: Columns, named: str | None, taken: Sequence[str | None]) -> str | None:
     """Return the column of mutations, by its name or, among those that are not taken, by what it holds."""
     if named is not None:
         return _named(columns, named, "--mutation-column")
-    by_name = _known(columns, _MUTATION)
+    by_name = _known(columns, MUTATION)
     if by_name is not None and by_name not in taken and are_mutations(columns.cells[by_name]):
         return by_name
     found = [name for name, cells in columns.cells.items() if name not in taken and are_mutations(cells)]

@@ -240,12 +240,23 @@ def _training(trained: "TrainedExperiment", split: "PreparedSplit | None") -> "T
 
 def _stream(arguments: argparse.Namespace, path: Path | None, trained: "TrainedExperiment") -> "Stream":
     from datasets.candidates.candidates import read_candidates
+    from datasets.candidates.files import CandidateColumns
     from datasets.candidates.mutagenesis import Mutagenesis, enumerate_variants
 
     if path is not None:
         config = trained.config.scores
         wanted = config.names if config is not None and arguments.zero_shot_file is None else ()
-        return read_candidates(path, trained.task, arguments.format, has_names=arguments.names, scores=wanted)
+        table = trained.config.table
+        columns = CandidateColumns(
+            sequence=arguments.sequence_column,
+            mutation=arguments.mutation_column,
+            trained_sequence=None if table is None else table.sequence_column,
+            trained_mutation=None if table is None else table.mutation_column,
+            sheet=arguments.sheet,
+        )
+        return read_candidates(
+            path, trained.task, arguments.format, has_names=arguments.names, scores=wanted, columns=columns
+        )
     kind, sites = arguments.mutagenesis
     variants, crop, limit = Mutagenesis(kind=kind, sites=sites), trained.config.data.crop, trained.predictor.limit
     return enumerate_variants(variants, task=trained.task, crop=crop, limit=limit)

@@ -15,7 +15,7 @@ from tests.helpers.workbooks import write_xlsx
 def test_verify_confirm_and_predict_read_the_sheet_that_was_searched(
     name: str | None, tmp_path: Path, here: Program
 ) -> None:
-    rows = [["mutant", "fitness"], *([text, value] for text, _, value in variants()[:150])]
+    rows = [["Change (HGVS)", "fitness"], *([text, value] for text, _, value in variants()[:150])]
     others = {} if name is None else {"Plate 1": [["mutant", "fitness"], ["WT", 1.0]]}
     write_xlsx(tmp_path / "assay.xlsx", {**others, "Plate 2": rows})
     (tmp_path / "wt.fasta").write_text(f">wild type\n{WILD_TYPE}\n")
@@ -38,3 +38,13 @@ def test_verify_confirm_and_predict_read_the_sheet_that_was_searched(
     assert confirmed.status == 0, confirmed
     predicted = here("predict", export.name, "--mutagenesis", "singles", "--top", "1", cwd=tmp_path)
     assert predicted.out.count("\n") == 2, predicted
+    candidates = [["id", "Change (HGVS)", "mutant"], ["a", variants()[7][0], "WT"], ["b", "WT", "WT"]]
+    write_xlsx(tmp_path / "new.xlsx", {"Order": candidates, "Other": candidates[:2]})
+    asked = ("predict", export.name, "--input", "new.xlsx", "--no-distance")
+    assert "several sheets" in here(*asked, cwd=tmp_path).err
+    answer = here(*asked, "--sheet", "Order", cwd=tmp_path)
+    assert [line.split(",")[1] for line in answer.out.splitlines()] == ["mutations", variants()[7][0], "WT"]
+    answer = here(*asked, "--sheet", "Order", "--mutation-column", "mutant", cwd=tmp_path)
+    assert [line.split(",")[1] for line in answer.out.splitlines()] == ["mutations", "WT", "WT"]
+    refused = here("predict", export.name, "--mutagenesis", "singles", "--sheet", "Order", cwd=tmp_path)
+    assert (refused.status, "--sheet says how the --input is read" in refused.err) == (2, True), refused
