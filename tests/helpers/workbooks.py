@@ -1,5 +1,6 @@
 """Workbooks as Excel writes them, small: .xlsx is a zip of XML, .xls records within an old file of files."""
 
+import io
 import struct
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -17,9 +18,25 @@ Rows = Sequence[Sequence[Any]]
 
 
 def write_xlsx(path: Path, sheets: Mapping[str, Rows], *, hidden: Sequence[str] = ()) -> Path:
-    """Write sheets of texts, numbers, booleans, errors (`#N/A`), (number, style), and None or "" for no cell.
+    """Write a workbook; see `xlsx_parts`."""
+    path.write_bytes(zipped(xlsx_parts(sheets, hidden=hidden)))
+    return path
 
-    A text that begins with `<c` is the cell's own XML.
+
+def zipped(parts: Mapping[str, bytes]) -> bytes:
+    """A zip file of these parts."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in parts.items():
+            archive.writestr(zipfile.ZipInfo(name), content, compress_type=zipfile.ZIP_DEFLATED)
+    return file.getvalue()
+
+
+def xlsx_parts(sheets: Mapping[str, Rows], *, hidden: Sequence[str] = ()) -> dict[str, bytes]:
+    """The files within a workbook.
+
+    Cells are texts, numbers, booleans, errors (`#N/A`), (number, style), and None or "" for no cell. A text that begins
+    with `<c` is the cell's own XML.
     """
     numbers = range(1, len(sheets) + 1)
     state = {name: ' state="hidden"' if name in hidden else "" for name in sheets}
@@ -46,10 +63,7 @@ def write_xlsx(path: Path, sheets: Mapping[str, Rows], *, hidden: Sequence[str] 
             if len(row)
         )
         parts[f"xl/worksheets/sheet{i}.xml"] = f'<worksheet xmlns="{_MAIN}"><sheetData>{body}</sheetData></worksheet>'
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, text in parts.items():
-            archive.writestr(zipfile.ZipInfo(name), f'<?xml version="1.0" encoding="UTF-8"?>\n{text}')
-    return path
+    return {name: f'<?xml version="1.0" encoding="UTF-8"?>\n{text}'.encode() for name, text in parts.items()}
 
 
 def place(row: int, column: int) -> str:

@@ -12,7 +12,7 @@ from datasets.common.errors import UserError
 from datasets.sequences.packed import Packed
 from datasets.tables.read import read_columns
 from tests.helpers.tables import surveyed, variants, write
-from tests.helpers.workbooks import DATE, PERCENT, write_ole, write_xls, write_xlsx
+from tests.helpers.workbooks import DATE, PERCENT, write_ole, write_xls, write_xlsx, xlsx_parts, zipped
 
 SOME = variants()[:60]
 ROWS: list[list[Any]] = [["sequence", "fitness"], *([sequence, value] for _, sequence, value in SOME)]
@@ -124,17 +124,15 @@ def test_a_hidden_sheet_is_read_where_it_is_named(tmp_path: Path) -> None:
 
 
 def bomb(path: Path, *, says: int | None) -> None:
-    """A workbook whose sheet unpacks to 64 MB, and says so or that it has other sizes."""
-    write_xlsx(path, {"S": ROWS})
-    with zipfile.ZipFile(path) as archive:
-        parts = {entry.filename: archive.read(entry) for entry in archive.infolist()}
+    """A workbook whose sheet unpacks to 64 MB, and says so or that it has another size."""
+    parts = xlsx_parts({"S": ROWS})
     parts["xl/worksheets/sheet1.xml"] += b" " * (64 << 20)
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in parts.items():
-            archive.writestr(zipfile.ZipInfo(name), content, compress_type=zipfile.ZIP_DEFLATED)
-        real = archive.getinfo("xl/worksheets/sheet1.xml").file_size
+    content = zipped(parts)
     if says is not None:
-        path.write_bytes(path.read_bytes().replace(struct.pack("<I", real), struct.pack("<I", says)))
+        real = struct.pack("<I", len(parts["xl/worksheets/sheet1.xml"]))
+        assert content.count(real) == 2
+        content = content.replace(real, struct.pack("<I", says))
+    path.write_bytes(content)
 
 
 def test_what_is_no_workbook_or_no_honest_one_is_a_sentence(tmp_path: Path) -> None:
