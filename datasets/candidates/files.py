@@ -194,7 +194,9 @@ def _column(table: TableStream, columns: CandidateColumns, first: RowBatch | Non
     ]
     for name, label, option in given:
         if name is not None and name not in names:
-            raise UserError(f"{table.header}: no column is called {name!r} ({option}); {_shown(table)}.")
+            raise UserError(
+                f"{table.header}: no column is called {name!r} ({option}); {_shown(table)}.{nearest(name, names)}"
+            )
         if name is not None:
             return names.index(name), label
     lower = [name.lower() for name in names]

@@ -148,8 +148,8 @@ def _read(path: str, sheet: str | None, errors: dict[str, dict[tuple[int, int], 
     with CalamineWorkbook.from_path(path) as book:
         known = [one.name for one in book.sheets_metadata if one.typ == SheetTypeEnum.WorkSheet]
         hidden = {one.name for one in book.sheets_metadata if one.visible != SheetVisibleEnum.Visible}
-        if sheet is not None:
-            chosen = [name for name in known if name == sheet]
+        if sheet is not None or len(known) == 1:
+            chosen = [name for name in known if sheet in (None, name)]
         else:
             full = [name for name in known if _is_full(book.get_sheet_by_name(name))]
             chosen = [name for name in full if name not in hidden] or full

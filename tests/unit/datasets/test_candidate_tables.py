@@ -72,7 +72,7 @@ def test_the_columns_of_the_training_table_are_looked_for_first(kind: str, tmp_p
     where = "FILE" if kind == "parquet" else f"FILE, {'row' if kind == 'xlsx' else 'line'} 1"
     assert refusal(path, sequence="construct") == (
         f"{where}: no column is called 'construct' (--sequence-column); its columns are 'hgvs_pro', 'Construct', "
-        "'Variant_sequence'."
+        "'Variant_sequence'. Did you mean 'Construct'?"
     )
 
 
