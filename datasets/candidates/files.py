@@ -103,7 +103,7 @@ def read_cells(
 ) -> tuple[Label, Iterator[Cells]]:
     """Return what a file's candidates are called by, and its cells, with those of the columns `scores` that it has.
 
-    `format` None goes by the content of Parquet and Excel files, by the name of others, then by their first byte. Names
+    `format` None goes by the content of Parquet and Excel files, by the name of others, then by their first line. Names
     are the first word of a FASTA header, and what stands in a table's column `name` or `id`.
 
     Raises:
@@ -133,15 +133,18 @@ def _format(path: Path, columns: CandidateColumns) -> Format:
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] == ".gz":
         suffixes.pop()
-    if suffixes and suffixes[-1] in _FORMATS:
+    if suffixes and suffixes[-1] in _FORMATS and _FORMATS[suffixes[-1]] != "text":
         return _FORMATS[suffixes[-1]]
     if is_fasta(start):
         return "fasta"
     start = start.removeprefix(b"\xef\xbb\xbf").replace(b"\0", b"").lstrip(b"\xff\xfe \r\n\t")
     header = start.splitlines()[0].decode(errors="replace") if start else ""
-    words = {word.strip().strip('"').lower() for word in header.replace("\t", ",").replace(";", ",").split(",")}
-    is_named = columns.sequence is not None or columns.mutation is not None
-    return "csv" if is_named or words & columns.usual.keys() else "text"
+    words = {word.strip().strip('"') for word in header.replace("\t", ",").replace(";", ",").split(",")}
+    if columns.sequence is not None or columns.mutation is not None:
+        return "csv"
+    if len(words) == 1 and header.isupper() and header.strip().lower() not in ("sequence", *_MUTATIONS):
+        return "text"  # SEQ is a peptide
+    return "csv" if {word.lower() for word in words} & columns.usual.keys() else "text"
 
 
 def _plain(path: Path) -> Iterator[Cells]:

@@ -74,12 +74,11 @@ def written_numbers(cells: Sequence[str]) -> WrittenNumbers:
         ways = [values / 100 for values in ways]
     best = max(ways, key=lambda values: int((~np.isnan(values)).sum()))
     doubt = None
-    if not np.isnan(best).any():
-        for other in ways:
-            at = np.flatnonzero(best != other)
-            if len(at) and not np.isnan(other).any() and doubt is None:
-                row = int(at[0])
-                doubt = (row, float(best[row]), float(other[row]))
+    for other in ways:
+        at = np.flatnonzero((best != other) & ~np.isnan(best))
+        if len(at) and np.array_equal(np.isnan(best), np.isnan(other)) and doubt is None:
+            row = int(at[0])
+            doubt = (row, float(best[row]), float(other[row]))
     return WrittenNumbers(
         values=best,
         is_limit=np.array([limit is not None for limit in limits], dtype=np.bool_),

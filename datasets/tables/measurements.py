@@ -80,6 +80,8 @@ def numbers(
         if len(at):
             cell = cells[int(at[0])]
             hint = ", decimals need a point" if "," in cell and "number" in text else ""
+            if cell.strip()[:1] in "<>≤≥" and rows is is_text:
+                hint = " (--censored drop sets limits aside)"
             findings.add("refused", text.format(cell[:60]) + hint, at.tolist(), remedy=remedy)
     values[is_infinite] = np.nan
     good = values[~np.isnan(values)]
@@ -120,7 +122,11 @@ def _one_by_one(
     written = written_numbers(texts)
     values[rows] = written.values
     is_text = np.isnan(values) & ~is_missing
-    limits = rows[written.is_limit & ~np.isnan(written.values)].tolist()
+    is_limit = np.zeros_like(is_text)
+    is_limit[rows] = written.is_limit
+    if censored == "drop":
+        is_text &= ~is_limit  # `<LOD` is a limit, too, though of no number
+    limits = np.flatnonzero(is_limit & ~is_text).tolist()
     if (at := np.flatnonzero(is_missing)).size:
         cell = cells[int(at[0])].strip()
         named = f"has no number but {cell!r}" if cell else "is empty"

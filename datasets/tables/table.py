@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from datasets.common.errors import UserError, nearest
 from datasets.sequences.sites import region_of
@@ -24,6 +24,7 @@ STRATEGIES = (
 Replicates = Literal["mean", "refuse", "keep"]
 GroupRule = Literal["nearest"]
 Censored = Literal["limit", "drop", "refuse"]
+CENSORED: tuple[Censored, ...] = get_args(Censored)
 _LATER = ("group_rule", "sheet", "censored")
 """Fields that are recorded only where they are used: the first studies and experiments had none of them."""
 

@@ -28,6 +28,10 @@ _NOT_TEXT = {
     b"\xfd7zXZ": "packed with xz; unpack it, or pack it with gzip",
     b"\x28\xb5\x2f\xfd": "packed with zstd; unpack it, or pack it with gzip",
     b"%PDF": "a PDF; save the table as CSV",
+    **dict.fromkeys(
+        (b"<?xml", b"<html", b"<HTML", b"<table", b"<!DOCTYPE"),
+        "a web page or XML, which some programs call .xls; open it in Excel and save it as .xlsx, or as CSV",
+    ),
     b"PAR1": "a Parquet file; save the table as CSV",
 }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from datasets.common.errors import UserError, nearest
-from datasets.tables.table import STRATEGIES
+from datasets.tables.table import CENSORED, STRATEGIES
 from datasets.tasks.registry import listed_tasks
 from search.checkout import STUDIES
 from search.machine import own_models
@@ -102,7 +102,7 @@ def add_reading(parser: "Parser | argparse._ArgumentGroup") -> None:
     )
     parser.add_argument(
         "--censored",
-        choices=("limit", "drop", "refuse"),
+        choices=CENSORED,
         help="targets such as <0.01 or >1000: the limit is taken for the value, such rows are set aside, or refused "
         "(default: limit)",
     )

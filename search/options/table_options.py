@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from datasets.common.errors import UserError, nearest
-from datasets.tables.table import check_strategy
+from datasets.tables.table import CENSORED, check_strategy
 from datasets.tasks.registry import find_task
 from models.backbones.names import BACKBONES
 
@@ -82,7 +82,9 @@ def _words(given: Mapping[str, Any]) -> list[str]:
 
 
 def check_reading(arguments: argparse.Namespace) -> None:
-    """Refuse options of a split that is not asked for, and a split without them."""
+    """Refuse options of a split that is not asked for, and a split without them, and what Python may say otherwise."""
+    if arguments.censored not in (None, *CENSORED):
+        raise UserError(f"censored={arguments.censored!r} is not valid: expected {', '.join(CENSORED)}.")
     if (arguments.split == "k_vs_rest") != (arguments.max_train_mutations is not None):
         raise UserError("--split k_vs_rest and --max-train-mutations N belong together: give both, or neither.")
     if arguments.split == "by_group" and arguments.group_column is None:

@@ -97,6 +97,7 @@ def test_parquet_is_read_the_same(tmp_path: Path) -> None:
         (TEXT.encode("utf-16") + b"\0", "is not valid UTF-16"),
         (b"PK\x03\x04 and more", "is no Excel file that can be read"),
         (gzip.compress(TEXT.encode())[:-20], "not a gzip file that can be unpacked"),
+        (b"<html><table>", "a web page or XML, which some programs call .xls"),
         (b"PAR1 and nothing", "is not a Parquet file that can be read"),
         (b">a TARGET=1\n>b TARGET=2\nACD\n", "line 1: the header is followed by no sequence"),
         (b">a TARGET=1 TARGET=2\nACD\n", "line 1: the header has TARGET= twice"),

@@ -100,6 +100,23 @@ def test_what_has_no_columns_has_none_to_be_named(tmp_path: Path) -> None:
     assert refusal(path, sheet="x") == "FILE is no Excel file, so it has no sheet 'x': leave --sheet out."
 
 
+@pytest.mark.parametrize(
+    ("content", "sequences"),
+    [
+        ("name\tsequence\na\tACD\n", ["ACD"]),
+        ("sequence\nACD\n", ["ACD"]),
+        (">a\nACD\nACE\n", ["ACDACE"]),
+        ("SEQ\nACD\n", ["SEQ", "ACD"]),
+        ("seq\nACD\n", ["ACD"]),
+        (f"WT\n{FIRST}1{OTHER}\n", [WILD_TYPE, MUTATED]),
+    ],
+)
+def test_a_text_file_may_be_a_table(content: str, sequences: list[str], tmp_path: Path) -> None:
+    for name in ("a.txt", "a.list", "a"):
+        (tmp_path / name).write_text(content)
+        assert read(tmp_path / name) == sequences
+
+
 def test_names_in_windows_1252_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_bytes("name,sequence\nMüller 3,ACD\n".encode("cp1252"))

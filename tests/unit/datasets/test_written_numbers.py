@@ -123,6 +123,18 @@ def test_limits_are_taken_set_aside_or_refused(tmp_path: Path) -> None:
     assert found.raw_split().target == list(map(repr, PLAIN))
 
 
+def test_limits_without_a_number_are_set_aside_where_that_is_asked_for(tmp_path: Path) -> None:
+    cells = ["<LOD", *map(repr, PLAIN[1:])]
+    with pytest.raises(
+        UserError, match=r"line 2: the target '<LOD' is not a number \(--censored drop sets limits aside"
+    ):
+        with_targets(tmp_path, cells).raw_split()
+    assert with_targets(tmp_path, cells, censored="drop").raw_split().target == list(map(repr, PLAIN[1:]))
+    cells = ["<LOD", *(f"2,{300 + i}" for i in range(11))]
+    with pytest.raises(UserError, match=r"line 3: the target '2,300' can be read as 2300\.0 and as 2\.3"):
+        with_targets(tmp_path, cells, censored="drop").raw_split()
+
+
 def test_how_limits_are_read_is_recorded_only_where_there_are_any(tmp_path: Path) -> None:
     for given in ("drop", "refuse", "limit"):
         found = with_targets(tmp_path, list(map(repr, PLAIN)), censored=given)
