@@ -10,8 +10,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.common.errors import UserError
 from datasets.sequences.packed import Packed, Packing
 
+_MAX_COLUMNS = 10_000
 Place = Literal["line", "row"]
 """What the rows of a table are numbered by: lines, or, in a file that has none, rows."""
 
@@ -79,6 +81,18 @@ class Columns:
     def __len__(self) -> int:
         """Return N."""
         return len(self.lines)
+
+
+def checked_names(names: Sequence[str], header: str) -> list[str]:
+    """Return the names of columns, of which some may be empty; a UserError says where they stand, in `header`, and
+    which two are one, or that they are too many.
+    """
+    if len(names) > _MAX_COLUMNS:
+        raise UserError(f"{header}: the header names {len(names):,} columns, expected {_MAX_COLUMNS:,}.")
+    twice = [name for i, name in enumerate(names) if name and name in names[:i]]
+    if twice:
+        raise UserError(f"{header}: two columns are called {twice[0]!r}; rename one of them.")
+    return list(names)
 
 
 def _ahead(batches: Iterator[RowBatch]) -> Iterator[RowBatch]:

@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 
 from datasets.common.errors import UserError
-from datasets.tables.columns import RowBatch, TableStream
+from datasets.tables.columns import RowBatch, TableStream, checked_names
 from datasets.tables.text_file import MAX_LINE_BYTES, read_blocks, read_lines
 
 _DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons"}
-_MAX_COLUMNS = 10_000
 _MAX_LEFT_OUT = 1_000_000
 _RECORD_BYTES = 1 << 20  # a row whose cells have line breaks may have as many
 _QUOTE, _LF = b'"\n'
@@ -70,12 +69,7 @@ def _names(header: str, delimiter: str, path: Path, number: int) -> list[str]:
         names = [name.strip() for name in next(csv.reader([header], delimiter=delimiter, strict=True))]
     except csv.Error as error:
         raise UserError(f"{path}, line {number}: the header cannot be read ({error}).") from error
-    if len(names) > _MAX_COLUMNS:
-        raise UserError(f"{path}, line {number}: the header names {len(names):,} columns, expected {_MAX_COLUMNS:,}.")
-    twice = [name for i, name in enumerate(names) if name and name in names[:i]]
-    if twice:
-        raise UserError(f"{path}, line {number}: two columns are called {twice[0]!r}; rename one of them.")
-    return names
+    return checked_names(names, f"{path}, line {number}")
 
 
 def _batches(blocks: Iterator[bytes], delimiter: str, n_columns: int, path: Path, number: int) -> Iterator[RowBatch]:

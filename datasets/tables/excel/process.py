@@ -52,6 +52,10 @@ def main(path: str, sheet: str | None) -> None:
         _read(path, sheet, errors)
     except (SystemExit, KeyboardInterrupt):
         raise
+    except ImportError:
+        _refuse(
+            "is an Excel file, and python-calamine, which reads them, is not installed: pip install python-calamine."
+        )
     except BaseException as error:  # the library's panics are no Exceptions
         if type(error).__name__ == "PasswordError":
             _refuse(_HAS_PASSWORD)

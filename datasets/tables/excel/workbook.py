@@ -14,11 +14,10 @@ from typing import IO, Any
 import numpy as np
 
 from datasets.common.errors import UserError, nearest
-from datasets.tables.columns import RowBatch, TableStream
+from datasets.tables.columns import RowBatch, TableStream, checked_names
 
 _NEW, _OLD = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
 _PROCESS = Path(__file__).with_name("process.py")
-_MAX_COLUMNS = 10_000
 _SECONDS = 900
 _ROWS = 8192  # at a time
 _LOOKED_AT = 50  # rows, to find the header
@@ -47,12 +46,7 @@ def open_excel(path: Path, sheet: str | None) -> TableStream:
     looked_at: list[_Row] = list(islice(rows, _LOOKED_AT))
     at = _header(looked_at, path)
     number, cells = looked_at[at]
-    names = [" ".join(cell.split()) for cell in cells]
-    if len(names) > _MAX_COLUMNS:
-        raise UserError(f"{path}, row {number}: the header names {len(names):,} columns, expected {_MAX_COLUMNS:,}.")
-    twice = [name for i, name in enumerate(names) if name and name in names[:i]]
-    if twice:
-        raise UserError(f"{path}, row {number}: two columns are called {twice[0]!r}; rename one of them.")
+    names = checked_names([" ".join(cell.split()) for cell in cells], f"{path}, row {number}")
     return TableStream(
         names=names,
         header=f"{path}, row {number}",
