@@ -12,10 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-_SPACES = " \N{NO-BREAK SPACE}\N{THIN SPACE}\N{NARROW NO-BREAK SPACE}\N{FIGURE SPACE}'\N{RIGHT SINGLE QUOTATION MARK}"
+_SPACES = (
+    " '\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{FIGURE SPACE}\N{THIN SPACE}\N{HAIR SPACE}\N{PUNCTUATION SPACE}"
+)
+_SPACES += "\N{RIGHT SINGLE QUOTATION MARK}\N{ACUTE ACCENT}\N{MODIFIER LETTER APOSTROPHE}"
 _MARKS = ((".", ","), (",", "."), (".", _SPACES), (",", _SPACES))
 """Of decimals, and those between thousands."""
-_LIMIT = re.compile(r"(?:<=|>=|=<|=>|<|>|≤|≥)\s*")
+_LIMIT = re.compile(r"(?:[<>]=|=[<>]|[<>≤≥≦≧⩽⩾＜＞])\s*")
 
 
 def _pattern(decimal: str, between: str) -> re.Pattern[str]:

@@ -80,7 +80,7 @@ def numbers(
         if len(at):
             cell = cells[int(at[0])]
             hint = ", decimals need a point" if "," in cell and "number" in text else ""
-            if cell.strip()[:1] in "<>≤≥" and rows is is_text:
+            if rows is is_text and written_numbers([cell]).is_limit[0]:
                 hint = " (--censored drop sets limits aside)"
             findings.add("refused", text.format(cell[:60]) + hint, at.tolist(), remedy=remedy)
     values[is_infinite] = np.nan
