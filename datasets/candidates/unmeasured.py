@@ -32,7 +32,12 @@ def read_unmeasured(
     found = survey(source.path, source.table, is_reread=True)
     columns, table = found.columns, found.table
     assert table.target_column is not None
-    rows = [row for row, cell in enumerate(columns.cells[table.target_column]) if cell.strip().lower() in MISSING]
+    measured = [columns.cells[name] for name in table.replicate_columns or (table.target_column,)]
+    rows = [
+        row
+        for row, cells in enumerate(zip(*measured, strict=True))
+        if all(cell.strip().lower() in MISSING for cell in cells)
+    ]
     if not rows:
         raise UserError(
             f"{source.path} has no row without a measurement (where {table.target_column!r} is empty, n.d. or the "

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.common.errors import UserError, nearest
+from datasets.common.written_numbers import plain_number, written_numbers
 from datasets.sequences.codes import as_bytes
 from datasets.sequences.mutations import MutationError, Mutator, find_first_position
 from datasets.sequences.packed import Packed
@@ -62,27 +63,35 @@ class KeyedScores:
 
 
 def score_numbers(
-    cells: Iterable[str], where: str, column: str, lines: NDArray[np.int64], place: str
+    cells: Iterable[str], where: str, column: str, lines: NDArray[np.int64], place: str, *, is_named: bool = True
 ) -> NDArray[np.float32]:
     """Return a column of scores as numbers (N,), NaN where a cell is empty or says that it is missing.
+
+    `is_named`: somebody says that they are scores, so that decimal commas and the like are read where all cells agree.
 
     Raises:
         UserError: A cell is text, or no finite number in single precision; the sentence names its line.
     """
-    values = []
-    for row, cell in enumerate(cells):
-        text = cell.strip()
-        try:
-            value = float("nan") if text.lower() in MISSING else float(text)
-        except ValueError:
-            value = float("inf")
-        if np.isinf(value) or abs(value) > np.finfo(np.float32).max or "_" in text:
-            raise UserError(
-                f"{where}, {place} {lines[row]}: the score {text[:60]!r} of {column!r} is not a finite number; correct "
-                "it, leave the cell empty where there is no score, or name another column."
-            )
-        values.append(value)
-    return np.array(values, dtype=np.float32)
+    texts = [cell.strip() for cell in cells]
+    values = np.array([np.nan if text.lower() in MISSING else _plain(text) for text in texts], dtype=np.float64)
+    rows = [row for row, text in enumerate(texts) if text.lower() not in MISSING]
+    if is_named and np.isinf(values).any():
+        written = written_numbers([texts[row] for row in rows])
+        if written.doubt is None and not written.is_limit.any() and np.isfinite(written.values).all():
+            values[rows] = written.values
+    odd = np.flatnonzero(np.isinf(values) | (np.abs(values) > np.finfo(np.float32).max))
+    for row in odd.tolist():
+        raise UserError(
+            f"{where}, {place} {lines[row]}: the score {texts[row][:60]!r} of {column!r} is not a finite number; "
+            "correct it, leave the cell empty where there is no score, or name another column."
+        )
+    return values.astype(np.float32)
+
+
+def _plain(text: str) -> float:
+    """Return a number, infinity for what is none."""
+    number = plain_number(text)
+    return np.inf if number is None else number
 
 
 def score_matrix(columns: Columns, names: Sequence[str]) -> NDArray[np.float32]:
@@ -154,7 +163,7 @@ def _numeric(columns: Columns, taken: Sequence[str | None]) -> list[str]:
         if name in taken or name.lower() in _MEASURED or name in folds:
             continue
         try:
-            score_numbers(cells, columns.where, name, columns.lines, columns.place)
+            score_numbers(cells, columns.where, name, columns.lines, columns.place, is_named=False)
         except UserError:
             continue
         names.append(name)

@@ -14,12 +14,15 @@ from datasets.common.errors import UserError
 from datasets.sequences.packed import Aligned, Packed
 from datasets.tables import column_names, parts
 from datasets.tables.columns import Columns
+from datasets.tables.excel.workbook import is_excel
 from datasets.tables.findings import Findings
 from datasets.tables.flip_format import flip_blocks
-from datasets.tables.measurements import Merged, Noise, errors, list_of_rows, measured, merge, merged_errors
+from datasets.tables.measurements import errors, measured
 from datasets.tables.read import read_columns
+from datasets.tables.replicates import Merged, Noise, list_of_rows, merge, merged_errors
 from datasets.tables.split_strategies import Landscape, Mask, TableSplit
 from datasets.tables.table import Table
+from datasets.tables.text_file import first_bytes
 from datasets.tables.variants import read_residues
 from datasets.tables.wild_type import Common, consensus, find_common
 from datasets.task import RawSplit
@@ -92,7 +95,7 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
     What concerns rows is collected in `findings`, and the other rows go on. A UserError is raised where nothing can
     be said of the variants: a file that cannot be read, columns that are missing, no row that is good.
     """
-    columns = read_columns(path)
+    columns = read_columns(path, table.sheet if not is_reread or is_excel(first_bytes(path)) else None)
     findings = Findings(columns=columns)
     for note in columns.notes:
         findings.add("note", note)
@@ -111,7 +114,8 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
     table = _with_columns(table, columns)
     if table.replicates is None:
         table = replace(table, replicates="keep" if "set" in columns.cells else "mean")
-    target = measured(columns, table, findings)  # (N, replicates)
+    target, censored = measured(columns, table, findings)  # (N, replicates)
+    table = replace(table, censored=censored)
     sequences, table = read_residues(columns, table, findings, are_named=are_named)
     test, validation = parts.given_parts(columns, findings)
     good = np.isfinite(target).any(axis=1) & (sequences.lengths > 0) & parts.in_split(columns, findings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from datasets.common.errors import UserError, nearest
 from datasets.sequences.sites import region_of
@@ -26,6 +26,8 @@ Replicates = Literal["mean", "refuse", "keep"]
 GroupRule = Literal["nearest"]
 ALL_FOLDS = "all"
 """The `test_fold` that stands for each in turn, which no table has."""
+Censored = Literal["limit", "drop", "refuse"]
+CENSORED: tuple[Censored, ...] = get_args(Censored)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +47,9 @@ class Table:
     `error_column`: the standard error of each row's target. `fold_column` names the fold of each row, by which a search
     cross-validates; the rows of `test_fold` are the test part. Both are null without folds. `first_position`: the
     number of the wild type's first residue in mutations, those of the table and all that are written; `sites` and
-    `window` do not depend on it.
+    `window` do not depend on it. `sheet`: of an Excel file, the one that was named. `censored`: what becomes of targets
+    such as ``<0.01``, if there are any: `drop` sets their rows aside, `refuse` refuses them, null takes the limit for
+    the value.
     """
 
     file: str
@@ -66,6 +70,8 @@ class Table:
     fold_column: str | None = None
     test_fold: str | None = None
     first_position: int = 1
+    sheet: str | None = None
+    censored: Censored | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -113,6 +119,19 @@ def table_name(path: Path) -> str:
 
 def stem(name: str) -> str:
     """Return a table's file name without what says its format."""
-    for suffix in (".gz", ".csv", ".tsv", ".txt", ".tab", ".parquet", ".fasta", ".fa", ".faa"):
+    for suffix in (
+        ".gz",
+        ".csv",
+        ".tsv",
+        ".txt",
+        ".tab",
+        ".parquet",
+        ".xlsx",
+        ".xlsm",
+        ".xls",
+        ".fasta",
+        ".fa",
+        ".faa",
+    ):
         name = name[: -len(suffix)] if name.lower().endswith(suffix) else name
     return name

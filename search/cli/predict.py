@@ -257,6 +257,7 @@ def _stream(
 ) -> "Stream":
     """The candidates; `left_out` counts those that are not ranked, for they were measured."""
     from datasets.candidates.candidates import read_candidates
+    from datasets.candidates.files import CandidateColumns
     from datasets.candidates.measured import measured_variants, without_measured
     from datasets.candidates.mutagenesis import Mutagenesis, enumerate_variants
     from datasets.candidates.unmeasured import read_unmeasured
@@ -267,7 +268,17 @@ def _stream(
         source = _own_table(arguments, trained)
         return read_unmeasured(source, task, left_out, has_names=arguments.names, scores=wanted)
     if path is not None:
-        stream = read_candidates(path, task, arguments.format, has_names=arguments.names, scores=wanted)
+        table = config.table
+        columns = CandidateColumns(
+            sequence=arguments.sequence_column,
+            mutation=arguments.mutation_column,
+            trained_sequence=None if table is None else table.sequence_column,
+            trained_mutation=None if table is None else table.mutation_column,
+            sheet=arguments.sheet,
+        )
+        stream = read_candidates(
+            path, task, arguments.format, has_names=arguments.names, scores=wanted, columns=columns
+        )
     else:
         kind, sites = arguments.mutagenesis
         variants, crop, limit = Mutagenesis(kind=kind, sites=sites), config.data.crop, trained.predictor.limit

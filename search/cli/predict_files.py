@@ -20,6 +20,9 @@ def check_files(arguments: argparse.Namespace) -> None:
         _check_figure(arguments.figure, arguments)
     if arguments.names and arguments.mutagenesis is not None:
         raise UserError("--names goes with --input: variants of --mutagenesis are called by their mutations.")
+    for option in ("sequence_column", "mutation_column", "sheet"):
+        if getattr(arguments, option) is not None and arguments.input is None:
+            raise UserError(f"--{option.replace('_', '-')} says how the --input is read: name that file too.")
     if arguments.sum_zero_shot and arguments.zero_shot_file is None:
         raise UserError("--sum-zero-shot adds up scores of single mutations: name their file with --zero-shot-file.")
     for option, path in _written(arguments):

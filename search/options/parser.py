@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from datasets.common.errors import UserError, nearest
-from datasets.tables.table import STRATEGIES
+from datasets.tables.table import CENSORED, STRATEGIES
 from datasets.tasks.registry import listed_tasks
 from search.checkout import STUDIES
 from search.machine import own_models
@@ -71,7 +71,9 @@ def add_data(parser: Parser) -> None:
 
 def add_data_file(parser: "Parser | argparse._ArgumentGroup") -> None:
     """The file alone."""
-    parser.add_argument("--data", type=Path, metavar="FILE", help="CSV, TSV, FASTA (each plain or gzipped) or Parquet")
+    parser.add_argument(
+        "--data", type=Path, metavar="FILE", help="CSV, TSV, FASTA (each plain or gzipped), Parquet or Excel"
+    )
 
 
 _WILD_TYPE = "FASTA, or ProteinGym's reference file (default: inferred where the table allows it)"
@@ -83,6 +85,9 @@ def add_reading(parser: "Parser | argparse._ArgumentGroup") -> None:
         "--split",
         metavar="STRATEGY",
         help=f"how variants become train and test: {', '.join(STRATEGIES)}; not for a file that has a `set` column",
+    )
+    parser.add_argument(
+        "--sheet", metavar="NAME", help="of an Excel file (default: the only one that is not empty, if there is one)"
     )
     parser.add_argument("--sequence-column", metavar="NAME", help="default: sequence, or a name like it")
     parser.add_argument("--target-column", metavar="NAME", help="default: target, fitness, score, or a name like these")
@@ -121,6 +126,12 @@ def add_reading(parser: "Parser | argparse._ArgumentGroup") -> None:
         "--replicates",
         choices=("mean", "refuse", "keep"),
         help="several measurements of one sequence (default: mean, and keep for a file that has a `set` column)",
+    )
+    parser.add_argument(
+        "--censored",
+        choices=CENSORED,
+        help="targets such as <0.01 or >1000: the limit is taken for the value, such rows are set aside, or refused "
+        "(default: limit)",
     )
 
 

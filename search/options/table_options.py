@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from datasets.common.errors import UserError, nearest
-from datasets.tables.table import check_strategy
+from datasets.tables.table import CENSORED, check_strategy
 from datasets.tasks.registry import find_task
 from models.backbones.names import BACKBONES
 
@@ -24,6 +24,8 @@ _NEEDS_DATA = (
     "first_position",
     "max_train_mutations",
     "replicates",
+    "sheet",
+    "censored",
 )
 _SCORES = {
     "zero_shot_columns": "--zero-shot-column",
@@ -87,7 +89,11 @@ def _words(given: Mapping[str, Any]) -> list[str]:
 
 
 def check_reading(arguments: argparse.Namespace) -> None:
-    """Refuse options of a split that is not asked for, a split without them, and two kinds of targets."""
+    """Refuse options of a split that is not asked for, a split without them, two kinds of targets, and, of Python, a
+    value that there is not.
+    """
+    if arguments.censored not in (None, *CENSORED):
+        raise UserError(f"censored={arguments.censored!r} is not valid: expected {', '.join(CENSORED)}.")
     if arguments.target_column is not None and arguments.replicate_columns:
         raise UserError(
             "--target-column names one column of measurements, --replicate-column each of several: give one of the two."

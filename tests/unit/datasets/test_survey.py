@@ -113,7 +113,7 @@ def test_a_target_is_the_number_that_python_reads(odd: str, tmp_path: Path) -> N
     cells = ["0.1", "-1e-7", "123456789.123456789", "5e-324", "2.2250738585072011e-308", odd]
     path = write(tmp_path / "t.csv", "sequence,target", [("ACD", cell) for cell in cells])
     findings = Findings(columns=read_columns(path))
-    found = numbers(findings.columns.cells["target"], findings, "target").tolist()
+    found = numbers(findings.columns.cells["target"], findings, "target")[0].tolist()
     assert list(map(repr, found[:5])) == [repr(float(cell)) for cell in cells[:5]]
     try:
         expected = float(odd) if "_" not in odd and np.isfinite(float(odd)) else None
