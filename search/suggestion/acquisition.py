@@ -1,11 +1,12 @@
 """What a candidate is worth as a measurement: acquisition functions of predictions and their calibrated deviations.
 
 greedy: the prediction. ucb: the prediction and `beta` deviations (Srinivas, Krause, Kakade and Seeger 2010, "Gaussian
-process optimization in the bandit setting"). thompson: a draw from the normal distribution around the prediction
-(Thompson 1933); of a batch, each candidate's own (Kandasamy, Krishnamurthy, Schneider and Poczos 2018, "Parallelised
-Bayesian optimisation via Thompson sampling"). expected-improvement: by how much the measurement is expected to exceed
-the best one (Jones, Schonlau and Welch 1998, "Efficient global optimization"), as its logarithm, which orders
-candidates also where the value itself underflows (Ament, Daulton, Eriksson, Balandat and Bakshy 2023).
+process optimization in the bandit setting"). thompson: a draw (Thompson 1933), each candidate's own: what one of the
+models predicts, drawn by its weight (Osband and Van Roy 2015, "Bootstrapped Thompson sampling and deep exploration":
+the models of folds stand for those of bootstraps); of a single model, from the normal distribution around its
+prediction. expected-improvement: by how much the measurement is expected to exceed the best one (Jones, Schonlau and
+Welch 1998, "Efficient global optimization"), as its logarithm, which orders candidates also where the value itself
+underflows (Ament, Daulton, Eriksson, Balandat and Bakshy 2023).
 """
 
 import hashlib
@@ -22,13 +23,20 @@ _FAR = -1e4  # deviations below the best, from where on an expansion is as exact
 _LOG_ROOT_2PI = 0.5 * np.log(2 * np.pi)
 
 
+def asks_deviation(name: str, n_models: int) -> bool:
+    """Whether an acquisition needs the calibrated deviation of predictions of so many models."""
+    return name in ("ucb", "expected-improvement") or (name == "thompson" and n_models == 1)
+
+
 def acquired(
     name: str,
     prediction: Floats,
-    deviation: Floats | None,
+    deviation: Floats | None = None,
     *,
     beta: float = 1.0,
     best: float = 0.0,
+    members: Floats | None = None,
+    weights: Floats | None = None,
     draws: Floats | None = None,
 ) -> NDArray[np.float64]:
     """What each of n candidates is worth (n,); the higher, the sooner it is picked.
@@ -36,31 +44,38 @@ def acquired(
     Args:
         name: One of `search.options.of_suggest.ACQUISITIONS`.
         prediction: (n,), in the assay's unit.
-        deviation: (n,), of measurements around it, likewise; `greedy` does without.
+        deviation: (n,), of measurements around it, likewise; where `asks_deviation` says so.
         beta: Of `ucb`.
         best: Of `expected-improvement`: the best measured value.
-        draws: (n,) standard normal, of `thompson`; see `normal_draws`.
+        members: (n_models, n), what each model predicts, of `thompson`.
+        weights: (n_models,), what each counts; None: all the same.
+        draws: (n,) between 0 and 1, of `thompson`; see `uniform_draws`.
     """
     value = prediction.astype(np.float64)
     if name == "greedy":
         return value
+    if name == "thompson":
+        assert draws is not None
+        if members is not None and len(members) > 1:
+            shares = np.full(len(members), 1 / len(members)) if weights is None else weights
+            model = np.searchsorted(np.cumsum(shares)[:-1], draws, side="right")
+            return members[model, np.arange(len(value))].astype(np.float64)
+        assert deviation is not None
+        return value + deviation * ndtri(draws)
     assert deviation is not None, "whoever asks for another one has it"
     if name == "ucb":
         return value + beta * deviation
-    if name == "thompson":
-        assert draws is not None
-        return value + deviation * draws
     size = np.maximum(deviation.astype(np.float64), _LEAST)
-    return np.log(size) + _log_improvement((value - best) / size)
+    found: NDArray[np.float64] = np.log(size) + _log_improvement((value - best) / size)
+    return found
 
 
-def normal_draws(sequences: Iterable[bytes], seed: int) -> NDArray[np.float64]:
-    """A standard normal number (n,) for each sequence: the same for the same seed, whatever stands beside it."""
+def uniform_draws(sequences: Iterable[bytes], seed: int) -> NDArray[np.float64]:
+    """A number (n,) between 0 and 1 for each sequence: the same for the same seed, whatever stands beside it."""
     key = f"thompson {seed}".encode()
     digests = (hashlib.blake2b(one, digest_size=8, key=key).digest() for one in sequences)
     numbers = np.frombuffer(b"".join(digests), dtype="<u8")
-    drawn: NDArray[np.float64] = ndtri(((numbers >> np.uint64(12)) + 0.5) * 2.0**-52)
-    return drawn
+    return (numbers >> np.uint64(12)).astype(np.float64) * 2.0**-52 + 2.0**-53
 
 
 def _log_improvement(z: Floats) -> NDArray[np.float64]:

@@ -35,7 +35,7 @@ from search.request.inputs import load_split, places_of
 from search.request.suggest_request import SuggestRequest
 from search.stats.calibration import LEVEL
 from search.study.training_rows import familiar_rows
-from search.suggestion.acquisition import acquired, normal_draws
+from search.suggestion.acquisition import acquired, asks_deviation, uniform_draws
 from search.suggestion.files import check_files, refuse_inputs_of, write_plate
 from search.suggestion.measured import Measured, measured
 from search.suggestion.picker import Diversity, Picker
@@ -62,7 +62,7 @@ def suggest(request: SuggestRequest) -> NextPlate:
         request.experiment, places=places_of(request.weights_dir, request.runs_dir), announce=announce
     )
     check_intervals(trained, request.level, None)
-    if trained.calibration is None and request.acquisition != "greedy":
+    if trained.calibration is None and asks_deviation(request.acquisition, trained.n_members):
         raise UserError(
             f"--acquisition {request.acquisition} needs the errors on validated rows, which {trained.path} does not "
             "hold: export it with this version, or take greedy."
@@ -185,13 +185,15 @@ class _Batch:
             valued = valuation.values(candidates.take(rows))
             draws = None
             if self.request.acquisition == "thompson":
-                draws = normal_draws((texts[row] for row in rows.tolist()), self.request.seed)
+                draws = uniform_draws((texts[row] for row in rows.tolist()), self.request.seed)
             value = acquired(
                 self.request.acquisition,
                 valued.prediction,
                 valued.spread,
                 beta=self.request.deviations,
                 best=known.best_value,
+                members=valued.members,
+                weights=self.trained.weights,
                 draws=draws,
             )
         return Scored(
@@ -235,7 +237,7 @@ class _Batch:
             training=None,
             kind="csv",
             level=request.level or LEVEL,
-            has_chance=request.acquisition != "greedy",
+            has_chance=asks_deviation(request.acquisition, trained.n_members),
             path=path,
             scores=scores,
             embeddings=embeddings,

@@ -222,14 +222,15 @@ def test_what_cannot_be_done_is_refused_and_nothing_is_written(searched, tmp_pat
     assert {path: path.read_bytes() for path in tmp_path.glob("*.*")} == before
 
 
-def test_an_experiment_without_errors_on_validated_rows_is_picked_from_greedily_alone(searched, tmp_path):
+def test_an_experiment_without_errors_on_validated_rows_is_picked_from_by_its_predictions_alone(searched, tmp_path):
     for name in ("t.csv", "wt.fasta"):
         shutil.copy(searched.folder / name, tmp_path)
     shutil.copytree(searched.folder / "studies", tmp_path / "studies")
     known = load_experiment(tmp_path / EXPERIMENT)
     freeze(replace(known, calibration=None), tmp_path / EXPERIMENT)
     words = ("--mutagenesis", "singles", "--batch", "4", "--data", str(tmp_path / "t.csv"))
-    refusal = searched.suggest(*words, "--acquisition", "thompson", cwd=tmp_path).refusal()
-    assert "--acquisition thompson needs the errors on validated rows" in refusal
-    assert searched.suggest(*words, cwd=tmp_path).status == 0
+    refusal = searched.suggest(*words, "--acquisition", "ucb", cwd=tmp_path).refusal()
+    assert "--acquisition ucb needs the errors on validated rows" in refusal
+    for name in ("greedy", "thompson"):  # its five models are drawn from
+        assert searched.suggest(*words, "--acquisition", name, cwd=tmp_path).status == 0
     assert {row["low"] for row in rows_of(tmp_path)} == {""}

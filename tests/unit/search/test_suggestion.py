@@ -10,7 +10,7 @@ from scipy.stats import kstest, norm
 from datasets.candidates.recombination import MeasuredMutation, measured_mutations, recombined
 from datasets.common.errors import UserError
 from search.request.suggest_request import SuggestRequest
-from search.suggestion.acquisition import acquired, normal_draws
+from search.suggestion.acquisition import acquired, asks_deviation, uniform_draws
 from search.suggestion.files import as_csv
 from search.suggestion.picker import Diversity, Picker
 from search.suggestion.plate import Well
@@ -64,8 +64,8 @@ def test_acquisitions_are_what_their_names_say():
     deviation = np.array([2.0, 0.5, 0.25])
     assert acquired("greedy", prediction, None).tolist() == [0.0, 1.0, 2.5]
     assert acquired("ucb", prediction, deviation, beta=2.0).tolist() == [4.0, 2.0, 3.0]
-    draws = np.array([1.0, -2.0, 0.0])
-    assert acquired("thompson", prediction, deviation, draws=draws).tolist() == [2.0, 0.0, 2.5]
+    draws = norm.cdf([1.0, -2.0, 0.0])
+    assert acquired("thompson", prediction, deviation, draws=draws) == pytest.approx([2.0, 0.0, 2.5])
     z = (prediction - 1.5) / deviation
     improvement = deviation * (z * norm.cdf(z) + norm.pdf(z))
     found = acquired("expected-improvement", prediction, deviation, best=1.5)
@@ -82,12 +82,24 @@ def test_expected_improvement_orders_what_is_hopeless_and_what_is_certain():
     assert np.exp(without) == pytest.approx([0.5, 1.5])
 
 
-def test_draws_are_normal_and_each_sequence_has_its_own():
+def test_of_several_models_a_draw_is_what_one_of_them_predicts():
+    members = np.array([[0.0, 1.0, 2.0, 3.0], [10.0, 11.0, 12.0, 13.0]], dtype=np.float32)
+    found = acquired("thompson", members.mean(axis=0), members=members, draws=np.array([0.1, 0.49, 0.51, 0.9]))
+    assert found.tolist() == [0.0, 1.0, 12.0, 13.0]
+    weights = np.array([0.9, 0.1])
+    drawn = acquired(
+        "thompson", np.zeros(4), members=members, weights=weights, draws=np.array([0.1, 0.89, 0.91, 0.9999])
+    )
+    assert drawn.tolist() == [0.0, 1.0, 12.0, 13.0]
+    assert [asks_deviation("thompson", n) for n in (1, 2)] == [True, False]
+
+
+def test_draws_are_uniform_and_each_sequence_has_its_own():
     sequences = [f"SEQ{number}".encode() for number in range(4000)]
-    drawn = normal_draws(sequences, 1)
-    assert kstest(drawn, "norm").pvalue > 1e-3
-    assert drawn[:5].tolist() == normal_draws(sequences[:5], 1).tolist()
-    assert abs(np.corrcoef(drawn, normal_draws(sequences, 2))[0, 1]) < 0.1
+    drawn = uniform_draws(sequences, 1)
+    assert kstest(drawn, "uniform").pvalue > 1e-3
+    assert drawn[:5].tolist() == uniform_draws(sequences[:5], 1).tolist()
+    assert abs(np.corrcoef(drawn, uniform_draws(sequences, 2))[0, 1]) < 0.1
 
 
 def test_a_batch_keeps_to_its_positions_and_distances():
