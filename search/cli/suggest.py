@@ -62,4 +62,6 @@ def _lines(request: SuggestRequest, found: "NextPlate", seconds: float) -> list[
     ]
     if request.output is not None:
         lines.append(f"Plate: {request.output} (made of: {request.output.with_suffix('.json')})")
+    if request.figure is not None:
+        lines.append(f"Figure: {request.figure}")
     return lines

@@ -24,6 +24,9 @@ def suggest_options(parser: Parser) -> None:
         metavar="FILE.csv",
         help="the plate; FILE.json beside it says what it was made of",
     )
+    parser.add_argument(
+        "--figure", type=Path, metavar="FILE", help="FILE.html, .png or .svg: where the batch lies among candidates"
+    )
     _add_candidates(parser)
     _add_choice(parser)
     _add_wells(parser)

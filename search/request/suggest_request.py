@@ -13,7 +13,7 @@ from search.request.search_request import runs_folder
 
 MOST_WELLS = 100_000
 """Of a batch."""
-_PATHS = ("experiment", "output", "input", "zero_shot_file", "alignment", "embeddings", "data")
+_PATHS = ("experiment", "output", "figure", "input", "zero_shot_file", "alignment", "embeddings", "data")
 _FOLDERS = ("runs_dir", "data_dir", "weights_dir")
 _USUAL_MUTATIONS = 3
 
@@ -26,6 +26,7 @@ class SuggestRequest:
         experiment: Its file.
         batch: How many wells, those of the controls among them.
         output: FILE.csv, beside which FILE.json is written; None writes nothing.
+        figure: FILE.html, .png or .svg: where the batch lies.
         input: A file of candidates. Or `mutagenesis`: `singles`, `doubles`, `sites:39,40`. Or `recombine`: True, or how
             many of the best measured mutations.
         max_mutations: Of a candidate of `recombine`.
@@ -48,6 +49,7 @@ class SuggestRequest:
     experiment: Path
     batch: int
     output: Path | None = None
+    figure: Path | None = None
     input: Path | None = None
     mutagenesis: Any = None
     recombine: int | bool | None = None

@@ -17,6 +17,7 @@ from search.experiments.experiment import Experiment, checksum
 from search.experiments.requirements import files_of_training
 from search.experiments.trained import TrainedExperiment
 from search.request.suggest_request import SuggestRequest
+from search.suggestion.figure import check_figure
 from search.suggestion.plate import NextPlate, Well
 
 VERSION = 1
@@ -29,6 +30,12 @@ _OPTION = "--output"
 def files_of(request: SuggestRequest) -> tuple[Path, ...]:
     """What is written: the plate, and what it was made of."""
     return () if request.output is None else (request.output, request.output.with_suffix(".json"))
+
+
+def _written(request: SuggestRequest) -> list[tuple[str, Path]]:
+    """All that is written, each with its option."""
+    figure = [] if request.figure is None else [("--figure", request.figure)]
+    return [*((_OPTION, path) for path in files_of(request)), *figure]
 
 
 def check_files(request: SuggestRequest) -> None:
@@ -46,18 +53,20 @@ def check_files(request: SuggestRequest) -> None:
         "the --embeddings": request.embeddings,
         "the experiment": request.experiment,
     }
-    for path in files_of(request):
-        check_output(path, _OPTION)
+    if request.figure is not None:
+        check_figure(request.figure)
+    for option, path in _written(request):
+        check_output(path, option)
         for name, given in inputs.items():
             if given is not None:
-                refuse_same_file(given, path, name, _OPTION)
+                refuse_same_file(given, path, name, option)
 
 
 def refuse_inputs_of(experiment: Experiment, request: SuggestRequest) -> None:
     """Refuse an output that is a file which the experiment was trained with."""
-    for path in files_of(request):
+    for option, path in _written(request):
         for name, given in files_of_training(experiment, request.data).items():
-            refuse_same_file(given, path, name, _OPTION)
+            refuse_same_file(given, path, name, option)
 
 
 def write_plate(plate: NextPlate, request: SuggestRequest, trained: TrainedExperiment, split: PreparedSplit) -> None:

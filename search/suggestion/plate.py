@@ -42,7 +42,8 @@ class NextPlate:
     wells: in the order of their rows, plate by plate; without plates the candidates first. n_wanted: how many
     candidates were asked for. n_candidates: how many there were, of which `n_known` stand in training and validation,
     and `n_tested` in the test set, so that they were left out. best_sequence, best_value: the best that was measured in
-    training and validation, in `units`. intervals: what low and high are made of, in words.
+    training and validation, in `units`. intervals: what low and high are made of, in words. pool: the best candidates,
+    of which the batch was picked.
     """
 
     wells: tuple[Well, ...] = field(repr=False)
@@ -54,6 +55,7 @@ class NextPlate:
     best_value: float
     units: str
     intervals: str
+    pool: tuple[Choice, ...] = field(repr=False)
 
     @property
     def candidates(self) -> tuple[Well, ...]:

@@ -23,7 +23,8 @@ class Choice:
 
     place: among all candidates, from 0. sites: positions, counted from 0, at which it differs from the wild type; empty
     where none is known. prediction: None of a control for which the model lacks something. low, high, std: what is
-    calibrated, None where it says nothing. outside: why the prediction is a leap, empty where it is none.
+    calibrated, None where it says nothing. deviation: the last of these, where the candidate lies outside too. outside:
+    why the prediction is a leap, empty where it is none.
     """
 
     sequence: str
@@ -35,6 +36,7 @@ class Choice:
     low: float | None
     high: float | None
     std: float | None
+    deviation: float | None
     outside: str
 
 
@@ -132,6 +134,7 @@ def choices(
     texts = [one.decode("ascii") for one in as_bytes(candidates.residues, candidates.lengths)]
     names = candidates.names or [""] * len(texts)
     low, high, std = _calibrated(predicted)
+    deviation = None if predicted.calibrated is None else predicted.calibrated.std
     return [
         Choice(
             sequence=texts[row],
@@ -143,6 +146,7 @@ def choices(
             low=low[row],
             high=high[row],
             std=std[row],
+            deviation=None if deviation is None else float(deviation[row]),
             outside=outside_reasons(int(predicted.outside[row])),
         )
         for row in range(len(texts))
@@ -164,6 +168,7 @@ def unpredicted(sequence: str, wild_type: str | None) -> Choice:
         low=None,
         high=None,
         std=None,
+        deviation=None,
         outside="",
     )
 

@@ -36,6 +36,7 @@ from search.request.suggest_request import SuggestRequest
 from search.stats.calibration import LEVEL
 from search.study.training_rows import familiar_rows
 from search.suggestion.acquisition import acquired, asks_deviation, uniform_draws
+from search.suggestion.figure import draw_plate
 from search.suggestion.files import check_files, refuse_inputs_of, write_plate
 from search.suggestion.measured import Measured, measured
 from search.suggestion.picker import Diversity, Picker
@@ -67,6 +68,11 @@ def suggest(request: SuggestRequest) -> NextPlate:
             f"--acquisition {request.acquisition} needs the errors on validated rows, which {trained.path} does not "
             "hold: export it with this version, or take greedy."
         )
+    if trained.calibration is None and request.figure is not None:
+        raise UserError(
+            f"--figure shows predictions against the errors on validated rows, which {trained.path} does not hold: "
+            "export it with this version, or leave the figure out."
+        )
     split = load_split(
         task_of(trained.config, request.data),
         request.data_dir,
@@ -79,6 +85,8 @@ def suggest(request: SuggestRequest) -> NextPlate:
         plate = _Batch(request, trained, split, path, announce).plate()
     if request.output is not None:
         write_plate(plate, request, trained, split)
+    if request.figure is not None:
+        draw_plate(plate, request.figure, f"{request.experiment.name}, by {request.acquisition}")
     return plate
 
 
@@ -102,7 +110,7 @@ class _Batch:
                 f"--max-per-position counts mutations of a wild type, and {trained.task.name} has none: leave it out, "
                 "or keep candidates apart with --min-distance."
             )
-        picked, counts = self._picked(known, n_wanted, diversity)
+        picked, pool, counts = self._picked(known, n_wanted, diversity)
         if not picked:
             raise UserError(
                 f"No candidate is left of {counts.n:,}: {counts.n_known + counts.n_tested:,} were measured already; "
@@ -119,10 +127,13 @@ class _Batch:
             best_value=known.best_value,
             units=trained.task.units,
             intervals=about_intervals(trained, request.level or LEVEL),
+            pool=tuple(pool),
         )
 
-    def _picked(self, known: Measured, n_wanted: int, diversity: Diversity) -> tuple[list[Choice], Scored]:
-        """The picked candidates, the best first, and how many there were."""
+    def _picked(
+        self, known: Measured, n_wanted: int, diversity: Diversity
+    ) -> tuple[list[Choice], list[Choice], Scored]:
+        """The picked candidates, the best first; those of the first pass of which they were picked; how many passed."""
         stream = self._stream(is_first=True)
         scores = self.trained.candidate_scores(
             file=self.request.zero_shot_file,
@@ -131,6 +142,7 @@ class _Batch:
             alignment=self.request.alignment,
         )
         picker, picked = Picker(n_wanted, diversity), list[Choice]()
+        first: list[Choice] = []
         after: tuple[float, int] | None = None
         with self.trained.candidate_embeddings(self.request.embeddings) as embedded:
             valuation = self._valuation(scores, embedded, self.path)
@@ -144,9 +156,10 @@ class _Batch:
                 )
                 counts = self._pass(stream, valuation, known, pool)
                 best, after = pool.best()
+                first = first or best
                 picked += [one for one in best if picker.take(one.sequence, one.sites)]
                 if picker.is_full or after is None:
-                    return picked, counts
+                    return picked, first, counts
                 stream = self._stream(is_first=False)
 
     def _pass(self, stream: Stream, valuation: Valuation, known: Measured, pool: Pool) -> Scored:

@@ -18,6 +18,7 @@ from datasets.tasks.synthetic import WILD_TYPE
 from search.experiments.experiment import freeze, load_experiment
 from search.suggestion.picker import Diversity, Picker
 from tests.helpers.answers import run_here
+from tests.helpers.pages import assert_needs_nothing
 from tests.helpers.tables import SITES, variants, write
 
 EXPERIMENT = "studies/experiment/plates.yaml"
@@ -191,9 +192,29 @@ def test_python_picks_the_same_as_the_command(searched):
         search.suggest(searched.folder / EXPERIMENT, batch=0, mutagenesis="singles")
 
 
+@pytest.mark.parametrize("ending", ["html", "png", "svg"])
+def test_a_figure_shows_where_the_batch_lies(searched, ending):
+    words = ("--mutagenesis", "singles", "--batch", "12", "--figure", f"batch.{ending}")
+    answer = searched.suggest(*words)
+    assert answer.status == 0, answer
+    assert f"Figure: batch.{ending}" in answer.out
+    drawn = (searched.folder / f"batch.{ending}").read_bytes()
+    positions = {row["mutations"][:-1] for row in rows_of(searched.folder)}
+    if ending == "html":
+        assert_needs_nothing(drawn.decode())
+        assert "12 candidates of the batch among the best" in drawn.decode()
+    if ending != "png":
+        assert all(position in drawn.decode() for position in positions)
+        assert "best measured" in drawn.decode()
+    assert searched.suggest(*words, "--quiet").status == 0
+    assert (searched.folder / f"batch.{ending}").read_bytes() == drawn or ending == "html"  # plotly draws ids
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
+        (("--figure", "batch.jpg"), "--figure batch.jpg ends in none of"),
+        (("--figure", "t.csv"), "ends in none of"),
         (("--output", "plate.txt"), "expected a file that ends in .csv"),
         (("--output", "-"), "expected a file that ends in .csv"),
         (("--output", "t.csv"), "--output t.csv is the experiment's table itself"),
