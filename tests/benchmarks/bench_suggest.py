@@ -144,7 +144,7 @@ def gb1() -> tuple[list[str], list[float]]:
     task = find_task("gb1_one_vs_rest")
     raw = task.source.read(task.source.locate(data_dir=None, announce=print), task.split)
     found: dict[str, list[float]] = {}
-    for sequence, value in zip(raw.sequences, np.asarray(raw.target, dtype=np.float64).tolist(), strict=True):
+    for sequence, value in zip(raw.sequence, np.asarray(raw.target, dtype=np.float64).tolist(), strict=True):
         found.setdefault(task.clean(sequence)[:56], []).append(value)
     return list(found), [float(np.mean(values)) for values in found.values()]
 
