@@ -50,9 +50,10 @@ def _lines(request: SuggestRequest, found: "NextPlate", seconds: float) -> list[
         limits = request.max_per_position is not None or request.min_distance is not None
         why = "no other candidate keeps to what was asked of the batch" if limits else "there are no more candidates"
         lines.append(f"Only {len(picked):,} of {found.n_wanted:,} wells for candidates are filled: {why}.")
-    n_controls = len(found.wells) - len(picked)
-    of = f" on {found.wells[-1].plate} plate{'s' * ((found.wells[-1].plate or 1) > 1)}" if request.plate else ""
-    lines.append(f"Picked by {request.acquisition}: {len(picked):,} candidates and {n_controls:,} controls{of}.")
+    n_controls, n_plates = len(found.wells) - len(picked), found.wells[-1].plate
+    where = f" on {_counted(n_plates, 'plate')}" if n_plates else ""
+    what = f"{_counted(len(picked), 'candidate')} and {_counted(n_controls, 'control')}"
+    lines.append(f"Picked by {request.acquisition}: {what}{where}.")
     highest = max(well.prediction for well in picked if well.prediction is not None)
     n_outside = sum(bool(well.outside) for well in picked)
     lines += [
@@ -65,3 +66,7 @@ def _lines(request: SuggestRequest, found: "NextPlate", seconds: float) -> list[
     if request.figure is not None:
         lines.append(f"Figure: {request.figure}")
     return lines
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
