@@ -10,6 +10,7 @@ from datasets.common.errors import UserError
 from datasets.common.files import check_output, refuse_same_file
 from search.config.run_config import task_of
 from search.experiments.experiment import Experiment
+from search.experiments.requirements import files_of_training
 from search.prediction.writers import kind_of
 from search.reporting.mutation_figure import FIGURES
 
@@ -52,16 +53,9 @@ def check_files(arguments: argparse.Namespace) -> None:
 
 def refuse_inputs_of(experiment: Experiment, arguments: argparse.Namespace) -> None:
     """Refuse an output that is a file which the experiment was trained with."""
-    config, embeddings = experiment.config, experiment.embeddings
     for option, path in _written(arguments):
-        if arguments.data is None and config.table is not None:
-            refuse_same_file(Path(config.table.file), path, "the experiment's table", option)
-        for source in [] if config.scores is None else config.scores.sources:
-            if source.file is not None:
-                named = f"the file of the experiment's {source.columns[0]!r}"
-                refuse_same_file(Path(source.file), path, named, option)
-        if embeddings is not None:
-            refuse_same_file(Path(embeddings.file), path, "the file of the experiment's embeddings", option)
+        for name, given in files_of_training(experiment, arguments.data).items():
+            refuse_same_file(given, path, name, option)
 
 
 def _written(arguments: argparse.Namespace) -> list[tuple[str, Path]]:
