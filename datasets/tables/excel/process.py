@@ -23,7 +23,7 @@ from xml.etree import ElementTree
 _ZIP, _OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
 _MEMORY = 4 << 30  # some 30 million cells; a sheet's cells stand in a rectangle, whatever is empty in it
 _SECONDS = 600
-_OUTPUT = 8 << 30
+_OUTPUT = 2 << 30
 _MAX_ENTRIES = 10_000
 _MAX_UNPACKED = 4 << 30
 _MAX_RATIO, _SMALL = 250, 1 << 20  # sheets of equal rows are packed to a fiftieth
