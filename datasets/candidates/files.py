@@ -55,6 +55,14 @@ class CandidateColumns:
     trained_mutation: str | None = None
     sheet: str | None = None
 
+    @classmethod
+    def like(cls, table: Table | None, *, sequence: str | None, mutation: str | None, sheet: str | None) -> Self:
+        """Those of candidates of a model that was trained on a user's `table`, if on any."""
+        trained = (None, None) if table is None else (table.sequence_column, table.mutation_column)
+        return cls(
+            sequence=sequence, mutation=mutation, trained_sequence=trained[0], trained_mutation=trained[1], sheet=sheet
+        )
+
     @property
     def usual(self) -> dict[str, Label]:
         """Names that are looked for, in lower case, the first ones first."""

@@ -105,14 +105,8 @@ def candidates_of(
         source = own_table(arguments, trained)
         return read_unmeasured(source, task, left_out, has_names=arguments.names, scores=wanted)
     if path is not None:
-        table = config.table
-        columns = CandidateColumns(
-            sequence=arguments.sequence_column,
-            mutation=arguments.mutation_column,
-            trained_sequence=None if table is None else table.sequence_column,
-            trained_mutation=None if table is None else table.mutation_column,
-            sheet=arguments.sheet,
-        )
+        named = {"sequence": arguments.sequence_column, "mutation": arguments.mutation_column}
+        columns = CandidateColumns.like(config.table, **named, sheet=arguments.sheet)
         stream = read_candidates(
             path, task, arguments.format, has_names=arguments.names, scores=wanted, columns=columns
         )

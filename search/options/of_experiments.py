@@ -6,6 +6,7 @@ from search.options.parser import (
     Parser,
     add_data_file,
     add_folder,
+    add_input_columns,
     add_storage,
     add_where,
 )
@@ -151,20 +152,6 @@ def predict_options(parser: Parser) -> None:
         action="store_true",
         help="the --zero-shot-file has single mutations: a variant's score is the sum of those of its own",
     )
-    parser.add_argument(
-        "--format",
-        choices=("fasta", "csv", "tsv", "parquet", "excel", "text"),
-        help="of the input (default: by the file's name, then by what it begins with)",
-    )
-    column = parser.add_mutually_exclusive_group()
-    column.add_argument(
-        "--sequence-column",
-        metavar="NAME",
-        help="of the input (default: as in the table that was trained on, else sequence, or a name like it)",
-    )
-    column.add_argument(
-        "--mutation-column", metavar="NAME", help="of the input, where it names its candidates by mutations: likewise"
-    )
-    parser.add_argument("--sheet", metavar="NAME", help="of an Excel input (default: the only one that is not empty)")
+    add_input_columns(parser)
     add_data_file(parser)
     add_where(parser)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from search.options.parser import Parser, add_data_file, add_where
+from search.options.parser import Parser, add_data_file, add_input_columns, add_where
 from search.options.values import count, level, multiple, mutagenesis, positive
 
 ACQUISITIONS = ("greedy", "ucb", "thompson", "expected-improvement")
@@ -57,9 +57,7 @@ def _add_candidates(parser: Parser) -> None:
     parser.add_argument(
         "--names", action="store_true", help="keep the candidates' names of the --input, in a column name"
     )
-    parser.add_argument(
-        "--format", choices=("fasta", "csv", "tsv", "parquet", "text"), help="of the --input (default: by its content)"
-    )
+    add_input_columns(parser)
     parser.add_argument(
         "--zero-shot-file", type=Path, metavar="FILE", help="score columns of the candidates, as for `predict`"
     )

@@ -1,11 +1,13 @@
 """What was measured already: the sequences of an experiment's data, and the best of them."""
 
+from collections.abc import Set
 from dataclasses import dataclass
 
 import numpy as np
 
+from datasets.candidates.measured import measured_variants
 from datasets.sequences.codes import as_bytes
-from datasets.splits.prepared import PreparedSplit, test_sequences
+from datasets.splits.prepared import PreparedSplit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,8 +19,8 @@ class Measured:
     of equal ones the first.
     """
 
-    known: frozenset[bytes]
-    tested: frozenset[bytes]
+    known: Set[bytes]
+    tested: Set[bytes]
     best: str
     best_value: float
 
@@ -33,10 +35,10 @@ def measured(split: PreparedSplit) -> Measured:
     row = np.array([places.setdefault(one, len(places)) for one in as_bytes(split.residues, split.lengths)])
     means = np.bincount(row, weights=split.target.astype(np.float64)) / np.bincount(row)
     best = int(means.argmax())
-    known = frozenset(places)
+    found = measured_variants(split)
     return Measured(
-        known=known,
-        tested=frozenset(as_bytes(*test_sequences(split))) - known,
+        known=found.known,
+        tested=found.test - found.known,
         best=list(places)[best].decode("ascii"),
         best_value=float(means[best]),
     )

@@ -65,7 +65,11 @@ class NextPlate:
 
 
 def filled(
-    places: Sequence[Place], picked: Sequence[Choice], controls: Sequence[Choice], wild_type: str | None
+    places: Sequence[Place],
+    picked: Sequence[Choice],
+    controls: Sequence[Choice],
+    wild_type: str | None,
+    first_position: int = 1,
 ) -> tuple[Well, ...]:
     """The wells with what stands in them: candidates in the order of their picks, controls in turn.
 
@@ -80,11 +84,17 @@ def filled(
         elif place.control is not None:
             used.append(place)
     with_candidates = {place.plate for place in used if place.control is None}
-    return tuple(_wells([one for one in used if one.plate in with_candidates], picked, controls, wild_type))
+    return tuple(
+        _wells([one for one in used if one.plate in with_candidates], picked, controls, wild_type, first_position)
+    )
 
 
 def _wells(
-    places: Sequence[Place], picked: Sequence[Choice], controls: Sequence[Choice], wild_type: str | None
+    places: Sequence[Place],
+    picked: Sequence[Choice],
+    controls: Sequence[Choice],
+    wild_type: str | None,
+    first_position: int,
 ) -> Iterator[Well]:
     rank = 0
     for place in places:
@@ -97,7 +107,7 @@ def _wells(
             plate=place.plate,
             role="control" if is_control else "candidate",
             sequence=one.sequence,
-            mutations=_mutations(one, wild_type),
+            mutations=_mutations(one, wild_type, first_position),
             prediction=one.prediction,
             low=one.low,
             high=one.high,
@@ -108,7 +118,7 @@ def _wells(
         )
 
 
-def _mutations(one: Choice, wild_type: str | None) -> str:
+def _mutations(one: Choice, wild_type: str | None, first_position: int) -> str:
     if wild_type is None or len(one.sequence) != len(wild_type):
         return ""
-    return ":".join(f"{wild_type[site]}{site + 1}{one.sequence[site]}" for site in one.sites) or "WT"
+    return ":".join(f"{wild_type[site]}{site + first_position}{one.sequence[site]}" for site in one.sites) or "WT"

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.candidates.candidates import Candidates, Stream, read_candidates, residues_of
+from datasets.candidates.files import CandidateColumns
 from datasets.candidates.mutagenesis import Mutagenesis, enumerate_variants, seen_positions
 from datasets.candidates.outside import Outside
 from datasets.candidates.recombination import measured_mutations, recombined
@@ -118,7 +119,7 @@ class _Batch:
             )
         controls = self._controls(known) if request.controls else []
         return NextPlate(
-            wells=filled(wells, picked, controls, trained.task.wild_type),
+            wells=filled(wells, picked, controls, trained.task.wild_type, trained.task.first_position),
             n_wanted=n_wanted,
             n_candidates=counts.n,
             n_known=counts.n_known,
@@ -262,7 +263,11 @@ class _Batch:
         if self.path is not None:
             config = trained.config.scores
             wanted = config.names if config is not None and request.zero_shot_file is None else ()
-            return read_candidates(self.path, task, request.format, has_names=request.names, scores=wanted)
+            named = {"sequence": request.sequence_column, "mutation": request.mutation_column}
+            columns = CandidateColumns.like(trained.config.table, **named, sheet=request.sheet)
+            return read_candidates(
+                self.path, task, request.format, has_names=request.names, scores=wanted, columns=columns
+            )
         if request.mutagenesis is not None:
             kind, sites = request.mutagenesis
             return enumerate_variants(Mutagenesis(kind=kind, sites=sites), task=task, crop=crop, limit=limit)
