@@ -194,3 +194,47 @@ def test_scores_by_mutations_are_counted_alike(tmp_path: Path) -> None:
 def test_a_number_that_is_none_is_refused(number: object, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"first_position=.* is not valid"):
         table(tmp_path / "t.csv", first_position=number)
+
+
+def test_whatever_a_cell_holds_it_is_read_or_refused() -> None:
+    random = np.random.default_rng(2)
+    pieces = [
+        "V",
+        "Val",
+        "39",
+        "0",
+        "-5",
+        "9" * 6000,
+        "A",
+        "Ala",
+        "Ter",
+        "*",
+        "=",
+        "-",
+        "_",
+        ".",
+        "|",
+        ":",
+        ";",
+        "/",
+        " ",
+    ]
+    pieces += ["p.", "[", "]", "(", ")", "WT", "_sy", "\u00df", "\u0663", "\x00", "=1+1", "del", "M1K", "K25A", "+"]
+    read, longest = 0, 0
+    for _ in range(4000):
+        cell = "".join(random.choice(pieces, random.integers(1, 7)))
+        are_mutations([cell])
+        find_first_position([cell, "M1K"], PROTEIN)
+        try:
+            made = Mutator(PROTEIN, 24).apply(cell)
+        except MutationError as error:
+            longest = max(longest, len(str(error)))
+            continue
+        read += 1
+        assert len(made) == len(PROTEIN)
+        # What is written is read again, and begins with nothing that a spreadsheet would run.
+        label = normal_form(cell)
+        assert Mutator(PROTEIN, 24).apply(label) == made
+        assert label[0] not in "=+-@"
+    assert read > 20
+    assert longest < 200
