@@ -174,6 +174,12 @@ def test_candidates_and_their_names_have_the_tables_numbers(tmp_path: Path) -> N
     path = tmp_path / "c.txt"
     path.write_text("K25A\nWT\n")
     (read,) = read_candidates(path, task, None).blocks
+    other = tmp_path / "o.txt"
+    other.write_text("K2A:T3C\nV4A\nD5C\n")
+    with pytest.raises(
+        UserError, match=r"line 1: .* \(these mutations fit if the wild type's first residue has the num"
+    ):
+        list(read_candidates(other, task, None).blocks)
     assert (list(read.labels), read.sequences()) == (["K25A", "WT"], ["MATVDLAWQ", PROTEIN])
 
 
