@@ -89,7 +89,7 @@ def read_candidates(
         UserError: The file holds no candidates, or (while the stream is read) a line that is none: the sentence names
             it.
     """
-    label, cells = read_cells(path, format, has_names=has_names, scores=scores)
+    label, cells = read_cells(path, format, has_names=has_names, scores=scores, first_position=task.first_position)
     first = next(cells, None)
     found = () if first is None else tuple(first.scores)
     every = cells if first is None else chain([first], cells)

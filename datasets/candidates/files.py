@@ -61,12 +61,12 @@ class Cells:
 
 
 def read_cells(
-    path: Path, format: Format | None, *, has_names: bool, scores: Sequence[str] = ()
+    path: Path, format: Format | None, *, has_names: bool, scores: Sequence[str] = (), first_position: int = 1
 ) -> tuple[Label, Iterator[Cells]]:
     """Return what a file's candidates are called by, and its cells, with those of the columns `scores` that it has.
 
     `format` None goes by the name of the file, then by its first byte. Names are the first word of a FASTA header, and
-    what stands in a table's column `name` or `id`.
+    what stands in a table's column `name` or `id`. `first_position` is the number of the wild type's first residue.
 
     Raises:
         UserError: The file is none of these, has no names where they are asked for, or (while it is read) a line that
@@ -84,7 +84,7 @@ def read_cells(
     first = next(blocks, Cells(texts=[], lines=[], names=None))
     if has_names:
         raise UserError(f"{path} holds a candidate a line and no names: leave --names out, or give a table or FASTA.")
-    return "mutations" if are_mutations(first.texts) else "sequence", chain([first], blocks)
+    return "mutations" if are_mutations(first.texts, first_position) else "sequence", chain([first], blocks)
 
 
 def one_line(name: str) -> str:

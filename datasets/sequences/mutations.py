@@ -153,15 +153,17 @@ def _one_letter(word: str) -> str:
     return f"{_THREE_LETTERS[match[1]]}{match[2].lstrip('0') or '0'}{_THREE_LETTERS.get(match[3], match[3])}"
 
 
-def are_mutations(cells: Sequence[str]) -> bool:
+def are_mutations(cells: Sequence[str], first_position: int = 1) -> bool:
     """Whether a column's cells read as mutations (or WT), judged by its first hundred that are not empty.
 
-    Numbers below 0 are rare, and codes of samples look like them (`P-1A`): most words have to be others.
+    Codes of samples look like mutations with numbers below 0 (`P-1A`): most words have to be others, unless the wild
+    type's `first_position` is below 1.
     """
     some = [text for cell in cells[:1000] if (text := cell.strip())][:100]
     words = [word.upper() for text in some if text.lower() not in WILD_TYPE_WORDS for word in _words(text)]
     others = [word for word in words if not _LOOKS.fullmatch(word)]
-    return 2 * len(others) < len(words) and all(map(_MUTATION.fullmatch, others))
+    has_few = 2 * len(others) < len(words) or first_position < 1
+    return bool(words) and has_few and all(map(_MUTATION.fullmatch, others))
 
 
 def normal_form(text: str) -> str:

@@ -181,7 +181,7 @@ def _with_columns(table: Table, columns: Columns) -> Table:
     target = column_names.target_column(columns, table.target_column)
     group = column_names.group_column(columns, table.group_column)
     taken = (sequence, target, group, "set", "validation", "name")
-    mutation = column_names.mutation_column(columns, table.mutation_column, taken)
+    mutation = column_names.mutation_column(columns, table.mutation_column, taken, table.first_position)
     if sequence is None and mutation is None:
         raise column_names.no_sequences(columns)
     return replace(table, sequence_column=sequence, target_column=target, group_column=group, mutation_column=mutation)

@@ -138,6 +138,8 @@ def test_errors_count_as_the_table_does() -> None:
 
 def test_codes_of_samples_are_no_mutations() -> None:
     assert not are_mutations(["P-1A", "P-2B", "Q-10C"])
+    assert are_mutations(["P-1A", "WT", "P-2B"], -5)
+    assert not are_mutations(["plate-1A"], -5)
     assert are_mutations(["M-1A", "V2A", "D3C", "V2A:D3C"])
     assert written_sites([-5, -4, -3, 1, 7, 8]) == "-5 to -3,1,7 to 8"
 
@@ -181,6 +183,10 @@ def test_candidates_and_their_names_have_the_tables_numbers(tmp_path: Path) -> N
     ):
         list(read_candidates(other, task, None).blocks)
     assert (list(read.labels), read.sequences()) == (["K25A", "WT"], ["MATVDLAWQ", PROTEIN])
+    below = table_task(table(tmp_path / "t.csv", wild_type=PROTEIN, first_position=-5), name="t")
+    (tmp_path / "below.txt").write_text("M-5A\nK-4A:L0C\n")
+    (few,) = read_candidates(tmp_path / "below.txt", below, None).blocks
+    assert (list(few.labels), few.sequences()) == (["M-5A", "K-4A:L0C"], ["AKTVDLAWQ", "MATVDCAWQ"])
 
 
 def test_scores_by_mutations_are_counted_alike(tmp_path: Path) -> None:
