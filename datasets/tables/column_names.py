@@ -28,14 +28,18 @@ def sequence_column(columns: Columns, named: str | None) -> str | None:
     return _named(columns, named, "--sequence-column") or _known(columns, SEQUENCE)
 
 
-def mutation_column(columns: Columns, named: str | None, taken: Sequence[str | None]) -> str | None:
+def mutation_column(
+    columns: Columns, named: str | None, taken: Sequence[str | None], first_position: int = 1
+) -> str | None:
     """Return the column of mutations, by its name or, among those that are not taken, by what it holds."""
     if named is not None:
         return _named(columns, named, "--mutation-column")
     by_name = _known(columns, MUTATION)
-    if by_name is not None and by_name not in taken and are_mutations(columns.cells[by_name]):
+    if by_name is not None and by_name not in taken and are_mutations(columns.cells[by_name], first_position):
         return by_name
-    found = [name for name, cells in columns.cells.items() if name not in taken and are_mutations(cells)]
+    found = [
+        name for name, cells in columns.cells.items() if name not in taken and are_mutations(cells, first_position)
+    ]
     return found[0] if len(found) == 1 else None
 
 

@@ -181,7 +181,7 @@ def _with_columns(table: Table, columns: Columns) -> Table:
     fold = column_names.fold_column(columns, table.fold_column)
     error = column_names.error_column(columns, table.error_column)
     taken = (sequence, target, group, fold, *table.replicate_columns, error, "set", "validation", "name")
-    mutation = column_names.mutation_column(columns, table.mutation_column, taken)
+    mutation = column_names.mutation_column(columns, table.mutation_column, taken, table.first_position)
     if sequence is None and mutation is None:
         raise column_names.no_sequences(columns)
     return replace(

@@ -121,7 +121,7 @@ def predict_options(parser: Parser) -> None:
     parser.add_argument(
         "--no-distance",
         action="store_true",
-        help="leave the distance to the nearest training sequence out, which alone needs the training data",
+        help="leave the distance to the nearest training sequence out, which needs the training data",
     )
     parser.add_argument(
         "--names",
