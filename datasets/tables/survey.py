@@ -124,7 +124,7 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
             target_column="target",
             mutation_column=None,
             group_column=column_names.group_column_again(columns, table.group_column, table.group_rule is not None),
-            fold_column=table.fold_column and column_names.FOLD_COLUMN,
+            fold_column=column_names.fold_column_again(columns, table.fold_column),
         )
     table = _with_columns(table, columns)
     if table.replicates is None:
