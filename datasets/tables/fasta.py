@@ -25,7 +25,8 @@ def read_fasta(path: Path) -> Columns:
     sequences: list[list[str]] = []
     number = 0
     n_residues = 0
-    for block in read_lines(path):
+    notes: list[str] = []
+    for block in read_lines(path, notes):
         for line in block:
             number += 1
             if line.startswith(">"):
@@ -51,7 +52,9 @@ def read_fasta(path: Path) -> Columns:
         raise UserError(f"{path}: the headers have {len(keys):,} different keys (KEY=VALUE), expected a few.")
     cells = {key: Packed.of([record.get(key, "") for record in records]) for key in keys}
     cells["sequence"] = Packed.of(["".join(parts) for parts in sequences])
-    return Columns(cells=cells, lines=np.array(lines, dtype=np.int64), where=str(path), kind="FASTA")
+    return Columns(
+        cells=cells, lines=np.array(lines, dtype=np.int64), where=str(path), kind="FASTA", notes=tuple(notes)
+    )
 
 
 def read_wild_type(path: Path) -> str:

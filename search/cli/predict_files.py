@@ -18,8 +18,11 @@ def check_files(arguments: argparse.Namespace) -> None:
         kind_of(arguments.output)
     if arguments.figure is not None:
         _check_figure(arguments.figure, arguments)
-    if arguments.names and arguments.input is None:
+    if arguments.names and arguments.mutagenesis is not None:
         raise UserError("--names goes with --input: variants of --mutagenesis are called by their mutations.")
+    for option in ("sequence_column", "mutation_column", "sheet"):
+        if getattr(arguments, option) is not None and arguments.input is None:
+            raise UserError(f"--{option.replace('_', '-')} says how the --input is read: name that file too.")
     if arguments.sum_zero_shot and arguments.zero_shot_file is None:
         raise UserError("--sum-zero-shot adds up scores of single mutations: name their file with --zero-shot-file.")
     for option, path in _written(arguments):
@@ -65,6 +68,8 @@ def _check_figure(figure: Path, arguments: argparse.Namespace) -> None:
         raise UserError(f"--figure {figure} ends in none of {', '.join(FIGURES)}: name a file that says its format.")
     if arguments.mutagenesis is None or arguments.mutagenesis[0] != "singles":
         raise UserError("--figure draws a map of all single mutations: give --mutagenesis singles with it.")
+    if arguments.exclude_measured:
+        raise UserError("--figure draws a map of all single mutations: leave --exclude-measured out, or the figure.")
     if arguments.top is not None and arguments.output is None:
         raise UserError(
             "--top says how many rows are written, and a map shows all: name a file for them with --output."
