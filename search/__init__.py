@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from search.request.search_request import SearchRequest
     from search.request.table_check import TableCheck
     from search.session import run_study
+    from search.suggestion.plate import NextPlate
 
 __all__ = [
     "EndReason",
@@ -41,6 +42,7 @@ __all__ = [
     "load_experiment",
     "open_study",
     "run_study",
+    "suggest",
 ]
 
 _PLACES = {
@@ -138,6 +140,25 @@ def combine(studies: Sequence[str], *, export: str, **settings: Any) -> Combinat
     from search.request.combine_request import CombineRequest
 
     return combine_all(CombineRequest(studies=studies, export=export, **settings))
+
+
+def suggest(experiment: str | os.PathLike[str], *, batch: int, **settings: Any) -> NextPlate:
+    """Pick which candidates to measure next, and give them wells; docs/suggest.md says by what.
+
+    Args:
+        experiment: Its file.
+        batch: How many wells.
+        settings: Those of `search.request.suggest_request.SuggestRequest`, such as `mutagenesis="singles"`.
+
+    Raises:
+        datasets.common.errors.UserError: A setting is not valid, or nothing can be picked.
+    """
+    from pathlib import Path
+
+    from search.request.suggest_request import SuggestRequest
+    from search.suggestion.suggest import suggest as pick
+
+    return pick(SuggestRequest(experiment=Path(experiment), batch=batch, **settings))
 
 
 def load_experiment(

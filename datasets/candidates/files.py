@@ -14,9 +14,9 @@ from datasets.sequences.mutations import are_mutations
 from datasets.tables.column_names import MUTATION, SEQUENCE
 from datasets.tables.columns import Place, RowBatch, TableStream
 from datasets.tables.excel.workbook import is_excel
-from datasets.tables.parquet import open_parquet
+from datasets.tables.formats.parquet import open_parquet
+from datasets.tables.formats.text_file import first_bytes, read_lines
 from datasets.tables.read import is_fasta, is_parquet, open_table
-from datasets.tables.text_file import first_bytes, read_lines
 
 Format = Literal["fasta", "csv", "tsv", "parquet", "excel", "text"]
 Label = Literal["sequence", "mutations"]

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from datasets.common.errors import UserError
 from datasets.tables.columns import Columns, TableStream
-from datasets.tables.delimited import open_delimited
 from datasets.tables.excel.workbook import is_excel, open_excel
-from datasets.tables.fasta import read_fasta
-from datasets.tables.parquet import open_parquet
-from datasets.tables.text_file import first_bytes
+from datasets.tables.formats.delimited import open_delimited
+from datasets.tables.formats.fasta import read_fasta
+from datasets.tables.formats.parquet import open_parquet
+from datasets.tables.formats.text_file import first_bytes
 
 
 def read_columns(path: Path, sheet: str | None = None) -> Columns:

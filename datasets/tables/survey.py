@@ -17,12 +17,12 @@ from datasets.tables.columns import Columns
 from datasets.tables.excel.workbook import is_excel
 from datasets.tables.findings import Findings
 from datasets.tables.flip_format import flip_blocks
+from datasets.tables.formats.text_file import first_bytes
 from datasets.tables.measurements import errors, measured
 from datasets.tables.read import read_columns
 from datasets.tables.replicates import Merged, Noise, list_of_rows, merge, merged_errors
 from datasets.tables.split_strategies import Landscape, Mask, TableSplit
 from datasets.tables.table import Table
-from datasets.tables.text_file import first_bytes
 from datasets.tables.variants import read_residues
 from datasets.tables.wild_type import Common, consensus, find_common
 from datasets.task import RawSplit

@@ -21,12 +21,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from datasets.candidates.candidates import Stream
     from datasets.candidates.distances import TrainingSequences
-    from datasets.candidates.measured import LeftOut
     from datasets.candidates.training_domain import Familiar
     from datasets.splits.prepared import PreparedSplit
-    from datasets.tasks.own_table import TableSource
     from search.experiments.trained import TrainedExperiment
     from search.prediction.ranking import Unranked, Valuation, Valued
 
@@ -59,7 +56,7 @@ def run_predict(arguments: argparse.Namespace) -> int:
 
 
 def _predict(arguments: argparse.Namespace) -> int:
-    from search.cli.predict_files import check_files, refuse_inputs_of
+    from search.cli.predict_files import check_files, own_table, refuse_inputs_of
     from search.experiments.experiment import load_experiment
 
     started = time.monotonic()
@@ -75,7 +72,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     trained = TrainedExperiment(arguments.file, places=places, announce=announce)
     check_intervals(trained, arguments.level, arguments.top_chance)
     split = _training_data(arguments, trained, announce)
-    table = _own_table(arguments, trained).path if arguments.unmeasured else None
+    table = own_table(arguments, trained).path if arguments.unmeasured else None
     with contextlib.nullcontext(table) if arguments.input is None else rereadable(arguments.input) as path:
         _rank(arguments, path, trained, split, started)
     return 0
@@ -125,6 +122,7 @@ def _rank(
     """Rank the candidates in `path`, or those of --mutagenesis, and draw the map of them that was asked for."""
     from datasets.candidates.measured import LeftOut
     from datasets.candidates.outside import Outside
+    from search.cli.predict_files import candidates_of
     from search.prediction.intervals import about_intervals, chances_of
     from search.prediction.prefetch import ahead, in_order
     from search.prediction.ranking import Valuation, divide_cores, write_all, write_top
@@ -133,7 +131,7 @@ def _rank(
     from search.stats.calibration import LEVEL
 
     left_out = LeftOut()
-    stream = single_mutants(trained) if arguments.figure else _stream(arguments, path, trained, split, left_out)
+    stream = single_mutants(trained) if arguments.figure else candidates_of(arguments, path, trained, split, left_out)
     scores = trained.candidate_scores(
         file=arguments.zero_shot_file,
         sums=arguments.sum_zero_shot,
@@ -246,57 +244,3 @@ def _training(trained: "TrainedExperiment", split: "PreparedSplit | None") -> "T
     rows = training_rows(trained.config, split, trained.origin)
     crop, limit = trained.config.data.crop, trained.predictor.limit
     return TrainingSequences(split.residues[rows], split.lengths[rows], task=trained.task, crop=crop, limit=limit)
-
-
-def _stream(
-    arguments: argparse.Namespace,
-    path: Path | None,
-    trained: "TrainedExperiment",
-    split: "PreparedSplit | None",
-    left_out: "LeftOut",
-) -> "Stream":
-    """The candidates; `left_out` counts those that are not ranked, for they were measured."""
-    from datasets.candidates.candidates import read_candidates
-    from datasets.candidates.files import CandidateColumns
-    from datasets.candidates.measured import measured_variants, without_measured
-    from datasets.candidates.mutagenesis import Mutagenesis, enumerate_variants
-    from datasets.candidates.unmeasured import read_unmeasured
-
-    config, task = trained.config, trained.task
-    wanted = config.scores.names if config.scores is not None and arguments.zero_shot_file is None else ()
-    if arguments.unmeasured:
-        source = _own_table(arguments, trained)
-        return read_unmeasured(source, task, left_out, has_names=arguments.names, scores=wanted)
-    if path is not None:
-        table = config.table
-        columns = CandidateColumns(
-            sequence=arguments.sequence_column,
-            mutation=arguments.mutation_column,
-            trained_sequence=None if table is None else table.sequence_column,
-            trained_mutation=None if table is None else table.mutation_column,
-            sheet=arguments.sheet,
-        )
-        stream = read_candidates(
-            path, task, arguments.format, has_names=arguments.names, scores=wanted, columns=columns
-        )
-    else:
-        kind, sites = arguments.mutagenesis
-        variants, crop, limit = Mutagenesis(kind=kind, sites=sites), config.data.crop, trained.predictor.limit
-        stream = enumerate_variants(variants, task=task, crop=crop, limit=limit)
-    if not arguments.exclude_measured:
-        return stream
-    assert split is not None, "`_training_data` reads it where something is to be left out"
-    return without_measured(stream, measured_variants(split), left_out)
-
-
-def _own_table(arguments: argparse.Namespace, trained: "TrainedExperiment") -> "TableSource":
-    """The table that the experiment was trained on, where it stands now."""
-    from datasets.tasks.own_table import TableSource
-
-    source = task_of(trained.config, arguments.data).source
-    if not isinstance(source, TableSource):
-        raise UserError(
-            f"--unmeasured ranks rows of a table of your own, and {arguments.file} was trained on {trained.task.name}: "
-            "give candidates with --input or --mutagenesis."
-        )
-    return source

@@ -56,6 +56,20 @@ def check_data(path: Path, config: "RunConfig", before: "Provenance", split: "Pr
         )
 
 
+def files_of_training(experiment: "Experiment", data: Path | None) -> dict[str, Path]:
+    """The files that an experiment was trained with, by what they are called; not its table where `data` is named."""
+    config, embeddings = experiment.config, experiment.embeddings
+    found = {}
+    if data is None and config.table is not None:
+        found["the experiment's table"] = Path(config.table.file)
+    for source in [] if config.scores is None else config.scores.sources:
+        if source.file is not None:
+            found[f"the file of the experiment's {source.columns[0]!r}"] = Path(source.file)
+    if embeddings is not None:
+        found["the file of the experiment's embeddings"] = Path(embeddings.file)
+    return found
+
+
 def build_calibration(tree: dict[str, Any]) -> "Calibration | None":
     """What the tree of an experiment says of calibration, which is taken out of it."""
     if CALIBRATION not in tree:

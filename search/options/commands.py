@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from search.options import of_commands as options
-from search.options import of_experiments
+from search.options import of_experiments, of_suggest
 from search.options.parser import Parser
 
 
@@ -76,6 +76,13 @@ COMMANDS = {
         description="Predict and rank any number of candidates with the weights that stand beside an experiment.",
         target="search.cli.predict:run_predict",
         add_options=of_experiments.predict_options,
+    ),
+    "suggest": Command(
+        summary="the next plate: which candidates to measure, in wells, with controls",
+        description="Pick the candidates to measure next, by what an experiment predicts of them and how far off it "
+        "may be, and write them with controls as a plate.",
+        target="search.cli.suggest:run_suggest",
+        add_options=of_suggest.suggest_options,
     ),
     "status": Command(
         summary="where studies stand; --watch follows one",

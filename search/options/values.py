@@ -33,6 +33,13 @@ def level(text: str) -> float:
     return float(text)
 
 
+def multiple(text: str) -> float:
+    """A number from 0 on."""
+    if not re.fullmatch(r"[0-9]{0,6}\.?[0-9]{1,9}", text):
+        raise _refusal(text, "a number from 0 on, such as 0.5")
+    return float(text)
+
+
 def mutagenesis(text: str) -> tuple[str, tuple[int, ...]]:
     """The kind and, where some are named, the numbers of positions: up to 20 for combinations, 1,000 for doubles."""
     if text in ("singles", "doubles"):

@@ -91,8 +91,8 @@ def refuse_two_splits(found: "Survey") -> None:
 def survey_of(path: Path, options: TableOptions) -> "Survey":
     """What the table holds, read as the options say."""
     # Imported as late as this, so that usage errors do not wait for NumPy.
+    from datasets.tables.reference import find_wild_type
     from datasets.tables.survey import survey
-    from datasets.tables.wild_type import find_wild_type
 
     same = {item.name: getattr(options, item.name) for item in fields(TableOptions)}
     table = Table(

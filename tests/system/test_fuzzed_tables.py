@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from datasets.common.errors import UserError
 from datasets.sequences.alphabet import ALPHABET
-from datasets.tables import text_file
+from datasets.tables.formats import text_file
 from tests.helpers.examples import examples
 from tests.helpers.tables import surveyed
 from tests.helpers.workbooks import write_xls, xlsx_parts, zipped

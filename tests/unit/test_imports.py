@@ -47,6 +47,7 @@ ORDER = [
     "search.session",
     "search.confirmation",
     "search.combination",
+    "search.suggestion",
     "search.cli",
     "search",
 ]

@@ -12,8 +12,8 @@ import pytest
 from pyarrow import parquet
 
 from datasets.common.errors import UserError
+from datasets.tables.formats.text_file import MAX_LINE_BYTES
 from datasets.tables.read import read_columns
-from datasets.tables.text_file import MAX_LINE_BYTES
 from datasets.tasks.synthetic import WILD_TYPE
 from tests.helpers.tables import surveyed, variants, write
 
@@ -152,7 +152,7 @@ def test_a_long_line_among_others_is_found_in_the_middle_of_a_block(tmp_path: Pa
 
 
 def test_line_numbers_are_right_across_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("datasets.tables.text_file._BLOCK_BYTES", 100)
+    monkeypatch.setattr("datasets.tables.formats.text_file._BLOCK_BYTES", 100)
     rows = [*GOOD, (WILD_TYPE, "text")]
     for end in ("\n", "\r\n"):
         path = write(tmp_path / "t.csv", "sequence,fitness", rows, end=end)

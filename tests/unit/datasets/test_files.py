@@ -13,7 +13,7 @@ import pytest
 
 from datasets.common.errors import UserError
 from datasets.common.files import STANDARD, check_output, output, refuse_same_file, rereadable
-from datasets.tables.text_file import first_bytes, read_lines
+from datasets.tables.formats.text_file import first_bytes, read_lines
 
 
 def write(path: Path, text: str = "new\n") -> None:

@@ -10,8 +10,8 @@ import pytest
 from datasets.common.errors import UserError
 from datasets.scores.judge import refuse_derived
 from datasets.scores.keyed import read_scores_file
+from datasets.tables.reference import find_wild_type
 from datasets.tables.survey import Survey
-from datasets.tables.wild_type import find_wild_type
 from datasets.tasks.synthetic import WILD_TYPE
 from tests.helpers.tables import surveyed, variants, write
 

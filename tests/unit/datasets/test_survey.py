@@ -12,8 +12,9 @@ from datasets.sequences.sites import region_of, written_sites
 from datasets.splits.prepared import prepare
 from datasets.tables.findings import Findings
 from datasets.tables.flip_format import flip_blocks
-from datasets.tables.measurements import merge, numbers
+from datasets.tables.measurements import numbers
 from datasets.tables.read import read_columns
+from datasets.tables.replicates import merge
 from datasets.tables.table import STRATEGIES, table_name
 from datasets.tables.wild_type import find_common
 from datasets.tasks.own_table import table_task

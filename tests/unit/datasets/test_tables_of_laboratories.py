@@ -123,7 +123,7 @@ def test_stops_at_the_end_of_every_sequence_are_left_out(tmp_path: Path) -> None
 def test_text_of_older_programs_is_windows_1252(
     block: int, end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("datasets.tables.text_file._BLOCK_BYTES", block)
+    monkeypatch.setattr("datasets.tables.formats.text_file._BLOCK_BYTES", block)
     remarks = ["", "20 °C", "naïve", "5 µM – “dry”", "é"]
     rows = [(*row, remarks[i % 5]) for i, row in enumerate(ROWS[:10])]
     path = write(tmp_path / "t.csv", "sequence,fitness,remark", rows, end=end, encoding="cp1252")

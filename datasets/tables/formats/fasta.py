@@ -9,7 +9,7 @@ import numpy as np
 from datasets.common.errors import UserError
 from datasets.sequences.packed import Packed
 from datasets.tables.columns import Columns
-from datasets.tables.text_file import read_lines
+from datasets.tables.formats.text_file import read_lines
 
 _MAX_RESIDUES = 1 << 20
 
@@ -62,7 +62,7 @@ def read_wild_type(path: Path) -> str:
 
     A UserError is raised for another number of sequences, and names what is no residue.
     """
-    from datasets.tables.text_file import first_bytes
+    from datasets.tables.formats.text_file import first_bytes
 
     if not first_bytes(path).lstrip(b"\xef\xbb\xbf").lstrip().startswith(b">"):
         raise UserError(f"{path}, line 1: a wild type is read from FASTA, whose first line starts with '>'.")

@@ -13,7 +13,7 @@ import numpy as np
 
 from datasets.common.errors import UserError
 from datasets.tables.columns import RowBatch, TableStream, checked_names
-from datasets.tables.text_file import MAX_LINE_BYTES, read_blocks, read_lines
+from datasets.tables.formats.text_file import MAX_LINE_BYTES, read_blocks, read_lines
 
 _DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons"}
 _MAX_LEFT_OUT = 1_000_000

@@ -1,0 +1,72 @@
+"""The suggest command: the next plate, and what came of it in words."""
+
+import argparse
+import os
+import sys
+import time
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
+from search.request.suggest_request import SuggestRequest
+from search.workers.signals import EXIT_INTERRUPTED, EXIT_TERMINATED, sigterm_raised
+
+if TYPE_CHECKING:
+    from search.suggestion.plate import NextPlate
+
+
+class _Terminated(BaseException):
+    """SIGTERM came."""
+
+
+def run_suggest(arguments: argparse.Namespace) -> int:
+    """Pick and write the plate; nothing is left of one that did not become whole."""
+    # Idle threads of OpenMP would spin and take the cores from those that read; see search.workers.child.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    request = SuggestRequest(**{field.name: getattr(arguments, field.name) for field in fields(SuggestRequest)})
+    started = time.monotonic()
+    try:
+        with sigterm_raised(_Terminated):
+            from search.suggestion.suggest import suggest  # torch, which a mistake in the options does not wait for
+
+            found = suggest(request)
+    except KeyboardInterrupt:
+        print("Interrupted: no plate was written.", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except _Terminated:
+        return EXIT_TERMINATED
+    if not request.quiet:
+        print("\n".join(_lines(request, found, time.monotonic() - started)), flush=True)
+    return 0
+
+
+def _lines(request: SuggestRequest, found: "NextPlate", seconds: float) -> list[str]:
+    picked = found.candidates
+    left_out = found.n_known + found.n_tested
+    lines = [
+        f"{found.n_candidates:,} candidates in {seconds:.1f} s; {left_out:,} were measured already and are left out "
+        f"({found.n_known:,} in training and validation, {found.n_tested:,} in the test set)."
+    ]
+    if len(picked) < found.n_wanted:
+        limits = request.max_per_position is not None or request.min_distance is not None
+        why = "no other candidate keeps to what was asked of the batch" if limits else "there are no more candidates"
+        lines.append(f"Only {len(picked):,} of {found.n_wanted:,} wells for candidates are filled: {why}.")
+    n_controls, n_plates = len(found.wells) - len(picked), found.wells[-1].plate
+    where = f" on {_counted(n_plates, 'plate')}" if n_plates else ""
+    what = f"{_counted(len(picked), 'candidate')} and {_counted(n_controls, 'control')}"
+    lines.append(f"Picked by {request.acquisition}: {what}{where}.")
+    highest = max(well.prediction for well in picked if well.prediction is not None)
+    n_outside = sum(bool(well.outside) for well in picked)
+    lines += [
+        f"Highest prediction {highest:.4g}, best measured {found.best_value:.4g} ({found.units}); {n_outside:,} of "
+        f"{len(picked):,} candidates lie outside of what was trained on.",
+        found.intervals,
+    ]
+    if request.output is not None:
+        lines.append(f"Plate: {request.output} (made of: {request.output.with_suffix('.json')})")
+    if request.figure is not None:
+        lines.append(f"Figure: {request.figure}")
+    return lines
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n:,} {what}{'' if n == 1 else 's'}"

@@ -1,0 +1,106 @@
+"""The options of `suggest`, and the words that they take; the standard library alone."""
+
+from pathlib import Path
+
+from search.options.parser import Parser, add_data_file, add_where
+from search.options.values import count, level, multiple, mutagenesis, positive
+
+ACQUISITIONS = ("greedy", "ucb", "thompson", "expected-improvement")
+DEFAULT_ACQUISITION = "greedy"
+PLATES = (96, 384)
+"""How many wells a plate may have."""
+
+
+def suggest_options(parser: Parser) -> None:
+    """Those of `suggest`."""
+    parser.add_argument("experiment", type=Path, help="e.g. studies/experiment/NAME.yaml")
+    parser.add_argument(
+        "--batch", type=positive, required=True, metavar="N", help="how many wells: candidates, and --controls"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="FILE.csv",
+        help="the plate; FILE.json beside it says what it was made of",
+    )
+    parser.add_argument(
+        "--figure", type=Path, metavar="FILE", help="FILE.html, .png or .svg: where the batch lies among candidates"
+    )
+    _add_candidates(parser)
+    _add_choice(parser)
+    _add_wells(parser)
+    add_data_file(parser)
+    add_where(parser)
+
+
+def _add_candidates(parser: Parser) -> None:
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--input", type=Path, metavar="FILE", help="candidates, as `predict` reads them; - is stdin")
+    what.add_argument(
+        "--mutagenesis",
+        type=mutagenesis,
+        metavar="WHAT",
+        help="variants of the wild type: singles, doubles, or all combinations at positions, sites:39,40,41,54",
+    )
+    what.add_argument(
+        "--recombine",
+        nargs="?",
+        type=positive,
+        const=0,
+        metavar="N",
+        help="combinations of the N best mutations that were measured (default: as many as give 200,000 candidates)",
+    )
+    parser.add_argument(
+        "--max-mutations", type=positive, metavar="M", help="with --recombine: of a candidate at most (default: 3)"
+    )
+    parser.add_argument(
+        "--names", action="store_true", help="keep the candidates' names of the --input, in a column name"
+    )
+    parser.add_argument(
+        "--format", choices=("fasta", "csv", "tsv", "parquet", "text"), help="of the --input (default: by its content)"
+    )
+    parser.add_argument(
+        "--zero-shot-file", type=Path, metavar="FILE", help="score columns of the candidates, as for `predict`"
+    )
+    parser.add_argument(
+        "--sum-zero-shot", action="store_true", help="the --zero-shot-file has single mutations, whose scores are added"
+    )
+    parser.add_argument("--alignment", type=Path, metavar="FILE", help="where the experiment's alignment is now")
+    parser.add_argument("--embeddings", type=Path, metavar="FILE", help="embeddings of the candidates")
+
+
+def _add_choice(parser: Parser) -> None:
+    parser.add_argument(
+        "--acquisition",
+        choices=ACQUISITIONS,
+        default=DEFAULT_ACQUISITION,
+        help=f"by what candidates are picked (default: {DEFAULT_ACQUISITION})",
+    )
+    parser.add_argument(
+        "--beta", type=multiple, metavar="B", help="with ucb: how many deviations are added to predictions (default: 1)"
+    )
+    parser.add_argument("--seed", type=count, default=0, metavar="N", help="of thompson's draws (default: 0)")
+    parser.add_argument(
+        "--max-per-position", type=positive, metavar="K", help="at most K candidates with a mutation at one position"
+    )
+    parser.add_argument(
+        "--min-distance", type=positive, metavar="D", help="candidates differ from each other in D residues at least"
+    )
+    parser.add_argument("--level", type=level, metavar="SHARE", help="of the intervals from low to high (default: 0.9)")
+
+
+def _add_wells(parser: Parser) -> None:
+    parser.add_argument(
+        "--plate",
+        type=int,
+        choices=PLATES,
+        help="how many wells a plate has, which are then named; several plates where the batch is larger",
+    )
+    parser.add_argument(
+        "--controls",
+        type=count,
+        default=0,
+        metavar="N",
+        help="wells of each plate for the wild type and the best measured variant, in turn (default: 0)",
+    )

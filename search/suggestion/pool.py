@@ -1,0 +1,182 @@
+"""The candidates that a batch is picked from: the best few thousand of any number, by acquisition."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.candidates.outside import outside_reasons
+from datasets.sequences.codes import as_bytes
+from datasets.sequences.mutation_counts import find_mutations
+from search.prediction.ranking import Valuation, Valued
+from search.prediction.writers import PredictedBlock
+from search.suggestion.picker import Picker
+
+LEAST = 4096
+"""Candidates that are kept at least, if there are as many."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """A candidate, or a control, with what is said of it.
+
+    place: among all candidates, from 0. sites: positions, counted from 0, at which it differs from the wild type; empty
+    where none is known. prediction: None of a control for which the model lacks something. low, high, std: what is
+    calibrated, None where it says nothing. deviation: the last of these, where the candidate lies outside too. outside:
+    why the prediction is a leap, empty where it is none.
+    """
+
+    sequence: str
+    name: str
+    place: int
+    sites: tuple[int, ...]
+    acquisition: float
+    prediction: float | None
+    low: float | None
+    high: float | None
+    std: float | None
+    deviation: float | None
+    outside: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scored:
+    """What was found of a block of `n` candidates: those that are new, with acquisitions and places, and the others.
+
+    n_known and n_tested: how many were left out because they were measured.
+    """
+
+    n: int
+    n_known: int
+    n_tested: int
+    valued: Valued | None
+    acquisition: NDArray[np.float64]
+    place: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Return n."""
+        return self.n
+
+
+class Pool:
+    """Takes blocks, keeps the `most` best candidates that fit to what was `picked` before, and are not in `without`.
+
+    `after`: the acquisition and the place of the last candidate of the pool before, whose own are passed over.
+    """
+
+    def __init__(
+        self,
+        valuation: Valuation,
+        most: int,
+        picked: Picker,
+        *,
+        without: Iterable[str],
+        after: tuple[float, int] | None,
+    ) -> None:
+        self._valuation, self._most, self._picked = valuation, most, picked
+        self._without, self._after = frozenset(without), after
+        self._kept: list[Choice] = []
+        self._has_dropped = False
+
+    def add(self, block: Scored) -> None:
+        """Keep those of a block that are among the best so far; its blocks come in their order."""
+        if block.valued is None:
+            return
+        value, place = block.acquisition, block.place
+        is_in = np.ones(len(value), dtype=np.bool_)
+        if self._after is not None:
+            last, at = self._after
+            is_in = (value < last) | ((value == last) & (place > at))
+        if len(self._kept) == self._most:
+            # An equal one comes later, and does not displace the last.
+            is_better = value > self._kept[-1].acquisition
+            self._has_dropped |= bool((is_in & ~is_better).any())
+            is_in &= is_better
+        rows = np.flatnonzero(is_in)
+        if not len(rows):
+            return
+        if len(rows) > self._most:
+            self._has_dropped = True
+            rows = np.sort(rows[np.argsort(-value[rows], kind="stable")[: self._most]])
+        self._keep(choices(self._valuation, block.valued.take(rows), value[rows], place[rows]))
+
+    def best(self) -> tuple[list[Choice], tuple[float, int] | None]:
+        """The kept ones, the best first, and where the next pool goes on; None where there is nothing more."""
+        if not self._has_dropped or not self._kept:
+            return self._kept, None
+        return self._kept, (self._kept[-1].acquisition, self._kept[-1].place)
+
+    def _keep(self, found: Sequence[Choice]) -> None:
+        # What does not fit now never will: what was taken stays taken.
+        fit = [one for one in found if one.sequence not in self._without and self._picked.fits(one.sequence, one.sites)]
+        once: dict[str, Choice] = {}
+        for one in sorted([*self._kept, *fit], key=lambda one: (-one.acquisition, one.place)):
+            once.setdefault(one.sequence, one)
+        every = list(once.values())
+        self._has_dropped |= len(every) > self._most
+        self._kept = every[: self._most]
+
+
+def choices(
+    valuation: Valuation,
+    valued: Valued,
+    acquisition: NDArray[np.float64],
+    place: NDArray[np.int64],
+) -> list[Choice]:
+    """What is said of n candidates, with their acquisitions (n,) and places (n,)."""
+    predicted = valuation.complete(valued)
+    candidates, wild_type = valued.candidates, valuation.trained.task.wild_type
+    sites: list[tuple[int, ...]] = [()] * len(candidates)
+    if wild_type is not None:
+        found = find_mutations(candidates.residues, candidates.lengths, wild_type).sites
+        sites = [tuple(np.flatnonzero(row).tolist()) for row in found]
+    texts = [one.decode("ascii") for one in as_bytes(candidates.residues, candidates.lengths)]
+    names = candidates.names or [""] * len(texts)
+    low, high, std = _calibrated(predicted)
+    deviation = None if predicted.calibrated is None else predicted.calibrated.std
+    return [
+        Choice(
+            sequence=texts[row],
+            name=names[row],
+            place=int(place[row]),
+            sites=sites[row],
+            acquisition=float(acquisition[row]),
+            prediction=float(predicted.prediction[row]),
+            low=low[row],
+            high=high[row],
+            std=std[row],
+            deviation=None if deviation is None else float(deviation[row]),
+            outside=outside_reasons(int(predicted.outside[row])),
+        )
+        for row in range(len(texts))
+    ]
+
+
+def unpredicted(sequence: str, wild_type: str | None) -> Choice:
+    """A control of which nothing is known but its sequence."""
+    sites = []
+    if wild_type is not None and len(wild_type) == len(sequence):
+        sites = [site for site, pair in enumerate(zip(wild_type, sequence, strict=True)) if pair[0] != pair[1]]
+    return Choice(
+        sequence=sequence,
+        name="",
+        place=0,
+        sites=tuple(sites),
+        acquisition=0.0,
+        prediction=None,
+        low=None,
+        high=None,
+        std=None,
+        deviation=None,
+        outside="",
+    )
+
+
+def _calibrated(predicted: PredictedBlock) -> list[list[float | None]]:
+    """Low, high and deviation of each; None where they are infinite, or the candidate lies outside."""
+    found, is_outside = predicted.calibrated, predicted.outside > 0
+    if found is None:
+        return [[None] * len(is_outside)] * 3
+    columns = (np.where(is_outside | ~np.isfinite(of), np.nan, of) for of in (found.low, found.high, found.std))
+    return [[None if np.isnan(one) else float(one) for one in column] for column in columns]

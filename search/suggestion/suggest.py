@@ -1,0 +1,288 @@
+"""The next plate of an experiment, from the request to the wells: read this first.
+
+The candidates pass once, in blocks, and the best few thousand are kept; of these the batch is picked, the best first.
+Where what is asked of the batch leaves too few of them, the candidates pass again for those that come after.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from datasets.candidates.candidates import Candidates, Stream, read_candidates, residues_of
+from datasets.candidates.mutagenesis import Mutagenesis, enumerate_variants, seen_positions
+from datasets.candidates.outside import Outside
+from datasets.candidates.recombination import measured_mutations, recombined
+from datasets.common.errors import UserError
+from datasets.common.files import rereadable
+from datasets.embeddings.candidates import CandidateEmbeddings
+from datasets.scores.candidates import CandidateScores
+from datasets.sequences.codes import as_bytes
+from datasets.splits.prepared import PreparedSplit
+from search.config.run_config import task_of
+from search.experiments.experiment import load_experiment
+from search.experiments.requirements import check_data
+from search.experiments.trained import TrainedExperiment
+from search.machine.standard_streams import announcer
+from search.prediction.display import Counter
+from search.prediction.intervals import about_intervals, check_intervals
+from search.prediction.prefetch import ahead, in_order
+from search.prediction.ranking import Valuation, divide_cores
+from search.request.inputs import load_split, places_of
+from search.request.suggest_request import SuggestRequest
+from search.stats.calibration import LEVEL
+from search.study.training_rows import familiar_rows
+from search.suggestion.acquisition import acquired, asks_deviation, uniform_draws
+from search.suggestion.figure import draw_plate
+from search.suggestion.files import check_files, refuse_inputs_of, write_plate
+from search.suggestion.measured import Measured, measured
+from search.suggestion.picker import Diversity, Picker
+from search.suggestion.plate import NextPlate, filled
+from search.suggestion.pool import LEAST, Choice, Pool, Scored, choices, unpredicted
+from search.suggestion.wells import places
+
+_POOL_PER_PICK = 4
+"""Candidates that are kept for each that is picked, because some do not fit to the others."""
+
+
+def suggest(request: SuggestRequest) -> NextPlate:
+    """Pick the next plate, and write it where the request names an output.
+
+    Raises:
+        UserError: The experiment, its weights, its data or the candidates are not what they have to be, no candidate is
+            left, or the output cannot be written.
+    """
+    check_files(request)
+    announce = announcer(request.quiet)
+    experiment = load_experiment(request.experiment, announce)
+    refuse_inputs_of(experiment, request)
+    trained = TrainedExperiment(
+        request.experiment, places=places_of(request.weights_dir, request.runs_dir), announce=announce
+    )
+    check_intervals(trained, request.level, None)
+    if trained.calibration is None and asks_deviation(request.acquisition, trained.n_members):
+        raise UserError(
+            f"--acquisition {request.acquisition} needs the errors on validated rows, which {trained.path} does not "
+            "hold: export it with this version, or take greedy."
+        )
+    if trained.calibration is None and request.figure is not None:
+        raise UserError(
+            f"--figure shows predictions against the errors on validated rows, which {trained.path} does not hold: "
+            "export it with this version, or leave the figure out."
+        )
+    split = load_split(
+        task_of(trained.config, request.data),
+        request.data_dir,
+        request.runs_dir,
+        announce,
+        weights_dir=request.weights_dir,
+    )
+    check_data(request.experiment, trained.config, trained.provenance, split)
+    with contextlib.nullcontext() if request.input is None else rereadable(request.input) as path:
+        plate = _Batch(request, trained, split, path, announce).plate()
+    if request.output is not None:
+        write_plate(plate, request, trained, split)
+    if request.figure is not None:
+        draw_plate(plate, request.figure, f"{request.experiment.name}, by {request.acquisition}")
+    return plate
+
+
+@dataclass(frozen=True)
+class _Batch:
+    request: SuggestRequest
+    trained: TrainedExperiment
+    split: PreparedSplit
+    path: Path | None
+    announce: Callable[[str], None]
+
+    def plate(self) -> NextPlate:
+        """Pick candidates and controls, and give them their wells."""
+        request, trained = self.request, self.trained
+        known = measured(self.split)
+        wells = places(request.batch, request.controls, request.plate)
+        n_wanted = sum(well.control is None for well in wells)
+        diversity = Diversity(max_per_position=request.max_per_position, min_distance=request.min_distance)
+        if request.max_per_position is not None and trained.task.wild_type is None:
+            raise UserError(
+                f"--max-per-position counts mutations of a wild type, and {trained.task.name} has none: leave it out, "
+                "or keep candidates apart with --min-distance."
+            )
+        picked, pool, counts = self._picked(known, n_wanted, diversity)
+        if not picked:
+            raise UserError(
+                f"No candidate is left of {counts.n:,}: {counts.n_known + counts.n_tested:,} were measured already; "
+                "give others."
+            )
+        controls = self._controls(known) if request.controls else []
+        return NextPlate(
+            wells=filled(wells, picked, controls, trained.task.wild_type),
+            n_wanted=n_wanted,
+            n_candidates=counts.n,
+            n_known=counts.n_known,
+            n_tested=counts.n_tested,
+            best_sequence=known.best,
+            best_value=known.best_value,
+            units=trained.task.units,
+            intervals=about_intervals(trained, request.level or LEVEL),
+            pool=tuple(pool),
+        )
+
+    def _picked(
+        self, known: Measured, n_wanted: int, diversity: Diversity
+    ) -> tuple[list[Choice], list[Choice], Scored]:
+        """The picked candidates, the best first; those of the first pass of which they were picked; how many passed."""
+        stream = self._stream(is_first=True)
+        scores = self.trained.candidate_scores(
+            file=self.request.zero_shot_file,
+            sums=self.request.sum_zero_shot,
+            given=stream.scores,
+            alignment=self.request.alignment,
+        )
+        picker, picked = Picker(n_wanted, diversity), list[Choice]()
+        first: list[Choice] = []
+        after: tuple[float, int] | None = None
+        with self.trained.candidate_embeddings(self.request.embeddings) as embedded:
+            valuation = self._valuation(scores, embedded, self.path)
+            while True:
+                pool = Pool(
+                    valuation,
+                    max(LEAST, _POOL_PER_PICK * n_wanted),
+                    picker,
+                    without=[one.sequence for one in picked],
+                    after=after,
+                )
+                counts = self._pass(stream, valuation, known, pool)
+                best, after = pool.best()
+                first = first or best
+                picked += [one for one in best if picker.take(one.sequence, one.sites)]
+                if picker.is_full or after is None:
+                    return picked, first, counts
+                stream = self._stream(is_first=False)
+
+    def _pass(self, stream: Stream, valuation: Valuation, known: Measured, pool: Pool) -> Scored:
+        """Hand all candidates to the pool; how many there were."""
+        counter = Counter(stream.n_total, is_quiet=self.request.quiet)
+        n_threads = divide_cores(self.trained.predictor)
+        n = n_known = n_tested = 0
+        score = partial(self._scored, valuation, known)
+        with (
+            counter,
+            contextlib.closing(ahead(_placed(stream.blocks))) as blocks,
+            contextlib.closing(in_order(score, blocks, n_threads, valuation.stop)) as scored,
+        ):
+            for block in counter.counted(scored):
+                pool.add(block)
+                n, n_known, n_tested = n + block.n, n_known + block.n_known, n_tested + block.n_tested
+        nothing = np.empty(0)
+        return Scored(
+            n=n,
+            n_known=n_known,
+            n_tested=n_tested,
+            valued=None,
+            acquisition=nothing,
+            place=nothing.astype(np.int64),
+        )
+
+    def _scored(self, valuation: Valuation, known: Measured, block: tuple[int, Candidates]) -> Scored:
+        """Leave out what was measured, and value the rest."""
+        first, candidates = block
+        texts = list(as_bytes(candidates.residues, candidates.lengths))
+        is_known = np.array([one in known.known for one in texts], dtype=np.bool_)
+        is_tested = np.array([one in known.tested for one in texts], dtype=np.bool_)
+        rows = np.flatnonzero(~(is_known | is_tested))
+        valued, value = None, np.empty(0)
+        if len(rows):
+            valued = valuation.values(candidates.take(rows))
+            draws = None
+            if self.request.acquisition == "thompson":
+                draws = uniform_draws((texts[row] for row in rows.tolist()), self.request.seed)
+            value = acquired(
+                self.request.acquisition,
+                valued.prediction,
+                valued.spread,
+                beta=self.request.deviations,
+                best=known.best_value,
+                members=valued.members,
+                weights=self.trained.weights,
+                draws=draws,
+            )
+        return Scored(
+            n=len(texts),
+            n_known=int(is_known.sum()),
+            n_tested=int(is_tested.sum()),
+            valued=valued,
+            acquisition=value,
+            place=first + rows,
+        )
+
+    def _controls(self, known: Measured) -> list[Choice]:
+        """The wild type, where one is known, and the best measured variant."""
+        wild_type = self.trained.task.wild_type
+        texts = list(dict.fromkeys([known.best] if wild_type is None else [wild_type, known.best]))
+        residues, lengths = residues_of(texts, lambda text: text)
+        own = Candidates(labels=texts, residues=residues, lengths=lengths, names=[""] * len(texts))
+        nothing = np.zeros(len(texts))
+        try:
+            scores = self.trained.candidate_scores(
+                file=self.request.zero_shot_file, sums=self.request.sum_zero_shot, alignment=self.request.alignment
+            )
+            with self.trained.candidate_embeddings(self.request.embeddings) as embedded:
+                valuation = self._valuation(scores, embedded)
+                return choices(valuation, valuation.values(own), nothing, nothing.astype(np.int64))
+        except UserError as error:
+            self.announce(f"The controls stand without predictions: {error}")
+        return [unpredicted(text, wild_type) for text in texts]
+
+    def _valuation(
+        self, scores: CandidateScores | None, embeddings: CandidateEmbeddings | None, path: Path | None = None
+    ) -> Valuation:
+        trained, request = self.trained, self.request
+        crop, limit = trained.config.data.crop, trained.predictor.limit
+        familiar = trained.familiar
+        if familiar is None:
+            familiar = familiar_rows(trained.config, self.split, limit.max_residues)[trained.origin]
+        return Valuation(
+            trained=trained,
+            outside=Outside(familiar, task=trained.task, crop=crop, limit=limit),
+            training=None,
+            kind="csv",
+            level=request.level or LEVEL,
+            has_chance=asks_deviation(request.acquisition, trained.n_members),
+            path=path,
+            scores=scores,
+            embeddings=embeddings,
+        )
+
+    def _stream(self, *, is_first: bool) -> Stream:
+        request, trained = self.request, self.trained
+        task, crop, limit = trained.task, trained.config.data.crop, trained.predictor.limit
+        if self.path is not None:
+            config = trained.config.scores
+            wanted = config.names if config is not None and request.zero_shot_file is None else ()
+            return read_candidates(self.path, task, request.format, has_names=request.names, scores=wanted)
+        if request.mutagenesis is not None:
+            kind, sites = request.mutagenesis
+            return enumerate_variants(Mutagenesis(kind=kind, sites=sites), task=task, crop=crop, limit=limit)
+        if task.wild_type is None:
+            raise UserError(f"--recombine needs a wild type and {task.name} has none: give candidates with --input.")
+        seen = seen_positions(task.wild_type, task=task, crop=crop, limit=limit)
+        split = self.split
+        mutations = measured_mutations(task.wild_type, seen, split.residues, split.lengths, split.target)
+        stream, n = recombined(task.wild_type, mutations, most=request.most_mutations, n_best=request.recombine or None)
+        if is_first:
+            self.announce(
+                f"Recombined: the {n:,} best of {len(mutations):,} measured mutations, up to {request.most_mutations} "
+                f"of them, in {stream.n_total:,} candidates."
+            )
+        return stream
+
+
+def _placed(blocks: Iterator[Candidates]) -> Iterator[tuple[int, Candidates]]:
+    """The blocks, each with the place of its first candidate among all."""
+    n = 0
+    for block in blocks:
+        yield n, block
+        n += len(block)
