@@ -91,6 +91,11 @@ def possible_fold_columns(columns: Columns) -> list[str]:
     return [name for name in columns.cells if re.fullmatch(r"(cv[_ -]?)?folds?([_ -]?\w{1,20})?", name, re.IGNORECASE)]
 
 
+def fold_column_again(columns: Columns, named: str | None) -> str | None:
+    """Return the column of folds of a table that was read before: as it was named, or as a written split has it."""
+    return FOLD_COLUMN if named is not None and named not in columns.cells else named
+
+
 def group_column_again(columns: Columns, named: str | None, is_carried: bool) -> str | None:
     """Return the column of groups of a table that was read before: as it was named, or as a written split has it."""
     names = (named, GROUP_COLUMN) if is_carried else (named,)

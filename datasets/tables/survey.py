@@ -108,7 +108,7 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
             group_column=column_names.group_column_again(columns, table.group_column, table.group_rule is not None),
             replicate_columns=(),
             error_column=column_names.error_column_again(columns, table.error_column),
-            fold_column=table.fold_column and column_names.FOLD_COLUMN,
+            fold_column=column_names.fold_column_again(columns, table.fold_column),
         )
     are_named = not is_reread and None not in (table.sequence_column, table.mutation_column)
     table = _with_columns(table, columns)
