@@ -96,8 +96,8 @@ def read_candidates(
         UserError: The file holds no candidates, or (while the stream is read) a line that is none: the sentence names
             it.
     """
-    settings = {"has_names": has_names, "scores": scores, "first_position": task.first_position}
-    label, cells = read_cells(path, format, columns=columns, **settings)
+    number = task.first_position
+    label, cells = read_cells(path, format, has_names=has_names, scores=scores, columns=columns, first_position=number)
     first = next(cells, None)
     found = () if first is None else tuple(first.scores)
     every = cells if first is None else chain([first], cells)
