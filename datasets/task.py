@@ -45,7 +45,7 @@ class RawSplit:
 
     `lines` are the 1-based line numbers in the source (the header is line 1), `content_hash` is the SHA-256
     of the source's bytes, and `where` names the source in error messages. `group`: the name of each row's group, None
-    where no groups are known.
+    where no groups are known. `fold`: the name of each row's fold, None where the table names none.
     """
 
     sequence: Sequence[str]
@@ -56,6 +56,7 @@ class RawSplit:
     content_hash: str
     where: str
     group: Sequence[str] | None = None
+    fold: Sequence[str] | None = None
 
 
 class ScoreColumns(Protocol):

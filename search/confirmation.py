@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 from datasets.common.errors import UserError
 from datasets.common.files import check_output
 from datasets.common.paths import Places
+from search.experiments.confirm.all_folds import check_all_folds, check_complete
 from search.experiments.confirm.candidates import DIVISIONS, Candidate, TrainedOn, of_parts, of_study
 from search.experiments.confirm.coverage import coverage_of
 from search.experiments.confirm.kept_runs import KeptRun, begin_again, folder_of, keep_run, kept_run
@@ -68,8 +69,12 @@ def confirm(
     experiments = [load_experiment(path, announcer(request.quiet)) for path in request.experiments]
     for path, experiment in zip(request.experiments, experiments, strict=True):
         _check(path, experiment, is_unfinished_welcome=request.unfinished)
+    if request.all_folds:
+        check_all_folds(request.experiments, experiments, [one.task(request.data) for one in experiments])
     prepare_children()
     orders = [_order(request, *one) for one in zip(request.experiments, experiments, strict=True)]
+    if request.all_folds:
+        check_complete(experiments, orders[0].split)
 
     # Some of it is needed at the end alone, but whoever updates the checkout meanwhile is to change nothing here.
     import datasets.splits.held_out  # noqa: F401
@@ -115,13 +120,8 @@ def _order(request: ConfirmRequest, path: Path, experiment: Experiment) -> Order
         task, request.data_dir, request.runs_dir, announcer(request.quiet), weights_dir=request.weights_dir
     )
     check_data(path, experiment.config, experiment.provenance, split)
-    return Order(
-        path=path,
-        checksum=checksum(path),
-        experiment=experiment,
-        split=split,
-        candidates=_candidates(request, path, experiment),
-    )
+    candidates = _candidates(request, path, experiment)
+    return Order(path=path, checksum=checksum(path), experiment=experiment, split=split, candidates=candidates)
 
 
 def _candidates(request: ConfirmRequest, path: Path, experiment: Experiment) -> tuple[Candidate, ...]:

@@ -20,6 +20,8 @@ from datasets.tables.read import read_columns
 
 MISSING = frozenset(("", "na", "n/a", "nan", "null", "none", "-"))
 """What a cell without a score holds, in small letters."""
+_MEASURED = ("dms_score", "dms_score_bin")
+"""Beside published scores stand the measurements, too, and whether they are high: no scores unless they are named."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -144,10 +146,10 @@ def read_scores_file(path: Path, names: Sequence[str] | None, wild_type: str | N
 
 
 def _numeric(columns: Columns, taken: Sequence[str | None]) -> list[str]:
-    """The columns that hold numbers alone."""
-    names = []
+    """The columns that hold numbers alone, without what is called as ProteinGym's measurements and folds are."""
+    names, folds = [], column_names.possible_fold_columns(columns)
     for name, cells in columns.cells.items():
-        if name in taken:
+        if name in taken or name.lower() in _MEASURED or name in folds:
             continue
         try:
             score_numbers(cells, columns.where, name, columns.lines, columns.place)

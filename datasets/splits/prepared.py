@@ -33,6 +33,7 @@ _TEST_ARRAYS = ("test_residues", "test_lengths")
 # Only where groups are known; the second belongs to the test arrays.
 _GROUP, _TEST_GROUP = "group", "test_group"
 _SCORES, _TEST_SCORES = "scores", "test_scores"
+_FOLD = "fold"  # only where the table names folds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -46,6 +47,8 @@ class PreparedSplit:
     label: what every place that shows a result has to say: "FLIP's file", "not FLIP's file", ...
     n_overlap: how many different sequences stand in both train (with validation) and test.
     group: (N,) int64, the same number for rows of one group; None where no groups are known.
+    fold: (N,) int64, the number of each row's fold among `fold_names`, those of test rows too; None and empty where the
+    table names none.
     scores: (N, K) float32, the task's score columns `score_names`, NaN where one is missing; None without any.
     """
 
@@ -61,6 +64,8 @@ class PreparedSplit:
     n_test: int
     n_overlap: int
     group: NDArray[np.int64] | None = None
+    fold: NDArray[np.int64] | None = None
+    fold_names: tuple[str, ...] = ()
     scores: NDArray[np.float32] | None = None
     score_names: tuple[str, ...] = ()
 
@@ -164,6 +169,8 @@ def _make(task: Task, located: FoundSource, path: Path, announce: Announce) -> P
     has_groups = rows.group is not None
     names = (*_ARRAYS, *_TEST_ARRAYS, *((_GROUP, _TEST_GROUP) if has_groups else ()))
     arrays = {name: np.ascontiguousarray(getattr(rows, name)) for name in names}
+    if rows.fold is not None:
+        arrays[_FOLD] = rows.fold
     if task.scores is not None:
         score = partial(task.scores.score, cache_dir=path.parent.parent)
         arrays[_SCORES] = score(rows.residues, rows.lengths, announce=announce)
@@ -176,7 +183,8 @@ def _make(task: Task, located: FoundSource, path: Path, announce: Announce) -> P
         "n_test": str(rows.n_test),
         "n_overlap": str(rows.n_overlap),
         "score_names": json.dumps(task.scores.names if task.scores else ()),
-        "checksum": str(_checksum(arrays, _present(arrays, _ARRAYS, _GROUP, _SCORES))),
+        **({"fold_names": json.dumps(rows.fold_names)} if rows.fold_names else {}),
+        "checksum": str(_checksum(arrays, _present(arrays, _ARRAYS, _GROUP, _SCORES, _FOLD))),
         "test_checksum": str(_checksum(arrays, _present(arrays, _TEST_ARRAYS, _TEST_GROUP, _TEST_SCORES))),
     }
     with replaced(path) as beside:
@@ -185,7 +193,7 @@ def _make(task: Task, located: FoundSource, path: Path, announce: Announce) -> P
 
 
 def _load_or_none(path: Path) -> PreparedSplit | None:
-    found = _read(path, _ARRAYS, (_GROUP, _SCORES), "checksum")
+    found = _read(path, _ARRAYS, (_GROUP, _SCORES, _FOLD), "checksum")
     if found is None:
         return None
     arrays, metadata = found
@@ -204,6 +212,8 @@ def _load_or_none(path: Path) -> PreparedSplit | None:
             n_test=int(metadata["n_test"]),
             n_overlap=int(metadata["n_overlap"]),
             group=arrays.get(_GROUP),
+            fold=arrays.get(_FOLD),
+            fold_names=tuple(json.loads(metadata.get("fold_names", "[]"))),
             scores=arrays.get(_SCORES),
             score_names=tuple(json.loads(metadata.get("score_names", "[]"))),
         )

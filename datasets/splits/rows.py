@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from datasets.common.errors import UserError
 from datasets.sequences.alphabet import ALPHABET
 from datasets.sequences.codes import Codes, find_foreign, joined, padded
+from datasets.tables.parts import in_order
 from datasets.task import RawSplit
 
 _PARTS = ("train", "test")
@@ -25,7 +26,8 @@ class Rows:
     residues: (N, Lmax) uint8, ASCII codes padded with zeros; lengths: (N,) int64; target: (N,) float32;
     validation: (N,) bool; test_residues: (M, Lmax of these) uint8; test_lengths: (M,) int64. `n_overlap` counts the
     different sequences that stand in both train and test. group: (N,) int64 and test_group: (M,) int64, the same number
-    for rows of one group; None where no groups are known.
+    for rows of one group; None where no groups are known. fold: (N,) int64, the number of each row's fold among
+    `fold_names`, those of all rows in their order; None and empty where the table names none.
     """
 
     residues: NDArray[np.uint8]
@@ -38,6 +40,8 @@ class Rows:
     n_overlap: int
     group: NDArray[np.int64] | None
     test_group: NDArray[np.int64] | None
+    fold: NDArray[np.int64] | None
+    fold_names: tuple[str, ...]
 
 
 def check_rows(raw: RawSplit, clean: Callable[[str], str], *, official: bool) -> Rows:
@@ -68,6 +72,9 @@ def check_rows(raw: RawSplit, clean: Callable[[str], str], *, official: bool) ->
     train = {sequence for sequence, keep in zip(sequences, kept, strict=True) if keep}
     test = {sequence for sequence, keep in zip(sequences, kept, strict=True) if not keep}
     group = None if raw.group is None else group_numbers(raw.group)
+    names = () if raw.fold is None else in_order(raw.fold)
+    numbers = {name: number for number, name in enumerate(names)}
+    fold = None if raw.fold is None else np.array([numbers[name] for name in raw.fold], dtype=np.int64)
     return Rows(
         residues=_residues(codes, lengths, kept),
         lengths=lengths[kept],
@@ -79,6 +86,8 @@ def check_rows(raw: RawSplit, clean: Callable[[str], str], *, official: bool) ->
         n_overlap=len(train & test),
         group=None if group is None else group[kept],
         test_group=None if group is None else group[is_test],
+        fold=None if fold is None else fold[kept],
+        fold_names=names,
     )
 
 

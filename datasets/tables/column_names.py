@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from datasets.common.errors import UserError, nearest
@@ -11,6 +12,8 @@ from datasets.tables.columns import Columns
 FLIP_COLUMNS = ("sequence", "target", "set", "validation")
 GROUP_COLUMN = "group"
 """Of a split that is written in FLIP's format and carries the groups of its rows."""
+FOLD_COLUMN = "fold"
+"""Likewise, of their folds."""
 _SEQUENCE = ("sequence", "seq", "protein", "protein_sequence", "mutated_sequence", "aa_sequence", "variant_sequence")
 _TARGET = ("target", "fitness", "score", "dms_score", "activity", "y", "value", "measurement", "label")
 _GROUP = ("group", "groups", "group_id", "cluster", "cluster_id", "family", "family_id")
@@ -60,6 +63,16 @@ def possible_group_column(columns: Columns) -> str | None:
         return None
     groups = [cell.strip() for cell in columns.cells[name]]
     return name if all(groups) and 3 <= len(set(groups)) <= len(groups) / 2 else None
+
+
+def fold_column(columns: Columns, named: str | None) -> str | None:
+    """Return the named column, None if none is named."""
+    return _named(columns, named, "--fold-column")
+
+
+def possible_fold_columns(columns: Columns) -> list[str]:
+    """Return the columns that are called as folds are: `fold`, `fold_random_5`, `cv_fold`."""
+    return [name for name in columns.cells if re.fullmatch(r"(cv[_ -]?)?folds?([_ -]?\w{1,20})?", name, re.IGNORECASE)]
 
 
 def group_column_again(columns: Columns, named: str | None, is_carried: bool) -> str | None:

@@ -59,7 +59,6 @@ def read_wild_type(path: Path) -> str:
 
     A UserError is raised for another number of sequences, and names what is no residue.
     """
-    from datasets.sequences.alphabet import ALPHABET
     from datasets.tables.text_file import first_bytes
 
     if not first_bytes(path).lstrip(b"\xef\xbb\xbf").lstrip().startswith(b">"):
@@ -68,7 +67,14 @@ def read_wild_type(path: Path) -> str:
     sequences = columns.cells["sequence"]
     if len(sequences) != 1:
         raise UserError(f"{path} holds {len(sequences)} sequences; a file with the wild type alone is expected.")
-    wild_type = sequences[0].upper().removesuffix("*")
+    return checked_wild_type(sequences[0], path)
+
+
+def checked_wild_type(sequence: str, path: Path) -> str:
+    """Return the residues of a wild type that was read from a file in upper case; a UserError names what is none."""
+    from datasets.sequences.alphabet import ALPHABET
+
+    wild_type = sequence.upper().removesuffix("*")
     for position, residue in enumerate(wild_type, 1):
         if residue not in ALPHABET:
             raise UserError(f"{path}: position {position} of the wild type is {residue!r}, not one of {ALPHABET}.")

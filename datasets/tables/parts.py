@@ -1,19 +1,28 @@
-"""Which rows of a table are test and which validation: as the table says, or as a named split divides it."""
+"""Which rows of a table are test and which validation: as the table says, or as a named split divides it.
+
+A table may also name a fold of each row. One of them may be the test part; the next one is then validation.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datasets.common.errors import UserError
 from datasets.sequences.packed import Packed
+from datasets.tables.column_names import is_flip_format
 from datasets.tables.columns import Columns
 from datasets.tables.findings import Findings
+from datasets.tables.measurements import MISSING
 from datasets.tables.split_strategies import Landscape, TableSplit, divide, validation_part
-from datasets.tables.table import Table
+from datasets.tables.table import ALL_FOLDS, Table
 
-_VALIDATION = {"": False, "false": False, "true": True, "0": False, "1": True}
+_VALIDATION = {"": False, "false": False, "true": True, "0": False, "1": True, "0.0": False, "1.0": True}
 _FEW_VALIDATION = 50
+_MOST_FOLDS = 1000  # each of them trains a model
+_LONGEST_NAME = 30  # of a fold
 
 
 def given_parts(columns: Columns, findings: Findings) -> tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
@@ -22,7 +31,8 @@ def given_parts(columns: Columns, findings: Findings) -> tuple[NDArray[np.bool_]
         return None, None
     parts = [cell.strip().lower() for cell in columns.cells["set"]]
     marks = [cell.strip().lower() for cell in columns.cells.get("validation", [])]
-    odd = [row for row, part in enumerate(parts) if part not in ("train", "test", "validation", "valid", "val")]
+    known = ("train", "test", "validation", "valid", "val", *(("",) if _may_leave_out(columns) else ()))
+    odd = [row for row, part in enumerate(parts) if part not in known]
     if odd:
         cell = columns.cells["set"][odd[0]]
         findings.add(
@@ -42,6 +52,99 @@ def given_parts(columns: Columns, findings: Findings) -> tuple[NDArray[np.bool_]
     marked = np.array([_VALIDATION.get(mark, False) for mark in marks], dtype=np.bool_)
     validation = (marked | in_set) & ~test
     return test, validation if validation.any() else None
+
+
+def in_split(columns: Columns, findings: Findings) -> NDArray[np.bool_]:
+    """Return which rows (N,) belong to the split; FLIP's files hold all variants of an assay, some without a set."""
+    if not _may_leave_out(columns):
+        return np.ones(len(columns), dtype=np.bool_)
+    is_in = np.array([bool(cell.strip()) for cell in columns.cells["set"]], dtype=np.bool_)
+    if not is_in.all():
+        without = np.flatnonzero(~is_in).tolist()
+        findings.add("note", "the set is empty: the row is no part of the split, as in FLIP's files", without)
+    return is_in
+
+
+def _may_leave_out(columns: Columns) -> bool:
+    """Whether a row without a set is no mistake: the file is laid out as FLIP's."""
+    return is_flip_format(columns) and any(cell.strip() for cell in columns.cells["set"])
+
+
+def given_groups(columns: Columns, table: Table, rows: NDArray[np.int64], findings: Findings) -> list[str] | None:
+    """Return the name of the group of each of the rows (n,); None where no column names any."""
+    if table.group_column is None:
+        return None
+    cells = columns.cells[table.group_column]
+    group = [cells[row].strip() for row in rows.tolist()]
+    blank = [row for row, name in zip(rows.tolist(), group, strict=True) if not name]
+    if blank:
+        findings.add("refused", f"the group ({table.group_column!r}) is empty", blank, remedy="name it")
+    return group
+
+
+def given_folds(
+    columns: Columns, table: Table, sequences: Packed, rows: NDArray[np.int64], findings: Findings
+) -> list[str] | None:
+    """Return the name of the fold of each of the rows, whose sequences (n,) are given; None where no column names any.
+
+    Raises:
+        UserError: The column names fewer than two folds, too many, or not the one that is test.
+    """
+    name = table.fold_column
+    if name is None:
+        return None
+    cells = [columns.cells[name][row].strip() for row in rows.tolist()]
+    # As a program writes whole numbers in a column where some were missing.
+    folds = [cell.removesuffix(".0") if cell.removeprefix("-")[:-2].isdecimal() else cell for cell in cells]
+    blank = [row for row, fold in zip(rows.tolist(), folds, strict=True) if fold.lower() in MISSING]
+    if blank:
+        findings.add("refused", f"the fold ({name!r}) is empty", blank, remedy="name it, or remove the line")
+        return folds
+    odd = [row for row, fold in zip(rows.tolist(), folds, strict=True) if not _is_fold(fold)]
+    if odd:
+        text = f"the fold {columns.cells[name][odd[0]][:60]!r} ({name!r}) is no whole number and no short name"
+        remedy = f"write a number, or up to {_LONGEST_NAME} letters, but not {ALL_FOLDS!r}"
+        findings.add("refused", text, odd, remedy=remedy)
+        return folds
+    names = in_order(folds)
+    if not 2 <= len(names) <= _MOST_FOLDS:
+        raise UserError(
+            f"{columns.where} names {len(names):,} fold{'s' * (len(names) > 1)} in {name!r} (--fold-column), expected "
+            f"2 to {_MOST_FOLDS:,}: name another column."
+        )
+    if table.test_fold is not None and table.test_fold not in names:
+        shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+        raise UserError(
+            f"{columns.where} has no fold {table.test_fold!r} in {name!r} (--test-fold); its folds are {shown}."
+        )
+    known: dict[str, str] = {}
+    of_rows = zip(rows.tolist(), sequences, folds, strict=True)
+    twice = [row for row, sequence, fold in of_rows if known.setdefault(sequence, fold) != fold]
+    if twice:
+        text = f"the sequence stands in another fold ({name!r}) too"
+        findings.add("refused", text, twice, remedy="put all its lines into one fold")
+    return folds
+
+
+def _is_fold(name: str) -> bool:
+    return len(name) <= _LONGEST_NAME and name.isprintable() and '"' not in name and name.lower() != ALL_FOLDS
+
+
+def in_order(folds: Iterable[str]) -> tuple[str, ...]:
+    """Return the different names of folds: whole numbers by size, then the others by their letters."""
+    names = set(folds)
+    numbers = {name for name in names if name.removeprefix("-").isdecimal()}
+    return (*sorted(numbers, key=lambda name: (int(name), name)), *sorted(names - numbers))
+
+
+def parts_of_fold(folds: Sequence[str], test_fold: str) -> tuple[NDArray[np.bool_], NDArray[np.bool_] | None]:
+    """Return which rows (n,) are test, those of one fold, and which validation: the fold that comes after it.
+
+    Of two folds the other one is train, and validation is left open.
+    """
+    names, fold = in_order(folds), np.array(folds, dtype=object)
+    after = names[(names.index(test_fold) + 1) % len(names)] if test_fold in names else test_fold
+    return np.equal(fold, test_fold), None if len(names) < 3 else np.equal(fold, after)
 
 
 def check_overlap(
@@ -101,14 +204,22 @@ def find_division(
             findings.add("refused", f"the train part has {int((~test).sum())} rows, expected three or more")
             return None
         findings.add("note", "no row is marked as validation: a tenth of train is drawn for it")
-        return TableSplit(
-            test=test, validation=validation_part(test, table.split_seed), how="the file's own, validation at random"
-        )
-    return TableSplit(test=test, validation=validation, how="the file's own")
+        how = f"{_how(table)}, validation at random"
+        return TableSplit(test=test, validation=validation_part(test, table.split_seed), how=how)
+    return TableSplit(test=test, validation=validation, how=_how(table))
 
 
-def check_division(division: TableSplit, target: NDArray[np.float64], findings: Findings) -> None:
-    """Find parts that are empty, too small to judge by, or of one target."""
+def _how(table: Table) -> str:
+    """How the parts were found that no strategy made."""
+    if table.test_fold is None:
+        return "the file's own"
+    return f"test is fold {table.test_fold} of {table.fold_column!r}"
+
+
+def check_division(
+    division: TableSplit, target: NDArray[np.float64], findings: Findings, *, has_folds: bool = False
+) -> None:
+    """Find parts that are empty, too small to judge by (where no folds are named for that), or of one target."""
     train = ~division.test & ~division.validation
     for name, part in (("train", train), ("validation", division.validation), ("test", division.test)):
         n = int(part.sum())
@@ -119,7 +230,7 @@ def check_division(division: TableSplit, target: NDArray[np.float64], findings: 
                 "refused", f"all targets of the {name} part are {target[part][0]:g}", remedy="choose another split"
             )
     n = int(division.validation.sum())
-    if 0 < n < _FEW_VALIDATION:
+    if 0 < n < _FEW_VALIDATION and not has_folds:
         findings.add(
             "note",
             f"the validation part has {n} sequences, which are few to choose a model by: a search cross-validates "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -9,6 +10,8 @@ from numpy.typing import NDArray
 
 from datasets.common.errors import UserError
 from datasets.sequences.packed import Packed
+from datasets.tables import column_names
+from datasets.tables.parts import in_order
 from datasets.tables.split_strategies import divide
 from datasets.tables.survey import Survey
 from datasets.tables.table import STRATEGIES
@@ -36,6 +39,7 @@ def report(survey: Survey) -> Iterator[str]:
             ("residues", _residues(survey.sequences)),
             ("targets", _targets(survey.target)),
             ("replicates", _replicates(survey)),
+            ("folds", _folds(survey)),
             ("a model sees", _seen(survey)),
         ]
     )
@@ -105,6 +109,16 @@ def _replicates(survey: Survey) -> str:
         f"{noise.sd:.3g}; reliability {noise.reliability:.3f}: a perfect model would reach a Spearman of about "
         f"{noise.reachable_spearman:.3f}"
     )
+
+
+def _folds(survey: Survey) -> str:
+    folds = survey.landscape.fold
+    if folds is None:
+        possible = column_names.possible_fold_columns(survey.columns)
+        return f"named by {', '.join(map(repr, possible[:5]))}, it seems: --fold-column NAME takes one" * bool(possible)
+    counts = Counter(folds)
+    words = [f"{name}: {counts[name]:,}" for name in in_order(folds)]
+    return f"{survey.table.fold_column!r}: {', '.join(words[:10])}" + (", ..." if len(words) > 10 else "")
 
 
 def _seen(survey: Survey) -> str:

@@ -34,7 +34,7 @@ class Landscape:
 
     target: (N,) float64. n_mutations: (N,) int64 from the wild type, None where that is not known or a sequence has
     another length. mutated: (N, P) bool at the P positions that vary, under the same condition; positions: (P,) int64,
-    1-based. group: N cells of the chosen column, or None.
+    1-based. group: N cells of the chosen column, or None. fold: likewise.
     """
 
     target: NDArray[np.float64]
@@ -42,6 +42,7 @@ class Landscape:
     mutated: Mask | None
     positions: NDArray[np.int64] | None
     group: Sequence[str] | None
+    fold: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -1,11 +1,12 @@
 """Which split to begin with, by what a table is: its sequences and its columns alone, never its targets.
 
-1. A column that names groups (`group`, `cluster`, `family` and the like): `by_group`, because variants of a group are
+1. A column of folds, where one is named: each fold is the test set of a study of its own.
+2. A column that names groups (`group`, `cluster`, `family` and the like): `by_group`, because variants of a group are
    alike, and a random split would test a model on what it has all but seen.
-2. Variants of one wild type, some with more than one mutation: train on those with few mutations and predict those with
+3. Variants of one wild type, some with more than one mutation: train on those with few mutations and predict those with
    more, as a protein engineer has to. The number that train may have at most is the smallest that leaves 100 variants
    for it and a fifth of all for test.
-3. Everything else is divided at `random`: variants with one mutation each, proteins of many lengths, sequences without
+4. Everything else is divided at `random`: variants with one mutation each, proteins of many lengths, sequences without
    a known wild type, and tables that are too small for the above. For single mutants `by_position` asks another
    question, which is named beside it.
 """
@@ -20,6 +21,7 @@ from datasets.common.errors import UserError
 from datasets.tables import column_names
 from datasets.tables.split_strategies import TableSplit, divide
 from datasets.tables.survey import Survey
+from datasets.tables.table import ALL_FOLDS
 
 _LEAST_TRAIN = 100
 _LEAST_TEST_SHARE = 0.2
@@ -37,6 +39,12 @@ class Suggestion:
 def suggest(survey: Survey) -> Suggestion:
     """Return the split to begin with, for a table that has none of its own."""
     n_mutations = survey.common.n_mutations
+    if survey.landscape.fold is not None:
+        return Suggestion(
+            words=("--test-fold", ALL_FOLDS),
+            why=f"The column {survey.table.fold_column!r} names {len(set(survey.landscape.fold))} folds: each becomes "
+            "the test set of a study of its own, which cross-validates by the others.",
+        )
     if group := column_names.possible_group_column(survey.columns):
         return Suggestion(
             words=("--split", "by_group", "--group-column", group),
@@ -93,8 +101,12 @@ def families(survey: Survey, division: TableSplit | None, *, max_kernel_rows: in
 
 
 def division_of(survey: Survey, suggestion: Suggestion) -> TableSplit | None:
-    """Return how a suggested split would divide the table; None where that follows from a column that was not read."""
+    """Return how a suggested split would divide the table; None where that is not one division, or
+    follows from a column that was not read.
+    """
     words = dict(zip(suggestion.words[::2], suggestion.words[1::2], strict=True))
+    if "--split" not in words:
+        return None
     k = words.get("--max-train-mutations")
     try:
         return divide(

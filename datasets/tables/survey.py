@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from datasets.common.errors import UserError
 from datasets.sequences.packed import Aligned, Packed
-from datasets.tables import column_names
+from datasets.tables import column_names, parts
 from datasets.tables.columns import Columns
 from datasets.tables.findings import Findings
 from datasets.tables.measurements import Merged, Noise, list_of_rows, merge, numbers
-from datasets.tables.parts import check_division, check_overlap, find_division, given_parts
 from datasets.tables.read import read_columns
 from datasets.tables.split_strategies import Landscape, Mask, TableSplit
 from datasets.tables.table import Table
@@ -55,16 +54,17 @@ class Survey:
         if self.division is None:
             raise UserError(
                 f"{self.columns.where} does not say which rows are test: name a split with --split, such as random "
-                "(`data check` suggests one)."
+                "(`data check` suggests one), or a fold with --test-fold."
             )
         target = list(map(repr, self.target.tolist()))
         part = np.where(self.division.test, "test", "train").tolist()
         validation = np.where(self.division.validation, "True", "").tolist()
         digest = hashlib.sha256()
         sequence = list(self.sequences)
-        group = self.landscape.group
+        group, fold = self.landscape.group, self.landscape.fold
         # A split of the first version's rule keeps the hash that its studies know: that of the columns without groups.
-        for block in flip_blocks(sequence, target, part, validation, group if self.table.group_rule else None):
+        carried = group if self.table.group_rule else None
+        for block in flip_blocks(sequence, target, part, validation, carried, fold):
             digest.update(block)
         return RawSplit(
             sequence=sequence,
@@ -75,6 +75,7 @@ class Survey:
             content_hash=digest.hexdigest(),
             where=self.columns.where,
             group=group,
+            fold=fold,
         )
 
 
@@ -84,12 +85,14 @@ def flip_blocks(
     part: Sequence[str],
     validation: Sequence[str],
     group: Sequence[str] | None = None,
+    fold: Sequence[str] | None = None,
 ) -> Iterator[bytes]:
-    """Yield a table in FLIP's format, some lines at a time; groups, where they are given, in a column of their own."""
+    """Yield a table in FLIP's format, some lines at a time; groups and folds, where given, in columns of their own."""
     names, columns = [*column_names.FLIP_COLUMNS], [sequence, target, part, validation]
-    if group is not None:
-        names.append(column_names.GROUP_COLUMN)
-        columns.append([_quoted(name) for name in group])
+    for name, cells in ((column_names.GROUP_COLUMN, group), (column_names.FOLD_COLUMN, fold)):
+        if cells is not None:
+            names.append(name)
+            columns.append([_quoted(cell) for cell in cells])
     yield (",".join(names) + "\n").encode()
     rows = zip(*columns, strict=True)
     while lines := [",".join(cells) + "\n" for cells in islice(rows, _LINES)]:
@@ -121,6 +124,7 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
             target_column="target",
             mutation_column=None,
             group_column=column_names.group_column_again(columns, table.group_column, table.group_rule is not None),
+            fold_column=table.fold_column and column_names.FOLD_COLUMN,
         )
     table = _with_columns(table, columns)
     if table.replicates is None:
@@ -128,8 +132,8 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
     assert table.target_column is not None
     target = numbers(columns.cells[table.target_column], findings, table.target_column)
     sequences, table = read_residues(columns, table, findings)
-    test, validation = given_parts(columns, findings)
-    good = np.isfinite(target) & (sequences.lengths > 0)
+    test, validation = parts.given_parts(columns, findings)
+    good = np.isfinite(target) & (sequences.lengths > 0) & parts.in_split(columns, findings)
     rows = np.flatnonzero(good)
     if not len(rows):
         findings.raise_refused()
@@ -138,7 +142,9 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
         sequences, target = sequences.take(rows), target[rows]
         test = None if test is None else test[rows]
         validation = None if validation is None else validation[rows]
-    check_overlap(sequences, test, validation, rows, findings)
+    folds = parts.given_folds(columns, table, sequences, rows, findings)
+    test, validation = parts.parts_of_fold(folds, table.test_fold) if folds and table.test_fold else (test, validation)
+    parts.check_overlap(sequences, test, validation, rows, findings)
     keys, measured = _keys(sequences, test, validation), (target, rows)
     merged = _merged(keys, target, rows, table, findings)
     if len(merged.first) < len(sequences):
@@ -146,6 +152,7 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
         test = None if test is None else test[merged.first]
         validation = None if validation is None else validation[merged.first]
         rows = rows[merged.first]
+        folds = None if folds is None else [folds[row] for row in merged.first.tolist()]
     table = _with_wild_type(table, columns, sequences, rows, findings)
     common = find_common(sequences, table.wild_type)
     _check_wild_type_rows(keys, *measured, merged.first, common, findings)
@@ -155,11 +162,12 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
         n_mutations=common.n_mutations,
         mutated=common.mutated,
         positions=common.positions,
-        group=_groups(columns, table, rows, findings),
+        group=parts.given_groups(columns, table, rows, findings),
+        fold=folds,
     )
-    division = find_division(landscape, table, test, validation, findings)
+    division = parts.find_division(landscape, table, test, validation, findings)
     if division is not None:
-        check_division(division, merged.target, findings)
+        parts.check_division(division, merged.target, findings, has_folds=folds is not None)
     return Survey(
         table=table,
         columns=columns,
@@ -179,11 +187,19 @@ def _with_columns(table: Table, columns: Columns) -> Table:
     sequence = column_names.sequence_column(columns, table.sequence_column)
     target = column_names.target_column(columns, table.target_column)
     group = column_names.group_column(columns, table.group_column)
-    taken = (sequence, target, group, "set", "validation", "name")
+    fold = column_names.fold_column(columns, table.fold_column)
+    taken = (sequence, target, group, fold, "set", "validation", "name")
     mutation = column_names.mutation_column(columns, table.mutation_column, taken)
     if sequence is None and mutation is None:
         raise column_names.no_sequences(columns)
-    return replace(table, sequence_column=sequence, target_column=target, group_column=group, mutation_column=mutation)
+    return replace(
+        table,
+        sequence_column=sequence,
+        target_column=target,
+        group_column=group,
+        fold_column=fold,
+        mutation_column=mutation,
+    )
 
 
 def _keys(sequences: Packed, test: Mask | None, validation: Mask | None) -> NDArray[np.uint8] | list[bytes]:
@@ -267,14 +283,3 @@ def _check_wild_type_rows(
         measured_rows[at].tolist(),
         remedy="remove the lines that are not the wild type",
     )
-
-
-def _groups(columns: Columns, table: Table, rows: NDArray[np.int64], findings: Findings) -> Sequence[str] | None:
-    if table.group_column is None:
-        return None
-    cells = columns.cells[table.group_column]
-    group = [cells[row].strip() for row in rows.tolist()]
-    blank = [row for row, name in zip(rows.tolist(), group, strict=True) if not name]
-    if blank:
-        findings.add("refused", f"the group ({table.group_column!r}) is empty", blank, remedy="name it")
-    return group

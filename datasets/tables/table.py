@@ -22,6 +22,9 @@ STRATEGIES = (
 )
 Replicates = Literal["mean", "refuse", "keep"]
 GroupRule = Literal["nearest"]
+ALL_FOLDS = "all"
+"""The `test_fold` that stands for each in turn, which no table has."""
+_NEWER = ("group_rule", "fold_column", "test_fold")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +40,8 @@ class Table:
     `group_rule`: `nearest` where the split carries its groups and `by_group` takes those nearest to the sizes wanted;
     null without groups, and where `by_group` divided by the rule of the first version (see
     `datasets.tables.split_strategies`), which studies and experiments of that time keep.
+    `fold_column` names the fold of each row, by which a search cross-validates; the rows of `test_fold` are the test
+    part. Both are null without folds.
     """
 
     file: str
@@ -52,14 +57,18 @@ class Table:
     split_seed: int
     replicates: Replicates | None
     group_rule: GroupRule | None = None
+    fold_column: str | None = None
+    test_fold: str | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
         """All fields that say how the file is read, as a study records them."""
-        known = {name: value for name, value in asdict(self).items() if name != "file"}
-        if self.group_rule is None:  # as studies had it before there was such a field
-            del known["group_rule"]
-        return known
+        return {name: value for name, value in self.recorded.items() if name != "file"}
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """All fields, as an experiment holds them: without those that are not used and that once there were not."""
+        return {name: value for name, value in asdict(self).items() if name not in _NEWER or value is not None}
 
     def __post_init__(self) -> None:
         """Refuse sites that are not written as they should be, whoever wrote them."""
@@ -67,6 +76,8 @@ class Table:
             region_of(self.sites, self.window)
         except ValueError as error:
             raise UserError(f"table.sites={self.sites!r} is not valid: {error}.") from None
+        if self.test_fold is not None and (self.fold_column is None or self.split is not None):
+            raise UserError("table.test_fold is not valid without a table.fold_column, or beside a table.split.")
 
 
 def check_strategy(name: str) -> None:

@@ -71,7 +71,7 @@ def table_task(table: Table, *, name: str, path: Path | None = None, loaded: Sur
     return Task(
         name=name,
         dataset=name,
-        split=table.split or "as in the file",
+        split=table.split or (f"test fold {table.test_fold}" if table.test_fold is not None else "as in the file"),
         source=TableSource(table=table, path=path or Path(table.file), loaded=loaded),
         clean=str,
         clean_version=1,

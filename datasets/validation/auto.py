@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from datasets.common.errors import UserError
 from datasets.sequences.mutation_counts import find_mutations
 from datasets.splits.prepared import PreparedSplit, test_groups, test_sequences
 from datasets.task import Shift, Task
+from datasets.validation.given_folds import ByFold
 from datasets.validation.grouped import ByGroup
 from datasets.validation.mutational_load import WithoutRise
 from datasets.validation.protocols import MIN_SEQUENCES, Fold, Holdout, KFold, Validation
@@ -31,7 +33,9 @@ class Facts:
     `mutations` and `test_mutations`: how many sequences there are by number of mutations, in train and validation
     together and in test; None without a wild type. `n_groups`: how many groups there are in train and validation if no
     test variant belongs to one of them, `n_positions`: at how many positions the variants of train and validation are
-    mutated if nearly all test variants are mutated at another one; 0 otherwise.
+    mutated if nearly all test variants are mutated at another one; 0 otherwise. `n_folds`: in how many of the folds
+    that the table names they are, 0 if it names none; `apart`: what any two of these differ in, `groups` and
+    `positions`.
     """
 
     n_train: int
@@ -42,14 +46,17 @@ class Facts:
     test_mutations: Mapping[int, int] | None
     n_groups: int = 0
     n_positions: int = 0
+    n_folds: int = 0
+    apart: frozenset[str] = frozenset()
 
     def unlike(self, chosen: Validation) -> str:
         """Return in words how the test variants differ from what the protocol validates; empty if they do not."""
         protocol = chosen.protocol if isinstance(chosen, WithoutRise) else chosen
         differences = []
-        if self.n_groups and not isinstance(protocol, ByGroup):
+        apart = self.apart if isinstance(protocol, ByFold) else frozenset()
+        if self.n_groups and not isinstance(protocol, ByGroup) and "groups" not in apart:
             differences.append("belong to groups that training lacks")
-        if self.n_positions and not isinstance(protocol, (ByGroup, ByPosition)):
+        if self.n_positions and not isinstance(protocol, (ByGroup, ByPosition)) and "positions" not in apart:
             differences.append("are mutated at positions that training lacks")
         if self.shift == "mutations":
             differences.append("have more mutations")
@@ -61,13 +68,15 @@ class Facts:
 def choose(facts: Facts) -> Validation:
     """Return the protocol for a split: what differs between train and test differs between the folds as well.
 
-    Whole groups where the test variants belong to other groups than all others, positions where they are mutated at
-    other positions; elsewhere the split's own validation part where that is large, k-fold otherwise. Where the test
-    variants have more mutations than all others, and not all the same number, also without those that rank them by that
-    number.
+    The folds that the table names, where it does. Whole groups where the test variants belong to other groups than all
+    others, positions where they are mutated at other positions; elsewhere the split's own validation part where that is
+    large, k-fold otherwise. Where the test variants have more mutations than all others, and not all the same number,
+    also without those that rank them by that number.
     """
     protocol: Validation
-    if facts.n_groups > 1:
+    if facts.n_folds > 1:
+        protocol = ByFold(n_folds=facts.n_folds)
+    elif facts.n_groups > 1:
         protocol = ByGroup(n_folds=min(_GROUP_FOLDS, facts.n_groups), seed=0)
     elif facts.n_positions > 1:
         protocol = ByPosition(n_folds=min(_POSITION_FOLDS, facts.n_positions), seed=0)
@@ -83,14 +92,19 @@ def choose(facts: Facts) -> Validation:
 def find_facts(split: PreparedSplit, task: Task) -> Facts:
     """Return what is known of a split; its test sequences and their groups are read, without their targets."""
     mutations = test_mutations = None
-    n_positions = 0
+    n_positions, apart = 0, set()
+    folds = None if split.fold is None else [split.fold == number for number in np.unique(split.fold)]
     if task.wild_type is not None:
         known = find_mutations(split.residues, split.lengths, task.wild_type)
         of_test = find_mutations(*test_sequences(split), task.wild_type)
         mutations, test_mutations = _histogram(known.counts), _histogram(of_test.counts)
         is_mutated = known.sites.any(axis=0)
-        if of_test.sites[:, ~is_mutated].any(axis=1).mean() >= _NEARLY_ALL:
+        if _at_other_positions(of_test.sites, known.sites):
             n_positions = int(is_mutated.sum())
+        if folds and all(_at_other_positions(known.sites[fold], known.sites[~fold]) for fold in folds):
+            apart.add("positions")
+    if folds and split.group is not None and not _shared(split.group, folds):
+        apart.add("groups")
     return Facts(
         n_train=split.n_train,
         n_validation=split.n_validation,
@@ -100,6 +114,8 @@ def find_facts(split: PreparedSplit, task: Task) -> Facts:
         test_mutations=test_mutations,
         n_groups=_n_groups(split),
         n_positions=n_positions,
+        n_folds=len(folds or ()),
+        apart=frozenset(apart),
     )
 
 
@@ -110,6 +126,8 @@ def resolve(facts: Facts, split: PreparedSplit, task: Task) -> Validation:
         try:
             chosen.folds(split, task)
         except UserError:
+            if facts.n_folds > 1:
+                raise  # the table's own folds are not put aside in silence
             continue
         return chosen
     return choose(replace(facts, n_groups=0, n_positions=0))
@@ -137,6 +155,16 @@ class Auto(Validation):
     def folds(self, split: PreparedSplit, task: Task) -> tuple[Fold, ...]:
         """Return the folds of the protocol for the split."""
         return self.resolve(split, task).folds(split, task)
+
+
+def _at_other_positions(sites: NDArray[np.bool_], others: NDArray[np.bool_]) -> bool:
+    """Whether nearly all variants, by their mutated sites (N, P), are mutated where none of the others (M, P) is."""
+    return bool(len(sites) and sites[:, ~others.any(axis=0)].any(axis=1).mean() >= _NEARLY_ALL)
+
+
+def _shared(group: NDArray[np.int64], folds: Sequence[NDArray[np.bool_]]) -> bool:
+    """Whether variants of one group stand in two folds."""
+    return sum(len(np.unique(group[fold])) for fold in folds) > len(np.unique(group))
 
 
 def _n_groups(split: PreparedSplit) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets.common.errors import UserError
+from datasets.tables.table import ALL_FOLDS
 from datasets.task import FoundSource, Task
 from datasets.tasks.registry import all_tasks, find_task
 from models.bounds import MAX_INDUCED_ROWS
@@ -43,7 +44,8 @@ def _check(arguments: argparse.Namespace) -> int:
     """
     from datasets.tables.report import report
 
-    options = DataOptions.of(arguments, data=arguments.file)
+    one_fold = None if arguments.test_fold == ALL_FOLDS else arguments.test_fold
+    options = DataOptions.of(arguments, data=arguments.file, test_fold=one_fold)
     found = survey_of(arguments.file, options)
     for line in report(found):
         print(line)
@@ -109,7 +111,9 @@ def _proposal(arguments: argparse.Namespace, found: "Survey") -> str:
 
     split: tuple[str, ...] = ("--split", str(arguments.split))
     why, division = "", found.division
-    if found.table.split is None and division is not None:
+    if found.table.test_fold is not None:
+        split = ("--test-fold", found.table.test_fold)
+    elif found.table.split is None and division is not None:
         split = ()
     elif found.table.split is None:
         suggested = suggest(found)

@@ -2,6 +2,9 @@
 
 import argparse
 import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +12,14 @@ from search.machine.standard_streams import announcer
 from search.options.folders import described
 from search.outcome import EndReason, StudyOutcome
 from search.reporting.proposals import Proposals
-from search.request.inputs import check_study_name, load_split, places_of
-from search.request.search_request import SearchRequest
+from search.request.inputs import check_study_name, load_split, open_existing, places_of
+from search.request.search_request import DataOptions, SearchRequest
 from search.request.user_data import UserData, config_of, user_data
+from search.request.user_table import refuse_two_splits, survey_of
 from search.request.wanted import wanted_study
 from search.session import run_study
+from search.study.names import default_name, test_fold_name
+from search.workers.signals import EXIT_INTERRUPTED, EXIT_TERMINATED
 
 
 def request_of(arguments: argparse.Namespace, **given: Any) -> SearchRequest:
@@ -28,6 +34,56 @@ def run_search(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return show_plan(arguments, request, None)
     return search(request)
+
+
+def search_each_fold(arguments: argparse.Namespace, search_one: Callable[[argparse.Namespace], int]) -> int:
+    """Search one study, or one for each family, for each fold of a table that is test, and print a table of them.
+
+    Each is the one that `--test-fold K` alone would make or resume. `--timeout` is for the whole call. The exit status
+    is the highest of the searches'.
+
+    Args:
+        arguments: Those of the command line, with `--test-fold all`.
+        search_one: The search for one fold.
+
+    Raises:
+        UserError: The table is not what a search accepts, or a search of a fold is refused.
+    """
+    from datasets.tables.parts import in_order
+
+    started, announce = time.monotonic(), announcer(arguments.quiet)
+    found = survey_of(arguments.data, DataOptions.of(arguments, test_fold=None))
+    found.findings.raise_refused()
+    assert found.landscape.fold is not None, "--test-fold needs a --fold-column"
+    folds = in_order(found.landscape.fold)
+    refuse_two_splits(replace(found, table=replace(found.table, test_fold=folds[0])))
+    ended: list[int] = []
+    studies: list[tuple[str, str, str]] = []
+    for fold in folds:
+        own = argparse.Namespace(**{**vars(arguments), "test_fold": fold})
+        if arguments.study_name is not None:
+            own.study_name = f"{arguments.study_name}-{test_fold_name(fold)}"
+        for model in arguments.models or (arguments.model,):
+            table = {**found.table.settings, "test_fold": fold}
+            name = default_name(arguments.task, model, table, arguments.data.name)
+            if arguments.study_name is not None:
+                name = f"{own.study_name}-{model}" if arguments.models else own.study_name
+            studies.append((fold, model, name))
+        if arguments.timeout is not None:
+            own.timeout = arguments.timeout - (time.monotonic() - started)
+            if own.timeout <= 0:
+                announce(f"The --timeout was over before fold {fold}; the same command goes on.")
+                continue
+        announce(f"{chr(10) * bool(ended)}Fold {fold} of {arguments.fold_column} is test")
+        ended.append(search_one(own))
+        if ended[-1] in (EXIT_INTERRUPTED, EXIT_TERMINATED):
+            return ended[-1]  # whoever stops it does not wait for a table
+    if not (arguments.quiet or arguments.dry_run):
+        from search.reporting.fold_table import print_folds
+
+        database = open_existing(arguments.storage, arguments.runs_dir)
+        print_folds(database, studies, export_dir=arguments.export_dir, proposals=Proposals.of(arguments))
+    return max(ended, default=0)
 
 
 def search(request: SearchRequest, data: UserData | None = None) -> int:

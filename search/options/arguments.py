@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from datasets.common.errors import UserError, nearest
-from datasets.tables.table import table_name
+from datasets.tables.table import ALL_FOLDS, table_name
 from datasets.tasks.registry import find_task, listed_tasks
 from search.checkout import STUDIES
 from search.machine import own_models
@@ -49,6 +49,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         raise UserError(f"`{parser.prog}` takes no {overrides[0]!r}: see --help.")
     if command == "status" and arguments.interval is not None and not arguments.watch:
         raise UserError("--interval is how often --watch looks: give both, or neither.")
+    if command == "confirm" and arguments.all_folds and arguments.top_k is not None:
+        raise UserError(
+            "--all-folds is of one experiment for each fold, and --top-k of several: leave one of them out."
+        )
     if command == "data":
         check_data_command(arguments)
     if command == "doctor" and arguments.task:
@@ -75,6 +79,8 @@ def _complete_overrides(arguments: argparse.Namespace, overrides: list[str]) -> 
     given = dict(word.lstrip("+").split("=", 1) for word in overrides if "=" in word)
     if arguments.task and given.get("task", arguments.task) != arguments.task:
         raise UserError(f"--task {arguments.task} and task={given['task']} exclude each other: name one.")
+    if arguments.command != "search" and arguments.test_fold == ALL_FOLDS:
+        raise UserError(f"--test-fold {ALL_FOLDS} is for a search: `{arguments.command}` takes one fold.")
     task = arguments.task or given.get("task")
     models = [given["model"]] if given.get("model") else _models(arguments.model)
     if arguments.data:

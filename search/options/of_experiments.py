@@ -33,6 +33,11 @@ def confirm_options(parser: Parser) -> None:
     parser.add_argument(
         "--top-k", type=positive, metavar="K", help="confirm the best K trials of the study, which is looked up"
     )
+    parser.add_argument(
+        "--all-folds",
+        action="store_true",
+        help="the experiments are those of a search with --test-fold all, one for each fold: give the mean over folds",
+    )
     parser.add_argument("--unfinished", action="store_true", help="also where the study has not had all its trials")
     parser.add_argument("--json", action="store_true", help="print JSON")
     add_storage(parser)

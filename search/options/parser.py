@@ -74,6 +74,9 @@ def add_data_file(parser: "Parser | argparse._ArgumentGroup") -> None:
     parser.add_argument("--data", type=Path, metavar="FILE", help="CSV, TSV, FASTA (each plain or gzipped) or Parquet")
 
 
+_WILD_TYPE = "FASTA, or ProteinGym's reference file (default: inferred where the table allows it)"
+
+
 def add_reading(parser: "Parser | argparse._ArgumentGroup") -> None:
     """How a table is read and divided."""
     parser.add_argument(
@@ -85,7 +88,13 @@ def add_reading(parser: "Parser | argparse._ArgumentGroup") -> None:
     parser.add_argument("--target-column", metavar="NAME", help="default: target, fitness, score, or a name like these")
     parser.add_argument("--mutation-column", metavar="NAME", help="variants as V39A:D40G (default: found by its cells)")
     parser.add_argument("--group-column", metavar="NAME", help="for --split by_group")
-    parser.add_argument("--wild-type", type=Path, metavar="FASTA", help="default: inferred where the table allows it")
+    parser.add_argument("--fold-column", metavar="NAME", help="the fold of each row: a search cross-validates by these")
+    parser.add_argument(
+        "--test-fold",
+        metavar="K|all",
+        help="with --fold-column: the rows of fold K are test, instead of a --split; all: a study for each in turn",
+    )
+    parser.add_argument("--wild-type", type=Path, metavar="FILE", help=_WILD_TYPE)
     parser.add_argument(
         "--max-train-mutations", type=positive, metavar="N", help="for --split k_vs_rest: train has at most N mutations"
     )

@@ -17,6 +17,8 @@ _NEEDS_DATA = (
     "target_column",
     "mutation_column",
     "group_column",
+    "fold_column",
+    "test_fold",
     "wild_type",
     "max_train_mutations",
     "replicates",
@@ -57,8 +59,8 @@ def check_zero_shot(arguments: argparse.Namespace) -> None:
 
 
 def said_again(arguments: argparse.Namespace) -> list[str]:
-    """The words that say how a table is read, all but its split, as they were given."""
-    return _words({**vars(arguments), "split": None})
+    """The words that say how a table is read, all but what is test, as they were given."""
+    return _words({**vars(arguments), "split": None, "test_fold": None})
 
 
 def table_words(table: Mapping[str, Any], *, wild_type: str) -> list[str]:
@@ -74,7 +76,7 @@ def _words(given: Mapping[str, Any]) -> list[str]:
         if given.get(name) is not None:
             words += [f"--{name.replace('_', '-')}", str(given[name])]
     for name in _NEEDS_DATA:
-        if given[name] is not None:
+        if given.get(name) is not None:
             words += [f"--{name.replace('_', '-')}", str(given[name])]
     return [*words, "--split-seed", str(given["split_seed"])] if given["split_seed"] else words
 
@@ -83,6 +85,13 @@ def check_reading(arguments: argparse.Namespace) -> None:
     """Refuse options of a split that is not asked for, and a split without them."""
     if (arguments.split == "k_vs_rest") != (arguments.max_train_mutations is not None):
         raise UserError("--split k_vs_rest and --max-train-mutations N belong together: give both, or neither.")
+    if arguments.test_fold is not None and arguments.fold_column is None:
+        raise UserError("--test-fold K is a fold of --fold-column NAME: name the column too.")
+    if arguments.test_fold is not None and arguments.split is not None:
+        raise UserError(
+            f"--split {arguments.split} and --test-fold {arguments.test_fold} both say what is test: leave one of the "
+            "two out."
+        )
     if arguments.split == "by_group" and arguments.group_column is None:
         raise UserError("--split by_group and --group-column NAME belong together: give both, or neither.")
     if arguments.group_column is not None and arguments.split not in ("by_group", None):

@@ -13,6 +13,7 @@ class ConfirmRequest:
 
     Args:
         experiments: Their files.
+        all_folds: Whether they are those of all folds of a table, each sealed from its own.
         seeds: How many new seeds.
         top_k: Confirm so many of the best trials of the study, which is looked up; None is the experiment alone.
         unfinished: Also where the study has not had all its trials.
@@ -23,6 +24,7 @@ class ConfirmRequest:
     """
 
     experiments: Sequence[Path]
+    all_folds: bool = False
     seeds: int = 5
     top_k: int | None = None
     unfinished: bool = False

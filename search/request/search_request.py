@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from datasets.common.errors import UserError
-from datasets.tables.table import Replicates, table_name
+from datasets.tables.table import ALL_FOLDS, Replicates, table_name
 from datasets.tasks.registry import find_task
 from search.machine import own_models
 from search.options.arguments import check_model
@@ -28,7 +28,9 @@ class TableOptions:
         split_seed: Of the strategies that draw at random.
         max_train_mutations: Of the strategy `k_vs_rest`.
         sequence_column, mutation_column, target_column, group_column: Names in the file; None is found out.
-        wild_type: A FASTA file that holds it, for tables of mutations.
+        fold_column: Names the fold of each row, by which a search cross-validates.
+        test_fold: The fold that is test, instead of a `split`.
+        wild_type: A FASTA file that holds it, for tables of mutations, or ProteinGym's reference file.
         replicates: What becomes of several measurements of one sequence.
     """
 
@@ -40,6 +42,8 @@ class TableOptions:
     mutation_column: str | None = None
     target_column: str | None = None
     group_column: str | None = None
+    fold_column: str | None = None
+    test_fold: str | None = None
     wild_type: Path | None = None
     replicates: Replicates | None = None
 
@@ -174,6 +178,8 @@ class SearchRequest(DataOptions):
             if word.lstrip("+~").partition("=")[0] in ("task", "model"):
                 raise UserError(f"The override {word!r} names what `task` and `model` name: leave it out.")
         check_data_options(argparse.Namespace(**vars(self)))
+        if self.test_fold == ALL_FOLDS:
+            raise UserError(f"test_fold={ALL_FOLDS!r} stands for several studies: name one fold for each search.")
 
     @property
     def words(self) -> list[str]:

@@ -11,6 +11,7 @@ from datasets.tables.table import Table, table_name
 from datasets.task import RawSplit, Task
 from datasets.tasks.own_table import table_task
 from search.request.search_request import TableOptions
+from search.study.names import fold_words
 from search.study.run_names import DATA
 
 if TYPE_CHECKING:
@@ -45,10 +46,15 @@ def user_task(options: TableOptions, runs: Path, announce: Callable[[str], None]
         f"{path}: {len(found.sequences):,} variants, {len(found.sequences) - test - validation:,} train, "
         f"{validation:,} validation and {test:,} test ({found.division.how})."
     )
-    if found.table.split is not None and first is None:
-        written = write_split(raw, folder, f"{name}-{found.table.split}")
+    if first is None and (split := _split_name(found.table)) is not None:
+        written = write_split(raw, folder, f"{name}-{split}")
         announce(f"The split in FLIP's format: {written}")
     return table_task(found.table, name=name, loaded=found), found.table
+
+
+def _split_name(table: Table) -> str | None:
+    """What a split is called that is written; None of a file that has its own."""
+    return table.split if table.test_fold is None else "-".join(fold_words(table.fold_column, table.test_fold))
 
 
 def _first_split(found: "Survey", path: Path, folder: Path, name: str) -> "Survey | None":
@@ -73,24 +79,26 @@ def split_file(raw: RawSplit, folder: Path, name: str) -> Path:
 
 
 def refuse_two_splits(found: "Survey") -> None:
-    """Refuse a split by name of a file that has its own. Raises a UserError."""
-    if found.table.split is not None and "set" in found.columns.cells:
+    """Refuse a split by name, or a fold for test, of a file that has its own. Raises a UserError."""
+    table = found.table
+    if "set" in found.columns.cells and not (table.split is None and table.test_fold is None):
+        option = "--split" if table.test_fold is None else "--test-fold"
         raise UserError(
-            f"{found.columns.where} has a 'set' column, which says what is test: leave --split out, or rename it."
+            f"{found.columns.where} has a 'set' column, which says what is test: leave {option} out, or rename it."
         )
 
 
 def survey_of(path: Path, options: TableOptions) -> "Survey":
     """What the table holds, read as the options say."""
     # Imported as late as this, so that usage errors do not wait for NumPy.
-    from datasets.tables.fasta import read_wild_type
+    from datasets.tables.reference import find_wild_type
     from datasets.tables.survey import survey
 
     same = {item.name: getattr(options, item.name) for item in fields(TableOptions)}
     table = Table(
         **{name: value for name, value in same.items() if name not in ("data", "wild_type")},
         file=str(path),
-        wild_type=None if options.wild_type is None else read_wild_type(options.wild_type),
+        wild_type=None if options.wild_type is None else find_wild_type(options.wild_type, path),
         sites=None,
         window=None,
         group_rule="nearest" if options.group_column else None,
@@ -104,5 +112,5 @@ def write_split(raw: RawSplit, folder: Path, name: str) -> Path:
 
     path = split_file(raw, folder, name)
     with output(path, "wb", option="--runs-dir", makes_folder=True) as file:
-        file.writelines(flip_blocks(raw.sequence, raw.target, raw.part, raw.validation, raw.group))
+        file.writelines(flip_blocks(raw.sequence, raw.target, raw.part, raw.validation, raw.group, raw.fold))
     return path

@@ -10,13 +10,13 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from datasets.tables.table import stem
+from datasets.tables.table import STRATEGIES, stem
 from search.config.nested import digest
 
 if TYPE_CHECKING:
     from search.storage.database import Database
 
-_QUESTION = ("target_column", "split", "max_train_mutations", "group_column", "split_seed")
+_QUESTION = ("target_column", "split", "max_train_mutations", "group_column", "split_seed", "fold_column", "test_fold")
 """What, in the description of a table, tells two questions apart."""
 _LONGEST = 40
 _N_DIGITS = 8
@@ -33,13 +33,32 @@ def default_name(task: str, model: str, table: Mapping[str, Any] | None, file: s
     """
     if table is None:
         return f"{task}-{model}"
-    parts = [str(table["target_column"]), *_split(table)]
-    plain = [re.sub(r"[^A-Za-z0-9_]+", "_", part)[:_LONGEST].strip("_") or "column" for part in parts]
-    target, *split = plain
-    name = f"{task[:_LONGEST]}-{target}-{'.'.join(split)}"
-    if plain != parts or task[:_LONGEST] != stem(file) or "-" in model:
-        name += f"+{digest([stem(file), parts])[:_N_DIGITS]}"
+    column, test_fold = table.get("fold_column"), table.get("test_fold")
+    folds = [part for part in (column, test_fold and f"test{test_fold}") if part]
+    split = [] if test_fold is not None and not table["split_seed"] else _split(table)
+    parts = [str(table["target_column"]), *split, *folds]
+    plain = [*map(_plain, parts)]
+    words = [".".join(plain[1 : 1 + len(split)]), *plain[1 + len(split) :]]
+    name = "-".join([task[:_LONGEST], plain[0], *filter(None, words)])
+    if column in ("set", *STRATEGIES) or plain != parts or task[:_LONGEST] != stem(file) or "-" in model:
+        whole = [stem(file), parts] if column is None else [stem(file), parts, column, test_fold]
+        name += f"+{digest(whole)[:_N_DIGITS]}"
     return f"{name}-{model}"
+
+
+def fold_words(column: str | None, test_fold: str) -> list[str]:
+    """`fold_random_5` and `test4`: what stands in names for the fold that is test; see `test_fold_name`."""
+    return [_plain(str(column)), test_fold_name(test_fold)]
+
+
+def test_fold_name(test_fold: str) -> str:
+    """`test4` of fold 4; of a fold whose name is not fit for a file another for each."""
+    plain = _plain(f"test{test_fold}")
+    return plain if plain == f"test{test_fold}" else f"{plain}+{digest([test_fold])[:_N_DIGITS]}"
+
+
+def _plain(part: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_]+", "_", part)[:_LONGEST].strip("_") or "column"
 
 
 def _split(table: Mapping[str, Any]) -> list[str]:

@@ -67,7 +67,10 @@ def question_of(about: Mapping[str, Any]) -> Question | None:
 
 
 def split_words(table: Mapping[str, Any]) -> str:
-    """How a table is divided: `k_vs_rest of 4`, `by_group of family`, `random, seed 3`."""
+    """How a table is divided: `k_vs_rest of 4`, `by_group of family`, `random, seed 3`, `column, test fold 4`."""
+    folds, test_fold = table.get("fold_column"), table.get("test_fold")
+    if test_fold is not None:
+        return f"{folds}, test fold {test_fold}"
     n, group = table.get("max_train_mutations"), table.get("group_column")
     name = table["split"] or OWN_SPLIT
     if name == "k_vs_rest" and n in _BY_NUMBER:

@@ -275,7 +275,7 @@ BAD = [
     ("data.crop=domian", "has no crop 'domian'"),
     ("seed=-1", "seed=-1 is not valid: expected int >= 0."),
     ("task=gb1_three_vs_ret", "There is no task 'gb1_three_vs_ret'. Did you mean 'gb1_three_vs_rest'"),
-    ("validation=cv", "validation=cv is unknown: expected one of auto, by_group, by_position, holdout, kfold"),
+    ("validation=cv", "validation=cv is unknown: expected one of auto, by_fold, by_group, by_position, holdout, kfold"),
     ("~sampler", "sampler is missing"),
     ("sampler.n_startup_trials=abc", "sampler.n_startup_trials=abc is not valid: expected int >= 0."),
     ("sampler._target_=optuna.samplers.TPESamplr", "Did you mean 'TPESampler'"),

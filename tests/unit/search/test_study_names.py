@@ -45,6 +45,8 @@ def test_a_name_says_file_target_split_and_model() -> None:
         named(split="by_group", group_column="cluster", split_seed=3) == "my_assay-fitness-by_group.cluster.seed3-ridge"
     )
     assert named(split=None) == "my_assay-fitness-set-ridge"
+    assert named(fold_column="fold_random_5") == "my_assay-fitness-random-fold_random_5-ridge"
+    assert named(split=None, fold_column="cv", test_fold="4") == "my_assay-fitness-cv-test4-ridge"
     assert named("my_assay.TSV.gz") == named(), "the same table in another format"
 
 
@@ -63,6 +65,11 @@ def test_different_questions_have_different_names_that_are_fit_for_files() -> No
         {"split": "k_vs_rest", "max_train_mutations": 1, "split_seed": 2},
         *({"split": "by_group", "group_column": name} for name in ("g", "g 1", "g_1", "g.1", "g.seed1", "seed1")),
         {"split": "by_group", "group_column": "g", "split_seed": 1},
+        *({"fold_column": name} for name in ("f", "f 1", "f_1", "seed3", "random", "set")),
+        *({"split": None, "fold_column": name} for name in ("f", "test1", "seed1", "random")),
+        *({"split": None, "fold_column": name, "test_fold": "1"} for name in ("f", "f-1", "random", "set", "test1")),
+        *({"split": None, "fold_column": "f", "test_fold": k} for k in ("2", "-2", "a b", "a_b", "ä", "ö")),
+        {"split": None, "fold_column": "f", "test_fold": "1", "split_seed": 1},
     ]
     questions = list(itertools.product(files, targets, splits, ("ridge", "cnn")))
     names = [
