@@ -125,6 +125,7 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
             mutation_column=None,
             group_column=column_names.group_column_again(columns, table.group_column, table.group_rule is not None),
             fold_column=table.fold_column and column_names.FOLD_COLUMN,
+            round_column=table.round_column and column_names.FOLD_COLUMN,
         )
     table = _with_columns(table, columns)
     if table.replicates is None:
@@ -188,7 +189,8 @@ def _with_columns(table: Table, columns: Columns) -> Table:
     target = column_names.target_column(columns, table.target_column)
     group = column_names.group_column(columns, table.group_column)
     fold = column_names.fold_column(columns, table.fold_column)
-    taken = (sequence, target, group, fold, "set", "validation", "name")
+    rounds = column_names.round_column(columns, table.round_column)
+    taken = (sequence, target, group, fold, rounds, "set", "validation", "name")
     mutation = column_names.mutation_column(columns, table.mutation_column, taken)
     if sequence is None and mutation is None:
         raise column_names.no_sequences(columns)
@@ -198,6 +200,7 @@ def _with_columns(table: Table, columns: Columns) -> Table:
         target_column=target,
         group_column=group,
         fold_column=fold,
+        round_column=rounds,
         mutation_column=mutation,
     )
 

@@ -24,7 +24,7 @@ Replicates = Literal["mean", "refuse", "keep"]
 GroupRule = Literal["nearest"]
 ALL_FOLDS = "all"
 """The `test_fold` that stands for each in turn, which no table has."""
-_NEWER = ("group_rule", "fold_column", "test_fold")
+_NEWER = ("group_rule", "fold_column", "test_fold", "round_column")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class Table:
     null without groups, and where `by_group` divided by the rule of the first version (see
     `datasets.tables.split_strategies`), which studies and experiments of that time keep.
     `fold_column` names the fold of each row, by which a search cross-validates; the rows of `test_fold` are the test
-    part. Both are null without folds.
+    part. Both are null without folds. `round_column` names the round in which each row was measured, in place of folds.
     """
 
     file: str
@@ -59,6 +59,7 @@ class Table:
     group_rule: GroupRule | None = None
     fold_column: str | None = None
     test_fold: str | None = None
+    round_column: str | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -78,6 +79,8 @@ class Table:
             raise UserError(f"table.sites={self.sites!r} is not valid: {error}.") from None
         if self.test_fold is not None and (self.fold_column is None or self.split is not None):
             raise UserError("table.test_fold is not valid without a table.fold_column, or beside a table.split.")
+        if self.round_column is not None and self.fold_column is not None:
+            raise UserError("table.round_column is not valid beside a table.fold_column.")
 
 
 def check_strategy(name: str) -> None:

@@ -90,6 +90,12 @@ def add_reading(parser: "Parser | argparse._ArgumentGroup") -> None:
     parser.add_argument("--group-column", metavar="NAME", help="for --split by_group")
     parser.add_argument("--fold-column", metavar="NAME", help="the fold of each row: a search cross-validates by these")
     parser.add_argument(
+        "--round-column",
+        metavar="NAME",
+        help="in which round each row was measured: a search then validates each round by those before it "
+        "(default: round, where validation=rounds)",
+    )
+    parser.add_argument(
         "--test-fold",
         metavar="K|all",
         help="with --fold-column: the rows of fold K are test, instead of a --split; all: a study for each in turn",

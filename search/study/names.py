@@ -16,7 +16,8 @@ from search.config.nested import digest
 if TYPE_CHECKING:
     from search.storage.database import Database
 
-_QUESTION = ("target_column", "split", "max_train_mutations", "group_column", "split_seed", "fold_column", "test_fold")
+_OF_FOLDS = ("fold_column", "test_fold", "round_column")
+_QUESTION = ("target_column", "split", "max_train_mutations", "group_column", "split_seed", *_OF_FOLDS)
 """What, in the description of a table, tells two questions apart."""
 _LONGEST = 40
 _N_DIGITS = 8
@@ -33,7 +34,7 @@ def default_name(task: str, model: str, table: Mapping[str, Any] | None, file: s
     """
     if table is None:
         return f"{task}-{model}"
-    column, test_fold = table.get("fold_column"), table.get("test_fold")
+    column, test_fold = table.get("fold_column") or table.get("round_column"), table.get("test_fold")
     folds = [part for part in (column, test_fold and f"test{test_fold}") if part]
     split = [] if test_fold is not None and not table["split_seed"] else _split(table)
     parts = [str(table["target_column"]), *split, *folds]
