@@ -45,7 +45,8 @@ class RawSplit:
 
     `lines` are the 1-based line numbers in the source (the header is line 1), `content_hash` is the SHA-256
     of the source's bytes, and `where` names the source in error messages. `group`: the name of each row's group, None
-    where no groups are known. `fold`: the name of each row's fold, None where the table names none.
+    where no groups are known. `fold`: the name of each row's fold, None where the table names none. `error`: the
+    standard error of each row's target, above 0, None where none are known.
     """
 
     sequence: Sequence[str]
@@ -57,6 +58,7 @@ class RawSplit:
     where: str
     group: Sequence[str] | None = None
     fold: Sequence[str] | None = None
+    error: Sequence[float] | None = None
 
 
 class ScoreColumns(Protocol):
@@ -125,7 +127,8 @@ class Task:
     without reading them, to have as many residues. `units` are those of the target. A `retired`
     task is one that its authors have withdrawn: it can be searched, and whoever does is told. `shift` None is what the
     sequences show (see `datasets.validation.shifted`). `scores` are columns beside the sequences, None without any.
-    `embeddings` are those of its sequences, None without any.
+    `embeddings` are those of its sequences, None without any. `first_position` is the number of the wild type's first
+    residue wherever mutations and positions are read or written; `region` and crops count from 0 all the same.
     """
 
     name: str
@@ -144,6 +147,7 @@ class Task:
     scores: ScoreColumns | None = None
     embeddings: KeptEmbeddings | None = None
     has_one_length: bool = False
+    first_position: int = 1
 
     def __post_init__(self) -> None:
         """Check what no user can get wrong."""

@@ -1,5 +1,6 @@
 """The base of models that are solved at once instead of being trained step by step."""
 
+import inspect
 from abc import abstractmethod
 from typing import Any
 
@@ -33,13 +34,23 @@ class ClosedForm(FitnessModel):
 
     @abstractmethod
     def solve(
-        self, tokens: Tensor, target: Tensor, scores: Tensor | None = None, embeddings: Tensor | None = None
+        self,
+        tokens: Tensor,
+        target: Tensor,
+        scores: Tensor | None = None,
+        embeddings: Tensor | None = None,
+        weight: Tensor | None = None,
     ) -> None:
         """Learn from tokens (N, L) int64, 0 at padding, and target (N,) float64, without gradients or autocast.
 
-        `scores` (N, K) are zero-shot scores, NaN where one is missing, and `embeddings` (N, D) float32 those of a file;
-        None where there are none.
+        `scores` (N, K) are zero-shot scores, NaN where one is missing, `embeddings` (N, D) float32 those of a file, and
+        `weight` (N,) float64 says how much each row counts, 1 on average; None where there are none.
         """
+
+    def take_weights(self) -> None:
+        """As for other models; a model that is solved has to know of them."""
+        if "weight" not in inspect.signature(self.solve).parameters:
+            super().take_weights()
 
     def configure_optimizers(self) -> list[Any]:
         """No optimizer: nothing is learnt step by step."""
@@ -61,9 +72,10 @@ class ClosedForm(FitnessModel):
         beside = {
             "scores": [seen.scores for seen in self._seen if seen.scores is not None],
             "embeddings": [seen.features for seen in self._seen if seen.features is not None],
+            "weight": [seen.weight.double() for seen in self._seen if seen.weight is not None],
         }
         with torch.no_grad(), torch.autocast(tokens.device.type, enabled=False):
-            # Models of users may know nothing of either.
+            # Models of users may know nothing of them.
             given = {name: torch.cat(rows)[: self.max_rows] for name, rows in beside.items() if rows}
             self.solve(tokens[: self.max_rows], target[: self.max_rows], **given)
             for seen in self._seen:

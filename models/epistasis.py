@@ -130,7 +130,7 @@ class Epistasis(FitnessModel):
         self.varies.copy_((counts > 0) & (counts < len(tokens)))
         self.varies[:, 0] = 0
         ridge = Ridge(alpha=self.alpha).to(tokens.device)
-        ridge.solve(tokens, standardised)
+        ridge.solve(tokens, standardised, weight=None if training.weight is None else training.weight.double())
         self.weight.copy_(ridge.weight)
         self.bias.copy_(ridge.intercept)
 

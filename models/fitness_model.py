@@ -1,14 +1,12 @@
 """The base of all models: the step of training, the logged metrics, and the tokenizer of a model."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
@@ -16,17 +14,14 @@ from torchmetrics import MeanSquaredError
 
 from datasets.batches.batch import Batch
 from datasets.common.errors import UserError
-from datasets.common.paths import Places
-from datasets.features.encoder import FrozenPart, Scope
 from datasets.sequences.tokenizer import ResidueTokenizer, Tokenizer
-from datasets.task import Announce, Task
-from models.losses import Loss, is_pairwise, replayed, row_gradient
-from models.memory import Memory
+from models.hooks import ModelHooks
+from models.losses import Loss, is_pairwise, over_rows, replayed, row_gradient
 from models.metrics import Spearman
 from models.target_scale import RankNormal, TargetScale, Transform
 
 
-class FitnessModel(LightningModule, ABC):
+class FitnessModel(ModelHooks, LightningModule, ABC):
     """Predicts the fitness of protein variants: `model(batch)` is (B,) in the unit of the targets.
 
     A subclass gives `forward` and `configure_optimizers`; its keyword-only constructor arguments are its
@@ -53,50 +48,11 @@ class FitnessModel(LightningModule, ABC):
         """Turns residues into the tokens that `forward` expects."""
         return ResidueTokenizer()
 
-    def can_rank(self, residues: NDArray[np.uint8], training: NDArray[np.uint8], *, has_scores: bool = False) -> bool:
-        """Whether it can tell sequences (M, L) apart at all after training on others (N, L): ASCII codes, 0 at padding.
-
-        False where all predictions would be one number. It is asked before anything trains; `has_scores` says that
-        there are zero-shot scores.
-        """
-        return True
-
     transforms_targets = False
     """Whether a training step of its own learns what `target_scale` makes of the targets."""
 
     data_shapes: Mapping[str, tuple[int | None, ...]] = {}
     """The parameters and buffers whose shape follows from the training data: None stands for a size that may be any."""
-
-    max_residues: int | None = None
-    """The longest sequence the model takes; None: any."""
-
-    weights_name: str | None = None
-    backbone_hash: str | None = None
-    """Name and hash of the pretrained weights that `fetch` found; a hash alone says how others were drawn."""
-
-    def check_task(self, task: Task) -> None:
-        """Refuse, by a UserError, a task that the model cannot be used on."""
-
-    def check_size(self, n_train: int) -> None:
-        """Refuse, by a UserError, more training rows than the model can hold."""
-
-    def approximation(self, n_train: int) -> str | None:
-        """What is not exact with so many training rows where fewer would be solved exactly, as a sentence."""
-        return None
-
-    def fetch(self, places: Places, announce: Announce) -> None:
-        """Find or download pretrained weights; a UserError says why there are none."""
-
-    def build(self, places: Places) -> None:
-        """Build what is too heavy for the constructor; called once, before training."""
-
-    def frozen_part(self, places: Places, precision: str, device: torch.device) -> FrozenPart | None:
-        """What is computed once for all epochs and trials, and how; None where everything is trained."""
-        return None
-
-    def memory(self, precision: str) -> Memory | None:
-        """What a run needs, without building it; None if that is too little to be planned for."""
-        return None
 
     @property
     def n_parameters(self) -> int:
@@ -130,24 +86,21 @@ class FitnessModel(LightningModule, ABC):
         elif target_transform == "rank_normal":
             self.target_scale = RankNormal()
 
-    def take_scores(self) -> None:
-        """Make room for the score columns that all batches will have, if the family knows of any; before loading."""
-
-    embedding_scope: Scope | None = None
-    """What the model sees of the embeddings of a file, which batches have as features; None is nothing."""
-
-    def take_embeddings(self, width: int) -> None:
-        """Make room for embeddings of `width` values, where there is a scope; before loading."""
-
-    def see_features(self, parts: Iterable[Tensor]) -> None:
-        """Look at the embeddings (n, D) that it is to see of the training rows, some at a time; before training."""
-
-    def see_lengths(self, lengths: Tensor) -> None:
-        """Look at the lengths (N,) in tokens of all rows of the split, right after the model was built for training.
+    def take_weights(self) -> None:
+        """Get ready for rows that count more or less in training; before loading.
 
         Raises:
-            UserError: The model does not take sequences of these lengths.
+            UserError: The model brings a training step of its own, or has a loss that knows of no weights.
         """
+        if not self.has_micro_batches:
+            raise UserError(
+                f"The model {type(self).__name__} is trained in its own way, in which all rows count alike: leave "
+                "--error-column out."
+            )
+        if is_pairwise(self.loss):
+            raise UserError(
+                "trainer.loss=ranking compares rows that all count alike: use mse or huber with --error-column."
+            )
 
     def see_targets(self, target: Tensor) -> None:
         """Look at all targets (N,) of the training rows, before training."""
@@ -157,9 +110,6 @@ class FitnessModel(LightningModule, ABC):
     def in_own_unit(self, target: Tensor) -> Tensor:
         """The scores (B,) of `forward` that would predict targets (B,)."""
         return target if self.target_scale is None else self.target_scale.standardized(target)
-
-    def see_rows(self, rows: Callable[[], Batch]) -> None:
-        """Look at all training rows as one batch, made when it is asked for, its tokens of a small integer type."""
 
     def trained_state(self) -> dict[str, Tensor]:
         """The part of the state that training may change: what a checkpoint holds."""
@@ -233,7 +183,8 @@ class FitnessModel(LightningModule, ABC):
         for part in parts:
             score = self.forward(part)
             scores.append(score.detach())
-            self.manual_backward(self.loss(score, self.in_own_unit(part.target)) * (len(part) / n_rows))
+            loss = over_rows(self.loss, score, self.in_own_unit(part.target), part.weight)
+            self.manual_backward(loss * (len(part) / n_rows))
         return torch.cat(scores)
 
     def _over_pairs(self, parts: Sequence[Batch]) -> Tensor:

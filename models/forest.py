@@ -79,7 +79,12 @@ class Forest(ClosedForm):
         return prediction.float()
 
     def solve(
-        self, tokens: Tensor, target: Tensor, scores: Tensor | None = None, embeddings: Tensor | None = None
+        self,
+        tokens: Tensor,
+        target: Tensor,
+        scores: Tensor | None = None,
+        embeddings: Tensor | None = None,
+        weight: Tensor | None = None,
     ) -> None:
         """Grow the trees; there are no embeddings."""
         from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
@@ -89,7 +94,8 @@ class Forest(ClosedForm):
             self.scores.fit(scores)
         features = self._features(tokens, scores).cpu().numpy()
         with threadpool_limits(torch.get_num_threads(), user_api="openmp"):
-            grown = self._regressor().fit(features, target.cpu().numpy())
+            known = {} if weight is None else {"sample_weight": weight.cpu().numpy()}
+            grown = self._regressor().fit(features, target.cpu().numpy(), **known)
         if self.kind == "boosting":
             self.trees.take_boosting(grown)
         else:

@@ -15,7 +15,7 @@ from models.bounds import Interval, NonNegativeFloat, PositiveFloat
 from models.closed_form import residues
 from models.layers.amino_acids import NAMES, find_similarity, residue_vectors
 from models.layers.embedding_features import EmbeddingFeatures
-from models.layers.gaussian_process import Centre, Hyperparameters, centre_of, factor, inducing_dual
+from models.layers.gaussian_process import Centre, Hyperparameters, centre_of, factor
 from models.layers.score_features import ScoreFeatures, keep_one_width
 from models.layers.sequence_kernel import Beside, Form, TrainingSide
 from models.many_rows import ManyRows
@@ -130,7 +130,7 @@ class Kernel(ManyRows):
         self.embedding_scope = None if embeddings == "none" else "mean"
         self.embedding_features: EmbeddingFeatures | None = None
         self.marginal_likelihood, self.max_rows = marginal_likelihood, max_train
-        self.n_inducing, self.similarity = inducing, similarity
+        self.n_inducing, self.similarity, self.seeks_relevance = inducing, similarity, relevance
         self._vectors = residue_vectors(find_similarity(similarity)[0]) if similarity in NAMES else None
         exact = torch.float64
         self.register_buffer("train_tokens", torch.zeros(0, 0, dtype=torch.uint8))  # (N, L)
@@ -139,7 +139,6 @@ class Kernel(ManyRows):
         self.register_buffer("theta", torch.zeros(4, dtype=exact))  # the hyperparameters in use
         self.register_buffer("location", torch.zeros((), dtype=exact))  # of the targets
         self.register_buffer("scale", torch.zeros((), dtype=exact))
-        self.seeks_relevance = relevance
         self.score_features: ScoreFeatures | None = None
         if relevance:
             self.data_shapes = {**self.data_shapes, "relevance": (None,)}
@@ -200,7 +199,8 @@ class Kernel(ManyRows):
     def predict_with_std(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Predicted fitness (B,) and its standard deviation (B,), that of the measurement's noise not included."""
         if self._factor is None:
-            self._factor = factor(self._own_covariances(self._to_training().distances_among_themselves()), self.theta)
+            distance = self._to_training().distances_among_themselves()
+            self._factor = factor(self._own_covariances(distance), self.theta, self.known_weight)
         parts = []
         for covariances, prior in self._of_batch(batch):
             explained = torch.linalg.solve_triangular(self._factor, covariances.T, upper=False).square().sum(dim=0)
@@ -212,7 +212,12 @@ class Kernel(ManyRows):
         return self.target_scale(mean), self.target_scale.deviation(mean, std)
 
     def solve(
-        self, tokens: Tensor, target: Tensor, scores: Tensor | None = None, embeddings: Tensor | None = None
+        self,
+        tokens: Tensor,
+        target: Tensor,
+        scores: Tensor | None = None,
+        embeddings: Tensor | None = None,
+        weight: Tensor | None = None,
     ) -> None:
         """Condition the process on the training data."""
         self._side = self._factor = None
@@ -228,27 +233,23 @@ class Kernel(ManyRows):
             self.train_features = beside.scores[:n_kept]
         if beside.embeddings is not None:
             self.train_embeddings = beside.embeddings[:n_kept]
+        self.keep_weights(weight, n_kept)
         self.location = target.mean()
         deviation = target.std(correction=0)
         self.scale = torch.where(deviation > 0, deviation, torch.ones_like(deviation))
         standardised = (target - self.location) / self.scale
         if self.seeks_relevance:
             self.relevance = target.new_ones(tokens.shape[1])
-        learnt = self._to_training().learn(
-            standardised[:n_kept], self.given, relevance=self.seeks_relevance, hyperparameters=self.marginal_likelihood
-        )
+        sought = {"relevance": self.seeks_relevance, "hyperparameters": self.marginal_likelihood}
+        learnt = self._to_training().learn(standardised[:n_kept], self.given, self.known_weight, **sought)
         if learnt.relevance is not None:
             self.relevance, self._side = learnt.relevance, None
         distance = self._to_training().distances_among_themselves()
         self.theta = self.theta.new_tensor(list(vars(learnt.hyperparameters).values()))
         self.mean_distance = centre_of(distance).mean_distance
-        own = self._own_covariances(distance)
-        if n_kept == len(tokens):
-            self.dual = torch.cholesky_solve(standardised[:, None], factor(own, self.theta)).squeeze(1)
-        else:
-            slices = self._slices(tokens, beside, self.n_inducing)
-            pieces = ((self._covariances(some, known)[0], standardised[rows]) for rows, some, known in slices)
-            self.dual = inducing_dual(own, pieces, self.theta)
+        slices = self._slices(tokens, beside, self.n_inducing)
+        pieces = ((rows, self._covariances(some, known)[0]) for rows, some, known in slices)
+        self.dual = self.dual_of(self._own_covariances(distance), pieces, standardised, weight, self.theta)
 
     def load_trained_state(self, state: dict[str, Tensor]) -> None:
         """As for other models; its parts have to fit, and its sequences to be of known residues."""

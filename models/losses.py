@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 LossName = Literal["mse", "huber", "ranking"]
-Loss = Callable[[Tensor, Tensor], Tensor]
+Loss = Callable[..., Tensor]
 """From what a model's `forward` gives for the rows of a batch (B,) and their targets (B,) to a mean over the batch."""
 
 
@@ -40,6 +40,14 @@ def make_loss(name: LossName, *, huber_delta: float) -> Loss:
 def is_pairwise(loss: Loss) -> bool:
     """Whether a loss is a mean over pairs of rows, so that no part of a batch can be computed without the others."""
     return loss is ranking
+
+
+def over_rows(loss: Loss, score: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
+    """The mean of a loss over rows, each of which counts by its weight (B,); None: all alike."""
+    if weight is None:
+        return loss(score, target)
+    rows: Tensor = loss(score, target, reduction="none")
+    return (rows * weight).mean()
 
 
 def row_gradient(loss: Loss, score: Tensor, target: Tensor) -> Tensor:

@@ -1,10 +1,14 @@
 """Kernel models of more rows than can be solved for exactly."""
 
+from collections.abc import Iterable
+
+import torch
 from torch import Tensor
 
 from datasets.common.errors import TooManyRows
 from models.bounds import MAX_INDUCED_ROWS, MAX_KERNEL_ROWS
 from models.closed_form import ClosedForm
+from models.layers.gaussian_process import factor, inducing_dual
 
 
 class ManyRows(ClosedForm):
@@ -15,6 +19,47 @@ class ManyRows(ClosedForm):
     """
 
     n_inducing: int
+    train_weight: Tensor
+    has_weights = False
+
+    def take_weights(self) -> None:
+        """As for other models: the noise of a row is that of the model, divided by its weight."""
+        super().take_weights()
+        self.has_weights = True
+        self.data_shapes = {**self.data_shapes, "train_weight": (None,)}
+        self.register_buffer("train_weight", torch.zeros(0, dtype=torch.float64))  # (N,)
+
+    @property
+    def known_weight(self) -> Tensor | None:
+        """The weights (N,) of the rows that were kept, None where all count alike."""
+        return self.train_weight if self.has_weights else None
+
+    def keep_weights(self, weight: Tensor | None, n_kept: int) -> None:
+        """Keep the weights of the first rows, which standard deviations need."""
+        if weight is not None:
+            self.train_weight = weight[:n_kept]
+
+    @staticmethod
+    def dual_of(
+        own: Tensor,
+        slices: Iterable[tuple[slice, Tensor]],
+        target: Tensor,
+        weight: Tensor | None,
+        theta: Tensor,
+    ) -> Tensor:
+        """Coefficients (N,) of all rows, exactly, or (M,) of the inducing ones.
+
+        Args:
+            own: (N, N) covariances of all rows, or (M, M) of the inducing ones, which are changed.
+            slices: some rows, and their covariances (B, M) with the inducing ones, where there are such.
+            target: (N,) float64, standardised.
+            weight: (N,), by which the noise of a row is divided; None: it is the same of all.
+            theta: (4,) the hyperparameters.
+        """
+        if len(own) == len(target):
+            return torch.cholesky_solve(target[:, None], factor(own, theta, weight)).squeeze(1)
+        known = ((rows, covariances, None if weight is None else weight[rows]) for rows, covariances in slices)
+        return inducing_dual(own, ((found, target[rows], one) for rows, found, one in known), theta)
 
     def check_size(self, n_train: int) -> None:
         """Refuse more training rows than inducing ones can stand for, unless a part is asked for."""
@@ -42,3 +87,5 @@ class ManyRows(ClosedForm):
         n_rows = {len(getattr(self, name)) for name in self.data_shapes if name != "relevance"}
         if len(n_rows) > 1:
             raise RuntimeError(f"its parts are of {' and '.join(map(str, sorted(n_rows)))} training sequences")
+        if self.has_weights and not bool((self.train_weight > 0).all()):
+            raise RuntimeError("train_weight holds a weight that is not above 0")

@@ -98,7 +98,12 @@ class Ridge(ClosedForm):
         return prediction.float()
 
     def solve(
-        self, tokens: Tensor, target: Tensor, scores: Tensor | None = None, embeddings: Tensor | None = None
+        self,
+        tokens: Tensor,
+        target: Tensor,
+        scores: Tensor | None = None,
+        embeddings: Tensor | None = None,
+        weight: Tensor | None = None,
     ) -> None:
         """Find weights and intercept."""
         # Features that are larger by a scale, with the residues' penalty, are those features with their own.
@@ -117,7 +122,8 @@ class Ridge(ClosedForm):
         if self.embeddings == "alone":
             tokens = torch.zeros_like(tokens[:, :1])
         beside = None if not blocks else blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=1)
-        self.weight, self.intercept, found = solve(tokens, target, self.alpha, self.tokenizer.n_tokens, beside)
+        n_tokens = self.tokenizer.n_tokens
+        self.weight, self.intercept, found = solve(tokens, target, self.alpha, n_tokens, beside, weight)
         if self.score_features is not None:
             self.score_weight = found[:n_scores] * score_scale
         if self.embedding_features is not None:
@@ -125,7 +131,12 @@ class Ridge(ClosedForm):
 
 
 def solve(
-    tokens: Tensor, target: Tensor, alpha: float, n_tokens: int, features: Tensor | None = None
+    tokens: Tensor,
+    target: Tensor,
+    alpha: float,
+    n_tokens: int,
+    features: Tensor | None = None,
+    weight: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Ridge regression of target (N,) float64 on the one-hot form of tokens (N, L) int64, token 0 being none.
 
@@ -134,7 +145,8 @@ def solve(
     where that is smaller, hold counts, which float32 adds exactly; they are centred and solved in float64.
 
     The `features` (N, K), of mean 0, are further columns with the same penalty; None is no columns. Embeddings come in
-    float32, and are not held in float64 as a whole.
+    float32, and are not held in float64 as a whole. Each row counts by its `weight` (N,), 1 on average; None: all are
+    alike.
 
     Returns:
         weight (L, n_tokens), intercept () and the features' weight (K,) in float64.
@@ -146,7 +158,9 @@ def solve(
     varying = (counts > 0) & (counts < n)
     varying[:, 0] = False
     used = varying.any(dim=1)
-    weight = torch.zeros(length, n_tokens, dtype=torch.float64, device=tokens.device)
+    if weight is not None:
+        return _solve_weighted(tokens, target, alpha, features, weight, varying, used)
+    found_weight = torch.zeros(length, n_tokens, dtype=torch.float64, device=tokens.device)
     mean = counts[varying].double() / n  # (P,) of the one-hot columns
     one_hot = OneHot(tokens[:, used], varying[used])
     centred = target - target.mean()
@@ -159,15 +173,51 @@ def solve(
             gram = torch.cat([torch.cat([gram, across], dim=1), torch.cat([across.T, own], dim=1)])
             right = torch.cat([right, _products(features, centred)])
         found = _solve_positive(gram, right, alpha)
-        weight[varying], of_features = found[: len(mean)], found[len(mean) :]
+        found_weight[varying], of_features = found[: len(mean)], found[len(mean) :]
     else:
         kernel = one_hot.kernel()
         kernel = kernel - kernel.mean(dim=0) - kernel.mean(dim=1, keepdim=True) + kernel.mean()
         if features.shape[1]:
             kernel = kernel + features.double() @ features.double().T
         dual = _solve_positive(kernel, centred, alpha)
-        weight[varying], of_features = one_hot.transposed_times(dual), _products(features, dual)
-    return weight, target.mean() - mean @ weight[varying], of_features
+        found_weight[varying], of_features = one_hot.transposed_times(dual), _products(features, dual)
+    return found_weight, target.mean() - mean @ found_weight[varying], of_features
+
+
+def _solve_weighted(
+    tokens: Tensor,
+    target: Tensor,
+    alpha: float,
+    features: Tensor,
+    weight: Tensor,
+    varying: Tensor,
+    used: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """As `solve`, of rows (N,) that count by their weight: columns and targets are centred by their weighted means."""
+    n = len(tokens)
+    one_hot = OneHot(tokens[:, used], varying[used])
+    share = weight / weight.sum()
+    mean, features_mean, target_mean = one_hot.transposed_times(share), _products(features, share), share @ target
+    centred, features = target - target_mean, features.double() - features_mean
+    found_weight = torch.zeros(varying.shape, dtype=torch.float64, device=tokens.device)
+    if len(mean) + features.shape[1] <= n:
+        gram = one_hot.gram(weight) - weight.sum() * mean.outer(mean)
+        right = one_hot.transposed_times(weight * centred)  # whose sum is 0, so that the mean takes no part
+        if features.shape[1]:
+            across = one_hot.transposed_times(weight[:, None] * features)
+            own = features.T @ (weight[:, None] * features)
+            gram = torch.cat([torch.cat([gram, across], dim=1), torch.cat([across.T, own], dim=1)])
+            right = torch.cat([right, features.T @ (weight * centred)])
+        found = _solve_positive(gram, right, alpha)
+        found_weight[varying], of_features = found[: len(mean)], found[len(mean) :]
+    else:
+        root = weight.sqrt()
+        kernel = one_hot.kernel()
+        with_mean = kernel @ share
+        kernel = kernel - with_mean - with_mean[:, None] + share @ with_mean + features @ features.T
+        dual = root * _solve_positive(root[:, None] * kernel * root, root * centred, alpha)
+        found_weight[varying], of_features = one_hot.transposed_times(dual), features.T @ dual
+    return found_weight, target_mean - mean @ found_weight[varying] - features_mean @ of_features, of_features
 
 
 def _products(features: Tensor, others: Tensor) -> Tensor:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from search.experiments.trained import TrainedExperiment
     from search.outcome import EndReason, StudyOutcome
     from search.request.search_request import SearchRequest
+    from search.request.table_check import TableCheck
     from search.session import run_study
     from search.suggestion.plate import NextPlate
 
@@ -34,6 +35,8 @@ __all__ = [
     "EndReason",
     "SearchRequest",
     "StudyOutcome",
+    "TableCheck",
+    "check_table",
     "combine",
     "confirm",
     "load_experiment",
@@ -46,6 +49,7 @@ _PLACES = {
     "EndReason": "search.outcome",
     "SearchRequest": "search.request.search_request",
     "StudyOutcome": "search.outcome",
+    "TableCheck": "search.request.table_check",
     "run_study": "search.session",
 }
 
@@ -57,6 +61,26 @@ def __getattr__(name: str) -> Any:
     import importlib
 
     return getattr(importlib.import_module(_PLACES[name]), name)
+
+
+def check_table(path: str | os.PathLike[str], **reading: Any) -> TableCheck:
+    """Say what a table holds and what a search would do with it, as `data check` does; nothing is printed.
+
+    Args:
+        path: The file: CSV, TSV, FASTA or Parquet.
+        reading: How it is read and divided, by the names of a search's options: `wild_type="wt.fasta"`,
+            `target_column="activity"`, `split="random"`, `first_position=24`; see
+            `search.request.search_request.TableOptions`.
+
+    Raises:
+        datasets.common.errors.UserError: Nothing can be said of it: it cannot be read, or a column is missing. What is
+            wrong with some of its rows is among the findings.
+    """
+    from pathlib import Path
+
+    from search.request.table_check import checked_table
+
+    return checked_table(Path(path), reading)
 
 
 def open_study(name: str, *, storage: str | None = None, runs_dir: str | os.PathLike[str] | None = None) -> Study:

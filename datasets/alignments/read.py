@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from datasets.common.errors import UserError
 from datasets.sequences.codes import translated
-from datasets.tables.text_file import first_bytes, read_lines
+from datasets.tables.formats.text_file import first_bytes, read_lines
 
 RESIDUES = "ACDEFGHIKLMNPQRSTVWY"
 GAP = len(RESIDUES)

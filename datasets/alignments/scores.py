@@ -22,7 +22,7 @@ from datasets.common.array_cache import ArrayCache, Arrays
 from datasets.common.errors import UserError, nearest
 from datasets.common.files import file_hash
 from datasets.sequences.substitutions import Substitutions, substitutions
-from datasets.tables.text_file import first_bytes
+from datasets.tables.formats.text_file import first_bytes
 from datasets.task import Announce
 
 

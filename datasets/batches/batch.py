@@ -22,6 +22,7 @@ class Batch:
         float32 or bfloat16; None where nothing was computed beforehand.
     scores: (B, K) float32, what is known of the variants without measuring them, as it came and NaN where it is
         missing; None where the model is to see no score column.
+    weight: (B,) float32, how much each row counts in training, 1 on average over the training rows; None: all alike.
     """
 
     tokens: Tensor
@@ -31,6 +32,7 @@ class Batch:
     index: Tensor
     features: Tensor | None = None
     scores: Tensor | None = None
+    weight: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on `device`; nothing is copied if it is there."""
@@ -45,6 +47,7 @@ class Batch:
             index=self.index.to(device),
             features=None if self.features is None else self.features.to(device),
             scores=None if self.scores is None else self.scores.to(device),
+            weight=None if self.weight is None else self.weight.to(device),
         )
 
     def parts(self, max_tokens: int | None) -> list[Batch]:
@@ -73,6 +76,7 @@ class Batch:
             index=self.index[order],
             features=None if self.features is None else self.features[order],
             scores=None if self.scores is None else self.scores[order],
+            weight=None if self.weight is None else self.weight[order],
         )
 
     def _slice(self, first: int, end: int, n_columns: int) -> Batch:
@@ -85,6 +89,7 @@ class Batch:
             index=self.index[first:end],
             features=None if features is None else trimmed(features[first:end], n_columns).contiguous(),
             scores=None if self.scores is None else self.scores[first:end],
+            weight=None if self.weight is None else self.weight[first:end],
         )
 
     def __len__(self) -> int:

@@ -21,6 +21,7 @@ from datasets.features.encoder import Features, Scope
 from datasets.sequences.codes import as_bytes
 from datasets.sequences.tokenizer import Tokenizer
 from datasets.splits.prepared import PreparedSplit
+from datasets.splits.row_weights import row_weights
 from datasets.task import Task
 from datasets.validation.protocols import Fold
 
@@ -97,6 +98,7 @@ class FitnessData(LightningDataModule):
             target=torch.from_numpy(split.target),
             index=torch.arange(len(split.target)),
             scores=selected(split.scores, scores),
+            weight=None if split.error is None else torch.from_numpy(row_weights(split.error, fold.train)),
         )
         if embeddings is not None:
             kind, scope = embeddings

@@ -96,8 +96,12 @@ class BatchLoader:
         scores: Sequence[Tensor | None] = [None] * len(sizes)
         if self._data.scores is not None:
             scores = torch.split(self._data.scores.index_select(0, here), sizes)
-        batches = zip(*parts, torch.split(here, sizes), torch.split(rows, sizes), n_columns, scores, strict=True)
-        for tokens, mask, region, target, index, chosen, n, known in batches:
+        weights: Sequence[Tensor | None] = [None] * len(sizes)
+        if self._data.weight is not None:
+            weights = torch.split(self._data.weight.index_select(0, here), sizes)
+        beside = zip(scores, weights, strict=True)
+        batches = zip(*parts, torch.split(here, sizes), torch.split(rows, sizes), n_columns, beside, strict=True)
+        for tokens, mask, region, target, index, chosen, n, (known, weight) in batches:
             if self._is_ragged:
                 tokens, mask, region = (table[:, :n].contiguous() for table in (tokens, mask, region))
             yield Batch(
@@ -108,6 +112,7 @@ class BatchLoader:
                 index=index,
                 features=self._features_of(chosen, index, n),
                 scores=known,
+                weight=weight,
             )
 
     def _columns(self, rows: Tensor, sizes: list[int]) -> list[int]:

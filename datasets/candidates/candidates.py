@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.candidates.files import Cells, Format, Label, read_cells
+from datasets.candidates.files import ANY_COLUMNS, CandidateColumns, Cells, Format, Label, read_cells
 from datasets.common.errors import SequenceError, UserError
 from datasets.scores.keyed import score_numbers
 from datasets.sequences.alphabet import ALPHABET
@@ -77,11 +77,18 @@ class Stream:
 
 
 def read_candidates(
-    path: Path, task: Task, format: Format | None, *, has_names: bool = False, scores: Sequence[str] = ()
+    path: Path,
+    task: Task,
+    format: Format | None,
+    *,
+    has_names: bool = False,
+    scores: Sequence[str] = (),
+    columns: CandidateColumns = ANY_COLUMNS,
 ) -> Stream:
     """Read a file of sequences, or of mutations of the task's wild type; only some blocks are in memory at a time.
 
-    `scores` are names of score columns, which are read where the file has them.
+    `scores` are names of score columns, which are read where the file has them; `columns` says which one holds the
+    candidates.
 
     What is in it, `format` and the names are as `read_cells` says; it may be gzipped.
 
@@ -89,11 +96,11 @@ def read_candidates(
         UserError: The file holds no candidates, or (while the stream is read) a line that is none: the sentence names
             it.
     """
-    label, cells = read_cells(path, format, has_names=has_names, scores=scores)
+    label, cells = read_cells(path, format, has_names=has_names, scores=scores, columns=columns)
     first = next(cells, None)
     found = () if first is None else tuple(first.scores)
     every = cells if first is None else chain([first], cells)
-    return Stream(label=label, blocks=_blocks(path, every, label, task), scores=found)
+    return Stream(label=label, blocks=blocks_of(path, every, label, task), scores=found)
 
 
 def residues_of(sequences: Sequence[str], clean: Callable[[str], str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -118,10 +125,11 @@ def residues_of(sequences: Sequence[str], clean: Callable[[str], str]) -> tuple[
     return padded(codes, lengths), lengths
 
 
-def _blocks(path: Path, cells: Iterator[Cells], label: Label, task: Task) -> Iterator[Candidates]:
+def blocks_of(path: Path, cells: Iterator[Cells], label: Label, task: Task) -> Iterator[Candidates]:
+    """Yield the candidates that the cells of a file name, checked; errors are those of `read_candidates`."""
     if label == "mutations" and task.wild_type is None:
         raise UserError(f"{path} holds mutations, but {task.name} has no wild type: give whole sequences.")
-    mutator = Mutator(task.wild_type or "")
+    mutator = Mutator(task.wild_type or "", task.first_position)
     n = 0
     for block in _even(cells):
         for rows in _slices(block.texts):

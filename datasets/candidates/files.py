@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Literal
 
 from datasets.common.errors import UserError, nearest
 from datasets.sequences.mutations import are_mutations
-from datasets.tables.columns import Place, TableStream
-from datasets.tables.delimited import open_delimited
-from datasets.tables.parquet import open_parquet
-from datasets.tables.read import is_fasta
-from datasets.tables.text_file import first_bytes, read_lines
+from datasets.tables.column_names import MUTATION, SEQUENCE
+from datasets.tables.columns import Place, RowBatch, TableStream
+from datasets.tables.excel.workbook import is_excel
+from datasets.tables.formats.parquet import open_parquet
+from datasets.tables.formats.text_file import first_bytes, read_lines
+from datasets.tables.read import is_fasta, is_parquet, open_table
 
-Format = Literal["fasta", "csv", "tsv", "parquet", "text"]
+Format = Literal["fasta", "csv", "tsv", "parquet", "excel", "text"]
 Label = Literal["sequence", "mutations"]
 _MAX_RESIDUES = 2**20  # of a sequence; the longest protein known has 38,000
 _FORMATS: dict[str, Format] = {
@@ -26,8 +28,45 @@ _FORMATS: dict[str, Format] = {
     ".parquet": "parquet",
     **dict.fromkeys((".txt", ".list"), "text"),
 }
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _MUTATIONS = ("mutations", "mutation", "mutant", "variant")
-_NAMES = ("name", "id")
+_KNOWN: dict[str, Label] = {
+    "sequence": "sequence",
+    **dict.fromkeys(_MUTATIONS, "mutations"),
+    **dict.fromkeys(SEQUENCE, "sequence"),
+    **dict.fromkeys(MUTATION, "mutations"),
+}
+"""Names of columns, in lower case, the first ones first."""
+NAME_COLUMNS = ("name", "id")
+"""Of a table, what its candidates are called by, in any case."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CandidateColumns:
+    """Where the candidates of a table stand.
+
+    sequence, mutation: the column as the user names it; None is found out. trained_sequence, trained_mutation: those of
+    the table that was trained on, which are looked for first. sheet: of an Excel file.
+    """
+
+    sequence: str | None = None
+    mutation: str | None = None
+    trained_sequence: str | None = None
+    trained_mutation: str | None = None
+    sheet: str | None = None
+
+    @property
+    def usual(self) -> dict[str, Label]:
+        """Names that are looked for, in lower case, the first ones first."""
+        first: dict[str, Label] = {} if self.trained_sequence is None else {self.trained_sequence.lower(): "sequence"}
+        first = {**first, "sequence": "sequence"}
+        if self.trained_mutation is not None:
+            first.setdefault(self.trained_mutation.lower(), "mutations")
+        return {**first, **{name: label for name, label in _KNOWN.items() if name not in first}}
+
+
+ANY_COLUMNS = CandidateColumns()
+"""Those that are called as such columns usually are."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,25 +97,31 @@ class Cells:
 
 
 def read_cells(
-    path: Path, format: Format | None, *, has_names: bool, scores: Sequence[str] = ()
+    path: Path,
+    format: Format | None,
+    *,
+    has_names: bool,
+    scores: Sequence[str] = (),
+    columns: CandidateColumns = ANY_COLUMNS,
 ) -> tuple[Label, Iterator[Cells]]:
     """Return what a file's candidates are called by, and its cells, with those of the columns `scores` that it has.
 
-    `format` None goes by the name of the file, then by its first byte. Names are the first word of a FASTA header, and
-    what stands in a table's column `name` or `id`.
+    `format` None goes by the content of Parquet and Excel files, by the name of others, then by their first line. Names
+    are the first word of a FASTA header, and what stands in a table's column `name` or `id`.
 
     Raises:
         UserError: The file is none of these, has no names where they are asked for, or (while it is read) a line that
             cannot be one of its kind; the sentence names it.
     """
-    kind = format or _format(path)
+    kind = format or _format(path, columns)
+    named = {"--sequence-column": columns.sequence, "--mutation-column": columns.mutation, "--sheet": columns.sheet}
+    for option in (option for option, name in named.items() if name is not None and kind in ("fasta", "text")):
+        raise UserError(f"{path} is read as {kind}, which has no columns and no sheets: leave {option} out.")
     if kind == "fasta":
         return "sequence", _fasta(path, has_names=has_names)
-    if kind == "parquet":
-        return _table(open_parquet(path), "", has_names=has_names, wanted=scores)
     if kind != "text":
-        hint = ", or use --format text for a candidate a line"
-        return _table(open_delimited(path), hint, has_names=has_names, wanted=scores)
+        table = open_parquet(path) if kind == "parquet" else open_table(path, columns.sheet)
+        return _table(table, columns, has_names=has_names, wanted=scores)
     blocks = _plain(path)
     first = next(blocks, Cells(texts=[], lines=[], names=None))
     if has_names:
@@ -84,21 +129,30 @@ def read_cells(
     return "mutations" if are_mutations(first.texts) else "sequence", chain([first], blocks)
 
 
-def _format(path: Path) -> Format:
+def one_line(name: str) -> str:
+    """Return a name without line ends and other control characters, which would do something where it is written."""
+    return " ".join(_CONTROL.sub(" ", line) for line in name.splitlines()).strip()
+
+
+def _format(path: Path, columns: CandidateColumns) -> Format:
+    start = first_bytes(path)
+    if is_parquet(start) or is_excel(start):
+        return "parquet" if is_parquet(start) else "excel"
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] == ".gz":
         suffixes.pop()
-    if suffixes and suffixes[-1] in _FORMATS:
+    if suffixes and suffixes[-1] in _FORMATS and _FORMATS[suffixes[-1]] != "text":
         return _FORMATS[suffixes[-1]]
-    start = first_bytes(path)
-    if start.startswith(b"PAR1"):
-        return "parquet"
     if is_fasta(start):
         return "fasta"
     start = start.removeprefix(b"\xef\xbb\xbf").replace(b"\0", b"").lstrip(b"\xff\xfe \r\n\t")
     header = start.splitlines()[0].decode(errors="replace") if start else ""
-    words = [word.strip().strip('"').lower() for word in header.replace("\t", ",").replace(";", ",").split(",")]
-    return "csv" if "sequence" in words or set(words) & set(_MUTATIONS) else "text"
+    words = {word.strip().strip('"') for word in header.replace("\t", ",").replace(";", ",").split(",")}
+    if columns.sequence is not None or columns.mutation is not None:
+        return "csv"
+    if len(words) == 1 and header.isupper() and header.strip().lower() not in ("sequence", *_MUTATIONS):
+        return "text"  # SEQ is a peptide
+    return "csv" if {word.lower() for word in words} & columns.usual.keys() else "text"
 
 
 def _plain(path: Path) -> Iterator[Cells]:
@@ -114,35 +168,65 @@ def _plain(path: Path) -> Iterator[Cells]:
             yield Cells(texts=stripped, lines=numbers, names=None)
 
 
-def _table(table: TableStream, hint: str, *, has_names: bool, wanted: Sequence[str]) -> tuple[Label, Iterator[Cells]]:
-    """Return what its candidates are called by, and its cells; `hint` is what else can be done if there are none."""
+def _table(
+    table: TableStream, columns: CandidateColumns, *, has_names: bool, wanted: Sequence[str]
+) -> tuple[Label, Iterator[Cells]]:
+    """Return what its candidates are called by, and its cells."""
     names = [name.lower() for name in table.names]
-    shown = f"its columns are {', '.join(map(repr, names[:12]))}"
-    found = next((name for name in ("sequence", *_MUTATIONS) if name in names), None)
-    if found is None:
-        raise UserError(
-            f"{table.header}: no column is called 'sequence' or 'mutations'; {shown}.{nearest('sequence', names)} Name "
-            f"one so{hint}."
-        )
-    named = next((names.index(name) for name in _NAMES if name in names), None) if has_names else None
+    first = next(table.batches, None)
+    table = replace(table, batches=table.batches if first is None else chain([first], table.batches))
+    column, label = _column(table, columns, first)
+    named = next((names.index(name) for name in NAME_COLUMNS if name in names), None) if has_names else None
     if has_names and named is None:
         raise UserError(
-            f"{table.header}: no column is called 'name' or 'id'; {shown}.{nearest('name', names)} Name one so, or "
-            "leave --names out."
+            f"{table.header}: no column is called 'name' or 'id'; {_shown(table)}.{nearest('name', names)} Name one "
+            "so, or leave --names out."
         )
-    column = names.index(found)
     scores = {name: list(table.names).index(name) for name in wanted if name in table.names}
-    return "sequence" if found == "sequence" else "mutations", (
+    return label, (
         Cells(
             texts=list(map(str.strip, cells[column].to_pylist())),
             lines=lines.tolist(),
-            names=None if named is None else [" ".join(name.split("\n")).strip() for name in cells[named].to_pylist()],
+            names=None if named is None else list(map(one_line, cells[named].to_pylist())),
             place=table.place,
             scores={name: cells[number].to_pylist() for name, number in scores.items()},
         )
         for cells, lines in table.batches
         if len(lines)
     )
+
+
+def _column(table: TableStream, columns: CandidateColumns, first: RowBatch | None) -> tuple[int, Label]:
+    """Return the number of the column with the candidates, by its name or, of mutations, by its `first` cells."""
+    names = list(table.names)
+    given: list[tuple[str | None, Label, str]] = [
+        (columns.sequence, "sequence", "--sequence-column"),
+        (columns.mutation, "mutations", "--mutation-column"),
+    ]
+    for name, label, option in given:
+        if name is not None and name not in names:
+            raise UserError(
+                f"{table.header}: no column is called {name!r} ({option}); {_shown(table)}.{nearest(name, names)}"
+            )
+        if name is not None:
+            return names.index(name), label
+    lower = [name.lower() for name in names]
+    for name, label in columns.usual.items():
+        if name in lower:
+            return lower.index(name), label
+    found = [i for i, cells in enumerate(first.cells if first else ()) if are_mutations(cells[:1000].to_pylist())]
+    if len(found) == 1:
+        return found[0], "mutations"
+    hint = ", or use --format text for a candidate a line" if table.place == "line" else ""
+    raise UserError(
+        f"{table.header}: no column is called 'sequence' or 'mutations'; {_shown(table)}."
+        f"{nearest('sequence', lower)} Name it with --sequence-column or --mutation-column{hint}."
+    )
+
+
+def _shown(table: TableStream) -> str:
+    more = f" and {len(table.names) - 12} more" if len(table.names) > 12 else ""
+    return f"its columns are {', '.join(map(repr, table.names[:12]))}{more}"
 
 
 def _fasta(path: Path, *, has_names: bool) -> Iterator[Cells]:
@@ -162,7 +246,7 @@ def _fasta(path: Path, *, has_names: bool) -> Iterator[Cells]:
                     names.append(name)
                 at, parts, n_residues = number, [], 0
                 if has_names:
-                    name = next(iter(line[1:].split(maxsplit=1)), "")
+                    name = one_line(next(iter(line[1:].split(maxsplit=1)), ""))
             elif line.startswith(";") or not line or line.isspace():
                 continue
             elif parts is None:

@@ -21,7 +21,10 @@ MAX_VARIANTS = 2 * 10**9
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mutagenesis:
-    """`singles` and `doubles` of all positions that the model sees, or all combinations at `sites` (1-based)."""
+    """`singles` or `doubles` of all positions that the model sees, `doubles` at `sites`, or all combinations there.
+
+    Sites have the numbers that mutations of the task have (`Task.first_position`).
+    """
 
     kind: Literal["singles", "doubles", "sites"]
     sites: tuple[int, ...] = ()
@@ -30,29 +33,35 @@ class Mutagenesis:
 def enumerate_variants(wanted: Mutagenesis, *, task: Task, crop: str | None, limit: LengthLimit) -> Stream:
     """Return the variants of the task's wild type, block by block, named by their mutations.
 
-    Of n sites there are 20^n, the wild type (`WT`) among them; of L positions 19 L singles, or 361 L (L - 1) / 2
-    doubles, without singles and the wild type. Positions ascend, then residues in the order of the alphabet.
+    Of n sites there are 20^n combinations, the wild type (`WT`) among them; of L positions 19 L singles, or
+    361 L (L - 1) / 2 doubles, without singles and the wild type. Positions ascend, then residues in the order of the
+    alphabet.
 
     Raises:
-        UserError: The task has no wild type, a site lies outside of it or of what the model sees, or there are more
-            variants than anybody waits for.
+        UserError: The task has no wild type, a site lies outside of it or of what the model sees or is named twice,
+            there are not two of them for doubles, or more variants than anybody waits for.
     """
     wild_type = task.wild_type
     if wild_type is None:
         raise UserError(f"--mutagenesis needs a wild type and {task.name} has none: give candidates with --input.")
     positions = seen_positions(wild_type, task=task, crop=crop, limit=limit)
-    variants = _Variants(wild_type)
+    variants = _Variants(wild_type, task.first_position)
+    sites = _checked(wanted.sites, len(wild_type), positions, task.first_position) or positions
+    if wanted.kind == "doubles" and len(sites) < 2:
+        raise UserError(
+            "Doubles are of two positions or more, and there is one: name others, as in --mutagenesis doubles:11,170, "
+            "or take singles."
+        )
     if wanted.kind == "sites":
-        sites = _checked(wanted.sites, wild_type, positions.start, positions.stop)
         n_total = len(RESIDUES) ** len(sites)
         blocks = variants.combinations(sites)
     else:
-        per_position = [len(variants.changes(position)) for position in positions]
+        per_position = [len(variants.changes(position)) for position in sites]
         n_total = sum(per_position)
-        blocks = variants.singles(positions)
+        blocks = variants.singles(sites)
         if wanted.kind == "doubles":
             n_total = (n_total**2 - sum(n**2 for n in per_position)) // 2
-            blocks = variants.doubles(positions)
+            blocks = variants.doubles(sites)
     if n_total > MAX_VARIANTS:
         raise UserError(
             f"--mutagenesis would enumerate {n_total:,} variants, at most {MAX_VARIANTS:,}: name fewer sites."
@@ -66,42 +75,44 @@ def seen_positions(wild_type: str, *, task: Task, crop: str | None, limit: Lengt
     return range(int(starts[0]), int(stops[0]))
 
 
-def _checked(sites: Sequence[int], wild_type: str, first: int, stop: int) -> list[int]:
-    """Return the sites 0-based and ascending."""
+def _checked(sites: Sequence[int], n_residues: int, seen: range, first: int) -> list[int]:
+    """Return the sites, of which `first` is the number of the wild type's first residue, 0-based and ascending."""
     for i, site in enumerate(sites):
-        if not 1 <= site <= len(wild_type):
-            raise UserError(f"The site {site} is outside of the wild type, whose positions are 1 to {len(wild_type)}.")
-        if not first < site <= stop:
+        if not 0 <= site - first < n_residues:
             raise UserError(
-                f"The site {site} is outside of what the model sees of the wild type, positions {first + 1} to {stop}: "
-                "mutations there change no prediction."
+                f"The site {site} is outside of the wild type, whose positions are {first} to {first + n_residues - 1}."
+            )
+        if site - first not in seen:
+            raise UserError(
+                f"The site {site} is outside of what the model sees of the wild type, positions {first + seen.start} "
+                f"to {first + seen.stop - 1}: mutations there change no prediction."
             )
         if site in sites[:i]:
             raise UserError(f"The site {site} is named twice: name each once.")
-    return sorted(site - 1 for site in sites)
+    return sorted(site - first for site in sites)
 
 
 class _Variants:
-    def __init__(self, wild_type: str) -> None:
-        self._wild_type = wild_type
+    def __init__(self, wild_type: str, first_position: int) -> None:
+        self._wild_type, self._first = wild_type, first_position
         self._codes: NDArray[np.uint8] = np.frombuffer(wild_type.encode("ascii"), dtype=np.uint8)
 
     def changes(self, position: int) -> str:
         """The residues that the wild type does not have there."""
         return RESIDUES.replace(self._wild_type[position], "")
 
-    def singles(self, positions: range) -> Iterator[Candidates]:
+    def singles(self, positions: Sequence[int]) -> Iterator[Candidates]:
         """One change at a time."""
         at, to, words = self._changes_of(positions)
         for first in range(0, len(at), BLOCK_ROWS):
             rows = slice(first, first + BLOCK_ROWS)
             yield self._block(words[rows], [(at[rows], to[rows])])
 
-    def doubles(self, positions: range) -> Iterator[Candidates]:
-        """Two changes at different positions: each change with all those at later positions."""
-        for position in positions[:-1]:
-            at, to, words = self._changes_of(range(position, position + 1))
-            late_at, late_to, late_words = self._changes_of(range(position + 1, positions.stop))
+    def doubles(self, positions: Sequence[int]) -> Iterator[Candidates]:
+        """Two changes at different positions, which ascend: each change with all those at later positions."""
+        for place in range(len(positions) - 1):
+            at, to, words = self._changes_of(positions[place : place + 1])
+            late_at, late_to, late_words = self._changes_of(positions[place + 1 :])
             n_late = len(late_at)
             for start in range(0, len(at) * n_late, BLOCK_ROWS):
                 first, late = np.divmod(np.arange(start, min(start + BLOCK_ROWS, len(at) * n_late)), n_late)
@@ -111,10 +122,7 @@ class _Variants:
     def combinations(self, sites: Sequence[int]) -> Iterator[Candidates]:
         """Every residue at every site."""
         words = [
-            [
-                "" if residue == self._wild_type[site] else f"{self._wild_type[site]}{site + 1}{residue}"
-                for residue in RESIDUES
-            ]
+            ["" if residue == self._wild_type[site] else self._name(site, residue) for residue in RESIDUES]
             for site in sites
         ]
         codes = np.frombuffer(RESIDUES.encode(), dtype=np.uint8)
@@ -129,12 +137,15 @@ class _Variants:
             names = [":".join(filter(None, parts)) or "WT" for parts in islice(named, len(numbers))]
             yield self._block(names, changes)
 
-    def _changes_of(self, positions: range) -> tuple[NDArray[np.int64], NDArray[np.uint8], list[str]]:
+    def _changes_of(self, positions: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.uint8], list[str]]:
         """All single changes: positions (n,), residues (n,) and names."""
         pairs = [(position, residue) for position in positions for residue in self.changes(position)]
         at = np.array([position for position, _ in pairs], dtype=np.int64)
         to = np.frombuffer("".join(residue for _, residue in pairs).encode(), dtype=np.uint8)
-        return at, to, [f"{self._wild_type[position]}{position + 1}{residue}" for position, residue in pairs]
+        return at, to, [self._name(position, residue) for position, residue in pairs]
+
+    def _name(self, position: int, residue: str) -> str:
+        return f"{self._wild_type[position]}{position + self._first}{residue}"
 
     def _block(self, names: list[str], changes: Sequence[tuple[NDArray[np.int64], NDArray[np.uint8]]]) -> Candidates:
         residues = np.tile(self._codes, (len(names), 1))

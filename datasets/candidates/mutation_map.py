@@ -30,7 +30,7 @@ class MeasuredSingles:
 class MutationMap:
     """Predicted effects of the single mutations of P positions.
 
-    wild_type: its residues at these positions (P). first: the number of the first of them, counted from 1.
+    wild_type: its residues at these positions (P). first: the number of the first of them, as its mutations count.
     effect: (P, 20) float32, the prediction of the mutant minus that of the wild type, in `units`, residues in the order
     of `RESIDUES`; 0 for the wild type's own residue, NaN where there is no prediction. prediction: of the wild type.
     measured: None where the training data was not looked at. relevance: (P,) of each position, NaN where it is not

@@ -76,7 +76,7 @@ class CandidateScores:
 
     Args:
         scores: what the experiment says of its columns.
-        wild_type: of its task.
+        wild_type: of its task. first_position: the number of its first residue in mutations.
         file: scores of the candidates, in columns of the same names; None where they stand beside them.
         sums: the file has single mutations, and what a candidate has is the sum of the scores of its own.
         given: the names of score columns that stand beside the candidates.
@@ -90,6 +90,7 @@ class CandidateScores:
         scores: ScoreConfig,
         *,
         wild_type: str | None,
+        first_position: int = 1,
         file: Path | None = None,
         sums: bool = False,
         given: Sequence[str] = (),
@@ -114,11 +115,11 @@ class CandidateScores:
                 columns = ScoreSet(scores=ScoreConfig(sources=[here], use="all"), wild_type=wild_type, models=models)
                 self._scorers += columns.scorers(cache_dir=cache_dir, announce=tell)
             elif file is not None:
-                self._scorers.append(_of_file(file, wanted, wild_type, sums=sums))
+                self._scorers.append(_of_file(file, wanted, wild_type, first_position, sums=sums))
             elif not set(wanted) - set(given):
                 self._given += wanted
             else:
-                self._scorers.append(_of_training(source, wanted, wild_type, given))
+                self._scorers.append(_of_training(source, wanted, wild_type, first_position, given))
 
     def __call__(
         self,
@@ -136,8 +137,8 @@ class CandidateScores:
         return np.column_stack([columns[name] for name in self._names])
 
 
-def _of_file(file: Path, names: list[str], wild_type: str | None, *, sums: bool) -> Scorer:
-    found = read_scores_file(file, names, wild_type)
+def _of_file(file: Path, names: list[str], wild_type: str | None, first_position: int, *, sums: bool) -> Scorer:
+    found = read_scores_file(file, names, wild_type, first_position)
     if not sums:
         return found
     if wild_type is None:
@@ -145,14 +146,16 @@ def _of_file(file: Path, names: list[str], wild_type: str | None, *, sums: bool)
     return Summed.of(found, wild_type)
 
 
-def _of_training(source: ScoreSource, names: list[str], wild_type: str | None, given: Sequence[str]) -> Scorer:
+def _of_training(
+    source: ScoreSource, names: list[str], wild_type: str | None, first_position: int, given: Sequence[str]
+) -> Scorer:
     """The file of scores that training had, if it is still there."""
     if (
         source.file is not None
         and Path(source.file).exists()
         and named_hash(Path(source.file), "scores") == source.hash
     ):
-        return read_scores_file(Path(source.file), names, wild_type)
+        return read_scores_file(Path(source.file), names, wild_type, first_position)
     lacking = next(name for name in names if name not in given)
     raise UserError(
         f"This experiment was trained with the score column {lacking!r}, which the candidates lack: give it in a "

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.common.errors import UserError, nearest
+from datasets.common.written_numbers import plain_number, written_numbers
 from datasets.sequences.codes import as_bytes
-from datasets.sequences.mutations import MutationError, Mutator
+from datasets.sequences.mutations import MutationError, Mutator, find_first_position
 from datasets.sequences.packed import Packed
 from datasets.tables import column_names
 from datasets.tables.columns import Columns
@@ -62,27 +63,35 @@ class KeyedScores:
 
 
 def score_numbers(
-    cells: Iterable[str], where: str, column: str, lines: NDArray[np.int64], place: str
+    cells: Iterable[str], where: str, column: str, lines: NDArray[np.int64], place: str, *, is_named: bool = True
 ) -> NDArray[np.float32]:
     """Return a column of scores as numbers (N,), NaN where a cell is empty or says that it is missing.
+
+    `is_named`: somebody says that they are scores, so that decimal commas and the like are read where all cells agree.
 
     Raises:
         UserError: A cell is text, or no finite number in single precision; the sentence names its line.
     """
-    values = []
-    for row, cell in enumerate(cells):
-        text = cell.strip()
-        try:
-            value = float("nan") if text.lower() in MISSING else float(text)
-        except ValueError:
-            value = float("inf")
-        if np.isinf(value) or abs(value) > np.finfo(np.float32).max or "_" in text:
-            raise UserError(
-                f"{where}, {place} {lines[row]}: the score {text[:60]!r} of {column!r} is not a finite number; correct "
-                "it, leave the cell empty where there is no score, or name another column."
-            )
-        values.append(value)
-    return np.array(values, dtype=np.float32)
+    texts = [cell.strip() for cell in cells]
+    values = np.array([np.nan if text.lower() in MISSING else _plain(text) for text in texts], dtype=np.float64)
+    rows = [row for row, text in enumerate(texts) if text.lower() not in MISSING]
+    if is_named and np.isinf(values).any():
+        written = written_numbers([texts[row] for row in rows])
+        if written.doubt is None and not written.is_limit.any() and np.isfinite(written.values).all():
+            values[rows] = written.values
+    odd = np.flatnonzero(np.isinf(values) | (np.abs(values) > np.finfo(np.float32).max))
+    for row in odd.tolist():
+        raise UserError(
+            f"{where}, {place} {lines[row]}: the score {texts[row][:60]!r} of {column!r} is not a finite number; "
+            "correct it, leave the cell empty where there is no score, or name another column."
+        )
+    return values.astype(np.float32)
+
+
+def _plain(text: str) -> float:
+    """Return a number, infinity for what is none."""
+    number = plain_number(text)
+    return np.inf if number is None else number
 
 
 def score_matrix(columns: Columns, names: Sequence[str]) -> NDArray[np.float32]:
@@ -124,8 +133,10 @@ def keyed(sequences: Iterable[bytes], columns: Columns, names: Sequence[str]) ->
     return KeyedScores(names=tuple(names), rows=known, values=values)
 
 
-def read_scores_file(path: Path, names: Sequence[str] | None, wild_type: str | None) -> KeyedScores:
-    """Read a table of scores by sequence, or by mutations of the wild type.
+def read_scores_file(
+    path: Path, names: Sequence[str] | None, wild_type: str | None, first_position: int = 1
+) -> KeyedScores:
+    """Read a table of scores by sequence, or by mutations of the wild type, whose first residue has that number.
 
     `names`: its score columns; None takes all columns that hold numbers alone.
 
@@ -142,7 +153,7 @@ def read_scores_file(path: Path, names: Sequence[str] | None, wild_type: str | N
         )
     if names is None:
         names = _numeric(columns, taken=(sequence, mutation))
-    return keyed(_sequences(columns, sequence, mutation, wild_type), columns, names)
+    return keyed(_sequences(columns, sequence, mutation, wild_type, first_position), columns, names)
 
 
 def _numeric(columns: Columns, taken: Sequence[str | None]) -> list[str]:
@@ -152,7 +163,7 @@ def _numeric(columns: Columns, taken: Sequence[str | None]) -> list[str]:
         if name in taken or name.lower() in _MEASURED or name in folds:
             continue
         try:
-            score_numbers(cells, columns.where, name, columns.lines, columns.place)
+            score_numbers(cells, columns.where, name, columns.lines, columns.place, is_named=False)
         except UserError:
             continue
         names.append(name)
@@ -161,7 +172,9 @@ def _numeric(columns: Columns, taken: Sequence[str | None]) -> list[str]:
     return names
 
 
-def _sequences(columns: Columns, sequence: str | None, mutation: str | None, wild_type: str | None) -> list[bytes]:
+def _sequences(
+    columns: Columns, sequence: str | None, mutation: str | None, wild_type: str | None, first_position: int
+) -> list[bytes]:
     if sequence is not None:
         cells: Packed = columns.cells[sequence]
         return [cell.strip().upper().encode() for cell in cells]
@@ -171,11 +184,17 @@ def _sequences(columns: Columns, sequence: str | None, mutation: str | None, wil
             f"{columns.where} gives its scores by mutations ({mutation!r}), which need the wild type, and that is not "
             "known: name it with --wild-type FASTA, or give the scores by sequence."
         )
-    mutator, found = Mutator(wild_type), []
+    mutator, found = Mutator(wild_type, first_position), []
     for row, cell in enumerate(columns.cells[mutation]):
         try:
             found.append(mutator.apply(cell).encode())
         except MutationError as error:
+            other = find_first_position(columns.cells[mutation], wild_type)
+            if other not in (None, first_position):
+                raise UserError(
+                    f"{columns.where} counts the wild type's first residue as number {other} in {mutation!r}, and the "
+                    f"variants count it as {first_position} (--first-position): count alike in both."
+                ) from None
             raise UserError(
                 f"{columns.where}, {columns.place} {columns.lines[row]}: {error}; correct the {columns.place} or "
                 "remove it."

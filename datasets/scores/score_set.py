@@ -42,12 +42,15 @@ class Scorer(Protocol):
 class ScoreSet:
     """The score columns that `scores` describes, of variants of `wild_type`; nothing is read until it is asked for.
 
+    first_position: the number of the wild type's first residue in mutations.
+
     table, table_path: the user's own table, which scores of kind `table` come from; `loaded` is what was read of it.
     models: finds the language model of a name, for scores of that kind; only whoever asks for scores needs it.
     """
 
     scores: ScoreConfig
     wild_type: str | None
+    first_position: int = 1
     table: Table | None = None
     table_path: Path | None = None
     loaded: Survey | None = None
@@ -62,7 +65,9 @@ class ScoreSet:
     def key(self) -> str:
         """Names the content: the same key, the same scores of the same sequences."""
         parts = [(one.kind, one.hash, list(one.columns), _version(one)) for one in self.scores.sources]
-        return hashlib.sha256(json.dumps([parts, self.wild_type, self.scores.allow_derived]).encode()).hexdigest()
+        known: list[object] = [parts, self.wild_type, self.scores.allow_derived]
+        known += [self.first_position] if self.first_position != 1 else []  # keys are as before there was such a field
+        return hashlib.sha256(json.dumps(known).encode()).hexdigest()
 
     def with_models(self, models: Callable[[str], LanguageModel]) -> ScoreSet:
         """The same, of which scores can be asked that are a language model's."""
@@ -129,8 +134,10 @@ class ScoreSet:
             )
         assert source.file is not None
         if source.kind == "alignment":
+            if self.first_position != 1:
+                announce(f"{source.file}: what is said of it counts the wild type's residues from 1.")
             return alignment_scores(source, self.wild_type, cache_dir=cache_dir, announce=announce)
-        return read_scores_file(Path(source.file), source.columns, self.wild_type)
+        return read_scores_file(Path(source.file), source.columns, self.wild_type, self.first_position)
 
 
 def _version(source: ScoreSource) -> object:

@@ -1,25 +1,30 @@
-"""Variants written as mutations of a wild type: ``V39A:D40G``, 1-based, and the other ways in which people write that.
+"""Variants written as mutations of a wild type, ``V39A:D40G``, and the other ways in which people write that.
 
 HGVS (den Dunnen et al. 2016) as MaveDB has it, ``p.[Val39Ala;Asp40Gly]``, ``p.Gln2=``, ``p.Gln2Ter``; other signs
 between mutations; brackets around them; zeros before a position; positions without the wild type's residue, ``39A``.
+Positions are counted from the number of the wild type's first residue, which is 1 unless a table counts otherwise;
+where a number is below 0, the residue stands before it, ``M-5A``.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from datasets.sequences.alphabet import ALPHABET
 
 # A dash, a dot, an underscore or a bar divides mutations where it stands between a residue and what follows; at the end
-# of a word a dash is a deletion.
-_SEPARATORS = re.compile(r"[:,;/+\s]+|(?<=[A-Za-z*=])[-_.|](?=[A-Za-z*0-9])")
-_MUTATION = re.compile(r"([A-Z*]?)([1-9][0-9]{0,6})([A-Z*=-])")
+# of a word a dash is a deletion, and after its first residue a minus.
+_SEPARATORS = re.compile(r"[:,;/+\s]+|(?<=[A-Za-z*=])[_.|](?=[A-Za-z*0-9])|(?<=[A-Za-z0-9][A-Za-z*=])-(?=[A-Za-z*0-9])")
+_MUTATION = re.compile(r"([A-Z*]?)(0|[1-9][0-9]{0,6}|(?<=[A-Z])-[1-9][0-9]{0,6})([A-Z*=-])")
 _PREFIX = re.compile(r"(?<![A-Za-z])[pP]\.")
 _HGVS = re.compile(r"([A-Z]{3})([0-9]+)([A-Z]{3}|[=*-])")
-_LOOKS = re.compile(r"[A-Z*]?[1-9][0-9]{0,6}[A-Z*=-]")
-_ZEROS = re.compile(r"^([A-Za-z*]?)0{1,3}(?=[1-9])")
+_LOOKS = re.compile(r"[A-Z*]?(0|[1-9][0-9]{0,6})[A-Z*=-]")
+_ZEROS = re.compile(r"^([A-Za-z*]?)0{1,3}(?=[0-9])")
+_BY_CHANCE = 0.05  # of the numberings that a wild type in any other order would explain, on average
 _NAMES = "ALA ARG ASN ASP CYS GLN GLU GLY HIS ILE LEU LYS MET PHE PRO SER THR TRP TYR VAL SEC XAA TER DEL"
 _THREE_LETTERS = dict(zip(_NAMES.split(), "ARNDCQEGHILKMFPSTWYVUX*-", strict=True))
 WILD_TYPE_WORDS = frozenset(
@@ -29,18 +34,23 @@ WILD_TYPE_WORDS = frozenset(
 
 
 class MutationError(ValueError):
-    """A cell that names no variant of the wild type; its text says why."""
+    """A cell that names no variant of the wild type; its text says why, and `kind` which sort of reason that is."""
+
+    def __init__(self, text: str, kind: Literal["stop", "wild type", "outside", "other"] = "other") -> None:
+        super().__init__(text)
+        self.kind = kind
 
 
 @dataclass(slots=True)
 class Mutator:
-    """Applies mutations to a wild type."""
+    """Applies mutations to a wild type, whose first residue they call number `first_position`."""
 
     wild_type: str
+    first_position: int
     _known: dict[str, tuple[int, str] | None]
 
-    def __init__(self, wild_type: str) -> None:
-        self.wild_type = wild_type
+    def __init__(self, wild_type: str, first_position: int = 1) -> None:
+        self.wild_type, self.first_position = wild_type, first_position
         self._known = {}
 
     def apply(self, text: str) -> str:
@@ -58,7 +68,7 @@ class Mutator:
         places = sorted(place for word in _words(text) if (place := self._parsed(word)) is not None)
         for position, residue in places:
             if position < end:
-                raise MutationError(f"{text!r} names position {position + 1} twice")
+                raise MutationError(f"{text!r} names position {position + self.first_position} twice")
             pieces += [self.wild_type[end:position], residue]
             end = position + 1
         return "".join([*pieces, self.wild_type[end:]])
@@ -74,24 +84,55 @@ class Mutator:
         if not match:
             raise MutationError(f"{word!r} is no mutation such as V39A")
         before, position, after = match[1], int(match[2]), match[3]
-        if position > len(self.wild_type):
+        if after == "*":
+            raise MutationError(f"{word!r} is a stop codon", "stop")
+        first, n_residues = self.first_position, len(self.wild_type)
+        place = position - first
+        if not 0 <= place < n_residues:
+            has = f"has {n_residues} residues" if first == 1 else f"is counted from {first} to {first + n_residues - 1}"
+            raise MutationError(f"{word!r} names position {position}, but the wild type {has}", "outside")
+        if before and self.wild_type[place] != before:
             raise MutationError(
-                f"{word!r} names position {position}, but the wild type has {len(self.wild_type)} residues"
-            )
-        if before and self.wild_type[position - 1] != before:
-            raise MutationError(
-                f"{word!r} names {before} at position {position}, where the wild type has "
-                f"{self.wild_type[position - 1]}"
+                f"{word!r} names {before} at position {position}, where the wild type has {self.wild_type[place]}",
+                "wild type",
             )
         if after == "=":
             return None
-        if after == "*":
-            raise MutationError(f"{word!r} is a stop codon")
         if after == "-":
             raise MutationError(f"{word!r} is a deletion, which mutations cannot say: give the whole sequences")
         if after not in ALPHABET:
             raise MutationError(f"{word!r} names the residue {after!r}, which is not one of {ALPHABET}")
-        return position - 1, after
+        return place, after
+
+
+def find_first_position(cells: Iterable[str], wild_type: str) -> int | None:
+    """Return the one number of the wild type's first residue with which all mutations name residues that it has.
+
+    Every number that a cell names has to lie in the wild type, and every residue before a number has to stand there;
+    words that are no mutations say nothing. None where no number of the first residue explains them all, where two
+    do (in a repeat, say), and where one could do so by accident: where more than one in twenty wild types of the same
+    composition, in random order, would be explained by some number. Three or four positions are enough for that.
+    """
+    numbers: set[int] = set()
+    residues: dict[int, str] = {}
+    for cell in cells:
+        for word in [] if is_wild_type(cell) else _words(cell):
+            if (match := _MUTATION.fullmatch(word.upper())) is None:
+                continue
+            number = int(match[2])
+            numbers.add(number)
+            if match[1] and residues.setdefault(number, match[1]) != match[1]:
+                return None
+    if not residues:
+        return None
+    # The last number stands on the last residue at most, the first one on the first at least.
+    possible = range(max(numbers) - len(wild_type) + 1, min(numbers) + 1)
+    counts, n_by_chance = Counter(wild_type), float(len(possible))
+    found = list(possible)
+    for number, residue in residues.items():
+        n_by_chance *= counts[residue] / len(wild_type)
+        found = [first for first in found if wild_type[number - first] == residue]
+    return found[0] if len(found) == 1 and n_by_chance < _BY_CHANCE else None
 
 
 def _words(text: str) -> list[str]:
@@ -104,14 +145,18 @@ def _one_letter(word: str) -> str:
     match = _HGVS.fullmatch(word.upper())
     if match is None or match[1] not in _THREE_LETTERS or not (len(match[3]) == 1 or match[3] in _THREE_LETTERS):
         return _ZEROS.sub(r"\1", word)
-    return f"{_THREE_LETTERS[match[1]]}{match[2]}{_THREE_LETTERS.get(match[3], match[3])}"
+    return f"{_THREE_LETTERS[match[1]]}{int(match[2])}{_THREE_LETTERS.get(match[3], match[3])}"
 
 
 def are_mutations(cells: Sequence[str]) -> bool:
-    """Whether a column's cells read as mutations (or WT), judged by its first hundred that are not empty."""
+    """Whether a column's cells read as mutations (or WT), judged by its first hundred that are not empty.
+
+    Numbers below 0 are rare, and codes of samples look like them (`P-1A`): most words have to be others.
+    """
     some = [text for cell in cells[:1000] if (text := cell.strip())][:100]
-    words = [text for text in some if text.lower() not in WILD_TYPE_WORDS]
-    return bool(words) and all(_LOOKS.fullmatch(word.upper()) for text in words for word in _words(text))
+    words = [word.upper() for text in some if text.lower() not in WILD_TYPE_WORDS for word in _words(text)]
+    others = [word for word in words if not _LOOKS.fullmatch(word)]
+    return 2 * len(others) < len(words) and all(map(_MUTATION.fullmatch, others))
 
 
 def normal_form(text: str) -> str:

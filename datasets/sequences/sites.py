@@ -10,14 +10,15 @@ _MAX_POSITION = 1 << 20
 
 
 def written_sites(positions: Sequence[int]) -> str:
-    """Return ascending positions as `39-41,54`."""
+    """Return ascending positions as `39-41,54`; of runs with numbers below 0 (as a table may count) as `-5 to -3`."""
     runs: list[list[int]] = []
     for position in positions:
         if runs and runs[-1][1] == position - 1:
             runs[-1][1] = position
         else:
             runs.append([position, position])
-    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
+    dash = "-" if not positions or positions[0] >= 0 else " to "
+    return ",".join(str(first) if first == last else f"{first}{dash}{last}" for first, last in runs)
 
 
 def region_of(sites: str | None, window: Sequence[int] | None) -> Region | None:

@@ -33,7 +33,8 @@ _TEST_ARRAYS = ("test_residues", "test_lengths")
 # Only where groups are known; the second belongs to the test arrays.
 _GROUP, _TEST_GROUP = "group", "test_group"
 _SCORES, _TEST_SCORES = "scores", "test_scores"
-_FOLD = "fold"  # only where the table names folds
+_FOLD, _ERROR = "fold", "error"  # only where the table names them
+_OTHERS = (_GROUP, _SCORES, _FOLD, _ERROR)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -50,6 +51,7 @@ class PreparedSplit:
     fold: (N,) int64, the number of each row's fold among `fold_names`, those of test rows too; None and empty where the
     table names none.
     scores: (N, K) float32, the task's score columns `score_names`, NaN where one is missing; None without any.
+    error: (N,) float32, the standard errors of the targets, above 0; None where none are known.
     """
 
     path: Path
@@ -68,6 +70,7 @@ class PreparedSplit:
     fold_names: tuple[str, ...] = ()
     scores: NDArray[np.float32] | None = None
     score_names: tuple[str, ...] = ()
+    error: NDArray[np.float32] | None = None
 
     @property
     def embeddings_path(self) -> Path:
@@ -169,8 +172,9 @@ def _make(task: Task, located: FoundSource, path: Path, announce: Announce) -> P
     has_groups = rows.group is not None
     names = (*_ARRAYS, *_TEST_ARRAYS, *((_GROUP, _TEST_GROUP) if has_groups else ()))
     arrays = {name: np.ascontiguousarray(getattr(rows, name)) for name in names}
-    if rows.fold is not None:
-        arrays[_FOLD] = rows.fold
+    for name, found in ((_FOLD, rows.fold), (_ERROR, rows.error)):
+        if found is not None:
+            arrays[name] = found
     if task.scores is not None:
         score = partial(task.scores.score, cache_dir=path.parent.parent)
         arrays[_SCORES] = score(rows.residues, rows.lengths, announce=announce)
@@ -184,7 +188,7 @@ def _make(task: Task, located: FoundSource, path: Path, announce: Announce) -> P
         "n_overlap": str(rows.n_overlap),
         "score_names": json.dumps(task.scores.names if task.scores else ()),
         **({"fold_names": json.dumps(rows.fold_names)} if rows.fold_names else {}),
-        "checksum": str(_checksum(arrays, _present(arrays, _ARRAYS, _GROUP, _SCORES, _FOLD))),
+        "checksum": str(_checksum(arrays, _present(arrays, _ARRAYS, *_OTHERS))),
         "test_checksum": str(_checksum(arrays, _present(arrays, _TEST_ARRAYS, _TEST_GROUP, _TEST_SCORES))),
     }
     with replaced(path) as beside:
@@ -193,7 +197,7 @@ def _make(task: Task, located: FoundSource, path: Path, announce: Announce) -> P
 
 
 def _load_or_none(path: Path) -> PreparedSplit | None:
-    found = _read(path, _ARRAYS, (_GROUP, _SCORES, _FOLD), "checksum")
+    found = _read(path, _ARRAYS, _OTHERS, "checksum")
     if found is None:
         return None
     arrays, metadata = found
@@ -216,6 +220,7 @@ def _load_or_none(path: Path) -> PreparedSplit | None:
             fold_names=tuple(json.loads(metadata.get("fold_names", "[]"))),
             scores=arrays.get(_SCORES),
             score_names=tuple(json.loads(metadata.get("score_names", "[]"))),
+            error=arrays.get(_ERROR),
         )
     except (KeyError, ValueError):
         return None

@@ -27,7 +27,8 @@ class Rows:
     validation: (N,) bool; test_residues: (M, Lmax of these) uint8; test_lengths: (M,) int64. `n_overlap` counts the
     different sequences that stand in both train and test. group: (N,) int64 and test_group: (M,) int64, the same number
     for rows of one group; None where no groups are known. fold: (N,) int64, the number of each row's fold among
-    `fold_names`, those of all rows in their order; None and empty where the table names none.
+    `fold_names`, those of all rows in their order; None and empty where the table names none. error: (N,) float32, the
+    standard errors of the targets.
     """
 
     residues: NDArray[np.uint8]
@@ -40,6 +41,7 @@ class Rows:
     n_overlap: int
     group: NDArray[np.int64] | None
     test_group: NDArray[np.int64] | None
+    error: NDArray[np.float32] | None
     fold: NDArray[np.int64] | None
     fold_names: tuple[str, ...]
 
@@ -86,6 +88,7 @@ def check_rows(raw: RawSplit, clean: Callable[[str], str], *, official: bool) ->
         n_overlap=len(train & test),
         group=None if group is None else group[kept],
         test_group=None if group is None else group[is_test],
+        error=None if raw.error is None else np.asarray(raw.error, dtype=np.float32)[kept],
         fold=None if fold is None else fold[kept],
         fold_names=names,
     )

@@ -1,1 +1,1 @@
-"""A user's table: read from CSV, TSV, FASTA or Parquet, checked, and divided into train, validation and test."""
+"""A user's table: read from CSV, TSV, FASTA, Parquet or Excel, checked, and divided into train, validation and test."""

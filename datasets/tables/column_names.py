@@ -10,14 +10,12 @@ from datasets.sequences.mutations import are_mutations
 from datasets.tables.columns import Columns
 
 FLIP_COLUMNS = ("sequence", "target", "set", "validation")
-GROUP_COLUMN = "group"
-"""Of a split that is written in FLIP's format and carries the groups of its rows."""
-FOLD_COLUMN = "fold"
-"""Likewise, of their folds."""
-_SEQUENCE = ("sequence", "seq", "protein", "protein_sequence", "mutated_sequence", "aa_sequence", "variant_sequence")
+GROUP_COLUMN, FOLD_COLUMN, ERROR_COLUMN = "group", "fold", "error"
+"""Of a split that is written in FLIP's format and carries groups, folds, or the errors of targets."""
+SEQUENCE = ("sequence", "seq", "protein", "protein_sequence", "mutated_sequence", "aa_sequence", "variant_sequence")
 _TARGET = ("target", "fitness", "score", "dms_score", "activity", "y", "value", "measurement", "label")
 _GROUP = ("group", "groups", "group_id", "cluster", "cluster_id", "family", "family_id")
-_MUTATION = ("mutant", "mutation", "mutations", "mutants", "variant", "variants", "mutation_string")
+MUTATION = ("mutant", "mutation", "mutations", "mutants", "variant", "variants", "mutation_string")
 
 
 def is_flip_format(columns: Columns) -> bool:
@@ -27,14 +25,14 @@ def is_flip_format(columns: Columns) -> bool:
 
 def sequence_column(columns: Columns, named: str | None) -> str | None:
     """Return the column of whole sequences, None if there is none; a UserError if the named one is missing."""
-    return _named(columns, named, "--sequence-column") or _known(columns, _SEQUENCE)
+    return _named(columns, named, "--sequence-column") or _known(columns, SEQUENCE)
 
 
 def mutation_column(columns: Columns, named: str | None, taken: Sequence[str | None]) -> str | None:
     """Return the column of mutations, by its name or, among those that are not taken, by what it holds."""
     if named is not None:
         return _named(columns, named, "--mutation-column")
-    by_name = _known(columns, _MUTATION)
+    by_name = _known(columns, MUTATION)
     if by_name is not None and by_name not in taken and are_mutations(columns.cells[by_name]):
         return by_name
     found = [name for name, cells in columns.cells.items() if name not in taken and are_mutations(cells)]
@@ -49,9 +47,23 @@ def target_column(columns: Columns, named: str | None) -> str:
     return found
 
 
+def replicate_columns(columns: Columns, named: Sequence[str]) -> str:
+    """Return what the named columns of replicates are called together; a UserError if one is missing or named twice."""
+    for number, name in enumerate(named):
+        _named(columns, name, "--replicate-column")
+        if name in named[:number]:
+            raise UserError(f"--replicate-column {name!r} is named twice: name each column of measurements once.")
+    return ", ".join(named)
+
+
 def group_column(columns: Columns, named: str | None) -> str | None:
     """Return the named column, None if none is named."""
     return _named(columns, named, "--group-column")
+
+
+def error_column(columns: Columns, named: str | None) -> str | None:
+    """Return the named column, None if none is named."""
+    return _named(columns, named, "--error-column")
 
 
 def possible_group_column(columns: Columns) -> str | None:
@@ -86,6 +98,12 @@ def group_column_again(columns: Columns, named: str | None, is_carried: bool) ->
     return next((name for name in names if name in columns.cells), None) if named is not None else None
 
 
+def error_column_again(columns: Columns, named: str | None) -> str | None:
+    """Return the column of errors of a table that was read before: as it was named, or as a written split has it."""
+    found = (name for name in (named, ERROR_COLUMN) if name in columns.cells)
+    return None if named is None else next(found, named)
+
+
 def no_sequences(columns: Columns) -> UserError:
     """The error for a table with neither sequences nor mutations."""
     return _missing(
@@ -114,8 +132,9 @@ def _missing(columns: Columns, what: str, option: str) -> UserError:
         if len(names) == 1 and columns.kind in ("CSV", "TSV")
         else ""
     )
+    header = columns.header or f"{columns.where}, {columns.place} 1"
     return UserError(
-        f"{columns.where}, {columns.place} 1: no column is called {what!r} or the like; its columns are "
+        f"{header}: no column is called {what!r} or the like; its columns are "
         f"{_shown(names)}{single}: name the right one with {option}."
     )
 

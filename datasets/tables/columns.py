@@ -10,8 +10,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from datasets.common.errors import UserError
 from datasets.sequences.packed import Packed, Packing
 
+_MAX_COLUMNS = 10_000
 Place = Literal["line", "row"]
 """What the rows of a table are numbered by: lines, or, in a file that has none, rows."""
 
@@ -28,7 +30,7 @@ class TableStream:
     """A table that is read batch by batch.
 
     names: its columns. header: where these are named, for sentences. batches: all rows; a UserError is raised on the
-    way where the file cannot be read. The others are as in `Columns`.
+    way where the file cannot be read. The others are as in `Columns`; all notes are there once the rows are read.
     """
 
     names: Sequence[str]
@@ -37,7 +39,7 @@ class TableStream:
     where: str
     kind: str
     place: Place = "line"
-    notes: tuple[str, ...] = ()
+    notes: Sequence[str] = ()
 
     def columns(self) -> Columns:
         """Read the whole table; columns without a name are left out."""
@@ -53,7 +55,8 @@ class TableStream:
             where=self.where,
             kind=self.kind,
             place=self.place,
-            notes=self.notes,
+            notes=tuple(self.notes),
+            header=self.header,
         )
 
 
@@ -61,9 +64,10 @@ class TableStream:
 class Columns:
     """N rows of text.
 
-    cells: each column's N cells, by its name. lines: (N,) int64, line numbers in the file, 1-based (in a Parquet file
-    numbers of rows). where: the file, for sentences. kind: "CSV", "TSV", "FASTA", "Parquet". place: "line" or "row".
-    notes: what was unusual about the file, and accepted.
+    cells: each column's N cells, by its name. lines: (N,) int64, line numbers in the file, 1-based (in a Parquet or an
+    Excel file numbers of rows). where: the file, for sentences. kind: "CSV", "TSV", "FASTA", "Parquet", "Excel".
+    place: "line" or "row". notes: what was unusual about the file, and accepted. header: where its columns are named,
+    for sentences; empty where that is the first line.
     """
 
     cells: Mapping[str, Packed]
@@ -72,10 +76,23 @@ class Columns:
     kind: str
     place: Place = "line"
     notes: tuple[str, ...] = ()
+    header: str = ""
 
     def __len__(self) -> int:
         """Return N."""
         return len(self.lines)
+
+
+def checked_names(names: Sequence[str], header: str) -> list[str]:
+    """Return the names of columns, of which some may be empty; a UserError says where they stand, in `header`, and
+    which two are one, or that they are too many.
+    """
+    if len(names) > _MAX_COLUMNS:
+        raise UserError(f"{header}: the header names {len(names):,} columns, expected {_MAX_COLUMNS:,}.")
+    twice = [name for i, name in enumerate(names) if name and name in names[:i]]
+    if twice:
+        raise UserError(f"{header}: two columns are called {twice[0]!r}; rename one of them.")
+    return list(names)
 
 
 def _ahead(batches: Iterator[RowBatch]) -> Iterator[RowBatch]:

@@ -5,28 +5,40 @@ from __future__ import annotations
 from pathlib import Path
 
 from datasets.common.errors import UserError
-from datasets.tables.columns import Columns
-from datasets.tables.delimited import open_delimited
-from datasets.tables.fasta import read_fasta
-from datasets.tables.parquet import open_parquet
-from datasets.tables.text_file import first_bytes
+from datasets.tables.columns import Columns, TableStream
+from datasets.tables.excel.workbook import is_excel, open_excel
+from datasets.tables.formats.delimited import open_delimited
+from datasets.tables.formats.fasta import read_fasta
+from datasets.tables.formats.parquet import open_parquet
+from datasets.tables.formats.text_file import first_bytes
 
 
-def read_columns(path: Path) -> Columns:
-    """Read a table of any format that is known: CSV, TSV, FASTA (each plain or gzipped) or Parquet.
+def read_columns(path: Path, sheet: str | None = None) -> Columns:
+    """Read a table of any format that is known: CSV, TSV, FASTA (each plain or gzipped), Parquet or Excel.
 
-    What the file holds decides, not its name. A UserError is one sentence with the line that cannot be read.
+    What the file holds decides, not its name. `sheet`: of an Excel file, the one that is read. A UserError is one
+    sentence with the line that cannot be read.
     """
-    start = first_bytes(path)
-    if start.startswith(b"PAR1"):
-        columns = open_parquet(path).columns()
-    elif is_fasta(start):
-        columns = read_fasta(path)
-    else:
-        columns = open_delimited(path).columns()
+    is_records = sheet is None and is_fasta(first_bytes(path))
+    columns = read_fasta(path) if is_records else open_table(path, sheet).columns()
     if not len(columns):
-        raise UserError(f"{path} has no rows: after its header a line for each variant is expected.")
+        raise UserError(f"{path} has no rows: after its header a {columns.place} for each variant is expected.")
     return columns
+
+
+def open_table(path: Path, sheet: str | None = None) -> TableStream:
+    """Open a table with named columns as `read_columns` does, to be read some rows at a time."""
+    start = first_bytes(path)
+    if is_excel(start):
+        return open_excel(path, sheet)
+    if sheet is not None:
+        raise UserError(f"{path} is no Excel file, so it has no sheet {sheet!r}: leave --sheet out.")
+    return open_parquet(path) if is_parquet(start) else open_delimited(path)
+
+
+def is_parquet(start: bytes) -> bool:
+    """Return whether a file's first bytes are those of Parquet."""
+    return start.startswith(b"PAR1")
 
 
 def is_fasta(start: bytes) -> bool:

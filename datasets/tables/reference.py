@@ -6,10 +6,10 @@ from pathlib import Path
 
 from datasets.common.errors import UserError, nearest
 from datasets.tables.columns import Columns
-from datasets.tables.fasta import checked_wild_type, read_wild_type
+from datasets.tables.formats.fasta import checked_wild_type, read_wild_type
+from datasets.tables.formats.text_file import first_bytes
 from datasets.tables.read import is_fasta, read_columns
 from datasets.tables.table import stem
-from datasets.tables.text_file import first_bytes
 
 SEQUENCE, ID, FILE = "target_seq", "DMS_id", "DMS_filename"
 """The columns of the file that are looked at; one of the last two is enough."""

@@ -1,24 +1,49 @@
-"""What a user's table holds, in words: the text of `data check`."""
+"""What a user's table holds, in words: the text of `data check`; and how large the parts of its splits would be."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datasets.common.errors import UserError
+from datasets.sequences.crop import Sites
 from datasets.sequences.packed import Packed
+from datasets.sequences.sites import region_of, written_sites
 from datasets.tables import column_names
 from datasets.tables.parts import in_order
-from datasets.tables.split_strategies import divide
+from datasets.tables.split_strategies import TableSplit, divide
 from datasets.tables.survey import Survey
 from datasets.tables.table import STRATEGIES
 
 _SPLITS = [strategy for strategy in STRATEGIES if strategy != "k_vs_rest"]  # which needs a number that nobody named
 _FLOOR_SHARE = 0.1
 _N_RESIDUES_SHOWN = 60
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SplitSizes:
+    """How many variants each part of a split has: all 0 where it is not possible, and then `how` says why not.
+
+    name: the strategy; None is the file's own split. how: what divides it, in words.
+    """
+
+    name: str | None
+    train: int
+    validation: int
+    test: int
+    how: str
+    is_possible: bool = True
+
+    @property
+    def words(self) -> str:
+        """`8 train, 1 validation, 2 test (a fifth drawn at random is test)`."""
+        if not self.is_possible:
+            return f"not possible: {self.how}"
+        return f"{self.train:,} train, {self.validation:,} validation, {self.test:,} test ({self.how})"
 
 
 def report(survey: Survey) -> Iterator[str]:
@@ -33,7 +58,7 @@ def report(survey: Survey) -> Iterator[str]:
     yield from _aligned(
         [
             ("variants", _variants(survey)),
-            ("wild type", _shortened(table.wild_type)),
+            ("wild type", _shortened(table.wild_type) + _first(table.first_position)),
             ("positions", _positions(survey)),
             ("mutations", _mutations(survey.common.n_mutations)),
             ("residues", _residues(survey.sequences)),
@@ -67,14 +92,24 @@ def _shortened(sequence: str | None) -> str:
     return sequence if len(sequence) <= _N_RESIDUES_SHOWN else f"{sequence[:_N_RESIDUES_SHOWN]}... ({len(sequence)})"
 
 
+def _first(first_position: int) -> str:
+    return "" if first_position == 1 else f", whose first residue has the number {first_position}"
+
+
 def _positions(survey: Survey) -> str:
     if survey.table.sites is not None:
-        sites = survey.table.sites
+        sites = _as_counted(survey.table.sites, survey.table.first_position)
         return sites if len(sites) <= 100 else sites[:100].rpartition(",")[0] + ", ..."
     if survey.table.window is not None:
         start, stop = survey.table.window
         return f"all begin with the same {start} residues and end with the same {-stop}"
     return "all vary"
+
+
+def _as_counted(sites: str, first_position: int) -> str:
+    region = region_of(sites, None)
+    assert isinstance(region, Sites)
+    return written_sites([position + first_position for position in region.positions])
 
 
 def _mutations(n_mutations: NDArray[np.int64] | None) -> str:
@@ -141,13 +176,26 @@ def _findings(survey: Survey) -> Iterator[str]:
 
 def _divisions(survey: Survey) -> Iterator[str]:
     """Yield the parts: those of the file, of the chosen split, or of each split that there could be."""
-    chosen = survey.division
+    sizes = split_sizes(survey)
+    if survey.division is not None:
+        yield f"split: {sizes[0].words}"
+    elif sizes:
+        yield "splits that a search could use (--split):"
+        for one in sizes:
+            yield f"  {one.name:<14} {one.words}"
+
+
+def split_sizes(survey: Survey) -> list[SplitSizes]:
+    """Return the sizes of the split that the file has or was divided by, or else of each that there could be.
+
+    None where a split was asked for that is not possible, which is a finding.
+    """
+    table, chosen = survey.table, survey.division
     if chosen is not None:
-        yield f"split: {_sizes(chosen.test, chosen.validation)} ({chosen.how})"
-        return
-    if survey.table.split is not None:
-        return
-    yield "splits that a search could use (--split):"
+        return [_sizes(table.split, chosen)]
+    if table.split is not None:
+        return []
+    found = []
     for strategy in _SPLITS:
         if strategy == "by_group" and survey.landscape.group is None:
             continue
@@ -156,15 +204,17 @@ def _divisions(survey: Survey) -> Iterator[str]:
                 survey.landscape,
                 strategy,
                 max_train_mutations=None,
-                seed=survey.table.split_seed,
-                group_rule=survey.table.group_rule,
+                seed=table.split_seed,
+                group_rule=table.group_rule,
             )
         except UserError as error:
-            yield f"  {strategy:<14} not possible: {error}"
+            found.append(SplitSizes(name=strategy, train=0, validation=0, test=0, how=str(error), is_possible=False))
         else:
-            yield f"  {strategy:<14} {_sizes(division.test, division.validation)} ({division.how})"
+            found.append(_sizes(strategy, division))
+    return found
 
 
-def _sizes(test: NDArray[np.bool_], validation: NDArray[np.bool_]) -> str:
-    n_test, n_validation = int(test.sum()), int(validation.sum())
-    return f"{len(test) - n_test - n_validation:,} train, {n_validation:,} validation, {n_test:,} test"
+def _sizes(name: str | None, split: TableSplit) -> SplitSizes:
+    n_test, n_validation = int(split.test.sum()), int(split.validation.sum())
+    n_train = len(split.test) - n_test - n_validation
+    return SplitSizes(name=name, train=n_train, validation=n_validation, test=n_test, how=split.how)

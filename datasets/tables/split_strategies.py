@@ -34,7 +34,7 @@ class Landscape:
 
     target: (N,) float64. n_mutations: (N,) int64 from the wild type, None where that is not known or a sequence has
     another length. mutated: (N, P) bool at the P positions that vary, under the same condition; positions: (P,) int64,
-    1-based. group: N cells of the chosen column, or None. fold: likewise.
+    numbered as the table does. group: N cells of the chosen column, or None. fold: likewise.
     """
 
     target: NDArray[np.float64]

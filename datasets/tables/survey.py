@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +14,13 @@ from datasets.common.errors import UserError
 from datasets.sequences.packed import Aligned, Packed
 from datasets.tables import column_names, parts
 from datasets.tables.columns import Columns
+from datasets.tables.excel.workbook import is_excel
 from datasets.tables.findings import Findings
-from datasets.tables.measurements import Merged, Noise, list_of_rows, merge, numbers
+from datasets.tables.flip_format import flip_blocks
+from datasets.tables.formats.text_file import first_bytes
+from datasets.tables.measurements import errors, measured
 from datasets.tables.read import read_columns
+from datasets.tables.replicates import Merged, Noise, list_of_rows, merge, merged_errors
 from datasets.tables.split_strategies import Landscape, Mask, TableSplit
 from datasets.tables.table import Table
 from datasets.tables.variants import read_residues
@@ -34,7 +37,8 @@ class Survey:
 
     table: how it was read, with what was found in it. columns: the whole of it. sequences, target (n,), lines: the n
     variants of its good rows. common: what they have in common. noise: what replicates say, None without any.
-    division: which are test and which validation, None where no split was named and the file has none.
+    division: which are test and which validation, None where no split was named and the file has none. error: (n,), the
+    standard errors of the targets, None where no column has them.
     """
 
     table: Table
@@ -47,6 +51,7 @@ class Survey:
     landscape: Landscape
     division: TableSplit | None
     findings: Findings
+    error: NDArray[np.float64] | None = None
 
     def raw_split(self) -> RawSplit:
         """Return the divided variants as rows. Raises a UserError for what no search accepts."""
@@ -64,7 +69,8 @@ class Survey:
         group, fold = self.landscape.group, self.landscape.fold
         # A split of the first version's rule keeps the hash that its studies know: that of the columns without groups.
         carried = group if self.table.group_rule else None
-        for block in flip_blocks(sequence, target, part, validation, carried, fold):
+        error = None if self.error is None else self.error.tolist()
+        for block in flip_blocks(sequence, target, part, validation, carried, fold, error):
             digest.update(block)
         return RawSplit(
             sequence=sequence,
@@ -76,32 +82,8 @@ class Survey:
             where=self.columns.where,
             group=group,
             fold=fold,
+            error=error,
         )
-
-
-def flip_blocks(
-    sequence: Sequence[str],
-    target: Sequence[str],
-    part: Sequence[str],
-    validation: Sequence[str],
-    group: Sequence[str] | None = None,
-    fold: Sequence[str] | None = None,
-) -> Iterator[bytes]:
-    """Yield a table in FLIP's format, some lines at a time; groups and folds, where given, in columns of their own."""
-    names, columns = [*column_names.FLIP_COLUMNS], [sequence, target, part, validation]
-    for name, cells in ((column_names.GROUP_COLUMN, group), (column_names.FOLD_COLUMN, fold)):
-        if cells is not None:
-            names.append(name)
-            columns.append([_quoted(cell) for cell in cells])
-    yield (",".join(names) + "\n").encode()
-    rows = zip(*columns, strict=True)
-    while lines := [",".join(cells) + "\n" for cells in islice(rows, _LINES)]:
-        yield "".join(lines).encode()
-
-
-def _quoted(cell: str) -> str:
-    """Return a cell of a CSV file; quotes stand around what would end it too early."""
-    return '"' + cell.replace('"', '""') + '"' if any(mark in cell for mark in ',"\r\n') else cell
 
 
 def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
@@ -113,7 +95,7 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
     What concerns rows is collected in `findings`, and the other rows go on. A UserError is raised where nothing can
     be said of the variants: a file that cannot be read, columns that are missing, no row that is good.
     """
-    columns = read_columns(path)
+    columns = read_columns(path, table.sheet if not is_reread or is_excel(first_bytes(path)) else None)
     findings = Findings(columns=columns)
     for note in columns.notes:
         findings.add("note", note)
@@ -124,18 +106,22 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
             target_column="target",
             mutation_column=None,
             group_column=column_names.group_column_again(columns, table.group_column, table.group_rule is not None),
+            replicate_columns=(),
+            error_column=column_names.error_column_again(columns, table.error_column),
             fold_column=table.fold_column and column_names.FOLD_COLUMN,
             round_column=table.round_column and column_names.FOLD_COLUMN,
         )
+    are_named = not is_reread and None not in (table.sequence_column, table.mutation_column)
     table = _with_columns(table, columns)
     if table.replicates is None:
         table = replace(table, replicates="keep" if "set" in columns.cells else "mean")
-    assert table.target_column is not None
-    target = numbers(columns.cells[table.target_column], findings, table.target_column)
-    sequences, table = read_residues(columns, table, findings)
+    target, censored = measured(columns, table, findings)  # (N, replicates)
+    table = replace(table, censored=censored)
+    sequences, table = read_residues(columns, table, findings, are_named=are_named)
     test, validation = parts.given_parts(columns, findings)
-    good = np.isfinite(target) & (sequences.lengths > 0) & parts.in_split(columns, findings)
+    good = np.isfinite(target).any(axis=1) & (sequences.lengths > 0) & parts.in_split(columns, findings)
     rows = np.flatnonzero(good)
+    error = errors(columns, table, rows, findings)
     if not len(rows):
         findings.raise_refused()
         raise UserError(f"{columns.where} has no row with a sequence and a target.")
@@ -146,8 +132,9 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
     folds = parts.given_folds(columns, table, sequences, rows, findings)
     test, validation = parts.parts_of_fold(folds, table.test_fold) if folds and table.test_fold else (test, validation)
     parts.check_overlap(sequences, test, validation, rows, findings)
-    keys, measured = _keys(sequences, test, validation), (target, rows)
+    keys, before = _keys(sequences, test, validation), (np.nanmean(target, axis=1), rows)
     merged = _merged(keys, target, rows, table, findings)
+    error = None if error is None else merged_errors(error, merged)
     if len(merged.first) < len(sequences):
         sequences = sequences.take(merged.first)
         test = None if test is None else test[merged.first]
@@ -156,13 +143,13 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
         folds = None if folds is None else [folds[row] for row in merged.first.tolist()]
     table = _with_wild_type(table, columns, sequences, rows, findings)
     common = find_common(sequences, table.wild_type)
-    _check_wild_type_rows(keys, *measured, merged.first, common, findings)
+    _check_wild_type_rows(keys, *before, merged.first, common, findings)
     table = replace(table, sites=common.sites, window=common.window)
     landscape = Landscape(
         target=merged.target,
         n_mutations=common.n_mutations,
         mutated=common.mutated,
-        positions=common.positions,
+        positions=None if common.positions is None else common.positions + (table.first_position - 1),
         group=parts.given_groups(columns, table, rows, findings),
         fold=folds,
     )
@@ -180,17 +167,22 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
         landscape=landscape,
         division=division,
         findings=findings,
+        error=error,
     )
 
 
 def _with_columns(table: Table, columns: Columns) -> Table:
     """Return the table with the names of its columns, of which some may be named."""
     sequence = column_names.sequence_column(columns, table.sequence_column)
-    target = column_names.target_column(columns, table.target_column)
+    if table.replicate_columns:
+        target = column_names.replicate_columns(columns, table.replicate_columns)
+    else:
+        target = column_names.target_column(columns, table.target_column)
     group = column_names.group_column(columns, table.group_column)
     fold = column_names.fold_column(columns, table.fold_column)
     rounds = column_names.round_column(columns, table.round_column)
-    taken = (sequence, target, group, fold, rounds, "set", "validation", "name")
+    error = column_names.error_column(columns, table.error_column)
+    taken = (sequence, target, group, fold, rounds, *table.replicate_columns, error, "set", "validation", "name")
     mutation = column_names.mutation_column(columns, table.mutation_column, taken)
     if sequence is None and mutation is None:
         raise column_names.no_sequences(columns)
@@ -230,12 +222,15 @@ def _merged(
     repeated = np.ones(len(rows), dtype=np.bool_)
     repeated[merged.first] = False
     again = rows[repeated].tolist()
-    if table.replicates == "refuse":
+    if not again:
+        pass  # replicates stand in columns alone
+    elif table.replicates == "refuse":
         findings.add("refused", "the sequence was measured before", again, remedy="remove it, or use --replicates mean")
     elif table.replicates == "keep":
         findings.add("note", "the sequence was measured before; every measurement is kept", again)
         everything = np.arange(len(rows))
-        return Merged(first=everything, target=target, count=np.ones_like(everything), noise=merged.noise)
+        means = np.nanmean(target, axis=1)
+        return replace(merged, first=everything, entry=everything, target=means, count=np.ones_like(everything))
     else:
         findings.add("note", "the sequence was measured before; the mean of its measurements is taken", again)
     return merged

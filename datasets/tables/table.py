@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from datasets.common.errors import UserError, nearest
 from datasets.sequences.sites import region_of
@@ -20,11 +20,14 @@ STRATEGIES = (
     "by_position",
     "by_group",
 )
+FIRST_POSITIONS = (-9999999, 9999999)
+"""The smallest and the largest number that the wild type's first residue may have."""
 Replicates = Literal["mean", "refuse", "keep"]
 GroupRule = Literal["nearest"]
 ALL_FOLDS = "all"
 """The `test_fold` that stands for each in turn, which no table has."""
-_NEWER = ("group_rule", "fold_column", "test_fold", "round_column")
+Censored = Literal["limit", "drop", "refuse"]
+CENSORED: tuple[Censored, ...] = get_args(Censored)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +42,14 @@ class Table:
     `replicates`: of several measurements of one sequence `mean` takes the mean, `keep` all, `refuse` none.
     `group_rule`: `nearest` where the split carries its groups and `by_group` takes those nearest to the sizes wanted;
     null without groups, and where `by_group` divided by the rule of the first version (see
-    `datasets.tables.split_strategies`), which studies and experiments of that time keep.
-    `fold_column` names the fold of each row, by which a search cross-validates; the rows of `test_fold` are the test
-    part. Both are null without folds. `round_column` names the round in which each row was measured, in place of folds.
+    `datasets.tables.split_strategies`), which studies and experiments of that time keep. `replicate_columns`: those
+    whose mean is the target, instead of one column; `target_column` is then what they are called together.
+    `error_column`: the standard error of each row's target. `fold_column` names the fold of each row, by which a search
+    cross-validates; the rows of `test_fold` are the test part. Both are null without folds. `first_position`: the
+    number of the wild type's first residue in mutations, those of the table and all that are written; `sites` and
+    `window` do not depend on it. `sheet`: of an Excel file, the one that was named. `censored`: what becomes of targets
+    such as ``<0.01``, if there are any: `drop` sets their rows aside, `refuse` refuses them, null takes the limit for
+    the value. `round_column` names the round in which each row was measured, in place of folds.
     """
 
     file: str
@@ -57,22 +65,39 @@ class Table:
     split_seed: int
     replicates: Replicates | None
     group_rule: GroupRule | None = None
+    replicate_columns: tuple[str, ...] = ()
+    error_column: str | None = None
     fold_column: str | None = None
     test_fold: str | None = None
     round_column: str | None = None
+    first_position: int = 1
+    sheet: str | None = None
+    censored: Censored | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All fields that say how the file is read, as a study records them."""
-        return {name: value for name, value in self.recorded.items() if name != "file"}
+        """All fields that say how the file is read, as a study records them.
+
+        Fields with a default are left out where they have it: studies of the time before there was such a field go on.
+        """
+        later = {field.name: field.default for field in fields(self) if field.default is not MISSING}
+        known = {name: value for name, value in asdict(self).items() if name != "file"}
+        return {name: value for name, value in known.items() if name not in later or value != later[name]}
 
     @property
     def recorded(self) -> dict[str, Any]:
-        """All fields, as an experiment holds them: without those that are not used and that once there were not."""
-        return {name: value for name, value in asdict(self).items() if name not in _NEWER or value is not None}
+        """The file and the settings, as an experiment holds them."""
+        return {"file": self.file, **self.settings}
 
     def __post_init__(self) -> None:
-        """Refuse sites that are not written as they should be, whoever wrote them."""
+        """Refuse sites that are not written as they should be, and a number that is none, whoever wrote them."""
+        object.__setattr__(self, "replicate_columns", tuple(self.replicate_columns))  # JSON knows lists alone
+        least, most = FIRST_POSITIONS
+        if type(self.first_position) is not int or not least <= self.first_position <= most:
+            raise UserError(
+                f"first_position={self.first_position!r} is not valid: expected a whole number from {least} to {most}, "
+                "that of the wild type's first residue."
+            )
         try:
             region_of(self.sites, self.window)
         except ValueError as error:
@@ -97,6 +122,19 @@ def table_name(path: Path) -> str:
 
 def stem(name: str) -> str:
     """Return a table's file name without what says its format."""
-    for suffix in (".gz", ".csv", ".tsv", ".txt", ".tab", ".parquet", ".fasta", ".fa", ".faa"):
+    for suffix in (
+        ".gz",
+        ".csv",
+        ".tsv",
+        ".txt",
+        ".tab",
+        ".parquet",
+        ".xlsx",
+        ".xlsm",
+        ".xls",
+        ".fasta",
+        ".fa",
+        ".faa",
+    ):
         name = name[: -len(suffix)] if name.lower().endswith(suffix) else name
     return name

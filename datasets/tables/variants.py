@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import TypeVar
 
 from datasets.common.errors import UserError
 from datasets.sequences.alphabet import ALPHABET
-from datasets.sequences.mutations import MutationError, Mutator, is_wild_type
+from datasets.sequences.mutations import MutationError, Mutator, find_first_position, is_wild_type
 from datasets.sequences.packed import Packed
 from datasets.tables.columns import Columns
-from datasets.tables.findings import Findings
+from datasets.tables.findings import Findings, Level
 from datasets.tables.table import Table
+from datasets.tables.wild_type import consensus
 
 _RESIDUES = ALPHABET.encode()
+_Item = TypeVar("_Item")
+_ONE_COLUMN = "correct one of the two, or name the column alone that counts"
 
 
-def read_residues(columns: Columns, table: Table, findings: Findings) -> tuple[Packed, Table]:
-    """Return the residues of each row, none where they are refused."""
+def read_residues(
+    columns: Columns, table: Table, findings: Findings, *, are_named: bool = False
+) -> tuple[Packed, Table]:
+    """Return the residues of each row, none where they are refused.
+
+    `are_named`: the user named a column of sequences and one of mutations, which have to agree.
+    """
     if table.sequence_column is None:
         return _from_mutations(columns, table, findings), table
     cells = columns.cells[table.sequence_column]
     sequences, is_clean = _cleaned(cells, findings)
     if table.mutation_column is not None and is_clean:
-        table = _compare_mutations(columns, sequences, table, findings)
+        table = _with_wild_type_row(columns, sequences, table, findings)
+        _compare_mutations(columns, sequences, table, findings, are_named=are_named)
     return sequences, table
 
 
@@ -33,22 +44,49 @@ def _from_mutations(columns: Columns, table: Table, findings: Findings) -> Packe
             f"{columns.where} writes its variants as mutations ({table.mutation_column!r}), which need the wild type: "
             "name it with --wild-type FASTA."
         )
-    mutator = Mutator(table.wild_type)
-    sequences: list[str] = []
-    bad: dict[str, list[int]] = {}
-    for row, cell in enumerate(columns.cells[table.mutation_column]):
-        try:
-            sequences.append(mutator.apply(cell))
-        except MutationError as error:
-            sequences.append("")
-            kind = "stop" if "stop codon" in str(error) else "wild type" if "where the" in str(error) else "other"
-            bad.setdefault(kind, []).append(row)
+    cells = columns.cells[table.mutation_column]
+    mutator, sequences, bad = _read_mutations(cells, table, findings, "refused", list)
     for rows in bad.values():
         try:
-            mutator.apply(columns.cells[table.mutation_column][rows[0]])
+            mutator.apply(cells[rows[0]])
         except MutationError as error:
             findings.add("refused", str(error), rows, remedy="correct the line or remove it")
     return Packed.of(sequences)
+
+
+def _read_mutations(
+    cells: Packed, table: Table, findings: Findings, level: Level, use: Callable[[Iterator[str]], list[_Item]]
+) -> tuple[Mutator, list[_Item], dict[str, list[int]]]:
+    """Return what reads the cells, what `use` makes of what they make, and the rows of each kind of error.
+
+    `use` takes the sequence of each row, nothing where there is an error. Where the cells count the wild type's first
+    residue as another number, that is a finding of `level`, and they are read as if the option had been given.
+    """
+    assert table.wild_type is not None
+    mutator, bad = Mutator(table.wild_type, table.first_position), dict[str, list[int]]()
+    used = use(_applied(mutator, cells, bad))
+    if "wild type" in bad or "outside" in bad:
+        first = find_first_position(cells, table.wild_type)
+        if first is not None:
+            findings.add(
+                level,
+                f"the mutations in {table.mutation_column!r} are counted from another residue: all of them name "
+                f"residues of the wild type if its first one has the number {first}, and not {table.first_position}",
+                remedy=f"give --first-position {first}",
+            )
+            mutator, bad = Mutator(table.wild_type, first), {}
+            used = use(_applied(mutator, cells, bad))
+    return mutator, used, bad
+
+
+def _applied(mutator: Mutator, cells: Packed, bad: dict[str, list[int]]) -> Iterator[str]:
+    """Yield what each cell makes of the wild type, nothing where that is an error, whose row is added by its kind."""
+    for row, cell in enumerate(cells):
+        try:
+            yield mutator.apply(cell)
+        except MutationError as error:
+            bad.setdefault(error.kind, []).append(row)
+            yield ""
 
 
 def _cleaned(cells: Packed, findings: Findings) -> tuple[Packed, bool]:
@@ -100,29 +138,42 @@ def _check_nucleotides(sequences: Packed, findings: Findings) -> None:
         findings.add("refused", text, remedy="translate them to residues")
 
 
-def _compare_mutations(columns: Columns, sequences: Packed, table: Table, findings: Findings) -> Table:
-    """Find the wild type where a row says that nothing is mutated, and compare each sequence with its mutations."""
+def _with_wild_type_row(columns: Columns, sequences: Packed, table: Table, findings: Findings) -> Table:
+    """Find the wild type where a row says that nothing is mutated."""
+    if table.wild_type is not None or table.mutation_column is None:
+        return table
+    row = next((row for row, cell in enumerate(columns.cells[table.mutation_column]) if is_wild_type(cell)), None)
+    if row is None:
+        return table
+    findings.add("note", "the wild type is the sequence of the row without mutations", [row])
+    return replace(table, wild_type=sequences[row])
+
+
+def _compare_mutations(
+    columns: Columns, sequences: Packed, table: Table, findings: Findings, *, are_named: bool
+) -> None:
+    """Compare each sequence with its mutations, where the wild type is known.
+
+    Where the user named both columns, they have to agree, and the wild type may be the consensus, as it is for the rest
+    of the table; beside a column that was merely found the sequences count.
+    """
     assert table.mutation_column is not None
     cells = columns.cells[table.mutation_column]
+    if table.wild_type is None and are_named:
+        table = replace(table, wild_type=consensus(sequences))
+        if table.wild_type is None:
+            text = f"the mutations in {table.mutation_column!r} are not compared with the sequences: no wild type"
+            findings.add("warning", text, remedy="name it with --wild-type")
     if table.wild_type is None:
-        row = next((row for row, cell in enumerate(cells) if is_wild_type(cell)), None)
-        if row is None:
-            return table
-        table = replace(table, wild_type=sequences[row])
-        findings.add("note", "the wild type is the sequence of the row without mutations", [row])
-    assert table.wild_type is not None
-    mutator = Mutator(table.wild_type)
-    stops, others = [], []
-    for row, (cell, sequence) in enumerate(zip(cells, sequences, strict=True)):
-        if "*" in cell:
-            if sequence == table.wild_type:
-                stops.append(row)
-            continue
-        try:
-            if cell and mutator.apply(cell) != sequence:
-                others.append(row)
-        except MutationError:
-            continue  # numbered by another rule, perhaps: the sequences are what counts
+        return
+
+    def differing(made: Iterator[str]) -> list[int]:
+        pairs = zip(made, sequences, strict=True)
+        return [row for row, (one, sequence) in enumerate(pairs) if one and one != sequence]
+
+    level: Level = "refused" if are_named else "warning"
+    mutator, others, bad = _read_mutations(cells, table, findings, level, differing)
+    stops = [row for row in bad.pop("stop", []) if sequences[row] == table.wild_type]
     if stops:
         findings.add(
             "refused",
@@ -130,10 +181,41 @@ def _compare_mutations(columns: Columns, sequences: Packed, table: Table, findin
             stops,
             remedy="remove the line: its target is not that of its sequence",
         )
-    if others:
+    for rows in bad.values():
+        stated = [row for row in rows if cells[row].strip()]
+        if stated:
+            _add_unread(findings, mutator, cells[stated[0]], stated, are_named=are_named)
+    if others and are_named:
+        cell = cells[others[0]]
+        differs = _difference(mutator.apply(cell), sequences[others[0]], mutator.first_position)
+        findings.add("refused", f"{cell!r} makes {differs}", others, remedy=_ONE_COLUMN)
+    elif others:
         findings.add(
             "warning",
             f"the sequence is not what {cells[others[0]]!r} makes of the wild type; it counts as it is",
             others,
         )
-    return table
+
+
+def _add_unread(findings: Findings, mutator: Mutator, cell: str, rows: list[int], *, are_named: bool) -> None:
+    """Add the finding of mutations beside sequences that are none of the wild type, of which the first is in `cell`."""
+    try:
+        mutator.apply(cell)
+    except MutationError as error:
+        if are_named:
+            findings.add("refused", str(error), rows, remedy=_ONE_COLUMN)
+        else:  # numbered by another rule, perhaps
+            findings.add("note", f"{error}: the sequence counts", rows)
+
+
+def _difference(made: str, sequence: str, first_position: int) -> str:
+    """Return what mutations make of the wild type, and what the sequence beside them has."""
+    if len(made) != len(sequence):
+        return f"{len(made)} residues of the wild type, and the sequence beside it has {len(sequence)}"
+    places = [place for place, (one, other) in enumerate(zip(made, sequence, strict=True)) if one != other]
+    place, n_more = places[0], len(places) - 1
+    more = f", and differs at {n_more} more position{'s' * (n_more > 1)}" if n_more else ""
+    return (
+        f"{made[place]} at position {place + first_position} of the wild type, and the sequence beside it has "
+        f"{sequence[place]} there{more}"
+    )

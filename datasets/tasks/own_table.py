@@ -82,4 +82,5 @@ def table_task(table: Table, *, name: str, path: Path | None = None, loaded: Sur
         units=table.target_column or "",
         shift="fitness" if table.split == "low_vs_high" else None,
         has_one_length=table.window is None and (table.sites is not None or table.wild_type is not None),
+        first_position=table.first_position,
     )

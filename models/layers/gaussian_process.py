@@ -77,21 +77,22 @@ def prior_variance(distance: Tensor, centre: Centre, theta: Tensor) -> Tensor:
     return before
 
 
-def factor_of(distance: Tensor, centre: Centre, theta: Tensor) -> Tensor:
+def factor_of(distance: Tensor, centre: Centre, theta: Tensor, weight: Tensor | None = None) -> Tensor:
     """The Cholesky factor (N, N) of the covariance of N noisy measurements, from their distances (N, N)."""
-    return factor(covariance(distance, centre, theta), theta)
+    return factor(covariance(distance, centre, theta), theta, weight)
 
 
-def factor(matrix: Tensor, theta: Tensor) -> Tensor:
+def factor(matrix: Tensor, theta: Tensor, weight: Tensor | None = None) -> Tensor:
     """The Cholesky factor (N, N) of covariances (N, N) to which the noise of measurements is added, in place.
 
+    The noise of a row is divided by its weight (N,); None: it is the same of all.
     Where rounding makes the matrix indefinite, the least power of ten from 1e-10 on that mends it is added to the
     diagonal, in units of its mean.
 
     Raises:
         UserError: None up to 1e-2 does.
     """
-    matrix.diagonal().add_(theta[3])
+    matrix.diagonal().add_(theta[3] if weight is None else theta[3] / weight)
     scale = float(matrix.diagonal().mean())
     jitter = 0.0
     found: Tensor
@@ -108,7 +109,7 @@ def factor(matrix: Tensor, theta: Tensor) -> Tensor:
         jitter = more
 
 
-def inducing_dual(own: Tensor, slices: Iterable[tuple[Tensor, Tensor]], theta: Tensor) -> Tensor:
+def inducing_dual(own: Tensor, slices: Iterable[tuple[Tensor, Tensor, Tensor | None]], theta: Tensor) -> Tensor:
     """Coefficients (M,) of M inducing sequences under which the process is that of all N measurements, approximately.
 
     The subset of regressors (Rasmussen and Williams, section 8.3.1): functions are combinations of the covariances with
@@ -116,27 +117,28 @@ def inducing_dual(own: Tensor, slices: Iterable[tuple[Tensor, Tensor]], theta: T
 
     Args:
         own: (M, M) covariances of the inducing sequences, which are changed.
-        slices: of the N measurements, covariances with the inducing sequences (B, M) and targets (B,).
+        slices: of the N measurements, covariances with the inducing sequences (B, M), targets (B,) and weights (B,).
         theta: (4,) the hyperparameters, of which the noise is used.
     """
     noise = theta[3]
     base = factor(own, torch.zeros_like(theta))
     whitened = noise * torch.eye(len(own), dtype=own.dtype, device=own.device)
     right = own.new_zeros(len(own))
-    for covariances, target in slices:
+    for covariances, target, weight in slices:
         part = torch.linalg.solve_triangular(base, covariances.T, upper=False)  # (M, B)
-        whitened.addmm_(part, part.T)
-        right += part @ target
+        weighted = part if weight is None else part * weight
+        whitened.addmm_(weighted, part.T)
+        right += weighted @ target
     coefficients = torch.cholesky_solve(right[:, None], torch.linalg.cholesky(whitened))
     dual: Tensor = torch.linalg.solve_triangular(base.T, coefficients, upper=True).squeeze(1)
     return dual
 
 
 def log_marginal_likelihood(
-    distance: Tensor, centre: Centre, target: Tensor, theta: Tensor
+    distance: Tensor, centre: Centre, target: Tensor, theta: Tensor, weight: Tensor | None = None
 ) -> tuple[float, NDArray[np.float64]]:
     """Of standardised targets (N,), in nats, and its derivatives (4,) with respect to theta."""
-    lower = factor_of(distance, centre, theta)
+    lower = factor_of(distance, centre, theta, weight)
     dual = torch.cholesky_solve(target[:, None], lower)
     value = -0.5 * target @ dual.squeeze(1) - lower.diagonal().log().sum() - 0.5 * len(target) * math.log(2 * math.pi)
     by_matrix = (dual @ dual.T).sub_(torch.cholesky_inverse(lower)).mul_(0.5)
@@ -147,12 +149,14 @@ def log_marginal_likelihood(
         variance * float((by_rbf * distance).sum()) / length_scale**2,
         float(by_rbf.sum()),
         float((by_matrix * centred).sum()),
-        float(by_matrix.trace()),
+        float(by_matrix.trace() if weight is None else (by_matrix.diagonal() / weight).sum()),
     )
     return float(value), np.array(gradient)
 
 
-def maximise_marginal_likelihood(distance: Tensor, target: Tensor, start: Hyperparameters) -> Hyperparameters:
+def maximise_marginal_likelihood(
+    distance: Tensor, target: Tensor, start: Hyperparameters, weight: Tensor | None = None
+) -> Hyperparameters:
     """The hyperparameters of a local maximum that can be reached from `start`, found with L-BFGS on their logarithms.
 
     A linear variance of 0 stays 0.
@@ -161,6 +165,7 @@ def maximise_marginal_likelihood(distance: Tensor, target: Tensor, start: Hyperp
         distance: (N, N) Hamming distances.
         target: (N,) float64, standardised.
         start: where to begin.
+        weight: (N,) by which the noise of each row is divided; None: it is the same of all.
     """
     centre = centre_of(distance)
     given = np.array(astuple(start))
@@ -174,7 +179,7 @@ def maximise_marginal_likelihood(distance: Tensor, target: Tensor, start: Hyperp
 
     def loss(logs: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         values = values_at(logs)
-        likelihood, gradient = log_marginal_likelihood(distance, centre, target, distance.new_tensor(values))
+        likelihood, gradient = log_marginal_likelihood(distance, centre, target, distance.new_tensor(values), weight)
         return -likelihood, -(gradient * values)[is_free]
 
     found = minimize(

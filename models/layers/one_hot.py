@@ -23,8 +23,11 @@ class OneHot:
         for rows in slices(len(self.tokens), self.columns.numel()):
             yield rows, functional.one_hot(self.tokens[rows], n_tokens)[:, self.columns]
 
-    def gram(self) -> Tensor:
-        """How often each two columns are 1 in the same sequence (P, P) float64."""
+    def gram(self, weight: Tensor | None = None) -> Tensor:
+        """How often each two columns are 1 in the same sequence (P, P) float64, or the sum of their weights (N,)."""
+        if weight is not None:
+            parts = ((rows, part.double()) for rows, part in self._row_slices())
+            return sum(part.T @ (weight[rows, None] * part) for rows, part in parts)  # type: ignore
         return sum((part.float().T @ part.float()).double() for _, part in self._row_slices())  # type: ignore
 
     def transposed_times(self, vector: Tensor) -> Tensor:

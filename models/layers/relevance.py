@@ -24,7 +24,13 @@ _FAILED = 1e10
 
 
 def maximise_posterior(
-    build: Build, target: Tensor, start: Hyperparameters, *, n_sites: int, seeks_hyperparameters: bool
+    build: Build,
+    target: Tensor,
+    start: Hyperparameters,
+    *,
+    n_sites: int,
+    seeks_hyperparameters: bool,
+    weight: Tensor | None = None,
 ) -> tuple[Hyperparameters, Tensor]:
     """Hyperparameters and relevances (V,) of a local maximum, with L-BFGS on their logarithms, in 40 steps at most.
 
@@ -34,6 +40,7 @@ def maximise_posterior(
         start: hyperparameters to begin with; one of 0 stays 0.
         n_sites: V; 0 seeks none, and `build` is given None.
         seeks_hyperparameters: False keeps those of `start`.
+        weight: (N,) by which the noise of each row is divided; None: it is the same of all.
     """
     given = np.array(astuple(start))
     is_free = (given > 0) & seeks_hyperparameters
@@ -45,7 +52,7 @@ def maximise_posterior(
         logs = torch.from_numpy(values.copy()).to(target.device).requires_grad_()
         with torch.enable_grad():
             theta = target.new_tensor(given).index_put((free,), logs[:n_free].exp())
-            value = _negative_log_posterior(build, target, theta, logs[n_free:] if n_sites else None)
+            value = _negative_log_posterior(build, target, theta, logs[n_free:] if n_sites else None, weight)
             if value is None:
                 return _FAILED, np.zeros_like(values)
             (gradient,) = torch.autograd.grad(value, logs)
@@ -65,11 +72,15 @@ def maximise_posterior(
     return Hyperparameters(**dict(zip(vars(start), values.tolist(), strict=True))), relevances
 
 
-def _negative_log_posterior(build: Build, target: Tensor, theta: Tensor, logs: Tensor | None) -> Tensor | None:
+def _negative_log_posterior(
+    build: Build, target: Tensor, theta: Tensor, logs: Tensor | None, weight: Tensor | None
+) -> Tensor | None:
     """In nats, up to a constant; None where rounding makes the covariances indefinite."""
     matrix = build(theta, None if logs is None else logs.exp())
     added = theta[3] + _JITTER * matrix.diagonal().mean()
     matrix = matrix + added * torch.eye(len(target), dtype=target.dtype, device=target.device)
+    if weight is not None:  # the noise that the line above added is that of a weight of 1
+        matrix = matrix + torch.diag(theta[3] * (1 / weight - 1))
     factor, failed = torch.linalg.cholesky_ex(matrix)
     if failed:
         return None

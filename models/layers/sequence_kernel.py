@@ -203,30 +203,40 @@ class TrainingSide:
             added, variance = added + form.score_variance * alike, variance + form.score_variance
         return alike if form.score_kernel in ("multiplied", "both") else None, (added, variance)
 
-    def learn(self, target: Tensor, start: Hyperparameters, *, relevance: bool, hyperparameters: bool) -> Learnt:
+    def learn(
+        self,
+        target: Tensor,
+        start: Hyperparameters,
+        weight: Tensor | None = None,
+        *,
+        relevance: bool,
+        hyperparameters: bool,
+    ) -> Learnt:
         """What marginal likelihood of the first rows finds, which come in random order; what is not sought stays.
 
         Args:
             target: (N,) float64, standardised.
             start: where to begin.
+            weight: (N,) by which the noise of each row is divided; None: it is the same of all.
             relevance: whether that of the positions is sought.
             hyperparameters: whether these are.
         """
         if not (relevance or hyperparameters):
             return Learnt(start, None)
         n_rows = RELEVANCE_ROWS if relevance else _LIKELIHOOD_ROWS
-        tokens, target = self.tokens[:n_rows], target[:n_rows]
+        tokens, target, weight = self.tokens[:n_rows], target[:n_rows], None if weight is None else weight[:n_rows]
         beside = self.beside.at(slice(n_rows))
         by_distance = self.form.has_sites_alone and not relevance
         is_plain = by_distance and self._hamming is not None
         side = TrainingSide(self.form, tokens, self._vectors, beside, None, is_plain=is_plain)
         if by_distance:
-            return Learnt(maximise_marginal_likelihood(side.distances_among_themselves(), target, start), None)
+            distance = side.distances_among_themselves()
+            return Learnt(maximise_marginal_likelihood(distance, target, start, weight), None)
         assert side._pairs is not None
         varies = side._pairs.varies
         n_sites = int(varies.sum()) if relevance else 0
         found, relevances = maximise_posterior(
-            side._builder(), target, start, n_sites=n_sites, seeks_hyperparameters=hyperparameters
+            side._builder(), target, start, n_sites=n_sites, seeks_hyperparameters=hyperparameters, weight=weight
         )
         if not relevance:
             return Learnt(found, None)

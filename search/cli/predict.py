@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from datasets.candidates.candidates import Stream
     from datasets.candidates.distances import TrainingSequences
     from datasets.candidates.training_domain import Familiar
     from datasets.splits.prepared import PreparedSplit
@@ -48,7 +47,7 @@ def run_predict(arguments: argparse.Namespace) -> int:
         what = (
             "what stands on standard output, if anything, is not all"
             if arguments.output == STANDARD
-            else "what was not whole by then was not written"
+            else "an output that was not finished is not written"
         )
         print(f"Interrupted: {what}.", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -57,7 +56,7 @@ def run_predict(arguments: argparse.Namespace) -> int:
 
 
 def _predict(arguments: argparse.Namespace) -> int:
-    from search.cli.predict_files import check_files, refuse_inputs_of
+    from search.cli.predict_files import check_files, own_table, refuse_inputs_of
     from search.experiments.experiment import load_experiment
 
     started = time.monotonic()
@@ -73,7 +72,8 @@ def _predict(arguments: argparse.Namespace) -> int:
     trained = TrainedExperiment(arguments.file, places=places, announce=announce)
     check_intervals(trained, arguments.level, arguments.top_chance)
     split = _training_data(arguments, trained, announce)
-    with contextlib.nullcontext() if arguments.input is None else rereadable(arguments.input) as path:
+    table = own_table(arguments, trained).path if arguments.unmeasured else None
+    with contextlib.nullcontext(table) if arguments.input is None else rereadable(arguments.input) as path:
         _rank(arguments, path, trained, split, started)
     return 0
 
@@ -88,13 +88,16 @@ def _training_data(
     """
     from search.experiments.requirements import check_data
 
-    if arguments.no_distance and trained.familiar is not None:
+    excludes = arguments.exclude_measured and not arguments.unmeasured  # which leaves measured variants out anyway
+    if arguments.no_distance and trained.familiar is not None and not excludes:
         return None
-    without = (
-        "this experiment is of an older version, and names too little of its training data to predict without it"
-        if trained.familiar is None
-        else "or leave the distance to it out with --no-distance, which needs no training data"
-    )
+    without = "or leave the distance to it out with --no-distance, which needs no training data"
+    if trained.familiar is None:
+        without = (
+            "this experiment is of an older version, and names too little of its training data to predict without it"
+        )
+    elif excludes:
+        without = "without it nobody knows what was measured: leave --exclude-measured out, and give --no-distance"
     try:
         split = load_split(
             task_of(trained.config, arguments.data),
@@ -117,7 +120,9 @@ def _rank(
     started: float,
 ) -> None:
     """Rank the candidates in `path`, or those of --mutagenesis, and draw the map of them that was asked for."""
+    from datasets.candidates.measured import LeftOut
     from datasets.candidates.outside import Outside
+    from search.cli.predict_files import candidates_of
     from search.prediction.intervals import about_intervals, chances_of
     from search.prediction.prefetch import ahead, in_order
     from search.prediction.ranking import Valuation, divide_cores, write_all, write_top
@@ -125,7 +130,8 @@ def _rank(
     from search.prediction.writers import columns_of, kind_of
     from search.stats.calibration import LEVEL
 
-    stream = single_mutants(trained) if arguments.figure else _stream(arguments, path, trained)
+    left_out = LeftOut()
+    stream = single_mutants(trained) if arguments.figure else candidates_of(arguments, path, trained, split, left_out)
     scores = trained.candidate_scores(
         file=arguments.zero_shot_file,
         sums=arguments.sum_zero_shot,
@@ -176,6 +182,8 @@ def _rank(
         if kept is not None:
             _draw(arguments, trained, kept, valuation, split)
     if not arguments.quiet:
+        if left_out.n:
+            print(left_out.sentence, file=sys.stderr)
         seconds = time.monotonic() - started
         models = "1 model" if trained.n_members == 1 else f"{trained.n_members} models"
         if arguments.output is None:
@@ -236,16 +244,3 @@ def _training(trained: "TrainedExperiment", split: "PreparedSplit | None") -> "T
     rows = training_rows(trained.config, split, trained.origin)
     crop, limit = trained.config.data.crop, trained.predictor.limit
     return TrainingSequences(split.residues[rows], split.lengths[rows], task=trained.task, crop=crop, limit=limit)
-
-
-def _stream(arguments: argparse.Namespace, path: Path | None, trained: "TrainedExperiment") -> "Stream":
-    from datasets.candidates.candidates import read_candidates
-    from datasets.candidates.mutagenesis import Mutagenesis, enumerate_variants
-
-    if path is not None:
-        config = trained.config.scores
-        wanted = config.names if config is not None and arguments.zero_shot_file is None else ()
-        return read_candidates(path, trained.task, arguments.format, has_names=arguments.names, scores=wanted)
-    kind, sites = arguments.mutagenesis
-    variants, crop, limit = Mutagenesis(kind=kind, sites=sites), trained.config.data.crop, trained.predictor.limit
-    return enumerate_variants(variants, task=trained.task, crop=crop, limit=limit)

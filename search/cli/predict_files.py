@@ -1,16 +1,25 @@
-"""The files that `predict` is given and writes, checked before anything is computed."""
+"""The files that `predict` reads and writes, checked before anything is computed, and the candidates in them."""
 
 import argparse
 import os
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from datasets.common.errors import UserError
 from datasets.common.files import check_output, refuse_same_file
+from search.config.run_config import task_of
 from search.experiments.experiment import Experiment
 from search.experiments.requirements import files_of_training
 from search.prediction.writers import kind_of
 from search.reporting.mutation_figure import FIGURES
+
+if TYPE_CHECKING:
+    from datasets.candidates.candidates import Stream
+    from datasets.candidates.measured import LeftOut
+    from datasets.splits.prepared import PreparedSplit
+    from datasets.tasks.own_table import TableSource
+    from search.experiments.trained import TrainedExperiment
 
 
 def check_files(arguments: argparse.Namespace) -> None:
@@ -19,8 +28,11 @@ def check_files(arguments: argparse.Namespace) -> None:
         kind_of(arguments.output)
     if arguments.figure is not None:
         _check_figure(arguments.figure, arguments)
-    if arguments.names and arguments.input is None:
+    if arguments.names and arguments.mutagenesis is not None:
         raise UserError("--names goes with --input: variants of --mutagenesis are called by their mutations.")
+    for option in ("sequence_column", "mutation_column", "sheet"):
+        if getattr(arguments, option) is not None and arguments.input is None:
+            raise UserError(f"--{option.replace('_', '-')} says how the --input is read: name that file too.")
     if arguments.sum_zero_shot and arguments.zero_shot_file is None:
         raise UserError("--sum-zero-shot adds up scores of single mutations: name their file with --zero-shot-file.")
     for option, path in _written(arguments):
@@ -59,6 +71,8 @@ def _check_figure(figure: Path, arguments: argparse.Namespace) -> None:
         raise UserError(f"--figure {figure} ends in none of {', '.join(FIGURES)}: name a file that says its format.")
     if arguments.mutagenesis is None or arguments.mutagenesis[0] != "singles":
         raise UserError("--figure draws a map of all single mutations: give --mutagenesis singles with it.")
+    if arguments.exclude_measured:
+        raise UserError("--figure draws a map of all single mutations: leave --exclude-measured out, or the figure.")
     if arguments.top is not None and arguments.output is None:
         raise UserError(
             "--top says how many rows are written, and a map shows all: name a file for them with --output."
@@ -69,3 +83,57 @@ def _check_figure(figure: Path, arguments: argparse.Namespace) -> None:
         raise UserError(
             f"--figure {figure} needs matplotlib, which is not installed: pip install matplotlib, or name a file.html."
         )
+
+
+def candidates_of(
+    arguments: argparse.Namespace,
+    path: Path | None,
+    trained: "TrainedExperiment",
+    split: "PreparedSplit | None",
+    left_out: "LeftOut",
+) -> "Stream":
+    """The candidates; `left_out` counts those that are not ranked, for they were measured."""
+    from datasets.candidates.candidates import read_candidates
+    from datasets.candidates.files import CandidateColumns
+    from datasets.candidates.measured import measured_variants, without_measured
+    from datasets.candidates.mutagenesis import Mutagenesis, enumerate_variants
+    from datasets.candidates.unmeasured import read_unmeasured
+
+    config, task = trained.config, trained.task
+    wanted = config.scores.names if config.scores is not None and arguments.zero_shot_file is None else ()
+    if arguments.unmeasured:
+        source = own_table(arguments, trained)
+        return read_unmeasured(source, task, left_out, has_names=arguments.names, scores=wanted)
+    if path is not None:
+        table = config.table
+        columns = CandidateColumns(
+            sequence=arguments.sequence_column,
+            mutation=arguments.mutation_column,
+            trained_sequence=None if table is None else table.sequence_column,
+            trained_mutation=None if table is None else table.mutation_column,
+            sheet=arguments.sheet,
+        )
+        stream = read_candidates(
+            path, task, arguments.format, has_names=arguments.names, scores=wanted, columns=columns
+        )
+    else:
+        kind, sites = arguments.mutagenesis
+        variants, crop, limit = Mutagenesis(kind=kind, sites=sites), config.data.crop, trained.predictor.limit
+        stream = enumerate_variants(variants, task=task, crop=crop, limit=limit)
+    if not arguments.exclude_measured:
+        return stream
+    assert split is not None, "`_training_data` reads it where something is to be left out"
+    return without_measured(stream, measured_variants(split), left_out)
+
+
+def own_table(arguments: argparse.Namespace, trained: "TrainedExperiment") -> "TableSource":
+    """The table that the experiment was trained on, where it stands now."""
+    from datasets.tasks.own_table import TableSource
+
+    source = task_of(trained.config, arguments.data).source
+    if not isinstance(source, TableSource):
+        raise UserError(
+            f"--unmeasured ranks rows of a table of your own, and {arguments.file} was trained on {trained.task.name}: "
+            "give candidates with --input or --mutagenesis."
+        )
+    return source

@@ -97,6 +97,8 @@ def run_verify(arguments: argparse.Namespace) -> int:
         before = part.provenance
         name = "" if ensemble is None else f"member {number} ({ensemble.members[number].words}): "
         folders.append(directory if ensemble is None else directory / f"member{number}")
+        if name and not is_exact(part.config.model):
+            announcer(arguments.quiet)(name.rstrip())  # its epochs follow
         try:
             config = as_it_ran(part.config, threads=before.threads, micro_batch_tokens=before.micro_batch_tokens)
             result = _run(config, split, arguments, folders[-1], before)

@@ -138,8 +138,8 @@ def _tree(experiment: Experiment) -> dict[str, Any]:
     """An experiment without members as a tree, its provenance last."""
     config = asdict(experiment.config)
     config = {key: value for key, value in config.items() if key not in OPTIONAL_KEYS or value is not None}
-    if experiment.config.table is not None:
-        config["table"] = experiment.config.table.recorded
+    if (table := experiment.config.table) is not None:
+        config["table"] = table.recorded
     if experiment.config.scores is not None:
         config["scores"] = experiment.config.scores.tree
     if experiment.familiar is not None:

@@ -102,8 +102,8 @@ class TrainedExperiment:
     def relevances(self) -> dict[int, float]:
         """How much each position matters to a kernel with `model.relevance=true`; empty for any other model.
 
-        Of the positions (1-based, of the whole sequence) that vary in training; the geometric mean of the models. See
-        `search.training.relevances`. Of an experiment with members, those of the first that has some.
+        Of the positions of the whole sequence that vary in training, numbered as mutations are; the geometric mean of
+        the models. See `search.training.relevances`. Of an experiment with members, those of the first that has some.
         """
         for part, files in zip(self._parts, self._files, strict=True):
             if found := read_relevances(files, self.task, part.config.data.crop):
@@ -162,8 +162,8 @@ class TrainedExperiment:
         """
         if self.calibration is None:
             raise UserError(f"{self.path} holds no errors on validated rows: export it with this version.")
-        if not 0 < level < 1:
-            raise UserError(f"level={level} is not valid: expected a number above 0 and below 1, such as 0.9.")
+        if not isinstance(level, int | float) or not 0 < level < 1:
+            raise UserError(f"level={level!r} is not valid: expected a number above 0 and below 1, such as 0.9.")
         texts = texts_of(sequences)
         beside = scores, zero_shot_file, embeddings
         members, own = self._of_texts(texts, *beside, self.members_of), None
@@ -253,6 +253,7 @@ class TrainedExperiment:
         return CandidateScores(
             scores,
             wild_type=self.task.wild_type,
+            first_position=self.task.first_position,
             file=file,
             sums=sums,
             given=given,

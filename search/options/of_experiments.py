@@ -68,14 +68,26 @@ def predict_options(parser: Parser) -> None:
         "--input",
         type=Path,
         metavar="FILE",
-        help="candidates: FASTA, or CSV, TSV or Parquet with a column sequence or mutations, or one a line; all but "
-        "Parquet also gzipped; a file, a pipe, or - for standard input",
+        help="candidates: FASTA, or CSV, TSV, Parquet or Excel with a column of sequences or mutations, or one a line; "
+        "text also gzipped; a file, a pipe, or - for standard input",
     )
     what.add_argument(
         "--mutagenesis",
         type=mutagenesis,
         metavar="WHAT",
-        help="variants of the wild type instead: singles, doubles, or all combinations at positions, sites:39,40,41,54",
+        help="variants of the wild type instead: singles, doubles, doubles:11,170 at these positions alone, or all "
+        "combinations at positions, sites:39,40,41,54",
+    )
+    what.add_argument(
+        "--unmeasured",
+        action="store_true",
+        help="the rows of the experiment's own table that have no measurement (empty, n.d. and the like), without the "
+        "variants that another row measured",
+    )
+    parser.add_argument(
+        "--exclude-measured",
+        action="store_true",
+        help="leave out variants that were measured already, for training, validation or test, and count them",
     )
     parser.add_argument(
         "--output",
@@ -141,8 +153,18 @@ def predict_options(parser: Parser) -> None:
     )
     parser.add_argument(
         "--format",
-        choices=("fasta", "csv", "tsv", "parquet", "text"),
+        choices=("fasta", "csv", "tsv", "parquet", "excel", "text"),
         help="of the input (default: by the file's name, then by what it begins with)",
     )
+    column = parser.add_mutually_exclusive_group()
+    column.add_argument(
+        "--sequence-column",
+        metavar="NAME",
+        help="of the input (default: as in the table that was trained on, else sequence, or a name like it)",
+    )
+    column.add_argument(
+        "--mutation-column", metavar="NAME", help="of the input, where it names its candidates by mutations: likewise"
+    )
+    parser.add_argument("--sheet", metavar="NAME", help="of an Excel input (default: the only one that is not empty)")
     add_data_file(parser)
     add_where(parser)

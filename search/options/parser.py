@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from datasets.common.errors import UserError, nearest
-from datasets.tables.table import STRATEGIES
+from datasets.tables.table import CENSORED, STRATEGIES
 from datasets.tasks.registry import listed_tasks
 from search.checkout import STUDIES
 from search.machine import own_models
 from search.options.folders import DEFAULTS, FILE, VARIABLES, option
-from search.options.values import count, positive
+from search.options.values import count, position, positive
 
 
 class Parser(argparse.ArgumentParser):
@@ -71,7 +71,9 @@ def add_data(parser: Parser) -> None:
 
 def add_data_file(parser: "Parser | argparse._ArgumentGroup") -> None:
     """The file alone."""
-    parser.add_argument("--data", type=Path, metavar="FILE", help="CSV, TSV, FASTA (each plain or gzipped) or Parquet")
+    parser.add_argument(
+        "--data", type=Path, metavar="FILE", help="CSV, TSV, FASTA (each plain or gzipped), Parquet or Excel"
+    )
 
 
 _WILD_TYPE = "FASTA, or ProteinGym's reference file (default: inferred where the table allows it)"
@@ -84,8 +86,22 @@ def add_reading(parser: "Parser | argparse._ArgumentGroup") -> None:
         metavar="STRATEGY",
         help=f"how variants become train and test: {', '.join(STRATEGIES)}; not for a file that has a `set` column",
     )
+    parser.add_argument(
+        "--sheet", metavar="NAME", help="of an Excel file (default: the only one that is not empty, if there is one)"
+    )
     parser.add_argument("--sequence-column", metavar="NAME", help="default: sequence, or a name like it")
     parser.add_argument("--target-column", metavar="NAME", help="default: target, fitness, score, or a name like these")
+    parser.add_argument(
+        "--replicate-column",
+        dest="replicate_columns",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="one of several columns of measurements, whose mean is the target; repeated for each",
+    )
+    parser.add_argument(
+        "--error-column", metavar="NAME", help="standard errors of the targets: rows count less for them"
+    )
     parser.add_argument("--mutation-column", metavar="NAME", help="variants as V39A:D40G (default: found by its cells)")
     parser.add_argument("--group-column", metavar="NAME", help="for --split by_group")
     parser.add_argument("--fold-column", metavar="NAME", help="the fold of each row: a search cross-validates by these")
@@ -102,6 +118,13 @@ def add_reading(parser: "Parser | argparse._ArgumentGroup") -> None:
     )
     parser.add_argument("--wild-type", type=Path, metavar="FILE", help=_WILD_TYPE)
     parser.add_argument(
+        "--first-position",
+        type=position,
+        metavar="N",
+        help="the number of the wild type's first residue in mutations, those of the table and all that are written "
+        "(default: 1)",
+    )
+    parser.add_argument(
         "--max-train-mutations", type=positive, metavar="N", help="for --split k_vs_rest: train has at most N mutations"
     )
     parser.add_argument("--split-seed", type=count, default=0, metavar="N", help="default: 0")
@@ -109,6 +132,12 @@ def add_reading(parser: "Parser | argparse._ArgumentGroup") -> None:
         "--replicates",
         choices=("mean", "refuse", "keep"),
         help="several measurements of one sequence (default: mean, and keep for a file that has a `set` column)",
+    )
+    parser.add_argument(
+        "--censored",
+        choices=CENSORED,
+        help="targets such as <0.01 or >1000: the limit is taken for the value, such rows are set aside, or refused "
+        "(default: limit)",
     )
 
 

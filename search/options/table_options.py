@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from datasets.common.errors import UserError, nearest
-from datasets.tables.table import check_strategy
+from datasets.tables.table import CENSORED, check_strategy
 from datasets.tasks.registry import find_task
 from models.backbones.names import BACKBONES
 
@@ -19,12 +19,16 @@ _NEEDS_DATA = (
     "target_column",
     "mutation_column",
     "group_column",
+    "error_column",
     "fold_column",
     "test_fold",
     "round_column",
     "wild_type",
+    "first_position",
     "max_train_mutations",
     "replicates",
+    "sheet",
+    "censored",
 )
 _SCORES = {
     "zero_shot_columns": "--zero-shot-column",
@@ -46,6 +50,8 @@ def check_data_options(arguments: argparse.Namespace) -> None:
         raise UserError(
             f"An experiment says how its table is read and which scores it has: leave {(given + scores)[0]} out."
         )
+    if arguments.data is None and arguments.replicate_columns:
+        raise UserError("--replicate-column says how a table is read: name it with --data FILE.")
     check_reading(arguments)
     check_zero_shot(arguments)
 
@@ -83,19 +89,33 @@ def table_words(table: Mapping[str, Any], *, wild_type: str) -> list[str]:
 
 def _words(given: Mapping[str, Any]) -> list[str]:
     words = []
-    for name in given.get("zero_shot_columns") or ():
-        words += ["--zero-shot-column", name]
+    for flag, names in (("--zero-shot-column", "zero_shot_columns"), ("--replicate-column", "replicate_columns")):
+        for name in given.get(names) or ():
+            words += [flag, name]
     for name in ("zero_shot_file", "alignment", "zero_shot", "weights_dir", "embeddings"):
         if given.get(name) is not None:
             words += [f"--{name.replace('_', '-')}", str(given[name])]
     for name in _NEEDS_DATA:
-        if given.get(name) is not None:
+        if given.get(name) is not None and not (name == "target_column" and given.get("replicate_columns")):
             words += [f"--{name.replace('_', '-')}", str(given[name])]
     return [*words, "--split-seed", str(given["split_seed"])] if given["split_seed"] else words
 
 
 def check_reading(arguments: argparse.Namespace) -> None:
-    """Refuse options of a split that is not asked for, and a split without them."""
+    """Refuse options of a split that is not asked for, a split without them, two kinds of targets, and, of Python, a
+    value that there is not.
+    """
+    if arguments.censored not in (None, *CENSORED):
+        raise UserError(f"censored={arguments.censored!r} is not valid: expected {', '.join(CENSORED)}.")
+    if arguments.target_column is not None and arguments.replicate_columns:
+        raise UserError(
+            "--target-column names one column of measurements, --replicate-column each of several: give one of the two."
+        )
+    if arguments.error_column is not None and arguments.replicate_columns:
+        raise UserError(
+            "--error-column names the standard errors of one column of measurements, and --replicate-column names "
+            "several columns: give one of the two."
+        )
     if (arguments.split == "k_vs_rest") != (arguments.max_train_mutations is not None):
         raise UserError("--split k_vs_rest and --max-train-mutations N belong together: give both, or neither.")
     if arguments.round_column is not None and arguments.fold_column is not None:

@@ -19,6 +19,13 @@ def positive(text: str) -> int:
     return _whole(text, 1, 999999999, "a whole number from 1 to 999999999")
 
 
+def position(text: str) -> int:
+    """The number of a residue, which may be 0 or less."""
+    if not re.fullmatch(r"-?[0-9]{1,7}", text):
+        raise _refusal(text, "a whole number, that of the wild type's first residue, such as 24")
+    return int(text)
+
+
 def level(text: str) -> float:
     """A share above 0 and below 1."""
     if not re.fullmatch(r"0?\.[0-9]{1,9}", text) or float(text) == 0:
@@ -34,12 +41,21 @@ def multiple(text: str) -> float:
 
 
 def mutagenesis(text: str) -> tuple[str, tuple[int, ...]]:
-    """The kind and, of sites, their positions (1-based)."""
+    """The kind and, where some are named, the numbers of positions: up to 20 for combinations, 1,000 for doubles."""
     if text in ("singles", "doubles"):
         return text, ()
-    if not re.fullmatch(r"sites:[0-9]{1,6}(,[0-9]{1,6}){0,19}", text):
-        raise _refusal(text, "singles, doubles, or positions of the wild type such as sites:39,40,41,54")
-    return "sites", tuple(map(int, text.removeprefix("sites:").split(",")))
+    kind, _, numbers = text.partition(":")
+    most = {"sites": 20, "doubles": 1000}.get(kind, 0)
+    if not re.fullmatch(r"-?[0-9]{1,7}(,-?[0-9]{1,7})*", numbers) or numbers.count(",") >= most:
+        raise _refusal(
+            text if len(text) <= 60 else f"{text[:57]}...",
+            "singles, doubles, or positions of the wild type: doubles:11,170 for all pairs of up to 1,000, "
+            "sites:39,40,41,54 for all combinations of up to 20",
+        )
+    sites = tuple(map(int, numbers.split(",")))
+    if kind == "doubles" and len(sites) < 2:
+        raise _refusal(text, "two positions or more, such as doubles:11,170")
+    return kind, sites
 
 
 def trial_number(text: str) -> int:

@@ -96,16 +96,16 @@ def map_of(
     measured = None
     if split is not None:
         measured = measured_singles(wild_type, positions, split.residues, split.lengths, split.target)
-    relevances = trained.relevances
+    relevances, first = trained.relevances, trained.task.first_position
     return MutationMap(
         wild_type=seen,
-        first=positions.start + 1,
+        first=positions.start + first,
         effect=effect,
         prediction=prediction,
         units=trained.task.units,
         n_models=trained.n_members,
         measured=measured,
-        relevance=np.array([relevances.get(one + 1, np.nan) for one in positions]) if relevances else None,
+        relevance=np.array([relevances.get(one + first, np.nan) for one in positions]) if relevances else None,
         remarks=tuple(remarks),
     )
 

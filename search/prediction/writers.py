@@ -1,6 +1,7 @@
 """Ranked candidates as files: CSV, TSV, FASTA or Parquet, written beside and moved into place."""
 
 import contextlib
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ KINDS: dict[str, Kind] = {
 }
 _REASONS = [outside_reasons(bits) for bits in range(N_COMBINATIONS)]
 _QUOTE = '"'
+_FORMULA = tuple("=+-@＝＋－＠")  # with what a cell begins that spreadsheets run
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _RANK = "\0"  # where a record of FASTA, whose name comes first, has its rank
 _CHANCE = "\1"  # where a row has its chance once that is known; nothing but a sequence stands behind it
 CALIBRATED = ("low", "high", "std_calibrated")
@@ -119,10 +122,16 @@ def _with_names(last: Sequence[str], names: Sequence[str], kind: Kind) -> list[s
     """The last column and, behind it, the names; a row of Parquet is divided at its first commas."""
     divider = "\t" if kind == "tsv" else ","
     if kind != "parquet":
+        names = list(map(_no_formula, names))
         names = [
             f'"{name.replace(_QUOTE, 2 * _QUOTE)}"' if divider in name or _QUOTE in name else name for name in names
         ]
     return [f"{text}{divider}{name}" for text, name in zip(last, names, strict=True)]
+
+
+def _no_formula(name: str) -> str:
+    """A name with a quote in front where a spreadsheet would run it; numbers stay numbers."""
+    return f"'{name}" if name.startswith(_FORMULA) and not _NUMBER.fullmatch(name) else name
 
 
 class Output(Protocol):

@@ -148,4 +148,4 @@ def _figure(found: Relevances) -> Drawing:
     )
     drawing = go.Figure(bars)
     drawing.update_yaxes(type="log")
-    return finished(drawing, ("position (1-based)", "relevance (1 before the data)"), height_px=380)
+    return finished(drawing, ("position", "relevance (1 before the data)"), height_px=380)

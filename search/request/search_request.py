@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from datasets.common.errors import UserError
-from datasets.tables.table import ALL_FOLDS, Replicates, table_name
+from datasets.tables.table import ALL_FOLDS, Censored, Replicates, table_name
 from datasets.tasks.registry import find_task
 from search.machine import own_models
 from search.options.arguments import check_model
@@ -23,7 +23,7 @@ class TableOptions:
     """How a table of one's own is read and divided; see docs/data.md.
 
     Args:
-        data: The file: CSV, TSV, FASTA or Parquet.
+        data: The file: CSV, TSV, FASTA, Parquet or Excel.
         split: The strategy that divides it; None where the file has a `set` column.
         split_seed: Of the strategies that draw at random.
         max_train_mutations: Of the strategy `k_vs_rest`.
@@ -32,7 +32,12 @@ class TableOptions:
         test_fold: The fold that is test, instead of a `split`.
         round_column: Names the round in which each row was measured: a search validates each by those before it.
         wild_type: A FASTA file that holds it, for tables of mutations, or ProteinGym's reference file.
+        first_position: The number of the wild type's first residue in mutations, also those of predictions; None is 1.
         replicates: What becomes of several measurements of one sequence.
+        replicate_columns: Names of columns whose mean is the target, instead of `target_column`.
+        error_column: The name of a column of the targets' standard errors: rows count less for them.
+        sheet: Of an Excel file the one that is read; None is the only one that is not empty.
+        censored: What becomes of targets such as `<0.01`: by default the limit is taken for the value.
     """
 
     data: Path | None = None
@@ -47,7 +52,12 @@ class TableOptions:
     test_fold: str | None = None
     round_column: str | None = None
     wild_type: Path | None = None
+    first_position: int | None = None
     replicates: Replicates | None = None
+    replicate_columns: tuple[str, ...] = ()
+    error_column: str | None = None
+    sheet: str | None = None
+    censored: Censored | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +167,7 @@ class SearchRequest(DataOptions):
         ):
             value: str | os.PathLike[str] | None = getattr(self, name)
             object.__setattr__(self, name, None if value is None else Path(value))
-        for name in ("overrides", "zero_shot_columns"):
+        for name in ("overrides", "zero_shot_columns", "replicate_columns"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if (self.data is None) == (self.task is None):
             raise UserError("A search is of a task or of a table: give either `task` or `data`.")

@@ -78,7 +78,7 @@ def score_columns(
     sources = []
     named = list(dict.fromkeys(options.zero_shot_columns))
     if options.zero_shot_file is not None:
-        sources.append(file_source(options.zero_shot_file, named, task.wild_type))
+        sources.append(file_source(options.zero_shot_file, named, task.wild_type, task.first_position))
     rest = [name for name in named if not any(name in source.columns for source in sources)]
     if rest:
         sources.append(_table_source(rest, task, options.zero_shot_file))
@@ -92,7 +92,7 @@ def score_columns(
     return ScoreConfig(sources=sources, use="all", allow_derived=options.allow_derived)
 
 
-def file_source(path: Path, named: list[str], wild_type: str | None) -> ScoreSource:
+def file_source(path: Path, named: list[str], wild_type: str | None, first_position: int = 1) -> ScoreSource:
     """A file of scores: those of its columns that are named, or all if none of them is."""
     # Imported as late as this, so that usage errors do not wait for NumPy.
     from datasets.common.files import named_hash
@@ -101,7 +101,7 @@ def file_source(path: Path, named: list[str], wild_type: str | None) -> ScoreSou
 
     digest = named_hash(path, "scores")
     here = [name for name in named if name in read_columns(path).cells] if named else []
-    found = read_scores_file(path, here or None, wild_type)
+    found = read_scores_file(path, here or None, wild_type, first_position)
     found.refuse_constant(str(path))
     return ScoreSource(kind="file", file=str(path), hash=digest, columns=list(found.names))
 

@@ -96,21 +96,23 @@ def survey_of(path: Path, options: TableOptions) -> "Survey":
 
     same = {item.name: getattr(options, item.name) for item in fields(TableOptions)}
     table = Table(
-        **{name: value for name, value in same.items() if name not in ("data", "wild_type")},
+        **{name: value for name, value in same.items() if name not in ("data", "wild_type", "first_position")},
         file=str(path),
         wild_type=None if options.wild_type is None else find_wild_type(options.wild_type, path),
         sites=None,
         window=None,
         group_rule="nearest" if options.group_column else None,
+        first_position=1 if options.first_position is None else options.first_position,
     )
     return survey(path, table)
 
 
 def write_split(raw: RawSplit, folder: Path, name: str) -> Path:
     """Write the rows in FLIP's format, beside and moved into place; the name ends in the hash of the content."""
-    from datasets.tables.survey import flip_blocks
+    from datasets.tables.flip_format import flip_blocks
 
     path = split_file(raw, folder, name)
     with output(path, "wb", option="--runs-dir", makes_folder=True) as file:
-        file.writelines(flip_blocks(raw.sequence, raw.target, raw.part, raw.validation, raw.group, raw.fold))
+        rows = (raw.sequence, raw.target, raw.part, raw.validation)
+        file.writelines(flip_blocks(*rows, raw.group, raw.fold, raw.error))
     return path

@@ -16,8 +16,10 @@ from search.config.nested import digest
 if TYPE_CHECKING:
     from search.storage.database import Database
 
-_OF_FOLDS = ("fold_column", "test_fold", "round_column")
-_QUESTION = ("target_column", "split", "max_train_mutations", "group_column", "split_seed", *_OF_FOLDS)
+_QUESTION = (
+    *("sheet", "target_column", "split", "max_train_mutations"),
+    *("group_column", "split_seed", "fold_column", "test_fold", "round_column"),
+)
 """What, in the description of a table, tells two questions apart."""
 _LONGEST = 40
 _N_DIGITS = 8
@@ -37,6 +39,7 @@ def default_name(task: str, model: str, table: Mapping[str, Any] | None, file: s
     column, test_fold = table.get("fold_column") or table.get("round_column"), table.get("test_fold")
     folds = [part for part in (column, test_fold and f"test{test_fold}") if part]
     split = [] if test_fold is not None and not table["split_seed"] else _split(table)
+    split += [f"sheet={table['sheet']}"] if table.get("sheet") is not None else []  # hashed: no file name has =
     parts = [str(table["target_column"]), *split, *folds]
     plain = [*map(_plain, parts)]
     words = [".".join(plain[1 : 1 + len(split)]), *plain[1 + len(split) :]]

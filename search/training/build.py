@@ -30,6 +30,8 @@ def build_model(config: RunConfig, fold: int = 0) -> FitnessModel:
     trainer = config.trainer
     model.gradient_clip = trainer.gradient_clip
     model.minimise(make_loss(trainer.loss, huber_delta=trainer.huber_delta), trainer.target_transform)
+    if config.table is not None and config.table.error_column is not None:
+        model.take_weights()
     return model
 
 

@@ -18,9 +18,10 @@ from models.layers.relevance_prior import RELEVANCE_ROWS
 class Relevances:
     """Those of the P positions that varied among the training sequences that were looked at.
 
-    position: (P,) 1-based, in the whole sequence. residue: the wild type's at each, "" where that is not known.
-    value: (P,) the weight of the position in the kernel's distance, without a unit: the geometric mean of the members
-    that looked at it, which are folds or seeds. low and high: (P,) their smallest and largest.
+    position: (P,) in the whole sequence, numbered as the task's mutations are. residue: the wild type's at each, ""
+    where that is not known. value: (P,) the weight of the position in the kernel's distance, without a unit: the
+    geometric mean of the members that looked at it, which are folds or seeds. low and high: (P,) their smallest and
+    largest.
     n_members: how many models. n_rows: the training sequences that each looked at, at least. has_gaps: whether some of
     these sequences are shorter than others, so that a position may be another one in them.
     """
@@ -68,7 +69,7 @@ def read_relevances(weights: Sequence[Path], task: Task, crop: str | None) -> Re
     first = int(task.crop(crop).window(np.array([len(wild_type) or np.iinfo(np.int64).max]))[0][0])
     position = places + first
     return Relevances(
-        position=position + 1,
+        position=position + task.first_position,
         residue=tuple(wild_type[place : place + 1] for place in position.tolist()),
         value=np.exp(np.nanmean(np.log(values), axis=0)),
         low=np.nanmin(values, axis=0),

@@ -28,7 +28,7 @@ from datasets.sequences.mutation_counts import find_mutations
 from datasets.sequences.tokenizer import ResidueTokenizer
 from datasets.splits.held_out import read_test_set
 from datasets.splits.prepared import PreparedSplit, prepare, test_sequences
-from datasets.tables.fasta import read_wild_type
+from datasets.tables.formats.fasta import read_wild_type
 from datasets.tables.survey import survey
 from datasets.tables.table import Table
 from datasets.task import Task

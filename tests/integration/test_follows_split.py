@@ -14,7 +14,7 @@ import yaml
 
 from datasets.common.paths import Places
 from datasets.splits.prepared import PreparedSplit, prepare
-from datasets.tables.survey import flip_blocks
+from datasets.tables.flip_format import flip_blocks
 from datasets.tasks.own_table import table_task
 from datasets.tasks.synthetic import WILD_TYPE
 from datasets.validation.protocols import KFold

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.tables.fasta import read_wild_type
+from datasets.tables.formats.fasta import read_wild_type
 from datasets.tasks.registry import find_task
 from search.config.run_config import task_of
 from search.experiments.experiment import load_experiment

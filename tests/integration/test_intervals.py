@@ -115,8 +115,9 @@ def test_python_gives_the_same(searched: Searched, model: str) -> None:
         if row["low"]:
             shown = [float(row[name]) for name in NEW]
             assert [found.low[i], found.high[i], found.std[i]] == pytest.approx(shown, rel=1e-3)
-    with pytest.raises(UserError, match=r"level=1.5 is not valid"):
-        experiment.predict_intervals([WILD_TYPE], level=1.5)
+    for level in (1.5, "0.9"):
+        with pytest.raises(UserError, match=rf"level={level!r} is not valid"):
+            experiment.predict_intervals([WILD_TYPE], level=level)
 
 
 @pytest.mark.parametrize("model", ["ridge", "kernel"])

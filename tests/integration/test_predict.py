@@ -355,9 +355,9 @@ BAD_INPUT = {
     "far.csv": (b"mutations\nA99C\n", "line 2: 'A99C' names position 99, but the wild type has 32 residues"),
     "word.csv": (b"mutations\nWT\nhello\n", "line 3: 'hello' is no mutation"),
     "zero.txt": (b"ACD\n\0\0\n", "line 2: there is a zero byte"),
-    "latin.csv": ("sequence,n\nACD,é\n".encode("latin-1"), "line 2: the byte 0xe9 is not UTF-8"),
+    "latin.csv": (b"sequence,n\nACD,\x81\n", "line 2: the byte 0x81 is not UTF-8"),
     "cut.txt.gz": (gzip.compress(b"ACDEF\n" * 9)[:-9], "not a gzip file"),
-    "table.xlsx": (b"PK\x03\x04....", "a zip or Excel file"),
+    "table.xlsx": (b"PK\x03\x04....", "is no Excel file that can be read"),
     "one line.txt": (b"A" * (2**20 + 100), "line 1: the line has more than"),
 }
 

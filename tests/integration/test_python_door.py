@@ -10,11 +10,15 @@ import pytest
 
 import search
 from datasets.common.errors import UserError
+from datasets.tasks.synthetic import WILD_TYPE
 from search.checkout import ROOT
 from tests.helpers.answers import run_here
+from tests.helpers.tables import variants, write
+from tests.unit.datasets.test_numbering import moved
 
 PAGE = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
 TASK = "synthetic_two_vs_rest"
+SOME = variants()[:300]
 
 
 def request(folder: Path, **fields: object) -> search.SearchRequest:
@@ -25,7 +29,7 @@ def request(folder: Path, **fields: object) -> search.SearchRequest:
 @pytest.mark.system
 def test_the_script_of_the_page_runs(tmp_path: Path) -> None:
     """As a script without a guard for `__main__`: the children do not read it again."""
-    (script,) = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+    script, _ = re.findall(r"```python\n(.*?)```", PAGE, re.S)
     assert len([line for line in script.splitlines() if line.strip()]) <= 15
     (tmp_path / "mine.py").write_text(f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{script}")
     done = subprocess.run([sys.executable, "mine.py"], cwd=tmp_path, capture_output=True, text=True)
@@ -87,3 +91,62 @@ def test_what_is_not_valid_is_refused_in_a_sentence(fields: dict[str, object], s
 
 def test_a_request_shows_no_password() -> None:
     assert "secret" not in repr(request(Path("x"), storage="postgresql://me:secret@host/db"))
+
+
+def assay(folder: Path) -> Path:
+    """The table of the page, which counts the wild type's first residue as 24; two of its rows were not measured."""
+    (folder / "wt.fasta").write_text(f">wt\n{WILD_TYPE}\n")
+    rows = [(moved(name, 23), "n.d." if i in (4, 5) else f"{value:.4f}") for i, (name, _, value) in enumerate(SOME)]
+    return write(folder / "assay.csv", "mutant,fitness", rows)
+
+
+def test_a_table_is_checked_as_the_page_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assay(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    _, script = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+    exec(script, {})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "298 mutant fitness True"
+    assert lines[1].startswith("note lines 6, 7 the target has no number but 'n.d.'")
+    assert "random 214 24 60" in [" ".join(line.split()[:4]) for line in lines]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_what_is_found_of_a_table_is_what_data_check_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, wild_type = assay(tmp_path), tmp_path / "wt.fasta"
+    checked = search.check_table(path, wild_type=wild_type, first_position=24)
+    assert capsys.readouterr() == ("", "")
+    said = run_here("data", "check", str(path), "--wild-type", str(wild_type), "--first-position", "24", cwd=tmp_path)
+    assert (checked.n_rows, checked.n_variants, checked.n_residues) == (300, 298, (32, 32))
+    assert (checked.sequence_column, checked.group_column, checked.reliability) == (None, None, None)
+    assert (checked.wild_type, checked.first_position) == (WILD_TYPE, 24)
+    assert all(f"  {one.name:<14} {one.words}\n" in said.out for one in checked.splits)
+    assert [one.name for one in checked.splits if not one.is_possible] == ["three_vs_rest"]
+    assert checked.suggestion is not None
+    assert " ".join(checked.suggestion.words) in said.out
+    divided = search.check_table(str(path), wild_type=str(wild_type), first_position=24, split="random", split_seed=3)
+    ((name, n),) = [(one.name, one.train + one.validation + one.test) for one in divided.splits]
+    assert (name, n, divided.suggestion) == ("random", 298, None)
+    with pytest.raises(AttributeError):
+        divided.n_rows = 3  # type: ignore[misc]
+
+
+def test_what_is_wrong_with_a_table_is_found_or_refused(tmp_path: Path) -> None:
+    path, wild_type = assay(tmp_path), tmp_path / "wt.fasta"
+    checked = search.check_table(path, wild_type=wild_type)
+    assert not checked.is_accepted
+    (refused,) = [one for one in checked.findings if one.level == "refused"]
+    assert refused.remedy == "give --first-position 24"
+    for reading, says in (
+        ({}, "which need the wild type"),
+        ({"target_column": "activity"}, "has no column 'activity'"),
+        ({"split": "by_chance"}, "There is no split 'by_chance'"),
+        ({"split": "k_vs_rest"}, "--max-train-mutations N belong together"),
+        ({"first_position": 10**9}, "first_position=1000000000 is not valid"),
+    ):
+        with pytest.raises(UserError, match=says):
+            search.check_table(path, **reading)
+    with pytest.raises(TypeError, match="colour"):
+        search.check_table(path, colour="red")

@@ -112,6 +112,25 @@ def test_the_commands_of_its_report_are_those_of_the_search(searched: Searched, 
     assert f"confirm exported/{NAME}.yaml --seeds 5" in page
 
 
+def test_a_table_as_a_laboratory_writes_it_is_searched_and_verified(tmp_path: Path, here: Program) -> None:
+    """Windows-1252, semicolons, decimal commas, limits and what was not measured."""
+    rows = [
+        (sequence, "<0,05" if i % 9 == 3 else "n.d." if i % 9 == 5 else f"{100 * value:.2f}".replace(".", ","), "20 °C")
+        for i, (_, sequence, value) in enumerate(variants()[:180])
+    ]
+    write(tmp_path / "assay.csv", "Sequence;Fitness;Wärme", rows, end="\r\n", encoding="cp1252")
+    words = ("--data", "assay.csv", "--split", "random", "--censored", "drop", "--model", "ridge", "--n-trials", "1")
+    answer = here(*words, "--export-dir", ".", "trainer.threads=1", "validation=holdout", cwd=tmp_path)
+    assert answer.status == 0, answer
+    assert "assay.csv: 140 variants" in answer.err
+    export = tmp_path / "assay-Fitness-random-ridge.yaml"
+    assert yaml.safe_load(export.read_text())["table"]["censored"] == "drop"
+    verified = here("verify", export.name, cwd=tmp_path)
+    assert "equal bit for bit" in verified.out, verified
+    other = here(*(word for word in words if word not in ("--censored", "drop")), cwd=tmp_path)
+    assert 'table.censored: "drop" ->' in other.err, other
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

@@ -1,10 +1,11 @@
 """Whatever stands in a file, reading it ends in variants that make sense or in one sentence.
 
-Generated: a thousand files of each format.
+Generated: a thousand files of each format, and of Excel's, which a process reads each, two hundred.
 """
 
 import gzip
 import io
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from hypothesis import strategies as st
 
 from datasets.common.errors import UserError
 from datasets.sequences.alphabet import ALPHABET
-from datasets.tables import text_file
+from datasets.tables.formats import text_file
 from tests.helpers.examples import examples
 from tests.helpers.tables import surveyed
+from tests.helpers.workbooks import write_xls, xlsx_parts, zipped
 
 N_FILES = examples(1000)
 FUZZED = settings(
@@ -128,6 +130,53 @@ def parquet(draw: Any) -> bytes:
     return bytes(content[: draw(st.integers(4, len(content)))]) if draw(st.integers(0, 5)) == 0 else bytes(content)
 
 
+ODD_XML = [
+    *(b"<c", b"</row>", b"</c>", b"<v>1e999</v>", b"&#0;", b"&lol;", b"&lt;", b"<!--", b"]]>", b"\xff", b"\0", b"<"),
+    *(b'r="XFD1048576"', b'r="B0"', b'r="AAAA1"', b't="s"', b't="e"', b't="d"', b't="b"', b's="99"', b' r="-1"'),
+    *(
+        b'<!DOCTYPE x [<!ENTITY a "b">]>',
+        b'<f t="shared" si="9"/>',
+        b'<mergeCell ref="A1:ZZ9"/>',
+        b"<is>",
+        b'Id="rId1"',
+    ),
+    *(b'Target="../../x"', b'Target="/xl/workbook.xml"', b'name="S"', b'state="hidden"', b'encoding="utf-16"'),
+]
+
+
+@st.composite
+def workbook(draw: Any, *, is_old: bool) -> bytes:
+    """A sheet or two of texts, numbers and errors, half of them good; some files damaged, before or after packing."""
+    is_good = draw(st.booleans())
+    sequences = GOOD_SEQUENCES if is_good else SEQUENCES
+    targets: st.SearchStrategy[Any] = st.floats(-1e30, 1e30) | st.integers(-5, 5)
+    others = st.sampled_from(["", "1", "text", "train", "test", "WT", "A1C", "#N/A", "<1", "1,5", "2 %", 0.5, None])
+    kinds = {"sequence": sequences, "target": targets if is_good else targets | others, "x": others, "set": others}
+    names = draw(st.lists(st.sampled_from(list(kinds)), max_size=5, unique=is_good))
+    names = (
+        list(dict.fromkeys(["sequence", "target", *(name for name in names if name != "set")])) if is_good else names
+    )
+    rows = draw(st.lists(st.tuples(*(kinds[name] for name in names)), min_size=8 * is_good, max_size=12))
+    above = draw(st.sampled_from([[], [], [["Title"]], [[], ["Title"], []]]))
+    sheets = {"S": [*above, names, *rows], **draw(st.sampled_from([{}, {}, {"Empty": []}, {"T": [["x"]]}]))}
+    n_edits = draw(st.sampled_from([0, 0, 0, 1, 2]))
+    if is_old:
+        with tempfile.TemporaryDirectory() as folder:
+            content = write_xls(Path(folder, "t.xls"), sheets).read_bytes()
+    else:
+        parts = xlsx_parts(sheets)
+        for _ in range(n_edits):
+            name = draw(st.sampled_from([*parts, "xl/worksheets/sheet1.xml", "xl/worksheets/sheet1.xml"]))
+            at = draw(st.integers(0, len(parts[name])))
+            odd = draw(st.sampled_from(ODD_XML))
+            parts[name] = parts[name][:at] + odd + parts[name][at + draw(st.integers(0, 4)) :]
+        content = zipped(parts)
+    damaged = bytearray(content)
+    for _ in range(draw(st.sampled_from([0, 0, 0, 1, 3])) + is_old * n_edits):
+        damaged[draw(st.integers(4, len(damaged) - 1))] = draw(st.integers(0, 255))
+    return bytes(damaged[: draw(st.integers(4, len(damaged)))]) if draw(st.integers(0, 9)) == 0 else bytes(damaged)
+
+
 def outcome(path: Path, content: bytes) -> tuple[Any, ...]:
     """What became of a file: its variants, or the sentence; anything else is raised."""
     path.write_bytes(content)
@@ -202,3 +251,16 @@ def test_parquet_files(path: Path) -> None:
 
     check()
     assert "refused" in endings
+
+
+@pytest.mark.parametrize("is_old", [False, True], ids=["xlsx", "xls"])
+def test_excel_files(is_old: bool, path: Path) -> None:
+    endings = set()
+
+    @settings(FUZZED, max_examples=N_FILES // 5)
+    @given(content=workbook(is_old=is_old))
+    def check(content: bytes) -> None:
+        endings.add(outcome(path, content)[0])
+
+    check()
+    assert endings == {"read", "refused"}

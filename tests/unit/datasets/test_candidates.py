@@ -110,7 +110,7 @@ def test_names_stay_with_their_candidates_from_block_to_block(tmp_path: Path, mo
     table.write_text("ID,sequence\n" + "".join(f'"n{i}\nof 500","{text}"\n' for i, text in enumerate(sequences)))
     monkeypatch.setattr("datasets.candidates.candidates.BLOCK_ROWS", 7)
     monkeypatch.setattr("datasets.candidates.candidates._BLOCK_RESIDUES", 40)
-    monkeypatch.setattr("datasets.tables.text_file._BLOCK_BYTES", 301)
+    monkeypatch.setattr("datasets.tables.formats.text_file._BLOCK_BYTES", 301)
     for path, rest in ((fasta, ""), (table, " of 500")):
         blocks = list(read_candidates(path, find_task("meltome_mixed"), None, has_names=True).blocks)
         assert len(blocks) > 100

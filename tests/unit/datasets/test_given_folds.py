@@ -9,8 +9,9 @@ import pytest
 
 from datasets.common.errors import UserError
 from datasets.splits.prepared import PreparedSplit, prepare
+from datasets.tables.flip_format import flip_blocks
 from datasets.tables.parts import in_order
-from datasets.tables.survey import Survey, flip_blocks, survey
+from datasets.tables.survey import Survey, survey
 from datasets.tables.table import Table
 from datasets.task import Task
 from datasets.tasks.own_table import table_task

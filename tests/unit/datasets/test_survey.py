@@ -11,9 +11,10 @@ from datasets.sequences.packed import Aligned, Packed, Packing
 from datasets.sequences.sites import region_of, written_sites
 from datasets.splits.prepared import prepare
 from datasets.tables.findings import Findings
-from datasets.tables.measurements import merge, numbers
+from datasets.tables.flip_format import flip_blocks
+from datasets.tables.measurements import numbers
 from datasets.tables.read import read_columns
-from datasets.tables.survey import flip_blocks
+from datasets.tables.replicates import merge
 from datasets.tables.table import STRATEGIES, table_name
 from datasets.tables.wild_type import find_common
 from datasets.tasks.own_table import table_task
@@ -113,7 +114,7 @@ def test_a_target_is_the_number_that_python_reads(odd: str, tmp_path: Path) -> N
     cells = ["0.1", "-1e-7", "123456789.123456789", "5e-324", "2.2250738585072011e-308", odd]
     path = write(tmp_path / "t.csv", "sequence,target", [("ACD", cell) for cell in cells])
     findings = Findings(columns=read_columns(path))
-    found = numbers(findings.columns.cells["target"], findings, "target").tolist()
+    found = numbers(findings.columns.cells["target"], findings, "target")[0].tolist()
     assert list(map(repr, found[:5])) == [repr(float(cell)) for cell in cells[:5]]
     try:
         expected = float(odd) if "_" not in odd and np.isfinite(float(odd)) else None

@@ -116,3 +116,40 @@ def test_stops_at_the_end_of_every_sequence_are_left_out(tmp_path: Path) -> None
     some = [(f"{sequence}*" if i else sequence, value) for i, (sequence, value) in enumerate(ROWS)]
     with pytest.raises(UserError, match="a stop codon"):
         surveyed(write(tmp_path / "t.csv", "sequence,fitness", some), split="random").raw_split()
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("block", [1, 7, 1 << 19])
+def test_text_of_older_programs_is_windows_1252(
+    block: int, end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datasets.tables.formats.text_file._BLOCK_BYTES", block)
+    remarks = ["", "20 °C", "naïve", "5 µM – “dry”", "é"]
+    rows = [(*row, remarks[i % 5]) for i, row in enumerate(ROWS[:10])]
+    path = write(tmp_path / "t.csv", "sequence,fitness,remark", rows, end=end, encoding="cp1252")
+    found = surveyed(path, split="random")
+    assert list(found.columns.cells["remark"]) == [row[-1] for row in rows]
+    assert found.columns.lines.tolist() == list(range(2, 12))
+    assert "the text is not UTF-8 and is read as Windows-1252: line 3 has '°'" in found.columns.notes
+    same = surveyed(write(tmp_path / "u.csv", "sequence,fitness,remark", rows, end=end), split="random")
+    assert same.columns.notes == ()
+    assert same.raw_split().content_hash == found.raw_split().content_hash
+    content = path.read_bytes()
+    for odd, says in (
+        (content.replace(b"na\xefve", b"na\x81ve", 1), "line 4: the byte 0x81 is not UTF-8, and not Windows-1252"),
+        (content.replace(b"\xb0", b"\xc2\xb0", 1), "line 4: the byte 0xef is not UTF-8; save"),
+        (b"\xef\xbb\xbf" + content, "line 3: the byte 0xb0 is not UTF-8; save"),
+    ):
+        path.write_bytes(odd)
+        with pytest.raises(UserError, match=says):
+            surveyed(path, split="random")
+
+
+def test_fasta_in_windows_1252_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "t.fasta"
+    path.write_bytes(
+        "".join(f">ü{i} TARGET={value}\n{sequence}\n" for i, (sequence, value) in enumerate(ROWS)).encode("cp1252")
+    )
+    found = surveyed(path, split="random")
+    assert found.columns.cells["name"][3] == "ü3"
+    assert any("Windows-1252: line 1 has 'ü'" in note for note in found.columns.notes)

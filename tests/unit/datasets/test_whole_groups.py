@@ -9,8 +9,9 @@ import pytest
 from datasets.common.errors import UserError
 from datasets.splits import prepared as files
 from datasets.splits.prepared import PreparedSplit, prepare
+from datasets.tables.flip_format import flip_blocks
 from datasets.tables.split_strategies import Landscape, TableSplit, divide
-from datasets.tables.survey import Survey, flip_blocks
+from datasets.tables.survey import Survey
 from datasets.tables.whole_groups import choose_groups
 from datasets.tasks.own_table import table_task
 from datasets.validation.grouped import ByGroup

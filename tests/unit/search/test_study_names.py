@@ -48,6 +48,7 @@ def test_a_name_says_file_target_split_and_model() -> None:
     assert named(fold_column="fold_random_5") == "my_assay-fitness-random-fold_random_5-ridge"
     assert named(split=None, fold_column="cv", test_fold="4") == "my_assay-fitness-cv-test4-ridge"
     assert named("my_assay.TSV.gz") == named(), "the same table in another format"
+    assert named("my_assay.xlsx", sheet=None) == named(), "the only sheet of a workbook"
 
 
 def test_different_questions_have_different_names_that_are_fit_for_files() -> None:
@@ -60,6 +61,8 @@ def test_different_questions_have_different_names_that_are_fit_for_files() -> No
         {"split_seed": 3},
         {"split": None},
         {"split": None, "split_seed": 1},
+        {"sheet": "seed3"},
+        {"sheet": "seed3 "},
         {"split": "k_vs_rest", "max_train_mutations": 1},
         {"split": "one_vs_rest"},
         {"split": "k_vs_rest", "max_train_mutations": 1, "split_seed": 2},

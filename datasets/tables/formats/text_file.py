@@ -1,4 +1,4 @@
-"""The lines of a text file of unknown making: plain or gzipped, UTF-8 or UTF-16, with any line ends."""
+"""The lines of a text file of unknown making: plain or gzipped, UTF-8, UTF-16 or Windows-1252, with any line ends."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ MAX_LINE_BYTES = 1 << 20  # of UTF-8; the longest protein known has 38,000 resid
 _MAX_BYTES = 8 << 30  # unpacked; a bomb of some MiB can hold more than any memory
 _BLOCK_BYTES = 1 << 19  # stays in the processor's cache
 _ENCODINGS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+_WINDOWS = "cp1252"
 _NOT_TEXT = {
     b"PK\x03\x04": "a zip or Excel file; save the sheet as CSV",
     b"\xd0\xcf\x11\xe0": "an old Excel file; save the sheet as CSV",
@@ -27,6 +28,10 @@ _NOT_TEXT = {
     b"\xfd7zXZ": "packed with xz; unpack it, or pack it with gzip",
     b"\x28\xb5\x2f\xfd": "packed with zstd; unpack it, or pack it with gzip",
     b"%PDF": "a PDF; save the table as CSV",
+    **dict.fromkeys(
+        (b"<?xml", b"<html", b"<HTML", b"<table", b"<!DOCTYPE"),
+        "a web page or XML, which some programs call .xls; open it in Excel and save it as .xlsx, or as CSV",
+    ),
     b"PAR1": "a Parquet file; save the table as CSV",
 }
 
@@ -37,10 +42,10 @@ def first_bytes(path: Path) -> bytes:
         return _read(file, 512, path)
 
 
-def read_lines(path: Path) -> Iterator[list[str]]:
-    """Yield the lines without their ends, many at a time, none kept. The errors are those of `read_blocks`."""
+def read_lines(path: Path, notes: list[str] | None = None) -> Iterator[list[str]]:
+    """Yield the lines without their ends, many at a time, none kept. Notes and errors are those of `read_blocks`."""
     rest = ""
-    for block in read_blocks(path):
+    for block in read_blocks(path, notes):
         *lines, rest = (rest + block.decode()).split("\n")
         if lines:
             yield lines
@@ -48,13 +53,15 @@ def read_lines(path: Path) -> Iterator[list[str]]:
         yield [rest]
 
 
-def read_blocks(path: Path) -> Iterator[bytes]:
+def read_blocks(path: Path, notes: list[str] | None = None) -> Iterator[bytes]:
     """Yield the content in UTF-8, block by block, without its byte-order mark; a block may end in the middle of a line.
 
-    Line ends, which are LF, CRLF or CR in the file, are LF. A UserError names the line that is no text, or too long.
+    Line ends, which are LF, CRLF or CR in the file, are LF. Text that is not UTF-8 from the first byte on that is not
+    ASCII is taken for Windows-1252 (Latin-1 with quotes and dashes), and `notes` gets a sentence that says so. A
+    UserError names the line that is no text, or too long.
     """
     n_bytes, n_since_end = 0, 0
-    for i, block in enumerate(_utf8(path)):
+    for i, block in enumerate(_utf8(path, notes)):
         n_bytes += len(block)
         if n_bytes > _MAX_BYTES:
             raise UserError(f"{path} has more than {_MAX_BYTES >> 30} GiB of text; divide it.")
@@ -99,7 +106,7 @@ def _read(file: BinaryIO, n_bytes: int, path: Path) -> bytes:
         raise UserError(f"{path} cannot be read ({error.strerror or error}).") from error
 
 
-def _utf8(path: Path) -> Iterator[bytes]:
+def _utf8(path: Path, notes: list[str] | None = None) -> Iterator[bytes]:
     """Yield the content as `read_blocks` does, whatever the lengths of its lines."""
     with _opened(path) as file:
         block = _read(file, _BLOCK_BYTES, path)
@@ -112,9 +119,9 @@ def _utf8(path: Path) -> Iterator[bytes]:
             raise UserError(f"{path}, line 1: the text is in UTF-32; save the file as UTF-8.")
         mark = next(filter(block.startswith, _ENCODINGS), b"")
         encoding = _ENCODINGS.get(mark, "utf-8")
-        decoder = io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)(), translate=True)
+        decoder = _decoder(encoding)
         start = decoder.getstate()
-        block, n_yielded = block[len(mark) :], 0
+        block, n_yielded, is_ascii = block[len(mark) :], 0, not mark
         while True:
             lowest = np.frombuffer(block, dtype=np.int8).min(initial=1)  # faster than to ask for what is not ASCII
             is_ready = encoding == "utf-8" and lowest >= 0 and b"\r" not in block and decoder.getstate() == start
@@ -123,21 +130,41 @@ def _utf8(path: Path) -> Iterator[bytes]:
             try:
                 text = block if is_ready else decoder.decode(block, final=not block).encode()
             except UnicodeDecodeError as error:
-                held = b"\r" if decoder.getstate()[1] & 1 else b""  # the end of the block before
-                at = _line(path, n_yielded, held + error.object[: error.start].decode(encoding).encode())
-                what = (
-                    f"near line {at}: the text is not valid UTF-16 ({error})"
-                    if encoding != "utf-8"
-                    else f"line {at}: the byte 0x{error.object[error.start]:02x} is not UTF-8"
-                )
-                raise UserError(f"{path}, {what}; save the file as UTF-8.") from error
+                before = error.object[: error.start]
+                held = decoder.getstate()[1] & 1  # the end of the block before was a CR
+                at = _line(path, n_yielded, b"\r" * held + before.decode(encoding).encode())
+                odd = error.object[error.start : error.start + 1]
+                if not (is_ascii and before.isascii() and odd.decode(_WINDOWS, "ignore")):
+                    raise _not_text(path, at, odd, encoding, error) from error
+                if notes is not None:
+                    notes.append(
+                        f"the text is not UTF-8 and is read as Windows-1252: line {at} has {odd.decode(_WINDOWS)!r}"
+                    )
+                encoding, block, decoder = _WINDOWS, error.object, _decoder(_WINDOWS)
+                decoder.setstate((b"", held))
+                continue
             if encoding != "utf-8":
                 _refuse_zero(text, path, n_yielded)
+            elif not is_ready:
+                is_ascii &= text.isascii()
             yield text
             if not block:
                 return
             n_yielded += 1
             block = _read(file, _BLOCK_BYTES, path)
+
+
+def _decoder(encoding: str) -> io.IncrementalNewlineDecoder:
+    return io.IncrementalNewlineDecoder(codecs.getincrementaldecoder(encoding)(), translate=True)
+
+
+def _not_text(path: Path, at: int, odd: bytes, encoding: str, error: UnicodeDecodeError) -> UserError:
+    what = f"line {at}: the byte 0x{odd.hex()} is not UTF-8"
+    if encoding == _WINDOWS:
+        what += ", and not Windows-1252 as the bytes before it might be"
+    elif encoding != "utf-8":
+        what = f"near line {at}: the text is not valid UTF-16 ({error})"
+    return UserError(f"{path}, {what}; save the file as UTF-8.")
 
 
 def _refuse_zero(block: bytes, path: Path, n_before: int) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from datasets.common.errors import UserError
 from datasets.sequences.packed import Packed
 from datasets.tables.columns import Columns
-from datasets.tables.text_file import read_lines
+from datasets.tables.formats.text_file import read_lines
 
 _MAX_RESIDUES = 1 << 20
 
@@ -25,7 +25,8 @@ def read_fasta(path: Path) -> Columns:
     sequences: list[list[str]] = []
     number = 0
     n_residues = 0
-    for block in read_lines(path):
+    notes: list[str] = []
+    for block in read_lines(path, notes):
         for line in block:
             number += 1
             if line.startswith(">"):
@@ -51,7 +52,9 @@ def read_fasta(path: Path) -> Columns:
         raise UserError(f"{path}: the headers have {len(keys):,} different keys (KEY=VALUE), expected a few.")
     cells = {key: Packed.of([record.get(key, "") for record in records]) for key in keys}
     cells["sequence"] = Packed.of(["".join(parts) for parts in sequences])
-    return Columns(cells=cells, lines=np.array(lines, dtype=np.int64), where=str(path), kind="FASTA")
+    return Columns(
+        cells=cells, lines=np.array(lines, dtype=np.int64), where=str(path), kind="FASTA", notes=tuple(notes)
+    )
 
 
 def read_wild_type(path: Path) -> str:
@@ -59,7 +62,7 @@ def read_wild_type(path: Path) -> str:
 
     A UserError is raised for another number of sequences, and names what is no residue.
     """
-    from datasets.tables.text_file import first_bytes
+    from datasets.tables.formats.text_file import first_bytes
 
     if not first_bytes(path).lstrip(b"\xef\xbb\xbf").lstrip().startswith(b">"):
         raise UserError(f"{path}, line 1: a wild type is read from FASTA, whose first line starts with '>'.")

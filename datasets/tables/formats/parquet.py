@@ -11,7 +11,7 @@ import numpy as np
 
 from datasets.common.errors import UserError
 from datasets.tables.columns import RowBatch, TableStream
-from datasets.tables.text_file import first_bytes
+from datasets.tables.formats.text_file import first_bytes
 
 _MAX_ROWS = 50_000_000
 _ROWS = 8192  # at a time

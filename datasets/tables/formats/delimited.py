@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 
 from datasets.common.errors import UserError
-from datasets.tables.columns import RowBatch, TableStream
-from datasets.tables.text_file import MAX_LINE_BYTES, read_blocks, read_lines
+from datasets.tables.columns import RowBatch, TableStream, checked_names
+from datasets.tables.formats.text_file import MAX_LINE_BYTES, read_blocks, read_lines
 
 _DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons"}
-_MAX_COLUMNS = 10_000
 _MAX_LEFT_OUT = 1_000_000
 _RECORD_BYTES = 1 << 20  # a row whose cells have line breaks may have as many
 _QUOTE, _LF = b'"\n'
@@ -28,20 +27,22 @@ def open_delimited(path: Path) -> TableStream:
     A UserError names the columns that bear one name and, while the rows are read, the line whose cells are not as many
     as the header's, or the quote that is not closed.
     """
-    blocks = read_blocks(path)
+    notes: list[str] = []
+    blocks = read_blocks(path, notes)
     header, rest, number, has_comments = _header(blocks, path)
     delimiter = max(_DELIMITERS, key=header.count)
     names = _names(header, delimiter, path, number)
+    if delimiter == ";":
+        notes.append(f"cells are divided by {_DELIMITERS[delimiter]}")
+    if has_comments:
+        notes.append(f"what stands before the header, up to line {number - 1}, is passed over")
     return TableStream(
         names=names,
         header=f"{path}, line {number}",
         batches=_batches(chain([b"\n" + rest], blocks), delimiter, len(names), path, number),
         where=str(path),
         kind="TSV" if delimiter == "\t" else "CSV",
-        notes=(
-            *((f"cells are divided by {_DELIMITERS[delimiter]}",) if delimiter == ";" else ()),
-            *((f"what stands before the header, up to line {number - 1}, is passed over",) if has_comments else ()),
-        ),
+        notes=notes,
     )
 
 
@@ -68,12 +69,7 @@ def _names(header: str, delimiter: str, path: Path, number: int) -> list[str]:
         names = [name.strip() for name in next(csv.reader([header], delimiter=delimiter, strict=True))]
     except csv.Error as error:
         raise UserError(f"{path}, line {number}: the header cannot be read ({error}).") from error
-    if len(names) > _MAX_COLUMNS:
-        raise UserError(f"{path}, line {number}: the header names {len(names):,} columns, expected {_MAX_COLUMNS:,}.")
-    twice = [name for i, name in enumerate(names) if name and name in names[:i]]
-    if twice:
-        raise UserError(f"{path}, line {number}: two columns are called {twice[0]!r}; rename one of them.")
-    return names
+    return checked_names(names, f"{path}, line {number}")
 
 
 def _batches(blocks: Iterator[bytes], delimiter: str, n_columns: int, path: Path, number: int) -> Iterator[RowBatch]:

@@ -1,0 +1,1 @@
+"""Workbooks of Excel: a sheet as a table."""

@@ -1,0 +1,89 @@
+"""What `data check` finds in a table, as values for programs."""
+
+import argparse
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datasets.tables.table import check_strategy
+from search.options.table_options import check_reading
+from search.request.search_request import TableOptions
+from search.request.user_table import refuse_two_splits, survey_of
+
+if TYPE_CHECKING:
+    from datasets.tables.findings import Finding
+    from datasets.tables.report import SplitSizes
+    from datasets.tables.suggestion import Suggestion
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableCheck:
+    """What a table holds, and what a search would do with it.
+
+    Attributes:
+        path: The file. kind: "CSV", "TSV", "FASTA" or "Parquet".
+        n_rows: Its rows. n_variants: Its variants with a measurement, each once; replicates are merged.
+        n_residues: The shortest and the longest of them.
+        sequence_column, mutation_column, target_column, group_column: Those that are read, None where there is none.
+        wild_type: Its residues, None where it is not known. first_position: The number of the first of them.
+        reliability: The share of the targets' variance that is not noise; None without replicates.
+        findings: What is unusual, each with its level ("refused" is what no search accepts), text, remedy and lines.
+        splits: The file's own split or the one that was asked for, or else all that there could be, in variants.
+        suggestion: The split to begin with, as words of the command line, and why; None where there is one already.
+    """
+
+    path: Path
+    kind: str
+    n_rows: int
+    n_variants: int
+    n_residues: tuple[int, int]
+    sequence_column: str | None
+    mutation_column: str | None
+    target_column: str
+    group_column: str | None
+    wild_type: str | None
+    first_position: int
+    reliability: float | None
+    findings: "tuple[Finding, ...]"
+    splits: "tuple[SplitSizes, ...]"
+    suggestion: "Suggestion | None"
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether a search takes the table as it is, once its split is named."""
+        return all(finding.level != "refused" for finding in self.findings)
+
+
+def checked_table(path: Path, reading: dict[str, Any]) -> TableCheck:
+    """Check a table; see `search.check_table`."""
+    # Imported as late as this, so that usage errors do not wait for NumPy.
+    from datasets.tables.report import split_sizes
+    from datasets.tables.suggestion import suggest
+
+    if reading.get("wild_type") is not None:
+        reading = {**reading, "wild_type": Path(reading["wild_type"])}
+    options = TableOptions(**{**reading, "data": path})
+    if options.split is not None:
+        check_strategy(options.split)
+    check_reading(argparse.Namespace(**{item.name: getattr(options, item.name) for item in fields(options)}))
+    found = survey_of(path, options)
+    refuse_two_splits(found)
+    table, lengths = found.table, found.common.lengths
+    assert table.target_column is not None, "a survey finds it"
+    return TableCheck(
+        path=path,
+        kind=found.columns.kind,
+        n_rows=len(found.columns),
+        n_variants=len(found.sequences),
+        n_residues=(int(lengths.min()), int(lengths.max())),
+        sequence_column=table.sequence_column,
+        mutation_column=table.mutation_column,
+        target_column=table.target_column,
+        group_column=table.group_column,
+        wild_type=table.wild_type,
+        first_position=table.first_position,
+        reliability=None if found.noise is None else found.noise.reliability,
+        findings=tuple(found.findings.found),
+        splits=tuple(split_sizes(found)),
+        suggestion=suggest(found) if table.split is None and found.division is None else None,
+    )

@@ -1,0 +1,124 @@
+"""Candidates are read as tables are: from Excel, in any encoding, and from the column that the training table has."""
+
+import gzip
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from datasets.candidates.candidates import read_candidates
+from datasets.candidates.files import CandidateColumns
+from datasets.common.errors import UserError
+from datasets.tasks.registry import find_task
+from tests.helpers.workbooks import write_xls, write_xlsx
+
+TASK = find_task("synthetic_two_vs_rest")
+WILD_TYPE = TASK.wild_type or ""
+FIRST = WILD_TYPE[0]
+OTHER = "A" if FIRST != "A" else "C"
+MUTATED = OTHER + WILD_TYPE[1:]
+
+
+def read(path: Path, **columns: str | None) -> list[str]:
+    blocks = list(read_candidates(path, TASK, None, columns=CandidateColumns(**columns)).blocks)
+    return [text for block in blocks for text in block.sequences()]
+
+
+def refusal(path: Path, **columns: str | None) -> str:
+    with pytest.raises(UserError) as caught:
+        read(path, **columns)
+    return str(caught.value).replace(str(path), "FILE")
+
+
+@pytest.mark.parametrize("make", [write_xlsx, write_xls], ids=["xlsx", "xls"])
+def test_a_sheet_is_read_whatever_the_file_is_called(make, tmp_path: Path) -> None:
+    rows = [["Plate 7"], ["name", "Sequence"], ["a", "ACD"], ["b", "ACE"]]
+    path = make(tmp_path / "a.csv", {"S": rows, "Empty": []})
+    assert read(path) == ["ACD", "ACE"]
+    stream = read_candidates(path, TASK, "excel", has_names=True)
+    (block,) = stream.blocks
+    assert (list(block.names or ()), list(block.lines or ()), block.place) == (["a", "b"], [3, 4], "row")
+    make(path, {"S": rows, "T": [*rows, ["c", "AC1"]]})
+    assert read(path, sheet="S") == ["ACD", "ACE"]
+    assert refusal(path).startswith("FILE has several sheets that are not empty ('S', 'T')")
+    assert refusal(path, sheet="T").startswith("FILE, row 5: the residue '1' at position 3 is not one of")
+    assert refusal(path, sheet="U").startswith("FILE has no sheet 'U'")
+
+
+@pytest.mark.parametrize("kind", ["csv", "csv.gz", "tsv", "parquet", "xlsx", "data"])
+def test_the_columns_of_the_training_table_are_looked_for_first(kind: str, tmp_path: Path) -> None:
+    columns = {
+        "hgvs_pro": [f"p.{FIRST}1{OTHER}", "_wt"],
+        "Construct": ["ACD", "ACE"],
+        "Variant_sequence": ["AAA", "CCC"],
+    }
+    path = tmp_path / f"a.{kind}"
+    rows = [list(columns), *map(list, zip(*columns.values(), strict=True))]
+    text = "\n".join(map("\t".join, rows) if kind == "tsv" else map(",".join, rows)).encode()
+    if kind == "parquet":
+        parquet.write_table(pa.table(columns), path)
+    elif kind == "xlsx":
+        write_xlsx(path, {"S": rows})
+    else:
+        path.write_bytes(gzip.compress(text) if kind.endswith("gz") else text)
+    assert read(path) == ["AAA", "CCC"], "a name that sequences usually have"
+    assert read(path, trained_sequence="Construct") == ["ACD", "ACE"]
+    assert read(path, trained_mutation="hgvs_pro") == [MUTATED, WILD_TYPE]
+    assert read(path, trained_sequence="Construct", trained_mutation="hgvs_pro") == ["ACD", "ACE"]
+    assert read(path, trained_sequence="lost", trained_mutation="hgvs_pro") == [MUTATED, WILD_TYPE]
+    assert read(path, sequence="Variant_sequence", trained_sequence="Construct") == ["AAA", "CCC"]
+    assert read(path, mutation="hgvs_pro", trained_sequence="Construct") == [MUTATED, WILD_TYPE]
+    where = "FILE" if kind == "parquet" else f"FILE, {'row' if kind == 'xlsx' else 'line'} 1"
+    assert refusal(path, sequence="construct") == (
+        f"{where}: no column is called 'construct' (--sequence-column); its columns are 'hgvs_pro', 'Construct', "
+        "'Variant_sequence'. Did you mean 'Construct'?"
+    )
+
+
+def test_a_column_of_mutations_is_found_by_its_cells_and_sequences_go_first(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"id,change\na,{FIRST}1{OTHER}\nb,WT\n")
+    assert read(path) == [MUTATED, WILD_TYPE]
+    path.write_text(f"change,again\n{FIRST}1{OTHER},{FIRST}1{OTHER}\n")
+    assert "line 1: no column is called 'sequence' or 'mutations'" in refusal(path)
+    path.write_text(f"mutant,sequence\n{FIRST}1{OTHER},ACD\n")
+    assert read(path, trained_mutation="mutant") == ["ACD"], "as before tables had a say"
+
+
+def test_what_has_no_columns_has_none_to_be_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.fasta"
+    path.write_text(">a\nACD\n")
+    assert refusal(path, sequence="x") == (
+        "FILE is read as fasta, which has no columns and no sheets: leave --sequence-column out."
+    )
+    path = tmp_path / "a.txt"
+    path.write_text("ACD\n")
+    assert "leave --sheet out" in refusal(path, sheet="x")
+    path = tmp_path / "a.csv"
+    path.write_text("sequence\nACD\n")
+    assert refusal(path, sheet="x") == "FILE is no Excel file, so it has no sheet 'x': leave --sheet out."
+
+
+@pytest.mark.parametrize(
+    ("content", "sequences"),
+    [
+        ("name\tsequence\na\tACD\n", ["ACD"]),
+        ("sequence\nACD\n", ["ACD"]),
+        (">a\nACD\nACE\n", ["ACDACE"]),
+        ("SEQ\nACD\n", ["SEQ", "ACD"]),
+        ("seq\nACD\n", ["ACD"]),
+        (f"WT\n{FIRST}1{OTHER}\n", [WILD_TYPE, MUTATED]),
+    ],
+)
+def test_a_text_file_may_be_a_table(content: str, sequences: list[str], tmp_path: Path) -> None:
+    for name in ("a.txt", "a.list", "a"):
+        (tmp_path / name).write_text(content)
+        assert read(tmp_path / name) == sequences
+
+
+def test_names_in_windows_1252_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes("name,sequence\nMüller 3,ACD\n".encode("cp1252"))
+    (block,) = read_candidates(path, TASK, None, has_names=True).blocks
+    assert list(block.names or ()) == ["Müller 3"]

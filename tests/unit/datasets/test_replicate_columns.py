@@ -1,0 +1,99 @@
+"""A table whose measurements stand in several columns, one for each replicate."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datasets.common.errors import UserError
+from datasets.tables.table import Table
+from tests.helpers.tables import surveyed, table, variants, write
+
+NAMES = ("rep1", "rep, two", "3")
+HEADER = 'sequence,rep1,"rep, two",3'
+SEQUENCES = [sequence for _, sequence, _ in variants()[:40]]
+DRAW = np.random.default_rng(0)
+VALUES = [[f"{value:.3f}" for value in row] for row in DRAW.normal(size=(40, 3)) + DRAW.normal(size=(40, 1))]
+
+
+def wide(folder: Path, values: Sequence[Sequence[str]]) -> Path:
+    return write(folder / "wide.csv", HEADER, [(one, *cells) for one, cells in zip(SEQUENCES, values, strict=True)])
+
+
+def some_missing() -> list[list[str]]:
+    """One cell of the third variant, two of the fifth, all of the seventh."""
+    values = [list(row) for row in VALUES]
+    values[2][1] = "n.d."
+    values[4][0], values[4][2] = "", "NA"
+    values[6] = ["n.d."] * 3
+    return values
+
+
+@pytest.mark.parametrize("values", [VALUES, some_missing()])
+def test_columns_are_merged_as_rows_are(values: Sequence[Sequence[str]], tmp_path: Path) -> None:
+    found = surveyed(wide(tmp_path, values), replicate_columns=NAMES)
+    rows = [(one, cell) for one, cells in zip(SEQUENCES, values, strict=True) for cell in cells]
+    same = surveyed(write(tmp_path / "long.csv", "sequence,fitness", rows))
+    assert found.target.tolist() == same.target.tolist()
+    assert list(found.sequences) == list(same.sequences)
+    assert found.noise is not None
+    assert same.noise is not None
+    assert asdict(found.noise) == asdict(same.noise)
+    assert found.table.target_column == "rep1, rep, two, 3"
+
+
+def test_what_is_missing_is_told(tmp_path: Path) -> None:
+    found = surveyed(wide(tmp_path, some_missing()), replicate_columns=NAMES).findings.found
+    told = {finding.text: list(finding.lines) for finding in found if finding.lines}
+    assert told["a replicate has no measurement: the mean is that of the others"] == [4, 6]
+    assert told["no replicate has a measurement: rows without one are set aside"] == [8]
+
+
+def test_a_variant_in_two_rows_is_measured_as_often_as_both_say(tmp_path: Path) -> None:
+    rows = [(one, *cells) for one, cells in zip(SEQUENCES, VALUES, strict=True)]
+    rows += [(SEQUENCES[0], "1.0", "", "3.0")]
+    path = write(tmp_path / "t.csv", HEADER, rows)
+    found = surveyed(path, replicate_columns=NAMES)
+    first = [*map(float, VALUES[0]), 1.0, 3.0]
+    assert found.target[0] == pytest.approx(sum(first) / 5)
+    assert len(found.target) == 40
+    kept = surveyed(path, replicate_columns=NAMES, replicates="keep")
+    assert len(kept.target) == 41
+    assert kept.target[[0, -1]] == pytest.approx([sum(first[:3]) / 3, 2.0])
+    refused = surveyed(path, replicate_columns=NAMES, replicates="refuse").findings
+    with pytest.raises(UserError, match="line 42: the sequence was measured before"):
+        refused.raise_refused()
+
+
+def test_refuse_is_about_rows(tmp_path: Path) -> None:
+    surveyed(wide(tmp_path, VALUES), replicate_columns=NAMES, replicates="refuse").findings.raise_refused()
+
+
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (("rep1", "rep2"), "has no column 'rep2' (--replicate-column)"),
+        (("rep1", "rep1"), "--replicate-column 'rep1' is named twice"),
+    ],
+)
+def test_columns_that_cannot_be_meant_are_refused(names: tuple[str, ...], says: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        surveyed(wide(tmp_path, VALUES), replicate_columns=names)
+    assert says in str(caught.value)
+
+
+def test_a_cell_of_text_is_refused_by_its_line(tmp_path: Path) -> None:
+    values = [list(row) for row in VALUES]
+    values[3][2] = "high"
+    with pytest.raises(UserError, match="line 5: the target 'high' is not a number"):
+        surveyed(wide(tmp_path, values), replicate_columns=NAMES).findings.raise_refused()
+
+
+def test_a_table_without_them_is_recorded_as_before(tmp_path: Path) -> None:
+    plain = table(tmp_path / "t.csv")
+    assert "replicate_columns" not in plain.settings
+    assert "replicate_columns" not in Table(**{**plain.settings, "file": "t.csv", "replicate_columns": []}).settings
+    own = Table(**{**plain.settings, "file": "t.csv", "replicate_columns": ["a", "b"]})
+    assert own.settings["replicate_columns"] == ("a", "b")
