@@ -41,7 +41,7 @@ def _add_candidates(parser: Parser) -> None:
         "--mutagenesis",
         type=mutagenesis,
         metavar="WHAT",
-        help="variants of the wild type: singles, doubles, or all combinations at positions, sites:39,40,41,54",
+        help="variants of the wild type: singles, doubles, doubles:11,170, or all combinations, sites:39,40,41,54",
     )
     what.add_argument(
         "--recombine",
@@ -58,8 +58,14 @@ def _add_candidates(parser: Parser) -> None:
         "--names", action="store_true", help="keep the candidates' names of the --input, in a column name"
     )
     parser.add_argument(
-        "--format", choices=("fasta", "csv", "tsv", "parquet", "text"), help="of the --input (default: by its content)"
+        "--format",
+        choices=("fasta", "csv", "tsv", "parquet", "excel", "text"),
+        help="of the --input (default: by its name and content)",
     )
+    column = parser.add_mutually_exclusive_group()
+    column.add_argument("--sequence-column", metavar="NAME", help="of the --input, as for `predict`")
+    column.add_argument("--mutation-column", metavar="NAME", help="of the --input, as for `predict`")
+    parser.add_argument("--sheet", metavar="NAME", help="of an Excel --input")
     parser.add_argument(
         "--zero-shot-file", type=Path, metavar="FILE", help="score columns of the candidates, as for `predict`"
     )

@@ -122,14 +122,14 @@ def _with_names(last: Sequence[str], names: Sequence[str], kind: Kind) -> list[s
     """The last column and, behind it, the names; a row of Parquet is divided at its first commas."""
     divider = "\t" if kind == "tsv" else ","
     if kind != "parquet":
-        names = list(map(_no_formula, names))
+        names = list(map(no_formula, names))
         names = [
             f'"{name.replace(_QUOTE, 2 * _QUOTE)}"' if divider in name or _QUOTE in name else name for name in names
         ]
     return [f"{text}{divider}{name}" for text, name in zip(last, names, strict=True)]
 
 
-def _no_formula(name: str) -> str:
+def no_formula(name: str) -> str:
     """A name with a quote in front where a spreadsheet would run it; numbers stay numbers."""
     return f"'{name}" if name.startswith(_FORMULA) and not _NUMBER.fullmatch(name) else name
 

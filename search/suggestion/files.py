@@ -16,14 +16,13 @@ from datasets.splits.prepared import PreparedSplit
 from search.experiments.experiment import Experiment, checksum
 from search.experiments.requirements import files_of_training
 from search.experiments.trained import TrainedExperiment
+from search.prediction.writers import no_formula
+from search.reporting.mutation_figure import check_figure
 from search.request.suggest_request import SuggestRequest
-from search.suggestion.figure import check_figure
 from search.suggestion.plate import NextPlate, Well
 
 VERSION = 1
 """Of FILE.json; counts up with every change that a reader has to know."""
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a cell begins with that a spreadsheet computes."""
 _OPTION = "--output"
 
 
@@ -99,8 +98,7 @@ def _cell(value: object) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.9g}"
-    text = str(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return no_formula(str(value))
 
 
 def _about(
