@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from datasets.common.errors import UserError, nearest
 from datasets.sequences.mutations import are_mutations
@@ -17,6 +17,7 @@ from datasets.tables.excel.workbook import is_excel
 from datasets.tables.formats.parquet import open_parquet
 from datasets.tables.formats.text_file import first_bytes, read_lines
 from datasets.tables.read import is_fasta, is_parquet, open_table
+from datasets.tables.table import Table
 
 Format = Literal["fasta", "csv", "tsv", "parquet", "excel", "text"]
 Label = Literal["sequence", "mutations"]
@@ -54,6 +55,17 @@ class CandidateColumns:
     trained_sequence: str | None = None
     trained_mutation: str | None = None
     sheet: str | None = None
+
+    @classmethod
+    def like(cls, table: Table | None, *, sequence: str | None, mutation: str | None, sheet: str | None) -> Self:
+        """Those of a file that is laid out as the table that was trained on, if it was one, but for what is named."""
+        return cls(
+            sequence=sequence,
+            mutation=mutation,
+            trained_sequence=None if table is None else table.sequence_column,
+            trained_mutation=None if table is None else table.mutation_column,
+            sheet=sheet,
+        )
 
     @property
     def usual(self) -> dict[str, Label]:

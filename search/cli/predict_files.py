@@ -98,12 +98,10 @@ def candidates_of(
         source = own_table(arguments, trained)
         return read_unmeasured(source, task, left_out, has_names=arguments.names, scores=wanted)
     if path is not None:
-        table = config.table
-        columns = CandidateColumns(
+        columns = CandidateColumns.like(
+            config.table,
             sequence=arguments.sequence_column,
             mutation=arguments.mutation_column,
-            trained_sequence=None if table is None else table.sequence_column,
-            trained_mutation=None if table is None else table.mutation_column,
             sheet=arguments.sheet,
         )
         stream = read_candidates(

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from search.options.of_experiments import add_reading_of_candidates
 from search.options.parser import Parser, add_data_file, add_where
 from search.options.values import count, level, multiple, mutagenesis, positive
 
@@ -54,26 +55,7 @@ def _add_candidates(parser: Parser) -> None:
     parser.add_argument(
         "--max-mutations", type=positive, metavar="M", help="with --recombine: of a candidate at most (default: 3)"
     )
-    parser.add_argument(
-        "--names", action="store_true", help="keep the candidates' names of the --input, in a column name"
-    )
-    parser.add_argument(
-        "--format",
-        choices=("fasta", "csv", "tsv", "parquet", "excel", "text"),
-        help="of the --input (default: by its name and content)",
-    )
-    column = parser.add_mutually_exclusive_group()
-    column.add_argument("--sequence-column", metavar="NAME", help="of the --input, as for `predict`")
-    column.add_argument("--mutation-column", metavar="NAME", help="of the --input, as for `predict`")
-    parser.add_argument("--sheet", metavar="NAME", help="of an Excel --input")
-    parser.add_argument(
-        "--zero-shot-file", type=Path, metavar="FILE", help="score columns of the candidates, as for `predict`"
-    )
-    parser.add_argument(
-        "--sum-zero-shot", action="store_true", help="the --zero-shot-file has single mutations, whose scores are added"
-    )
-    parser.add_argument("--alignment", type=Path, metavar="FILE", help="where the experiment's alignment is now")
-    parser.add_argument("--embeddings", type=Path, metavar="FILE", help="embeddings of the candidates")
+    add_reading_of_candidates(parser)
 
 
 def _add_choice(parser: Parser) -> None:

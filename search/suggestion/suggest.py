@@ -244,12 +244,10 @@ class _Batch:
         if self.path is not None:
             config = trained.config.scores
             wanted = config.names if config is not None and request.zero_shot_file is None else ()
-            table = trained.config.table
-            columns = CandidateColumns(
+            columns = CandidateColumns.like(
+                trained.config.table,
                 sequence=request.sequence_column,
                 mutation=request.mutation_column,
-                trained_sequence=None if table is None else table.sequence_column,
-                trained_mutation=None if table is None else table.mutation_column,
                 sheet=request.sheet,
             )
             return read_candidates(
