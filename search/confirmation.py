@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 from datasets.common.errors import UserError
 from datasets.common.files import check_output
 from datasets.common.paths import Places
-from search.experiments.confirm.all_folds import check_all_folds, check_complete
+from search.experiments.confirm.all_folds import check_all_folds, check_complete, folds_of
 from search.experiments.confirm.candidates import DIVISIONS, Candidate, TrainedOn, of_parts, of_study
 from search.experiments.confirm.coverage import coverage_of
 from search.experiments.confirm.kept_runs import KeptRun, begin_again, folder_of, keep_run, kept_run
@@ -272,6 +272,7 @@ class _Work:
             when=today(),
             measured=measured,
             coverage=coverage_of(order.experiment, order.split, *covering, held_out.target),
+            folds=folds_of(order.experiment.task(self.request.data), order.split),
         )
         append(ledger_file(order.path), confirmation.readings())
         return confirmation

@@ -15,7 +15,7 @@ from datasets.common.errors import SequenceError, UserError
 from datasets.scores.keyed import score_numbers
 from datasets.sequences.alphabet import ALPHABET
 from datasets.sequences.codes import find_foreign, joined, padded
-from datasets.sequences.mutations import MutationError, Mutator, normal_form
+from datasets.sequences.mutations import MutationError, Mutator, find_first_position, normal_form
 from datasets.tables.columns import Place
 from datasets.task import Task
 
@@ -96,7 +96,8 @@ def read_candidates(
         UserError: The file holds no candidates, or (while the stream is read) a line that is none: the sentence names
             it.
     """
-    label, cells = read_cells(path, format, has_names=has_names, scores=scores, columns=columns)
+    number = task.first_position
+    label, cells = read_cells(path, format, has_names=has_names, scores=scores, columns=columns, first_position=number)
     first = next(cells, None)
     found = () if first is None else tuple(first.scores)
     every = cells if first is None else chain([first], cells)
@@ -200,7 +201,7 @@ def _candidates(cells: Cells, label: Label, mutator: Mutator, task: Task, path: 
             try:
                 sequences.append(mutator.apply(text))
             except MutationError as error:
-                raise SequenceError(str(error), row) from None
+                raise SequenceError(f"{error}{_other_numbering(texts, mutator)}", row) from None
     residues, lengths = residues_of(sequences, task.clean)
     lines = np.asarray(cells.lines)
     candidates = Candidates(
@@ -216,6 +217,17 @@ def _candidates(cells: Cells, label: Label, mutator: Mutator, task: Task, path: 
     )
     labels = candidates.sequences() if label == "sequence" else list(map(normal_form, texts))
     return replace(candidates, labels=labels)
+
+
+def _other_numbering(texts: Sequence[str], mutator: Mutator) -> str:
+    """What is said where mutations of candidates are counted from another residue than those of the experiment."""
+    first = find_first_position(texts, mutator.wild_type)
+    if first in (None, mutator.first_position):
+        return ""
+    return (
+        f" (these mutations fit if the wild type's first residue has the number {first}, and here it has "
+        f"{mutator.first_position})"
+    )
 
 
 def _short(text: str) -> str:

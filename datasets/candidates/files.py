@@ -58,13 +58,10 @@ class CandidateColumns:
 
     @classmethod
     def like(cls, table: Table | None, *, sequence: str | None, mutation: str | None, sheet: str | None) -> Self:
-        """Those of a file that is laid out as the table that was trained on, if it was one, but for what is named."""
+        """Those of candidates of a model that was trained on a user's `table`, if on any."""
+        trained = (None, None) if table is None else (table.sequence_column, table.mutation_column)
         return cls(
-            sequence=sequence,
-            mutation=mutation,
-            trained_sequence=None if table is None else table.sequence_column,
-            trained_mutation=None if table is None else table.mutation_column,
-            sheet=sheet,
+            sequence=sequence, mutation=mutation, trained_sequence=trained[0], trained_mutation=trained[1], sheet=sheet
         )
 
     @property
@@ -115,11 +112,13 @@ def read_cells(
     has_names: bool,
     scores: Sequence[str] = (),
     columns: CandidateColumns = ANY_COLUMNS,
+    first_position: int = 1,
 ) -> tuple[Label, Iterator[Cells]]:
     """Return what a file's candidates are called by, and its cells, with those of the columns `scores` that it has.
 
     `format` None goes by the content of Parquet and Excel files, by the name of others, then by their first line. Names
-    are the first word of a FASTA header, and what stands in a table's column `name` or `id`.
+    are the first word of a FASTA header, and what stands in a table's column `name` or `id`. `first_position` is the
+    number of the wild type's first residue.
 
     Raises:
         UserError: The file is none of these, has no names where they are asked for, or (while it is read) a line that
@@ -133,12 +132,12 @@ def read_cells(
         return "sequence", _fasta(path, has_names=has_names)
     if kind != "text":
         table = open_parquet(path) if kind == "parquet" else open_table(path, columns.sheet)
-        return _table(table, columns, has_names=has_names, wanted=scores)
+        return _table(table, columns, has_names=has_names, wanted=scores, first_position=first_position)
     blocks = _plain(path)
     first = next(blocks, Cells(texts=[], lines=[], names=None))
     if has_names:
         raise UserError(f"{path} holds a candidate a line and no names: leave --names out, or give a table or FASTA.")
-    return "mutations" if are_mutations(first.texts) else "sequence", chain([first], blocks)
+    return "mutations" if are_mutations(first.texts, first_position) else "sequence", chain([first], blocks)
 
 
 def one_line(name: str) -> str:
@@ -181,13 +180,13 @@ def _plain(path: Path) -> Iterator[Cells]:
 
 
 def _table(
-    table: TableStream, columns: CandidateColumns, *, has_names: bool, wanted: Sequence[str]
+    table: TableStream, columns: CandidateColumns, *, has_names: bool, wanted: Sequence[str], first_position: int
 ) -> tuple[Label, Iterator[Cells]]:
     """Return what its candidates are called by, and its cells."""
     names = [name.lower() for name in table.names]
     first = next(table.batches, None)
     table = replace(table, batches=table.batches if first is None else chain([first], table.batches))
-    column, label = _column(table, columns, first)
+    column, label = _column(table, columns, first, first_position)
     named = next((names.index(name) for name in NAME_COLUMNS if name in names), None) if has_names else None
     if has_names and named is None:
         raise UserError(
@@ -208,7 +207,9 @@ def _table(
     )
 
 
-def _column(table: TableStream, columns: CandidateColumns, first: RowBatch | None) -> tuple[int, Label]:
+def _column(
+    table: TableStream, columns: CandidateColumns, first: RowBatch | None, first_position: int
+) -> tuple[int, Label]:
     """Return the number of the column with the candidates, by its name or, of mutations, by its `first` cells."""
     names = list(table.names)
     given: list[tuple[str | None, Label, str]] = [
@@ -226,7 +227,8 @@ def _column(table: TableStream, columns: CandidateColumns, first: RowBatch | Non
     for name, label in columns.usual.items():
         if name in lower:
             return lower.index(name), label
-    found = [i for i, cells in enumerate(first.cells if first else ()) if are_mutations(cells[:1000].to_pylist())]
+    some = [cells[:1000].to_pylist() for cells in first.cells] if first else []
+    found = [i for i, cells in enumerate(some) if are_mutations(cells, first_position)]
     if len(found) == 1:
         return found[0], "mutations"
     hint = ", or use --format text for a candidate a line" if table.place == "line" else ""

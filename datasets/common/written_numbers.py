@@ -53,11 +53,21 @@ def plain_number(cell: str) -> float | None:
         return None
 
 
+def plain_numbers(cells: Sequence[str]) -> NDArray[np.float64]:
+    """Return cells as `plain_number` reads them (N,), NaN where one is none."""
+    numbers = map(plain_number, cells)
+    return np.array([np.nan if number is None else number for number in numbers], dtype=np.float64)
+
+
 def written_numbers(cells: Sequence[str]) -> WrittenNumbers:
     """Read N cells in the way that fits the most of them, the plain one first.
 
     A percent sign stands at all cells or at none (those that differ are no numbers), and divides by a hundred.
     """
+    plain = plain_numbers(cells)
+    nothing = np.zeros(len(cells), dtype=np.bool_)
+    if not np.isnan(plain).any():
+        return WrittenNumbers(values=plain, is_limit=nothing, is_unusual=nothing)
     bare = [cell.strip().replace("\N{MINUS SIGN}", "-") for cell in cells]
     limits = [_LIMIT.match(text) for text in bare]
     bare = [text if limit is None else text[limit.end() :] for text, limit in zip(bare, limits, strict=True)]
@@ -65,10 +75,10 @@ def written_numbers(cells: Sequence[str]) -> WrittenNumbers:
     is_percent = 2 * has_percent.sum() > len(bare)
     if is_percent:
         bare = [text.removesuffix("%").rstrip() for text in bare]
-    ways = [_values([plain_number(text) for text in bare])]
+    ways = [plain_numbers(bare)]
     if np.isnan(ways[0]).any():
         ways += [
-            _values([plain_number(text.translate(marks)) if form.fullmatch(text) else None for text in bare])
+            plain_numbers([text.translate(marks) if form.fullmatch(text) else "" for text in bare])
             for form, marks in _WAYS
         ]
     for values in ways:
@@ -85,10 +95,6 @@ def written_numbers(cells: Sequence[str]) -> WrittenNumbers:
     return WrittenNumbers(
         values=best,
         is_limit=np.array([limit is not None for limit in limits], dtype=np.bool_),
-        is_unusual=np.array([plain_number(cell) is None for cell in cells], dtype=np.bool_),
+        is_unusual=np.isnan(plain),
         doubt=doubt,
     )
-
-
-def _values(numbers: Sequence[float | None]) -> NDArray[np.float64]:
-    return np.array([np.nan if number is None else number for number in numbers], dtype=np.float64)

@@ -145,7 +145,7 @@ def read_scores_file(
     """
     columns = read_columns(path)
     sequence = column_names.sequence_column(columns, None)
-    mutation = None if sequence else column_names.mutation_column(columns, None, ())
+    mutation = None if sequence else column_names.mutation_column(columns, None, (), first_position)
     if sequence is None and mutation is None:
         raise UserError(
             f"{path} has no column of sequences or mutations, which say what its scores are of: call it 'sequence' or "

@@ -68,7 +68,7 @@ class Mutator:
         places = sorted(place for word in _words(text) if (place := self._parsed(word)) is not None)
         for position, residue in places:
             if position < end:
-                raise MutationError(f"{text!r} names position {position + self.first_position} twice")
+                raise MutationError(f"{_short(text)} names position {position + self.first_position} twice")
             pieces += [self.wild_type[end:position], residue]
             end = position + 1
         return "".join([*pieces, self.wild_type[end:]])
@@ -82,27 +82,32 @@ class Mutator:
     def _parse(self, word: str) -> tuple[int, str] | None:
         match = _MUTATION.fullmatch(word.upper())
         if not match:
-            raise MutationError(f"{word!r} is no mutation such as V39A")
+            raise MutationError(f"{_short(word)} is no mutation such as V39A")
         before, position, after = match[1], int(match[2]), match[3]
         if after == "*":
-            raise MutationError(f"{word!r} is a stop codon", "stop")
+            raise MutationError(f"{_short(word)} is a stop codon", "stop")
         first, n_residues = self.first_position, len(self.wild_type)
         place = position - first
         if not 0 <= place < n_residues:
             has = f"has {n_residues} residues" if first == 1 else f"is counted from {first} to {first + n_residues - 1}"
-            raise MutationError(f"{word!r} names position {position}, but the wild type {has}", "outside")
+            raise MutationError(f"{_short(word)} names position {position}, but the wild type {has}", "outside")
         if before and self.wild_type[place] != before:
             raise MutationError(
-                f"{word!r} names {before} at position {position}, where the wild type has {self.wild_type[place]}",
+                f"{_short(word)} names {before} at position {position}, where the wild type has "
+                f"{self.wild_type[place]}",
                 "wild type",
             )
         if after == "=":
             return None
         if after == "-":
-            raise MutationError(f"{word!r} is a deletion, which mutations cannot say: give the whole sequences")
+            raise MutationError(f"{_short(word)} is a deletion, which mutations cannot say: give the whole sequences")
         if after not in ALPHABET:
-            raise MutationError(f"{word!r} names the residue {after!r}, which is not one of {ALPHABET}")
+            raise MutationError(f"{_short(word)} names the residue {after!r}, which is not one of {ALPHABET}")
         return place, after
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else f"{text[:57]}...")
 
 
 def find_first_position(cells: Iterable[str], wild_type: str) -> int | None:
@@ -145,18 +150,20 @@ def _one_letter(word: str) -> str:
     match = _HGVS.fullmatch(word.upper())
     if match is None or match[1] not in _THREE_LETTERS or not (len(match[3]) == 1 or match[3] in _THREE_LETTERS):
         return _ZEROS.sub(r"\1", word)
-    return f"{_THREE_LETTERS[match[1]]}{int(match[2])}{_THREE_LETTERS.get(match[3], match[3])}"
+    return f"{_THREE_LETTERS[match[1]]}{match[2].lstrip('0') or '0'}{_THREE_LETTERS.get(match[3], match[3])}"
 
 
-def are_mutations(cells: Sequence[str]) -> bool:
+def are_mutations(cells: Sequence[str], first_position: int = 1) -> bool:
     """Whether a column's cells read as mutations (or WT), judged by its first hundred that are not empty.
 
-    Numbers below 0 are rare, and codes of samples look like them (`P-1A`): most words have to be others.
+    Codes of samples look like mutations with numbers below 0 (`P-1A`): most words have to be others, unless the wild
+    type's `first_position` is below 1.
     """
     some = [text for cell in cells[:1000] if (text := cell.strip())][:100]
     words = [word.upper() for text in some if text.lower() not in WILD_TYPE_WORDS for word in _words(text)]
     others = [word for word in words if not _LOOKS.fullmatch(word)]
-    return 2 * len(others) < len(words) and all(map(_MUTATION.fullmatch, others))
+    has_few = 2 * len(others) < len(words) or first_position < 1
+    return bool(words) and has_few and all(map(_MUTATION.fullmatch, others))
 
 
 def normal_form(text: str) -> str:

@@ -28,14 +28,18 @@ def sequence_column(columns: Columns, named: str | None) -> str | None:
     return _named(columns, named, "--sequence-column") or _known(columns, SEQUENCE)
 
 
-def mutation_column(columns: Columns, named: str | None, taken: Sequence[str | None]) -> str | None:
+def mutation_column(
+    columns: Columns, named: str | None, taken: Sequence[str | None], first_position: int = 1
+) -> str | None:
     """Return the column of mutations, by its name or, among those that are not taken, by what it holds."""
     if named is not None:
         return _named(columns, named, "--mutation-column")
     by_name = _known(columns, MUTATION)
-    if by_name is not None and by_name not in taken and are_mutations(columns.cells[by_name]):
+    if by_name is not None and by_name not in taken and are_mutations(columns.cells[by_name], first_position):
         return by_name
-    found = [name for name, cells in columns.cells.items() if name not in taken and are_mutations(cells)]
+    found = [
+        name for name, cells in columns.cells.items() if name not in taken and are_mutations(cells, first_position)
+    ]
     return found[0] if len(found) == 1 else None
 
 
@@ -90,6 +94,11 @@ def round_column(columns: Columns, named: str | None) -> str | None:
 def possible_fold_columns(columns: Columns) -> list[str]:
     """Return the columns that are called as folds are: `fold`, `fold_random_5`, `cv_fold`."""
     return [name for name in columns.cells if re.fullmatch(r"(cv[_ -]?)?folds?([_ -]?\w{1,20})?", name, re.IGNORECASE)]
+
+
+def fold_column_again(columns: Columns, named: str | None) -> str | None:
+    """Return the column of folds of a table that was read before: as it was named, or as a written split has it."""
+    return FOLD_COLUMN if named is not None and named not in columns.cells else named
 
 
 def group_column_again(columns: Columns, named: str | None, is_carried: bool) -> str | None:

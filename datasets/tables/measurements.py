@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.common.errors import UserError
-from datasets.common.written_numbers import written_numbers
+from datasets.common.written_numbers import plain_numbers, written_numbers
 from datasets.sequences.packed import Packed
 from datasets.tables.columns import Columns
 from datasets.tables.findings import Findings
@@ -132,10 +132,13 @@ def _one_by_one(
 
     What is read in another way than a program would read it, or set aside, is noted.
     """
-    values = np.full(len(cells), np.nan)
-    is_missing = np.array([cell.strip().lower() in MISSING for cell in cells], dtype=np.bool_)
+    everything = list(cells)
+    values = plain_numbers(everything)
+    is_missing = np.zeros(len(cells), dtype=np.bool_)
+    for row in np.flatnonzero(np.isnan(values)).tolist():
+        is_missing[row] = everything[row].strip().lower() in MISSING
     rows = np.flatnonzero(~is_missing)
-    texts = [cells[row] for row in rows.tolist()]
+    texts = [everything[row] for row in rows.tolist()]
     written = written_numbers(texts)
     values[rows] = written.values
     is_text = np.isnan(values) & ~is_missing

@@ -108,8 +108,8 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
             group_column=column_names.group_column_again(columns, table.group_column, table.group_rule is not None),
             replicate_columns=(),
             error_column=column_names.error_column_again(columns, table.error_column),
-            fold_column=table.fold_column and column_names.FOLD_COLUMN,
-            round_column=table.round_column and column_names.FOLD_COLUMN,
+            fold_column=column_names.fold_column_again(columns, table.fold_column),
+            round_column=column_names.fold_column_again(columns, table.round_column),
         )
     are_named = not is_reread and None not in (table.sequence_column, table.mutation_column)
     table = _with_columns(table, columns)
@@ -183,7 +183,7 @@ def _with_columns(table: Table, columns: Columns) -> Table:
     rounds = column_names.round_column(columns, table.round_column)
     error = column_names.error_column(columns, table.error_column)
     taken = (sequence, target, group, fold, rounds, *table.replicate_columns, error, "set", "validation", "name")
-    mutation = column_names.mutation_column(columns, table.mutation_column, taken)
+    mutation = column_names.mutation_column(columns, table.mutation_column, taken, table.first_position)
     if sequence is None and mutation is None:
         raise column_names.no_sequences(columns)
     return replace(

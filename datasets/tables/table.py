@@ -106,6 +106,9 @@ class Table:
             raise UserError("table.test_fold is not valid without a table.fold_column, or beside a table.split.")
         if self.round_column is not None and self.fold_column is not None:
             raise UserError("table.round_column is not valid beside a table.fold_column.")
+        for name in ("fold_column", "test_fold", "round_column"):  # all are shown to people
+            if not (getattr(self, name) or "").isprintable():
+                raise UserError(f"table.{name}={getattr(self, name)!r} is not valid: expected what a terminal shows.")
 
 
 def check_strategy(name: str) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import replace
 from typing import TypeVar
 
 from datasets.common.errors import UserError
 from datasets.sequences.alphabet import ALPHABET
-from datasets.sequences.mutations import MutationError, Mutator, find_first_position, is_wild_type
+from datasets.sequences.mutations import MutationError, Mutator, find_first_position, is_wild_type, normal_form
 from datasets.sequences.packed import Packed
 from datasets.tables.columns import Columns
 from datasets.tables.findings import Findings, Level
@@ -17,6 +17,7 @@ from datasets.tables.wild_type import consensus
 
 _RESIDUES = ALPHABET.encode()
 _Item = TypeVar("_Item")
+_LOOKED_AT = 1000  # cells, for one to be shown
 _ONE_COLUMN = "correct one of the two, or name the column alone that counts"
 
 
@@ -76,7 +77,17 @@ def _read_mutations(
             )
             mutator, bad = Mutator(table.wild_type, first), {}
             used = use(_applied(mutator, cells, bad))
+    _show_spelling(cells, {row for rows in bad.values() for row in rows}, findings)
     return mutator, used, bad
+
+
+def _show_spelling(cells: Packed, bad: Set[int], findings: Findings) -> None:
+    """Show how the first of the mutations that are written in another way than V39A:D40G is read."""
+    for row, cell in enumerate(cells[:_LOOKED_AT]):
+        written, read = cell.strip(), normal_form(cell)
+        if row not in bad and read not in ("WT", written):
+            findings.add("note", f"{written[:60]!r} is read as {read[:60]}, and mutations like it", [row])
+            return
 
 
 def _applied(mutator: Mutator, cells: Packed, bad: dict[str, list[int]]) -> Iterator[str]:

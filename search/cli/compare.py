@@ -12,8 +12,9 @@ from search.experiments.ledger import Reading, readings
 from search.experiments.readings import Readings, find_readings
 from search.machine.tables import in_columns
 from search.reporting import comparison_figure
-from search.reporting.comparison import FLIPS, Comparison, Entry, Panel, by_value, compare, known_tasks
+from search.reporting.comparison import Comparison, Entry, Panel, by_value, compare, known_tasks
 from search.reporting.html import Block, page
+from search.reporting.published import PublishedResult, read_published
 from search.request.inputs import open_existing
 from search.storage.database import Database, say
 from search.storage.hide_url import environment_url
@@ -41,13 +42,15 @@ def run_compare(arguments: argparse.Namespace) -> int:
     """Print the table, write the figure, say where."""
     folder: Path = arguments.output or arguments.runs_dir / COMPARISON
     _check_folder(folder)
+    published = () if arguments.published is None else read_published(arguments.published)
     found = readings(arguments.export_dir)
     database = _database(arguments)
     studies = list(readable_studies(database, lambda sentence: say(f"warning: {sentence}"))) if database else []
     missing = [] if database else [f"There is no database in {arguments.runs_dir}: name the studies' with --storage."]
     known = find_readings(arguments.export_dir, database, loaded=studies, missing=missing)
     standing = [StudySnapshot.of(study) for study in studies]
-    comparisons = [compare(task, standing, found) for task in _tasks(arguments.task, standing, found)]
+    tasks = _tasks(arguments.task, standing, found, published)
+    comparisons = [compare(task, standing, found, published) for task in tasks]
     _print(comparisons)
     path = folder / "comparison.html"
     with output(path, makes_folder=True) as file:
@@ -99,8 +102,13 @@ def _save(comparisons: Sequence[Comparison], folder: Path) -> list[Path]:
     return paths
 
 
-def _tasks(names: Sequence[str], studies: Sequence[StudySnapshot], found: Sequence[Reading]) -> list[str]:
-    known = known_tasks(studies, found)
+def _tasks(
+    names: Sequence[str],
+    studies: Sequence[StudySnapshot],
+    found: Sequence[Reading],
+    published: Sequence[PublishedResult],
+) -> list[str]:
+    known = known_tasks(studies, found, published)
     for name in names:
         possible = dict.fromkeys([*task_names(), *known])
         if name != ALL and name not in possible:
@@ -131,7 +139,7 @@ def _cells(title: str, entry: Entry) -> list[str]:
         "-" if entry.around is None else f"{entry.around.low:.3f} to {entry.around.high:.3f}",
         "-" if entry.ensemble is None else f"{entry.ensemble:.3f}",
         validation,
-        entry.asked.data if entry.asked else FLIPS,
+        entry.data,
         entry.source,
     ]
 

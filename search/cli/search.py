@@ -78,12 +78,14 @@ def search_each_fold(arguments: argparse.Namespace, search_one: Callable[[argpar
         ended.append(search_one(own))
         if ended[-1] in (EXIT_INTERRUPTED, EXIT_TERMINATED):
             return ended[-1]  # whoever stops it does not wait for a table
+    if not ended:
+        return 1
     if not (arguments.quiet or arguments.dry_run):
         from search.reporting.fold_table import print_folds
 
         database = open_existing(arguments.storage, arguments.runs_dir)
         print_folds(database, studies, export_dir=arguments.export_dir, proposals=Proposals.of(arguments))
-    return max(ended, default=0)
+    return max(ended)
 
 
 def search(request: SearchRequest, data: UserData | None = None) -> int:

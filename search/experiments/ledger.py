@@ -20,6 +20,7 @@ from search.study.question import Question
 
 ENDING = ".ledger.jsonl"
 _MOST_BYTES = 2**28
+_NEWER = ("members", "fold_column", "fold", "fold_names", "table_hash")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,8 @@ class Reading:
     `ensemble` of the seeds, by name, and `over_sequences`, by name [low, high], which older lines lack. id: tells it
     from all others, wherever it is noted. target, split: those of a user's table (`search.study.question`), which older
     lines and tasks with a name lack. members: of an ensemble what it consists of, in words; study and trial are then
-    those of the first.
+    those of the first. fold_column, fold, fold_names, table_hash: where the test set is a fold of a table, its column,
+    which fold, the names of all, and the table's content; None elsewhere.
     """
 
     when: str
@@ -56,6 +58,10 @@ class Reading:
     target: str | None = None
     split: str | None = None
     members: list[str] | None = None
+    fold_column: str | None = None
+    fold: str | None = None
+    fold_names: list[str] | None = None
+    table_hash: str | None = None
 
     @property
     def of(self) -> str:
@@ -91,8 +97,8 @@ def append(ledger: Path, readings: Sequence[Reading]) -> None:
 
 
 def _tree(reading: Reading) -> dict[str, Any]:
-    """A reading as it is written: one of a single config as it was before there were members."""
-    return {key: value for key, value in asdict(reading).items() if (key, value) != ("members", None)}
+    """A reading as it is written: without what is not used and once was not there."""
+    return {key: value for key, value in asdict(reading).items() if key not in _NEWER or value is not None}
 
 
 def lock_of(ledger: Path) -> BaseFileLock:

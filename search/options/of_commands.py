@@ -148,6 +148,12 @@ def compare_options(parser: Parser) -> None:
     parser.add_argument(
         "--task", action="append", required=True, help="a task, or all that anything is known of; may be repeated"
     )
+    parser.add_argument(
+        "--published",
+        type=Path,
+        metavar="FILE",
+        help="published results of your own, CSV: task,by,model,spearman,source, and perhaps std,target,split",
+    )
     parser.add_argument("--output", type=Path, metavar="DIR", help="for the figure (default: RUNS/comparison)")
     add_folder(parser, "runs_dir", "where the studies are")
     add_folder(parser, "export_dir", "where experiments and ledgers are")

@@ -5,7 +5,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from datasets.common.errors import UserError, nearest
 from datasets.tables.table import CENSORED, STRATEGIES
@@ -61,6 +61,21 @@ def add_what(parser: Parser, *, has_ladder: bool = False) -> None:
         parser.add_argument("--model", help=f"the model family: {names}")
 
 
+class Once(argparse.Action):
+    """Takes one value: a second, other one is refused instead of counting alone."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any) -> None:
+        """Take the value."""
+        before = getattr(namespace, self.dest)
+        if before not in (None, values):
+            several = "; columns of replicates are named with --replicate-column" * (self.dest == "target_column")
+            raise UserError(
+                f"{self.option_strings[0]} is given twice, as {str(before)!r} and as {str(values)!r}: give it once"
+                f"{several}."
+            )
+        setattr(namespace, self.dest, values)
+
+
 def add_data(parser: Parser) -> None:
     """A user's own data, and how it is read and divided."""
     group = parser.add_argument_group("your own data, instead of --task (see `data check --help`)")
@@ -79,6 +94,25 @@ def add_data_file(parser: "Parser | argparse._ArgumentGroup") -> None:
 _WILD_TYPE = "FASTA, or ProteinGym's reference file (default: inferred where the table allows it)"
 
 
+def add_input_columns(parser: Parser) -> None:
+    """Of a file of candidates: its format, and where the candidates stand in it."""
+    parser.add_argument(
+        "--format",
+        choices=("fasta", "csv", "tsv", "parquet", "excel", "text"),
+        help="of the input (default: by the file's name, then by what it begins with)",
+    )
+    column = parser.add_mutually_exclusive_group()
+    column.add_argument(
+        "--sequence-column",
+        metavar="NAME",
+        help="of the input (default: as in the table that was trained on, else sequence, or a name like it)",
+    )
+    column.add_argument(
+        "--mutation-column", metavar="NAME", help="of the input, where it names its candidates by mutations: likewise"
+    )
+    parser.add_argument("--sheet", metavar="NAME", help="of an Excel input (default: the only one that is not empty)")
+
+
 def add_reading(parser: "Parser | argparse._ArgumentGroup") -> None:
     """How a table is read and divided."""
     parser.add_argument(
@@ -87,10 +121,15 @@ def add_reading(parser: "Parser | argparse._ArgumentGroup") -> None:
         help=f"how variants become train and test: {', '.join(STRATEGIES)}; not for a file that has a `set` column",
     )
     parser.add_argument(
-        "--sheet", metavar="NAME", help="of an Excel file (default: the only one that is not empty, if there is one)"
+        "--sheet",
+        action=Once,
+        metavar="NAME",
+        help="of an Excel file (default: the only one that is not empty, if there is one)",
     )
-    parser.add_argument("--sequence-column", metavar="NAME", help="default: sequence, or a name like it")
-    parser.add_argument("--target-column", metavar="NAME", help="default: target, fitness, score, or a name like these")
+    parser.add_argument("--sequence-column", action=Once, metavar="NAME", help="default: sequence, or a name like it")
+    parser.add_argument(
+        "--target-column", action=Once, metavar="NAME", help="default: target, fitness, score, or a name like these"
+    )
     parser.add_argument(
         "--replicate-column",
         dest="replicate_columns",
@@ -100,11 +139,15 @@ def add_reading(parser: "Parser | argparse._ArgumentGroup") -> None:
         help="one of several columns of measurements, whose mean is the target; repeated for each",
     )
     parser.add_argument(
-        "--error-column", metavar="NAME", help="standard errors of the targets: rows count less for them"
+        "--error-column", action=Once, metavar="NAME", help="standard errors of the targets: rows count less for them"
     )
-    parser.add_argument("--mutation-column", metavar="NAME", help="variants as V39A:D40G (default: found by its cells)")
-    parser.add_argument("--group-column", metavar="NAME", help="for --split by_group")
-    parser.add_argument("--fold-column", metavar="NAME", help="the fold of each row: a search cross-validates by these")
+    parser.add_argument(
+        "--mutation-column", action=Once, metavar="NAME", help="variants as V39A:D40G (default: found by its cells)"
+    )
+    parser.add_argument("--group-column", action=Once, metavar="NAME", help="for --split by_group")
+    parser.add_argument(
+        "--fold-column", action=Once, metavar="NAME", help="the fold of each row: a search cross-validates by these"
+    )
     parser.add_argument(
         "--round-column",
         metavar="NAME",
@@ -116,7 +159,7 @@ def add_reading(parser: "Parser | argparse._ArgumentGroup") -> None:
         metavar="K|all",
         help="with --fold-column: the rows of fold K are test, instead of a --split; all: a study for each in turn",
     )
-    parser.add_argument("--wild-type", type=Path, metavar="FILE", help=_WILD_TYPE)
+    parser.add_argument("--wild-type", action=Once, type=Path, metavar="FILE", help=_WILD_TYPE)
     parser.add_argument(
         "--first-position",
         type=position,

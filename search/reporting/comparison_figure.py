@@ -3,11 +3,13 @@
 import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
+from html import escape
 from pathlib import Path
 
 from datasets.common.files import output
-from search.reporting.comparison import OURS, Comparison, Entry, Panel, by_value
+from search.reporting.comparison import Comparison, Entry, Panel, by_value
 from search.reporting.html import Drawing, finished
+from search.reporting.published import OURS
 
 SPEARMAN = "test Spearman ρ (−1 to 1)"
 WHO = "model (who)"
@@ -46,18 +48,19 @@ def draw(drawn: Panel) -> Drawing:
     """The panel as a figure of a page."""
     import plotly.graph_objects as go  # type: ignore[import-untyped]
 
-    drawing, names = go.Figure(), labels(drawn.entries)
+    # Plotly takes some markup in texts, and these may come from others.
+    drawing, names = go.Figure(), [*map(escape, labels(drawn.entries))]
     for by in dict.fromkeys(entry.by for entry in drawn.entries):
         rows = [(label, entry) for label, entry in zip(names, drawn.entries, strict=True) if entry.by == by]
         drawing.add_scatter(
             x=[entry.spearman for _, entry in rows],
             y=[label for label, _ in rows],
             error_x={"type": "data", "array": [entry.std or 0.0 for _, entry in rows], "thickness": 1.5, "width": 4},
-            text=[entry.source for _, entry in rows],
+            text=[escape(entry.source) for _, entry in rows],
             hovertemplate="%{y}: %{x:.3f}<br>%{text}<extra></extra>",
             mode="markers",
             marker={"color": _colour(by), "size": 10},
-            name=by,
+            name=escape(by),
         )
         seeds = [(label, value) for label, entry in rows for value in entry.seeds]
         if seeds:
@@ -66,7 +69,7 @@ def draw(drawn: Panel) -> Drawing:
                 y=[label for label, _ in seeds],
                 mode="markers",
                 marker={"color": _colour(by), "size": 7, "symbol": "circle-open"},
-                name=f"{by}, each seed",
+                name=f"{escape(by)}, each seed",
             )
     drawing.update_yaxes(categoryorder="array", categoryarray=names)
     drawing.update_layout(template="plotly_white")
@@ -90,8 +93,8 @@ def save(found: Sequence[Panel], paths: Sequence[Path]) -> None:
             colour = _colour(entry.by)
             axes.errorbar(entry.spearman, row, xerr=entry.std, fmt="o", color=colour, markersize=7, capsize=3)
             axes.plot(entry.seeds, [row] * len(entry.seeds), "o", markersize=5, markerfacecolor="none", color=colour)
-        axes.set_title(textwrap.fill(one.heading, _TITLE_WIDTH), loc="left", fontsize=10)
-        axes.set_yticks(range(len(one.entries)), labels(one.entries), fontsize=9)
+        axes.set_title(textwrap.fill(one.heading, _TITLE_WIDTH), loc="left", fontsize=10, parse_math=False)
+        axes.set_yticks(range(len(one.entries)), labels(one.entries), fontsize=9, parse_math=False)
         axes.set_ylim(-0.7, len(one.entries) - 0.3)
         axes.set_xlabel(SPEARMAN, fontsize=9)
         axes.set_ylabel(WHO, fontsize=9)

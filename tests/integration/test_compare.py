@@ -2,6 +2,7 @@
 
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import pytest
 from optuna.trial import TrialState
@@ -10,7 +11,7 @@ from datasets.tasks.registry import task_names
 from search.cli.compare import make_page
 from search.experiments.ledger import Reading, append, readings
 from search.experiments.readings import find_readings
-from search.reporting.comparison import OURS, compare, published_results
+from search.reporting.comparison import OURS, compare, over_folds, published_results
 from search.reporting.comparison_figure import drawable
 from search.storage.attributes import MANIFEST
 from tests.helpers.browser import in_a_browser
@@ -135,3 +136,78 @@ def test_in_a_browser_nothing_overlaps_and_every_axis_is_labelled(folder, tmp_pa
     known = find_readings(folder / "exported", None)
     page = make_page([compare(task, (), found) for task in (OFFICIAL, OTHER)], known)
     assert_looks_right(page, 3, tmp_path)
+
+
+def fold_readings(folder, *, folds="012", table="h", models=("ridge",)):
+    """A confirmed experiment of each fold of a table, with Spearman 0.1 for fold 1 and so on."""
+    for fold in folds:
+        for model in models:
+            own = replace(
+                reading("blat", "blat.csv", seeds=[int(fold) / 10], model=model),
+                experiment=f"blat-test{fold}-{model}",
+                data_hash=f"data{fold}",
+                target="y",
+                split=f"cv, test fold {fold}",
+                fold_column="cv",
+                fold=fold,
+                fold_names=["0", "1", "2"],
+                table_hash=table,
+            )
+            append(folder / f"blat-test{fold}-{model}.ledger.jsonl", [own])
+
+
+def test_the_mean_over_folds_needs_every_fold_of_one_table(tmp_path):
+    fold_readings(tmp_path, models=("ridge", "cnn"))
+    (panel,) = over_folds("blat", readings(tmp_path))
+    assert (panel.title, panel.on) == ("blat, target y, mean over the 3 folds of cv", ("y", "cv"))
+    assert [(entry.model, entry.spearman) for entry in panel.entries] == [
+        ("cnn", pytest.approx(0.1)),
+        ("ridge", pytest.approx(0.1)),
+    ]
+    assert not panel.is_comparable
+    fold_readings(tmp_path / "two", folds="01")
+    assert over_folds("blat", readings(tmp_path / "two")) == []
+    fold_readings(tmp_path / "two", folds="2", table="another")
+    assert over_folds("blat", readings(tmp_path / "two")) == []
+    assert over_folds("other", readings(tmp_path)) == []
+
+
+ROWS = """\
+task,target,split,by,model,spearman,std,source
+blat,y,cv,Notin,<b onclick=x>npt</b> $\\frac$,0.73,,<script>alert(1)</script>
+blat,,"cv, test fold 1",Someone,ridge,0.2,0.01,a thesis
+blat,z,cv,Someone,ridge,0.3,,a thesis
+gb1_three_vs_rest,,,Someone,mine,0.99,,a note
+"""
+
+
+@pytest.mark.slow
+def test_published_results_of_the_users_own_stand_beside_ours_on_the_same_split(command, tmp_path):
+    fold_readings(tmp_path / "exported")
+    (tmp_path / "own.csv").write_text(ROWS)
+    compared = ("compare", "--export-dir", "exported", "--published", "own.csv", "--output", "there")
+    answer = command(*compared, "--task", "blat", "--task", "gb1_three_vs_rest")
+    assert answer.status == 0, answer
+    rows = [re.split(r"  +", row) for row in answer.out.splitlines() if "  " in row]
+    of = {title: [row[1] for row in rows if row[0] == title] for title in (row[0] for row in rows)}
+    assert of["blat, target y, mean over the 3 folds of cv"] == [r"<b onclick=x>npt</b> $\frac$", "ridge"]
+    assert of["blat, target y, split cv, test fold 1"] == ["ridge"] * 3
+    assert of["blat, target y, split cv, test fold 2"] == ["ridge"] * 2
+    assert of["blat, target z, split cv"] == ["ridge"]
+    assert of["gb1_three_vs_rest"][0] == "mine"
+    page = (tmp_path / "there" / "comparison.html").read_text(encoding="utf-8")
+    assert_needs_nothing(page)
+    for markup in ("<b onclick", "<script>alert"):
+        assert markup not in without_plotly(page)
+        assert markup not in page
+    assert (tmp_path / "there" / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    # Alone, they are a panel, and --task all knows their tasks.
+    answer = command(*compared[:3], "--task", "all", "--published", "own.csv")
+    assert "blat, target y, split cv, test fold 0" in answer.out
+
+
+def test_a_bad_published_row_is_one_sentence(command, tmp_path):
+    (tmp_path / "own.csv").write_text("task,by,model,spearman,source\nx,y,z,0.5,a\nx,y,z,half,a\n")
+    answer = command("compare", "--task", "all", "--published", "own.csv")
+    assert "own.csv, line 3: the spearman half is no number" in answer.refusal()
+    assert not (tmp_path / "runs" / "comparison" / "comparison.html").exists()

@@ -11,7 +11,7 @@ from tests.helpers.tables import variants
 from tests.helpers.workbooks import write_xlsx
 
 
-@pytest.mark.parametrize("name", [None, "Plate 2"])
+@pytest.mark.parametrize("name", [pytest.param(None, marks=pytest.mark.slow), "Plate 2"])
 def test_verify_confirm_and_predict_read_the_sheet_that_was_searched(
     name: str | None, tmp_path: Path, here: Program
 ) -> None:

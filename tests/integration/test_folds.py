@@ -50,6 +50,17 @@ def test_one_fold_is_sealed_and_the_others_judge(tmp_path: Path, command: Comman
     assert now["split"] == "fold_random_3, test fold 1"
 
 
+def test_folds_of_a_file_with_a_set_column_judge_and_are_found_again(tmp_path: Path, command: Command) -> None:
+    lines = [line.split(",") for line in write_table(tmp_path).read_text().splitlines()[1:]]
+    rows = [(*row[:2], "test" if row[3] == "x" else "train", "", row[2], 0) for row in lines]
+    write(tmp_path / "t.csv", "sequence,target,set,validation,cv,fold", rows)
+    answer = command(*WORDS, "--fold-column", "cv", "--n-trials", "1")
+    assert answer.status == 0, answer
+    assert "auto: by_fold of 3, " in answer.out
+    assert names(tmp_path) == ["t-target-set-cv-ridge"]
+    assert command("verify", "exported/t-target-set-cv-ridge.yaml").status == 0
+
+
 def test_what_contradicts_itself_is_refused(tmp_path: Path, command: Command) -> None:
     rows = [line.split(",") for line in write_table(tmp_path).read_text().splitlines()[1:]]
     write(

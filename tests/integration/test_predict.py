@@ -391,7 +391,7 @@ def test_what_comes_late_in_a_file_leaves_nothing_either(trained: Trained, comma
         (("--mutagenesis", "triples"), "'triples' is not valid: expected singles, doubles"),
         (("--mutagenesis", "singles", "--top", "0"), "'0' is not valid"),
         (("--mutagenesis", "singles", "--input", "x"), "not allowed with"),
-        ((), "One of the arguments --input --mutagenesis is required"),
+        ((), "One of the arguments --input --mutagenesis --unmeasured is required"),
         (("--input", "nowhere.csv"), "There is no file nowhere.csv"),
         (("--mutagenesis", "singles", "--output", "out.xlsx"), "--output out.xlsx ends in none of .csv"),
         (("--mutagenesis", "singles", "--output", "no/where.csv"), "There is no folder no"),

@@ -45,7 +45,8 @@ CELLS = st.sampled_from(
 GOOD_SEQUENCES = st.text(alphabet=ALPHABET, min_size=1, max_size=12)
 SEQUENCES = GOOD_SEQUENCES | st.sampled_from([WILD_TYPE, "acdef", "AC*", "A-C", "AJC", ""])
 GOOD_NUMBERS = st.floats(-1e30, 1e30).map(repr) | st.integers(-5, 5).map(str)
-NUMBERS = st.floats(allow_nan=True, width=64).map(repr) | GOOD_NUMBERS
+WRITTEN = st.sampled_from(["<0.01", ">= 5", "<LOD", "12 %", "1'000", "\u22121", "n.d.", "#N/A", "1.234", "0.5"])
+NUMBERS = st.floats(allow_nan=True, width=64).map(repr) | GOOD_NUMBERS | WRITTEN
 
 
 @st.composite
@@ -55,7 +56,7 @@ def edited(draw: Any, content: bytes) -> bytes:
         at = draw(st.integers(0, len(content)))
         odd = draw(st.sampled_from(ODD) | st.binary(min_size=1, max_size=3))
         content = content[:at] + odd + content[at + draw(st.integers(0, 3)) :]
-    encoding = draw(st.sampled_from(["utf-8"] * 16 + ["utf-16", "utf-16-le", "utf-32", "latin-1"]))
+    encoding = draw(st.sampled_from(["utf-8"] * 16 + ["utf-16", "utf-16-le", "utf-32", "cp1252"]))
     if encoding != "utf-8":
         content = content.decode("utf-8", "replace").encode(encoding, "replace")
     if draw(st.integers(0, 5)) == 0:

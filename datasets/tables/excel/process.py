@@ -23,7 +23,7 @@ from xml.etree import ElementTree
 _ZIP, _OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
 _MEMORY = 4 << 30  # some 30 million cells; a sheet's cells stand in a rectangle, whatever is empty in it
 _SECONDS = 600
-_OUTPUT = 8 << 30
+_OUTPUT = 2 << 30
 _MAX_ENTRIES = 10_000
 _MAX_UNPACKED = 4 << 30
 _MAX_RATIO, _SMALL = 250, 1 << 20  # sheets of equal rows are packed to a fiftieth
@@ -101,13 +101,12 @@ def _checked_zip(file: BinaryIO, sheet: str | None) -> dict[str, dict[tuple[int,
             _refuse("is a zip file and no Excel file: unpack it, or save the sheet as CSV.")
         if len(names) != len(entries) or len(entries) > _MAX_ENTRIES:
             _refuse("is a zip file with too many parts, or two of one name: save it again, or save the sheet as CSV.")
-        parts = [entry for entry in entries if entry.filename.endswith((".xml", ".rels"))]
-        huge = any(part.file_size > _SMALL + _MAX_RATIO * part.compress_size for part in parts)
-        if huge or sum(part.file_size for part in parts) > _MAX_UNPACKED:
+        huge = any(part.file_size > _SMALL + _MAX_RATIO * part.compress_size for part in entries)
+        if huge or sum(part.file_size for part in entries) > _MAX_UNPACKED:
             _refuse("unpacks to far more than a table of variants holds: save the sheet as CSV.")
         sheets = {target: name for name, target in _sheets(archive)}
         errors: dict[str, dict[tuple[int, int], str]] = {}
-        for part in parts:  # all of it, so that sizes that lie are found: then the checksum is wrong
+        for part in entries:  # all of it, so that sizes that lie are found: then the checksum is wrong
             with archive.open(part) as content:
                 name = sheets.get(part.filename)
                 if name is None or sheet not in (None, name):

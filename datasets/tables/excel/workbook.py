@@ -68,7 +68,7 @@ def _lines(path: Path, sheet: str | None) -> Iterator[Any]:
             status: int | None = _run(path, sheet, output)
         except (subprocess.TimeoutExpired, OSError, ValueError):  # or a sheet's name that cannot be one
             status = None
-        output.seek(max(0, output.seek(0, 2) - 1000))
+        output.seek(max(0, output.seek(0, 2) - 4096))  # longer than a refusal can be
         end = output.read().splitlines()[-1:]
         if status != 0 or not end:
             raise UserError(

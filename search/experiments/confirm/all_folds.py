@@ -76,6 +76,19 @@ def check_complete(experiments: Sequence[Experiment], split: "PreparedSplit") ->
         )
 
 
+def folds_of(task: Task, split: "PreparedSplit") -> dict[str, Any]:
+    """What a reading notes of the fold that is the test set of a task, for the mean over folds; nothing without one."""
+    if not isinstance(task.source, TableSource) or task.source.table.test_fold is None:
+        return {}
+    table = task.source.table
+    return {
+        "fold_column": table.fold_column,
+        "fold": table.test_fold,
+        "fold_names": list(split.fold_names),
+        "table_hash": _hash(task.source.path),
+    }
+
+
 def _table(path: Path, experiment: Experiment) -> Table:
     table = experiment.config.table
     if table is None or table.test_fold is None:

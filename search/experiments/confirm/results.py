@@ -91,6 +91,7 @@ class Confirmation:
     """An experiment on the test set, its own config first and then, where they were asked for, other trials'.
 
     `coverage` is that of its intervals; None where it holds nothing that they are made of, or too few rows for it.
+    `folds` is what its readings note of the fold that is its test set, by the names of their fields.
     """
 
     path: Path
@@ -103,6 +104,7 @@ class Confirmation:
     when: str
     measured: tuple[Measured, ...]
     coverage: Coverage | None = None
+    folds: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def model(self) -> str:
@@ -143,6 +145,7 @@ class Confirmation:
                     for way, scores in one.scores.items()
                 },
                 members=None if ensemble is None else [member.words for member in ensemble.members],
+                **self.folds,
             )
             for one in self.measured
         ]

@@ -123,13 +123,16 @@ def test_a_hidden_sheet_is_read_where_it_is_named(tmp_path: Path) -> None:
     assert len(surveyed(path, sheet="Lists").sequences) == 29
 
 
-def bomb(path: Path, *, says: int | None) -> None:
-    """A workbook whose sheet unpacks to 64 MB, and says so or that it has another size."""
-    parts = xlsx_parts({"S": ROWS})
-    parts["xl/worksheets/sheet1.xml"] += b" " * (64 << 20)
+def bomb(path: Path, *, says: int | None, part: str = "sheet1.xml") -> None:
+    """A workbook whose sheet, in this part, unpacks to 64 MB, and says so or that it has another size."""
+    parts = {
+        name.replace("sheet1.xml", part): content.replace(b"sheet1.xml", part.encode())
+        for name, content in xlsx_parts({"S": ROWS}).items()
+    }
+    parts[f"xl/worksheets/{part}"] += b" " * (64 << 20)
     content = zipped(parts)
     if says is not None:
-        real = struct.pack("<I", len(parts["xl/worksheets/sheet1.xml"]))
+        real = struct.pack("<I", len(parts[f"xl/worksheets/{part}"]))
         assert content.count(real) == 2
         content = content.replace(real, struct.pack("<I", says))
     path.write_bytes(content)
@@ -137,8 +140,9 @@ def bomb(path: Path, *, says: int | None) -> None:
 
 def test_what_is_no_workbook_or_no_honest_one_is_a_sentence(tmp_path: Path) -> None:
     path = tmp_path / "t.xlsx"
-    bomb(path, says=None)
-    assert refusal(path) == "FILE unpacks to far more than a table of variants holds: save the sheet as CSV."
+    for part in ("sheet1.xml", "sheet1.png"):
+        bomb(path, says=None, part=part)
+        assert refusal(path) == "FILE unpacks to far more than a table of variants holds: save the sheet as CSV."
     bomb(path, says=100_000)
     assert "Bad CRC-32" in refusal(path)
     far = [[1], ['<c r="XFD1048576"><v>1</v></c>']]

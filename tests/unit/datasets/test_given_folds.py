@@ -181,6 +181,9 @@ def test_a_table_without_folds_is_recorded_as_ever() -> None:
     for wrong in ({"test_fold": "1"}, {"fold_column": "cv", "test_fold": "1", "split": "random"}):
         with pytest.raises(UserError, match=r"table\.test_fold is not valid"):
             table(Path("t.csv"), **wrong)
+    for name in ("fold_column", "test_fold"):
+        with pytest.raises(UserError, match=rf"table\.{name}='a\\x1b' is not valid"):
+            table(Path("t.csv"), **{"fold_column": "cv", "test_fold": "1", name: "a\x1b"})
 
 
 def test_a_split_without_folds_has_none(tmp_path: Path) -> None:

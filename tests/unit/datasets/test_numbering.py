@@ -138,6 +138,8 @@ def test_errors_count_as_the_table_does() -> None:
 
 def test_codes_of_samples_are_no_mutations() -> None:
     assert not are_mutations(["P-1A", "P-2B", "Q-10C"])
+    assert are_mutations(["P-1A", "WT", "P-2B"], -5)
+    assert not are_mutations(["plate-1A"], -5)
     assert are_mutations(["M-1A", "V2A", "D3C", "V2A:D3C"])
     assert written_sites([-5, -4, -3, 1, 7, 8]) == "-5 to -3,1,7 to 8"
 
@@ -174,7 +176,17 @@ def test_candidates_and_their_names_have_the_tables_numbers(tmp_path: Path) -> N
     path = tmp_path / "c.txt"
     path.write_text("K25A\nWT\n")
     (read,) = read_candidates(path, task, None).blocks
+    other = tmp_path / "o.txt"
+    other.write_text("K2A:T3C\nV4A\nD5C\n")
+    with pytest.raises(
+        UserError, match=r"line 1: .* \(these mutations fit if the wild type's first residue has the num"
+    ):
+        list(read_candidates(other, task, None).blocks)
     assert (list(read.labels), read.sequences()) == (["K25A", "WT"], ["MATVDLAWQ", PROTEIN])
+    below = table_task(table(tmp_path / "t.csv", wild_type=PROTEIN, first_position=-5), name="t")
+    (tmp_path / "below.txt").write_text("M-5A\nK-4A:L0C\n")
+    (few,) = read_candidates(tmp_path / "below.txt", below, None).blocks
+    assert (list(few.labels), few.sequences()) == (["M-5A", "K-4A:L0C"], ["AKTVDLAWQ", "MATVDCAWQ"])
 
 
 def test_scores_by_mutations_are_counted_alike(tmp_path: Path) -> None:
@@ -194,3 +206,47 @@ def test_scores_by_mutations_are_counted_alike(tmp_path: Path) -> None:
 def test_a_number_that_is_none_is_refused(number: object, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"first_position=.* is not valid"):
         table(tmp_path / "t.csv", first_position=number)
+
+
+def test_whatever_a_cell_holds_it_is_read_or_refused() -> None:
+    random = np.random.default_rng(2)
+    pieces = [
+        "V",
+        "Val",
+        "39",
+        "0",
+        "-5",
+        "9" * 6000,
+        "A",
+        "Ala",
+        "Ter",
+        "*",
+        "=",
+        "-",
+        "_",
+        ".",
+        "|",
+        ":",
+        ";",
+        "/",
+        " ",
+    ]
+    pieces += ["p.", "[", "]", "(", ")", "WT", "_sy", "\u00df", "\u0663", "\x00", "=1+1", "del", "M1K", "K25A", "+"]
+    read, longest = 0, 0
+    for _ in range(4000):
+        cell = "".join(random.choice(pieces, random.integers(1, 7)))
+        are_mutations([cell])
+        find_first_position([cell, "M1K"], PROTEIN)
+        try:
+            made = Mutator(PROTEIN, 24).apply(cell)
+        except MutationError as error:
+            longest = max(longest, len(str(error)))
+            continue
+        read += 1
+        assert len(made) == len(PROTEIN)
+        # What is written is read again, and begins with nothing that a spreadsheet would run.
+        label = normal_form(cell)
+        assert Mutator(PROTEIN, 24).apply(label) == made
+        assert label[0] not in "=+-@"
+    assert read > 20
+    assert longest < 200
