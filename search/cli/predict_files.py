@@ -98,8 +98,12 @@ def candidates_of(
         source = own_table(arguments, trained)
         return read_unmeasured(source, task, left_out, has_names=arguments.names, scores=wanted)
     if path is not None:
-        named = {"sequence": arguments.sequence_column, "mutation": arguments.mutation_column}
-        columns = CandidateColumns.like(config.table, **named, sheet=arguments.sheet)
+        columns = CandidateColumns.like(
+            config.table,
+            sequence=arguments.sequence_column,
+            mutation=arguments.mutation_column,
+            sheet=arguments.sheet,
+        )
         stream = read_candidates(
             path, task, arguments.format, has_names=arguments.names, scores=wanted, columns=columns
         )

@@ -94,25 +94,6 @@ def add_data_file(parser: "Parser | argparse._ArgumentGroup") -> None:
 _WILD_TYPE = "FASTA, or ProteinGym's reference file (default: inferred where the table allows it)"
 
 
-def add_input_columns(parser: Parser) -> None:
-    """Of a file of candidates: its format, and where the candidates stand in it."""
-    parser.add_argument(
-        "--format",
-        choices=("fasta", "csv", "tsv", "parquet", "excel", "text"),
-        help="of the input (default: by the file's name, then by what it begins with)",
-    )
-    column = parser.add_mutually_exclusive_group()
-    column.add_argument(
-        "--sequence-column",
-        metavar="NAME",
-        help="of the input (default: as in the table that was trained on, else sequence, or a name like it)",
-    )
-    column.add_argument(
-        "--mutation-column", metavar="NAME", help="of the input, where it names its candidates by mutations: likewise"
-    )
-    parser.add_argument("--sheet", metavar="NAME", help="of an Excel input (default: the only one that is not empty)")
-
-
 def add_reading(parser: "Parser | argparse._ArgumentGroup") -> None:
     """How a table is read and divided."""
     parser.add_argument(
