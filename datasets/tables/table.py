@@ -104,7 +104,7 @@ class Table:
             raise UserError(f"table.sites={self.sites!r} is not valid: {error}.") from None
         if self.test_fold is not None and (self.fold_column is None or self.split is not None):
             raise UserError("table.test_fold is not valid without a table.fold_column, or beside a table.split.")
-        for name in ("fold_column", "test_fold"):  # both are shown to people
+        for name in ("fold_column", "test_fold", "round_column"):  # all are shown to people
             if not (getattr(self, name) or "").isprintable():
                 raise UserError(f"table.{name}={getattr(self, name)!r} is not valid: expected what a terminal shows.")
         if self.round_column is not None and self.fold_column is not None:
