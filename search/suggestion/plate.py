@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from datasets.task import Task
-from search.suggestion.pool import Choice
+from search.suggestion.pool import Pick
 from search.suggestion.wells import Place
 
 
@@ -56,7 +56,7 @@ class NextPlate:
     best_value: float
     units: str
     intervals: str
-    pool: tuple[Choice, ...] = field(repr=False)
+    pool: tuple[Pick, ...] = field(repr=False)
 
     @property
     def candidates(self) -> tuple[Well, ...]:
@@ -65,9 +65,7 @@ class NextPlate:
         return tuple(sorted(some, key=lambda well: well.rank or 0))
 
 
-def filled(
-    places: Sequence[Place], picked: Sequence[Choice], controls: Sequence[Choice], task: Task
-) -> tuple[Well, ...]:
+def filled(places: Sequence[Place], picked: Sequence[Pick], controls: Sequence[Pick], task: Task) -> tuple[Well, ...]:
     """The wells with what stands in them: candidates in the order of their picks, controls in turn.
 
     Where there are fewer candidates than places, the last places stay empty; so does a plate without any candidate.
@@ -84,7 +82,7 @@ def filled(
     return tuple(_wells([one for one in used if one.plate in with_candidates], picked, controls, task))
 
 
-def _wells(places: Sequence[Place], picked: Sequence[Choice], controls: Sequence[Choice], task: Task) -> Iterator[Well]:
+def _wells(places: Sequence[Place], picked: Sequence[Pick], controls: Sequence[Pick], task: Task) -> Iterator[Well]:
     rank = 0
     for place in places:
         is_control = place.control is not None
@@ -107,7 +105,7 @@ def _wells(places: Sequence[Place], picked: Sequence[Choice], controls: Sequence
         )
 
 
-def _mutations(one: Choice, task: Task) -> str:
+def _mutations(one: Pick, task: Task) -> str:
     wild_type = task.wild_type
     if wild_type is None or len(one.sequence) != len(wild_type):
         return ""

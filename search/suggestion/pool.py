@@ -18,7 +18,7 @@ LEAST = 4096
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Choice:
+class Pick:
     """A candidate, or a control, with what is said of it.
 
     place: among all candidates, from 0. sites: positions, counted from 0, at which it differs from the wild type; empty
@@ -70,7 +70,7 @@ class Pool:
     ) -> None:
         self._valuation, self._most, self._picked = valuation, most, picked
         self._without, self._after = frozenset(without), after
-        self._kept: list[Choice] = []
+        self._kept: list[Pick] = []
         self._has_dropped = False
 
     def add(self, block: Scored) -> None:
@@ -93,16 +93,16 @@ class Pool:
             rows = np.sort(rows[np.argsort(-value[rows], kind="stable")[: self._most]])
         self._keep(choices(self._valuation, block.valued.take(rows), value[rows], place[rows]))
 
-    def best(self) -> tuple[list[Choice], tuple[float, int] | None]:
+    def best(self) -> tuple[list[Pick], tuple[float, int] | None]:
         """The kept ones, the best first, and where the next pool goes on; None where there is nothing more."""
         if not self._has_dropped or not self._kept:
             return self._kept, None
         return self._kept, (self._kept[-1].acquisition, self._kept[-1].place)
 
-    def _keep(self, found: Sequence[Choice]) -> None:
+    def _keep(self, found: Sequence[Pick]) -> None:
         # What does not fit now never will: what was taken stays taken.
         fit = [one for one in found if one.sequence not in self._without and self._picked.fits(one.sequence, one.sites)]
-        once: dict[str, Choice] = {}
+        once: dict[str, Pick] = {}
         for one in sorted([*self._kept, *fit], key=lambda one: (-one.acquisition, one.place)):
             once.setdefault(one.sequence, one)
         every = list(once.values())
@@ -115,7 +115,7 @@ def choices(
     valued: Valued,
     acquisition: NDArray[np.float64],
     place: NDArray[np.int64],
-) -> list[Choice]:
+) -> list[Pick]:
     """What is said of n candidates, with their acquisitions (n,) and places (n,)."""
     predicted = valuation.complete(valued)
     candidates, wild_type = valued.candidates, valuation.trained.task.wild_type
@@ -128,7 +128,7 @@ def choices(
     low, high, std = _calibrated(predicted)
     deviation = None if predicted.calibrated is None else predicted.calibrated.std
     return [
-        Choice(
+        Pick(
             sequence=texts[row],
             name=names[row],
             place=int(place[row]),
@@ -145,12 +145,12 @@ def choices(
     ]
 
 
-def unpredicted(sequence: str, wild_type: str | None) -> Choice:
+def unpredicted(sequence: str, wild_type: str | None) -> Pick:
     """A control of which nothing is known but its sequence."""
     sites = []
     if wild_type is not None and len(wild_type) == len(sequence):
         sites = [site for site, pair in enumerate(zip(wild_type, sequence, strict=True)) if pair[0] != pair[1]]
-    return Choice(
+    return Pick(
         sequence=sequence,
         name="",
         place=0,

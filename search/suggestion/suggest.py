@@ -43,7 +43,7 @@ from search.suggestion.figure import draw_plate
 from search.suggestion.files import check_files, refuse_inputs_of, write_plate
 from search.suggestion.picker import Diversity, Picker
 from search.suggestion.plate import NextPlate, filled
-from search.suggestion.pool import LEAST, Choice, Pool, Scored, choices, unpredicted
+from search.suggestion.pool import LEAST, Pick, Pool, Scored, choices, unpredicted
 from search.suggestion.wells import places
 
 _POOL_PER_PICK = 4
@@ -135,7 +135,7 @@ class _Batch:
             pool=tuple(pool),
         )
 
-    def _picked(self, best: Best, n_wanted: int, diversity: Diversity) -> tuple[list[Choice], list[Choice], "_Counts"]:
+    def _picked(self, best: Best, n_wanted: int, diversity: Diversity) -> tuple[list[Pick], list[Pick], "_Counts"]:
         """The picked candidates, the best first; those of the first pass of which they were picked; how many passed."""
         stream = self._stream(is_first=True)
         scores = self.trained.candidate_scores(
@@ -144,8 +144,8 @@ class _Batch:
             given=stream.scores,
             alignment=self.request.alignment,
         )
-        picker, picked = Picker(n_wanted, diversity), list[Choice]()
-        first: list[Choice] = []
+        picker, picked = Picker(n_wanted, diversity), list[Pick]()
+        first: list[Pick] = []
         after: tuple[float, int] | None = None
         with self.trained.candidate_embeddings(self.request.embeddings) as embedded:
             valuation = self._valuation(scores, embedded, self.path)
@@ -200,7 +200,7 @@ class _Batch:
         )
         return Scored(valued=valued, acquisition=value, place=first + np.arange(len(value)))
 
-    def _controls(self, best: Best) -> list[Choice]:
+    def _controls(self, best: Best) -> list[Pick]:
         """The wild type, where one is known, and the best measured variant."""
         wild_type = self.trained.task.wild_type
         texts = list(dict.fromkeys([best.sequence] if wild_type is None else [wild_type, best.sequence]))
