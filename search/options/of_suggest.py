@@ -41,7 +41,8 @@ def _add_candidates(parser: Parser) -> None:
         "--mutagenesis",
         type=mutagenesis,
         metavar="WHAT",
-        help="variants of the wild type: singles, doubles, or all combinations at positions, sites:39,40,41,54",
+        help="variants of the wild type: singles, doubles, doubles:11,170 at these positions alone, or all "
+        "combinations at positions, sites:39,40,41,54",
     )
     what.add_argument(
         "--recombine",
