@@ -13,6 +13,7 @@ from datasets.candidates.candidates import BLOCK_ROWS, Candidates, Stream
 from datasets.candidates.mutagenesis import MAX_VARIANTS
 from datasets.candidates.mutation_map import RESIDUES
 from datasets.common.errors import UserError
+from datasets.task import Task
 
 USUAL_COMBINATIONS = 200_000
 """At most, where nobody says of how many mutations they are made."""
@@ -64,9 +65,11 @@ def measured_mutations(
 
 
 def recombined(
-    wild_type: str, mutations: Sequence[MeasuredMutation], *, most: int, n_best: int | None = None
+    task: Task, mutations: Sequence[MeasuredMutation], *, most: int, n_best: int | None = None
 ) -> tuple[Stream, int]:
     """Return the combinations of up to `most` of the first `n_best` mutations, and how many mutations these are.
+
+    The task has a wild type, whose mutations they are.
 
     At most one mutation stands at a position. Without `n_best` it is the largest number that gives no more than
     `USUAL_COMBINATIONS`. Combinations of fewer mutations come first, then in the order of positions and residues.
@@ -95,7 +98,7 @@ def recombined(
             f"--recombine {n_best} with --max-mutations {most} would make {n_total:,} candidates, at most "
             f"{MAX_VARIANTS:,}: name fewer mutations."
         )
-    return Stream(label="mutations", blocks=_blocks(wild_type, some, most), n_total=n_total), len(some)
+    return Stream(label="mutations", blocks=_blocks(task, some, most), n_total=n_total), len(some)
 
 
 def _by_position(mutations: Sequence[MeasuredMutation]) -> dict[int, list[str]]:
@@ -124,7 +127,8 @@ def _combinations(mutations: Sequence[MeasuredMutation], most: int) -> Iterator[
                 yield tuple(zip(positions, residues, strict=True))
 
 
-def _blocks(wild_type: str, mutations: Sequence[MeasuredMutation], most: int) -> Iterator[Candidates]:
+def _blocks(task: Task, mutations: Sequence[MeasuredMutation], most: int) -> Iterator[Candidates]:
+    wild_type, first = task.wild_type or "", task.first_position
     letters = np.frombuffer(wild_type.encode(), dtype=np.uint8)
     every = _combinations(mutations, most)
     while some := list(islice(every, BLOCK_ROWS)):
@@ -134,7 +138,7 @@ def _blocks(wild_type: str, mutations: Sequence[MeasuredMutation], most: int) ->
         to = "".join(residue for changes in some for _, residue in changes).encode()
         residues[rows, at] = np.frombuffer(to, dtype=np.uint8)
         labels = [
-            ":".join(f"{wild_type[position]}{position + 1}{residue}" for position, residue in changes)
+            ":".join(f"{wild_type[position]}{position + first}{residue}" for position, residue in changes)
             for changes in some
         ]
         yield Candidates(labels=labels, residues=residues, lengths=np.full(len(some), len(letters), dtype=np.int64))

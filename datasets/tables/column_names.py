@@ -86,6 +86,11 @@ def fold_column(columns: Columns, named: str | None) -> str | None:
     return _named(columns, named, "--fold-column")
 
 
+def round_column(columns: Columns, named: str | None) -> str | None:
+    """Return the named column, None if none is named."""
+    return _named(columns, named, "--round-column")
+
+
 def possible_fold_columns(columns: Columns) -> list[str]:
     """Return the columns that are called as folds are: `fold`, `fold_random_5`, `cv_fold`."""
     return [name for name in columns.cells if re.fullmatch(r"(cv[_ -]?)?folds?([_ -]?\w{1,20})?", name, re.IGNORECASE)]

@@ -87,36 +87,41 @@ def given_folds(
 ) -> list[str] | None:
     """Return the name of the fold of each of the rows, whose sequences (n,) are given; None where no column names any.
 
+    Rounds are folds whose sequences may be measured again in a later one: they belong to the first.
+
     Raises:
         UserError: The column names fewer than two folds, too many, or not the one that is test.
     """
-    name = table.fold_column
+    name = table.fold_column or table.round_column
     if name is None:
         return None
+    what = "round" if table.round_column else "fold"
     cells = [columns.cells[name][row].strip() for row in rows.tolist()]
     # As a program writes whole numbers in a column where some were missing.
     folds = [cell.removesuffix(".0") if cell.removeprefix("-")[:-2].isdecimal() else cell for cell in cells]
     blank = [row for row, fold in zip(rows.tolist(), folds, strict=True) if fold.lower() in MISSING]
     if blank:
-        findings.add("refused", f"the fold ({name!r}) is empty", blank, remedy="name it, or remove the line")
+        findings.add("refused", f"the {what} ({name!r}) is empty", blank, remedy="name it, or remove the line")
         return folds
     odd = [row for row, fold in zip(rows.tolist(), folds, strict=True) if not _is_fold(fold)]
     if odd:
-        text = f"the fold {columns.cells[name][odd[0]][:60]!r} ({name!r}) is no whole number and no short name"
+        text = f"the {what} {columns.cells[name][odd[0]][:60]!r} ({name!r}) is no whole number and no short name"
         remedy = f"write a number, or up to {_LONGEST_NAME} letters, but not {ALL_FOLDS!r}"
         findings.add("refused", text, odd, remedy=remedy)
         return folds
     names = in_order(folds)
     if not 2 <= len(names) <= _MOST_FOLDS:
         raise UserError(
-            f"{columns.where} names {len(names):,} fold{'s' * (len(names) > 1)} in {name!r} (--fold-column), expected "
-            f"2 to {_MOST_FOLDS:,}: name another column."
+            f"{columns.where} names {len(names):,} {what}{'s' * (len(names) > 1)} in {name!r} (--{what}-column), "
+            f"expected 2 to {_MOST_FOLDS:,}: name another column."
         )
     if table.test_fold is not None and table.test_fold not in names:
         shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
         raise UserError(
             f"{columns.where} has no fold {table.test_fold!r} in {name!r} (--test-fold); its folds are {shown}."
         )
+    if table.round_column:
+        return _first_rounds(sequences, folds, names)
     known: dict[str, str] = {}
     of_rows = zip(rows.tolist(), sequences, folds, strict=True)
     twice = [row for row, sequence, fold in of_rows if known.setdefault(sequence, fold) != fold]
@@ -124,6 +129,15 @@ def given_folds(
         text = f"the sequence stands in another fold ({name!r}) too"
         findings.add("refused", text, twice, remedy="put all its lines into one fold")
     return folds
+
+
+def _first_rounds(sequences: Packed, rounds: Sequence[str], names: Sequence[str]) -> list[str]:
+    """The round of each row (n,): the first in which its sequence was measured."""
+    number = {name: place for place, name in enumerate(names)}
+    first: dict[str, int] = {}
+    for sequence, name in zip(sequences, rounds, strict=True):
+        first[sequence] = min(first.get(sequence, number[name]), number[name])
+    return [names[first[sequence]] for sequence in sequences]
 
 
 def _is_fold(name: str) -> bool:

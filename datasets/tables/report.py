@@ -64,7 +64,7 @@ def report(survey: Survey) -> Iterator[str]:
             ("residues", _residues(survey.sequences)),
             ("targets", _targets(survey.target)),
             ("replicates", _replicates(survey)),
-            ("folds", _folds(survey)),
+            ("rounds" if survey.table.round_column else "folds", _folds(survey)),
             ("a model sees", _seen(survey)),
         ]
     )
@@ -154,7 +154,8 @@ def _folds(survey: Survey) -> str:
         return f"named by {', '.join(map(repr, possible[:5]))}, it seems: --fold-column NAME takes one" * bool(possible)
     counts = Counter(folds)
     words = [f"{name}: {counts[name]:,}" for name in in_order(folds)]
-    return f"{survey.table.fold_column!r}: {', '.join(words[:10])}" + (", ..." if len(words) > 10 else "")
+    named = survey.table.fold_column or survey.table.round_column
+    return f"{named!r}: {', '.join(words[:10])}" + (", ..." if len(words) > 10 else "")
 
 
 def _seen(survey: Survey) -> str:

@@ -39,7 +39,7 @@ class Suggestion:
 def suggest(survey: Survey) -> Suggestion:
     """Return the split to begin with, for a table that has none of its own."""
     n_mutations = survey.common.n_mutations
-    if survey.landscape.fold is not None:
+    if survey.landscape.fold is not None and survey.table.fold_column is not None:
         return Suggestion(
             words=("--test-fold", ALL_FOLDS),
             why=f"The column {survey.table.fold_column!r} names {len(set(survey.landscape.fold))} folds: each becomes "

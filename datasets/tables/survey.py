@@ -109,6 +109,7 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
             replicate_columns=(),
             error_column=column_names.error_column_again(columns, table.error_column),
             fold_column=column_names.fold_column_again(columns, table.fold_column),
+            round_column=column_names.fold_column_again(columns, table.round_column),
         )
     are_named = not is_reread and None not in (table.sequence_column, table.mutation_column)
     table = _with_columns(table, columns)
@@ -179,8 +180,9 @@ def _with_columns(table: Table, columns: Columns) -> Table:
         target = column_names.target_column(columns, table.target_column)
     group = column_names.group_column(columns, table.group_column)
     fold = column_names.fold_column(columns, table.fold_column)
+    rounds = column_names.round_column(columns, table.round_column)
     error = column_names.error_column(columns, table.error_column)
-    taken = (sequence, target, group, fold, *table.replicate_columns, error, "set", "validation", "name")
+    taken = (sequence, target, group, fold, rounds, *table.replicate_columns, error, "set", "validation", "name")
     mutation = column_names.mutation_column(columns, table.mutation_column, taken, table.first_position)
     if sequence is None and mutation is None:
         raise column_names.no_sequences(columns)
@@ -190,6 +192,7 @@ def _with_columns(table: Table, columns: Columns) -> Table:
         target_column=target,
         group_column=group,
         fold_column=fold,
+        round_column=rounds,
         mutation_column=mutation,
     )
 

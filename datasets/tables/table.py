@@ -49,7 +49,7 @@ class Table:
     number of the wild type's first residue in mutations, those of the table and all that are written; `sites` and
     `window` do not depend on it. `sheet`: of an Excel file, the one that was named. `censored`: what becomes of targets
     such as ``<0.01``, if there are any: `drop` sets their rows aside, `refuse` refuses them, null takes the limit for
-    the value.
+    the value. `round_column` names the round in which each row was measured, in place of folds.
     """
 
     file: str
@@ -69,6 +69,7 @@ class Table:
     error_column: str | None = None
     fold_column: str | None = None
     test_fold: str | None = None
+    round_column: str | None = None
     first_position: int = 1
     sheet: str | None = None
     censored: Censored | None = None
@@ -103,9 +104,11 @@ class Table:
             raise UserError(f"table.sites={self.sites!r} is not valid: {error}.") from None
         if self.test_fold is not None and (self.fold_column is None or self.split is not None):
             raise UserError("table.test_fold is not valid without a table.fold_column, or beside a table.split.")
-        for name in ("fold_column", "test_fold"):  # both are shown to people
+        for name in ("fold_column", "test_fold", "round_column"):  # all are shown to people
             if not (getattr(self, name) or "").isprintable():
                 raise UserError(f"table.{name}={getattr(self, name)!r} is not valid: expected what a terminal shows.")
+        if self.round_column is not None and self.fold_column is not None:
+            raise UserError("table.round_column is not valid beside a table.fold_column.")
 
 
 def check_strategy(name: str) -> None:

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from search.config.run_config import task_of
 from search.experiments.experiment import Experiment
 from search.experiments.requirements import files_of_training
 from search.prediction.writers import kind_of
-from search.reporting.mutation_figure import FIGURES
+from search.reporting.mutation_figure import check_figure
 
 if TYPE_CHECKING:
     from datasets.candidates.candidates import Stream
@@ -66,9 +65,7 @@ def _written(arguments: argparse.Namespace) -> list[tuple[str, Path]]:
 
 def _check_figure(figure: Path, arguments: argparse.Namespace) -> None:
     """Refuse a figure that could not be drawn, or that would replace the rows."""
-    ending = figure.suffix.lower()
-    if ending not in FIGURES:
-        raise UserError(f"--figure {figure} ends in none of {', '.join(FIGURES)}: name a file that says its format.")
+    check_figure(figure)
     if arguments.mutagenesis is None or arguments.mutagenesis[0] != "singles":
         raise UserError("--figure draws a map of all single mutations: give --mutagenesis singles with it.")
     if arguments.exclude_measured:
@@ -79,10 +76,6 @@ def _check_figure(figure: Path, arguments: argparse.Namespace) -> None:
         )
     if arguments.output is not None and os.path.realpath(figure) == os.path.realpath(arguments.output):
         raise UserError(f"--figure and --output are both {figure}: name two files.")
-    if ending != ".html" and find_spec("matplotlib") is None:
-        raise UserError(
-            f"--figure {figure} needs matplotlib, which is not installed: pip install matplotlib, or name a file.html."
-        )
 
 
 def candidates_of(
@@ -105,8 +98,12 @@ def candidates_of(
         source = own_table(arguments, trained)
         return read_unmeasured(source, task, left_out, has_names=arguments.names, scores=wanted)
     if path is not None:
-        named = {"sequence": arguments.sequence_column, "mutation": arguments.mutation_column}
-        columns = CandidateColumns.like(config.table, **named, sheet=arguments.sheet)
+        columns = CandidateColumns.like(
+            config.table,
+            sequence=arguments.sequence_column,
+            mutation=arguments.mutation_column,
+            sheet=arguments.sheet,
+        )
         stream = read_candidates(
             path, task, arguments.format, has_names=arguments.names, scores=wanted, columns=columns
         )

@@ -13,7 +13,7 @@ from search.machine import own_models
 from search.options.commands import COMMANDS
 from search.options.folders import set_folders
 from search.options.parser import LADDER, Parser, model_names
-from search.options.table_options import check_data_command, check_data_options
+from search.options.table_options import check_data_command, check_data_options, with_rounds
 
 _DEFAULT = "search"
 _LADDER = "ladder"
@@ -71,6 +71,8 @@ def _refuse_empty(words: Sequence[str]) -> None:
 
 def _complete_overrides(arguments: argparse.Namespace, overrides: list[str]) -> list[str]:
     """The Hydra overrides, those that the options stand for included; task and model are checked."""
+    is_table = arguments.data is not None and arguments.fold_column is None
+    arguments.round_column, overrides = with_rounds(arguments.round_column, overrides, is_table=is_table)
     check_data_options(arguments)
     if arguments.command == "train" and arguments.experiment:
         if arguments.task or arguments.model or overrides:

@@ -6,7 +6,6 @@ from search.options.parser import (
     Parser,
     add_data_file,
     add_folder,
-    add_input_columns,
     add_storage,
     add_where,
 )
@@ -59,6 +58,54 @@ def combine_options(parser: Parser) -> None:
     add_folder(parser, "export_dir", "where the studies' experiments are, and for the new one")
     add_data_file(parser)
     add_where(parser)
+
+
+def add_reading_of_candidates(parser: Parser) -> None:
+    """How the file of candidates is read, and what a model sees beside their sequences."""
+    parser.add_argument(
+        "--names",
+        action="store_true",
+        help="keep the candidates' names: of FASTA headers the first word, of a table the column name or id",
+    )
+    parser.add_argument(
+        "--zero-shot-file",
+        type=Path,
+        metavar="FILE",
+        help="score columns that the experiment was trained with, by sequence or mutations (default: columns of the "
+        "--input)",
+    )
+    parser.add_argument(
+        "--alignment",
+        type=Path,
+        metavar="FILE",
+        help="where the alignment is now that the experiment's scores are made of (default: where it was)",
+    )
+    parser.add_argument(
+        "--embeddings",
+        type=Path,
+        metavar="FILE",
+        help="embeddings of the candidates, where the experiment was trained with some (default: the file of then)",
+    )
+    parser.add_argument(
+        "--sum-zero-shot",
+        action="store_true",
+        help="the --zero-shot-file has single mutations: a variant's score is the sum of those of its own",
+    )
+    parser.add_argument(
+        "--format",
+        choices=("fasta", "csv", "tsv", "parquet", "excel", "text"),
+        help="of the input (default: by the file's name, then by what it begins with)",
+    )
+    column = parser.add_mutually_exclusive_group()
+    column.add_argument(
+        "--sequence-column",
+        metavar="NAME",
+        help="of the input (default: as in the table that was trained on, else sequence, or a name like it)",
+    )
+    column.add_argument(
+        "--mutation-column", metavar="NAME", help="of the input, where it names its candidates by mutations: likewise"
+    )
+    parser.add_argument("--sheet", metavar="NAME", help="of an Excel input (default: the only one that is not empty)")
 
 
 def predict_options(parser: Parser) -> None:
@@ -123,35 +170,6 @@ def predict_options(parser: Parser) -> None:
         action="store_true",
         help="leave the distance to the nearest training sequence out, which needs the training data",
     )
-    parser.add_argument(
-        "--names",
-        action="store_true",
-        help="keep the candidates' names: of FASTA headers the first word, of a table the column name or id",
-    )
-    parser.add_argument(
-        "--zero-shot-file",
-        type=Path,
-        metavar="FILE",
-        help="score columns that the experiment was trained with, by sequence or mutations (default: columns of the "
-        "--input)",
-    )
-    parser.add_argument(
-        "--alignment",
-        type=Path,
-        metavar="FILE",
-        help="where the alignment is now that the experiment's scores are made of (default: where it was)",
-    )
-    parser.add_argument(
-        "--embeddings",
-        type=Path,
-        metavar="FILE",
-        help="embeddings of the candidates, where the experiment was trained with some (default: the file of then)",
-    )
-    parser.add_argument(
-        "--sum-zero-shot",
-        action="store_true",
-        help="the --zero-shot-file has single mutations: a variant's score is the sum of those of its own",
-    )
-    add_input_columns(parser)
+    add_reading_of_candidates(parser)
     add_data_file(parser)
     add_where(parser)

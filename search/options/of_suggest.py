@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from search.options.parser import Parser, add_data_file, add_input_columns, add_where
+from search.options.of_experiments import add_reading_of_candidates
+from search.options.parser import Parser, add_data_file, add_where
 from search.options.values import count, level, multiple, mutagenesis, positive
 
 ACQUISITIONS = ("greedy", "ucb", "thompson", "expected-improvement")
@@ -41,8 +42,7 @@ def _add_candidates(parser: Parser) -> None:
         "--mutagenesis",
         type=mutagenesis,
         metavar="WHAT",
-        help="variants of the wild type: singles, doubles, doubles:11,170 at these positions alone, or all "
-        "combinations at positions, sites:39,40,41,54",
+        help="variants of the wild type: singles, doubles, doubles:11,170, or all combinations, sites:39,40,41,54",
     )
     what.add_argument(
         "--recombine",
@@ -55,18 +55,7 @@ def _add_candidates(parser: Parser) -> None:
     parser.add_argument(
         "--max-mutations", type=positive, metavar="M", help="with --recombine: of a candidate at most (default: 3)"
     )
-    parser.add_argument(
-        "--names", action="store_true", help="keep the candidates' names of the --input, in a column name"
-    )
-    add_input_columns(parser)
-    parser.add_argument(
-        "--zero-shot-file", type=Path, metavar="FILE", help="score columns of the candidates, as for `predict`"
-    )
-    parser.add_argument(
-        "--sum-zero-shot", action="store_true", help="the --zero-shot-file has single mutations, whose scores are added"
-    )
-    parser.add_argument("--alignment", type=Path, metavar="FILE", help="where the experiment's alignment is now")
-    parser.add_argument("--embeddings", type=Path, metavar="FILE", help="embeddings of the candidates")
+    add_reading_of_candidates(parser)
 
 
 def _add_choice(parser: Parser) -> None:

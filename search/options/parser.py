@@ -94,25 +94,6 @@ def add_data_file(parser: "Parser | argparse._ArgumentGroup") -> None:
 _WILD_TYPE = "FASTA, or ProteinGym's reference file (default: inferred where the table allows it)"
 
 
-def add_input_columns(parser: Parser) -> None:
-    """Of a file of candidates: its format, and where the candidates stand in it."""
-    parser.add_argument(
-        "--format",
-        choices=("fasta", "csv", "tsv", "parquet", "excel", "text"),
-        help="of the input (default: by the file's name, then by what it begins with)",
-    )
-    column = parser.add_mutually_exclusive_group()
-    column.add_argument(
-        "--sequence-column",
-        metavar="NAME",
-        help="of the input (default: as in the table that was trained on, else sequence, or a name like it)",
-    )
-    column.add_argument(
-        "--mutation-column", metavar="NAME", help="of the input, where it names its candidates by mutations: likewise"
-    )
-    parser.add_argument("--sheet", metavar="NAME", help="of an Excel input (default: the only one that is not empty)")
-
-
 def add_reading(parser: "Parser | argparse._ArgumentGroup") -> None:
     """How a table is read and divided."""
     parser.add_argument(
@@ -147,6 +128,12 @@ def add_reading(parser: "Parser | argparse._ArgumentGroup") -> None:
     parser.add_argument("--group-column", action=Once, metavar="NAME", help="for --split by_group")
     parser.add_argument(
         "--fold-column", action=Once, metavar="NAME", help="the fold of each row: a search cross-validates by these"
+    )
+    parser.add_argument(
+        "--round-column",
+        metavar="NAME",
+        help="in which round each row was measured: a search then validates each round by those before it "
+        "(default: round, where validation=rounds)",
     )
     parser.add_argument(
         "--test-fold",

@@ -1,7 +1,7 @@
 """Options that describe a user's own data, checked without reading it; the standard library alone."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from datasets.common.errors import UserError, nearest
@@ -11,6 +11,8 @@ from models.backbones.names import BACKBONES
 
 ESM = "esm"
 """The `--zero-shot` that is `model.backbone`, or the backbone of `--model esm` where the model has none."""
+ROUNDS = "rounds"
+"""The validation that looks at rounds."""
 _NEEDS_DATA = (
     "split",
     "sequence_column",
@@ -20,6 +22,7 @@ _NEEDS_DATA = (
     "error_column",
     "fold_column",
     "test_fold",
+    "round_column",
     "wild_type",
     "first_position",
     "max_train_mutations",
@@ -51,6 +54,16 @@ def check_data_options(arguments: argparse.Namespace) -> None:
         raise UserError("--replicate-column says how a table is read: name it with --data FILE.")
     check_reading(arguments)
     check_zero_shot(arguments)
+
+
+def with_rounds(round_column: str | None, overrides: Sequence[str], *, is_table: bool) -> tuple[str | None, list[str]]:
+    """The column of rounds and the overrides of a search: of the two, one asks for the other."""
+    named = [word.lstrip("+").partition("=")[2] for word in overrides if word.lstrip("+").startswith("validation=")]
+    if round_column is not None and not named:
+        return round_column, [*overrides, f"validation={ROUNDS}"]
+    if round_column is None and named == [ROUNDS] and is_table:
+        return "round", [*overrides]
+    return round_column, [*overrides]
 
 
 def check_zero_shot(arguments: argparse.Namespace) -> None:
@@ -105,6 +118,8 @@ def check_reading(arguments: argparse.Namespace) -> None:
         )
     if (arguments.split == "k_vs_rest") != (arguments.max_train_mutations is not None):
         raise UserError("--split k_vs_rest and --max-train-mutations N belong together: give both, or neither.")
+    if arguments.round_column is not None and arguments.fold_column is not None:
+        raise UserError("--round-column and --fold-column both say what validates what: leave one of the two out.")
     if arguments.test_fold is not None and arguments.fold_column is None:
         raise UserError("--test-fold K is a fold of --fold-column NAME: name the column too.")
     if arguments.test_fold is not None and arguments.split is not None:

@@ -6,6 +6,7 @@ blind to red or green, and white is no effect.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.candidates.mutation_map import RESIDUES, MutationMap
+from datasets.common.errors import UserError
 from datasets.common.files import output
 from search.reporting.html import Block, Drawing, finished, page
 
@@ -26,6 +28,16 @@ _RELEVANCE = "relevance<br>(no unit)"
 _COLOURS, _EMPTY = "RdBu", "#d5d9de"
 _PERCENTILE = 99.0
 _CELL_PX, _GAP_PX, _BARS_PX = 15, 84, 48
+
+
+def check_figure(path: Path) -> None:
+    """Refuse a figure that could not be drawn. Raises a UserError."""
+    if path.suffix.lower() not in FIGURES:
+        raise UserError(f"--figure {path} ends in none of {', '.join(FIGURES)}: name a file that says its format.")
+    if path.suffix.lower() != ".html" and find_spec("matplotlib") is None:
+        raise UserError(
+            f"--figure {path} needs matplotlib, which is not installed: pip install matplotlib, or name a file.html."
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -12,7 +12,7 @@ from datasets.tasks.registry import find_task
 from search.machine import own_models
 from search.options.arguments import check_model
 from search.options.folders import usual_folder
-from search.options.table_options import check_data_options
+from search.options.table_options import check_data_options, with_rounds
 from search.options.values import is_study_name
 from search.storage.lease_policy import USUAL_LEASE, LeasePolicy
 from search.workers.slots import Executor
@@ -30,6 +30,7 @@ class TableOptions:
         sequence_column, mutation_column, target_column, group_column: Names in the file; None is found out.
         fold_column: Names the fold of each row, by which a search cross-validates.
         test_fold: The fold that is test, instead of a `split`.
+        round_column: Names the round in which each row was measured: a search validates each by those before it.
         wild_type: A FASTA file that holds it, for tables of mutations, or ProteinGym's reference file.
         first_position: The number of the wild type's first residue in mutations, also those of predictions; None is 1.
         replicates: What becomes of several measurements of one sequence.
@@ -49,6 +50,7 @@ class TableOptions:
     group_column: str | None = None
     fold_column: str | None = None
     test_fold: str | None = None
+    round_column: str | None = None
     wild_type: Path | None = None
     first_position: int | None = None
     replicates: Replicates | None = None
@@ -187,6 +189,10 @@ class SearchRequest(DataOptions):
         for word in self.overrides:
             if word.lstrip("+~").partition("=")[0] in ("task", "model"):
                 raise UserError(f"The override {word!r} names what `task` and `model` name: leave it out.")
+        is_table = self.data is not None and self.fold_column is None
+        column, words = with_rounds(self.round_column, self.overrides, is_table=is_table)
+        object.__setattr__(self, "round_column", column)
+        object.__setattr__(self, "overrides", tuple(words))
         check_data_options(argparse.Namespace(**vars(self)))
         if self.test_fold == ALL_FOLDS:
             raise UserError(f"test_fold={ALL_FOLDS!r} stands for several studies: name one fold for each search.")

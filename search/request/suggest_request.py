@@ -32,8 +32,8 @@ class SuggestRequest:
         input: A file of candidates. Or `mutagenesis`: `singles`, `doubles`, `sites:39,40`. Or `recombine`: True, or how
             many of the best measured mutations.
         max_mutations: Of a candidate of `recombine`.
+        sequence_column, mutation_column, sheet: Where the candidates stand in the file; as for `predict`.
         names: Whether candidates keep the names of the file; `format` is that of the file, where its name misleads.
-        sequence_column, mutation_column, sheet: Of the file; None is found out, as for `predict`.
         zero_shot_file, sum_zero_shot, alignment, embeddings: As for `predict`.
         acquisition: By what candidates are picked; `beta` is of `ucb`, `seed` of `thompson`.
         max_per_position: At most so many candidates with a mutation at one position of the wild type.
@@ -57,11 +57,11 @@ class SuggestRequest:
     mutagenesis: Any = None
     recombine: int | bool | None = None
     max_mutations: int | None = None
-    names: bool = False
-    format: Any = None
     sequence_column: str | None = None
     mutation_column: str | None = None
     sheet: str | None = None
+    names: bool = False
+    format: Any = None
     zero_shot_file: Path | None = None
     sum_zero_shot: bool = False
     alignment: Path | None = None
@@ -117,9 +117,9 @@ class SuggestRequest:
             raise UserError("Candidates come from one of --input, --mutagenesis and --recombine: give one of them.")
         if self.max_mutations is not None and self.recombine is None:
             raise UserError("--max-mutations is of the candidates of --recombine: give both, or neither.")
-        of_input = ("names", "format", "sequence_column", "mutation_column", "sheet")
-        for option, given in ((f"--{name.replace('_', '-')}", getattr(self, name)) for name in of_input):
-            if given and self.input is None:
+        for name in ("names", "format", "sequence_column", "mutation_column", "sheet"):
+            if getattr(self, name) and self.input is None:
+                option = f"--{name.replace('_', '-')}"
                 raise UserError(f"{option} goes with --input, the file whose candidates it is about.")
         if self.sum_zero_shot and self.zero_shot_file is None:
             raise UserError(

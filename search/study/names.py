@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _QUESTION = (
     *("sheet", "target_column", "split", "max_train_mutations"),
-    *("group_column", "split_seed", "fold_column", "test_fold"),
+    *("group_column", "split_seed", "fold_column", "test_fold", "round_column"),
 )
 """What, in the description of a table, tells two questions apart."""
 _LONGEST = 40
@@ -36,7 +36,7 @@ def default_name(task: str, model: str, table: Mapping[str, Any] | None, file: s
     """
     if table is None:
         return f"{task}-{model}"
-    column, test_fold = table.get("fold_column"), table.get("test_fold")
+    column, test_fold = table.get("fold_column") or table.get("round_column"), table.get("test_fold")
     folds = [part for part in (column, test_fold and f"test{test_fold}") if part]
     split = [] if test_fold is not None and not table["split_seed"] else _split(table)
     split += [f"sheet={table['sheet']}"] if table.get("sheet") is not None else []  # hashed: no file name has =

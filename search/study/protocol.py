@@ -54,6 +54,7 @@ def find_protocol(
     from datasets.validation.auto import Auto, find_facts, resolve
     from datasets.validation.mutational_load import WithoutRise
     from datasets.validation.protocols import n_validated
+    from datasets.validation.rounds import Rounds
     from datasets.validation.shifted import Shifted
 
     validation = build_validation(tree)
@@ -63,11 +64,13 @@ def find_protocol(
         facts = find_facts(split, task)
         validation = build_validation(recorded) if recorded else resolve(facts, split, task)
         unlike = facts.unlike(validation)
+    if isinstance(validation, Rounds):
+        validation = validation.of(split, task)
     folds = validation.folds(split, task)
     asks_for_shift = is_auto or (isinstance(validation, Shifted) and task.shift is None)
     looks = asks_for_shift or isinstance(validation, WithoutRise)
     return Protocol(
-        tree=validation.tree if is_auto else dict(tree),
+        tree=validation.tree if is_auto or isinstance(validation, Rounds) else dict(tree),
         shown=f"auto: {validation.shown}" if is_auto else validation.shown,
         n_sequences=n_validated(folds),
         saw_test_sequences=looks and (task.wild_type is not None or split.group is not None),

@@ -1,17 +1,14 @@
 """Where a batch lies: predictions against how far off they may be, and the positions that were chosen."""
 
 from collections import Counter
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.common.errors import UserError
 from datasets.common.files import output
 from search.reporting.html import Block, Drawing, finished, page
-from search.reporting.mutation_figure import FIGURES
 from search.suggestion.plate import NextPlate
 
 TITLE = "The next plate"
@@ -19,16 +16,6 @@ _POSITIONS, _COUNTS = "position (residue of the wild type, number)", "candidates
 _GREY, _BLUE, _ORANGE = "#b4bcc6", "#1f5fa8", "#d1640a"
 _MOST_POSITIONS = 60
 """That are drawn: of more, those with the most candidates."""
-
-
-def check_figure(path: Path) -> None:
-    """Refuse a figure that could not be drawn. Raises a UserError."""
-    if path.suffix.lower() not in FIGURES:
-        raise UserError(f"--figure {path} ends in none of {', '.join(FIGURES)}: name a file that says its format.")
-    if path.suffix.lower() != ".html" and find_spec("matplotlib") is None:
-        raise UserError(
-            f"--figure {path} needs matplotlib, which is not installed: pip install matplotlib, or name a file.html."
-        )
 
 
 def draw_plate(plate: NextPlate, path: Path, about: str) -> None:

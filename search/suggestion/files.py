@@ -17,8 +17,8 @@ from search.experiments.experiment import Experiment, checksum
 from search.experiments.requirements import files_of_training
 from search.experiments.trained import TrainedExperiment
 from search.prediction.writers import no_formula
+from search.reporting.mutation_figure import check_figure
 from search.request.suggest_request import SuggestRequest
-from search.suggestion.figure import check_figure
 from search.suggestion.plate import NextPlate, Well
 
 VERSION = 1

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from datasets.task import Task
 from search.suggestion.pool import Choice
 from search.suggestion.wells import Place
 
@@ -65,11 +66,7 @@ class NextPlate:
 
 
 def filled(
-    places: Sequence[Place],
-    picked: Sequence[Choice],
-    controls: Sequence[Choice],
-    wild_type: str | None,
-    first_position: int = 1,
+    places: Sequence[Place], picked: Sequence[Choice], controls: Sequence[Choice], task: Task
 ) -> tuple[Well, ...]:
     """The wells with what stands in them: candidates in the order of their picks, controls in turn.
 
@@ -84,18 +81,10 @@ def filled(
         elif place.control is not None:
             used.append(place)
     with_candidates = {place.plate for place in used if place.control is None}
-    return tuple(
-        _wells([one for one in used if one.plate in with_candidates], picked, controls, wild_type, first_position)
-    )
+    return tuple(_wells([one for one in used if one.plate in with_candidates], picked, controls, task))
 
 
-def _wells(
-    places: Sequence[Place],
-    picked: Sequence[Choice],
-    controls: Sequence[Choice],
-    wild_type: str | None,
-    first_position: int,
-) -> Iterator[Well]:
+def _wells(places: Sequence[Place], picked: Sequence[Choice], controls: Sequence[Choice], task: Task) -> Iterator[Well]:
     rank = 0
     for place in places:
         is_control = place.control is not None
@@ -107,7 +96,7 @@ def _wells(
             plate=place.plate,
             role="control" if is_control else "candidate",
             sequence=one.sequence,
-            mutations=_mutations(one, wild_type, first_position),
+            mutations=_mutations(one, task),
             prediction=one.prediction,
             low=one.low,
             high=one.high,
@@ -118,7 +107,9 @@ def _wells(
         )
 
 
-def _mutations(one: Choice, wild_type: str | None, first_position: int) -> str:
+def _mutations(one: Choice, task: Task) -> str:
+    wild_type = task.wild_type
     if wild_type is None or len(one.sequence) != len(wild_type):
         return ""
-    return ":".join(f"{wild_type[site]}{site + first_position}{one.sequence[site]}" for site in one.sites) or "WT"
+    words = (f"{wild_type[site]}{site + task.first_position}{one.sequence[site]}" for site in one.sites)
+    return ":".join(words) or "WT"

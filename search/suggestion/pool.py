@@ -42,21 +42,15 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scored:
-    """What was found of a block of `n` candidates: those that are new, with acquisitions and places, and the others.
+    """n candidates with what is predicted of them, their acquisitions (n,), and their places (n,) among all."""
 
-    n_known and n_tested: how many were left out because they were measured.
-    """
-
-    n: int
-    n_known: int
-    n_tested: int
-    valued: Valued | None
+    valued: Valued
     acquisition: NDArray[np.float64]
     place: NDArray[np.int64]
 
     def __len__(self) -> int:
         """Return n."""
-        return self.n
+        return len(self.valued)
 
 
 class Pool:
@@ -81,8 +75,6 @@ class Pool:
 
     def add(self, block: Scored) -> None:
         """Keep those of a block that are among the best so far; its blocks come in their order."""
-        if block.valued is None:
-            return
         value, place = block.acquisition, block.place
         is_in = np.ones(len(value), dtype=np.bool_)
         if self._after is not None:

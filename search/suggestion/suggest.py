@@ -6,7 +6,7 @@ Where what is asked of the batch leaves too few of them, the candidates pass aga
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from datasets.candidates.candidates import Candidates, Stream, read_candidates, residues_of
 from datasets.candidates.files import CandidateColumns
+from datasets.candidates.measured import LeftOut, measured_variants, without_measured
 from datasets.candidates.mutagenesis import Mutagenesis, enumerate_variants, seen_positions
 from datasets.candidates.outside import Outside
 from datasets.candidates.recombination import measured_mutations, recombined
@@ -37,9 +38,9 @@ from search.request.suggest_request import SuggestRequest
 from search.stats.calibration import LEVEL
 from search.study.training_rows import familiar_rows
 from search.suggestion.acquisition import acquired, asks_deviation, uniform_draws
+from search.suggestion.best import Best, best_measured
 from search.suggestion.figure import draw_plate
 from search.suggestion.files import check_files, refuse_inputs_of, write_plate
-from search.suggestion.measured import Measured, measured
 from search.suggestion.picker import Diversity, Picker
 from search.suggestion.plate import NextPlate, filled
 from search.suggestion.pool import LEAST, Choice, Pool, Scored, choices, unpredicted
@@ -91,6 +92,14 @@ def suggest(request: SuggestRequest) -> NextPlate:
     return plate
 
 
+@dataclass(kw_only=True)
+class _Counts:
+    """How many candidates were left out because they were measured, and how many passed."""
+
+    left_out: LeftOut = field(default_factory=LeftOut)
+    n_passed: int = 0
+
+
 @dataclass(frozen=True)
 class _Batch:
     request: SuggestRequest
@@ -102,7 +111,7 @@ class _Batch:
     def plate(self) -> NextPlate:
         """Pick candidates and controls, and give them their wells."""
         request, trained = self.request, self.trained
-        known = measured(self.split)
+        best = best_measured(self.split)
         wells = places(request.batch, request.controls, request.plate)
         n_wanted = sum(well.control is None for well in wells)
         diversity = Diversity(max_per_position=request.max_per_position, min_distance=request.min_distance)
@@ -111,29 +120,22 @@ class _Batch:
                 f"--max-per-position counts mutations of a wild type, and {trained.task.name} has none: leave it out, "
                 "or keep candidates apart with --min-distance."
             )
-        picked, pool, counts = self._picked(known, n_wanted, diversity)
-        if not picked:
-            raise UserError(
-                f"No candidate is left of {counts.n:,}: {counts.n_known + counts.n_tested:,} were measured already; "
-                "give others."
-            )
-        controls = self._controls(known) if request.controls else []
+        picked, pool, counts = self._picked(best, n_wanted, diversity)
+        controls = self._controls(best) if request.controls else []
         return NextPlate(
-            wells=filled(wells, picked, controls, trained.task.wild_type, trained.task.first_position),
+            wells=filled(wells, picked, controls, trained.task),
             n_wanted=n_wanted,
-            n_candidates=counts.n,
-            n_known=counts.n_known,
-            n_tested=counts.n_tested,
-            best_sequence=known.best,
-            best_value=known.best_value,
+            n_candidates=counts.n_passed + counts.left_out.n,
+            n_known=counts.left_out.n - counts.left_out.n_test,
+            n_tested=counts.left_out.n_test,
+            best_sequence=best.sequence,
+            best_value=best.value,
             units=trained.task.units,
             intervals=about_intervals(trained, request.level or LEVEL),
             pool=tuple(pool),
         )
 
-    def _picked(
-        self, known: Measured, n_wanted: int, diversity: Diversity
-    ) -> tuple[list[Choice], list[Choice], Scored]:
+    def _picked(self, best: Best, n_wanted: int, diversity: Diversity) -> tuple[list[Choice], list[Choice], "_Counts"]:
         """The picked candidates, the best first; those of the first pass of which they were picked; how many passed."""
         stream = self._stream(is_first=True)
         scores = self.trained.candidate_scores(
@@ -155,74 +157,53 @@ class _Batch:
                     without=[one.sequence for one in picked],
                     after=after,
                 )
-                counts = self._pass(stream, valuation, known, pool)
-                best, after = pool.best()
-                first = first or best
-                picked += [one for one in best if picker.take(one.sequence, one.sites)]
+                counts = self._pass(stream, valuation, best, pool)
+                kept, after = pool.best()
+                first = first or kept
+                picked += [one for one in kept if picker.take(one.sequence, one.sites)]
                 if picker.is_full or after is None:
                     return picked, first, counts
                 stream = self._stream(is_first=False)
 
-    def _pass(self, stream: Stream, valuation: Valuation, known: Measured, pool: Pool) -> Scored:
-        """Hand all candidates to the pool; how many there were."""
+    def _pass(self, stream: Stream, valuation: Valuation, best: Best, pool: Pool) -> "_Counts":
+        """Hand all candidates that nobody measured to the pool; how many there were."""
+        counts = _Counts()
         counter = Counter(stream.n_total, is_quiet=self.request.quiet)
         n_threads = divide_cores(self.trained.predictor)
-        n = n_known = n_tested = 0
-        score = partial(self._scored, valuation, known)
+        new = without_measured(stream, measured_variants(self.split), counts.left_out)
+        score = partial(self._scored, valuation, best)
         with (
             counter,
-            contextlib.closing(ahead(_placed(stream.blocks))) as blocks,
+            contextlib.closing(ahead(_placed(new.blocks))) as blocks,
             contextlib.closing(in_order(score, blocks, n_threads, valuation.stop)) as scored,
         ):
             for block in counter.counted(scored):
                 pool.add(block)
-                n, n_known, n_tested = n + block.n, n_known + block.n_known, n_tested + block.n_tested
-        nothing = np.empty(0)
-        return Scored(
-            n=n,
-            n_known=n_known,
-            n_tested=n_tested,
-            valued=None,
-            acquisition=nothing,
-            place=nothing.astype(np.int64),
-        )
+                counts.n_passed += len(block)
+        return counts
 
-    def _scored(self, valuation: Valuation, known: Measured, block: tuple[int, Candidates]) -> Scored:
-        """Leave out what was measured, and value the rest."""
+    def _scored(self, valuation: Valuation, best: Best, block: tuple[int, Candidates]) -> Scored:
         first, candidates = block
-        texts = list(as_bytes(candidates.residues, candidates.lengths))
-        is_known = np.array([one in known.known for one in texts], dtype=np.bool_)
-        is_tested = np.array([one in known.tested for one in texts], dtype=np.bool_)
-        rows = np.flatnonzero(~(is_known | is_tested))
-        valued, value = None, np.empty(0)
-        if len(rows):
-            valued = valuation.values(candidates.take(rows))
-            draws = None
-            if self.request.acquisition == "thompson":
-                draws = uniform_draws((texts[row] for row in rows.tolist()), self.request.seed)
-            value = acquired(
-                self.request.acquisition,
-                valued.prediction,
-                valued.spread,
-                beta=self.request.deviations,
-                best=known.best_value,
-                members=valued.members,
-                weights=self.trained.weights,
-                draws=draws,
-            )
-        return Scored(
-            n=len(texts),
-            n_known=int(is_known.sum()),
-            n_tested=int(is_tested.sum()),
-            valued=valued,
-            acquisition=value,
-            place=first + rows,
+        valued = valuation.values(candidates)
+        draws = None
+        if self.request.acquisition == "thompson":
+            draws = uniform_draws(as_bytes(candidates.residues, candidates.lengths), self.request.seed)
+        value = acquired(
+            self.request.acquisition,
+            valued.prediction,
+            valued.spread,
+            beta=self.request.deviations,
+            best=best.value,
+            members=valued.members,
+            weights=self.trained.weights,
+            draws=draws,
         )
+        return Scored(valued=valued, acquisition=value, place=first + np.arange(len(value)))
 
-    def _controls(self, known: Measured) -> list[Choice]:
+    def _controls(self, best: Best) -> list[Choice]:
         """The wild type, where one is known, and the best measured variant."""
         wild_type = self.trained.task.wild_type
-        texts = list(dict.fromkeys([known.best] if wild_type is None else [wild_type, known.best]))
+        texts = list(dict.fromkeys([best.sequence] if wild_type is None else [wild_type, best.sequence]))
         residues, lengths = residues_of(texts, lambda text: text)
         own = Candidates(labels=texts, residues=residues, lengths=lengths, names=[""] * len(texts))
         nothing = np.zeros(len(texts))
@@ -263,8 +244,12 @@ class _Batch:
         if self.path is not None:
             config = trained.config.scores
             wanted = config.names if config is not None and request.zero_shot_file is None else ()
-            named = {"sequence": request.sequence_column, "mutation": request.mutation_column}
-            columns = CandidateColumns.like(trained.config.table, **named, sheet=request.sheet)
+            columns = CandidateColumns.like(
+                trained.config.table,
+                sequence=request.sequence_column,
+                mutation=request.mutation_column,
+                sheet=request.sheet,
+            )
             return read_candidates(
                 self.path, task, request.format, has_names=request.names, scores=wanted, columns=columns
             )
@@ -276,7 +261,7 @@ class _Batch:
         seen = seen_positions(task.wild_type, task=task, crop=crop, limit=limit)
         split = self.split
         mutations = measured_mutations(task.wild_type, seen, split.residues, split.lengths, split.target)
-        stream, n = recombined(task.wild_type, mutations, most=request.most_mutations, n_best=request.recombine or None)
+        stream, n = recombined(task, mutations, most=request.most_mutations, n_best=request.recombine or None)
         if is_first:
             self.announce(
                 f"Recombined: the {n:,} best of {len(mutations):,} measured mutations, up to {request.most_mutations} "

@@ -24,6 +24,7 @@ WORDS = {
     "verify": ["verify", "x.yaml"],
     "confirm": ["confirm", "x.yaml"],
     "combine": ["combine", "s", "--export", "x"],
+    "suggest": ["suggest", "x.yaml", "--batch", "4", "--output", "plate.csv", "--mutagenesis", "singles"],
     "predict": ["predict", "x.yaml", "--input", "-"],
     "requeue": ["requeue", "1", "--study-name", "x"],
     "report": ["report", "--study-name", "x"],

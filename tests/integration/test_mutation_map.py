@@ -194,5 +194,5 @@ def test_what_cannot_be_drawn_is_refused_before_anything_is_computed(searched, t
     os.link(searched.export, moved)
     assert "the experiment itself" in refused(export, *singles, "--figure", str(moved))
     assert "--top" in refused(export, *singles, "--figure", "m.html", "--top", "3")
-    monkeypatch.setattr("search.cli.predict_files.find_spec", lambda name: None)
+    monkeypatch.setattr("search.reporting.mutation_figure.find_spec", lambda name: None)
     assert "pip install matplotlib" in refused(export, *singles, "--figure", "m.png")

@@ -223,7 +223,7 @@ def test_a_figure_shows_where_the_batch_lies(searched, ending):
         (("--acquisition", "best"), "invalid choice: 'best'"),
         (("--plate", "24"), "invalid choice: 24"),
         (("--beta", "1"), "--acquisition ucb"),
-        (("--input", "measured.csv"), "No candidate is left of 300: 300 were measured already"),
+        (("--input", "measured.csv"), "Every candidate (300) was measured already"),
         (("--data", "other.csv"), "was made on other data"),
     ],
 )

@@ -148,10 +148,11 @@ def test_lines_of_an_earlier_version_are_readings_that_count_one_by_one(ledger: 
 
 
 def test_a_line_is_plain_json(ledger: Path) -> None:
-    """One of a single config has no word of members: versions that know of none read it."""
+    """One of a single config and no fold has no word of members and folds: versions that know of none read it."""
     append(ledger, [READING])
     known = asdict(READING)
-    assert known.pop("members") is None
+    for name in ("members", "fold_column", "fold", "fold_names", "table_hash"):
+        assert known.pop(name) is None
     assert json.loads(ledger.read_text(encoding="utf-8")) == known
     append(ledger, [replace(READING, members=["trial 1 of study a"], id="0" * 32)])
     assert [one.of for one in read(ledger)] == [f"trial {READING.trial}", "ensemble of 1"]

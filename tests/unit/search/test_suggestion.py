@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,14 +10,17 @@ from scipy.stats import kstest, norm
 
 from datasets.candidates.recombination import MeasuredMutation, measured_mutations, recombined
 from datasets.common.errors import UserError
+from datasets.tasks.registry import find_task
 from search.request.suggest_request import SuggestRequest
 from search.suggestion.acquisition import acquired, asks_deviation, uniform_draws
 from search.suggestion.files import as_csv
 from search.suggestion.picker import Diversity, Picker
-from search.suggestion.plate import Well
+from search.suggestion.plate import Well, filled
+from search.suggestion.pool import unpredicted
 from search.suggestion.wells import places
 
 WILD_TYPE = "MKTAY"
+TASK = replace(find_task("synthetic_two_vs_rest"), wild_type=WILD_TYPE)
 
 
 def request(**changes):
@@ -134,7 +138,7 @@ def mutations(*words):
 @pytest.mark.parametrize("most", [1, 2, 3, 9])
 def test_recombination_makes_every_combination_once(most):
     some = mutations("0A", "2C", "2D", "4W", "3E")
-    stream, n = recombined(WILD_TYPE, some, most=most)
+    stream, n = recombined(TASK, some, most=most)
     blocks = list(stream.blocks)
     labels = [label for block in blocks for label in block.labels]
     expected = {
@@ -156,24 +160,40 @@ def _position(one):
 
 
 def test_recombination_is_bounded_by_itself_and_refused_where_too_much_is_asked():
-    wild_type = "A" * 200
+    task = replace(TASK, wild_type="A" * 200)
     many = [
         MeasuredMutation(position=place, residue=residue, mean=0.0) for place in range(200) for residue in "CDEFGHIKLM"
     ]
-    stream, n = recombined(wild_type, many, most=3)
+    stream, n = recombined(task, many, most=3)
     assert stream.n_total is not None
     assert 190_000 < stream.n_total <= 200_000
     assert n < len(many)
-    assert recombined(wild_type, many, most=3, n_best=4)[1] == 4
+    assert recombined(task, many, most=3, n_best=4)[1] == 4
     with pytest.raises(UserError, match="name fewer mutations"):
-        recombined(wild_type, many, most=6, n_best=2000)
+        recombined(task, many, most=6, n_best=2000)
     with pytest.raises(UserError, match="no row for training and validation has any"):
-        recombined(wild_type, [], most=3)
+        recombined(task, [], most=3)
+
+
+def test_mutations_are_counted_from_the_first_position_of_the_wild_type():
+    task = replace(TASK, first_position=24)
+    stream, _ = recombined(task, mutations("0A"), most=1)
+    assert [label for block in stream.blocks for label in block.labels] == ["M24A"]
+    picked = [unpredicted("MKTWW", WILD_TYPE), unpredicted("MKTA", WILD_TYPE)]
+    controls = [unpredicted(WILD_TYPE, WILD_TYPE)]
+    wells = filled(places(4, 1, None), picked, controls, task)
+    assert [(well.mutations, well.role) for well in wells] == [
+        ("A27W:Y28W", "candidate"),
+        ("", "candidate"),
+        ("WT", "control"),
+    ]
 
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
+        ({"sheet": "x"}, "--sheet goes with --input"),
+        ({"sequence_column": "x"}, "--sequence-column goes with --input"),
         ({"input": "x.csv"}, "give one of them"),
         ({"mutagenesis": None}, "give one of them"),
         ({"mutagenesis": "triples"}, "'triples' is not valid"),
@@ -210,7 +230,7 @@ def test_true_recombines_all_that_are_good_enough_and_false_nothing():
     assert request(mutagenesis="sites:3,4").mutagenesis == ("sites", (3, 4))
 
 
-@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@sum", "\tx", "\rx"])
+@pytest.mark.parametrize("name", ["=1+1", "+x", "-1+1", "@sum"])
 def test_names_that_a_spreadsheet_would_compute_have_an_apostrophe_and_numbers_have_none(name):
     well = Well(
         rank=1,
