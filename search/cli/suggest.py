@@ -64,6 +64,13 @@ def _lines(request: SuggestRequest, found: "NextPlate", seconds: float) -> list[
         f"{len(picked):,} candidates lie outside of what was trained on{because}.",
         found.intervals,
     ]
+    value, n_alike = Counter(well.acquisition for well in picked).most_common(1)[0]
+    if n_alike > max(1, len(picked) / 2):
+        lines.append(
+            f"{n_alike:,} of {len(picked):,} candidates come out alike, at {value:.4g}: the model cannot tell them "
+            "apart, and their order means nothing. Name positions that were varied (--mutagenesis sites:...), or "
+            "--recombine."
+        )
     if request.output is not None:
         lines.append(f"Plate: {request.output} (made of: {request.output.with_suffix('.json')})")
     if request.figure is not None:
