@@ -47,7 +47,7 @@ def target_column(columns: Columns, named: str | None) -> str:
     """Return the column of what was measured; a UserError lists the columns if it is not known."""
     found = _named(columns, named, "--target-column") or _known(columns, _TARGET)
     if found is None:
-        raise _missing(columns, "target", "--target-column")
+        raise _missing(columns, "target", "--target-column, or each column of replicates with --replicate-column")
     return found
 
 

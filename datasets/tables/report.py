@@ -139,9 +139,10 @@ def _replicates(survey: Survey) -> str:
     noise = survey.noise
     if noise is None:
         return "none, so how noisy the targets are is not known"
+    repeated = "1 variant was" if noise.n_repeated == 1 else f"{noise.n_repeated:,} variants were"
     return (
-        f"{noise.n_repeated:,} variants were measured more than once; one measurement has a standard deviation of "
-        f"{noise.sd:.3g}; reliability {noise.reliability:.3f}: a perfect model would reach a Spearman of about "
+        f"{repeated} measured more than once; one measurement has a standard deviation of {noise.sd:.3g}; "
+        f"reliability {noise.reliability:.3f}: a perfect model would reach a Spearman of about "
         f"{noise.reachable_spearman:.3f}"
     )
 

@@ -18,6 +18,8 @@ from datasets.tables.wild_type import consensus
 _RESIDUES = ALPHABET.encode()
 _Item = TypeVar("_Item")
 _LOOKED_AT = 1000  # cells, for one to be shown
+_LINE = "correct the line or remove it"
+_STOPS = "models know whole proteins alone: remove the lines with a stop codon (Ter or *)"
 _ONE_COLUMN = "correct one of the two, or name the column alone that counts"
 
 
@@ -51,7 +53,7 @@ def _from_mutations(columns: Columns, table: Table, findings: Findings) -> Packe
         try:
             mutator.apply(cells[rows[0]])
         except MutationError as error:
-            findings.add("refused", str(error), rows, remedy="correct the line or remove it")
+            findings.add("refused", str(error), rows, remedy=_STOPS if error.kind == "stop" else _LINE)
     return Packed.of(sequences)
 
 
@@ -133,14 +135,14 @@ def _cleaned(cells: Packed, findings: Findings) -> tuple[Packed, bool]:
 def _refusal(kind: str, sequence: str) -> tuple[str, str]:
     """Return what is wrong with a sequence, and what to do."""
     if not kind:
-        return "the sequence is empty", "correct the line or remove it"
+        return "the sequence is empty", _LINE
     place = next(i for i, residue in enumerate(sequence) if residue not in ALPHABET)
     text = f"the residue {sequence[place]!r} at position {place + 1} is not one of {ALPHABET}"
     if kind == "*":
         return f"{text}: a stop codon", "remove the line, or the '*' where it only ends the protein"
     if kind in "-.":
         return f"{text}: a gap", "write the sequences without their alignment"
-    return text, "correct the line or remove it"
+    return text, _LINE
 
 
 def _check_nucleotides(sequences: Packed, findings: Findings) -> None:

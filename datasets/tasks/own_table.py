@@ -79,7 +79,7 @@ def table_task(table: Table, *, name: str, path: Path | None = None, loaded: Sur
         default_crop="none",
         region=region,
         wild_type=table.wild_type,
-        units=table.target_column or "",
+        units="mean of " * (len(table.replicate_columns) > 1) + (table.target_column or ""),
         shift="fitness" if table.split == "low_vs_high" else None,
         has_one_length=table.window is None and (table.sites is not None or table.wild_type is not None),
         first_position=table.first_position,

@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 import time
+from collections import Counter
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
@@ -56,11 +57,20 @@ def _lines(request: SuggestRequest, found: "NextPlate", seconds: float) -> list[
     lines.append(f"Picked by {request.acquisition}: {what}{where}.")
     highest = max(well.prediction for well in picked if well.prediction is not None)
     n_outside = sum(bool(well.outside) for well in picked)
+    reasons = Counter(reason for well in picked for reason in well.outside.split())
+    because = f" ({', '.join(f'{reason}: {n:,}' for reason, n in reasons.most_common())})" * bool(reasons)
     lines += [
         f"Highest prediction {highest:.4g}, best measured {found.best_value:.4g} ({found.units}); {n_outside:,} of "
-        f"{len(picked):,} candidates lie outside of what was trained on.",
+        f"{len(picked):,} candidates lie outside of what was trained on{because}.",
         found.intervals,
     ]
+    value, n_alike = Counter(well.acquisition for well in picked).most_common(1)[0]
+    if n_alike > max(1, len(picked) / 2):
+        lines.append(
+            f"{n_alike:,} of {len(picked):,} candidates come out alike, at {value:.4g}: the model cannot tell them "
+            "apart, and their order means nothing. Name positions that were varied (--mutagenesis sites:...), or "
+            "--recombine."
+        )
     if request.output is not None:
         lines.append(f"Plate: {request.output} (made of: {request.output.with_suffix('.json')})")
     if request.figure is not None:

@@ -61,5 +61,5 @@ def about_intervals(trained: TrainedExperiment, level: float) -> str:
         way = "split-conformal, because the weights are not those of the folds but of `confirm`"
     return (
         f"{share} intervals from the errors on {calibration.n:,} rows ({calibration.validated}; {way}): they hold for "
-        "rows of that kind, and stand nowhere where a row lies outside."
+        "rows of that kind; where a candidate lies outside, low and high are empty."
     )

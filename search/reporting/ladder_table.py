@@ -157,9 +157,16 @@ def _choice(searched: Sequence[Rung], source: _Source) -> tuple[Rung, str]:
     for rung, found in cheaper:
         if found is not None and source.order(rung)[0] <= source.order(best)[0] and found.value <= found.error:
             return rung, f"{where}, it is the cheapest family within one standard error of the best ({best.model})"
+    aside = [rung.model for rung in searched if source.value(rung) > source.value(best)]
+    first = f"it is the best {where}"
+    if aside:
+        first += (
+            " of those whose predictions rise least with the number of mutations "
+            f"(higher, but set aside for that: {_listed(aside)})"
+        )
     if any(found is None for _, found in cheaper):
-        return best, f"it is the best {where}, though cheaper families cannot be compared with it there"
-    return best, f"it is the best {where}, and no cheaper family is within one standard error of it"
+        return best, f"{first}, though cheaper families cannot be compared with it there"
+    return best, f"{first}, and no cheaper family is within one standard error of it"
 
 
 def _of_free(searched: Sequence[Rung], free: Sequence[Rung]) -> list[str]:

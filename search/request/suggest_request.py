@@ -2,9 +2,10 @@
 
 import argparse
 import math
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
 from datasets.common.errors import UserError
 from search.options.of_suggest import ACQUISITIONS, DEFAULT_ACQUISITION, PLATES
@@ -15,6 +16,7 @@ MOST_WELLS = 100_000
 """Of a batch."""
 _PATHS = ("experiment", "output", "figure", "input", "zero_shot_file", "alignment", "embeddings", "data")
 _FOLDERS = ("runs_dir", "data_dir", "weights_dir")
+_WHOLE = ("batch", "seed", "max_mutations", "max_per_position", "min_distance", "controls", "plate", "recombine")
 _USUAL_MUTATIONS = 3
 
 
@@ -82,6 +84,8 @@ class SuggestRequest:
         """Refuse at once what needs no experiment to be seen."""
         for name in (*_PATHS, *_FOLDERS):
             value = getattr(self, name)
+            if not isinstance(value, str | os.PathLike | None):
+                raise UserError(f"{name} is of type {type(value).__name__}: expected the path of a file or folder.")
             object.__setattr__(self, name, None if value is None else Path(value))
         if isinstance(self.mutagenesis, str):
             try:
@@ -90,6 +94,10 @@ class SuggestRequest:
                 raise UserError(f"--mutagenesis {error}.") from None
         if isinstance(self.recombine, bool):
             object.__setattr__(self, "recombine", 0 if self.recombine else None)
+        for name in _WHOLE:
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, SupportsIndex):
+                raise UserError(f"{name} is of type {type(value).__name__}: expected a whole number.")
         self._check_candidates()
         self._check_choice()
         self._check_wells()

@@ -152,6 +152,17 @@ def test_a_batch_that_cannot_be_filled_is_said_with_its_count(searched):
     assert len(rows) == n + 2
 
 
+def test_candidates_that_a_model_cannot_tell_apart_are_said(searched):
+    """A ridge at a position where nothing was measured, and at one where much was."""
+    answer = searched.suggest("--mutagenesis", "sites:1", "--batch", "5")
+    assert answer.status == 0, answer
+    assert "lie outside of what was trained on (positions: 5)." in answer.out
+    assert "5 of 5 candidates come out alike, at " in answer.out
+    answer = searched.suggest("--mutagenesis", "sites:10,13", "--batch", "5")
+    assert answer.status == 0, answer
+    assert "come out alike" not in answer.out
+
+
 def test_measured_mutations_are_recombined(searched):
     answer = searched.suggest("--recombine", "6", "--max-mutations", "2", "--batch", "3")
     assert answer.status == 0, answer

@@ -199,7 +199,7 @@ def test_one_class_and_nucleotides_are_refused(tmp_path: Path) -> None:
         ("V1A", "names V at position 1, where the wild type has C"),
         ("C1A:C1D", "names position 1 twice"),
         ("C99A", "names position 99, but the wild type has 32 residues"),
-        ("C1*", "is a stop codon"),
+        ("C1*", "is a stop codon; models know whole proteins alone: remove the lines with a stop codon"),
         ("c.3T>A", "is no mutation such as V39A"),
         ("", "the cell with the mutations is empty"),
     ],

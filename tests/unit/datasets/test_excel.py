@@ -95,6 +95,9 @@ def test_a_title_is_passed_over_and_what_may_be_a_header_is_not(tmp_path: Path) 
     assert list(read_columns(write_xlsx(tmp_path / "t.xlsx", {"S": one})).cells) == ["sequence"]
     said = refusal(write_xlsx(tmp_path / "t.xlsx", {"S": [["Title"], ["a", "b"], ["1", "2"]]}))
     assert said.startswith("FILE, row 2: no column is called 'target'")
+    assert said.endswith(
+        "name the right one with --target-column, or each column of replicates with --replicate-column."
+    )
     said = refusal(write_xlsx(tmp_path / "t.xlsx", {"S": [["sequence", "x", "x"], ["ACD", 1, 2]]}))
     assert said.startswith("FILE, row 1: two columns are called 'x'")
 
