@@ -23,6 +23,16 @@ def is_flip_format(columns: Columns) -> bool:
     return all(name in columns.cells for name in FLIP_COLUMNS)
 
 
+def is_written_split(columns: Columns, named: Sequence[str | None]) -> bool:
+    """Whether a table that was read before is now its split as a search wrote it, and not the file itself.
+
+    `named`: the columns that the file was read by. A file of a user may be laid out as FLIP's too, but then it still
+    has these.
+    """
+    known = (*FLIP_COLUMNS, GROUP_COLUMN, FOLD_COLUMN, ERROR_COLUMN)
+    return is_flip_format(columns) and not any(name in columns.cells and name not in known for name in named)
+
+
 def sequence_column(columns: Columns, named: str | None) -> str | None:
     """Return the column of whole sequences, None if there is none; a UserError if the named one is missing."""
     return _named(columns, named, "--sequence-column") or _known(columns, SEQUENCE)

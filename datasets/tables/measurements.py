@@ -56,9 +56,11 @@ def errors(columns: Columns, table: Table, rows: NDArray[np.int64], findings: Fi
         return None
     every, _ = numbers(columns.cells[table.error_column], findings, table.error_column, kind="standard error")
     values = every[rows]
-    if (bad := rows[values <= 0]).size:
+    # In single precision, as they are kept.
+    if (bad := rows[values.astype(np.float32) <= 0]).size:
         cell = columns.cells[table.error_column][int(bad[0])]
         text = f"the standard error {cell[:60]!r} is not above 0"
+        text += " in single precision" if every[bad[0]] > 0 else ""
         findings.add("refused", text, bad.tolist(), remedy="leave the cell empty where it is not known")
     if not np.isfinite(values).any():
         raise UserError(f"{columns.where} has no standard error in {table.error_column!r}: leave --error-column out.")

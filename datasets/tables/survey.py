@@ -99,7 +99,8 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
     findings = Findings(columns=columns)
     for note in columns.notes:
         findings.add("note", note)
-    if is_reread and column_names.is_flip_format(columns):
+    named = (table.sequence_column, *(table.replicate_columns or (table.target_column,)))
+    if is_reread and column_names.is_written_split(columns, named):
         table = replace(
             table,
             sequence_column="sequence",

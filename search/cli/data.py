@@ -16,7 +16,7 @@ from search.config.run_config import language_models, with_scores
 from search.machine.standard_streams import announcer
 from search.machine.tables import in_columns
 from search.options.parser import prog
-from search.options.table_options import said_again
+from search.options.table_options import option_words, said_again
 from search.request.search_request import DataOptions, runs_folder
 from search.request.user_table import refuse_two_splits, survey_of
 from search.study.run_names import CACHE
@@ -112,7 +112,7 @@ def _proposal(arguments: argparse.Namespace, found: "Survey") -> str:
     split: tuple[str, ...] = ("--split", str(arguments.split))
     why, division = "", found.division
     if found.table.test_fold is not None:
-        split = ("--test-fold", found.table.test_fold)
+        split = tuple(option_words("--test-fold", found.table.test_fold))
     elif found.table.split is None and division is not None:
         split = ()
     elif found.table.split is None:

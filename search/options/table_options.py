@@ -87,17 +87,22 @@ def table_words(table: Mapping[str, Any], *, wild_type: str) -> list[str]:
     return _words({**table, "wild_type": wild_type if table["wild_type"] is not None else None})
 
 
+def option_words(flag: str, value: str) -> list[str]:
+    """An option and its value as words of a command line: one word where the value would be taken for an option."""
+    return [f"{flag}={value}"] if value.startswith("-") else [flag, value]
+
+
 def _words(given: Mapping[str, Any]) -> list[str]:
     words = []
     for flag, names in (("--zero-shot-column", "zero_shot_columns"), ("--replicate-column", "replicate_columns")):
         for name in given.get(names) or ():
-            words += [flag, name]
+            words += option_words(flag, name)
     for name in ("zero_shot_file", "alignment", "zero_shot", "weights_dir", "embeddings"):
         if given.get(name) is not None:
-            words += [f"--{name.replace('_', '-')}", str(given[name])]
+            words += option_words(f"--{name.replace('_', '-')}", str(given[name]))
     for name in _NEEDS_DATA:
         if given.get(name) is not None and not (name == "target_column" and given.get("replicate_columns")):
-            words += [f"--{name.replace('_', '-')}", str(given[name])]
+            words += option_words(f"--{name.replace('_', '-')}", str(given[name]))
     return [*words, "--split-seed", str(given["split_seed"])] if given["split_seed"] else words
 
 

@@ -1,5 +1,6 @@
 """`data check`, `data list` and `data fetch`."""
 
+import shlex
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -205,3 +206,16 @@ def test_usage_errors_are_one_sentence(words: tuple[str, ...], sentence: str, co
 def test_how_a_table_was_read_is_said_again() -> None:
     words = ["data", "check", "t.csv", "--target-column", "Log x", "--wild-type", "a b.fasta", "--split-seed", "3"]
     assert said_again(parse(words)) == words[3:]
+
+
+def test_the_search_that_is_named_runs_where_names_begin_with_a_dash(command: Command, tmp_path: Path) -> None:
+    rows = [(sequence, value, 0.1 + value**2, f"-{i % 3}a") for i, (_, sequence, value) in enumerate(variants()[:90])]
+    write(tmp_path / "my.csv", "sequence,-logKd,-se,-fold", rows)
+    how = ("--target-column=-logKd", "--error-column=-se", "--fold-column=-fold")
+    for more, expected in (((), "all"), (("--test-fold=-1a",), "-1a")):
+        answer = command("data", "check", "my.csv", *how, *more)
+        assert answer.status == 0, answer
+        proposed = shlex.split(answer.out.partition("A search accepts it: ")[2])
+        asked = parse(proposed[proposed.index("--data") :])
+        assert (asked.target_column, asked.error_column, asked.fold_column) == ("-logKd", "-se", "-fold")
+        assert asked.test_fold == expected

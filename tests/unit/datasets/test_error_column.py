@@ -95,6 +95,7 @@ def test_errors_that_are_all_the_same_are_allowed(tmp_path: Path) -> None:
     [
         ("0", "line 4: the standard error '0' is not above 0; leave the cell empty where it is not known"),
         ("-0.1", "line 4: the standard error '-0.1' is not above 0"),
+        ("1e-46", "line 4: the standard error '1e-46' is not above 0 in single precision"),
         ("high", "line 4: the standard error 'high' is not a number"),
         ("inf", "line 4: the standard error 'inf' is not a finite number"),
     ],

@@ -15,6 +15,7 @@ from datasets.tables.flip_format import flip_blocks
 from datasets.tables.measurements import numbers
 from datasets.tables.read import read_columns
 from datasets.tables.replicates import merge
+from datasets.tables.survey import survey
 from datasets.tables.table import STRATEGIES, table_name
 from datasets.tables.wild_type import find_common
 from datasets.tasks.own_table import table_task
@@ -254,3 +255,23 @@ def test_a_task_is_called_after_its_file(name: str, expected: str) -> None:
 def test_sites_that_are_cut_short_are_refused(sites):
     with pytest.raises(ValueError, match=r"position|invalid literal"):
         region_of(sites, None)
+
+
+@pytest.mark.parametrize("named", [{"target_column": "other"}, {"replicate_columns": ("other", "more")}])
+def test_a_file_in_flips_format_is_read_again_by_the_columns_that_were_named(
+    named: dict[str, object], tmp_path: Path
+) -> None:
+    """The split that a search wrote has none of them; a user's file that looks like one still has them."""
+    rows = [
+        (sequence, -value, "test" if i % 5 == 0 else "train", i % 5 == 1, f"{value:.3f}", f"{value:.3f}")
+        for i, (_, sequence, value) in enumerate(VARIANTS[:100])
+    ]
+    path = write(tmp_path / "own.csv", "sequence,target,set,validation,other,more", rows)
+    found = surveyed(path, **named)
+    again = survey(path, found.table, is_reread=True)
+    assert again.target.tolist() == found.target.tolist()
+    assert again.table == found.table
+    raw = found.raw_split()
+    written = tmp_path / "written.csv"
+    written.write_bytes(b"".join(flip_blocks(raw.sequence, raw.target, raw.part, raw.validation)))
+    assert survey(written, found.table, is_reread=True).raw_split().content_hash == raw.content_hash
