@@ -67,7 +67,7 @@ def check_table(path: str | os.PathLike[str], **reading: Any) -> TableCheck:
     """Say what a table holds and what a search would do with it, as `data check` does; nothing is printed.
 
     Args:
-        path: The file: CSV, TSV, FASTA or Parquet.
+        path: The file: CSV, TSV, FASTA, Parquet or Excel.
         reading: How it is read and divided, by the names of a search's options: `wild_type="wt.fasta"`,
             `target_column="activity"`, `split="random"`, `first_position=24`; see
             `search.request.search_request.TableOptions`.

@@ -191,7 +191,8 @@ def _rank(
         else:
             where = "" if arguments.output == STANDARD else f": {arguments.output}"
             print(
-                f"{counter.n_done:,} candidates ranked by {models} in {seconds:.1f} s{where}\n"
+                f"{counter.n_done:,} candidate{'' if counter.n_done == 1 else 's'} ranked by {models} in "
+                f"{seconds:.1f} s{where}\n"
                 f"Highest prediction {predictions.max():.4g} ({trained.task.units}; trained on "
                 f"{trained.provenance.data}); {n_outside:,} of {len(predictions):,} written rows lie outside of what "
                 f"was trained on.\n{about_intervals(trained, level)}",

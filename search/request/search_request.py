@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
@@ -16,6 +17,13 @@ from search.options.table_options import check_data_options, with_rounds
 from search.options.values import is_study_name
 from search.storage.lease_policy import USUAL_LEASE, LeasePolicy
 from search.workers.slots import Executor
+
+
+def several(name: str, value: Iterable[str]) -> tuple[str, ...]:
+    """Return the texts of a setting that takes several; a UserError for one text, which would fall into letters."""
+    if isinstance(value, str):
+        raise UserError(f"{name}={value!r} is one text: expected a list, such as {name}=[{value!r}].")
+    return tuple(value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +176,7 @@ class SearchRequest(DataOptions):
             value: str | os.PathLike[str] | None = getattr(self, name)
             object.__setattr__(self, name, None if value is None else Path(value))
         for name in ("overrides", "zero_shot_columns", "replicate_columns"):
-            object.__setattr__(self, name, tuple(getattr(self, name)))
+            object.__setattr__(self, name, several(name, getattr(self, name)))
         if (self.data is None) == (self.task is None):
             raise UserError("A search is of a task or of a table: give either `task` or `data`.")
         if self.task is not None:

@@ -92,6 +92,8 @@ class SuggestRequest:
                 object.__setattr__(self, "mutagenesis", mutagenesis(self.mutagenesis))
             except argparse.ArgumentTypeError as error:
                 raise UserError(f"--mutagenesis {error}.") from None
+        elif isinstance(self.mutagenesis, list):
+            raise UserError('mutagenesis is of type list: expected a text, such as "singles" or "sites:39,40,41,54".')
         if isinstance(self.recombine, bool):
             object.__setattr__(self, "recombine", 0 if self.recombine else None)
         for name in _WHOLE:

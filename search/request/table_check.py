@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from datasets.tables.table import check_strategy
 from search.options.table_options import check_reading
-from search.request.search_request import TableOptions
+from search.request.search_request import TableOptions, several
 from search.request.user_table import refuse_two_splits, survey_of
 
 if TYPE_CHECKING:
@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from datasets.tables.report import SplitSizes
     from datasets.tables.suggestion import Suggestion
 
+_LISTS = ("replicate_columns", "zero_shot_columns")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TableCheck:
     """What a table holds, and what a search would do with it.
 
     Attributes:
-        path: The file. kind: "CSV", "TSV", "FASTA" or "Parquet".
+        path: The file. kind: "CSV", "TSV", "FASTA", "Parquet" or "Excel".
         n_rows: Its rows. n_variants: Its variants with a measurement, each once; replicates are merged.
         n_residues: The shortest and the longest of them.
         sequence_column, mutation_column, target_column, group_column: Those that are read, None where there is none.
@@ -62,7 +64,8 @@ def checked_table(path: Path, reading: dict[str, Any]) -> TableCheck:
 
     if reading.get("wild_type") is not None:
         reading = {**reading, "wild_type": Path(reading["wild_type"])}
-    options = TableOptions(**{**reading, "data": path})
+    lists = {name: several(name, reading[name]) for name in _LISTS if name in reading}
+    options = TableOptions(**{**reading, **lists, "data": path})
     if options.split is not None:
         check_strategy(options.split)
     check_reading(argparse.Namespace(**{item.name: getattr(options, item.name) for item in fields(options)}))

@@ -79,6 +79,7 @@ def test_time_that_is_over_is_said_and_the_same_request_goes_on(tmp_path: Path) 
         ({"n_trials": 0}, "n_trials=0 is not valid"),
         ({"workers": 2}, "leave `workers` out"),
         ({"overrides": ["model=cnn"]}, "leave it out"),
+        ({"overrides": "sampler=random"}, "overrides='sampler=random' is one text: expected a list"),
         ({"split": "random"}, "--data FILE"),
         ({"overrides": ["model.alfa=1"]}, "alfa"),
     ],
@@ -145,6 +146,7 @@ def test_what_is_wrong_with_a_table_is_found_or_refused(tmp_path: Path) -> None:
         ({"split": "by_chance"}, "There is no split 'by_chance'"),
         ({"split": "k_vs_rest"}, "--max-train-mutations N belong together"),
         ({"first_position": 10**9}, "first_position=1000000000 is not valid"),
+        ({"replicate_columns": "plate A"}, "replicate_columns='plate A' is one text: expected a list, such as"),
     ):
         with pytest.raises(UserError, match=says):
             search.check_table(path, **reading)

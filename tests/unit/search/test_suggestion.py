@@ -214,6 +214,7 @@ def test_mutations_are_counted_from_the_first_position_of_the_wild_type():
         ({"controls": 8}, "leaves the last plate 8 wells and no candidate"),
         ({"batch": 98, "plate": 96, "controls": 2}, "leaves the last plate 2 wells and no candidate"),
         ({"level": 1.0}, "--level 1.0 is not valid"),
+        ({"mutagenesis": ["singles"]}, "mutagenesis is of type list: expected a text"),
         ({"batch": "8"}, "batch is of type str: expected a whole number"),
         ({"min_distance": 2.5}, "min_distance is of type float: expected a whole number"),
         ({"mutagenesis": None, "input": ["MKT"]}, "input is of type list: expected the path of a file"),
