@@ -25,6 +25,7 @@ WORDS = {
     "confirm": ["confirm", "x.yaml"],
     "combine": ["combine", "s", "--export", "x"],
     "predict": ["predict", "x.yaml", "--input", "-"],
+    "suggest": ["suggest", "x.yaml", "--mutagenesis", "singles", "--batch", "8", "--output", "p.csv"],
     "requeue": ["requeue", "1", "--study-name", "x"],
     "report": ["report", "--study-name", "x"],
     "compare": ["compare", "--task", "all"],
