@@ -135,7 +135,8 @@ def _named(columns: Columns, name: str | None, option: str) -> str | None:
         return name
     names = list(columns.cells)
     raise UserError(
-        f"{columns.where} has no column {name!r} ({option}); its columns are {_shown(names)}.{nearest(name, names)}"
+        f"{columns.where} has no column {_shown([name])} ({option}); its columns are {_shown(names)}."
+        f"{nearest(name, names)}"
     )
 
 

@@ -166,17 +166,21 @@ def _one_by_one(
         text, value = texts[at[0]], float(written.values[at[0]])
         findings.add("note", f"the {what} {text[:60]!r} is read as {value!r}", rows[at].tolist())
     if limits:
-        _limits(f"the {what} {cells[limits[0]].strip()[:60]!r}", float(values[limits[0]]), limits, censored, findings)
+        _limits(
+            f"the {what} {cells[limits[0]].strip()[:60]!r}", float(values[limits[0]]), limits, censored, findings, kind
+        )
         if censored == "drop":
             values[limits] = np.nan
     return values, is_text, bool(limits)
 
 
-def _limits(what: str, value: float, rows: list[int], censored: Censored, findings: Findings) -> None:
+def _limits(what: str, value: float, rows: list[int], censored: Censored, findings: Findings, kind: Kind) -> None:
+    aside = "cells" if kind == "replicate" else "rows"  # the others of a row may be measurements
     about = f"{what} is a limit and not a measurement"
     if censored == "refuse":
         findings.add("refused", about, rows, remedy="remove the line, or use --censored limit or drop")
     elif censored == "drop":
-        findings.add("note", f"{about}: such rows are set aside", rows)
+        findings.add("note", f"{about}: such {aside} are set aside", rows)
     else:
-        findings.add("note", f"{about}: {value!r} is taken for it (--censored drop sets such rows aside)", rows)
+        remedy = "" if kind == "standard error" else f" (--censored drop sets such {aside} aside)"
+        findings.add("note", f"{about}: {value!r} is taken for it{remedy}", rows)

@@ -118,7 +118,7 @@ def given_folds(
     if table.test_fold is not None and table.test_fold not in names:
         shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
         raise UserError(
-            f"{columns.where} has no fold {table.test_fold!r} in {name!r} (--test-fold); its folds are {shown}."
+            f"{columns.where} has no fold {table.test_fold[:60]!r} in {name!r} (--test-fold); its folds are {shown}."
         )
     if table.round_column:
         return _first_rounds(sequences, folds, names)

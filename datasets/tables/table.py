@@ -90,7 +90,7 @@ class Table:
         return {"file": self.file, **self.settings}
 
     def __post_init__(self) -> None:
-        """Refuse sites that are not written as they should be, and a number that is none, whoever wrote them."""
+        """Refuse sites, a number and a wild type that are not written as they should be, whoever wrote them."""
         object.__setattr__(self, "replicate_columns", tuple(self.replicate_columns))  # JSON knows lists alone
         least, most = FIRST_POSITIONS
         if type(self.first_position) is not int or not least <= self.first_position <= most:
@@ -98,6 +98,8 @@ class Table:
                 f"first_position={self.first_position!r} is not valid: expected a whole number from {least} to {most}, "
                 "that of the wild type's first residue."
             )
+        if self.wild_type is not None and not re.fullmatch("[A-Za-z]+", self.wild_type):
+            raise UserError(f"table.wild_type={self.wild_type[:60]!r} is not valid: expected letters, one a residue.")
         try:
             region_of(self.sites, self.window)
         except ValueError as error:

@@ -14,6 +14,7 @@ from datasets.common.bars import silence
 from datasets.common.errors import UserError
 from search.checkout import ROOT
 from search.machine.limits import check_umask, check_working_directory, limit_reached
+from search.machine.standard_streams import printable
 from search.options.arguments import parse
 from search.options.commands import COMMANDS
 
@@ -54,7 +55,7 @@ def _explained(act: Callable[[], int]) -> int:
     try:
         return act()
     except UserError as error:
-        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        print("error:", printable(" ".join(str(error).split())), file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one has nothing left to stop

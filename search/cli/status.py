@@ -11,9 +11,9 @@ from optuna import Study
 
 from datasets.common.errors import UserError
 from search.experiments.readings import Count, find_readings, sentences_of
+from search.machine.standard_streams import printable
 from search.machine.tables import in_columns
 from search.request.inputs import open_existing
-from search.storage.attributes import printable
 from search.storage.database import say
 from search.study.snapshot import StudySnapshot
 from search.study.study import find_study, readable_studies, shown_validation, stands_for

@@ -12,8 +12,8 @@ from sqlalchemy.engine import URL, Engine
 from datasets.common.errors import UserError
 from search.doctor.finding import Diagnosis, ok, problem, warning
 from search.machine.filesystems import network_kind
+from search.machine.standard_streams import printable
 from search.options.values import is_study_name
-from search.storage.attributes import printable
 from search.storage.clocks import Clocks, compare_clocks
 from search.storage.database import Database, open_database
 from search.storage.lease_policy import USUAL_LEASE, LeasePolicy

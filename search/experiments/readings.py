@@ -16,7 +16,8 @@ from optuna.trial import TrialState
 from datasets.common.errors import UserError
 from search.experiments.files import ledger_file
 from search.experiments.ledger import Reading, readable
-from search.storage.attributes import MANIFEST, READING, DamagedRow, printable
+from search.machine.standard_streams import printable
+from search.storage.attributes import MANIFEST, READING, DamagedRow
 from search.storage.database import Database
 from search.storage.outages import StorageLost, StorageRefused
 from search.storage.rows.damage import look_at

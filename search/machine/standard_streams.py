@@ -84,6 +84,13 @@ def announcer(is_quiet: bool) -> Callable[[str], None]:
 
     def announce(sentence: str) -> None:
         if not is_quiet:
-            print(sentence, file=sys.stderr, flush=True)
+            print(printable(sentence), file=sys.stderr, flush=True)
 
     return announce
+
+
+def printable(text: str) -> str:
+    """A text for a terminal: without the control characters by which it could do more than be read."""
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else "?" for letter in text)

@@ -10,6 +10,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from datasets.common.errors import UserError
+from search.machine.standard_streams import printable
 from search.storage.optuna_internals import ARTIFACTS_ATTR_PREFIX
 
 MANIFEST = "manifest"
@@ -85,10 +86,3 @@ def artifacts_of(system_attrs: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             about = json.loads(text)
             if about is not None:  # as the dashboard leaves one that was deleted through it
                 yield about["artifact_id"], about["filename"]
-
-
-def printable(text: str) -> str:
-    """A text for a terminal: without the control characters by which it could do more than be read."""
-    if text.isprintable():
-        return text
-    return "".join(letter if letter.isprintable() or letter in "\n\t" else "?" for letter in text)

@@ -11,7 +11,7 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.exc import SQLAlchemyError
 
 from search.machine.limits import causes
-from search.storage.attributes import printable
+from search.machine.standard_streams import printable
 from search.storage.url import hide
 
 _ERRORS: Final = (SQLAlchemyError, StorageInternalError, sqlite3.Error)

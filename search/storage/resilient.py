@@ -24,7 +24,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import event
 from sqlalchemy.dialects import postgresql, sqlite
 
-from search.storage.attributes import REASON, damaged, printable
+from search.machine.standard_streams import printable
+from search.storage.attributes import REASON, damaged
 from search.storage.optuna_internals import FrozenStudy, id_of, models, session_of, uncached, without_version_manager
 from search.storage.outages import Outages, StorageLost, StorageRefused
 from search.storage.rows.checks import trial_problems

@@ -14,7 +14,7 @@ import optuna
 from sqlalchemy import Connection, Engine, event, exists, inspect, select, text
 
 from datasets.common.errors import UserError
-from search.storage.attributes import printable
+from search.machine.standard_streams import printable
 from search.storage.optuna_internals import MIGRATIONS, models
 from search.storage.remedies import RESTORE
 

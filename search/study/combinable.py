@@ -12,7 +12,8 @@ from optuna import Study
 from optuna.trial import FrozenTrial
 
 from datasets.common.errors import UserError
-from search.storage.attributes import MANIFEST, WORKER, printable
+from search.machine.standard_streams import printable
+from search.storage.attributes import MANIFEST, WORKER
 from search.study.ranking import best_trials, rank_of
 from search.study.study import shown_validation
 from search.training.predictions import Predictions, read_predictions

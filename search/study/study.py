@@ -15,8 +15,9 @@ from datasets.tables.table import Table
 from search.config.nested import difference, digest
 from search.machine import own_models
 from search.machine.environment import package_versions
+from search.machine.standard_streams import printable
 from search.options.values import is_study_name
-from search.storage.attributes import FIRST, MANIFEST, N_TARGET, PROTOCOL, STUDY_ID, VERSIONS, WEIGHTS, printable
+from search.storage.attributes import FIRST, MANIFEST, N_TARGET, PROTOCOL, STUDY_ID, VERSIONS, WEIGHTS
 from search.storage.database import Database
 from search.storage.optuna_internals import system_attributes
 from search.storage.outages import StorageLost, StorageRefused

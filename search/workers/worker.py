@@ -17,7 +17,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from datasets.common.errors import UserError
 from datasets.common.seeds import derive_seed
 from search.config import targets
-from search.storage.attributes import ENDING, EXHAUSTED, REASON, RETRY_OF, WORKER, printable
+from search.machine.standard_streams import printable
+from search.storage.attributes import ENDING, EXHAUSTED, REASON, RETRY_OF, WORKER
 from search.storage.ending import Ending
 from search.storage.optuna_internals import id_of, was_stopped
 from search.study.config import StudyConfig

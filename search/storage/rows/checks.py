@@ -17,8 +17,9 @@ from optuna.distributions import BaseDistribution, FloatDistribution, IntDistrib
 from optuna.trial import FrozenTrial, TrialState
 
 from search.config.type_checks import describe, fits, shown
+from search.machine.standard_streams import printable
 from search.storage import attributes as key_of
-from search.storage.attributes import READING, RESULT, RETRY_OF, printable
+from search.storage.attributes import READING, RESULT, RETRY_OF
 from search.storage.ending import Ending
 from search.storage.optuna_internals import ARTIFACTS_ATTR_PREFIX
 from search.storage.rows.value_checks import (

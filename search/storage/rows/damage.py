@@ -18,7 +18,8 @@ from optuna.trial import TrialState
 from sqlalchemy import Connection, text
 
 from search.config.type_checks import fits, shown
-from search.storage.attributes import ENDING, EXCESS_RISE, MANIFEST, REASON, RESULT, printable
+from search.machine.standard_streams import printable
+from search.storage.attributes import ENDING, EXCESS_RISE, MANIFEST, REASON, RESULT
 from search.storage.ending import Ending
 from search.storage.rows.checks import attribute_problems, is_correlation, is_parameter, study_problems
 

@@ -9,7 +9,8 @@ from typing import Any, Final, TypeVar
 from optuna.storages import RDBStorage
 from sqlalchemy import select
 
-from search.storage.attributes import DamagedRow, damaged, printable
+from search.machine.standard_streams import printable
+from search.storage.attributes import DamagedRow, damaged
 from search.storage.optuna_internals import FrozenStudy, models
 from search.storage.remedies import chain, is_database_error, reason_of
 from search.storage.rows.checks import study_problems

@@ -97,3 +97,13 @@ def test_a_table_without_them_is_recorded_as_before(tmp_path: Path) -> None:
     assert "replicate_columns" not in Table(**{**plain.settings, "file": "t.csv", "replicate_columns": []}).settings
     own = Table(**{**plain.settings, "file": "t.csv", "replicate_columns": ["a", "b"]})
     assert own.settings["replicate_columns"] == ("a", "b")
+
+
+def test_a_limit_among_replicates_costs_its_cell_and_not_its_row(tmp_path: Path) -> None:
+    values = [list(row) for row in VALUES]
+    values[2][1] = "<0.01"
+    for censored, says in (("drop", "such cells are set aside"), (None, "(--censored drop sets such cells aside)")):
+        found = surveyed(wide(tmp_path, values), replicate_columns=NAMES, censored=censored)
+        assert len(found.sequences) == 40
+        [note] = [one.text for one in found.findings.found if "is a limit" in one.text]
+        assert note.endswith(says)

@@ -275,3 +275,12 @@ def test_a_file_in_flips_format_is_read_again_by_the_columns_that_were_named(
     written = tmp_path / "written.csv"
     written.write_bytes(b"".join(flip_blocks(raw.sequence, raw.target, raw.part, raw.validation)))
     assert survey(written, found.table, is_reread=True).raw_split().content_hash == raw.content_hash
+
+
+@pytest.mark.parametrize("wild_type", ["", "MK\x1b[31m", "MK V", "MK*"])
+def test_a_wild_type_that_an_experiment_holds_is_residues(wild_type: str, tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"table.wild_type='.*' is not valid: expected letters, one a residue"
+    ) as caught:
+        table(tmp_path / "t.csv", wild_type=wild_type)
+    assert str(caught.value).isprintable()
