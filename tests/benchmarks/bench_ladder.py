@@ -13,13 +13,15 @@ adds others, which are searched and confirmed beside and take no part in the ens
 import argparse
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from tests.benchmarks.bench_scores import ROOT, run
+
 FAMILIES = ("ridge", "kernel", "cnn")
 _THIRTY = ("trainer.max_epochs=30",)
 BUDGETS: dict[tuple[str, str], tuple[int, tuple[str, ...]]] = {
@@ -66,7 +68,7 @@ def measured(split: str, folder: Path, n_seeds: int, others: Sequence[str]) -> s
     for family in (*FAMILIES, *others):
         n_trials, overrides = BUDGETS.get((split, family), (6, _ESM) if family == "esm" else (40, ()))
         run(
-            folder,
+            str(folder),
             *data_of(split),
             "--model",
             family,
@@ -76,7 +78,7 @@ def measured(split: str, folder: Path, n_seeds: int, others: Sequence[str]) -> s
             f"s-{family}",
             *overrides,
         )
-    done = run(folder, "combine", *(f"s-{family}" for family in FAMILIES), "--export", "s-ensemble")
+    done = run(str(folder), "combine", *(f"s-{family}" for family in FAMILIES), "--export", "s-ensemble")
     (folder / "ensemble.txt").write_text(done, encoding="utf-8")
     cells = []
     for name in (*FAMILIES, *others, "ensemble"):
@@ -101,19 +103,10 @@ def confirm(folder: Path, name: str, n_seeds: int) -> dict[str, Any]:
     kept = folder / f"confirmed-{name}.json"
     if not kept.exists():
         words = ("confirm", f"studies/experiment/s-{name}.yaml", "--seeds", str(n_seeds), "--json")
-        said = run(folder, *words)
+        said = run(str(folder), *words)
         kept.write_text(said, encoding="utf-8")
     confirmed: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
     return confirmed
-
-
-def run(folder: Path, *words: str) -> str:
-    """What the command line prints in a folder."""
-    command = [sys.executable, str(ROOT / "run_study.py"), *words]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}:\n{done.stderr}")
-    return done.stdout
 
 
 if __name__ == "__main__":
