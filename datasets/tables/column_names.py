@@ -35,7 +35,7 @@ def is_written_split(columns: Columns, named: Sequence[str | None]) -> bool:
 
 def sequence_column(columns: Columns, named: str | None) -> str | None:
     """Return the column of whole sequences, None if there is none; a UserError if the named one is missing."""
-    return _named(columns, named, "--sequence-column") or _known(columns, SEQUENCE)
+    return named_column(columns, named, "--sequence-column") or _known(columns, SEQUENCE)
 
 
 def mutation_column(
@@ -43,7 +43,7 @@ def mutation_column(
 ) -> str | None:
     """Return the column of mutations, by its name or, among those that are not taken, by what it holds."""
     if named is not None:
-        return _named(columns, named, "--mutation-column")
+        return named_column(columns, named, "--mutation-column")
     by_name = _known(columns, MUTATION)
     if by_name is not None and by_name not in taken and are_mutations(columns.cells[by_name], first_position):
         return by_name
@@ -55,7 +55,7 @@ def mutation_column(
 
 def target_column(columns: Columns, named: str | None) -> str:
     """Return the column of what was measured; a UserError lists the columns if it is not known."""
-    found = _named(columns, named, "--target-column") or _known(columns, _TARGET)
+    found = named_column(columns, named, "--target-column") or _known(columns, _TARGET)
     if found is None:
         raise _missing(columns, "target", "--target-column, or each column of replicates with --replicate-column")
     return found
@@ -64,20 +64,10 @@ def target_column(columns: Columns, named: str | None) -> str:
 def replicate_columns(columns: Columns, named: Sequence[str]) -> str:
     """Return what the named columns of replicates are called together; a UserError if one is missing or named twice."""
     for number, name in enumerate(named):
-        _named(columns, name, "--replicate-column")
+        named_column(columns, name, "--replicate-column")
         if name in named[:number]:
             raise UserError(f"--replicate-column {name!r} is named twice: name each column of measurements once.")
     return ", ".join(named)
-
-
-def group_column(columns: Columns, named: str | None) -> str | None:
-    """Return the named column, None if none is named."""
-    return _named(columns, named, "--group-column")
-
-
-def error_column(columns: Columns, named: str | None) -> str | None:
-    """Return the named column, None if none is named."""
-    return _named(columns, named, "--error-column")
 
 
 def possible_group_column(columns: Columns) -> str | None:
@@ -91,36 +81,20 @@ def possible_group_column(columns: Columns) -> str | None:
     return name if all(groups) and 3 <= len(set(groups)) <= len(groups) / 2 else None
 
 
-def fold_column(columns: Columns, named: str | None) -> str | None:
-    """Return the named column, None if none is named."""
-    return _named(columns, named, "--fold-column")
-
-
-def round_column(columns: Columns, named: str | None) -> str | None:
-    """Return the named column, None if none is named."""
-    return _named(columns, named, "--round-column")
-
-
 def possible_fold_columns(columns: Columns) -> list[str]:
     """Return the columns that are called as folds are: `fold`, `fold_random_5`, `cv_fold`."""
     return [name for name in columns.cells if re.fullmatch(r"(cv[_ -]?)?folds?([_ -]?\w{1,20})?", name, re.IGNORECASE)]
 
 
-def fold_column_again(columns: Columns, named: str | None) -> str | None:
-    """Return the column of folds of a table that was read before: as it was named, or as a written split has it."""
-    return FOLD_COLUMN if named is not None and named not in columns.cells else named
+def column_again(columns: Columns, named: str | None, written: str) -> str | None:
+    """Return the column of a table that was read before: as it was named, or as a `written` split calls it."""
+    return written if named is not None and named not in columns.cells and written in columns.cells else named
 
 
 def group_column_again(columns: Columns, named: str | None, is_carried: bool) -> str | None:
     """Return the column of groups of a table that was read before: as it was named, or as a written split has it."""
     names = (named, GROUP_COLUMN) if is_carried else (named,)
     return next((name for name in names if name in columns.cells), None) if named is not None else None
-
-
-def error_column_again(columns: Columns, named: str | None) -> str | None:
-    """Return the column of errors of a table that was read before: as it was named, or as a written split has it."""
-    found = (name for name in (named, ERROR_COLUMN) if name in columns.cells)
-    return None if named is None else next(found, named)
 
 
 def no_sequences(columns: Columns) -> UserError:
@@ -130,7 +104,8 @@ def no_sequences(columns: Columns) -> UserError:
     )
 
 
-def _named(columns: Columns, name: str | None, option: str) -> str | None:
+def named_column(columns: Columns, name: str | None, option: str) -> str | None:
+    """Return the column that an option names, None if it names none; a UserError if there is no such column."""
     if name is None or name in columns.cells:
         return name
     names = list(columns.cells)

@@ -108,9 +108,9 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
             mutation_column=None,
             group_column=column_names.group_column_again(columns, table.group_column, table.group_rule is not None),
             replicate_columns=(),
-            error_column=column_names.error_column_again(columns, table.error_column),
-            fold_column=column_names.fold_column_again(columns, table.fold_column),
-            round_column=column_names.fold_column_again(columns, table.round_column),
+            error_column=column_names.column_again(columns, table.error_column, column_names.ERROR_COLUMN),
+            fold_column=column_names.column_again(columns, table.fold_column, column_names.FOLD_COLUMN),
+            round_column=column_names.column_again(columns, table.round_column, column_names.FOLD_COLUMN),
         )
     are_named = not is_reread and None not in (table.sequence_column, table.mutation_column)
     table = _with_columns(table, columns)
@@ -179,10 +179,10 @@ def _with_columns(table: Table, columns: Columns) -> Table:
         target = column_names.replicate_columns(columns, table.replicate_columns)
     else:
         target = column_names.target_column(columns, table.target_column)
-    group = column_names.group_column(columns, table.group_column)
-    fold = column_names.fold_column(columns, table.fold_column)
-    rounds = column_names.round_column(columns, table.round_column)
-    error = column_names.error_column(columns, table.error_column)
+    group = column_names.named_column(columns, table.group_column, "--group-column")
+    fold = column_names.named_column(columns, table.fold_column, "--fold-column")
+    rounds = column_names.named_column(columns, table.round_column, "--round-column")
+    error = column_names.named_column(columns, table.error_column, "--error-column")
     taken = (sequence, target, group, fold, rounds, *table.replicate_columns, error, "set", "validation", "name")
     mutation = column_names.mutation_column(columns, table.mutation_column, taken, table.first_position)
     if sequence is None and mutation is None:

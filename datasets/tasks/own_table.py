@@ -29,14 +29,7 @@ class TableSource:
 
     def locate(self, *, data_dir: Path | None, announce: Announce) -> FoundSource:
         """Name the content by the SHA-256 of the file and of how it is read."""
-        if self.path.exists() and not self.path.is_file():
-            raise UserError(f"The table {self.path} is a folder, a pipe or a device and no file: save it as a file.")
-        try:
-            digest = file_hash(self.path)
-        except OSError as error:
-            raise UserError(
-                f"The table {self.path} cannot be read ({error.strerror}): name it with --data FILE."
-            ) from None
+        digest = table_hash(self.path)
         about: list[object] = [digest, self.table.settings]
         if self.table.group_column is not None:
             about.append("with groups")  # which prepared files of the first version lack
@@ -55,6 +48,16 @@ class TableSource:
         raw = self.read(located, split)
         marks = list(zip(raw.part, raw.validation, strict=True))
         return marks.count(("train", "")), marks.count(("train", "True")), marks.count(("test", ""))
+
+
+def table_hash(path: Path) -> str:
+    """Return the SHA-256 of a table's file; a UserError if it is none, or cannot be read."""
+    if path.exists() and not path.is_file():
+        raise UserError(f"The table {path} is a folder, a pipe or a device and no file: save it as a file.")
+    try:
+        return file_hash(path)
+    except OSError as error:
+        raise UserError(f"The table {path} cannot be read ({error.strerror}): name it with --data FILE.") from None
 
 
 def table_task(table: Table, *, name: str, path: Path | None = None, loaded: Survey | None = None) -> Task:

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datasets.common.errors import UserError
-from datasets.common.files import file_hash
 from datasets.tables.parts import in_order
 from datasets.tables.table import Table
 from datasets.task import Task
-from datasets.tasks.own_table import TableSource
+from datasets.tasks.own_table import TableSource, table_hash
 from search.config.nested import difference
 from search.experiments.confirm.results import Confirmation, Scores
 from search.experiments.confirm.view import as_json
@@ -38,7 +37,7 @@ def check_all_folds(paths: Sequence[Path], experiments: Sequence[Experiment], ta
         table, source = _table(path, experiment), task.source
         assert isinstance(source, TableSource), "it has a table"
         asked = {name: value for name, value in table.settings.items() if name != "test_fold"}
-        own = (path, asked, _hash(source.path))
+        own = (path, asked, table_hash(source.path))
         first = first or own
         if first[1] != asked:
             raise UserError(
@@ -85,7 +84,7 @@ def folds_of(task: Task, split: "PreparedSplit") -> dict[str, Any]:
         "fold_column": table.fold_column,
         "fold": table.test_fold,
         "fold_names": list(split.fold_names),
-        "table_hash": _hash(task.source.path),
+        "table_hash": table_hash(task.source.path),
     }
 
 
@@ -96,15 +95,6 @@ def _table(path: Path, experiment: Experiment) -> Table:
             f"{path} was not searched with a fold for test: --all-folds takes the experiments of --test-fold all."
         )
     return table
-
-
-def _hash(path: Path) -> str:
-    try:
-        if path.exists() and not path.is_file():
-            raise UserError(f"The table {path} is a folder, a pipe or a device: name a file with --data FILE.")
-        return file_hash(path)
-    except OSError as error:
-        raise UserError(f"The table {path} cannot be read ({error.strerror}): name it with --data FILE.") from None
 
 
 @dataclass(frozen=True, kw_only=True)
