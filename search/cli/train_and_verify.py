@@ -89,6 +89,7 @@ def run_verify(arguments: argparse.Namespace) -> int:
     )
     check_data(arguments.file, experiment.config, experiment.provenance, split)
     ensemble, directory = experiment.ensemble, free_folder(arguments.runs_dir / VERIFY, arguments.file.stem)
+    _import_for_the_end()
     from search.experiments.reference import reference_predictions  # NumPy
 
     is_same, folders, reference = True, list[Path](), list["NDArray[np.floating[Any]]"]()
@@ -113,6 +114,13 @@ def run_verify(arguments: argparse.Namespace) -> int:
     return 0 if is_same else 1
 
 
+def _import_for_the_end() -> None:
+    """Import what compares, while children train: whoever updates the checkout meanwhile changes nothing here."""
+    import search.experiments.files
+    import search.experiments.scales
+    import search.training.predictions  # noqa: F401
+
+
 def _say(name: str, found: tuple[bool, str], is_quiet: bool) -> bool:
     agrees, sentence = found
     if not agrees:
@@ -128,7 +136,7 @@ def _compare_scales(
     """Whether the scales in the file follow from what its members predicted in these folders, and of test sequences."""
     import numpy as np
 
-    from search.experiments.scales import scales_follow  # both are loaded by the training that came before
+    from search.experiments.scales import scales_follow
     from search.training.predictions import predictions_in
 
     predictions = [predictions_in(folder) for folder in folders]
