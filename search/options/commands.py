@@ -87,31 +87,31 @@ COMMANDS = {
     "status": Command(
         summary="where studies stand; --watch follows one",
         description="Where studies stand.",
-        target="search.cli.status:run_status",
+        target="search.cli.studies.status:run_status",
         add_options=options.status_options,
     ),
     "drain": Command(
         summary="let the workers of a study finish their trials and end",
         description="Let every worker of a study finish its trial, start none, and end.",
-        target="search.cli.control:run_control",
+        target="search.cli.studies.control:run_control",
         add_options=options.study_options,
     ),
     "pause": Command(
         summary="let them finish their trials and wait",
         description="Let every worker of a study finish its trial, and wait for resume or drain.",
-        target="search.cli.control:run_control",
+        target="search.cli.studies.control:run_control",
         add_options=options.study_options,
     ),
     "resume": Command(
         summary="let them go on",
         description="Let the workers of a paused or draining study go on.",
-        target="search.cli.control:run_control",
+        target="search.cli.studies.control:run_control",
         add_options=options.study_options,
     ),
     "requeue": Command(
         summary="queue a failed trial again",
         description="Queue a trial that failed, or ran out of memory or time, once more.",
-        target="search.cli.requeue:run_requeue",
+        target="search.cli.studies.requeue:run_requeue",
         add_options=options.requeue_options,
     ),
     "data": Command(
@@ -130,7 +130,7 @@ COMMANDS = {
     "report": Command(
         summary="one HTML file about a study, which opens without network",
         description="Write one HTML file about a study: what was searched, what came of it, and how to repeat it.",
-        target="search.cli.report:run_report",
+        target="search.cli.studies.report:run_report",
         add_options=options.report_options,
     ),
     "compare": Command(
@@ -143,7 +143,7 @@ COMMANDS = {
     "dashboard": Command(
         summary="show studies, trials and their files in a browser",
         description="Show studies, trials and their files in a browser, until Ctrl-C.",
-        target="search.cli.dashboard:run_dashboard",
+        target="search.cli.studies.dashboard:run_dashboard",
         add_options=options.dashboard_options,
     ),
     "init": Command(

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.engine import make_url
 
-from search.cli.watch import look
+from search.cli.studies.watch import look
 from search.storage.attributes import MANIFEST, DamagedRow
 from search.storage.database import open_database
 from search.storage.rows import checks as row_checks

@@ -17,7 +17,7 @@ import pytest
 from optuna import Study
 from optuna.trial import TrialState, create_trial
 
-from search.cli.watch import as_lines, look
+from search.cli.studies.watch import as_lines, look
 from search.machine.hardware import Gpu, find_gpus
 from search.storage.rows.heartbeats import lease_ages_s
 from search.study.activity import rate_per_hour, remaining_s

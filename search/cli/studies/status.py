@@ -25,7 +25,7 @@ def run_status(arguments: argparse.Namespace) -> int:
     one = arguments.study_name
     names = [one] if one else database.storage.study_names()
     if arguments.watch:
-        from search.cli.watch import INTERVAL_S, watch  # rich takes a while to import
+        from search.cli.studies.watch import INTERVAL_S, watch  # rich takes a while to import
 
         if len(names) != 1:
             has = ", ".join(map(printable, names)) or "none yet"
