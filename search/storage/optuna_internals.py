@@ -17,16 +17,18 @@ from typing import Any, Final
 import optuna
 from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX
 from optuna.samplers import _cmaes
-from optuna.storages import BaseStorage
+from optuna.storages import BaseStorage, _cached_storage
 from optuna.storages._rdb import models
 from optuna.storages._rdb import storage as _rdb
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial
 
-__all__ = ["ARTIFACTS_ATTR_PREFIX", "FrozenStudy", "models"]
+__all__ = ["ARTIFACTS_ATTR_PREFIX", "CachedStorage", "FrozenStudy", "models"]
 
 MIGRATIONS: Final = Path(optuna.__file__).parent / "storages" / "_rdb" / "alembic"
 """Alembic's scripts of the tables."""
+CachedStorage = _cached_storage._CachedStorage
+"""What Optuna puts before a storage: it reads no finished trial twice. `search.storage.trial_cache` derives from it."""
 session_of = _rdb._create_scoped_session
 """A session of a storage's `scoped_session`, which is committed when the block has ended well."""
 
@@ -82,6 +84,13 @@ def seen_through(study: optuna.Study, proxy: Callable[[BaseStorage], StorageProx
     """The study as a proxy of its storage shows it."""
     view = copy.copy(study)
     view._storage = proxy(study._storage)  # type: ignore[assignment]
+    return view
+
+
+def seen_alone(study: optuna.Study, proxy: Callable[[BaseStorage], StorageProxy]) -> optuna.Study:
+    """The same, which shares no trials that Optuna keeps for the time of one proposal with the study itself."""
+    view = seen_through(study, proxy)
+    view._thread_local = type(study._thread_local)()
     return view
 
 

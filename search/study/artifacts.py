@@ -12,6 +12,7 @@ import mimetypes
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from optuna.trial import FrozenTrial, TrialState
@@ -20,8 +21,8 @@ from datasets.common.files import link
 from search.machine.foreign_files import open_regular
 from search.storage.attributes import artifacts_of
 from search.storage.optuna_internals import ARTIFACTS_ATTR_PREFIX
-from search.study.endings import Retries
-from search.study.ranking import best_trials, rank, rank_of
+from search.study.ranking import rank, rank_of
+from search.study.trials.tally import Tally
 from search.training.result import LOG, Result, trial_folder
 
 ARTIFACTS = "artifacts"
@@ -42,7 +43,7 @@ class Artifacts:
     directory: Path
     keep_top: int
     announce: Callable[[str], None]
-    _removed: set[int] = field(default_factory=set)
+    _kept: list[FrozenTrial] = field(default_factory=list)
     _best_ranks: list[tuple[float, float]] = field(default_factory=list)
 
     def checkpoints(self, number: int, result: Result) -> list[Path]:
@@ -83,19 +84,22 @@ class Artifacts:
 
         One that failed keeps its files until another has finished in its place.
         """
-        best_now = best_trials(trials, self.keep_top)
+        self._kept.extend(self._tally.see(trials))
+        best_now = self._tally.best[: self.keep_top]
         self._best_ranks[:] = [rank_of(trial) for trial in best_now]
         best = {trial.number for trial in best_now}
-        retries = Retries(trials)
-        for trial in trials:
-            if trial.number in self._removed or trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
-                continue
-            for useless in retries.chain(trial):
-                if useless.number not in self._removed and useless.number not in best:
-                    self._remove(useless)
+        for trial in self._kept:
+            if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
+                for useless in self._tally.retries.chain(trial):
+                    if useless.number not in best:
+                        self._remove(useless)
+        self._kept[:] = [trial for trial in self._kept if trial.number in best]
+
+    @cached_property
+    def _tally(self) -> Tally:
+        return Tally(self.keep_top)
 
     def _remove(self, trial: FrozenTrial) -> None:
-        self._removed.add(trial.number)
         paths = list(trial_folder(self.directory, trial.number).glob(f"fold*{CHECKPOINT}"))
         for artifact, name in artifacts_of(trial.system_attrs):
             if name.endswith(CHECKPOINT):

@@ -4,7 +4,7 @@ COMPLETE and PRUNED trials count. Of FAIL trials (`search.storage.ending`) those
 from the same parameters, however often; those that lost their process a bounded number of times; bugs never.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import optuna
@@ -27,9 +27,21 @@ class TrialFailed(Exception):
 class Retries:
     """Which trials of a study run the parameters of which others again."""
 
-    def __init__(self, trials: Sequence[FrozenTrial]) -> None:
-        self._by_number = {trial.number: trial for trial in trials}
-        self._next = {trial.user_attrs[RETRY_OF]: trial for trial in trials if RETRY_OF in trial.user_attrs}
+    def __init__(self, trials: Iterable[FrozenTrial] = ()) -> None:
+        self._by_number: dict[int, FrozenTrial] = {}
+        self._next: dict[int, FrozenTrial] = {}
+        for trial in trials:
+            self.add(trial)
+
+    def add(self, trial: FrozenTrial) -> None:
+        """A trial that is new, or not as it was when it was added before."""
+        self._by_number[trial.number] = trial
+        if RETRY_OF in trial.user_attrs:
+            self._next[trial.user_attrs[RETRY_OF]] = trial
+
+    def trial(self, number: int) -> FrozenTrial:
+        """The trial of that number."""
+        return self._by_number[number]
 
     def retry_of(self, trial: FrozenTrial) -> FrozenTrial | None:
         """The latest trial that runs this one again; None if nobody requeued it."""
@@ -61,18 +73,12 @@ _OF_STATES = {
 
 
 def run_lost_trials_again(
-    study: Study, max_retries: int = MAX_RETRIES, trials: Sequence[FrozenTrial] | None = None
+    study: Study, failed: Sequence[FrozenTrial], retries: Retries, max_retries: int = MAX_RETRIES
 ) -> int:
-    """Requeue every interrupted or lost trial with its parameters, each once; returns how many.
-
-    `trials` are the study's, for whoever has just read them.
-    """
-    if trials is None:
-        trials = study.get_trials(deepcopy=False)
-    retries = Retries(trials)
+    """Requeue every interrupted or lost trial of those that `failed` with its parameters, each once; how many."""
     n = 0
-    for trial in trials:
-        if has_failed_for_good(trial) or trial.state != TrialState.FAIL or retries.retry_of(trial):
+    for trial in failed:
+        if has_failed_for_good(trial) or retries.retry_of(trial):
             continue
         n_lost = trial.user_attrs.get(N_LOST, 0) + (ending_of(trial) != Ending.INTERRUPTED)
         if n_lost <= max_retries:
@@ -99,26 +105,27 @@ def own_faults(trials: Sequence[FrozenTrial]) -> set[int]:
 
     A lost trial that nobody requeued was given up. Whoever finds one lost requeues it at once.
     """
-    retries = Retries(trials)
-    return {
-        trial.number
-        for trial in trials
-        if trial.state == TrialState.FAIL and retries.retry_of(trial) is None and ending_of(trial) != Ending.INTERRUPTED
-    }
+    failed = [trial for trial in trials if trial.state == TrialState.FAIL]
+    retries = Retries(trials if failed else ())
+    return {trial.number for trial in failed if is_own_fault(trial, retries)}
 
 
-def latest_faults(trials: Sequence[FrozenTrial], known: Collection[int] = ()) -> list[FrozenTrial]:
+def is_own_fault(failed: FrozenTrial, retries: Retries) -> bool:
+    """Whether a trial that failed did so for good, or was given up."""
+    return retries.retry_of(failed) is None and ending_of(failed) != Ending.INTERRUPTED
+
+
+def latest_faults(trials: Sequence[FrozenTrial], retries: Retries, known: Collection[int] = ()) -> list[FrozenTrial]:
     """The trials that failed for good since one was finished, the latest first, whoever ran them.
 
     Trials are in the order in which they began: clocks of several machines cannot order their ends. What is run again
     says nothing; `known` are failures from before this call, which somebody may have seen to.
     """
-    faults = own_faults(trials)
     latest: list[FrozenTrial] = []
-    for trial in sorted(trials, key=lambda trial: -trial.number):
+    for trial in reversed(trials):
         if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
             return latest
-        if trial.number in faults and trial.number not in known:
+        if trial.state == TrialState.FAIL and is_own_fault(trial, retries) and trial.number not in known:
             latest.append(trial)
     return latest
 
@@ -134,15 +141,15 @@ def interrupted_folder(study_folder: Path, trial: optuna.Trial) -> Path | None:
     """The folder of the latest trial that `trial` repeats and that left a state on this machine."""
     if RETRY_OF not in trial.user_attrs:
         return None
-    trials = trial.study.get_trials(deepcopy=False)
-    _, *before = Retries(trials).chain(next(other for other in trials if other.number == trial.number))
+    retries = Retries(trial.study.get_trials(deepcopy=False))
+    _, *before = retries.chain(retries.trial(trial.number))
     return next(filter(has_state, (trial_folder(study_folder, earlier.number) for earlier in before)), None)
 
 
-def remove_states(study_folder: Path, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> None:
+def remove_states(study_folder: Path, trial: FrozenTrial, retries: Retries) -> None:
     """Remove the states of a trial and of those it repeated, if it ended for good: one that failed may go on."""
     if _is_over(trial):
-        for useless in Retries(trials).chain(trial):
+        for useless in retries.chain(trial):
             remove_state(trial_folder(study_folder, useless.number))
 
 

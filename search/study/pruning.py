@@ -26,6 +26,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.storage.attributes import RETRY_OF
 from search.storage.optuna_internals import StorageProxy, known_of, seen_through, with_system_attributes
 from search.study.endings import Retries
+from search.study.trials.window import WINDOW
 
 _RUNG = "completed_rung_"  # Optuna's successive halving notes with a trial what it was compared by
 _FOLDS_RUNG = "folds:completed_rung_"
@@ -155,6 +156,8 @@ def should_prune(trial: optuna.Trial) -> bool:
 class _Uninterrupted(StorageProxy):
     """Storage proxy that hides retried trials and gives each retry the original trial's number.
 
+    Of a long study it shows the latest trials (`search.study.trials.window`), who fill a rung well enough.
+
     What a pruner notes of the trial that it judges is added to `known`, what this process knows of it.
     """
 
@@ -170,10 +173,12 @@ class _Uninterrupted(StorageProxy):
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
         trials = self.storage.get_all_trials(study_id, deepcopy=deepcopy)
-        retries = Retries(trials)
+        latest = trials[-WINDOW:]
+        repeats = any(RETRY_OF in trial.user_attrs for trial in latest)
+        retries = Retries(trials if repeats else ())  # what one of them repeats may be older than they
         return [
             _numbered(trial, retries) if RETRY_OF in trial.user_attrs else trial
-            for trial in trials
+            for trial in latest
             if retries.retry_of(trial) is None and (states is None or trial.state in states)
         ]
 

@@ -1,19 +1,20 @@
 """A study as it was when it was read: how it stands, for every view, and for what reads it time after time."""
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
 from optuna import Study
 from optuna.storages import BaseStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from search.space.space import Space
 from search.storage.attributes import EXHAUSTED, MANIFEST, N_TARGET
 from search.storage.database import Database
-from search.storage.optuna_internals import StorageProxy, seen_through
+from search.storage.optuna_internals import seen_through
 from search.storage.rows.heartbeats import lease_ages_s
+from search.storage.trial_cache import WithTrials
 from search.study.activity import RunningTrial, rate_per_hour, remaining_s, running_trials
 from search.study.control import Control, control_in
 from search.study.endings import own_faults
@@ -48,11 +49,6 @@ class StudySnapshot:
         ages = {} if database is None else lease_ages_s(database.storage, study)
         trials = study.get_trials(deepcopy=False)
         return cls(name=study.study_name, attributes=study.user_attrs, trials=trials, lease_ages_s=ages)
-
-    @classmethod
-    def of_trials(cls, trials: Sequence[FrozenTrial], n_target: int) -> "StudySnapshot":
-        """What trials alone say, of a search for `n_target` of them."""
-        return cls(name="", attributes={N_TARGET: n_target}, trials=trials, lease_ages_s={})
 
     @cached_property
     def counts(self) -> Counts:
@@ -113,19 +109,17 @@ class StudySnapshot:
     @property
     def finished_words(self) -> str:
         """`7/20 finished (2 pruned)`."""
-        return f"{self.counts.n_finished}/{self.n_target} finished ({self.counts.n_pruned} pruned)"
+        return finished_words(self.counts, self.n_target)
 
     @property
     def failed_words(self) -> str:
         """`2 failed`, and how many were interrupted or lost and are run again."""
-        n_faults = len(own_faults(self.trials))
-        n_again = self.counts.n_failed - n_faults
-        return f"{n_faults} failed" + (f", {n_again} interrupted and run again" if n_again else "")
+        return failed_words(len(own_faults(self.trials)), self.counts)
 
     @property
     def best_words(self) -> list[str]:
         """`best 0.8310 (trial 3)`; nothing before a trial is complete."""
-        return [] if self.best is None else [f"best {self.best.value:.4f} (trial {self.best.number})"]
+        return best_words(self.best)
 
     @property
     def remarks(self) -> list[str]:
@@ -156,6 +150,22 @@ class StudySnapshot:
         }
 
 
+def finished_words(counts: Counts, n_target: int) -> str:
+    """`7/20 finished (2 pruned)`."""
+    return f"{counts.n_finished}/{n_target} finished ({counts.n_pruned} pruned)"
+
+
+def failed_words(n_faults: int, counts: Counts) -> str:
+    """`2 failed`, which they did for good, and how many were interrupted or lost and are run again."""
+    n_again = counts.n_failed - n_faults
+    return f"{n_faults} failed" + (f", {n_again} interrupted and run again" if n_again else "")
+
+
+def best_words(best: FrozenTrial | None) -> list[str]:
+    """`best 0.8310 (trial 3)`; nothing before a trial is complete."""
+    return [] if best is None else [f"best {best.value:.4f} (trial {best.number})"]
+
+
 def snapshot(study: Study, trials: Sequence[FrozenTrial]) -> Study:
     """The study, with these trials and no others, and its own attributes as they are now.
 
@@ -164,18 +174,12 @@ def snapshot(study: Study, trials: Sequence[FrozenTrial]) -> Study:
     return seen_through(study, lambda storage: _Read(storage, trials))
 
 
-class _Read(StorageProxy):
-    """A storage that has read its study. Trials are never copied: of thousands, that took Optuna's figures a minute."""
+class _Read(WithTrials):
+    """A storage that has read its study: copies of thousands of trials took Optuna's figures a minute."""
 
     def __init__(self, storage: BaseStorage, trials: Sequence[FrozenTrial]) -> None:
-        super().__init__(storage)
-        self._trials = list(trials)
+        super().__init__(storage, trials)
         self._user_attrs: dict[int, dict[str, Any]] = {}
-
-    def get_all_trials(
-        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
-    ) -> list[FrozenTrial]:
-        return [trial for trial in self._trials if states is None or trial.state in states]
 
     def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
         if study_id not in self._user_attrs:

@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +22,7 @@ from search.storage.attributes import FIRST, MANIFEST, N_TARGET, PROTOCOL, STUDY
 from search.storage.database import Database
 from search.storage.optuna_internals import system_attributes
 from search.storage.outages import StorageLost, StorageRefused
+from search.storage.trial_cache import TrialCache
 from search.study.ranking import best_trials
 
 if TYPE_CHECKING:
@@ -90,7 +92,8 @@ def open_study(database: Database, name: str, wanted: Mapping[str, Any]) -> Stud
     Raises:
         UserError: The study exists with another manifest; the sentence shows what differs.
     """
-    study = optuna.create_study(storage=database.storage, study_name=name, direction=DIRECTION, load_if_exists=True)
+    storage = TrialCache(database.storage)
+    study = optuna.create_study(storage=storage, study_name=name, direction=DIRECTION, load_if_exists=True)
     _check_direction(study)
     if MANIFEST in study.user_attrs:
         _check_manifest(name, study.user_attrs[MANIFEST], wanted)
@@ -172,7 +175,7 @@ def find_study(database: Database, name: str) -> Study:
             f"Study {printable(name)!r} in {database.name} was not made by flipsearch, whose studies have names of "
             "letters, digits and . _ + -, since files are named by them: name another."
         )
-    study = optuna.load_study(study_name=name, storage=database.storage)
+    study = optuna.load_study(study_name=name, storage=TrialCache(database.storage))
     _check_direction(study)
     return study
 
@@ -215,13 +218,17 @@ def enqueue_first_trials(study: Study, trials: Sequence[Mapping[str, Any]]) -> N
 
 def count(trials: Sequence[FrozenTrial]) -> Counts:
     """Trials by state."""
-    states = [trial.state for trial in trials]
+    return counts_of(Counter(trial.state for trial in trials))
+
+
+def counts_of(states: Mapping[TrialState, int]) -> Counts:
+    """How many trials are in each state; none in one that is not named."""
     return Counts(
-        n_complete=states.count(TrialState.COMPLETE),
-        n_pruned=states.count(TrialState.PRUNED),
-        n_failed=states.count(TrialState.FAIL),
-        n_running=states.count(TrialState.RUNNING),
-        n_waiting=states.count(TrialState.WAITING),
+        n_complete=states.get(TrialState.COMPLETE, 0),
+        n_pruned=states.get(TrialState.PRUNED, 0),
+        n_failed=states.get(TrialState.FAIL, 0),
+        n_running=states.get(TrialState.RUNNING, 0),
+        n_waiting=states.get(TrialState.WAITING, 0),
     )
 
 

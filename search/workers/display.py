@@ -12,7 +12,8 @@ from rich.text import Text
 
 from datasets.common.bars import Bar
 from search.storage.attributes import ENDING, REASON
-from search.study.snapshot import StudySnapshot
+from search.study.snapshot import best_words, failed_words, finished_words
+from search.study.trials.tally import Tally
 from search.workers.messages import Announcement, Working
 
 _BETWEEN_LINES_S = 30.0
@@ -63,6 +64,7 @@ class PlainDisplay(Display):
         self._n_target = n_target
         self._started = time.monotonic()
         self._n_ended = 0
+        self._tally = Tally()
         self._last_said = -_BETWEEN_LINES_S
 
     def announce(self, sentence: str) -> None:
@@ -85,10 +87,13 @@ class PlainDisplay(Display):
 
     def standing(self, trials: Sequence[FrozenTrial]) -> str:
         """`7/20 finished (2 pruned), 0 failed, best 0.831 (trial 3), 1:20 left`."""
-        now = StudySnapshot.of_trials(trials, self._n_target)
-        words = [now.finished_words, now.failed_words, *now.best_words]
-        if self._n_ended and now.n_left > 0:
-            left_s = (time.monotonic() - self._started) / self._n_ended * now.n_left
+        now = self._tally
+        now.see(trials)
+        counts, best = now.counts, next(iter(now.best), None)
+        words = [finished_words(counts, self._n_target), failed_words(now.n_faults, counts), *best_words(best)]
+        n_left = self._n_target - counts.n_finished
+        if self._n_ended and n_left > 0:
+            left_s = (time.monotonic() - self._started) / self._n_ended * n_left
             words.append(f"{clock(left_s)} left")
         return ", ".join(words)
 

@@ -16,10 +16,10 @@ from multiprocessing.connection import wait as wait_for
 from multiprocessing.process import BaseProcess
 
 from optuna import Study
-from optuna.trial import TrialState
 
 from search.machine import own_models
 from search.machine.interpreters import without_program
+from search.study.trials.tally import Tally
 from search.workers.child import how_ended
 from search.workers.display import Display
 from search.workers.fleet_worker import (
@@ -72,7 +72,7 @@ class Fleet:
     signals: Signals
     display: Display
     _members: list[_Member] = field(init=False)
-    _seen: set[int] = field(init=False)
+    _tally: Tally = field(init=False, default_factory=Tally)
     _said: dict[str, float] = field(init=False, default_factory=dict)
     _looked: float = field(init=False, default=0.0)
     _stopped_at: float | None = field(init=False, default=None)
@@ -88,7 +88,7 @@ class Fleet:
             FleetFailed: No worker could be kept alive.
         """
         self._members = [_Member(assignment=assignment) for assignment in self.assignments]
-        self._seen = {trial.number for trial in self.study.get_trials(deepcopy=False) if trial.state.is_finished()}
+        self._tally.see(self.study.get_trials(deepcopy=False))
         self.signals.on_signal = self._pass_on
         self.signals.on_leave = self._kill
         try:
@@ -213,11 +213,9 @@ class Fleet:
             self._fail(error)
             return
         self._looked = time.monotonic()
-        for trial in trials:
-            if trial.state.is_finished() and trial.number not in self._seen:
-                self._seen.add(trial.number)
-                self.display.end(trial, trials)
-        self.display.running([trial.number for trial in trials if trial.state == TrialState.RUNNING], trials)
+        for trial in self._tally.see(trials):
+            self.display.end(trial, trials)
+        self.display.running([trial.number for trial in self._tally.running], trials)
 
 
 def _start(member: _Member) -> None:

@@ -4,21 +4,22 @@ import contextlib
 import datetime
 import time
 import warnings
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import optuna
 from optuna import Study
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import fail_stale_trials
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from datasets.common.errors import UserError
 from datasets.common.seeds import derive_seed
 from search.config import targets
 from search.machine.standard_streams import printable
-from search.storage.attributes import ENDING, EXHAUSTED, REASON, RETRY_OF, WORKER
+from search.storage.attributes import ENDING, EXHAUSTED, REASON, WORKER
 from search.storage.ending import Ending
 from search.storage.optuna_internals import id_of, was_stopped
 from search.study.config import StudyConfig
@@ -34,7 +35,9 @@ from search.study.endings import (
 )
 from search.study.protocol import build_validation
 from search.study.pruning import FoldPruner
-from search.study.study import DIRECTION, count
+from search.study.study import DIRECTION
+from search.study.trials.tally import Tally
+from search.study.trials.window import Windowed
 from search.workers.trial import TrialRunner
 
 _NOT_OF_THE_SAMPLER = (UserError, SQLAlchemyError, StorageInternalError)
@@ -71,22 +74,21 @@ class Worker(TrialRunner):
         Raises:
             TooManyFailures: `max_failures` trials in a row failed by the program's own fault, whoever ran them.
         """
-        trials = self.study.get_trials(deepcopy=False)
-        remove_old_states(self.directory, trials)
-        self.artifacts.remove_others(trials)
+        tally = self._read()
+        remove_old_states(self.directory, tally.trials)
+        self.artifacts.remove_others(tally.trials)
         self.study.pruner = make_pruner(self.config)  # the database keeps none
         build_validation(self.config.defaults["validation"])  # imports its class while the checkout is what it was
         n_lost = 0
         while (number := self._next_trial()) is not None:
-            trials = self.study.get_trials(deepcopy=False)
-            trial = next(trial for trial in trials if trial.number == number)
+            trial = self._read().retries.trial(number)
             if trial.state == TrialState.FAIL:
                 with self.database.lock:  # requeue now, or another worker counts it as a final failure
-                    run_lost_trials_again(self.study, self.max_retries)
-                trials = self.study.get_trials(deepcopy=False)
-            self.display.end(trial, trials)
-            self.artifacts.remove_others(trials)
-            remove_states(self.directory, trial, trials)
+                    self._read()
+                    self._run_lost_trials_again()
+            self.display.end(trial, tally.trials)
+            self.artifacts.remove_others(tally.trials)
+            remove_states(self.directory, trial, tally.retries)
             if was_stopped(self.study) and trial.state != TrialState.FAIL:
                 # A grid or a space without continuous values was used up; Optuna would go on with repetitions.
                 self.study.set_user_attr(EXHAUSTED, True)
@@ -106,9 +108,9 @@ class Worker(TrialRunner):
         while not self.signals.is_draining:
             self.database.lock.acquire()
             try:
-                trials = self._reclaim()
-                self._check_failures(trials)
-                counts = count(trials)
+                self._reclaim()
+                self._check_failures()
+                counts = self._tally.counts
                 attributes = self.study.user_attrs
                 # In an exhausted space only waiting and running trials remain; a running one may still be lost.
                 is_exhausted = bool(attributes.get(EXHAUSTED))
@@ -119,7 +121,7 @@ class Worker(TrialRunner):
                     return None
                 is_free = counts.n_finished + counts.n_running < self.n_target
                 if control == "run" and is_free and (counts.n_waiting or not is_exhausted):
-                    return self._run_one(trials)
+                    return self._run_one()
             finally:
                 # The trial itself has let go of it as soon as it was asked for.
                 self.database.lock.release()
@@ -135,12 +137,12 @@ class Worker(TrialRunner):
             time.sleep(POLL_S if control == "pause" else _WAIT_S)
         return None
 
-    def _check_failures(self, trials: Sequence[FrozenTrial]) -> None:
-        latest = latest_faults(trials, self.known_failures)
+    def _check_failures(self) -> None:
+        latest = latest_faults(self._tally.trials, self._tally.retries, self.known_failures)
         if len(latest) >= self.max_failures:
             raise TooManyFailures(latest[0].user_attrs.get(REASON, "its process was lost"))
 
-    def _run_one(self, trials: Sequence[FrozenTrial]) -> int:
+    def _run_one(self) -> int:
         """Ask for a trial under the lock, let go of it, run the trial, return its number."""
         asked: list[optuna.Trial] = []
 
@@ -161,7 +163,7 @@ class Worker(TrialRunner):
                 raised.append(error)
                 raise
 
-        self.study.sampler = self._sampler(trials)
+        self.study.sampler = self._sampler()
         try:
             self.study.optimize(objective, n_trials=1, catch=(TrialFailed,))
         except Exception as error:
@@ -179,33 +181,43 @@ class Worker(TrialRunner):
                 raise
         return asked[0].number
 
-    def _sampler(self, trials: Sequence[FrozenTrial]) -> optuna.samplers.BaseSampler:
+    def _sampler(self) -> optuna.samplers.BaseSampler:
         """A sampler whose seed depends on how many trials were sampled before, not on who asks or was interrupted.
 
         A sampler that is kept from trial to trial would begin anew after every restart, with the same draws; and
         workers that ask one after the other, each under the lock, never have the same seed.
         """
-        n_sampled = sum(trial.state != TrialState.WAITING and RETRY_OF not in trial.user_attrs for trial in trials)
-        return make_sampler(self.config, n_sampled)
+        sampler = make_sampler(self.config, self._tally.n_sampled)
+        return Windowed(sampler, self._tally) if Windowed.fits(sampler, len(self._tally.trials)) else sampler
 
-    def _reclaim(self) -> Sequence[FrozenTrial]:
-        """Fail the trials whose worker is gone, requeue them, and return all trials as they are then."""
+    def _reclaim(self) -> None:
+        """Fail the trials whose worker is gone, requeue them, and read all trials as they are then."""
         fail_stale_trials(self.study)
         oldest = datetime.datetime.now() - datetime.timedelta(seconds=self.database.lease.lease_s)
-        trials = self.study.get_trials(deepcopy=False)
         has_changed = False
-        for trial in trials:
-            if trial.state != TrialState.RUNNING or WORKER in trial.user_attrs or not self.database.is_settled():
+        for trial in self._read().running:
+            if WORKER in trial.user_attrs or not self.database.is_settled():
                 continue
             if trial.datetime_start and trial.datetime_start < oldest:
                 with contextlib.suppress(UpdateFinishedTrialError):
                     self.database.storage.set_trial_state_values(id_of(trial), TrialState.FAIL)
                 has_changed = True
         if has_changed:
-            trials = self.study.get_trials(deepcopy=False)
-        if run_lost_trials_again(self.study, self.max_retries, trials):
-            trials = self.study.get_trials(deepcopy=False)
-        return trials
+            self._read()
+        self._run_lost_trials_again()
+
+    def _run_lost_trials_again(self) -> None:
+        if run_lost_trials_again(self.study, self._tally.failed, self._tally.retries, self.max_retries):
+            self._read()
+
+    def _read(self) -> Tally:
+        """The study's trials as they are now."""
+        self._tally.see(self.study.get_trials(deepcopy=False))
+        return self._tally
+
+    @cached_property
+    def _tally(self) -> Tally:
+        return Tally()
 
 
 def check_search(config: StudyConfig) -> None:

@@ -9,6 +9,7 @@ from optuna.trial import TrialState
 from search.storage.attributes import EXHAUSTED
 from search.study.endings import own_faults, run_lost_trials_again
 from search.study.study import count
+from search.study.trials.tally import Tally
 from tests.helpers.small_study import NAME, add, default_database, make_study
 
 
@@ -39,7 +40,9 @@ def test_a_trial_that_failed_for_good_gets_back_in_line_with_its_parameters_once
     assert again.system_attrs["fixed_params"] == by_number(study, number).params == {"model.alpha": 0.5}
     assert (again.user_attrs["retry_of"], again.user_attrs["n_lost"]) == (number, 0)
     assert f"as trial {number + 1} (waiting)" in requeue(number).refusal()
-    assert run_lost_trials_again(study) == 0, "no worker puts it back a second time"
+    tally = Tally()
+    tally.see(study.get_trials(deepcopy=False))
+    assert run_lost_trials_again(study, tally.failed, tally.retries) == 0, "no worker puts it back a second time"
     assert own_faults(study.trials) == set()
 
 

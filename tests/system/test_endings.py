@@ -115,7 +115,7 @@ def test_failures_in_a_row_are_the_studys_whoever_ran_its_trials():
     ]
 
     def numbers(known=()):
-        return [fault.number for fault in latest_faults(trials, known)]
+        return [fault.number for fault in latest_faults(trials, Retries(trials), known)]
 
     assert numbers() == [6, 2]  # 5 was run again as 6, which was given up; 3 waits
     assert numbers(known={2}) == [6]

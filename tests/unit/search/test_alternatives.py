@@ -14,6 +14,7 @@ from search.config.nested import flatten, nest
 from search.space.parse import make_space
 from search.space.space import Space
 from search.study.endings import run_lost_trials_again
+from search.study.trials.tally import Tally
 
 CONFIG: dict[str, Any] = {
     "model": {"adaptation": "frozen", "backbone": "small", "fine_tune_depth": 1, "lr": 1e-3},
@@ -159,7 +160,9 @@ def test_a_trial_in_line_and_a_lost_one_keep_their_alternatives() -> None:
         space.suggest(trial, CONFIG)
         assert trial.params == params
         study.tell(trial, state=optuna.trial.TrialState.FAIL)
-        assert run_lost_trials_again(study) == 1, n_retries
+        tally = Tally()
+        tally.see(study.get_trials(deepcopy=False))
+        assert run_lost_trials_again(study, tally.failed, tally.retries) == 1, n_retries
 
 
 def test_a_fixed_value_takes_all_its_alternatives_out() -> None:

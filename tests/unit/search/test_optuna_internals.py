@@ -50,13 +50,18 @@ OVERRIDDEN = [
 """Methods of Optuna's storage that `ResilientStorage` overrides, repeats or calls."""
 _PRIVATE = re.compile(
     r"optuna\.(?:\w+\.)*_(?!_)\w+|from optuna\S* import _|(?:study|trial|storage|view|seen|shown)\._"
-    r"(?:storage|study_id|trial_id|stop_flag|cached_frozen_trial|system_attrs|backend)\b"
+    r"(?:storage|study_id|trial_id|stop_flag|cached_frozen_trial|system_attrs|backend|thread_local)\b"
 )
 
 
 @pytest.mark.parametrize(("module", "name"), MODULE_PARTS, ids=lambda part: getattr(part, "__name__", part))
 def test_a_private_part_of_a_module_is_there(module: object, name: str) -> None:
     assert hasattr(module, name)
+
+
+@pytest.mark.parametrize("name", ["_add_trials_to_cache", "_read_trials_from_remote_storage"])
+def test_a_private_method_of_the_cache_is_there(name: str) -> None:
+    assert callable(getattr(_cached_storage._CachedStorage, name))
 
 
 @pytest.mark.parametrize("name", OVERRIDDEN)
@@ -71,6 +76,11 @@ def test_private_attributes_are_there(tmp_path: Path) -> None:
     assert uncached(study._storage) is study._storage._backend
     assert study._study_id == study._storage.get_study_id_from_name(study.study_name)
     assert study._stop_flag is False
+    assert study._thread_local.cached_all_trials is None
+    cache = study._storage
+    assert (cache._trial_id_to_study_id_and_number, cache._lock.locked()) == ({}, False)
+    assert cache._studies[study._study_id].trials == {}
+    assert cache._studies[study._study_id].unfinished_trial_ids == set()
     trial = study.ask()
     assert trial._trial_id == trial._cached_frozen_trial._trial_id
     assert isinstance(trial._cached_frozen_trial, FrozenTrial)

@@ -1,0 +1,1 @@
+"""What is asked of a study's trials time after time while it is searched."""
