@@ -18,7 +18,9 @@ def value_at(params: Mapping[str, Any], epoch: int) -> float:
     return quality * (1 - 0.8 ** (epoch + 1))
 
 
-def start(config: Any, split: Path, places: Any, directory: Path, *, resume: Path | None = None) -> Child:
+def start(
+    config: Any, split: Path, places: Any, directory: Path, *, resume: Path | None = None, start: Any = Child
+) -> Child:
     """As `search.workers.child.isolated_run`."""
     return Child(partial(_run, dict(config.model)), directory)
 
@@ -27,21 +29,24 @@ def _run(params: dict[str, Any], tell: Callable[[Message], None], should_stop: C
     values = tuple(value_at(params, epoch) for epoch in range(N_EPOCHS))
     for epoch, value in enumerate(values):
         tell(Value(fold=0, epoch=epoch, value=value))
-    tell(
-        Result(
-            ending="complete",
-            reason="",
-            value=values[-1],
-            values=(values,),
-            best_epochs=(N_EPOCHS - 1,),
-            checkpoints=(),
-            n_parameters=0,
-            seconds=0.0,
-            peak_memory_bytes=0,
-            threads=1,
-            device="cpu",
-            micro_batch_tokens=None,
-            backbone=None,
-            n_embedded=0,
-        )
+    tell(result_of(values))
+
+
+def result_of(values: tuple[float, ...]) -> Result:
+    """What a run ends with whose epochs had these values."""
+    return Result(
+        ending="complete",
+        reason="",
+        value=values[-1],
+        values=(values,),
+        best_epochs=(len(values) - 1,),
+        checkpoints=(),
+        n_parameters=0,
+        seconds=0.0,
+        peak_memory_bytes=0,
+        threads=1,
+        device="cpu",
+        micro_batch_tokens=None,
+        backbone=None,
+        n_embedded=0,
     )

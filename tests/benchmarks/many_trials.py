@@ -35,7 +35,7 @@ from search.training.result import LOG, trial_folder
 from tests.helpers.postgres import running_postgres
 
 ROOT = Path(__file__).parents[2]
-N_TRIALS = 3000
+N_TRIALS = 10_000
 N_FIRST = 2
 NAME = "many"
 WORDS = ["trainer.threads=1", "trainer.max_epochs=30"]

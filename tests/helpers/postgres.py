@@ -41,8 +41,9 @@ _SETTINGS = {
 class PostgresServer:
     """A server of its own in `folder`; the port stays the same when it starts again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
+        self._settings = {**_SETTINGS, **settings}
         self.port = _free_port()
         self._user = _unprivileged_user()
         self._process: subprocess.Popen[bytes] | None = None
@@ -62,7 +63,7 @@ class PostgresServer:
     def start(self, *, wait: bool = True) -> None:
         """Start the server; without `wait` it may still be starting up when this returns."""
         assert self._process is None, "it runs already"
-        settings = [word for key, value in _SETTINGS.items() for word in ("-c", f"{key}={value}")]
+        settings = [word for key, value in self._settings.items() for word in ("-c", f"{key}={value}")]
         with open(self.folder / "log", "ab") as log:
             self._process = subprocess.Popen(
                 [self._binaries / "postgres", "-D", self.folder / "data", "-p", str(self.port), *settings],
@@ -157,12 +158,12 @@ class PostgresServer:
 
 
 @contextlib.contextmanager
-def running_postgres() -> Iterator[PostgresServer]:
-    """A server that is gone, files and all, when this block ends. For benchmarks too."""
+def running_postgres(**settings: str) -> Iterator[PostgresServer]:
+    """A server that is gone, files and all, when this block ends; `settings` are of its own. For benchmarks too."""
     # pytest's own folders are closed to `nobody`.
     folder = Path(tempfile.mkdtemp(prefix="flipsearch-postgres-"))
     try:
-        server = PostgresServer(folder)
+        server = PostgresServer(folder, **settings)
         server.start()
         try:
             yield server
