@@ -8,11 +8,12 @@ import optuna
 import pytest
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, PercentilePruner, SuccessiveHalvingPruner
 from optuna.storages import RDBStorage
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.storage.attributes import RETRY_OF
 from search.storage.database import open_database
 from search.study.pruning import should_prune
+from search.study.trials.window import WINDOW
 
 N_TRIALS, N_STEPS = 24, 27
 PRUNERS: dict[str, Callable[[], BasePruner]] = {
@@ -104,3 +105,21 @@ def test_without_interruptions_they_are_optunas_own(monkeypatch: pytest.MonkeyPa
     ours = search(PRUNERS["hyperband"](), None, None, {})
     monkeypatch.setattr(f"{__name__}.should_prune", optuna.Trial.should_prune)
     assert search(PRUNERS["hyperband"](), None, None, {}) == ours
+
+
+def test_a_pruner_of_a_long_study_sees_the_latest_trials_and_a_retry_keeps_the_number_of_an_older_one() -> None:
+    seen: list[FrozenTrial] = []
+
+    class Listening(BasePruner):
+        def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+            seen.extend(study.get_trials(deepcopy=False))
+            return False
+
+    study = optuna.create_study(pruner=Listening())
+    study.add_trial(create_trial(state=TrialState.FAIL))
+    study.add_trials([create_trial(state=TrialState.COMPLETE, value=0.0) for _ in range(WINDOW + 50)])
+    study.add_trial(create_trial(state=TrialState.PRUNED, user_attrs={RETRY_OF: 0}))
+    trial = study.ask()
+    trial.report(0.5, 1)
+    assert not should_prune(trial)
+    assert [one.number for one in seen] == [*range(53, WINDOW + 51), 0, trial.number]
