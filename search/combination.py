@@ -32,11 +32,13 @@ from search.stats.calibration import Calibration, calibrate
 from search.stats.greedy_selection import Selection, select
 from search.stats.intervals import ConfidenceInterval, interval
 from search.storage.attributes import MANIFEST, PROTOCOL
+from search.study.artifact_store import shared_files
 from search.study.calibrated import fold_of_each
-from search.study.combinable import Combinable, combinable_trials, hosts_of
+from search.study.combinable import MOST_OF_A_STUDY, Combinable, combinable_trials, hosts_of
+from search.study.ranking import best_trials
 from search.study.run_names import COMBINE
 from search.study.study import find_study, stands_for, study_id
-from search.training.predictions import Predictions
+from search.training.predictions import VALIDATION, Predictions
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -94,6 +96,11 @@ def combine(request: CombineRequest, *, deadline: float | None = None) -> Combin
             f"--export {request.export} is the name of a study in {database.name}, whose experiment has that name: "
             "choose another."
         )
+    shared = shared_files(request.artifacts)
+    if shared is not None:
+        for study in studies:
+            for trial in best_trials(study.get_trials(deepcopy=False), MOST_OF_A_STUDY):
+                shared.fetch(trial, request.runs_dir / study.study_name, only=VALIDATION)
     candidates = combinable_trials(studies, request.runs_dir, announce)
     check_writable(request.export_dir)
     _check_place(request.path, studies)
@@ -104,6 +111,9 @@ def combine(request: CombineRequest, *, deadline: float | None = None) -> Combin
     selection = _select(candidates, split, request.members)
     ensemble = _ensemble(candidates, selection, exports, split, request.runs_dir, studies)
     chosen = [candidates[number] for number in _in_order(selection.weights)]
+    if shared is not None:
+        for one in chosen:
+            shared.fetch(one.trial, request.runs_dir / one.study.study_name)
     check_writable(request.runs_dir / COMBINE)
     folder = tempfile.TemporaryDirectory(
         prefix=f"{request.export}-", dir=request.runs_dir / COMBINE, ignore_cleanup_errors=True

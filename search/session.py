@@ -8,7 +8,7 @@ returns, and a notebook uses it.
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -190,6 +190,7 @@ class _Work:
                 f"Study {self.study.study_name} has {n_before} finished trials of the {request.n_trials} asked for: "
                 "nothing to do."
             )
+        artifacts = self._artifacts  # asked of its store before anything trains
         make_worker = partial(
             Worker,
             config=self.config,
@@ -211,7 +212,7 @@ class _Work:
                         database=self.database,
                         signals=self.signals,
                         display=self.display,
-                        artifacts=self._artifacts(),
+                        artifacts=artifacts,
                         slot=self.slots[0],
                     ).work()
                 elif n_before < request.n_trials:
@@ -238,6 +239,7 @@ class _Work:
                 slot=slot,
                 log=self._folder / f"worker-{i}.txt",
                 lease=self.request.lease,
+                artifacts=self.request.artifacts,
             )
             for i, slot in enumerate(self.slots)
         ]
@@ -256,10 +258,11 @@ class _Work:
         best, exported = best_trial(trials), None
         if best is not None:
             places = places_of(request.weights_dir, runs)
+            self._artifacts.fetch(best)
             exported = export_best(
                 self.study, best, self.config, self.split, place, runs=runs, announce=announce, places=places
             )
-        self._artifacts().remove_others(trials)
+        self._artifacts.remove_others(trials)
         ended = snapshot(self.study, trials)
         outcome = StudyOutcome(
             study=ended,
@@ -289,7 +292,8 @@ class _Work:
     def _folder(self) -> Path:
         return self.request.runs_dir / self.study.study_name
 
+    @cached_property
     def _artifacts(self) -> "Artifacts":
-        from search.study.artifacts import Artifacts
+        from search.study.artifact_store import study_artifacts
 
-        return Artifacts(directory=self._folder, keep_top=self.request.keep_top, announce=self.display.announce)
+        return study_artifacts(self._folder, self.request.keep_top, self.display.announce, self.request.artifacts)

@@ -225,6 +225,7 @@ def _make(arguments: argparse.Namespace, wanted: _Ensemble, deadline: float | No
             studies=wanted.studies,
             export=wanted.export,
             storage=arguments.storage,
+            artifacts=arguments.artifacts,
             data=arguments.data,
             runs_dir=arguments.runs_dir,
             export_dir=arguments.export_dir,

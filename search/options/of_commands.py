@@ -4,6 +4,7 @@ from pathlib import Path
 
 from search.options.parser import (
     Parser,
+    add_artifacts,
     add_data,
     add_database,
     add_folder,
@@ -42,6 +43,7 @@ def search_options(parser: Parser) -> None:
         help="default: TASK-MODEL, of a table FILE-TARGET-SPLIT-MODEL; of several models what their names begin with",
     )
     add_storage(parser)
+    add_artifacts(parser)
     add_folder(parser, "export_dir", "for the frozen experiment")
     parser.add_argument(
         "--max-failures", type=positive, default=3, help="bugs in a row that stop the study (default: 3)"

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from search.options.parser import (
     Parser,
+    add_artifacts,
     add_data_file,
     add_folder,
     add_storage,
@@ -55,6 +56,7 @@ def combine_options(parser: Parser) -> None:
         "--members", type=positive, default=8, metavar="M", help="different configurations at most (default: 8)"
     )
     add_storage(parser)
+    add_artifacts(parser)
     add_folder(parser, "export_dir", "where the studies' experiments are, and for the new one")
     add_data_file(parser)
     add_where(parser)

@@ -220,6 +220,16 @@ def add_weights(parser: Parser) -> None:
     parser.add_argument("--weights-dir", type=Path, help="where pretrained weights (NAME.pt) are looked for first")
 
 
+def add_artifacts(parser: Parser) -> None:
+    """Where machines find the files of each other's trials."""
+    parser.add_argument(
+        "--artifacts",
+        metavar="WHERE",
+        help="a shared folder, or s3://BUCKET/PREFIX, for weights and predictions of trials (default: "
+        "$FLIPSEARCH_ARTIFACTS, then nowhere)",
+    )
+
+
 def add_storage(parser: Parser) -> None:
     """The database."""
     parser.add_argument(

@@ -31,6 +31,7 @@ from search.storage.attributes import EXHAUSTED, N_TARGET, PROTOCOL, REASON, res
 from search.study.artifacts import hash_or_missing
 from search.study.assessment import Assessment
 from search.study.calibrated import calibration_of
+from search.study.combinable import hosts_of, how_to_fetch
 from search.study.config import StudyConfig
 from search.study.endings import ending_of
 from search.study.snapshot import MIN_TRIALS, StudySnapshot
@@ -81,7 +82,10 @@ def export_best(
                 f"{trial_folder(runs / study.study_name, best.number)} is exported as it is."
             )
         # The weights first: whoever reads in between finds that they are not those whose hashes the file names.
-        place_checkpoints(checkpoints, provenance.weight_hashes, path, announce, runs=runs)
+        missing = list[str]()
+        place_checkpoints(checkpoints, provenance.weight_hashes, path, missing.append, runs=runs)
+        for sentence in missing:
+            announce(f"{sentence} {_how_to_have(study, best, runs)}")
         if not is_same_export(path, experiment):
             predictions = read_predictions(runs / study.study_name, best.number)
             if predictions is not None:
@@ -92,6 +96,14 @@ def export_best(
                 experiment = replace(experiment, calibration=calibration)
             freeze(experiment, path)
     return path
+
+
+def _how_to_have(study: Study, best: FrozenTrial, runs: Path) -> str:
+    """Which machine holds what is missing of a trial, and what brings it here."""
+    if not hosts_of([best]):
+        return f"Put the files of trial {best.number} back, or run `train --experiment`."
+    fetch = how_to_fetch(study, [best], runs)
+    return f"Of trial {best.number}: {fetch} Then run the same command again; --artifacts spares that."
 
 
 def experiment_of_trial(

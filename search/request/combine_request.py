@@ -22,6 +22,7 @@ class CombineRequest:
         storage: The database's URL; None is as for a search.
         data: The table, where it stands elsewhere by now.
         runs_dir, export_dir, data_dir, weights_dir: Folders, as for a search.
+        artifacts: Where the files of other machines are, as for a search.
         quiet: Whether progress stays unsaid.
 
     Raises:
@@ -35,6 +36,7 @@ class CombineRequest:
     data: Path | None = None
     runs_dir: Path = field(default_factory=runs_folder)
     export_dir: Path = field(default_factory=export_folder)
+    artifacts: str | None = None
     data_dir: Path | None = None
     weights_dir: Path | None = None
     quiet: bool = False

@@ -121,6 +121,8 @@ class SearchRequest(DataOptions):
         study_name: None is TASK-MODEL, of a table FILE-TARGET-SPLIT-MODEL.
         storage: The database's URL; None is `$FLIPSEARCH_STORAGE`, or else a file in the runs folder.
         runs_dir, export_dir: For trials, and for the experiment; by default as for the command line.
+        artifacts: Where other machines find weights and predictions, a folder or `s3://BUCKET/PREFIX`; None is
+            `$FLIPSEARCH_ARTIFACTS`, or else nowhere.
         data_dir: Where FLIP's files are looked for first.
         models_dir: A folder with models of one's own; None is that of the environment.
         max_failures: Bugs in a row that stop the study.
@@ -146,6 +148,7 @@ class SearchRequest(DataOptions):
     storage: str | None = field(default=None, repr=False)  # it may hold a password
     runs_dir: Path = field(default_factory=runs_folder)
     export_dir: Path = field(default_factory=export_folder)
+    artifacts: str | None = None
     data_dir: Path | None = None
     models_dir: Path | None = None
     max_failures: int = 3

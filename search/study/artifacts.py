@@ -12,18 +12,24 @@ import mimetypes
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from optuna.trial import FrozenTrial, TrialState
 
+from datasets.common.errors import UserError
 from datasets.common.files import link
 from search.machine.foreign_files import open_regular
 from search.storage.attributes import artifacts_of
 from search.storage.optuna_internals import ARTIFACTS_ATTR_PREFIX
 from search.study.ranking import rank, rank_of
 from search.study.trials.tally import Tally
+from search.training.predictions import VALIDATION
 from search.training.result import LOG, Result, trial_folder
+
+if TYPE_CHECKING:
+    from search.study.artifact_store import SharedFiles
 
 ARTIFACTS = "artifacts"
 """The folder below the runs directory."""
@@ -38,11 +44,13 @@ class Artifacts:
         directory: The study's folder, `<runs>/<study>`.
         keep_top: Of how many of the best trials checkpoints are kept.
         announce: Told, in a sentence, what could not be kept or removed.
+        shared: Where other machines find the weights, and with them the predictions; None is nowhere.
     """
 
     directory: Path
     keep_top: int
     announce: Callable[[str], None]
+    shared: "SharedFiles | None" = None
     _kept: list[FrozenTrial] = field(default_factory=list)
     _best_ranks: list[tuple[float, float]] = field(default_factory=list)
 
@@ -62,7 +70,10 @@ class Artifacts:
         n_better = sum(other < own for other in self._best_ranks)
         files = self.checkpoints(number, result) if n_better < self.keep_top else []
         folder = trial_folder(self.directory, number)
-        files += [path for path in (folder / LOG, *sorted(folder.glob("logs/fold*/metrics.csv"))) if _has_text(path)]
+        others = [folder / LOG, *sorted(folder.glob("logs/fold*/metrics.csv"))]
+        if self.shared is not None:
+            others.append(folder / VALIDATION)
+        files += [path for path in others if _has_text(path)]
         return {path: str(uuid.uuid4()) for path in files}
 
     def keep(self, number: int, files: Mapping[Path, str]) -> None:
@@ -78,6 +89,21 @@ class Artifacts:
                 f"The artifacts of trial {number} could not be kept in {self._store} ({error.strerror}); "
                 "the trial itself is not touched by it."
             )
+        for path, artifact in files.items():
+            if self.shared is not None and path.suffix == CHECKPOINT:
+                self._tried(partial(self.shared.put, path, artifact))
+
+    def fetch(self, trial: FrozenTrial) -> None:
+        """Bring the weights and predictions of a trial here, where other machines have kept them."""
+        if self.shared is not None:
+            self._tried(partial(self.shared.fetch, trial, self.directory))
+
+    def _tried(self, action: Callable[[], object]) -> None:
+        """Do what a trial can do without; what goes wrong is announced."""
+        try:
+            action()
+        except UserError as error:
+            self.announce(f"{error} The trial itself is not touched by it.")
 
     def remove_others(self, trials: Sequence[FrozenTrial]) -> None:
         """Remove the checkpoints of finished trials that are not among the best, and of those that they repeated.
@@ -102,8 +128,10 @@ class Artifacts:
     def _remove(self, trial: FrozenTrial) -> None:
         paths = list(trial_folder(self.directory, trial.number).glob(f"fold*{CHECKPOINT}"))
         for artifact, name in artifacts_of(trial.system_attrs):
-            if name.endswith(CHECKPOINT):
+            if name.endswith(CHECKPOINT) and name != VALIDATION:
                 paths.append(self._store / artifact)
+                if self.shared is not None:
+                    self._tried(partial(self.shared.remove, artifact))
         runs = self.directory.parent.resolve()
         try:
             for path in paths:

@@ -52,6 +52,7 @@ class Assignment:
     slot: Slot
     log: Path
     lease: LeasePolicy = USUAL_LEASE
+    artifacts: str | None = None
 
 
 class Step(Enum):
@@ -109,7 +110,7 @@ def run_worker(assignment: Assignment, pipe: Connection, models: own_models.OwnM
 
 def _work(assignment: Assignment, told: "_Told", display: Display) -> None:
     from search.storage.database import open_database
-    from search.study.artifacts import Artifacts
+    from search.study.artifact_store import study_artifacts
     from search.study.study import find_study
 
     database = open_database(
@@ -125,8 +126,8 @@ def _work(assignment: Assignment, told: "_Told", display: Display) -> None:
         database=database,
         signals=told,
         display=display,
-        artifacts=Artifacts(
-            directory=assignment.runs / assignment.study, keep_top=assignment.keep_top, announce=display.announce
+        artifacts=study_artifacts(
+            assignment.runs / assignment.study, assignment.keep_top, display.announce, assignment.artifacts
         ),
         slot=assignment.slot,
     )
