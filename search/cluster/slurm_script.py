@@ -97,6 +97,7 @@ state() {{ squeue --noheader --jobs="$job" --format=%T 2>/dev/null; }}
 
 # SLURM runs this script again, in place of what is left of it here.
 again() {{
+    trap '' TERM  # it comes as soon as SLURM has agreed, to scontrol too
     if [ "$(state)" != RUNNING ]; then
         say "SLURM ends this job; what it had not finished is run by other workers."
     elif scontrol requeue "$job"; then
