@@ -11,6 +11,7 @@ from pathlib import Path
 
 from datasets.common.errors import UserError
 from datasets.common.files import write_text
+from datasets.tables.parts import in_order
 from datasets.tables.table import ALL_FOLDS
 from search.checkout import ROOT
 from search.cli.search import request_of
@@ -25,8 +26,9 @@ from search.machine.tables import in_columns
 from search.options.folders import option
 from search.reporting.proposals import Proposals
 from search.request.inputs import check_writable
-from search.request.search_request import DataOptions, SearchRequest
+from search.request.search_request import DataOptions
 from search.request.user_data import user_data
+from search.request.user_table import survey_of
 from search.storage.database import open_database
 from search.storage.hide_url import without_storage
 from search.study.run_names import is_reserved
@@ -72,7 +74,7 @@ def _slurm(arguments: argparse.Namespace) -> int:
         setup=arguments.setup,
         options=arguments.sbatch_options,
     )
-    script = batch_script(jobs)
+    script = _text(batch_script(jobs))
     if arguments.dry_run:
         print(script, end="")
         return 0
@@ -107,7 +109,7 @@ def _kubernetes(arguments: argparse.Namespace) -> int:
     study = _study(arguments) if arguments.data is None else arguments.study_name or arguments.task
     jobs = Jobs(
         study=study,
-        words=_words(arguments, []),
+        words=[*map(_text, _words(arguments, []))],
         n_jobs=arguments.jobs,
         gpus=arguments.gpus,
         cpus=arguments.cpus,
@@ -122,26 +124,25 @@ def _kubernetes(arguments: argparse.Namespace) -> int:
 def _study(arguments: argparse.Namespace) -> str:
     """What the jobs are named by; refuses what a search would refuse."""
     announce = announcer(arguments.quiet)
-    options = DataOptions.of(arguments, **_one_fold(arguments))
+    given = {"test_fold": _first_fold(arguments)} if arguments.test_fold == ALL_FOLDS else {}
+    options = DataOptions.of(arguments, **given)
     data = user_data(options, arguments.task, arguments.runs_dir, announce, arguments.overrides)
-    return study_of(_requests(arguments), data)
+    requests = [request_of(arguments, **given)]
+    if arguments.models:
+        name = arguments.study_name
+        requests = [
+            request_of(arguments, model=model, study_name=name and f"{name}-{model}", **given)
+            for model in arguments.models
+        ]
+    return study_of(requests, data, all_folds=arguments.test_fold == ALL_FOLDS)
 
 
-def _requests(arguments: argparse.Namespace) -> list[SearchRequest]:
-    """The searches that the command line stands for: one, or one for each of several families."""
-    given = _one_fold(arguments)
-    if not arguments.models:
-        return [request_of(arguments, **given)]
-    return [
-        request_of(arguments, model=model, study_name=name and f"{name}-{model}", **given)
-        for name in (arguments.study_name,)
-        for model in arguments.models
-    ]
-
-
-def _one_fold(arguments: argparse.Namespace) -> dict[str, None]:
-    """What makes one request of a search for each fold; the jobs' own names need no fold."""
-    return {"test_fold": None} if arguments.test_fold == ALL_FOLDS else {}
+def _first_fold(arguments: argparse.Namespace) -> str:
+    """The fold of which the first of several studies is about; what a search would refuse of it holds for all."""
+    found = survey_of(arguments.data, DataOptions.of(arguments, test_fold=None))
+    found.findings.raise_refused()
+    assert found.landscape.fold is not None, "--test-fold needs a --fold-column"
+    return in_order(found.landscape.fold)[0]
 
 
 def _words(arguments: argparse.Namespace, storage: list[str]) -> list[str]:
@@ -154,8 +155,22 @@ def _words(arguments: argparse.Namespace, storage: list[str]) -> list[str]:
     return [*words, *storage]
 
 
+def _text(text: str) -> str:
+    """The text, of which a file can be written."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            "The command line, or the name of the folder, holds bytes that are no UTF-8: jobs cannot be given them."
+        ) from None
+    return text
+
+
 def _check_shell(line: str) -> None:
-    done = subprocess.run(["bash", "-n", "-c", line], capture_output=True, text=True, errors="replace")
+    try:
+        done = subprocess.run(["bash", "-n", "-c", line], capture_output=True)
+    except OSError:
+        return  # no bash here: the job says so
     if done.returncode:
         raise UserError(f"--setup {line!r} is no whole line of shell: see whether its quotation marks are closed.")
 

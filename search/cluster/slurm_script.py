@@ -93,12 +93,24 @@ timer=
 say() {{ echo "$(date '+%Y-%m-%d %H:%M:%S') job $job on $HOSTNAME: $*" >&2; }}
 fail() {{ say "error: $*"; exit 2; }}
 set_up() {{ local status=$?; [ $status = 0 ] || fail "the set-up line '$1' ended with status $status."; }}
-state() {{ squeue --noheader --jobs="$job" --format=%T 2>/dev/null; }}
+
+# Whether SLURM lets this job run, as it does near the time limit; a controller that does not answer has ended nothing.
+runs_on() {{
+    local try state
+    for try in 1 2 3; do
+        if state=$(squeue --noheader --jobs="$job" --format=%T 2>/dev/null); then
+            [ "$state" = RUNNING ]
+            return $?  # in a trap, a bare one would be the status of what was interrupted
+        fi
+        sleep 2
+    done
+    return 0
+}}
 
 # SLURM runs this script again, in place of what is left of it here.
 again() {{
     trap '' TERM  # it comes as soon as SLURM has agreed, to scontrol too
-    if [ "$(state)" != RUNNING ]; then
+    if ! runs_on; then
         say "SLURM ends this job; what it had not finished is run by other workers."
     elif scontrol requeue "$job"; then
         say "back into the queue, to go on with the study."
@@ -110,7 +122,7 @@ again() {{
 
 drain() {{
     [ -n "$worker" ] && [ -z "$timer" ] || return 0
-    if [ "$(state)" = RUNNING ]; then
+    if runs_on; then
         say "the time limit is near: trials that run have {left_s} s to finish, none is started."
         kill -INT "$worker"
         {{

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from datasets.common.errors import UserError
+from datasets.tables.table import ALL_FOLDS
 from search.machine.filesystems import network_kind
 from search.request.search_request import SearchRequest
 from search.request.user_data import UserData, config_of
@@ -16,8 +17,10 @@ from search.storage.url import default_url, parse_url, sqlite_path
 from search.study.names import default_name
 
 
-def study_of(requests: Sequence[SearchRequest], data: UserData) -> str:
+def study_of(requests: Sequence[SearchRequest], data: UserData, *, all_folds: bool = False) -> str:
     """The name of the study that the one request is about; of several what their studies' names begin with.
+
+    With `all_folds`, where each fold of a table is test in turn, it has `testall` in place of `test4`.
 
     Raises:
         UserError: The settings of one are not valid.
@@ -26,6 +29,8 @@ def study_of(requests: Sequence[SearchRequest], data: UserData) -> str:
     for request in requests:
         config = config_of(request.words, data)
         table = config.defaults["table"]
+        if all_folds:
+            table = {**table, "test_fold": ALL_FOLDS}
         file = "" if request.data is None else request.data.name
         names.append(request.study_name or default_name(data.task.name, request.model, table, file))
     first = requests[0]
@@ -53,4 +58,4 @@ def storage_of(storage: str | None, runs: Path, announce: Callable[[str], None])
         f"The studies are in the SQLite file {path}, on a disk of {os.uname().nodename} alone: jobs have to run "
         "there. For any others name a Postgres database in $FLIPSEARCH_STORAGE."
     )
-    return None, [] if named is None else ["--storage", named]
+    return None, ["--storage", named] if named else []

@@ -16,6 +16,7 @@ from tests.helpers.slurm import stand_in
 from tests.helpers.tables import variants, write
 
 WHAT = ["--task", "synthetic_two_vs_rest", "--model", "ridge", "--n-trials", "2"]
+RANDOM = ["--split", "random"]
 STUDY = "synthetic_two_vs_rest-ridge"
 
 
@@ -120,6 +121,7 @@ def test_a_machine_without_slurm_is_a_sentence(folder, monkeypatch, words):
         (["--runs-dir", "a b"], "name another --runs-dir"),
         (["--storage", "mysql://u:planted@h/d"], "of a kind that is not known here"),
         (["--storage", "sqlite://"], "name a file"),
+        (["--data-dir", "\udcff"], "bytes that are no UTF-8"),
     ],
 )
 def test_what_a_job_would_refuse_is_refused_before(folder, words, sentence):
@@ -170,16 +172,20 @@ def test_folders_and_data_of_the_environment_reach_the_jobs(folder, monkeypatch)
 @pytest.mark.parametrize(
     ("words", "study"),
     [
-        (["--model", "ridge"], "assay-fitness-random-ridge"),
-        (["--model", "ridge", "--model", "kernel"], "assay-fitness-random"),
-        (["--model", "ridge", "--model", "kernel", "--study-name", "mine"], "mine"),
+        ([*RANDOM, "--model", "ridge"], "assay-fitness-random-ridge"),
+        ([*RANDOM, "--model", "ridge", "--model", "kernel"], "assay-fitness-random"),
+        ([*RANDOM, "--model", "ridge", "--model", "kernel", "--study-name", "mine"], "mine"),
+        (["--fold-column", "fold", "--test-fold", "1", "--model", "ridge"], "assay-fitness-fold-test1-ridge"),
+        (["--fold-column", "fold", "--test-fold", "all", "--model", "ridge"], "assay-fitness-fold-testall-ridge"),
     ],
 )
 def test_a_table_names_its_study_as_the_search_does(folder, words, study):
-    write(folder / "assay.csv", "sequence,fitness", [(row[1], row[2]) for row in variants()])
-    done = submit(folder, "--slurm", "--partition", "held", "--data", "assay.csv", "--split", "random", *words)
+    rows = [(row[1], row[2], i % 3) for i, row in enumerate(variants())]
+    write(folder / "assay.csv", "sequence,fitness,fold", rows)
+    done = submit(folder, "--slurm", "--partition", "held", "--data", "assay.csv", *words)
     assert f" of study {study}. " in done.out, done.err
     assert (folder / "runs" / study / "slurm").is_dir()
+    assert f" --data assay.csv {' '.join(words)} &\n" in scripts(folder)[0]
 
 
 def test_a_job_of_kubernetes_is_printed_and_nothing_is_submitted(folder):

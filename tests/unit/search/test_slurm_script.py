@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -97,6 +98,64 @@ def test_setup_is_run_first_and_its_failure_ends_the_job(jobs: SlurmJobs, tmp_pa
     done = run(replace(jobs, setup=["module() { return 3; }", "module load 'no such'"]), tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert "error: the set-up line 'module load 'no such'' ended with status 3." in done.stderr
+
+
+WORKER = """\
+import signal, sys, time
+def leave(number, frame):
+    print("told", signal.Signals(number).name, flush=True)
+    sys.exit(int(sys.argv[1]) if number == signal.SIGINT else 143)
+signal.signal(signal.SIGINT, leave)
+signal.signal(signal.SIGTERM, leave)
+print("ready", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "told", "ends", "requeued"),
+    [
+        ("echo RUNNING", 130, "SIGINT", 130, True),
+        ("echo RUNNING", 0, "SIGINT", 0, False),
+        ("echo RUNNING", 1, "SIGINT", 1, False),
+        ("echo COMPLETING", 130, "SIGTERM", 143, False),
+        ("true", 130, "SIGTERM", 143, False),
+        ("false", 130, "SIGINT", 130, True),
+    ],
+)
+def test_what_a_warned_job_does(
+    jobs: SlurmJobs, tmp_path: Path, state: str, status: int, told: str, ends: int, requeued: bool
+) -> None:
+    """By what `squeue` says of it, and by how its worker ends; where `squeue` fails, as near its limit."""
+    program(tmp_path / "bin" / "squeue", f'[ "$*" = "--noheader --jobs=7_1 --format=%T" ] && {state}')
+    program(tmp_path / "bin" / "scontrol", f'echo "$*" >>{tmp_path}/requeued')
+    program(tmp_path / "bin" / "sleep", '[ "$1" = 2 ] || exec /bin/sleep "$1"')
+    (tmp_path / "show.py").write_text(WORKER)
+    script = tmp_path / "job.sh"
+    script.write_text(batch_script(replace(jobs, words=[str(status)])))
+    around = {"SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "1", "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
+    process = subprocess.Popen(["bash", str(script)], env={**os.environ, **around}, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout.readline() == f"told {told}\n"
+    assert process.wait(300) == ends
+    process.stdout.close()
+    asked = tmp_path / "requeued"
+    assert (asked.read_text() if asked.exists() else "") == "requeue 7_1\n" * requeued
+
+
+def program(path: Path, text: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/bash\n{text}\n")
+    path.chmod(0o755)
+
+
+def test_a_job_that_is_warned_while_it_is_set_up_starts_no_search(jobs: SlurmJobs, tmp_path: Path) -> None:
+    program(tmp_path / "bin" / "squeue", "echo RUNNING")
+    program(tmp_path / "bin" / "scontrol", 'echo "$@"')
+    done = run(replace(jobs, setup=[f"PATH={tmp_path}/bin:$PATH", "kill -TERM $$"]), tmp_path)
+    assert (done.returncode, done.stdout) == (143, "requeue 7_1\n")
 
 
 def test_the_storage_comes_from_a_file_of_the_users_alone(jobs: SlurmJobs, tmp_path: Path) -> None:
