@@ -36,6 +36,7 @@ def batch_script(jobs: SlurmJobs) -> str:
             _BEGIN.format(stop_s=STOP_S - 10, left_s=jobs.drain_s - STOP_S, directory=shlex.quote(str(jobs.directory))),
             *exported,
             *setup,
+            "set +eu\n" if setup else "",  # what a line of set-up may have asked for would end the script half way
             _STORAGE.format(file=shlex.quote(str(jobs.folder / STORAGE_FILE))) if jobs.has_storage_file else "",
             f'\n[ -z "$near_end" ] || again\n{shlex.join([*jobs.program, *jobs.words])} &\n',
             _END,

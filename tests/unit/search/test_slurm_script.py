@@ -93,7 +93,8 @@ def test_a_folder_that_an_option_cannot_name_is_refused(jobs: SlurmJobs, name: s
 
 
 def test_setup_is_run_first_and_its_failure_ends_the_job(jobs: SlurmJobs, tmp_path: Path) -> None:
-    done = run(replace(jobs, setup=["ODD=1 # a comment", 'export ODD="$ODD 2"; true']), tmp_path)
+    done = run(replace(jobs, setup=["ODD=1 # a comment", 'export ODD="$ODD 2"; set -eu']), tmp_path)
+    assert done.returncode == 7
     assert json.loads(done.stdout)[2][0] == "1 2"
     done = run(replace(jobs, setup=["module() { return 3; }", "module load 'no such'"]), tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
