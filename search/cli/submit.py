@@ -3,6 +3,7 @@
 import argparse
 import datetime
 import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -88,12 +89,13 @@ def _slurm(arguments: argparse.Namespace) -> int:
         if url is not None:
             write_storage(folder, url, os.environ.get("PGPASSWORD"))
         number = slurm.submit(script, Path.cwd())
-    except UserError:
-        _remove(folder)
+    except (UserError, OSError):
+        shutil.rmtree(folder, ignore_errors=True)  # SLURM took no job
         raise
+    workers = "1 worker" if arguments.jobs == 1 else f"{arguments.jobs} workers"
+    print(f"Submitted job {number}: {workers} of study {study}. Script and logs: {folder}")
     now = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M}"
     write_record(folder, Record(job=number, study=study, n_jobs=arguments.jobs, submitted=now))
-    print(f"Submitted job {number}: {_n_workers(arguments.jobs)} of study {study}. Script and logs: {folder}")
     propose = Proposals.of(arguments).command
     print(f"Look at them:  {propose('submit', '--status', '--study-name', study)}")
     print(f"Cancel them:   {propose('submit', '--cancel', '--study-name', study)}")
@@ -175,13 +177,6 @@ def _check_shell(line: str) -> None:
         raise UserError(f"--setup {line!r} is no whole line of shell: see whether its quotation marks are closed.")
 
 
-def _remove(folder: Path) -> None:
-    """Take back what was written for a job that SLURM did not take."""
-    for name in (SCRIPT, STORAGE_FILE):
-        (folder / name).unlink(missing_ok=True)
-    folder.rmdir()
-
-
 def _show(arguments: argparse.Namespace) -> int:
     rows = [("study", "job", "workers", "submitted", "state")]
     queued = {}
@@ -219,7 +214,3 @@ def _cancel(arguments: argparse.Namespace) -> int:
     shown = ", ".join(map(str, arrays))
     print(f"Cancelled {shown} of study {study}: trials that ran are run again by the next workers.")
     return 0
-
-
-def _n_workers(n: int) -> str:
-    return "1 worker" if n == 1 else f"{n} workers"

@@ -9,7 +9,7 @@ from typing import Any
 
 from search.cluster.jobs import Jobs
 from search.config.nested import digest
-from search.options.of_submit import STOP_S
+from search.options.values import STOP_S
 from search.storage.hide_url import STORAGE
 
 _FOLDER = "/flipsearch/runs"  # as in the Dockerfile and docker-compose.yml, like the user

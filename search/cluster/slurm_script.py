@@ -9,7 +9,7 @@ import shlex
 
 from datasets.common.errors import UserError
 from search.cluster.jobs import SlurmJobs
-from search.options.of_submit import STOP_S
+from search.options.values import STOP_S
 
 STORAGE_FILE = "storage"
 """In the folder of what was submitted: the URL in its first line, the password of the environment in its second."""

@@ -4,7 +4,8 @@ import pytest
 
 from datasets.common.errors import UserError
 from search.options.arguments import parse
-from search.options.of_submit import search_words, wall_time
+from search.options.of_submit import search_words
+from search.options.values import wall_time
 
 WHAT = ["--task", "synthetic_two_vs_rest", "--model", "ridge"]
 SLURM = ["submit", "--slurm", *WHAT]
