@@ -77,7 +77,11 @@ def wait_for(folder, place, words):
 
 
 def trials_of(url):
-    return optuna.load_study(study_name=STUDY, storage=url).get_trials(deepcopy=False)
+    storage = optuna.storages.RDBStorage(url)
+    try:
+        return optuna.load_study(study_name=STUDY, storage=storage).get_trials(deepcopy=False)
+    finally:
+        storage.engine.dispose()
 
 
 def finished(trials):
