@@ -17,6 +17,7 @@ LONGEST = (
     # Of `make test-system`.
     "test_matrix",
     "test_fleet",
+    "test_slurm",
     "test_faults",
     "test_hostile_database",
     "test_own_imports",

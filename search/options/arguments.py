@@ -12,6 +12,7 @@ from search.checkout import STUDIES
 from search.machine import own_models
 from search.options.commands import COMMANDS
 from search.options.folders import set_folders
+from search.options.of_submit import asks_about_jobs, check_submit, search_words
 from search.options.parser import LADDER, Parser, model_names
 from search.options.table_options import check_data_command, check_data_options, with_rounds
 
@@ -43,7 +44,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.refuse_unknown([word for word in unknown if word.startswith("-")])
     arguments.command = command
     own_models.use_folder(getattr(arguments, "models_dir", None))
-    if COMMANDS[command].takes_overrides:
+    if command == "submit":
+        check_submit(arguments, overrides)
+        arguments.search_words = search_words(rest)
+    if command == "submit" and asks_about_jobs(arguments):
+        arguments.overrides = []
+    elif COMMANDS[command].takes_overrides:
         arguments.overrides = _complete_overrides(arguments, overrides)
     elif overrides:
         raise UserError(f"`{parser.prog}` takes no {overrides[0]!r}: see --help.")
@@ -81,7 +87,7 @@ def _complete_overrides(arguments: argparse.Namespace, overrides: list[str]) -> 
     given = dict(word.lstrip("+").split("=", 1) for word in overrides if "=" in word)
     if arguments.task and given.get("task", arguments.task) != arguments.task:
         raise UserError(f"--task {arguments.task} and task={given['task']} exclude each other: name one.")
-    if arguments.command != "search" and arguments.test_fold == ALL_FOLDS:
+    if arguments.command not in ("search", "submit") and arguments.test_fold == ALL_FOLDS:
         raise UserError(f"--test-fold {ALL_FOLDS} is for a search: `{arguments.command}` takes one fold.")
     task = arguments.task or given.get("task")
     models = [given["model"]] if given.get("model") else _models(arguments.model)

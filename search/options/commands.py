@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from search.options import of_commands as options
-from search.options import of_experiments, of_suggest
+from search.options import of_experiments, of_submit, of_suggest
 from search.options.parser import Parser
 
 
@@ -41,6 +41,14 @@ COMMANDS = {
         description="Search the hyperparameters of a protein fitness model; the same command resumes its study.",
         target="search.cli.ladder:run_models",
         add_options=options.search_options,
+        takes_overrides=True,
+    ),
+    "submit": Command(
+        summary="start workers of a search on a cluster: SLURM, Kubernetes",
+        description="Submit a search as jobs of a cluster, each a worker of the same study: the options are those of "
+        "the search.",
+        target="search.cli.submit:run_submit",
+        add_options=of_submit.submit_options,
         takes_overrides=True,
     ),
     "train": Command(

@@ -27,8 +27,8 @@ from search.options.values import (
 )
 
 
-def search_options(parser: Parser) -> None:
-    """Those of `search`."""
+def search_options(parser: Parser, *, dry_run: str = "print the config, the space and a trial; train nothing") -> None:
+    """Those of `search`; `dry_run` is what that option does."""
     add_what(parser, has_ladder=True)
     add_data(parser)
     parser.add_argument(
@@ -92,7 +92,7 @@ def search_options(parser: Parser) -> None:
     parser.add_argument(
         "--no-ensemble", action="store_true", help="make no ensemble at the end of a search with several models"
     )
-    parser.add_argument("--dry-run", action="store_true", help="print the config, the space and a trial; train nothing")
+    parser.add_argument("--dry-run", action="store_true", help=dry_run)
     add_where(parser)
 
 

@@ -3,6 +3,14 @@
 import argparse
 import re
 
+STOP_S = 30
+"""So long before the end of its time a trial that still runs is stopped, and written down to be run again."""
+_LEAST_DRAIN_S, _MOST_DRAIN_S = STOP_S + 15, 65535  # more is no time for SLURM
+_SET_BY_US = re.compile(
+    "array|export|export-file|requeue|no-requeue|open-mode|signal|output|error|job-name|chdir|wrap|parsable|test-only|"
+    "wait|input|gres|time|partition|account|cpus-per-task|mem|ntasks|help|usage|version|quiet|verbose"
+)
+
 
 def _refusal(text: str, expected: str) -> argparse.ArgumentTypeError:
     return argparse.ArgumentTypeError(f"{text!r} is not valid: expected {expected}")
@@ -104,3 +112,77 @@ def study_name(text: str) -> str:
 def port(text: str) -> int:
     """A port, 0 for a free one."""
     return _whole(text, 0, 65535, "a port from 0 to 65535")
+
+
+def gpus(text: str) -> str:
+    """A number of GPUs, of a type where one is named."""
+    if not re.fullmatch(r"([A-Za-z0-9][A-Za-z0-9._-]{0,63}:)?(0|[1-9][0-9]{0,2})", text):
+        raise _refusal(text, "a number such as 1, or a type and a number such as a100:1")
+    return text
+
+
+def memory(text: str) -> str:
+    """A size in mebibytes, gibibytes or tebibytes."""
+    if not re.fullmatch(r"[1-9][0-9]{0,6}[MGT]", text):
+        raise _refusal(text, "a whole number and M, G or T, such as 16G")
+    return text
+
+
+def drain_time(text: str) -> int:
+    """Whole seconds in which a worker drains."""
+    seconds = int(duration(text))
+    if not _LEAST_DRAIN_S <= seconds <= _MOST_DRAIN_S:
+        raise _refusal(text, f"a time from {_LEAST_DRAIN_S}s to 18h, such as 90s or 15m")
+    return seconds
+
+
+def wall_time(text: str) -> int:
+    """Whole seconds; a bare number would be seconds to us and minutes to SLURM."""
+    found = re.fullmatch(r"(?:([0-9]{1,3})-)?([0-9]{1,3}):([0-5][0-9]):([0-5][0-9])", text)
+    if found:
+        days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+        total = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+    else:
+        short = re.fullmatch(r"([0-9]{1,6})([mhd])", text)
+        total = int(short[1]) * {"m": 60, "h": 3600, "d": 86400}[short[2]] if short else 0
+    if not 60 <= total < 1000 * 86400:
+        raise _refusal(text, "a minute or more, such as 90m, 12h, 2d, 12:00:00 or 1-12:00:00")
+    return total
+
+
+def plain_name(text: str) -> str:
+    """What stands in an #SBATCH line: a partition or several, an account."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.,+-]{0,199}", text):
+        raise _refusal(text, "letters, digits and _ . , + -")
+    return text
+
+
+def shell_line(text: str) -> str:
+    """One line of shell, run as it is."""
+    if not text.strip() or not text.isprintable() or text.endswith("\\") or len(text) > 2000:
+        raise _refusal(text, "one whole line of shell without control characters, such as 'module load cuda'")
+    return text
+
+
+def sbatch_option(text: str) -> str:
+    """An option of sbatch that is no other of ours."""
+    found = re.fullmatch(r"--([a-z][a-z-]{1,40})(=[A-Za-z0-9_.,:/@%+*&|\[\]-]{1,200})?", text)
+    if not found:
+        raise _refusal(text, "a long option of sbatch and its value in one word, such as --sbatch=--qos=high")
+    if _SET_BY_US.fullmatch(found[1]):
+        raise argparse.ArgumentTypeError(f"--{found[1]} is set by `submit` itself: see its own options")
+    return text
+
+
+def image(text: str) -> str:
+    """The name of an image."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}", text):
+        raise _refusal(text, "an image such as registry.example.org/flipsearch:1")
+    return text
+
+
+def object_name(text: str) -> str:
+    """The name of an object in Kubernetes."""
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", text):
+        raise _refusal(text, "lower-case letters, digits, - and .")
+    return text

@@ -20,6 +20,7 @@ from tests.helpers.study_fixtures import FinishedStudy, Program
 WHAT = ["--task", "synthetic_two_vs_rest", "--model", "ridge"]
 WORDS = {
     "search": WHAT,
+    "submit": ["submit", "--slurm", *WHAT],
     "train": ["train", *WHAT],
     "verify": ["verify", "x.yaml"],
     "confirm": ["confirm", "x.yaml"],
