@@ -23,6 +23,10 @@ def run_suggest(arguments: argparse.Namespace) -> int:
     """Pick and write the plate; nothing is left of one that did not become whole."""
     # Idle threads of OpenMP would spin and take the cores from those that read; see search.workers.child.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    if arguments.replay:
+        from search.cli.replay import run_replay
+
+        return run_replay(arguments)
     request = SuggestRequest(**{field.name: getattr(arguments, field.name) for field in fields(SuggestRequest)})
     started = time.monotonic()
     try:
