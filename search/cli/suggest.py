@@ -59,6 +59,8 @@ def _lines(request: SuggestRequest, found: "NextPlate", seconds: float) -> list[
     where = f" on {_counted(n_plates, 'plate')}" if n_plates else ""
     what = f"{_counted(len(picked), 'candidate')} and {_counted(n_controls, 'control')}"
     lines.append(f"Picked by {request.acquisition}: {what}{where}.")
+    if found.spread_by:
+        lines.append(f"Spread out by {found.spread_by}, with a weight of {request.spread_weight:g}.")
     highest = max(well.prediction for well in picked if well.prediction is not None)
     n_outside = sum(bool(well.outside) for well in picked)
     reasons = Counter(reason for well in picked for reason in well.outside.split())

@@ -122,6 +122,15 @@ def _add_choice(parser: Parser) -> None:
     parser.add_argument(
         "--min-distance", type=positive, metavar="D", help="candidates differ from each other in D residues at least"
     )
+    parser.add_argument(
+        "--spread",
+        nargs="?",
+        type=multiple,
+        const=1.0,
+        metavar="W",
+        help="a determinantal pick: candidates that are unlike each other, to the kernel or in sequence; W is how much "
+        "that counts beside their acquisition (default of W: 1)",
+    )
     parser.add_argument("--level", type=level, metavar="SHARE", help="of the intervals from low to high (default: 0.9)")
 
 

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import shutil
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -137,6 +138,54 @@ def test_candidates_pass_again_until_the_batch_is_what_a_pick_from_all_would_be(
     found = search.suggest(path, batch=40, **limits, **given)
     assert [well.sequence for well in found.candidates] == expected
     assert 0 < len(expected) <= 40
+
+
+def _distances(texts):
+    codes = np.array([list(text.encode()) for text in texts])
+    return (codes[:, None] != codes).sum(axis=2)[np.triu_indices(len(codes), 1)]
+
+
+@pytest.mark.parametrize("family", ["ridge", "kernel"])
+def test_a_batch_is_spread_out_where_the_best_are_nearly_the_same(searched, family):
+    """Of 8,000 candidates the best share most of their mutations."""
+    name = "plates" if family == "ridge" else "plates-kernel"
+    path, given = searched.folder / f"studies/experiment/{name}.yaml", {"runs_dir": searched.folder / "runs"}
+    if family == "kernel":
+        answer = run_here(*SEARCH, "--model", "kernel", "--study-name", name, "--quiet", cwd=searched.folder)
+        assert answer.status == 0, answer
+    given |= {"quiet": True, "data": searched.folder / "t.csv", "batch": 24}
+    given["mutagenesis"] = "sites:" + ",".join(str(site + 1) for site in SITES[:3])
+    greedy = search.suggest(path, **given)
+    spread = search.suggest(path, **given, spread=True, output=searched.folder / "s.csv")
+    assert spread.spread_by == ("their sequences" if family == "ridge" else "the kernel's covariance")
+    assert greedy.spread_by == ""
+    texts = [[well.sequence for well in plate.candidates] for plate in (greedy, spread)]
+    assert texts[0][0] == texts[1][0]  # the best is the first of both
+    assert len(set(texts[1])) == 24
+    assert _distances(texts[1]).mean() > _distances(texts[0]).mean()
+    about = json.loads((searched.folder / "s.json").read_text())["choice"]
+    assert (about["spread"], about["spread_by"]) == (1.0, spread.spread_by)
+    first = (searched.folder / "s.csv").read_bytes()
+    search.suggest(path, **given, spread=1.0, output=searched.folder / "s.csv")
+    assert (searched.folder / "s.csv").read_bytes() == first
+    none = search.suggest(path, **given, spread=0)
+    assert [well.sequence for well in none.candidates] == texts[0]
+    wider = search.suggest(path, **given, spread=5.0)
+    assert _distances([well.sequence for well in wider.candidates]).mean() >= _distances(texts[1]).mean()
+
+
+def test_a_spread_batch_keeps_to_what_is_asked_of_it_and_candidates_pass_again(searched):
+    sites = ",".join(str(site + 1) for site in SITES[:3])
+    words = ("--mutagenesis", f"sites:{sites}", "--batch", "40", "--spread", "--max-per-position", "12")
+    answer = searched.suggest(*words)
+    assert answer.status == 0, answer
+    assert "Spread out by their sequences, with a weight of 1." in answer.out
+    rows = rows_of(searched.folder)
+    counts = Counter(one[:-1] for row in rows for one in row["mutations"].split(":"))
+    assert max(counts.values()) <= 12
+    assert len({row["sequence"] for row in rows}) == len(rows)
+    few = searched.suggest("--input", "all.csv", "--batch", "9", "--spread", "0.5", "--quiet")
+    assert few.status == 0, few
 
 
 def test_a_batch_that_cannot_be_filled_is_said_with_its_count(searched):
