@@ -12,13 +12,13 @@ from search.machine.standard_streams import announcer
 from search.options.folders import described
 from search.outcome import EndReason, StudyOutcome
 from search.reporting.proposals import Proposals
-from search.request.inputs import check_study_name, load_split, open_existing, places_of
+from search.request.inputs import check_study_name, existing, load_split, open_existing, places_of
 from search.request.search_request import DataOptions, SearchRequest
 from search.request.user_data import UserData, config_of, user_data
 from search.request.user_table import refuse_two_splits, survey_of
 from search.request.wanted import wanted_study
 from search.session import run_study
-from search.study.names import default_name, test_fold_name
+from search.study.names import find_name, test_fold_name
 from search.workers.signals import EXIT_INTERRUPTED, EXIT_TERMINATED
 
 
@@ -59,13 +59,15 @@ def search_each_fold(arguments: argparse.Namespace, search_one: Callable[[argpar
     refuse_two_splits(replace(found, table=replace(found.table, test_fold=folds[0])))
     ended: list[int] = []
     studies: list[tuple[str, str, str]] = []
+    database = existing(arguments.storage, arguments.runs_dir)
     for fold in folds:
         own = argparse.Namespace(**{**vars(arguments), "test_fold": fold})
         if arguments.study_name is not None:
             own.study_name = f"{arguments.study_name}-{test_fold_name(fold)}"
         for model in arguments.models or (arguments.model,):
             table = {**found.table.settings, "test_fold": fold}
-            name = default_name(arguments.task, model, table, arguments.data.name)
+            asked = {"task": arguments.task, "model": model, "table": table, "data": arguments.data.name}
+            name = find_name(database, asked)
             if arguments.study_name is not None:
                 name = f"{own.study_name}-{model}" if arguments.models else own.study_name
             studies.append((fold, model, name))
@@ -83,8 +85,8 @@ def search_each_fold(arguments: argparse.Namespace, search_one: Callable[[argpar
     if not (arguments.quiet or arguments.dry_run):
         from search.reporting.fold_table import print_folds
 
-        database = open_existing(arguments.storage, arguments.runs_dir)
-        print_folds(database, studies, export_dir=arguments.export_dir, proposals=Proposals.of(arguments))
+        now = open_existing(arguments.storage, arguments.runs_dir)
+        print_folds(now, studies, export_dir=arguments.export_dir, proposals=Proposals.of(arguments))
     return max(ended)
 
 

@@ -9,14 +9,10 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from search.request.suggest_request import SuggestRequest
-from search.workers.signals import EXIT_INTERRUPTED, EXIT_TERMINATED, sigterm_raised
+from search.workers.signals import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated, sigterm_raised
 
 if TYPE_CHECKING:
     from search.suggestion.plate import NextPlate
-
-
-class _Terminated(BaseException):
-    """SIGTERM came."""
 
 
 def run_suggest(arguments: argparse.Namespace) -> int:
@@ -30,14 +26,14 @@ def run_suggest(arguments: argparse.Namespace) -> int:
     request = SuggestRequest(**{field.name: getattr(arguments, field.name) for field in fields(SuggestRequest)})
     started = time.monotonic()
     try:
-        with sigterm_raised(_Terminated):
+        with sigterm_raised():
             from search.suggestion.suggest import suggest  # torch, which a mistake in the options does not wait for
 
             found = suggest(request)
     except KeyboardInterrupt:
         print("Interrupted: no plate was written.", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except _Terminated:
+    except Terminated:
         return EXIT_TERMINATED
     if not request.quiet:
         print("\n".join(_lines(request, found, time.monotonic() - started)), flush=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from datasets.common.errors import UserError
-from datasets.tables.table import ALL_FOLDS, Censored, Replicates, table_name
+from datasets.tables.table import ALL_FOLDS, Censored, Replicates, Stops, table_name
 from datasets.tasks.registry import find_task
 from search.machine import own_models
 from search.options.arguments import check_model
@@ -46,6 +46,7 @@ class TableOptions:
         error_column: The name of a column of the targets' standard errors: rows count less for them.
         sheet: Of an Excel file the one that is read; None is the only one that is not empty.
         censored: What becomes of targets such as `<0.01`: by default the limit is taken for the value.
+        stops: What becomes of variants with a stop codon: `drop` sets them aside, None refuses them.
     """
 
     data: Path | None = None
@@ -66,6 +67,7 @@ class TableOptions:
     error_column: str | None = None
     sheet: str | None = None
     censored: Censored | None = None
+    stops: Stops | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
