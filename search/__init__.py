@@ -75,14 +75,12 @@ def check_table(path: str | os.PathLike[str], **reading: Any) -> TableCheck:
             `search.request.search_request.TableOptions`.
 
     Raises:
-        datasets.common.errors.UserError: Nothing can be said of it: it cannot be read, or a column is missing. What is
-            wrong with some of its rows is among the findings.
+        datasets.common.errors.UserError: Nothing can be said of it: it cannot be read, a column is missing, or a value
+            is of another type. What is wrong with some of its rows is among the findings.
     """
-    from pathlib import Path
-
     from search.request.table_check import checked_table
 
-    return checked_table(Path(path), reading)
+    return checked_table(path, reading)
 
 
 def open_study(name: str, *, storage: str | None = None, runs_dir: str | os.PathLike[str] | None = None) -> Study:

@@ -129,7 +129,12 @@ def _tell(request: SearchRequest, outcome: StudyOutcome) -> None:
     if not request.quiet:
         export = outcome.experiment or request.export_dir / f"{name}.yaml"
         print_outcome(
-            outcome.study, outcome.best, outcome.split, export, _next_command(request, export), outcome.assessment
+            outcome.study,
+            outcome.best,
+            outcome.split,
+            export,
+            _next_commands(request, export, has_wild_type=_has_wild_type(outcome)),
+            outcome.assessment,
         )
     if outcome.failure is not None:
         print(f"error: {outcome.failure}", file=sys.stderr)
@@ -147,9 +152,20 @@ def _tell(request: SearchRequest, outcome: StudyOutcome) -> None:
         print(f"{stopped[outcome.ended]}; the same command goes on.", file=sys.stderr)
 
 
-def _next_command(request: SearchRequest, export: Path) -> str:
-    """What to do with the export: who brought a table wants candidates ranked."""
+def _next_commands(request: SearchRequest, export: Path, *, has_wild_type: bool) -> list[str]:
+    """What to do with the export: who brought a table wants candidates ranked, or the next plate."""
     propose = Proposals.of(request).command
-    if request.data is not None:
-        return propose("predict", export, "--input", "candidates.fasta", "--top", "100", "--output", "ranked.csv")
-    return propose("verify", export)
+    if request.data is None:
+        return [propose("verify", export)]
+    ranked = ("--input", "candidates.fasta", "--top", "100", "--output", "ranked.csv")
+    candidates = ("--recombine",) if has_wild_type else ("--input", "candidates.fasta")
+    plate = (*candidates, "--batch", "96", "--controls", "4", "--plate", "96", "--output", "plate.csv")
+    return [propose("predict", export, *ranked), propose("suggest", export, *plate)]
+
+
+def _has_wild_type(outcome: StudyOutcome) -> bool:
+    """Whether the table's wild type is known, so that mutations can be combined."""
+    from search.storage.attributes import MANIFEST
+
+    about = {} if outcome.study is None else outcome.study.user_attrs.get(MANIFEST, {})
+    return bool((about.get("table") or {}).get("wild_type"))

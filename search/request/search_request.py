@@ -23,6 +23,8 @@ def several(name: str, value: Iterable[str]) -> tuple[str, ...]:
     """Return the texts of a setting that takes several; a UserError for one text, which would fall into letters."""
     if isinstance(value, str):
         raise UserError(f"{name}={value!r} is one text: expected a list, such as {name}=[{value!r}].")
+    if not isinstance(value, Iterable):
+        raise UserError(f"{name} is of type {type(value).__name__}: expected a list of texts.")
     return tuple(value)
 
 

@@ -4,6 +4,8 @@ import csv
 import hashlib
 import io
 import json
+import re
+import shlex
 import shutil
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -228,6 +230,18 @@ def test_a_sequence_that_stands_there_twice_is_taken_once(searched, tmp_path):
     assert answer.status == 0, answer
     assert sorted(row["sequence"] for row in rows_of(searched.folder)) == sorted(new)
     assert "Only 3 of 7 wells for candidates are filled: there are no more candidates." in answer.out
+
+
+def test_a_search_on_a_table_proposes_the_next_plate(searched):
+    answer = run_here(*SEARCH, "--model", "ridge", "--study-name", "plates", cwd=searched.folder)
+    assert answer.status == 0, answer
+    (ranked,) = re.findall(r"^Next: (.*)$", answer.out, re.M)
+    assert shlex.split(ranked)[2] == "predict"
+    (proposed,) = re.findall(r"^Or: (.*)$", answer.out, re.M)
+    words = shlex.split(proposed)[2:]
+    assert words[:3] == ["suggest", EXPERIMENT, "--recombine"]
+    assert run_here(*words, cwd=searched.folder).status == 0
+    assert len(rows_of(searched.folder)) == 96
 
 
 def test_python_picks_the_same_as_the_command(searched):
