@@ -63,25 +63,19 @@ class CandidateColumns:
     @classmethod
     def like(cls, table: Table | None, *, sequence: str | None, mutation: str | None, sheet: str | None) -> Self:
         """Those of candidates of a model that was trained on a user's `table`, if on any."""
-        return cls(
-            sequence=sequence,
-            mutation=mutation,
-            trained_sequence=None if table is None else table.sequence_column,
-            trained_mutation=None if table is None else table.mutation_column,
-            sheet=sheet,
-            trained_sheet=None if table is None else table.sheet,
-            trained_file=None if table is None else table.file,
-        )
+        named = cls(sequence=sequence, mutation=mutation, sheet=sheet)
+        if table is None:
+            return named
+        columns = {"trained_sequence": table.sequence_column, "trained_mutation": table.mutation_column}
+        return replace(named, **columns, trained_sheet=table.sheet, trained_file=table.file)
 
     def usual_sheet(self, path: Path) -> str | None:
         """Return the sheet of a workbook that is read where none is named.
 
         None for the workbook that was trained on: which of its sheets holds candidates is not known.
         """
-        if self.trained_sheet is None or self.trained_file is None:
-            return None
         with contextlib.suppress(OSError):
-            if path.samefile(self.trained_file):
+            if self.trained_file is not None and path.samefile(self.trained_file):
                 return None
         return self.trained_sheet
 

@@ -20,6 +20,7 @@ from datasets.candidates.candidates import BLOCK_ROWS
 from datasets.common.errors import UserError
 from datasets.common.files import check_output, is_stream, refuse_same_file
 from datasets.common.paths import Places
+from datasets.embeddings import store as _store  # noqa: F401  # used after the first training, and imported before it
 from datasets.sequences.mutation_counts import find_mutations
 from datasets.splits.prepared import PreparedSplit
 from datasets.task import Task
