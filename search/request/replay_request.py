@@ -1,13 +1,12 @@
 """What a replay of past rounds is asked for, whether from Python or from the command line."""
 
 import math
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import SupportsIndex
 
 from datasets.common.errors import UserError
-from search.request.search_request import runs_folder
+from search.request.search_request import runs_folder, set_paths
 
 _PATHS = ("experiment", "output", "data", "runs_dir", "data_dir", "weights_dir")
 _WHOLE = ("top", "seed", "max_per_position", "min_distance")
@@ -46,11 +45,7 @@ class ReplayRequest:
 
     def __post_init__(self) -> None:
         """Refuse at once what needs no experiment to be seen."""
-        for name in _PATHS:
-            value = getattr(self, name)
-            if not isinstance(value, str | os.PathLike | None):
-                raise UserError(f"{name} is of type {type(value).__name__}: expected the path of a file or folder.")
-            object.__setattr__(self, name, None if value is None else Path(value))
+        set_paths(self, _PATHS)
         for name in _WHOLE:
             value, least = getattr(self, name), int(name != "seed")
             if value is not None and (not isinstance(value, SupportsIndex) or value.__index__() < least):

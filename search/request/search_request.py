@@ -28,6 +28,15 @@ def several(name: str, value: Iterable[str]) -> tuple[str, ...]:
     return tuple(value)
 
 
+def set_paths(request: object, names: Iterable[str]) -> None:
+    """Make paths of these fields of a frozen request, where they are not None; a UserError for what is none."""
+    for name in names:
+        value = getattr(request, name)
+        if not isinstance(value, str | os.PathLike | None):
+            raise UserError(f"{name} is of type {type(value).__name__}: expected the path of a file or folder.")
+        object.__setattr__(request, name, None if value is None else Path(value))
+
+
 @dataclass(frozen=True, kw_only=True)
 class TableOptions:
     """How a table of one's own is read and divided; see docs/data.md.

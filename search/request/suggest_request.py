@@ -2,7 +2,6 @@
 
 import argparse
 import math
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, SupportsIndex
@@ -10,7 +9,7 @@ from typing import Any, SupportsIndex
 from datasets.common.errors import UserError
 from search.options.of_suggest import ACQUISITIONS, DEFAULT_ACQUISITION, PLATES
 from search.options.values import mutagenesis
-from search.request.search_request import runs_folder
+from search.request.search_request import runs_folder, set_paths
 
 MOST_WELLS = 100_000
 """Of a batch."""
@@ -87,11 +86,7 @@ class SuggestRequest:
 
     def __post_init__(self) -> None:
         """Refuse at once what needs no experiment to be seen."""
-        for name in (*_PATHS, *_FOLDERS):
-            value = getattr(self, name)
-            if not isinstance(value, str | os.PathLike | None):
-                raise UserError(f"{name} is of type {type(value).__name__}: expected the path of a file or folder.")
-            object.__setattr__(self, name, None if value is None else Path(value))
+        set_paths(self, (*_PATHS, *_FOLDERS))
         if isinstance(self.mutagenesis, str):
             try:
                 object.__setattr__(self, "mutagenesis", mutagenesis(self.mutagenesis))
