@@ -108,8 +108,7 @@ class Kernel(ManyRows):
         super().__init__()
         if embeddings == "alone":
             sites, linear_variance, composition, places, embedding_kernel = "additive", 0.0, False, False, "added"
-        variance = 0.0 if sites == "additive" else variance
-        linear_variance = 0.0 if sites == "product" else linear_variance
+        variance, linear_variance = variance * (sites != "additive"), linear_variance * (sites != "product")
         self.given = Hyperparameters(
             length_scale=length_scale, variance=variance, linear_variance=linear_variance, noise=noise
         )
@@ -132,17 +131,16 @@ class Kernel(ManyRows):
         self.marginal_likelihood, self.max_rows = marginal_likelihood, max_train
         self.n_inducing, self.similarity, self.seeks_relevance = inducing, similarity, relevance
         self._vectors = residue_vectors(find_similarity(similarity)[0]) if similarity in NAMES else None
-        exact = torch.float64
         self.register_buffer("train_tokens", torch.zeros(0, 0, dtype=torch.uint8))  # (N, L)
-        self.register_buffer("dual", torch.zeros(0, dtype=exact))  # (N,), for standardised targets
-        self.register_buffer("mean_distance", torch.zeros(0, dtype=exact))  # (N,), to all training sequences
-        self.register_buffer("theta", torch.zeros(4, dtype=exact))  # the hyperparameters in use
-        self.register_buffer("location", torch.zeros((), dtype=exact))  # of the targets
-        self.register_buffer("scale", torch.zeros((), dtype=exact))
+        self.register_buffer("dual", torch.zeros(0, dtype=torch.float64))  # (N,), for standardised targets
+        self.register_buffer("mean_distance", torch.zeros(0, dtype=torch.float64))  # (N,), to all training sequences
+        self.register_buffer("theta", torch.zeros(4, dtype=torch.float64))  # the hyperparameters in use
+        self.register_buffer("location", torch.zeros((), dtype=torch.float64))  # of the targets
+        self.register_buffer("scale", torch.zeros((), dtype=torch.float64))
         self.score_features: ScoreFeatures | None = None
         if relevance:
             self.data_shapes = {**self.data_shapes, "relevance": (None,)}
-            self.register_buffer("relevance", torch.zeros(0, dtype=exact))  # (L,), 1 where nothing varies
+            self.register_buffer("relevance", torch.zeros(0, dtype=torch.float64))  # (L,), 1 where nothing varies
         self.knows_scores = score_mean or score_kernel != "none"
         self._side = self._factor = None
 
@@ -169,14 +167,13 @@ class Kernel(ManyRows):
         """Read the similarity from its file, if it is one; the hash of the file is recorded."""
         if self._vectors is None:
             matrix, self.backbone_hash = find_similarity(self.similarity)
-            self.weights_name = self.similarity
-            self._vectors = residue_vectors(matrix)
+            self.weights_name, self._vectors = self.similarity, residue_vectors(matrix)
 
     @property
     def n_parameters(self) -> int:
         """A coefficient for each training sequence, the targets' mean and deviation, and hyperparameters if sought."""
-        n_sought = len(self.theta) if self.marginal_likelihood else 0
-        return len(self.dual) + 2 + n_sought + len(self.relevances) if len(self.dual) else 0
+        n_sought = len(self.relevances) + len(self.theta) * self.marginal_likelihood
+        return (len(self.dual) + 2 + n_sought) * bool(len(self.dual))
 
     @property
     def hyperparameters(self) -> Hyperparameters:
@@ -193,23 +190,26 @@ class Kernel(ManyRows):
 
     def forward(self, batch: Batch) -> Tensor:
         """Predicted fitness (B,): the mean of the process."""
-        parts = [covariances @ self.dual for covariances, _ in self._of_batch(batch)]
+        parts = [covariances @ self.dual for covariances, _ in self.with_training(batch)]
         return (torch.cat(parts) * self.scale + self.location).float()
 
     def predict_with_std(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Predicted fitness (B,) and its standard deviation (B,), that of the measurement's noise not included."""
-        if self._factor is None:
-            distance = self._to_training().distances_among_themselves()
-            self._factor = factor(self._own_covariances(distance), self.theta, self.known_weight)
         parts = []
-        for covariances, prior in self._of_batch(batch):
-            explained = torch.linalg.solve_triangular(self._factor, covariances.T, upper=False).square().sum(dim=0)
+        for covariances, prior in self.with_training(batch):
+            explained = torch.linalg.solve_triangular(self.factor, covariances.T, upper=False).square().sum(dim=0)
             parts.append((covariances @ self.dual, (prior - explained).clamp(min=0).sqrt()))
         mean, std = map(torch.cat, zip(*parts, strict=True))
         mean, std = (mean * self.scale + self.location).float(), (std * self.scale).float()
-        if self.target_scale is None:
-            return mean, std
-        return self.target_scale(mean), self.target_scale.deviation(mean, std)
+        return (mean, std) if (unit := self.target_scale) is None else (unit(mean), unit.deviation(mean, std))
+
+    @property
+    def factor(self) -> Tensor:
+        """The Cholesky factor (N, N) of the covariances of the training sequences' measurements."""
+        if self._factor is None:
+            distance = self.training_side().distances_among_themselves()
+            self._factor = factor(self._own_covariances(distance), self.theta, self.known_weight)
+        return self._factor
 
     def solve(
         self,
@@ -234,17 +234,16 @@ class Kernel(ManyRows):
         if beside.embeddings is not None:
             self.train_embeddings = beside.embeddings[:n_kept]
         self.keep_weights(weight, n_kept)
-        self.location = target.mean()
-        deviation = target.std(correction=0)
+        self.location, deviation = target.mean(), target.std(correction=0)
         self.scale = torch.where(deviation > 0, deviation, torch.ones_like(deviation))
         standardised = (target - self.location) / self.scale
         if self.seeks_relevance:
             self.relevance = target.new_ones(tokens.shape[1])
         sought = {"relevance": self.seeks_relevance, "hyperparameters": self.marginal_likelihood}
-        learnt = self._to_training().learn(standardised[:n_kept], self.given, self.known_weight, **sought)
+        learnt = self.training_side().learn(standardised[:n_kept], self.given, self.known_weight, **sought)
         if learnt.relevance is not None:
             self.relevance, self._side = learnt.relevance, None
-        distance = self._to_training().distances_among_themselves()
+        distance = self.training_side().distances_among_themselves()
         self.theta = self.theta.new_tensor(list(vars(learnt.hyperparameters).values()))
         self.mean_distance = centre_of(distance).mean_distance
         slices = self._slices(tokens, beside, self.n_inducing)
@@ -270,7 +269,7 @@ class Kernel(ManyRows):
             rows = slice(start, start + n_rows)
             yield rows, tokens[rows], beside.at(rows)
 
-    def _of_batch(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor]]:
+    def with_training(self, batch: Batch) -> Iterator[tuple[Tensor, Tensor]]:
         """Of a few rows at a time, covariances (b, N) with the training sequences, and variances before it (b,)."""
         slices = self._slices(residues(batch), self._beside(batch.scores, batch.features), len(self.dual))
         return (self._covariances(tokens, beside) for _, tokens, beside in slices)
@@ -278,14 +277,15 @@ class Kernel(ManyRows):
     def _covariances(self, tokens: Tensor, beside: Beside, distance: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """With the training sequences (B, N), and the variance of each before training (B,)."""
         centre = Centre(mean_distance=self.mean_distance, overall=self.mean_distance.mean())
-        return self._to_training()(tokens, beside, centre, self.theta, distance)
+        return self.training_side()(tokens, beside, centre, self.theta, distance)
 
     def _own_covariances(self, distance: Tensor) -> Tensor:
         """Of the training sequences (N, N), without noise, from their distances (N, N)."""
-        side = self._to_training()
+        side = self.training_side()
         return self._covariances(side.tokens, side.beside, distance)[0]
 
-    def _to_training(self) -> TrainingSide:
+    def training_side(self) -> TrainingSide:
+        """The training sequences' side of covariances."""
         if self._side is None or self._side.device != self.train_tokens.device:
             assert self._vectors is not None, "`fetch` reads the similarity"
             scores = self.train_features if self.score_features is not None and self.train_features.numel() else None

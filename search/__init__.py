@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from search.request.table_check import TableCheck
     from search.session import run_study
     from search.suggestion.plate import NextPlate
+    from search.suggestion.replayed import Replay
 
 __all__ = [
     "EndReason",
@@ -41,6 +42,7 @@ __all__ = [
     "confirm",
     "load_experiment",
     "open_study",
+    "replay",
     "run_study",
     "suggest",
 ]
@@ -73,14 +75,12 @@ def check_table(path: str | os.PathLike[str], **reading: Any) -> TableCheck:
             `search.request.search_request.TableOptions`.
 
     Raises:
-        datasets.common.errors.UserError: Nothing can be said of it: it cannot be read, or a column is missing. What is
-            wrong with some of its rows is among the findings.
+        datasets.common.errors.UserError: Nothing can be said of it: it cannot be read, a column is missing, or a value
+            is of another type. What is wrong with some of its rows is among the findings.
     """
-    from pathlib import Path
-
     from search.request.table_check import checked_table
 
-    return checked_table(Path(path), reading)
+    return checked_table(path, reading)
 
 
 def open_study(name: str, *, storage: str | None = None, runs_dir: str | os.PathLike[str] | None = None) -> Study:
@@ -159,6 +159,25 @@ def suggest(experiment: str | os.PathLike[str], *, batch: int, **settings: Any) 
     from search.suggestion.suggest import suggest as pick
 
     return pick(SuggestRequest(experiment=Path(experiment), batch=batch, **settings))
+
+
+def replay(experiment: str | os.PathLike[str], **settings: Any) -> Replay:
+    """Play the rounds of an experiment's table again: what each acquisition would have found in them.
+
+    Args:
+        experiment: Its file; its table has a column of rounds.
+        settings: Those of `search.request.replay_request.ReplayRequest`, such as `top=20`.
+
+    Raises:
+        datasets.common.errors.UserError: A setting is not valid, or no round can be played.
+        search.workers.run_alone.Stopped: Ctrl-C came, or a run failed.
+    """
+    from pathlib import Path
+
+    from search.request.replay_request import ReplayRequest
+    from search.suggestion.replay import replay as play
+
+    return play(ReplayRequest(experiment=Path(experiment), **settings))
 
 
 def load_experiment(

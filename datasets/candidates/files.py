@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -47,7 +48,8 @@ class CandidateColumns:
     """Where the candidates of a table stand.
 
     sequence, mutation: the column as the user names it; None is found out. trained_sequence, trained_mutation: those of
-    the table that was trained on, which are looked for first. sheet: of an Excel file.
+    the table that was trained on, which are looked for first. sheet: of an Excel file. trained_sheet: that of the table
+    that was trained on, `trained_file`, which is read of several where none is named.
     """
 
     sequence: str | None = None
@@ -55,14 +57,27 @@ class CandidateColumns:
     trained_sequence: str | None = None
     trained_mutation: str | None = None
     sheet: str | None = None
+    trained_sheet: str | None = None
+    trained_file: str | None = None
 
     @classmethod
     def like(cls, table: Table | None, *, sequence: str | None, mutation: str | None, sheet: str | None) -> Self:
         """Those of candidates of a model that was trained on a user's `table`, if on any."""
-        trained = (None, None) if table is None else (table.sequence_column, table.mutation_column)
-        return cls(
-            sequence=sequence, mutation=mutation, trained_sequence=trained[0], trained_mutation=trained[1], sheet=sheet
-        )
+        named = cls(sequence=sequence, mutation=mutation, sheet=sheet)
+        if table is None:
+            return named
+        columns = {"trained_sequence": table.sequence_column, "trained_mutation": table.mutation_column}
+        return replace(named, **columns, trained_sheet=table.sheet, trained_file=table.file)
+
+    def usual_sheet(self, path: Path) -> str | None:
+        """Return the sheet of a workbook that is read where none is named.
+
+        None for the workbook that was trained on: which of its sheets holds candidates is not known.
+        """
+        with contextlib.suppress(OSError):
+            if self.trained_file is not None and path.samefile(self.trained_file):
+                return None
+        return self.trained_sheet
 
     @property
     def usual(self) -> dict[str, Label]:
@@ -131,7 +146,8 @@ def read_cells(
     if kind == "fasta":
         return "sequence", _fasta(path, has_names=has_names)
     if kind != "text":
-        table = open_parquet(path) if kind == "parquet" else open_table(path, columns.sheet)
+        usual = columns.usual_sheet(path)
+        table = open_parquet(path) if kind == "parquet" else open_table(path, columns.sheet, usual_sheet=usual)
         return _table(table, columns, has_names=has_names, wanted=scores, first_position=first_position)
     blocks = _plain(path)
     first = next(blocks, Cells(texts=[], lines=[], names=None))

@@ -8,9 +8,11 @@ from datasets.candidates.candidates import BLOCK_ROWS, Stream, blocks_of
 from datasets.candidates.files import NAME_COLUMNS, Cells, Label, one_line
 from datasets.candidates.measured import LeftOut, MeasuredVariants, without_measured
 from datasets.common.errors import UserError
+from datasets.sequences.mutations import normal_form
 from datasets.tables.columns import Columns
 from datasets.tables.measurements import MISSING
 from datasets.tables.survey import survey
+from datasets.tables.table import Table
 from datasets.task import Task
 from datasets.tasks.own_table import TableSource
 
@@ -38,6 +40,8 @@ def read_unmeasured(
         for row, cells in enumerate(zip(*measured, strict=True))
         if all(cell.strip().lower() in MISSING for cell in cells)
     ]
+    if table.stops == "drop":
+        rows = [row for row in rows if not _has_stop(columns, table, row)]
     if not rows:
         raise UserError(
             f"{source.path} has no row without a measurement (where {table.target_column!r} is empty, n.d. or the "
@@ -50,6 +54,13 @@ def read_unmeasured(
     cells = _cells(columns, rows, column, _name_column(columns) if has_names else None, here)
     stream = Stream(label=label, blocks=blocks_of(source.path, cells, label, task), scores=here)
     return without_measured(stream, MeasuredVariants(known=frozenset(found.sequences.slices())), left_out)
+
+
+def _has_stop(columns: Columns, table: Table, row: int) -> bool:
+    """Whether a row is of a variant with a stop codon, which training set aside."""
+    if table.sequence_column is not None and "*" in columns.cells[table.sequence_column][row].strip().rstrip("*"):
+        return True
+    return table.mutation_column is not None and "*" in normal_form(columns.cells[table.mutation_column][row])
 
 
 def _name_column(columns: Columns) -> str:

@@ -26,11 +26,14 @@ def read_columns(path: Path, sheet: str | None = None) -> Columns:
     return columns
 
 
-def open_table(path: Path, sheet: str | None = None) -> TableStream:
-    """Open a table with named columns as `read_columns` does, to be read some rows at a time."""
+def open_table(path: Path, sheet: str | None = None, *, usual_sheet: str | None = None) -> TableStream:
+    """Open a table with named columns as `read_columns` does, to be read some rows at a time.
+
+    `usual_sheet`: of an Excel file of several sheets, the one that is read where none is named, if it has it.
+    """
     start = first_bytes(path)
     if is_excel(start):
-        return open_excel(path, sheet)
+        return open_excel(path, sheet, usual_sheet)
     if sheet is not None:
         raise UserError(f"{path} is no Excel file, so it has no sheet {sheet!r}: leave --sheet out.")
     return open_parquet(path) if is_parquet(start) else open_delimited(path)

@@ -92,12 +92,31 @@ def families(survey: Survey, division: TableSplit | None, *, max_kernel_rows: in
     is_of_singles = n_mutations is not None and n_mutations.max() <= 1
     n_train = len(survey.sequences) if division is None else int(np.sum(~division.test))
     suitable = {
-        "ridge": not (survey.table.split == "by_position" and is_of_singles),  # it knows nothing of new positions
+        "ridge": not (is_of_singles and _asks_new_positions(survey)),  # it knows nothing of new positions
         "kernel": n_train <= max_kernel_rows,
         "forest": is_of_singles,
         "cnn": True,
     }
     return tuple(name for name, is_suitable in suitable.items() if is_suitable)
+
+
+def _asks_new_positions(survey: Survey) -> bool:
+    """Whether variants are judged by models that have seen no variant mutated at their positions.
+
+    That is what `by_position` does, and what folds of positions do, such as ProteinGym's contiguous and modulo ones:
+    most of their mutated variants are mutated where no variant of another fold is.
+    """
+    fold, mutated = survey.landscape.fold, survey.landscape.mutated
+    if survey.table.split == "by_position":
+        return True
+    if survey.table.fold_column is None or fold is None or mutated is None:
+        return False
+    names, number = np.unique(np.array(fold), return_inverse=True)
+    counts = np.stack([mutated[number == one].sum(axis=0) for one in range(len(names))])
+    elsewhere = (counts.sum(axis=0) - counts) > 0  # (n_folds, P): whether another fold has a variant mutated there
+    is_mutated = mutated.any(axis=1)
+    is_known = (mutated & elsewhere[number]).any(axis=1)
+    return bool(is_mutated.any()) and float(is_known[is_mutated].mean()) < 1 / 2
 
 
 def division_of(survey: Survey, suggestion: Suggestion) -> TableSplit | None:

@@ -28,6 +28,8 @@ ALL_FOLDS = "all"
 """The `test_fold` that stands for each in turn, which no table has."""
 Censored = Literal["limit", "drop", "refuse"]
 CENSORED: tuple[Censored, ...] = get_args(Censored)
+Stops = Literal["drop", "refuse"]
+STOPS: tuple[Stops, ...] = get_args(Stops)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +51,8 @@ class Table:
     number of the wild type's first residue in mutations, those of the table and all that are written; `sites` and
     `window` do not depend on it. `sheet`: of an Excel file, the one that was named. `censored`: what becomes of targets
     such as ``<0.01``, if there are any: `drop` sets their rows aside, `refuse` refuses them, null takes the limit for
-    the value. `round_column` names the round in which each row was measured, in place of folds.
+    the value. `round_column` names the round in which each row was measured, in place of folds. `stops`: what becomes
+    of variants with a stop codon, if there are any: `drop` sets their rows aside, null refuses them.
     """
 
     file: str
@@ -73,6 +76,7 @@ class Table:
     first_position: int = 1
     sheet: str | None = None
     censored: Censored | None = None
+    stops: Stops | None = None
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Set
 from dataclasses import replace
 from typing import TypeVar
 
+import numpy as np
+
 from datasets.common.errors import UserError
 from datasets.sequences.alphabet import ALPHABET
 from datasets.sequences.mutations import MutationError, Mutator, find_first_position, is_wild_type, normal_form
@@ -19,28 +21,35 @@ _RESIDUES = ALPHABET.encode()
 _Item = TypeVar("_Item")
 _LOOKED_AT = 1000  # cells, for one to be shown
 _LINE = "correct the line or remove it"
-_STOPS = "models know whole proteins alone: remove the lines with a stop codon (Ter or *)"
+_STOPS = "models know whole proteins alone: remove the lines with a stop codon (Ter or *), or give --stops drop"
+_DROPPED = "rows with a stop codon are set aside"
 _ONE_COLUMN = "correct one of the two, or name the column alone that counts"
 
 
 def read_residues(
     columns: Columns, table: Table, findings: Findings, *, are_named: bool = False
 ) -> tuple[Packed, Table]:
-    """Return the residues of each row, none where they are refused.
+    """Return the residues of each row, none where they are refused or set aside, and the table.
 
+    Its `stops` say what becomes of stop codons, None the usual; that stays where there are any and it is not the usual.
     `are_named`: the user named a column of sequences and one of mutations, which have to agree.
     """
+    drops, has_stops = table.stops == "drop", False
     if table.sequence_column is None:
-        return _from_mutations(columns, table, findings), table
-    cells = columns.cells[table.sequence_column]
-    sequences, is_clean = _cleaned(cells, findings)
-    if table.mutation_column is not None and is_clean:
-        table = _with_wild_type_row(columns, sequences, table, findings)
-        _compare_mutations(columns, sequences, table, findings, are_named=are_named)
-    return sequences, table
+        sequences, has_stops = _from_mutations(columns, table, findings)
+    else:
+        sequences, is_clean, has_stops = _cleaned(columns.cells[table.sequence_column], findings, drops=drops)
+        if table.mutation_column is not None and is_clean:
+            table = _with_wild_type_row(columns, sequences, table, findings)
+            if stops := _compare_mutations(columns, sequences, table, findings, are_named=are_named):
+                without = set(stops)
+                kept = ("" if row in without else sequence for row, sequence in enumerate(sequences))
+                sequences, has_stops = Packed.of(list(kept)), True
+    return sequences, replace(table, stops="drop" if drops and has_stops else None)
 
 
-def _from_mutations(columns: Columns, table: Table, findings: Findings) -> Packed:
+def _from_mutations(columns: Columns, table: Table, findings: Findings) -> tuple[Packed, bool]:
+    """Return what the mutations of each row make of the wild type, and whether there are stop codons."""
     assert table.mutation_column is not None
     if table.wild_type is None:
         raise UserError(
@@ -53,8 +62,11 @@ def _from_mutations(columns: Columns, table: Table, findings: Findings) -> Packe
         try:
             mutator.apply(cells[rows[0]])
         except MutationError as error:
-            findings.add("refused", str(error), rows, remedy=_STOPS if error.kind == "stop" else _LINE)
-    return Packed.of(sequences)
+            if error.kind == "stop" and table.stops == "drop":
+                findings.add("note", f"{error}: {_DROPPED}", rows)
+            else:
+                findings.add("refused", str(error), rows, remedy=_STOPS if error.kind == "stop" else _LINE)
+    return Packed.of(sequences), "stop" in bad
 
 
 def _read_mutations(
@@ -102,11 +114,14 @@ def _applied(mutator: Mutator, cells: Packed, bad: dict[str, list[int]]) -> Iter
             yield ""
 
 
-def _cleaned(cells: Packed, findings: Findings) -> tuple[Packed, bool]:
-    """Return the cells in upper case, nothing where one is refused, and whether none was."""
+def _cleaned(cells: Packed, findings: Findings, *, drops: bool) -> tuple[Packed, bool, bool]:
+    """Return the cells in upper case, nothing where one is refused or set aside; whether none was refused; has stops.
+
+    `drops`: stop codons are set aside.
+    """
     if not cells.has_other_than(_RESIDUES) and cells.lengths.all():
         _check_nucleotides(cells, findings)
-        return cells, True
+        return cells, True, False
     sequences = [cell.strip().upper() for cell in cells]
     if len(sequences) and all(sequence.endswith("*") for sequence in sequences):
         findings.add("note", "every sequence ends with '*', the stop codon, which is left out")
@@ -124,12 +139,15 @@ def _cleaned(cells: Packed, findings: Findings) -> tuple[Packed, bool]:
             bad.setdefault(odd if odd in "*-." else "other", []).append(row)
     for kind, rows in bad.items():
         text, remedy = _refusal(kind, sequences[rows[0]])
-        findings.add("refused", text, rows, remedy=remedy)
+        if kind == "*" and drops:
+            findings.add("note", f"{text}: {_DROPPED}", rows)
+        else:
+            findings.add("refused", text, rows, remedy=remedy)
         for row in rows:
             sequences[row] = ""
     packed = Packed.of(sequences)
     _check_nucleotides(packed, findings)
-    return packed, not bad
+    return packed, not bad.keys() - ({"*"} if drops else set()), "*" in bad
 
 
 def _refusal(kind: str, sequence: str) -> tuple[str, str]:
@@ -139,7 +157,10 @@ def _refusal(kind: str, sequence: str) -> tuple[str, str]:
     place = next(i for i, residue in enumerate(sequence) if residue not in ALPHABET)
     text = f"the residue {sequence[place]!r} at position {place + 1} is not one of {ALPHABET}"
     if kind == "*":
-        return f"{text}: a stop codon", "remove the line, or the '*' where it only ends the protein"
+        return (
+            f"{text}: a stop codon",
+            "remove the line, or the '*' where it only ends the protein; --stops drop sets such rows aside",
+        )
     if kind in "-.":
         return f"{text}: a gap", "write the sequences without their alignment"
     return text, _LINE
@@ -164,8 +185,8 @@ def _with_wild_type_row(columns: Columns, sequences: Packed, table: Table, findi
 
 def _compare_mutations(
     columns: Columns, sequences: Packed, table: Table, findings: Findings, *, are_named: bool
-) -> None:
-    """Compare each sequence with its mutations, where the wild type is known.
+) -> list[int]:
+    """Compare each sequence with its mutations, where the wild type is known; return rows of stop codons to set aside.
 
     Where the user named both columns, they have to agree, and the wild type may be the consensus, as it is for the rest
     of the table; beside a column that was merely found the sequences count.
@@ -173,27 +194,29 @@ def _compare_mutations(
     assert table.mutation_column is not None
     cells = columns.cells[table.mutation_column]
     if table.wild_type is None and are_named:
-        table = replace(table, wild_type=consensus(sequences))
+        known = sequences.take(np.flatnonzero(sequences.lengths))  # all but those that were set aside
+        table = replace(table, wild_type=consensus(known))
         if table.wild_type is None:
             text = f"the mutations in {table.mutation_column!r} are not compared with the sequences: no wild type"
             findings.add("warning", text, remedy="name it with --wild-type")
     if table.wild_type is None:
-        return
+        return []
 
     def differing(made: Iterator[str]) -> list[int]:
         pairs = zip(made, sequences, strict=True)
-        return [row for row, (one, sequence) in enumerate(pairs) if one and one != sequence]
+        return [row for row, (one, sequence) in enumerate(pairs) if one and sequence and one != sequence]
 
     level: Level = "refused" if are_named else "warning"
     mutator, others, bad = _read_mutations(cells, table, findings, level, differing)
+    drops = table.stops == "drop"
     stops = [row for row in bad.pop("stop", []) if sequences[row] == table.wild_type]
     if stops:
-        findings.add(
-            "refused",
-            f"the mutation {cells[stops[0]]!r} is a stop codon, but the sequence is the wild type's",
-            stops,
-            remedy="remove the line: its target is not that of its sequence",
-        )
+        text = f"the mutation {cells[stops[0]]!r} is a stop codon, but the sequence is the wild type's"
+        remedy = "remove the line, whose target is not that of its sequence, or set it aside with --stops drop"
+        if drops:
+            findings.add("note", f"{text}: {_DROPPED}", stops)
+        else:
+            findings.add("refused", text, stops, remedy=remedy)
     for rows in bad.values():
         stated = [row for row in rows if cells[row].strip()]
         if stated:
@@ -208,6 +231,7 @@ def _compare_mutations(
             f"the sequence is not what {cells[others[0]]!r} makes of the wild type; it counts as it is",
             others,
         )
+    return stops if drops else []
 
 
 def _add_unread(findings: Findings, mutator: Mutator, cell: str, rows: list[int], *, are_named: bool) -> None:

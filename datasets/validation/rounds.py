@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from datasets.common.errors import UserError
 from datasets.splits.prepared import PreparedSplit
 from datasets.task import Task
-from datasets.validation.protocols import MIN_TRAIN, MIN_VALIDATION, Fold, Validation, check_size
+from datasets.validation.protocols import (
+    MIN_TRAIN,
+    MIN_VALIDATION,
+    ON_RANDOM_ROWS,
+    Dealt,
+    Fold,
+    KFold,
+    Validation,
+    at_least,
+    check_size,
+)
 
 
 class Rounds(Validation):
@@ -38,11 +50,11 @@ class Rounds(Validation):
 
     def of(self, split: PreparedSplit, task: Task) -> Rounds:
         """Return the protocol for a split, whose rounds are counted; errors are those of `folds`."""
-        return self if self.n_rounds is not None else Rounds(n_rounds=len(_rounds(split, task)))
+        return self if self.n_rounds is not None else Rounds(n_rounds=len(rounds_of(split, task)))
 
     def folds(self, split: PreparedSplit, task: Task) -> tuple[Fold, ...]:
         """Return the folds; a UserError is raised without two rounds, or where none can judge."""
-        rounds = _rounds(split, task)
+        rounds = rounds_of(split, task)
         check_size(split, task, self.shown)
         if self.n_rounds not in (None, len(rounds)):
             raise UserError(
@@ -64,8 +76,31 @@ class Rounds(Validation):
         return tuple(found)
 
 
-def _rounds(split: PreparedSplit, task: Task) -> list[int]:
-    """The numbers of the rounds outside of the test data, in their order."""
+class BeforeRound(Dealt):
+    """`KFold` of what was measured before a round, as if nothing had been measured since.
+
+    `number` is the round's place among the names of all rounds, from 0.
+    """
+
+    name = "kfold"
+    stands_for = ON_RANDOM_ROWS
+
+    def __init__(self, *, number: int, n_folds: int, seed: int) -> None:
+        super().__init__(n_folds=n_folds, seed=seed)
+        self.number = at_least(1, number=number)
+
+    def folds(self, split: PreparedSplit, task: Task) -> tuple[Fold, ...]:
+        """Return the folds, whose rows are those of the whole split; a UserError is raised for too few sequences."""
+        rounds_of(split, task)
+        assert split.fold is not None
+        rows = np.flatnonzero(split.fold < self.number)
+        known = replace(split, residues=split.residues[rows], lengths=split.lengths[rows], target=split.target[rows])
+        of_known = KFold(n_folds=self.n_folds, seed=self.seed).folds(known, task)
+        return tuple(Fold(train=rows[fold.train], validation=rows[fold.validation]) for fold in of_known)
+
+
+def rounds_of(split: PreparedSplit, task: Task) -> list[int]:
+    """Return the numbers of the rounds outside of the test data, in their order; a UserError says there are too few."""
     if split.fold is None:
         raise UserError(
             f"{task.name} names no rounds, which validation=rounds needs: name their column with --round-column, or "

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from models.layers.gaussian_process import (
     Centre,
@@ -125,6 +126,7 @@ class TrainingSide:
         self.form = form
         self.tokens, self.beside = tokens, beside
         self._vectors = vectors = vectors.to(tokens.device)
+        self._relevance = relevance
         is_hamming = is_plain and relevance is None
         self._hamming = HammingTo(tokens, len(vectors)) if is_hamming else None
         unlike = (vectors[:, None] - vectors).square().sum(dim=2) / 2
@@ -173,6 +175,22 @@ class TrainingSide:
             covariances.add_(part.covariances(tokens))
             prior = prior + part.variances(tokens)
         return covariances, prior
+
+    def among(self, tokens: Tensor, centre: Centre, theta: Tensor) -> Tensor:
+        """Covariances (B, B) of B sequences (B, L) with each other, nothing beside them; see `__call__`."""
+        relevance = self._relevance
+        if relevance is not None:  # of positions beyond those of training it is 1
+            n_more = max(0, tokens.shape[1] - len(relevance))
+            relevance = functional.pad(relevance, (0, n_more), value=1.0)[: tokens.shape[1]]
+        is_plain = self._hamming is not None
+        others = TrainingSide(self.form, tokens, self._vectors, Beside(), relevance, is_plain=is_plain)
+        others._parts = [part.to(tokens) for part in self._parts]
+        distance = others.distances_among_themselves()
+        without_linear = torch.stack([theta[0], theta[1], torch.zeros_like(theta[2]), theta[3]])
+        covariances, _ = others(tokens, Beside(), centre, without_linear, distance)
+        # The linear part is centred on the training sequences, whoever stands in their place.
+        far = self.distances(tokens).mean(dim=1)
+        return covariances.add_(theta[2] * (far[:, None] + far - centre.overall - distance))
 
     def _of_others(self, beside: Beside) -> tuple[Tensor | None, tuple[Tensor, Tensor] | None]:
         """What stands beside sequences multiplies covariances by (B, N), and adds to them, with its variances (B,)."""

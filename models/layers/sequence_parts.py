@@ -1,7 +1,11 @@
 """Parts of a covariance that do not go position by position: of what sequences are made, and of where they are mutated.
 
-Each is built of the N training sequences; `covariances` gives (B, N) with others, `variances` (B,) theirs alone.
+Each is built of the N training sequences; `covariances` gives (B, N) with others, `variances` (B,) theirs alone, and
+`to` a part that gives the same with other sequences in their place.
 """
+
+import copy
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -33,6 +37,12 @@ class CompositionPart:
         """(B,) float64."""
         return self._training.new_full((len(tokens),), self._variance)
 
+    def to(self, tokens: Tensor) -> Self:
+        """For other sequences (B, L) in the place of the training sequences."""
+        other = copy.copy(self)
+        other._training = self._sums(tokens)
+        return other
+
     def _sums(self, tokens: Tensor) -> Tensor:
         counts = [(tokens == token).sum(dim=1) for token in range(1, len(self._vectors))]
         return torch.stack(counts, dim=1).double() @ self._vectors[1:]
@@ -53,10 +63,7 @@ class PlacePart:
         counts = torch.stack([(tokens == token).sum(dim=0) for token in range(n_tokens)])
         self._commonest = counts.argmax(dim=0)
         self._variance, self._width = variance, width
-        mutated = self._mutated(tokens)
-        self._length = mutated.shape[1]
-        # On a GPU products with a sparse matrix are added up in no fixed order.
-        self._training = mutated if mutated.is_cuda else mutated.to_sparse()
+        self._see(tokens)
 
     def covariances(self, tokens: Tensor) -> Tensor:
         """(B, N) float64."""
@@ -67,6 +74,18 @@ class PlacePart:
         """(B,) float64."""
         mutated = self._mutated(tokens)
         return ((mutated @ self._kernel(mutated.shape[1], mutated.shape[1])) * mutated).sum(dim=1)
+
+    def to(self, tokens: Tensor) -> Self:
+        """For other sequences (B, L) in the place of the training sequences, whose commonest residues still count."""
+        other = copy.copy(self)
+        other._see(tokens)
+        return other
+
+    def _see(self, tokens: Tensor) -> None:
+        mutated = self._mutated(tokens)
+        self._length = mutated.shape[1]
+        # On a GPU products with a sparse matrix are added up in no fixed order.
+        self._training = mutated if mutated.is_cuda else mutated.to_sparse()
 
     def _mutated(self, tokens: Tensor) -> Tensor:
         length = max(tokens.shape[1], len(self._commonest))

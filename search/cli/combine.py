@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from search.request.combine_request import CombineRequest
-from search.workers.signals import EXIT_INTERRUPTED, EXIT_TERMINATED, sigterm_raised
+from search.workers.signals import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated, sigterm_raised
 
 if TYPE_CHECKING:
     from search.combination import Combination
@@ -27,10 +27,6 @@ def run_combine(arguments: argparse.Namespace) -> int:
     return 0
 
 
-class _Terminated(BaseException):
-    """SIGTERM came."""
-
-
 def make_ensemble(request: CombineRequest, *, deadline: float | None = None) -> "Combination":
     """As `search.combination.combine`, which a signal ends cleanly wherever it is.
 
@@ -41,12 +37,12 @@ def make_ensemble(request: CombineRequest, *, deadline: float | None = None) -> 
     from search.workers.run_alone import Stopped
 
     try:
-        with sigterm_raised(_Terminated):
+        with sigterm_raised():
             return combine(request, deadline=deadline)
     except KeyboardInterrupt:
         print("Interrupted: the ensemble was not made.", file=sys.stderr)
         raise Stopped(EXIT_INTERRUPTED) from None
-    except _Terminated:
+    except Terminated:
         raise Stopped(EXIT_TERMINATED) from None
 
 

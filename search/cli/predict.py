@@ -15,7 +15,7 @@ from search.config.run_config import task_of
 from search.machine.standard_streams import announcer
 from search.prediction.display import Counter
 from search.request.inputs import load_split, places_of
-from search.workers.signals import EXIT_INTERRUPTED, EXIT_TERMINATED, sigterm_raised
+from search.workers.signals import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated, sigterm_raised
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,10 +30,6 @@ if TYPE_CHECKING:
 _Block = TypeVar("_Block", "Unranked", "Valued")
 
 
-class _Terminated(BaseException):
-    """SIGTERM came."""
-
-
 def run_predict(arguments: argparse.Namespace) -> int:
     """Predict, rank, write; nothing is left of an output that did not become whole."""
     # Idle threads of OpenMP would spin and take the cores from those that read and write; see search.workers.child.
@@ -41,7 +37,7 @@ def run_predict(arguments: argparse.Namespace) -> int:
     if arguments.output is None and arguments.figure is None:
         arguments.output = STANDARD
     try:
-        with sigterm_raised(_Terminated):
+        with sigterm_raised():
             return _predict(arguments)
     except KeyboardInterrupt:
         what = (
@@ -51,7 +47,7 @@ def run_predict(arguments: argparse.Namespace) -> int:
         )
         print(f"Interrupted: {what}.", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except _Terminated:
+    except Terminated:
         return EXIT_TERMINATED
 
 

@@ -12,13 +12,13 @@ from search.machine.standard_streams import announcer
 from search.options.folders import described
 from search.outcome import EndReason, StudyOutcome
 from search.reporting.proposals import Proposals
-from search.request.inputs import check_study_name, load_split, open_existing, places_of
+from search.request.inputs import check_study_name, existing, load_split, open_existing, places_of
 from search.request.search_request import DataOptions, SearchRequest
 from search.request.user_data import UserData, config_of, user_data
 from search.request.user_table import refuse_two_splits, survey_of
 from search.request.wanted import wanted_study
 from search.session import run_study
-from search.study.names import default_name, test_fold_name
+from search.study.names import find_name, test_fold_name
 from search.workers.signals import EXIT_INTERRUPTED, EXIT_TERMINATED
 
 
@@ -59,13 +59,15 @@ def search_each_fold(arguments: argparse.Namespace, search_one: Callable[[argpar
     refuse_two_splits(replace(found, table=replace(found.table, test_fold=folds[0])))
     ended: list[int] = []
     studies: list[tuple[str, str, str]] = []
+    database = existing(arguments.storage, arguments.runs_dir)
     for fold in folds:
         own = argparse.Namespace(**{**vars(arguments), "test_fold": fold})
         if arguments.study_name is not None:
             own.study_name = f"{arguments.study_name}-{test_fold_name(fold)}"
         for model in arguments.models or (arguments.model,):
             table = {**found.table.settings, "test_fold": fold}
-            name = default_name(arguments.task, model, table, arguments.data.name)
+            asked = {"task": arguments.task, "model": model, "table": table, "data": arguments.data.name}
+            name = find_name(database, asked)
             if arguments.study_name is not None:
                 name = f"{own.study_name}-{model}" if arguments.models else own.study_name
             studies.append((fold, model, name))
@@ -83,8 +85,8 @@ def search_each_fold(arguments: argparse.Namespace, search_one: Callable[[argpar
     if not (arguments.quiet or arguments.dry_run):
         from search.reporting.fold_table import print_folds
 
-        database = open_existing(arguments.storage, arguments.runs_dir)
-        print_folds(database, studies, export_dir=arguments.export_dir, proposals=Proposals.of(arguments))
+        now = open_existing(arguments.storage, arguments.runs_dir)
+        print_folds(now, studies, export_dir=arguments.export_dir, proposals=Proposals.of(arguments))
     return max(ended)
 
 
@@ -127,7 +129,12 @@ def _tell(request: SearchRequest, outcome: StudyOutcome) -> None:
     if not request.quiet:
         export = outcome.experiment or request.export_dir / f"{name}.yaml"
         print_outcome(
-            outcome.study, outcome.best, outcome.split, export, _next_command(request, export), outcome.assessment
+            outcome.study,
+            outcome.best,
+            outcome.split,
+            export,
+            _next_commands(request, export, has_wild_type=_has_wild_type(outcome)),
+            outcome.assessment,
         )
     if outcome.failure is not None:
         print(f"error: {outcome.failure}", file=sys.stderr)
@@ -145,9 +152,20 @@ def _tell(request: SearchRequest, outcome: StudyOutcome) -> None:
         print(f"{stopped[outcome.ended]}; the same command goes on.", file=sys.stderr)
 
 
-def _next_command(request: SearchRequest, export: Path) -> str:
-    """What to do with the export: who brought a table wants candidates ranked."""
+def _next_commands(request: SearchRequest, export: Path, *, has_wild_type: bool) -> list[str]:
+    """What to do with the export: who brought a table wants candidates ranked, or the next plate."""
     propose = Proposals.of(request).command
-    if request.data is not None:
-        return propose("predict", export, "--input", "candidates.fasta", "--top", "100", "--output", "ranked.csv")
-    return propose("verify", export)
+    if request.data is None:
+        return [propose("verify", export)]
+    ranked = ("--input", "candidates.fasta", "--top", "100", "--output", "ranked.csv")
+    candidates = ("--recombine",) if has_wild_type else ("--input", "candidates.fasta")
+    plate = (*candidates, "--batch", "96", "--controls", "4", "--plate", "96", "--output", "plate.csv")
+    return [propose("predict", export, *ranked), propose("suggest", export, *plate)]
+
+
+def _has_wild_type(outcome: StudyOutcome) -> bool:
+    """Whether the table's wild type is known, so that mutations can be combined."""
+    from search.storage.attributes import MANIFEST
+
+    about = {} if outcome.study is None else outcome.study.user_attrs.get(MANIFEST, {})
+    return bool((about.get("table") or {}).get("wild_type"))

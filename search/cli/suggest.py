@@ -9,31 +9,31 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from search.request.suggest_request import SuggestRequest
-from search.workers.signals import EXIT_INTERRUPTED, EXIT_TERMINATED, sigterm_raised
+from search.workers.signals import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated, sigterm_raised
 
 if TYPE_CHECKING:
     from search.suggestion.plate import NextPlate
-
-
-class _Terminated(BaseException):
-    """SIGTERM came."""
 
 
 def run_suggest(arguments: argparse.Namespace) -> int:
     """Pick and write the plate; nothing is left of one that did not become whole."""
     # Idle threads of OpenMP would spin and take the cores from those that read; see search.workers.child.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    if arguments.replay:
+        from search.cli.replay import run_replay
+
+        return run_replay(arguments)
     request = SuggestRequest(**{field.name: getattr(arguments, field.name) for field in fields(SuggestRequest)})
     started = time.monotonic()
     try:
-        with sigterm_raised(_Terminated):
+        with sigterm_raised():
             from search.suggestion.suggest import suggest  # torch, which a mistake in the options does not wait for
 
             found = suggest(request)
     except KeyboardInterrupt:
         print("Interrupted: no plate was written.", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except _Terminated:
+    except Terminated:
         return EXIT_TERMINATED
     if not request.quiet:
         print("\n".join(_lines(request, found, time.monotonic() - started)), flush=True)
@@ -55,6 +55,8 @@ def _lines(request: SuggestRequest, found: "NextPlate", seconds: float) -> list[
     where = f" on {_counted(n_plates, 'plate')}" if n_plates else ""
     what = f"{_counted(len(picked), 'candidate')} and {_counted(n_controls, 'control')}"
     lines.append(f"Picked by {request.acquisition}: {what}{where}.")
+    if found.spread_by:
+        lines.append(f"Spread out by {found.spread_by}, with a weight of {request.spread_weight:g}.")
     highest = max(well.prediction for well in picked if well.prediction is not None)
     n_outside = sum(bool(well.outside) for well in picked)
     reasons = Counter(reason for well in picked for reason in well.outside.split())

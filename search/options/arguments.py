@@ -13,6 +13,7 @@ from search.machine import own_models
 from search.options.commands import COMMANDS
 from search.options.folders import set_folders
 from search.options.of_submit import asks_about_jobs, check_submit, search_words
+from search.options.of_suggest import check_suggest
 from search.options.parser import LADDER, Parser, model_names
 from search.options.table_options import check_data_command, check_data_options, with_rounds
 
@@ -59,6 +60,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         raise UserError(
             "--all-folds is of one experiment for each fold, and --top-k of several: leave one of them out."
         )
+    if command == "suggest":
+        check_suggest(parser, arguments)
     if command == "data":
         check_data_command(arguments)
     if command == "doctor" and arguments.task:

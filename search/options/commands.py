@@ -86,9 +86,9 @@ COMMANDS = {
         add_options=of_experiments.predict_options,
     ),
     "suggest": Command(
-        summary="the next plate: which candidates to measure, in wells, with controls",
+        summary="the next plate: which candidates to measure, in wells, with controls; --replay plays past ones",
         description="Pick the candidates to measure next, by what an experiment predicts of them and how far off it "
-        "may be, and write them with controls as a plate.",
+        "may be, and write them with controls as a plate; or play past rounds again, with --replay.",
         target="search.cli.suggest:run_suggest",
         add_options=of_suggest.suggest_options,
     ),

@@ -107,7 +107,12 @@ def add_reading_of_candidates(parser: Parser) -> None:
     column.add_argument(
         "--mutation-column", metavar="NAME", help="of the input, where it names its candidates by mutations: likewise"
     )
-    parser.add_argument("--sheet", metavar="NAME", help="of an Excel input (default: the only one that is not empty)")
+    parser.add_argument(
+        "--sheet",
+        metavar="NAME",
+        help="of an Excel input (default: the only one that is not empty, else the one called as in the table that was "
+        "trained on)",
+    )
 
 
 def predict_options(parser: Parser) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from datasets.common.errors import UserError, nearest
-from datasets.tables.table import CENSORED, STRATEGIES
+from datasets.tables.table import CENSORED, STOPS, STRATEGIES
 from datasets.tasks.registry import listed_tasks
 from search.checkout import STUDIES
 from search.machine import own_models
@@ -162,6 +162,11 @@ def add_reading(parser: "Parser | argparse._ArgumentGroup") -> None:
         choices=CENSORED,
         help="targets such as <0.01 or >1000: the limit is taken for the value, such rows are set aside, or refused "
         "(default: limit)",
+    )
+    parser.add_argument(
+        "--stops",
+        choices=STOPS,
+        help="variants with a stop codon (Q2*, p.Gln2Ter): their rows are set aside, or refused (default: refuse)",
     )
 
 

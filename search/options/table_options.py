@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from datasets.common.errors import UserError, nearest
-from datasets.tables.table import CENSORED, check_strategy
+from datasets.tables.table import CENSORED, STOPS, check_strategy
 from datasets.tasks.registry import find_task
 from models.backbones.names import BACKBONES
 
@@ -29,6 +29,7 @@ _NEEDS_DATA = (
     "replicates",
     "sheet",
     "censored",
+    "stops",
 )
 _SCORES = {
     "zero_shot_columns": "--zero-shot-column",
@@ -112,6 +113,8 @@ def check_reading(arguments: argparse.Namespace) -> None:
     """
     if arguments.censored not in (None, *CENSORED):
         raise UserError(f"censored={arguments.censored!r} is not valid: expected {', '.join(CENSORED)}.")
+    if arguments.stops not in (None, *STOPS):
+        raise UserError(f"stops={arguments.stops!r} is not valid: expected {' or '.join(STOPS)}.")
     if arguments.target_column is not None and arguments.replicate_columns:
         raise UserError(
             "--target-column names one column of measurements, --replicate-column each of several: give one of the two."

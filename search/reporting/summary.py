@@ -170,10 +170,10 @@ def print_outcome(
     best: FrozenTrial | None,
     split: PreparedSplit,
     export: Path,
-    next_command: str,
+    next_commands: Sequence[str],
     assessment: Assessment | None,
 ) -> None:
-    """Print how the study ended; `assessment` says what its best value is worth."""
+    """Print how the study ended; `assessment` says what its best value is worth, `next_commands` how to go on."""
     now = StudySnapshot.of(study)
     counts = now.counts
     lines = [
@@ -191,7 +191,7 @@ def print_outcome(
             *(assessment.sentences if assessment else ()),
             *([in_columns(_rows(best, study, counts.n_complete))] if best.params else []),
             f"Exported: {export}",
-            f"Next: {next_command}",
+            *(f"{word}: {command}" for word, command in zip(("Next", "Or"), next_commands, strict=False)),
         ]
     print("\n".join(lines), flush=True)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from datasets.common.errors import UserError
-from datasets.tables.table import ALL_FOLDS, Censored, Replicates, table_name
+from datasets.tables.table import ALL_FOLDS, Censored, Replicates, Stops, table_name
 from datasets.tasks.registry import find_task
 from search.machine import own_models
 from search.options.arguments import check_model
@@ -23,7 +23,18 @@ def several(name: str, value: Iterable[str]) -> tuple[str, ...]:
     """Return the texts of a setting that takes several; a UserError for one text, which would fall into letters."""
     if isinstance(value, str):
         raise UserError(f"{name}={value!r} is one text: expected a list, such as {name}=[{value!r}].")
+    if not isinstance(value, Iterable):
+        raise UserError(f"{name} is of type {type(value).__name__}: expected a list of texts.")
     return tuple(value)
+
+
+def set_paths(request: object, names: Iterable[str]) -> None:
+    """Make paths of these fields of a frozen request, where they are not None; a UserError for what is none."""
+    for name in names:
+        value = getattr(request, name)
+        if not isinstance(value, str | os.PathLike | None):
+            raise UserError(f"{name} is of type {type(value).__name__}: expected the path of a file or folder.")
+        object.__setattr__(request, name, None if value is None else Path(value))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +57,7 @@ class TableOptions:
         error_column: The name of a column of the targets' standard errors: rows count less for them.
         sheet: Of an Excel file the one that is read; None is the only one that is not empty.
         censored: What becomes of targets such as `<0.01`: by default the limit is taken for the value.
+        stops: What becomes of variants with a stop codon: `drop` sets them aside, None refuses them.
     """
 
     data: Path | None = None
@@ -66,6 +78,7 @@ class TableOptions:
     error_column: str | None = None
     sheet: str | None = None
     censored: Censored | None = None
+    stops: Stops | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,6 @@
 
 import argparse
 import math
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, SupportsIndex
@@ -10,10 +9,12 @@ from typing import Any, SupportsIndex
 from datasets.common.errors import UserError
 from search.options.of_suggest import ACQUISITIONS, DEFAULT_ACQUISITION, PLATES
 from search.options.values import mutagenesis
-from search.request.search_request import runs_folder
+from search.request.search_request import runs_folder, set_paths
 
 MOST_WELLS = 100_000
 """Of a batch."""
+MOST_SPREAD = 1000
+"""Of a batch that is spread out: time grows with the square of their number."""
 _PATHS = ("experiment", "output", "figure", "input", "zero_shot_file", "alignment", "embeddings", "data")
 _FOLDERS = ("runs_dir", "data_dir", "weights_dir")
 _WHOLE = ("batch", "seed", "max_mutations", "max_per_position", "min_distance", "controls", "plate", "recombine")
@@ -38,6 +39,8 @@ class SuggestRequest:
         acquisition: By what candidates are picked; `beta` is of `ucb`, `seed` of `thompson`.
         max_per_position: At most so many candidates with a mutation at one position of the wild type.
         min_distance: In how many residues candidates differ from each other at least.
+        spread: How much it counts that candidates are unlike each other, beside their acquisition; True is 1, None does
+            without.
         controls: Wells of each plate for the wild type and the best measured variant, in turn.
         plate: 96 or 384 wells; None names no wells.
         level: Of the intervals; None is 0.9.
@@ -71,6 +74,7 @@ class SuggestRequest:
     seed: int = 0
     max_per_position: int | None = None
     min_distance: int | None = None
+    spread: float | bool | None = None
     controls: int = 0
     plate: int | None = None
     level: float | None = None
@@ -82,11 +86,7 @@ class SuggestRequest:
 
     def __post_init__(self) -> None:
         """Refuse at once what needs no experiment to be seen."""
-        for name in (*_PATHS, *_FOLDERS):
-            value = getattr(self, name)
-            if not isinstance(value, str | os.PathLike | None):
-                raise UserError(f"{name} is of type {type(value).__name__}: expected the path of a file or folder.")
-            object.__setattr__(self, name, None if value is None else Path(value))
+        set_paths(self, (*_PATHS, *_FOLDERS))
         if isinstance(self.mutagenesis, str):
             try:
                 object.__setattr__(self, "mutagenesis", mutagenesis(self.mutagenesis))
@@ -114,6 +114,11 @@ class SuggestRequest:
         """How many are added by `ucb`."""
         return 1.0 if self.beta is None else self.beta
 
+    @property
+    def spread_weight(self) -> float | None:
+        """That of unlikeness; None where the best are taken as they come."""
+        return None if self.spread is None or self.spread is False else float(self.spread)
+
     def _check_candidates(self) -> None:
         if sum(given is not None for given in (self.input, self.mutagenesis, self.recombine)) != 1:
             raise UserError("Candidates come from one of --input, --mutagenesis and --recombine: give one of them.")
@@ -140,6 +145,13 @@ class SuggestRequest:
             if value is not None and value < least:
                 option = f"--{name.replace('_', '-')}"
                 raise UserError(f"{option} {value} is not valid: expected a whole number from 1 on.")
+        if not isinstance(self.spread, int | float | None) or not 0 <= (self.spread or 0) < math.inf:
+            raise UserError(f"--spread {self.spread!r} is not valid: expected a number from 0 on, such as 0.5.")
+        if self.spread_weight is not None and self.batch > MOST_SPREAD:
+            raise UserError(
+                f"--spread with --batch {self.batch} is not valid: expected at most {MOST_SPREAD:,} wells; keep "
+                "candidates of a larger batch apart with --min-distance."
+            )
         if self.level is not None and not 0 < self.level < 1:
             raise UserError(f"--level {self.level} is not valid: expected a number above 0 and below 1, such as 0.9.")
 

@@ -1,10 +1,12 @@
 """What `data check` finds in a table, as values for programs."""
 
 import argparse
+import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from datasets.common.errors import UserError
 from datasets.tables.table import check_strategy
 from search.options.table_options import check_reading
 from search.request.search_request import TableOptions, several
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from datasets.tables.suggestion import Suggestion
 
 _LISTS = ("replicate_columns", "zero_shot_columns")
+_PATHS = ("wild_type",)
+_WHOLE = ("split_seed", "max_train_mutations")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +60,10 @@ class TableCheck:
         return all(finding.level != "refused" for finding in self.findings)
 
 
-def checked_table(path: Path, reading: dict[str, Any]) -> TableCheck:
+def checked_table(path: str | os.PathLike[str], reading: dict[str, Any]) -> TableCheck:
     """Check a table; see `search.check_table`."""
+    _check_types(path, reading)
+    path = Path(path)
     # Imported as late as this, so that usage errors do not wait for NumPy.
     from datasets.tables.report import split_sizes
     from datasets.tables.suggestion import suggest
@@ -90,3 +96,24 @@ def checked_table(path: Path, reading: dict[str, Any]) -> TableCheck:
         splits=tuple(split_sizes(found)),
         suggestion=suggest(found) if table.split is None and found.division is None else None,
     )
+
+
+def _check_types(path: object, reading: dict[str, Any]) -> None:
+    """Refuse what is no path, no text or no number where one is expected; `first_position` is checked with the table.
+
+    Raises:
+        UserError: A value is of another type.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise UserError(f"The table is given as a value of type {type(path).__name__}: expected the path of a file.")
+    for name, value in reading.items():
+        if value is None or name in (*_LISTS, "first_position"):
+            continue
+        if name in _PATHS:
+            is_fit, expected = isinstance(value, str | os.PathLike), "the path of a file"
+        elif name in _WHOLE:
+            is_fit, expected = isinstance(value, int) and not isinstance(value, bool), "a whole number"
+        else:
+            is_fit, expected = isinstance(value, str), "a text"
+        if not is_fit:
+            raise UserError(f"{name} is of type {type(value).__name__}: expected {expected}.")

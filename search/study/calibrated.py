@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +65,6 @@ def _own_deviations(
     # Torch, which the parent of training processes does without otherwise; GPUs are left to those who train.
     import torch
 
-    from datasets.embeddings.store import StoredEmbeddings
     from search.training.predictor import Predictor
 
     found = np.empty(len(row), dtype=np.float32)
@@ -72,14 +72,20 @@ def _own_deviations(
         for number, path in enumerate(weights):
             predictor = Predictor(config, [path], places=places, device=torch.device("cpu"))
             rows = row[fold == number]
-            scores = None if split.scores is None else split.scores[rows]
-            embeddings = None
-            if config.embeddings is not None:
-                sequences = as_bytes(split.residues[rows], split.lengths[rows])
-                embeddings = StoredEmbeddings(split.embeddings_path, config.embeddings.kind, sequences)
             found[fold == number] = predictor.deviation(
-                split.residues[rows], split.lengths[rows], scores=scores, embeddings=embeddings
+                split.residues[rows], split.lengths[rows], **beside_rows(config, split, rows)
             )[0]
     except UserError:  # weights that are not on this machine
         return None
     return found
+
+
+def beside_rows(config: RunConfig, split: PreparedSplit, rows: NDArray[np.int64]) -> dict[str, Any]:
+    """What a run's predictor takes beside the sequences of some rows of its split: their scores and embeddings."""
+    embeddings = None
+    if config.embeddings is not None:
+        from datasets.embeddings.store import StoredEmbeddings  # torch, as above
+
+        sequences = as_bytes(split.residues[rows], split.lengths[rows])
+        embeddings = StoredEmbeddings(split.embeddings_path, config.embeddings.kind, sequences)
+    return {"scores": None if split.scores is None else split.scores[rows], "embeddings": embeddings}

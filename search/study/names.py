@@ -7,7 +7,7 @@ where a part is shortened, or loses letters, the first digits of the question's 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from datasets.tables.table import STRATEGIES, stem
@@ -21,6 +21,8 @@ _QUESTION = (
     *("group_column", "split_seed", "fold_column", "test_fold", "round_column"),
 )
 """What, in the description of a table, tells two questions apart."""
+_READING = ("error_column", "censored", "stops")
+"""What, in how its rows are read, makes another study of the same question, where it is not the usual."""
 _LONGEST = 40
 _N_DIGITS = 8
 
@@ -39,7 +41,9 @@ def default_name(task: str, model: str, table: Mapping[str, Any] | None, file: s
     column, test_fold = table.get("fold_column") or table.get("round_column"), table.get("test_fold")
     folds = [part for part in (column, test_fold and f"test{test_fold}") if part]
     split = [] if test_fold is not None and not table["split_seed"] else _split(table)
-    split += [f"sheet={table['sheet']}"] if table.get("sheet") is not None else []  # hashed: no file name has =
+    # Hashed, because no file name has =.
+    split += [f"{key}={table[key]}" for key in ("sheet", *_READING) if table.get(key) is not None]
+    split += [f"replicates={kept}"] if (kept := _replicates(table)) else []
     parts = [str(table["target_column"]), *split, *folds]
     plain = [*map(_plain, parts)]
     words = [".".join(plain[1 : 1 + len(split)]), *plain[1 + len(split) :]]
@@ -65,6 +69,13 @@ def _plain(part: str) -> str:
     return re.sub(r"[^A-Za-z0-9_]+", "_", part)[:_LONGEST].strip("_") or "column"
 
 
+def _replicates(table: Mapping[str, Any]) -> str | None:
+    """What becomes of replicates, where that is not the usual for such a table."""
+    usual = "keep" if table["split"] is None and table.get("test_fold") is None else "mean"
+    found: str | None = table.get("replicates")
+    return None if found == usual else found
+
+
 def _split(table: Mapping[str, Any]) -> list[str]:
     """The split as words; `set`, the column's name, where the file says itself what is test."""
     words = [str(table["split"] or "set")]
@@ -75,30 +86,38 @@ def _split(table: Mapping[str, Any]) -> list[str]:
 def find_name(database: "Database | None", about: Mapping[str, Any]) -> str:
     """The name of the study with the manifest `about`, where the user gave none.
 
-    It is `default_name`. Before names had target and split in them, a study of a table was called `FILE-MODEL`: where
-    there is one that asks the same question (file, target, split and model), and none of the new name, it is that one.
-    Whether the rest of its manifest fits too is for `open_study` to say, which names what differs.
+    It is `default_name`. Studies of earlier versions had shorter names: before names said how rows are read (errors,
+    limits, stop codons, replicates) they were called without that, and before they had target and split in them,
+    `FILE-MODEL`. Where there is one that asks the same question (file, target, split and model), the former in the same
+    reading, and none of the new name, it is that one. Whether the rest of its manifest fits too is for `open_study` to
+    say, which names what differs.
 
     Args:
         database: where studies are looked for; None where there is none yet.
         about: see `search.study.study.manifest`.
     """
     name = default_name(about["task"], about["model"], about.get("table"), about["data"])
-    before = f"{about['task']}-{about['model']}"
-    if database is None or name == before:
+    if database is None or about.get("table") is None:
         return name
+    plain = {**about["table"], **dict.fromkeys((*_READING, "replicates"))}
+    short = default_name(about["task"], about["model"], plain, about["data"])
 
     from search.storage.attributes import MANIFEST
     from search.study.study import find_study
 
     names = database.storage.study_names()
-    if name in names or before not in names:
-        return name
-    found = find_study(database, before).user_attrs.get(MANIFEST, {})
-    return before if _question(found) == _question(about) else name
+    befores = ((short, (*_QUESTION, *_READING, "replicates")), (f"{about['task']}-{about['model']}", _QUESTION))
+    for before, keys in befores:
+        if name in names:
+            break
+        if before in names:
+            found = find_study(database, before).user_attrs.get(MANIFEST, {})
+            if _question(found, keys) == _question(about, keys):
+                return before
+    return name
 
 
-def _question(about: Mapping[str, Any]) -> list[Any]:
+def _question(about: Mapping[str, Any], keys: Sequence[str]) -> list[Any]:
     table = about.get("table")
     what = [about.get("task"), about.get("model"), stem(str(about.get("data")))]
-    return [*what, table and [table.get(key) for key in _QUESTION]]
+    return [*what, table and [table.get(key) for key in keys]]

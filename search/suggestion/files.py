@@ -115,6 +115,8 @@ def _about(
     choice: dict[str, Any] = {"acquisition": request.acquisition, "seed": request.seed}
     if request.acquisition == "ucb":
         choice["beta"] = request.deviations
+    if request.spread_weight is not None:
+        choice |= {"spread": request.spread_weight, "spread_by": plate.spread_by}
     return {
         "version": VERSION,
         "experiment": {

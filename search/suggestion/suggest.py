@@ -44,6 +44,7 @@ from search.suggestion.files import check_files, refuse_inputs_of, write_plate
 from search.suggestion.picker import Diversity, Picker
 from search.suggestion.plate import NextPlate, filled
 from search.suggestion.pool import LEAST, Pick, Pool, Scored, choices, unpredicted
+from search.suggestion.spread import SPREAD_POOL, spread_picks
 from search.suggestion.wells import places
 
 _POOL_PER_PICK = 4
@@ -120,7 +121,7 @@ class _Batch:
                 f"--max-per-position counts mutations of a wild type, and {trained.task.name} has none: leave it out, "
                 "or keep candidates apart with --min-distance."
             )
-        picked, pool, counts = self._picked(best, n_wanted, diversity)
+        picked, pool, counts, spread_by = self._picked(best, n_wanted, diversity)
         controls = self._controls(best) if request.controls else []
         return NextPlate(
             wells=filled(wells, picked, controls, trained.task),
@@ -133,10 +134,14 @@ class _Batch:
             units=trained.task.units,
             intervals=about_intervals(trained, request.level or LEVEL),
             pool=tuple(pool),
+            spread_by=spread_by,
         )
 
-    def _picked(self, best: Best, n_wanted: int, diversity: Diversity) -> tuple[list[Pick], list[Pick], "_Counts"]:
-        """The picked candidates, the best first; those of the first pass of which they were picked; how many passed."""
+    def _picked(self, best: Best, n_wanted: int, diversity: Diversity) -> tuple[list[Pick], list[Pick], "_Counts", str]:
+        """The picked candidates, the best first; those of the first pass of which they were picked; how many passed.
+
+        The last is by what they are spread, in words; empty where they are not.
+        """
         stream = self._stream(is_first=True)
         scores = self.trained.candidate_scores(
             file=self.request.zero_shot_file,
@@ -146,13 +151,15 @@ class _Batch:
         )
         picker, picked = Picker(n_wanted, diversity), list[Pick]()
         first: list[Pick] = []
+        spread, spread_by = self.request.spread_weight, ""
+        least = LEAST if spread is None else SPREAD_POOL
         after: tuple[float, int] | None = None
         with self.trained.candidate_embeddings(self.request.embeddings) as embedded:
             valuation = self._valuation(scores, embedded, self.path)
             while True:
                 pool = Pool(
                     valuation,
-                    max(LEAST, _POOL_PER_PICK * n_wanted),
+                    max(least, _POOL_PER_PICK * n_wanted),
                     picker,
                     without=[one.sequence for one in picked],
                     after=after,
@@ -160,9 +167,13 @@ class _Batch:
                 counts = self._pass(stream, valuation, best, pool)
                 kept, after = pool.best()
                 first = first or kept
-                picked += [one for one in kept if picker.take(one.sequence, one.sites)]
+                if spread is None:
+                    picked += [one for one in kept if picker.take(one.sequence, one.sites)]
+                else:
+                    more, by = spread_picks(self.trained.predictor, kept, picked, n_wanted, picker, spread)
+                    picked, spread_by = picked + more, by or spread_by
                 if picker.is_full or after is None:
-                    return picked, first, counts
+                    return picked, first, counts, spread_by
                 stream = self._stream(is_first=False)
 
     def _pass(self, stream: Stream, valuation: Valuation, best: Best, pool: Pool) -> "_Counts":

@@ -88,6 +88,11 @@ class Predictor:
         return len(self._models)
 
     @property
+    def models(self) -> tuple[FitnessModel, ...]:
+        """Those of the ensemble."""
+        return tuple(self._models)
+
+    @property
     def is_light(self) -> bool:
         """Whether a prediction keeps no more than one core and little memory busy, so that several may run at once.
 
@@ -149,6 +154,11 @@ class Predictor:
         """Return the members' own standard deviations (n_members, N), where they know them; see `__call__`."""
         return self._compute(residues, lengths, _own_deviation, check, scores, embeddings)
 
+    def encoded(self, residues: NDArray[np.uint8], lengths: NDArray[np.int64]) -> Encoded:
+        """What the models see of residues (N, L) with lengths (N,)."""
+        crop, tokenizer = self.config.data.crop, self._tokenizer
+        return encode_sequences(residues, lengths, task=self.task, tokenizer=tokenizer, crop=crop, limit=self.limit)
+
     def _compute(
         self,
         residues: NDArray[np.uint8],
@@ -160,14 +170,7 @@ class Predictor:
     ) -> NDArray[np.float32]:
         if not len(lengths):
             return np.empty((self.n_members, 0), dtype=np.float32)
-        encoded = encode_sequences(
-            residues,
-            lengths,
-            task=self.task,
-            tokenizer=self._tokenizer,
-            crop=self.config.data.crop,
-            limit=self.limit,
-        )
+        encoded = self.encoded(residues, lengths)
         scope = self._models[0].embedding_scope
         if scope is not None and embeddings is not None:
             crop = self.config.data.crop

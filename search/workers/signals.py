@@ -17,8 +17,12 @@ EXIT_INTERRUPTED = 128 + signal.SIGINT
 EXIT_TERMINATED = 128 + signal.SIGTERM
 
 
+class Terminated(BaseException):
+    """SIGTERM came."""
+
+
 @contextlib.contextmanager
-def sigterm_raised(error: type[BaseException]) -> Iterator[None]:
+def sigterm_raised(error: type[BaseException] = Terminated) -> Iterator[None]:
     """Raise an error inside this block when SIGTERM comes: once, which is enough to clean up."""
 
     def handle(number: int, frame: FrameType | None) -> None:

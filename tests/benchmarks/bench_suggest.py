@@ -40,10 +40,9 @@ from models.kernel import Kernel
 from models.losses import make_loss
 from models.ridge import Ridge
 from search.checkout import STUDIES
-from search.experiments.averages import mean_of
 from search.options.of_suggest import ACQUISITIONS
 from search.stats.calibration import calibrate
-from search.suggestion.acquisition import acquired, uniform_draws
+from search.suggestion.past import Forecast, among_best, picked
 from tests.benchmarks.protocol_choices import spearman
 
 BATCH, ROUNDS, FOLDS = 96, 4, 5
@@ -155,24 +154,24 @@ def play(
     """The share of the best that is measured, after the start and after each round."""
     values = target.numpy()
     n = len(values)
-    is_best = np.zeros(n, dtype=np.bool_)
-    is_best[np.argsort(-values, kind="stable")[: int(np.ceil(TOP * n))]] = True
+    is_best = among_best(values, int(np.ceil(TOP * n)))
     order = np.random.default_rng(seed).permutation(n)
     known = order[:BATCH]
     shares = [float(is_best[known].sum() / is_best.sum())]
     for number in range(ROUNDS):
         rest = np.setdiff1d(order, known)
         if name == "random":
-            picked = order[BATCH * (number + 1) : BATCH * (number + 2)]
+            chosen = order[BATCH * (number + 1) : BATCH * (number + 2)]
         else:
             members, deviation = valued(family, trials, tokens, target, known, rest, seed)
-            draws = None
-            if name == "thompson":
-                draws = uniform_draws((sequences[row] for row in rest), 1000 * seed + number)
-            best = float(values[known].max())
-            value = acquired(name, mean_of(members), deviation, best=best, members=members, draws=draws)
-            picked = rest[np.argsort(-value, kind="stable")[:BATCH]]
-        known = np.concatenate([known, picked])
+            forecast = Forecast(
+                sequences=[sequences[row] for row in rest],
+                members=members,
+                deviation=deviation,
+                best=float(values[known].max()),
+            )
+            chosen = rest[picked(name, forecast, BATCH, seed=1000 * seed + number)]
+        known = np.concatenate([known, chosen])
         shares.append(float(is_best[known].sum() / is_best.sum()))
     return shares
 

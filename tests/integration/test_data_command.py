@@ -122,6 +122,30 @@ def test_where_the_kernel_is_too_small_it_is_not_suggested(
     )
 
 
+@pytest.mark.parametrize("kind", ["contiguous", "modulo", "random"])
+def test_folds_of_positions_are_proposed_to_families_that_can_tell_new_positions_apart(
+    command: Command, kind: str, tmp_path: Path
+) -> None:
+    """A single mutant at a position where nothing else was measured is like any other to ridge."""
+    rows = []
+    for i, residue in enumerate(WILD_TYPE):
+        fold = {"contiguous": i * 3 // len(WILD_TYPE), "modulo": i % 3}
+        for j, new in enumerate(letter for letter in "ACDE" if letter != residue):
+            sequence = WILD_TYPE[:i] + new + WILD_TYPE[i + 1 :]
+            rows.append((sequence, f"{(i * 7 + j * 3) % 11}", fold.get(kind, (i + j) % 3)))
+    (tmp_path / "wt.fasta").write_text(f">wild type\n{WILD_TYPE}\n")
+    write(tmp_path / "t.csv", "sequence,fitness,fold", [(WILD_TYPE, "1", 0), *rows])
+    answer = command("data", "check", "t.csv", "--wild-type", "wt.fasta", "--fold-column", "fold")
+    assert answer.status == 0, answer
+    proposed = answer.out.splitlines()[-1]
+    assert "--test-fold all" in proposed
+    assert ("--model ridge" in proposed) == (kind == "random")
+    assert "--model kernel --model forest" in proposed
+    if kind == "modulo":
+        dry = command(*proposed.partition("A search accepts it: ")[2].split()[2:], "--dry-run")
+        assert dry.status == 0, dry
+
+
 def test_messages_say_what_they_mean(command: Command, tmp_path: Path) -> None:
     write(tmp_path / "t.csv", "mutant,fitness", [(m, y) for m, _, y in variants()[:200]])
     (tmp_path / "wt.fasta").write_text(f">wild type\n{WILD_TYPE}\n")

@@ -44,6 +44,15 @@ def test_verify_confirm_and_predict_read_the_sheet_that_was_searched(
     assert "several sheets" in here(*asked, cwd=tmp_path).err
     answer = here(*asked, "--sheet", "Order", cwd=tmp_path)
     assert [line.split(",")[1] for line in answer.out.splitlines()] == ["mutations", variants()[7][0], "WT"]
+    if (
+        name is not None
+    ):  # a sheet called like the one that was trained on needs no option, but for that workbook itself
+        write_xlsx(tmp_path / "next.xlsx", {"Notes": [["a", "b"], ["c", "d"]], name: candidates})
+        again = ("predict", export.name, "--input", "next.xlsx", "--no-distance")
+        assert here(*again, cwd=tmp_path).out == answer.out
+        assert "several sheets" in here(*again[:3], "assay.xlsx", "--no-distance", cwd=tmp_path).err
+        write_xlsx(tmp_path / "next.xlsx", {"Order": candidates, name: []})  # the only one that is not empty
+        assert here(*again, cwd=tmp_path).out == answer.out
     answer = here(*asked, "--sheet", "Order", "--mutation-column", "mutant", cwd=tmp_path)
     assert [line.split(",")[1] for line in answer.out.splitlines()] == ["mutations", "WT", "WT"]
     refused = here("predict", export.name, "--mutagenesis", "singles", "--sheet", "Order", cwd=tmp_path)

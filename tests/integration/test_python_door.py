@@ -150,5 +150,21 @@ def test_what_is_wrong_with_a_table_is_found_or_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match=says):
             search.check_table(path, **reading)
+    for given, says in (
+        ((7,), "The table is given as a value of type int: expected the path of a file."),
+        ((None,), "The table is given as a value of type NoneType: expected the path of a file."),
+        ((["a.csv"],), "The table is given as a value of type list: expected the path of a file."),
+    ):
+        with pytest.raises(UserError, match=says):
+            search.check_table(*given)
+    for reading, says in (
+        ({"wild_type": 7}, "wild_type is of type int: expected the path of a file."),
+        ({"split": 7}, "split is of type int: expected a text."),
+        ({"target_column": ["a"]}, "target_column is of type list: expected a text."),
+        ({"split_seed": "x"}, "split_seed is of type str: expected a whole number."),
+        ({"replicate_columns": 4}, "replicate_columns is of type int: expected a list of texts."),
+    ):
+        with pytest.raises(UserError, match=says):
+            search.check_table(path, **reading)
     with pytest.raises(TypeError, match="colour"):
         search.check_table(path, colour="red")

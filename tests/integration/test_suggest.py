@@ -4,7 +4,10 @@ import csv
 import hashlib
 import io
 import json
+import re
+import shlex
 import shutil
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -139,6 +142,54 @@ def test_candidates_pass_again_until_the_batch_is_what_a_pick_from_all_would_be(
     assert 0 < len(expected) <= 40
 
 
+def _distances(texts):
+    codes = np.array([list(text.encode()) for text in texts])
+    return (codes[:, None] != codes).sum(axis=2)[np.triu_indices(len(codes), 1)]
+
+
+@pytest.mark.parametrize("family", ["ridge", "kernel"])
+def test_a_batch_is_spread_out_where_the_best_are_nearly_the_same(searched, family):
+    """Of 8,000 candidates the best share most of their mutations."""
+    name = "plates" if family == "ridge" else "plates-kernel"
+    path, given = searched.folder / f"studies/experiment/{name}.yaml", {"runs_dir": searched.folder / "runs"}
+    if family == "kernel":
+        answer = run_here(*SEARCH, "--model", "kernel", "--study-name", name, "--quiet", cwd=searched.folder)
+        assert answer.status == 0, answer
+    given |= {"quiet": True, "data": searched.folder / "t.csv", "batch": 24}
+    given["mutagenesis"] = "sites:" + ",".join(str(site + 1) for site in SITES[:3])
+    greedy = search.suggest(path, **given)
+    spread = search.suggest(path, **given, spread=True, output=searched.folder / "s.csv")
+    assert spread.spread_by == ("their sequences" if family == "ridge" else "the kernel's covariance")
+    assert greedy.spread_by == ""
+    texts = [[well.sequence for well in plate.candidates] for plate in (greedy, spread)]
+    assert texts[0][0] == texts[1][0]  # the best is the first of both
+    assert len(set(texts[1])) == 24
+    assert _distances(texts[1]).mean() > _distances(texts[0]).mean()
+    about = json.loads((searched.folder / "s.json").read_text())["choice"]
+    assert (about["spread"], about["spread_by"]) == (1.0, spread.spread_by)
+    first = (searched.folder / "s.csv").read_bytes()
+    search.suggest(path, **given, spread=1.0, output=searched.folder / "s.csv")
+    assert (searched.folder / "s.csv").read_bytes() == first
+    none = search.suggest(path, **given, spread=0)
+    assert [well.sequence for well in none.candidates] == texts[0]
+    wider = search.suggest(path, **given, spread=5.0)
+    assert _distances([well.sequence for well in wider.candidates]).mean() >= _distances(texts[1]).mean()
+
+
+def test_a_spread_batch_keeps_to_what_is_asked_of_it_and_candidates_pass_again(searched):
+    sites = ",".join(str(site + 1) for site in SITES[:3])
+    words = ("--mutagenesis", f"sites:{sites}", "--batch", "40", "--spread", "--max-per-position", "12")
+    answer = searched.suggest(*words)
+    assert answer.status == 0, answer
+    assert "Spread out by their sequences, with a weight of 1." in answer.out
+    rows = rows_of(searched.folder)
+    counts = Counter(one[:-1] for row in rows for one in row["mutations"].split(":"))
+    assert max(counts.values()) <= 12
+    assert len({row["sequence"] for row in rows}) == len(rows)
+    few = searched.suggest("--input", "all.csv", "--batch", "9", "--spread", "0.5", "--quiet")
+    assert few.status == 0, few
+
+
 def test_a_batch_that_cannot_be_filled_is_said_with_its_count(searched):
     answer = searched.suggest(
         "--input", "all.csv", "--batch", "200", "--plate", "96", "--controls", "2", "--max-per-position", "3"
@@ -179,6 +230,18 @@ def test_a_sequence_that_stands_there_twice_is_taken_once(searched, tmp_path):
     assert answer.status == 0, answer
     assert sorted(row["sequence"] for row in rows_of(searched.folder)) == sorted(new)
     assert "Only 3 of 7 wells for candidates are filled: there are no more candidates." in answer.out
+
+
+def test_a_search_on_a_table_proposes_the_next_plate(searched):
+    answer = run_here(*SEARCH, "--model", "ridge", "--study-name", "plates", cwd=searched.folder)
+    assert answer.status == 0, answer
+    (ranked,) = re.findall(r"^Next: (.*)$", answer.out, re.M)
+    assert shlex.split(ranked)[2] == "predict"
+    (proposed,) = re.findall(r"^Or: (.*)$", answer.out, re.M)
+    words = shlex.split(proposed)[2:]
+    assert words[:3] == ["suggest", EXPERIMENT, "--recombine"]
+    assert run_here(*words, cwd=searched.folder).status == 0
+    assert len(rows_of(searched.folder)) == 96
 
 
 def test_python_picks_the_same_as_the_command(searched):

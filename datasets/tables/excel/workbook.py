@@ -30,9 +30,10 @@ def is_excel(start: bytes) -> bool:
     return start.startswith((_NEW, _OLD))
 
 
-def open_excel(path: Path, sheet: str | None) -> TableStream:
+def open_excel(path: Path, sheet: str | None, usual: str | None = None) -> TableStream:
     """Read a sheet, the only one that is not empty if none is named, as the text that a CSV file of it would hold.
 
+    Where none is named and several are not empty, it is the one called as `usual`, if there is one.
     Formulas are the values that Excel computed last, errors (in .xlsx) their words, such as ``#DIV/0!``. The header is
     the first row, below a title if there is one.
 
@@ -41,6 +42,8 @@ def open_excel(path: Path, sheet: str | None) -> TableStream:
     """
     rows = _lines(path, sheet)
     opening: dict[str, Any] = next(rows)
+    if "sheets" in opening and sheet is None and usual in opening["sheets"]:
+        return open_excel(path, usual)
     if "sheets" in opening:
         raise _choice(path, sheet, opening["sheets"])
     looked_at: list[_Row] = list(islice(rows, _LOOKED_AT))

@@ -12,7 +12,7 @@ from datasets.splits.prepared import PreparedSplit, prepare
 from datasets.tables.survey import flip_blocks, survey
 from datasets.task import Task
 from datasets.tasks.own_table import table_task
-from datasets.validation.rounds import Rounds
+from datasets.validation.rounds import BeforeRound, Rounds
 from tests.helpers.tables import surveyed, table, variants, write
 
 ROWS = variants()[::5][:150]
@@ -114,3 +114,17 @@ def cut(split: PreparedSplit, rows: list[int], **changes: Any) -> PreparedSplit:
     assert split.fold is not None
     arrays = {name: getattr(split, name)[rows] for name in ("residues", "lengths", "target", "validation", "fold")}
     return replace(split, **{**arrays, **changes})
+
+
+def test_what_was_known_before_a_round_is_divided_as_if_nothing_had_come_since(tmp_path: Path) -> None:
+    split, task = prepared(written(tmp_path, ["1", "2", "3"]))
+    assert split.fold is not None
+    folds = BeforeRound(number=2, n_folds=5, seed=0).folds(split, task)
+    before = np.flatnonzero(split.fold < 2)
+    assert sorted(np.concatenate([fold.validation for fold in folds]).tolist()) == before.tolist()
+    for fold in folds:
+        assert sorted([*fold.train.tolist(), *fold.validation.tolist()]) == before.tolist()
+    again = BeforeRound(number=2, n_folds=5, seed=1).folds(split, task)
+    assert [fold.validation.tolist() for fold in again] != [fold.validation.tolist() for fold in folds]
+    with pytest.raises(ValueError, match="number is 0"):
+        BeforeRound(number=0, n_folds=5, seed=0)

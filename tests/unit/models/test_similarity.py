@@ -236,12 +236,12 @@ def test_few_data_leave_relevances_as_they_are() -> None:
 def test_the_posterior_is_derived_rightly(changes: dict) -> None:
     train = make_variants(30, 6, seed=1)
     model = solved(train.tokens, train.target, similarity="blosum62", **changes)
-    build = model._to_training()._builder()
+    build = model.training_side()._builder()
     theta = model.theta.clone().requires_grad_()
     relevance = torch.linspace(0.5, 2.0, int((train.tokens != train.tokens[:1]).any(0).sum())).double().requires_grad_()
     assert torch.autograd.gradcheck(lambda t, r: build(t, r).sum(0), (theta, relevance), atol=1e-5)
     # Without relevances it is the covariance that predictions are made of.
-    own = model._own_covariances(model._to_training().distances_among_themselves())
+    own = model._own_covariances(model.training_side().distances_among_themselves())
     torch.testing.assert_close(build(model.theta, None), own, rtol=0, atol=1e-9)
     torch.testing.assert_close(build(model.theta, torch.ones_like(relevance)), own, rtol=0, atol=1e-9)
 
@@ -252,14 +252,14 @@ def test_marginal_likelihood_of_products_and_parts_raises_the_likelihood() -> No
     for changes in ({"sites": "product"}, PARTS):
         settings = {"similarity": "blosum62", "length_scale": 2.0, "noise": 0.05, **changes}
         drawn = solved(train.tokens, train.target, **settings)
-        own = drawn._own_covariances(drawn._to_training().distances_among_themselves())
+        own = drawn._own_covariances(drawn.training_side().distances_among_themselves())
         factor = torch.linalg.cholesky(own + 0.05 * torch.eye(len(own)))
         target = factor @ torch.randn(len(own), generator=draw).double()
         start = {"length_scale": 20.0, "noise": 1.0}
         found = solved(train.tokens, target, **(settings | start), marginal_likelihood=True)
 
         def likelihood(model: Kernel, target: Tensor = target) -> float:
-            own = model._own_covariances(model._to_training().distances_among_themselves())
+            own = model._own_covariances(model.training_side().distances_among_themselves())
             scaled = (target - target.mean()) / target.std(correction=0)
             normal = torch.distributions.MultivariateNormal(
                 torch.zeros(len(own)).double(), own + model.theta[3] * torch.eye(len(own))
@@ -282,7 +282,7 @@ def test_inducing_sequences_stand_for_many(monkeypatch: pytest.MonkeyPatch) -> N
     model.solve(train.tokens, target)
     assert len(model.train_tokens) == len(model.dual) == 200
     # The subset of regressors, from its formula.
-    own = model._own_covariances(model._to_training().distances_among_themselves())
+    own = model._own_covariances(model.training_side().distances_among_themselves())
     across, _ = model._covariances(train.tokens, Beside())
     scaled = (target - target.mean()) / target.std(correction=0)
     # Some of them are the same sequence: the matrix is singular.

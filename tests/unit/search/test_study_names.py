@@ -73,6 +73,13 @@ def test_different_questions_have_different_names_that_are_fit_for_files() -> No
         *({"split": None, "fold_column": name, "test_fold": "1"} for name in ("f", "f-1", "random", "set", "test1")),
         *({"split": None, "fold_column": "f", "test_fold": k} for k in ("2", "-2", "a b", "a_b", "ä", "ö")),
         {"split": None, "fold_column": "f", "test_fold": "1", "split_seed": 1},
+        *({"error_column": name} for name in ("se", "s e", "s_e")),
+        *({"censored": name} for name in ("drop", "refuse")),
+        *({"replicates": name} for name in ("keep", "refuse")),
+        {"stops": "drop"},
+        {"stops": "drop", "censored": "drop"},
+        {"sheet": "seed3", "error_column": "se"},
+        {"split": None, "fold_column": "f", "test_fold": "1", "error_column": "se"},
     ]
     questions = list(itertools.product(files, targets, splits, ("ridge", "cnn")))
     names = [
@@ -84,6 +91,15 @@ def test_different_questions_have_different_names_that_are_fit_for_files() -> No
     assert all(study_name(name) == name for name in names if "t" * 40 not in name and "x" * 40 not in name)
     again = [default_name(t, m, {**TABLE, "target_column": y, **s}, f) for (f, t), y, s, m in questions]
     assert names == again
+
+
+def test_how_rows_are_usually_read_is_in_no_name() -> None:
+    assert named(replicates="mean", censored=None, stops=None, error_column=None) == named()
+    assert named(split=None, replicates="keep") == named(split=None)
+    assert named(split=None, fold_column="f", test_fold="1", replicates="mean") == named(
+        split=None, fold_column="f", test_fold="1"
+    )
+    assert named(error_column="se").startswith("my_assay-fitness-random.error_column_se+")
 
 
 @pytest.fixture
@@ -184,7 +200,7 @@ def test_a_refused_study_ends_the_ladder_before_anything_is_searched(
 ) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(searched[0], folder)
-    for words in (("validation=kfold",), ("--replicates", "keep")):
+    for words in (("validation=kfold",), ("sampler=random",)):
         answer = here(*WORDS[:-1], *FITNESS, "--model", "cnn", *BOTH, *words, cwd=folder)
         assert (answer.status, answer.out) == (2, ""), answer
         assert "error: Study 'rq-fitness-random-ridge' was made with another configuration" in answer.err
@@ -240,3 +256,14 @@ def test_a_study_of_the_older_name_goes_on_under_it_and_so_does_its_export(
     assert both.status == 0, both
     assert "ridge: study rq-ridge\n" in both.err
     assert "kernel: study rq-fitness-random-kernel\n" in both.err
+
+
+def test_a_study_whose_name_did_not_say_how_its_rows_are_read_goes_on(database: Database) -> None:
+    """It is found by those who read them alike, and others get a name of their own."""
+    short = "my_assay-fitness-random-ridge"
+    studied(database, short, about(error_column="se"))
+    assert find_name(database, about(error_column="se")) == short
+    others = [find_name(database, about(**how)) for how in ({"error_column": "sd"}, {"censored": "drop"})]
+    assert len({*others, short}) == 3
+    studied(database, named(error_column="se"), about(error_column="se"))
+    assert find_name(database, about(error_column="se")) == named(error_column="se")
