@@ -21,7 +21,7 @@ import pytest
 from optuna.trial import TrialState
 
 from datasets.common.errors import UserError
-from search.cli import dashboard, watch
+from search.cli.studies import dashboard, watch
 from search.request import inputs
 from search.storage import database as storage
 from search.storage.read_only import open_to_look
