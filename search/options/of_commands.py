@@ -169,6 +169,31 @@ def dashboard_options(parser: Parser) -> None:
     add_storage(parser)
 
 
+def serve_options(parser: Parser) -> None:
+    """Those of `serve`."""
+    add_folder(parser, "runs_dir", "where the server's folder is")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        metavar="DIR",
+        help="of the server, on a local disk: its data, and the file url (default: RUNS/server)",
+    )
+    parser.add_argument(
+        "--host", help="address to listen on; with TLS where other machines reach it (default: this machine alone)"
+    )
+    parser.add_argument("--port", type=port, help="default: that of the last time, at first a free one, as 0 takes it")
+    parser.add_argument(
+        "--url-file",
+        type=Path,
+        metavar="FILE",
+        help="where else the URL with its password is written, its certificate beside it as FILE.pem: a shared folder",
+    )
+    parser.add_argument("--run-as", metavar="USER", help="for root: whom Postgres runs as (default: postgres)")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--dump", type=Path, metavar="FILE", help="write all studies to a file, whether it runs or not")
+    what.add_argument("--restore", type=Path, metavar="FILE", help="fill an empty server from such a file")
+
+
 def init_options(parser: Parser) -> None:
     """Those of `init`."""
     parser.add_argument("--reader", metavar="ROLE", help="the role that the dashboard reads as")
