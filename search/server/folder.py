@@ -93,7 +93,7 @@ class ServerFolder:
     def locked(self) -> Iterator[bool]:
         """Whether this process, as long as the block lasts, is the one that may start a server here."""
         try:
-            descriptor = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            descriptor = self._open_lock()
         except OSError as error:
             raise UserError(f"{self._lock} cannot be opened ({error.strerror}): name another --folder.") from None
         try:
@@ -106,6 +106,9 @@ class ServerFolder:
         finally:
             os.close(descriptor)
 
+    def _open_lock(self) -> int:
+        return os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
     def _make(self) -> None:
         is_new = not self.path.exists()
         self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -114,6 +117,7 @@ class ServerFolder:
             raise UserError(f"The folder {self.path} belongs to another user: name one of your own with --folder.")
         if not is_new and not self._lock.exists() and any(self.path.iterdir()):
             raise UserError(f"The folder {self.path} holds other things: name a new or empty one with --folder.")
+        os.close(self._open_lock())  # what says that the folder is a server's
         # Root's Postgres, which runs as another user, passes through to its data; nothing can be listed.
         self.path.chmod(0o700 if self.account.is_own else 0o711)
         self.socket.mkdir(exist_ok=True)

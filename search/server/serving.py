@@ -105,7 +105,6 @@ def restore(folder: ServerFolder, path: Path, announce: Callable[[str], None]) -
     """
     dumps.check_dump(path)
     programs = find_programs(folder.version)
-    folder.prepare()
     with _reachable(programs, folder, announce) as (port, password):
         return dumps.restore(programs, folder, port, password, path)
 
