@@ -6,7 +6,7 @@ import shlex
 import signal
 
 from datasets.common.errors import UserError
-from search.machine.standard_streams import announcer
+from search.machine.standard_streams import announcer, printable
 from search.server.account import find_account
 from search.server.folder import ServerFolder
 from search.server.serving import dump, restore, serving
@@ -28,10 +28,9 @@ def run_serve(arguments: argparse.Namespace) -> int:
         sigterm_raised(KeyboardInterrupt),
         serving(folder, host=host, port=arguments.port, url_file=arguments.url_file, announce=announce) as server,
     ):
-        print(f"Serving {without_secrets(server.url)} from {folder.path} (Ctrl-C ends it)")
-        print(
-            f"For workers: export FLIPSEARCH_STORAGE=$(cat {shlex.quote(str(server.files[-1].absolute()))})", flush=True
-        )
+        print(printable(f"Serving {without_secrets(server.url)} from {folder.path} (Ctrl-C ends it)"))
+        file = shlex.quote(str(server.files[-1].absolute()))
+        print(printable(f"For workers: export FLIPSEARCH_STORAGE=$(cat {file})"), flush=True)
         server.postmaster.wait()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C finds nothing left to end
     print("The server has stopped; the same command starts it again.")
@@ -48,8 +47,9 @@ def _copy(folder: ServerFolder, arguments: argparse.Namespace) -> int:
     with sigterm_raised(KeyboardInterrupt):
         if arguments.dump:
             dump(folder, arguments.dump, announce)
-            print(f"The studies of {folder.path} are in {arguments.dump}.")
+            print(printable(f"The studies of {folder.path} are in {arguments.dump}."))
         else:
             n = restore(folder, arguments.restore, announce)
-            print(f"{folder.path} has the {n} stud{'y' if n == 1 else 'ies'} of {arguments.restore}: serve it.")
+            studies = "1 study" if n == 1 else f"{n} studies"
+            print(printable(f"{folder.path} has the {studies} of {arguments.restore}: serve it."))
     return 0

@@ -48,9 +48,9 @@ def listen(host: str, port: int) -> socket.socket:
 
 def free_port(host: str) -> int:
     """A port that nobody uses now. Raises a UserError if the address is none of this machine's."""
+    listen(host, 0).close()
     for port in random.SystemRandom().sample(_OWN_PORTS, 20):
         with contextlib.suppress(UserError):
             listen(host, port).close()
             return port
-    listen(host, 0).close()
     raise UserError(f"No port of {host} is free: name one with --port.")

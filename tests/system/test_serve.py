@@ -20,6 +20,7 @@ from optuna.trial import TrialState
 from sqlalchemy.engine import make_url
 
 from search.storage.database import Database, open_database
+from search.study.study import count
 from tests.helpers.answers import run_here
 from tests.helpers.own_servers import (
     OwnServer,
@@ -107,7 +108,8 @@ def test_two_commands_search_on_through_a_stop_to_the_exact_budget(place: Path) 
             assert status == 0, said
             assert first.password not in said
         found = trials_at(second.url)
-        assert sum(trial.state.is_finished() for trial in found) == N_TRIALS
+        told = [(trial.number, trial.state, trial.user_attrs) for trial in found]
+        assert count(found).n_finished == N_TRIALS, told  # a trial whose worker was given up meanwhile is none
         done = {trial.number: trial.values for trial in found}
         assert {t.number: t.values for t in before if t.state == TrialState.COMPLETE}.items() <= done.items()
         log = (place / "server" / "log").read_text()
@@ -158,7 +160,7 @@ def test_the_workers_role_owns_its_database_and_nothing_else(server: OwnServer) 
         assert row[1] >= 4 * 64
     url = make_url(server.url)
     for user, database in (("flipsearch", "postgres"), ("owner", "flipsearch"), ("owner", "postgres")):
-        with pytest.raises(psycopg.OperationalError, match="no pg_hba.conf entry"):
+        with pytest.raises(psycopg.OperationalError, match=r"no pg_hba\.conf entry"):
             psycopg.connect(host=url.host, port=url.port, user=user, password=url.password, dbname=database)
 
 
@@ -271,7 +273,7 @@ def test_a_killed_serve_takes_its_postgres_along_and_starts_again(place: Path) -
         assert third.url == first.url
         assert len(trials_at(third.url, "kept")) == 3
         os.kill(postgres_of(place), signal.SIGKILL)  # the server alone, as a machine does that has no memory left
-        out, err = third.process.communicate(timeout=60)
+        _, err = third.process.communicate(timeout=60)
     first_line, last_line = err.splitlines()
     assert "left behind" in first_line
     assert last_line.startswith("error: Postgres ended")
@@ -340,39 +342,44 @@ def test_a_lost_url_is_a_new_password(place: Path) -> None:
     assert "made by Postgres 9, and here is Postgres" in refusal(call_server(place))
 
 
-@as_root
-def test_a_full_disk_is_a_sentence_and_loses_nothing(place: Path) -> None:
-    disk = place / "disk"
+def write_much(connection: "psycopg.Connection[tuple[object, ...]]") -> None:
+    connection.execute("CREATE TABLE much (x text)")
+    for _ in range(1000):
+        connection.execute("INSERT INTO much SELECT repeat(md5(random()::text), 3000)")
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
+    """A disk of its own."""
+    disk = folder / f"disk-{megabytes}"
     disk.mkdir()
-    for size in ("24m", "110m"):
-        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=711", "tmpfs", disk])
-        if mounted.returncode != 0:
-            pytest.skip("no disk can be mounted here")
-        try:
-            if size == "24m":
-                said = refusal(call_server(disk))
-                assert "is full: make room" in said
-                assert not [*(disk / "server").glob("data*")]
-                continue
-            server = start_server(disk)
-            database = open_database(server.url, create=True)
-            make_study(database, "kept")
-            with open(disk / "filler", "wb") as filler:
-                try:
-                    while True:
-                        filler.write(bytes(1 << 16))
-                        filler.flush()
-                except OSError:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=711", "tmpfs", disk]).returncode:
+        pytest.skip("no disk can be mounted here")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+@as_root
+def test_a_disk_that_is_full_from_the_start_is_a_sentence(place: Path) -> None:
+    with small_disk(place, 24) as disk:
+        assert "is full: make room" in refusal(call_server(disk))
+        assert not [*(disk / "server").glob("data*")]
+
+
+@as_root
+def test_a_disk_that_fills_up_loses_nothing(place: Path) -> None:
+    with small_disk(place, 110) as disk:
+        with serving(disk) as server:
+            make_study(open_database(server.url, create=True), "kept")
+            with contextlib.suppress(OSError), open(disk / "filler", "wb", buffering=0) as filler:
+                while filler.write(bytes(1 << 16)):
                     pass
-            with psycopg.connect(libpq(server.url), autocommit=True) as connection:
-                with pytest.raises(psycopg.Error):
-                    connection.execute("CREATE TABLE IF NOT EXISTS much (x text)")
-                    for _ in range(1000):
-                        connection.execute("INSERT INTO much SELECT repeat(md5(random()::text), 3000)")
-            if server.process.poll() is None:
-                server.end()
-            (disk / "filler").unlink()
-            with serving(disk) as again:
-                assert len(trials_at(again.url, "kept")) == 3
-        finally:
-            subprocess.run(["umount", "--lazy", disk], check=True)
+            with psycopg.connect(libpq(server.url), autocommit=True) as connection, pytest.raises(psycopg.Error):
+                write_much(connection)
+            assert "No space left" in refusal(call_server(disk, "--dump", str(disk / "kept.dump")))
+            assert not (disk / "kept.dump").exists()
+        (disk / "filler").unlink()
+        with serving(disk) as again:
+            assert len(trials_at(again.url, "kept")) == 3
