@@ -35,11 +35,9 @@ def make_data(programs: Programs, folder: ServerFolder, password: str) -> None:
         shutil.rmtree(left, ignore_errors=True)
     beside = folder.path / f"data.{os.getpid()}"
     try:
-        try:
+        with folder.written():
             beside.mkdir(mode=0o700)
             folder.give(beside)
-        except OSError as error:
-            raise UserError(f"The folder {folder.path} cannot be written ({error.strerror}).") from None
         words = (
             *(str(programs.folder / "initdb"), "-D", str(beside), "-U", _SUPERUSER, "--auth=reject"),
             *("--data-checksums", "--encoding=UTF8", "--locale=C", "--no-instructions"),

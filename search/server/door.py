@@ -10,6 +10,7 @@ import socket
 import ssl
 import struct
 import threading
+import time
 from pathlib import Path
 from types import TracebackType
 
@@ -72,7 +73,7 @@ class Door:
             except OSError:
                 if self._listener.fileno() < 0:
                     return
-                threading.Event().wait(0.1)  # too many open files, say: some are closed in time
+                time.sleep(0.1)  # too many open files, say: some are closed in time
                 continue
             if not self._free.acquire(blocking=False):
                 client.close()

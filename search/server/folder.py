@@ -1,6 +1,7 @@
 """The folder of a server: what stands where, who may enter, and that one server at a time has it."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import stat
@@ -51,17 +52,23 @@ class ServerFolder:
             )
         if len(os.fsencode(self.socket / ".s.PGSQL.65535")) > _LONGEST_SOCKET:
             raise UserError(f"The path {self.path} is too long for a socket in it: name a shorter --folder.")
-        try:
+        with self.written():
             self._make()
-        except OSError as error:
-            raise UserError(
-                f"The folder {self.path} cannot be written ({error.strerror}): name another with --folder."
-            ) from None
         if not self.account.is_own and subprocess.run(["test", "-x", self.socket], **self.account.of_child).returncode:
             raise UserError(
                 f"The user {self.account.name}, whom Postgres runs as, cannot reach {self.path}: name a --folder whose "
                 "parents everybody may enter, such as one below /var/lib."
             )
+
+    @contextlib.contextmanager
+    def written(self) -> Iterator[None]:
+        """Around what writes into the folder. Raises a UserError where that fails."""
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or str(error)
+            remedy = "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "name another with --folder"
+            raise UserError(f"The folder {self.path} cannot be written ({reason}): {remedy}.") from None
 
     def require(self) -> None:
         """Refuse a folder without a server's data. Raises a UserError."""
@@ -92,10 +99,8 @@ class ServerFolder:
     @contextlib.contextmanager
     def locked(self) -> Iterator[bool]:
         """Whether this process, as long as the block lasts, is the one that may start a server here."""
-        try:
+        with self.written():
             descriptor = self._open_lock()
-        except OSError as error:
-            raise UserError(f"{self._lock} cannot be opened ({error.strerror}): name another --folder.") from None
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -36,6 +36,7 @@ _SETTINGS = {
     "unix_socket_permissions": "0700",
     "ssl": "off",  # others reach the server through the door (search.server.door), which has it
     "jit": "off",
+    "max_parallel_workers_per_gather": 0,  # a container's /dev/shm has no room for them
     "timezone": "UTC",
     "log_timezone": "UTC",
     # What stands in statements and rows stays out of the log.
@@ -131,12 +132,13 @@ def running(programs: Programs, folder: ServerFolder, *, port: int, listen: str 
     """
     lines = [f"local {DATABASE} {ROLE} scram-sha-256"]
     lines += [f"host {DATABASE} {ROLE} {network} scram-sha-256" for network in ("127.0.0.0/8", "::1/128")]
-    folder.rules.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    folder.give(folder.rules)
+    with folder.written():
+        folder.rules.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        folder.give(folder.rules)
     settings = _SETTINGS | {
         "listen_addresses": listen,
         "port": port,
-        "unix_socket_directories": f'"{folder.socket}"',
+        "unix_socket_directories": _quoted(folder.socket),
         "hba_file": folder.rules,
     }
     process = subprocess.Popen(
@@ -159,6 +161,11 @@ def running(programs: Programs, folder: ServerFolder, *, port: int, listen: str 
         yield postmaster
     finally:
         postmaster.stop()
+
+
+def _quoted(path: Path) -> str:
+    """One member of a list of paths."""
+    return '"' + str(path).replace('"', '""') + '"'
 
 
 def connect(folder: ServerFolder, port: int, password: str) -> psycopg.Connection[tuple[object, ...]]:

@@ -64,7 +64,8 @@ def serving(
             port = before.port if before else None
         port = port or free_port(host)
         listen(host, port).close()  # before anything that takes time
-        programs = programs.usable_by(folder.account, folder.path)
+        with folder.written():
+            programs = programs.usable_by(folder.account, folder.path)
         is_local = is_loopback(host)
         if not is_local:
             ensure_certificate(folder, host)
@@ -76,7 +77,8 @@ def serving(
             None if is_local else folder.certificate,
         )
         # Before the server runs: whoever is killed now finds the password again.
-        write_private(folder.url, _text(url))
+        with folder.written():
+            write_private(folder.url, _text(url))
         server = stack.enter_context(running(programs, folder, port=port, listen=host if is_local else ""))
         server.wait_until_ready(port, password)
         if not is_local:
@@ -119,9 +121,11 @@ def _reachable(programs: Programs, folder: ServerFolder, announce: Callable[[str
         before = read_url(folder.url)
         if is_ours:
             port = (before and before.port) or free_port("127.0.0.1")
-            usable = programs.usable_by(folder.account, folder.path)
+            with folder.written():
+                usable = programs.usable_by(folder.account, folder.path)
             password = _ensure_data(usable, folder, before)
-            write_private(folder.url, _text(before or make_url(password, "127.0.0.1", port)))
+            with folder.written():
+                write_private(folder.url, _text((before or make_url("", "127.0.0.1", port)).set(password=password)))
             server = stack.enter_context(running(usable, folder, port=port))
             server.wait_until_ready(port, password)
         elif before is None:

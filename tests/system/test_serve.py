@@ -3,6 +3,7 @@
 import contextlib
 import encodings.idna  # noqa: F401  (of the socket module; another user may not read the interpreter's files)
 import os
+import shutil
 import signal
 import socket
 import stat
@@ -19,6 +20,8 @@ import pytest
 from optuna.trial import TrialState
 from sqlalchemy.engine import make_url
 
+from search.server.account import find_account
+from search.server.programs import Programs, find_programs
 from search.storage.database import Database, open_database
 from search.study.study import count
 from tests.helpers.answers import run_here
@@ -29,6 +32,7 @@ from tests.helpers.own_servers import (
     environment,
     open_folder,
     refusal,
+    run_as,
     serving,
     start_server,
 )
@@ -137,7 +141,9 @@ def test_a_wrong_password_is_refused_in_a_sentence(server: OwnServer, home: Path
     assert "check its user and password" in said
 
 
-def test_the_workers_role_owns_its_database_and_nothing_else(server: OwnServer) -> None:
+def test_the_workers_role_owns_its_database_and_nothing_else(server: OwnServer, home: Path) -> None:
+    said = run_here("init", "--reader", "looker", "--storage", server.url, cwd=home).refusal()
+    assert "permission denied to create role" in said
     with psycopg.connect(libpq(server.url), autocommit=True) as connection:
         row = connection.execute(
             "SELECT rolsuper, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls FROM pg_roles "
@@ -226,12 +232,13 @@ def test_a_dump_restores_into_an_empty_server(server: OwnServer, home: Path, pla
         assert second.password != server.password
     (place / "cut.dump").write_bytes(again.read_bytes()[:-3000])
     (place / "other.dump").write_bytes(b"something else")
-    (place / "more").mkdir()
-    assert "is no dump" in refusal(call_server(place / "more", "--restore", str(place / "other.dump")))
-    assert not (place / "more" / "server").exists()
-    said = refusal(call_server(place / "more", "--restore", str(place / "cut.dump")))
+    more = place / 'mo"re, ä'
+    more.mkdir(mode=0o711)
+    assert "is no dump" in refusal(call_server(more, "--restore", str(place / "other.dump")))
+    assert not (more / "server").exists()
+    said = refusal(call_server(more, "--restore", str(place / "cut.dump")))
     assert "failed, and left nothing" in said
-    assert call_server(place / "more", "--restore", str(again)).returncode == 0
+    assert call_server(more, "--restore", str(again)).returncode == 0
     assert "There is no server" in refusal(call_server(place, "--dump", str(again), "--folder", "x"))
 
 
@@ -331,6 +338,7 @@ def test_other_machines_come_in_by_tls_and_the_right_certificate(place: Path) ->
 def test_a_lost_url_is_a_new_password(place: Path) -> None:
     with serving(place) as server:
         make_study(open_database(server.url, create=True), "kept")
+        assert server.end(signal.SIGTERM)[::2] == (0, "")
     (place / "server" / "url").unlink()
     with serving(place) as second:
         assert second.password != server.password
@@ -359,6 +367,19 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
         yield disk
     finally:
         subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+@as_root
+def test_programs_below_a_closed_folder_are_copied_for_whom_postgres_runs_as(place: Path) -> None:
+    closed = place / "home"
+    closed.mkdir(mode=0o700)
+    shutil.copytree(find_programs().folder.parent, closed / "postgres", symlinks=True)
+    programs = Programs(folder=closed / "postgres" / "bin", version=18)
+    account = find_account(run_as()[1])
+    copy = programs.usable_by(account, place)
+    assert copy.folder == place / "postgres-18" / "bin"
+    assert programs.usable_by(account, place) == copy
+    assert sorted(path.name for path in place.iterdir()) == ["home", "postgres-18"]
 
 
 @as_root
