@@ -52,6 +52,8 @@ class ServerFolder:
             )
         if len(os.fsencode(self.socket / ".s.PGSQL.65535")) > _LONGEST_SOCKET:
             raise UserError(f"The path {self.path} is too long for a socket in it: name a shorter --folder.")
+        if "," in str(self.path):
+            raise UserError(f"The path {self.path} has a comma, which ends a socket's: name another --folder.")
         with self.written():
             self._make()
         if not self.account.is_own and subprocess.run(["test", "-x", self.socket], **self.account.of_child).returncode:

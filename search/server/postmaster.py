@@ -21,7 +21,7 @@ from search.server.server_log import ServerLog
 
 MOST_CONNECTIONS = 400
 """A worker has up to four; and they come and go."""
-_STOP_S = 60
+_STOP_S = _START_S = 60
 _SETTINGS = {
     "max_connections": MOST_CONNECTIONS,
     "shared_buffers": "64MB",
@@ -76,6 +76,7 @@ class Postmaster:
         Raises:
             UserError: The server ended, or refuses the password.
         """
+        deadline = time.monotonic() + _START_S
         while True:
             try:
                 connect(self._folder, port, password).close()
@@ -88,6 +89,10 @@ class Postmaster:
                     ) from None
                 if self._process.poll() is not None:
                     raise self._failure() from None
+                if "starting up" in str(error):
+                    deadline = time.monotonic() + _START_S
+                if time.monotonic() > deadline:
+                    raise UserError(f"Postgres does not answer ({told(str(error))}): see {self._folder.log}.") from None
                 time.sleep(0.05)
 
     def wait(self) -> None:

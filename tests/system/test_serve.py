@@ -232,7 +232,7 @@ def test_a_dump_restores_into_an_empty_server(server: OwnServer, home: Path, pla
         assert second.password != server.password
     (place / "cut.dump").write_bytes(again.read_bytes()[:-3000])
     (place / "other.dump").write_bytes(b"something else")
-    more = place / 'mo"re, ä'
+    more = place / 'mo"re ä'
     more.mkdir(mode=0o711)
     assert "is no dump" in refusal(call_server(more, "--restore", str(place / "other.dump")))
     assert not (more / "server").exists()

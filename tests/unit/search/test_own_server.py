@@ -52,6 +52,8 @@ def test_a_file_a_link_and_a_long_path_are_no_folders(folder: ServerFolder, tmp_
         ServerFolder(tmp_path / "file" / "below", OWN).prepare()
     with pytest.raises(UserError, match="too long"):
         ServerFolder(tmp_path / ("x" * 100), OWN).prepare()
+    with pytest.raises(UserError, match="comma"):
+        ServerFolder(tmp_path / "a,b", OWN).prepare()
     folder.prepare()
     folder.data.symlink_to(tmp_path)
     with pytest.raises(UserError, match="link or a file"):
