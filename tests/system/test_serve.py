@@ -85,7 +85,6 @@ def postgres_of(folder: Path) -> int:
     return int((folder / "server" / "data" / "postmaster.pid").read_text().partition("\n")[0])
 
 
-@pytest.mark.smoke
 def test_two_commands_search_on_through_a_stop_to_the_exact_budget(place: Path) -> None:
     first = start_server(place)
     command = [sys.executable, str(ROOT / "run_study.py"), *SEARCH, "--n-trials", str(N_TRIALS), *SHORT]
@@ -136,6 +135,7 @@ def test_the_password_is_in_one_file_of_mode_600_and_nowhere_else(server: OwnSer
                 continue
 
 
+@pytest.mark.smoke
 def test_a_wrong_password_is_refused_in_a_sentence(server: OwnServer, home: Path) -> None:
     said = run_here("status", "--storage", server.url.replace(server.password, "wrong"), cwd=home).refusal()
     assert "check its user and password" in said
