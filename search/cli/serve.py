@@ -5,7 +5,6 @@ import contextlib
 import shlex
 import signal
 
-from datasets.common.errors import UserError
 from search.machine.standard_streams import announcer, printable
 from search.server.account import find_account
 from search.server.folder import ServerFolder
@@ -38,11 +37,6 @@ def run_serve(arguments: argparse.Namespace) -> int:
 
 
 def _copy(folder: ServerFolder, arguments: argparse.Namespace) -> int:
-    given = {"--host": arguments.host, "--port": arguments.port, "--url-file": arguments.url_file}
-    option = "--dump" if arguments.dump else "--restore"
-    for name, value in given.items():
-        if value is not None:
-            raise UserError(f"{name} is for serving, and {option} does not serve: leave one of them out.")
     announce = announcer(is_quiet=False)
     with sigterm_raised(KeyboardInterrupt):
         if arguments.dump:

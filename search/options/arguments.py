@@ -12,6 +12,7 @@ from search.checkout import STUDIES
 from search.machine import own_models
 from search.options.commands import COMMANDS
 from search.options.folders import set_folders
+from search.options.of_commands import check_serve_options
 from search.options.parser import LADDER, Parser, model_names
 from search.options.table_options import check_data_command, check_data_options, with_rounds
 
@@ -55,6 +56,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         )
     if command == "data":
         check_data_command(arguments)
+    if command == "serve":
+        check_serve_options(arguments)
     if command == "doctor" and arguments.task:
         find_task(arguments.task)
     set_folders(arguments)

@@ -1,7 +1,10 @@
 """The options of each command; the standard library alone."""
 
+import argparse
 from pathlib import Path
 
+from datasets.common.errors import UserError
+from search.options.folders import option
 from search.options.parser import (
     Parser,
     add_data,
@@ -192,6 +195,14 @@ def serve_options(parser: Parser) -> None:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--dump", type=Path, metavar="FILE", help="write all studies to a file, whether it runs or not")
     what.add_argument("--restore", type=Path, metavar="FILE", help="fill an empty server from such a file")
+
+
+def check_serve_options(arguments: argparse.Namespace) -> None:
+    """Refuse options that a copy has no use for. Raises a UserError."""
+    copies = "--dump" if arguments.dump else "--restore" if arguments.restore else None
+    for name in ("host", "port", "url_file"):
+        if copies and getattr(arguments, name) is not None:
+            raise UserError(f"{option(name)} is for serving, and {copies} does not serve: leave one of them out.")
 
 
 def init_options(parser: Parser) -> None:
