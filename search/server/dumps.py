@@ -27,11 +27,11 @@ _N_TABLES = (
 )
 
 
-def check_dump_target(path: Path) -> None:
-    """Refuse a file that `dump` could not write. Raises a UserError."""
+def check_target(path: Path, option: str) -> None:
+    """Refuse what is no file to be written, or replaced: /dev/null, for one. Raises a UserError."""
     if is_stream(path):
-        raise UserError(f"--dump {path} is no file: name one.")
-    check_output(path, "--dump")
+        raise UserError(f"{option} {path} is no file: name one.")
+    check_output(path, option)
 
 
 def check_dump(path: Path) -> None:

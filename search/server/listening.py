@@ -42,7 +42,8 @@ def listen(host: str, port: int) -> socket.socket:
             why = "ports below 1024 are the system's: name another --port"
         else:
             why = f"{error.strerror}: name an address of this machine with --host"
-        raise UserError(f"The server cannot listen on {host}:{port}: {why}.") from None
+        where = f"{host}:{port}" if port else host
+        raise UserError(f"The server cannot listen on {where}: {why}.") from None
     return listener
 
 

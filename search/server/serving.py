@@ -53,6 +53,8 @@ def serving(
     Raises:
         UserError: It cannot be served; the sentence says why.
     """
+    if url_file is not None:
+        dumps.check_target(url_file, "--url-file")
     programs = find_programs(folder.version)
     folder.prepare()
     with folder.locked() as is_ours, contextlib.ExitStack() as stack:
@@ -92,7 +94,7 @@ def serving(
 
 def dump(folder: ServerFolder, path: Path, announce: Callable[[str], None]) -> None:
     """Write all studies of a server, which may be running, to a file. Raises a UserError if that cannot be done."""
-    dumps.check_dump_target(path)
+    dumps.check_target(path, "--dump")
     folder.require()
     programs = find_programs(folder.version)
     with _reachable(programs, folder, announce) as (port, password):

@@ -220,6 +220,8 @@ def test_addresses_and_ports() -> None:
         (["--dump", "x"], "There is no server"),
         (["--dump", "-"], "is no file"),
         (["--dump", "missing/x"], "no folder"),
+        (["--url-file", "/dev/null"], "is no file"),
+        (["--url-file", "missing/x"], "no folder"),
         (["--restore", "x"], "No such file"),
         (["--restore", "."], "cannot be read"),
         (["--run-as", "nobody-here"], "no user"),
