@@ -21,6 +21,7 @@ LONGEST = (
     "test_faults",
     "test_hostile_database",
     "test_own_imports",
+    "test_serve",
     "test_resume_killed",
     "test_esm_search",
     "test_endings",

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from psycopg import sql
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DBAPIError
@@ -55,8 +56,8 @@ def _make_reader(database: Database, reader: str, password: str | None) -> None:
     try:
         with database.lock, engine.begin() as connection:
             _grant(connection, reader, password)
-    except DBAPIError as error:
-        cause = str(error.orig).strip().splitlines()[0]
+    except (DBAPIError, psycopg.Error) as error:  # the statements go to the driver itself
+        cause = str(getattr(error, "orig", error)).strip().splitlines()[0]
         raise UserError(f"The role {reader} could not be made in {database.name}: {cause}.") from None
 
 

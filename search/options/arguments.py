@@ -12,6 +12,7 @@ from search.checkout import STUDIES
 from search.machine import own_models
 from search.options.commands import COMMANDS
 from search.options.folders import set_folders
+from search.options.of_commands import check_serve_options
 from search.options.of_submit import asks_about_jobs, check_submit, search_words
 from search.options.of_suggest import check_suggest
 from search.options.parser import LADDER, Parser, model_names
@@ -64,6 +65,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         check_suggest(parser, arguments)
     if command == "data":
         check_data_command(arguments)
+    if command == "serve":
+        check_serve_options(arguments)
     if command == "doctor" and arguments.task:
         find_task(arguments.task)
     set_folders(arguments)

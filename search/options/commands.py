@@ -154,6 +154,13 @@ COMMANDS = {
         target="search.cli.studies.dashboard:run_dashboard",
         add_options=options.dashboard_options,
     ),
+    "serve": Command(
+        summary="a Postgres of your own for the studies, without an administrator",
+        description="Run a Postgres of your own for the studies until Ctrl-C, or copy its studies into a file and "
+        "back. The first call makes it, with a password in a file; the same command starts it again.",
+        target="search.cli.serve:run_serve",
+        add_options=options.serve_options,
+    ),
     "init": Command(
         summary="create the database's tables, and a role that may only read them",
         description="Create the database's tables where they are missing and, on Postgres, a role that may only read "

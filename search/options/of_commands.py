@@ -1,7 +1,10 @@
 """The options of each command; the standard library alone."""
 
+import argparse
 from pathlib import Path
 
+from datasets.common.errors import UserError
+from search.options.folders import option
 from search.options.parser import (
     Parser,
     add_artifacts,
@@ -169,6 +172,39 @@ def dashboard_options(parser: Parser) -> None:
     parser.add_argument("--writable", action="store_true", help="let the browser change, rename and delete")
     add_folder(parser, "runs_dir", "where the files are kept")
     add_storage(parser)
+
+
+def serve_options(parser: Parser) -> None:
+    """Those of `serve`."""
+    add_folder(parser, "runs_dir", "where the server's folder is")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        metavar="DIR",
+        help="of the server, on a local disk: its data, and the file url (default: RUNS/server)",
+    )
+    parser.add_argument(
+        "--host", help="address to listen on; with TLS where other machines reach it (default: this machine alone)"
+    )
+    parser.add_argument("--port", type=port, help="default: that of the last time, at first a free one, as 0 takes it")
+    parser.add_argument(
+        "--url-file",
+        type=Path,
+        metavar="FILE",
+        help="where else the URL with its password is written, its certificate beside it as FILE.pem: a shared folder",
+    )
+    parser.add_argument("--run-as", metavar="USER", help="for root: whom Postgres runs as (default: postgres)")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--dump", type=Path, metavar="FILE", help="write all studies to a file, whether it runs or not")
+    what.add_argument("--restore", type=Path, metavar="FILE", help="fill an empty server from such a file")
+
+
+def check_serve_options(arguments: argparse.Namespace) -> None:
+    """Refuse options that a copy has no use for. Raises a UserError."""
+    copies = "--dump" if arguments.dump else "--restore" if arguments.restore else None
+    for name in ("host", "port", "url_file"):
+        if copies and getattr(arguments, name) is not None:
+            raise UserError(f"{option(name)} is for serving, and {copies} does not serve: leave one of them out.")
 
 
 def init_options(parser: Parser) -> None:

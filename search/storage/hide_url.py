@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 STORAGE = "FLIPSEARCH_STORAGE"
 _OPTION = "--storage"
-NO_STORAGE = ("train", "verify", "predict", "suggest", "data")
+NO_STORAGE = ("train", "verify", "predict", "suggest", "data", "serve")
 """Commands whose parsers refuse the option."""
 
 

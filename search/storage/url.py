@@ -14,7 +14,16 @@ from datasets.common.errors import UserError
 _EXPECTED = "sqlite:///runs/studies.db or postgresql+psycopg://user@host/name"
 _POSTGRES = ("postgres", "postgresql")
 _DRIVERS = ("sqlite", "sqlite+pysqlite", "postgresql+psycopg")
-_SHOWN = ("host", "port", "sslmode", "options", "application_name", "connect_timeout", "target_session_attrs")
+_SHOWN = (
+    "host",
+    "port",
+    "sslmode",
+    "sslrootcert",
+    "options",
+    "application_name",
+    "connect_timeout",
+    "target_session_attrs",
+)
 """Of the query: anything else, misspelt passwords included, is shown as ***."""
 
 

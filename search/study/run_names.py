@@ -4,17 +4,18 @@ Imports the standard library alone: names are refused before anything is made.
 """
 
 DATABASE = "studies.db"
-ARTIFACTS, CACHE, COMBINE, COMPARISON, CONFIRM, DATA, TRAIN, VERIFY = (
+ARTIFACTS, CACHE, COMBINE, COMPARISON, CONFIRM, DATA, SERVER, TRAIN, VERIFY = (
     "artifacts",
     "cache",
     "combine",
     "comparison",
     "confirm",
     "data",
+    "server",
     "train",
     "verify",
 )
-_FOLDERS = frozenset({ARTIFACTS, CACHE, COMBINE, COMPARISON, CONFIRM, DATA, TRAIN, VERIFY})
+_FOLDERS = frozenset({ARTIFACTS, CACHE, COMBINE, COMPARISON, CONFIRM, DATA, SERVER, TRAIN, VERIFY})
 # Study `x.yaml` would keep its weights in a folder that is called like the experiment of study `x`.
 _ENDINGS = (".yaml", ".ledger.jsonl", ".lock", ".tmp")
 _BESIDE_DATABASE = ("", ".lock", "-journal", "-wal", "-shm")

@@ -31,7 +31,7 @@ WORDS = {
     "report": ["report", "--study-name", "x"],
     "compare": ["compare", "--task", "all"],
     **{name: [name, "--study-name", "x"] for name in ("drain", "pause", "resume")},
-    **{name: [name] for name in ("status", "doctor", "dashboard", "init")},
+    **{name: [name] for name in ("status", "doctor", "dashboard", "init", "serve")},
 }
 BAD = {
     "a number": (b"runs_dir = 3", "runs_dir = 3: expected the path of a folder in quotation marks"),

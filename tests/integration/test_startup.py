@@ -94,6 +94,7 @@ def test_help_imports_nothing_large(words: list[str], tmp_path: Path) -> None:
         ["verify"],
         ["status", "--jsn"],
         ["dashboard", "--port", "http"],
+        ["serve", "--dump", "x", "--port", "5"],
         [*WHAT, "--keep-top", "0"],
     ],
     ids=" ".join,

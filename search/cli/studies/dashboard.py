@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import ipaddress
 import signal
 import socket
 import socketserver
@@ -21,6 +20,7 @@ from optuna_dashboard import wsgi  # type: ignore[import-untyped]
 
 from datasets.common.errors import UserError
 from search.request.inputs import url_of
+from search.server.listening import is_loopback
 from search.storage.read_only import Guard, open_to_look
 from search.storage.resilient import ResilientStorage
 from search.study.artifacts import ARTIFACTS
@@ -33,7 +33,7 @@ def run_dashboard(arguments: argparse.Namespace) -> int:
     url = url_of(arguments.storage, arguments.runs_dir)
     storage, name = open_to_look(url, is_writable=arguments.writable)
     app = wsgi(_answering(storage), artifact_store=_Store(arguments.runs_dir / ARTIFACTS))
-    is_local = _is_loopback(arguments.host)
+    is_local = is_loopback(arguments.host)
     ended = contextlib.suppress(KeyboardInterrupt)
     with _server(arguments.host, arguments.port) as server, ended, sigterm_raised(KeyboardInterrupt):
         hosts = [arguments.host, f"[{arguments.host}]"] if is_local else None
@@ -124,9 +124,3 @@ def _server(host: str, port: int) -> _Server:
             f"The dashboard cannot listen on {host}:{port} ({error.strerror}): choose another --port, "
             "or end what uses it."
         ) from None
-
-
-def _is_loopback(host: str) -> bool:
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost"
