@@ -113,6 +113,8 @@ def show_plan(arguments: argparse.Namespace, request: SearchRequest, data: UserD
 
     split = load_split(data.task, request.data_dir, request.runs_dir, announce, weights_dir=request.weights_dir)
     wanted = wanted_study(request, config, data.task, split, existing(request.storage, request.runs_dir))
+    for sentence in wanted.left_out:
+        announce(sentence)
     print(described(arguments))
     return show(wanted.config, wanted.name, split, wanted.protocol, places_of(request.weights_dir, request.runs_dir))
 

@@ -41,6 +41,19 @@ def search_options(parser: Parser) -> None:
         type=study_name,
         help="default: TASK-MODEL, of a table FILE-TARGET-SPLIT-MODEL; of several models what their names begin with",
     )
+    parser.add_argument(
+        "--warm-start",
+        action="append",
+        default=[],
+        metavar="STUDY|FILE.yaml",
+        help="begin a new study with the best configurations of an earlier one of the same model, or of an experiment; "
+        "may be repeated",
+    )
+    parser.add_argument(
+        "--allow-seen",
+        action="store_true",
+        help="begin so even where that study trained or validated on this one's test sequences; is recorded",
+    )
     add_storage(parser)
     add_folder(parser, "export_dir", "for the frozen experiment")
     parser.add_argument(

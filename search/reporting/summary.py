@@ -36,6 +36,7 @@ from search.study.endings import ending_of
 from search.study.snapshot import MIN_TRIALS, StudySnapshot
 from search.study.study import stands_for, study_id
 from search.study.training_rows import familiar_rows
+from search.study.warm_start.choice import origin_of
 from search.training.predictions import read_predictions
 from search.training.result import trial_folder
 from search.workers.display import shown
@@ -149,6 +150,7 @@ def _provenance(
         "weight_hashes": hashes or found,
         "git_commit": git_commit(),
         "model_source": own_models.source_hash(str(run.model["_target_"])),
+        "warm_start": origin_of(now.about["warm_start"]) if "warm_start" in now.about else None,
     }
     return build_provenance(known), bool(hashes)
 

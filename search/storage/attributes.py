@@ -52,6 +52,9 @@ SLOT = "slot"
 """Of a trial: the part of that machine that it runs on."""
 FIRST = "first"
 """Of a trial: whether it is one of the published configurations that a study begins with."""
+WARM_START = "warm_start"
+"""Of a trial: the trial of an earlier study whose configuration it tries; in manifests and experiments see
+`search.study.warm_start`."""
 
 
 class DamagedRow(UserError):

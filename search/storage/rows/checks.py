@@ -22,6 +22,7 @@ from search.storage import attributes as key_of
 from search.storage.attributes import READING, RESULT, RETRY_OF
 from search.storage.ending import Ending
 from search.storage.optuna_internals import ARTIFACTS_ATTR_PREFIX
+from search.storage.rows import warm_start_checks
 from search.storage.rows.value_checks import (
     ID,
     Check,
@@ -91,6 +92,7 @@ STUDY: Mapping[str, Check] = {
             "epochs_per_fold": _positive,
             "table": _table,
             "model_source": _hash,
+            key_of.WARM_START: warm_start_checks.OF_MANIFEST,
         },
     ),
     key_of.PROTOCOL: record(
@@ -144,6 +146,7 @@ TRIAL: Mapping[str, Check] = {
     key_of.WORKER: line,
     key_of.SLOT: line,
     key_of.FIRST: is_a(bool),
+    key_of.WARM_START: warm_start_checks.OF_TRIAL,
 }
 # What Optuna's samplers, its pruners and its dashboard keep; by the beginning of the key.
 TRIAL_SYSTEM: Mapping[str, Check] = {
