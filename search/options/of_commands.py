@@ -17,6 +17,7 @@ from search.options.parser import (
 from search.options.values import (
     count,
     duration,
+    hours,
     interval_s,
     port,
     positive,
@@ -41,6 +42,14 @@ def search_options(parser: Parser) -> None:
         type=study_name,
         help="default: TASK-MODEL, of a table FILE-TARGET-SPLIT-MODEL; of several models what their names begin with",
     )
+    for kind, what in (("gpu", "its share of a GPU, 1/--trials-per-gpu"), ("core", "its threads")):
+        parser.add_argument(
+            f"--{kind}-hours",
+            type=hours,
+            metavar="H",
+            help=f"no trial begins once those of the study have used so many, each its time times {what} "
+            "(default: those that the study was begun with, or no limit)",
+        )
     parser.add_argument(
         "--warm-start",
         action="append",

@@ -168,7 +168,8 @@ def print_outcome(
     counts = now.counts
     lines = [
         f"Study {now.name}: {counts.n_finished} finished trials ({counts.n_complete} complete, "
-        f"{counts.n_pruned} pruned), {now.failed_words}."
+        f"{counts.n_pruned} pruned), {now.failed_words}.",
+        *(f"The trials have {words}." for words in now.hours_words),
     ]
     if best is None:
         lines.append(f"No trial is complete, so there is nothing to export. {_why_none(now.trials)}")

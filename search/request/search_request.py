@@ -1,6 +1,7 @@
 """What a search is asked for, whether from Python or from the command line, whose options have the same names."""
 
 import argparse
+import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
@@ -16,6 +17,7 @@ from search.options.folders import usual_folder
 from search.options.table_options import check_data_options, with_rounds
 from search.options.values import is_study_name
 from search.storage.lease_policy import USUAL_LEASE, LeasePolicy
+from search.study.hours.budget import HoursBudget
 from search.workers.slots import Executor
 
 
@@ -118,6 +120,8 @@ class SearchRequest(DataOptions):
         task: A task with a name, such as `gb1_three_vs_rest`; or else `data` names a table.
         overrides: Values of the config as on Hydra's command line: `trainer.max_epochs=5`, `sampler=random`.
         n_trials: Finished trials of the study.
+        gpu_hours, core_hours: Of all trials and workers of the study; once they are used, no trial begins. None is the
+            study's own, or else no limit.
         warm_start: Earlier studies, or experiments' files, with whose best configurations a new study begins.
         allow_seen: Whether these may have trained or validated on this study's test sequences; is recorded.
         study_name: None is TASK-MODEL, of a table FILE-TARGET-SPLIT-MODEL.
@@ -144,6 +148,8 @@ class SearchRequest(DataOptions):
     task: str | None = None
     overrides: tuple[str, ...] = ()
     n_trials: int = 100
+    gpu_hours: float | None = None
+    core_hours: float | None = None
     warm_start: tuple[str, ...] = ()
     allow_seen: bool = False
     study_name: str | None = None
@@ -196,6 +202,10 @@ class SearchRequest(DataOptions):
             number: int | None = getattr(self, name)
             if number is not None and number < 1:
                 raise UserError(f"{name}={number} is not valid: expected a whole number of at least 1.")
+        for name in ("gpu_hours", "core_hours"):
+            hours: float | None = getattr(self, name)
+            if hours is not None and not 0 < hours < math.inf:
+                raise UserError(f"{name}={hours} is not valid: expected a number above 0.")
         check_warm_start(self.warm_start, allow_seen=self.allow_seen)
         if self.executor == "inline" and self.workers != 1:
             raise UserError("executor='inline' trains in this process, which is one: leave `workers` out.")
@@ -209,6 +219,11 @@ class SearchRequest(DataOptions):
         check_data_options(argparse.Namespace(**vars(self)))
         if self.test_fold == ALL_FOLDS:
             raise UserError(f"test_fold={ALL_FOLDS!r} stands for several studies: name one fold for each search.")
+
+    @property
+    def hours(self) -> HoursBudget:
+        """The hours that the study's trials may use."""
+        return HoursBudget(gpu=self.gpu_hours, core=self.core_hours)
 
     @property
     def words(self) -> list[str]:

@@ -129,6 +129,7 @@ def open_wanted(
     """
     from search.storage.attributes import OVERRIDES
     from search.study.control import run_if_drained
+    from search.study.hours.meter import raise_hours
     from search.study.study import (
         MOST_SHOWN,
         changed_versions,
@@ -163,6 +164,7 @@ def open_wanted(
         if OVERRIDES not in study.user_attrs:
             study.set_user_attr(OVERRIDES, list(request.overrides))
         raise_target(study, request.n_trials)
+        raise_hours(study, request.hours)
         run_if_drained(study)
     if is_new and KEY in about:
         for sentence in wanted.left_out:

@@ -32,6 +32,8 @@ from search.study.endings import (
     remove_states,
     run_lost_trials_again,
 )
+from search.study.hours.budget import NO_LIMIT, HoursBudget
+from search.study.hours.meter import Meter, recorded_hours
 from search.study.protocol import build_validation
 from search.study.pruning import FoldPruner
 from search.study.study import DIRECTION, count
@@ -57,6 +59,7 @@ class Worker(TrialRunner):
         max_failures: So many trials in a row that failed by the program's own fault end the work.
         max_retries: How often a trial that was lost is run again.
         known_failures: Trials that failed before this call and do not count any more.
+        hours: Once they are used, by all workers together, no trial begins; where it names none, the study's own.
     """
 
     study: Study
@@ -64,6 +67,7 @@ class Worker(TrialRunner):
     max_failures: int
     max_retries: int = MAX_RETRIES
     known_failures: Collection[int] = ()
+    hours: HoursBudget = NO_LIMIT
 
     def work(self) -> None:
         """Run trials until the study has `n_target` finished ones or a signal says otherwise.
@@ -76,8 +80,8 @@ class Worker(TrialRunner):
         self.artifacts.remove_others(trials)
         self.study.pruner = make_pruner(self.config)  # the database keeps none
         build_validation(self.config.defaults["validation"])  # imports its class while the checkout is what it was
-        n_lost = 0
-        while (number := self._next_trial()) is not None:
+        n_lost, meter = 0, Meter(self.study)
+        while (number := self._next_trial(meter)) is not None:
             trials = self.study.get_trials(deepcopy=False)
             trial = next(trial for trial in trials if trial.number == number)
             if trial.state == TrialState.FAIL:
@@ -100,7 +104,7 @@ class Worker(TrialRunner):
         while time.monotonic() < until and not self.signals.is_draining:
             time.sleep(0.1)
 
-    def _next_trial(self) -> int | None:
+    def _next_trial(self, meter: Meter) -> int | None:
         """Run one trial and return its number; None if nothing is left to do, or a signal or a drain ends the work."""
         waited_for: Control | None = None
         while not self.signals.is_draining:
@@ -116,6 +120,9 @@ class Worker(TrialRunner):
                 if counts.n_finished >= self.n_target or control == "drain":
                     return None
                 if is_exhausted and not counts.n_waiting and not counts.n_running:
+                    return None
+                hours = self.hours.over(recorded_hours(attributes))
+                if hours.is_any and hours.is_spent(meter.read(trials)):
                     return None
                 is_free = counts.n_finished + counts.n_running < self.n_target
                 if control == "run" and is_free and (counts.n_waiting or not is_exhausted):

@@ -100,6 +100,7 @@ STUDY: Mapping[str, Check] = {
     ),
     key_of.STUDY_ID: matches(r"[0-9a-f]{32}", "32 hexadecimal digits"),
     key_of.N_TARGET: _positive,
+    key_of.HOURS: record({}, {"gpu": _seconds, "core": _seconds}),
     key_of.EXHAUSTED: is_a(bool),
     key_of.VERSIONS: lines,
     key_of.OVERRIDES: items(_override),
@@ -145,6 +146,7 @@ TRIAL: Mapping[str, Check] = {
     key_of.EXCESS_RISE: is_a(float),
     key_of.WORKER: line,
     key_of.SLOT: line,
+    key_of.USES: record({"cores": _positive, "gpus": real_number(0, 1), "since": _seconds}),
     key_of.FIRST: is_a(bool),
     key_of.WARM_START: warm_start_checks.OF_TRIAL,
 }
