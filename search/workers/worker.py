@@ -37,6 +37,7 @@ from search.study.hours.meter import Meter, recorded_hours
 from search.study.protocol import build_validation
 from search.study.pruning import FoldPruner
 from search.study.study import DIRECTION, count
+from search.workers.tracking.tracker import Tracker, check_tracker
 from search.workers.trial import TrialRunner
 
 _NOT_OF_THE_SAMPLER = (UserError, SQLAlchemyError, StorageInternalError)
@@ -80,6 +81,7 @@ class Worker(TrialRunner):
         self.artifacts.remove_others(trials)
         self.study.pruner = make_pruner(self.config)  # the database keeps none
         build_validation(self.config.defaults["validation"])  # imports its class while the checkout is what it was
+        tracker = Tracker(self.study, self.config, self.directory, self.display.announce)
         n_lost, meter = 0, Meter(self.study)
         while (number := self._next_trial(meter)) is not None:
             trials = self.study.get_trials(deepcopy=False)
@@ -89,6 +91,8 @@ class Worker(TrialRunner):
                     run_lost_trials_again(self.study, self.max_retries)
                 trials = self.study.get_trials(deepcopy=False)
             self.display.end(trial, trials)
+            if not self.signals.is_interrupted:  # who is in a hurry
+                tracker.end(trial)
             self.artifacts.remove_others(trials)
             remove_states(self.directory, trial, trials)
             if was_stopped(self.study) and trial.state != TrialState.FAIL:
@@ -97,6 +101,7 @@ class Worker(TrialRunner):
             noted = trial.user_attrs.get(ENDING)
             n_lost = n_lost + 1 if noted and Ending(noted).is_lost else 0
             self._rest(n_lost)
+        tracker.close()
 
     def _rest(self, n_lost: int) -> None:
         """Back off after repeated losses so that other machines can take these trials."""
@@ -219,8 +224,9 @@ def check_search(config: StudyConfig) -> None:
     """Ask the sampler and the pruner for one trial of a study in memory, before anything trains.
 
     Raises:
-        UserError: They refuse their arguments, or this space.
+        UserError: They refuse their arguments, or this space; or the logger's package is not installed.
     """
+    check_tracker(config.defaults["logger"])
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(sampler=make_sampler(config, 0), pruner=make_pruner(config), direction=DIRECTION)
     try:
