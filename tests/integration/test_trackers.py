@@ -187,12 +187,15 @@ def test_a_project_may_be_named() -> None:
     assert config.defaults["logger"]["_target_"] in TRACKERS
 
 
+@pytest.mark.slow
 @has("mlflow")
-def test_what_cannot_be_kept_is_said_and_the_search_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The place of its file is taken by a folder."""
-    (tmp_path / "runs" / "mlflow.db").mkdir(parents=True)
-    given = {"task": "synthetic_one_vs_rest", "model": "ridge", "executor": "inline", "n_trials": 1}
-    where = {"runs_dir": tmp_path / "runs", "export_dir": tmp_path / "export"}
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    outcome = search.run_study(search.SearchRequest(overrides=["logger=mlflow"], **given, **where))
-    assert outcome.n_finished == 1
+def test_what_cannot_be_kept_is_said_without_its_address_and_the_search_goes_on(
+    program: Program, tmp_path: Path
+) -> None:
+    words = ("--task", "synthetic_one_vs_rest", "--model", "ridge", "--n-trials", "2", "trainer.threads=1")
+    address = "http://somebody:s3cret@127.0.0.1:9"  # nobody listens there
+    answer = program(*words, "logger=mlflow", cwd=tmp_path, env={"MLFLOW_TRACKING_URI": address})
+    assert answer.status == 0
+    assert "2 finished trials" in answer.out
+    assert "could not be kept by mlflow (MlflowException); the study's database has it." in answer.err
+    assert "s3cret" not in answer.out + answer.err

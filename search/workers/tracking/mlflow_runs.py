@@ -7,6 +7,9 @@ from pathlib import Path
 
 # It would tell its makers how it is used.
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+# A server that does not answer would keep a worker from its next trial for minutes.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
 
 import filelock
 from mlflow import MlflowClient

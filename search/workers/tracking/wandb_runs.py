@@ -11,6 +11,7 @@ import wandb
 from search.workers.tracking.record import TrialRecord
 
 _PROJECT = "flipsearch"
+_PATIENCE_S = 30  # a server that does not answer keeps a worker from its next trial
 
 
 class WandbRuns:
@@ -28,6 +29,7 @@ class WandbRuns:
         # Nothing of the machine, the command line (which may hold the database's URL), the code or the console.
         settings = wandb.Settings(
             console="off",
+            init_timeout=_PATIENCE_S,
             silent=True,
             disable_code=True,
             disable_git=True,
