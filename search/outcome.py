@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from datasets.splits.prepared import PreparedSplit
+    from search.request.search_request import SearchRequest
     from search.study.assessment import Assessment
     from search.workers.signals import Signals
 
@@ -27,6 +28,8 @@ class EndReason(StrEnum):
     """An operator told the workers to finish."""
     TIMED_OUT = "timed out"
     """The time of the call was over."""
+    HOURS = "hours"
+    """The study's trials have used the hours of GPUs or of cores that they may."""
     FAILED = "failed"
     """Too many trials in a row failed, or a worker could not go on; `StudyOutcome.failure` says why."""
 
@@ -60,15 +63,17 @@ class StudyOutcome:
     exit_status: int = 0
 
 
-def why_ended(study: "Study", n_trials: int, signals: "Signals", failure: str | None) -> EndReason:
+def why_ended(study: "Study", request: "SearchRequest", signals: "Signals", failure: str | None) -> EndReason:
     """Why the search ended."""
     from search.storage.attributes import EXHAUSTED
     from search.study.control import read_control
+    from search.study.hours.meter import recorded_hours, used_hours
     from search.study.study import count
 
     if failure is not None:
         return EndReason.FAILED
-    if count(study.get_trials(deepcopy=False)).n_finished >= n_trials:
+    trials = study.get_trials(deepcopy=False)
+    if count(trials).n_finished >= request.n_trials:
         return EndReason.BUDGET
     if signals.exit_status:
         return EndReason.INTERRUPTED
@@ -76,4 +81,7 @@ def why_ended(study: "Study", n_trials: int, signals: "Signals", failure: str | 
         return EndReason.DRAINED
     if signals.is_timed_out:
         return EndReason.TIMED_OUT
+    hours = request.hours.over(recorded_hours(study.user_attrs))
+    if hours.is_any and hours.is_spent(used_hours(study, trials)):
+        return EndReason.HOURS
     return EndReason.EXHAUSTED if study.user_attrs.get(EXHAUSTED) else EndReason.BUDGET

@@ -202,6 +202,7 @@ class _Work:
             max_retries=request.max_retries,
             known_failures=frozenset(trial.number for trial in trials if trial.state == TrialState.FAIL),
             trial_timeout_s=request.trial_timeout,
+            hours=request.hours,
             start=starter(request.executor),
         )
         with self.display:
@@ -272,7 +273,7 @@ class _Work:
             best=best,
             experiment=exported,
             assessment=assess(ended, self._folder),
-            ended=why_ended(ended, request.n_trials, self.signals, failure),
+            ended=why_ended(ended, request, self.signals, failure),
             failure=failure,
             exit_status=self.signals.exit_status,
         )

@@ -115,6 +115,8 @@ def show_plan(arguments: argparse.Namespace, request: SearchRequest, data: UserD
 
     split = load_split(data.task, request.data_dir, request.runs_dir, announce, weights_dir=request.weights_dir)
     wanted = wanted_study(request, config, data.task, split, existing(request.storage, request.runs_dir))
+    for sentence in wanted.left_out:
+        announce(sentence)
     print(described(arguments))
     return show(wanted.config, wanted.name, split, wanted.protocol, places_of(request.weights_dir, request.runs_dir))
 
@@ -143,13 +145,15 @@ def _tell(request: SearchRequest, outcome: StudyOutcome) -> None:
         EndReason.INTERRUPTED: f"Stopped at {outcome.n_finished} of {n_trials} trials",
         EndReason.DRAINED: f"Drained at {outcome.n_finished} of {n_trials} trials",
         EndReason.TIMED_OUT: f"The --timeout is over at {outcome.n_finished} of {n_trials} trials",
+        EndReason.HOURS: f"The hours of the study are used up at {outcome.n_finished} of {n_trials} trials",
     }
     if request.quiet:
         return
     if outcome.study.user_attrs.get(EXHAUSTED):
         print("The space is used up: every point of it was tried.", file=sys.stderr)
     if outcome.ended in stopped:
-        print(f"{stopped[outcome.ended]}; the same command goes on.", file=sys.stderr)
+        how = "with more of them it goes on" if outcome.ended == EndReason.HOURS else "the same command goes on"
+        print(f"{stopped[outcome.ended]}; {how}.", file=sys.stderr)
 
 
 def _next_commands(request: SearchRequest, export: Path, *, has_wild_type: bool) -> list[str]:

@@ -28,6 +28,7 @@ _Million = Annotated[int, Interval(ge=1, limit=1_000_000)]  # so many are held i
 _Share = Annotated[float, Interval(ge=0, le=1)]
 _Seed = Annotated[int, Interval(ge=0, limit=2**32 - 1)] | None  # what NumPy takes
 _Prefix = Annotated[str, Text(r"[A-Za-z0-9._+-]{0,100}", "up to 100 letters, digits and . _ + -")]
+_Name = Annotated[str, Text(r"[A-Za-z0-9_-]{1,100}", "1 to 100 letters, digits, _ and -")]
 _OF_INDEPENDENT: Mapping[str, Any] = {
     "independent_sampler": Nested(is_optional=True),
     "warn_independent_sampling": bool,
@@ -130,6 +131,8 @@ ARGUMENTS: Mapping[str, Mapping[str, Any]] = {
         "max_queue": _Million,
         "flush_secs": PositiveInt,
     },
+    "lightning.pytorch.loggers.WandbLogger": {"project": _Name},
+    "lightning.pytorch.loggers.MLFlowLogger": {"experiment_name": _Name},
     "lightning.pytorch.callbacks.DeviceStatsMonitor": {"cpu_stats": bool | None},
     "lightning.pytorch.callbacks.EMAWeightAveraging": {
         **_OF_AVERAGING,
@@ -154,6 +157,10 @@ ARGUMENTS: Mapping[str, Mapping[str, Any]] = {
     "lightning.pytorch.callbacks.Timer": {"interval": Literal["step", "epoch"], "verbose": bool},
     "lightning.pytorch.callbacks.WeightAveraging": _OF_AVERAGING,
 }
+
+TRACKERS = {"lightning.pytorch.loggers.WandbLogger": "wandb", "lightning.pytorch.loggers.MLFlowLogger": "mlflow"}
+"""Loggers that keep trials in another program. Lightning's are not built: a worker tells it of a trial that has ended
+(`search.workers.tracking`), parameters and ending included, which a run does not know."""
 
 # They change what is trained; the others only look on.
 AVERAGING = ("EMAWeightAveraging", "StochasticWeightAveraging", "WeightAveraging")

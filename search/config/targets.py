@@ -15,7 +15,7 @@ from typing import Any
 
 from datasets.common.errors import UserError, nearest
 from datasets.validation.names import MODULES
-from search.config.allowed_classes import ARGUMENTS, CALLBACK, LOGGER, PRUNER, SAMPLER, Nested
+from search.config.allowed_classes import ARGUMENTS, CALLBACK, LOGGER, PRUNER, SAMPLER, TRACKERS, Nested
 from search.config.static_classes import (
     ClassSource,
     Parameter,
@@ -41,6 +41,7 @@ __all__ = [
     "instantiate",
     "is_exact",
     "locate",
+    "tracker_in",
 ]
 
 _OURS = ("models", "datasets", own_models.PACKAGE)
@@ -181,6 +182,14 @@ def is_exact(model: Any) -> bool:
         return isinstance(target, str) and locate(target, _EXACT, "model") is not None
     except UserError:
         return False
+
+
+def tracker_in(logger: Mapping[str, Any] | None) -> str | None:
+    """`wandb` or `mlflow`, where a config's `logger` stands for one of them by whatever name; None of any other."""
+    if logger is None:
+        return None
+    own = _identity(str(logger.get("_target_")))
+    return next((tracker for name, tracker in TRACKERS.items() if own is not None and _identity(name) == own), None)
 
 
 def knows_deviation(model: Mapping[str, Any]) -> bool:

@@ -24,6 +24,7 @@ from search.experiments.members import ENSEMBLE_VERSION, MEMBERS, Ensemble, Stud
 from search.experiments.requirements import CALIBRATION, build_calibration, check_deviation, look_for_model
 from search.experiments.sealed import read_sealed, write_sealed
 from search.experiments.texts import LONGEST_SEQUENCE, check_shown, check_texts
+from search.storage.rows.warm_start_checks import check_origin
 
 if TYPE_CHECKING:
     from search.stats.calibration import Calibration  # numpy, which a mistake in a command does not wait for
@@ -33,6 +34,7 @@ _SINCE_VERSION = {"model": 2, "n_target": 2, "study_id": 4}  # keys of the prove
 # What training did before it had these settings, in files of version 2 and older.
 _TRAINER_BEFORE_3 = {"loss": "mse", "huber_delta": 1.0, "standardize_targets": False}
 _FAMILIAR = "familiar"
+_IF_USED = ("model_source", "warm_start")  # of the provenance
 
 _Hash = Annotated[str, Text(r"sha256:[0-9a-f]{64}|missing", "sha256: and 64 hexadecimal digits, or missing")]
 _DataHash = Annotated[str, Text(r"[0-9a-f]{64}", "64 hexadecimal digits")]
@@ -49,7 +51,7 @@ class Provenance:
     how much of a batch was computed at once (null: all), `backbone` the hash of the pretrained weights (null: none).
     `study_id` is the identity of the study (null: made before studies had one), which a copy of its database shares,
     `model` is the study's name for the model, `n_target` how many finished trials it was to have (null: not known).
-    `model_source` is the hash of the model's source where that is one outside the checkout; files of others lack it.
+    `model_source` is the hash of the source of a model outside the checkout, `warm_start` what the study began with.
     """
 
     schema_version: int
@@ -78,6 +80,7 @@ class Provenance:
     machine: dict[str, Any]
     git_commit: str | None
     model_source: _Hash | None = None
+    warm_start: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +149,7 @@ def _tree(experiment: Experiment) -> dict[str, Any]:
         config[_FAMILIAR] = {origin: asdict(familiar) for origin, familiar in experiment.familiar.items()}
     config |= _kept_calibration(experiment)
     known = asdict(experiment.provenance).items()
-    return {**config, "provenance": {key: value for key, value in known if (key, value) != ("model_source", None)}}
+    return {**config, "provenance": {key: value for key, value in known if value is not None or key not in _IF_USED}}
 
 
 def load_experiment(path: Path, announce: Callable[[str], None] = lambda sentence: None) -> Experiment:
@@ -228,6 +231,7 @@ def build_provenance(tree: Mapping[str, Any]) -> Provenance:
     """
     check_shown(tree, "provenance")
     known = build(Provenance, tree, "provenance")
+    check_origin(known.warm_start, "provenance.warm_start")
     n_folds = len(known.values)
     if not n_folds or n_folds != len(known.best_epochs):
         raise UserError("provenance.values and provenance.best_epochs differ in their number of folds.")

@@ -20,6 +20,7 @@ from search.options.table_options import check_data_command, check_data_options,
 
 _DEFAULT = "search"
 _LADDER = "ladder"
+_MOST_SOURCES, _LONGEST_SOURCE = 20, 4096  # of a warm start
 _EPILOG = """\
 Values of the config are overridden as on Hydra's command line:
   trainer.max_epochs=5 model.dropout=0.1 space.model.channels.high=128 ~space.model.depth sampler=random
@@ -111,6 +112,10 @@ def _complete_overrides(arguments: argparse.Namespace, overrides: list[str]) -> 
         )
     for model in models:
         check_model(model)
+    if arguments.command == "search":
+        check_warm_start(arguments.warm_start, allow_seen=arguments.allow_seen)
+        if arguments.warm_start and len(models) > 1:
+            raise UserError("--warm-start is for a search of one model, since configurations are those of a model.")
     if (own := own_models.in_use()) is not None and not own.configs.keys().isdisjoint(models):
         arguments.models_dir = arguments.models_dir or own.folder  # for the commands that are proposed
     arguments.task, arguments.model = task, models[0]
@@ -135,6 +140,17 @@ def check_model(name: str) -> None:
         raise UserError(
             f"There is no model {name!r}.{nearest(name, [*names, _LADDER])} Models: {', '.join(names)}.{where}"
         )
+
+
+def check_warm_start(names: Sequence[str], *, allow_seen: bool) -> None:
+    """Refuse what no study can begin with."""
+    for name in names:
+        if not name.isprintable() or not 1 <= len(name) <= _LONGEST_SOURCE:
+            raise UserError(f"--warm-start {name!r:.120} is not valid: name a study, or an experiment's file.")
+    if len(names) > _MOST_SOURCES:
+        raise UserError(f"--warm-start is given {len(names)} times: name {_MOST_SOURCES} studies at most.")
+    if allow_seen and not names:
+        raise UserError("--allow-seen is for --warm-start: give both, or neither.")
 
 
 def _models(named: str | list[str] | None) -> list[str]:

@@ -21,6 +21,7 @@ from search.options.parser import (
 from search.options.values import (
     count,
     duration,
+    hours,
     interval_s,
     port,
     positive,
@@ -44,6 +45,27 @@ def search_options(parser: Parser, *, dry_run: str = "print the config, the spac
         "--study-name",
         type=study_name,
         help="default: TASK-MODEL, of a table FILE-TARGET-SPLIT-MODEL; of several models what their names begin with",
+    )
+    for kind, what in (("gpu", "its share of a GPU, 1/--trials-per-gpu"), ("core", "its threads")):
+        parser.add_argument(
+            f"--{kind}-hours",
+            type=hours,
+            metavar="H",
+            help=f"no trial begins once those of the study have used so many, each its time times {what} "
+            "(default: those that the study was begun with, or no limit)",
+        )
+    parser.add_argument(
+        "--warm-start",
+        action="append",
+        default=[],
+        metavar="STUDY|FILE.yaml",
+        help="begin a new study with the best configurations of an earlier one of the same model, or of an experiment; "
+        "may be repeated",
+    )
+    parser.add_argument(
+        "--allow-seen",
+        action="store_true",
+        help="begin so even where that study trained or validated on this one's test sequences; is recorded",
     )
     add_storage(parser)
     add_artifacts(parser)

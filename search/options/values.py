@@ -97,6 +97,13 @@ def duration(text: str) -> float:
     return seconds
 
 
+def hours(text: str) -> float:
+    """A number of hours above 0."""
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?|\.[0-9]{1,9}", text) or float(text) == 0:
+        raise _refusal(text, "hours, a number above 0 such as 0.5 or 200")
+    return float(text)
+
+
 def is_study_name(text: str) -> bool:
     """Whether a study may be called so: its name is that of a folder, too, and stands in commands."""
     return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", text) is not None

@@ -37,6 +37,7 @@ from search.study.endings import ending_of
 from search.study.snapshot import MIN_TRIALS, StudySnapshot
 from search.study.study import stands_for, study_id
 from search.study.training_rows import familiar_rows
+from search.study.warm_start.choice import origin_of
 from search.training.predictions import read_predictions
 from search.training.result import trial_folder
 from search.workers.display import shown
@@ -161,6 +162,7 @@ def _provenance(
         "weight_hashes": hashes or found,
         "git_commit": git_commit(),
         "model_source": own_models.source_hash(str(run.model["_target_"])),
+        "warm_start": origin_of(now.about["warm_start"]) if "warm_start" in now.about else None,
     }
     return build_provenance(known), bool(hashes)
 
@@ -178,7 +180,8 @@ def print_outcome(
     counts = now.counts
     lines = [
         f"Study {now.name}: {counts.n_finished} finished trials ({counts.n_complete} complete, "
-        f"{counts.n_pruned} pruned), {now.failed_words}."
+        f"{counts.n_pruned} pruned), {now.failed_words}.",
+        *(f"The trials have {words}." for words in now.hours_words),
     ]
     if best is None:
         lines.append(f"No trial is complete, so there is nothing to export. {_why_none(now.trials)}")

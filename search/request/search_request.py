@@ -1,6 +1,7 @@
 """What a search is asked for, whether from Python or from the command line, whose options have the same names."""
 
 import argparse
+import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
@@ -11,11 +12,12 @@ from datasets.common.errors import UserError
 from datasets.tables.table import ALL_FOLDS, Censored, Replicates, Stops, table_name
 from datasets.tasks.registry import find_task
 from search.machine import own_models
-from search.options.arguments import check_model
+from search.options.arguments import check_model, check_warm_start
 from search.options.folders import usual_folder
 from search.options.table_options import check_data_options, with_rounds
 from search.options.values import is_study_name
 from search.storage.lease_policy import USUAL_LEASE, LeasePolicy
+from search.study.hours.budget import HoursBudget
 from search.workers.slots import Executor
 
 
@@ -131,6 +133,10 @@ class SearchRequest(DataOptions):
         task: A task with a name, such as `gb1_three_vs_rest`; or else `data` names a table.
         overrides: Values of the config as on Hydra's command line: `trainer.max_epochs=5`, `sampler=random`.
         n_trials: Finished trials of the study.
+        gpu_hours, core_hours: Of all trials and workers of the study; once they are used, no trial begins. None is the
+            study's own, or else no limit.
+        warm_start: Earlier studies, or experiments' files, with whose best configurations a new study begins.
+        allow_seen: Whether these may have trained or validated on this study's test sequences; is recorded.
         study_name: None is TASK-MODEL, of a table FILE-TARGET-SPLIT-MODEL.
         storage: The database's URL; None is `$FLIPSEARCH_STORAGE`, or else a file in the runs folder.
         runs_dir, export_dir: For trials, and for the experiment; by default as for the command line.
@@ -157,6 +163,10 @@ class SearchRequest(DataOptions):
     task: str | None = None
     overrides: tuple[str, ...] = ()
     n_trials: int = 100
+    gpu_hours: float | None = None
+    core_hours: float | None = None
+    warm_start: tuple[str, ...] = ()
+    allow_seen: bool = False
     study_name: str | None = None
     storage: str | None = field(default=None, repr=False)  # it may hold a password
     runs_dir: Path = field(default_factory=runs_folder)
@@ -191,7 +201,7 @@ class SearchRequest(DataOptions):
         ):
             value: str | os.PathLike[str] | None = getattr(self, name)
             object.__setattr__(self, name, None if value is None else Path(value))
-        for name in ("overrides", "zero_shot_columns", "replicate_columns"):
+        for name in ("overrides", "zero_shot_columns", "replicate_columns", "warm_start"):
             object.__setattr__(self, name, several(name, getattr(self, name)))
         if (self.data is None) == (self.task is None):
             raise UserError("A search is of a task or of a table: give either `task` or `data`.")
@@ -208,6 +218,11 @@ class SearchRequest(DataOptions):
             number: int | None = getattr(self, name)
             if number is not None and number < 1:
                 raise UserError(f"{name}={number} is not valid: expected a whole number of at least 1.")
+        for name in ("gpu_hours", "core_hours"):
+            hours: float | None = getattr(self, name)
+            if hours is not None and not 0 < hours < math.inf:
+                raise UserError(f"{name}={hours} is not valid: expected a number above 0.")
+        check_warm_start(self.warm_start, allow_seen=self.allow_seen)
         if self.executor == "inline" and self.workers != 1:
             raise UserError("executor='inline' trains in this process, which is one: leave `workers` out.")
         for word in self.overrides:
@@ -220,6 +235,11 @@ class SearchRequest(DataOptions):
         check_data_options(argparse.Namespace(**vars(self)))
         if self.test_fold == ALL_FOLDS:
             raise UserError(f"test_fold={ALL_FOLDS!r} stands for several studies: name one fold for each search.")
+
+    @property
+    def hours(self) -> HoursBudget:
+        """The hours that the study's trials may use."""
+        return HoursBudget(gpu=self.gpu_hours, core=self.core_hours)
 
     @property
     def words(self) -> list[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from datasets.common.errors import UserError
 from search.config.nested import digest
 from search.request.search_request import SearchRequest
+from search.request.warm_start import KEY, agreed, find_warm_start
 from search.study.config import StudyConfig, study_config
 from search.study.names import find_name
 from search.study.protocol import Protocol, find_protocol, with_protocol
@@ -27,7 +28,8 @@ class WantedStudy:
 
     config: with its validation protocol, which is the recorded one where the study exists and `auto` is asked for. An
     exact model is solved once a fold, except in a study of an earlier version that began with more epochs.
-    about: its manifest. kept: what of the study's own space and defaults differs from today's, a line each.
+    about: its manifest. kept: what of the study's own space and defaults differs from today's, a line each. left_out: a
+    sentence for each configuration of a warm start that does not fit.
     """
 
     name: str
@@ -35,6 +37,7 @@ class WantedStudy:
     protocol: Protocol
     about: dict[str, Any]
     kept: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 def wanted_study(
@@ -47,16 +50,38 @@ def wanted_study(
     """What the request asks for; `database` is None where there is none yet.
 
     Raises:
-        UserError: The split cannot be divided as the validation protocol wants it.
+        UserError: The split cannot be divided as the validation protocol wants it, or the warm start is refused.
     """
     from search.study.study import manifest, recorded_validation
+
+    begun: list[tuple[dict[str, Any] | None, list[str]]] = []
+
+    def warm_start(name: str, config: StudyConfig) -> tuple[dict[str, Any] | None, list[str]]:
+        before = {} if database is None else _recorded(database, name)[0]
+        if before:
+            return agreed(name, request.warm_start, before), []
+        if request.warm_start and not begun:  # of a new study asked for once: the files of other splits are read for it
+            found = find_warm_start(
+                request.warm_start,
+                config,
+                split,
+                database,
+                study=name,
+                model=request.model,
+                allow_seen=request.allow_seen,
+            )
+            begun.append(found)
+        return begun[0] if begun else (None, [])
 
     def wanted(config: StudyConfig, recorded: dict[str, Any] | None) -> WantedStudy:
         protocol = find_protocol(config.defaults["validation"], task, split, recorded=recorded)
         full = with_protocol(config, protocol)
         about = manifest(full, data_hash=split.data_hash, label=split.label, model=request.model)
         name = request.study_name or find_name(database, about)
-        return WantedStudy(name=name, config=full, protocol=protocol, about=about)
+        record, left_out = warm_start(name, full)
+        if record is not None:
+            about[KEY] = record
+        return WantedStudy(name=name, config=full, protocol=protocol, about=about, left_out=tuple(left_out))
 
     new = wanted(config, None)
     if database is None:
@@ -104,6 +129,7 @@ def open_wanted(
     """
     from search.storage.attributes import OVERRIDES
     from search.study.control import run_if_drained
+    from search.study.hours.meter import raise_hours
     from search.study.study import (
         MOST_SHOWN,
         changed_versions,
@@ -113,9 +139,14 @@ def open_wanted(
         open_study,
         raise_target,
     )
+    from search.study.warm_start.choice import enqueue, seen_sentences, words_of
 
     with database.lock:
-        study = open_study(database, wanted.name, wanted.about)
+        about, is_new = dict(wanted.about), wanted.name not in database.storage.study_names()
+        before = {} if is_new else _recorded(database, wanted.name)[0]
+        if before and (record := agreed(wanted.name, request.warm_start, before)) is not None:
+            about[KEY] = record  # of another worker that began the study meanwhile
+        study = open_study(database, wanted.name, about)
         note_protocol(study, wanted.protocol)
         if checked is not None:
             check_weights(study, checked.backbones)
@@ -126,12 +157,21 @@ def open_wanted(
                     f"{len(of_use)} of the {len(first)} first trials are queued: what is left out would predict one "
                     "number for all validation variants of a fold."
                 )
+            if KEY in about:
+                enqueue(study, about[KEY])
             enqueue_first_trials(study, of_use)
         changed = changed_versions(study)
         if OVERRIDES not in study.user_attrs:
             study.set_user_attr(OVERRIDES, list(request.overrides))
         raise_target(study, request.n_trials)
+        raise_hours(study, request.hours)
         run_if_drained(study)
+    if is_new and KEY in about:
+        for sentence in wanted.left_out:
+            announce(sentence)
+        announce(f"Study {wanted.name} begins with {words_of(about[KEY])}.")
+        for sentence in seen_sentences(about[KEY]):
+            announce(sentence)
     if wanted.kept:
         more = f"; and {len(wanted.kept) - MOST_SHOWN} more" if len(wanted.kept) > MOST_SHOWN else ""
         announce(

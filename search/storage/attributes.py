@@ -19,6 +19,8 @@ PROTOCOL = "protocol"
 """Of a study: how its trials are validated, as people read it."""
 N_TARGET = "n_target"
 """Of a study: the largest number of finished trials that was asked for."""
+HOURS = "hours"
+"""Of a study: the most hours of GPUs and of cores ("gpu", "core") that were asked for; absent where nobody set any."""
 EXHAUSTED = "exhausted"
 """Of a study: whether every point of its space was tried."""
 STUDY_ID = "study_id"
@@ -50,8 +52,13 @@ WORKER = "worker"
 """Of a trial: the process that runs it, "host:pid"."""
 SLOT = "slot"
 """Of a trial: the part of that machine that it runs on."""
+USES = "uses"
+"""Of a trial: the "cores" and "gpus" that it occupies, and "since" when, in seconds since the epoch."""
 FIRST = "first"
 """Of a trial: whether it is one of the published configurations that a study begins with."""
+WARM_START = "warm_start"
+"""Of a trial: the trial of an earlier study whose configuration it tries; in manifests and experiments see
+`search.study.warm_start`."""
 
 
 class DamagedRow(UserError):

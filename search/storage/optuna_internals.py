@@ -43,6 +43,11 @@ def uncached(storage: BaseStorage) -> BaseStorage:
     return getattr(storage, "_backend", storage)
 
 
+def storage_of(study: optuna.Study) -> BaseStorage:
+    """The storage of a study, below Optuna's cache."""
+    return uncached(study._storage)
+
+
 def system_attributes(study: optuna.Study) -> dict[str, Any]:
     """What Optuna, its dashboard and this program keep of a study where users do not look."""
     return study._storage.get_study_system_attrs(study._study_id)

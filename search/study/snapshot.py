@@ -18,6 +18,8 @@ from search.storage.trial_cache import WithTrials
 from search.study.activity import RunningTrial, rate_per_hour, remaining_s, running_trials
 from search.study.control import Control, control_in
 from search.study.endings import own_faults
+from search.study.hours.budget import Hours
+from search.study.hours.meter import recorded_hours, used_hours
 from search.study.question import Question, question_of
 from search.study.ranking import set_aside
 from search.study.study import DIRECTION, Counts, best_trial, count, shown_validation, stands_for
@@ -36,19 +38,27 @@ class StudySnapshot:
         trials: All of them. Nobody may change them.
         lease_ages_s: Seconds since the last heartbeat of each running trial, by trial id; read before the trials, so
             that one that ended in between is not taken for one without a heartbeat.
+        hours: What the trials have used of GPUs and cores.
     """
 
     name: str
     attributes: Mapping[str, Any]
     trials: Sequence[FrozenTrial]
     lease_ages_s: Mapping[int, float]
+    hours: Hours = Hours()  # noqa: RUF009
 
     @classmethod
     def of(cls, study: Study, database: Database | None = None) -> "StudySnapshot":
         """Read the study; without its `database` no heartbeats are."""
         ages = {} if database is None else lease_ages_s(database.storage, study)
         trials = study.get_trials(deepcopy=False)
-        return cls(name=study.study_name, attributes=study.user_attrs, trials=trials, lease_ages_s=ages)
+        return cls(
+            name=study.study_name,
+            attributes=study.user_attrs,
+            trials=trials,
+            lease_ages_s=ages,
+            hours=used_hours(study, trials),
+        )
 
     @cached_property
     def counts(self) -> Counts:
@@ -117,6 +127,12 @@ class StudySnapshot:
         return failed_words(len(own_faults(self.trials)), self.counts)
 
     @property
+    def hours_words(self) -> list[str]:
+        """`used 1.50 of 2 GPU-hours`; nothing without a budget of hours."""
+        budget = recorded_hours(self.attributes)
+        return [f"used {budget.words(self.hours)}"] if budget.is_any else []
+
+    @property
     def best_words(self) -> list[str]:
         """`best 0.8310 (trial 3)`; nothing before a trial is complete."""
         return best_words(self.best)
@@ -144,6 +160,8 @@ class StudySnapshot:
             "stands_for": stands_for(self.attributes),
             "direction": DIRECTION,
             "n_target": self.attributes.get(N_TARGET),
+            "used_hours": asdict(self.hours),
+            "most_hours": asdict(recorded_hours(self.attributes)),
             "n_finished": counts.n_finished,
             **asdict(counts),
             "best": best and {"number": best.number, "value": best.value, "params": Space.values(best.params)},

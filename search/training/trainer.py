@@ -74,7 +74,7 @@ def quieten() -> None:
 
 
 def _logger(config: RunConfig, directory: Path, fold: int) -> pl.loggers.Logger | bool:
-    if not config.logger:
+    if not config.logger or targets.tracker_in(config.logger) is not None:
         return False
     logger: pl.loggers.Logger = targets.instantiate(
         config.logger, targets.LOGGER, "logger", save_dir=str(directory), name="logs", version=f"fold{fold}"

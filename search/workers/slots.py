@@ -1,13 +1,14 @@
 """Where the workers of this machine run: each has a slot, on a GPU or on a share of the cores."""
 
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from datasets.common.errors import UserError
 from search.config.run_config import RunConfig
-from search.machine.hardware import MEMORY_SHARE
+from search.machine.hardware import MEMORY_SHARE, usable_cores
 
 Executor = Literal["process", "inline"]
 """Where trials run: each in a process of its own, or in the calling one, for a debugger and for tests."""
@@ -24,18 +25,25 @@ class Slot:
         gpu: What CUDA_VISIBLE_DEVICES becomes; None leaves it as it is.
         n_threads: Of runs that name no `trainer.threads`; None is all cores.
         memory_share: The part of the device's memory that a run may take, 0 to 1.
+        gpu_share: The part of a GPU that is counted as used while a trial runs, 0 to 1; 0 without a GPU.
     """
 
     name: str
     gpu: str | None = None
     n_threads: int | None = None
     memory_share: float = 1.0
+    gpu_share: float = 0.0
 
     def occupy(self) -> None:
         """Bind this process, and those it starts from now on, to the slot; before anything asks for GPUs."""
         if self.gpu is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = self.gpu
         os.environ[MEMORY_SHARE] = str(self.memory_share)
+
+    def uses(self, threads: int | None) -> dict[str, Any]:
+        """What a trial that begins now is recorded to occupy, of a run with these `trainer.threads`."""
+        cores = threads or self.n_threads or usable_cores()
+        return {"cores": cores, "gpus": self.gpu_share, "since": time.time()}
 
     def fit(self, run: RunConfig) -> RunConfig:
         """The run with this slot's threads where it names none."""
@@ -61,7 +69,7 @@ def make_slots(n_workers: int | None, *, trials_per_gpu: int, gpus: Sequence[str
         UserError: More workers are wanted than the GPUs have slots.
     """
     if n_workers == 1:
-        return (Slot(name="cuda:0") if gpus else THIS_PROCESS,)
+        return (Slot(name="cuda:0", gpu_share=1 / trials_per_gpu) if gpus else THIS_PROCESS,)
     if not gpus:
         n = n_workers or max(1, n_cores // _CORES_PER_WORKER)
         return tuple(
@@ -80,6 +88,7 @@ def make_slots(n_workers: int | None, *, trials_per_gpu: int, gpus: Sequence[str
             gpu=gpus[i % len(gpus)],
             n_threads=max(1, n_cores // n),
             memory_share=round(1 / len(range(i % len(gpus), n, len(gpus))), 6),
+            gpu_share=1 / trials_per_gpu,
         )
         for i in range(n)
     )

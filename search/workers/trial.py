@@ -16,7 +16,7 @@ from datasets.common.paths import Places
 from search.config.run_config import RunConfig
 from search.machine.environment import machine_kind, package_versions
 from search.machine.limits import fault
-from search.storage.attributes import ENDING, EXCESS_RISE, REASON, RESULT, SLOT, WORKER
+from search.storage.attributes import ENDING, EXCESS_RISE, REASON, RESULT, SLOT, USES, WORKER
 from search.storage.database import Database
 from search.storage.ending import Ending
 from search.storage.optuna_internals import id_of
@@ -77,7 +77,9 @@ class TrialRunner:
         """
         # The last heartbeat of a trial with this attribute counts; one without is as old as its start.
         trial.storage.record_heartbeat(id_of(trial))  # type: ignore[attr-defined]
-        set_attributes(trial, user={WORKER: f"{socket.gethostname()}:{os.getpid()}", SLOT: self.slot.name}, system={})
+        uses = self.slot.uses(self.config.defaults["trainer"]["threads"])
+        here = {WORKER: f"{socket.gethostname()}:{os.getpid()}", SLOT: self.slot.name, USES: uses}
+        set_attributes(trial, user=here, system={})
         on_asked(trial)
         try:
             run = self.config.run(self.config.space.suggest(trial, self.config.defaults))

@@ -33,11 +33,14 @@ from search.study.endings import (
     remove_states,
     run_lost_trials_again,
 )
+from search.study.hours.budget import NO_LIMIT, HoursBudget
+from search.study.hours.meter import Meter, recorded_hours
 from search.study.protocol import build_validation
 from search.study.pruning import FoldPruner
 from search.study.study import DIRECTION
 from search.study.trials.tally import Tally
 from search.study.trials.window import Windowed
+from search.workers.tracking.tracker import Tracker, check_tracker
 from search.workers.trial import TrialRunner
 
 _NOT_OF_THE_SAMPLER = (UserError, SQLAlchemyError, StorageInternalError)
@@ -60,6 +63,7 @@ class Worker(TrialRunner):
         max_failures: So many trials in a row that failed by the program's own fault end the work.
         max_retries: How often a trial that was lost is run again.
         known_failures: Trials that failed before this call and do not count any more.
+        hours: Once they are used, by all workers together, no trial begins; where it names none, the study's own.
     """
 
     study: Study
@@ -67,6 +71,7 @@ class Worker(TrialRunner):
     max_failures: int
     max_retries: int = MAX_RETRIES
     known_failures: Collection[int] = ()
+    hours: HoursBudget = NO_LIMIT
 
     def work(self) -> None:
         """Run trials until the study has `n_target` finished ones or a signal says otherwise.
@@ -79,14 +84,17 @@ class Worker(TrialRunner):
         self.artifacts.remove_others(tally.trials)
         self.study.pruner = make_pruner(self.config)  # the database keeps none
         build_validation(self.config.defaults["validation"])  # imports its class while the checkout is what it was
-        n_lost = 0
-        while (number := self._next_trial()) is not None:
+        tracker = Tracker(self.study, self.config, self.directory, self.display.announce)
+        n_lost, meter = 0, Meter(self.study)
+        while (number := self._next_trial(meter)) is not None:
             trial = self._read().retries.trial(number)
             if trial.state == TrialState.FAIL:
                 with self.database.lock:  # requeue now, or another worker counts it as a final failure
                     self._read()
                     self._run_lost_trials_again()
             self.display.end(trial, tally.trials)
+            if not self.signals.is_interrupted:  # who is in a hurry
+                tracker.end(trial)
             self.artifacts.remove_others(tally.trials)
             remove_states(self.directory, trial, tally.retries)
             if was_stopped(self.study) and trial.state != TrialState.FAIL:
@@ -95,6 +103,7 @@ class Worker(TrialRunner):
             noted = trial.user_attrs.get(ENDING)
             n_lost = n_lost + 1 if noted and Ending(noted).is_lost else 0
             self._rest(n_lost)
+        tracker.close()
 
     def _rest(self, n_lost: int) -> None:
         """Back off after repeated losses so that other machines can take these trials."""
@@ -102,7 +111,7 @@ class Worker(TrialRunner):
         while time.monotonic() < until and not self.signals.is_draining:
             time.sleep(0.1)
 
-    def _next_trial(self) -> int | None:
+    def _next_trial(self, meter: Meter) -> int | None:
         """Run one trial and return its number; None if nothing is left to do, or a signal or a drain ends the work."""
         waited_for: Control | None = None
         while not self.signals.is_draining:
@@ -118,6 +127,9 @@ class Worker(TrialRunner):
                 if counts.n_finished >= self.n_target or control == "drain":
                     return None
                 if is_exhausted and not counts.n_waiting and not counts.n_running:
+                    return None
+                hours = self.hours.over(recorded_hours(attributes))
+                if hours.is_any and hours.is_spent(meter.read(self._tally.trials)):
                     return None
                 is_free = counts.n_finished + counts.n_running < self.n_target
                 if control == "run" and is_free and (counts.n_waiting or not is_exhausted):
@@ -224,8 +236,9 @@ def check_search(config: StudyConfig) -> None:
     """Ask the sampler and the pruner for one trial of a study in memory, before anything trains.
 
     Raises:
-        UserError: They refuse their arguments, or this space.
+        UserError: They refuse their arguments, or this space; or the logger's package is not installed.
     """
+    check_tracker(config.defaults["logger"])
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(sampler=make_sampler(config, 0), pruner=make_pruner(config), direction=DIRECTION)
     try:

@@ -102,7 +102,15 @@ def test_a_usage_error_waits_for_no_library(words, tmp_path):
 
 @pytest.mark.parametrize(
     "module",
-    ["workers.fleet_worker", "session", "cli.search", "cli.status", "cli.requeue", "cli.doctor", "reporting.summary"],
+    [
+        "workers.fleet_worker",
+        "session",
+        "cli.search",
+        "cli.studies.status",
+        "cli.studies.requeue",
+        "cli.doctor",
+        "reporting.summary",
+    ],
 )
 def test_only_training_children_load_torch(module):
     program = f"import sys, search.{module}; print([name for name in ('torch', 'lightning') if name in sys.modules])"

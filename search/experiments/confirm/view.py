@@ -10,6 +10,7 @@ from search.experiments.members import Member
 from search.experiments.readings import Count
 from search.machine.tables import in_columns
 from search.stats.metrics import Spread
+from search.study.warm_start.choice import seen_sentences
 
 _NAMES = {
     "spearman": "Spearman",
@@ -29,6 +30,7 @@ def as_json(confirmation: Confirmation, count: Count) -> dict[str, Any]:
     alone.
     `n_readings` are those of the test set by the experiment's study, `n_readings_in_all` by all studies, as far as they
     are known: `readings_missing` says what is not.
+    `seen` says of a study that began with others' configurations where these were chosen on test sequences.
     Of an ensemble `members` are its own, and the numbers are those of all together.
     `coverage` is how many test sequences lie in the intervals that `predict` gives, `by_mutations` too; null where the
     experiment holds nothing that intervals are made of.
@@ -50,6 +52,7 @@ def as_json(confirmation: Confirmation, count: Count) -> dict[str, Any]:
         "coverage": None if confirmation.coverage is None else asdict(confirmation.coverage),
         "ledger": str(ledger_file(confirmation.path)),
         **({"members": [_member(one) for one in experiment.ensemble.members]} if experiment.ensemble else {}),
+        **({"seen": seen} if (seen := _seen(confirmation)) else {}),
         "n_readings": count.of(experiment.provenance.study),
         "n_readings_in_all": count.n,
         "readings_missing": count.sentences,
@@ -57,6 +60,12 @@ def as_json(confirmation: Confirmation, count: Count) -> dict[str, Any]:
     if len(confirmation.measured) > 1:
         found["top"] = [_candidate(one, confirmation.seeds) for one in confirmation.measured]
     return found
+
+
+def _seen(confirmation: Confirmation) -> list[str]:
+    """What has to be said of test sequences that the choice of the first configurations has seen."""
+    parts = confirmation.experiment.parts
+    return list(dict.fromkeys(one for part in parts for one in seen_sentences(part.provenance.warm_start)))
 
 
 def _member(member: Member) -> dict[str, Any]:
@@ -105,6 +114,7 @@ def print_confirmation(confirmation: Confirmation, count: Count) -> None:
         lines.append(confirmation.coverage.sentence)
         rows = [[one.mutations, f"{one.n:,}", f"{100 * one.share:.1f} %"] for one in confirmation.coverage.by_mutations]
         lines += [in_columns([["mutations", "test sequences", "in their intervals"], *rows])] if rows else []
+    lines += _seen(confirmation)
     if len(confirmation.measured) > 1:
         lines.append("To choose among these trials by what the test set says would make its numbers worthless.")
     lines.append(

@@ -22,6 +22,7 @@ from search.storage import attributes as key_of
 from search.storage.attributes import READING, RESULT, RETRY_OF
 from search.storage.ending import Ending
 from search.storage.optuna_internals import ARTIFACTS_ATTR_PREFIX
+from search.storage.rows import warm_start_checks
 from search.storage.rows.value_checks import (
     ID,
     Check,
@@ -91,6 +92,7 @@ STUDY: Mapping[str, Check] = {
             "epochs_per_fold": _positive,
             "table": _table,
             "model_source": _hash,
+            key_of.WARM_START: warm_start_checks.OF_MANIFEST,
         },
     ),
     key_of.PROTOCOL: record(
@@ -98,6 +100,7 @@ STUDY: Mapping[str, Check] = {
     ),
     key_of.STUDY_ID: matches(r"[0-9a-f]{32}", "32 hexadecimal digits"),
     key_of.N_TARGET: _positive,
+    key_of.HOURS: record({}, {"gpu": _seconds, "core": _seconds}),
     key_of.EXHAUSTED: is_a(bool),
     key_of.VERSIONS: lines,
     key_of.OVERRIDES: items(_override),
@@ -143,7 +146,9 @@ TRIAL: Mapping[str, Check] = {
     key_of.EXCESS_RISE: is_a(float),
     key_of.WORKER: line,
     key_of.SLOT: line,
+    key_of.USES: record({"cores": _positive, "gpus": real_number(0, 1), "since": _seconds}),
     key_of.FIRST: is_a(bool),
+    key_of.WARM_START: warm_start_checks.OF_TRIAL,
 }
 # What Optuna's samplers, its pruners and its dashboard keep; by the beginning of the key.
 TRIAL_SYSTEM: Mapping[str, Check] = {

@@ -7,7 +7,7 @@ from optuna import Study
 from optuna.trial import TrialState
 from sqlalchemy import Connection, Engine, String, func, select, type_coerce, update
 
-from search.storage.optuna_internals import id_of, models
+from search.storage.optuna_internals import id_of, models, storage_of
 from search.storage.rows.damage import any_text
 
 if TYPE_CHECKING:
@@ -21,13 +21,23 @@ def lease_ages_s(storage: "ResilientStorage", study: Study) -> dict[int, float]:
 
     It is the database's own clock that tells.
     """
-    is_running = (models.TrialModel.study_id == id_of(study), models.TrialModel.state == TrialState.RUNNING)
+    return _ages_s(storage, study, TrialState.RUNNING)
+
+
+def failed_ages_s(study: Study) -> dict[int, float]:
+    """The same of each trial that failed: how long ago it was last heard of."""
+    storage: Any = storage_of(study)
+    return _ages_s(storage, study, TrialState.FAIL)
+
+
+def _ages_s(storage: "ResilientStorage", study: Study, state: TrialState) -> dict[int, float]:
+    of_state = (models.TrialModel.study_id == id_of(study), models.TrialModel.state == state)
 
     def ages() -> dict[int, float]:
         with storage.engine.connect() as connection:
             # Optuna writes them without a zone, in that of the connection.
             now = connection.execute(select(func.now())).scalar_one().replace(tzinfo=None)
-            found = heartbeats(connection, *is_running)
+            found = heartbeats(connection, *of_state)
             return {trial_id: (now - beat).total_seconds() for trial_id, beat in found.items() if beat is not None}
 
     return storage.outages.call(ages)

@@ -2,7 +2,8 @@
 
 import importlib
 import inspect
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
+from pathlib import Path
 from typing import Any, get_args
 
 import lightning.pytorch as pl
@@ -16,6 +17,7 @@ from search.config.allowed_classes import ARGUMENTS, CALLBACK, LOGGER, PRUNER, S
 from search.config.run_config import LOGGER_ARGUMENTS, TrainerConfig, run_config
 from search.config.static_classes import signature
 from search.config.targets import DIVISION, MODEL, check, instantiate
+from search.training.trainer import build_trainer
 from tests.unit.search.test_experiment import CONFIG
 
 pytestmark = pytest.mark.filterwarnings(
@@ -142,7 +144,16 @@ def test_callbacks_that_write_or_call_are_refused(target: str, argument: dict[st
         check({"_target_": target, **argument}, CALLBACK, "trainer.callbacks[0]")
 
 
-@pytest.mark.parametrize("target", ["WandbLogger", "MLFlowLogger", "CometLogger", "Logger"])
+@pytest.mark.parametrize("target", ["WandbLogger", "MLFlowLogger", "wandb.WandbLogger", "mlflow.MLFlowLogger"])
+def test_lightnings_loggers_of_other_programs_are_never_built(target: str, tmp_path: Path) -> None:
+    """They would open a connection: a worker tells these programs of trials itself."""
+    tree = check({"_target_": f"lightning.pytorch.loggers.{target}"}, LOGGER, "logger", LOGGER_ARGUMENTS)
+    assert build_trainer(replace(CONFIG, logger=tree), tmp_path, 0, []).loggers == []
+    csv = {"_target_": "lightning.pytorch.loggers.CSVLogger"}
+    assert len(build_trainer(replace(CONFIG, logger=csv), tmp_path, 0, []).loggers) == 1
+
+
+@pytest.mark.parametrize("target", ["CometLogger", "Logger"])
 def test_loggers_that_open_a_connection_are_refused(target: str) -> None:
     with pytest.raises(UserError, match=r"is not one of the classes that a config may name: .*CSVLogger"):
         check({"_target_": f"lightning.pytorch.loggers.{target}"}, LOGGER, "logger", LOGGER_ARGUMENTS)

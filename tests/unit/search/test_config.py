@@ -335,7 +335,7 @@ ALIKE = [
     ("sampler=null", "sampler=null is unknown: expected one of"),
     ("sampler._target_=optuna.pruners.NopPruner", "is not a optuna.samplers.BaseSampler"),
     ("pruner=medain", "pruner=medain is unknown: expected one of hyperband, median"),
-    ("logger=wandb", "logger=wandb is unknown: expected one of csv, none, tensorboard."),
+    ("logger=comet", "logger=comet is unknown: expected one of csv, mlflow, none, tensorboard, wandb."),
     ("debug=full", "debug=full is unknown: expected one of default."),
     ("space.model.channels=5", "space.model.channels=5 is not valid"),
     ("space.model.kernel_size.step=1", "The space reaches a value that is not allowed: model.kernel_size=4"),

@@ -97,7 +97,7 @@ def slots(n_workers, *, trials_per_gpu=1, gpus=(), n_cores=8):
 
 def test_one_worker_has_all_and_leaves_the_environment_as_it_is():
     assert slots(1) == (Slot(name="cpu:0"),)
-    assert slots(1, gpus=("3", "1")) == (Slot(name="cuda:0"),)
+    assert slots(1, gpus=("3", "1")) == (Slot(name="cuda:0", gpu_share=1.0),)
 
 
 def test_auto_is_one_worker_for_each_slot_of_a_gpu():

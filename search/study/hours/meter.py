@@ -1,0 +1,107 @@
+"""What a study's trials have used of cores and GPUs, in hours, read from the database.
+
+A trial says when it begins what it occupies (`USES`): its threads, and its share of a GPU. It has used that from its
+start to its end, however it ended; a trial that was lost with its worker to its last heartbeat, and one that runs to
+now. Nothing is kept anywhere else, so whoever counts comes to the same.
+"""
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from optuna import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from search.storage.attributes import ENDING, HOURS, RESULT, SLOT, USES
+from search.storage.optuna_internals import id_of
+from search.storage.rows.heartbeats import failed_ages_s
+from search.study.hours.budget import Hours, HoursBudget
+
+_HOUR_S = 3600.0
+
+
+def recorded_hours(attributes: Mapping[str, Any]) -> HoursBudget:
+    """The budget that a study's attributes record: the highest that was asked for."""
+    return HoursBudget(**{kind: attributes.get(HOURS, {}).get(kind) for kind in ("gpu", "core")})
+
+
+def raise_hours(study: Study, asked: HoursBudget) -> None:
+    """Remember the highest hours that were asked for, as `raise_target` does. Under the database's lock."""
+    known = recorded_hours(study.user_attrs)
+    highest = asked.or_more(known)
+    if highest != known:
+        study.set_user_attr(HOURS, highest.record)
+
+
+class Meter:
+    """Counts the hours of a study's trials, each finished one once, however often it is asked.
+
+    It looks at no trial again before which all are finished: what it costs grows with the trials that run, and not with
+    those that there are.
+    """
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+        self._counted = Hours()
+        self._settled = 0  # the number below which every trial is counted
+        self._ahead: set[int] = set()  # of the others that are
+
+    def read(self, trials: Sequence[FrozenTrial]) -> Hours:
+        """What the trials have used up to now; they are all of the study, in the order of their numbers."""
+        running, new = Hours(), []
+        for trial in reversed(trials):
+            if trial.number < self._settled:
+                break
+            if trial.state == TrialState.RUNNING:
+                running += _used(trial, time.time() - _began(trial))
+            elif trial.state.is_finished() and trial.number not in self._ahead:
+                new.append(trial)
+        beats = self._last_beats() if any(map(_is_lost, new)) else {}
+        for trial in new:
+            self._counted += _used(trial, _wall_s(trial, beats))
+            self._ahead.add(trial.number)
+        while self._settled in self._ahead:
+            self._ahead.remove(self._settled)
+            self._settled += 1
+        return self._counted + running
+
+    def _last_beats(self) -> Mapping[int, float]:
+        """When each trial that failed was last heard of, in seconds since the epoch, by trial id."""
+        now = time.time()
+        return {trial_id: now - age for trial_id, age in failed_ages_s(self._study).items()}
+
+
+def used_hours(study: Study, trials: Sequence[FrozenTrial]) -> Hours:
+    """What the trials of a study have used up to now."""
+    return Meter(study).read(trials)
+
+
+def _is_lost(trial: FrozenTrial) -> bool:
+    """Whether nobody said how the trial ended: its worker was gone, and somebody found that out later."""
+    return trial.state == TrialState.FAIL and ENDING not in trial.user_attrs
+
+
+def _began(trial: FrozenTrial) -> float:
+    """When the trial began, in seconds since the epoch; clocks of workers agree, their time zones may not."""
+    if USES in trial.user_attrs:
+        return float(trial.user_attrs[USES]["since"])
+    return time.time() if trial.datetime_start is None else trial.datetime_start.timestamp()
+
+
+def _wall_s(trial: FrozenTrial, beats: Mapping[int, float]) -> float:
+    if _is_lost(trial):
+        return beats.get(id_of(trial), -math.inf) - _began(trial)
+    return trial.duration.total_seconds() if trial.duration else 0.0
+
+
+def _used(trial: FrozenTrial, wall_s: float) -> Hours:
+    """What a trial has used in that time; clocks that were set back give no hours back."""
+    hours = max(0.0, wall_s) / _HOUR_S
+    if USES in trial.user_attrs:
+        uses = trial.user_attrs[USES]
+        return Hours(gpu=hours * uses["gpus"], core=hours * uses["cores"])
+    # Of an earlier version: what can be told of it.
+    is_on_gpu = str(trial.user_attrs.get(SLOT, "")).startswith("cuda")
+    threads = trial.user_attrs.get(RESULT, {}).get("threads", 1)
+    return Hours(gpu=hours if is_on_gpu else 0.0, core=hours * threads)
