@@ -3,7 +3,7 @@
 import argparse
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,6 +26,12 @@ def several(name: str, value: Iterable[str]) -> tuple[str, ...]:
     return tuple(value)
 
 
+def in_order(properties: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of several properties, each once and sorted, whoever names them; nothing of one alone."""
+    found = tuple(sorted(set(properties)))
+    return found if len(found) > 1 else ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class TableOptions:
     """How a table of one's own is read and divided; see docs/data.md.
@@ -46,6 +52,8 @@ class TableOptions:
         error_column: The name of a column of the targets' standard errors: rows count less for them.
         sheet: Of an Excel file the one that is read; None is the only one that is not empty.
         censored: What becomes of targets such as `<0.01`: by default the limit is taken for the value.
+        properties: The target columns of several properties, `target_column` among them, each of which has a study of
+            its own: the rows that any of them has are divided once for all.
     """
 
     data: Path | None = None
@@ -66,6 +74,7 @@ class TableOptions:
     error_column: str | None = None
     sheet: str | None = None
     censored: Censored | None = None
+    properties: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +103,8 @@ class DataOptions(TableOptions):
     def of(cls, arguments: argparse.Namespace, **given: Any) -> Self:
         """Those of the command line that have a field here; `given` are fields by another name."""
         names = [item.name for item in fields(cls) if item.name not in given and item.name in arguments]
-        return cls(**given, **{name: getattr(arguments, name) for name in names})
+        found = cls(**given, **{name: getattr(arguments, name) for name in names})
+        return replace(found, properties=in_order(found.properties)) if found.properties else found
 
 
 def runs_folder() -> Path:
@@ -175,8 +185,9 @@ class SearchRequest(DataOptions):
         ):
             value: str | os.PathLike[str] | None = getattr(self, name)
             object.__setattr__(self, name, None if value is None else Path(value))
-        for name in ("overrides", "zero_shot_columns", "replicate_columns"):
+        for name in ("overrides", "zero_shot_columns", "replicate_columns", "properties"):
             object.__setattr__(self, name, several(name, getattr(self, name)))
+        object.__setattr__(self, "properties", in_order(self.properties))
         if (self.data is None) == (self.task is None):
             raise UserError("A search is of a task or of a table: give either `task` or `data`.")
         if self.task is not None:
