@@ -4,9 +4,10 @@ import argparse
 import time
 from collections.abc import Callable
 
+from datasets.common.errors import UserError
 from datasets.tables.table import ALL_FOLDS
 from search.cli.search import request_of
-from search.machine.standard_streams import announcer
+from search.machine.standard_streams import announcer, printable
 from search.reporting.proposals import Proposals
 from search.request.inputs import check_writable, load_split, open_existing
 from search.request.search_request import DataOptions
@@ -31,7 +32,12 @@ def search_each_property(arguments: argparse.Namespace, search_one: Callable[[ar
     """
     started, announce = time.monotonic(), announcer(arguments.quiet)
     own = [_of_property(arguments, name) for name in arguments.properties]
-    studies = [study for one in own for study in _checked(one)]
+    studies: list[tuple[str, str, str]] = []
+    for one in own:
+        try:
+            studies += _checked(one)
+        except UserError as error:
+            raise UserError(f"Of the properties asked for, {printable(one.target_column)}: {error}") from None
     ended: list[int] = []
     for one in own:
         if arguments.timeout is not None:
@@ -39,7 +45,7 @@ def search_each_property(arguments: argparse.Namespace, search_one: Callable[[ar
             if one.timeout <= 0:
                 announce(f"The --timeout was over before {one.target_column}; the same command goes on.")
                 continue
-        announce(f"{chr(10) * bool(ended)}Property {one.target_column}")
+        announce(f"{chr(10) * bool(ended)}Property {one.target_column} (--target-column)")
         ended.append(search_one(one))
         if ended[-1] in (EXIT_INTERRUPTED, EXIT_TERMINATED):
             return ended[-1]  # whoever stops it does not wait for a table
