@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import torch
     from optuna import Study
@@ -41,6 +41,7 @@ __all__ = [
     "confirm",
     "load_experiment",
     "open_study",
+    "predict",
     "run_study",
     "suggest",
 ]
@@ -140,6 +141,30 @@ def combine(studies: Sequence[str], *, export: str, **settings: Any) -> Combinat
     from search.request.combine_request import CombineRequest
 
     return combine_all(CombineRequest(studies=studies, export=export, **settings))
+
+
+def predict(
+    experiments: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    candidates: Iterable[str] | str | os.PathLike[str] | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Predict candidates and rank them, as the command `predict` does: its columns by their names.
+
+    `pandas.DataFrame` makes a table of them: numbers are arrays, with NaN where the command leaves a cell empty.
+
+    Args:
+        experiments: The file of one experiment, or of several, a property each.
+        candidates: A list of whole sequences, or the path of a file of candidates; None where `mutagenesis` names them.
+        settings: Those of `search.properties.request.PredictRequest`, such as `top=100`, `mutagenesis="singles"`,
+            `require=["stability>=0.5"]`, `no_distance=True`.
+
+    Raises:
+        datasets.common.errors.UserError: A setting, an experiment or a candidate is not what it has to be.
+        TypeError: One sequence is given instead of a list, say.
+    """
+    from search.properties.predict import predict as predict_all
+
+    return predict_all(experiments, candidates, settings)
 
 
 def suggest(experiment: str | os.PathLike[str], *, batch: int, **settings: Any) -> NextPlate:

@@ -38,6 +38,8 @@ def search_each_property(arguments: argparse.Namespace, search_one: Callable[[ar
             studies += _checked(one)
         except UserError as error:
             raise UserError(f"Of the properties asked for, {printable(one.target_column)}: {error}") from None
+    from search.reporting.property_table import print_properties  # now: whoever updates the checkout changes nothing
+
     ended: list[int] = []
     for one in own:
         if arguments.timeout is not None:
@@ -52,8 +54,6 @@ def search_each_property(arguments: argparse.Namespace, search_one: Callable[[ar
     if not ended:
         return 1
     if not (arguments.quiet or arguments.dry_run or arguments.test_fold == ALL_FOLDS):  # the folds have theirs
-        from search.reporting.property_table import print_properties
-
         database = open_existing(arguments.storage, arguments.runs_dir)
         print_properties(database, studies, export_dir=arguments.export_dir, proposals=Proposals.of(arguments))
     return max(ended)

@@ -13,6 +13,7 @@ from search.options.values import (
     level,
     mutagenesis,
     positive,
+    requirement,
     study_name,
 )
 
@@ -110,7 +111,25 @@ def add_reading_of_candidates(parser: Parser) -> None:
 
 def predict_options(parser: Parser) -> None:
     """Those of `predict`."""
-    parser.add_argument("file", type=Path, help="the experiment, e.g. studies/experiment/NAME.yaml")
+    parser.add_argument(
+        "file", type=Path, metavar="EXPERIMENT", help="the experiment, e.g. studies/experiment/NAME.yaml"
+    )
+    parser.add_argument(
+        "others",
+        type=Path,
+        nargs="*",
+        metavar="EXPERIMENT",
+        help="more, a property each: candidates are ranked by all of them, by non-domination and crowding distance",
+    )
+    parser.add_argument(
+        "--require",
+        type=requirement,
+        action="append",
+        default=[],
+        metavar="PROPERTY>=X",
+        help='what a property has to be, such as "stability>=0.5" or "aggregation<=2": candidates are ranked by the '
+        "chance that they are, times the value of the other properties; may be repeated",
+    )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(
         "--input",
