@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from search.request.table_check import TableCheck
     from search.session import run_study
     from search.suggestion.plate import NextPlate
+    from search.suggestion.several import PropertiesPlate
 
 __all__ = [
     "EndReason",
@@ -167,23 +168,28 @@ def predict(
     return predict_all(experiments, candidates, settings)
 
 
-def suggest(experiment: str | os.PathLike[str], *, batch: int, **settings: Any) -> NextPlate:
+def suggest(
+    experiment: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, batch: int, **settings: Any
+) -> NextPlate | PropertiesPlate:
     """Pick which candidates to measure next, and give them wells; docs/suggest.md says by what.
 
     Args:
-        experiment: Its file.
+        experiment: Its file; or a list of several, a property each, by all of which the batch is picked.
         batch: How many wells.
         settings: Those of `search.request.suggest_request.SuggestRequest`, such as `mutagenesis="singles"`.
 
     Raises:
         datasets.common.errors.UserError: A setting is not valid, or nothing can be picked.
     """
+    import os
     from pathlib import Path
 
     from search.request.suggest_request import SuggestRequest
-    from search.suggestion.suggest import suggest as pick
+    from search.suggestion.next_plate import next_plate
 
-    return pick(SuggestRequest(experiment=Path(experiment), batch=batch, **settings))
+    first, *others = [experiment] if isinstance(experiment, str | os.PathLike) else experiment
+    own = {"others": [Path(path) for path in others], **settings}
+    return next_plate(SuggestRequest(experiment=Path(first), batch=batch, **own))
 
 
 def load_experiment(

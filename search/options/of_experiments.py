@@ -61,6 +61,19 @@ def combine_options(parser: Parser) -> None:
     add_where(parser)
 
 
+def add_require(parser: Parser) -> None:
+    """What properties have to be."""
+    parser.add_argument(
+        "--require",
+        type=requirement,
+        action="append",
+        default=[],
+        metavar="PROPERTY>=X",
+        help='what a property has to be, such as "stability>=0.5" or "aggregation<=2": candidates are ranked by the '
+        "chance that they are, times the value of the other properties; may be repeated",
+    )
+
+
 def add_reading_of_candidates(parser: Parser) -> None:
     """How the file of candidates is read, and what a model sees beside their sequences."""
     parser.add_argument(
@@ -121,15 +134,7 @@ def predict_options(parser: Parser) -> None:
         metavar="EXPERIMENT",
         help="more, a property each: candidates are ranked by all of them, by non-domination and crowding distance",
     )
-    parser.add_argument(
-        "--require",
-        type=requirement,
-        action="append",
-        default=[],
-        metavar="PROPERTY>=X",
-        help='what a property has to be, such as "stability>=0.5" or "aggregation<=2": candidates are ranked by the '
-        "chance that they are, times the value of the other properties; may be repeated",
-    )
+    add_require(parser)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(
         "--input",

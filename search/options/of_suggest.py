@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from search.options.of_experiments import add_reading_of_candidates
+from search.options.of_experiments import add_reading_of_candidates, add_require
 from search.options.parser import Parser, add_data_file, add_where
 from search.options.values import count, level, multiple, mutagenesis, positive
 
@@ -14,7 +14,11 @@ PLATES = (96, 384)
 
 def suggest_options(parser: Parser) -> None:
     """Those of `suggest`."""
-    parser.add_argument("experiment", type=Path, help="e.g. studies/experiment/NAME.yaml")
+    parser.add_argument("experiment", type=Path, metavar="EXPERIMENT", help="e.g. studies/experiment/NAME.yaml")
+    parser.add_argument(
+        "others", type=Path, nargs="*", metavar="EXPERIMENT", help="more, a property each: the batch is picked by all"
+    )
+    add_require(parser)
     parser.add_argument(
         "--batch", type=positive, required=True, metavar="N", help="how many wells: candidates, and --controls"
     )

@@ -3,6 +3,7 @@
 import argparse
 import math
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 
@@ -76,6 +77,12 @@ def requirement(text: str) -> Requirement:
     if found is None or not found[1].strip() or not math.isfinite(float(found[3])):
         raise _refusal(text[:60], 'a property and its bound, such as "stability>=0.5" or "aggregation<=2"')
     return Requirement(found[1].strip(), found[2][0] + "=", float(found[3]))
+
+
+def requirements(given: Sequence[Requirement | str] | str) -> tuple[Requirement, ...]:
+    """What is required, from texts or as it is."""
+    every = (given,) if isinstance(given, str) else given
+    return tuple(one if isinstance(one, Requirement) else requirement(str(one)) for one in every)
 
 
 def trial_number(text: str) -> int:

@@ -19,7 +19,7 @@ from search.prediction.prefetch import ahead, in_order
 from search.prediction.ranking import Valuation, divide_cores
 from search.prediction.writers import PredictedBlock
 from search.properties.opened import Property
-from search.properties.request import PredictRequest
+from search.properties.request import AnyRequest, PredictRequest
 from search.stats.calibration import LEVEL, Calibrated
 from search.study.training_rows import familiar_rows
 
@@ -61,7 +61,7 @@ class Columns:
 
 
 def predicted(
-    properties: Sequence[Property], request: PredictRequest, path: Path | None, stream: Stream
+    properties: Sequence[Property], request: AnyRequest, path: Path | None, stream: Stream
 ) -> tuple[Columns, ...]:
     """The columns of each property, of all candidates of a stream; `path` is the file that they come from, if any.
 
@@ -83,7 +83,7 @@ def predicted(
             try:
                 return [_of(valuation.complete(valuation.values(candidates))) for valuation in valuations]
             except SequenceError as error:
-                if request.sequences is None:
+                if not (isinstance(request, PredictRequest) and request.sequences is not None):
                     raise
                 raise UserError(f"Sequence {first + error.row} (counted from 0): {error}.") from None
 
@@ -154,7 +154,7 @@ def _placed(blocks: Iterator[Candidates]) -> Iterator[tuple[int, Candidates]]:
 
 
 def _valuation(
-    own: Property, request: PredictRequest, path: Path | None, stream: Stream, stack: contextlib.ExitStack
+    own: Property, request: AnyRequest, path: Path | None, stream: Stream, stack: contextlib.ExitStack
 ) -> Valuation:
     """An experiment's, with the scores and embeddings that it sees; others are not handed to it."""
     trained = own.trained

@@ -22,7 +22,7 @@ from search.properties.candidates import candidates_of
 from search.properties.columns import Columns, predicted
 from search.properties.opened import Property, asked, open_properties
 from search.properties.ranks import Order, by_domination, by_prediction, by_requirements, chance_between
-from search.properties.request import PredictRequest
+from search.properties.request import AnyRequest, PredictRequest
 from search.study.training_rows import training_rows
 
 
@@ -90,7 +90,7 @@ def ranked(request: PredictRequest, announce: Callable[[str], None]) -> Iterator
     """
     has_rows = not request.no_distance or request.exclude_measured
     properties = open_properties(request.experiments, request, announce, has_rows=has_rows)
-    _check_beside(request, properties)
+    check_beside(request, properties)
     for one in properties:
         check_intervals(one.trained, request.level, None)
     bounds = asked(properties, request.require)
@@ -111,12 +111,19 @@ def ranked(request: PredictRequest, announce: Callable[[str], None]) -> Iterator
 
 
 def order_of(
-    properties: Sequence[Property], columns: Sequence[Columns], bounds: Mapping[int, tuple[float, float]]
+    properties: Sequence[Property],
+    columns: Sequence[Columns],
+    bounds: Mapping[int, tuple[float, float]],
+    values: Sequence[NDArray[np.floating]] | None = None,
 ) -> Order:
-    """Order candidates by what is required, or else by non-domination, or by the one property that there is."""
+    """Order candidates by what is required, or else by non-domination, or by the one property that there is.
+
+    `values` (n,) of each property stand for its predictions, but for the chance of what is required.
+    """
     predictions = [one.prediction for one in columns]
+    values = predictions if values is None else values
     if not bounds:
-        return by_prediction(predictions[0]) if len(predictions) == 1 else by_domination(predictions)
+        return by_prediction(values[0]) if len(values) == 1 else by_domination(values)
     chances = {}
     for number, (low, high) in bounds.items():
         calibrated, calibration = columns[number].calibrated, properties[number].trained.calibration
@@ -124,7 +131,7 @@ def order_of(
         assert calibration is not None, "is asked for by `asked`"
         chances[properties[number].name] = chance_between(predictions[number], calibrated.std, calibration, low, high)
     free = [number for number in range(len(properties)) if number not in bounds]
-    return by_requirements(predictions, chances, free)
+    return by_requirements(values, chances, free)
 
 
 def _training(own: Property) -> TrainingSequences:
@@ -135,7 +142,7 @@ def _training(own: Property) -> TrainingSequences:
     return TrainingSequences(split.residues[rows], split.lengths[rows], task=trained.task, crop=crop, limit=limit)
 
 
-def _check_beside(request: PredictRequest, properties: Sequence[Property]) -> None:
+def check_beside(request: AnyRequest, properties: Sequence[Property]) -> None:
     """Refuse scores and embeddings that none of the models sees, as the first of them would."""
     first = properties[0].trained
     sources = [source for one in properties if one.trained.scores for source in one.trained.scores.sources]

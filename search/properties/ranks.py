@@ -47,7 +47,7 @@ def by_requirements(predictions: Sequence[Floats], chances: Mapping[str, Floats]
 
     The chance is that all requirements are met, errors of different properties being independent. The value is the mean
     of the `free` properties, those without a requirement: 0 of the lowest prediction of all candidates, 1 of the
-    highest; 1 where no property is free. Of equal ones the likelier, then the first comes first.
+    highest. Where no property is free the chance decides alone. Of equal ones the likelier, then the first comes first.
 
     Args:
         predictions: (n,) of each property.
@@ -55,12 +55,14 @@ def by_requirements(predictions: Sequence[Floats], chances: Mapping[str, Floats]
         free: The numbers of the others.
     """
     chance = np.prod(np.stack(list(chances.values())), axis=0)
-    value = np.ones(len(chance))
-    if free:
-        value = np.mean([_share_of_range(predictions[number].astype(np.float64)) for number in free], axis=0)
+    by = {"p_required": chance}
+    if len(chances) > 1:
+        by |= {f"p_{name}": found for name, found in chances.items()}
+    if not free:
+        return Order(order=np.argsort(-chance, kind="stable"), by=by)
+    value = np.mean([_share_of_range(predictions[number].astype(np.float64)) for number in free], axis=0)
     score = chance * value
-    every = {f"p_{name}": found for name, found in chances.items()} if len(chances) > 1 else {}
-    return Order(order=np.lexsort((-chance, -score)), by={"score": score, "p_required": chance, **every})
+    return Order(order=np.lexsort((-chance, -score)), by={"score": score, **by})
 
 
 def chance_between(

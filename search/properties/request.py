@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from datasets.common.errors import UserError
-from search.options.values import Requirement, mutagenesis, requirement
+from search.options.values import mutagenesis, requirements
 from search.request.search_request import runs_folder
+from search.request.suggest_request import SuggestRequest
 
 _PATHS = ("output", "input", "zero_shot_file", "alignment", "embeddings", "data")
 _FOLDERS = ("runs_dir", "data_dir", "weights_dir")
@@ -101,10 +102,8 @@ class PredictRequest:
             )
 
 
-def requirements(given: Sequence[Any]) -> tuple[Requirement, ...]:
-    """What is required, from texts or as it is."""
-    every = (given,) if isinstance(given, str) else given
-    return tuple(one if isinstance(one, Requirement) else requirement(str(one)) for one in every)
+AnyRequest = PredictRequest | SuggestRequest
+"""What candidates there are, and what models see of them."""
 
 
 def check_experiments(experiments: Sequence[Path]) -> None:

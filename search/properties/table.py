@@ -33,7 +33,7 @@ def check_kind(path: Path) -> Kind:
 
 def names_of(found: RankedCandidates) -> tuple[str, ...]:
     """The names of the columns; those of a property end in its name where there are several."""
-    first = ["rank", *_by(found), found.label]
+    first = ["rank", *found.order.by, found.label]
     for number in range(len(found.properties)):
         first += [f"{name}{_ending(found, number)}" for name in _kinds(found, number)]
     return (*first, *(["name"] if found.request.names else []))
@@ -74,7 +74,7 @@ def columns_of(found: RankedCandidates) -> dict[str, Any]:
             if distance is not None:
                 kept[at] = distance
     table: dict[str, Any] = {"rank": found.order.ranks[chosen]}
-    table |= {name: values[chosen] for name, values in _by(found).items()}
+    table |= {name: values[chosen] for name, values in found.order.by.items()}
     table[found.label] = labels
     for number, own in enumerate(found.columns):
         ending, nothing = _ending(found, number), np.full(len(chosen), np.nan, dtype=np.float32)
@@ -91,15 +91,6 @@ def columns_of(found: RankedCandidates) -> dict[str, Any]:
                 some = values[chosen].astype(np.float64)
                 table[f"{name}{ending}"] = np.where((bits > 0) | ~np.isfinite(some), np.nan, some)
     return {**table, "name": called} if found.request.names else table
-
-
-def _by(found: RankedCandidates) -> dict[str, Any]:
-    """What candidates are ordered by; the score of one requirement alone is its chance."""
-    return {
-        name: values
-        for name, values in found.order.by.items()
-        if not (name == "score" and len(found.bounds) == len(found.properties))
-    }
 
 
 def _ending(found: RankedCandidates, number: int) -> str:
@@ -128,7 +119,7 @@ def _cells(found: RankedCandidates, part: Part, *, is_for_people: bool) -> Itera
     rows = part.rows
     unnamed = replace(part.candidates, names=None)
     ranks = found.order.ranks[rows].tolist()
-    by = list(zip(*(_texts(values[rows]) for values in _by(found).values()), strict=True)) or [()] * len(rows)
+    by = list(zip(*(_texts(values[rows]) for values in found.order.by.values()), strict=True)) or [()] * len(rows)
     of_each = [
         tails(own.block(unnamed, rows, distance), "tsv")
         for own, distance in zip(found.columns, part.distances, strict=True)
