@@ -51,7 +51,7 @@ def test_a_batch_is_picked_from_the_fronts_in_their_order(everything: Path, here
             "--exclude-measured",
             "--names",
             "--top",
-            "60",
+            "300",
             cwd=everything,
         )
     )
