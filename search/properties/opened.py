@@ -14,6 +14,8 @@ from search.experiments.trained import TrainedExperiment
 from search.options.values import Requirement
 from search.request.inputs import load_split, places_of
 
+_LONGEST = 80  # of a name in columns
+
 
 class Where(Protocol):
     """Where data and weights are, of a request."""
@@ -77,7 +79,7 @@ def property_names(trained: Sequence[TrainedExperiment]) -> list[str]:
     """What stands behind the names of columns: the property, or else its experiment's file, numbered if need be."""
     of_table = [one.task.units if one.config.table is not None else one.path.stem for one in trained]
     for words in (of_table, [one.path.stem for one in trained]):
-        names = [re.sub(r"\W+", "_", word).strip("_")[:40] or "property" for word in words]
+        names = [re.sub(r"\W+", "_", word).strip("_")[:_LONGEST] or "property" for word in words]
         if len({name.lower() for name in names}) == len(names):
             return names
     return [f"{name}_{number}" for number, name in enumerate(names, 1)]
@@ -95,8 +97,8 @@ def asked(properties: Sequence[Property], require: Sequence[Requirement]) -> dic
         found = [number for number, own in enumerate(properties) if own.is_called(one.property)]
         if len(found) != 1:
             names = ", ".join(repr(own.name) for own in properties)
-            how_many = "no property" if not found else "several properties"
-            raise UserError(f"--require names {one.property[:60]!r}, as {how_many} is called here: expected {names}.")
+            how_many = "no property is" if not found else "several properties are"
+            raise UserError(f"--require names {one.property[:60]!r}, as {how_many} called here: expected {names}.")
         (number,) = found
         if (trained := properties[number].trained).calibration is None:
             raise UserError(

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -264,6 +265,38 @@ def test_what_python_cannot_mean_is_refused(
     monkeypatch.chdir(folder)
     with pytest.raises(error, match=sentence):
         search.predict(folder / EXPERIMENTS[0], candidates, **more)
+
+
+def test_python_writes_the_same_file_and_none_that_it_reads(
+    folder: Path, here: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    for name in ("c.csv", "t.csv"):
+        with pytest.raises(UserError, match=f"{name} is "):
+            search.predict(list(EXPERIMENTS), "c.csv", output=name, top=3)
+    with pytest.raises(UserError, match="ends in none of"):
+        search.predict(list(EXPERIMENTS), "c.csv", output="c.txt")
+    assert before == {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    search.predict(list(EXPERIMENTS), "c.csv", output=tmp_path / "ranked.csv", top=3)
+    written = here("predict", *EXPERIMENTS, "--input", "c.csv", "--top", "3", cwd=folder)
+    assert (tmp_path / "ranked.csv").read_text() == written.out
+
+
+def test_properties_that_are_called_alike_are_told_apart_by_their_files(folder: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        shutil.copytree(folder / "exported" / "p-activity", tmp_path / name)
+        shutil.copy(folder / EXPERIMENTS[0], tmp_path / f"{name}.yaml")
+    paths = [tmp_path / "one.yaml", tmp_path / "two.yaml"]
+    found = search.predict(paths, [WILD_TYPE], no_distance=True, require=["two>=0"])
+    assert found["prediction_one"].tolist() == found["prediction_two"].tolist()
+    with pytest.raises(UserError, match=r"as several properties are called here: expected 'one', 'two'"):
+        search.predict(paths, [WILD_TYPE], no_distance=True, require=["activity>=0"])
+    (tmp_path / "deep").mkdir()
+    shutil.copytree(tmp_path / "one", tmp_path / "deep" / "one")
+    shutil.copy(paths[0], tmp_path / "deep" / "one.yaml")
+    found = search.predict([paths[0], tmp_path / "deep" / "one.yaml"], [WILD_TYPE], no_distance=True)
+    assert {"prediction_one_1", "prediction_one_2"} <= found.keys()
 
 
 def test_without_the_training_data_there_are_no_distances(folder: Path) -> None:
