@@ -128,7 +128,9 @@ class Task:
     task is one that its authors have withdrawn: it can be searched, and whoever does is told. `shift` None is what the
     sequences show (see `datasets.validation.shifted`). `scores` are columns beside the sequences, None without any.
     `embeddings` are those of its sequences, None without any. `first_position` is the number of the wild type's first
-    residue wherever mutations and positions are read or written; `region` and crops count from 0 all the same.
+    residue wherever mutations and positions are read or written; `region` and crops count from 0 all the same. `whole`:
+    of one of several properties, the task of all rows that any of them has, whose targets mean nothing: parts and folds
+    are those of its rows.
     """
 
     name: str
@@ -148,6 +150,7 @@ class Task:
     embeddings: KeptEmbeddings | None = None
     has_one_length: bool = False
     first_position: int = 1
+    whole: Task | None = None
 
     def __post_init__(self) -> None:
         """Check what no user can get wrong."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import torch
     from optuna import Study
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from search.session import run_study
     from search.suggestion.plate import NextPlate
     from search.suggestion.replayed import Replay
+    from search.suggestion.several import PropertiesPlate
 
 __all__ = [
     "EndReason",
@@ -42,6 +43,7 @@ __all__ = [
     "confirm",
     "load_experiment",
     "open_study",
+    "predict",
     "replay",
     "run_study",
     "suggest",
@@ -142,23 +144,52 @@ def combine(studies: Sequence[str], *, export: str, **settings: Any) -> Combinat
     return combine_all(CombineRequest(studies=studies, export=export, **settings))
 
 
-def suggest(experiment: str | os.PathLike[str], *, batch: int, **settings: Any) -> NextPlate:
+def predict(
+    experiments: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    candidates: Iterable[str] | str | os.PathLike[str] | None = None,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Predict candidates and rank them, as the command `predict` does: its columns by their names.
+
+    `pandas.DataFrame` makes a table of them: numbers are arrays, with NaN where the command leaves a cell empty.
+
+    Args:
+        experiments: The file of one experiment, or of several, a property each.
+        candidates: A list of whole sequences, or the path of a file of candidates; None where `mutagenesis` names them.
+        settings: Those of `search.properties.request.PredictRequest`, such as `top=100`, `mutagenesis="singles"`,
+            `require=["stability>=0.5"]`, `no_distance=True`.
+
+    Raises:
+        datasets.common.errors.UserError: A setting, an experiment or a candidate is not what it has to be.
+        TypeError: One sequence is given instead of a list, say.
+    """
+    from search.properties.predict import predict as predict_all
+
+    return predict_all(experiments, candidates, settings)
+
+
+def suggest(
+    experiment: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, batch: int, **settings: Any
+) -> NextPlate | PropertiesPlate:
     """Pick which candidates to measure next, and give them wells; docs/suggest.md says by what.
 
     Args:
-        experiment: Its file.
+        experiment: Its file; or a list of several, a property each, by all of which the batch is picked.
         batch: How many wells.
         settings: Those of `search.request.suggest_request.SuggestRequest`, such as `mutagenesis="singles"`.
 
     Raises:
         datasets.common.errors.UserError: A setting is not valid, or nothing can be picked.
     """
+    import os
     from pathlib import Path
 
     from search.request.suggest_request import SuggestRequest
-    from search.suggestion.suggest import suggest as pick
+    from search.suggestion.next_plate import next_plate
 
-    return pick(SuggestRequest(experiment=Path(experiment), batch=batch, **settings))
+    first, *others = [experiment] if isinstance(experiment, str | os.PathLike) else experiment
+    own = {"others": [Path(path) for path in others], **settings}
+    return next_plate(SuggestRequest(experiment=Path(first), batch=batch, **own))
 
 
 def replay(experiment: str | os.PathLike[str], **settings: Any) -> Replay:

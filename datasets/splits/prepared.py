@@ -52,6 +52,8 @@ class PreparedSplit:
     table names none.
     scores: (N, K) float32, the task's score columns `score_names`, NaN where one is missing; None without any.
     error: (N,) float32, the standard errors of the targets, above 0; None where none are known.
+    whole: of one of several properties, the file of the rows that any of them has, by which folds are made
+    (`datasets.validation.folds`); None otherwise.
     """
 
     path: Path
@@ -71,6 +73,7 @@ class PreparedSplit:
     scores: NDArray[np.float32] | None = None
     score_names: tuple[str, ...] = ()
     error: NDArray[np.float32] | None = None
+    whole: Path | None = None
 
     @property
     def embeddings_path(self) -> Path:
@@ -87,6 +90,9 @@ def prepare(task: Task, *, data_dir: Path | None, cache_dir: Path, announce: Ann
     A UserError says what is wrong with the data, or that `cache_dir` cannot be written.
     """
     located = task.source.locate(data_dir=data_dir, announce=announce)
+    whole = None
+    if task.whole is not None:
+        whole = prepare(task.whole, data_dir=data_dir, cache_dir=cache_dir, announce=announce)
     for beside in (task.scores, task.embeddings):
         if beside is not None:
             beside.check()
@@ -97,7 +103,7 @@ def prepare(task: Task, *, data_dir: Path | None, cache_dir: Path, announce: Ann
             cache_dir.mkdir(parents=True, exist_ok=True)
             # The second of two processes waits here and finds the files of the first.
             with filelock.FileLock(path.with_suffix(".lock")):
-                split = _load_whole(path) or _make(task, located, path, announce)
+                split = _load_whole(path) or _make(task, located, path, announce, whole)
                 if task.embeddings is not None and not _has_embeddings(task, split):
                     task.embeddings.keep(split.embeddings_path, _sequences(split), f"sequences of {task.name}")
         except OSError as error:
@@ -162,7 +168,9 @@ def _key(task: Task, located: FoundSource) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-def _make(task: Task, located: FoundSource, path: Path, announce: Announce) -> PreparedSplit:
+def _make(
+    task: Task, located: FoundSource, path: Path, announce: Announce, whole: PreparedSplit | None
+) -> PreparedSplit:
     raw = task.source.read(located, task.split)
     rows = check_rows(raw, task.clean, official=located.official)
     if rows.n_overlap and not located.official:
@@ -188,6 +196,7 @@ def _make(task: Task, located: FoundSource, path: Path, announce: Announce) -> P
         "n_overlap": str(rows.n_overlap),
         "score_names": json.dumps(task.scores.names if task.scores else ()),
         **({"fold_names": json.dumps(rows.fold_names)} if rows.fold_names else {}),
+        **({} if whole is None else {"whole": whole.path.name}),
         "checksum": str(_checksum(arrays, _present(arrays, _ARRAYS, *_OTHERS))),
         "test_checksum": str(_checksum(arrays, _present(arrays, _TEST_ARRAYS, _TEST_GROUP, _TEST_SCORES))),
     }
@@ -221,6 +230,7 @@ def _load_or_none(path: Path) -> PreparedSplit | None:
             scores=arrays.get(_SCORES),
             score_names=tuple(json.loads(metadata.get("score_names", "[]"))),
             error=arrays.get(_ERROR),
+            whole=None if "whole" not in metadata else path.with_name(Path(metadata["whole"]).name),
         )
     except (KeyError, ValueError):
         return None

@@ -97,6 +97,14 @@ def group_column_again(columns: Columns, named: str | None, is_carried: bool) ->
     return next((name for name in names if name in columns.cells), None) if named is not None else None
 
 
+def no_properties(columns: Columns, properties: Sequence[str]) -> UserError:
+    """The error for the written split of one of several properties, which lacks what the others were measured of."""
+    return UserError(
+        f"{columns.where} is the split of one property, and {_shown(properties)} were divided together: name the table "
+        "itself with --data."
+    )
+
+
 def no_sequences(columns: Columns) -> UserError:
     """The error for a table with neither sequences nor mutations."""
     return _missing(

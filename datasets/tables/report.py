@@ -15,6 +15,7 @@ from datasets.sequences.packed import Packed
 from datasets.sequences.sites import region_of, written_sites
 from datasets.tables import column_names
 from datasets.tables.parts import in_order
+from datasets.tables.properties import divided_alike
 from datasets.tables.split_strategies import TableSplit, divide
 from datasets.tables.survey import Survey
 from datasets.tables.table import STRATEGIES
@@ -55,6 +56,12 @@ def report(survey: Survey) -> Iterator[str]:
         else f"mutations in {table.mutation_column!r}"
     )
     yield f"{columns.where}: {columns.kind}, {len(columns):,} rows, {what}, targets in {table.target_column!r}"
+    if survey.whole is not None:
+        n_whole = len(survey.whole.sequences)
+        yield (
+            f"One of {len(table.properties)} properties; the {n_whole:,} variants that any of them has are divided "
+            "once for all."
+        )
     yield from _aligned(
         [
             ("variants", _variants(survey)),
@@ -196,13 +203,15 @@ def split_sizes(survey: Survey) -> list[SplitSizes]:
         return [_sizes(table.split, chosen)]
     if table.split is not None:
         return []
-    found = []
+    found, whole = [], survey.whole or survey
     for strategy in _SPLITS:
-        if strategy == "by_group" and survey.landscape.group is None:
+        if strategy == "by_group" and whole.landscape.group is None:
             continue
+        if strategy == "low_vs_high" and whole is not survey:
+            continue  # each property would have its own
         try:
             division = divide(
-                survey.landscape,
+                whole.landscape,
                 strategy,
                 max_train_mutations=None,
                 seed=table.split_seed,
@@ -211,7 +220,10 @@ def split_sizes(survey: Survey) -> list[SplitSizes]:
         except UserError as error:
             found.append(SplitSizes(name=strategy, train=0, validation=0, test=0, how=str(error), is_possible=False))
         else:
-            found.append(_sizes(strategy, division))
+            test, validation = division.test, division.validation
+            if whole is not survey:
+                test, validation = divided_alike(whole.sequences, division, survey.sequences)
+            found.append(_sizes(strategy, TableSplit(test=test, validation=validation, how=division.how)))
     return found
 
 

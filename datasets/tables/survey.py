@@ -19,15 +19,15 @@ from datasets.tables.findings import Findings
 from datasets.tables.flip_format import flip_blocks
 from datasets.tables.formats.text_file import first_bytes
 from datasets.tables.measurements import errors, measured
+from datasets.tables.properties import divided_alike, in_any, missing_from
 from datasets.tables.read import read_columns
-from datasets.tables.replicates import Merged, Noise, list_of_rows, merge, merged_errors
+from datasets.tables.replicates import Merged, Noise, merge, merged_errors
 from datasets.tables.split_strategies import Landscape, Mask, TableSplit
 from datasets.tables.table import Table
 from datasets.tables.variants import read_residues
-from datasets.tables.wild_type import Common, consensus, find_common
+from datasets.tables.wild_type import Common, check_wild_type_rows, consensus, find_common
 from datasets.task import RawSplit
 
-_FEW_REPLICATES = 3
 _LINES = 4096  # written at a time
 
 
@@ -38,7 +38,7 @@ class Survey:
     table: how it was read, with what was found in it. columns: the whole of it. sequences, target (n,), lines: the n
     variants of its good rows. common: what they have in common. noise: what replicates say, None without any.
     division: which are test and which validation, None where no split was named and the file has none. error: (n,), the
-    standard errors of the targets, None where no column has them.
+    standard errors of the targets, None where no column has them. whole: of one of several properties, that of all.
     """
 
     table: Table
@@ -52,6 +52,7 @@ class Survey:
     division: TableSplit | None
     findings: Findings
     error: NDArray[np.float64] | None = None
+    whole: Survey | None = None
 
     def raw_split(self) -> RawSplit:
         """Return the divided variants as rows. Raises a UserError for what no search accepts."""
@@ -72,6 +73,8 @@ class Survey:
         error = None if self.error is None else self.error.tolist()
         for block in flip_blocks(sequence, target, part, validation, carried, fold, error):
             digest.update(block)
+        if self.whole is not None:  # by which folds are made
+            digest.update(self.whole.raw_split().content_hash.encode())
         return RawSplit(
             sequence=sequence,
             target=target,
@@ -96,11 +99,18 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
     be said of the variants: a file that cannot be read, columns that are missing, no row that is good.
     """
     columns = read_columns(path, table.sheet if not is_reread or is_excel(first_bytes(path)) else None)
+    return _surveyed(columns, table, is_reread=is_reread)
+
+
+def _surveyed(columns: Columns, table: Table, *, is_reread: bool) -> Survey:
+    whole = None if table.whole is None else _surveyed(columns, table.whole, is_reread=is_reread)
     findings = Findings(columns=columns)
     for note in columns.notes:
         findings.add("note", note)
-    named = (table.sequence_column, *(table.replicate_columns or (table.target_column,)))
+    named = (table.sequence_column, *table.measured_columns, *table.properties)
     if is_reread and column_names.is_written_split(columns, named):
+        if table.properties:
+            raise column_names.no_properties(columns, table.properties)
         table = replace(
             table,
             sequence_column="sequence",
@@ -116,7 +126,10 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
     table = _with_columns(table, columns)
     if table.replicates is None:
         table = replace(table, replicates="keep" if "set" in columns.cells else "mean")
-    target, censored = measured(columns, table, findings)  # (N, replicates)
+    if table.target_column is None:
+        target, censored = in_any(columns, table)[:, None], None
+    else:
+        target, censored = measured(columns, table, findings)  # (N, replicates)
     table = replace(table, censored=censored)
     sequences, table = read_residues(columns, table, findings, are_named=are_named)
     test, validation = parts.given_parts(columns, findings)
@@ -132,6 +145,8 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
         validation = None if validation is None else validation[rows]
     folds = parts.given_folds(columns, table, sequences, rows, findings)
     test, validation = parts.parts_of_fold(folds, table.test_fold) if folds and table.test_fold else (test, validation)
+    if whole is not None and whole.division is not None:
+        test, validation = divided_alike(whole.sequences, whole.division, sequences)
     parts.check_overlap(sequences, test, validation, rows, findings)
     keys, before = _keys(sequences, test, validation), (np.nanmean(target, axis=1), rows)
     merged = _merged(keys, target, rows, table, findings)
@@ -142,9 +157,9 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
         validation = None if validation is None else validation[merged.first]
         rows = rows[merged.first]
         folds = None if folds is None else [folds[row] for row in merged.first.tolist()]
-    table = _with_wild_type(table, columns, sequences, rows, findings)
+    table = _with_wild_type(table, sequences if whole is None else whole.sequences, sequences, rows, findings)
     common = find_common(sequences, table.wild_type)
-    _check_wild_type_rows(keys, *before, merged.first, common, findings)
+    check_wild_type_rows(keys, *before, merged.first, common, findings)
     table = replace(table, sites=common.sites, window=common.window)
     landscape = Landscape(
         target=merged.target,
@@ -155,8 +170,12 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
         fold=folds,
     )
     division = parts.find_division(landscape, table, test, validation, findings)
+    if division is not None and whole is not None and whole.division is not None:
+        division = replace(division, how=whole.division.how)
     if division is not None:
         parts.check_division(division, merged.target, findings, has_folds=folds is not None)
+    if whole is not None:
+        missing_from(findings, whole.findings)
     return Survey(
         table=table,
         columns=columns,
@@ -169,21 +188,25 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
         division=division,
         findings=findings,
         error=error,
+        whole=whole,
     )
 
 
 def _with_columns(table: Table, columns: Columns) -> Table:
     """Return the table with the names of its columns, of which some may be named."""
-    sequence = column_names.sequence_column(columns, table.sequence_column)
+    sequence, target = column_names.sequence_column(columns, table.sequence_column), table.target_column
+    for name in table.properties:
+        column_names.named_column(columns, name, "--target-column")
     if table.replicate_columns:
         target = column_names.replicate_columns(columns, table.replicate_columns)
-    else:
-        target = column_names.target_column(columns, table.target_column)
+    elif not table.properties:
+        target = column_names.target_column(columns, target)
     group = column_names.named_column(columns, table.group_column, "--group-column")
     fold = column_names.named_column(columns, table.fold_column, "--fold-column")
     rounds = column_names.named_column(columns, table.round_column, "--round-column")
     error = column_names.named_column(columns, table.error_column, "--error-column")
-    taken = (sequence, target, group, fold, rounds, *table.replicate_columns, error, "set", "validation", "name")
+    of_rows = (group, fold, rounds, error, "set", "validation", "name")
+    taken = (sequence, target, *table.replicate_columns, *table.properties, *of_rows)
     mutation = column_names.mutation_column(columns, table.mutation_column, taken, table.first_position)
     if sequence is None and mutation is None:
         raise column_names.no_sequences(columns)
@@ -238,11 +261,11 @@ def _merged(
 
 
 def _with_wild_type(
-    table: Table, columns: Columns, sequences: Packed, rows: NDArray[np.int64], findings: Findings
+    table: Table, agreeing: Packed, sequences: Packed, rows: NDArray[np.int64], findings: Findings
 ) -> Table:
-    """Infer the wild type where it is not known and the sequences agree."""
+    """Infer the wild type where it is not known and the `agreeing` sequences do."""
     if table.wild_type is None:
-        found = consensus(sequences)
+        found = consensus(agreeing)
         if found is None:
             findings.add("note", "the wild type is not known: no sequence agrees with most others at every position")
             return table
@@ -253,32 +276,3 @@ def _with_wild_type(
     if others:
         findings.add("note", f"the sequence has another length than the wild type ({n_residues} residues)", others)
     return table
-
-
-def _check_wild_type_rows(
-    keys: NDArray[np.uint8] | Sequence[bytes],
-    measured: NDArray[np.float64],
-    measured_rows: NDArray[np.int64],
-    first: NDArray[np.int64],
-    common: Common,
-    findings: Findings,
-) -> None:
-    """Find the wild type's sequence under targets that cannot all be its own."""
-    if common.n_mutations is None or common.n_mutations.all():
-        return
-    wild = np.flatnonzero(common.n_mutations == 0)
-    if isinstance(keys, np.ndarray):
-        if len(first) == len(keys):
-            return  # each sequence was measured once
-        keys = list_of_rows(keys)
-    key = keys[int(first[wild[0]])]
-    at = [i for i, other in enumerate(keys) if other == key]
-    if len(at) < _FEW_REPLICATES or measured[at].std() <= measured.std() / 2:
-        return
-    findings.add(
-        "warning",
-        f"the wild type's sequence has targets from {measured[at].min():g} to {measured[at].max():g}: this is how "
-        "stop codons are often written",
-        measured_rows[at].tolist(),
-        remedy="remove the lines that are not the wild type",
-    )

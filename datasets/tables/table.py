@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -52,7 +52,9 @@ class Table:
     `window` do not depend on it. `sheet`: of an Excel file, the one that was named. `censored`: what becomes of targets
     such as ``<0.01``, if there are any: `drop` sets their rows aside, `refuse` refuses them, null takes the limit for
     the value. `round_column` names the round in which each row was measured, in place of folds. `stops`: what becomes
-    of variants with a stop codon, if there are any: `drop` sets their rows aside, null refuses them.
+    of variants with a stop codon, if there are any: `drop` sets their rows aside, null refuses them. `properties`: all
+    target columns where several are searched, in the order of their names: the rows that any of them has are divided
+    once for all, and those of `target_column` are taken from that (see `whole`).
     """
 
     file: str
@@ -77,6 +79,22 @@ class Table:
     sheet: str | None = None
     censored: Censored | None = None
     stops: Stops | None = None
+    properties: tuple[str, ...] = ()
+
+    @property
+    def whole(self) -> Table | None:
+        """The table of all rows that any of the properties has, which is divided for all; None of a single property.
+
+        It has no target column. A limit counts as measured, whatever `censored` makes of it for one of the properties.
+        """
+        if not self.properties or self.target_column is None:
+            return None
+        return replace(self, target_column=None, censored=None, sites=None, window=None)
+
+    @property
+    def measured_columns(self) -> tuple[str | None, ...]:
+        """The columns in which a measurement may stand."""
+        return self.replicate_columns or ((self.target_column,) if self.target_column else self.properties) or (None,)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -95,7 +113,8 @@ class Table:
 
     def __post_init__(self) -> None:
         """Refuse sites, a number and a wild type that are not written as they should be, whoever wrote them."""
-        object.__setattr__(self, "replicate_columns", tuple(self.replicate_columns))  # JSON knows lists alone
+        for name in ("replicate_columns", "properties"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON knows lists alone
         least, most = FIRST_POSITIONS
         if type(self.first_position) is not int or not least <= self.first_position <= most:
             raise UserError(
@@ -115,6 +134,22 @@ class Table:
                 raise UserError(f"table.{name}={getattr(self, name)!r} is not valid: expected what a terminal shows.")
         if self.round_column is not None and self.fold_column is not None:
             raise UserError("table.round_column is not valid beside a table.fold_column.")
+        if self.properties:
+            self._check_properties()
+
+    def _check_properties(self) -> None:
+        found = self.properties
+        if len(found) < 2 or list(found) != sorted(set(found)) or not "".join(found).isprintable():
+            raise UserError(f"table.properties={list(found)!r} is not valid: expected two names or more, in order.")
+        if self.target_column not in (None, *found) or self.replicate_columns or self.error_column is not None:
+            raise UserError(
+                "table.properties are not valid without table.target_column among them, or with replicates."
+            )
+        if self.split == "low_vs_high":
+            raise UserError(
+                "--split low_vs_high divides by the target, and several properties are divided alike: choose another "
+                "split, or search each --target-column by itself."
+            )
 
 
 def check_strategy(name: str) -> None:

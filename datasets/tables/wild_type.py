@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,8 +10,11 @@ from numpy.typing import NDArray
 
 from datasets.sequences.packed import Aligned, Packed
 from datasets.sequences.sites import written_sites
+from datasets.tables.findings import Findings
+from datasets.tables.replicates import list_of_rows
 
 _ROWS = 4096  # compared at a time
+_FEW_REPLICATES = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -89,3 +93,32 @@ def _n_shared(codes: NDArray[np.uint8]) -> int:
     """Return in how many of their first columns all rows (N, n) agree."""
     differs = np.flatnonzero((codes != codes[0]).any(axis=0))
     return int(differs[0]) if len(differs) else codes.shape[1]
+
+
+def check_wild_type_rows(
+    keys: NDArray[np.uint8] | Sequence[bytes],
+    measured: NDArray[np.float64],
+    measured_rows: NDArray[np.int64],
+    first: NDArray[np.int64],
+    common: Common,
+    findings: Findings,
+) -> None:
+    """Find the wild type's sequence under targets that cannot all be its own."""
+    if common.n_mutations is None or common.n_mutations.all():
+        return
+    wild = np.flatnonzero(common.n_mutations == 0)
+    if isinstance(keys, np.ndarray):
+        if len(first) == len(keys):
+            return  # each sequence was measured once
+        keys = list_of_rows(keys)
+    key = keys[int(first[wild[0]])]
+    at = [i for i, other in enumerate(keys) if other == key]
+    if len(at) < _FEW_REPLICATES or measured[at].std() <= measured.std() / 2:
+        return
+    findings.add(
+        "warning",
+        f"the wild type's sequence has targets from {measured[at].min():g} to {measured[at].max():g}: this is how "
+        "stop codons are often written",
+        measured_rows[at].tolist(),
+        remedy="remove the lines that are not the wild type",
+    )

@@ -66,6 +66,9 @@ def table_task(table: Table, *, name: str, path: Path | None = None, loaded: Sur
     `path`: where the file stands now, if not where the table says; `loaded`: what was read of it already.
     """
     region = region_of(table.sites, table.window)
+    whole = None
+    if table.whole is not None:
+        whole = table_task(table.whole, name=name, path=path, loaded=None if loaded is None else loaded.whole)
     crops = {"none": Crop()}
     if isinstance(region, Sites):
         crops["region"] = Crop(start=region.positions[0], stop=region.positions[-1] + 1)
@@ -86,4 +89,5 @@ def table_task(table: Table, *, name: str, path: Path | None = None, loaded: Sur
         shift="fitness" if table.split == "low_vs_high" else None,
         has_one_length=table.window is None and (table.sites is not None or table.wild_type is not None),
         first_position=table.first_position,
+        whole=whole,
     )

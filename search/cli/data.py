@@ -37,7 +37,7 @@ def run_data(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    """Print what the table holds.
+    """Print what the table holds, of each property if there are several.
 
     Raises:
         UserError: A search would refuse it; the sentence is the search's.
@@ -45,16 +45,21 @@ def _check(arguments: argparse.Namespace) -> int:
     from datasets.tables.report import report
 
     one_fold = None if arguments.test_fold == ALL_FOLDS else arguments.test_fold
-    options = DataOptions.of(arguments, data=arguments.file, test_fold=one_fold)
-    found = survey_of(arguments.file, options)
-    for line in report(found):
-        print(line)
-    for line in (*_score_lines(options, runs_folder() / CACHE, found), *_embedding_lines(options, found)):
-        print(line)
+    every = []
+    for name in arguments.properties or (arguments.target_column,):
+        options = DataOptions.of(arguments, data=arguments.file, test_fold=one_fold, target_column=name)
+        every.append(found := survey_of(arguments.file, options))
+        if len(every) > 1:
+            print()
+        for line in report(found):
+            print(line)
+        for line in (*_score_lines(options, runs_folder() / CACHE, found), *_embedding_lines(options, found)):
+            print(line)
     sys.stdout.flush()
-    refuse_two_splits(found)
-    found.findings.raise_refused()
-    print(f"\n{_proposal(arguments, found)}")
+    for found in every:
+        refuse_two_splits(found)
+        found.findings.raise_refused()
+    print(f"\n{_proposal(arguments, every[0].whole or every[0])}")
     return 0
 
 

@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from datasets.common.errors import NotForTheseData, UserError
-from datasets.tables.table import ALL_FOLDS
-from search.cli.search import request_of, run_search, search, search_each_fold, show_plan
+from search.cli.search import request_of, search, show_plan
 from search.machine.limits import limit_reached
 from search.machine.standard_streams import announcer
 from search.reporting.proposals import Proposals
@@ -63,12 +62,6 @@ class _Ensemble:
     export: str
     made: "Combination | None" = None
     why: str | None = None
-
-
-def run_models(arguments: argparse.Namespace) -> int:
-    """Search with the one model, or climb the ladder of several; with `--test-fold all` once for each fold."""
-    run = run_ladder if arguments.models else run_search
-    return search_each_fold(arguments, run) if arguments.test_fold == ALL_FOLDS else run(arguments)
 
 
 def run_ladder(arguments: argparse.Namespace) -> int:

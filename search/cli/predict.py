@@ -52,6 +52,11 @@ def run_predict(arguments: argparse.Namespace) -> int:
 
 
 def _predict(arguments: argparse.Namespace) -> int:
+    if arguments.others or arguments.require:
+        from search.cli.predict_several import predict_several
+
+        return predict_several(arguments)
+
     from search.cli.predict_files import check_files, own_table, refuse_inputs_of
     from search.experiments.experiment import load_experiment
 

@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
+from search.cli.suggest_several import lines_of_several
 from search.request.suggest_request import SuggestRequest
 from search.workers.signals import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated, sigterm_raised
 
@@ -27,16 +28,22 @@ def run_suggest(arguments: argparse.Namespace) -> int:
     started = time.monotonic()
     try:
         with sigterm_raised():
-            from search.suggestion.suggest import suggest  # torch, which a mistake in the options does not wait for
+            from search.suggestion.next_plate import next_plate  # torch: a mistake in the options does not wait for it
+            from search.suggestion.several import PropertiesPlate
 
-            found = suggest(request)
+            found = next_plate(request)
     except KeyboardInterrupt:
         print("Interrupted: no plate was written.", file=sys.stderr)
         return EXIT_INTERRUPTED
     except Terminated:
         return EXIT_TERMINATED
     if not request.quiet:
-        print("\n".join(_lines(request, found, time.monotonic() - started)), flush=True)
+        seconds = time.monotonic() - started
+        if isinstance(found, PropertiesPlate):
+            lines = lines_of_several(request, found, seconds)
+        else:
+            lines = _lines(request, found, seconds)
+        print("\n".join(lines), flush=True)
     return 0
 
 

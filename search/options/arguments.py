@@ -68,6 +68,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         check_data_command(arguments)
     if command == "serve":
         check_serve_options(arguments)
+    if command not in ("search", "data") and getattr(arguments, "properties", None):
+        raise UserError(f"--target-column is given several times, and `{command}` is of one property: name one.")
     if command == "doctor" and arguments.task:
         find_task(arguments.task)
     set_folders(arguments)

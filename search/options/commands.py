@@ -39,7 +39,7 @@ COMMANDS = {
     "search": Command(
         summary="the search itself, which is what runs where no command is named",
         description="Search the hyperparameters of a protein fitness model; the same command resumes its study.",
-        target="search.cli.ladder:run_models",
+        target="search.cli.searches:run_searches",
         add_options=options.search_options,
         takes_overrides=True,
     ),

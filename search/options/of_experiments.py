@@ -14,6 +14,7 @@ from search.options.values import (
     level,
     mutagenesis,
     positive,
+    requirement,
     study_name,
 )
 
@@ -60,6 +61,19 @@ def combine_options(parser: Parser) -> None:
     add_folder(parser, "export_dir", "where the studies' experiments are, and for the new one")
     add_data_file(parser)
     add_where(parser)
+
+
+def add_require(parser: Parser) -> None:
+    """What properties have to be."""
+    parser.add_argument(
+        "--require",
+        type=requirement,
+        action="append",
+        default=[],
+        metavar="PROPERTY>=X",
+        help='what a property has to be, such as "stability>=0.5" or "aggregation<=2": candidates are ranked by the '
+        "chance that they are, times the value of the other properties; may be repeated",
+    )
 
 
 def add_reading_of_candidates(parser: Parser) -> None:
@@ -117,7 +131,17 @@ def add_reading_of_candidates(parser: Parser) -> None:
 
 def predict_options(parser: Parser) -> None:
     """Those of `predict`."""
-    parser.add_argument("file", type=Path, help="the experiment, e.g. studies/experiment/NAME.yaml")
+    parser.add_argument(
+        "file", type=Path, metavar="EXPERIMENT", help="the experiment, e.g. studies/experiment/NAME.yaml"
+    )
+    parser.add_argument(
+        "others",
+        type=Path,
+        nargs="*",
+        metavar="EXPERIMENT",
+        help="more, a property each: candidates are ranked by all of them, by non-domination and crowding distance",
+    )
+    add_require(parser)
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(
         "--input",

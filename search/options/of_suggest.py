@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from datasets.common.errors import UserError
-from search.options.of_experiments import add_reading_of_candidates
+from search.options.of_experiments import add_reading_of_candidates, add_require
 from search.options.parser import Parser, add_data_file, add_where
 from search.options.values import count, level, multiple, mutagenesis, positive
 
@@ -23,7 +23,11 @@ _OF_REPLAY = frozenset(
 
 def suggest_options(parser: Parser) -> None:
     """Those of `suggest`."""
-    parser.add_argument("experiment", type=Path, help="e.g. studies/experiment/NAME.yaml")
+    parser.add_argument("experiment", type=Path, metavar="EXPERIMENT", help="e.g. studies/experiment/NAME.yaml")
+    parser.add_argument(
+        "others", type=Path, nargs="*", metavar="EXPERIMENT", help="more, a property each: the batch is picked by all"
+    )
+    add_require(parser)
     parser.add_argument(
         "--batch", type=positive, metavar="N", help="how many wells: candidates, and --controls; required for a plate"
     )

@@ -68,12 +68,22 @@ class Once(argparse.Action):
         """Take the value."""
         before = getattr(namespace, self.dest)
         if before not in (None, values):
-            several = "; columns of replicates are named with --replicate-column" * (self.dest == "target_column")
             raise UserError(
-                f"{self.option_strings[0]} is given twice, as {str(before)!r} and as {str(values)!r}: give it once"
-                f"{several}."
+                f"{self.option_strings[0]} is given twice, as {str(before)!r} and as {str(values)!r}: give it once."
             )
         setattr(namespace, self.dest, values)
+
+
+class OneProperty(argparse.Action):
+    """Takes a target column; repeated, each names a property, and `properties` are all of them in their order."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any) -> None:
+        """Take the value."""
+        first = getattr(namespace, self.dest)
+        known = namespace.properties or ((first,) if first is not None else ())
+        found = tuple(dict.fromkeys((*known, values)))
+        setattr(namespace, self.dest, found[0])
+        namespace.properties = found if len(found) > 1 else ()
 
 
 def add_data(parser: Parser) -> None:
@@ -108,8 +118,13 @@ def add_reading(parser: "Parser | argparse._ArgumentGroup") -> None:
         help="of an Excel file (default: the only one that is not empty, if there is one)",
     )
     parser.add_argument("--sequence-column", action=Once, metavar="NAME", help="default: sequence, or a name like it")
+    parser.set_defaults(properties=())
     parser.add_argument(
-        "--target-column", action=Once, metavar="NAME", help="default: target, fitness, score, or a name like these"
+        "--target-column",
+        action=OneProperty,
+        metavar="NAME",
+        help="default: target, fitness, score, or a name like these; repeated, a study for each property, all divided "
+        "alike",
     )
     parser.add_argument(
         "--replicate-column",

@@ -98,13 +98,21 @@ def _words(given: Mapping[str, Any]) -> list[str]:
     for flag, names in (("--zero-shot-column", "zero_shot_columns"), ("--replicate-column", "replicate_columns")):
         for name in given.get(names) or ():
             words += option_words(flag, name)
+    for name in _own_first(given):
+        words += option_words("--target-column", name)
     for name in ("zero_shot_file", "alignment", "zero_shot", "weights_dir", "embeddings"):
         if given.get(name) is not None:
             words += option_words(f"--{name.replace('_', '-')}", str(given[name]))
     for name in _NEEDS_DATA:
-        if given.get(name) is not None and not (name == "target_column" and given.get("replicate_columns")):
+        if given.get(name) is not None and name != "target_column":
             words += option_words(f"--{name.replace('_', '-')}", str(given[name]))
     return [*words, "--split-seed", str(given["split_seed"])] if given["split_seed"] else words
+
+
+def _own_first(given: Mapping[str, Any]) -> list[str]:
+    """The target columns, that of the study first; none where columns of replicates are named."""
+    own, others = given.get("target_column"), given.get("properties") or ()
+    return [] if own is None or given.get("replicate_columns") else list(dict.fromkeys((str(own), *others)))
 
 
 def check_reading(arguments: argparse.Namespace) -> None:
@@ -115,6 +123,8 @@ def check_reading(arguments: argparse.Namespace) -> None:
         raise UserError(f"censored={arguments.censored!r} is not valid: expected {', '.join(CENSORED)}.")
     if arguments.stops not in (None, *STOPS):
         raise UserError(f"stops={arguments.stops!r} is not valid: expected {' or '.join(STOPS)}.")
+    if arguments.properties:
+        _check_properties(arguments)
     if arguments.target_column is not None and arguments.replicate_columns:
         raise UserError(
             "--target-column names one column of measurements, --replicate-column each of several: give one of the two."
@@ -141,6 +151,28 @@ def check_reading(arguments: argparse.Namespace) -> None:
         raise UserError(
             f"--group-column NAME belongs to --split by_group, or to a file with a 'set' column; --split "
             f"{arguments.split} does not look at groups: leave one of the two out."
+        )
+
+
+def _check_properties(arguments: argparse.Namespace) -> None:
+    """Refuse what several properties cannot have in common."""
+    names = ", ".join(map(repr, arguments.properties))
+    if arguments.target_column not in arguments.properties:
+        raise UserError(f"target_column={arguments.target_column!r} has to be one of the properties, {names}.")
+    if arguments.replicate_columns:
+        raise UserError(
+            f"--target-column {names} are a property each, and columns of replicates, of --replicate-column, are one "
+            "together: give one of the two."
+        )
+    if arguments.error_column is not None:
+        raise UserError(
+            f"--error-column names the standard errors of one --target-column, and several are given ({names}): search "
+            "each property by itself, or leave the errors out."
+        )
+    if arguments.split == "low_vs_high":
+        raise UserError(
+            f"--split low_vs_high divides by the target, and all properties ({names}) are divided alike: choose "
+            "another split."
         )
 
 

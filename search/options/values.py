@@ -1,7 +1,10 @@
 """Values of options: each function turns a word into a value, or says what was expected."""
 
 import argparse
+import math
 import re
+from collections.abc import Sequence
+from typing import NamedTuple
 
 STOP_S = 30
 """So long before the end of its time a trial that still runs is stopped, and written down to be run again."""
@@ -64,6 +67,30 @@ def mutagenesis(text: str) -> tuple[str, tuple[int, ...]]:
     if kind == "doubles" and len(sites) < 2:
         raise _refusal(text, "two positions or more, such as doubles:11,170")
     return kind, sites
+
+
+class Requirement(NamedTuple):
+    """What a property has to be: `sign` is `>=` or `<=`, and a bound is met by what is equal to it."""
+
+    property: str
+    sign: str
+    bound: float
+
+
+def requirement(text: str) -> Requirement:
+    """A property and its bound, `stability>=0.5`."""
+    found = re.fullmatch(
+        r"(?s)(.+?)\s*([<>]=?)\s*([+-]?(?:\d{1,30}\.?\d{0,30}|\.\d{1,30})(?:[eE][+-]?\d{1,3})?)", text, re.ASCII
+    )
+    if found is None or not found[1].strip() or not math.isfinite(float(found[3])):
+        raise _refusal(text[:60], 'a property and its bound, such as "stability>=0.5" or "aggregation<=2"')
+    return Requirement(found[1].strip(), found[2][0] + "=", float(found[3]))
+
+
+def requirements(given: Sequence[Requirement | str] | str) -> tuple[Requirement, ...]:
+    """What is required, from texts or as it is."""
+    every = (given,) if isinstance(given, str) else given
+    return tuple(one if isinstance(one, Requirement) else requirement(str(one)) for one in every)
 
 
 def trial_number(text: str) -> int:

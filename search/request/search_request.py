@@ -4,7 +4,7 @@ import argparse
 import math
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -39,6 +39,12 @@ def set_paths(request: object, names: Iterable[str]) -> None:
         object.__setattr__(request, name, None if value is None else Path(value))
 
 
+def in_order(properties: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of several properties, each once and sorted, whoever names them; nothing of one alone."""
+    found = tuple(sorted(set(properties)))
+    return found if len(found) > 1 else ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class TableOptions:
     """How a table of one's own is read and divided; see docs/data.md.
@@ -60,6 +66,8 @@ class TableOptions:
         sheet: Of an Excel file the one that is read; None is the only one that is not empty.
         censored: What becomes of targets such as `<0.01`: by default the limit is taken for the value.
         stops: What becomes of variants with a stop codon: `drop` sets them aside, None refuses them.
+        properties: The target columns of several properties, `target_column` among them, each of which has a study of
+            its own: the rows that any of them has are divided once for all.
     """
 
     data: Path | None = None
@@ -81,6 +89,7 @@ class TableOptions:
     sheet: str | None = None
     censored: Censored | None = None
     stops: Stops | None = None
+    properties: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +118,8 @@ class DataOptions(TableOptions):
     def of(cls, arguments: argparse.Namespace, **given: Any) -> Self:
         """Those of the command line that have a field here; `given` are fields by another name."""
         names = [item.name for item in fields(cls) if item.name not in given and item.name in arguments]
-        return cls(**given, **{name: getattr(arguments, name) for name in names})
+        found = cls(**given, **{name: getattr(arguments, name) for name in names})
+        return replace(found, properties=in_order(found.properties)) if found.properties else found
 
 
 def runs_folder() -> Path:
@@ -201,8 +211,9 @@ class SearchRequest(DataOptions):
         ):
             value: str | os.PathLike[str] | None = getattr(self, name)
             object.__setattr__(self, name, None if value is None else Path(value))
-        for name in ("overrides", "zero_shot_columns", "replicate_columns", "warm_start"):
+        for name in ("overrides", "zero_shot_columns", "replicate_columns", "warm_start", "properties"):
             object.__setattr__(self, name, several(name, getattr(self, name)))
+        object.__setattr__(self, "properties", in_order(self.properties))
         if (self.data is None) == (self.task is None):
             raise UserError("A search is of a task or of a table: give either `task` or `data`.")
         if self.task is not None:

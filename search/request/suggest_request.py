@@ -2,13 +2,14 @@
 
 import argparse
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, SupportsIndex
 
 from datasets.common.errors import UserError
 from search.options.of_suggest import ACQUISITIONS, DEFAULT_ACQUISITION, PLATES
-from search.options.values import mutagenesis
+from search.options.values import mutagenesis, requirements
 from search.request.search_request import runs_folder, set_paths
 
 MOST_WELLS = 100_000
@@ -27,6 +28,8 @@ class SuggestRequest:
 
     Args:
         experiment: Its file.
+        others: Those of other properties: the batch is picked by all of them (see `search.suggestion.several`).
+        require: What properties have to be, `stability>=0.5`.
         batch: How many wells, those of the controls among them.
         output: FILE.csv, beside which FILE.json is written; None writes nothing.
         figure: FILE.html, .png or .svg: where the batch lies.
@@ -83,6 +86,8 @@ class SuggestRequest:
     data_dir: Path | None = None
     weights_dir: Path | None = None
     quiet: bool = False
+    others: Sequence[Path] = ()
+    require: Sequence[Any] = ()
 
     def __post_init__(self) -> None:
         """Refuse at once what needs no experiment to be seen."""
@@ -100,6 +105,11 @@ class SuggestRequest:
             value = getattr(self, name)
             if value is not None and not isinstance(value, SupportsIndex):
                 raise UserError(f"{name} is of type {type(value).__name__}: expected a whole number.")
+        try:
+            object.__setattr__(self, "require", requirements(self.require))
+        except argparse.ArgumentTypeError as error:
+            raise UserError(f"--require {error}.") from None
+        object.__setattr__(self, "others", tuple(map(Path, self.others)))
         self._check_candidates()
         self._check_choice()
         self._check_wells()

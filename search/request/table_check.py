@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from datasets.common.errors import UserError
 from datasets.tables.table import check_strategy
 from search.options.table_options import check_reading
-from search.request.search_request import TableOptions, several
+from search.request.search_request import TableOptions, in_order, several
 from search.request.user_table import refuse_two_splits, survey_of
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datasets.tables.report import SplitSizes
     from datasets.tables.suggestion import Suggestion
 
-_LISTS = ("replicate_columns", "zero_shot_columns")
+_LISTS = ("replicate_columns", "zero_shot_columns", "properties")
 _PATHS = ("wild_type",)
 _WHOLE = ("split_seed", "max_train_mutations")
 
@@ -71,6 +71,8 @@ def checked_table(path: str | os.PathLike[str], reading: dict[str, Any]) -> Tabl
     if reading.get("wild_type") is not None:
         reading = {**reading, "wild_type": Path(reading["wild_type"])}
     lists = {name: several(name, reading[name]) for name in _LISTS if name in reading}
+    if "properties" in lists:
+        lists["properties"] = in_order(lists["properties"])
     options = TableOptions(**{**reading, **lists, "data": path})
     if options.split is not None:
         check_strategy(options.split)

@@ -11,6 +11,7 @@ from datasets.common.errors import UserError
 from datasets.common.paths import Places
 from datasets.sequences.codes import as_bytes
 from datasets.splits.prepared import PreparedSplit
+from datasets.validation.folds import folds_of_split
 from search.config.run_config import RunConfig, task_of
 from search.config.targets import knows_deviation
 from search.stats.calibration import Calibration, calibrate
@@ -46,7 +47,7 @@ def calibration_of(
 
 def fold_of_each(config: RunConfig, split: PreparedSplit, row: NDArray[np.int64]) -> NDArray[np.int64] | None:
     """Which fold of a run validated each of the rows (n,); None where it was not one fold each."""
-    folds = build_validation(config.validation).folds(split, task_of(config))
+    folds = folds_of_split(build_validation(config.validation), split, task_of(config))
     rows = np.concatenate([fold.validation for fold in folds])
     number = np.repeat(np.arange(len(folds)), [len(fold.validation) for fold in folds])
     order = np.argsort(rows, kind="stable")

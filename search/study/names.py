@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _QUESTION = (
     *("sheet", "target_column", "split", "max_train_mutations"),
     *("group_column", "split_seed", "fold_column", "test_fold", "round_column"),
+    "properties",
 )
 """What, in the description of a table, tells two questions apart."""
 _READING = ("error_column", "censored", "stops")
@@ -44,7 +45,8 @@ def default_name(task: str, model: str, table: Mapping[str, Any] | None, file: s
     # Hashed, because no file name has =.
     split += [f"{key}={table[key]}" for key in ("sheet", *_READING) if table.get(key) is not None]
     split += [f"replicates={kept}"] if (kept := _replicates(table)) else []
-    parts = [str(table["target_column"]), *split, *folds]
+    others = "_".join(one for one in table.get("properties") or () if one != table["target_column"])
+    parts = [str(table["target_column"]), *split, *folds, *([f"with_{others}"] if others else [])]
     plain = [*map(_plain, parts)]
     words = [".".join(plain[1 : 1 + len(split)]), *plain[1 + len(split) :]]
     name = "-".join([task[:_LONGEST], plain[0], *filter(None, words)])
@@ -57,6 +59,12 @@ def default_name(task: str, model: str, table: Mapping[str, Any] | None, file: s
 def fold_words(column: str | None, test_fold: str) -> list[str]:
     """`fold_random_5` and `test4`: what stands in names for the fold that is test; see `test_fold_name`."""
     return [_plain(str(column)), test_fold_name(test_fold)]
+
+
+def property_name(target_column: str) -> str:
+    """What stands in names for a property; of one whose name is not fit for a file another for each."""
+    plain = _plain(target_column)
+    return plain if plain == target_column else f"{plain}+{digest([target_column])[:_N_DIGITS]}"
 
 
 def test_fold_name(test_fold: str) -> str:

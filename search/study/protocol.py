@@ -52,6 +52,7 @@ def find_protocol(
     """
     # As late as this, so that a mistake in the configuration does not wait for NumPy.
     from datasets.validation.auto import Auto, find_facts, resolve
+    from datasets.validation.folds import folds_of_split, whole_of
     from datasets.validation.mutational_load import WithoutRise
     from datasets.validation.protocols import n_validated
     from datasets.validation.rounds import Rounds
@@ -61,12 +62,12 @@ def find_protocol(
     is_auto = isinstance(validation, Auto)
     unlike = ""
     if is_auto:
-        facts = find_facts(split, task)
-        validation = build_validation(recorded) if recorded else resolve(facts, split, task)
+        facts = find_facts(whole := whole_of(split), task)
+        validation = build_validation(recorded) if recorded else resolve(facts, whole, task)
         unlike = facts.unlike(validation)
     if isinstance(validation, Rounds):
-        validation = validation.of(split, task)
-    folds = validation.folds(split, task)
+        validation = validation.of(whole_of(split), task)
+    folds = folds_of_split(validation, split, task)
     asks_for_shift = is_auto or (isinstance(validation, Shifted) and task.shift is None)
     looks = asks_for_shift or isinstance(validation, WithoutRise)
     return Protocol(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from datasets.candidates.outside import familiar_of
 from datasets.candidates.training_domain import Familiar, Origin
 from datasets.splits.prepared import PreparedSplit
+from datasets.validation.folds import folds_of_split
 from search.config.run_config import RunConfig, task_of
 from search.training.length_limit import limit_of
 
@@ -19,7 +20,7 @@ def training_rows(config: RunConfig, split: PreparedSplit, origin: Origin) -> ND
         return np.arange(len(split.lengths))
     from search.study.protocol import build_validation  # not before: who only predicts does not wait for Hydra
 
-    folds = build_validation(config.validation).folds(split, task_of(config))
+    folds = folds_of_split(build_validation(config.validation), split, task_of(config))
     return np.unique(np.concatenate([fold.train for fold in folds]))
 
 

@@ -93,6 +93,16 @@ def as_csv(wells: Sequence[Well], *, has_names: bool) -> str:
     return text.getvalue()
 
 
+def candidates_in_words(request: SuggestRequest) -> dict[str, Any]:
+    """Where the candidates come from."""
+    if request.input is not None:
+        return {"file": str(request.input)}
+    if request.mutagenesis is not None:
+        kind, sites = request.mutagenesis
+        return {"mutagenesis": kind, "sites": list(sites)}
+    return {"recombine": request.recombine or None, "max_mutations": request.most_mutations}
+
+
 def _cell(value: object) -> str:
     if value is None:
         return ""
@@ -105,13 +115,7 @@ def _about(
     plate: NextPlate, request: SuggestRequest, trained: TrainedExperiment, split: PreparedSplit, text: str
 ) -> dict[str, Any]:
     candidates: dict[str, Any] = {"n": plate.n_candidates, "n_measured": plate.n_known, "n_in_test": plate.n_tested}
-    if request.input is not None:
-        candidates["file"] = str(request.input)
-    elif request.mutagenesis is not None:
-        kind, sites = request.mutagenesis
-        candidates |= {"mutagenesis": kind, "sites": list(sites)}
-    else:
-        candidates |= {"recombine": request.recombine or None, "max_mutations": request.most_mutations}
+    candidates |= candidates_in_words(request)
     choice: dict[str, Any] = {"acquisition": request.acquisition, "seed": request.seed}
     if request.acquisition == "ucb":
         choice["beta"] = request.deviations

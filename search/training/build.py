@@ -8,6 +8,7 @@ from datasets.common.seeds import derive_seed
 from datasets.embeddings.description import EmbeddingKind
 from datasets.features.encoder import Scope
 from datasets.splits.prepared import PreparedSplit
+from datasets.validation.folds import folds_of_split
 from datasets.validation.protocols import Division, Fold
 from models.fitness_model import FitnessModel
 from models.losses import make_loss
@@ -77,7 +78,7 @@ def _seen_embeddings(model: FitnessModel, config: RunConfig) -> tuple[EmbeddingK
 
 def folds_of(config: RunConfig, split: PreparedSplit) -> tuple[Fold, ...]:
     """The folds that the run's validation makes of a split."""
-    return division_of(config).folds(split, task_of(config))
+    return folds_of_split(division_of(config), split, task_of(config))
 
 
 def division_of(config: RunConfig) -> Division:

@@ -49,6 +49,7 @@ ORDER = [
     "search.cluster",
     "search.confirmation",
     "search.combination",
+    "search.properties",
     "search.suggestion",
     "search.cli",
     "search",

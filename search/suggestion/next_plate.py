@@ -1,0 +1,89 @@
+"""The next plate of one experiment, or of several properties, and the files of the latter."""
+
+import contextlib
+import csv
+import hashlib
+import io
+import json
+from typing import Any
+
+from datasets.common.files import output
+from search.experiments.experiment import checksum
+from search.prediction.writers import no_formula
+from search.request.suggest_request import SuggestRequest
+from search.suggestion.files import VERSION, candidates_in_words, files_of
+from search.suggestion.plate import NextPlate
+from search.suggestion.several import PropertiesPlate, suggest_several
+from search.suggestion.suggest import suggest
+
+
+def next_plate(request: SuggestRequest) -> NextPlate | PropertiesPlate:
+    """Pick the next plate, and write it where the request names an output; errors are those of either."""
+    if not (request.others or request.require):
+        return suggest(request)
+    plate = suggest_several(request)
+    if request.output is not None:
+        _write(plate, request)
+    return plate
+
+
+def _write(plate: PropertiesPlate, request: SuggestRequest) -> None:
+    """Write both files beside their places and move them there; after an error they are as they were.
+
+    Raises:
+        UserError: They cannot be written.
+    """
+    table, about = files_of(request)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(plate.wells[0])
+    writer.writerows([_cell(value) for value in well.values()] for well in plate.wells)
+    known = json.dumps(_about(plate, request, text.getvalue()), indent=2, allow_nan=False) + "\n"
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(output(about)).write(known)
+        stack.enter_context(output(table)).write(text.getvalue())
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.9g}" if isinstance(value, float) else no_formula(str(value))
+
+
+def _about(plate: PropertiesPlate, request: SuggestRequest, text: str) -> dict[str, Any]:
+    """What the plate was made of, with the names of a plate of one experiment where these say the same."""
+    experiments = []
+    for one in plate.properties:
+        assert one.split is not None, "is read for a plate"
+        experiments.append(
+            {
+                "property": one.name,
+                "file": str(one.trained.path),
+                "checksum": checksum(one.trained.path),
+                "weights": one.trained.origin,
+                "data": {"label": one.split.label, "sha256": one.split.data_hash},
+                "best_measured": {"value": plate.best[one.name], "units": one.units},
+            }
+        )
+    choice: dict[str, Any] = {"acquisition": request.acquisition, "by": plate.by}
+    if request.acquisition == "ucb":
+        choice["beta"] = request.deviations
+    counts = {"n": plate.n_candidates, "n_measured": plate.n_known, "n_in_test": plate.n_tested}
+    return {
+        "version": VERSION,
+        "experiments": experiments,
+        "candidates": {**counts, **candidates_in_words(request)},
+        "choice": {
+            **choice,
+            "require": [f"{one.property}{one.sign}{one.bound!r}" for one in request.require],
+            "max_per_position": request.max_per_position,
+            "min_distance": request.min_distance,
+        },
+        "plate": {
+            "file": files_of(request)[0].name,
+            "sha256": hashlib.sha256(text.encode()).hexdigest(),
+            "wells": request.plate,
+            "n_candidates": len(plate.candidates),
+            "n_controls": len(plate.wells) - len(plate.candidates),
+        },
+    }

@@ -1,0 +1,261 @@
+"""The next plate by several properties, or by what is required of one: the batch is picked from the fronts in order.
+
+The candidates pass once to be predicted by every experiment, and once more for the sequences of those that come first.
+Where what is asked of the batch leaves too few of these, they pass again for those that come after.
+"""
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.candidates.candidates import Candidates
+from datasets.candidates.measured import LeftOut
+from datasets.candidates.outside import outside_reasons
+from datasets.common.errors import UserError
+from datasets.common.files import rereadable
+from datasets.sequences.mutation_counts import find_mutations
+from search.experiments.experiment import load_experiment
+from search.machine.standard_streams import announcer
+from search.prediction.intervals import about_intervals, check_intervals
+from search.properties.candidates import candidates_of
+from search.properties.columns import Columns, predicted
+from search.properties.opened import Property, asked, open_properties
+from search.properties.ranking import check_beside, order_of
+from search.properties.ranks import Order
+from search.properties.request import PredictRequest, check_experiments
+from search.request.suggest_request import SuggestRequest
+from search.stats.calibration import LEVEL
+from search.suggestion.acquisition import acquired
+from search.suggestion.best import best_measured
+from search.suggestion.files import check_files, refuse_inputs_of
+from search.suggestion.picker import Diversity, Picker
+from search.suggestion.plate import filled
+from search.suggestion.pool import LEAST, Pick, unpredicted
+from search.suggestion.wells import places
+
+_POOL_PER_PICK = 4
+_ACQUISITIONS = ("greedy", "ucb")
+_CALIBRATED = ("low", "high", "std_calibrated")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PropertiesPlate:
+    """A batch that was picked by several properties.
+
+    wells: a mapping each, all with the same names, in the order of their rows: `pandas.DataFrame(plate.wells)`. rank: 1
+    was picked first; None of a control. prediction, low, high, std_calibrated and outside of each property end in its
+    name where there are several. n_wanted, n_candidates, n_known, n_tested: as of `search.suggestion.plate.NextPlate`,
+    of variants that were measured for any of the properties. best: by the property's name the best value measured in
+    training and validation. intervals: what low and high of each are made of, in words. by: what ranked the candidates.
+    """
+
+    wells: tuple[Mapping[str, Any], ...] = field(repr=False)
+    properties: tuple[Property, ...] = field(repr=False)
+    n_wanted: int
+    n_candidates: int
+    n_known: int
+    n_tested: int
+    best: Mapping[str, float]
+    intervals: Mapping[str, str] = field(repr=False)
+    by: str
+
+    @property
+    def candidates(self) -> tuple[Mapping[str, Any], ...]:
+        """The wells without the controls, the one that was picked first first."""
+        return tuple(sorted((well for well in self.wells if well["rank"] is not None), key=lambda well: well["rank"]))
+
+
+def suggest_several(request: SuggestRequest) -> PropertiesPlate:
+    """Pick the next plate; it is not written (see `search.suggestion.next_plate`).
+
+    Raises:
+        UserError: An experiment, its weights, its data or the candidates are not what they have to be, none is left, or
+            what is asked is of one experiment.
+    """
+    _refuse_of_one(request)
+    announce = announcer(request.quiet)
+    experiments = (request.experiment, *request.others)
+    check_experiments(experiments)
+    for file in experiments:
+        own = replace(request, experiment=file)
+        check_files(own)
+        refuse_inputs_of(load_experiment(file, announce), own)
+    properties = open_properties(experiments, request, announce, has_rows=True)
+    check_beside(request, properties)
+    for one in properties:
+        check_intervals(one.trained, request.level, None)
+        if one.trained.calibration is None and request.acquisition != "greedy":
+            raise UserError(
+                f"--acquisition {request.acquisition} needs the errors on validated rows, which {one.trained.path} "
+                "does not hold: export it with this version, or take greedy."
+            )
+        if request.max_per_position is not None and one.trained.task.wild_type is None:
+            raise UserError(
+                f"--max-per-position counts mutations of a wild type, and {one.trained.task.name} has none: leave it "
+                "out, or keep candidates apart with --min-distance."
+            )
+    bounds = asked(properties, request.require)
+    with contextlib.nullcontext() if request.input is None else rereadable(request.input) as path:
+        return _Batch(request, properties, bounds, path, announce).plate()
+
+
+def _refuse_of_one(request: SuggestRequest) -> None:
+    """Refuse what is of one experiment, picked by its prediction. Raises a UserError."""
+    what = "several experiments" if request.others else "a pick by --require"
+    if request.acquisition not in _ACQUISITIONS:
+        raise UserError(
+            f"--acquisition {request.acquisition} is of one experiment and not of {what}: take "
+            f"{' or '.join(_ACQUISITIONS)}."
+        )
+    if request.figure is not None:
+        raise UserError(f"--figure shows a plate of one experiment, and not of {what}: leave it out.")
+
+
+@dataclass(frozen=True)
+class _Batch:
+    request: SuggestRequest
+    properties: Sequence[Property]
+    bounds: Mapping[int, tuple[float, float]]
+    path: Path | None
+    announce: Callable[[str], None]
+
+    def plate(self) -> PropertiesPlate:
+        """Pick candidates and controls, and give them their wells."""
+        request, properties, left_out = self.request, self.properties, LeftOut()
+        wells = places(request.batch, request.controls, request.plate)
+        n_wanted = sum(well.control is None for well in wells)
+        columns = predicted(properties, request, self.path, candidates_of(request, self.path, properties, left_out))
+        order = order_of(properties, columns, self.bounds, self._values(columns))
+        picked = self._picked(order, n_wanted)
+        best = [best_measured(one.split) for one in properties if one.split is not None]
+        controls, of_controls = self._controls([one.sequence for one in best])
+        rows = [
+            {
+                "rank": well.rank,
+                "well": well.well,
+                "plate": well.plate,
+                "role": well.role,
+                "sequence": well.sequence,
+                "mutations": well.mutations,
+                **self._said(well, order, columns, {one.sequence: one.place for one in picked}, of_controls),
+                **({"name": well.name} if request.names else {}),
+            }
+            for well in filled(wells, picked, controls, properties[0].trained.task)
+        ]
+        return PropertiesPlate(
+            wells=tuple(rows),
+            properties=tuple(properties),
+            n_wanted=n_wanted,
+            n_candidates=len(columns[0]) + left_out.n,
+            n_known=left_out.n - left_out.n_test,
+            n_tested=left_out.n_test,
+            best={one.name: own.value for one, own in zip(properties, best, strict=True)},
+            intervals={one.name: about_intervals(one.trained, request.level or LEVEL) for one in properties},
+            by="what is required" if self.bounds else "non-domination and crowding distance",
+        )
+
+    def _values(self, columns: Sequence[Columns]) -> Sequence[NDArray[np.floating[Any]]]:
+        """What each property is worth (n,), by the acquisition."""
+        found = []
+        for own in columns:
+            deviation = None if own.calibrated is None else own.calibrated.std
+            found.append(acquired(self.request.acquisition, own.prediction, deviation, beta=self.request.deviations))
+        return found
+
+    def _picked(self, order: Order, n_wanted: int) -> list[Pick]:
+        """The candidates in their order, each that is unlike enough to those before it."""
+        request = self.request
+        diversity = Diversity(max_per_position=request.max_per_position, min_distance=request.min_distance)
+        picker, picked, taken = Picker(n_wanted, diversity), list[Pick](), set[str]()
+        most = max(LEAST, _POOL_PER_PICK * n_wanted)
+        for first in range(0, len(order.order), most):
+            for one in self._named(order.order[first : first + most]):
+                if one.sequence not in taken and picker.take(one.sequence, one.sites):
+                    picked.append(one)
+                    taken.add(one.sequence)
+            if picker.is_full:
+                break
+        return picked
+
+    def _named(self, chosen: NDArray[np.int64]) -> list[Pick]:
+        """Some candidates, given by their numbers, in this order."""
+        found: dict[int, Pick] = {}
+        wanted, n = np.sort(chosen), 0
+        for block in candidates_of(self.request, self.path, self.properties, LeftOut()).blocks:
+            rows = wanted[(wanted >= n) & (wanted < n + len(block))] - n
+            if len(rows):
+                found.update(_picks(block.take(rows), n + rows, self.properties[0].trained.task.wild_type))
+            n += len(block)
+        return [found[number] for number in chosen.tolist()]
+
+    def _controls(self, best: Sequence[str]) -> tuple[list[Pick], dict[str, tuple[int, tuple[Columns, ...]]]]:
+        """The wild type, where one is known, and the best measured variant of each property; what is said of them."""
+        if not self.request.controls:
+            return [], {}
+        wild_type = self.properties[0].trained.task.wild_type
+        texts = list(dict.fromkeys([*([] if wild_type is None else [wild_type]), *best]))
+        picks = [unpredicted(text, wild_type) for text in texts]
+        given = PredictRequest(
+            experiments=[one.trained.path for one in self.properties],
+            sequences=texts,
+            level=self.request.level,
+            quiet=True,
+            **{name: getattr(self.request, name) for name in ("zero_shot_file", "sum_zero_shot", "alignment")},
+        )
+        try:
+            stream = candidates_of(given, None, self.properties, LeftOut())
+            columns = predicted(self.properties, given, None, stream)
+        except UserError as error:
+            self.announce(f"The controls stand without predictions: {error}")
+            return picks, {}
+        return picks, {text: (row, columns) for row, text in enumerate(texts)}
+
+    def _said(
+        self,
+        well: Any,
+        order: Order,
+        columns: Sequence[Columns],
+        numbers: Mapping[str, int],
+        of_controls: Mapping[str, tuple[int, tuple[Columns, ...]]],
+    ) -> dict[str, Any]:
+        """What ranked a well, and what each property has of it; None of what nobody knows."""
+        by: dict[str, Any] = dict.fromkeys(order.by)
+        row, every = None, columns
+        if well.rank is not None:
+            row = numbers[well.sequence]
+            by = {name: values[row].item() for name, values in order.by.items()}
+        elif well.sequence in of_controls:
+            row, every = of_controls[well.sequence]
+        for number, (one, own) in enumerate(zip(self.properties, every, strict=True)):
+            ending = f"_{one.name}" if len(self.properties) > 1 else ""
+            found = [None] * 4 if row is None else _numbers(own, row)
+            by |= {f"{name}{ending}": value for name, value in zip(("prediction", *_CALIBRATED), found, strict=True)}
+            by[f"outside{ending}"] = "" if row is None else outside_reasons(int(every[number].outside[row]))
+        return by
+
+
+def _picks(some: Candidates, places: NDArray[np.int64], wild_type: str | None) -> dict[int, Pick]:
+    """Candidates by their places among all."""
+    sites: list[tuple[int, ...]] = [()] * len(some)
+    if wild_type is not None:
+        found = find_mutations(some.residues, some.lengths, wild_type).sites
+        sites = [tuple(np.flatnonzero(row).tolist()) for row in found]
+    names = some.names or [""] * len(some)
+    rows = zip(places.tolist(), some.sequences(), sites, names, strict=True)
+    return {
+        place: replace(unpredicted(text, None), place=place, sites=own, name=name) for place, text, own, name in rows
+    }
+
+
+def _numbers(own: Columns, row: int) -> list[float | None]:
+    """Prediction, low, high and calibrated deviation; None where they say nothing, as `predict` leaves cells empty."""
+    prediction, known = float(own.prediction[row]), own.calibrated
+    if known is None or own.outside[row]:
+        return [prediction, None, None, None]
+    numbers = [float(values[row]) for values in (known.low, known.high, known.std)]
+    return [prediction, *(one if np.isfinite(one) else None for one in numbers)]
