@@ -129,6 +129,8 @@ class Task:
     sequences show (see `datasets.validation.shifted`). `scores` are columns beside the sequences, None without any.
     `embeddings` are those of its sequences, None without any. `first_position` is the number of the wild type's first
     residue wherever mutations and positions are read or written; `region` and crops count from 0 all the same.
+    `aligned_length`: the columns of the alignment that all sequences stand in, with `-` where one has no residue; None
+    where they hold no gaps.
     """
 
     name: str
@@ -148,6 +150,7 @@ class Task:
     embeddings: KeptEmbeddings | None = None
     has_one_length: bool = False
     first_position: int = 1
+    aligned_length: int | None = None
 
     def __post_init__(self) -> None:
         """Check what no user can get wrong."""

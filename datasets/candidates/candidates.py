@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from datasets.candidates.files import ANY_COLUMNS, CandidateColumns, Cells, Format, Label, read_cells
 from datasets.common.errors import SequenceError, UserError
 from datasets.scores.keyed import score_numbers
-from datasets.sequences.alphabet import ALPHABET
+from datasets.sequences.alphabet import ALPHABET, GAP
 from datasets.sequences.codes import find_foreign, joined, padded
 from datasets.sequences.mutations import MutationError, Mutator, find_first_position, normal_form
 from datasets.tables.columns import Place
@@ -104,22 +104,35 @@ def read_candidates(
     return Stream(label=label, blocks=blocks_of(path, every, label, task), scores=found)
 
 
-def residues_of(sequences: Sequence[str], clean: Callable[[str], str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def residues_of(
+    sequences: Sequence[str], clean: Callable[[str], str], aligned_length: int | None = None
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Return residues (n, L) and lengths (n,) of n sequences in any case, with a stop (*) at the end or not.
 
+    With an `aligned_length` they are aligned in so many columns, with `-` or `.` for gaps.
+
     Raises:
-        SequenceError: One has no residue, or one outside the alphabet; the sentence begins in the middle.
+        SequenceError: One has no residue, or one outside the alphabet, or is not aligned where it should be; the
+            sentence begins in the middle.
     """
     upper = [sequence.upper().rstrip("*") for sequence in sequences]
+    if aligned_length is not None:
+        upper = [sequence.replace(".", GAP) for sequence in upper]
     cleaned = list(map(clean, upper))
     codes, lengths = joined(cleaned)
-    for row in np.flatnonzero(lengths == 0).tolist():
+    for row in [row for row, sequence in enumerate(cleaned) if not sequence.strip(GAP)]:
         raise SequenceError(f"the sequence {_short(sequences[row])!r} holds no residue", row)
     if "*" in "".join(upper):  # a task's own cleaning may drop them
         row = next(row for row, sequence in enumerate(upper) if "*" in sequence)
         at = upper[row].index("*") + 1
         raise SequenceError(f"the sequence has a stop codon (*) at position {at}, before its end", row)
-    if (foreign := find_foreign(codes, lengths)) is not None:
+    for row in [] if aligned_length is None else np.flatnonzero(lengths != aligned_length).tolist():
+        raise SequenceError(
+            f"the sequence has {lengths[row]} columns, and the aligned sequences that the model was trained on have "
+            f"{aligned_length}: align it to them, with '-' for gaps",
+            row,
+        )
+    if (foreign := find_foreign(codes, lengths, has_gaps=aligned_length is not None)) is not None:
         row, at = foreign
         residue = cleaned[row][at]
         raise SequenceError(f"the residue {residue!r} at position {at + 1} is not one of {ALPHABET}", row)
@@ -130,7 +143,7 @@ def blocks_of(path: Path, cells: Iterator[Cells], label: Label, task: Task) -> I
     """Yield the candidates that the cells of a file name, checked; errors are those of `read_candidates`."""
     if label == "mutations" and task.wild_type is None:
         raise UserError(f"{path} holds mutations, but {task.name} has no wild type: give whole sequences.")
-    mutator = Mutator(task.wild_type or "", task.first_position)
+    mutator = Mutator(task.wild_type or "", task.first_position, has_gaps=task.aligned_length is not None)
     n = 0
     for block in _even(cells):
         for rows in _slices(block.texts):
@@ -202,7 +215,7 @@ def _candidates(cells: Cells, label: Label, mutator: Mutator, task: Task, path: 
                 sequences.append(mutator.apply(text))
             except MutationError as error:
                 raise SequenceError(f"{error}{_other_numbering(texts, mutator)}", row) from None
-    residues, lengths = residues_of(sequences, task.clean)
+    residues, lengths = residues_of(sequences, task.clean, task.aligned_length)
     lines = np.asarray(cells.lines)
     candidates = Candidates(
         labels=[],

@@ -14,11 +14,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from datasets.sequences.alphabet import ALPHABET
+from datasets.sequences.alphabet import ALPHABET, GAP
 
 # A dash, a dot, an underscore or a bar divides mutations where it stands between a residue and what follows; at the end
 # of a word a dash is a deletion, and after its first residue a minus.
 _SEPARATORS = re.compile(r"[:,;/+\s]+|(?<=[A-Za-z*=])[_.|](?=[A-Za-z*0-9])|(?<=[A-Za-z0-9][A-Za-z*=])-(?=[A-Za-z*0-9])")
+_ALIGNED = re.compile(r"(-)(0|[1-9][0-9]{0,6})([A-Z*=-])")
 _MUTATION = re.compile(r"([A-Z*]?)(0|[1-9][0-9]{0,6}|(?<=[A-Z])-[1-9][0-9]{0,6})([A-Z*=-])")
 _PREFIX = re.compile(r"(?<![A-Za-z])[pP]\.")
 _HGVS = re.compile(r"([A-Z]{3})([0-9]+)([A-Z]{3}|[=*-])")
@@ -43,14 +44,19 @@ class MutationError(ValueError):
 
 @dataclass(slots=True)
 class Mutator:
-    """Applies mutations to a wild type, whose first residue they call number `first_position`."""
+    """Applies mutations to a wild type, whose first residue they call number `first_position`.
+
+    Where it `has_gaps`, it is aligned, positions are columns of the alignment, `V39-` is a deletion and `-40A` an
+    insertion where the wild type has a gap.
+    """
 
     wild_type: str
     first_position: int
+    has_gaps: bool
     _known: dict[str, tuple[int, str] | None]
 
-    def __init__(self, wild_type: str, first_position: int = 1) -> None:
-        self.wild_type, self.first_position = wild_type, first_position
+    def __init__(self, wild_type: str, first_position: int = 1, *, has_gaps: bool = False) -> None:
+        self.wild_type, self.first_position, self.has_gaps = wild_type, first_position, has_gaps
         self._known = {}
 
     def apply(self, text: str) -> str:
@@ -80,7 +86,7 @@ class Mutator:
         return self._known[word]
 
     def _parse(self, word: str) -> tuple[int, str] | None:
-        match = _MUTATION.fullmatch(word.upper())
+        match = _MUTATION.fullmatch(word.upper()) or (_ALIGNED.fullmatch(word) if self.has_gaps else None)
         if not match:
             raise MutationError(f"{_short(word)} is no mutation such as V39A")
         before, position, after = match[1], int(match[2]), match[3]
@@ -99,6 +105,8 @@ class Mutator:
             )
         if after == "=":
             return None
+        if after == GAP and self.has_gaps:
+            return place, after
         if after == "-":
             raise MutationError(f"{_short(word)} is a deletion, which mutations cannot say: give the whole sequences")
         if after not in ALPHABET:

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datasets.sequences.alphabet import ALPHABET
+from datasets.sequences.alphabet import ALPHABET, GAP
 from datasets.sequences.codes import translated
 
 
@@ -31,19 +31,31 @@ class Tokenizer(Protocol):
 
 
 class ResidueTokenizer:
-    """One token for each residue: 0 is padding, then FLIP's alphabet in its order."""
+    """One token for each residue: 0 is padding, then FLIP's alphabet in its order.
 
-    n_tokens = 1 + len(ALPHABET)
+    `has_gaps`: the gap of aligned sequences is one more token, the last; without it there is none, and the tokens are
+    as many as they were before any table had gaps.
+    """
+
     n_prefix = 0
     n_suffix = 0
 
-    def __init__(self) -> None:
-        self._token_of_code = _table(range(1, self.n_tokens))
+    def __init__(self, *, has_gaps: bool = False) -> None:
+        self.has_gaps = has_gaps
+        self.n_tokens = 1 + len(ALPHABET) + has_gaps
+        self._token_of_code = _table(range(1, 1 + len(ALPHABET)))
+        if has_gaps:
+            self._token_of_code[ord(GAP)] = self.n_tokens - 1
 
     def encode(self, residues: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
         """Turn (N, L) ASCII codes into tokens (N, L) uint8 and mask (N, L) bool."""
         tokens = torch.from_numpy(translated(residues, self._token_of_code))
         return tokens, tokens != 0
+
+
+def keeps_gaps(tokenizer: Tokenizer) -> bool:
+    """Whether the gap of aligned sequences is a token of its own; others are given sequences without their gaps."""
+    return bool(getattr(tokenizer, "has_gaps", False))
 
 
 class EsmTokenizer:
@@ -78,7 +90,8 @@ class EsmTokenizer:
 def _table(tokens: Iterable[int]) -> NDArray[np.uint8]:
     """The token (256,) of each ASCII code, given those of FLIP's alphabet; 0 for every other code.
 
-    Residues outside the alphabet never get to a tokenizer: they are refused when a file is read.
+    Residues outside the alphabet never get to a tokenizer: they are refused when a file is read. Gaps do so only where
+    it has a token for them.
     """
     table = np.zeros(256, dtype=np.uint8)
     table[list(ALPHABET.encode())] = list(tokens)

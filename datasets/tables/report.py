@@ -83,7 +83,8 @@ def _variants(survey: Survey) -> str:
     lengths = survey.common.lengths
     low, high = int(lengths.min()), int(lengths.max())
     of = f"{low}" if low == high else f"{low} to {high} (median {np.median(lengths):g})"
-    return f"{len(survey.sequences):,} of {of} residues"
+    what = "residues" if survey.table.aligned_length is None else "aligned columns"
+    return f"{len(survey.sequences):,} of {of} {what}"
 
 
 def _shortened(sequence: str | None) -> str:

@@ -49,7 +49,8 @@ class Table:
     number of the wild type's first residue in mutations, those of the table and all that are written; `sites` and
     `window` do not depend on it. `sheet`: of an Excel file, the one that was named. `censored`: what becomes of targets
     such as ``<0.01``, if there are any: `drop` sets their rows aside, `refuse` refuses them, null takes the limit for
-    the value. `round_column` names the round in which each row was measured, in place of folds.
+    the value. `round_column` names the round in which each row was measured, in place of folds. `aligned_length`: the
+    columns of the alignment that the sequences are, with `-` for gaps; null where none has a gap.
     """
 
     file: str
@@ -73,6 +74,7 @@ class Table:
     first_position: int = 1
     sheet: str | None = None
     censored: Censored | None = None
+    aligned_length: int | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -98,8 +100,10 @@ class Table:
                 f"first_position={self.first_position!r} is not valid: expected a whole number from {least} to {most}, "
                 "that of the wild type's first residue."
             )
-        if self.wild_type is not None and not re.fullmatch("[A-Za-z]+", self.wild_type):
+        if self.wild_type is not None and not re.fullmatch("[A-Za-z-]+", self.wild_type):
             raise UserError(f"table.wild_type={self.wild_type[:60]!r} is not valid: expected letters, one a residue.")
+        if self.aligned_length is not None and not (type(self.aligned_length) is int and self.aligned_length > 0):
+            raise UserError(f"table.aligned_length={self.aligned_length!r} is not valid: expected a number of columns.")
         try:
             region_of(self.sites, self.window)
         except ValueError as error:

@@ -84,6 +84,8 @@ def table_task(table: Table, *, name: str, path: Path | None = None, loaded: Sur
         wild_type=table.wild_type,
         units="mean of " * (len(table.replicate_columns) > 1) + (table.target_column or ""),
         shift="fitness" if table.split == "low_vs_high" else None,
-        has_one_length=table.window is None and (table.sites is not None or table.wild_type is not None),
+        has_one_length=table.window is None
+        and not (table.sites is None and table.wild_type is None and table.aligned_length is None),
         first_position=table.first_position,
+        aligned_length=table.aligned_length,
     )

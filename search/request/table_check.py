@@ -25,7 +25,8 @@ class TableCheck:
     Attributes:
         path: The file. kind: "CSV", "TSV", "FASTA", "Parquet" or "Excel".
         n_rows: Its rows. n_variants: Its variants with a measurement, each once; replicates are merged.
-        n_residues: The shortest and the longest of them.
+        n_residues: The shortest and the longest of them. aligned_length: The columns of aligned sequences, gaps
+            included; None where no sequence has a gap.
         sequence_column, mutation_column, target_column, group_column: Those that are read, None where there is none.
         wild_type: Its residues, None where it is not known. first_position: The number of the first of them.
         reliability: The share of the targets' variance that is not noise; None without replicates.
@@ -39,6 +40,7 @@ class TableCheck:
     n_rows: int
     n_variants: int
     n_residues: tuple[int, int]
+    aligned_length: int | None
     sequence_column: str | None
     mutation_column: str | None
     target_column: str
@@ -79,6 +81,7 @@ def checked_table(path: Path, reading: dict[str, Any]) -> TableCheck:
         n_rows=len(found.columns),
         n_variants=len(found.sequences),
         n_residues=(int(lengths.min()), int(lengths.max())),
+        aligned_length=table.aligned_length,
         sequence_column=table.sequence_column,
         mutation_column=table.mutation_column,
         target_column=table.target_column,

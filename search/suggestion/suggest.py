@@ -204,7 +204,7 @@ class _Batch:
         """The wild type, where one is known, and the best measured variant."""
         wild_type = self.trained.task.wild_type
         texts = list(dict.fromkeys([best.sequence] if wild_type is None else [wild_type, best.sequence]))
-        residues, lengths = residues_of(texts, lambda text: text)
+        residues, lengths = residues_of(texts, lambda text: text, self.trained.task.aligned_length)
         own = Candidates(labels=texts, residues=residues, lengths=lengths, names=[""] * len(texts))
         nothing = np.zeros(len(texts))
         try:

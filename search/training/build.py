@@ -9,7 +9,7 @@ from datasets.embeddings.description import EmbeddingKind
 from datasets.features.encoder import Scope
 from datasets.splits.prepared import PreparedSplit
 from datasets.validation.protocols import Division, Fold
-from models.fitness_model import FitnessModel
+from models.fitness_model import FitnessModel, with_gaps
 from models.losses import make_loss
 from search.config import targets
 from search.config.run_config import RunConfig, task_of
@@ -22,7 +22,8 @@ def build_model(config: RunConfig, fold: int = 0) -> FitnessModel:
         UserError: The model refuses its hyperparameters or the loss.
     """
     torch.manual_seed(derive_seed("weights", config.seed, fold))
-    model: FitnessModel = targets.instantiate(config.model, targets.MODEL, "model")
+    with with_gaps(config.table is not None and config.table.aligned_length is not None):
+        model: FitnessModel = targets.instantiate(config.model, targets.MODEL, "model")
     if config.scores is not None and config.scores.used:
         model.take_scores()
     if model.embedding_scope is not None:

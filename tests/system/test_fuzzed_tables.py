@@ -191,8 +191,10 @@ def outcome(path: Path, content: bytes) -> tuple[Any, ...]:
         assert len(sentence) < 20_000, sentence
         return ("refused", " ".join(sentence.split()))
     assert len(raw.sequence) == len(raw.target) == len(raw.lines) > 0
-    assert set("".join(raw.sequence)) <= set(ALPHABET)
-    assert all(raw.sequence)
+    if "-" in "".join(raw.sequence):
+        assert {found.table.aligned_length} == set(map(len, raw.sequence))
+    assert set("".join(raw.sequence)) <= set(ALPHABET + "-")
+    assert all(sequence.strip("-") for sequence in raw.sequence)
     assert np.isfinite(np.array(list(map(float, raw.target)), dtype=np.float32)).all()
     assert {"train", "test"} == set(raw.part)
     return ("read", *raw.sequence, *raw.target, *raw.part, *raw.validation, *raw.lines)

@@ -74,12 +74,17 @@ def read_wild_type(path: Path) -> str:
 
 
 def checked_wild_type(sequence: str, path: Path) -> str:
-    """Return the residues of a wild type that was read from a file in upper case; a UserError names what is none."""
-    from datasets.sequences.alphabet import ALPHABET
+    """Return the residues of a wild type that was read from a file in upper case; a UserError names what is none.
 
-    wild_type = sequence.upper().removesuffix("*")
+    It may be aligned, with `-` or `.` for gaps.
+    """
+    from datasets.sequences.alphabet import ALPHABET, GAP
+
+    wild_type = sequence.upper().removesuffix("*").replace(".", GAP)
+    if not wild_type.strip(GAP):
+        raise UserError(f"{path}: the wild type holds no residue.")
     for position, residue in enumerate(wild_type, 1):
-        if residue not in ALPHABET:
+        if residue not in ALPHABET + GAP:
             raise UserError(f"{path}: position {position} of the wild type is {residue!r}, not one of {ALPHABET}.")
     return wild_type
 
