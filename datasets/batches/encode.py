@@ -16,8 +16,8 @@ from datasets.batches.window import LengthLimit, cut, place_windows
 from datasets.embeddings.features import embedding_features
 from datasets.embeddings.store import Embeddings
 from datasets.features.encoder import Features, Scope
-from datasets.sequences.gaps import places_without_gaps, without_gaps
-from datasets.sequences.tokenizer import Tokenizer, keeps_gaps
+from datasets.sequences.gaps import places_without_gaps, with_linkers, without_gaps
+from datasets.sequences.tokenizer import Tokenizer, keeps_gaps, links_chains
 from datasets.task import Task
 
 _EVALUATION_FACTOR = 4  # without gradients a batch needs a fraction of the memory
@@ -49,12 +49,16 @@ def encode_sequences(
 ) -> Encoded:
     """Cut and tokenise residues (N, L) in ASCII, zero-padded, with `lengths` (N,).
 
-    Gaps of aligned sequences are dropped, and the region with them, for a tokenizer that has no token for them.
+    Gaps of aligned sequences are dropped, and the region with them, for a tokenizer that has no token for them. Chains
+    have linkers between them for one that has a token for these.
 
     Raises:
         UserError: Those of `datasets.batches.window.place_windows`; or nothing but gaps is left of a sequence.
     """
     kept, region = cut(residues, lengths, task=task, crop=crop, limit=limit)
+    if task.chains is not None and links_chains(tokenizer):
+        start = int(place_windows(lengths[:1], task=task, crop=crop, limit=limit)[0][0])
+        kept, region = with_linkers(kept, region, [first - start for first in task.chains.starts[1:]])
     if task.aligned_length is not None and not keeps_gaps(tokenizer):
         kept, region = without_gaps(kept, region)
     tokens, mask = tokenizer.encode(kept)

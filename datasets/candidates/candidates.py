@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.candidates.files import ANY_COLUMNS, CandidateColumns, Cells, Format, Label, read_cells
+from datasets.candidates.columns import ANY_COLUMNS, CandidateColumns, Label
+from datasets.candidates.files import Cells, Format, read_cells
 from datasets.common.errors import SequenceError, UserError
 from datasets.scores.keyed import score_numbers
 from datasets.sequences.alphabet import ALPHABET, GAP
@@ -96,6 +97,7 @@ def read_candidates(
         UserError: The file holds no candidates, or (while the stream is read) a line that is none: the sentence names
             it.
     """
+    columns = columns if task.chains is None else replace(columns, chains=task.chains.names)
     number = task.first_position
     label, cells = read_cells(path, format, has_names=has_names, scores=scores, columns=columns, first_position=number)
     first = next(cells, None)
@@ -118,7 +120,7 @@ def residues_of(
     upper = [sequence.upper().rstrip("*") for sequence in sequences]
     if aligned_length is not None:
         upper = [sequence.replace(".", GAP) for sequence in upper]
-    cleaned = list(map(clean, upper))
+    cleaned = list(_cleaned(upper, clean))
     codes, lengths = joined(cleaned)
     for row in [row for row, sequence in enumerate(cleaned) if not sequence.strip(GAP)]:
         raise SequenceError(f"the sequence {_short(sequences[row])!r} holds no residue", row)
@@ -139,11 +141,20 @@ def residues_of(
     return padded(codes, lengths), lengths
 
 
+def _cleaned(sequences: Sequence[str], clean: Callable[[str], str]) -> Iterator[str]:
+    for row, sequence in enumerate(sequences):
+        try:
+            yield clean(sequence)
+        except ValueError as error:  # of other chains
+            raise SequenceError(str(error), row) from None
+
+
 def blocks_of(path: Path, cells: Iterator[Cells], label: Label, task: Task) -> Iterator[Candidates]:
     """Yield the candidates that the cells of a file name, checked; errors are those of `read_candidates`."""
     if label == "mutations" and task.wild_type is None:
         raise UserError(f"{path} holds mutations, but {task.name} has no wild type: give whole sequences.")
-    mutator = Mutator(task.wild_type or "", task.first_position, has_gaps=task.aligned_length is not None)
+    has_gaps = task.aligned_length is not None
+    mutator = Mutator(task.wild_type or "", task.first_position, has_gaps=has_gaps, chains=task.chains)
     n = 0
     for block in _even(cells):
         for rows in _slices(block.texts):
@@ -228,13 +239,13 @@ def _candidates(cells: Cells, label: Label, mutator: Mutator, task: Task, path: 
             name: score_numbers(column, str(path), name, lines, cells.place) for name, column in cells.scores.items()
         },
     )
-    labels = candidates.sequences() if label == "sequence" else list(map(normal_form, texts))
+    labels = list(map(task.written, candidates.sequences())) if label == "sequence" else list(map(normal_form, texts))
     return replace(candidates, labels=labels)
 
 
 def _other_numbering(texts: Sequence[str], mutator: Mutator) -> str:
     """What is said where mutations of candidates are counted from another residue than those of the experiment."""
-    first = find_first_position(texts, mutator.wild_type)
+    first = None if mutator.chains else find_first_position(texts, mutator.wild_type)
     if first in (None, mutator.first_position):
         return ""
     return (

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datasets.sequences.alphabet import ALPHABET, GAP
+from datasets.sequences.chains import LINKER
 from datasets.sequences.codes import translated
 
 
@@ -58,8 +59,15 @@ def keeps_gaps(tokenizer: Tokenizer) -> bool:
     return bool(getattr(tokenizer, "has_gaps", False))
 
 
+def links_chains(tokenizer: Tokenizer) -> bool:
+    """Whether chains stand one after another with a linker between them, for which there is a token."""
+    return getattr(tokenizer, "linker", None) is not None
+
+
 class EsmTokenizer:
     """The alphabet of ESM-1b, ESM-1v and ESM-2: cls, residues, eos, padding.
+
+    Between chains stands a `linker` of a token of its own, which is glycine to the backbone and nothing to poolings.
 
     A token is fair-esm's index plus one (`Alphabet.from_architecture("ESM-1b")` in `esm/data.py`), which leaves 0
     for padding. fair-esm's own index of padding is 1, so token 2 never occurs.
@@ -71,11 +79,14 @@ class EsmTokenizer:
     cls = 1 + 0
     eos = 1 + 2
     mask = 1 + 32
+    linker = 1 + 33
     _FIRST_RESIDUE = 1 + 4
     _RESIDUES = "LAGVSERTIDPKQNFYMHWCXBUZO"
+    glycine = _FIRST_RESIDUE + _RESIDUES.index("G")
 
     def __init__(self) -> None:
         self._token_of_code = _table([self._FIRST_RESIDUE + self._RESIDUES.index(residue) for residue in ALPHABET])
+        self._token_of_code[ord(LINKER)] = self.linker
 
     def encode(self, residues: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
         """Turn (N, L) ASCII codes into tokens (N, L + 2) uint8 and mask (N, L + 2) bool."""

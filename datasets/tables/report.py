@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.common.errors import UserError
+from datasets.sequences.chains import Chains
 from datasets.sequences.crop import Sites
 from datasets.sequences.packed import Packed
 from datasets.sequences.sites import region_of, written_sites
@@ -17,7 +18,7 @@ from datasets.tables import column_names
 from datasets.tables.parts import in_order
 from datasets.tables.split_strategies import TableSplit, divide
 from datasets.tables.survey import Survey
-from datasets.tables.table import STRATEGIES
+from datasets.tables.table import STRATEGIES, Table
 
 _SPLITS = [strategy for strategy in STRATEGIES if strategy != "k_vs_rest"]  # which needs a number that nobody named
 _FLOOR_SHARE = 0.1
@@ -58,7 +59,7 @@ def report(survey: Survey) -> Iterator[str]:
     yield from _aligned(
         [
             ("variants", _variants(survey)),
-            ("wild type", _shortened(table.wild_type) + _first(table.first_position)),
+            ("wild type", _shortened(_written(table)) + _first(table.first_position)),
             ("positions", _positions(survey)),
             ("mutations", _mutations(survey.common.n_mutations)),
             ("residues", _residues(survey.sequences)),
@@ -93,13 +94,19 @@ def _shortened(sequence: str | None) -> str:
     return sequence if len(sequence) <= _N_RESIDUES_SHOWN else f"{sequence[:_N_RESIDUES_SHOWN]}... ({len(sequence)})"
 
 
+def _written(table: Table) -> str | None:
+    if table.wild_type is None or table.chains is None:
+        return table.wild_type
+    return Chains.of(table.chains).written(table.wild_type)
+
+
 def _first(first_position: int) -> str:
     return "" if first_position == 1 else f", whose first residue has the number {first_position}"
 
 
 def _positions(survey: Survey) -> str:
     if survey.table.sites is not None:
-        sites = _as_counted(survey.table.sites, survey.table.first_position)
+        sites = _as_counted(survey.table.sites, survey.table.first_position, survey.table.chains)
         return sites if len(sites) <= 100 else sites[:100].rpartition(",")[0] + ", ..."
     if survey.table.window is not None:
         start, stop = survey.table.window
@@ -107,9 +114,13 @@ def _positions(survey: Survey) -> str:
     return "all vary"
 
 
-def _as_counted(sites: str, first_position: int) -> str:
+def _as_counted(sites: str, first_position: int, chains: str | None) -> str:
     region = region_of(sites, None)
     assert isinstance(region, Sites)
+    if chains is not None:
+        called = [Chains.of(chains).chain_at(position) for position in region.positions]
+        by_chain = {name: [number for chain, number in called if chain == name] for name, _ in called}
+        return " ".join(f"{name}:{written_sites(numbers)}" for name, numbers in by_chain.items())
     return written_sites([position + first_position for position in region.positions])
 
 

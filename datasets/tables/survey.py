@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.common.errors import UserError
+from datasets.sequences.chains import Chains
 from datasets.sequences.packed import Aligned, Packed
 from datasets.tables import column_names, parts
+from datasets.tables.chains import with_chains
 from datasets.tables.columns import Columns
 from datasets.tables.excel.workbook import is_excel
 from datasets.tables.findings import Findings
@@ -65,7 +67,8 @@ class Survey:
         part = np.where(self.division.test, "test", "train").tolist()
         validation = np.where(self.division.validation, "True", "").tolist()
         digest = hashlib.sha256()
-        sequence = list(self.sequences)
+        chains = None if self.table.chains is None else Chains.of(self.table.chains)
+        sequence = list(self.sequences if chains is None else map(chains.written, self.sequences))
         group, fold = self.landscape.group, self.landscape.fold
         # A split of the first version's rule keeps the hash that its studies know: that of the columns without groups.
         carried = group if self.table.group_rule else None
@@ -99,11 +102,12 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
     findings = Findings(columns=columns)
     for note in columns.notes:
         findings.add("note", note)
-    named = (table.sequence_column, *(table.replicate_columns or (table.target_column,)))
+    named = (*(table.chain_columns or (table.sequence_column,)), *(table.replicate_columns or (table.target_column,)))
     if is_reread and column_names.is_written_split(columns, named):
         table = replace(
             table,
             sequence_column="sequence",
+            chain_columns=(),
             target_column="target",
             mutation_column=None,
             group_column=column_names.group_column_again(columns, table.group_column, table.group_rule is not None),
@@ -112,6 +116,8 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
             fold_column=column_names.column_again(columns, table.fold_column, column_names.FOLD_COLUMN),
             round_column=column_names.column_again(columns, table.round_column, column_names.FOLD_COLUMN),
         )
+    if table.chain_columns:
+        findings.columns = columns = with_chains(columns, table.chain_columns)
     are_named = not is_reread and None not in (table.sequence_column, table.mutation_column)
     table = _with_columns(table, columns)
     if table.replicates is None:

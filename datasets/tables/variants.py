@@ -8,9 +8,11 @@ from typing import TypeVar
 
 from datasets.common.errors import UserError
 from datasets.sequences.alphabet import ALPHABET, GAP
+from datasets.sequences.chains import Chains
 from datasets.sequences.mutations import MutationError, Mutator, find_first_position, is_wild_type, normal_form
 from datasets.sequences.packed import Packed
 from datasets.tables.aligned import align, aligned_wild_type
+from datasets.tables.chains import are_chains, read_chains
 from datasets.tables.columns import Columns
 from datasets.tables.findings import Findings, Level
 from datasets.tables.table import Table
@@ -34,10 +36,14 @@ def read_residues(
     if table.sequence_column is None:
         return _from_mutations(columns, table, findings), table
     cells = columns.cells[table.sequence_column]
-    sequences, is_clean, aligned_length = _cleaned(cells, findings)
-    table = replace(table, aligned_length=aligned_length)
-    if table.wild_type is not None:
-        table = replace(table, wild_type=aligned_wild_type(table.wild_type, sequences, aligned_length))
+    if are_chains(cells):
+        sequences, is_clean, table = read_chains(cells, table, findings)
+        _check_nucleotides(sequences, findings)
+    else:
+        sequences, is_clean, aligned_length = _cleaned(cells, findings)
+        table = replace(table, aligned_length=aligned_length, chains=None)
+        if table.wild_type is not None:
+            table = replace(table, wild_type=aligned_wild_type(table.wild_type, sequences, aligned_length))
     if table.mutation_column is not None and is_clean:
         table = _with_wild_type_row(columns, sequences, table, findings)
         _compare_mutations(columns, sequences, table, findings, are_named=are_named)
@@ -72,9 +78,11 @@ def _read_mutations(
     """
     assert table.wild_type is not None
     has_gaps = table.aligned_length is not None
-    mutator, bad = Mutator(table.wild_type, table.first_position, has_gaps=has_gaps), dict[str, list[int]]()
+    chains = None if table.chains is None else Chains.of(table.chains)
+    mutator = Mutator(table.wild_type, table.first_position, has_gaps=has_gaps, chains=chains)
+    bad = dict[str, list[int]]()
     used = use(_applied(mutator, cells, bad))
-    if "wild type" in bad or "outside" in bad:
+    if chains is None and ("wild type" in bad or "outside" in bad):
         first = find_first_position(cells, table.wild_type)
         if first is not None:
             findings.add(

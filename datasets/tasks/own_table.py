@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets.common.errors import UserError
 from datasets.common.files import file_hash
+from datasets.sequences.chains import Chains
 from datasets.sequences.crop import Crop, Sites
 from datasets.sequences.sites import region_of
 from datasets.tables.table import Table
@@ -66,6 +68,7 @@ def table_task(table: Table, *, name: str, path: Path | None = None, loaded: Sur
     `path`: where the file stands now, if not where the table says; `loaded`: what was read of it already.
     """
     region = region_of(table.sites, table.window)
+    chains = None if table.chains is None else Chains.of(table.chains)
     crops = {"none": Crop()}
     if isinstance(region, Sites):
         crops["region"] = Crop(start=region.positions[0], stop=region.positions[-1] + 1)
@@ -76,7 +79,7 @@ def table_task(table: Table, *, name: str, path: Path | None = None, loaded: Sur
         dataset=name,
         split=table.split or (f"test fold {table.test_fold}" if table.test_fold is not None else "as in the file"),
         source=TableSource(table=table, path=path or Path(table.file), loaded=loaded),
-        clean=str,
+        clean=str if chains is None else partial(chains.joined, has_gaps=table.aligned_length is not None),
         clean_version=1,
         crops=crops,
         default_crop="none",
@@ -88,4 +91,5 @@ def table_task(table: Table, *, name: str, path: Path | None = None, loaded: Sur
         and not (table.sites is None and table.wild_type is None and table.aligned_length is None),
         first_position=table.first_position,
         aligned_length=table.aligned_length,
+        chains=chains,
     )

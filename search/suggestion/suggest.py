@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.candidates.candidates import Candidates, Stream, read_candidates, residues_of
-from datasets.candidates.files import CandidateColumns
+from datasets.candidates.columns import CandidateColumns
 from datasets.candidates.measured import LeftOut, measured_variants, without_measured
 from datasets.candidates.mutagenesis import Mutagenesis, enumerate_variants, seen_positions
 from datasets.candidates.outside import Outside

@@ -22,7 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A table in which a deletion at column 3 adds 3, and an insertion of G at column 9 takes 2."""
     folder = tmp_path_factory.mktemp("aligned")
     draws, rows = random.Random(1), {WILD_TYPE: 0.0}
-    while len(rows) < 120:
+    while len(rows) < 80:
         one = list(WILD_TYPE)
         for site in draws.sample(list(SITES), draws.randint(1, 3)):
             one[site] = draws.choice(SITES[site])
