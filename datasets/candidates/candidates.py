@@ -226,7 +226,8 @@ def _candidates(cells: Cells, label: Label, mutator: Mutator, task: Task, path: 
                 sequences.append(mutator.apply(text))
             except MutationError as error:
                 raise SequenceError(f"{error}{_other_numbering(texts, mutator)}", row) from None
-    residues, lengths = residues_of(sequences, task.clean, task.aligned_length)
+    clean = str if label == "mutations" and task.chains is not None else task.clean  # they are columns already
+    residues, lengths = residues_of(sequences, clean, task.aligned_length)
     lines = np.asarray(cells.lines)
     candidates = Candidates(
         labels=[],

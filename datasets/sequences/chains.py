@@ -20,7 +20,8 @@ N_LINKER = 25
 """Glycines of it, as ESMFold has them (Lin et al. 2023)."""
 _DIVIDERS = re.compile(r"\s*[|:/;,]+\s*")
 _CHAIN = re.compile(r"([A-Z])([1-9][0-9]{0,6})")
-_MOST = 26
+MOST_CHAINS = 26
+"""One for each letter."""
 
 
 def has_chains(text: str) -> bool:
@@ -57,7 +58,7 @@ class Chains:
         """Read what `str` writes, `H120 L107`; a ValueError for anything else."""
         found = [_CHAIN.fullmatch(word) for word in text.split(" ")]
         names = "".join(one[1] for one in found if one)
-        if not all(found) or not 2 <= len(set(names)) == len(found) <= _MOST:
+        if not all(found) or not 2 <= len(set(names)) == len(found) <= MOST_CHAINS:
             raise ValueError("expected chains and their columns, such as 'H120 L107'")
         return cls(names, tuple(int(one[2]) for one in found if one))
 

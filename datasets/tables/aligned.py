@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from datasets.common.errors import UserError
 from datasets.sequences.alphabet import GAP
+from datasets.sequences.chains import has_chains
 from datasets.sequences.sites import written_sites
 from datasets.tables.findings import Findings
 
@@ -85,6 +86,8 @@ def aligned_wild_type(wild_type: str, sequences: Iterable[str], length: int | No
     Raises:
         UserError: It has gaps and they have none, or other columns; or it is not among them.
     """
+    if has_chains(wild_type):
+        raise UserError("The wild type has several chains, and the sequences have one: name that of these variants.")
     if length is None:
         if GAP in wild_type:
             raise UserError(

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from datasets.common.errors import UserError
 from datasets.sequences.alphabet import ALPHABET, GAP
-from datasets.sequences.chains import DIVIDER, Chains, chains_in, has_chains, letters_of
+from datasets.sequences.chains import DIVIDER, MOST_CHAINS, Chains, chains_in, has_chains, letters_of
 from datasets.sequences.packed import Packed
 from datasets.tables.aligned import align
 from datasets.tables.column_names import named_column
@@ -17,7 +17,6 @@ from datasets.tables.findings import Findings
 from datasets.tables.table import Table
 
 _DIVIDERS = b"|:/;,"
-_MOST = 26
 _SHOWN = 60  # of a sequence
 _LINE = "correct the line or remove it"
 
@@ -51,8 +50,8 @@ def read_chains(cells: Packed, table: Table, findings: Findings) -> tuple[Packed
     rows = [chains_in(cell) if cell.strip() else [] for cell in cells]
     known = None if table.chains is None else Chains.of(table.chains)
     n_chains = len(known.names) if known else Counter(map(len, filter(None, rows))).most_common(1)[0][0]
-    if n_chains > _MOST:
-        raise UserError(f"{findings.columns.where} has {n_chains} chains a sequence, expected at most {_MOST}.")
+    if n_chains > MOST_CHAINS:
+        raise UserError(f"{findings.columns.where} has {n_chains} chains a sequence, expected at most {MOST_CHAINS}.")
     bad = [False] * len(rows)
     _refuse(findings, bad, [not row for row in rows], "the sequence is empty")
     numbers = [0 < len(row) != n_chains for row in rows]

@@ -59,7 +59,7 @@ def report(survey: Survey) -> Iterator[str]:
     yield from _aligned(
         [
             ("variants", _variants(survey)),
-            ("wild type", _shortened(_written(table)) + _first(table.first_position)),
+            ("wild type", _shortened(written_wild_type(table)) + _first(table.first_position)),
             ("positions", _positions(survey)),
             ("mutations", _mutations(survey.common.n_mutations)),
             ("residues", _residues(survey.sequences)),
@@ -94,7 +94,8 @@ def _shortened(sequence: str | None) -> str:
     return sequence if len(sequence) <= _N_RESIDUES_SHOWN else f"{sequence[:_N_RESIDUES_SHOWN]}... ({len(sequence)})"
 
 
-def _written(table: Table) -> str | None:
+def written_wild_type(table: Table) -> str | None:
+    """Return the wild type as people write it, with `|` between its chains; None where it is not known."""
     if table.wild_type is None or table.chains is None:
         return table.wild_type
     return Chains.of(table.chains).written(table.wild_type)

@@ -157,6 +157,7 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
         n_mutations=common.n_mutations,
         mutated=common.mutated,
         positions=None if common.positions is None else common.positions + (table.first_position - 1),
+        chains=None if table.chains is None else Chains.of(table.chains),
         group=parts.given_groups(columns, table, rows, findings),
         fold=folds,
     )
