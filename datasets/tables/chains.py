@@ -32,6 +32,13 @@ def with_chains(columns: Columns, names: Sequence[str]) -> Columns:
     return replace(columns, cells={**columns.cells, ", ".join(names): joined})
 
 
+def letters_in(wild_type: str, chains: str | None) -> str:
+    """Return the names of the chains that a table, or else its wild type, is known to have; none of one chain."""
+    if chains is not None:
+        return Chains.of(chains).names
+    return letters_of([""] * len(chains_in(wild_type))) if has_chains(wild_type) else ""
+
+
 def are_chains(cells: Packed) -> bool:
     """Whether more than half of the sequences are divided into chains."""
     if not any(divider in piece for piece in cells.pieces() for divider in _DIVIDERS):

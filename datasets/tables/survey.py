@@ -14,7 +14,7 @@ from datasets.common.errors import UserError
 from datasets.sequences.chains import Chains
 from datasets.sequences.packed import Aligned, Packed
 from datasets.tables import column_names, parts
-from datasets.tables.chains import with_chains
+from datasets.tables.chains import letters_in, with_chains
 from datasets.tables.columns import Columns
 from datasets.tables.excel.workbook import is_excel
 from datasets.tables.findings import Findings
@@ -191,7 +191,8 @@ def _with_columns(table: Table, columns: Columns) -> Table:
     rounds = column_names.named_column(columns, table.round_column, "--round-column")
     error = column_names.named_column(columns, table.error_column, "--error-column")
     taken = (sequence, target, group, fold, rounds, *table.replicate_columns, error, "set", "validation", "name")
-    mutation = column_names.mutation_column(columns, table.mutation_column, taken, table.first_position)
+    chains, first = letters_in(table.wild_type or "", table.chains), table.first_position
+    mutation = column_names.mutation_column(columns, table.mutation_column, taken, first, chains=chains)
     if sequence is None and mutation is None:
         raise column_names.no_sequences(columns)
     return replace(

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from datasets.common.errors import UserError
 from datasets.sequences.alphabet import ALPHABET, GAP
-from datasets.sequences.chains import Chains
+from datasets.sequences.chains import DIVIDER, Chains, has_chains, letters_of
 from datasets.sequences.mutations import MutationError, Mutator, find_first_position, is_wild_type, normal_form
 from datasets.sequences.packed import Packed
 from datasets.tables.aligned import align, aligned_wild_type
@@ -34,6 +34,10 @@ def read_residues(
     `are_named`: the user named a column of sequences and one of mutations, which have to agree.
     """
     if table.sequence_column is None:
+        if table.wild_type is not None and has_chains(table.wild_type):
+            parts = table.wild_type.split(DIVIDER)
+            chains = Chains(letters_of([""] * len(parts)), tuple(map(len, parts)))
+            table = replace(table, wild_type="".join(parts), chains=str(chains))
         return _from_mutations(columns, table, findings), table
     cells = columns.cells[table.sequence_column]
     if are_chains(cells):

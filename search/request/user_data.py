@@ -75,15 +75,11 @@ def score_columns(
     Raises:
         UserError: A file is missing, or a column is, or holds no scores.
     """
-    given = {
-        "--zero-shot-file": options.zero_shot_file,
-        "--alignment": options.alignment,
-        "--zero-shot": options.zero_shot,
-    }
-    for option in [name for name, value in given.items() if value is not None] if task.chains else []:
+    made = (options.zero_shot_file, options.alignment, options.zero_shot)
+    if task.chains is not None and any(given is not None for given in made):
         raise UserError(
-            f"{option} scores variants of one chain, and these have several: leave it out, "
-            "or give scores in columns of the table with --zero-shot-column."
+            "--zero-shot, --zero-shot-file and --alignment score variants of one chain, and these have several: leave "
+            "them out, or give scores in columns of the table with --zero-shot-column."
         )
     sources = []
     named = list(dict.fromkeys(options.zero_shot_columns))

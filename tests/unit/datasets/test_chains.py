@@ -60,8 +60,8 @@ def test_chains_are_joined_and_their_positions_named(tmp_path: Path) -> None:
     assert "  wild type     EVQLVESGG|DIQMTQ" in lines
     assert "  positions     A:2,9 B:4,6" in lines
     assert (
-        "note     line 2: the sequences have 2 chains, A (9 residues), B (6 residues): 'EVQLVESGG|DIQMTQ'. Positions are "
-        "called A1, and mutations A:E1A"
+        "note     line 2: the sequences have 2 chains, A (9 residues), B (6 residues): 'EVQLVESGG|DIQMTQ'. Positions "
+        "are called A1, and mutations A:E1A"
     ) in lines
     task = table_task(found.table, name="t")
     assert [task.clean(text) for text in found.raw_split().sequence] == list(found.sequences)
@@ -248,12 +248,25 @@ def test_variants_are_enumerated_by_the_names_of_positions(tmp_path: Path) -> No
     assert (block.labels[0], block.labels[-1], len(block)) == ("H:E1A", "L:Q6Y", 19 * 15)
     (block,) = enumerate_variants(Mutagenesis(kind="sites", sites=("H2", "l4")), **seen).blocks
     assert "H:V2A:L:M4A" in block.labels
-    assert all(
-        Mutator(HEAVY + LIGHT, chains=task.chains).apply(a) == b for a, b in zip(block.labels, block.sequences())
-    )
+    assert list(map(Mutator(HEAVY + LIGHT, chains=task.chains).apply, block.labels)) == block.sequences()
     for sites, sentence in (((2,), "2 names no chain"), (("H10",), "H10 lies outside"), (("X1",), "X1 names no chain")):
         with pytest.raises(UserError, match=sentence):
             enumerate_variants(Mutagenesis(kind="sites", sites=sites), **seen)
+
+
+def test_mutations_of_a_wild_type_with_chains_are_read(tmp_path: Path) -> None:
+    named = ["WT", "A:V2A", "B:M4A", "A:V2A:B:M4A", "A:G9A", "A:G9A:B:M4A", "B:Q6A", "A:V2D", "A:G9A:B:Q6A"]
+    path = write(tmp_path / "t.csv", "mutant,target", [(name, i / 7) for i, name in enumerate(named)])
+    found = surveyed(path, wild_type=f"{HEAVY}|{LIGHT}", split="random")
+    assert (found.table.mutation_column, found.table.chains, found.table.wild_type) == (
+        "mutant",
+        "A9 B6",
+        HEAVY + LIGHT,
+    )
+    assert found.raw_split().sequence == [f"{a}|{b}" for a, b in PAIRS]
+    from datasets.tables.survey import survey
+
+    assert survey(path, found.table, is_reread=True).raw_split() == found.raw_split()
 
 
 def codes(*rows: str) -> tuple[np.ndarray, np.ndarray]:
