@@ -36,11 +36,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def searched(folder: Path, model: str, *words: str) -> str:
+def searched(folder: Path, model: str, *words: str, name: str) -> str:
     given = ("--data", "t.csv", "--wild-type", "wt.fasta", "--split", "random", "--model", model, "--n-trials", "1")
-    answer = run_here(*given, *words, "trainer.threads=1", "validation=holdout", "--study-name", model, cwd=folder)
+    answer = run_here(*given, *words, "trainer.threads=1", "validation=holdout", "--study-name", name, cwd=folder)
     assert answer.status == 0, answer
-    return f"studies/experiment/{model}.yaml"
+    return f"studies/experiment/{name}.yaml"
 
 
 def ranked(folder: Path, export: str, *words: str) -> list[dict[str, str]]:
@@ -60,7 +60,7 @@ def ranked(folder: Path, export: str, *words: str) -> list[dict[str, str]]:
     ],
 )
 def test_every_family_tells_the_gap_apart(model: str, words: tuple[str, ...], folder: Path) -> None:
-    export = searched(folder, model, *words)
+    export = searched(folder, model, *words, name=model)
     rows = ranked(folder, export, "--input", "c.csv")
     again = ranked(folder, export, "--input", "m.csv")
     assert [row["prediction"] for row in rows] == [row["prediction"] for row in again]
@@ -79,7 +79,7 @@ def test_every_family_tells_the_gap_apart(model: str, words: tuple[str, ...], fo
 
 
 def test_weights_have_room_for_the_gap_and_those_of_other_tables_have_none(folder: Path) -> None:
-    export = Path(folder, searched(folder, "ridge", "model.alpha=0.01"))
+    export = Path(folder, searched(folder, "ridge", name="shapes"))
     (weights,) = export.with_suffix("").glob("*.safetensors")
     with safe_open(weights, framework="numpy") as file:
         assert file.get_tensor("weight").shape == (19, 24)
@@ -100,7 +100,7 @@ def test_weights_have_room_for_the_gap_and_those_of_other_tables_have_none(folde
 
 
 def test_map_and_next_plate_of_an_alignment(folder: Path) -> None:
-    export = searched(folder, "kernel", "model.similarity=blosum62")
+    export = searched(folder, "kernel", "model.similarity=blosum62", name="mapped")
     answer = run_here("predict", export, "--mutagenesis", "singles", "--figure", "map.html", cwd=folder)
     assert answer.status == 0, answer
     assert "-9" in (folder / "map.html").read_text()
@@ -125,7 +125,6 @@ def test_embeddings_are_of_sequences_without_gaps(folder: Path) -> None:
     np.savez(folder / "e.npz", **arrays)
     for pooling in ("mean", "mutation_mean", "attention"):
         words = ("--embeddings", "e.npz", f"model.pooling={pooling}", "trainer.max_epochs=2")
-        export = searched(folder, "embedding_head", *words, "--study-name", f"head-{pooling}")
-        export = f"studies/experiment/head-{pooling}.yaml"
+        export = searched(folder, "embeddings", *words, name=f"head-{pooling}")
         values = [row["prediction"] for row in ranked(folder, export, "--input", "c.csv")]
         assert len(set(values)) == 4
