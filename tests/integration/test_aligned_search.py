@@ -10,6 +10,7 @@ import pytest
 from safetensors import safe_open
 
 import search
+from datasets.common.errors import UserError
 from tests.helpers.answers import run_here
 from tests.helpers.tables import write
 
@@ -74,7 +75,7 @@ def test_every_family_tells_the_gap_apart(model: str, words: tuple[str, ...], fo
     # From Python the same.
     loaded = search.load_experiment(folder / export)
     assert np.allclose(loaded.predict([WILD_TYPE, "MK-AYIAK-QISFVKSHFS"]), values[:2], atol=1e-4)
-    with pytest.raises(search.UserError, match="has 18 columns, and the aligned sequences"):
+    with pytest.raises(UserError, match="has 18 columns, and the aligned sequences"):
         loaded.predict([WILD_TYPE.replace("-", "")])
 
 
@@ -106,7 +107,7 @@ def test_map_and_next_plate_of_an_alignment(folder: Path) -> None:
     assert "-9" in (folder / "map.html").read_text()
     rows = ranked(folder, export, "--mutagenesis", "sites:3,9", "--top", "400")
     assert "T3A:-9G" in {row["mutations"] for row in rows}
-    words = ("--recombine", "--max-mutations", "2", "--batch", "6", "--controls", "2", "--output", "plate.csv")
+    words = ("--recombine", "--max-mutations", "5", "--batch", "3", "--controls", "2", "--output", "plate.csv")
     answer = run_here("suggest", export, *words, cwd=folder)
     assert answer.status == 0, answer
     with (folder / "plate.csv").open(newline="") as file:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import search
+from datasets.common.errors import UserError
 from tests.helpers.answers import run_here
 from tests.helpers.tables import write
 
@@ -70,7 +71,7 @@ def test_candidates_are_ranked_however_their_chains_are_written(folder: Path) ->
     assert ranked(folder, export, "--input", "c.csv", *named) == rows[0]
     loaded = search.load_experiment(folder / export)
     assert loaded.predict([f"{HEAVY}|{LIGHT}", f"EDQLVESGG:{LIGHT}"]).tolist() == pytest.approx(values[:2], abs=1e-4)
-    with pytest.raises(search.UserError, match="the sequence has 1 chain, expected 2"):
+    with pytest.raises(UserError, match="the sequence has 1 chain, expected 2"):
         loaded.predict([HEAVY + LIGHT])
     # The same split, read again from where it was written.
     (split,) = (folder / "runs" / "data").glob("t-random-*.csv")
@@ -85,7 +86,7 @@ def test_the_map_and_the_plate_name_the_chain(folder: Path) -> None:
     assert "V H2" in (folder / "map.html").read_text()
     best, *_ = ranked(folder, export, "--mutagenesis", "sites:H2,L6", "--top", "5")
     assert best["mutations"].startswith("H:V2D")
-    words = ("--recombine", "--max-mutations", "2", "--batch", "4", "--controls", "1", "--output", "plate.csv")
+    words = ("--recombine", "--max-mutations", "5", "--batch", "3", "--controls", "1", "--output", "plate.csv")
     answer = run_here("suggest", export, *words, cwd=folder)
     assert answer.status == 0, answer
     with (folder / "plate.csv").open(newline="") as file:
