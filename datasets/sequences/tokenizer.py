@@ -38,15 +38,16 @@ class ResidueTokenizer:
     as many as they were before any table had gaps.
     """
 
+    n_tokens = 1 + len(ALPHABET)
     n_prefix = 0
     n_suffix = 0
 
     def __init__(self, *, has_gaps: bool = False) -> None:
         self.has_gaps = has_gaps
-        self.n_tokens = 1 + len(ALPHABET) + has_gaps
-        self._token_of_code = _table(range(1, 1 + len(ALPHABET)))
+        self._token_of_code = _table(range(1, self.n_tokens))
         if has_gaps:
-            self._token_of_code[ord(GAP)] = self.n_tokens - 1
+            self._token_of_code[ord(GAP)] = self.n_tokens
+            self.n_tokens += 1
 
     def encode(self, residues: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:
         """Turn (N, L) ASCII codes into tokens (N, L) uint8 and mask (N, L) bool."""
