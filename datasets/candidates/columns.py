@@ -58,7 +58,7 @@ class CandidateColumns:
             trained_sequence=trained[0],
             trained_mutation=trained[1],
             sheet=sheet,
-            chain_columns=sequence if isinstance(sequence, tuple) else (),
+            chain_columns=() if sequence is None or isinstance(sequence, str) else tuple(sequence),  # a list, of Python
             trained_chain_columns=() if table is None else table.chain_columns,
         )
 
