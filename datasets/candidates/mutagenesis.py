@@ -81,6 +81,10 @@ def _numbers(sites: Sequence[int | str], chains: Chains | None) -> list[int]:
     """Return the numbers of sites; in chains, those of the columns, counted from 1."""
     try:
         if chains is not None:
+            for site in (
+                site for i, site in enumerate(sites) if str(site).upper() in map(str.upper, map(str, sites[:i]))
+            ):
+                raise UserError(f"The site {site} is named twice: name each once.")
             return [chains.place(str(site)) + 1 for site in sites]
         return [int(site) for site in sites]
     except ValueError as error:

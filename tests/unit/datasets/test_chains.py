@@ -254,7 +254,12 @@ def test_variants_are_enumerated_by_the_names_of_positions(tmp_path: Path) -> No
     (block,) = enumerate_variants(Mutagenesis(kind="sites", sites=("H2", "l4")), **seen).blocks
     assert "H:V2A:L:M4A" in block.labels
     assert list(map(Mutator(HEAVY + LIGHT, chains=task.chains).apply, block.labels)) == block.sequences()
-    for sites, sentence in (((2,), "2 names no chain"), (("H10",), "H10 lies outside"), (("X1",), "X1 names no chain")):
+    for sites, sentence in (
+        ((2,), "2 names no chain"),
+        (("H10",), "H10 lies outside"),
+        (("X1",), "X1 names no chain"),
+        (("H2", "h2"), "h2 is named twice"),
+    ):
         with pytest.raises(UserError, match=sentence):
             enumerate_variants(Mutagenesis(kind="sites", sites=sites), **seen)
 
