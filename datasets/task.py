@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from datasets.common.errors import UserError, nearest
+from datasets.sequences.chains import Chains
 from datasets.sequences.crop import Crop, Region
 
 if TYPE_CHECKING:
@@ -130,7 +131,9 @@ class Task:
     `embeddings` are those of its sequences, None without any. `first_position` is the number of the wild type's first
     residue wherever mutations and positions are read or written; `region` and crops count from 0 all the same. `whole`:
     of one of several properties, the task of all rows that any of them has, whose targets mean nothing: parts and folds
-    are those of its rows.
+    are those of its rows. `aligned_length`: the columns of the alignment that all sequences stand in, `-` where one has
+    no residue; None where they hold no gaps. `chains`: of proteins of several chains, what the columns of `clean`ed
+    sequences are.
     """
 
     name: str
@@ -151,6 +154,22 @@ class Task:
     has_one_length: bool = False
     first_position: int = 1
     whole: Task | None = None
+    aligned_length: int | None = None
+    chains: Chains | None = None
+
+    def position(self, place: int) -> str:
+        """Return what the position at a place of the sequence, counted from 0, is called: `39`, or `H39` in a chain."""
+        return str(place + self.first_position) if self.chains is None else self.chains.position(place)
+
+    def mutation(self, place: int, before: str, after: str) -> str:
+        """Return what a mutation at a place of the sequence, counted from 0, is called: `V39A`, or `H:V39A`."""
+        if self.chains is not None:
+            return self.chains.mutation(place, before, after)
+        return f"{before}{place + self.first_position}{after}"
+
+    def written(self, sequence: str) -> str:
+        """Return a sequence as people write it, with `|` between its chains."""
+        return sequence if self.chains is None else self.chains.written(sequence)
 
     def __post_init__(self) -> None:
         """Check what no user can get wrong."""

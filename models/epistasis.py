@@ -12,7 +12,7 @@ from torch.optim import Adam, Optimizer
 
 from datasets.batches.batch import Batch
 from models.bounds import Interval, NonNegativeFloat, PositiveFloat
-from models.fitness_model import FitnessModel
+from models.fitness_model import FitnessModel, with_gaps
 from models.layers.one_hot import seen_residues
 from models.layers.score_head import ScoreHead
 from models.ridge import Ridge
@@ -129,7 +129,8 @@ class Epistasis(FitnessModel):
         counts = torch.bincount(codes.flatten(), minlength=self.weight.numel()).view_as(self.weight)
         self.varies.copy_((counts > 0) & (counts < len(tokens)))
         self.varies[:, 0] = 0
-        ridge = Ridge(alpha=self.alpha).to(tokens.device)
+        with with_gaps(self.has_gaps):
+            ridge = Ridge(alpha=self.alpha).to(tokens.device)
         ridge.solve(tokens, standardised, weight=None if training.weight is None else training.weight.double())
         self.weight.copy_(ridge.weight)
         self.bias.copy_(ridge.intercept)

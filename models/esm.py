@@ -198,6 +198,7 @@ class ESM(FitnessModel):
         if self.pooling == "mutation_mean":
             return masked_mean(states, batch.region)
         residues = residues_only(batch.mask, self.tokenizer.n_prefix, self.tokenizer.n_suffix)
+        residues = residues & (batch.tokens != EsmTokenizer.linker)
         return masked_mean(states, residues) if self.attention is None else self.attention(states, residues)
 
     def configure_optimizers(self) -> tuple[list[AdamW], list[LambdaLR]]:

@@ -1,7 +1,9 @@
 """The base of all models: the step of training, the logged metrics, and the tokenizer of a model."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -20,6 +22,21 @@ from models.losses import Loss, is_pairwise, over_rows, replayed, row_gradient
 from models.metrics import Spearman
 from models.target_scale import RankNormal, TargetScale, Transform
 
+_HAS_GAPS: ContextVar[bool] = ContextVar("has_gaps", default=False)
+
+
+@contextmanager
+def with_gaps(has_gaps: bool) -> Iterator[None]:
+    """Build models for aligned sequences or for others, whatever their constructors take: those of users know neither.
+
+    Their one-hot form has the gap as one more residue, so that weights fit those of the same kind of table alone.
+    """
+    before = _HAS_GAPS.set(has_gaps)
+    try:
+        yield
+    finally:
+        _HAS_GAPS.reset(before)
+
 
 class FitnessModel(ModelHooks, LightningModule, ABC):
     """Predicts the fitness of protein variants: `model(batch)` is (B,) in the unit of the targets.
@@ -32,6 +49,7 @@ class FitnessModel(ModelHooks, LightningModule, ABC):
 
     def __init__(self) -> None:
         super().__init__()
+        self.has_gaps = _HAS_GAPS.get()
         self.automatic_optimization = False  # of Lightning's: a step's gradient is summed over micro-batches
         self.micro_batch_tokens: int | None = None
         self.gradient_clip: float | None = None
@@ -45,8 +63,11 @@ class FitnessModel(ModelHooks, LightningModule, ABC):
 
     @property
     def tokenizer(self) -> Tokenizer:
-        """Turns residues into the tokens that `forward` expects."""
-        return ResidueTokenizer()
+        """Turns residues into the tokens that `forward` expects.
+
+        Embeddings of residues are of sequences without gaps, so the tokens beside them are, too.
+        """
+        return ResidueTokenizer(has_gaps=self.has_gaps and self.embedding_scope != "tokens")
 
     transforms_targets = False
     """Whether a training step of its own learns what `target_scale` makes of the targets."""

@@ -51,7 +51,7 @@ class Forest(ClosedForm):
         self.max_leaves = max_leaves
         self.max_rows = max_train
         self.random_state = int(torch.randint(2**31 - 1, ()))  # follows from the run's seed, as weights do
-        self.mutations = MutationFeatures()
+        self.mutations = MutationFeatures(has_gaps=self.has_gaps)
         self.scores: ScoreFeatures | None = None
         self.trees = Trees()
 

@@ -56,6 +56,9 @@ class ModelHooks:
         """What a run needs, without building it; None if that is too little to be planned for."""
         return None
 
+    has_gaps: bool = False
+    """Whether it was built for aligned sequences, whose gap is a token (`models.fitness_model.with_gaps`)."""
+
     def take_scores(self) -> None:
         """Make room for the score columns that all batches will have, if the family knows of any; before loading."""
 

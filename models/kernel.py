@@ -28,9 +28,9 @@ class Kernel(ManyRows):
 
     All arithmetic is in float64. The distance of two sequences is the sum, over their positions, of how unlike their
     residues are; with `similarity=identity` it is the number of positions at which they differ, those that only the
-    longer one has included. It does not depend on padding. The mean of the process is that of the training targets,
-    and all variances are in units of their variance; predictions depend on the ratios of the variances alone, their
-    standard deviation on all of them.
+    longer one has included. A gap of an alignment is as unlike a residue as a usual substitution, about. Padding counts
+    nothing. The mean of the process is that of the training targets, and all variances are in units of their variance;
+    predictions depend on the ratios of the variances alone, their standard deviation on all of them.
 
     A checkpoint holds the training (or inducing) sequences, a byte a residue, a dual coefficient for each and what
     marginal likelihood found. The factor that standard deviations need is N times larger, and computed again for them.
@@ -130,7 +130,7 @@ class Kernel(ManyRows):
         self.embedding_features: EmbeddingFeatures | None = None
         self.marginal_likelihood, self.max_rows = marginal_likelihood, max_train
         self.n_inducing, self.similarity, self.seeks_relevance = inducing, similarity, relevance
-        self._vectors = residue_vectors(find_similarity(similarity)[0]) if similarity in NAMES else None
+        self._vectors = residue_vectors(find_similarity(similarity)[0], self.has_gaps) if similarity in NAMES else None
         self.register_buffer("train_tokens", torch.zeros(0, 0, dtype=torch.uint8))  # (N, L)
         self.register_buffer("dual", torch.zeros(0, dtype=torch.float64))  # (N,), for standardised targets
         self.register_buffer("mean_distance", torch.zeros(0, dtype=torch.float64))  # (N,), to all training sequences
@@ -167,7 +167,7 @@ class Kernel(ManyRows):
         """Read the similarity from its file, if it is one; the hash of the file is recorded."""
         if self._vectors is None:
             matrix, self.backbone_hash = find_similarity(self.similarity)
-            self.weights_name, self._vectors = self.similarity, residue_vectors(matrix)
+            self.weights_name, self._vectors = self.similarity, residue_vectors(matrix, self.has_gaps)
 
     @property
     def n_parameters(self) -> int:

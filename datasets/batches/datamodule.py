@@ -103,7 +103,9 @@ class FitnessData(LightningDataModule):
         if embeddings is not None:
             kind, scope = embeddings
             known = StoredEmbeddings(split.embeddings_path, kind, as_bytes(split.residues, split.lengths))
-            self._features = embedded(known, split.lengths, encoded, scope, task=task, crop=crop, limit=limit)
+            self._features = embedded(
+                known, split.residues, split.lengths, encoded, scope, task=task, crop=crop, limit=limit
+            )
 
     def use_features(self, features: Features) -> None:
         """Let the batches carry features.

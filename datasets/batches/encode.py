@@ -16,7 +16,8 @@ from datasets.batches.window import LengthLimit, cut, place_windows
 from datasets.embeddings.features import embedding_features
 from datasets.embeddings.store import Embeddings
 from datasets.features.encoder import Features, Scope
-from datasets.sequences.tokenizer import Tokenizer
+from datasets.sequences.gaps import places_without_gaps, with_linkers, without_gaps
+from datasets.sequences.tokenizer import Tokenizer, keeps_gaps, links_chains
 from datasets.task import Task
 
 _EVALUATION_FACTOR = 4  # without gradients a batch needs a fraction of the memory
@@ -48,10 +49,18 @@ def encode_sequences(
 ) -> Encoded:
     """Cut and tokenise residues (N, L) in ASCII, zero-padded, with `lengths` (N,).
 
+    Gaps of aligned sequences are dropped, and the region with them, for a tokenizer that has no token for them. Chains
+    have linkers between them for one that has a token for these.
+
     Raises:
-        UserError: Those of `datasets.batches.window.place_windows`.
+        UserError: Those of `datasets.batches.window.place_windows`; or nothing but gaps is left of a sequence.
     """
     kept, region = cut(residues, lengths, task=task, crop=crop, limit=limit)
+    if task.chains is not None and links_chains(tokenizer):
+        start = int(place_windows(lengths[:1], task=task, crop=crop, limit=limit)[0][0])
+        kept, region = with_linkers(kept, region, [first - start for first in task.chains.starts[1:]])
+    if task.aligned_length is not None and not keeps_gaps(tokenizer):
+        kept, region = without_gaps(kept, region)
     tokens, mask = tokenizer.encode(kept)
     region_of_tokens = torch.zeros(mask.shape, dtype=torch.bool)
     region_of_tokens[:, tokenizer.n_prefix : tokenizer.n_prefix + region.shape[1]] = torch.from_numpy(region)
@@ -68,6 +77,7 @@ def selected(scores: NDArray[np.float32] | None, used: Sequence[int]) -> Tensor 
 
 def embedded(
     embeddings: Embeddings,
+    residues: NDArray[np.uint8],
     lengths: NDArray[np.int64],
     encoded: Encoded,
     scope: Scope,
@@ -76,13 +86,18 @@ def embedded(
     crop: str | None,
     limit: LengthLimit,
 ) -> Features:
-    """Return features of N sequences of `lengths` (N,) from their embeddings, of what is `encoded` of them.
+    """Return features of N sequences, residues (N, L) of `lengths` (N,), from their embeddings, of what is `encoded` of
+    them. Embeddings are of sequences without gaps.
 
     Raises:
         SequenceError: A sequence has no residue in its region, and `scope` is "region".
     """
     starts, stops = place_windows(lengths, task=task, crop=crop, limit=limit)
-    return embedding_features(embeddings, starts, stops, encoded.region.numpy(), scope)
+    region = encoded.region.numpy()
+    if task.aligned_length is not None:
+        _, region = without_gaps(*cut(residues, lengths, task=task, crop=crop, limit=limit))
+        starts, stops = places_without_gaps(residues, starts), places_without_gaps(residues, stops)
+    return embedding_features(embeddings, starts, stops, region, scope)
 
 
 def longest_first(lengths: Tensor, rows: NDArray[np.int64]) -> NDArray[np.int64]:

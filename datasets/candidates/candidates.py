@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.candidates.files import ANY_COLUMNS, CandidateColumns, Cells, Format, Label, read_cells
+from datasets.candidates.columns import ANY_COLUMNS, CandidateColumns, Label
+from datasets.candidates.files import Cells, Format, read_cells
 from datasets.common.errors import SequenceError, UserError
 from datasets.scores.keyed import score_numbers
-from datasets.sequences.alphabet import ALPHABET
+from datasets.sequences.alphabet import ALPHABET, GAP
 from datasets.sequences.codes import find_foreign, joined, padded
 from datasets.sequences.mutations import MutationError, Mutator, find_first_position, normal_form
 from datasets.tables.columns import Place
@@ -96,6 +97,7 @@ def read_candidates(
         UserError: The file holds no candidates, or (while the stream is read) a line that is none: the sentence names
             it.
     """
+    columns = columns if task.chains is None else replace(columns, chains=task.chains.names)
     number = task.first_position
     label, cells = read_cells(path, format, has_names=has_names, scores=scores, columns=columns, first_position=number)
     first = next(cells, None)
@@ -104,33 +106,55 @@ def read_candidates(
     return Stream(label=label, blocks=blocks_of(path, every, label, task), scores=found)
 
 
-def residues_of(sequences: Sequence[str], clean: Callable[[str], str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def residues_of(
+    sequences: Sequence[str], clean: Callable[[str], str], aligned_length: int | None = None
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Return residues (n, L) and lengths (n,) of n sequences in any case, with a stop (*) at the end or not.
 
+    With an `aligned_length` they are aligned in so many columns, with `-` or `.` for gaps.
+
     Raises:
-        SequenceError: One has no residue, or one outside the alphabet; the sentence begins in the middle.
+        SequenceError: One has no residue, or one outside the alphabet, or is not aligned where it should be; the
+            sentence begins in the middle.
     """
     upper = [sequence.upper().rstrip("*") for sequence in sequences]
-    cleaned = list(map(clean, upper))
+    if aligned_length is not None:
+        upper = [sequence.replace(".", GAP) for sequence in upper]
+    cleaned = list(_cleaned(upper, clean))
     codes, lengths = joined(cleaned)
-    for row in np.flatnonzero(lengths == 0).tolist():
+    for row in [row for row, sequence in enumerate(cleaned) if not sequence.strip(GAP)]:
         raise SequenceError(f"the sequence {_short(sequences[row])!r} holds no residue", row)
     if "*" in "".join(upper):  # a task's own cleaning may drop them
         row = next(row for row, sequence in enumerate(upper) if "*" in sequence)
         at = upper[row].index("*") + 1
         raise SequenceError(f"the sequence has a stop codon (*) at position {at}, before its end", row)
-    if (foreign := find_foreign(codes, lengths)) is not None:
+    for row in [] if aligned_length is None else np.flatnonzero(lengths != aligned_length).tolist():
+        raise SequenceError(
+            f"the sequence has {lengths[row]} columns, and the aligned sequences that the model was trained on have "
+            f"{aligned_length}: align it to them, with '-' for gaps",
+            row,
+        )
+    if (foreign := find_foreign(codes, lengths, has_gaps=aligned_length is not None)) is not None:
         row, at = foreign
         residue = cleaned[row][at]
         raise SequenceError(f"the residue {residue!r} at position {at + 1} is not one of {ALPHABET}", row)
     return padded(codes, lengths), lengths
 
 
+def _cleaned(sequences: Sequence[str], clean: Callable[[str], str]) -> Iterator[str]:
+    for row, sequence in enumerate(sequences):
+        try:
+            yield clean(sequence)
+        except ValueError as error:  # of other chains
+            raise SequenceError(str(error), row) from None
+
+
 def blocks_of(path: Path, cells: Iterator[Cells], label: Label, task: Task) -> Iterator[Candidates]:
     """Yield the candidates that the cells of a file name, checked; errors are those of `read_candidates`."""
     if label == "mutations" and task.wild_type is None:
         raise UserError(f"{path} holds mutations, but {task.name} has no wild type: give whole sequences.")
-    mutator = Mutator(task.wild_type or "", task.first_position)
+    has_gaps = task.aligned_length is not None
+    mutator = Mutator(task.wild_type or "", task.first_position, has_gaps=has_gaps, chains=task.chains)
     n = 0
     for block in _even(cells):
         for rows in _slices(block.texts):
@@ -202,7 +226,8 @@ def _candidates(cells: Cells, label: Label, mutator: Mutator, task: Task, path: 
                 sequences.append(mutator.apply(text))
             except MutationError as error:
                 raise SequenceError(f"{error}{_other_numbering(texts, mutator)}", row) from None
-    residues, lengths = residues_of(sequences, task.clean)
+    clean = str if label == "mutations" and task.chains is not None else task.clean  # they are columns already
+    residues, lengths = residues_of(sequences, clean, task.aligned_length)
     lines = np.asarray(cells.lines)
     candidates = Candidates(
         labels=[],
@@ -215,13 +240,13 @@ def _candidates(cells: Cells, label: Label, mutator: Mutator, task: Task, path: 
             name: score_numbers(column, str(path), name, lines, cells.place) for name, column in cells.scores.items()
         },
     )
-    labels = candidates.sequences() if label == "sequence" else list(map(normal_form, texts))
+    labels = list(map(task.written, candidates.sequences())) if label == "sequence" else list(map(normal_form, texts))
     return replace(candidates, labels=labels)
 
 
 def _other_numbering(texts: Sequence[str], mutator: Mutator) -> str:
     """What is said where mutations of candidates are counted from another residue than those of the experiment."""
-    first = find_first_position(texts, mutator.wild_type)
+    first = None if mutator.chains else find_first_position(texts, mutator.wild_type)
     if first in (None, mutator.first_position):
         return ""
     return (

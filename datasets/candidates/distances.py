@@ -11,13 +11,14 @@ from rapidfuzz import process
 from rapidfuzz.distance import Levenshtein
 
 from datasets.batches.window import LengthLimit, cut_with_lengths
-from datasets.sequences.alphabet import ALPHABET
+from datasets.sequences.alphabet import ALPHABET, GAP
 from datasets.task import Task
 
 _ENTRIES = 2**24  # of a matrix that is built at a time: 64 MiB
 _AT_ONCE = 512  # sequences that a candidate is aligned with between two calls of `check`
+_LETTERS = ALPHABET + GAP
 _CODE = np.zeros(256, dtype=np.int64)  # number of a residue; 0 for none
-_CODE[list(ALPHABET.encode())] = np.arange(1, 1 + len(ALPHABET))
+_CODE[list(_LETTERS.encode())] = np.arange(1, 1 + len(_LETTERS))
 
 
 class TrainingSequences:
@@ -85,15 +86,15 @@ class TrainingSequences:
 
     @cached_property
     def _texts(self) -> tuple[list[bytes], NDArray[np.int64], NDArray[np.int32]]:
-        """The M distinct sequences, their lengths (M,), and how often each residue stands in them (M, 23)."""
+        """The M distinct sequences, their lengths (M,), and how often each residue stands in them (M, 24)."""
         texts = list(dict.fromkeys(row.tobytes() for group in self._groups for row in group.residues))
         counts = np.stack([_count(np.frombuffer(text, dtype=np.uint8)) for text in texts])
         return texts, np.array([len(text) for text in texts]), counts
 
 
 def _count(residues: NDArray[np.uint8]) -> NDArray[np.int32]:
-    """How often each residue stands in a sequence (L,): (23,), after a column for none."""
-    return np.bincount(_CODE[residues], minlength=1 + len(ALPHABET)).astype(np.int32)
+    """How often each residue, and the gap, stands in a sequence (L,): (24,), after a column for none."""
+    return np.bincount(_CODE[residues], minlength=1 + len(_LETTERS)).astype(np.int32)
 
 
 class _Group:
@@ -107,9 +108,9 @@ class _Group:
 
     @cached_property
     def _columns(self) -> NDArray[np.int64]:
-        """The column (V, 23) of each residue at each varied position in the one-hot form, -1 where none has it."""
+        """The column (V, 24) of each residue at each varied position in the one-hot form, -1 where none has it."""
         codes = _CODE[self.residues[:, self._varied]]
-        columns = np.full((len(self._varied), 1 + len(ALPHABET)), -1, dtype=np.int64)
+        columns = np.full((len(self._varied), 1 + len(_LETTERS)), -1, dtype=np.int64)
         used = np.zeros(columns.shape, dtype=np.bool_)
         used[np.arange(len(self._varied)), codes] = True
         columns[used] = np.arange(used.sum())

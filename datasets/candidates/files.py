@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
+from datasets.candidates.columns import (
+    ANY_COLUMNS,
+    MUTATIONS,
+    CandidateColumns,
+    Label,
+    chain_columns,
+    joined_cells,
+    shown,
+    stripped,
+)
 from datasets.common.errors import UserError, nearest
 from datasets.sequences.mutations import are_mutations
-from datasets.tables.column_names import MUTATION, SEQUENCE
 from datasets.tables.columns import Place, RowBatch, TableStream
 from datasets.tables.excel.workbook import is_excel
 from datasets.tables.formats.parquet import open_parquet
 from datasets.tables.formats.text_file import first_bytes, read_lines
 from datasets.tables.read import is_fasta, is_parquet, open_table
-from datasets.tables.table import Table
 
 Format = Literal["fasta", "csv", "tsv", "parquet", "excel", "text"]
-Label = Literal["sequence", "mutations"]
 _MAX_RESIDUES = 2**20  # of a sequence; the longest protein known has 38,000
 _FORMATS: dict[str, Format] = {
     **dict.fromkeys((".fasta", ".fa", ".faa", ".fas"), "fasta"),
@@ -30,67 +36,10 @@ _FORMATS: dict[str, Format] = {
     ".parquet": "parquet",
     **dict.fromkeys((".txt", ".list"), "text"),
 }
+_SEQUENCE: Label = "sequence"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_MUTATIONS = ("mutations", "mutation", "mutant", "variant")
-_KNOWN: dict[str, Label] = {
-    "sequence": "sequence",
-    **dict.fromkeys(_MUTATIONS, "mutations"),
-    **dict.fromkeys(SEQUENCE, "sequence"),
-    **dict.fromkeys(MUTATION, "mutations"),
-}
-"""Names of columns, in lower case, the first ones first."""
 NAME_COLUMNS = ("name", "id")
 """Of a table, what its candidates are called by, in any case."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CandidateColumns:
-    """Where the candidates of a table stand.
-
-    sequence, mutation: the column as the user names it; None is found out. trained_sequence, trained_mutation: those of
-    the table that was trained on, which are looked for first. sheet: of an Excel file. trained_sheet: that of the table
-    that was trained on, `trained_file`, which is read of several where none is named.
-    """
-
-    sequence: str | None = None
-    mutation: str | None = None
-    trained_sequence: str | None = None
-    trained_mutation: str | None = None
-    sheet: str | None = None
-    trained_sheet: str | None = None
-    trained_file: str | None = None
-
-    @classmethod
-    def like(cls, table: Table | None, *, sequence: str | None, mutation: str | None, sheet: str | None) -> Self:
-        """Those of candidates of a model that was trained on a user's `table`, if on any."""
-        named = cls(sequence=sequence, mutation=mutation, sheet=sheet)
-        if table is None:
-            return named
-        columns = {"trained_sequence": table.sequence_column, "trained_mutation": table.mutation_column}
-        return replace(named, **columns, trained_sheet=table.sheet, trained_file=table.file)
-
-    def usual_sheet(self, path: Path) -> str | None:
-        """Return the sheet of a workbook that is read where none is named.
-
-        None for the workbook that was trained on: which of its sheets holds candidates is not known.
-        """
-        with contextlib.suppress(OSError):
-            if self.trained_file is not None and path.samefile(self.trained_file):
-                return None
-        return self.trained_sheet
-
-    @property
-    def usual(self) -> dict[str, Label]:
-        """Names that are looked for, in lower case, the first ones first."""
-        first: dict[str, Label] = {} if self.trained_sequence is None else {self.trained_sequence.lower(): "sequence"}
-        first = {**first, "sequence": "sequence"}
-        if self.trained_mutation is not None:
-            first.setdefault(self.trained_mutation.lower(), "mutations")
-        return {**first, **{name: label for name, label in _KNOWN.items() if name not in first}}
-
-
-ANY_COLUMNS = CandidateColumns()
-"""Those that are called as such columns usually are."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,7 +89,11 @@ def read_cells(
             cannot be one of its kind; the sentence names it.
     """
     kind = format or _format(path, columns)
-    named = {"--sequence-column": columns.sequence, "--mutation-column": columns.mutation, "--sheet": columns.sheet}
+    named = {
+        "--sequence-column": columns.sequence or columns.chain_columns or None,
+        "--mutation-column": columns.mutation,
+        "--sheet": columns.sheet,
+    }
     for option in (option for option, name in named.items() if name is not None and kind in ("fasta", "text")):
         raise UserError(f"{path} is read as {kind}, which has no columns and no sheets: leave {option} out.")
     if kind == "fasta":
@@ -153,7 +106,8 @@ def read_cells(
     first = next(blocks, Cells(texts=[], lines=[], names=None))
     if has_names:
         raise UserError(f"{path} holds a candidate a line and no names: leave --names out, or give a table or FASTA.")
-    return "mutations" if are_mutations(first.texts, first_position) else "sequence", chain([first], blocks)
+    is_mutated = are_mutations(first.texts, first_position, chains=columns.chains)
+    return "mutations" if is_mutated else "sequence", chain([first], blocks)
 
 
 def one_line(name: str) -> str:
@@ -175,9 +129,9 @@ def _format(path: Path, columns: CandidateColumns) -> Format:
     start = start.removeprefix(b"\xef\xbb\xbf").replace(b"\0", b"").lstrip(b"\xff\xfe \r\n\t")
     header = start.splitlines()[0].decode(errors="replace") if start else ""
     words = {word.strip().strip('"') for word in header.replace("\t", ",").replace(";", ",").split(",")}
-    if columns.sequence is not None or columns.mutation is not None:
+    if columns.sequence is not None or columns.mutation is not None or columns.chain_columns:
         return "csv"
-    if len(words) == 1 and header.isupper() and header.strip().lower() not in ("sequence", *_MUTATIONS):
+    if len(words) == 1 and header.isupper() and header.strip().lower() not in ("sequence", *MUTATIONS):
         return "text"  # SEQ is a peptide
     return "csv" if {word.lower() for word in words} & columns.usual.keys() else "text"
 
@@ -202,17 +156,18 @@ def _table(
     names = [name.lower() for name in table.names]
     first = next(table.batches, None)
     table = replace(table, batches=table.batches if first is None else chain([first], table.batches))
-    column, label = _column(table, columns, first, first_position)
+    parts = chain_columns(table, columns)
+    column, label = _column(table, columns, first, first_position) if not parts else (parts[0], _SEQUENCE)
     named = next((names.index(name) for name in NAME_COLUMNS if name in names), None) if has_names else None
     if has_names and named is None:
         raise UserError(
-            f"{table.header}: no column is called 'name' or 'id'; {_shown(table)}.{nearest('name', names)} Name one "
+            f"{table.header}: no column is called 'name' or 'id'; {shown(table)}.{nearest('name', names)} Name one "
             "so, or leave --names out."
         )
     scores = {name: list(table.names).index(name) for name in wanted if name in table.names}
     return label, (
         Cells(
-            texts=list(map(str.strip, cells[column].to_pylist())),
+            texts=joined_cells([cells[part] for part in parts]) if parts else stripped(cells[column]),
             lines=lines.tolist(),
             names=None if named is None else list(map(one_line, cells[named].to_pylist())),
             place=table.place,
@@ -235,7 +190,7 @@ def _column(
     for name, label, option in given:
         if name is not None and name not in names:
             raise UserError(
-                f"{table.header}: no column is called {name!r} ({option}); {_shown(table)}.{nearest(name, names)}"
+                f"{table.header}: no column is called {name!r} ({option}); {shown(table)}.{nearest(name, names)}"
             )
         if name is not None:
             return names.index(name), label
@@ -244,19 +199,14 @@ def _column(
         if name in lower:
             return lower.index(name), label
     some = [cells[:1000].to_pylist() for cells in first.cells] if first else []
-    found = [i for i, cells in enumerate(some) if are_mutations(cells, first_position)]
+    found = [i for i, cells in enumerate(some) if are_mutations(cells, first_position, chains=columns.chains)]
     if len(found) == 1:
         return found[0], "mutations"
     hint = ", or use --format text for a candidate a line" if table.place == "line" else ""
     raise UserError(
-        f"{table.header}: no column is called 'sequence' or 'mutations'; {_shown(table)}."
+        f"{table.header}: no column is called 'sequence' or 'mutations'; {shown(table)}."
         f"{nearest('sequence', lower)} Name it with --sequence-column or --mutation-column{hint}."
     )
-
-
-def _shown(table: TableStream) -> str:
-    more = f" and {len(table.names) - 12} more" if len(table.names) > 12 else ""
-    return f"its columns are {', '.join(map(repr, table.names[:12]))}{more}"
 
 
 def _fasta(path: Path, *, has_names: bool) -> Iterator[Cells]:

@@ -14,6 +14,7 @@ from datasets.batches.window import LengthLimit, place_windows
 from datasets.candidates.candidates import BLOCK_ROWS, Candidates, Stream
 from datasets.candidates.mutation_map import RESIDUES
 from datasets.common.errors import UserError
+from datasets.sequences.chains import Chains
 from datasets.task import Task
 
 MAX_VARIANTS = 2 * 10**9
@@ -23,11 +24,11 @@ MAX_VARIANTS = 2 * 10**9
 class Mutagenesis:
     """`singles` or `doubles` of all positions that the model sees, `doubles` at `sites`, or all combinations there.
 
-    Sites have the numbers that mutations of the task have (`Task.first_position`).
+    Sites have the numbers that mutations of the task have (`Task.first_position`), or names such as `H39` in chains.
     """
 
     kind: Literal["singles", "doubles", "sites"]
-    sites: tuple[int, ...] = ()
+    sites: tuple[int | str, ...] = ()
 
 
 def enumerate_variants(wanted: Mutagenesis, *, task: Task, crop: str | None, limit: LengthLimit) -> Stream:
@@ -45,8 +46,9 @@ def enumerate_variants(wanted: Mutagenesis, *, task: Task, crop: str | None, lim
     if wild_type is None:
         raise UserError(f"--mutagenesis needs a wild type and {task.name} has none: give candidates with --input.")
     positions = seen_positions(wild_type, task=task, crop=crop, limit=limit)
-    variants = _Variants(wild_type, task.first_position)
-    sites = _checked(wanted.sites, len(wild_type), positions, task.first_position) or positions
+    variants = _Variants(wild_type, task)
+    numbers = _numbers(wanted.sites, task.chains)
+    sites = _checked(numbers, len(wild_type), positions, task.first_position) or positions
     if wanted.kind == "doubles" and len(sites) < 2:
         raise UserError(
             "Doubles are of two positions or more, and there is one: name others, as in --mutagenesis doubles:11,170, "
@@ -75,6 +77,21 @@ def seen_positions(wild_type: str, *, task: Task, crop: str | None, limit: Lengt
     return range(int(starts[0]), int(stops[0]))
 
 
+def _numbers(sites: Sequence[int | str], chains: Chains | None) -> list[int]:
+    """Return the numbers of sites; in chains, those of the columns, counted from 1."""
+    try:
+        if chains is not None:
+            for site in (
+                site for i, site in enumerate(sites) if str(site).upper() in map(str.upper, map(str, sites[:i]))
+            ):
+                raise UserError(f"The site {site} is named twice: name each once.")
+            return [chains.place(str(site)) + 1 for site in sites]
+        return [int(site) for site in sites]
+    except ValueError as error:
+        named = str(error) if chains is not None else "the wild type is one chain, whose positions are numbers"
+        raise UserError(f"--mutagenesis: {named}.") from None
+
+
 def _checked(sites: Sequence[int], n_residues: int, seen: range, first: int) -> list[int]:
     """Return the sites, of which `first` is the number of the wild type's first residue, 0-based and ascending."""
     for i, site in enumerate(sites):
@@ -93,8 +110,8 @@ def _checked(sites: Sequence[int], n_residues: int, seen: range, first: int) -> 
 
 
 class _Variants:
-    def __init__(self, wild_type: str, first_position: int) -> None:
-        self._wild_type, self._first = wild_type, first_position
+    def __init__(self, wild_type: str, task: Task) -> None:
+        self._wild_type, self._task = wild_type, task
         self._codes: NDArray[np.uint8] = np.frombuffer(wild_type.encode("ascii"), dtype=np.uint8)
 
     def changes(self, position: int) -> str:
@@ -145,7 +162,7 @@ class _Variants:
         return at, to, [self._name(position, residue) for position, residue in pairs]
 
     def _name(self, position: int, residue: str) -> str:
-        return f"{self._wild_type[position]}{position + self._first}{residue}"
+        return self._task.mutation(position, self._wild_type[position], residue)
 
     def _block(self, names: list[str], changes: Sequence[tuple[NDArray[np.int64], NDArray[np.uint8]]]) -> Candidates:
         residues = np.tile(self._codes, (len(names), 1))

@@ -30,7 +30,8 @@ class MeasuredSingles:
 class MutationMap:
     """Predicted effects of the single mutations of P positions.
 
-    wild_type: its residues at these positions (P). first: the number of the first of them, as its mutations count.
+    wild_type: its residues at these positions (P). first: the number of the first of them, as its mutations count;
+    names: what each is called (P), where it is in a chain.
     effect: (P, 20) float32, the prediction of the mutant minus that of the wild type, in `units`, residues in the order
     of `RESIDUES`; 0 for the wild type's own residue, NaN where there is no prediction. prediction: of the wild type.
     measured: None where the training data was not looked at. relevance: (P,) of each position, NaN where it is not
@@ -46,10 +47,13 @@ class MutationMap:
     measured: MeasuredSingles | None = None
     relevance: NDArray[np.float64] | None = None
     remarks: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
     @property
     def labels(self) -> list[str]:
-        """What each position is called: the wild type's residue and the number, `V39`."""
+        """What each position is called: the wild type's residue and the number, `V39`; in a chain `V H39`."""
+        if self.names:
+            return [f"{residue} {name}" for residue, name in zip(self.wild_type, self.names, strict=True)]
         return [f"{residue}{self.first + place}" for place, residue in enumerate(self.wild_type)]
 
     @property

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.batches.window import LengthLimit, cut_with_lengths
-from datasets.candidates.training_domain import VARIED, Familiar
-from datasets.sequences.alphabet import ALPHABET
+from datasets.candidates.training_domain import ALWAYS_GAP, VARIED, Familiar
+from datasets.sequences.alphabet import ALPHABET, GAP
 from datasets.sequences.codes import translated
 from datasets.sequences.mutation_counts import find_mutations
 from datasets.task import Task
@@ -41,7 +41,7 @@ def familiar_of(
     is_used = np.bincount(kept.ravel(), minlength=256) > 0
     return Familiar(
         lengths=(int(kept_lengths.min()), int(kept_lengths.max())),
-        alphabet="".join(letter for letter in ALPHABET if is_used[ord(letter)]),
+        alphabet="".join(letter for letter in ALPHABET + GAP if is_used[ord(letter)]),
         whole=_template(residues, lengths),
         seen=_template(kept, kept_lengths),
         most_mutations=_most_mutations(residues, lengths, task.wild_type),
@@ -105,7 +105,8 @@ class _Constant:
         letters = np.frombuffer(template.encode("ascii"), dtype=np.uint8)
         self._length = len(letters)
         self._positions = np.flatnonzero(letters != ord(VARIED))
-        self._residues = letters[self._positions]
+        found = letters[self._positions]
+        self._residues = np.where(found == ord(ALWAYS_GAP), np.uint8(ord(GAP)), found)
 
     def differs(self, residues: NDArray[np.uint8], lengths: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Whether candidates (n, L) of the same length have another one anywhere; False for others."""
@@ -120,7 +121,8 @@ def _template(residues: NDArray[np.uint8], lengths: NDArray[np.int64]) -> str:
     """The residues at which all sequences of the most frequent length agree."""
     usual = int(np.bincount(lengths).argmax())
     same = residues[lengths == usual, :usual]
-    return np.where((same == same[0]).all(axis=0), same[0], np.uint8(ord(VARIED))).tobytes().decode("ascii")
+    found = np.where(same[0] == ord(GAP), np.uint8(ord(ALWAYS_GAP)), same[0])
+    return np.where((same == same[0]).all(axis=0), found, np.uint8(ord(VARIED))).tobytes().decode("ascii")
 
 
 def _most_mutations(residues: NDArray[np.uint8], lengths: NDArray[np.int64], wild_type: str | None) -> int | None:

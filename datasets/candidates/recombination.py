@@ -128,7 +128,7 @@ def _combinations(mutations: Sequence[MeasuredMutation], most: int) -> Iterator[
 
 
 def _blocks(task: Task, mutations: Sequence[MeasuredMutation], most: int) -> Iterator[Candidates]:
-    wild_type, first = task.wild_type or "", task.first_position
+    wild_type = task.wild_type or ""
     letters = np.frombuffer(wild_type.encode(), dtype=np.uint8)
     every = _combinations(mutations, most)
     while some := list(islice(every, BLOCK_ROWS)):
@@ -138,7 +138,7 @@ def _blocks(task: Task, mutations: Sequence[MeasuredMutation], most: int) -> Ite
         to = "".join(residue for changes in some for _, residue in changes).encode()
         residues[rows, at] = np.frombuffer(to, dtype=np.uint8)
         labels = [
-            ":".join(f"{wild_type[position]}{position + first}{residue}" for position, residue in changes)
+            ":".join(task.mutation(position, wild_type[position], residue) for position, residue in changes)
             for changes in some
         ]
         yield Candidates(labels=labels, residues=residues, lengths=np.full(len(some), len(letters), dtype=np.int64))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from datasets.candidates.candidates import BLOCK_ROWS, Stream, blocks_of
-from datasets.candidates.files import NAME_COLUMNS, Cells, Label, one_line
+from datasets.candidates.columns import Label
+from datasets.candidates.files import NAME_COLUMNS, Cells, one_line
 from datasets.candidates.measured import LeftOut, MeasuredVariants, without_measured
 from datasets.common.errors import UserError
 from datasets.sequences.mutations import normal_form

@@ -17,6 +17,7 @@ from datasets.embeddings.lookup import Lookup, Names
 from datasets.embeddings.opened import opened_embeddings
 from datasets.embeddings.store import GivenEmbeddings
 from datasets.sequences.codes import as_bytes
+from datasets.sequences.gaps import ungapped
 
 
 class CandidateEmbeddings:
@@ -64,7 +65,7 @@ class CandidateEmbeddings:
         Raises:
             UserError: Some have none, or one is not what it should be.
         """
-        sequences = list(as_bytes(residues, lengths))
+        sequences = list(map(ungapped, as_bytes(residues, lengths)))
         with self._lock:
             known = Names.pairs(sequences, names or [""] * len(sequences))
             lookup = Lookup(self._file, kind=self._config.kind, width=self._config.width, names=known)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from datasets.common.errors import UserError
 from datasets.embeddings.description import EmbeddingKind
 from datasets.embeddings.file import EmbeddingFile, reading, short
+from datasets.sequences.gaps import ungapped
 
 if TYPE_CHECKING:
     from datasets.tables.survey import Survey
@@ -58,7 +59,7 @@ def names_of_table(found: Survey) -> Names:
         return NO_NAMES
     rows = np.searchsorted(found.columns.lines, found.lines)
     names = [name.strip() for name in found.columns.cells[column].take(rows)]
-    return Names.pairs(found.sequences.slices(), names)
+    return Names.pairs(map(ungapped, found.sequences.slices()), names)
 
 
 def hashes_of(sequence: bytes) -> Iterator[str]:

@@ -16,6 +16,7 @@ from datasets.common.errors import UserError
 from datasets.embeddings.description import EmbeddingKind
 from datasets.embeddings.lookup import Lookup
 from datasets.features.segment import BrokenSegmentError, Segment, write_segment
+from datasets.sequences.gaps import ungapped
 
 Residues = NDArray[np.uint8]
 
@@ -44,7 +45,7 @@ class StoredEmbeddings:
     Args:
         path: The file.
         kind: What there is a vector of.
-        sequences: (N) residues.
+        sequences: (N) residues, aligned or not.
 
     Raises:
         UserError: The file is missing or broken, or lacks one; it is removed, so that the next command makes it anew.
@@ -59,7 +60,7 @@ class StoredEmbeddings:
             raise self._broken() from None
         known = {digest.tobytes(): number for number, digest in enumerate(self._segment.hashes)}
         try:
-            self._numbers = [known[_digest(sequence)] for sequence in sequences]
+            self._numbers = [known[_digest(ungapped(sequence))] for sequence in sequences]
         except KeyError:
             raise self._broken() from None
         self._dtype = np.float16 if self._segment.dtype == torch.float16 else np.float32
@@ -118,7 +119,7 @@ def is_whole_store(path: Path) -> bool:
 
 
 def write_store(path: Path, lookup: Lookup, sequences: Iterable[bytes], what: str) -> None:
-    """Write the embeddings of sequences, each once, to `path`; `what` they are called in errors.
+    """Write the embeddings of sequences, each once and without gaps, to `path`; `what` they are called in errors.
 
     They are kept as they are: float16 where all are, float32 otherwise. No more than one is in memory at a time.
 
@@ -126,7 +127,7 @@ def write_store(path: Path, lookup: Lookup, sequences: Iterable[bytes], what: st
         UserError: The file lacks some, or one is not what it should be.
         OSError: There is no room.
     """
-    distinct = list(dict.fromkeys(sequences))
+    distinct = list(dict.fromkeys(map(ungapped, sequences)))
     found = lookup.find_all(distinct, what)
     # Their sizes are looked at first, so that nothing is written of a file that is refused for one of them.
     sizes = [lookup.check(key, len(sequence)) for key, sequence in zip(found, distinct, strict=True)]

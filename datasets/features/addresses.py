@@ -47,6 +47,8 @@ class Sequences:
         self.tokens = tokens
         self.lengths: NDArray[np.int64] = np.count_nonzero(mask.numpy(), axis=1)  # (N,) tokens, without padding
         self._n_prefix, self._n_suffix = encoder.n_prefix, encoder.n_suffix
+        linker = getattr(encoder, "linker", None)
+        self._linker = linker if linker is not None and bool((tokens == linker).any()) else None
         self._region = region
         if len(self.lengths) and self.lengths.min() <= self._n_prefix + self._n_suffix:
             raise ValueError(f"row {int(self.lengths.argmin())} has no residue, expected at least one")
@@ -81,6 +83,9 @@ class Sequences:
         column = torch.arange(n_columns)
         last = torch.from_numpy(self.lengths[rows])[:, None] - self._n_suffix
         residues = (column >= self._n_prefix) & (column < last)
+        if self._linker is not None:
+            known = self.tokens[torch.from_numpy(rows), :n_columns]
+            residues[:, : known.shape[1]] &= known != self._linker
         if scope == "region":
             n_known = min(n_columns, self._region.shape[1])
             residues[:, n_known:] = False

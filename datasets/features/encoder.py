@@ -19,6 +19,7 @@ class Encoder(Protocol):
     key: Names the function: weights, layer, precision, kind of machine. Equal keys have to mean equal bits.
     width: D, values a token.
     n_prefix: Tokens before the first residue. n_suffix: tokens after the last.
+    linker: The token between chains, which poolings leave out; an encoder may lack it.
     dtype: What is kept of its output: float32 or bfloat16.
     """
 

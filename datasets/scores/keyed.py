@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from datasets.common.errors import UserError, nearest
 from datasets.common.written_numbers import plain_number, written_numbers
 from datasets.sequences.codes import as_bytes
+from datasets.sequences.gaps import ungapped
 from datasets.sequences.mutations import MutationError, Mutator, find_first_position
 from datasets.sequences.packed import Packed
 from datasets.tables import column_names
@@ -53,10 +54,13 @@ class KeyedScores:
                 raise UserError(f"{where}: the score column {name!r} {what}, so it tells nothing: leave it out.")
 
     def score(self, residues: NDArray[np.uint8], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the scores (N, K) of residues (N, L), ASCII codes with zeros behind lengths (N,); NaN: missing."""
+        """Return the scores (N, K) of residues (N, L), ASCII codes with zeros behind lengths (N,); NaN: missing.
+
+        Of aligned ones a score may be of the sequence as it is aligned, or without its gaps.
+        """
         found = np.full((len(lengths), len(self.names)), np.nan, dtype=np.float32)
         for row, sequence in enumerate(as_bytes(residues, lengths)):
-            known = self.rows.get(sequence)
+            known = self.rows.get(sequence, self.rows.get(ungapped(sequence)))
             if known is not None:
                 found[row] = self.values[known]
         return found

@@ -24,7 +24,7 @@ from datasets.common.array_cache import ArrayCache, Arrays
 from datasets.common.bars import Bar
 from datasets.common.errors import UserError
 from datasets.common.processor import processor
-from datasets.sequences.alphabet import ALPHABET
+from datasets.sequences import alphabet
 from datasets.sequences.substitutions import substitutions
 from datasets.task import Announce
 
@@ -64,7 +64,7 @@ def content_key() -> list[object]:
 
 
 def checked_wild_type(wild_type: str | None, model: str) -> str:
-    """Return the wild type that variants are compared with.
+    """Return the wild type that variants are compared with, which may be aligned.
 
     Raises:
         UserError: None is known, or it has letters that no protein has.
@@ -74,7 +74,7 @@ def checked_wild_type(wild_type: str | None, model: str) -> str:
             f"The scores of {model} (--zero-shot) compare variants with the wild type, and that is not known: name it "
             "with --wild-type FASTA, or leave the scores out."
         )
-    foreign = sorted(set(wild_type) - set(ALPHABET))
+    foreign = sorted(set(wild_type) - set(alphabet.ALPHABET + alphabet.GAP))
     if foreign:
         raise UserError(
             f"The wild type has the letter {foreign[0]!r}, which {model} does not know: correct it, or leave "

@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from datasets.alignments.names import VERSION as ALIGNMENT_VERSION
 from datasets.common.errors import UserError
 from datasets.common.files import named_hash
+from datasets.scores.aligned import AlignedScores
 from datasets.scores.description import ScoreConfig, ScoreSource
 from datasets.scores.judge import refuse_derived
 from datasets.scores.keyed import KeyedScores, keyed, read_scores_file, score_matrix
+from datasets.sequences.alphabet import GAP
 from datasets.tables.table import Table
 from datasets.task import Announce
 
@@ -114,6 +116,10 @@ class ScoreSet:
             yield self._scorer(source, cache_dir=cache_dir, announce=announce)
 
     def _scorer(self, source: ScoreSource, *, cache_dir: Path, announce: Announce) -> Scorer:
+        if source.kind in ("language_model", "alignment") and self.wild_type is not None and GAP in self.wild_type:
+            bare = replace(self, wild_type=self.wild_type.replace(GAP, ""))
+            scorer = bare._scorer(source, cache_dir=cache_dir, announce=announce)
+            return AlignedScores(scorer=scorer, wild_type=self.wild_type)
         if source.kind == "table":
             assert self.table is not None
             assert self.table_path is not None

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.sequences.alphabet import ALPHABET
+from datasets.sequences.alphabet import ALPHABET, GAP
 
 _ALPHABET = ALPHABET.encode()
 Codes = NDArray[np.uint8]
@@ -18,11 +18,14 @@ def joined(sequences: Sequence[str]) -> tuple[Codes, NDArray[np.int64]]:
     return np.frombuffer("".join(sequences).encode("ascii", errors="replace"), dtype=np.uint8), lengths
 
 
-def find_foreign(codes: Codes, lengths: NDArray[np.int64]) -> tuple[int, int] | None:
-    """Return the row and the position of the first code that is no residue; None where all are."""
-    if not codes.tobytes().translate(None, delete=_ALPHABET):
+def find_foreign(codes: Codes, lengths: NDArray[np.int64], *, has_gaps: bool = False) -> tuple[int, int] | None:
+    """Return the row and the position of the first code that is no residue (nor a gap, where there may be gaps); None
+    where all are.
+    """
+    known = _ALPHABET + GAP.encode() if has_gaps else _ALPHABET
+    if not codes.tobytes().translate(None, delete=known):
         return None
-    place = int(np.flatnonzero(~np.isin(codes, list(_ALPHABET)))[0])
+    place = int(np.flatnonzero(~np.isin(codes, list(known)))[0])
     ends = lengths.cumsum()
     row = int(np.searchsorted(ends, place, side="right"))
     return row, int(place - ends[row] + lengths[row])

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from datasets.sequences.alphabet import ALPHABET
+from datasets.sequences.alphabet import ALPHABET, GAP
+from datasets.sequences.chains import Chains
 
 # A dash, a dot, an underscore or a bar divides mutations where it stands between a residue and what follows; at the end
 # of a word a dash is a deletion, and after its first residue a minus.
 _SEPARATORS = re.compile(r"[:,;/+\s]+|(?<=[A-Za-z*=])[_.|](?=[A-Za-z*0-9])|(?<=[A-Za-z0-9][A-Za-z*=])-(?=[A-Za-z*0-9])")
+_ALIGNED = re.compile(r"(-)(0|[1-9][0-9]{0,6})([A-Z*=-])")
 _MUTATION = re.compile(r"([A-Z*]?)(0|[1-9][0-9]{0,6}|(?<=[A-Z])-[1-9][0-9]{0,6})([A-Z*=-])")
 _PREFIX = re.compile(r"(?<![A-Za-z])[pP]\.")
 _HGVS = re.compile(r"([A-Z]{3})([0-9]+)([A-Z]{3}|[=*-])")
@@ -43,14 +45,24 @@ class MutationError(ValueError):
 
 @dataclass(slots=True)
 class Mutator:
-    """Applies mutations to a wild type, whose first residue they call number `first_position`."""
+    """Applies mutations to a wild type, whose first residue they call number `first_position`.
+
+    Where it `has_gaps`, it is aligned, positions are columns of the alignment, `V39-` is a deletion and `-40A` an
+    insertion where the wild type has a gap. Of several `chains`, mutations stand behind the name of theirs:
+    `H:V39A:D40G:L:S31T`.
+    """
 
     wild_type: str
     first_position: int
+    has_gaps: bool
+    chains: Chains | None
     _known: dict[str, tuple[int, str] | None]
 
-    def __init__(self, wild_type: str, first_position: int = 1) -> None:
+    def __init__(
+        self, wild_type: str, first_position: int = 1, *, has_gaps: bool = False, chains: Chains | None = None
+    ) -> None:
         self.wild_type, self.first_position = wild_type, first_position
+        self.has_gaps, self.chains = has_gaps, chains
         self._known = {}
 
     def apply(self, text: str) -> str:
@@ -65,13 +77,30 @@ class Mutator:
         if not text:
             raise MutationError("the cell with the mutations is empty (the wild type is written WT)")
         pieces, end = [], 0
-        places = sorted(place for word in _words(text) if (place := self._parsed(word)) is not None)
+        words = _words(text) if self.chains is None else list(self._with_chain(_words(text), self.chains))
+        places = sorted(place for word in words if (place := self._parsed(word)) is not None)
         for position, residue in places:
             if position < end:
-                raise MutationError(f"{_short(text)} names position {position + self.first_position} twice")
+                first = self.first_position
+                name = str(position + first) if self.chains is None else self.chains.position(position)
+                raise MutationError(f"{_short(text)} names position {name} twice")
             pieces += [self.wild_type[end:position], residue]
             end = position + 1
         return "".join([*pieces, self.wild_type[end:]])
+
+    @staticmethod
+    def _with_chain(words: Iterable[str], chains: Chains) -> Iterator[str]:
+        """Yield each mutation behind the name of its chain, `H:V39A`."""
+        chain = ""
+        for word in words:
+            if word.upper() in chains.names and len(word) == 1:
+                chain = word.upper()
+            elif not chain:
+                raise MutationError(
+                    f"{_short(word)} names no chain ({', '.join(chains.names)}): write it {chains.names[0]}:{word[:20]}"
+                )
+            else:
+                yield f"{chain}:{word}"
 
     def _parsed(self, word: str) -> tuple[int, str] | None:
         """Return the 0-based position and the new residue; None where the residue stays the wild type's."""
@@ -80,17 +109,22 @@ class Mutator:
         return self._known[word]
 
     def _parse(self, word: str) -> tuple[int, str] | None:
-        match = _MUTATION.fullmatch(word.upper())
+        chain, _, bare = word.rpartition(":")
+        match = _MUTATION.fullmatch(bare.upper()) or (_ALIGNED.fullmatch(bare.upper()) if self.has_gaps else None)
         if not match:
             raise MutationError(f"{_short(word)} is no mutation such as V39A")
         before, position, after = match[1], int(match[2]), match[3]
         if after == "*":
             raise MutationError(f"{_short(word)} is a stop codon", "stop")
-        first, n_residues = self.first_position, len(self.wild_type)
-        place = position - first
-        if not 0 <= place < n_residues:
+        first, n_residues, start = self.first_position, len(self.wild_type), 0
+        if self.chains is not None:
+            number = self.chains.names.index(chain)
+            n_residues, start = self.chains.lengths[number], self.chains.starts[number]
+        place = start + position - first
+        if not start <= place < start + n_residues:
             has = f"has {n_residues} residues" if first == 1 else f"is counted from {first} to {first + n_residues - 1}"
-            raise MutationError(f"{_short(word)} names position {position}, but the wild type {has}", "outside")
+            of = f"chain {chain} of the wild type" if chain else "wild type"
+            raise MutationError(f"{_short(word)} names position {position}, but the {of} {has}", "outside")
         if before and self.wild_type[place] != before:
             raise MutationError(
                 f"{_short(word)} names {before} at position {position}, where the wild type has "
@@ -99,6 +133,8 @@ class Mutator:
             )
         if after == "=":
             return None
+        if after == GAP and self.has_gaps:
+            return place, after
         if after == "-":
             raise MutationError(f"{_short(word)} is a deletion, which mutations cannot say: give the whole sequences")
         if after not in ALPHABET:
@@ -153,14 +189,15 @@ def _one_letter(word: str) -> str:
     return f"{_THREE_LETTERS[match[1]]}{match[2].lstrip('0') or '0'}{_THREE_LETTERS.get(match[3], match[3])}"
 
 
-def are_mutations(cells: Sequence[str], first_position: int = 1) -> bool:
+def are_mutations(cells: Sequence[str], first_position: int = 1, *, chains: str = "") -> bool:
     """Whether a column's cells read as mutations (or WT), judged by its first hundred that are not empty.
 
     Codes of samples look like mutations with numbers below 0 (`P-1A`): most words have to be others, unless the wild
-    type's `first_position` is below 1.
+    type's `first_position` is below 1. `chains`: their names, where there are several.
     """
     some = [text for cell in cells[:1000] if (text := cell.strip())][:100]
     words = [word.upper() for text in some if text.lower() not in WILD_TYPE_WORDS for word in _words(text)]
+    words = [word for word in words if len(word) != 1 or word not in chains]
     others = [word for word in words if not _LOOKS.fullmatch(word)]
     has_few = 2 * len(others) < len(words) or first_position < 1
     return bool(words) and has_few and all(map(_MUTATION.fullmatch, others))

@@ -172,7 +172,8 @@ def _make(
     task: Task, located: FoundSource, path: Path, announce: Announce, whole: PreparedSplit | None
 ) -> PreparedSplit:
     raw = task.source.read(located, task.split)
-    rows = check_rows(raw, task.clean, official=located.official)
+    has_gaps = task.aligned_length is not None
+    rows = check_rows(raw, task.clean, official=located.official, has_gaps=has_gaps)
     if rows.n_overlap and not located.official:
         raise UserError(
             f"{raw.where} has {rows.n_overlap} sequences in both train and test; remove them from one of the two."

@@ -46,11 +46,12 @@ class Rows:
     fold_names: tuple[str, ...]
 
 
-def check_rows(raw: RawSplit, clean: Callable[[str], str], *, official: bool) -> Rows:
+def check_rows(raw: RawSplit, clean: Callable[[str], str], *, official: bool, has_gaps: bool = False) -> Rows:
     """Check all rows, those of the test part too; a UserError names the first bad line and its value.
 
     `official`: the dataset's own content, in which rows without a set are no part of the split (FLIP writes
-    each of its AAV splits with all variants of the assay). Elsewhere an empty set is an error.
+    each of its AAV splits with all variants of the assay). Elsewhere an empty set is an error. `has_gaps`: they are
+    aligned sequences.
     """
     if official and "" in raw.part:
         raw = _assigned(raw)
@@ -69,7 +70,7 @@ def check_rows(raw: RawSplit, clean: Callable[[str], str], *, official: bool) ->
     target = _targets(raw)
     sequences = [clean(sequence) for sequence in raw.sequence]
     codes, lengths = joined(sequences)
-    _check_residues(raw, sequences, codes, lengths)
+    _check_residues(raw, sequences, codes, lengths, has_gaps=has_gaps)
     kept = ~is_test
     train = {sequence for sequence, keep in zip(sequences, kept, strict=True) if keep}
     test = {sequence for sequence, keep in zip(sequences, kept, strict=True) if not keep}
@@ -144,10 +145,12 @@ def _targets(raw: RawSplit) -> NDArray[np.float32]:
     return narrow
 
 
-def _check_residues(raw: RawSplit, sequences: list[str], codes: Codes, lengths: NDArray[np.int64]) -> None:
+def _check_residues(
+    raw: RawSplit, sequences: list[str], codes: Codes, lengths: NDArray[np.int64], *, has_gaps: bool
+) -> None:
     for row in np.flatnonzero(lengths == 0).tolist():
         raise _bad(raw, row, f"the sequence {raw.sequence[row]!r} holds no residue")
-    if (foreign := find_foreign(codes, lengths)) is not None:
+    if (foreign := find_foreign(codes, lengths, has_gaps=has_gaps)) is not None:
         row, at = foreign
         raise _bad(raw, row, f"the residue {sequences[row][at]!r} of the sequence is not one of {ALPHABET}")
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from datasets.common.errors import UserError, nearest
 from datasets.sequences.mutations import are_mutations
+from datasets.sequences.packed import Packed
 from datasets.tables.columns import Columns
 
 FLIP_COLUMNS = ("sequence", "target", "set", "validation")
@@ -39,17 +40,22 @@ def sequence_column(columns: Columns, named: str | None) -> str | None:
 
 
 def mutation_column(
-    columns: Columns, named: str | None, taken: Sequence[str | None], first_position: int = 1
+    columns: Columns, named: str | None, taken: Sequence[str | None], first_position: int = 1, *, chains: str = ""
 ) -> str | None:
-    """Return the column of mutations, by its name or, among those that are not taken, by what it holds."""
+    """Return the column of mutations, by its name or, among those that are not taken, by what it holds.
+
+    `chains`: their names, which stand before mutations.
+    """
     if named is not None:
         return named_column(columns, named, "--mutation-column")
+
+    def fits(cells: Packed) -> bool:
+        return are_mutations(cells, first_position, chains=chains)
+
     by_name = _known(columns, MUTATION)
-    if by_name is not None and by_name not in taken and are_mutations(columns.cells[by_name], first_position):
+    if by_name is not None and by_name not in taken and fits(columns.cells[by_name]):
         return by_name
-    found = [
-        name for name, cells in columns.cells.items() if name not in taken and are_mutations(cells, first_position)
-    ]
+    found = [name for name, cells in columns.cells.items() if name not in taken and fits(cells)]
     return found[0] if len(found) == 1 else None
 
 

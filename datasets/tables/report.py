@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.common.errors import UserError
+from datasets.sequences.chains import Chains
 from datasets.sequences.crop import Sites
 from datasets.sequences.packed import Packed
 from datasets.sequences.sites import region_of, written_sites
@@ -18,7 +19,7 @@ from datasets.tables.parts import in_order
 from datasets.tables.properties import divided_alike
 from datasets.tables.split_strategies import TableSplit, divide
 from datasets.tables.survey import Survey
-from datasets.tables.table import STRATEGIES
+from datasets.tables.table import STRATEGIES, Table
 
 _SPLITS = [strategy for strategy in STRATEGIES if strategy != "k_vs_rest"]  # which needs a number that nobody named
 _FLOOR_SHARE = 0.1
@@ -65,7 +66,7 @@ def report(survey: Survey) -> Iterator[str]:
     yield from _aligned(
         [
             ("variants", _variants(survey)),
-            ("wild type", _shortened(table.wild_type) + _first(table.first_position)),
+            ("wild type", _shortened(written_wild_type(table)) + _first(table.first_position)),
             ("positions", _positions(survey)),
             ("mutations", _mutations(survey.common.n_mutations)),
             ("residues", _residues(survey.sequences)),
@@ -90,7 +91,8 @@ def _variants(survey: Survey) -> str:
     lengths = survey.common.lengths
     low, high = int(lengths.min()), int(lengths.max())
     of = f"{low}" if low == high else f"{low} to {high} (median {np.median(lengths):g})"
-    return f"{len(survey.sequences):,} of {of} residues"
+    what = "residues" if survey.table.aligned_length is None else "aligned columns"
+    return f"{len(survey.sequences):,} of {of} {what}"
 
 
 def _shortened(sequence: str | None) -> str:
@@ -99,13 +101,20 @@ def _shortened(sequence: str | None) -> str:
     return sequence if len(sequence) <= _N_RESIDUES_SHOWN else f"{sequence[:_N_RESIDUES_SHOWN]}... ({len(sequence)})"
 
 
+def written_wild_type(table: Table) -> str | None:
+    """Return the wild type as people write it, with `|` between its chains; None where it is not known."""
+    if table.wild_type is None or table.chains is None:
+        return table.wild_type
+    return Chains.of(table.chains).written(table.wild_type)
+
+
 def _first(first_position: int) -> str:
     return "" if first_position == 1 else f", whose first residue has the number {first_position}"
 
 
 def _positions(survey: Survey) -> str:
     if survey.table.sites is not None:
-        sites = _as_counted(survey.table.sites, survey.table.first_position)
+        sites = _as_counted(survey.table.sites, survey.table.first_position, survey.table.chains)
         return sites if len(sites) <= 100 else sites[:100].rpartition(",")[0] + ", ..."
     if survey.table.window is not None:
         start, stop = survey.table.window
@@ -113,9 +122,13 @@ def _positions(survey: Survey) -> str:
     return "all vary"
 
 
-def _as_counted(sites: str, first_position: int) -> str:
+def _as_counted(sites: str, first_position: int, chains: str | None) -> str:
     region = region_of(sites, None)
     assert isinstance(region, Sites)
+    if chains is not None:
+        called = [Chains.of(chains).chain_at(position) for position in region.positions]
+        by_chain = {name: [number for chain, number in called if chain == name] for name, _ in called}
+        return " ".join(f"{name}:{written_sites(numbers)}" for name, numbers in by_chain.items())
     return written_sites([position + first_position for position in region.positions])
 
 

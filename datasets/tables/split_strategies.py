@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from datasets.common.errors import UserError
 from datasets.common.seeds import derive_seed
+from datasets.sequences.chains import Chains
 from datasets.tables.table import GroupRule, check_strategy
 from datasets.tables.whole_groups import choose_groups
 
@@ -34,7 +35,8 @@ class Landscape:
 
     target: (N,) float64. n_mutations: (N,) int64 from the wild type, None where that is not known or a sequence has
     another length. mutated: (N, P) bool at the P positions that vary, under the same condition; positions: (P,) int64,
-    numbered as the table does. group: N cells of the chosen column, or None. fold: likewise.
+    numbered as the table does; of `chains` their columns from 1. group: N cells of the chosen column, or None. fold:
+    likewise.
     """
 
     target: NDArray[np.float64]
@@ -43,6 +45,7 @@ class Landscape:
     positions: NDArray[np.int64] | None
     group: Sequence[str] | None
     fold: Sequence[str] | None = None
+    chains: Chains | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -138,7 +141,9 @@ def _by_position(landscape: Landscape, random: np.random.Generator) -> tuple[Mas
         raise UserError(f"A split by position needs two mutated positions, this table has {len(order)}.")
     n = _n_until_share(landscape.mutated[:, order].T, len(order) - 1)
     held = np.sort(landscape.positions[order[:n]]).tolist()
-    shown = ", ".join(map(str, held[:10])) + (", ..." if len(held) > 10 else "")
+    chains = landscape.chains
+    called = map(str, held[:10]) if chains is None else (chains.position(number - 1) for number in held[:10])
+    shown = ", ".join(called) + (", ..." if len(held) > 10 else "")
     test: Mask = np.any(landscape.mutated[:, order[:n]], axis=1)
     return test, f"variants mutated at position {shown} are test"
 

@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.common.errors import UserError
+from datasets.sequences.chains import Chains
 from datasets.sequences.packed import Aligned, Packed
 from datasets.tables import column_names, parts
+from datasets.tables.chains import letters_in, with_chains
 from datasets.tables.columns import Columns
 from datasets.tables.excel.workbook import is_excel
 from datasets.tables.findings import Findings
@@ -66,7 +68,8 @@ class Survey:
         part = np.where(self.division.test, "test", "train").tolist()
         validation = np.where(self.division.validation, "True", "").tolist()
         digest = hashlib.sha256()
-        sequence = list(self.sequences)
+        chains = None if self.table.chains is None else Chains.of(self.table.chains)
+        sequence = list(self.sequences if chains is None else map(chains.written, self.sequences))
         group, fold = self.landscape.group, self.landscape.fold
         # A split of the first version's rule keeps the hash that its studies know: that of the columns without groups.
         carried = group if self.table.group_rule else None
@@ -107,13 +110,14 @@ def _surveyed(columns: Columns, table: Table, *, is_reread: bool) -> Survey:
     findings = Findings(columns=columns)
     for note in columns.notes:
         findings.add("note", note)
-    named = (table.sequence_column, *table.measured_columns, *table.properties)
+    named = (*(table.chain_columns or (table.sequence_column,)), *table.measured_columns, *table.properties)
     if is_reread and column_names.is_written_split(columns, named):
         if table.properties:
             raise column_names.no_properties(columns, table.properties)
         table = replace(
             table,
             sequence_column="sequence",
+            chain_columns=(),
             target_column="target",
             mutation_column=None,
             group_column=column_names.group_column_again(columns, table.group_column, table.group_rule is not None),
@@ -122,6 +126,8 @@ def _surveyed(columns: Columns, table: Table, *, is_reread: bool) -> Survey:
             fold_column=column_names.column_again(columns, table.fold_column, column_names.FOLD_COLUMN),
             round_column=column_names.column_again(columns, table.round_column, column_names.FOLD_COLUMN),
         )
+    if table.chain_columns:
+        findings.columns = columns = with_chains(columns, table.chain_columns)
     are_named = not is_reread and None not in (table.sequence_column, table.mutation_column)
     table = _with_columns(table, columns)
     if table.replicates is None:
@@ -166,6 +172,7 @@ def _surveyed(columns: Columns, table: Table, *, is_reread: bool) -> Survey:
         n_mutations=common.n_mutations,
         mutated=common.mutated,
         positions=None if common.positions is None else common.positions + (table.first_position - 1),
+        chains=None if table.chains is None else Chains.of(table.chains),
         group=parts.given_groups(columns, table, rows, findings),
         fold=folds,
     )
@@ -207,7 +214,8 @@ def _with_columns(table: Table, columns: Columns) -> Table:
     error = column_names.named_column(columns, table.error_column, "--error-column")
     of_rows = (group, fold, rounds, error, "set", "validation", "name")
     taken = (sequence, target, *table.replicate_columns, *table.properties, *of_rows)
-    mutation = column_names.mutation_column(columns, table.mutation_column, taken, table.first_position)
+    chains, first = letters_in(table.wild_type or "", table.chains), table.first_position
+    mutation = column_names.mutation_column(columns, table.mutation_column, taken, first, chains=chains)
     if sequence is None and mutation is None:
         raise column_names.no_sequences(columns)
     return replace(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from datasets.common.errors import UserError, nearest
+from datasets.sequences.chains import Chains
 from datasets.sequences.sites import region_of
 
 STRATEGIES = (
@@ -54,7 +55,10 @@ class Table:
     the value. `round_column` names the round in which each row was measured, in place of folds. `stops`: what becomes
     of variants with a stop codon, if there are any: `drop` sets their rows aside, null refuses them. `properties`: all
     target columns where several are searched, in the order of their names: the rows that any of them has are divided
-    once for all, and those of `target_column` are taken from that (see `whole`).
+    once for all, and those of `target_column` are taken from that (see `whole`). `aligned_length`: the
+    columns of the alignment that the sequences are, with `-` for gaps; null where none has a gap. `chains`: of proteins
+    of several chains their names and columns (`datasets.sequences.chains`). `chain_columns`: those of a chain each,
+    instead of one column of sequences; `sequence_column` is then what they are called together.
     """
 
     file: str
@@ -80,6 +84,9 @@ class Table:
     censored: Censored | None = None
     stops: Stops | None = None
     properties: tuple[str, ...] = ()
+    aligned_length: int | None = None
+    chains: str | None = None
+    chain_columns: tuple[str, ...] = ()
 
     @property
     def whole(self) -> Table | None:
@@ -113,7 +120,7 @@ class Table:
 
     def __post_init__(self) -> None:
         """Refuse sites, a number and a wild type that are not written as they should be, whoever wrote them."""
-        for name in ("replicate_columns", "properties"):
+        for name in ("replicate_columns", "properties", "chain_columns"):
             object.__setattr__(self, name, tuple(getattr(self, name)))  # JSON knows lists alone
         least, most = FIRST_POSITIONS
         if type(self.first_position) is not int or not least <= self.first_position <= most:
@@ -121,8 +128,16 @@ class Table:
                 f"first_position={self.first_position!r} is not valid: expected a whole number from {least} to {most}, "
                 "that of the wild type's first residue."
             )
-        if self.wild_type is not None and not re.fullmatch("[A-Za-z]+", self.wild_type):
+        if self.wild_type is not None and not re.fullmatch("[A-Za-z|-]+", self.wild_type):
             raise UserError(f"table.wild_type={self.wild_type[:60]!r} is not valid: expected letters, one a residue.")
+        if self.aligned_length is not None and not (type(self.aligned_length) is int and self.aligned_length > 0):
+            raise UserError(f"table.aligned_length={self.aligned_length!r} is not valid: expected a number of columns.")
+        try:
+            chains = None if self.chains is None else Chains.of(self.chains)
+        except (ValueError, AttributeError) as error:
+            raise UserError(f"table.chains={self.chains!r} is not valid: {error}.") from None
+        if chains is not None and self.first_position != 1:
+            raise UserError("The positions of each chain are counted from 1: leave --first-position out.")
         try:
             region_of(self.sites, self.window)
         except ValueError as error:

@@ -9,9 +9,12 @@ from typing import TypeVar
 import numpy as np
 
 from datasets.common.errors import UserError
-from datasets.sequences.alphabet import ALPHABET
+from datasets.sequences.alphabet import ALPHABET, GAP
+from datasets.sequences.chains import DIVIDER, Chains, has_chains, letters_of
 from datasets.sequences.mutations import MutationError, Mutator, find_first_position, is_wild_type, normal_form
 from datasets.sequences.packed import Packed
+from datasets.tables.aligned import align, aligned_wild_type
+from datasets.tables.chains import are_chains, read_chains
 from datasets.tables.columns import Columns
 from datasets.tables.findings import Findings, Level
 from datasets.tables.table import Table
@@ -36,15 +39,27 @@ def read_residues(
     """
     drops, has_stops = table.stops == "drop", False
     if table.sequence_column is None:
+        if table.wild_type is not None and has_chains(table.wild_type):
+            parts = table.wild_type.split(DIVIDER)
+            chains = Chains(letters_of([""] * len(parts)), tuple(map(len, parts)))
+            table = replace(table, wild_type="".join(parts), chains=str(chains))
         sequences, has_stops = _from_mutations(columns, table, findings)
+        return sequences, replace(table, stops="drop" if drops and has_stops else None)
+    cells = columns.cells[table.sequence_column]
+    if are_chains(cells):
+        sequences, is_clean, table = read_chains(cells, table, findings)
+        _check_nucleotides(sequences, findings)
     else:
-        sequences, is_clean, has_stops = _cleaned(columns.cells[table.sequence_column], findings, drops=drops)
-        if table.mutation_column is not None and is_clean:
-            table = _with_wild_type_row(columns, sequences, table, findings)
-            if stops := _compare_mutations(columns, sequences, table, findings, are_named=are_named):
-                without = set(stops)
-                kept = ("" if row in without else sequence for row, sequence in enumerate(sequences))
-                sequences, has_stops = Packed.of(list(kept)), True
+        sequences, is_clean, has_stops, aligned_length = _cleaned(cells, findings, drops=drops)
+        table = replace(table, aligned_length=aligned_length, chains=None)
+        if table.wild_type is not None:
+            table = replace(table, wild_type=aligned_wild_type(table.wild_type, sequences, aligned_length))
+    if table.mutation_column is not None and is_clean:
+        table = _with_wild_type_row(columns, sequences, table, findings)
+        if stops := _compare_mutations(columns, sequences, table, findings, are_named=are_named):
+            without = set(stops)
+            kept = ("" if row in without else sequence for row, sequence in enumerate(sequences))
+            sequences, has_stops = Packed.of(list(kept)), True
     return sequences, replace(table, stops="drop" if drops and has_stops else None)
 
 
@@ -56,6 +71,7 @@ def _from_mutations(columns: Columns, table: Table, findings: Findings) -> tuple
             f"{columns.where} writes its variants as mutations ({table.mutation_column!r}), which need the wild type: "
             "name it with --wild-type FASTA."
         )
+    aligned_wild_type(table.wild_type, (), None)
     cells = columns.cells[table.mutation_column]
     mutator, sequences, bad = _read_mutations(cells, table, findings, "refused", list)
     for rows in bad.values():
@@ -78,9 +94,12 @@ def _read_mutations(
     residue as another number, that is a finding of `level`, and they are read as if the option had been given.
     """
     assert table.wild_type is not None
-    mutator, bad = Mutator(table.wild_type, table.first_position), dict[str, list[int]]()
+    has_gaps = table.aligned_length is not None
+    chains = None if table.chains is None else Chains.of(table.chains)
+    mutator = Mutator(table.wild_type, table.first_position, has_gaps=has_gaps, chains=chains)
+    bad = dict[str, list[int]]()
     used = use(_applied(mutator, cells, bad))
-    if "wild type" in bad or "outside" in bad:
+    if chains is None and ("wild type" in bad or "outside" in bad):
         first = find_first_position(cells, table.wild_type)
         if first is not None:
             findings.add(
@@ -89,7 +108,7 @@ def _read_mutations(
                 f"residues of the wild type if its first one has the number {first}, and not {table.first_position}",
                 remedy=f"give --first-position {first}",
             )
-            mutator, bad = Mutator(table.wild_type, first), {}
+            mutator, bad = Mutator(table.wild_type, first, has_gaps=has_gaps), {}
             used = use(_applied(mutator, cells, bad))
     _show_spelling(cells, {row for rows in bad.values() for row in rows}, findings)
     return mutator, used, bad
@@ -114,14 +133,15 @@ def _applied(mutator: Mutator, cells: Packed, bad: dict[str, list[int]]) -> Iter
             yield ""
 
 
-def _cleaned(cells: Packed, findings: Findings, *, drops: bool) -> tuple[Packed, bool, bool]:
-    """Return the cells in upper case, nothing where one is refused or set aside; whether none was refused; has stops.
+def _cleaned(cells: Packed, findings: Findings, *, drops: bool) -> tuple[Packed, bool, bool, int | None]:
+    """Return the cells in upper case, nothing where one is refused or set aside; whether none was refused; has stops;
+    of an alignment its columns, None of sequences without gaps.
 
     `drops`: stop codons are set aside.
     """
     if not cells.has_other_than(_RESIDUES) and cells.lengths.all():
         _check_nucleotides(cells, findings)
-        return cells, True, False
+        return cells, True, False, None
     sequences = [cell.strip().upper() for cell in cells]
     if len(sequences) and all(sequence.endswith("*") for sequence in sequences):
         findings.add("note", "every sequence ends with '*', the stop codon, which is left out")
@@ -129,14 +149,18 @@ def _cleaned(cells: Packed, findings: Findings, *, drops: bool) -> tuple[Packed,
     lower = [row for row, cell in enumerate(cells) if cell != cell.upper()]
     if lower:
         findings.add("note", "residues in lower case are read as upper case", lower)
-    known = frozenset(ALPHABET)
+    is_empty = [not sequence for sequence in sequences]
+    n_before = len(findings.found)
+    sequences, aligned_length = align(cells, sequences, findings)
+    is_clean = all(finding.level != "refused" for finding in findings.found[n_before:])
+    known = frozenset(ALPHABET if aligned_length is None else ALPHABET + GAP)
     bad: dict[str, list[int]] = {}
     for row, sequence in enumerate(sequences):
-        if not sequence:
+        if is_empty[row]:
             bad.setdefault("", []).append(row)
         elif not known.issuperset(sequence):
             odd = next(residue for residue in sequence if residue not in known)
-            bad.setdefault(odd if odd in "*-." else "other", []).append(row)
+            bad.setdefault("*" if odd == "*" else "other", []).append(row)
     for kind, rows in bad.items():
         text, remedy = _refusal(kind, sequences[rows[0]])
         if kind == "*" and drops:
@@ -147,27 +171,26 @@ def _cleaned(cells: Packed, findings: Findings, *, drops: bool) -> tuple[Packed,
             sequences[row] = ""
     packed = Packed.of(sequences)
     _check_nucleotides(packed, findings)
-    return packed, not bad.keys() - ({"*"} if drops else set()), "*" in bad
+    is_clean = is_clean and not bad.keys() - ({"*"} if drops else set())
+    return packed, is_clean, "*" in bad, aligned_length
 
 
 def _refusal(kind: str, sequence: str) -> tuple[str, str]:
     """Return what is wrong with a sequence, and what to do."""
     if not kind:
         return "the sequence is empty", _LINE
-    place = next(i for i, residue in enumerate(sequence) if residue not in ALPHABET)
+    place = next(i for i, residue in enumerate(sequence) if residue not in ALPHABET + GAP)
     text = f"the residue {sequence[place]!r} at position {place + 1} is not one of {ALPHABET}"
     if kind == "*":
         return (
             f"{text}: a stop codon",
             "remove the line, or the '*' where it only ends the protein; --stops drop sets such rows aside",
         )
-    if kind in "-.":
-        return f"{text}: a gap", "write the sequences without their alignment"
     return text, _LINE
 
 
 def _check_nucleotides(sequences: Packed, findings: Findings) -> None:
-    if sequences.lengths.sum() >= 30 * len(sequences) > 0 and not sequences.has_other_than(b"ACGTUN"):
+    if sequences.lengths.sum() >= 30 * len(sequences) > 0 and not sequences.has_other_than(b"ACGTUN-"):
         text = "the sequences hold A, C, G and T only, as DNA does"
         findings.add("refused", text, remedy="translate them to residues")
 

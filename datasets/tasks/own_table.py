@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets.common.errors import UserError
 from datasets.common.files import file_hash
+from datasets.sequences.chains import Chains
 from datasets.sequences.crop import Crop, Sites
 from datasets.sequences.sites import region_of
 from datasets.tables.table import Table
@@ -69,6 +71,7 @@ def table_task(table: Table, *, name: str, path: Path | None = None, loaded: Sur
     whole = None
     if table.whole is not None:
         whole = table_task(table.whole, name=name, path=path, loaded=None if loaded is None else loaded.whole)
+    chains = None if table.chains is None else Chains.of(table.chains)
     crops = {"none": Crop()}
     if isinstance(region, Sites):
         crops["region"] = Crop(start=region.positions[0], stop=region.positions[-1] + 1)
@@ -79,7 +82,7 @@ def table_task(table: Table, *, name: str, path: Path | None = None, loaded: Sur
         dataset=name,
         split=table.split or (f"test fold {table.test_fold}" if table.test_fold is not None else "as in the file"),
         source=TableSource(table=table, path=path or Path(table.file), loaded=loaded),
-        clean=str,
+        clean=str if chains is None else partial(chains.joined, has_gaps=table.aligned_length is not None),
         clean_version=1,
         crops=crops,
         default_crop="none",
@@ -87,7 +90,10 @@ def table_task(table: Table, *, name: str, path: Path | None = None, loaded: Sur
         wild_type=table.wild_type,
         units="mean of " * (len(table.replicate_columns) > 1) + (table.target_column or ""),
         shift="fitness" if table.split == "low_vs_high" else None,
-        has_one_length=table.window is None and (table.sites is not None or table.wild_type is not None),
+        has_one_length=table.window is None
+        and not (table.sites is None and table.wild_type is None and table.aligned_length is None),
         first_position=table.first_position,
         whole=whole,
+        aligned_length=table.aligned_length,
+        chains=chains,
     )

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from datasets.common.processor import processor
+from datasets.sequences.tokenizer import EsmTokenizer
 from models.backbones.names import BACKBONES
 from models.backbones.transformer import Backbone, pretrained, untrained
 from models.backbones.weights import weights_hash
@@ -46,6 +47,7 @@ class FrozenLayers:
 
     n_prefix = 1
     n_suffix = 1
+    linker = EsmTokenizer.linker
 
     def __init__(self, weights: Weights, *, n_layers: int, precision: str, device: torch.device) -> None:
         self.width = BACKBONES[weights.name].width

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from datasets.sequences.tokenizer import EsmTokenizer
 from models.backbones.checkpoint_format import N_TOKENS
 from models.backbones.names import BACKBONES, BackboneShape
 from models.backbones.weights import read_weights
@@ -73,10 +74,12 @@ class Backbone(nn.Module):
     def embed(self, tokens: Tensor, *, masked: Tensor | None = None) -> Tensor:
         """Turn tokens (B, T) of EsmTokenizer into what enters the first layer, (B, T, D) float32, 0 at padding.
 
-        `masked` (B, T) bool says which of them are the mask token, None that none is.
+        A linker between chains is of glycines. `masked` (B, T) bool says which of them are the mask token, None that
+        none is.
         """
         padding = tokens == 0
         ids = (tokens - 1).masked_fill(padding, _PADDING)
+        ids = ids.masked_fill(tokens == EsmTokenizer.linker, EsmTokenizer.glycine - 1)
         states: Tensor = self.embed_tokens(ids) * _TOKEN_DROPOUT_SCALE
         if masked is not None:
             share = masked.sum(1) / (~padding).sum(1)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from datasets.common.errors import UserError, nearest
 from datasets.sequences.alphabet import ALPHABET
@@ -75,7 +76,7 @@ _MOST_BYTES = 2**16
 _MOST_NEGATIVE = 0.1  # of all variation of a matrix, that which no vectors have
 
 
-def residue_vectors(similarity: NDArray[np.float64] | None) -> Tensor:
+def residue_vectors(similarity: NDArray[np.float64] | None, has_gaps: bool = False) -> Tensor:
     """Vectors (23, F) float64 of the tokens of `ResidueTokenizer`, half whose squared distance is how unlike two are.
 
     A similarity S gives (S_aa + S_bb) / 2 - S_ab, in units of the mean over all pairs of different amino acids: so 1
@@ -84,9 +85,11 @@ def residue_vectors(similarity: NDArray[np.float64] | None) -> Tensor:
 
     Args:
         similarity: (20, 20) in the order of `ALPHABET`; None: all residues are equally unlike.
+        has_gaps: they are 24, the last one that of the gap, which lies off all residues on an axis of its own, as
+            padding does: it is unlike a residue by (1 + that one's squared length) / 2, 0.975 on average.
     """
     if similarity is None:
-        return torch.eye(1 + len(ALPHABET), dtype=torch.float64)
+        return torch.eye(1 + len(ALPHABET) + has_gaps, dtype=torch.float64)
     centring = np.eye(20) - 1 / 20
     values, axes = np.linalg.eigh(centring @ similarity @ centring)
     vectors = axes * np.sqrt(values.clip(min=0))
@@ -96,6 +99,9 @@ def residue_vectors(similarity: NDArray[np.float64] | None) -> Tensor:
     tokens[1:21, :-1] = vectors / math.sqrt(mean)
     tokens[1 + ALPHABET.index("U")] = tokens[1 + ALPHABET.index("C")]
     tokens[0, -1] = 1.0
+    if has_gaps:
+        tokens = np.pad(tokens, ((0, 1), (0, 1)))
+        tokens[-1, -1] = 1.0
     return torch.from_numpy(tokens)
 
 
@@ -182,8 +188,15 @@ def _check(matrix: NDArray[np.float64], where: str) -> None:
         )
 
 
-def vhse() -> Tensor:
-    """The VHSE scales (23, 8) float32 of the tokens of `ResidueTokenizer`; U is taken for C, X and padding are 0."""
+def vhse(*, has_gaps: bool = False) -> Tensor:
+    """The VHSE scales (23, 8) float32 of the tokens of `ResidueTokenizer`; U is taken for C, X and padding are 0.
+
+    Where it `has_gaps`, they are (24, 9): the last one is 1 for the gap, whose others are 0, and 0 for residues.
+    """
     rows = {row[0]: list(map(float, row[1:])) for row in map(str.split, _VHSE.strip().splitlines())}
     rows["U"] = rows["C"]
-    return torch.tensor([[0.0] * 8, *(rows.get(letter, [0.0] * 8) for letter in ALPHABET)])
+    table = torch.tensor([[0.0] * 8, *(rows.get(letter, [0.0] * 8) for letter in ALPHABET)])
+    if has_gaps:
+        table = functional.pad(table, (0, 1, 0, 1))
+        table[-1, -1] = 1.0
+    return table

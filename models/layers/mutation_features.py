@@ -18,7 +18,8 @@ class MutationFeatures(nn.Module):
     A mutation has the properties (VHSE) of the consensus residue, of its own and their difference, the properties of
     the consensus's two neighbours on either side, and its position. A variant has the mean of its mutations' features
     and their number; where training has variants of several mutations, the smallest and largest of each feature as
-    well; and where at most 16 positions vary, the properties of the residue at each.
+    well; and where at most 16 positions vary, the properties of the residue at each. Of aligned sequences being a gap
+    is one more property (`has_gaps`).
 
     Attributes:
         consensus: (L,) int64 tokens.
@@ -31,12 +32,12 @@ class MutationFeatures(nn.Module):
     has_several: Tensor
     properties: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_gaps: bool = False) -> None:
         super().__init__()
         self.register_buffer("consensus", torch.zeros(0, dtype=torch.int64))
         self.register_buffer("sites", torch.zeros(0, dtype=torch.int64))
         self.register_buffer("has_several", torch.zeros((), dtype=torch.bool))
-        self.register_buffer("properties", vhse(), persistent=False)
+        self.register_buffer("properties", vhse(has_gaps=has_gaps), persistent=False)
 
     @property
     def n_features(self) -> int:

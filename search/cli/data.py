@@ -84,7 +84,9 @@ def _score_lines(options: DataOptions, cache: Path, found: "Survey") -> Iterator
     columns = with_scores(task, config).scores
     assert columns is not None
     columns = columns.with_models(language_models(options.weights_dir, announce))
-    scores = columns.score(*residues_of(list(found.sequences), str), cache_dir=cache, announce=announce)
+    scores = columns.score(
+        *residues_of(list(found.sequences), str, task.aligned_length), cache_dir=cache, announce=announce
+    )
     division = found.division
     training = None if division is None else ~division.test & ~division.validation
     if training is not None:

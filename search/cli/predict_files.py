@@ -87,7 +87,7 @@ def candidates_of(
 ) -> "Stream":
     """The candidates; `left_out` counts those that are not ranked, for they were measured."""
     from datasets.candidates.candidates import read_candidates
-    from datasets.candidates.files import CandidateColumns
+    from datasets.candidates.columns import CandidateColumns
     from datasets.candidates.measured import measured_variants, without_measured
     from datasets.candidates.mutagenesis import Mutagenesis, enumerate_variants
     from datasets.candidates.unmeasured import read_unmeasured

@@ -200,7 +200,7 @@ class TrainedExperiment:
             for first in range(0, len(texts), BLOCK_ROWS):
                 rows = slice(first, first + BLOCK_ROWS)
                 try:
-                    found = residues_of(texts[rows], self.task.clean)
+                    found = residues_of(texts[rows], self.task.clean, self.task.aligned_length)
                     some = {name: column[rows] for name, column in given.items()}
                     beside = None if scored is None else scored(*found, some)
                     known = None if embedded is None else embedded(*found)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from datasets.common.errors import UserError
 from datasets.embeddings.store import Embeddings, GivenEmbeddings
-from datasets.sequences.alphabet import ALPHABET
+from datasets.sequences.alphabet import ALPHABET, GAP
 from search.experiments.averages import mean_of
 
 _N_VARIANTS = 64
@@ -47,14 +47,17 @@ def check_variation(
 
 
 def _variants(residues: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Variants (n, L) of a sequence (L,): some of one mutation each, spread over its length, some of many."""
+    """Variants (n, L) of a sequence (L,): some of one mutation each, spread over its length, some of many.
+
+    Gaps of aligned sequences stay, so that variants have as many residues.
+    """
     generator = np.random.default_rng(0)
     n, n_columns = _N_VARIANTS, len(residues)
     is_mutated = generator.random((2 * n, n_columns)) < 0.5
     is_mutated[:n] = False
     is_mutated[np.arange(n), np.arange(n) * n_columns // n] = True
     others = generator.choice(np.frombuffer(ALPHABET[:20].encode(), dtype=np.uint8), size=is_mutated.shape)
-    return np.where(is_mutated, others, residues)
+    return np.where(is_mutated & (residues != ord(GAP)), others, residues)
 
 
 def _scattered(embeddings: Embeddings, n: int) -> GivenEmbeddings:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from search.options.parser import (
+    OneOrMore,
     Parser,
     add_artifacts,
     add_data_file,
@@ -115,8 +116,10 @@ def add_reading_of_candidates(parser: Parser) -> None:
     column = parser.add_mutually_exclusive_group()
     column.add_argument(
         "--sequence-column",
+        action=OneOrMore,
         metavar="NAME",
-        help="of the input (default: as in the table that was trained on, else sequence, or a name like it)",
+        help="of the input (default: as in the table that was trained on, else sequence, or a name like it); repeated "
+        "for each of several chains",
     )
     column.add_argument(
         "--mutation-column", metavar="NAME", help="of the input, where it names its candidates by mutations: likewise"

@@ -86,6 +86,16 @@ class OneProperty(argparse.Action):
         namespace.properties = found if len(found) > 1 else ()
 
 
+class OneOrMore(argparse.Action):
+    """Takes a value or, where it is repeated, a tuple of them."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, *_: Any) -> None:
+        """Take the value."""
+        before = getattr(namespace, self.dest)
+        several = () if before is None else (before,) if isinstance(before, str) else before
+        setattr(namespace, self.dest, (*several, values) if several else values)
+
+
 def add_data(parser: Parser) -> None:
     """A user's own data, and how it is read and divided."""
     group = parser.add_argument_group("your own data, instead of --task (see `data check --help`)")
@@ -117,7 +127,12 @@ def add_reading(parser: "Parser | argparse._ArgumentGroup") -> None:
         metavar="NAME",
         help="of an Excel file (default: the only one that is not empty, if there is one)",
     )
-    parser.add_argument("--sequence-column", action=Once, metavar="NAME", help="default: sequence, or a name like it")
+    parser.add_argument(
+        "--sequence-column",
+        action=OneOrMore,
+        metavar="NAME",
+        help="default: sequence, or a name like it; repeated for each of several chains",
+    )
     parser.set_defaults(properties=())
     parser.add_argument(
         "--target-column",

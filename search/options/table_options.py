@@ -103,7 +103,11 @@ def _words(given: Mapping[str, Any]) -> list[str]:
     for name in ("zero_shot_file", "alignment", "zero_shot", "weights_dir", "embeddings"):
         if given.get(name) is not None:
             words += option_words(f"--{name.replace('_', '-')}", str(given[name]))
+    for column in _chain_columns(given):
+        words += option_words("--sequence-column", column)
     for name in _NEEDS_DATA:
+        if name == "sequence_column" and _chain_columns(given):
+            continue
         if given.get(name) is not None and name != "target_column":
             words += option_words(f"--{name.replace('_', '-')}", str(given[name]))
     return [*words, "--split-seed", str(given["split_seed"])] if given["split_seed"] else words
@@ -113,6 +117,12 @@ def _own_first(given: Mapping[str, Any]) -> list[str]:
     """The target columns, that of the study first; none where columns of replicates are named."""
     own, others = given.get("target_column"), given.get("properties") or ()
     return [] if own is None or given.get("replicate_columns") else list(dict.fromkeys((str(own), *others)))
+
+
+def _chain_columns(given: Mapping[str, Any]) -> Sequence[str]:
+    """The columns of a chain each, as options or a manifest have them; none where one column has the sequences."""
+    named = given.get("sequence_column")
+    return given.get("chain_columns") or (() if named is None or isinstance(named, str) else named)
 
 
 def check_reading(arguments: argparse.Namespace) -> None:

@@ -51,19 +51,21 @@ def multiple(text: str) -> float:
     return float(text)
 
 
-def mutagenesis(text: str) -> tuple[str, tuple[int, ...]]:
-    """The kind and, where some are named, the numbers of positions: up to 20 for combinations, 1,000 for doubles."""
+def mutagenesis(text: str) -> tuple[str, tuple[int | str, ...]]:
+    """The kind and, where some are named, the numbers of positions, or `H39` in chains: up to 20 for combinations,
+    1,000 for doubles.
+    """
     if text in ("singles", "doubles"):
         return text, ()
     kind, _, numbers = text.partition(":")
     most = {"sites": 20, "doubles": 1000}.get(kind, 0)
-    if not re.fullmatch(r"-?[0-9]{1,7}(,-?[0-9]{1,7})*", numbers) or numbers.count(",") >= most:
+    if not re.fullmatch(r"{0}(,{0})*".format("(-?|[A-Za-z])[0-9]{1,7}"), numbers) or numbers.count(",") >= most:
         raise _refusal(
             text if len(text) <= 60 else f"{text[:57]}...",
             "singles, doubles, or positions of the wild type: doubles:11,170 for all pairs of up to 1,000, "
             "sites:39,40,41,54 for all combinations of up to 20",
         )
-    sites = tuple(map(int, numbers.split(",")))
+    sites = tuple(site if site[0].isalpha() else int(site) for site in numbers.split(","))
     if kind == "doubles" and len(sites) < 2:
         raise _refusal(text, "two positions or more, such as doubles:11,170")
     return kind, sites

@@ -107,6 +107,7 @@ def map_of(
         measured=measured,
         relevance=np.array([relevances.get(one + first, np.nan) for one in positions]) if relevances else None,
         remarks=tuple(remarks),
+        names=() if trained.task.chains is None else tuple(map(trained.task.position, positions)),
     )
 
 

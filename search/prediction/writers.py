@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.candidates.candidates import Candidates
-from datasets.candidates.files import Label
+from datasets.candidates.columns import Label
 from datasets.candidates.outside import N_COMBINATIONS, outside_reasons
 from datasets.common.errors import UserError
 from datasets.common.files import is_stream, output, place_of

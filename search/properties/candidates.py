@@ -6,7 +6,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 from datasets.candidates.candidates import BLOCK_ROWS, Candidates, Stream, read_candidates, residues_of
-from datasets.candidates.files import CandidateColumns
+from datasets.candidates.columns import CandidateColumns
 from datasets.candidates.measured import LeftOut, measured_variants, without_measured
 from datasets.candidates.mutagenesis import Mutagenesis, enumerate_variants, seen_positions
 from datasets.candidates.recombination import MeasuredMutation, measured_mutations, recombined

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.candidates.candidates import Candidates, Stream
+from datasets.candidates.columns import Label
 from datasets.candidates.distances import TrainingSequences
-from datasets.candidates.files import Label
 from datasets.candidates.measured import LeftOut
 from datasets.common.errors import UserError
 from datasets.common.files import rereadable

@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from datasets.batches.window import LengthLimit, cut
+from datasets.sequences.alphabet import GAP
+from datasets.sequences.gaps import without_gaps
 from datasets.splits.prepared import PreparedSplit
 from datasets.task import Task
 from datasets.validation.protocols import Fold
@@ -100,11 +102,14 @@ def _similarity_rungs(task: Task, split: PreparedSplit, rows: NDArray[np.int64],
     residues, _ = cut(split.residues[rows], split.lengths[rows], task=task, crop=crop, limit=limit)
     whole = np.frombuffer(task.wild_type.encode("ascii"), dtype=np.uint8)
     first, last = (int(edge[0]) for edge in task.crop(crop).window(np.array([len(whole)])))
+    whole = whole[first:last]
+    if task.aligned_length is not None:
+        residues, whole = without_gaps(residues, residues != 0)[0], whole[whole != ord(GAP)]
     lengths = (residues != 0).sum(axis=1)
     target = split.target[rows]
     rungs = []
     for name, score in BASELINES.items():
-        rungs.append(_baseline(name, rows, score(residues, lengths, whole[first:last]).astype(np.float32), target))
+        rungs.append(_baseline(name, rows, score(residues, lengths, whole).astype(np.float32), target))
     return rungs
 
 

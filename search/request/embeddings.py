@@ -20,6 +20,7 @@ def find_embeddings(path: Path, task: Task) -> EmbeddingConfig:
     from datasets.embeddings.embedding_set import describe_embeddings
     from datasets.embeddings.lookup import Lookup, names_hash, names_of_table
     from datasets.embeddings.opened import opened_embeddings
+    from datasets.sequences.gaps import ungapped
     from datasets.tables.survey import survey
 
     found = describe_embeddings(path)
@@ -28,5 +29,5 @@ def find_embeddings(path: Path, task: Task) -> EmbeddingConfig:
     table = source.loaded or survey(source.path, source.table, is_reread=True)
     with opened_embeddings(path) as file:
         lookup = Lookup(file, kind=found.kind, width=found.width, names=names_of_table(table))
-        lookup.find_all([*dict.fromkeys(table.sequences.slices())], f"sequences of {source.path}")
+        lookup.find_all([*dict.fromkeys(map(ungapped, table.sequences.slices()))], f"sequences of {source.path}")
     return replace(found, names_hash=names_hash(lookup.used))

@@ -54,7 +54,8 @@ class TableOptions:
         split: The strategy that divides it; None where the file has a `set` column.
         split_seed: Of the strategies that draw at random.
         max_train_mutations: Of the strategy `k_vs_rest`.
-        sequence_column, mutation_column, target_column, group_column: Names in the file; None is found out.
+        sequence_column, mutation_column, target_column, group_column: Names in the file; None is found out. Several
+            sequence columns are of a chain each.
         fold_column: Names the fold of each row, by which a search cross-validates.
         test_fold: The fold that is test, instead of a `split`.
         round_column: Names the round in which each row was measured: a search validates each by those before it.
@@ -74,7 +75,7 @@ class TableOptions:
     split: str | None = None
     split_seed: int = 0
     max_train_mutations: int | None = None
-    sequence_column: str | None = None
+    sequence_column: str | tuple[str, ...] | None = None
     mutation_column: str | None = None
     target_column: str | None = None
     group_column: str | None = None

@@ -63,7 +63,7 @@ class SuggestRequest:
     mutagenesis: Any = None
     recombine: int | bool | None = None
     max_mutations: int | None = None
-    sequence_column: str | None = None
+    sequence_column: str | tuple[str, ...] | None = None
     mutation_column: str | None = None
     sheet: str | None = None
     names: bool = False

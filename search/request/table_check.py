@@ -29,7 +29,8 @@ class TableCheck:
     Attributes:
         path: The file. kind: "CSV", "TSV", "FASTA", "Parquet" or "Excel".
         n_rows: Its rows. n_variants: Its variants with a measurement, each once; replicates are merged.
-        n_residues: The shortest and the longest of them.
+        n_residues: The shortest and the longest of them. aligned_length: The columns of aligned sequences, gaps
+            included; None where no sequence has a gap. chains: Their names and columns, `H120 L107`; None of one chain.
         sequence_column, mutation_column, target_column, group_column: Those that are read, None where there is none.
         wild_type: Its residues, None where it is not known. first_position: The number of the first of them.
         reliability: The share of the targets' variance that is not noise; None without replicates.
@@ -43,6 +44,8 @@ class TableCheck:
     n_rows: int
     n_variants: int
     n_residues: tuple[int, int]
+    aligned_length: int | None
+    chains: str | None
     sequence_column: str | None
     mutation_column: str | None
     target_column: str
@@ -65,7 +68,7 @@ def checked_table(path: str | os.PathLike[str], reading: dict[str, Any]) -> Tabl
     _check_types(path, reading)
     path = Path(path)
     # Imported as late as this, so that usage errors do not wait for NumPy.
-    from datasets.tables.report import split_sizes
+    from datasets.tables.report import split_sizes, written_wild_type
     from datasets.tables.suggestion import suggest
 
     if reading.get("wild_type") is not None:
@@ -87,11 +90,13 @@ def checked_table(path: str | os.PathLike[str], reading: dict[str, Any]) -> Tabl
         n_rows=len(found.columns),
         n_variants=len(found.sequences),
         n_residues=(int(lengths.min()), int(lengths.max())),
+        aligned_length=table.aligned_length,
+        chains=table.chains,
         sequence_column=table.sequence_column,
         mutation_column=table.mutation_column,
         target_column=table.target_column,
         group_column=table.group_column,
-        wild_type=table.wild_type,
+        wild_type=written_wild_type(table),
         first_position=table.first_position,
         reliability=None if found.noise is None else found.noise.reliability,
         findings=tuple(found.findings.found),

@@ -75,6 +75,12 @@ def score_columns(
     Raises:
         UserError: A file is missing, or a column is, or holds no scores.
     """
+    made = (options.zero_shot_file, options.alignment, options.zero_shot)
+    if task.chains is not None and any(given is not None for given in made):
+        raise UserError(
+            "--zero-shot, --zero-shot-file and --alignment score variants of one chain, and these have several: leave "
+            "them out, or give scores in columns of the table with --zero-shot-column."
+        )
     sources = []
     named = list(dict.fromkeys(options.zero_shot_columns))
     if options.zero_shot_file is not None:

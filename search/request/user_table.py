@@ -95,6 +95,9 @@ def survey_of(path: Path, options: TableOptions) -> "Survey":
     from datasets.tables.survey import survey
 
     same = {item.name: getattr(options, item.name) for item in fields(TableOptions)}
+    if options.sequence_column is not None and not isinstance(options.sequence_column, str):
+        chains = tuple(options.sequence_column)  # of Python it may be a list
+        same |= {"sequence_column": ", ".join(chains), "chain_columns": chains if len(chains) > 1 else ()}
     table = Table(
         **{name: value for name, value in same.items() if name not in ("data", "wild_type", "first_position")},
         file=str(path),

@@ -94,7 +94,7 @@ def _wells(places: Sequence[Place], picked: Sequence[Pick], controls: Sequence[P
             well=place.well,
             plate=place.plate,
             role="control" if is_control else "candidate",
-            sequence=one.sequence,
+            sequence=task.written(one.sequence),
             mutations=_mutations(one, task),
             prediction=one.prediction,
             low=one.low,
@@ -110,5 +110,5 @@ def _mutations(one: Pick, task: Task) -> str:
     wild_type = task.wild_type
     if wild_type is None or len(one.sequence) != len(wild_type):
         return ""
-    words = (f"{wild_type[site]}{site + task.first_position}{one.sequence[site]}" for site in one.sites)
+    words = (task.mutation(site, wild_type[site], one.sequence[site]) for site in one.sites)
     return ":".join(words) or "WT"

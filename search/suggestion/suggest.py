@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.candidates.candidates import Candidates, Stream, read_candidates, residues_of
-from datasets.candidates.files import CandidateColumns
+from datasets.candidates.columns import CandidateColumns
 from datasets.candidates.measured import LeftOut, measured_variants, without_measured
 from datasets.candidates.mutagenesis import Mutagenesis, enumerate_variants, seen_positions
 from datasets.candidates.outside import Outside
@@ -215,7 +215,7 @@ class _Batch:
         """The wild type, where one is known, and the best measured variant."""
         wild_type = self.trained.task.wild_type
         texts = list(dict.fromkeys([best.sequence] if wild_type is None else [wild_type, best.sequence]))
-        residues, lengths = residues_of(texts, lambda text: text)
+        residues, lengths = residues_of(texts, lambda text: text, self.trained.task.aligned_length)
         own = Candidates(labels=texts, residues=residues, lengths=lengths, names=[""] * len(texts))
         nothing = np.zeros(len(texts))
         try:

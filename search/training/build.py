@@ -7,10 +7,12 @@ from datasets.common.errors import UserError
 from datasets.common.seeds import derive_seed
 from datasets.embeddings.description import EmbeddingKind
 from datasets.features.encoder import Scope
+from datasets.sequences.chains import N_LINKER, Chains
+from datasets.sequences.tokenizer import links_chains
 from datasets.splits.prepared import PreparedSplit
 from datasets.validation.folds import folds_of_split
 from datasets.validation.protocols import Division, Fold
-from models.fitness_model import FitnessModel
+from models.fitness_model import FitnessModel, with_gaps
 from models.losses import make_loss
 from search.config import targets
 from search.config.run_config import RunConfig, task_of
@@ -23,7 +25,11 @@ def build_model(config: RunConfig, fold: int = 0) -> FitnessModel:
         UserError: The model refuses its hyperparameters or the loss.
     """
     torch.manual_seed(derive_seed("weights", config.seed, fold))
-    model: FitnessModel = targets.instantiate(config.model, targets.MODEL, "model")
+    with with_gaps(config.table is not None and config.table.aligned_length is not None):
+        model: FitnessModel = targets.instantiate(config.model, targets.MODEL, "model")
+    if config.table is not None and config.table.chains is not None and model.max_residues is not None:
+        n_linkers = len(Chains.of(config.table.chains).names) - 1
+        model.max_residues -= N_LINKER * n_linkers * links_chains(model.tokenizer)  # they are tokens, too
     if config.scores is not None and config.scores.used:
         model.take_scores()
     if model.embedding_scope is not None:

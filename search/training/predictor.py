@@ -175,7 +175,7 @@ class Predictor:
         if scope is not None and embeddings is not None:
             crop = self.config.data.crop
             features: Features | None = embedded(
-                embeddings, lengths, encoded, scope, task=self.task, crop=crop, limit=self.limit
+                embeddings, residues, lengths, encoded, scope, task=self.task, crop=crop, limit=self.limit
             )
         else:
             features = self._features(encoded)

@@ -22,6 +22,7 @@ class Relevances:
     where that is not known. value: (P,) the weight of the position in the kernel's distance, without a unit: the
     geometric mean of the members that looked at it, which are folds or seeds. low and high: (P,) their smallest and
     largest.
+    called: (P) what the positions are called where they are in chains; `position` counts through these.
     n_members: how many models. n_rows: the training sequences that each looked at, at least. has_gaps: whether some of
     these sequences are shorter than others, so that a position may be another one in them.
     """
@@ -34,6 +35,7 @@ class Relevances:
     n_members: int
     n_rows: int
     has_gaps: bool
+    called: tuple[str, ...] = ()
 
     @property
     def order(self) -> NDArray[np.int64]:
@@ -42,7 +44,9 @@ class Relevances:
 
     @property
     def names(self) -> list[str]:
-        """`V39`, of each position."""
+        """`V39`, of each position; in a chain `V H39`."""
+        if self.called:
+            return [f"{residue} {name}" for residue, name in zip(self.residue, self.called, strict=True)]
         return [f"{residue}{place}" for residue, place in zip(self.residue, self.position.tolist(), strict=True)]
 
 
@@ -76,6 +80,7 @@ def read_relevances(weights: Sequence[Path], task: Task, crop: str | None) -> Re
         high=np.nanmax(values, axis=0),
         n_members=len(found),
         n_rows=min(len(tokens) for _, tokens in found),
+        called=() if task.chains is None else tuple(map(task.position, position.tolist())),
         has_gaps=any(bool((tokens == 0).any()) for _, tokens in found),
     )
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from datasets.common.errors import UserError
 from datasets.sequences.alphabet import ALPHABET
 from datasets.tables.formats import text_file
+from datasets.tasks.own_table import table_task
 from tests.helpers.examples import examples
 from tests.helpers.tables import surveyed
 from tests.helpers.workbooks import write_xls, xlsx_parts, zipped
@@ -46,6 +47,9 @@ GOOD_SEQUENCES = st.text(alphabet=ALPHABET, min_size=1, max_size=12)
 SEQUENCES = GOOD_SEQUENCES | st.sampled_from([WILD_TYPE, "acdef", "AC*", "A-C", "AJC", ""])
 GOOD_NUMBERS = st.floats(-1e30, 1e30).map(repr) | st.integers(-5, 5).map(str)
 WRITTEN = st.sampled_from(["<0.01", ">= 5", "<LOD", "12 %", "1'000", "\u22121", "n.d.", "#N/A", "1.234", "0.5"])
+CHAINS = st.lists(GOOD_SEQUENCES, min_size=2, max_size=3).map("|".join) | st.tuples(
+    SEQUENCES, st.sampled_from(["|", ":", " / ", "||", ";", ""]), SEQUENCES
+).map("".join)
 NUMBERS = st.floats(allow_nan=True, width=64).map(repr) | GOOD_NUMBERS | WRITTEN
 
 
@@ -80,6 +84,19 @@ def delimited(draw: Any, delimiter: str) -> bytes:
     end = draw(st.sampled_from(["\n", "\r\n", "\r"]))
     text = end.join(delimiter.join(row) for row in [names, *rows])
     return draw(edited((text + draw(st.sampled_from(["", end]))).encode()))
+
+
+@st.composite
+def chained(draw: Any) -> bytes:
+    """A table of proteins with several chains, half of the time of one number of chains."""
+    n_chains = draw(st.integers(2, 4))
+    divider = draw(st.sampled_from(["|", ":", " / ", "; ", "::"]))
+    good = st.lists(GOOD_SEQUENCES, min_size=n_chains, max_size=n_chains).map(divider.join)
+    is_good = draw(st.booleans())
+    cells = good if is_good else good | CHAINS
+    rows = draw(st.lists(st.tuples(cells, GOOD_NUMBERS if is_good else NUMBERS), min_size=8 * is_good, max_size=14))
+    text = "\n".join("\t".join(row) for row in [("sequence", "target"), *rows])
+    return draw(edited(text.encode()))
 
 
 @st.composite
@@ -178,11 +195,11 @@ def workbook(draw: Any, *, is_old: bool) -> bytes:
     return bytes(damaged[: draw(st.integers(4, len(damaged)))]) if draw(st.integers(0, 9)) == 0 else bytes(damaged)
 
 
-def outcome(path: Path, content: bytes) -> tuple[Any, ...]:
+def outcome(path: Path, content: bytes, wild_type: str | None = WILD_TYPE) -> tuple[Any, ...]:
     """What became of a file: its variants, or the sentence; anything else is raised."""
     path.write_bytes(content)
     try:
-        found = surveyed(path, split=None if b"set" in content.lower() else "random", wild_type=WILD_TYPE)
+        found = surveyed(path, split=None if b"set" in content.lower() else "random", wild_type=wild_type)
         raw = found.raw_split()
     except UserError as error:
         sentence = str(error)
@@ -191,8 +208,12 @@ def outcome(path: Path, content: bytes) -> tuple[Any, ...]:
         assert len(sentence) < 20_000, sentence
         return ("refused", " ".join(sentence.split()))
     assert len(raw.sequence) == len(raw.target) == len(raw.lines) > 0
-    assert set("".join(raw.sequence)) <= set(ALPHABET)
-    assert all(raw.sequence)
+    if "-" in "".join(found.sequences):
+        assert {found.table.aligned_length} == set(map(len, found.sequences))
+    task = table_task(found.table, name="t")
+    assert [task.clean(sequence) for sequence in raw.sequence] == list(found.sequences)
+    assert set("".join(found.sequences)) <= set(ALPHABET + "-")
+    assert all(chain.strip("-") for sequence in raw.sequence for chain in sequence.split("|"))
     assert np.isfinite(np.array(list(map(float, raw.target)), dtype=np.float32)).all()
     assert {"train", "test"} == set(raw.part)
     return ("read", *raw.sequence, *raw.target, *raw.part, *raw.validation, *raw.lines)
@@ -228,6 +249,18 @@ def test_delimited_files(delimiter: str, path: Path, small_blocks: pytest.Monkey
 
     check()
     assert endings == {"read", "refused"}  # the files are neither all good nor all bad
+
+
+def test_files_of_chains(path: Path) -> None:
+    endings = set()
+
+    @FUZZED
+    @given(content=chained())
+    def check(content: bytes) -> None:
+        endings.add(outcome(path, content, wild_type=None)[0])
+
+    check()
+    assert endings == {"read", "refused"}
 
 
 def test_fasta_files(path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.common.errors import UserError
+from datasets.sequences.chains import DIVIDER, MOST_CHAINS, chains_in
 from datasets.sequences.packed import Packed
 from datasets.tables.columns import Columns
 from datasets.tables.formats.text_file import read_lines
@@ -58,9 +59,9 @@ def read_fasta(path: Path) -> Columns:
 
 
 def read_wild_type(path: Path) -> str:
-    """Return the residues, in upper case, of the one sequence in a FASTA file.
+    """Return the residues, in upper case, of the one sequence in a FASTA file, or of its chains with `|` between them.
 
-    A UserError is raised for another number of sequences, and names what is no residue.
+    Chains are divided in one sequence, or a sequence each. A UserError names what is no residue.
     """
     from datasets.tables.formats.text_file import first_bytes
 
@@ -68,18 +69,24 @@ def read_wild_type(path: Path) -> str:
         raise UserError(f"{path}, line 1: a wild type is read from FASTA, whose first line starts with '>'.")
     columns = read_fasta(path)
     sequences = columns.cells["sequence"]
-    if len(sequences) != 1:
+    if len(sequences) > MOST_CHAINS:
         raise UserError(f"{path} holds {len(sequences)} sequences; a file with the wild type alone is expected.")
-    return checked_wild_type(sequences[0], path)
+    return checked_wild_type(DIVIDER.join(sequences), path)
 
 
 def checked_wild_type(sequence: str, path: Path) -> str:
-    """Return the residues of a wild type that was read from a file in upper case; a UserError names what is none."""
-    from datasets.sequences.alphabet import ALPHABET
+    """Return the residues of a wild type that was read from a file in upper case; a UserError names what is none.
 
-    wild_type = sequence.upper().removesuffix("*")
-    for position, residue in enumerate(wild_type, 1):
-        if residue not in ALPHABET:
+    It may be aligned, with `-` or `.` for gaps.
+    """
+    from datasets.sequences.alphabet import ALPHABET, GAP
+
+    chains = [chain.replace(".", GAP) for chain in chains_in(sequence)]
+    if not all(chain.strip(GAP) for chain in chains):
+        raise UserError(f"{path}: the wild type, or a chain of it, holds no residue.")
+    wild_type = DIVIDER.join(chains)
+    for position, residue in enumerate("".join(chains), 1):
+        if residue not in ALPHABET + GAP:
             raise UserError(f"{path}: position {position} of the wild type is {residue!r}, not one of {ALPHABET}.")
     return wild_type
 

@@ -1,0 +1,118 @@
+"""Searches on proteins of two chains, from the table to ranked candidates and the next plate."""
+
+import csv
+import io
+import random
+from pathlib import Path
+
+import pytest
+
+import search
+from datasets.common.errors import UserError
+from tests.helpers.answers import run_here
+from tests.helpers.tables import write
+
+HEAVY, LIGHT = "EVQLVESGG", "DIQMTQSP"
+SITES = [(0, 1, "VAD"), (0, 4, "VL"), (0, 8, "GA"), (1, 2, "QE"), (1, 5, "QAN")]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table in two columns, in which D at H2 adds 3 and N at L6 takes 2."""
+    folder = tmp_path_factory.mktemp("chains")
+    draws, rows = random.Random(1), {(HEAVY, LIGHT): 0.0}
+    while len(rows) < 50:
+        pair = [list(HEAVY), list(LIGHT)]
+        for chain, site, residues in draws.sample(SITES, draws.randint(1, 4)):
+            pair[chain][site] = draws.choice(residues)
+        heavy, light = map("".join, pair)
+        rows[heavy, light] = 3 * (heavy[1] == "D") - 2 * (light[5] == "N") + draws.gauss(0, 0.01)
+    write(folder / "t.csv", "heavy,light,target", [(*pair, f"{value:.4f}") for pair, value in rows.items()])
+    (folder / "wt.fasta").write_text(f">heavy\n{HEAVY}\n>light\n{LIGHT}\n")
+    (folder / "spare.csv").write_text((folder / "t.csv").read_text() + f"{HEAVY},AIQMTQSP,n.d.\n")
+    (folder / "c.csv").write_text(f"light,heavy\n{LIGHT},{HEAVY}\n{LIGHT},EDQLVESGG\nDIQMTNSP,{HEAVY}\n")
+    (folder / "c.txt").write_text(f"{HEAVY}|{LIGHT}\nEDQLVESGG:{LIGHT}\n{HEAVY} / DIQMTNSP\n")
+    (folder / "m.txt").write_text("WT\nH:V2D\nL:Q6N\n")
+    return folder
+
+
+def searched(folder: Path, model: str, *words: str, data: str = "t.csv", name: str) -> str:
+    given = ("--data", data, "--sequence-column", "heavy", "--sequence-column", "light", "--split", "random")
+    more = (
+        "--wild-type",
+        "wt.fasta",
+        "--model",
+        model,
+        "--n-trials",
+        "1",
+        *words,
+        "trainer.threads=1",
+        "validation=holdout",
+    )
+    answer = run_here(*given, *more, "--study-name", name, cwd=folder)
+    assert answer.status == 0, answer
+    return f"studies/experiment/{name}.yaml"
+
+
+def ranked(folder: Path, export: str, *words: str) -> list[dict[str, str]]:
+    answer = run_here("predict", export, *words, cwd=folder)
+    assert answer.status == 0, answer
+    return list(csv.DictReader(io.StringIO(answer.out)))
+
+
+def test_candidates_are_ranked_however_their_chains_are_written(folder: Path) -> None:
+    export = searched(folder, "ridge", name="ranked")
+    rows = [ranked(folder, export, "--input", name) for name in ("c.csv", "c.txt", "m.txt")]
+    values = [float(row["prediction"]) for row in rows[0]]
+    assert values[1] > values[0] + 1 > values[2] + 2
+    assert [[row["prediction"] for row in some] for some in rows[1:]] == [[row["prediction"] for row in rows[0]]] * 2
+    assert rows[0][1]["sequence"] == rows[1][1]["sequence"] == f"EDQLVESGG|{LIGHT}"
+    named = ("--sequence-column", "heavy", "--sequence-column", "light")
+    assert ranked(folder, export, "--input", "c.csv", *named) == rows[0]
+    loaded = search.load_experiment(folder / export)
+    assert loaded.predict([f"{HEAVY}|{LIGHT}", f"EDQLVESGG:{LIGHT}"]).tolist() == pytest.approx(values[:2], abs=1e-4)
+    with pytest.raises(UserError, match="the sequence has 1 chain, expected 2"):
+        loaded.predict([HEAVY + LIGHT])
+    # The same split, read again from where it was written.
+    (split,) = (folder / "runs" / "data").glob("t-random-*.csv")
+    assert f"{HEAVY}|{LIGHT}" in split.read_text()
+    assert ranked(folder, export, "--input", "c.csv", "--data", str(split)) == rows[0]
+
+
+def test_the_map_and_the_plate_name_the_chain(folder: Path) -> None:
+    export = searched(folder, "ridge", name="mapped")
+    answer = run_here("predict", export, "--mutagenesis", "singles", "--figure", "map.html", cwd=folder)
+    assert answer.status == 0, answer
+    assert "V H2" in (folder / "map.html").read_text()
+    best, *_ = ranked(folder, export, "--mutagenesis", "sites:H2,L6", "--top", "5")
+    assert best["mutations"].startswith("H:V2D")
+    words = ("--recombine", "--max-mutations", "5", "--batch", "3", "--controls", "1", "--output", "plate.csv")
+    answer = run_here("suggest", export, *words, cwd=folder)
+    assert answer.status == 0, answer
+    with (folder / "plate.csv").open(newline="") as file:
+        plate = list(csv.DictReader(file))
+    assert all(len(row["sequence"].split("|")) == 2 for row in plate)
+    assert any("H:" in row["mutations"] for row in plate)
+
+
+def test_rows_without_a_measurement_are_candidates(folder: Path) -> None:
+    export = searched(folder, "ridge", data="spare.csv", name="spare")
+    (row,) = ranked(folder, export, "--unmeasured")
+    assert row["sequence"] == f"{HEAVY}|AIQMTQSP"
+
+
+def test_scores_of_one_chain_are_refused_in_a_sentence(folder: Path) -> None:
+    (folder / "a.fasta").write_text(f">a\n{HEAVY}\n")
+    words = ("--data", "t.csv", "--sequence-column", "heavy", "--sequence-column", "light", "--split", "random")
+    answer = run_here(*words, "--model", "ridge", "--alignment", "a.fasta", cwd=folder)
+    assert answer.status == 2, answer
+    assert "score variants of one chain" in answer.err
+
+
+@pytest.mark.parametrize("pooling", ["mean", "mutation_mean", "attention"])
+def test_a_language_model_sees_both_chains(pooling: str, folder: Path) -> None:
+    words = ("model.pretrained=false", "model.backbone=esm2_t6_8M_UR50D", "model.representation_layer=1")
+    more = ("model.adaptation=frozen", "model.fine_tune_depth=0", f"model.pooling={pooling}", "trainer.max_epochs=1")
+    export = searched(folder, "esm", *words, *more, name=pooling)
+    values = [row["prediction"] for row in ranked(folder, export, "--input", "c.csv", "--no-distance")]
+    assert len(set(values)) == 3
