@@ -120,7 +120,7 @@ def run_ladder(arguments: argparse.Namespace) -> int:
 
 def _import_for_the_end(configs: Sequence[tuple[SearchRequest, StudyConfig]]) -> None:
     """Import what is needed after the first search and the last: whoever updates the checkout changes nothing here."""
-    import search.cli.combine
+    import search.cli.experiments.combine
     import search.combination
     import search.experiments.ledger
     import search.reporting.ladder_table
@@ -209,7 +209,7 @@ def _make(arguments: argparse.Namespace, wanted: _Ensemble, deadline: float | No
         search.workers.run_alone.Stopped: A signal came.
         UserError: It cannot be made.
     """
-    from search.cli.combine import make_ensemble
+    from search.cli.experiments.combine import make_ensemble
     from search.request.combine_request import CombineRequest
     from search.workers.run_alone import Stopped
 

@@ -54,7 +54,7 @@ COMMANDS = {
     "train": Command(
         summary="one run without a search, from a config or a frozen experiment",
         description="Train once, without a search.",
-        target="search.cli.train_and_verify:run_train",
+        target="search.cli.experiments.train_and_verify:run_train",
         add_options=options.train_options,
         takes_overrides=True,
     ),
@@ -62,34 +62,34 @@ COMMANDS = {
         summary="train a frozen experiment again and compare every number",
         description="Train a frozen experiment again. Exit status 0: the same numbers; 1: they differ; 2: the file is "
         "not intact.",
-        target="search.cli.train_and_verify:run_verify",
+        target="search.cli.experiments.train_and_verify:run_verify",
         add_options=of_experiments.verify_options,
     ),
     "confirm": Command(
         summary="train an experiment over new seeds and measure it on the test set",
         description="Train an experiment over new seeds and measure it on the test set: the only command that reads "
         "it. Every reading is kept in the ledger beside the experiment, and noted in the study's database.",
-        target="search.cli.confirm:run_confirm",
+        target="search.cli.experiments.confirm:run_confirm",
         add_options=of_experiments.confirm_options,
     ),
     "combine": Command(
         summary="make an ensemble of the configurations of studies, as one experiment",
         description="Select configurations of one study or several by what they predicted out of fold, and export "
         "them with weights as one experiment, which is verified, confirmed and predicted with like any other.",
-        target="search.cli.combine:run_combine",
+        target="search.cli.experiments.combine:run_combine",
         add_options=of_experiments.combine_options,
     ),
     "predict": Command(
         summary="rank candidates, or variants of the wild type, with an experiment's weights",
         description="Predict and rank any number of candidates with the weights that stand beside an experiment.",
-        target="search.cli.predict:run_predict",
+        target="search.cli.experiments.predict:run_predict",
         add_options=of_experiments.predict_options,
     ),
     "suggest": Command(
         summary="the next plate: which candidates to measure, in wells, with controls; --replay plays past ones",
         description="Pick the candidates to measure next, by what an experiment predicts of them and how far off it "
         "may be, and write them with controls as a plate; or play past rounds again, with --replay.",
-        target="search.cli.suggest:run_suggest",
+        target="search.cli.experiments.suggest:run_suggest",
         add_options=of_suggest.suggest_options,
     ),
     "status": Command(

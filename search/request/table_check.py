@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,6 +121,8 @@ def _check_types(path: object, reading: dict[str, Any]) -> None:
             is_fit, expected = isinstance(value, str | os.PathLike), "the path of a file"
         elif name in _WHOLE:
             is_fit, expected = isinstance(value, int) and not isinstance(value, bool), "a whole number"
+        elif name == "sequence_column" and isinstance(value, Sequence) and not isinstance(value, str):
+            is_fit, expected = all(isinstance(one, str) for one in value), "a text, or one for each chain"
         else:
             is_fit, expected = isinstance(value, str), "a text"
         if not is_fit:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from search.cli.train_and_verify import TOLERANCE
+from search.cli.experiments.train_and_verify import TOLERANCE
 from tests.helpers.answers import run_here
 from tests.helpers.processes import ROOT
 

@@ -53,11 +53,11 @@ def run_predict(arguments: argparse.Namespace) -> int:
 
 def _predict(arguments: argparse.Namespace) -> int:
     if arguments.others or arguments.require:
-        from search.cli.predict_several import predict_several
+        from search.cli.experiments.predict_several import predict_several
 
         return predict_several(arguments)
 
-    from search.cli.predict_files import check_files, own_table, refuse_inputs_of
+    from search.cli.experiments.predict_files import check_files, own_table, refuse_inputs_of
     from search.experiments.experiment import load_experiment
 
     started = time.monotonic()
@@ -123,7 +123,7 @@ def _rank(
     """Rank the candidates in `path`, or those of --mutagenesis, and draw the map of them that was asked for."""
     from datasets.candidates.measured import LeftOut
     from datasets.candidates.outside import Outside
-    from search.cli.predict_files import candidates_of
+    from search.cli.experiments.predict_files import candidates_of
     from search.prediction.intervals import about_intervals, chances_of
     from search.prediction.prefetch import ahead, in_order
     from search.prediction.ranking import Valuation, divide_cores, write_all, write_top

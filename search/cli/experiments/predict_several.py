@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from datasets.common.errors import UserError
 from datasets.common.files import STANDARD
-from search.cli.predict_files import check_files, refuse_inputs_of
+from search.cli.experiments.predict_files import check_files, refuse_inputs_of
 from search.machine.standard_streams import announcer, printable
 from search.properties.request import PredictRequest
 

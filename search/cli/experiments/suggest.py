@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from search.cli.suggest_several import lines_of_several
+from search.cli.experiments.suggest_several import lines_of_several
 from search.request.suggest_request import SuggestRequest
 from search.workers.signals import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated, sigterm_raised
 
@@ -21,7 +21,7 @@ def run_suggest(arguments: argparse.Namespace) -> int:
     # Idle threads of OpenMP would spin and take the cores from those that read; see search.workers.child.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     if arguments.replay:
-        from search.cli.replay import run_replay
+        from search.cli.experiments.replay import run_replay
 
         return run_replay(arguments)
     request = SuggestRequest(**{field.name: getattr(arguments, field.name) for field in fields(SuggestRequest)})
