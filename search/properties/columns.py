@@ -29,7 +29,7 @@ _MOST_OF_MORE = 500_000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Columns:
+class PropertyColumns:
     """Of n candidates what one experiment says: prediction (n,), deviation of its models (n,), the bits of what lies
     outside (n,), and what is calibrated; None of what it does not know.
     """
@@ -62,7 +62,7 @@ class Columns:
 
 def predicted(
     properties: Sequence[Property], request: AnyRequest, path: Path | None, stream: Stream
-) -> tuple[Columns, ...]:
+) -> tuple[PropertyColumns, ...]:
     """The columns of each property, of all candidates of a stream; `path` is the file that they come from, if any.
 
     Raises:
@@ -71,14 +71,14 @@ def predicted(
     limit = most_candidates(len(properties), is_required=bool(request.require))
     _check_number(stream.n_total or 0, limit)
     n_threads = min(divide_cores(one.trained.predictor) for one in properties)
-    parts: list[list[Columns]] = [[] for _ in properties]
+    parts: list[list[PropertyColumns]] = [[] for _ in properties]
     n_done = 0
     with contextlib.ExitStack() as stack:
         valuations = [_valuation(one, request, path, stream, stack) for one in properties]
         counter = Counter(stream.n_total, is_quiet=request.quiet)
         stack.enter_context(counter)
 
-        def work(placed: tuple[int, Candidates]) -> list[Columns]:
+        def work(placed: tuple[int, Candidates]) -> list[PropertyColumns]:
             first, candidates = placed
             try:
                 return [_of(valuation.complete(valuation.values(candidates))) for valuation in valuations]
@@ -118,17 +118,19 @@ def _check_number(n: int, limit: int) -> None:
 class _Counted:
     """What all properties have of a block, which counts as the candidates that are in it."""
 
-    columns: Sequence[Columns]
+    columns: Sequence[PropertyColumns]
 
     def __len__(self) -> int:
         return len(self.columns[0])
 
 
-def _of(block: PredictedBlock) -> Columns:
-    return Columns(prediction=block.prediction, std=block.std, outside=block.outside, calibrated=block.calibrated)
+def _of(block: PredictedBlock) -> PropertyColumns:
+    return PropertyColumns(
+        prediction=block.prediction, std=block.std, outside=block.outside, calibrated=block.calibrated
+    )
 
 
-def _joined(parts: Sequence[Columns]) -> Columns:
+def _joined(parts: Sequence[PropertyColumns]) -> PropertyColumns:
     std = [part.std for part in parts if part.std is not None]
     known = [part.calibrated for part in parts if part.calibrated is not None]
     calibrated = None
@@ -138,7 +140,7 @@ def _joined(parts: Sequence[Columns]) -> Columns:
             high=np.concatenate([one.high for one in known]),
             std=np.concatenate([one.std for one in known]),
         )
-    return Columns(
+    return PropertyColumns(
         prediction=np.concatenate([part.prediction for part in parts]),
         std=np.concatenate(std) if std else None,
         outside=np.concatenate([part.outside for part in parts]),

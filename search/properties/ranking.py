@@ -19,9 +19,9 @@ from datasets.common.errors import UserError
 from datasets.common.files import rereadable
 from search.prediction.intervals import check_intervals
 from search.properties.candidates import candidates_of
-from search.properties.columns import Columns, predicted
+from search.properties.columns import PropertyColumns, predicted
 from search.properties.opened import Property, asked, open_properties
-from search.properties.ranks import Order, by_domination, by_prediction, by_requirements, chance_between
+from search.properties.ranks import Ranked, by_domination, by_prediction, by_requirements, chance_between
 from search.properties.request import AnyRequest, PredictRequest
 from search.study.training_rows import training_rows
 
@@ -44,8 +44,8 @@ class RankedCandidates:
     """
 
     properties: tuple[Property, ...]
-    columns: tuple[Columns, ...]
-    order: Order
+    columns: tuple[PropertyColumns, ...]
+    order: Ranked
     label: Label
     request: PredictRequest
     left_out: LeftOut
@@ -112,11 +112,11 @@ def ranked(request: PredictRequest, announce: Callable[[str], None]) -> Iterator
 
 def order_of(
     properties: Sequence[Property],
-    columns: Sequence[Columns],
+    columns: Sequence[PropertyColumns],
     bounds: Mapping[int, tuple[float, float]],
     values: Sequence[NDArray[np.floating]] | None = None,
-) -> Order:
-    """Order candidates by what is required, or else by non-domination, or by the one property that there is.
+) -> Ranked:
+    """Ranked candidates by what is required, or else by non-domination, or by the one property that there is.
 
     `values` (n,) of each property stand for its predictions, but for the chance of what is required.
     """

@@ -15,7 +15,7 @@ _N_ATOMS = 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Order:
+class Ranked:
     """order: (n,), the numbers of the candidates, the best first. by: what they are ordered by, (n,) by its name."""
 
     order: NDArray[np.int64]
@@ -29,21 +29,21 @@ class Order:
         return found
 
 
-def by_prediction(prediction: Floats) -> Order:
-    """Order by one property: the highest first, of equal ones the first."""
-    return Order(order=np.argsort(-prediction, kind="stable"), by={})
+def by_prediction(prediction: Floats) -> Ranked:
+    """Ranked by one property: the highest first, of equal ones the first."""
+    return Ranked(order=np.argsort(-prediction, kind="stable"), by={})
 
 
-def by_domination(predictions: Sequence[Floats]) -> Order:
-    """Order by fronts, and within a front those with the most room first; see `search.stats.domination`."""
+def by_domination(predictions: Sequence[Floats]) -> Ranked:
+    """Ranked by fronts, and within a front those with the most room first; see `search.stats.domination`."""
     values = np.stack(predictions, axis=1)
     front = fronts(values)
     distance = crowding(values, front)
-    return Order(order=best_first(front, distance), by={"front": front, "crowding": distance})
+    return Ranked(order=best_first(front, distance), by={"front": front, "crowding": distance})
 
 
-def by_requirements(predictions: Sequence[Floats], chances: Mapping[str, Floats], free: Sequence[int]) -> Order:
-    """Order by what a candidate is worth if those that fail are worth nothing: its chance times its value.
+def by_requirements(predictions: Sequence[Floats], chances: Mapping[str, Floats], free: Sequence[int]) -> Ranked:
+    """Ranked by what a candidate is worth if those that fail are worth nothing: its chance times its value.
 
     The chance is that all requirements are met, errors of different properties being independent. The value is the mean
     of the `free` properties, those without a requirement: 0 of the lowest prediction of all candidates, 1 of the
@@ -59,10 +59,10 @@ def by_requirements(predictions: Sequence[Floats], chances: Mapping[str, Floats]
     if len(chances) > 1:
         by |= {f"p_{name}": found for name, found in chances.items()}
     if not free:
-        return Order(order=np.argsort(-chance, kind="stable"), by=by)
+        return Ranked(order=np.argsort(-chance, kind="stable"), by=by)
     value = np.mean([_share_of_range(predictions[number].astype(np.float64)) for number in free], axis=0)
     score = chance * value
-    return Order(order=np.lexsort((-chance, -score)), by={"score": score, **by})
+    return Ranked(order=np.lexsort((-chance, -score)), by={"score": score, **by})
 
 
 def chance_between(

@@ -10,7 +10,7 @@ from search.study.config import StudyConfig
 if TYPE_CHECKING:
     from datasets.splits.prepared import PreparedSplit
     from search.storage.database import Database
-    from search.study.warm_start.source import Source
+    from search.study.warm_start.source import Predecessor
 
 KEY = "warm_start"
 """Of a manifest; only studies that begin so have it."""
@@ -63,7 +63,7 @@ def agreed(study: str, names: Sequence[str], before: Mapping[str, Any]) -> dict[
     return record
 
 
-def _source(name: str, database: "Database | None") -> "Source":
+def _source(name: str, database: "Database | None") -> "Predecessor":
     """A study of the database, or the experiment in a file."""
     from search.study.study import find_study
     from search.study.warm_start.source import source_of_study
@@ -76,26 +76,26 @@ def _source(name: str, database: "Database | None") -> "Source":
     return source_of_study(find_study(database, name))
 
 
-def _source_of_experiment(path: Path) -> "Source":
+def _source_of_experiment(path: Path) -> "Predecessor":
     """The configuration in an experiment's file; of one with several members each."""
     from dataclasses import asdict
 
     from search.config.nested import flatten
     from search.experiments.experiment import load_experiment
-    from search.study.warm_start.source import Configuration, Selection, Source, earlier_selections, known_values
+    from search.study.warm_start.source import ChosenOn, Configuration, Predecessor, earlier_selections, known_values
 
     parts = load_experiment(path).parts
-    selections: list[Selection] = []
+    selections: list[ChosenOn] = []
     configurations = []
     for part in parts:
         own = part.provenance
         task, data_hash = part.config.task, own.data_hash
-        selections.append(Selection(study=own.study, study_id=own.study_id, task=task, data_hash=data_hash))
+        selections.append(ChosenOn(study=own.study, study_id=own.study_id, task=task, data_hash=data_hash))
         selections += earlier_selections(own.warm_start)
         known = known_values(dict(flatten(asdict(part.config))))
         configurations.append(Configuration(study=own.study, trial=own.trial, value=own.value, values=known))
     models = {part.provenance.model for part in parts}
-    return Source(
+    return Predecessor(
         name=str(path),
         model=models.pop() if len(models) == 1 else "several families",
         selections=tuple(selections),

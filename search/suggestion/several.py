@@ -23,10 +23,10 @@ from search.experiments.experiment import load_experiment
 from search.machine.standard_streams import announcer
 from search.prediction.intervals import about_intervals, check_intervals
 from search.properties.candidates import candidates_of
-from search.properties.columns import Columns, predicted
+from search.properties.columns import PropertyColumns, predicted
 from search.properties.opened import Property, asked, open_properties
 from search.properties.ranking import check_beside, order_of
-from search.properties.ranks import Order
+from search.properties.ranks import Ranked
 from search.properties.request import PredictRequest, check_experiments
 from search.request.suggest_request import SuggestRequest
 from search.stats.calibration import LEVEL
@@ -159,7 +159,7 @@ class _Batch:
             by="what is required" if self.bounds else "non-domination and crowding distance",
         )
 
-    def _values(self, columns: Sequence[Columns]) -> Sequence[NDArray[np.floating[Any]]]:
+    def _values(self, columns: Sequence[PropertyColumns]) -> Sequence[NDArray[np.floating[Any]]]:
         """What each property is worth (n,), by the acquisition."""
         found = []
         for own in columns:
@@ -167,7 +167,7 @@ class _Batch:
             found.append(acquired(self.request.acquisition, own.prediction, deviation, beta=self.request.deviations))
         return found
 
-    def _picked(self, order: Order, n_wanted: int) -> list[Pick]:
+    def _picked(self, order: Ranked, n_wanted: int) -> list[Pick]:
         """The candidates in their order, each that is unlike enough to those before it."""
         request = self.request
         diversity = Diversity(max_per_position=request.max_per_position, min_distance=request.min_distance)
@@ -193,7 +193,7 @@ class _Batch:
             n += len(block)
         return [found[number] for number in chosen.tolist()]
 
-    def _controls(self, best: Sequence[str]) -> tuple[list[Pick], dict[str, tuple[int, tuple[Columns, ...]]]]:
+    def _controls(self, best: Sequence[str]) -> tuple[list[Pick], dict[str, tuple[int, tuple[PropertyColumns, ...]]]]:
         """The wild type, where one is known, and the best measured variant of each property; what is said of them."""
         if not self.request.controls:
             return [], {}
@@ -218,10 +218,10 @@ class _Batch:
     def _said(
         self,
         well: Any,
-        order: Order,
-        columns: Sequence[Columns],
+        order: Ranked,
+        columns: Sequence[PropertyColumns],
         numbers: Mapping[str, int],
-        of_controls: Mapping[str, tuple[int, tuple[Columns, ...]]],
+        of_controls: Mapping[str, tuple[int, tuple[PropertyColumns, ...]]],
     ) -> dict[str, Any]:
         """What ranked a well, and what each property has of it; None of what nobody knows."""
         by: dict[str, Any] = dict.fromkeys(order.by)
@@ -252,7 +252,7 @@ def _picks(some: Candidates, places: NDArray[np.int64], wild_type: str | None) -
     }
 
 
-def _numbers(own: Columns, row: int) -> list[float | None]:
+def _numbers(own: PropertyColumns, row: int) -> list[float | None]:
     """Prediction, low, high and calibrated deviation; None where they say nothing, as `predict` leaves cells empty."""
     prediction, known = float(own.prediction[row]), own.calibrated
     if known is None or own.outside[row]:

@@ -13,13 +13,13 @@ from search.space.conditions import holds, path_of
 from search.space.distributions import FloatRange
 from search.space.space import Space
 from search.storage.attributes import WARM_START
-from search.study.warm_start.source import Configuration, Source
+from search.study.warm_start.source import Configuration, Predecessor
 
 _NOTHING = object()
 
 
 def choose(
-    sources: Sequence[Source], space: Space, defaults: Mapping[str, Any], *, model: str
+    sources: Sequence[Predecessor], space: Space, defaults: Mapping[str, Any], *, model: str
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """The configurations that fit, as `WARM_START` records them, and a sentence for each that is left out.
 
@@ -76,7 +76,7 @@ def fitted(one: Configuration, space: Space, defaults: Mapping[str, Any]) -> tup
 
 def record_of(
     names: Sequence[str],
-    sources: Sequence[Source],
+    sources: Sequence[Predecessor],
     n_seen: Sequence[int | None],
     chosen: Sequence[Mapping[str, Any]],
     *,

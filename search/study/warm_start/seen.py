@@ -11,10 +11,10 @@ from pathlib import Path
 from datasets.common.errors import UserError
 from datasets.sequences.codes import as_bytes
 from datasets.splits.prepared import PreparedSplit, load_prepared, test_sequences
-from search.study.warm_start.source import Selection
+from search.study.warm_start.source import ChosenOn
 
 
-def count_seen(selections: Sequence[Selection], split: PreparedSplit, task: str) -> list[int | None]:
+def count_seen(selections: Sequence[ChosenOn], split: PreparedSplit, task: str) -> list[int | None]:
     """How many test sequences of `split`, which is of `task`, were training or validation sequences of each selection.
 
     None where its split is not among the prepared ones beside that of `split`, so that nobody can tell. Sequences are

@@ -19,7 +19,7 @@ _INTERPOLATION = "${"  # of a value that follows from others in each trial
 
 
 @dataclass(frozen=True, kw_only=True)
-class Selection:
+class ChosenOn:
     """Data on which a study chose its trials: those of a task with this hash.
 
     `study` and `study_id` say whose choice it was; the hash is that of the split's table, test rows included.
@@ -42,7 +42,7 @@ class Configuration:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
+class Predecessor:
     """What another study may begin with.
 
     Args:
@@ -54,11 +54,11 @@ class Source:
 
     name: str
     model: str | None
-    selections: tuple[Selection, ...]
+    selections: tuple[ChosenOn, ...]
     configurations: tuple[Configuration, ...]
 
 
-def source_of_study(study: Study) -> Source:
+def source_of_study(study: Study) -> Predecessor:
     """A study of the database.
 
     Raises:
@@ -71,8 +71,8 @@ def source_of_study(study: Study) -> Source:
     if not best:
         raise UserError(f"Study {name!r} has no complete trial to begin with: name another, or leave it out.")
     fixed = known_values(about["config"])
-    own = Selection(study=name, study_id=study_id(study), task=about["task"], data_hash=about["data_hash"])
-    return Source(
+    own = ChosenOn(study=name, study_id=study_id(study), task=about["task"], data_hash=about["data_hash"])
+    return Predecessor(
         name=name,
         model=about["model"],
         selections=(own, *earlier_selections(about.get("warm_start"))),
@@ -95,9 +95,9 @@ def known_values(config: Mapping[str, Any]) -> dict[str, Any]:
     return {path: value for path, value in config.items() if not (isinstance(value, str) and _INTERPOLATION in value)}
 
 
-def earlier_selections(record: Mapping[str, Any] | None) -> tuple[Selection, ...]:
+def earlier_selections(record: Mapping[str, Any] | None) -> tuple[ChosenOn, ...]:
     """The selections that a warm start's record names, as it stands in manifests and experiments; none without one."""
     if record is None:
         return ()
     keys = ("study", "study_id", "task", "data_hash")
-    return tuple(Selection(**{key: one[key] for key in keys}) for one in record["selections"])
+    return tuple(ChosenOn(**{key: one[key] for key in keys}) for one in record["selections"])

@@ -10,7 +10,7 @@ from search.request.warm_start import agreed
 from search.storage.rows.warm_start_checks import OF_MANIFEST, check_origin
 from search.study.config import StudyConfig, study_config
 from search.study.warm_start.choice import choose, fitted, record_of, seen_sentences, words_of
-from search.study.warm_start.source import Configuration, Selection, Source, known_values
+from search.study.warm_start.source import ChosenOn, Configuration, Predecessor, known_values
 
 TASK = "task=synthetic_two_vs_rest"
 SELECTION = {"study": "a", "study_id": None, "task": "t", "data_hash": "d", "n_seen": 0}
@@ -38,9 +38,9 @@ def configuration(trial: int = 0, **values: object) -> Configuration:
     )
 
 
-def source(*configurations: Configuration, model: str = "ridge") -> Source:
-    own = Selection(study="a", study_id=None, task="t", data_hash="d")
-    return Source(name="a", model=model, selections=(own,), configurations=configurations)
+def source(*configurations: Configuration, model: str = "ridge") -> Predecessor:
+    own = ChosenOn(study="a", study_id=None, task="t", data_hash="d")
+    return Predecessor(name="a", model=model, selections=(own,), configurations=configurations)
 
 
 def test_what_is_searched_is_taken_over_and_all_else_stays(ridge: StudyConfig) -> None:
