@@ -62,7 +62,7 @@ benchmark: $(VENV)/installed
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "flipsearch needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[figures,test]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[figures,ray,test]'
 	touch $@
 
 .venv: $(VENV)/installed

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from datasets.common.errors import NotForTheseData, UserError
 from datasets.tables.table import ALL_FOLDS
-from search.cli.search import request_of, run_search, search, search_each_fold, show_plan
+from search.cli.search import engine_of, request_of, run_search, search, search_each_fold, show_plan
 from search.machine.limits import limit_reached
 from search.machine.standard_streams import announcer
 from search.reporting.proposals import Proposals
@@ -84,7 +84,7 @@ def run_ladder(arguments: argparse.Namespace) -> int:
     configs = [_config(arguments, model, data) for model in arguments.models]
     if arguments.dry_run:
         return max(show_plan(arguments, request, data) for request, _ in configs)
-    task = data.task
+    engine, task = engine_of(arguments), data.task
     check_writable(arguments.runs_dir)
     split = load_split(task, arguments.data_dir, arguments.runs_dir, announce, weights_dir=arguments.weights_dir)
     database = _open_database(configs)
@@ -105,7 +105,7 @@ def run_ladder(arguments: argparse.Namespace) -> int:
                 continue
             request = replace(request, timeout=left_s)
         try:
-            ended = search(request, data)
+            ended = search(request, data, engine)
         except NotForTheseData as error:
             left_out[entrant.model] = f"skipped: {error.brief}"
             print(f"{entrant.model} is skipped: {' '.join(str(error).split())}", file=sys.stderr)

@@ -53,6 +53,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         raise UserError(
             "--all-folds is of one experiment for each fold, and --top-k of several: leave one of them out."
         )
+    if command == "search" and arguments.address is not None and arguments.engine is None:
+        raise UserError("--address is where the Ray cluster of --engine ray is: give both, or neither.")
     if command == "data":
         check_data_command(arguments)
     if command == "doctor" and arguments.task:

@@ -1,0 +1,1 @@
+"""Engines and schedulers that bring workers to other machines: Ray, SLURM, Kubernetes."""
