@@ -78,6 +78,7 @@ def connected(address: str | None, announce: Callable[[str], None]) -> Iterator[
             yield RayCluster(ray=ray, address=ray.get_runtime_context().gcs_address, is_ours=False)
             return
         stack.callback(ray.shutdown)
+        stack.enter_context(_silence())
         if found is None:
             _start(ray, stack)
         else:
@@ -178,13 +179,24 @@ def _start(ray: Any, stack: contextlib.ExitStack) -> None:
 
 
 def _init(ray: Any, **settings: Any) -> None:
-    """Connect; nothing of Ray's reaches the terminal."""
+    """Connect; what Ray logs does not reach the terminal."""
     job = importlib.import_module("ray.job_config").JobConfig()
     # Ray would let the nodes' processes import from the folder where the user is, before everything else. A job that
     # brings a folder of its own is spared.
     job._runtime_env_has_working_dir = lambda: True
     with _as_now(signal.SIGTERM):  # Ray's handler would end the process in the midst of a trial
         ray.init(log_to_driver=False, logging_level="CRITICAL", job_config=job, **settings)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep off the terminal what Ray's nodes tell every driver in pages; a fleet says in a sentence what it means."""
+    worker = importlib.import_module("ray._private.worker")
+    worker._worker_logs_enabled = False
+    try:
+        yield
+    finally:
+        worker._worker_logs_enabled = True
 
 
 @contextlib.contextmanager

@@ -64,6 +64,7 @@ class RayWorker:
     def __init__(self, assignment: Assignment, surroundings: Surroundings, actor: Any) -> None:
         self.pipe, self._ours = Pipe(duplex=False)
         self.actor = actor
+        self.has_begun = False
         self._assignment = assignment
         self._around = surroundings
         self._told: SimpleQueue[int] = SimpleQueue()
@@ -92,6 +93,7 @@ class RayWorker:
         try:
             node = self._place()
             if node is not None:
+                self.has_begun = True
                 self._begin(node)
                 self._follow()
         except UserError as error:

@@ -25,6 +25,10 @@ class RunningWorker(Protocol):
     def pipe(self) -> Connection:
         """Its reports (`search.workers.fleet_worker.Report`) arrive here; it closes when the worker has ended."""
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether it works; otherwise it waits for a place, and does not find out by itself that no work is left."""
+
     def tell(self, number: signal.Signals) -> None:
         """Send it a signal; called in handlers of signals too, so it does not wait."""
 

@@ -204,6 +204,10 @@ class Fleet:
         if must_stop or self.signals.is_draining:
             for member in self._members:
                 _tell(member, signal.SIGTERM if must_stop else DRAIN)
+        elif any(member.is_done for member in self._members):
+            for member in self._members:
+                if member.worker is not None and not member.worker.has_begun:
+                    _tell(member, DRAIN)
         if self._stopped_at is not None and time.monotonic() - self._stopped_at > STOP_S:
             self._kill()
 

@@ -40,6 +40,8 @@ class LocalCrew:
 class LocalWorker:
     """Starts the worker of an assignment; see `search.workers.crew.RunningWorker`."""
 
+    has_begun = True
+
     def __init__(self, assignment: Assignment) -> None:
         self.pipe, theirs = _CONTEXT.Pipe()
         self._process = _CONTEXT.Process(
