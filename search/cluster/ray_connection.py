@@ -191,7 +191,7 @@ def _init(ray: Any, **settings: Any) -> None:
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
     """Keep off the terminal what Ray's nodes tell every driver in pages; a fleet says in a sentence what it means."""
-    worker = importlib.import_module("ray._private.worker")
+    worker: Any = importlib.import_module("ray._private.worker")
     worker._worker_logs_enabled = False
     try:
         yield

@@ -5,6 +5,7 @@ a line, and ends with its input.
 """
 
 import contextlib
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -12,6 +13,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pytest
+
+NEEDS_RAY = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason="the extra `ray` is not installed: pip install 'ray>=2.52'"
+)
 ENVIRONMENT = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
 _BYTES = 80 * 2**20
 
