@@ -74,9 +74,11 @@ class FakeCluster:
     def close(self) -> None:
         """End it."""
         assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.process.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(60)
+        self.process.stdout.close()
         for pid in in_session(self.process.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, 9)
