@@ -107,7 +107,7 @@ class RayCrew:
         per_gpu = self.request.trials_per_gpu
         uses_gpus = accelerator == "gpu" or (accelerator == "auto" and any(node.gpus for node in nodes))
         # Rounded down, as Ray counts ten thousandths: three thirds have to fit.
-        self._gpu = math.floor(1e4 / per_gpu) / 1e4 if uses_gpus else 0.0
+        self._gpu = max(1, math.floor(1e4 / per_gpu)) / 1e4 if uses_gpus else 0.0
         self._cores = self.config.defaults["trainer"]["threads"] or self._usual_cores(nodes)
         cores = f"{self._cores} core" + "s" * (self._cores > 1)
         share = "a GPU" if per_gpu == 1 else f"1/{per_gpu} of a GPU"
