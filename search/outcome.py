@@ -1,9 +1,12 @@
 """What a search came to."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from search.config.targets import knows_deviation
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -12,6 +15,7 @@ if TYPE_CHECKING:
     from datasets.splits.prepared import PreparedSplit
     from search.request.search_request import SearchRequest
     from search.study.assessment import Assessment
+    from search.study.config import StudyConfig
     from search.workers.signals import Signals
 
 
@@ -85,3 +89,17 @@ def why_ended(study: "Study", request: "SearchRequest", signals: "Signals", fail
     if hours.is_any and hours.is_spent(used_hours(study, trials)):
         return EndReason.HOURS
     return EndReason.EXHAUSTED if study.user_attrs.get(EXHAUSTED) else EndReason.BUDGET
+
+
+def import_for_the_end(configs: "Sequence[StudyConfig]") -> None:
+    """Import what is needed once the trials are over: whoever updates the checkout meanwhile changes nothing here."""
+    import search.reporting.dashboard_note
+    import search.reporting.study_report
+    import search.reporting.summary
+
+    # The intervals of other models need no torch in this process.
+    if any(knows_deviation(config.defaults["model"]) for config in configs):
+        import search.training.predictor  # noqa: F401
+    from search.machine.environment import git_commit
+
+    git_commit()  # is remembered: the trials run with the code of now

@@ -7,14 +7,14 @@ returns, and a notebook uses it.
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.config.targets import knows_deviation
 from search.machine.standard_streams import announcer
-from search.outcome import EndReason, StudyOutcome, why_ended
+from search.outcome import EndReason, StudyOutcome, import_for_the_end, why_ended
 from search.reporting.proposals import Proposals
 from search.request.inputs import check_export, check_folders, check_study_name, load_split, places_of, slots_of, url_of
 from search.request.search_request import SearchRequest
@@ -23,15 +23,16 @@ from search.request.wanted import WantedStudy, open_wanted, wanted_study
 from search.study.config import StudyConfig
 from search.study.protocol import find_protocol
 from search.workers.inline import starter
-from search.workers.slots import Slot
 
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
     from datasets.splits.prepared import PreparedSplit
+    from search.request.engine import Engine
     from search.storage.database import Database
     from search.study.artifacts import Artifacts
+    from search.workers.crew import Crew
     from search.workers.display import Display
     from search.workers.messages import Checked
     from search.workers.signals import Signals
@@ -43,6 +44,7 @@ def run_study(
     *,
     tell: "Callable[[StudyOutcome], None] | None" = None,
     data: UserData | None = None,
+    engine: "Engine | None" = None,
 ) -> StudyOutcome:
     """Search until the study has its trials, and export the best one.
 
@@ -52,6 +54,7 @@ def run_study(
         request: What is searched.
         tell: Told the outcome before the call ends, while Ctrl-C and outages of the database are still handled.
         data: What `user_data` says of the request, where its files were read already.
+        engine: Where its workers run, such as `search.cluster.ray_engine.RayEngine`; None is this machine.
 
     Raises:
         datasets.common.errors.UserError: The request, its data or its study is not what a search accepts.
@@ -65,7 +68,7 @@ def run_study(
     if task.embeddings is not None and config.defaults["embeddings"] is None:
         announce(f"The model {request.model} takes no embeddings: it is searched without them.")
         task = replace(task, embeddings=None)
-    slots = slots_of(request.workers, request.trials_per_gpu, config)
+    slots = slots_of(request.workers, request.trials_per_gpu, config) if engine is None else ()
     check_folders(request.runs_dir, request.export_dir, request.named)
     if request.executor == "process":
         from search.workers.child import prepare_children
@@ -75,12 +78,15 @@ def run_study(
     find_protocol(config.defaults["validation"], task, split)  # what a split cannot carry is refused before all else
 
     from search.workers.display import make_display
+    from search.workers.local_worker import LocalCrew
     from search.workers.signals import Signals
 
     display = make_display(request.n_trials, is_quiet=request.quiet)
     deadline = None if request.timeout is None else started + request.timeout
-    signals = Signals(display.announce, deadline=deadline, n_workers=len(slots))
-    with signals.installed():  # to the very end: the export is not to be interrupted either
+    signals = Signals(display.announce, deadline=deadline, n_workers=len(slots) or request.workers or 2)
+    with ExitStack() as stack:
+        stack.enter_context(signals.installed())  # to the very end: the export is not to be interrupted either
+        crew = LocalCrew(slots) if engine is None else stack.enter_context(engine.opened(request, config, display))
         database = _open_database(request, config, display, signals)
         wanted = wanted_study(request, config, task, split, database)
         check_study_name(wanted.name, request.storage, request.runs_dir)
@@ -97,7 +103,7 @@ def run_study(
                 split=split,
                 database=database,
                 study=study,
-                slots=slots,
+                crew=crew,
                 display=display,
                 signals=signals,
             )
@@ -148,20 +154,6 @@ def _check_runs(
     return check_runs(reached, split.path, places, display, signals, n_first=n_first, start=starter(request.executor))
 
 
-def import_for_the_end(configs: Sequence[StudyConfig]) -> None:
-    """Import what is needed once the trials are over: whoever updates the checkout meanwhile changes nothing here."""
-    import search.reporting.dashboard_note
-    import search.reporting.study_report
-    import search.reporting.summary
-
-    # The intervals of other models need no torch in this process.
-    if any(knows_deviation(config.defaults["model"]) for config in configs):
-        import search.training.predictor  # noqa: F401
-    from search.machine.environment import git_commit
-
-    git_commit()  # is remembered: the trials run with the code of now
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Work:
     """The trials of one call, and what is made of them."""
@@ -171,7 +163,7 @@ class _Work:
     split: "PreparedSplit"
     database: "Database"
     study: "Study"
-    slots: Sequence[Slot]
+    crew: "Crew"
     display: "Display"
     signals: "Signals"
 
@@ -207,14 +199,14 @@ class _Work:
         )
         with self.display:
             try:
-                if len(self.slots) == 1:
+                if self.crew.is_this_process:
                     make_worker(
                         study=self.study,
                         database=self.database,
                         signals=self.signals,
                         display=self.display,
                         artifacts=artifacts,
-                        slot=self.slots[0],
+                        slot=self.crew.slots()[0],
                     ).work()
                 elif n_before < request.n_trials:
                     self._run_in_processes(make_worker)
@@ -230,21 +222,18 @@ class _Work:
         from search.workers.fleet_worker import Assignment
 
         self._folder.mkdir(parents=True, exist_ok=True)
-        assignments = [
-            Assignment(
-                url=url_of(self.request.storage, self.request.runs_dir),
-                runs=self.request.runs_dir,
-                study=self.study.study_name,
-                keep_top=self.request.keep_top,
-                make_worker=make_worker,
-                slot=slot,
-                log=self._folder / f"worker-{i}.txt",
-                lease=self.request.lease,
-                artifacts=self.request.artifacts,
-            )
-            for i, slot in enumerate(self.slots)
-        ]
-        Fleet(study=self.study, assignments=assignments, signals=self.signals, display=self.display).work()
+        assignment = Assignment(
+            url=url_of(self.request.storage, self.request.runs_dir),
+            runs=self.request.runs_dir,
+            study=self.study.study_name,
+            keep_top=self.request.keep_top,
+            make_worker=make_worker,
+            lease=self.request.lease,
+            artifacts=self.request.artifacts,
+        )
+        Fleet(
+            study=self.study, crew=self.crew, assignment=assignment, signals=self.signals, display=self.display
+        ).work()
 
     def finish(self, place: Path, before: "Sequence[FrozenTrial]", failure: str | None) -> StudyOutcome:
         """Export the best trial to its place, remove the files of others, write note and report; what it came to."""

@@ -16,6 +16,8 @@ SYSTEM = Path(__file__).parent / "system"
 LONGEST = (
     # Of `make test-system`.
     "test_matrix",
+    "test_ray_matrix",
+    "test_ray",
     "test_fleet",
     "test_slurm",
     "test_faults",

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from datasets.common.errors import NotForTheseData, UserError
-from search.cli.search import request_of, search, show_plan
+from search.cli.search import engine_of, request_of, search, show_plan
 from search.machine.limits import limit_reached
 from search.machine.standard_streams import announcer
 from search.reporting.proposals import Proposals
@@ -77,7 +77,7 @@ def run_ladder(arguments: argparse.Namespace) -> int:
     configs = [_config(arguments, model, data) for model in arguments.models]
     if arguments.dry_run:
         return max(show_plan(arguments, request, data) for request, _ in configs)
-    task = data.task
+    engine, task = engine_of(arguments), data.task
     check_writable(arguments.runs_dir)
     split = load_split(task, arguments.data_dir, arguments.runs_dir, announce, weights_dir=arguments.weights_dir)
     database = _open_database(configs)
@@ -98,7 +98,7 @@ def run_ladder(arguments: argparse.Namespace) -> int:
                 continue
             request = replace(request, timeout=left_s)
         try:
-            ended = search(request, data)
+            ended = search(request, data, engine)
         except NotForTheseData as error:
             left_out[entrant.model] = f"skipped: {error.brief}"
             print(f"{entrant.model} is skipped: {' '.join(str(error).split())}", file=sys.stderr)
@@ -129,7 +129,7 @@ def _import_for_the_end(configs: Sequence[tuple[SearchRequest, StudyConfig]]) ->
     import search.training.build
     import search.training.predict_split
     import search.workers.display  # noqa: F401
-    from search.session import import_for_the_end
+    from search.outcome import import_for_the_end
 
     import_for_the_end([config for _, config in configs])
 

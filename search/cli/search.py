@@ -12,6 +12,7 @@ from search.machine.standard_streams import announcer
 from search.options.folders import described
 from search.outcome import EndReason, StudyOutcome
 from search.reporting.proposals import Proposals
+from search.request.engine import Engine
 from search.request.inputs import check_study_name, existing, load_split, open_existing, places_of
 from search.request.search_request import DataOptions, SearchRequest
 from search.request.user_data import UserData, config_of, user_data
@@ -33,7 +34,16 @@ def run_search(arguments: argparse.Namespace) -> int:
     request = request_of(arguments)
     if arguments.dry_run:
         return show_plan(arguments, request, None)
-    return search(request)
+    return search(request, engine=engine_of(arguments))
+
+
+def engine_of(arguments: argparse.Namespace) -> Engine | None:
+    """Where the workers run; None is this machine."""
+    if arguments.engine is None:
+        return None
+    from search.cluster.ray_engine import RayEngine
+
+    return RayEngine(arguments.address)
 
 
 def search_each_fold(arguments: argparse.Namespace, search_one: Callable[[argparse.Namespace], int]) -> int:
@@ -90,12 +100,12 @@ def search_each_fold(arguments: argparse.Namespace, search_one: Callable[[argpar
     return max(ended)
 
 
-def search(request: SearchRequest, data: UserData | None = None) -> int:
+def search(request: SearchRequest, data: UserData | None = None, engine: Engine | None = None) -> int:
     """Search until the budget is reached, say what was found, and return the exit status.
 
-    `data` is what `user_data` says of the request, where its files were read already.
+    `data` is what `user_data` says of the request, where its files were read already; `engine` is where workers run.
     """
-    outcome = run_study(request, tell=lambda outcome: _tell(request, outcome), data=data)
+    outcome = run_study(request, tell=lambda outcome: _tell(request, outcome), data=data, engine=engine)
     if outcome.study is None or outcome.ended == EndReason.INTERRUPTED:
         return outcome.exit_status
     if outcome.ended == EndReason.FAILED:

@@ -1,1 +1,1 @@
-"""Workers on other machines: started by schedulers and engines, on studies whose database keeps the count."""
+"""Workers on other machines, by engines and schedulers (Ray, SLURM, Kubernetes), on studies whose database counts."""

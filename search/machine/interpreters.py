@@ -45,13 +45,17 @@ def without_program() -> Iterator[None]:
 def _start(path: bytes, args: Sequence[Any], passfds: Sequence[int]) -> int:
     """Start an interpreter without the working directory on its path, and let it clean the path before its program."""
     at = list(args).index("-c") + 1
+    return _spawn(path, [args[0], "-P", *args[1:at], own_program(str(args[at])), *args[at + 1 :]], passfds)
+
+
+def own_program(statement: str) -> str:
+    """The program for `python -P -c` that executes a statement once modules are taken from where they should be."""
     # The file is closed at once: with PYTHONWARNINGS=error, every process would complain of it.
-    program = (
+    return (
         f"f = {_OWN_IMPORTS!a}\n"
         "with open(f, 'rb') as file: code = compile(file.read(), f, 'exec')\n"
-        f"exec(code, {{'__file__': f}}); {args[at]!s}"
+        f"exec(code, {{'__file__': f}}); {statement}"
     )
-    return _spawn(path, [args[0], "-P", *args[1:at], program, *args[at + 1 :]], passfds)
 
 
 _MAX_BYTES = 70  # a path of 103 is possible everywhere; multiprocessing adds `/pymp-xxxxxxxx/listener-xxxxxxxx`

@@ -103,6 +103,15 @@ def search_options(parser: Parser, *, dry_run: str = "print the config, the spac
         help="slots of a GPU; it divides its memory (default: 1)",
     )
     parser.add_argument(
+        "--engine", choices=("ray",), help="where the workers run: ray, in a Ray cluster (default: on this machine)"
+    )
+    parser.add_argument(
+        "--address",
+        metavar="HOST:PORT|auto|local",
+        help="of --engine ray, the cluster's head (default: $RAY_ADDRESS, the cluster that runs on this machine, or "
+        "else local, one of this command's own)",
+    )
+    parser.add_argument(
         "--timeout",
         type=duration,
         metavar="TIME",

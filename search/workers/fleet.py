@@ -1,37 +1,29 @@
-"""The workers of this machine: started, watched, started again when they die, and told when to end.
+"""The workers of a search: started, watched, started again when they die, and told when to end.
 
 The workers agree on the budget through the database, as those of several machines do; what is done here could be done
-by hand with as many terminals. The supervisor reads from the study how trials end.
+by hand with as many terminals. The supervisor reads from the study how trials end. Where the workers run is a
+crew's to say (`search.workers.crew`): usually they are processes of this machine.
 """
 
-import contextlib
-import multiprocessing
-import os
 import signal
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
-from multiprocessing.process import BaseProcess
 
 from optuna import Study
 
-from search.machine import own_models
-from search.machine.interpreters import without_program
 from search.study.trials.tally import Tally
-from search.workers.child import how_ended
+from search.workers.crew import Crew, RunningWorker
 from search.workers.display import Display
 from search.workers.fleet_worker import (
     DRAIN,
     FAILURES,
     STOP_S,
-    TOLD_BY,
     Assignment,
     Report,
     Step,
     Waits,
-    run_worker,
 )
 from search.workers.messages import Announcement, Working
 from search.workers.signals import Signals
@@ -41,7 +33,7 @@ _BETWEEN_LOOKS_S = 1.0
 _BETWEEN_REPEATS_S = 60.0
 MAX_DEATHS = 3
 """So often in a row, without a trial ended in between, a worker is started again."""
-_CONTEXT = multiprocessing.get_context("spawn")
+_LONGEST_PAUSE_S = 60.0
 
 
 class FleetFailed(Exception):
@@ -50,13 +42,13 @@ class FleetFailed(Exception):
 
 @dataclass(kw_only=True)
 class _Member:
-    """One slot's worker: the process that runs now, if any, and what is known of it."""
+    """One slot's worker: the one that runs now, if any, and what is known of it."""
 
     assignment: Assignment
-    process: BaseProcess | None = None
-    pipe: Connection | None = None
+    worker: RunningWorker | None = None
     starts_at: float = 0.0
     n_deaths: int = 0
+    n_losses: int = 0
     told: set[signal.Signals] = field(default_factory=set)
     is_waiting: bool = False
     is_done: bool = False  # it said that nothing is left to do
@@ -65,13 +57,22 @@ class _Member:
 
 @dataclass(kw_only=True)
 class Fleet:
-    """Works on a study with one process for each assignment."""
+    """Works on a study with one process for each slot of a crew, of which more may come.
+
+    Args:
+        study: The study.
+        crew: Starts the workers.
+        assignment: What they work on, but for their numbers and slots.
+        signals: What people ask for.
+        display: What they see.
+    """
 
     study: Study
-    assignments: Sequence[Assignment]
+    crew: Crew
+    assignment: Assignment
     signals: Signals
     display: Display
-    _members: list[_Member] = field(init=False)
+    _members: list[_Member] = field(init=False, default_factory=list)
     _tally: Tally = field(init=False, default_factory=Tally)
     _said: dict[str, float] = field(init=False, default_factory=dict)
     _looked: float = field(init=False, default=0.0)
@@ -87,7 +88,7 @@ class Fleet:
             StorageLost: The database did not come back.
             FleetFailed: No worker could be kept alive.
         """
-        self._members = [_Member(assignment=assignment) for assignment in self.assignments]
+        self._join()
         self._tally.see(self.study.get_trials(deepcopy=False))
         self.signals.on_signal = self._pass_on
         self.signals.on_leave = self._kill
@@ -105,24 +106,33 @@ class Fleet:
         if self._failure is not None:
             raise self._failure
 
+    def _join(self) -> None:
+        """Take in the slots that came since we looked last."""
+        new = [*enumerate(self.crew.slots())][len(self._members) :]
+        self._members += [
+            _Member(assignment=replace(self.assignment, number=number, slot=slot)) for number, slot in new
+        ]
+
     def _start_due(self) -> None:
         is_ending = self.signals.is_draining or self._failure is not None
         for member in self._members:
-            if member.is_over or member.process is not None:
+            if member.is_over or member.worker is not None:
                 continue
             if is_ending:
                 member.is_over = True
             elif time.monotonic() >= member.starts_at:
-                _start(member)
+                member.told.clear()
+                member.worker = self.crew.start(member.assignment)
 
     def _listen(self) -> None:
         """Take what workers have to say, for a moment."""
-        pipes = {member.pipe: member for member in self._members if member.pipe is not None}
+        pipes = {member.worker.pipe: member for member in self._members if member.worker is not None}
         for pipe in wait_for(list(pipes), _POLL_S):  # without any this is a pause
             assert isinstance(pipe, Connection)
             member = pipes[pipe]
+            assert member.worker is not None
             try:
-                report: Report = pipe.recv()
+                report: Report = member.worker.pipe.recv()
             except (EOFError, OSError):
                 self._bury(member)
                 continue
@@ -140,7 +150,7 @@ class Fleet:
         elif report is Step.BEGAN:
             member.is_waiting = False
         elif report is Step.ENDED:
-            member.n_deaths = 0
+            member.n_deaths = member.n_losses = 0
         else:
             member.is_done = True
             if report.failure is not None:
@@ -148,33 +158,31 @@ class Fleet:
 
     def _bury(self, member: _Member) -> None:
         """A worker's pipe is closed: it has ended, or will in a moment."""
-        assert member.process is not None
-        assert member.pipe is not None
-        member.process.join(STOP_S)
-        if member.process.is_alive():
-            member.process.kill()
-            member.process.join()
-        how = how_ended(member.process.exitcode)
-        member.pipe.close()
-        member.process.close()
-        member.process = member.pipe = None
+        assert member.worker is not None
+        end = member.worker.end()
+        member.worker = None
         member.is_waiting = False
         is_ending = self.signals.is_draining or self._failure is not None
         if is_ending or any(other.is_done for other in self._members):
             member.is_over = True
             return
-        member.n_deaths += 1
         slot, log = member.assignment.slot.name, member.assignment.log
+        if end.is_lost:  # its machine has gone, through no fault of the worker
+            member.n_losses += 1
+            member.starts_at = time.monotonic() + min(_LONGEST_PAUSE_S, 2.0 ** (member.n_losses - 1))
+            self._say(f"The worker on {slot} ended {end.how}; it is started again where there is room.")
+            return
+        member.n_deaths += 1
         if member.n_deaths > MAX_DEATHS:
             member.is_over = True
-            sentence = f"The worker on {slot} ended {how} time after time and is given up; its output is in {log}."
+            sentence = f"The worker on {slot} ended {end.how} time after time and is given up; its output is in {log}."
             self.display.announce(sentence)
             if all(other.is_over for other in self._members):
                 self._fail(FleetFailed(sentence))
             return
         pause_s = 2.0 ** (member.n_deaths - 1)
         member.starts_at = time.monotonic() + pause_s
-        self.display.announce(f"The worker on {slot} ended {how}; it is started again. Its output is in {log}.")
+        self.display.announce(f"The worker on {slot} ended {end.how}; it is started again. Its output is in {log}.")
 
     def _say(self, sentence: str) -> None:
         """Show what a worker says, once for all who say it."""
@@ -196,6 +204,10 @@ class Fleet:
         if must_stop or self.signals.is_draining:
             for member in self._members:
                 _tell(member, signal.SIGTERM if must_stop else DRAIN)
+        elif any(member.is_done for member in self._members):
+            for member in self._members:
+                if member.worker is not None and not member.worker.has_begun:
+                    _tell(member, DRAIN)
         if self._stopped_at is not None and time.monotonic() - self._stopped_at > STOP_S:
             self._kill()
 
@@ -213,32 +225,14 @@ class Fleet:
             self._fail(error)
             return
         self._looked = time.monotonic()
+        if not self.signals.is_draining and not any(member.is_done for member in self._members):
+            self._join()
         for trial in self._tally.see(trials):
             self.display.end(trial, trials)
         self.display.running([trial.number for trial in self._tally.running], trials)
 
 
-def _start(member: _Member) -> None:
-    member.pipe, theirs = _CONTEXT.Pipe()
-    member.told.clear()
-    slot = member.assignment.slot.name
-    member.process = _CONTEXT.Process(
-        target=run_worker,
-        args=(member.assignment, theirs, own_models.in_use()),
-        name=f"flipsearch worker {slot}",
-    )
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, TOLD_BY)
-    try:
-        with without_program():
-            member.process.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        theirs.close()
-
-
 def _tell(member: _Member, number: signal.Signals) -> None:
-    process = member.process
-    if process is not None and process.pid is not None and number not in member.told:
+    if member.worker is not None and number not in member.told:
         member.told.add(number)
-        with contextlib.suppress(ProcessLookupError, ValueError):  # it has ended meanwhile
-            os.kill(process.pid, number)
+        member.worker.tell(number)

@@ -27,7 +27,7 @@ from search.storage.outages import StorageLost
 from search.workers.child import prepare_children, redirect_output
 from search.workers.display import Display
 from search.workers.messages import Announcement, Working
-from search.workers.slots import Slot
+from search.workers.slots import THIS_PROCESS, Slot
 from search.workers.worker import TooManyFailures, Worker
 
 DRAIN = signal.SIGUSR1
@@ -49,10 +49,15 @@ class Assignment:
     study: str
     keep_top: int
     make_worker: Callable[..., Worker]
-    slot: Slot
-    log: Path
     lease: LeasePolicy = USUAL_LEASE
     artifacts: str | None = None
+    number: int = 0
+    slot: Slot = THIS_PROCESS
+
+    @property
+    def log(self) -> Path:
+        """Where the worker's output goes."""
+        return self.runs / self.study / f"worker-{self.number}.txt"
 
 
 class Step(Enum):

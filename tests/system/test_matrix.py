@@ -91,6 +91,7 @@ class Fleet:
     url: str
     postgres: PostgresServer
     has_short_lease: bool = True
+    engine: tuple[str, ...] = ()
     process: subprocess.Popen[str] | None = None
 
     @property
@@ -110,6 +111,7 @@ class Fleet:
             "--workers",
             str(n_workers),
             "validation=holdout",
+            *self.engine,
         ]
         limits = ["trainer.max_epochs=3", "trainer.threads=1", "pruner=nop", "logger=none", "sampler=random"]
         real = [sys.executable, str(self.checkout / "run_study.py")]
@@ -273,6 +275,11 @@ def check(fleet: Fleet) -> None:
 
 @pytest.mark.parametrize("name", MATRIX)
 def test_the_budget_is_exact_after_a_fault(name: str, fleet: Fleet) -> None:
+    go_through(name, fleet)
+
+
+def go_through(name: str, fleet: Fleet) -> None:
+    """A search, the fault in it, and the search that comes after it."""
     fleet.has_short_lease = "start-up" not in name  # which is run_study.py's own
     fleet.start()
     MATRIX[name](fleet)
@@ -282,6 +289,7 @@ def test_the_budget_is_exact_after_a_fault(name: str, fleet: Fleet) -> None:
         check(fleet)
     if status >= 0:
         assert "Traceback" not in output
+    fleet.engine = ()
     fleet.start(n_workers=1)  # one finds as well as two what there is to do
     status, output = fleet.finish()
     assert status == 0, output

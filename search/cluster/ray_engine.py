@@ -1,0 +1,221 @@
+"""`--engine ray`: the workers of a search in a Ray cluster, one supervisor's actor for each.
+
+The study's database stays the coordinator: budget, leases and retries are as ever. Ray gives each worker a place, moves
+it when its node goes, and lets more of them come with nodes. The database's URL travels as bytes in a call to an actor
+that runs already: neither environments, which Ray lists, nor the arguments with which it would make the actor again.
+"""
+
+import contextlib
+import importlib
+import math
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from datasets.common.errors import UserError
+from search.checkout import ROOT
+from search.cluster import ray_supervisor
+from search.cluster.ray_connection import RayCluster, check_address, connected
+from search.cluster.ray_worker import PACKAGES, RayWorker, Surroundings, sqlite_refusal
+from search.machine.standard_streams import printable
+from search.request.inputs import url_of
+from search.request.search_request import SearchRequest
+from search.storage.url import parse_url, sqlite_path
+from search.study.config import StudyConfig
+from search.study.run_names import CACHE
+from search.workers.display import Display
+from search.workers.fleet_worker import Assignment
+from search.workers.slots import Slot
+
+_USUAL_CORES = 2
+_BETWEEN_LOOKS_S = 5.0
+_END_S = 10.0
+
+
+@dataclass(frozen=True)
+class RayEngine:
+    """Brings the workers of a search to a Ray cluster.
+
+    Args:
+        address: HOST:PORT of a cluster that this machine is part of, `auto` for the one that runs here, `local` for one
+            of this search's own; None is the one that runs here, or else one of its own.
+
+    Raises:
+        UserError: Ray is not installed, or it is no address.
+    """
+
+    address: str | None = None
+
+    def __post_init__(self) -> None:
+        check_address(self.address)
+
+    @contextlib.contextmanager
+    def opened(self, request: SearchRequest, config: StudyConfig, display: Display) -> Iterator["RayCrew"]:
+        """Connect, and start workers inside this block; see `search.request.engine.Engine`."""
+        with connected(self.address, display.announce) as cluster, _marked(request.runs_dir) as mark:
+            crew = RayCrew(cluster=cluster, request=request, config=config, display=display, mark=mark)
+            crew.check()
+            try:
+                yield crew
+            finally:
+                crew.close()
+
+
+@contextlib.contextmanager
+def _marked(runs: Path) -> Iterator[Path]:
+    """A file in the runs folder by which a node shows that it has the same one."""
+    mark = runs / CACHE / "checks" / f"ray-{secrets.token_hex(8)}"
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+    try:
+        yield mark
+    finally:
+        mark.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node of the cluster, with all of its cores and GPUs, whoever uses them now."""
+
+    host: str
+    cores: float
+    gpus: float
+
+
+@dataclass(kw_only=True)
+class RayCrew:
+    """The workers of one search in a cluster; see `search.workers.crew.Crew`."""
+
+    cluster: RayCluster
+    request: SearchRequest
+    config: StudyConfig
+    display: Display
+    mark: Path
+    is_this_process: bool = False
+    _n_slots: int = field(init=False, default=0)
+    _looked: float = field(init=False, default=-_BETWEEN_LOOKS_S)
+    _around: Surroundings = field(init=False)
+    _workers: dict[int, RayWorker] = field(init=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        nodes, accelerator = self.nodes(), self.config.defaults["trainer"]["accelerator"]
+        per_gpu = self.request.trials_per_gpu
+        uses_gpus = accelerator == "gpu" or (accelerator == "auto" and any(node.gpus for node in nodes))
+        # Rounded down, as Ray counts ten thousandths: three thirds have to fit.
+        self._gpu = max(1, math.floor(1e4 / per_gpu)) / 1e4 if uses_gpus else 0.0
+        self._cores = self.config.defaults["trainer"]["threads"] or self._usual_cores(nodes)
+        cores = f"{self._cores} core" + "s" * (self._cores > 1)
+        share = "a GPU" if per_gpu == 1 else f"1/{per_gpu} of a GPU"
+        self._around = Surroundings(
+            ray=self.cluster.ray,
+            make_actor=self._make_actor,
+            mark=self.mark,
+            code=ray_supervisor.code_of(str(ROOT), PACKAGES),
+            uses_gpus=uses_gpus,
+            needs=f"a worker takes {cores} and {share} of a node" if uses_gpus else f"a worker takes {cores} of a node",
+            is_local=sqlite_path(parse_url(url_of(self.request.storage, self.request.runs_dir))) is not None,
+        )
+
+    def check(self) -> None:
+        """Say what the cluster is, and what in it cannot be.
+
+        Raises:
+            UserError: No node can hold a worker and none will come, or the database is a file of this machine and the
+                cluster is not.
+        """
+        nodes, needs = self.nodes(), self._around.needs
+        elsewhere = [node.host for node in nodes if node.host != socket.gethostname()]
+        if self._around.is_local and elsewhere:
+            raise UserError(sqlite_refusal(printable(elsewhere[0])))
+        n_fitting, n_wanted = self._room(nodes), self.request.workers
+        cores, gpus = sum(node.cores for node in nodes), sum(node.gpus for node in nodes)
+        has = f"{len(nodes)} node(s) with {cores:g} cores and {gpus:g} GPUs"
+        if n_fitting == 0:
+            most_cores = max((node.cores for node in nodes), default=0.0)
+            most_gpus = max((node.gpus for node in nodes), default=0.0)
+            which = f"the largest has {most_cores:g} cores, the most GPUs on one are {most_gpus:g}"
+            remedy = "ask for less with trainer.threads=N, trainer.accelerator=cpu or --trials-per-gpu"
+            if self.cluster.is_ours:
+                raise UserError(f"No worker fits on this machine: {needs}, and {which}; {remedy}.")
+            self.display.announce(
+                f"No node of the Ray cluster can hold a worker now: {needs}, and of its {has}, {which}. The search "
+                f"waits for a node that can; if none is to come, stop it and {remedy}."
+            )
+        else:
+            self.display.announce(f"Ray cluster at {self.cluster.address}: {has}, room for {n_fitting}; {needs}.")
+            if n_wanted is not None and n_wanted > n_fitting:
+                self.display.announce(f"{n_wanted - n_fitting} of the {n_wanted} workers wait for further nodes.")
+
+    def slots(self) -> Sequence[Slot]:
+        """As many as were asked for, or as there is room for by now; none goes again."""
+        if self.request.workers is not None:
+            self._n_slots = self.request.workers
+        elif time.monotonic() - self._looked >= _BETWEEN_LOOKS_S:
+            self._looked = time.monotonic()
+            with contextlib.suppress(Exception):  # the cluster does not answer now
+                room = min(self._room(self.nodes()), self.request.n_trials)
+                self._n_slots = max(1, self._n_slots, room)
+        share = 1 / self.request.trials_per_gpu if self._around.uses_gpus else 1.0
+        return [
+            Slot(
+                name=f"ray:{number}",
+                n_threads=self._cores,
+                memory_share=round(share, 6),
+                gpu_share=share if self._around.uses_gpus else 0.0,
+            )
+            for number in range(self._n_slots)
+        ]
+
+    def start(self, assignment: Assignment) -> RayWorker:
+        """Let a worker come where Ray finds room; its supervisor's actor is kept from one to the next."""
+        before = self._workers.get(assignment.number)
+        actor = self._make_actor() if before is None else before.actor
+        worker = self._workers[assignment.number] = RayWorker(assignment, self._around, actor)
+        return worker
+
+    def close(self) -> None:
+        """End all actors, and with them what they have started."""
+        until = time.monotonic() + _END_S
+        for worker in self._workers.values():
+            worker.wait(max(0.0, until - time.monotonic()))
+        for worker in self._workers.values():
+            with contextlib.suppress(Exception):  # the cluster may be gone
+                self.cluster.ray.kill(worker.actor)
+
+    def nodes(self) -> list[Node]:
+        """Those that live now."""
+        return [
+            Node(node["NodeManagerHostname"], node["Resources"].get("CPU", 0.0), node["Resources"].get("GPU", 0.0))
+            for node in self.cluster.ray.nodes()
+            if node["Alive"]
+        ]
+
+    def _usual_cores(self, nodes: Sequence[Node]) -> int:
+        """Two, or fewer where a node's GPUs would not all be used otherwise."""
+        shares = [node.cores // (node.gpus * self.request.trials_per_gpu) for node in nodes if self._gpu and node.gpus]
+        return int(max(1, min([_USUAL_CORES, *shares])))
+
+    def _room(self, nodes: Sequence[Node]) -> int:
+        """So many workers fit into the whole cluster."""
+        per_gpu = self.request.trials_per_gpu
+        return sum(
+            int(min(node.cores // self._cores, node.gpus * per_gpu if self._gpu else math.inf)) for node in nodes
+        )
+
+    def _make_actor(self) -> Any:
+        cloudpickle = importlib.import_module("ray.cloudpickle")
+        with _BY_VALUE:
+            cloudpickle.register_pickle_by_value(ray_supervisor)
+            try:
+                options = {"num_cpus": self._cores, "num_gpus": self._gpu, "max_restarts": -1}
+                return self.cluster.ray.remote(**options)(ray_supervisor.Supervisor).remote()
+            finally:
+                cloudpickle.unregister_pickle_by_value(ray_supervisor)
+
+
+_BY_VALUE = threading.Lock()

@@ -1,0 +1,23 @@
+"""What brings the workers of a search to other places than this machine, such as the nodes of a cluster."""
+
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from search.request.search_request import SearchRequest
+    from search.study.config import StudyConfig
+    from search.workers.crew import Crew
+    from search.workers.display import Display
+
+
+class Engine(Protocol):
+    """Brings workers to places of its own; `search.session.run_study` takes one."""
+
+    def opened(
+        self, request: "SearchRequest", config: "StudyConfig", display: "Display"
+    ) -> "AbstractContextManager[Crew]":
+        """Connect; at the end of the block no worker is left.
+
+        Raises:
+            UserError: The place is not there, or it cannot serve this search.
+        """
