@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import optuna
+from optuna.artifacts._protocol import ArtifactStore
 from optuna.artifacts._upload import ARTIFACTS_ATTR_PREFIX
 from optuna.samplers import _cmaes
 from optuna.storages import BaseStorage, _cached_storage
@@ -23,7 +24,7 @@ from optuna.storages._rdb import storage as _rdb
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial
 
-__all__ = ["ARTIFACTS_ATTR_PREFIX", "CachedStorage", "FrozenStudy", "models"]
+__all__ = ["ARTIFACTS_ATTR_PREFIX", "ArtifactStore", "CachedStorage", "FrozenStudy", "models"]
 
 MIGRATIONS: Final = Path(optuna.__file__).parent / "storages" / "_rdb" / "alembic"
 """Alembic's scripts of the tables."""

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
@@ -21,12 +21,10 @@ from datasets.common.errors import UserError
 from datasets.common.files import replaced
 from search.machine.standard_streams import printable
 from search.storage.attributes import RESULT, artifacts_of
+from search.storage.optuna_internals import ArtifactStore
 from search.study.artifacts import Artifacts, hash_or_missing
 from search.training.predictions import VALIDATION
 from search.training.result import FOLD, trial_folder
-
-if TYPE_CHECKING:
-    from optuna.artifacts._protocol import ArtifactStore
 
 VARIABLE = "FLIPSEARCH_ARTIFACTS"
 _S3 = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/([^?#]*))?")
@@ -38,7 +36,7 @@ class SharedFiles:
     """The files of trials, where every machine finds them. `name` is a folder or `s3://bucket/prefix`."""
 
     name: str
-    store: "ArtifactStore"
+    store: ArtifactStore
     prefix: str = ""
 
     def put(self, path: Path, artifact: str) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from optuna.artifacts import _upload
+from optuna.artifacts import _protocol, _upload
 from optuna.importance import _fanova
 from optuna.samplers import _cmaes
 from optuna.storages import RDBStorage, _cached_storage
@@ -20,6 +20,7 @@ from search.storage.resilient import ResilientStorage
 
 ROOT = Path(optuna_internals.__file__).parents[2]
 MODULE_PARTS = [
+    (_protocol, "ArtifactStore"),
     (_upload, "ARTIFACTS_ATTR_PREFIX"),
     (_fanova, "FanovaImportanceEvaluator"),
     (_cmaes, "pickle"),
