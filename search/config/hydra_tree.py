@@ -5,6 +5,7 @@ which nobody asks for here. Leaving these out needs parts of Hydra that are not 
 """
 
 import copy
+import threading
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +23,8 @@ from omegaconf.errors import OmegaConfBaseException
 _HYDRA = "hydra"
 _ROOT = "config"
 
+_TURN = threading.Lock()
+
 
 def composed(overrides: Sequence[Override], studies: Path, own: Mapping[str, str]) -> dict[str, Any]:
     """The tree that the overrides make of `studies/config.yaml`, interpolations kept.
@@ -33,7 +36,8 @@ def composed(overrides: Sequence[Override], studies: Path, own: Mapping[str, str
     """
     folder = studies.resolve()
     lines = [str(override.input_line) for override in overrides]
-    with initialize_config_dir(version_base="1.3", config_dir=str(folder)):
+    # Hydra has one state for the whole process: searches in threads of a program take turns.
+    with _TURN, initialize_config_dir(version_base="1.3", config_dir=str(folder)):
         config = None if any(_HYDRA in line for line in lines) else _without_hydra(overrides, folder, own)
         if config is None:
             config = compose(config_name=_ROOT, overrides=lines)

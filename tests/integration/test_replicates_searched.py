@@ -69,7 +69,7 @@ def test_what_cannot_be_meant_is_one_sentence(words: tuple[str, ...], says: str,
 
 
 def test_a_column_that_is_named_twice_does_not_count_in_silence(folder: Path) -> None:
-    words = ("--sequence-column", "sequence", "--sequence-column", "plate A")
+    words = ("--mutation-column", "sequence", "--mutation-column", "plate A")
     answer = run_here("--data", "plate.csv", *words, *SEARCH, cwd=folder)
     assert answer.status == 2, answer
-    assert "--sequence-column is given twice" in answer.err
+    assert "--mutation-column is given twice" in answer.err
