@@ -153,7 +153,13 @@ def test_a_budget_is_spent_where_one_of_its_numbers_is(budget: HoursBudget, used
 
 @pytest.mark.parametrize(
     ("limit", "words"),
-    [(0.0005, "0.000123 of 0.0005 core-hours"), (0.5, "0.000 of 0.5 core-hours"), (2000, "0.00 of 2,000 core-hours")],
+    [
+        (0.0005, "0.000123 of 0.0005 core-hours"),
+        (0.5, "0.000 of 0.5 core-hours"),
+        (2000, "0.00 of 2,000 core-hours"),
+        (0, "0.00 of 0 core-hours"),
+        (5e-324, "0.000123 of 4.94066e-324 core-hours"),
+    ],
 )
 def test_small_budgets_show_what_was_used_of_them(limit: float, words: str) -> None:
     assert HoursBudget(core=limit).words(Hours(core=0.000123)) == words
