@@ -80,6 +80,15 @@ def test_a_lost_trial_has_used_the_time_to_its_last_heartbeat(made: tuple[Databa
     assert used(study) == (0, 1)
 
 
+@pytest.mark.parametrize("ending", [Ending.COMPLETE, Ending.PRUNED, Ending.OUT_OF_MEMORY])
+def test_so_has_one_whose_worker_was_gone_after_it_had_noted_an_ending(
+    made: tuple[Database, optuna.Study], ending: Ending
+) -> None:
+    database, study = made
+    beat(database, add(study, TrialState.FAIL, 10.0, **{ENDING: ending.value}), hours_ago=9.5)
+    assert used(study) == (0, 1)
+
+
 def test_trials_of_earlier_versions_count_as_far_as_can_be_told(made: tuple[Database, optuna.Study]) -> None:
     _, study = made
     add(study, TrialState.COMPLETE, 1.0, gpus=-1, result=record([[0.5]], value=0.5), **{SLOT: "cuda:1"})
