@@ -34,7 +34,13 @@ from search.storage.database import open_database
 from search.storage.hide_url import without_storage
 from search.study.run_names import is_reserved
 
-_READ_BY_A_SEARCH = ("FLIPSEARCH_DATA", "FLIPSEARCH_MODELS", "FLIPSEARCH_MEMORY_SHARE", "PYTHONPATH")
+_READ_BY_A_SEARCH = (
+    "FLIPSEARCH_ARTIFACTS",
+    "FLIPSEARCH_DATA",
+    "FLIPSEARCH_MODELS",
+    "FLIPSEARCH_MEMORY_SHARE",
+    "PYTHONPATH",
+)
 """They reach the jobs whatever sbatch is told about the environment."""
 
 

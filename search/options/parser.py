@@ -13,7 +13,7 @@ from datasets.tasks.registry import listed_tasks
 from search.checkout import STUDIES
 from search.machine import own_models
 from search.options.folders import DEFAULTS, FILE, VARIABLES, option
-from search.options.values import count, position, positive
+from search.options.values import artifact_place, count, position, positive
 
 
 class Parser(argparse.ArgumentParser):
@@ -259,6 +259,7 @@ def add_artifacts(parser: Parser) -> None:
     """Where machines find the files of each other's trials."""
     parser.add_argument(
         "--artifacts",
+        type=artifact_place,
         metavar="WHERE",
         help="a shared folder, or s3://BUCKET/PREFIX, for weights and predictions of trials (default: "
         "$FLIPSEARCH_ARTIFACTS, then nowhere)",

@@ -14,6 +14,9 @@ _SET_BY_US = re.compile(
     "wait|input|gres|time|partition|account|cpus-per-task|mem|ntasks|help|usage|version|quiet|verbose"
 )
 
+S3_PLACE = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/([^?#]*))?")
+"""A bucket of S3, and what the names in it begin with."""
+
 
 def _refusal(text: str, expected: str) -> argparse.ArgumentTypeError:
     return argparse.ArgumentTypeError(f"{text!r} is not valid: expected {expected}")
@@ -207,6 +210,13 @@ def sbatch_option(text: str) -> str:
         raise _refusal(text, "a long option of sbatch and its value in one word, such as --sbatch=--qos=high")
     if _SET_BY_US.fullmatch(found[1]):
         raise argparse.ArgumentTypeError(f"--{found[1]} is set by `submit` itself: see its own options")
+    return text
+
+
+def artifact_place(text: str) -> str:
+    """A folder, or a bucket of S3: jobs are not to find out what is wrong with its name."""
+    if "://" in text and not S3_PLACE.fullmatch(text):
+        raise _refusal(text, "a folder, or s3://BUCKET or s3://BUCKET/PREFIX")
     return text
 
 

@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial
 from datasets.common.errors import UserError
 from datasets.common.files import replaced
 from search.machine.standard_streams import printable
+from search.options.values import S3_PLACE
 from search.storage.attributes import RESULT, artifacts_of
 from search.storage.optuna_internals import ArtifactStore
 from search.study.artifacts import Artifacts, hash_or_missing
@@ -27,7 +28,6 @@ from search.training.predictions import VALIDATION
 from search.training.result import FOLD, trial_folder
 
 VARIABLE = "FLIPSEARCH_ARTIFACTS"
-_S3 = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/([^?#]*))?")
 _WEIGHTS = re.compile(re.escape(FOLD).replace(r"\{\}", r"(\d{1,4})"))
 
 
@@ -136,7 +136,7 @@ def shared_files(named: str | None, environment: Mapping[str, str] = os.environ)
                 "--artifacts."
             ) from None
         return SharedFiles(name=str(folder), store=FileSystemArtifactStore(folder))
-    found = _S3.fullmatch(name)
+    found = S3_PLACE.fullmatch(name)
     if found is None:
         raise UserError(
             f"--artifacts {printable(name)!r} is not valid: expected a folder, or s3://BUCKET or s3://BUCKET/PREFIX."

@@ -53,6 +53,7 @@ class Artifacts:
     shared: "SharedFiles | None" = None
     _kept: list[FrozenTrial] = field(default_factory=list)
     _best_ranks: list[tuple[float, float]] = field(default_factory=list)
+    _said: set[str] = field(default_factory=set)
 
     def checkpoints(self, number: int, result: Result) -> list[Path]:
         """Where the checkpoints of a trial stand; the trial itself may have known them by a relative path."""
@@ -99,11 +100,13 @@ class Artifacts:
             self._tried(partial(self.shared.fetch, trial, self.directory))
 
     def _tried(self, action: Callable[[], object]) -> None:
-        """Do what a trial can do without; what goes wrong is announced."""
+        """Do what a trial can do without; what goes wrong is announced, once: there may be a file for each fold."""
         try:
             action()
         except UserError as error:
-            self.announce(f"{error} The trial itself is not touched by it.")
+            if str(error) not in self._said:
+                self._said.add(str(error))
+                self.announce(f"{error} The trial itself is not touched by it.")
 
     def remove_others(self, trials: Sequence[FrozenTrial]) -> None:
         """Remove the checkpoints of finished trials that are not among the best, and of those that they repeated.

@@ -13,9 +13,11 @@ from optuna.exceptions import UpdateFinishedTrialError
 
 from datasets.common.errors import UserError
 from datasets.common.paths import Places
+from search.config.nested import Scalar
 from search.config.run_config import RunConfig
 from search.machine.environment import machine_kind, package_versions
 from search.machine.limits import fault
+from search.machine.standard_streams import printable
 from search.storage.attributes import ENDING, EXCESS_RISE, REASON, RESULT, SLOT, USES, WORKER
 from search.storage.database import Database
 from search.storage.ending import Ending
@@ -82,11 +84,26 @@ class TrialRunner:
         set_attributes(trial, user=here, system={})
         on_asked(trial)
         try:
-            run = self.config.run(self.config.space.suggest(trial, self.config.defaults))
+            run = self.config.run(self._parameters(trial))
             return self._drive(trial, self.slot.fit(run))
         except UpdateFinishedTrialError:
             # Our lease expired and the trial was requeued; report nothing.
             raise TrialFailed("the trial's lease was lost") from None
+
+    def _parameters(self, trial: optuna.Trial) -> dict[str, Scalar]:
+        """The values of the searched settings, by path.
+
+        Raises:
+            TrialFailed: Those that the trial was queued with, a row that anybody may have written, are of other types.
+        """
+        try:
+            return self.config.space.suggest(trial, self.config.defaults)
+        except ValueError as error:
+            if "fixed_params" not in trial.storage.get_trial(id_of(trial)).system_attrs:
+                raise
+            reason = f"the parameters that it was queued with are not of the study's space: {printable(str(error))}"
+            note(trial, Ending.BUG, reason)
+            raise TrialFailed(reason) from None
 
     def _drive(self, trial: optuna.Trial, run: RunConfig) -> float:
         child = self._start(trial, run)

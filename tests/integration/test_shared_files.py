@@ -171,5 +171,6 @@ def test_a_store_that_fails_in_the_middle_costs_no_trial(tmp_path: Path) -> None
     weights = folder / "trial-00000" / "fold0.safetensors"
     weights.write_bytes(b"weights")
     keeper.keep(0, {weights: "6a1b8a0e-0000-4000-8000-000000000000"})
-    assert len(sentences) == 1
+    keeper.keep(0, {weights: "6a1b8a0e-0000-4000-8000-000000000001"})
+    assert len(sentences) == 1, "it is said once, not for each fold of each trial"
     assert "cannot be written to" in sentences[0]

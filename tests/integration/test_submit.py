@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -160,10 +161,13 @@ def test_the_password_reaches_sbatch_neither_in_the_script_nor_in_its_environmen
 def test_folders_and_data_of_the_environment_reach_the_jobs(folder, monkeypatch):
     monkeypatch.setenv("FLIPSEARCH_RUNS", str(folder / "elsewhere"))
     monkeypatch.setenv("FLIPSEARCH_DATA", "/a folder")
+    artifacts = "s3://bucket/it's"
+    monkeypatch.setenv("FLIPSEARCH_ARTIFACTS", artifacts)
     monkeypatch.setenv("FLIPSEARCH_STORAGE", f"sqlite:///{folder}/own.db")
     assert held(folder, "--export-dir", "here").status == 0
     (script,) = scripts(folder)
     assert "\nexport FLIPSEARCH_DATA='/a folder'\n" in script
+    assert f"\nexport FLIPSEARCH_ARTIFACTS={shlex.quote(artifacts)}\n" in script
     command = f"--export-dir here --runs-dir {folder}/elsewhere --storage sqlite:///{folder}/own.db &\n"
     assert command in script
     assert f"#SBATCH --output={folder}/elsewhere/{STUDY}/slurm/" in script

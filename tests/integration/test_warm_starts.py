@@ -5,7 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
+from optuna.trial import TrialState
 
 import search
 from datasets.common.errors import UserError
@@ -137,3 +139,15 @@ def test_what_no_study_can_begin_with_is_refused_in_a_sentence(
     assert (answer.status, sentence in answer.err) == (2, True), answer
     assert "\x1b" not in answer.err
     assert not (earlier / "runs" / "own").exists()
+
+
+@pytest.mark.parametrize("value", ["abc", None])
+def test_what_somebody_queued_that_is_no_value_fails_and_the_search_goes_on(folder: Path, value: object) -> None:
+    optuna.load_study(study_name="a", storage=f"sqlite:///{folder / 'runs' / 'studies.db'}").enqueue_trial(
+        {"model.alpha": value}
+    )
+    outcome = ask(folder, "a", n_trials=4)
+    assert (outcome.n_finished, count(outcome.study.trials).n_failed) == (4, 1)
+    failed = next(trial for trial in outcome.study.trials if trial.state == TrialState.FAIL)
+    assert failed.user_attrs["ending"] == "bug"
+    assert "are not of the study's space" in failed.user_attrs["reason"]

@@ -187,8 +187,8 @@ def attribute_problems(number: int, user: Mapping[str, Any], system: Mapping[str
 
 def trial_problems(trial: FrozenTrial) -> Iterator[str]:
     """What is wrong with a trial: its number, attributes, value, steps and parameters."""
-    if not fits(int, trial.number):
-        yield f"its number is {shown(trial.number)}, expected a whole number"
+    if not is_trial_number(trial.number):
+        yield f"its number is {shown(trial.number)}, expected a whole number from 0"
     for _, problem in attribute_problems(trial.number, trial.user_attrs, trial.system_attrs):
         yield problem
     if trial.state == TrialState.COMPLETE:
@@ -204,6 +204,11 @@ def trial_problems(trial: FrozenTrial) -> Iterator[str]:
     for name, param in trial.params.items():
         if not is_parameter(trial.distributions.get(name), param):
             yield f"its parameter {name} is {shown(param)}, expected a finite number, a text, true, false or null"
+
+
+def is_trial_number(value: object) -> bool:
+    """Whether a trial may have that number; with one below 0 a search would wait for it for ever."""
+    return type(value) is int and value >= 0
 
 
 def is_parameter(distribution: BaseDistribution | None, value: object) -> bool:

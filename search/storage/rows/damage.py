@@ -21,7 +21,13 @@ from search.config.type_checks import fits, shown
 from search.machine.standard_streams import printable
 from search.storage.attributes import ENDING, EXCESS_RISE, MANIFEST, REASON, RESULT
 from search.storage.ending import Ending
-from search.storage.rows.checks import attribute_problems, is_correlation, is_parameter, study_problems
+from search.storage.rows.checks import (
+    attribute_problems,
+    is_correlation,
+    is_parameter,
+    is_trial_number,
+    study_problems,
+)
 
 if TYPE_CHECKING:
     from search.storage.database import Database
@@ -196,8 +202,8 @@ def _problem(table: str, row: Mapping[str, Any], results: dict[int, Any]) -> str
 
 
 def _problem_of_trial(row: Mapping[str, Any], values: list[Mapping[str, Any]], result: Any) -> str | None:
-    if not fits(int, row["number"]):
-        return f"its number is {shown(row['number'])}, expected a whole number"
+    if not is_trial_number(row["number"]):
+        return f"its number is {shown(row['number'])}, expected a whole number from 0"
     if row["state"] not in TrialState.__members__:
         return f"its state is {shown(row['state'])}, expected one of {', '.join(TrialState.__members__)}"
     for name in ("datetime_start", "datetime_complete"):
@@ -237,7 +243,7 @@ def _damage(table: str, row: Mapping[str, Any], trial: tuple[int | None, int] | 
 def _renumber(connection: Connection, found: list[Damage]) -> None:
     """Give trials whose number is none the next ones of their study."""
     for damage in found:
-        if not fits(int, damage.content["number"]):
+        if not is_trial_number(damage.content["number"]):
             about = {"row": damage.row}
             last = text(
                 "SELECT number FROM trials WHERE study_id = (SELECT study_id FROM trials WHERE trial_id = :row) "

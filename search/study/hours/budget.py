@@ -72,4 +72,6 @@ def _or_endless(limit: float | None) -> float:
 
 def _digits(limit: float) -> int:
     """Digits after the point, so that a small budget shows what was spent of it."""
-    return 2 if limit >= 1 else min(6, 2 - math.floor(math.log10(limit)))
+    if limit >= 1 or limit == 0:  # no command asks for 0, a database may hold it
+        return 2
+    return min(6, 2 - math.floor(math.log10(limit)))

@@ -14,11 +14,14 @@ from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from search.storage.attributes import ENDING, HOURS, RESULT, SLOT, USES
+from search.storage.ending import Ending
 from search.storage.optuna_internals import id_of
 from search.storage.rows.heartbeats import failed_ages_s
 from search.study.hours.budget import Hours, HoursBudget
 
 _HOUR_S = 3600.0
+_OF_FAILED = (Ending.BUG, Ending.REFUSED, Ending.INTERRUPTED, Ending.LOST, Ending.TRANSIENT)
+"""What a worker notes of a trial that it then ends as failed."""
 
 
 def recorded_hours(attributes: Mapping[str, Any]) -> HoursBudget:
@@ -78,8 +81,11 @@ def used_hours(study: Study, trials: Sequence[FrozenTrial]) -> Hours:
 
 
 def _is_lost(trial: FrozenTrial) -> bool:
-    """Whether nobody said how the trial ended: its worker was gone, and somebody found that out later."""
-    return trial.state == TrialState.FAIL and ENDING not in trial.user_attrs
+    """Whether its worker was gone before it could end the trial, and somebody found that out later.
+
+    It may have noted that the run is complete, say, and been killed while it kept the weights in a store.
+    """
+    return trial.state == TrialState.FAIL and trial.user_attrs.get(ENDING) not in _OF_FAILED
 
 
 def _began(trial: FrozenTrial) -> float:

@@ -4,7 +4,6 @@ A configuration that was chosen where the test sequences trained or validated is
 sealed their targets are in the later study.
 """
 
-import glob
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,7 +32,9 @@ def count_seen(selections: Sequence[ChosenOn], split: PreparedSplit, task: str) 
 
 def _rows(folder: Path, task: str, data_hash: str) -> set[bytes] | None:
     """The training and validation sequences of a task's split with that hash; None where it is not in the folder."""
-    for path in sorted(folder.glob(f"{glob.escape(task)}-*.safetensors")):
+    # A task's name may come from a database: it is compared with names of files, and names none.
+    of_task = [one for one in folder.iterdir() if one.name.startswith(f"{task}-") and one.suffix == ".safetensors"]
+    for path in sorted(of_task):
         try:
             split = load_prepared(path)
         except UserError:  # a broken file says nothing of what was in it

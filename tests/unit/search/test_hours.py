@@ -80,6 +80,15 @@ def test_a_lost_trial_has_used_the_time_to_its_last_heartbeat(made: tuple[Databa
     assert used(study) == (0, 1)
 
 
+@pytest.mark.parametrize("ending", [Ending.COMPLETE, Ending.PRUNED, Ending.OUT_OF_MEMORY])
+def test_so_has_one_whose_worker_was_gone_after_it_had_noted_an_ending(
+    made: tuple[Database, optuna.Study], ending: Ending
+) -> None:
+    database, study = made
+    beat(database, add(study, TrialState.FAIL, 10.0, **{ENDING: ending.value}), hours_ago=9.5)
+    assert used(study) == (0, 1)
+
+
 def test_trials_of_earlier_versions_count_as_far_as_can_be_told(made: tuple[Database, optuna.Study]) -> None:
     _, study = made
     add(study, TrialState.COMPLETE, 1.0, gpus=-1, result=record([[0.5]], value=0.5), **{SLOT: "cuda:1"})
@@ -153,7 +162,13 @@ def test_a_budget_is_spent_where_one_of_its_numbers_is(budget: HoursBudget, used
 
 @pytest.mark.parametrize(
     ("limit", "words"),
-    [(0.0005, "0.000123 of 0.0005 core-hours"), (0.5, "0.000 of 0.5 core-hours"), (2000, "0.00 of 2,000 core-hours")],
+    [
+        (0.0005, "0.000123 of 0.0005 core-hours"),
+        (0.5, "0.000 of 0.5 core-hours"),
+        (2000, "0.00 of 2,000 core-hours"),
+        (0, "0.00 of 0 core-hours"),
+        (5e-324, "0.000123 of 4.94066e-324 core-hours"),
+    ],
 )
 def test_small_budgets_show_what_was_used_of_them(limit: float, words: str) -> None:
     assert HoursBudget(core=limit).words(Hours(core=0.000123)) == words

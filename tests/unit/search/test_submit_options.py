@@ -56,6 +56,8 @@ def test_time_limits(text: str, seconds: int) -> None:
         ([*SLURM, "--drain-time", "10s"], "from 45s"),
         ([*SLURM, "--drain-time", "19h"], "from 45s"),
         ([*SLURM, "--jobs", "0"], "from 1"),
+        ([*SLURM, "--artifacts", "s3://"], "a folder, or s3://BUCKET"),
+        ([*KUBERNETES, "--image", "a", "--artifacts", "gs://a/b"], "a folder, or s3://BUCKET"),
         ([*SLURM, "--gpus", "-1"], "a type and a number"),
         ([*SLURM, "--gpus", "a100"], "a type and a number"),
         ([*SLURM, "--memory", "16"], "such as 16G"),

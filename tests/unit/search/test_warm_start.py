@@ -6,10 +6,13 @@ from typing import Any
 import pytest
 
 from datasets.common.errors import UserError
+from datasets.splits.prepared import prepare
+from datasets.tasks.registry import find_task
 from search.request.warm_start import agreed
 from search.storage.rows.warm_start_checks import OF_MANIFEST, check_origin
 from search.study.config import StudyConfig, study_config
 from search.study.warm_start.choice import choose, fitted, record_of, seen_sentences, words_of
+from search.study.warm_start.seen import _rows
 from search.study.warm_start.source import ChosenOn, Configuration, Predecessor, known_values
 
 TASK = "task=synthetic_two_vs_rest"
@@ -134,7 +137,10 @@ def test_a_record_that_this_program_did_not_write_is_refused(change: dict[str, o
             check_origin({**origin, **change}, "provenance.warm_start")
 
 
-def test_no_path_of_another_folder_is_read_for_a_task_with_an_odd_name(tmp_path: Path) -> None:
-    from search.study.warm_start.seen import _rows
-
-    assert _rows(tmp_path, "../../*", "d") is None
+@pytest.mark.parametrize("task", ["../elsewhere/{}", "{}/../../elsewhere/{}", "/{}", "*", "", "t\0", "x" * 999])
+def test_no_file_of_another_folder_is_read_for_a_task_with_an_odd_name(tmp_path: Path, task: str) -> None:
+    own = find_task("synthetic_two_vs_rest")
+    split = prepare(own, data_dir=None, cache_dir=tmp_path / "elsewhere", announce=print)
+    assert _rows(split.path.parent, own.name, split.data_hash)
+    (tmp_path / "here").mkdir()
+    assert _rows(tmp_path / "here", task.replace("{}", own.name), split.data_hash) is None
