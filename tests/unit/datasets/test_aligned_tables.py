@@ -18,6 +18,7 @@ from datasets.sequences.gaps import places_without_gaps, ungapped, without_gaps
 from datasets.sequences.mutations import MutationError, Mutator
 from datasets.sequences.tokenizer import EsmTokenizer, ResidueTokenizer
 from datasets.tables.report import report
+from datasets.tables.survey import survey
 from datasets.tasks.own_table import table_task
 from tests.helpers.tables import surveyed, write
 
@@ -248,3 +249,23 @@ def test_scores_without_gaps_are_of_the_wild_types_columns() -> None:
     found = AlignedScores(scorer=scorer, wild_type="MK-V").score(*codes("MK-V", "MA-V", "M--V", "MKAV"))
     assert np.array_equal(found[:, 0], np.array([1, 2, np.nan, np.nan], dtype=np.float32), equal_nan=True)
     assert scorer.score(*codes("M-KV", "MA-V"))[:, 0].tolist() == [1, 2]  # of a file by sequence
+
+
+def test_stop_codons_that_end_a_line_are_set_aside_from_an_alignment(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", "sequence,target", [*ROWS, ("MKTV*", 0.1), ("MK-V*", 0.2), ("MK-VDL*WQRE", 0.3)])
+    found = surveyed(path, split="random", stops="drop")
+    assert list(found.sequences) == [sequence for sequence, _ in ROWS]
+    assert (found.table.aligned_length, found.table.stops) == (11, "drop")
+    assert not [one for one in found.findings.found if one.level == "refused"]
+
+
+def test_gaps_of_rows_without_a_measurement_are_known_to_the_written_split(tmp_path: Path) -> None:
+    measured = [(f"MKTVDLA-Q{end}", i / 7) for i, end in enumerate("ACDEFGHIKL")]
+    whole = [(one.replace("-", "W"), value) for one, value in measured]
+    path = write(tmp_path / "t.csv", "sequence,target", [*whole, ("MKTVDLA-QW", "n.d.")])
+    found = surveyed(path, split="random", wild_type="MKTVDLA-QW")
+    raw = found.raw_split()
+    lines = list(zip(raw.sequence, raw.target, raw.part, raw.validation, strict=True))
+    again = survey(write(tmp_path / "split.csv", "sequence,target,set,validation", lines), found.table, is_reread=True)
+    assert again.raw_split().content_hash == raw.content_hash
+    assert (again.table.aligned_length, again.table.wild_type) == (10, "MKTVDLA-QW")
