@@ -40,6 +40,7 @@ from search.suggestion.wells import places
 
 _POOL_PER_PICK = 4
 _ACQUISITIONS = ("greedy", "ucb")
+_SEEN = ("zero_shot_file", "sum_zero_shot", "alignment", "embeddings")
 _CALIBRATED = ("low", "high", "std_calibrated")
 
 
@@ -111,6 +112,11 @@ def _refuse_of_one(request: SuggestRequest) -> None:
         raise UserError(
             f"--acquisition {request.acquisition} is of one experiment and not of {what}: take "
             f"{' or '.join(_ACQUISITIONS)}."
+        )
+    if request.spread_weight is not None:
+        raise UserError(
+            f"--spread is of one experiment and not of {what}: leave it out, or keep candidates apart with "
+            "--min-distance."
         )
     if request.figure is not None:
         raise UserError(f"--figure shows a plate of one experiment, and not of {what}: leave it out.")
@@ -206,7 +212,7 @@ class _Batch:
             sequences=written,
             level=self.request.level,
             quiet=True,
-            **{name: getattr(self.request, name) for name in ("zero_shot_file", "sum_zero_shot", "alignment")},
+            **{name: getattr(self.request, name) for name in _SEEN},
         )
         try:
             stream = candidates_of(given, None, self.properties, LeftOut())
