@@ -1,5 +1,6 @@
 """Tables of aligned sequences, whose gaps are a state of their own at their columns."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -155,6 +156,16 @@ def test_deletions_and_insertions_are_mutations_of_an_alignment_alone() -> None:
     for text in ("K2-", "-3A"):
         with pytest.raises(MutationError):
             Mutator("MKAV").apply(text)
+
+
+def test_insertions_are_read_again_as_they_are_written(tmp_path: Path) -> None:
+    for first, words in ((1, ["-3A", "-3G:V4I"]), (-3, ["--1A", "--1G:V0I"])):
+        assert [Mutator("MK-V", first, has_gaps=True).apply(word) for word in words] == ["MKAV", "MKGI"]
+    task = table_task(aligned(tmp_path).table, name="t")
+    task = replace(task, wild_type="MK-VDLAWQRE")
+    (tmp_path / "c.txt").write_text("-3A\n-3G:V4I\n")
+    (block,) = read_candidates(tmp_path / "c.txt", task, None).blocks
+    assert block.sequences() == ["MKAVDLAWQRE", "MKGIDLAWQRE"]
 
 
 def test_tokens_are_as_many_as_before_unless_there_are_gaps() -> None:
