@@ -71,6 +71,8 @@ def test_candidates_are_ranked_however_their_chains_are_written(folder: Path) ->
     assert rows[0][1]["sequence"] == rows[1][1]["sequence"] == f"EDQLVESGG|{LIGHT}"
     named = ("--sequence-column", "heavy", "--sequence-column", "light")
     assert ranked(folder, export, "--input", "c.csv", *named) == rows[0]
+    (folder / "unnamed").write_bytes((folder / "c.csv").read_bytes())  # as standard input, which has no name
+    assert ranked(folder, export, "--input", "unnamed") == rows[0]
     loaded = search.load_experiment(folder / export)
     assert loaded.predict([f"{HEAVY}|{LIGHT}", f"EDQLVESGG:{LIGHT}"]).tolist() == pytest.approx(values[:2], abs=1e-4)
     with pytest.raises(UserError, match="the sequence has 1 chain, expected 2"):
