@@ -133,6 +133,8 @@ def _format(path: Path, columns: CandidateColumns) -> Format:
         return "csv"
     if len(words) == 1 and header.isupper() and header.strip().lower() not in ("sequence", *MUTATIONS):
         return "text"  # SEQ is a peptide
+    if columns.trained_chain_columns and words.issuperset(columns.trained_chain_columns):
+        return "csv"
     return "csv" if {word.lower() for word in words} & columns.usual.keys() else "text"
 
 

@@ -29,9 +29,9 @@ def has_chains(text: str) -> bool:
     return _DIVIDERS.search(text) is not None
 
 
-def chains_in(text: str) -> list[str]:
-    """Return the chains of a sequence in capitals, without a stop (*) at their ends; one may be empty."""
-    return [part.strip().rstrip("*") for part in _DIVIDERS.split(text.upper())]
+def chains_in(text: str, *, keeps_stops: bool = False) -> list[str]:
+    """Return the chains of a sequence in capitals; one may be empty. A stop (*) at an end is left out unless kept."""
+    return [part.strip() if keeps_stops else part.strip().rstrip("*") for part in _DIVIDERS.split(text.upper())]
 
 
 def letters_of(names: Sequence[str]) -> str:

@@ -20,11 +20,11 @@ from datasets.sequences.chains import Chains
 # A dash, a dot, an underscore or a bar divides mutations where it stands between a residue and what follows; at the end
 # of a word a dash is a deletion, and after its first residue a minus.
 _SEPARATORS = re.compile(r"[:,;/+\s]+|(?<=[A-Za-z*=])[_.|](?=[A-Za-z*0-9])|(?<=[A-Za-z0-9][A-Za-z*=])-(?=[A-Za-z*0-9])")
-_ALIGNED = re.compile(r"(-)(0|[1-9][0-9]{0,6})([A-Z*=-])")
+_ALIGNED = re.compile(r"(-)(0|-?[1-9][0-9]{0,6})([A-Z*=-])")
 _MUTATION = re.compile(r"([A-Z*]?)(0|[1-9][0-9]{0,6}|(?<=[A-Z])-[1-9][0-9]{0,6})([A-Z*=-])")
 _PREFIX = re.compile(r"(?<![A-Za-z])[pP]\.")
 _HGVS = re.compile(r"([A-Z]{3})([0-9]+)([A-Z]{3}|[=*-])")
-_LOOKS = re.compile(r"[A-Z*]?(0|[1-9][0-9]{0,6})[A-Z*=-]")
+_LOOKS = re.compile(r"[A-Z*-]?(0|[1-9][0-9]{0,6})[A-Z*=-]")
 _ZEROS = re.compile(r"^([A-Za-z*]?)0{1,3}(?=[0-9])")
 _BY_CHANCE = 0.05  # of the numberings that a wild type in any other order would explain, on average
 _NAMES = "ALA ARG ASN ASP CYS GLN GLU GLY HIS ILE LEU LYS MET PHE PRO SER THR TRP TYR VAL SEC XAA TER DEL"
@@ -200,7 +200,7 @@ def are_mutations(cells: Sequence[str], first_position: int = 1, *, chains: str 
     words = [word for word in words if len(word) != 1 or word not in chains]
     others = [word for word in words if not _LOOKS.fullmatch(word)]
     has_few = 2 * len(others) < len(words) or first_position < 1
-    return bool(words) and has_few and all(map(_MUTATION.fullmatch, others))
+    return bool(words) and has_few and all(_MUTATION.fullmatch(word) or _ALIGNED.fullmatch(word) for word in others)
 
 
 def normal_form(text: str) -> str:

@@ -13,7 +13,7 @@ from datasets.sequences.packed import Packed
 from datasets.tables.aligned import align
 from datasets.tables.column_names import named_column
 from datasets.tables.columns import Columns
-from datasets.tables.findings import Findings
+from datasets.tables.findings import STOPS_DROPPED, STOPS_REMEDY, Findings
 from datasets.tables.table import Table
 
 _DIVIDERS = b"|:/;,"
@@ -47,14 +47,15 @@ def are_chains(cells: Packed) -> bool:
     return 2 * sum(map(has_chains, filled)) > len(filled)
 
 
-def read_chains(cells: Packed, table: Table, findings: Findings) -> tuple[Packed, bool, Table]:
-    """Return the columns of each row, nothing where it is refused, whether none was, and the table with its chains.
+def read_chains(cells: Packed, table: Table, findings: Findings) -> tuple[Packed, bool, bool, Table]:
+    """Return the columns of each row, nothing where it is refused or set aside; whether none was refused; whether any
+    has a stop codon; and the table with its chains.
 
     Raises:
         UserError: The wild type has other chains.
     """
     n_before = len(findings.found)
-    rows = [chains_in(cell) if cell.strip() else [] for cell in cells]
+    rows = [chains_in(cell, keeps_stops=True) if cell.strip() else [] for cell in cells]
     known = None if table.chains is None else Chains.of(table.chains)
     n_chains = len(known.names) if known else Counter(map(len, filter(None, rows))).most_common(1)[0][0]
     if n_chains > MOST_CHAINS:
@@ -68,11 +69,17 @@ def read_chains(cells: Packed, table: Table, findings: Findings) -> tuple[Packed
     )
     names = known.names if known else letters_of(table.chain_columns or [""] * n_chains)
     chains: list[list[str]] = []
-    has_gaps, lengths = False, []
+    has_gaps = known is not None and table.aligned_length is not None  # perhaps in rows without a measurement alone
+    has_stops, lengths = False, []
     for number, name in enumerate(names):
         parts = ["" if is_bad else row[number] for row, is_bad in zip(rows, bad, strict=True)]
+        parts = _without_end(findings, name, parts)
         empty = [not part and not is_bad for part, is_bad in zip(parts, bad, strict=True)]
         _refuse(findings, bad, empty, f"the chain {name} is empty", _LINE)
+        has_stops |= _set_stops_aside(findings, bad, name, parts, drops=table.stops == "drop")
+        parts = ["" if is_bad else part for part, is_bad in zip(parts, bad, strict=True)]
+        if known and table.aligned_length is not None:  # a written split has no gaps behind the ends of chains
+            parts = [part and part.ljust(known.lengths[number], GAP) for part in parts]
         parts, aligned_length = align(parts, parts, findings)
         has_gaps |= aligned_length is not None
         letters = frozenset(ALPHABET if aligned_length is None else ALPHABET + GAP)
@@ -110,7 +117,31 @@ def read_chains(cells: Packed, table: Table, findings: Findings) -> tuple[Packed
     if wild_type is not None and GAP in wild_type and aligned_length is None:
         raise UserError("The wild type has other lengths of its chains than the table: name that of these variants.")
     changed = replace(table, chains=str(found), aligned_length=aligned_length, wild_type=wild_type)
-    return Packed.of(joined), is_clean, changed
+    return Packed.of(joined), is_clean, has_stops, changed
+
+
+def _without_end(findings: Findings, name: str, parts: list[str]) -> list[str]:
+    """The sequences of a chain without a stop codon that ends all of them."""
+    if not all(part.endswith("*") for part in parts if part):
+        return parts
+    if any(parts):
+        findings.add("note", f"every sequence of the chain {name} ends with '*', the stop codon, which is left out")
+    return [part[:-1] for part in parts]
+
+
+def _set_stops_aside(findings: Findings, bad: list[bool], name: str, parts: Sequence[str], *, drops: bool) -> bool:
+    """Refuse the sequences of a chain that have a stop codon, or set them aside; whether there are any."""
+    rows = [row for row, part in enumerate(parts) if "*" in part]
+    if rows:
+        place = parts[rows[0]].index("*") + 1
+        text = f"the residue '*' at position {place} of the chain {name} is not one of {ALPHABET}: a stop codon"
+        if drops:
+            findings.add("note", f"{text}: {STOPS_DROPPED}", rows)
+        else:
+            findings.add("refused", text, rows, remedy=STOPS_REMEDY)
+        for row in rows:
+            bad[row] = True
+    return bool(rows)
 
 
 def _refuse(findings: Findings, bad: list[bool], found: Sequence[bool], text: str, remedy: str = _LINE) -> None:

@@ -11,6 +11,8 @@ from datasets.tables.columns import Columns
 
 Level = Literal["refused", "warning", "note"]
 _N_SHOWN = 5
+STOPS_REMEDY = "remove the line, or the '*' where it only ends the protein; --stops drop sets such rows aside"
+STOPS_DROPPED = "rows with a stop codon are set aside"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,7 +16,7 @@ from datasets.sequences.packed import Packed
 from datasets.tables.aligned import align, aligned_wild_type
 from datasets.tables.chains import are_chains, read_chains
 from datasets.tables.columns import Columns
-from datasets.tables.findings import Findings, Level
+from datasets.tables.findings import STOPS_DROPPED, STOPS_REMEDY, Findings, Level
 from datasets.tables.table import Table
 from datasets.tables.wild_type import consensus
 
@@ -25,7 +25,6 @@ _Item = TypeVar("_Item")
 _LOOKED_AT = 1000  # cells, for one to be shown
 _LINE = "correct the line or remove it"
 _STOPS = "models know whole proteins alone: remove the lines with a stop codon (Ter or *), or give --stops drop"
-_DROPPED = "rows with a stop codon are set aside"
 _ONE_COLUMN = "correct one of the two, or name the column alone that counts"
 
 
@@ -47,10 +46,12 @@ def read_residues(
         return sequences, replace(table, stops="drop" if drops and has_stops else None)
     cells = columns.cells[table.sequence_column]
     if are_chains(cells):
-        sequences, is_clean, table = read_chains(cells, table, findings)
+        sequences, is_clean, has_stops, table = read_chains(cells, table, findings)
         _check_nucleotides(sequences, findings)
     else:
         sequences, is_clean, has_stops, aligned_length = _cleaned(cells, findings, drops=drops)
+        # Of a table that was read before, gaps may have stood in rows that its written split lacks.
+        aligned_length = aligned_length or table.aligned_length
         table = replace(table, aligned_length=aligned_length, chains=None)
         if table.wild_type is not None:
             table = replace(table, wild_type=aligned_wild_type(table.wild_type, sequences, aligned_length))
@@ -79,7 +80,7 @@ def _from_mutations(columns: Columns, table: Table, findings: Findings) -> tuple
             mutator.apply(cells[rows[0]])
         except MutationError as error:
             if error.kind == "stop" and table.stops == "drop":
-                findings.add("note", f"{error}: {_DROPPED}", rows)
+                findings.add("note", f"{error}: {STOPS_DROPPED}", rows)
             else:
                 findings.add("refused", str(error), rows, remedy=_STOPS if error.kind == "stop" else _LINE)
     return Packed.of(sequences), "stop" in bad
@@ -151,7 +152,10 @@ def _cleaned(cells: Packed, findings: Findings, *, drops: bool) -> tuple[Packed,
         findings.add("note", "residues in lower case are read as upper case", lower)
     is_empty = [not sequence for sequence in sequences]
     n_before = len(findings.found)
-    sequences, aligned_length = align(cells, sequences, findings)
+    stops = {row: sequence for row, sequence in enumerate(sequences) if drops and "*" in sequence}
+    rest = ["" if row in stops else sequence for row, sequence in enumerate(sequences)]  # stops may end a line
+    sequences, aligned_length = align(cells, rest, findings)
+    sequences = [stops.get(row, sequence) for row, sequence in enumerate(sequences)]
     is_clean = all(finding.level != "refused" for finding in findings.found[n_before:])
     known = frozenset(ALPHABET if aligned_length is None else ALPHABET + GAP)
     bad: dict[str, list[int]] = {}
@@ -164,7 +168,7 @@ def _cleaned(cells: Packed, findings: Findings, *, drops: bool) -> tuple[Packed,
     for kind, rows in bad.items():
         text, remedy = _refusal(kind, sequences[rows[0]])
         if kind == "*" and drops:
-            findings.add("note", f"{text}: {_DROPPED}", rows)
+            findings.add("note", f"{text}: {STOPS_DROPPED}", rows)
         else:
             findings.add("refused", text, rows, remedy=remedy)
         for row in rows:
@@ -182,10 +186,7 @@ def _refusal(kind: str, sequence: str) -> tuple[str, str]:
     place = next(i for i, residue in enumerate(sequence) if residue not in ALPHABET + GAP)
     text = f"the residue {sequence[place]!r} at position {place + 1} is not one of {ALPHABET}"
     if kind == "*":
-        return (
-            f"{text}: a stop codon",
-            "remove the line, or the '*' where it only ends the protein; --stops drop sets such rows aside",
-        )
+        return f"{text}: a stop codon", STOPS_REMEDY
     return text, _LINE
 
 
@@ -237,7 +238,7 @@ def _compare_mutations(
         text = f"the mutation {cells[stops[0]]!r} is a stop codon, but the sequence is the wild type's"
         remedy = "remove the line, whose target is not that of its sequence, or set it aside with --stops drop"
         if drops:
-            findings.add("note", f"{text}: {_DROPPED}", stops)
+            findings.add("note", f"{text}: {STOPS_DROPPED}", stops)
         else:
             findings.add("refused", text, stops, remedy=remedy)
     for rows in bad.values():

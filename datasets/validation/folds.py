@@ -30,10 +30,11 @@ def folds_of_split(division: Division, split: PreparedSplit, task: Task) -> tupl
     folds = division.folds(whole, task)
     if whole is split:
         return folds
-    place = {key: row for row, key in enumerate(_keys(whole))}
+    # Where every measurement is kept, a sequence has several rows: one of them stands for all.
+    n_whole_rows, place = len(whole.lengths), {key: row for row, key in enumerate(_keys(whole))}
     rows = np.array([place[key] for key in _keys(split)], dtype=np.int64)
     found = tuple(
-        Fold(train=_among(fold.train, rows, len(place)), validation=_among(fold.validation, rows, len(place)))
+        Fold(train=_among(fold.train, rows, n_whole_rows), validation=_among(fold.validation, rows, n_whole_rows))
         for fold in folds
     )
     for own, fold in zip(found, folds, strict=True):

@@ -15,7 +15,7 @@ PLATES = (96, 384)
 _OF_REPLAY = frozenset(
     {
         *("experiment", "command", "replay", "top", "output", "beta", "seed", "max_per_position", "min_distance"),
-        *("data", "data_dir", "weights_dir", "models_dir", "runs_dir", "quiet"),
+        *("others", "data", "data_dir", "weights_dir", "models_dir", "runs_dir", "quiet"),
     }
 )
 """The options that a replay takes; what it picks from, and how many, follows from the rounds."""
@@ -61,6 +61,8 @@ def check_suggest(parser: Parser, arguments: argparse.Namespace) -> None:
         if missing:
             parser.error(f"the following arguments are required: {', '.join(missing)}")
         return
+    if arguments.others:
+        raise UserError(f"--replay is of one experiment: leave {arguments.others[0]} out.")
     for name, value in vars(arguments).items():
         if name not in _OF_REPLAY and value != parser.get_default(name):
             raise UserError(

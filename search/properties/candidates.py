@@ -84,8 +84,8 @@ def _given(texts: Sequence[str], trained: TrainedExperiment) -> Iterator[Candida
     for first in range(0, len(texts), BLOCK_ROWS):
         some = texts[first : first + BLOCK_ROWS]
         try:
-            residues, lengths = residues_of(some, trained.task.clean)
+            residues, lengths = residues_of(some, trained.task.clean, trained.task.aligned_length)
         except SequenceError as error:
             raise UserError(f"Sequence {first + error.row} (counted from 0): {error}.") from None
         found = Candidates(labels=[], residues=residues, lengths=lengths)
-        yield replace(found, labels=found.sequences())
+        yield replace(found, labels=list(map(trained.task.written, found.sequences())))

@@ -89,7 +89,7 @@ def as_csv(wells: Sequence[Well], *, has_names: bool) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     for well in wells:
-        writer.writerow([_cell(getattr(well, name)) for name in columns])
+        writer.writerow([cell(name, getattr(well, name)) for name in columns])
     return text.getvalue()
 
 
@@ -103,12 +103,13 @@ def candidates_in_words(request: SuggestRequest) -> dict[str, Any]:
     return {"recombine": request.recombine or None, "max_mutations": request.most_mutations}
 
 
-def _cell(value: object) -> str:
+def cell(column: str, value: object) -> str:
+    """What stands in a column of a plate; of its texts names alone are free: an aligned sequence may begin with `-`."""
     if value is None:
         return ""
     if isinstance(value, float):
         return f"{value:.9g}"
-    return no_formula(str(value))
+    return no_formula(str(value)) if column == "name" else str(value)
 
 
 def _about(

@@ -9,9 +9,8 @@ from typing import Any
 
 from datasets.common.files import output
 from search.experiments.experiment import checksum
-from search.prediction.writers import no_formula
 from search.request.suggest_request import SuggestRequest
-from search.suggestion.files import VERSION, candidates_in_words, files_of
+from search.suggestion.files import VERSION, candidates_in_words, cell, files_of
 from search.suggestion.plate import NextPlate
 from search.suggestion.several import PropertiesPlate, suggest_several
 from search.suggestion.suggest import suggest
@@ -37,17 +36,11 @@ def _write(plate: PropertiesPlate, request: SuggestRequest) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(plate.wells[0])
-    writer.writerows([_cell(value) for value in well.values()] for well in plate.wells)
+    writer.writerows([cell(name, value) for name, value in well.items()] for well in plate.wells)
     known = json.dumps(_about(plate, request, text.getvalue()), indent=2, allow_nan=False) + "\n"
     with contextlib.ExitStack() as stack:
         stack.enter_context(output(about)).write(known)
         stack.enter_context(output(table)).write(text.getvalue())
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    return f"{value:.9g}" if isinstance(value, float) else no_formula(str(value))
 
 
 def _about(plate: PropertiesPlate, request: SuggestRequest, text: str) -> dict[str, Any]:

@@ -40,6 +40,7 @@ from search.suggestion.wells import places
 
 _POOL_PER_PICK = 4
 _ACQUISITIONS = ("greedy", "ucb")
+_SEEN = ("zero_shot_file", "sum_zero_shot", "alignment", "embeddings")
 _CALIBRATED = ("low", "high", "std_calibrated")
 
 
@@ -112,6 +113,11 @@ def _refuse_of_one(request: SuggestRequest) -> None:
             f"--acquisition {request.acquisition} is of one experiment and not of {what}: take "
             f"{' or '.join(_ACQUISITIONS)}."
         )
+    if request.spread_weight is not None:
+        raise UserError(
+            f"--spread is of one experiment and not of {what}: leave it out, or keep candidates apart with "
+            "--min-distance."
+        )
     if request.figure is not None:
         raise UserError(f"--figure shows a plate of one experiment, and not of {what}: leave it out.")
 
@@ -142,7 +148,7 @@ class _Batch:
                 "role": well.role,
                 "sequence": well.sequence,
                 "mutations": well.mutations,
-                **self._said(well, order, columns, {one.sequence: one.place for one in picked}, of_controls),
+                **self._said(well, order, columns, [one.place for one in picked], of_controls),
                 **({"name": well.name} if request.names else {}),
             }
             for well in filled(wells, picked, controls, properties[0].trained.task)
@@ -197,15 +203,16 @@ class _Batch:
         """The wild type, where one is known, and the best measured variant of each property; what is said of them."""
         if not self.request.controls:
             return [], {}
-        wild_type = self.properties[0].trained.task.wild_type
+        task = self.properties[0].trained.task
+        wild_type = task.wild_type
         texts = list(dict.fromkeys([*([] if wild_type is None else [wild_type]), *best]))
-        picks = [unpredicted(text, wild_type) for text in texts]
+        picks, written = [unpredicted(text, wild_type) for text in texts], list(map(task.written, texts))
         given = PredictRequest(
             experiments=[one.trained.path for one in self.properties],
-            sequences=texts,
+            sequences=written,
             level=self.request.level,
             quiet=True,
-            **{name: getattr(self.request, name) for name in ("zero_shot_file", "sum_zero_shot", "alignment")},
+            **{name: getattr(self.request, name) for name in _SEEN},
         )
         try:
             stream = candidates_of(given, None, self.properties, LeftOut())
@@ -213,21 +220,21 @@ class _Batch:
         except UserError as error:
             self.announce(f"The controls stand without predictions: {error}")
             return picks, {}
-        return picks, {text: (row, columns) for row, text in enumerate(texts)}
+        return picks, {text: (row, columns) for row, text in enumerate(written)}
 
     def _said(
         self,
         well: Any,
         order: Ranked,
         columns: Sequence[PropertyColumns],
-        numbers: Mapping[str, int],
+        places: Sequence[int],
         of_controls: Mapping[str, tuple[int, tuple[PropertyColumns, ...]]],
     ) -> dict[str, Any]:
         """What ranked a well, and what each property has of it; None of what nobody knows."""
         by: dict[str, Any] = dict.fromkeys(order.by)
         row, every = None, columns
         if well.rank is not None:
-            row = numbers[well.sequence]
+            row = places[well.rank - 1]
             by = {name: values[row].item() for name, values in order.by.items()}
         elif well.sequence in of_controls:
             row, every = of_controls[well.sequence]

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datasets.batches.batch import Batch
-from datasets.candidates.candidates import residues_of
+from datasets.sequences.codes import joined, padded
 from datasets.sequences.tokenizer import ResidueTokenizer
 from models.joint_covariance import joint_covariance
 from models.layers.amino_acids import find_similarity, residue_vectors
@@ -34,7 +34,8 @@ def spread_picks(
     every = [*before, *kept]
     if not kept:
         return [], ""
-    residues, lengths = residues_of([one.sequence for one in every], lambda text: text)
+    codes, lengths = joined([one.sequence for one in every])
+    residues = padded(codes, lengths)
     alikeness, by = similarity(predictor, residues, lengths)
     rows = spread_out(
         in_batch_ranges(np.array([one.acquisition for one in every]), n),

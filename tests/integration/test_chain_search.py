@@ -29,6 +29,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         rows[heavy, light] = 3 * (heavy[1] == "D") - 2 * (light[5] == "N") + draws.gauss(0, 0.01)
     write(folder / "t.csv", "heavy,light,target", [(*pair, f"{value:.4f}") for pair, value in rows.items()])
     (folder / "wt.fasta").write_text(f">heavy\n{HEAVY}\n>light\n{LIGHT}\n")
+    gapped = "".join(f"{HEAVY[:6]}-{HEAVY[7:]},{LIGHT[:i]}-{LIGHT[i + 1 :]},{i}\n" for i in (2, 5, 7))
+    (folder / "gaps.csv").write_text((folder / "t.csv").read_text() + gapped)
     (folder / "spare.csv").write_text((folder / "t.csv").read_text() + f"{HEAVY},AIQMTQSP,n.d.\n")
     (folder / "c.csv").write_text(f"light,heavy\n{LIGHT},{HEAVY}\n{LIGHT},EDQLVESGG\nDIQMTNSP,{HEAVY}\n")
     (folder / "c.txt").write_text(f"{HEAVY}|{LIGHT}\nEDQLVESGG:{LIGHT}\n{HEAVY} / DIQMTNSP\n")
@@ -69,6 +71,8 @@ def test_candidates_are_ranked_however_their_chains_are_written(folder: Path) ->
     assert rows[0][1]["sequence"] == rows[1][1]["sequence"] == f"EDQLVESGG|{LIGHT}"
     named = ("--sequence-column", "heavy", "--sequence-column", "light")
     assert ranked(folder, export, "--input", "c.csv", *named) == rows[0]
+    (folder / "unnamed").write_bytes((folder / "c.csv").read_bytes())  # as standard input, which has no name
+    assert ranked(folder, export, "--input", "unnamed") == rows[0]
     loaded = search.load_experiment(folder / export)
     assert loaded.predict([f"{HEAVY}|{LIGHT}", f"EDQLVESGG:{LIGHT}"]).tolist() == pytest.approx(values[:2], abs=1e-4)
     with pytest.raises(UserError, match="the sequence has 1 chain, expected 2"):
@@ -116,3 +120,22 @@ def test_a_language_model_sees_both_chains(pooling: str, folder: Path) -> None:
     export = searched(folder, "esm", *words, *more, name=pooling)
     values = [row["prediction"] for row in ranked(folder, export, "--input", "c.csv", "--no-distance")]
     assert len(set(values)) == 3
+
+
+@pytest.mark.parametrize("data", ["t.csv", "gaps.csv"])
+def test_the_plate_of_several_properties_is_of_chains(data: str, folder: Path) -> None:
+    name, batch = data[:-4], ("--batch", "6", "--controls", "2", "--quiet", "--output", "plate.csv")
+    exports = [searched(folder, model, data=data, name=f"{name}-{model}") for model in ("ridge", "kernel")]
+    (folder / "some.csv").write_text(f"heavy,light\nEDQLVESGG,{LIGHT}\nEALLVESGG,DIEMTQSP\n{HEAVY},DIEMTNSP\n")
+    answer = run_here("suggest", *exports, "--mutagenesis", "doubles:H2,H5,L6", *batch, cwd=folder)
+    assert answer.status == 0, answer
+    with (folder / "plate.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["role"] for row in rows] == ["candidate"] * 4 + ["control"] * 2
+    for number, export in enumerate(exports):
+        column = f"prediction_{Path(export).stem.replace('-', '_')}"
+        found = search.predict(folder / export, [row["sequence"] for row in rows], no_distance=True)
+        assert found["sequence"] == [row["sequence"] for row in rows], number
+        assert [float(row[column]) for row in rows] == pytest.approx(found["prediction"].tolist(), rel=1e-4)
+    spread = run_here("suggest", exports[1], "--input", "some.csv", "--spread", *batch, cwd=folder)
+    assert spread.status == 0, spread

@@ -133,6 +133,7 @@ def test_a_first_round_of_few_variants_is_passed_over_in_words(tmp_path: Path) -
     ("words", "sentence"),
     [
         (("--batch", "9"), "leave --batch out"),
+        (("--require", "activity>=1"), "leave --require out"),
         (("--mutagenesis", "singles"), "leave --mutagenesis out"),
         (("--acquisition", "ucb"), "leave --acquisition out"),
         (("--controls", "2"), "leave --controls out"),
@@ -147,6 +148,11 @@ def test_what_a_replay_does_not_take_is_refused(played: Played, words: tuple[str
     before = (played.folder / "t.csv").read_bytes()
     assert sentence in played.replay(*words).refusal()
     assert (played.folder / "t.csv").read_bytes() == before
+
+
+def test_a_replay_is_of_one_experiment(played: Played) -> None:
+    answer = run_here("suggest", EXPERIMENT, "other.yaml", "--replay", cwd=played.folder)
+    assert answer.refusal().startswith("error: --replay is of one experiment: leave other.yaml out")
 
 
 def test_a_plate_still_asks_for_its_batch_and_its_file(played: Played) -> None:

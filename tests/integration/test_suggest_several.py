@@ -155,6 +155,7 @@ def test_the_file_beside_it_says_what_it_was_made_of_and_the_bytes_are_the_same_
     [
         (("--acquisition", "thompson"), "--acquisition thompson is of one experiment and not of several"),
         (("--acquisition", "expected-improvement"), "take greedy or ucb"),
+        (("--spread",), "--spread is of one experiment and not of several experiments: leave it out"),
         (("--figure", "f.html"), "--figure shows a plate of one experiment"),
         (("--require", "colour>=1"), "as no property is called here"),
         (("--require", "x"), "expected a property and its bound"),

@@ -1,5 +1,6 @@
 """Tables of aligned sequences, whose gaps are a state of their own at their columns."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from datasets.sequences.gaps import places_without_gaps, ungapped, without_gaps
 from datasets.sequences.mutations import MutationError, Mutator
 from datasets.sequences.tokenizer import EsmTokenizer, ResidueTokenizer
 from datasets.tables.report import report
+from datasets.tables.survey import survey
 from datasets.tasks.own_table import table_task
 from tests.helpers.tables import surveyed, write
 
@@ -156,6 +158,16 @@ def test_deletions_and_insertions_are_mutations_of_an_alignment_alone() -> None:
             Mutator("MKAV").apply(text)
 
 
+def test_insertions_are_read_again_as_they_are_written(tmp_path: Path) -> None:
+    for first, words in ((1, ["-3A", "-3G:V4I"]), (-3, ["--1A", "--1G:V0I"])):
+        assert [Mutator("MK-V", first, has_gaps=True).apply(word) for word in words] == ["MKAV", "MKGI"]
+    task = table_task(aligned(tmp_path).table, name="t")
+    task = replace(task, wild_type="MK-VDLAWQRE")
+    (tmp_path / "c.txt").write_text("-3A\n-3G:V4I\n")
+    (block,) = read_candidates(tmp_path / "c.txt", task, None).blocks
+    assert block.sequences() == ["MKAVDLAWQRE", "MKGIDLAWQRE"]
+
+
 def test_tokens_are_as_many_as_before_unless_there_are_gaps() -> None:
     residues, _ = codes("MK-V")
     plain, with_gap = ResidueTokenizer(), ResidueTokenizer(has_gaps=True)
@@ -248,3 +260,23 @@ def test_scores_without_gaps_are_of_the_wild_types_columns() -> None:
     found = AlignedScores(scorer=scorer, wild_type="MK-V").score(*codes("MK-V", "MA-V", "M--V", "MKAV"))
     assert np.array_equal(found[:, 0], np.array([1, 2, np.nan, np.nan], dtype=np.float32), equal_nan=True)
     assert scorer.score(*codes("M-KV", "MA-V"))[:, 0].tolist() == [1, 2]  # of a file by sequence
+
+
+def test_stop_codons_that_end_a_line_are_set_aside_from_an_alignment(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", "sequence,target", [*ROWS, ("MKTV*", 0.1), ("MK-V*", 0.2), ("MK-VDL*WQRE", 0.3)])
+    found = surveyed(path, split="random", stops="drop")
+    assert list(found.sequences) == [sequence for sequence, _ in ROWS]
+    assert (found.table.aligned_length, found.table.stops) == (11, "drop")
+    assert not [one for one in found.findings.found if one.level == "refused"]
+
+
+def test_gaps_of_rows_without_a_measurement_are_known_to_the_written_split(tmp_path: Path) -> None:
+    measured = [(f"MKTVDLA-Q{end}", i / 7) for i, end in enumerate("ACDEFGHIKL")]
+    whole = [(one.replace("-", "W"), value) for one, value in measured]
+    path = write(tmp_path / "t.csv", "sequence,target", [*whole, ("MKTVDLA-QW", "n.d.")])
+    found = surveyed(path, split="random", wild_type="MKTVDLA-QW")
+    raw = found.raw_split()
+    lines = list(zip(raw.sequence, raw.target, raw.part, raw.validation, strict=True))
+    again = survey(write(tmp_path / "split.csv", "sequence,target,set,validation", lines), found.table, is_reread=True)
+    assert again.raw_split().content_hash == raw.content_hash
+    assert (again.table.aligned_length, again.table.wild_type) == (10, "MKTVDLA-QW")

@@ -18,6 +18,7 @@ from datasets.sequences.chains import N_LINKER, Chains, letters_of
 from datasets.sequences.mutations import MutationError, Mutator
 from datasets.sequences.tokenizer import EsmTokenizer, ResidueTokenizer
 from datasets.tables.report import report
+from datasets.tables.survey import survey
 from datasets.tasks.own_table import table_task
 from models.backbones.names import BACKBONES
 from models.backbones.transformer import untrained
@@ -81,6 +82,32 @@ def test_other_spellings_of_a_chain_are_the_same(spelled, tmp_path: Path) -> Non
     pairs = [(spelled(a), spelled(b)) for a, b in PAIRS]
     found = surveyed(one_column(tmp_path, pairs=pairs), split="random")
     assert list(found.sequences) == [a + b for a, b in PAIRS]
+
+
+def test_stop_codons_in_chains_are_refused_or_set_aside(tmp_path: Path) -> None:
+    stopped = [("EVQL*", LIGHT), (HEAVY, "DI*MTQ"), ("EV*LVESGG", "DIQM*")]
+    path = one_column(tmp_path, pairs=[*PAIRS, *stopped])
+    with pytest.raises(UserError, match=r"line 11: the residue '\*' at position 5 of the chain A .* --stops drop"):
+        surveyed(path, split="random").raw_split()
+    found = surveyed(path, split="random", stops="drop")
+    plain = surveyed(one_column(tmp_path, name="plain.tsv"), split="random")
+    assert (found.raw_split().sequence, found.table.stops) == (plain.raw_split().sequence, "drop")
+    assert (found.table.chains, found.table.aligned_length) == ("A9 B6", None)
+
+
+def test_a_written_split_of_aligned_chains_is_read_again(tmp_path: Path) -> None:
+    """Gaps behind the ends of chains are not written; some stood in rows without a measurement alone."""
+    gapped = [("EVQ-VESGG", LIGHT), ("EVQLVESG-", "DIQMT-")]
+    pairs = [*PAIRS, *gapped, ("E--LVESGG", LIGHT)]
+    rows = [(f"{a}|{b}", i / 7 if i < len(PAIRS) + 2 else "n.d.") for i, (a, b) in enumerate(pairs)]
+    for number, some in enumerate((rows, [row for row in rows if row[0] not in {f"{a}|{b}" for a, b in gapped}])):
+        found = surveyed(write(tmp_path / f"{number}.tsv", "sequence\ttarget", some), split="random")
+        raw, path = found.raw_split(), tmp_path / f"split{number}.csv"
+        lines = zip(raw.sequence, raw.target, raw.part, raw.validation, strict=True)
+        write(path, "sequence,target,set,validation", list(lines))
+        again = survey(path, found.table, is_reread=True)
+        assert again.raw_split().content_hash == raw.content_hash
+        assert again.table.aligned_length == found.table.aligned_length == 15
 
 
 def test_fasta_has_chains_too(tmp_path: Path) -> None:

@@ -117,6 +117,26 @@ def test_a_row_is_validated_by_one_fold_for_all_properties(
         assert one - lacks
 
 
+def test_measurements_that_are_all_kept_stay_in_one_fold(tmp_path: Path) -> None:
+    """A file with a `set` column keeps every measurement; here each property has a row of its own."""
+    rows = [
+        (sequence, *values, "test" if i % 5 == 0 else "train")
+        for i, (_, sequence, value) in enumerate(ROWS[:60])
+        for values in ((f"{value:.4f}", ""), ("", f"{i}"), (f"{value + 0.1:.4f}", f"{i + 0.5}"))
+    ]
+    path, found = write(tmp_path / "kept.csv", "sequence,activity,stability,set", rows), {}
+    for column in BOTH:
+        task = task_of(path, column)
+        split = split_of(task, tmp_path)
+        names = texts(split.residues)
+        assert len(names) == 2 * len(set(names)) == 96
+        folds = folds_of_split(KFold(n_folds=4, seed=0), split, task)
+        assert sorted(row for fold in folds for row in fold.validation.tolist()) == list(range(len(names)))
+        assert not any({names[row] for row in fold.train} & {names[row] for row in fold.validation} for fold in folds)
+        found[column] = [{names[row] for row in fold.validation} for fold in folds]
+    assert found["activity"] == found["stability"]
+
+
 def test_a_row_is_sealed_for_all_or_for_none(tmp_path: Path) -> None:
     path, test, others = write_table(tmp_path), set(), set()
     for column in BOTH:

@@ -1,8 +1,10 @@
 """The parts of the next plate: wells, acquisitions, the pick, recombination, and what a request may be."""
 
+import csv
+import io
 import itertools
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -233,6 +235,13 @@ def test_true_recombines_all_that_are_good_enough_and_false_nothing():
     assert request(mutagenesis=None, recombine=True).recombine == 0
     assert request(recombine=False).recombine is None
     assert request(mutagenesis="sites:3,4").mutagenesis == ("sites", (3, 4))
+
+
+def test_an_aligned_sequence_that_begins_with_a_gap_is_written_as_it_is():
+    values = dict.fromkeys((field.name for field in fields(Well)), None)
+    well = Well(**{**values, "role": "candidate", "sequence": "-KTV", "mutations": "-1G", "outside": "", "name": "-a"})
+    (row,) = csv.DictReader(io.StringIO(as_csv([well], has_names=True)))
+    assert (row["sequence"], row["mutations"], row["name"]) == ("-KTV", "-1G", "'-a")
 
 
 @pytest.mark.parametrize("name", ["=1+1", "+x", "-1+1", "@sum"])
