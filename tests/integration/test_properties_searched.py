@@ -48,6 +48,7 @@ def test_each_property_has_a_study_and_a_row_of_the_table(searched: tuple[Path, 
     exports = [f"exported/{name}.yaml" for name in NAMES]
     assert [row.split()[-1] for row in rows] == exports
     assert f"predict {' '.join(exports)} --input" in answer.out
+    assert f"suggest {' '.join(exports)} --input candidates.fasta --batch 96" in answer.out, "no wild type is known"
     for export, column in zip(exports, ("activity", "stability"), strict=True):
         table = yaml.safe_load((folder / export).read_text())["table"]
         assert (table["target_column"], table["properties"]) == (column, ["activity", "stability"])

@@ -213,6 +213,16 @@ def test_mutations_beside_chains_are_compared_with_them(tmp_path: Path) -> None:
         surveyed(path, split="random", **columns).raw_split()
 
 
+def test_a_column_made_of_chains_is_not_among_those_of_the_file_and_no_residue(tmp_path: Path) -> None:
+    rows = [(a * 5, b * 5, i / 7) for i, (a, b) in enumerate(PAIRS)]
+    path = write(tmp_path / "long.csv", "heavy,light,KD", rows)
+    with pytest.raises(UserError, match=r"its columns are 'heavy', 'light', 'KD': name the right one"):
+        surveyed_columns(path, "heavy", "light")
+    lines = "\n".join(report(surveyed_columns(path, "heavy", "light", target_column="KD", split="random")))
+    assert " of 75 residues" in lines
+    assert "... (75)" in lines
+
+
 def test_candidates_have_the_same_chains(tmp_path: Path) -> None:
     found = surveyed_columns(two_columns(tmp_path), "heavy", "light", split="random")
     task = table_task(found.table, name="t")
