@@ -53,3 +53,5 @@ def print_properties(
         plate = (*candidates, "--batch", "96", "--controls", "4", "--plate", "96", "--output", "plate.csv")
         print(f"Next: {proposals.command('predict', *exports, *ranked)}")
         print(f"Or: {proposals.command('suggest', *exports, *plate)}", flush=True)
+        if len(studies) > len(best):
+            print("They name the best family of each property: where a ladder above recommends another file, take that.")

@@ -104,6 +104,7 @@ def test_several_families_have_a_ladder_for_each_property(tmp_path: Path, comman
     assert names(tmp_path) == sorted(f"two-{p}-{m}" for p in ("activity", "stability") for m in ("ridge", "kernel"))
     assert answer.out.count("Ladder on t, target") == 2
     assert "predict exported/two-activity-" in answer.out
+    assert "where a ladder above recommends another file, take that" in answer.out
 
 
 def test_what_one_property_lacks_is_told_before_anything_is_searched(tmp_path: Path, command: Command) -> None:
