@@ -54,4 +54,4 @@ def print_properties(
         print(f"Next: {proposals.command('predict', *exports, *ranked)}")
         print(f"Or: {proposals.command('suggest', *exports, *plate)}", flush=True)
         if len(studies) > len(best):
-            print("They name the best family of each property: where a ladder above recommends another file, take that.")
+            print("They name each property's best family: where a ladder above recommends another file, take that.")

@@ -240,6 +240,8 @@ def test_candidates_have_the_same_chains(tmp_path: Path) -> None:
     assert read(f">a\n{HEAVY}:{LIGHT}\n>b\nEAQLVESGG|\n{LIGHT}\n", "c.fasta") == (written, joined)
     assert read("mutations\nWT\nH:V2A\n") == (["WT", "H:V2A"], joined)
     assert read("H:V2A\nL:M4A\n", "c.txt")[1] == ["EAQLVESGGDIQMTQ", "EVQLVESGGDIQATQ"]
+    with pytest.raises(UserError, match=r"--sequence-column, in the order of 'heavy', 'light'\."):
+        read(f"vl,vh\n{LIGHT},{HEAVY}\n")
     columns = CandidateColumns.like(found.table, sequence=["vh", "vl"], mutation=None, sheet=None)  # type: ignore[arg-type]
     assert read(f"vl,vh\n{LIGHT},{HEAVY}\n{LIGHT},EAQLVESGG\n") == (written, joined)
     with pytest.raises(UserError, match=r"no column is called 'vh' \(--sequence-column\)"):
