@@ -239,19 +239,22 @@ class _Work:
         """Export the best trial to its place, remove the files of others, write note and report; what it came to."""
         from search.reporting.dashboard_note import show_state
         from search.reporting.summary import export_best
-        from search.study.assessment import assess
+        from search.study.assessment import assess, compared_trials
         from search.study.snapshot import snapshot
         from search.study.study import best_trial, count
 
         request, announce, runs = self.request, self.display.announce, self.request.runs_dir
         trials = self.study.get_trials(deepcopy=False)  # once: all that is said of the study is of the same ones
         best, exported = best_trial(trials), None
+        is_hurried = self.signals.exit_status and self.signals.is_interrupted
         if best is not None:
             places = places_of(request.weights_dir, runs)
             self._artifacts.fetch(best)
             exported = export_best(
                 self.study, best, self.config, self.split, place, runs=runs, announce=announce, places=places
             )
+            if not is_hurried:
+                self._artifacts.fetch_predictions(compared_trials(trials))
         self._artifacts.remove_others(trials)
         ended = snapshot(self.study, trials)
         outcome = StudyOutcome(
@@ -266,7 +269,7 @@ class _Work:
             failure=failure,
             exit_status=self.signals.exit_status,
         )
-        if not (self.signals.exit_status and self.signals.is_interrupted):  # who is in a hurry waits for no report
+        if not is_hurried:  # then nobody waits for a report
             show_state(
                 ended,
                 self.database,

@@ -205,6 +205,9 @@ def _column(
     if len(found) == 1:
         return found[0], "mutations"
     hint = ", or use --format text for a candidate a line" if table.place == "line" else ""
+    if columns.trained_chain_columns:
+        in_order = ", ".join(map(repr, columns.trained_chain_columns))
+        hint += f"; or each chain's column with --sequence-column, in the order of {in_order}"
     raise UserError(
         f"{table.header}: no column is called 'sequence' or 'mutations'; {shown(table)}."
         f"{nearest('sequence', lower)} Name it with --sequence-column or --mutation-column{hint}."

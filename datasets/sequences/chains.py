@@ -109,7 +109,8 @@ class Chains:
         """Return the column, counted from 0, of a position such as `H39`; a ValueError for one that there is not."""
         match = _CHAIN.fullmatch(position.upper())
         if match is None or match[1] not in self.names:
-            raise ValueError(f"{position} names no chain: expected one of {', '.join(self.names)}, as {self.names[0]}1")
+            letters = ", ".join(self.names)
+            raise ValueError(f"{position} names no chain: expected one of {letters} before it, as in {letters[0]}1")
         number, length = int(match[2]), self.lengths[self.names.index(match[1])]
         if number > length:
             raise ValueError(f"{position} lies outside of the chain {match[1]}, whose positions are 1 to {length}")

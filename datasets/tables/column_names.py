@@ -134,8 +134,14 @@ def _known(columns: Columns, known: Sequence[str]) -> str | None:
     return next((by_lower[name] for name in known if name in by_lower), None)
 
 
+def _is_joined(columns: Columns, name: str) -> bool:
+    """Whether a column was made of those of several chains, and stands in no file."""
+    parts = name.split(", ")
+    return len(parts) > 1 and columns.cells.keys() >= set(parts)
+
+
 def _missing(columns: Columns, what: str, option: str) -> UserError:
-    names = list(columns.cells)
+    names = [name for name in columns.cells if not _is_joined(columns, name)]
     single = (
         " (cells have to be divided by commas, tabs or semicolons)"
         if len(names) == 1 and columns.kind in ("CSV", "TSV")

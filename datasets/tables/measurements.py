@@ -86,7 +86,8 @@ def numbers(
     what = "standard error" if kind == "standard error" else "target"
     option = {"target": "--target-column", "replicate": "--replicate-column"}.get(kind, "--error-column")
     other_column = f"name another column than {column!r} with {option}"
-    line = other_column if is_text.sum() * 2 > len(cells) else "correct the line or remove it"
+    own = "correct it, or leave it empty if nothing was measured"
+    line = other_column if is_text.sum() * 2 > len(cells) else own
     for rows, text, remedy in (
         (is_text, f"the {what} {{!r}} is not a number", line),
         (

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.common.errors import UserError
-from datasets.sequences.chains import Chains
+from datasets.sequences.chains import DIVIDER, Chains
 from datasets.sequences.crop import Sites
 from datasets.sequences.packed import Packed
 from datasets.sequences.sites import region_of, written_sites
@@ -98,7 +98,8 @@ def _variants(survey: Survey) -> str:
 def _shortened(sequence: str | None) -> str:
     if sequence is None:
         return "not known"
-    return sequence if len(sequence) <= _N_RESIDUES_SHOWN else f"{sequence[:_N_RESIDUES_SHOWN]}... ({len(sequence)})"
+    n_residues = len(sequence.replace(DIVIDER, ""))
+    return sequence if len(sequence) <= _N_RESIDUES_SHOWN else f"{sequence[:_N_RESIDUES_SHOWN]}... ({n_residues})"
 
 
 def written_wild_type(table: Table) -> str | None:

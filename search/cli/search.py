@@ -162,7 +162,7 @@ def _tell(request: SearchRequest, outcome: StudyOutcome) -> None:
     if outcome.study.user_attrs.get(EXHAUSTED):
         print("The space is used up: every point of it was tried.", file=sys.stderr)
     if outcome.ended in stopped:
-        how = "with more of them it goes on" if outcome.ended == EndReason.HOURS else "the same command goes on"
+        how = "with more hours it goes on" if outcome.ended == EndReason.HOURS else "the same command goes on"
         print(f"{stopped[outcome.ended]}; {how}.", file=sys.stderr)
 
 

@@ -16,12 +16,13 @@ from search.study.study import find_study, shown_validation
 def print_properties(
     database: Database, studies: Sequence[tuple[str, str, str]], *, export_dir: Path, proposals: Proposals
 ) -> None:
-    """Print a row for each study, given as (property, model, name), and the command that ranks by all properties.
+    """Print a row for each study, given as (property, model, name), and the commands that rank by all properties.
 
     Of several families it names the one with the highest validation value.
     """
     rows = [["property", "study", "trials", "validation Spearman", "validation", "exported"]]
     best: dict[str, tuple[float, Path]] = {}
+    has_wild_type = True
     for column, _, name in studies:
         try:
             study = find_study(database, name)
@@ -43,8 +44,14 @@ def print_properties(
         )
         if value is not None and export is not None and (column not in best or value > best[column][0]):
             best[column] = value, export
+            has_wild_type &= bool((now.about.get("table") or {}).get("wild_type"))
     print("", in_columns(rows), sep="\n")
     if len(best) == len({column for column, _, _ in studies}):
         exports = [export for _, export in best.values()]
-        words = ("--input", "candidates.fasta", "--top", "100", "--output", "ranked.csv")
-        print(f"Next: {proposals.command('predict', *exports, *words)}", flush=True)
+        ranked = ("--input", "candidates.fasta", "--top", "100", "--output", "ranked.csv")
+        candidates = ("--recombine",) if has_wild_type else ("--input", "candidates.fasta")
+        plate = (*candidates, "--batch", "96", "--controls", "4", "--plate", "96", "--output", "plate.csv")
+        print(f"Next: {proposals.command('predict', *exports, *ranked)}")
+        print(f"Or: {proposals.command('suggest', *exports, *plate)}", flush=True)
+        if len(studies) > len(best):
+            print("They name each property's best family: where a ladder above recommends another file, take that.")

@@ -99,6 +99,12 @@ class Artifacts:
         if self.shared is not None:
             self._tried(partial(self.shared.fetch, trial, self.directory))
 
+    def fetch_predictions(self, trials: Sequence[FrozenTrial]) -> None:
+        """Bring what these trials predicted of validation sequences here; the first that goes wrong is the last."""
+        if self.shared is not None:
+            shared = self.shared
+            self._tried(lambda: [shared.fetch(trial, self.directory, only=VALIDATION) for trial in trials])
+
     def _tried(self, action: Callable[[], object]) -> None:
         """Do what a trial can do without; what goes wrong is announced, once: there may be a file for each fold."""
         try:

@@ -86,12 +86,22 @@ def assess(study: Study, study_folder: Path) -> Assessment | None:
     ordered = best_trials(trials, len(trials))
     if not ordered:
         return None
-    # Those that are set aside were not picked from, whatever their values.
-    rivals = [trial for trial in ordered if rank_of(trial)[0] == rank_of(ordered[0])[0]]
+    rivals = _rivals(ordered)
     compared = rivals[:MAX_TRIALS]
     found = {trial.number: read_predictions(study_folder, trial.number) for trial in compared}
     n_sequences = study.user_attrs.get(PROTOCOL, {}).get("n_sequences")
     return _assess(compared, found, len(rivals), n_sequences)
+
+
+def compared_trials(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Those of a study's trials whose predictions `assess` looks at, the best first."""
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    return _rivals(best_trials(complete, len(complete)))[:MAX_TRIALS]
+
+
+def _rivals(ordered: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Those among which the best was picked: who was set aside was not, whatever its value."""
+    return [trial for trial in ordered if rank_of(trial)[0] == rank_of(ordered[0])[0]]
 
 
 def _assess(

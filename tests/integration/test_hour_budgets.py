@@ -43,7 +43,7 @@ def test_no_trial_begins_once_the_hours_are_spent_and_more_hours_go_on(tmp_path:
     words = ("--task", TASK, "--model", "ridge", *WORDS, "--study-name", "s", "--export-dir", "export")
     answer = run_here(*words, cwd=tmp_path)
     assert answer.status == 0
-    assert f"The hours of the study are used up at {first.n_finished} of 100 trials" in answer.err
+    assert f"The hours of the study are used up at {first.n_finished} of 100 trials; with more hours it" in answer.err
     assert "of 8.33333e-05 core-hours" in answer.out
     assert "of 8.33333e-05 core-hours" in run_here("status", cwd=tmp_path).out
     more = ask(tmp_path, core_hours=1, n_trials=first.n_finished + 1)

@@ -48,6 +48,7 @@ def test_each_property_has_a_study_and_a_row_of_the_table(searched: tuple[Path, 
     exports = [f"exported/{name}.yaml" for name in NAMES]
     assert [row.split()[-1] for row in rows] == exports
     assert f"predict {' '.join(exports)} --input" in answer.out
+    assert f"suggest {' '.join(exports)} --input candidates.fasta --batch 96" in answer.out, "no wild type is known"
     for export, column in zip(exports, ("activity", "stability"), strict=True):
         table = yaml.safe_load((folder / export).read_text())["table"]
         assert (table["target_column"], table["properties"]) == (column, ["activity", "stability"])
@@ -103,6 +104,7 @@ def test_several_families_have_a_ladder_for_each_property(tmp_path: Path, comman
     assert names(tmp_path) == sorted(f"two-{p}-{m}" for p in ("activity", "stability") for m in ("ridge", "kernel"))
     assert answer.out.count("Ladder on t, target") == 2
     assert "predict exported/two-activity-" in answer.out
+    assert "where a ladder above recommends another file, take that" in answer.out
 
 
 def test_what_one_property_lacks_is_told_before_anything_is_searched(tmp_path: Path, command: Command) -> None:

@@ -84,6 +84,9 @@ def test_another_machine_exports_the_weights_and_the_intervals(where: str, tmp_p
     for fold in here.experiment.with_suffix("").glob("*.safetensors"):
         assert fold.read_bytes() == (there.experiment.with_suffix("") / fold.name).read_bytes()
     assert search.load_experiment(there.experiment)
+    assert here.assessment is not None
+    assert here.assessment.n_compared == 3
+    assert there.assessment == here.assessment, "what the best value is worth does not depend on who says it"
 
 
 def test_only_the_best_trials_keep_weights_there(s3: str, tmp_path: Path) -> None:

@@ -240,6 +240,16 @@ def test_mutations_beside_chains_are_compared_with_them(tmp_path: Path) -> None:
         surveyed(path, split="random", **columns).raw_split()
 
 
+def test_a_column_made_of_chains_is_not_among_those_of_the_file_and_no_residue(tmp_path: Path) -> None:
+    rows = [(a * 5, b * 5, i / 7) for i, (a, b) in enumerate(PAIRS)]
+    path = write(tmp_path / "long.csv", "heavy,light,KD", rows)
+    with pytest.raises(UserError, match=r"its columns are 'heavy', 'light', 'KD': name the right one"):
+        surveyed_columns(path, "heavy", "light")
+    lines = "\n".join(report(surveyed_columns(path, "heavy", "light", target_column="KD", split="random")))
+    assert " of 75 residues" in lines
+    assert "... (75)" in lines
+
+
 def test_candidates_have_the_same_chains(tmp_path: Path) -> None:
     found = surveyed_columns(two_columns(tmp_path), "heavy", "light", split="random")
     task = table_task(found.table, name="t")
@@ -257,6 +267,8 @@ def test_candidates_have_the_same_chains(tmp_path: Path) -> None:
     assert read(f">a\n{HEAVY}:{LIGHT}\n>b\nEAQLVESGG|\n{LIGHT}\n", "c.fasta") == (written, joined)
     assert read("mutations\nWT\nH:V2A\n") == (["WT", "H:V2A"], joined)
     assert read("H:V2A\nL:M4A\n", "c.txt")[1] == ["EAQLVESGGDIQMTQ", "EVQLVESGGDIQATQ"]
+    with pytest.raises(UserError, match=r"--sequence-column, in the order of 'heavy', 'light'\."):
+        read(f"vl,vh\n{LIGHT},{HEAVY}\n")
     columns = CandidateColumns.like(found.table, sequence=["vh", "vl"], mutation=None, sheet=None)  # type: ignore[arg-type]
     assert read(f"vl,vh\n{LIGHT},{HEAVY}\n{LIGHT},EAQLVESGG\n") == (written, joined)
     with pytest.raises(UserError, match=r"no column is called 'vh' \(--sequence-column\)"):

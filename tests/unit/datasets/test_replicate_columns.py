@@ -87,7 +87,7 @@ def test_columns_that_cannot_be_meant_are_refused(names: tuple[str, ...], says: 
 def test_a_cell_of_text_is_refused_by_its_line(tmp_path: Path) -> None:
     values = [list(row) for row in VALUES]
     values[3][2] = "high"
-    with pytest.raises(UserError, match="line 5: the target 'high' is not a number"):
+    with pytest.raises(UserError, match="line 5: the target 'high' is not a number; correct it, or leave it empty"):
         surveyed(wide(tmp_path, values), replicate_columns=NAMES).findings.raise_refused()
 
 
