@@ -21,26 +21,35 @@ def lease_ages_s(storage: "ResilientStorage", study: Study) -> dict[int, float]:
 
     It is the database's own clock that tells.
     """
-    return _ages_s(storage, study, TrialState.RUNNING)
-
-
-def failed_ages_s(study: Study) -> dict[int, float]:
-    """The same of each trial that failed: how long ago it was last heard of."""
-    storage: Any = storage_of(study)
-    return _ages_s(storage, study, TrialState.FAIL)
-
-
-def _ages_s(storage: "ResilientStorage", study: Study, state: TrialState) -> dict[int, float]:
-    of_state = (models.TrialModel.study_id == id_of(study), models.TrialModel.state == state)
 
     def ages() -> dict[int, float]:
         with storage.engine.connect() as connection:
             # Optuna writes them without a zone, in that of the connection.
             now = connection.execute(select(func.now())).scalar_one().replace(tzinfo=None)
-            found = heartbeats(connection, *of_state)
+            found = heartbeats(connection, *_of(study, TrialState.RUNNING))
             return {trial_id: (now - beat).total_seconds() for trial_id, beat in found.items() if beat is not None}
 
     return storage.outages.call(ages)
+
+
+def last_heard_s(study: Study) -> dict[int, float]:
+    """When each trial that failed was last heard of, in seconds since the epoch, by trial id.
+
+    Workers' connections are in UTC (`search.storage.database`), and SQLite knows no other time.
+    """
+    storage: Any = storage_of(study)
+
+    def beats() -> dict[int, float]:
+        with storage.engine.connect() as connection:
+            found = heartbeats(connection, *_of(study, TrialState.FAIL))
+        utc = datetime.UTC
+        return {trial_id: beat.replace(tzinfo=utc).timestamp() for trial_id, beat in found.items() if beat is not None}
+
+    return dict(storage.outages.call(beats))
+
+
+def _of(study: Study, state: TrialState) -> tuple[Any, ...]:
+    return models.TrialModel.study_id == id_of(study), models.TrialModel.state == state
 
 
 def heartbeats(connection: Connection, *conditions: Any) -> dict[int, datetime.datetime | None]:

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search.storage.attributes import ENDING, HOURS, RESULT, SLOT, USES
 from search.storage.ending import Ending
 from search.storage.optuna_internals import id_of
-from search.storage.rows.heartbeats import failed_ages_s
+from search.storage.rows.heartbeats import last_heard_s
 from search.study.hours.budget import Hours, HoursBudget
 
 _HOUR_S = 3600.0
@@ -60,7 +60,7 @@ class Meter:
                 running += _used(trial, time.time() - _began(trial))
             elif trial.state.is_finished() and trial.number not in self._ahead:
                 new.append(trial)
-        beats = self._last_beats() if any(map(_is_lost, new)) else {}
+        beats = last_heard_s(self._study) if any(map(_is_lost, new)) else {}
         for trial in new:
             self._counted += _used(trial, _wall_s(trial, beats))
             self._ahead.add(trial.number)
@@ -68,11 +68,6 @@ class Meter:
             self._ahead.remove(self._settled)
             self._settled += 1
         return self._counted + running
-
-    def _last_beats(self) -> Mapping[int, float]:
-        """When each trial that failed was last heard of, in seconds since the epoch, by trial id."""
-        now = time.time()
-        return {trial_id: now - age for trial_id, age in failed_ages_s(self._study).items()}
 
 
 def used_hours(study: Study, trials: Sequence[FrozenTrial]) -> Hours:
