@@ -13,7 +13,7 @@ import psycopg
 import pytest
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import fail_stale_trials
-from optuna.trial import FrozenTrial, TrialState, create_trial
+from optuna.trial import TrialState, create_trial
 from sqlalchemy import NullPool, create_engine, event, text
 from sqlalchemy.engine import make_url
 
@@ -439,7 +439,7 @@ def test_a_trial_asked_for_under_a_lock_that_was_lost_is_given_back(
     n_troubles = 0
     check = Worker._check_failures
 
-    def lose_lock(worker: Worker, trials: list[FrozenTrial]) -> None:  # between counting and asking
+    def lose_lock(worker: Worker) -> None:  # between counting and asking
         nonlocal n_troubles
         n_troubles += 1
         if n_troubles == 2 and kind == "the server":
@@ -450,7 +450,7 @@ def test_a_trial_asked_for_under_a_lock_that_was_lost_is_given_back(
             assert isinstance(lock, AdvisoryLock)
             with postgres.connect("postgres") as connection:
                 connection.execute("SELECT pg_terminate_backend(%s)", [lock._open[0].info.backend_pid])
-        check(worker, trials)
+        check(worker)
 
     monkeypatch.setattr(Worker, "_check_failures", lose_lock)
     Worker(
