@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from datasets.common.errors import UserError
 from datasets.tables.table import ALL_FOLDS
-from search.cli.search import request_of
+from search.cli.search import request_of, search_in_turn
 from search.machine.standard_streams import announcer, printable
 from search.reporting.proposals import Proposals
 from search.request.inputs import check_writable, load_split, open_existing
@@ -15,7 +15,6 @@ from search.request.user_data import config_of, user_data
 from search.request.user_table import refuse_two_splits, survey_of
 from search.study.names import default_name, property_name
 from search.study.protocol import find_protocol
-from search.workers.signals import EXIT_INTERRUPTED, EXIT_TERMINATED
 
 
 def search_each_property(arguments: argparse.Namespace, search_one: Callable[[argparse.Namespace], int]) -> int:
@@ -40,23 +39,13 @@ def search_each_property(arguments: argparse.Namespace, search_one: Callable[[ar
             raise UserError(f"Of the properties asked for, {printable(one.target_column)}: {error}") from None
     from search.reporting.property_table import print_properties  # now: whoever updates the checkout changes nothing
 
-    ended: list[int] = []
-    for one in own:
-        if arguments.timeout is not None:
-            one.timeout = arguments.timeout - (time.monotonic() - started)
-            if one.timeout <= 0:
-                announce(f"The --timeout was over before {one.target_column}; the same command goes on.")
-                continue
-        announce(f"{chr(10) * bool(ended)}Property {one.target_column} (--target-column)")
-        ended.append(search_one(one))
-        if ended[-1] in (EXIT_INTERRUPTED, EXIT_TERMINATED):
-            return ended[-1]  # whoever stops it does not wait for a table
-    if not ended:
-        return 1
-    if not (arguments.quiet or arguments.dry_run or arguments.test_fold == ALL_FOLDS):  # the folds have theirs
+    parts = [(one, str(one.target_column), f"Property {one.target_column} (--target-column)") for one in own]
+    status, is_whole = search_in_turn(parts, search_one, started=started, announce=announce)
+    has_table = not (arguments.quiet or arguments.dry_run or arguments.test_fold == ALL_FOLDS)  # the folds have theirs
+    if is_whole and has_table:
         database = open_existing(arguments.storage, arguments.runs_dir)
         print_properties(database, studies, export_dir=arguments.export_dir, proposals=Proposals.of(arguments))
-    return max(ended)
+    return status
 
 
 def _of_property(arguments: argparse.Namespace, name: str) -> argparse.Namespace:

@@ -3,7 +3,7 @@
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,9 @@ def search_each_fold(arguments: argparse.Namespace, search_one: Callable[[argpar
     assert found.landscape.fold is not None, "--test-fold needs a --fold-column"
     folds = in_order(found.landscape.fold)
     refuse_two_splits(replace(found, table=replace(found.table, test_fold=folds[0])))
-    ended: list[int] = []
+    from search.reporting.fold_table import print_folds  # now: whoever updates the checkout changes nothing
+
+    parts: list[tuple[argparse.Namespace, str, str]] = []
     studies: list[tuple[str, str, str]] = []
     database = existing(arguments.storage, arguments.runs_dir)
     for fold in folds:
@@ -81,23 +83,42 @@ def search_each_fold(arguments: argparse.Namespace, search_one: Callable[[argpar
             if arguments.study_name is not None:
                 name = f"{own.study_name}-{model}" if arguments.models else own.study_name
             studies.append((fold, model, name))
-        if arguments.timeout is not None:
-            own.timeout = arguments.timeout - (time.monotonic() - started)
-            if own.timeout <= 0:
-                announce(f"The --timeout was over before fold {fold}; the same command goes on.")
-                continue
-        announce(f"{chr(10) * bool(ended)}Fold {fold} of {arguments.fold_column} is test")
-        ended.append(search_one(own))
-        if ended[-1] in (EXIT_INTERRUPTED, EXIT_TERMINATED):
-            return ended[-1]  # whoever stops it does not wait for a table
-    if not ended:
-        return 1
-    if not (arguments.quiet or arguments.dry_run):
-        from search.reporting.fold_table import print_folds
-
+        parts.append((own, f"fold {fold}", f"Fold {fold} of {arguments.fold_column} is test"))
+    status, is_whole = search_in_turn(parts, search_one, started=started, announce=announce)
+    if is_whole and not (arguments.quiet or arguments.dry_run):
         now = open_existing(arguments.storage, arguments.runs_dir)
         print_folds(now, studies, export_dir=arguments.export_dir, proposals=Proposals.of(arguments))
-    return max(ended)
+    return status
+
+
+def search_in_turn(
+    parts: Sequence[tuple[argparse.Namespace, str, str]],
+    search_one: Callable[[argparse.Namespace], int],
+    *,
+    started: float,
+    announce: Callable[[str], None],
+) -> tuple[int, bool]:
+    """Search one part after the other within the `--timeout` of the call; the highest exit status, and whether a table
+    of them is wanted: whoever stops a search does not wait for one, and of none there is nothing to show.
+
+    Args:
+        parts: The arguments of each search, what it is called in a sentence, and what is said before it.
+        search_one: A search.
+        started: When the call began, by `time.monotonic()`.
+        announce: Told what begins, and what does not.
+    """
+    ended: list[int] = []
+    for own, name, heading in parts:
+        if own.timeout is not None:
+            own.timeout -= time.monotonic() - started
+            if own.timeout <= 0:
+                announce(f"The --timeout was over before {name}; the same command goes on.")
+                continue
+        announce(f"{chr(10) * bool(ended)}{heading}")
+        ended.append(search_one(own))
+        if ended[-1] in (EXIT_INTERRUPTED, EXIT_TERMINATED):
+            return ended[-1], False
+    return max(ended, default=1), bool(ended)
 
 
 def search(request: SearchRequest, data: UserData | None = None, engine: Engine | None = None) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from datasets.common.errors import UserError
 from search.options.values import mutagenesis, requirements
-from search.request.search_request import runs_folder
+from search.request.search_request import runs_folder, set_paths
 from search.request.suggest_request import SuggestRequest
 
 _PATHS = ("output", "input", "zero_shot_file", "alignment", "embeddings", "data")
@@ -68,11 +68,7 @@ class PredictRequest:
 
     def __post_init__(self) -> None:
         """Refuse at once what needs no experiment to be seen."""
-        for name in (*_PATHS, *_FOLDERS):
-            value = getattr(self, name)
-            if not isinstance(value, str | os.PathLike | None):
-                raise UserError(f"{name} is of type {type(value).__name__}: expected the path of a file or folder.")
-            object.__setattr__(self, name, None if value is None else Path(value))
+        set_paths(self, (*_PATHS, *_FOLDERS))
         given: Any = self.experiments
         several_paths = (given,) if isinstance(given, str | os.PathLike) else tuple(given)
         object.__setattr__(self, "experiments", tuple(Path(path) for path in several_paths))
