@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from search.cli.experiments.suggest_several import lines_of_several
+from search.cli.experiments.suggest_several import counted, lines_of_several, unfilled
 from search.request.suggest_request import SuggestRequest
 from search.workers.signals import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated, sigterm_raised
 
@@ -54,13 +54,10 @@ def _lines(request: SuggestRequest, found: "NextPlate", seconds: float) -> list[
         f"{found.n_candidates:,} candidates in {seconds:.1f} s; {left_out:,} were measured already and are left out "
         f"({found.n_known:,} in training and validation, {found.n_tested:,} in the test set)."
     ]
-    if len(picked) < found.n_wanted:
-        limits = request.max_per_position is not None or request.min_distance is not None
-        why = "no other candidate keeps to what was asked of the batch" if limits else "there are no more candidates"
-        lines.append(f"Only {len(picked):,} of {found.n_wanted:,} wells for candidates are filled: {why}.")
+    lines += unfilled(request, len(picked), found.n_wanted)
     n_controls, n_plates = len(found.wells) - len(picked), found.wells[-1].plate
-    where = f" on {_counted(n_plates, 'plate')}" if n_plates else ""
-    what = f"{_counted(len(picked), 'candidate')} and {_counted(n_controls, 'control')}"
+    where = f" on {counted(n_plates, 'plate')}" if n_plates else ""
+    what = f"{counted(len(picked), 'candidate')} and {counted(n_controls, 'control')}"
     lines.append(f"Picked by {request.acquisition}: {what}{where}.")
     if found.spread_by:
         lines.append(f"Spread out by {found.spread_by}, with a weight of {request.spread_weight:g}.")
@@ -85,7 +82,3 @@ def _lines(request: SuggestRequest, found: "NextPlate", seconds: float) -> list[
     if request.figure is not None:
         lines.append(f"Figure: {request.figure}")
     return lines
-
-
-def _counted(n: int, what: str) -> str:
-    return f"{n:,} {what}{'' if n == 1 else 's'}"

@@ -18,19 +18,14 @@ def lines_of_several(request: SuggestRequest, found: "PropertiesPlate", seconds:
         f"{found.n_candidates:,} candidates in {seconds:.1f} s; {left_out:,} were measured for some property already "
         f"and are left out ({found.n_known:,} in training and validation, {found.n_tested:,} in a test set)."
     ]
-    if len(picked) < found.n_wanted:
-        limits = request.max_per_position is not None or request.min_distance is not None
-        why = "no other candidate keeps to what was asked of the batch" if limits else "there are no more candidates"
-        lines.append(f"Only {len(picked):,} of {found.n_wanted:,} wells for candidates are filled: {why}.")
+    lines += unfilled(request, len(picked), found.n_wanted)
     n_controls, n_plates = len(found.wells) - len(picked), found.wells[-1]["plate"]
-    where = f" on {n_plates} plate{'s' * (n_plates > 1)}" if n_plates else ""
+    where = f" on {counted(n_plates, 'plate')}" if n_plates else ""
     by = f", of {request.acquisition}" * (request.acquisition != "greedy")
     fronts = Counter(well["front"] for well in picked if "front" in well)
     shown = ", ".join(f"front {front}: {n}" for front, n in sorted(fronts.items())[:5])
     last = f" ({shown}{', ...' * (len(fronts) > 5)})" * bool(fronts)
-    candidates = (
-        f"{len(picked):,} candidate{'s' * (len(picked) != 1)} and {n_controls:,} control{'s' * (n_controls != 1)}"
-    )
+    candidates = f"{counted(len(picked), 'candidate')} and {counted(n_controls, 'control')}"
     lines.append(f"Picked by {found.by}{by}{last}: {candidates}{where}.")
     if request.require and picked:
         chances = [well["p_required"] for well in picked]
@@ -52,3 +47,17 @@ def lines_of_several(request: SuggestRequest, found: "PropertiesPlate", seconds:
     if request.output is not None:
         lines.append(f"Plate: {request.output} (made of: {request.output.with_suffix('.json')})")
     return lines
+
+
+def unfilled(request: SuggestRequest, n_picked: int, n_wanted: int) -> list[str]:
+    """Why not all wells for candidates are filled; nothing where they are."""
+    if n_picked >= n_wanted:
+        return []
+    limits = request.max_per_position is not None or request.min_distance is not None
+    why = "no other candidate keeps to what was asked of the batch" if limits else "there are no more candidates"
+    return [f"Only {n_picked:,} of {n_wanted:,} wells for candidates are filled: {why}."]
+
+
+def counted(n: int, what: str) -> str:
+    """`1 plate`, `1,024 candidates`."""
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
