@@ -37,13 +37,16 @@ class ReportAndStop(Callback):
         fold: Number of the fold that is trained.
         report: Told of every validation.
         should_stop: Asked after every batch, so that a long epoch need not be waited for.
+        values: Gets the value of every validation, None where there is none.
     """
 
-    def __init__(self, *, fold: int, report: Report, should_stop: Callable[[], bool]) -> None:
+    def __init__(
+        self, *, fold: int, report: Report, should_stop: Callable[[], bool], values: list[float | None]
+    ) -> None:
         self.fold = fold
         self.report = report
         self.should_stop = should_stop
-        self.values: list[float | None] = []
+        self.values = values
         self.was_stopped = False
         self.has_diverged = False
 
