@@ -31,7 +31,8 @@ from search.stats.metrics import UnusablePredictions, check_predictions
 from search.storage.ending import Ending
 from search.study.run_names import CONFIRM
 from search.training.result import Result
-from search.workers.child import isolated_prediction, isolated_run, prepare_children
+from search.workers.child import prepare_children
+from search.workers.jobs import isolated_prediction, isolated_run
 from search.workers.messages import PredictionsWritten
 from search.workers.run_alone import Stopped, check_backbone, outcome
 from search.workers.signals import Signals

@@ -66,9 +66,7 @@ class Solved:
         model.to(self.device).train()
         data.move(self.device)
         torch.manual_seed(derive_seed("epoch", fold.config.seed, fold.number, 0))
-        batches = data.train_dataloader()
-        batches.sampler.set_epoch(0)
-        seen = list(batches)
+        seen = list(data.train_dataloader())  # in the order of the first epoch
         model.learn(seen)
         model.eval()
         if fold.should_stop():

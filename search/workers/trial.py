@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NoReturn
 
@@ -31,9 +32,11 @@ from search.study.pruning import should_prune, step_of
 from search.study.ranking import RISE
 from search.training.predictions import VALIDATION
 from search.training.result import Result, trial_folder
-from search.workers.child import Child, Running, Start, isolated_run
+from search.workers.child import Child, Running, Start
 from search.workers.display import Display
+from search.workers.jobs import isolated_run
 from search.workers.messages import Failure, Message, Value, Working
+from search.workers.reused import Reused, may_follow
 from search.workers.signals import Orders
 from search.workers.slots import THIS_PROCESS, Slot
 
@@ -89,6 +92,11 @@ class TrialRunner:
         except UpdateFinishedTrialError:
             # Our lease expired and the trial was requeued; report nothing.
             raise TrialFailed("the trial's lease was lost") from None
+
+    @cached_property
+    def reused(self) -> Reused:
+        """Starts the runs that may follow each other in one child."""
+        return Reused()
 
     def _parameters(self, trial: optuna.Trial) -> dict[str, Scalar]:
         """The values of the searched settings, by path.
@@ -161,7 +169,8 @@ class TrialRunner:
         try:
             before = interrupted_folder(self.directory, trial)
             folder = trial_folder(self.directory, trial.number)
-            return isolated_run(run, self.split, self.places, folder, resume=before, start=self.start)
+            start = self.reused if self.start is Child and may_follow(run) else self.start
+            return isolated_run(run, self.split, self.places, folder, resume=before, start=start)
         except OSError as error:
             if error.filename is None:  # no process could be started: not what the user did
                 raise
