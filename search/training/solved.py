@@ -73,7 +73,7 @@ class Solved:
             return Trained(was_stopped=True)
         trained = Trained(best_epoch=0)
         if fold.is_judged:
-            self._validate(model, data, trained)
+            self._validate(model, data, trained, step=len(seen) - 1)
         self._log_training_loss(model, seen)
         if fold.chooses_epoch:
             if fold.values[-1] is None:
@@ -84,7 +84,7 @@ class Solved:
         save_weights(model, fold.path)
         return trained
 
-    def _validate(self, model: ClosedForm, data: FitnessData, trained: Trained) -> None:
+    def _validate(self, model: ClosedForm, data: FitnessData, trained: Trained, *, step: int) -> None:
         fold, parts = self._fold, []
         with torch.no_grad():
             for batch in data.val_dataloader():
@@ -92,7 +92,7 @@ class Solved:
                 model.val_loss.update(parts[-1], batch.target)
                 model.val_spearman.update(parts[-1], batch.target)
         value, loss = float(model.val_spearman.compute()), float(model.val_loss.compute())
-        self._log({"val_loss": loss, "val_spearman": value})
+        self._log({"val_loss": loss, "val_spearman": value}, step)
         fold.values.append(value if math.isfinite(value) else None)
         trained.has_diverged = not math.isfinite(loss)
         trained.predictions = torch.cat(parts).cpu()
@@ -105,12 +105,12 @@ class Solved:
         with torch.no_grad():
             for batch in batches:
                 model.training_loss.update(model(batch), batch.target)
-        self._log({"training_loss": float(model.training_loss.compute())})
+        self._log({"training_loss": float(model.training_loss.compute())}, len(batches) - 1)
         self._logger.finalize("success")
 
-    def _log(self, metrics: dict[str, float]) -> None:
+    def _log(self, metrics: dict[str, float], step: int) -> None:
         if self._logger is not False:
-            self._logger.log_metrics({"epoch": 0, **metrics}, step=1)
+            self._logger.log_metrics({"epoch": 0, **metrics}, step=step)
             self._logger.save()
 
 
