@@ -5,11 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from datasets.common.seeds import derive_seed
 from models.fitness_model import FitnessModel
+from search.training.seeding import seed_torch
 from search.training.weights import save_weights
 
 MONITOR = "val_spearman"
@@ -27,7 +26,7 @@ class SeedEpochs(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Seed torch from (seed, fold, epoch)."""
-        torch.manual_seed(derive_seed("epoch", self.seed, self.fold, trainer.current_epoch))
+        seed_torch("epoch", self.seed, self.fold, trainer.current_epoch)
 
 
 class ReportAndStop(Callback):

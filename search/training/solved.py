@@ -12,12 +12,12 @@ from lightning.pytorch.core.hooks import CheckpointHooks, DataHooks, ModelHooks
 
 from datasets.batches.batch import Batch
 from datasets.batches.datamodule import FitnessData
-from datasets.common.seeds import derive_seed
 from models.closed_form import ClosedForm
 from models.fitness_model import FitnessModel
 from search.config.run_config import RunConfig
 from search.training.one_fold import OneFold, Trained
 from search.training.predictor import default_device
+from search.training.seeding import seed_torch
 from search.training.trainer import logger_of
 from search.training.weights import save_weights
 
@@ -65,7 +65,7 @@ class Solved:
         _be_deterministic(fold.config.trainer.deterministic)
         model.to(self.device).train()
         data.move(self.device)
-        torch.manual_seed(derive_seed("epoch", fold.config.seed, fold.number, 0))
+        seed_torch("epoch", fold.config.seed, fold.number, 0)
         seen = list(data.train_dataloader())  # in the order of the first epoch
         model.learn(seen)
         model.eval()
