@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -22,7 +22,7 @@ from search.machine.standard_streams import printable
 from search.storage.attributes import ENDING, EXCESS_RISE, REASON, RESULT, SLOT, USES, WORKER
 from search.storage.database import Database
 from search.storage.ending import Ending
-from search.storage.optuna_internals import id_of
+from search.storage.optuna_internals import constraint, id_of
 from search.storage.resilient import set_attributes
 from search.study.artifacts import Artifacts, attributes_of, hash_or_missing
 from search.study.config import StudyConfig
@@ -209,17 +209,18 @@ class TrialRunner:
         reason = {} if is_pruned or not result.reason else {REASON: result.reason}
         rise = {} if result.excess_rise is None else {EXCESS_RISE: result.excess_rise}
         found = {RESULT: record, ENDING: ending.value, **reason, **rise}
-        set_attributes(trial, user=found, system=attributes_of(files), values=reports.take())
+        system: dict[str, Any] = {**attributes_of(files)}
+        if ending.is_infeasible:
+            system |= constraint(ending.value, 1.0)
+        elif ending == Ending.COMPLETE and result.excess_rise is not None:
+            system |= constraint(RISE, result.excess_rise)
+        set_attributes(trial, user=found, system=system, values=reports.take())
         self.artifacts.keep(trial.number, files)
         if ending != Ending.COMPLETE:
             # Of a run that ended before it heard that it was pruned.
             (trial_folder(self.directory, trial.number) / VALIDATION).unlink(missing_ok=True)
-            if ending.is_infeasible:
-                trial.set_constraint(ending.value, 1.0)
             raise optuna.TrialPruned(result.reason)
         assert result.value is not None
-        if result.excess_rise is not None:
-            trial.set_constraint(RISE, result.excess_rise)
         return result.value
 
 
