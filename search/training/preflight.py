@@ -35,6 +35,7 @@ def check_builds(
     """
     quieten()
     backbones, threads = [], 1
+    batch_size = max(config.data.batch_size for config in configs)  # which may meet every model, not at corners alone
     first: list[tuple[RunConfig, Judged]] = []
     seen: list[tuple[tuple[DataConfig, int | None, int], Tensor]] = []
     judged: dict[tuple[type[FitnessModel], str], tuple[RunConfig, list[Judged]]] = {}
@@ -62,7 +63,7 @@ def check_builds(
             if note := model.approximation(len(largest.train)):
                 announce(note)
         lengths = known[0] if known else seen[-1][1]
-        threads = max(threads, threads_of_model(model, len(largest.train), lengths, config.data.batch_size))
+        threads = max(threads, threads_of_model(model, len(largest.train), lengths, batch_size))
     for config, models in judged.values():
         check_ranking(config, models, folds_of(config, split), split)
     ranks = tuple(can_rank([own], folds_of(config, split), split) for config, own in first)
