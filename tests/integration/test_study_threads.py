@@ -1,4 +1,4 @@
-"""A study keeps the threads that it began with, which fix its bits; how many workers there are is the machine's affair."""
+"""A study keeps the threads that it began with, which fix its bits; the machine decides how many workers there are."""
 
 import sqlite3
 from collections.abc import Mapping
