@@ -13,7 +13,7 @@ from models.layers.mutation_features import MutationFeatures
 from models.layers.score_features import ScoreFeatures
 from models.layers.trees import Trees
 
-_PER_BRANCH = 1000  # multiply-adds take about as long as to sort a row into a branch, by some hundred features
+_PER_BRANCH = 100  # multiply-adds, of which branches leave little to gain for a second thread
 
 
 class Forest(ClosedForm):

@@ -13,10 +13,8 @@ from search.training.build import build_data, build_model, folds_of
 MOST_THREADS = 8
 """More gain little in one run, and bind a study to large machines: a machine with fewer cores takes turns on them."""
 _SMALL = 4 * 10**9
-"""Multiply-adds that one thread does about as soon as several: on one core a batch of them takes 0.1 s, back and forth.
-
-Below it several workers of one thread each do more than one of several threads: in 20 searches of a CNN with 16 to 96
-channels (at most 4 * 10**8) a second thread gained 5 %, a second worker 50 %.
+"""Multiply-adds below which several workers of one thread each do more than one of several: CNNs of up to 350 channels
+at batches of 256 and 56 residues. See docs/measurements.md, "Threads".
 """
 _DOUBLES = 8
 """Twice the threads for so many times the arithmetic: what cannot be divided grows with it, too."""
@@ -36,7 +34,7 @@ def threads_of_model(model: FitnessModel, n_rows: int, lengths: torch.Tensor, ba
 
 
 def threads_of_run(config: RunConfig, split: PreparedSplit) -> int:
-    """The threads of one run alone; those of a study (`search.study.threads`) are the most that its runs would take."""
+    """The threads of a run by itself; those of a study, which are handed to its runs, are of its largest configuration."""
     if config.trainer.threads is not None:
         return config.trainer.threads
     largest = max(folds_of(config, split), key=lambda fold: len(fold.train))
