@@ -34,7 +34,7 @@ def threads_of_model(model: FitnessModel, n_rows: int, lengths: torch.Tensor, ba
 
 
 def threads_of_run(config: RunConfig, split: PreparedSplit) -> int:
-    """The threads of a run by itself; those of a study, which are handed to its runs, are of its largest configuration."""
+    """The threads of a run by itself; a study hands its runs those of its largest configuration."""
     if config.trainer.threads is not None:
         return config.trainer.threads
     largest = max(folds_of(config, split), key=lambda fold: len(fold.train))
