@@ -10,7 +10,6 @@ from search.config.compose import fixed_paths, parse
 from search.config.nested import Scalar, difference, flatten, nest, overlay
 from search.config.resolve import resolve
 from search.space.conditions import path_of
-from search.storage.attributes import THREADS
 from search.study.config import StudyConfig, space_over, values_that_follow
 
 if TYPE_CHECKING:
@@ -86,12 +85,16 @@ def note_threads(study: "Study", threads: int) -> None:
     Whoever goes on keeps to them, so that a later rule changes no bits. Under the database's lock; a study with trials
     but without the note is of an earlier version, see `noted_threads`.
     """
+    from search.storage.attributes import THREADS  # Optuna, which a mistake in a command does not wait for
+
     if THREADS not in study.user_attrs and not study.get_trials(deepcopy=False):
         study.set_user_attr(THREADS, threads)
 
 
 def noted_threads(study: "Study") -> int | None:
     """What `note_threads` noted; None of a study that began before, whose trials took the cores of their worker."""
+    from search.storage.attributes import THREADS
+
     found: int | None = study.user_attrs.get(THREADS)
     return found
 
