@@ -216,7 +216,7 @@ class RayCrew:
         """One for each thread, or fewer where a node's GPUs would not all be used, or no node could hold a worker."""
         shares = [node.cores // (node.gpus * self.request.trials_per_gpu) for node in nodes if self._gpu and node.gpus]
         if self.threads is not None and not shares:
-            shares = [max((node.cores for node in nodes), default=self.threads)]
+            shares = [max((node.cores for node in nodes), default=0) or self.threads]  # 0: nodes are still to come
         return int(max(1, min([self.threads or _CORES_BEFORE, *shares])))
 
     def _room(self, nodes: Sequence[Node]) -> int:

@@ -9,6 +9,7 @@ from datasets.common.errors import UserError
 from datasets.common.paths import Places
 from datasets.splits.prepared import PreparedSplit
 from datasets.task import Announce
+from datasets.validation.protocols import Fold
 from models.fitness_model import FitnessModel
 from models.losses import is_pairwise
 from search.config.run_config import DataConfig, RunConfig, task_of
@@ -35,7 +36,8 @@ def check_builds(
     """
     quieten()
     backbones, threads = [], 1
-    batch_size = max(config.data.batch_size for config in configs)  # which may meet every model, not at corners alone
+    largest_batch = max((config.data.batch_size for config in configs), default=1)  # any model of the space may meet it
+    largest_folds: dict[str, Fold] = {}
     first: list[tuple[RunConfig, Judged]] = []
     seen: list[tuple[tuple[DataConfig, int | None, int], Tensor]] = []
     judged: dict[tuple[type[FitnessModel], str], tuple[RunConfig, list[Judged]]] = {}
@@ -55,7 +57,10 @@ def check_builds(
             first.append((config, (model, knows)))
         about = (replace(config.data, batch_size=1), model.max_residues, model.tokenizer.n_tokens)
         known = [lengths for other, lengths in seen if other == about]
-        largest = max(folds_of(config, split), key=lambda fold: len(fold.train))
+        validation = str(config.validation)
+        if validation not in largest_folds:
+            largest_folds[validation] = max(folds_of(config, split), key=lambda fold: len(fold.train))
+        largest = largest_folds[validation]
         if known:
             model.see_lengths(known[0])
         else:
@@ -63,7 +68,7 @@ def check_builds(
             if note := model.approximation(len(largest.train)):
                 announce(note)
         lengths = known[0] if known else seen[-1][1]
-        threads = max(threads, threads_of_model(model, len(largest.train), lengths, batch_size))
+        threads = max(threads, threads_of_model(model, len(largest.train), lengths, largest_batch))
     for config, models in judged.values():
         check_ranking(config, models, folds_of(config, split), split)
     ranks = tuple(can_rank([own], folds_of(config, split), split) for config, own in first)

@@ -86,8 +86,10 @@ def make_slots(
         found = Slot(name="cuda:0", gpu_share=1 / trials_per_gpu) if gpus else THIS_PROCESS
         return (replace(found, n_threads=threads or n_cores),)
     if not gpus:
-        room = n_cores // (threads or _CORES_BEFORE)
-        n = n_workers or max(1, min(room, n_trials, free_bytes // _BYTES_OF_A_WORKER))
+        room = n_cores // _CORES_BEFORE  # nothing else may count where the threads follow from it
+        if threads is not None:
+            room = min(n_cores // threads, n_trials, free_bytes // _BYTES_OF_A_WORKER)
+        n = n_workers or max(1, room)
         of_each = threads or max(1, n_cores // n)
         return tuple(Slot(name=f"cpu:{i}", n_threads=of_each, memory_share=round(1 / n, 6)) for i in range(n))
     n_slots = len(gpus) * trials_per_gpu

@@ -149,7 +149,8 @@ def test_without_a_gpu_there_may_be_more_workers_than_cores(threads):
     [(1, 8, [8]), (2, 8, [4, 4]), (3, 2, [1, 1, 1]), *((None, n, [n // m] * m) for n, m in ((1, 1), (3, 1), (9, 4)))],
 )
 def test_a_study_of_an_earlier_version_keeps_the_share_of_the_cores_that_it_had(n_workers, n_cores, expected):
-    assert [slot.n_threads for slot in slots(n_workers, n_cores=n_cores, threads=None)] == expected
+    found = slots(n_workers, n_cores=n_cores, threads=None, n_trials=1, free_gib=1)
+    assert [slot.n_threads for slot in found] == expected
 
 
 def test_more_workers_than_slots_are_refused():
