@@ -33,6 +33,10 @@ class ClosedForm(FitnessModel):
         """The numbers that were learnt: all of the state, where a subclass does not know better."""
         return sum(tensor.numel() for tensor in self.trained_state().values())
 
+    def arithmetic(self, n_rows: int, longest: int, batch_size: int) -> int:
+        """What is solved is a subclass's to say; without that it counts as little."""
+        return 0
+
     @abstractmethod
     def solve(
         self,

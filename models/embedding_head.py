@@ -58,6 +58,10 @@ class EmbeddingHead(FitnessModel):
         self.head = nn.Sequential(nn.Linear(width, self.head_width), nn.ReLU(), nn.Dropout(self.head_dropout))
         self.output = nn.Linear(self.head_width, 1)
 
+    def arithmetic(self, n_rows: int, longest: int, batch_size: int) -> int:
+        """That of the head, which sees one vector a sequence."""
+        return self.n_parameters * min(n_rows, batch_size)
+
     def check_task(self, task: Task) -> None:
         """Refuse `mutation_mean` without a mutated region."""
         if self.pooling == "mutation_mean" and task.region is None:

@@ -173,6 +173,10 @@ class ESM(FitnessModel):
             n_materialised=lora_weights * (1 if self.activation_checkpointing else n_kept) if self.has_lora else 0,
         )
 
+    def arithmetic(self, n_rows: int, longest: int, batch_size: int) -> int:
+        """That of the backbone's layers, which are not held before they are needed; frozen ones see batches, too."""
+        return 12 * self.shape.width**2 * self.n_layers * min(n_rows, batch_size) * longest
+
     @property
     def n_parameters(self) -> int:
         """All parameters, those of frozen layers included that are not held any more."""

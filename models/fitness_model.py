@@ -80,6 +80,10 @@ class FitnessModel(ModelHooks, LightningModule, ABC):
         """All parameters, trained or frozen."""
         return sum(parameter.numel() for parameter in self.parameters())
 
+    def arithmetic(self, n_rows: int, longest: int, batch_size: int) -> int:
+        """As of a model that applies each parameter to each token of a batch."""
+        return self.n_parameters * min(n_rows, batch_size) * longest
+
     @property
     def has_micro_batches(self) -> bool:
         """Whether a batch may be divided: not if a model brings a training step of its own."""

@@ -13,6 +13,8 @@ from models.layers.mutation_features import MutationFeatures
 from models.layers.score_features import ScoreFeatures
 from models.layers.trees import Trees
 
+_PER_BRANCH = 100  # multiply-adds, of which branches leave little to gain for a second thread
+
 
 class Forest(ClosedForm):
     """Trees on what is known of a variant's mutations: it ranks variants at positions that training never saw.
@@ -59,6 +61,11 @@ class Forest(ClosedForm):
     def n_parameters(self) -> int:
         """A number for each node: the threshold of a branch or the value of a leaf."""
         return len(self.trees.number)
+
+    def arithmetic(self, n_rows: int, longest: int, batch_size: int) -> int:
+        """Each row passes a branch of each tree in each level."""
+        n_rows = min(n_rows, self.max_rows or n_rows)
+        return self.n_trees * n_rows * n_rows.bit_length() * _PER_BRANCH
 
     def check_size(self, n_train: int) -> None:
         """Refuse more training rows than 300 trees grow on within hours and a few GiB, unless a part is asked for."""

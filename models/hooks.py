@@ -56,6 +56,14 @@ class ModelHooks:
         """What a run needs, without building it; None if that is too little to be planned for."""
         return None
 
+    def arithmetic(self, n_rows: int, longest: int, batch_size: int) -> int:
+        """About how many multiply-adds are done at once: for a batch on its way forward, or to solve a model.
+
+        How many threads a run takes follows from it (`search.training.threads`), so it has to be the same on every
+        machine. `n_rows` are a fold's training rows, the longest sequence of the split has `longest` tokens.
+        """
+        return 0
+
     has_gaps: bool = False
     """Whether it was built for aligned sequences, whose gap is a token (`models.fitness_model.with_gaps`)."""
 

@@ -61,6 +61,11 @@ class ManyRows(ClosedForm):
         known = ((rows, covariances, None if weight is None else weight[rows]) for rows, covariances in slices)
         return inducing_dual(own, ((found, target[rows], one) for rows, found, one in known), theta)
 
+    def arithmetic(self, n_rows: int, longest: int, batch_size: int) -> int:
+        """That of a Cholesky decomposition."""
+        n_kept = self.n_inducing if self._is_induced(n_rows) else min(n_rows, self.max_rows or n_rows)
+        return n_kept**3 // 6
+
     def check_size(self, n_train: int) -> None:
         """Refuse more training rows than inducing ones can stand for, unless a part is asked for."""
         if self.max_rows is None and n_train > MAX_INDUCED_ROWS:

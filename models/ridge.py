@@ -78,6 +78,10 @@ class Ridge(ClosedForm):
             return True
         return has_scores or bool(np.ptp(seen_residues(residues, training), axis=0).any())
 
+    def arithmetic(self, n_rows: int, longest: int, batch_size: int) -> int:
+        """That of a Cholesky decomposition, of the residues at all positions or of the rows."""
+        return min(n_rows, longest * self.tokenizer.n_tokens) ** 3 // 6
+
     @property
     def n_parameters(self) -> int:
         """A weight for each residue that some training sequences have at a position and others lack; the intercept."""

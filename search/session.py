@@ -22,6 +22,7 @@ from search.request.user_data import UserData, config_of, user_data
 from search.request.wanted import WantedStudy, open_wanted, wanted_study
 from search.study.config import StudyConfig
 from search.study.protocol import find_protocol
+from search.study.recorded import noted_threads
 from search.workers.inline import starter
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ def run_study(
     if task.embeddings is not None and config.defaults["embeddings"] is None:
         announce(f"The model {request.model} takes no embeddings: it is searched without them.")
         task = replace(task, embeddings=None)
-    slots = slots_of(request.workers, request.trials_per_gpu, config) if engine is None else ()
+    slots = partial(slots_of, request.workers, request.trials_per_gpu, request.n_trials, config)
+    n_workers = len(slots(1)) if engine is None else request.workers or 2  # at most: too many are refused here
     check_folders(request.runs_dir, request.export_dir, request.named)
     if request.executor == "process":
         from search.workers.child import prepare_children
@@ -83,10 +85,10 @@ def run_study(
 
     display = make_display(request.n_trials, is_quiet=request.quiet)
     deadline = None if request.timeout is None else started + request.timeout
-    signals = Signals(display.announce, deadline=deadline, n_workers=len(slots) or request.workers or 2)
+    signals = Signals(display.announce, deadline=deadline, n_workers=n_workers)
     with ExitStack() as stack:
         stack.enter_context(signals.installed())  # to the very end: the export is not to be interrupted either
-        crew = LocalCrew(slots) if engine is None else stack.enter_context(engine.opened(request, config, display))
+        crew_with = None if engine is None else stack.enter_context(engine.opened(request, config, display))
         database = _open_database(request, config, display, signals)
         wanted = wanted_study(request, config, task, split, database)
         check_study_name(wanted.name, request.storage, request.runs_dir)
@@ -96,6 +98,8 @@ def run_study(
         if checked is None and signals.exit_status:
             return StudyOutcome(split=split, ended=EndReason.INTERRUPTED, exit_status=signals.exit_status)
         study = open_wanted(request, wanted, database, checked, announce)
+        threads = noted_threads(study)
+        crew = LocalCrew(slots(threads)) if crew_with is None else crew_with(threads)
         with database.guarded(wanted.name, exit_status=lambda: signals.exit_status):
             work = _Work(
                 request=request,

@@ -12,7 +12,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,8 @@ from search.workers.display import Display
 from search.workers.fleet_worker import Assignment
 from search.workers.slots import Slot
 
-_USUAL_CORES = 2
+_CORES_BEFORE = 2
+"""What a worker has in studies of earlier versions."""
 _BETWEEN_LOOKS_S = 5.0
 _END_S = 10.0
 
@@ -55,15 +56,25 @@ class RayEngine:
         check_address(self.address)
 
     @contextlib.contextmanager
-    def opened(self, request: SearchRequest, config: StudyConfig, display: Display) -> Iterator["RayCrew"]:
+    def opened(
+        self, request: SearchRequest, config: StudyConfig, display: Display
+    ) -> Iterator[Callable[[int | None], "RayCrew"]]:
         """Connect, and start workers inside this block; see `search.request.engine.Engine`."""
-        with connected(self.address, display.announce) as cluster, _marked(request.runs_dir) as mark:
-            crew = RayCrew(cluster=cluster, request=request, config=config, display=display, mark=mark)
-            crew.check()
-            try:
-                yield crew
-            finally:
-                crew.close()
+        with (
+            connected(self.address, display.announce) as cluster,
+            _marked(request.runs_dir) as mark,
+            contextlib.ExitStack() as stack,
+        ):
+
+            def crew_with(threads: int | None) -> RayCrew:
+                crew = RayCrew(
+                    cluster=cluster, request=request, config=config, display=display, mark=mark, threads=threads
+                )
+                crew.check()
+                stack.callback(crew.close)
+                return crew
+
+            yield crew_with
 
 
 @contextlib.contextmanager
@@ -89,13 +100,17 @@ class Node:
 
 @dataclass(kw_only=True)
 class RayCrew:
-    """The workers of one search in a cluster; see `search.workers.crew.Crew`."""
+    """The workers of one search in a cluster; see `search.workers.crew.Crew`.
+
+    `threads` are the study's (`search.study.recorded.noted_threads`); a node with fewer cores can hold a worker, too.
+    """
 
     cluster: RayCluster
     request: SearchRequest
     config: StudyConfig
     display: Display
     mark: Path
+    threads: int | None
     is_this_process: bool = False
     _n_slots: int = field(init=False, default=0)
     _looked: float = field(init=False, default=-_BETWEEN_LOOKS_S)
@@ -108,7 +123,9 @@ class RayCrew:
         uses_gpus = accelerator == "gpu" or (accelerator == "auto" and any(node.gpus for node in nodes))
         # Rounded down, as Ray counts ten thousandths: three thirds have to fit.
         self._gpu = max(1, math.floor(1e4 / per_gpu)) / 1e4 if uses_gpus else 0.0
-        self._cores = self.config.defaults["trainer"]["threads"] or self._usual_cores(nodes)
+        asked = self.config.defaults["trainer"]["threads"]
+        self._cores = asked or self._usual_cores(nodes)
+        self._threads = asked or self.threads or self._cores
         cores = f"{self._cores} core" + "s" * (self._cores > 1)
         share = "a GPU" if per_gpu == 1 else f"1/{per_gpu} of a GPU"
         self._around = Surroundings(
@@ -164,7 +181,7 @@ class RayCrew:
         return [
             Slot(
                 name=f"ray:{number}",
-                n_threads=self._cores,
+                n_threads=self._threads,
                 memory_share=round(share, 6),
                 gpu_share=share if self._around.uses_gpus else 0.0,
             )
@@ -196,9 +213,11 @@ class RayCrew:
         ]
 
     def _usual_cores(self, nodes: Sequence[Node]) -> int:
-        """Two, or fewer where a node's GPUs would not all be used otherwise."""
+        """One for each thread, or fewer where a node's GPUs would not all be used, or no node could hold a worker."""
         shares = [node.cores // (node.gpus * self.request.trials_per_gpu) for node in nodes if self._gpu and node.gpus]
-        return int(max(1, min([_USUAL_CORES, *shares])))
+        if self.threads is not None and not shares:
+            shares = [max((node.cores for node in nodes), default=0) or self.threads]  # 0: nodes are still to come
+        return int(max(1, min([self.threads or _CORES_BEFORE, *shares])))
 
     def _room(self, nodes: Sequence[Node]) -> int:
         """So many workers fit into the whole cluster."""

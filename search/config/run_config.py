@@ -40,7 +40,7 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerConfig:
-    """How long and on what a run trains. `threads` None is all cores, `patience` counts epochs.
+    """How long and on what a run trains. `patience` counts epochs; `threads` None is as `search.training.threads` says.
 
     `micro_batch_tokens` is the largest padded part of a batch that passes through the model at once; None is as
     large as memory allows. The optimizer's step is one per batch whatever the parts. `loss` is one of

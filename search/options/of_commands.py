@@ -92,8 +92,8 @@ def search_options(parser: Parser, *, dry_run: str = "print the config, the spac
         type=workers,
         default=1,
         metavar="N|auto",
-        help="processes that train at once on this machine; auto: one for each GPU slot, or for every two cores "
-        "without a GPU (default: 1)",
+        help="processes that train at once on this machine; auto: one for each GPU slot, or without a GPU as many as "
+        "fill the cores with the threads of a run, 1 for a small model (default: 1)",
     )
     parser.add_argument(
         "--trials-per-gpu",

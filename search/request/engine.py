@@ -1,5 +1,6 @@
 """What brings the workers of a search to other places than this machine, such as the nodes of a cluster."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
@@ -15,8 +16,11 @@ class Engine(Protocol):
 
     def opened(
         self, request: "SearchRequest", config: "StudyConfig", display: "Display"
-    ) -> "AbstractContextManager[Crew]":
+    ) -> "AbstractContextManager[Callable[[int | None], Crew]]":
         """Connect; at the end of the block no worker is left.
+
+        Yields what makes the crew for the study's threads (`search.study.recorded.noted_threads`); it refuses what
+        cannot be as `opened` does.
 
         Raises:
             UserError: The place is not there, or it cannot serve this search.

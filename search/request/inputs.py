@@ -12,6 +12,7 @@ from datasets.common.paths import Places
 from datasets.task import Task
 from search.config.run_config import language_models
 from search.machine.hardware import mig_devices, usable_cores, visible_gpus
+from search.machine.memory import free_memory_bytes
 from search.storage.hide_url import environment_url
 from search.study.run_names import CACHE, DATABASE, is_reserved
 
@@ -44,8 +45,10 @@ def places_of(weights_dir: Path | None, runs: Path) -> Places:
     return Places(weights_dir=weights_dir and weights_dir.absolute(), cache_dir=(runs / CACHE).absolute())
 
 
-def slots_of(n_workers: int | None, trials_per_gpu: int, config: "StudyConfig") -> "tuple[Slot, ...]":
-    """One slot for each worker of this call."""
+def slots_of(
+    n_workers: int | None, trials_per_gpu: int, n_trials: int, config: "StudyConfig", threads: int | None
+) -> "tuple[Slot, ...]":
+    """One slot for each worker of this call; `threads` are the study's (`search.study.recorded.noted_threads`)."""
     from search.workers.slots import make_slots  # what a run is takes a while to import, and `status` asks for none
 
     gpus: Sequence[str] = ()
@@ -53,7 +56,15 @@ def slots_of(n_workers: int | None, trials_per_gpu: int, config: "StudyConfig") 
         gpus = visible_gpus()
         if gpus and "CUDA_VISIBLE_DEVICES" not in os.environ and n_workers != 1:
             gpus = mig_devices() or gpus
-    return make_slots(n_workers, trials_per_gpu=trials_per_gpu, gpus=gpus, n_cores=usable_cores())
+    return make_slots(
+        n_workers,
+        trials_per_gpu=trials_per_gpu,
+        gpus=gpus,
+        n_cores=usable_cores(),
+        threads=config.defaults["trainer"]["threads"] or threads,
+        n_trials=n_trials,
+        free_bytes=free_memory_bytes(),
+    )
 
 
 def url_of(storage: str | None, runs: Path) -> str:

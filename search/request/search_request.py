@@ -158,7 +158,7 @@ class SearchRequest(DataOptions):
         max_failures: Bugs in a row that stop the study.
         keep_top: Of how many of the best trials checkpoints are kept.
         max_retries: How often a trial that lost its process, or failed with its machine, is run again.
-        workers: Processes that train at once; None is one for each GPU slot, or for every two cores without a GPU.
+        workers: Processes that train at once; None is one for each GPU slot, or without GPUs as many as fill the cores.
         trials_per_gpu: Slots of a GPU.
         timeout: Seconds after which the call ends; None is never.
         trial_timeout: Seconds after which a trial is stopped and counts as pruned.

@@ -11,7 +11,7 @@ from search.request.warm_start import KEY, agreed, find_warm_start
 from search.study.config import StudyConfig, study_config
 from search.study.names import find_name
 from search.study.protocol import Protocol, find_protocol, with_protocol
-from search.study.recorded import as_recorded
+from search.study.recorded import as_recorded, note_threads
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -149,6 +149,7 @@ def open_wanted(
         study = open_study(database, wanted.name, about)
         note_protocol(study, wanted.protocol)
         if checked is not None:
+            note_threads(study, checked.threads)
             check_weights(study, checked.backbones)
             first = wanted.config.first_trials
             of_use = [trial for trial, ranks in zip(first, checked.ranks, strict=True) if ranks]

@@ -1,8 +1,8 @@
-"""An existing study goes on with the space and the defaults that it began with, whatever they have become since."""
+"""An existing study goes on with the space, the defaults and the threads that it began with, whatever are today's."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from search.checkout import STUDIES
 from search.config import targets
@@ -11,6 +11,9 @@ from search.config.nested import Scalar, difference, flatten, nest, overlay
 from search.config.resolve import resolve
 from search.space.conditions import path_of
 from search.study.config import StudyConfig, space_over, values_that_follow
+
+if TYPE_CHECKING:
+    from optuna import Study
 
 
 def as_recorded(
@@ -74,6 +77,26 @@ def as_recorded(
         ),
     ]
     return same, lines
+
+
+def note_threads(study: "Study", threads: int) -> None:
+    """Note the threads of trials whose config names none, as `search.training.threads` finds them for a new study.
+
+    Whoever goes on keeps to them, so that a later rule changes no bits. Under the database's lock; a study with trials
+    but without the note is of an earlier version, see `noted_threads`.
+    """
+    from search.storage.attributes import THREADS  # Optuna, which a mistake in a command does not wait for
+
+    if THREADS not in study.user_attrs and not study.get_trials(deepcopy=False):
+        study.set_user_attr(THREADS, threads)
+
+
+def noted_threads(study: "Study") -> int | None:
+    """What `note_threads` noted; None of a study that began before, whose trials took the cores of their worker."""
+    from search.storage.attributes import THREADS
+
+    found: int | None = study.user_attrs.get(THREADS)
+    return found
 
 
 def _is_plain(path: str, value: Any) -> bool:

@@ -21,7 +21,6 @@ from models.metrics import is_constant, spearman
 from search.config.run_config import WHOLE_BATCH, RunConfig
 from search.config.targets import is_exact
 from search.machine.environment import cpu_time_s
-from search.machine.hardware import usable_cores
 from search.storage.ending import Ending
 from search.training.build import build_model, division_of, folds_of
 from search.training.callbacks import Report
@@ -34,6 +33,7 @@ from search.training.memory import DoesNotFit, is_out_of_memory, peak_memory_byt
 from search.training.predict_split import rise_with_mutations
 from search.training.predictions import VALIDATION
 from search.training.result import FOLD, Result
+from search.training.threads import threads_of_run
 from search.training.trainer import quieten
 
 
@@ -77,7 +77,7 @@ def fit(
     """
     directory.mkdir(parents=True, exist_ok=True)
     quieten()
-    threads = config.trainer.threads or usable_cores()
+    threads = threads_of_run(config, split)
     torch.set_num_threads(threads)
     # Deterministic algorithms fill every new tensor with NaN unless told not to: it costs time and finds nothing here.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

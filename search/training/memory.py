@@ -2,16 +2,15 @@
 
 import os
 import resource
-from pathlib import Path
 
 import torch
 
 from models.memory import Memory
+from search.machine import memory as machine_memory
 from search.machine.hardware import MEMORY_SHARE
 
 _USED_SHARE = 0.8  # of what is free: the estimate is one, and others come and go
 MIN_EVAL_TOKENS = 4096  # smaller passes leave processors idle
-_CGROUP = Path("/sys/fs/cgroup")
 _CONTEXT_BYTES = 768 * 2**20  # of a GPU, for a process's CUDA context and libraries
 
 
@@ -54,7 +53,7 @@ def free_memory_bytes(device: torch.device) -> int:
         free, total = torch.cuda.mem_get_info(device)
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return min(int(free) + cached, share_bytes(total, _CONTEXT_BYTES))
-    return min(_machine_free_bytes(), _container_free_bytes(), share_bytes(_machine_bytes()))
+    return min(machine_memory.free_memory_bytes(), share_bytes(machine_memory.memory_bytes()))
 
 
 def keep_to_share(device: torch.device) -> None:
@@ -90,42 +89,3 @@ def peak_memory_bytes(device: str) -> int:
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def _machine_free_bytes() -> int:
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass  # no Linux
-    return _machine_bytes() // 2
-
-
-def _machine_bytes() -> int:
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = _container_limit()
-    return total if limit is None else min(total, limit)
-
-
-def _container_free_bytes() -> int:
-    """What control groups leave (version 2); all where they set no limit."""
-    limit = _container_limit()
-    if limit is None:
-        return 2**63
-    try:
-        used = int((_CGROUP / "memory.current").read_text(encoding="ascii"))
-        lines = (_CGROUP / "memory.stat").read_text(encoding="ascii").split()
-        # Files in the page cache count as used and are given up when memory is needed.
-        cached = sum(int(lines[lines.index(name) + 1]) for name in ("active_file", "inactive_file"))
-        return limit - used + cached
-    except (OSError, ValueError):
-        return 2**63
-
-
-def _container_limit() -> int | None:
-    try:
-        limit = (_CGROUP / "memory.max").read_text(encoding="ascii").strip()
-        return None if limit == "max" else int(limit)
-    except (OSError, ValueError):
-        return None

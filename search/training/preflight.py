@@ -9,23 +9,25 @@ from datasets.common.errors import UserError
 from datasets.common.paths import Places
 from datasets.splits.prepared import PreparedSplit
 from datasets.task import Announce
+from datasets.validation.protocols import Fold
 from models.fitness_model import FitnessModel
 from models.losses import is_pairwise
 from search.config.run_config import DataConfig, RunConfig, task_of
 from search.training.build import build_data, build_model, folds_of
 from search.training.families import Judged, can_rank, check_ranking
 from search.training.memory import is_out_of_memory
+from search.training.threads import threads_of_model
 from search.training.trainer import quieten
 
 
 def check_builds(
     configs: Sequence[RunConfig], split: PreparedSplit, *, places: Places, announce: Announce, n_first: int = 0
-) -> tuple[tuple[tuple[str | None, str | None], ...], tuple[bool, ...]]:
+) -> tuple[tuple[tuple[str | None, str | None], ...], tuple[bool, ...], int]:
     """Build each run's model and data as far as that costs little, and fetch what they need.
 
     Returns:
-        Name and hash of each run's pretrained weights; and whether the models of the first `n_first` can tell their
-        validation variants apart.
+        Name and hash of each run's pretrained weights; whether the models of the first `n_first` can tell their
+        validation variants apart; and the threads for the largest of the runs.
 
     Raises:
         UserError: A model refuses its hyperparameters, the loss or the task, batches have no pairs for the loss, a
@@ -33,7 +35,9 @@ def check_builds(
         CannotRank: All predictions by which a model is judged would be the same.
     """
     quieten()
-    backbones = []
+    backbones, threads = [], 1
+    largest_batch = max((config.data.batch_size for config in configs), default=1)  # any model of the space may meet it
+    largest_folds: dict[str, Fold] = {}
     first: list[tuple[RunConfig, Judged]] = []
     seen: list[tuple[tuple[DataConfig, int | None, int], Tensor]] = []
     judged: dict[tuple[type[FitnessModel], str], tuple[RunConfig, list[Judged]]] = {}
@@ -53,17 +57,22 @@ def check_builds(
             first.append((config, (model, knows)))
         about = (replace(config.data, batch_size=1), model.max_residues, model.tokenizer.n_tokens)
         known = [lengths for other, lengths in seen if other == about]
+        validation = str(config.validation)
+        if validation not in largest_folds:
+            largest_folds[validation] = max(folds_of(config, split), key=lambda fold: len(fold.train))
+        largest = largest_folds[validation]
         if known:
             model.see_lengths(known[0])
-            continue
-        largest = max(folds_of(config, split), key=lambda fold: len(fold.train))
-        seen.append((about, build_data(config, split, model, largest, 0).lengths))
-        if note := model.approximation(len(largest.train)):
-            announce(note)
+        else:
+            seen.append((about, build_data(config, split, model, largest, 0).lengths))
+            if note := model.approximation(len(largest.train)):
+                announce(note)
+        lengths = known[0] if known else seen[-1][1]
+        threads = max(threads, threads_of_model(model, len(largest.train), lengths, largest_batch))
     for config, models in judged.values():
         check_ranking(config, models, folds_of(config, split), split)
     ranks = tuple(can_rank([own], folds_of(config, split), split) for config, own in first)
-    return tuple(backbones), ranks
+    return tuple(backbones), ranks, threads
 
 
 def _build(config: RunConfig) -> FitnessModel:

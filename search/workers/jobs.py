@@ -87,14 +87,14 @@ def _check(
     from datasets.splits.prepared import load_prepared
     from search.training.preflight import check_builds
 
-    backbones, ranks = check_builds(
+    backbones, ranks, threads = check_builds(
         configs,
         load_prepared(split),
         places=places,
         announce=lambda sentence: tell(Announcement(sentence=sentence)),
         n_first=n_first,
     )
-    tell(Checked(backbones=backbones, ranks=ranks))
+    tell(Checked(backbones=backbones, ranks=ranks, threads=threads))
 
 
 def _predict(

@@ -54,11 +54,12 @@ class Checked:
     """All runs of a check can be built.
 
     `backbones` are name and hash of their pretrained weights, None without any. `ranks` says of the first ones, as many
-    as were asked for, whether they can tell the validation variants apart.
+    as were asked for, whether they can tell the validation variants apart. `threads` are those of the largest run.
     """
 
     backbones: tuple[tuple[str | None, str | None], ...]
     ranks: tuple[bool, ...] = ()
+    threads: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

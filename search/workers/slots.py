@@ -12,8 +12,10 @@ from search.machine.hardware import MEMORY_SHARE, usable_cores
 
 Executor = Literal["process", "inline"]
 """Where trials run: each in a process of its own, or in the calling one, for a debugger and for tests."""
-_CORES_PER_WORKER = 2
-"""What `auto` gives a worker without a GPU: small models gain little from more threads, each worker takes memory."""
+_CORES_BEFORE = 2
+"""What `auto` gave a worker without a GPU in studies of earlier versions, which keep to it."""
+_BYTES_OF_A_WORKER = 2**30
+"""What a worker without a GPU takes of memory: three processes with their libraries, of which some is shared."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +25,7 @@ class Slot:
     Args:
         name: `cuda:1`, the second of the visible GPUs, or `cpu:0`, the first of the workers without one.
         gpu: What CUDA_VISIBLE_DEVICES becomes; None leaves it as it is.
-        n_threads: Of runs that name no `trainer.threads`; None is all cores.
+        n_threads: Of runs that name no `trainer.threads`; None is what `search.training.threads` says of each.
         memory_share: The part of the device's memory that a run may take, 0 to 1.
         gpu_share: The part of a GPU that is counted as used while a trial runs, 0 to 1; 0 without a GPU.
     """
@@ -56,25 +58,40 @@ THIS_PROCESS = Slot(name="cpu:0")
 """All that this process may use, without a GPU."""
 
 
-def make_slots(n_workers: int | None, *, trials_per_gpu: int, gpus: Sequence[str], n_cores: int) -> tuple[Slot, ...]:
-    """One slot for each worker; GPUs are filled evenly, cores divided.
+def make_slots(
+    n_workers: int | None,
+    *,
+    trials_per_gpu: int,
+    gpus: Sequence[str],
+    n_cores: int,
+    threads: int | None,
+    n_trials: int,
+    free_bytes: int,
+) -> tuple[Slot, ...]:
+    """One slot for each worker; GPUs are filled evenly. The machine decides how many there are, not their threads.
 
     Args:
         n_workers: None for as many as there are slots.
         trials_per_gpu: Slots of a GPU; without GPUs it has no meaning.
         gpus: The visible GPUs as CUDA_VISIBLE_DEVICES names them; none, where runs use the CPU.
         n_cores: Cores that this process may use.
+        threads: Of each run; None is the worker's share of the cores, as in studies of earlier versions.
+        n_trials: More workers than that have nothing to do.
+        free_bytes: Of the machine's memory.
 
     Raises:
         UserError: More workers are wanted than the GPUs have slots.
     """
     if n_workers == 1:
-        return (Slot(name="cuda:0", gpu_share=1 / trials_per_gpu) if gpus else THIS_PROCESS,)
+        found = Slot(name="cuda:0", gpu_share=1 / trials_per_gpu) if gpus else THIS_PROCESS
+        return (replace(found, n_threads=threads or n_cores),)
     if not gpus:
-        n = n_workers or max(1, n_cores // _CORES_PER_WORKER)
-        return tuple(
-            Slot(name=f"cpu:{i}", n_threads=max(1, n_cores // n), memory_share=round(1 / n, 6)) for i in range(n)
-        )
+        room = n_cores // _CORES_BEFORE  # nothing else may count where the threads follow from it
+        if threads is not None:
+            room = min(n_cores // threads, n_trials, free_bytes // _BYTES_OF_A_WORKER)
+        n = n_workers or max(1, room)
+        of_each = threads or max(1, n_cores // n)
+        return tuple(Slot(name=f"cpu:{i}", n_threads=of_each, memory_share=round(1 / n, 6)) for i in range(n))
     n_slots = len(gpus) * trials_per_gpu
     n = n_workers or n_slots
     if n > n_slots:
@@ -86,7 +103,7 @@ def make_slots(n_workers: int | None, *, trials_per_gpu: int, gpus: Sequence[str
         Slot(
             name=f"cuda:{i % len(gpus)}",
             gpu=gpus[i % len(gpus)],
-            n_threads=max(1, n_cores // n),
+            n_threads=threads or max(1, n_cores // n),
             memory_share=round(1 / len(range(i % len(gpus), n, len(gpus))), 6),
             gpu_share=1 / trials_per_gpu,
         )

@@ -149,13 +149,18 @@ def test_the_same_trials_and_bits_as_without_the_engine_and_nothing_is_left(tmp_
     (elsewhere / "subprocess.py").write_text("open('imported', 'w')")  # nothing is imported from where people are
     (elsewhere / "ray.py").write_text("open('imported', 'w')")
     (elsewhere / "hashlib.py").write_text("open('imported', 'w')")
-    assert search_quickly(here, "--n-trials", "4")[0] == 0
-    returncode, output = search_quickly(elsewhere, "--n-trials", "4", "--engine", "ray", "--address", "local")
+    words = ("--n-trials", "4", "trainer.threads=null")  # so that the study's own count, with Ray and without
+    assert search_quickly(here, *words)[0] == 0
+    returncode, output = search_quickly(elsewhere, *words, "--engine", "ray", "--address", "local")
     assert returncode == 0, output
     assert re.search(r"Ray cluster at 127\.0\.0\.1:\d+: 1 node\(s\) with", output), output
     assert "trial 3 complete" in output
     first, second = (
-        [(trial.params, trial.value, trial.intermediate_values) for trial in trials(f)] for f in (here, elsewhere)
+        [
+            (trial.params, trial.value, trial.intermediate_values, trial.user_attrs["result"]["threads"])
+            for trial in trials(f)
+        ]
+        for f in (here, elsewhere)
     )
     assert first == second
     assert len(first) == 4

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from search.config.run_config import Threads
 from search.config.type_checks import describe, fits, shown
 from search.machine.standard_streams import printable
 from search.storage import attributes as key_of
@@ -104,6 +105,7 @@ STUDY: Mapping[str, Check] = {
     key_of.EXHAUSTED: is_a(bool),
     key_of.VERSIONS: lines,
     key_of.OVERRIDES: items(_override),
+    key_of.THREADS: is_a(Threads),
     key_of.WEIGHTS: mapping(or_null(line)),
     key_of.CONTROL: line,  # a word of a later version changes nothing (`search.study.control`)
 }

@@ -17,7 +17,7 @@ from search.storage.optuna_internals import id_of, models
 from search.study.hours.budget import NO_LIMIT, Hours, HoursBudget
 from search.study.hours.meter import Meter, raise_hours, recorded_hours, used_hours
 from search.study.snapshot import StudySnapshot
-from search.workers.slots import THIS_PROCESS, make_slots
+from search.workers.slots import THIS_PROCESS, Slot, make_slots
 from tests.helpers.small_study import default_database, make_study, record
 
 START = datetime.datetime(2026, 1, 1, 12)
@@ -175,8 +175,12 @@ def test_small_budgets_show_what_was_used_of_them(limit: float, words: str) -> N
 
 
 def test_slots_say_what_a_trial_occupies() -> None:
-    assert {slot.gpu_share for slot in make_slots(None, trials_per_gpu=4, gpus=["0", "1"], n_cores=16)} == {0.25}
-    assert make_slots(1, trials_per_gpu=2, gpus=["0"], n_cores=4)[0].gpu_share == 0.5
-    two, _ = make_slots(2, trials_per_gpu=1, gpus=[], n_cores=6)
+    def slots(n_workers: int | None, gpus: list[str], *, trials_per_gpu: int = 1) -> tuple[Slot, ...]:
+        room: dict[str, int] = {"n_cores": 6, "n_trials": 100, "free_bytes": 2**40}
+        return make_slots(n_workers, gpus=gpus, trials_per_gpu=trials_per_gpu, threads=3, **room)
+
+    assert {slot.gpu_share for slot in slots(None, ["0", "1"], trials_per_gpu=4)} == {0.25}
+    assert slots(1, ["0"], trials_per_gpu=2)[0].gpu_share == 0.5
+    two, _ = slots(2, [])
     assert (two.uses(None)["cores"], two.uses(5)["cores"], two.uses(None)["gpus"]) == (3, 5, 0.0)
     assert THIS_PROCESS.uses(None)["cores"] >= 1

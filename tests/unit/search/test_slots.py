@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from datasets.common.errors import UserError
+from search.machine import memory as machine_memory
 from search.machine.hardware import MEMORY_SHARE, find_gpus, mig_devices, usable_cores, visible_gpus
 from search.options.arguments import parse
 from search.study.config import study_config
@@ -91,20 +92,28 @@ def test_a_containers_share_of_processor_time_counts(tmp_path, monkeypatch, quot
     assert usable_cores(tmp_path) == expected
 
 
-def slots(n_workers, *, trials_per_gpu=1, gpus=(), n_cores=8):
-    return make_slots(n_workers, trials_per_gpu=trials_per_gpu, gpus=gpus, n_cores=n_cores)
+def slots(n_workers, *, trials_per_gpu=1, gpus=(), n_cores=8, threads=1, n_trials=1000, free_gib=1000):
+    return make_slots(
+        n_workers,
+        trials_per_gpu=trials_per_gpu,
+        gpus=gpus,
+        n_cores=n_cores,
+        threads=threads,
+        n_trials=n_trials,
+        free_bytes=free_gib * 2**30,
+    )
 
 
-def test_one_worker_has_all_and_leaves_the_environment_as_it_is():
-    assert slots(1) == (Slot(name="cpu:0"),)
-    assert slots(1, gpus=("3", "1")) == (Slot(name="cuda:0", gpu_share=1.0),)
+def test_one_worker_leaves_the_environment_as_it_is():
+    assert slots(1) == (Slot(name="cpu:0", n_threads=1),)
+    assert slots(1, gpus=("3", "1"), threads=4) == (Slot(name="cuda:0", n_threads=4, gpu_share=1.0),)
 
 
 def test_auto_is_one_worker_for_each_slot_of_a_gpu():
     found = slots(None, gpus=("3", "GPU-b"), trials_per_gpu=2)
     assert [slot.name for slot in found] == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]
     assert [slot.gpu for slot in found] == ["3", "GPU-b", "3", "GPU-b"]
-    assert {(slot.n_threads, slot.memory_share) for slot in found} == {(2, 0.5)}
+    assert {(slot.n_threads, slot.memory_share) for slot in found} == {(1, 0.5)}
 
 
 def test_gpus_are_filled_evenly():
@@ -112,16 +121,36 @@ def test_gpus_are_filled_evenly():
     assert [(slot.gpu, slot.memory_share) for slot in found] == [("0", 0.5), ("1", 1.0), ("0", 0.5)]
 
 
-@pytest.mark.parametrize(("n_cores", "n_workers"), [(1, 1), (2, 1), (3, 1), (4, 2), (9, 4)])
-def test_auto_without_a_gpu_is_one_worker_for_every_two_cores(n_cores, n_workers):
-    found = slots(None, n_cores=n_cores, trials_per_gpu=3)
+@pytest.mark.parametrize(
+    ("n_cores", "threads", "n_workers"),
+    [(1, 1, 1), (2, 1, 2), (3, 1, 3), (64, 1, 64), (1, 8, 1), (2, 2, 1), (2, 8, 1), (9, 2, 4), (64, 8, 8)],
+)
+def test_auto_without_a_gpu_fills_the_cores_with_workers_of_the_studys_threads(n_cores, threads, n_workers):
+    found = slots(None, n_cores=n_cores, threads=threads, trials_per_gpu=3)
     assert len(found) == n_workers
-    assert {slot.n_threads for slot in found} <= {n_cores // n_workers, None}
+    assert {slot.n_threads for slot in found} == {threads}, "they fix the bits, whatever the machine is"
 
 
-def test_without_a_gpu_there_may_be_more_workers_than_cores():
-    found = slots(3, n_cores=2)
-    assert [(slot.name, slot.gpu, slot.n_threads) for slot in found] == [(f"cpu:{i}", None, 1) for i in range(3)]
+def test_auto_starts_no_more_workers_than_there_are_trials_or_there_is_memory_for():
+    assert len(slots(None, n_cores=64, n_trials=5)) == 5
+    assert len(slots(None, n_cores=64, free_gib=16)) == 16
+    assert len(slots(None, n_cores=64, free_gib=0)) == 1
+    assert len(slots(7, n_cores=2, n_trials=5, free_gib=1)) == 7, "what is asked for is done"
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_without_a_gpu_there_may_be_more_workers_than_cores(threads):
+    found = slots(3, n_cores=2, threads=threads)
+    assert [(slot.name, slot.gpu, slot.n_threads) for slot in found] == [(f"cpu:{i}", None, threads) for i in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("n_workers", "n_cores", "expected"),
+    [(1, 8, [8]), (2, 8, [4, 4]), (3, 2, [1, 1, 1]), *((None, n, [n // m] * m) for n, m in ((1, 1), (3, 1), (9, 4)))],
+)
+def test_a_study_of_an_earlier_version_keeps_the_share_of_the_cores_that_it_had(n_workers, n_cores, expected):
+    found = slots(n_workers, n_cores=n_cores, threads=None, n_trials=1, free_gib=1)
+    assert [slot.n_threads for slot in found] == expected
 
 
 def test_more_workers_than_slots_are_refused():
@@ -142,8 +171,7 @@ def test_a_run_takes_no_more_than_its_share_of_memory(monkeypatch):
     cpu = torch.device("cpu")
     monkeypatch.setenv(MEMORY_SHARE, "1.0")
     free = memory.free_memory_bytes(cpu)
-    monkeypatch.setattr(memory, "_machine_free_bytes", lambda: 2**62)
-    monkeypatch.setattr(memory, "_container_free_bytes", lambda: 2**62)
+    monkeypatch.setattr(machine_memory, "free_memory_bytes", lambda: 2**62)
     total = memory.free_memory_bytes(cpu)
     assert free <= total
     monkeypatch.setenv(MEMORY_SHARE, "0.25")
