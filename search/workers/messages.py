@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from datasets.common.errors import UserError
+from search.training.chosen_precision import ChosenPrecision
 from search.training.result import Result
 
 if TYPE_CHECKING:
@@ -54,11 +55,13 @@ class Checked:
     """All runs of a check can be built.
 
     `backbones` are name and hash of their pretrained weights, None without any. `ranks` says of the first ones, as many
-    as were asked for, whether they can tell the validation variants apart.
+    as were asked for, whether they can tell the validation variants apart. `precision` is that of frozen features,
+    where the runs leave it open.
     """
 
     backbones: tuple[tuple[str | None, str | None], ...]
     ranks: tuple[bool, ...] = ()
+    precision: ChosenPrecision | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
