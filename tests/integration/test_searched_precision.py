@@ -39,9 +39,8 @@ def test_a_study_has_one_precision_from_its_beginning_to_its_experiment(tmp_path
     assert about["config"]["model.feature_precision"] == chosen.precision
 
     # As if another machine had begun it, which chose otherwise.
-    other = choose_precision(
-        backbone=chosen.backbone, n_sequences=64, speed=0.5 if chosen.precision == "bf16-mixed" else 9.0, difference=0.0
-    )
+    speed = 0.5 if chosen.precision == "bf16-mixed" else 9.0
+    other = choose_precision(backbone=chosen.backbone, n_sequences=200, speed=speed, difference=0.0, loss=0.0)
     assert other.precision != chosen.precision
     about["config"]["model.feature_precision"] = other.precision
     about |= {"features": other.record, "config_hash": digest(about["config"])}

@@ -100,6 +100,7 @@ STUDY: Mapping[str, Check] = {
                     "n_sequences": _count,
                     "speed": _seconds,
                     "difference": or_null(real_number(0)),
+                    "loss": or_null(real_number(-2, 2)),
                 }
             ),
         },

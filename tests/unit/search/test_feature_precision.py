@@ -15,7 +15,7 @@ from datasets.tasks.registry import find_task
 from search.config.run_config import RunConfig
 from search.storage.rows.checks import STUDY
 from search.study.config import study_config
-from search.training.chosen_precision import LEAST_SPEED, MOST_DIFFERENCE, ChosenPrecision, choose_precision
+from search.training.chosen_precision import LEAST_SPEED, MOST_LOSS, ChosenPrecision, choose_precision
 from search.training.feature_precision import measure_precision
 from tests.helpers.checkpoints import use_tiny, write_checkpoint
 from tests.helpers.esm_models import make_esm
@@ -108,24 +108,26 @@ def test_what_is_measured_is_the_worst_of_the_backbones(places: Places, split: P
     both = measure(run(), run("esm1v_tiny"), run(representation_layer=1))
     assert both is not None
     assert torch.get_num_threads() == before
-    assert both.n_sequences == 64
+    assert 128 <= both.n_sequences <= 512
     assert both.difference is not None
-    assert both.difference > 0
-    suits = both.difference <= MOST_DIFFERENCE and both.speed >= LEAST_SPEED
+    assert both.loss is not None
+    assert 0 < both.difference < 1
+    suits = both.loss <= MOST_LOSS and both.speed >= LEAST_SPEED
     assert (both.precision == "bf16-mixed") == suits
 
 
 @pytest.mark.parametrize(
-    ("speed", "difference", "precision"),
+    ("speed", "loss", "precision"),
     [
-        (LEAST_SPEED, MOST_DIFFERENCE, "bf16-mixed"),
+        (LEAST_SPEED, MOST_LOSS, "bf16-mixed"),
+        (LEAST_SPEED, -0.2, "bf16-mixed"),
         (LEAST_SPEED - 0.01, 0.0, "32-true"),
-        (9.0, MOST_DIFFERENCE + 0.001, "32-true"),
+        (9.0, MOST_LOSS + 0.001, "32-true"),
         (9.0, None, "32-true"),
     ],
 )
-def test_bfloat16_is_taken_where_it_is_faster_and_near(speed: float, difference: float | None, precision: str) -> None:
-    chosen = choose_precision(backbone="esm2_tiny", n_sequences=64, speed=speed, difference=difference)
+def test_bfloat16_is_taken_where_it_is_faster_and_near(speed: float, loss: float | None, precision: str) -> None:
+    chosen = choose_precision(backbone="esm2_tiny", n_sequences=200, speed=speed, difference=0.01, loss=loss)
     assert chosen.precision == precision
     assert ("in bfloat16: " if precision == "bf16-mixed" else "in float32: ") in chosen.sentence
 
@@ -134,6 +136,6 @@ def test_bfloat16_is_taken_where_it_is_faster_and_near(speed: float, difference:
     "change", [{"precision": "16-mixed"}, {"difference": float("nan")}, {"backbone": "\x1b[31m"}, {"speed": None}, {}]
 )
 def test_what_a_database_says_of_it_is_checked(change: dict[str, object]) -> None:
-    record = choose_precision(backbone="esm2_tiny", n_sequences=64, speed=2.0, difference=0.01).record
+    record = choose_precision(backbone="esm2_tiny", n_sequences=64, speed=2.0, difference=0.01, loss=-0.001).record
     problems = list(STUDY["manifest"]("manifest", {**ABOUT, "features": {**record, **change}}))
     assert bool(problems) == bool(change), problems
