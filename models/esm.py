@@ -45,6 +45,8 @@ class ESM(FitnessModel):
         warmup_steps: optimizer steps over which the learning rates rise from 0.
         activation_checkpointing: compute activations twice instead of keeping them; the results are the same.
         compile_backbone: make faster kernels of trained layers with torch.compile; bits may change.
+        feature_precision: what the frozen layers compute in: as the trainer does, or in one of the others, with
+            features in float32. `auto` is for studies, which record one of these in its place.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class ESM(FitnessModel):
         warmup_steps: NonNegativeInt,
         activation_checkpointing: bool,
         compile_backbone: bool,
+        feature_precision: Literal["trainer", "auto", "32-true", "bf16-mixed"] = "trainer",
     ) -> None:
         super().__init__()
         self.shape = BACKBONES[backbone]
@@ -87,6 +90,7 @@ class ESM(FitnessModel):
         self.warmup_steps = warmup_steps
         self.activation_checkpointing = activation_checkpointing
         self.compile_backbone = compile_backbone
+        self.feature_precision = feature_precision
         width = self.shape.width
         self.attention = AttentionPooling(width) if pooling == "attention" else None
         self.head = nn.Sequential(nn.Linear(width, head_width), nn.ReLU(), nn.Dropout(head_dropout))
@@ -138,10 +142,26 @@ class ESM(FitnessModel):
             self.backbone.compile_layers()
 
     def frozen_part(self, places: Places, precision: str, device: torch.device) -> FrozenPart | None:
-        """The layers below the first one that is trained; a frozen backbone's features are kept pooled as well."""
+        """The layers below the first one that is trained; a frozen backbone's features are kept pooled as well.
+
+        Raises:
+            UserError: The precision of features was left to a study, and there is none.
+        """
         if self.n_frozen_layers == 0:
             return None
-        encoder = FrozenLayers(self._weights, n_layers=self.n_frozen_layers, precision=precision, device=device)
+        if self.feature_precision == "auto":
+            raise UserError(
+                "model.feature_precision=auto is chosen when a search begins its study, and here is none: use "
+                "model.feature_precision=32-true or model.feature_precision=bf16-mixed."
+            )
+        is_own = self.feature_precision != "trainer"
+        encoder = FrozenLayers(
+            self._weights,
+            n_layers=self.n_frozen_layers,
+            precision=self.feature_precision if is_own else precision,
+            device=device,
+            keeps_float32=is_own,
+        )
         is_frozen = self.n_trained_layers == 0
         return FrozenPart(
             encoder=encoder,

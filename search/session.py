@@ -17,6 +17,7 @@ from search.machine.standard_streams import announcer
 from search.outcome import EndReason, StudyOutcome, import_for_the_end, why_ended
 from search.reporting.proposals import Proposals
 from search.request.inputs import check_export, check_folders, check_study_name, load_split, places_of, slots_of, url_of
+from search.request.precision import check_open
 from search.request.search_request import SearchRequest
 from search.request.user_data import UserData, config_of, user_data
 from search.request.wanted import WantedStudy, open_wanted, wanted_study
@@ -97,13 +98,13 @@ def run_study(
         checked = _check_runs(request, wanted, split, database, display, signals)
         if checked is None and signals.exit_status:
             return StudyOutcome(split=split, ended=EndReason.INTERRUPTED, exit_status=signals.exit_status)
-        study = open_wanted(request, wanted, database, checked, announce)
+        study, config = open_wanted(request, wanted, database, checked, announce)
         threads = noted_threads(study)
         crew = LocalCrew(slots(threads)) if crew_with is None else crew_with(threads)
         with database.guarded(wanted.name, exit_status=lambda: signals.exit_status):
             work = _Work(
                 request=request,
-                config=wanted.config,
+                config=config,
                 split=split,
                 database=database,
                 study=study,
@@ -153,6 +154,7 @@ def _check_runs(
     config = wanted.config
     import_for_the_end([config])  # while the children import torch
     reached = [config.run(params) for params in (*config.first_trials, *config.space.corners(config.defaults))]
+    check_open(config, reached)
     places = places_of(request.weights_dir, request.runs_dir)
     n_first = len(config.first_trials)
     return check_runs(reached, split.path, places, display, signals, n_first=n_first, start=starter(request.executor))

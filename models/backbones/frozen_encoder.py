@@ -41,18 +41,21 @@ class Weights:
 class FrozenLayers:
     """The first `n_layers` layers, loaded when the first sequence has to pass through them.
 
-    An `Encoder` of `datasets.features.frozen`; `precision` is the trainer's. Its key holds all that the bits of the
-    features depend on, the sequence aside.
+    An `Encoder` of `datasets.features.frozen`. Its key holds all that the bits of the features depend on, the sequence
+    aside. `precision` is what the layers compute in, by Lightning's names; with `keeps_float32` the sums behind them,
+    which are float32 whatever the products are, are kept as they are, and not rounded to the products' precision.
     """
 
     n_prefix = 1
     n_suffix = 1
     linker = EsmTokenizer.linker
 
-    def __init__(self, weights: Weights, *, n_layers: int, precision: str, device: torch.device) -> None:
+    def __init__(
+        self, weights: Weights, *, n_layers: int, precision: str, device: torch.device, keeps_float32: bool = False
+    ) -> None:
         self.width = BACKBONES[weights.name].width
-        # No more digits are kept than were computed.
-        self.dtype = torch.bfloat16 if precision == "bf16-mixed" else torch.float32
+        # No more digits are kept than the trained part computes with.
+        self.dtype = torch.bfloat16 if precision == "bf16-mixed" and not keeps_float32 else torch.float32
         self.key = f"{weights.hash}|layer {n_layers}|{precision}|torch {torch.__version__}|{_machine(device)}"
         if not torch.are_deterministic_algorithms_enabled():
             self.key += "|not deterministic"

@@ -85,7 +85,7 @@ class Backbone(nn.Module):
             share = masked.sum(1) / (~padding).sum(1)
             states = states.masked_fill(masked[..., None], 0.0) / (1 - share)[:, None, None]
         if self.embed_positions is not None:
-            states = states + self.embed_positions(ids)
+            states = states + _places(self.embed_positions, ids)
         if self.emb_layer_norm_before is not None:
             states = self.emb_layer_norm_before(states)
         return states.masked_fill(padding[..., None], 0.0)
@@ -142,6 +142,17 @@ class Backbone(nn.Module):
         frequencies = self.layers[-1].get_buffer("self_attn.rot_emb.inv_freq")  # the same in all layers
         angles = torch.outer(positions, frequencies.float())[:, None, :]
         return _for_products(angles.cos()), _for_products(angles.sin())
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # it looks at values
+def _places(embedding: nn.Module, ids: Tensor) -> Tensor:
+    """What `embedding` says of the places of ids (B, T); zeros in columns of padding beyond the last place it knows."""
+    most = int(embedding.max_positions)  # type: ignore[arg-type]
+    n_beyond = ids.shape[1] - most
+    if n_beyond > 0 and bool((ids[:, most:] == _PADDING).all()):
+        return functional.pad(embedding(ids[:, :most]), (0, 0, 0, n_beyond))
+    places: Tensor = embedding(ids)  # it refuses a token without a place
+    return places
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]  # it looks at values

@@ -38,6 +38,7 @@ from search.study.names import default_name
 from search.study.run_names import CACHE
 from search.study.snapshot import StudySnapshot, snapshot
 from search.study.study import shown_validation
+from search.training.chosen_precision import chosen_precision
 from search.training.predictions import read_predictions
 from search.workers.display import clock, shown
 
@@ -87,6 +88,7 @@ def make_report(
         leaves=[_leaf(name, leaf) for name, leaf in sorted(about["space"].items())],
         sampler=_class_name(about["sampler"]),
         pruner=_class_name(about["pruner"]),
+        chosen=chosen_precision(about),
         fixed=sorted((path, str(value)) for path, value in about["config"].items() if path not in unused),
         span=[f"{time:%Y-%m-%d %H:%M:%S}" for time in (min(starts), max(ends))] if starts and ends else None,
         busy=_busy(trials),

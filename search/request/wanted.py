@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from datasets.common.errors import UserError
 from search.config.nested import digest
+from search.request import precision
 from search.request.search_request import SearchRequest
 from search.request.warm_start import KEY, agreed, find_warm_start
 from search.study.config import StudyConfig, study_config
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
 class WantedStudy:
     """A study as a search asks for it, whether it exists or not.
 
-    config: with its validation protocol, which is the recorded one where the study exists and `auto` is asked for. An
-    exact model is solved once a fold, except in a study of an earlier version that began with more epochs.
+    config: with its validation protocol and the precision of its features, which are the recorded ones where the study
+    exists and `auto` is asked for. An exact model is solved once a fold, except in a study of an earlier version that
+    began with more epochs.
     about: its manifest. kept: what of the study's own space and defaults differs from today's, a line each. left_out: a
     sentence for each configuration of a warm start that does not fit.
     """
@@ -78,6 +80,8 @@ def wanted_study(
         full = with_protocol(config, protocol)
         about = manifest(full, data_hash=split.data_hash, label=split.label, model=request.model)
         name = request.study_name or find_name(database, about)
+        if database is not None:
+            full, about = precision.with_precision(full, about, precision.agreed(full, _recorded(database, name)[0]))
         record, left_out = warm_start(name, full)
         if record is not None:
             about[KEY] = record
@@ -121,8 +125,8 @@ def open_wanted(
     database: "Database",
     checked: "Checked | None",
     announce: Callable[[str], None],
-) -> "Study":
-    """Open the study, or make it, with all that a search notes of it.
+) -> "tuple[Study, StudyConfig]":
+    """Open the study, or make it, with all that a search notes of it; and the config of its trials.
 
     Raises:
         UserError: It exists and is about something else, or used other weights.
@@ -142,8 +146,11 @@ def open_wanted(
     from search.study.warm_start.choice import enqueue, seen_sentences, words_of
 
     with database.lock:
-        about, is_new = dict(wanted.about), wanted.name not in database.storage.study_names()
+        is_new = wanted.name not in database.storage.study_names()
         before = {} if is_new else _recorded(database, wanted.name)[0]
+        measured = None if checked is None else checked.precision
+        chosen = precision.agreed(wanted.config, before) if before else measured
+        config, about = precision.with_precision(wanted.config, wanted.about, chosen)
         if before and (record := agreed(wanted.name, request.warm_start, before)) is not None:
             about[KEY] = record  # of another worker that began the study meanwhile
         study = open_study(database, wanted.name, about)
@@ -167,6 +174,8 @@ def open_wanted(
         raise_target(study, request.n_trials)
         raise_hours(study, request.hours)
         run_if_drained(study)
+    if is_new and chosen is not None:
+        announce(chosen.sentence)
     if is_new and KEY in about:
         for sentence in wanted.left_out:
             announce(sentence)
@@ -184,4 +193,4 @@ def open_wanted(
             f"Study {wanted.name} began with other versions ({'; '.join(changed)}): "
             "its trials may differ in their last bits."
         )
-    return study
+    return study, config

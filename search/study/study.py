@@ -274,8 +274,14 @@ def _check_manifest(name: str, before: Mapping[str, Any], wanted: Mapping[str, A
     if digest(dict(before)) == digest(dict(wanted)):
         return
     lines = difference(before, wanted)
-    # The hashes only say that something differs; the values beside them say what. Another split is other data, too.
-    silent = ("space_hash", "config_hash", *(["data_hash"] if any(line.startswith("table.") for line in lines) else []))
+    # Hashes, and what features were measured for, only say that something differs; the values beside them say what.
+    # Another split is other data, too.
+    silent = (
+        "space_hash",
+        "config_hash",
+        "features.",
+        *(["data_hash"] if any(line.startswith("table.") for line in lines) else []),
+    )
     telling = [line for line in lines if not line.startswith(silent)] or lines
     more = f"; and {len(telling) - MOST_SHOWN} more" if len(telling) > MOST_SHOWN else ""
     raise UserError(

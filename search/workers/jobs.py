@@ -87,14 +87,16 @@ def _check(
     from datasets.splits.prepared import load_prepared
     from search.training.preflight import check_builds
 
-    backbones, ranks, threads = check_builds(
-        configs,
-        load_prepared(split),
-        places=places,
-        announce=lambda sentence: tell(Announcement(sentence=sentence)),
-        n_first=n_first,
-    )
-    tell(Checked(backbones=backbones, ranks=ranks, threads=threads))
+    def announce(sentence: str) -> None:
+        tell(Announcement(sentence=sentence))
+
+    prepared, precision = load_prepared(split), None
+    backbones, ranks, threads = check_builds(configs, prepared, places=places, announce=announce, n_first=n_first)
+    if any(config.model.get("feature_precision") == "auto" for config in configs):
+        from search.training.feature_precision import measure_precision  # fair-esm, which other families do without
+
+        precision = measure_precision(configs, prepared, places=places, announce=announce)
+    tell(Checked(backbones=backbones, ranks=ranks, threads=threads, precision=precision))
 
 
 def _predict(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from datasets.common.errors import UserError
+from search.training.chosen_precision import ChosenPrecision
 from search.training.result import Result
 
 if TYPE_CHECKING:
@@ -54,12 +55,14 @@ class Checked:
     """All runs of a check can be built.
 
     `backbones` are name and hash of their pretrained weights, None without any. `ranks` says of the first ones, as many
-    as were asked for, whether they can tell the validation variants apart. `threads` are those of the largest run.
+    as were asked for, whether they can tell the validation variants apart. `threads` are those of the largest run,
+    `precision` is that of frozen features, where the runs leave it open.
     """
 
     backbones: tuple[tuple[str | None, str | None], ...]
     ranks: tuple[bool, ...] = ()
     threads: int = 1
+    precision: ChosenPrecision | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """How fast a language model's forward pass is, against fair-esm's own and against the chip's matrix products.
 
     python tests/benchmarks/bench_esm_forward.py [--backbone NAME] [--batch N] [--length T] [--precision bf16]
+        [--rounds N]
 
 Prints, from one run on one device: the rate of a plain matrix product at the precision; the tokens per second of
 fair-esm's model and of ours with the same random weights, batch and precision (bf16 is autocast for both), as they
@@ -45,12 +46,12 @@ def synchronize(device: torch.device) -> None:
         torch.accelerator.synchronize(device)
 
 
-def best_of_turns(calls: list[Callable[[], object]], device: torch.device) -> list[float]:
+def best_of_turns(calls: list[Callable[[], object]], device: torch.device, n_rounds: int = N_ROUNDS) -> list[float]:
     """The best seconds of each call; they take turns, so that a busy moment hits all of them."""
     for call in calls:
         seconds(call, device, 2)  # to warm up and, where it is compiled, to compile
     n_calls = [max(1, int(MIN_ROUND_S / seconds(call, device))) for call in calls]
-    rounds = [[seconds(call, device, n) for call, n in zip(calls, n_calls, strict=True)] for _ in range(N_ROUNDS)]
+    rounds = [[seconds(call, device, n) for call, n in zip(calls, n_calls, strict=True)] for _ in range(n_rounds)]
     return [min(times) for times in zip(*rounds, strict=True)]
 
 
@@ -93,6 +94,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32 if on_gpu else 16)
     parser.add_argument("--length", type=int, default=512 if on_gpu else 128, help="tokens, cls and eos included")
     parser.add_argument("--precision", choices=list(PRECISIONS), default="bf16" if on_gpu else "32")
+    parser.add_argument("--rounds", type=int, default=N_ROUNDS, help="of which the best counts")
     parser.add_argument("--compile", action="store_true", help="also time ours with compiled layers")
     options = parser.parse_args()
     shape, dtype = BACKBONES[options.backbone], PRECISIONS[options.precision]
@@ -115,7 +117,7 @@ def main() -> None:
         compiled.__dict__.update(ours.__dict__)
         compiled.compile_layers()
         names, calls = [*names, "ours, compiled"], [*calls, pass_through(compiled, tokens)]
-    matmul_s, *passes_s = best_of_turns([matmul, *calls], device)
+    matmul_s, *passes_s = best_of_turns([matmul, *calls], device, options.rounds)
     rate = matmul_operations / matmul_s
     where = (
         torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device}, {torch.get_num_threads()} threads"

@@ -94,6 +94,16 @@ STUDY: Mapping[str, Check] = {
             "table": _table,
             "model_source": _hash,
             key_of.WARM_START: warm_start_checks.OF_MANIFEST,
+            "features": record(
+                {
+                    "precision": is_a(Literal["32-true", "bf16-mixed"]),
+                    "backbone": line,
+                    "n_sequences": _count,
+                    "speed": _seconds,
+                    "difference": or_null(real_number(0)),
+                    "loss": or_null(real_number(-2, 2)),
+                }
+            ),
         },
     ),
     key_of.PROTOCOL: record(

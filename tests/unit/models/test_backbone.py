@@ -151,6 +151,19 @@ def test_padding_changes_nothing(load: Callable[..., Pair], name: str) -> None:
     torch.testing.assert_close(wider[tokens != 0], together[tokens != 0], rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["esm1b_tiny", "esm1v_tiny"])
+def test_padding_may_go_beyond_the_longest_sequence(load: Callable[..., Pair], name: str) -> None:
+    """As batches are made for the feature cache: a multiple of 8 columns, of which the last one is padding."""
+    backbone = load(name).ours
+    longest = TINY[name].max_residues
+    assert longest is not None
+    tokens = make_tokens([longest + 2, 9])
+    beyond = torch.nn.functional.pad(tokens, (0, 6))
+    torch.testing.assert_close(backbone(beyond)[:, : longest + 2], backbone(tokens), rtol=0, atol=1e-5)
+    with pytest.raises(ValueError, match="above maximum"):
+        backbone(make_tokens([longest + 3]))
+
+
 def test_only_padding_is_hidden_from_attention(load: Callable[..., Pair]) -> None:
     backbone = load("esm2_tiny").ours
     tokens = make_tokens([19, 12])
