@@ -38,7 +38,7 @@ from search.study.names import default_name
 from search.study.run_names import CACHE
 from search.study.snapshot import StudySnapshot, snapshot
 from search.study.study import shown_validation
-from search.training.chosen_precision import chosen_precision
+from search.training.precision.chosen import chosen_precision
 from search.training.predictions import read_predictions
 from search.workers.display import clock, shown
 

@@ -8,7 +8,7 @@ from datasets.common.errors import UserError
 from search.config.nested import lookup, overlay
 from search.config.run_config import RunConfig
 from search.study.config import StudyConfig
-from search.training.chosen_precision import IN_MANIFEST, ChosenPrecision, chosen_precision
+from search.training.precision.chosen import IN_MANIFEST, ChosenPrecision, chosen_precision
 
 PATH = "model.feature_precision"
 

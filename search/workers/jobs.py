@@ -93,7 +93,7 @@ def _check(
     prepared, precision = load_prepared(split), None
     backbones, ranks, threads = check_builds(configs, prepared, places=places, announce=announce, n_first=n_first)
     if any(config.model.get("feature_precision") == "auto" for config in configs):
-        from search.training.feature_precision import measure_precision  # fair-esm, which other families do without
+        from search.training.precision.measured import measure_precision  # fair-esm, which other families do without
 
         precision = measure_precision(configs, prepared, places=places, announce=announce)
     tell(Checked(backbones=backbones, ranks=ranks, threads=threads, precision=precision))

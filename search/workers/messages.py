@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from datasets.common.errors import UserError
-from search.training.chosen_precision import ChosenPrecision
+from search.training.precision.chosen import ChosenPrecision
 from search.training.result import Result
 
 if TYPE_CHECKING:

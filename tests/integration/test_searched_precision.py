@@ -11,7 +11,7 @@ import yaml
 import search
 from search.config.nested import digest
 from search.storage.attributes import MANIFEST
-from search.training.chosen_precision import choose_precision, chosen_precision
+from search.training.precision.chosen import choose_precision, chosen_precision
 from tests.helpers.answers import Answer
 
 TASK = "synthetic_one_vs_rest"

@@ -15,8 +15,8 @@ from datasets.tasks.registry import find_task
 from search.config.run_config import RunConfig
 from search.storage.rows.checks import STUDY
 from search.study.config import study_config
-from search.training.chosen_precision import LEAST_SPEED, MOST_LOSS, ChosenPrecision, choose_precision
-from search.training.feature_precision import measure_precision
+from search.training.precision.chosen import LEAST_SPEED, MOST_LOSS, ChosenPrecision, choose_precision
+from search.training.precision.measured import measure_precision
 from tests.helpers.checkpoints import use_tiny, write_checkpoint
 from tests.helpers.esm_models import make_esm
 from tests.helpers.small_study import ABOUT

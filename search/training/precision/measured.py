@@ -19,7 +19,7 @@ from models.esm import ESM
 from search.config.run_config import RunConfig
 from search.stats.ridge_ranking import ridge_spearman
 from search.training.build import build_data, build_model, folds_of
-from search.training.chosen_precision import ChosenPrecision, choose_precision
+from search.training.precision.chosen import ChosenPrecision, choose_precision
 from search.training.predictor import default_device
 
 _PRECISIONS = ("32-true", "bf16-mixed")
