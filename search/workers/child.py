@@ -5,6 +5,7 @@ sends what it finds through a pipe, reads one word ("stop") from it, is born wit
 and leaves when the pipe closes, because then its parent is gone.
 """
 
+import atexit
 import contextlib
 import multiprocessing
 import os
@@ -38,7 +39,10 @@ Job = Callable[[Tell, Callable[[], bool]], None]
 
 
 def prepare_children() -> None:
-    """Start the forkserver in the background: loading torch and Lightning takes it seconds, and others' time."""
+    """Start the forkserver in the background: loading torch and Lightning takes it seconds, and others' time.
+
+    It ends with this process, at once even where it still loads.
+    """
     if "OMP_WAIT_POLICY" not in os.environ:
         # Idle OpenMP threads spin for milliseconds by default and take the cores from whoever works: on a busy
         # machine an epoch took seven times as long. Not to spin at all makes it a quarter slower on an idle one.
@@ -48,6 +52,20 @@ def prepare_children() -> None:
     _CONTEXT.set_forkserver_preload(["search.workers.preload"])
     with _signals_blocked():
         forkserver.ensure_running()
+    atexit.unregister(_end_forkserver)
+    atexit.register(_end_forkserver, os.getpid())
+
+
+def _end_forkserver(owner: int) -> None:
+    """End the forkserver of this process, whose children have ended.
+
+    By itself it would first load to the end, and then take apart what it loaded: seconds in which whoever reads what a
+    search prints waits for the end of the pipe.
+    """
+    pid: int | None = getattr(forkserver._forkserver, "_forkserver_pid", None)
+    if pid is not None and os.getpid() == owner:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
 
 
 class Running(Protocol):

@@ -3,16 +3,14 @@
 Nothing here may compute with torch: a process that forks while threads of OpenMP exist leaves children that hang.
 """
 
-import atexit
 import contextlib
 import gc
 import importlib
-import os
 import pkgutil
 
 
 def _load() -> None:
-    import lightning.pytorch.loggers
+    import lightning.pytorch.loggers  # noqa: F401
 
     import datasets
     import models
@@ -32,19 +30,9 @@ def _load() -> None:
                     importlib.import_module(module.name)
 
 
-def _leave(server: int) -> None:
-    """End the forkserver, but no child of it, without taking apart what it has loaded.
-
-    That takes a second and more, in which whoever reads what a search prints waits for the end of the pipe.
-    """
-    if os.getpid() == server:
-        os._exit(0)
-
-
 gc.disable()  # what is imported stays: to look for garbage among it took a quarter of the time
 try:
     _load()
 finally:
     gc.freeze()  # nor do children look through it, which would give each a copy of it
     gc.enable()
-    atexit.register(_leave, os.getpid())
