@@ -5,7 +5,6 @@ sends what it finds through a pipe, reads one word ("stop") from it, is born wit
 and leaves when the pipe closes, because then its parent is gone.
 """
 
-import atexit
 import contextlib
 import multiprocessing
 import os
@@ -25,7 +24,12 @@ from datasets.common.errors import NotForTheseData, UserError
 from datasets.common.paths import Places
 from search.config.run_config import RunConfig
 from search.machine import own_models
-from search.machine.interpreters import guard_interpreters, make_socket_folder, without_program
+from search.machine.interpreters import (
+    end_forkserver_with_us,
+    guard_interpreters,
+    make_socket_folder,
+    without_program,
+)
 from search.machine.limits import LimitReached, check_open_files, limit_reached
 from search.training.result import LOG
 from search.workers.messages import Announcement, Checked, Failure, Message, PredictionsWritten, Value, Working
@@ -52,20 +56,7 @@ def prepare_children() -> None:
     _CONTEXT.set_forkserver_preload(["search.workers.preload"])
     with _signals_blocked():
         forkserver.ensure_running()
-    atexit.unregister(_end_forkserver)
-    atexit.register(_end_forkserver, os.getpid())
-
-
-def _end_forkserver(owner: int) -> None:
-    """End the forkserver of this process, whose children have ended.
-
-    By itself it would first load to the end, and then take apart what it loaded: seconds in which whoever reads what a
-    search prints waits for the end of the pipe.
-    """
-    pid: int | None = getattr(forkserver._forkserver, "_forkserver_pid", None)
-    if pid is not None and os.getpid() == owner:
-        with contextlib.suppress(OSError):
-            os.kill(pid, signal.SIGKILL)
+    end_forkserver_with_us()
 
 
 class Running(Protocol):

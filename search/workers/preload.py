@@ -7,10 +7,35 @@ import contextlib
 import gc
 import importlib
 import pkgutil
+from collections.abc import Iterator
+from typing import Any
+
+
+@contextlib.contextmanager
+def _without_figures() -> Iterator[None]:
+    """Let torchmetrics find no Matplotlib in this block, and load no `scipy.signal` for metrics of sound.
+
+    It imports both wherever they are installed, which takes half as long as torch, and no run uses them. A model
+    that imports one of them itself gets it.
+    """
+    imports: Any = importlib.import_module("lightning_utilities.core.imports")  # heavy
+
+    class Requirement(imports.RequirementCache):  # type: ignore[misc]
+        def __bool__(self) -> bool:
+            return self.requirement != "matplotlib" and bool(super().__bool__())
+
+    before = imports.RequirementCache, imports.package_available
+    imports.RequirementCache = Requirement
+    imports.package_available = lambda name: name != "scipy" and before[1](name)
+    try:
+        yield
+    finally:
+        imports.RequirementCache, imports.package_available = before
 
 
 def _load() -> None:
-    import lightning.pytorch.loggers  # noqa: F401
+    with _without_figures():
+        import lightning.pytorch.loggers  # noqa: F401
 
     import datasets
     import models
