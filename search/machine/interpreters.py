@@ -44,10 +44,10 @@ def without_program() -> Iterator[None]:
             program["__file__"] = file
 
 
-def end_forkserver_with_us() -> None:
+def bind_forkserver() -> None:
     """End the forkserver at once when this process ends, and has ended what it started there.
 
-    By itself it would load to the end first: seconds in which whoever reads what we print waits for the end of the pipe.
+    By itself it would load to the end first, seconds in which whoever reads what we print waits for the pipe's end.
     """
     atexit.unregister(_end_forkserver)
     atexit.register(_end_forkserver, os.getpid())

@@ -75,7 +75,9 @@ def show_state(
                     link(path, runs / ARTIFACTS / _artifact(study))
                 _save_note(study, text + _YOURS + yours)
     except Hurried:
-        announce(f"No report was made: {proposals.command('report', '--study-name', study.study_name)}")
+        announce(
+            f"The report was not made; this makes it: {proposals.command('report', '--study-name', study.study_name)}"
+        )
     except Exception as error:  # whatever it is: a search of hours does not fail by it
         why = str(error) if isinstance(error, (UserError, OSError)) else f"{type(error).__name__}: {error}"
         announce(f"The report of study {study.study_name} could not be kept: {' '.join(why.split())}.")

@@ -24,12 +24,7 @@ from datasets.common.errors import NotForTheseData, UserError
 from datasets.common.paths import Places
 from search.config.run_config import RunConfig
 from search.machine import own_models
-from search.machine.interpreters import (
-    end_forkserver_with_us,
-    guard_interpreters,
-    make_socket_folder,
-    without_program,
-)
+from search.machine.interpreters import bind_forkserver, guard_interpreters, make_socket_folder, without_program
 from search.machine.limits import LimitReached, check_open_files, limit_reached
 from search.training.result import LOG
 from search.workers.messages import Announcement, Checked, Failure, Message, PredictionsWritten, Value, Working
@@ -56,7 +51,7 @@ def prepare_children() -> None:
     _CONTEXT.set_forkserver_preload(["search.workers.preload"])
     with _signals_blocked():
         forkserver.ensure_running()
-    end_forkserver_with_us()
+    bind_forkserver()
 
 
 class Running(Protocol):

@@ -11,22 +11,25 @@ from collections.abc import Iterator
 from typing import Any
 
 
-@contextlib.contextmanager
-def _without_figures() -> Iterator[None]:
-    """Let torchmetrics find no Matplotlib in this block, and load no `scipy.signal` for metrics of sound.
+_HIDDEN = ("matplotlib", "scipy")
 
-    It imports both wherever they are installed, which takes half as long as torch, and no run uses them. A model
+
+@contextlib.contextmanager
+def _without_figures_and_sound() -> Iterator[None]:
+    """Let torchmetrics find no Matplotlib in this block, and no SciPy, of which it loads `scipy.signal` for sounds.
+
+    It loads both wherever they are installed, which takes half as long as torch, and no run has it use them. A model
     that imports one of them itself gets it.
     """
     imports: Any = importlib.import_module("lightning_utilities.core.imports")  # heavy
 
     class Requirement(imports.RequirementCache):  # type: ignore[misc]
         def __bool__(self) -> bool:
-            return self.requirement != "matplotlib" and bool(super().__bool__())
+            return str(self.requirement).partition(">")[0] not in _HIDDEN and bool(super().__bool__())
 
     before = imports.RequirementCache, imports.package_available
     imports.RequirementCache = Requirement
-    imports.package_available = lambda name: name != "scipy" and before[1](name)
+    imports.package_available = lambda name: name not in _HIDDEN and before[1](name)
     try:
         yield
     finally:
@@ -34,7 +37,7 @@ def _without_figures() -> Iterator[None]:
 
 
 def _load() -> None:
-    with _without_figures():
+    with _without_figures_and_sound():
         import lightning.pytorch.loggers  # noqa: F401
 
     import datasets
