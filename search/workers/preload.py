@@ -10,7 +10,6 @@ import pkgutil
 from collections.abc import Iterator
 from typing import Any
 
-
 _HIDDEN = ("matplotlib", "scipy")
 
 
