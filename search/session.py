@@ -62,6 +62,10 @@ def run_study(
         datasets.common.errors.UserError: The request, its data or its study is not what a search accepts.
     """
     started = time.monotonic()
+    if request.executor == "process":
+        from search.workers.child import prepare_children
+
+        prepare_children()  # first of all: torch and Lightning load in the background for longer than all else takes
     announce = announcer(request.quiet)
     if request.named is not None:
         check_study_name(request.named, request.storage, request.runs_dir)
@@ -73,10 +77,6 @@ def run_study(
     slots = partial(slots_of, request.workers, request.trials_per_gpu, request.n_trials, config)
     n_workers = len(slots(1)) if engine is None else request.workers or 2  # at most: too many are refused here
     check_folders(request.runs_dir, request.export_dir, request.named)
-    if request.executor == "process":
-        from search.workers.child import prepare_children
-
-        prepare_children()  # torch and Lightning load in the background while we read data and open the database
     split = load_split(task, request.data_dir, request.runs_dir, announce, weights_dir=request.weights_dir)
     find_protocol(config.defaults["validation"], task, split)  # what a split cannot carry is refused before all else
 
@@ -114,9 +114,11 @@ def run_study(
             )
             before = study.get_trials(deepcopy=False)
             failure = work.run(before)
+            signals.trials_are_over = True
             outcome = work.finish(export, before, failure)
             if tell is not None:
                 tell(outcome)
+            work.show(outcome)
             return outcome
 
 
@@ -242,28 +244,26 @@ class _Work:
         ).work()
 
     def finish(self, place: Path, before: "Sequence[FrozenTrial]", failure: str | None) -> StudyOutcome:
-        """Export the best trial to its place, remove the files of others, write note and report; what it came to."""
-        from search.reporting.dashboard_note import show_state
+        """Export the best trial to its place, and remove the files of others; what the search came to."""
         from search.reporting.summary import export_best
         from search.study.assessment import assess, compared_trials
         from search.study.snapshot import snapshot
         from search.study.study import best_trial, count
 
-        request, announce, runs = self.request, self.display.announce, self.request.runs_dir
+        announce, runs = self.display.announce, self.request.runs_dir
         trials = self.study.get_trials(deepcopy=False)  # once: all that is said of the study is of the same ones
         best, exported = best_trial(trials), None
-        is_hurried = self.signals.exit_status and self.signals.is_interrupted
         if best is not None:
-            places = places_of(request.weights_dir, runs)
+            places = places_of(self.request.weights_dir, runs)
             self._artifacts.fetch(best)
             exported = export_best(
                 self.study, best, self.config, self.split, place, runs=runs, announce=announce, places=places
             )
-            if not is_hurried:
+            if not self.signals.is_hurried:
                 self._artifacts.fetch_predictions(compared_trials(trials))
         self._artifacts.remove_others(trials)
         ended = snapshot(self.study, trials)
-        outcome = StudyOutcome(
+        return StudyOutcome(
             study=ended,
             split=self.split,
             n_before=count(before).n_finished,
@@ -271,21 +271,27 @@ class _Work:
             best=best,
             experiment=exported,
             assessment=assess(ended, self._folder),
-            ended=why_ended(ended, request, self.signals, failure),
+            ended=why_ended(ended, self.request, self.signals, failure),
             failure=failure,
             exit_status=self.signals.exit_status,
         )
-        if not is_hurried:  # then nobody waits for a report
-            show_state(
-                ended,
-                self.database,
-                runs,
-                export=exported,
-                proposals=Proposals.of(request),
-                announce=announcer(request.quiet),
-                assessment=outcome.assessment,
-            )
-        return outcome
+
+    def show(self, outcome: StudyOutcome) -> None:
+        """Write the study's note and report, once all is told: whatever becomes of them, the search is what it was."""
+        from search.reporting.dashboard_note import show_state
+
+        if outcome.study is None or self.signals.is_hurried:  # nobody waits for a report
+            return
+        show_state(
+            outcome.study,
+            self.database,
+            self.request.runs_dir,
+            export=outcome.experiment,
+            proposals=Proposals.of(self.request),
+            announce=announcer(self.request.quiet),
+            assessment=outcome.assessment,
+            until_hurried=self.signals.until_hurried,
+        )
 
     @property
     def _folder(self) -> Path:

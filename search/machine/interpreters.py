@@ -1,11 +1,13 @@
-"""How the processes begin that multiprocessing starts (forkservers, workers, trackers), and where their sockets are."""
+"""How the processes that multiprocessing starts (forkservers, workers, trackers) begin and end; where sockets are."""
 
+import atexit
 import contextlib
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from multiprocessing import util
+from multiprocessing import forkserver, util
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,22 @@ def without_program() -> Iterator[None]:
         program["__spec__"] = spec
         if file is not None:
             program["__file__"] = file
+
+
+def bind_forkserver() -> None:
+    """End the forkserver at once when this process ends, and has ended what it started there.
+
+    By itself it would load to the end first, seconds in which whoever reads what we print waits for the pipe's end.
+    """
+    atexit.unregister(_end_forkserver)
+    atexit.register(_end_forkserver, os.getpid())
+
+
+def _end_forkserver(owner: int) -> None:
+    pid: int | None = getattr(forkserver._forkserver, "_forkserver_pid", None)
+    if pid is not None and os.getpid() == owner:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _start(path: bytes, args: Sequence[Any], passfds: Sequence[int]) -> int:

@@ -4,6 +4,7 @@ import itertools
 import tempfile
 import uuid
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from optuna import Study
@@ -17,6 +18,7 @@ from search.storage.optuna_internals import set_system_attribute, system_attribu
 from search.study.artifacts import ARTIFACTS, artifact_attribute
 from search.study.assessment import Assessment
 from search.study.snapshot import MIN_TRIALS, StudySnapshot
+from search.workers.signals import Hurried
 
 REPORT = "report.html"
 _BEFORE = "figures.html"
@@ -36,6 +38,7 @@ def show_state(
     proposals: Proposals,
     announce: Callable[[str], None],
     assessment: Assessment | None = None,
+    until_hurried: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> None:
     """Write the study's note, and its report as an artifact of the study, if anything has changed since.
 
@@ -47,6 +50,8 @@ def show_state(
         proposals: How the commands in it are written.
         announce: Told if the report could not be written or kept; the search itself does not fail by it.
         assessment: What its best value is worth, where that is known already.
+        until_hurried: Around the making of the report; it may raise `search.workers.signals.Hurried`, and then no
+            report is made.
     """
     try:
         now = StudySnapshot.of(study)
@@ -60,16 +65,22 @@ def show_state(
             if is_reported:
                 from search.reporting.study_report import make_report  # plotly takes a while to import
 
-                page = make_report(
-                    study, runs=runs, export=export, proposals=proposals, database=database, assessment=assessment
-                )
+                with until_hurried():
+                    page = make_report(
+                        study, runs=runs, export=export, proposals=proposals, database=database, assessment=assessment
+                    )
                 path.write_text(page, encoding="utf-8")
             with database.lock:
                 if is_reported:
                     link(path, runs / ARTIFACTS / _artifact(study))
                 _save_note(study, text + _YOURS + yours)
-    except (UserError, OSError, ImportError, ValueError, RuntimeError) as error:
-        announce(f"The report of study {study.study_name} could not be kept: {' '.join(str(error).split())}.")
+    except Hurried:
+        announce(
+            f"The report was not made; this makes it: {proposals.command('report', '--study-name', study.study_name)}"
+        )
+    except Exception as error:  # whatever it is: a search of hours does not fail by it
+        why = str(error) if isinstance(error, (UserError, OSError)) else f"{type(error).__name__}: {error}"
+        announce(f"The report of study {study.study_name} could not be kept: {' '.join(why.split())}.")
 
 
 def state(now: StudySnapshot, export: Path | None, proposals: Proposals) -> str:

@@ -209,12 +209,12 @@ def _rows(best: FrozenTrial, study: Study, n_complete: int) -> list[list[str]]:
 
 
 def _importances(study: Study) -> dict[str, float]:
-    """Optuna's importances; empty where the trials do not suffice for them."""
+    """Optuna's importances; empty where the trials do not suffice for them, and where Optuna fails."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return dict(optuna.importance.get_param_importances(study))
-    except (ValueError, RuntimeError):
+    except Exception:  # whatever it is: the best trial is told without them
         return {}
 
 

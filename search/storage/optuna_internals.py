@@ -138,18 +138,18 @@ class _LateVersionManager:
 def import_visualization() -> Any:
     """`optuna.visualization`, and what its importances need, imported now and not with the first figure.
 
-    It would import its other half with it, the figures of Matplotlib, wherever that is installed: nobody here uses
-    them, and they take longer than all else that a report needs.
+    It would import with it, wherever they are installed, the figures of Matplotlib and the forests of scikit-learn by
+    which Optuna estimated importances before its version 5: nobody here uses them, and they take longer than all else
+    that a report needs.
     """
-    is_new = "matplotlib" not in sys.modules
-    if is_new:
-        sys.modules["matplotlib"] = None  # type: ignore[assignment]  # an import of it fails; Optuna expects that
+    hidden = [name for name in ("matplotlib", "sklearn") if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # an import fails, which Optuna expects
     try:
-        importlib.import_module("optuna.importance._fanova")
+        importlib.import_module("optuna.importance")
         return importlib.import_module("optuna.visualization")
     finally:
-        if is_new:
-            del sys.modules["matplotlib"]
+        for name in hidden:
+            del sys.modules[name]
 
 
 class _CmaState(pickle.Unpickler):

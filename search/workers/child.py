@@ -22,7 +22,7 @@ from typing import Protocol
 
 from datasets.common.errors import NotForTheseData, UserError
 from search.machine import own_models
-from search.machine.interpreters import guard_interpreters, make_socket_folder, without_program
+from search.machine.interpreters import bind_forkserver, guard_interpreters, make_socket_folder, without_program
 from search.machine.limits import LimitReached, check_open_files, limit_reached
 from search.training.result import LOG
 from search.workers.messages import Failure, Message
@@ -37,7 +37,10 @@ Job = Callable[[Tell, Callable[[], bool]], None]
 
 
 def prepare_children() -> None:
-    """Start the forkserver in the background: loading torch and Lightning takes it seconds, and others' time."""
+    """Start the forkserver in the background: loading torch and Lightning takes it seconds, and others' time.
+
+    It ends with this process, at once even where it still loads.
+    """
     if "OMP_WAIT_POLICY" not in os.environ:
         # Idle OpenMP threads spin for milliseconds by default and take the cores from whoever works: on a busy
         # machine an epoch took seven times as long. Not to spin at all makes it a quarter slower on an idle one.
@@ -47,6 +50,7 @@ def prepare_children() -> None:
     _CONTEXT.set_forkserver_preload(["search.workers.preload"])
     with _signals_blocked():
         forkserver.ensure_running()
+    bind_forkserver()
 
 
 class Running(Protocol):

@@ -36,6 +36,10 @@ def sigterm_raised(error: type[BaseException] = Terminated) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+class Hurried(BaseException):
+    """Somebody does not wait for what is still made."""
+
+
 class Orders(Protocol):
     """What a worker is told, by people or by its supervisor."""
 
@@ -51,8 +55,8 @@ class Orders(Protocol):
 class Signals:
     """What was asked for so far.
 
-    `exit_status` is 0 until a signal came. `on_signal` is called in the handler after each one and `on_leave` before
-    the third Ctrl-C ends the process: a supervisor passes them on.
+    `exit_status` is 0 until a signal came. `trials_are_over` is set once no trial runs any more. `on_signal` is called
+    in the handler after each one and `on_leave` before the third Ctrl-C ends the process: a supervisor passes them on.
 
     Args:
         announce: Told what a signal does.
@@ -65,7 +69,9 @@ class Signals:
         self._n_interrupts = 0
         self._deadline = deadline
         self._trials = "trial" if n_workers == 1 else "trials"
+        self._may_leave = False
         self.exit_status = 0
+        self.trials_are_over = False
         self.on_signal: Callable[[], None] = lambda: None
         self.on_leave: Callable[[], None] = lambda: None
 
@@ -84,6 +90,11 @@ class Signals:
         """Stop the running trial as well."""
         return self._n_interrupts >= 2 or self.exit_status == EXIT_TERMINATED or self.is_timed_out
 
+    @property
+    def is_hurried(self) -> bool:
+        """Whether somebody who stopped the running trial does not wait for a report either."""
+        return self.exit_status != 0 and self.is_interrupted
+
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
         """Handle both signals inside this block; where others than the main thread call, Python lets nobody do so."""
@@ -97,7 +108,19 @@ class Signals:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
+    @contextlib.contextmanager
+    def until_hurried(self) -> Iterator[None]:
+        """Inside this block, which makes what can be made again, a signal raises `Hurried`."""
+        self._may_leave = True
+        try:
+            yield
+        finally:
+            self._may_leave = False
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._may_leave:
+            self._may_leave = False
+            raise Hurried
         if number == signal.SIGTERM:
             self.exit_status = EXIT_TERMINATED
             self.on_signal()
@@ -108,6 +131,9 @@ class Signals:
             self.on_leave()
             os._exit(EXIT_INTERRUPTED)  # children see their pipes close and leave too
         self.on_signal()
+        if self.trials_are_over:
+            self._announce("All trials have ended: what they came to is written, which takes seconds.")
+            return
         them = "it" if self._trials == "trial" else "them"
         self._announce(
             f"Finishing the running {self._trials}, then stopping; press Ctrl-C again to stop {them} now."

@@ -100,8 +100,8 @@ def _cpu_s(pid: int) -> float:
     return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
-def fill(url: str, runs: Path, *, complete_every: int) -> None:
-    """Add trials until there are `N_TRIALS`, as if they had been run."""
+def fill(url: str, runs: Path, *, complete_every: int, n_trials: int = N_TRIALS) -> None:
+    """Add trials until there are `n_trials`, as if they had been run."""
     database = open_database(url, create=False)
     study = find_study(database, NAME)
     first = study.get_trials(deepcopy=False)
@@ -111,12 +111,12 @@ def fill(url: str, runs: Path, *, complete_every: int) -> None:
     source = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     config = study_config(["task=synthetic_two_vs_rest", "model=cnn", *WORDS])
     trials = []
-    for number in range(len(first), N_TRIALS):
+    for number in range(len(first), n_trials):
         asked = source.ask()
         config.space.suggest(asked, config.defaults)
         trial = _as_run(number, asked, model, arrays, runs, is_complete=number % complete_every == 0)
         trial.number = number
-        trial.datetime_start = model.datetime_complete + timedelta(seconds=10 * (number - N_TRIALS))
+        trial.datetime_start = model.datetime_complete + timedelta(seconds=10 * (number - n_trials))
         trial.datetime_complete = trial.datetime_start + timedelta(seconds=9)
         trials.append(trial)
     insert(database.storage.engine, study._study_id, first[-1]._trial_id + 1, trials)

@@ -6,7 +6,6 @@ from pathlib import Path
 import optuna
 import pytest
 from optuna.artifacts import _protocol, _upload
-from optuna.importance import _fanova
 from optuna.samplers import _cmaes
 from optuna.storages import RDBStorage, _cached_storage
 from optuna.storages._rdb import models
@@ -22,7 +21,6 @@ ROOT = Path(optuna_internals.__file__).parents[2]
 MODULE_PARTS = [
     (_protocol, "ArtifactStore"),
     (_upload, "ARTIFACTS_ATTR_PREFIX"),
-    (_fanova, "FanovaImportanceEvaluator"),
     (_cmaes, "pickle"),
     (_frozen, "FrozenStudy"),
     (_constrained_optimization, "_CONSTRAINTS_KEY"),
