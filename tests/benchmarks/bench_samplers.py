@@ -1,7 +1,7 @@
 """How many trials each sampler needs, and how many epochs each pruner: the measurement behind the two defaults.
 
-    FLIPSEARCH_DATA=... python tests/benchmarks/bench_samplers.py compute --folder /tmp/samplers    # hours; resumable
-    python tests/benchmarks/bench_samplers.py show --folder /tmp/samplers                           # the tables, at once
+    FLIPSEARCH_DATA=... python tests/benchmarks/bench_samplers.py compute    # hours of one core, resumable
+    FLIPSEARCH_DATA=... python tests/benchmarks/bench_samplers.py show       # the tables, at once
 
 A problem is a split and a family with its default space, first trials and validation; values are of validation rows,
 and no test target is read. Its target is 99 % of the best value of 200 configurations that are drawn at random. A study
@@ -9,7 +9,7 @@ is run until a complete trial that keeps to the protocol has that value, with ou
 (`studies/sampler/`), which is made anew for each trial as a search does it. `random` needs no studies of its own: its
 trials are the 200, in a thousand orders, which flatters it a little, since the best of them set the target.
 
-A configuration is trained once, to its last epoch, with seed 0 and one thread; what came of it is kept below the folder,
+A configuration is trained once, to its last epoch, with seed 0 and one thread; what came of it is kept in `--folder`,
 so that the same call goes on where it ended. Pruners look at the epochs that are kept, as they would while they are
 reported: the same trials, with `tpe` and with the random ones, and the epochs that were seen until the target.
 
@@ -29,19 +29,20 @@ import sys
 import warnings
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.benchmarks.sampler_problems import PROBLEMS
 from tests.benchmarks.sampler_runs import compute
 from tests.benchmarks.sampler_tables import show
+
+FOLDER = Path(__file__).parents[2] / "runs" / "samplers"
 
 
 def main() -> None:
     """Compute or show."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("compute", "show"))
-    parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "samplers")
+    parser.add_argument("--folder", type=Path, default=FOLDER)
     parser.add_argument(
         "--problems", nargs="+", choices=sorted(PROBLEMS), default=list(PROBLEMS), metavar="SPLIT-FAMILY"
     )
