@@ -79,6 +79,7 @@ def main() -> None:
     parser.add_argument("--only", choices=KINDS)
     parser.add_argument("--n-trials", type=int, help="instead of 100 (ridge, kernel) and 20 (CNN)")
     parser.add_argument("--workers", nargs="+", default=["auto", "1"], help="of the CNN (default: auto 1)")
+    parser.add_argument("--override", action="append", default=[], help="of our searches, such as trainer.threads=1")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         for kind in KINDS if given.only is None else (given.only,):
@@ -87,12 +88,12 @@ def main() -> None:
             if kind == "study":
                 make_study(folder)
             elif kind == "cnn":
-                beside_torch(folder, given.pairs, given.n_trials or 20, given.workers)
+                beside_torch(folder, given.pairs, given.n_trials or 20, given.workers, given.override)
             else:
-                beside_sklearn(kind, folder, given.pairs, given.n_trials or 100)
+                beside_sklearn(kind, folder, given.pairs, given.n_trials or 100, given.override)
 
 
-def beside_sklearn(model: str, folder: Path, n_pairs: int, n_trials: int) -> None:
+def beside_sklearn(model: str, folder: Path, n_pairs: int, n_trials: int, overrides: Sequence[str]) -> None:
     """Ridge or kernel, whole commands."""
     task, table = "gb1_two_vs_rest", folder / "table.csv"
     warm = _warm(folder, task, model)
@@ -100,7 +101,7 @@ def beside_sklearn(model: str, folder: Path, n_pairs: int, n_trials: int) -> Non
     print(f"{model}: {n_trials} trials on {task}, {shown}", flush=True)
     pairs = []
     for seed in range(n_pairs):
-        words = ["--task", task, "--model", model, "--n-trials", str(n_trials), f"seed={seed}"]
+        words = ["--task", task, "--model", model, "--n-trials", str(n_trials), f"seed={seed}", *overrides]
         named = [f"{task}-{model}", "--n-trials", str(n_trials), "--seed", str(seed)]
         theirs = search_plainly(folder / f"plain-{seed}", f"plain_{model}.py", table, named)
         ours = search_ours(folder / f"ours-{seed}", warm, words)
@@ -109,7 +110,7 @@ def beside_sklearn(model: str, folder: Path, n_pairs: int, n_trials: int) -> Non
     _show_goals(pairs, Goal(what="wall time", limit=0.6, ratio=_wall), Goal(what="CPU time", limit=0.6, ratio=_cpu))
 
 
-def beside_torch(folder: Path, n_pairs: int, n_trials: int, workers: Sequence[str]) -> None:
+def beside_torch(folder: Path, n_pairs: int, n_trials: int, workers: Sequence[str], overrides: Sequence[str]) -> None:
     """The CNN, by epochs a second."""
     task, table = "gb1_three_vs_rest", folder / "table.csv"
     warm = _warm(folder, task, "cnn")
@@ -118,7 +119,7 @@ def beside_torch(folder: Path, n_pairs: int, n_trials: int, workers: Sequence[st
     print(f"cnn: {n_trials} trials of at most 30 epochs on {task}, {shown}; the script has {threads} thread(s)")
     pairs: dict[str, list[tuple[Side, Side]]] = {number: [] for number in workers}
     for seed in range(n_pairs):
-        words = ["--task", task, "--model", "cnn", "--n-trials", str(n_trials), f"seed={seed}", EPOCHS]
+        words = ["--task", task, "--model", "cnn", "--n-trials", str(n_trials), f"seed={seed}", EPOCHS, *overrides]
         named = [f"{task}-cnn", "--n-trials", str(n_trials), "--seed", str(seed), "--threads", str(threads)]
         theirs = search_plainly(folder / f"plain-{seed}", "plain_cnn.py", table, named)
         for number in workers:
