@@ -18,7 +18,7 @@ The rules, which were fixed before anything was measured:
 1. A sampler's figure is the geometric mean, over all problems where every sampler has all of its seeds, of the median
    trials to the target; a study that does not get there within 200 trials counts as 200. The default is the sampler
    with the smallest figure, but stays `tpe` unless the other's is at most 0.9 of `tpe`'s, on no problem more than twice
-   that of `tpe`, and a question at up to 100 trials takes at most 1 s of CPU time on average.
+   that of `tpe`, and a question takes at most 1 s of CPU time on average over these studies.
 2. A pruner's figure is the same of the epochs to the target, with `tpe`, over the problems that have epochs. The
    default stays `hyperband` with its settings unless another's is at most 0.9 of its, and on no problem more than 1.5
    times as much.

@@ -69,7 +69,7 @@ def _medians(
     found: dict[tuple[str, str], list[int]] = {}
     for name, ones in studies.items():
         for one in ones:
-            if one.seed < n_seeds * (1 if of_sampler is None else 10):
+            if one.seed < n_seeds:
                 if of_sampler is None and one.pruner == "nop" and one.sampler in SAMPLERS:
                     found.setdefault((one.sampler, name), []).append(measure(one))
                 elif one.sampler == of_sampler:
