@@ -5,6 +5,8 @@
 Ours is the command that a user types, in a fresh folder with the prepared data of an earlier search; theirs are
 `plain_ridge.py`, `plain_kernel.py` and `plain_cnn.py`: Optuna on SQLite with the same sampler, pruner, first trial,
 study name (which chooses Hyperband's brackets) and seed, scikit-learn or a plain torch loop, the same rows and folds.
+They see the 56 residues that our models see of GB1, and of their one-hot form what varies, 74 columns: as good as such a
+script can be. With `--whole` they see all 265 residues of FLIP's file and all columns, as one does who knows less.
 Sampled configurations differ from the first value on that differs, so that a pair says little and five say more.
 
 CPU seconds are those of all processes of a side. On a busy machine they are what counts: processes that wait for a core
@@ -28,7 +30,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from search.machine.hardware import usable_cores
-from tests.benchmarks.search_sides import ROOT, Side, search_ours, search_plainly, write_table
+from tests.benchmarks.search_sides import N_SEEN, ROOT, Side, search_ours, search_plainly, write_table
 
 EPOCHS = "trainer.max_epochs=30"
 KINDS = ("ridge", "kernel", "cnn", "study")
@@ -79,8 +81,10 @@ def main() -> None:
     parser.add_argument("--only", choices=KINDS)
     parser.add_argument("--n-trials", type=int, help="instead of 100 (ridge, kernel) and 20 (CNN)")
     parser.add_argument("--workers", nargs="+", default=["auto", "1"], help="of the CNN (default: auto 1)")
+    parser.add_argument("--whole", action="store_true", help="the scripts see whole sequences, and all columns of them")
     parser.add_argument("--override", action="append", default=[], help="of our searches, such as trainer.threads=1")
     given = parser.parse_args()
+    seen = None if given.whole else N_SEEN
     with tempfile.TemporaryDirectory() as name:
         for kind in KINDS if given.only is None else (given.only,):
             folder = Path(name) / kind
@@ -88,21 +92,24 @@ def main() -> None:
             if kind == "study":
                 make_study(folder)
             elif kind == "cnn":
-                beside_torch(folder, given.pairs, given.n_trials or 20, given.workers, given.override)
+                beside_torch(folder, given.pairs, given.n_trials or 20, given.workers, given.override, seen)
             else:
-                beside_sklearn(kind, folder, given.pairs, given.n_trials or 100, given.override)
+                beside_sklearn(kind, folder, given.pairs, given.n_trials or 100, given.override, seen)
 
 
-def beside_sklearn(model: str, folder: Path, n_pairs: int, n_trials: int, overrides: Sequence[str]) -> None:
+def beside_sklearn(
+    model: str, folder: Path, n_pairs: int, n_trials: int, overrides: Sequence[str], seen: int | None
+) -> None:
     """Ridge or kernel, whole commands."""
     task, table = "gb1_two_vs_rest", folder / "table.csv"
     warm = _warm(folder, task, model)
-    shown = write_table(task, model, table, warm / "splits")
+    shown = write_table(task, model, table, warm / "splits", seen)
     print(f"{model}: {n_trials} trials on {task}, {shown}", flush=True)
     pairs = []
     for seed in range(n_pairs):
         words = ["--task", task, "--model", model, "--n-trials", str(n_trials), f"seed={seed}", *overrides]
         named = [f"{task}-{model}", "--n-trials", str(n_trials), "--seed", str(seed)]
+        named += ["--all-columns"] if seen is None else []
         theirs = search_plainly(folder / f"plain-{seed}", f"plain_{model}.py", table, named)
         ours = search_ours(folder / f"ours-{seed}", warm, words)
         pairs.append((ours, theirs))
@@ -110,11 +117,13 @@ def beside_sklearn(model: str, folder: Path, n_pairs: int, n_trials: int, overri
     _show_goals(pairs, Goal(what="wall time", limit=0.6, ratio=_wall), Goal(what="CPU time", limit=0.6, ratio=_cpu))
 
 
-def beside_torch(folder: Path, n_pairs: int, n_trials: int, workers: Sequence[str], overrides: Sequence[str]) -> None:
+def beside_torch(
+    folder: Path, n_pairs: int, n_trials: int, workers: Sequence[str], overrides: Sequence[str], seen: int | None
+) -> None:
     """The CNN, by epochs a second."""
     task, table = "gb1_three_vs_rest", folder / "table.csv"
     warm = _warm(folder, task, "cnn")
-    shown = write_table(task, "cnn", table, warm / "splits")
+    shown = write_table(task, "cnn", table, warm / "splits", seen)
     threads = _best_threads(folder, table)
     print(f"cnn: {n_trials} trials of at most 30 epochs on {task}, {shown}; the script has {threads} thread(s)")
     pairs: dict[str, list[tuple[Side, Side]]] = {number: [] for number in workers}

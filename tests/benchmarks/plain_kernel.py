@@ -36,13 +36,15 @@ def main() -> None:
     parser.add_argument("study")
     parser.add_argument("--n-trials", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--all-columns", action="store_true", help="also those that are the same in all sequences")
     given = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)
 
     table = pd.read_csv(given.table)
     letters = np.array([list(sequence) for sequence in table["sequence"]])
-    one_hot = (letters[:, :, None] == np.unique(letters)).reshape(len(letters), -1)
-    one_hot = one_hot[:, one_hot.any(axis=0) & ~one_hot.all(axis=0)].astype(float)
+    one_hot = (letters[:, :, None] == np.unique(letters)).reshape(len(letters), -1).astype(float)
+    if not given.all_columns:
+        one_hot = one_hot[:, one_hot.std(axis=0) > 0]
     target, fold = table["target"].to_numpy(), table["fold"].to_numpy()
     parts = [(np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in np.unique(fold)]
 

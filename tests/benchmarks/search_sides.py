@@ -59,15 +59,18 @@ class Side:
         return next((at for at, best in self.values if best >= value), float("inf"))
 
 
-def write_table(task: str, model: str, path: Path, cache_dir: Path) -> str:
-    """Write the rows that our search of a task would see, with folds, for a user's script; what validates them."""
+def write_table(task: str, model: str, path: Path, cache_dir: Path, n_seen: int | None = N_SEEN) -> str:
+    """Write the rows that our search of a task would see, with folds, for a user's script; what validates them.
+
+    `n_seen` residues of each sequence are written; None: all.
+    """
     config, known = study_config([f"task={task}", f"model={model}"]), find_task(task)
     split = prepare(known, data_dir=None, cache_dir=cache_dir, announce=lambda _: None)
     protocol = find_protocol(config.defaults["validation"], known, split)
     fold = np.full(len(split.target), -1)
     for number, part in enumerate(folds_of(with_protocol(config, protocol).run({}), split)):
         fold[part.validation] = number
-    sequences = [sequence.decode()[:N_SEEN] for sequence in as_bytes(split.residues, split.lengths)]
+    sequences = [sequence.decode()[:n_seen] for sequence in as_bytes(split.residues, split.lengths)]
     pd.DataFrame({"sequence": sequences, "target": split.target, "fold": fold}).to_csv(path, index=False)
     return protocol.shown
 
