@@ -5,8 +5,8 @@
 Ours is the command that a user types, in a fresh folder with the prepared data of an earlier search; theirs are
 `plain_ridge.py`, `plain_kernel.py` and `plain_cnn.py`: Optuna on SQLite with the same sampler, pruner, first trial,
 study name (which chooses Hyperband's brackets) and seed, scikit-learn or a plain torch loop, the same rows and folds.
-They see the 56 residues that our models see of GB1, and of their one-hot form what varies, 74 columns: as good as such a
-script can be. With `--whole` they see all 265 residues of FLIP's file and all columns, as one does who knows less.
+They see the 56 residues that our models see of GB1, and of their one-hot form what varies, 74 columns: as good as such
+a script can be. With `--whole` they see all 265 residues of FLIP's file and all columns, as one does who knows less.
 Sampled configurations differ from the first value on that differs, so that a pair says little and five say more.
 
 CPU seconds are those of all processes of a side. On a busy machine they are what counts: processes that wait for a core
