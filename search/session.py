@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 from search.machine.standard_streams import announcer
 from search.outcome import EndReason, StudyOutcome, import_for_the_end, why_ended
 from search.reporting.proposals import Proposals
+from search.request.before_trials import check_reached_runs, open_for_search
 from search.request.inputs import check_export, check_folders, check_study_name, load_split, places_of, slots_of, url_of
-from search.request.precision import check_open
 from search.request.search_request import SearchRequest
 from search.request.user_data import UserData, config_of, user_data
-from search.request.wanted import WantedStudy, open_wanted, wanted_study
+from search.request.wanted import open_wanted, wanted_study
 from search.study.config import StudyConfig
 from search.study.protocol import find_protocol
 from search.study.recorded import noted_threads
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from search.study.artifacts import Artifacts
     from search.workers.crew import Crew
     from search.workers.display import Display
-    from search.workers.messages import Checked
     from search.workers.signals import Signals
     from search.workers.worker import Worker
 
@@ -90,12 +89,13 @@ def run_study(
     with ExitStack() as stack:
         stack.enter_context(signals.installed())  # to the very end: the export is not to be interrupted either
         crew_with = None if engine is None else stack.enter_context(engine.opened(request, config, display))
-        database = _open_database(request, config, display, signals)
+        database = open_for_search(request, config, display, signals)
         wanted = wanted_study(request, config, task, split, database)
         check_study_name(wanted.name, request.storage, request.runs_dir)
         export = request.export_dir / f"{wanted.name}.yaml"
         check_export(export, wanted.name)
-        checked = _check_runs(request, wanted, split, database, display, signals)
+        import_for_the_end([wanted.config])  # while the children import torch
+        checked = check_reached_runs(request, wanted, split, database, display, signals)
         if checked is None and signals.exit_status:
             return StudyOutcome(split=split, ended=EndReason.INTERRUPTED, exit_status=signals.exit_status)
         study, config = open_wanted(request, wanted, database, checked, announce)
@@ -120,46 +120,6 @@ def run_study(
                 tell(outcome)
             work.show(outcome)
             return outcome
-
-
-def _open_database(request: SearchRequest, config: StudyConfig, display: "Display", signals: "Signals") -> "Database":
-    from search.storage.clocks import check_clock
-    from search.storage.database import open_database
-    from search.workers.worker import check_search
-
-    check_search(config)
-    database = open_database(
-        url_of(request.storage, request.runs_dir),
-        create=True,
-        announce=display.announce,
-        is_interrupted=lambda: signals.is_interrupted,
-        lease=request.lease,
-    )
-    check_clock(database)
-    return database
-
-
-def _check_runs(
-    request: SearchRequest,
-    wanted: WantedStudy,
-    split: "PreparedSplit",
-    database: "Database",
-    display: "Display",
-    signals: "Signals",
-) -> "Checked | None":
-    """Build the model and the data of every kind of run that the space reaches, before anything trains."""
-    from search.study.study import needs_trials
-    from search.workers.run_alone import check_runs
-
-    if not needs_trials(database, wanted.name, request.n_trials):
-        return None
-    config = wanted.config
-    import_for_the_end([config])  # while the children import torch
-    reached = [config.run(params) for params in (*config.first_trials, *config.space.corners(config.defaults))]
-    check_open(config, reached)
-    places = places_of(request.weights_dir, request.runs_dir)
-    n_first = len(config.first_trials)
-    return check_runs(reached, split.path, places, display, signals, n_first=n_first, start=starter(request.executor))
 
 
 @dataclass(frozen=True, kw_only=True)
