@@ -86,7 +86,9 @@ def run_study(
     signals = Signals(display.announce, deadline=deadline, n_workers=len(slots) or request.workers or 2)
     with ExitStack() as stack:
         stack.enter_context(signals.installed())  # to the very end: the export is not to be interrupted either
-        crew = LocalCrew(slots) if engine is None else stack.enter_context(engine.opened(request, config, display))
+        crew: Crew = LocalCrew(slots)
+        if engine is not None:
+            crew = stack.enter_context(engine.opened(request, config, split, display))
         database = _open_database(request, config, display, signals)
         wanted = wanted_study(request, config, task, split, database)
         check_study_name(wanted.name, request.storage, request.runs_dir)

@@ -15,13 +15,14 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from datasets.common.errors import UserError
 from search.checkout import ROOT
 from search.cluster import ray_supervisor
 from search.cluster.ray_connection import RayCluster, check_address, connected
-from search.cluster.ray_worker import PACKAGES, RayWorker, Surroundings, sqlite_refusal
+from search.cluster.ray_shipment import PACKAGES, Shipment, packed
+from search.cluster.ray_worker import RayWorker, Surroundings, sqlite_refusal
 from search.machine.standard_streams import printable
 from search.request.inputs import url_of
 from search.request.search_request import SearchRequest
@@ -31,6 +32,9 @@ from search.study.run_names import CACHE
 from search.workers.display import Display
 from search.workers.fleet_worker import Assignment
 from search.workers.slots import Slot
+
+if TYPE_CHECKING:
+    from datasets.splits.prepared import PreparedSplit
 
 _USUAL_CORES = 2
 _BETWEEN_LOOKS_S = 5.0
@@ -44,21 +48,40 @@ class RayEngine:
     Args:
         address: HOST:PORT of a cluster that this machine is part of, `auto` for the one that runs here, `local` for one
             of this search's own; None is the one that runs here, or else one of its own.
+        ship: Send the program and the data to nodes that share no disk with this machine. The request has to name a
+            Postgres, and artifacts, by which weights come back.
 
     Raises:
         UserError: Ray is not installed, or it is no address.
     """
 
     address: str | None = None
+    ship: bool = False
 
     def __post_init__(self) -> None:
         check_address(self.address)
 
     @contextlib.contextmanager
-    def opened(self, request: SearchRequest, config: StudyConfig, display: Display) -> Iterator["RayCrew"]:
+    def opened(
+        self, request: SearchRequest, config: StudyConfig, split: "PreparedSplit", display: Display
+    ) -> Iterator["RayCrew"]:
         """Connect, and start workers inside this block; see `search.request.engine.Engine`."""
-        with connected(self.address, display.announce) as cluster, _marked(request.runs_dir) as mark:
-            crew = RayCrew(cluster=cluster, request=request, config=config, display=display, mark=mark)
+        with contextlib.ExitStack() as stack:
+            shipment = stack.enter_context(packed(request, split)) if self.ship else None
+            sent = None if shipment is None else shipment.folder
+            cluster = stack.enter_context(connected(self.address, display.announce, ship=sent))
+            token = secrets.token_hex(8)
+            shared = request.runs_dir / CACHE / "checks" if shipment is None else shipment.shared
+            mark = None if shared is None else stack.enter_context(_marked(shared, token))
+            crew = RayCrew(
+                cluster=cluster,
+                request=request,
+                config=config,
+                display=display,
+                mark=mark,
+                token=token,
+                shipment=shipment,
+            )
             crew.check()
             try:
                 yield crew
@@ -67,11 +90,14 @@ class RayEngine:
 
 
 @contextlib.contextmanager
-def _marked(runs: Path) -> Iterator[Path]:
-    """A file in the runs folder by which a node shows that it has the same one."""
-    mark = runs / CACHE / "checks" / f"ray-{secrets.token_hex(8)}"
-    mark.parent.mkdir(parents=True, exist_ok=True)
-    mark.touch()
+def _marked(folder: Path, token: str) -> Iterator[Path]:
+    """A file in a folder by which a node shows that it has the same one."""
+    mark = folder / f"ray-{token}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+    except OSError as error:
+        raise UserError(f"The folder {folder} cannot be written ({error.strerror}): name another.") from None
     try:
         yield mark
     finally:
@@ -95,7 +121,9 @@ class RayCrew:
     request: SearchRequest
     config: StudyConfig
     display: Display
-    mark: Path
+    mark: Path | None
+    token: str
+    shipment: Shipment | None
     is_this_process: bool = False
     _n_slots: int = field(init=False, default=0)
     _looked: float = field(init=False, default=-_BETWEEN_LOOKS_S)
@@ -115,7 +143,9 @@ class RayCrew:
             ray=self.cluster.ray,
             make_actor=self._make_actor,
             mark=self.mark,
-            code=ray_supervisor.code_of(str(ROOT), PACKAGES),
+            token=self.token,
+            code=self.shipment.code if self.shipment else ray_supervisor.code_of(str(ROOT), PACKAGES),
+            shipment=self.shipment,
             uses_gpus=uses_gpus,
             needs=f"a worker takes {cores} and {share} of a node" if uses_gpus else f"a worker takes {cores} of a node",
             is_local=sqlite_path(parse_url(url_of(self.request.storage, self.request.runs_dir))) is not None,
@@ -183,6 +213,10 @@ class RayCrew:
         until = time.monotonic() + _END_S
         for worker in self._workers.values():
             worker.wait(max(0.0, until - time.monotonic()))
+        if self.shipment is not None:
+            with contextlib.suppress(Exception):
+                left = [worker.actor.leave.remote() for worker in self._workers.values()]
+                self.cluster.ray.wait(left, num_returns=len(left), timeout=_END_S)
         for worker in self._workers.values():
             with contextlib.suppress(Exception):  # the cluster may be gone
                 self.cluster.ray.kill(worker.actor)
