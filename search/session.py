@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,6 +77,8 @@ def run_study(
     split = load_split(task, request.data_dir, request.runs_dir, announce, weights_dir=request.weights_dir)
     find_protocol(config.defaults["validation"], task, split)  # what a split cannot carry is refused before all else
 
+    from search.study.artifact_store import shared_files
+    from search.study.artifacts import Artifacts
     from search.workers.display import make_display
     from search.workers.local_worker import LocalCrew
     from search.workers.signals import Signals
@@ -94,6 +96,8 @@ def run_study(
         check_study_name(wanted.name, request.storage, request.runs_dir)
         export = request.export_dir / f"{wanted.name}.yaml"
         check_export(export, wanted.name)
+        files = shared_files(request.artifacts)  # asked before there is a study
+        request.hours.warn([slot.gpu_share for slot in crew.slots()], announce)
         checked = _check_runs(request, wanted, split, database, display, signals)
         if checked is None and signals.exit_status:
             return StudyOutcome(split=split, ended=EndReason.INTERRUPTED, exit_status=signals.exit_status)
@@ -105,6 +109,12 @@ def run_study(
                 split=split,
                 database=database,
                 study=study,
+                artifacts=Artifacts(
+                    directory=request.runs_dir / wanted.name,
+                    keep_top=request.keep_top,
+                    announce=display.announce,
+                    shared=files,
+                ),
                 crew=crew,
                 display=display,
                 signals=signals,
@@ -165,6 +175,7 @@ class _Work:
     split: "PreparedSplit"
     database: "Database"
     study: "Study"
+    artifacts: "Artifacts"
     crew: "Crew"
     display: "Display"
     signals: "Signals"
@@ -184,7 +195,6 @@ class _Work:
                 f"Study {self.study.study_name} has {n_before} finished trials of the {request.n_trials} asked for: "
                 "nothing to do."
             )
-        artifacts = self._artifacts  # asked of its store before anything trains
         make_worker = partial(
             Worker,
             config=self.config,
@@ -207,7 +217,7 @@ class _Work:
                         database=self.database,
                         signals=self.signals,
                         display=self.display,
-                        artifacts=artifacts,
+                        artifacts=self.artifacts,
                         slot=self.crew.slots()[0],
                     ).work()
                 elif n_before < request.n_trials:
@@ -251,13 +261,13 @@ class _Work:
         is_hurried = self.signals.exit_status and self.signals.is_interrupted
         if best is not None:
             places = places_of(request.weights_dir, runs)
-            self._artifacts.fetch(best)
+            self.artifacts.fetch(best)
             exported = export_best(
                 self.study, best, self.config, self.split, place, runs=runs, announce=announce, places=places
             )
             if not is_hurried:
-                self._artifacts.fetch_predictions(compared_trials(trials))
-        self._artifacts.remove_others(trials)
+                self.artifacts.fetch_predictions(compared_trials(trials))
+        self.artifacts.remove_others(trials)
         ended = snapshot(self.study, trials)
         outcome = StudyOutcome(
             study=ended,
@@ -286,9 +296,3 @@ class _Work:
     @property
     def _folder(self) -> Path:
         return self.request.runs_dir / self.study.study_name
-
-    @cached_property
-    def _artifacts(self) -> "Artifacts":
-        from search.study.artifact_store import study_artifacts
-
-        return study_artifacts(self._folder, self.request.keep_top, self.display.announce, self.request.artifacts)

@@ -118,7 +118,7 @@ def _complete_overrides(arguments: argparse.Namespace, overrides: list[str]) -> 
         )
     for model in models:
         check_model(model)
-    if arguments.command == "search":
+    if arguments.command in ("search", "submit"):
         check_warm_start(arguments.warm_start, allow_seen=arguments.allow_seen)
         if arguments.warm_start and len(models) > 1:
             raise UserError("--warm-start is for a search of one model, since configurations are those of a model.")
