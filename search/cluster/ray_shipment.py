@@ -129,7 +129,7 @@ def _checked(request: SearchRequest) -> tuple[str, tuple[Path, ...]]:
     needs += [] if request.weights_dir is None else [request.weights_dir.absolute()]
     if is_bucket:
         return named, tuple(needs)
-    folder = Path(named).absolute()
+    folder = Path(os.path.abspath(named))
     return str(folder), (*needs, folder)
 
 

@@ -8,9 +8,11 @@ import contextlib
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -92,6 +94,29 @@ class FakeCluster:
     def _answer(self) -> str:
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
+
+
+@contextlib.contextmanager
+def odd_node(cluster: FakeCluster, preparation: str, cores: int = 1, **environment: str) -> Iterator[None]:
+    """A node in a namespace of its own, where `preparation` makes other what a node sees; skipped where none may be."""
+    command = ["unshare", "--uts", "--mount", "sh", "-c", f'{preparation} && exec "$@"', "sh"]
+    if subprocess.run([*command, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("only root may give itself another host name and other mounts")
+    ray = str(Path(sys.executable).with_name("ray"))
+    node = subprocess.Popen(
+        [*command, ray, "start", "--address", cluster.address, "--num-cpus", str(cores), "--num-gpus", "0", "--block"],
+        env={**os.environ, **environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield
+    finally:
+        for pid in in_session(node.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        node.wait()
 
 
 def in_session(leader: int) -> list[int]:

@@ -30,7 +30,7 @@ from tests.helpers.processes import (
     trials,
     wait_until,
 )
-from tests.helpers.ray_cluster import ENVIRONMENT, NEEDS_RAY, FakeCluster, in_session, ray_workers, words_of
+from tests.helpers.ray_cluster import ENVIRONMENT, NEEDS_RAY, FakeCluster, in_session, odd_node, ray_workers, words_of
 
 pytestmark = [pytest.mark.timeout(1200), NEEDS_RAY]
 QUICK = ("--task", "synthetic_two_vs_rest", "--model", "ridge", "trainer.threads=1", "validation=holdout")
@@ -291,28 +291,6 @@ def test_the_password_is_nowhere_in_ray_and_the_missing_token_is_told(tmp_path, 
     logs = [path for path in Path("/tmp").glob("ray-*/session_*/logs/*") if path.is_file()]
     assert logs
     assert [path.name for path in logs if PASSWORD.encode() in path.read_bytes()] == []
-
-
-@contextlib.contextmanager
-def odd_node(cluster, preparation, cores=1):
-    """A node in a namespace of its own, where `preparation` makes other what a node sees; skipped where none may be."""
-    command = ["unshare", "--uts", "--mount", "sh", "-c", f'{preparation} && exec "$@"', "sh"]
-    if subprocess.run([*command, "true"], capture_output=True, check=False).returncode != 0:
-        pytest.skip("only root may give itself another host name and other mounts")
-    ray = str(Path(sys.executable).with_name("ray"))
-    node = subprocess.Popen(
-        [*command, ray, "start", "--address", cluster.address, "--num-cpus", str(cores), "--num-gpus", "0", "--block"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        yield
-    finally:
-        for pid in in_session(node.pid):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        node.wait()
 
 
 def test_a_node_that_does_not_share_the_folders_or_the_code_is_named(tmp_path, cluster):
