@@ -42,7 +42,7 @@ def checkout(tmp_path):
     for name in ("run_study.py", "pyproject.toml"):
         shutil.copy(ROOT / name, folder)
     (folder / ".env").write_text("FLIPSEARCH_STORAGE=planted")
-    (folder / "models" / ".env.py").write_text("planted")
+    (folder / "models" / "planted.npz").write_text("planted")
     (folder / "runs").mkdir()
     (folder / "runs" / "studies.db").write_text("planted")
     (folder / "studies" / "experiment" / "planted.yaml").write_text("planted")
@@ -110,7 +110,7 @@ def test_a_node_without_checkout_and_data_trains_what_this_machine_would(
             assert len(places) == 1
             assert not [words for words in commands if str(checkout) in words]
             assert {"run_study.py", "ridge.yaml", "session.py", "published_spearman.csv"} <= sent
-            assert not {".env", ".env.py", "studies.db", "planted.yaml"} & sent
+            assert not {".env", "planted.npz", "studies.db", "planted.yaml"} & sent
             assert not list(temporary.iterdir()), "what workers wrote there stays, or what others left"
 
             process = start("--n-trials", "4", "--artifacts", "own")
@@ -121,10 +121,6 @@ def test_a_node_without_checkout_and_data_trains_what_this_machine_would(
         cluster.close()
     assert list((folder / "studies" / "experiment" / STUDY).glob("*.safetensors"))  # which came back
     assert not list((tmp_path / "artifacts").glob("ray-*"))
-    assert (
-        run_here("predict", f"studies/experiment/{STUDY}.yaml", "assay.csv", "--embeddings", "e.h5", cwd=folder).status
-        == 0
-    )
     here = postgres.url(postgres.create_database())
     assert run_here(*WORDS, "--n-trials", "3", "--storage", here, "--runs-dir", "other", cwd=folder).status == 0
     assert found_in(url) == found_in(here)
