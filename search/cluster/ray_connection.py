@@ -28,6 +28,7 @@ _OBJECT_STORE_BYTES = 100 * 2**20
 """Ray's least is 75 MB; nothing large passes through it."""
 _LONGEST_FOLDER = 20  # the paths of Ray's sockets below it have to stay below 107 bytes
 _ANSWER_S = 5.0
+_KNOCK_S = 1.0  # everything else stands still meanwhile
 LOCAL = "local"
 _LOOPBACK = "127.0.0.1"
 
@@ -138,11 +139,24 @@ def _noted() -> str | None:
     return None  # it was not stopped in order
 
 
+def answers(address: str) -> bool:
+    """Whether somebody listens there."""
+    try:
+        _knock(address, _KNOCK_S)
+    except OSError:
+        return False
+    return True
+
+
+def _knock(address: str, timeout_s: float) -> None:
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host, int(port)), timeout=timeout_s).close()
+
+
 def _probe(address: str) -> None:
     """Refuse an address where nobody listens: Ray would ask it for minutes."""
-    host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), timeout=_ANSWER_S).close()
+        _knock(address, _ANSWER_S)
     except (OSError, OverflowError) as error:
         why = getattr(error, "strerror", None) or error
         raise UserError(

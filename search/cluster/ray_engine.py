@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from datasets.common.errors import UserError
 from search.checkout import ROOT
 from search.cluster import ray_supervisor
-from search.cluster.ray_connection import RayCluster, check_address, connected
+from search.cluster.ray_connection import RayCluster, answers, check_address, connected
 from search.cluster.ray_shipment import PACKAGES, Shipment, packed
 from search.cluster.ray_worker import RayWorker, Surroundings, sqlite_refusal
 from search.machine.standard_streams import printable
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 _USUAL_CORES = 2
 _BETWEEN_LOOKS_S = 5.0
+_WITHOUT_HEAD_S = 20.0
+"""After 60 s Ray aborts whatever is connected to it."""
 _END_S = 10.0
 
 
@@ -127,6 +129,7 @@ class RayCrew:
     is_this_process: bool = False
     _n_slots: int = field(init=False, default=0)
     _looked: float = field(init=False, default=-_BETWEEN_LOOKS_S)
+    _gone_since: float | None = field(init=False, default=None)
     _around: Surroundings = field(init=False)
     _workers: dict[int, RayWorker] = field(init=False, default_factory=dict)
 
@@ -182,11 +185,18 @@ class RayCrew:
                 self.display.announce(f"{n_wanted - n_fitting} of the {n_wanted} workers wait for further nodes.")
 
     def slots(self) -> Sequence[Slot]:
-        """As many as were asked for, or as there is room for by now; none goes again."""
+        """As many as were asked for, or as there is room for by now; none goes again.
+
+        Raises:
+            UserError: The cluster's head has been gone for a while.
+        """
+        is_time = time.monotonic() - self._looked >= _BETWEEN_LOOKS_S
+        if is_time:
+            self._looked = time.monotonic()
+            self._look_for_head()
         if self.request.workers is not None:
             self._n_slots = self.request.workers
-        elif time.monotonic() - self._looked >= _BETWEEN_LOOKS_S:
-            self._looked = time.monotonic()
+        elif is_time and self._gone_since is None:  # Ray would wait for its head, and end this process
             with contextlib.suppress(Exception):  # the cluster does not answer now
                 room = min(self._room(self.nodes()), self.request.n_trials)
                 self._n_slots = max(1, self._n_slots, room)
@@ -228,6 +238,20 @@ class RayCrew:
             for node in self.cluster.ray.nodes()
             if node["Alive"]
         ]
+
+    def _look_for_head(self) -> None:
+        """Refuse to go on without a head, before Ray ends this process for it without a word that people understand."""
+        if answers(self.cluster.address):
+            self._gone_since = None
+            return
+        now = time.monotonic()
+        self._gone_since = self._gone_since or now
+        if now - self._gone_since >= _WITHOUT_HEAD_S:
+            remedy = "" if self.cluster.is_ours else "start the cluster again, and "
+            raise UserError(
+                f"The head of the Ray cluster at {self.cluster.address} has not answered for {_WITHOUT_HEAD_S:.0f} s: "
+                f"{remedy}the same command goes on, and runs again what ran."
+            )
 
     def _usual_cores(self, nodes: Sequence[Node]) -> int:
         """Two, or fewer where a node's GPUs would not all be used otherwise."""

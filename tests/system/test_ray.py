@@ -204,6 +204,18 @@ def test_a_cluster_of_our_own_is_closed_to_others_and_ends_with_the_search(tmp_p
     assert in_session(process.pid) == []
 
 
+def test_a_cluster_that_loses_its_head_ends_the_search_in_a_sentence(tmp_path):
+    process = start(tmp_path, 50, "--engine", "ray", "--address", "local", "trainer.threads=1", *LONG)
+    a_training_worker(process, process.pid)
+    os.kill(next(pid for pid in in_session(process.pid) if words_of(pid)[0].endswith("gcs_server")), signal.SIGKILL)
+    returncode, output = finish(process)
+    assert returncode == 2, output  # Ray itself would abort the process, with a trace of its own
+    assert re.search(
+        r"error: The head of the Ray cluster at 127\.0\.0\.1:\d+ has not answered for 20 s: the same command goes on",
+        output,
+    )
+
+
 def test_a_gpu_is_shared_and_the_workers_have_their_part_of_it_and_their_threads(tmp_path, cluster):
     leader = cluster.process.pid
     words = on_ray(cluster, "--workers", "4", "--trials-per-gpu", "2", *LONG)
