@@ -236,12 +236,12 @@ class Row:
 HEADER = f"{'':34} {'wall':>7} {'CPU':>7} {'waits':>7} {'holds':>7} {'child':>7} {'memory':>8}"
 
 
-def compare(url: str, kind: str, folder: Path, n_before: int, n_trials: int, n_bare: int, repeat: int) -> Row:
+def compare(url: str, kind: str, folder: Path, given: argparse.Namespace, n_before: int, n_bare: int) -> Row:
     """What a trial of ours costs; of several measurements, of both sides in turn, the one with the least CPU time."""
     config = study_config(OVERRIDES)
     database = open_database(url, create=True)
     sides: dict[str, list[Row]] = {"ours": [], "bare": []}
-    for i, side in enumerate(("ours", "bare") * repeat):
+    for i, side in enumerate(("ours", "bare") * given.repeat):
         name = f"{side}-{n_before}-{i}"
         if side == "ours":
             study = open_study(database, name, manifest(config, data_hash="", label="", model="cnn"))
@@ -249,11 +249,12 @@ def compare(url: str, kind: str, folder: Path, n_before: int, n_trials: int, n_b
             study = optuna.create_study(storage=database.storage, study_name=name, direction=DIRECTION)
         fill(database, study, n_before)
         if side == "ours":
-            words = [(url, folder, name, n_before + n_trials) for _ in range(N_WORKERS)]
-            row = Row.of(measure(fleet_worker, words), n_trials)
+            words = [(url, folder, name, n_before + given.trials) for _ in range(given.workers)]
+            row = Row.of(measure(fleet_worker, words), given.trials)
         else:
-            each = max(1, n_bare // N_WORKERS)
-            row = Row.of(measure(bare_worker, [(url, name, i, each) for i in range(N_WORKERS)]), each * N_WORKERS)
+            each = max(1, n_bare // given.workers)
+            bare_words = [(url, name, i, each) for i in range(given.workers)]
+            row = Row.of(measure(bare_worker, bare_words), each * given.workers)
         sides[side].append(row)
         seconds = (row.wall_s, row.cpu_s, row.waited_s, row.held_s, row.start_s)
         shown = "".join(f" {second:7.3f}" for second in seconds) + f" {row.memory_mb:5.0f} MB"
@@ -261,8 +262,8 @@ def compare(url: str, kind: str, folder: Path, n_before: int, n_trials: int, n_b
     ours, bare = (min(sides[side], key=lambda row: row.cpu_s) for side in ("ours", "bare"))
     wall, cpu = ours.wall_s / bare.wall_s, ours.cpu_s / bare.cpu_s
     print(
-        f"{kind}, from {n_before:,} trials: {wall:.2f} times bare Optuna's wall time, {cpu:.2f} times its CPU time; goal "
-        f"at most {GOAL_RATIO}: {_met(wall <= GOAL_RATIO)}, by CPU time {_met(cpu <= GOAL_RATIO)}",
+        f"{kind}, from {n_before:,} trials: {wall:.2f} times bare Optuna's wall time, {cpu:.2f} times its CPU time; "
+        f"goal at most {GOAL_RATIO}: {_met(wall <= GOAL_RATIO)}, by CPU time {_met(cpu <= GOAL_RATIO)}",
         flush=True,
     )
     return ours
@@ -305,6 +306,7 @@ def main() -> None:
     which.add_argument("--database", choices=("sqlite", "postgres"), help="one of them alone, and no 64 workers")
     which.add_argument("--wide", action="store_true", help="the 64 workers alone")
     parser.add_argument("--trials", type=int, default=N_TRIALS, help="that are run (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=N_WORKERS, help="(default: %(default)s)")
     parser.add_argument("--before", type=int, default=MANY, help="of the long study (default: %(default)s)")
     parser.add_argument("--repeat", type=int, default=1, help="measure each so often, in turn (default: 1)")
     given = parser.parse_args()
@@ -317,7 +319,7 @@ def main() -> None:
                 f"start of a child: {start:.3f} s of CPU; goal at most {GOAL_START_S} s: {_met(start <= GOAL_START_S)}"
             )
             print("GPU context creation: " + _gpu_context())
-            print(f"{N_WORKERS} workers, {os.cpu_count()} cores; seconds of a worker a trial\n{HEADER}", flush=True)
+            print(f"{given.workers} workers, {os.cpu_count()} cores; seconds of a worker a trial\n{HEADER}", flush=True)
         for kind, url in urls.items():
             if not given.wide and given.database in (None, kind.lower()):
                 _compare_lengths(url, kind, folder, given)
@@ -326,13 +328,13 @@ def main() -> None:
 
 
 def _compare_lengths(url: str, kind: str, folder: Path, given: argparse.Namespace) -> None:
-    few = compare(url, kind, folder, FEW, given.trials, given.trials, given.repeat)
-    many = compare(url, kind, folder, given.before, given.trials, min(given.trials, N_BARE), given.repeat)
+    few = compare(url, kind, folder, given, FEW, given.trials)
+    many = compare(url, kind, folder, given, given.before, min(given.trials, N_BARE))
     wall, cpu = many.wall_s / few.wall_s, many.cpu_s / few.cpu_s
     print(
-        f"{kind}: a trial costs {wall:.2f} times as much wall time at {given.before + given.trials:,} trials as at {FEW}, "
-        f"and {cpu:.2f} times as much CPU time; goal at most {GOAL_GROWTH}: {_met(wall <= GOAL_GROWTH)}, by CPU time "
-        f"{_met(cpu <= GOAL_GROWTH)}\n"
+        f"{kind}: a trial costs {wall:.2f} times as much wall time at {given.before + given.trials:,} trials as at "
+        f"{FEW}, and {cpu:.2f} times as much CPU time; goal at most {GOAL_GROWTH}: "
+        f"{_met(wall <= GOAL_GROWTH)}, by CPU time {_met(cpu <= GOAL_GROWTH)}\n"
         f"{kind}: a worker has {few.memory_mb:.0f} MB at {FEW} trials and {many.memory_mb:.0f} MB at "
         f"{given.before + given.trials:,}; goal at most {GOAL_MB}: {_met(many.memory_mb <= GOAL_MB)}",
         flush=True,
