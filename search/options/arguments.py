@@ -66,7 +66,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         check_suggest(parser, arguments)
     if command == "search" and arguments.address is not None and arguments.engine is None:
         raise UserError("--address is where the Ray cluster of --engine ray is: give both, or neither.")
-    if command == "search" and arguments.ship and arguments.engine is None:
+    if command in ("search", "submit") and arguments.ship and arguments.engine is None:
         raise UserError("--ship sends the program and the data to the nodes of --engine ray: give both, or neither.")
     if command == "data":
         check_data_command(arguments)
