@@ -10,7 +10,7 @@ STUDY := gb1_three_vs_rest
 # Enough for a first look on two CPU cores; without them the defaults apply (100 epochs).
 STUDY_OVERRIDES := trainer.max_epochs=30 trainer.patience=10
 
-.PHONY: study test test-all test-system check fuzz benchmark clean
+.PHONY: study test test-all test-system check fuzz benchmark ray clean
 
 study: $(VENV)/installed
 	@if timeout 40 $(BIN)/python run_study.py data fetch $(STUDY) --timeout 30; then \
@@ -66,6 +66,13 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	touch $@
 
 .venv: $(VENV)/installed
+
+# The extra of `--engine ray`, 250 MB, whose tests are skipped without it.
+$(VENV)/with-ray: $(VENV)/installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[ray]'
+	touch $@
+
+ray: $(VENV)/with-ray
 
 clean:
 	rm -rf $(VENV) *.egg-info .mypy_cache .ruff_cache .pytest_cache

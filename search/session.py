@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,6 +79,8 @@ def run_study(
     split = load_split(task, request.data_dir, request.runs_dir, announce, weights_dir=request.weights_dir)
     find_protocol(config.defaults["validation"], task, split)  # what a split cannot carry is refused before all else
 
+    from search.study.artifact_store import shared_files
+    from search.study.artifacts import Artifacts
     from search.workers.display import make_display
     from search.workers.local_worker import LocalCrew
     from search.workers.signals import Signals
@@ -88,12 +90,13 @@ def run_study(
     signals = Signals(display.announce, deadline=deadline, n_workers=n_workers)
     with ExitStack() as stack:
         stack.enter_context(signals.installed())  # to the very end: the export is not to be interrupted either
-        crew_with = None if engine is None else stack.enter_context(engine.opened(request, config, display))
+        crew_with = None if engine is None else stack.enter_context(engine.opened(request, config, split, display))
         database = open_for_search(request, config, display, signals)
         wanted = wanted_study(request, config, task, split, database)
         check_study_name(wanted.name, request.storage, request.runs_dir)
         export = request.export_dir / f"{wanted.name}.yaml"
         check_export(export, wanted.name)
+        files = shared_files(request.artifacts)  # asked before there is a study
         import_for_the_end([wanted.config])  # while the children import torch
         checked = check_reached_runs(request, wanted, split, database, display, signals)
         if checked is None and signals.exit_status:
@@ -101,6 +104,7 @@ def run_study(
         study, config = open_wanted(request, wanted, database, checked, announce)
         threads = noted_threads(study)
         crew = LocalCrew(slots(threads)) if crew_with is None else crew_with(threads)
+        request.hours.warn([slot.gpu_share for slot in crew.slots()], announce)
         with database.guarded(wanted.name, exit_status=lambda: signals.exit_status):
             work = _Work(
                 request=request,
@@ -108,6 +112,12 @@ def run_study(
                 split=split,
                 database=database,
                 study=study,
+                artifacts=Artifacts(
+                    directory=request.runs_dir / wanted.name,
+                    keep_top=request.keep_top,
+                    announce=display.announce,
+                    shared=files,
+                ),
                 crew=crew,
                 display=display,
                 signals=signals,
@@ -131,6 +141,7 @@ class _Work:
     split: "PreparedSplit"
     database: "Database"
     study: "Study"
+    artifacts: "Artifacts"
     crew: "Crew"
     display: "Display"
     signals: "Signals"
@@ -150,7 +161,6 @@ class _Work:
                 f"Study {self.study.study_name} has {n_before} finished trials of the {request.n_trials} asked for: "
                 "nothing to do."
             )
-        artifacts = self._artifacts  # asked of its store before anything trains
         make_worker = partial(
             Worker,
             config=self.config,
@@ -173,7 +183,7 @@ class _Work:
                         database=self.database,
                         signals=self.signals,
                         display=self.display,
-                        artifacts=artifacts,
+                        artifacts=self.artifacts,
                         slot=self.crew.slots()[0],
                     ).work()
                 elif n_before < request.n_trials:
@@ -215,13 +225,13 @@ class _Work:
         best, exported = best_trial(trials), None
         if best is not None:
             places = places_of(self.request.weights_dir, runs)
-            self._artifacts.fetch(best)
+            self.artifacts.fetch(best)
             exported = export_best(
                 self.study, best, self.config, self.split, place, runs=runs, announce=announce, places=places
             )
             if not self.signals.is_hurried:
-                self._artifacts.fetch_predictions(compared_trials(trials))
-        self._artifacts.remove_others(trials)
+                self.artifacts.fetch_predictions(compared_trials(trials))
+        self.artifacts.remove_others(trials)
         ended = snapshot(self.study, trials)
         return StudyOutcome(
             study=ended,
@@ -256,9 +266,3 @@ class _Work:
     @property
     def _folder(self) -> Path:
         return self.request.runs_dir / self.study.study_name
-
-    @cached_property
-    def _artifacts(self) -> "Artifacts":
-        from search.study.artifact_store import study_artifacts
-
-        return study_artifacts(self._folder, self.request.keep_top, self.display.announce, self.request.artifacts)

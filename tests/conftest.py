@@ -18,6 +18,7 @@ LONGEST = (
     "test_matrix",
     "test_ray_matrix",
     "test_ray",
+    "test_ray_ship",
     "test_fleet",
     "test_slurm",
     "test_faults",

@@ -43,7 +43,7 @@ def engine_of(arguments: argparse.Namespace) -> Engine | None:
         return None
     from search.cluster.ray_engine import RayEngine
 
-    return RayEngine(arguments.address)
+    return RayEngine(arguments.address, ship=arguments.ship)
 
 
 def search_each_fold(arguments: argparse.Namespace, search_one: Callable[[argparse.Namespace], int]) -> int:

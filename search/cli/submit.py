@@ -26,11 +26,12 @@ from search.machine.standard_streams import announcer, printable
 from search.machine.tables import in_columns
 from search.options.folders import option
 from search.reporting.proposals import Proposals
-from search.request.inputs import check_writable
+from search.request.inputs import check_writable, existing
 from search.request.search_request import DataOptions
 from search.request.user_data import user_data
 from search.request.user_table import survey_of
-from search.storage.database import open_database
+from search.request.warm_start import check_sources
+from search.storage.database import Database, open_database
 from search.storage.hide_url import without_storage
 from search.study.run_names import is_reserved
 
@@ -86,8 +87,13 @@ def _slurm(arguments: argparse.Namespace) -> int:
         print(script, end="")
         return 0
     check_writable(arguments.runs_dir)
+    # What would stop every job is said now.
     if url is not None:
-        open_database(url, create=True, patience_s=2.0)  # what would stop every job is said now
+        database: Database | None = open_database(url, create=True, patience_s=2.0)
+    else:
+        database = existing(arguments.storage, arguments.runs_dir) if arguments.warm_start else None
+    if arguments.warm_start and (database is None or study not in database.storage.study_names()):
+        check_sources(arguments.warm_start, database)
     folder = new_folder(arguments.runs_dir, study)
     script = batch_script(replace(jobs, folder=folder))
     try:

@@ -28,6 +28,7 @@ _OBJECT_STORE_BYTES = 100 * 2**20
 """Ray's least is 75 MB; nothing large passes through it."""
 _LONGEST_FOLDER = 20  # the paths of Ray's sockets below it have to stay below 107 bytes
 _ANSWER_S = 5.0
+_KNOCK_S = 1.0  # everything else stands still meanwhile
 LOCAL = "local"
 _LOOPBACK = "127.0.0.1"
 
@@ -57,12 +58,15 @@ def check_address(address: str | None) -> None:
 
 
 @contextlib.contextmanager
-def connected(address: str | None, announce: Callable[[str], None]) -> Iterator[RayCluster]:
+def connected(
+    address: str | None, announce: Callable[[str], None], *, ship: Path | None = None
+) -> Iterator[RayCluster]:
     """Connect to a cluster inside this block, or start one.
 
     Args:
         address: HOST:PORT, `auto` or `local`; None is the cluster that runs, or else one of our own.
         announce: Told if others could get in.
+        ship: A folder that every node gets a copy of, in which actors run; None sends nothing.
 
     Raises:
         UserError: There is no cluster there, or it does not take this process.
@@ -75,14 +79,20 @@ def connected(address: str | None, announce: Callable[[str], None]) -> Iterator[
             stack.enter_context(_environment())
         ray: Any = importlib.import_module("ray")  # heavy, and optional
         if ray.is_initialized():  # by the program that searches from Python
+            if ship is not None:
+                raise UserError(
+                    "This program is connected to Ray already, and ship=True has to connect by itself: call "
+                    "ray.shutdown() before the search."
+                )
             yield RayCluster(ray=ray, address=ray.get_runtime_context().gcs_address, is_ours=False)
             return
         stack.callback(ray.shutdown)
         stack.enter_context(_silence())
+        sent = {} if ship is None else {"runtime_env": {"working_dir": str(ship)}}
         if found is None:
-            _start(ray, stack)
+            _start(ray, stack, sent)
         else:
-            _join(ray, found)
+            _join(ray, found, sent)
         where = ray.get_runtime_context().gcs_address
         if found is not None and os.environ.get("RAY_AUTH_MODE") != "token" and not where.startswith("127."):
             announce(
@@ -129,11 +139,24 @@ def _noted() -> str | None:
     return None  # it was not stopped in order
 
 
+def answers(address: str) -> bool:
+    """Whether somebody listens there."""
+    try:
+        _knock(address, _KNOCK_S)
+    except OSError:
+        return False
+    return True
+
+
+def _knock(address: str, timeout_s: float) -> None:
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host, int(port)), timeout=timeout_s).close()
+
+
 def _probe(address: str) -> None:
     """Refuse an address where nobody listens: Ray would ask it for minutes."""
-    host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host, int(port)), timeout=_ANSWER_S).close()
+        _knock(address, _ANSWER_S)
     except (OSError, OverflowError) as error:
         why = getattr(error, "strerror", None) or error
         raise UserError(
@@ -142,9 +165,9 @@ def _probe(address: str) -> None:
         ) from None
 
 
-def _join(ray: Any, address: str) -> None:
+def _join(ray: Any, address: str, sent: dict[str, Any]) -> None:
     try:
-        _init(ray, address=address)
+        _init(ray, address=address, **sent)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         why = printable(" ".join(str(error).split())[:300])
         raise UserError(
@@ -153,7 +176,7 @@ def _join(ray: Any, address: str) -> None:
         ) from None
 
 
-def _start(ray: Any, stack: contextlib.ExitStack) -> None:
+def _start(ray: Any, stack: contextlib.ExitStack, sent: dict[str, Any]) -> None:
     usual = tempfile.gettempdir()
     folder = tempfile.mkdtemp(prefix="ray-", dir=usual if len(usual) <= _LONGEST_FOLDER else "/tmp")
     stack.callback(shutil.rmtree, folder, ignore_errors=True)
@@ -167,6 +190,7 @@ def _start(ray: Any, stack: contextlib.ExitStack) -> None:
             num_gpus=len(visible_gpus()),
             object_store_memory=_OBJECT_STORE_BYTES,
             _temp_dir=folder,
+            **sent,
         )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         why = printable(" ".join(str(error).split())[:300])

@@ -15,13 +15,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from datasets.common.errors import UserError
 from search.checkout import ROOT
 from search.cluster import ray_supervisor
-from search.cluster.ray_connection import RayCluster, check_address, connected
-from search.cluster.ray_worker import PACKAGES, RayWorker, Surroundings, sqlite_refusal
+from search.cluster.ray_connection import RayCluster, answers, check_address, connected
+from search.cluster.ray_shipment import PACKAGES, Shipment, packed
+from search.cluster.ray_worker import RayWorker, Surroundings, sqlite_refusal
 from search.machine.standard_streams import printable
 from search.request.inputs import url_of
 from search.request.search_request import SearchRequest
@@ -32,9 +33,14 @@ from search.workers.display import Display
 from search.workers.fleet_worker import Assignment
 from search.workers.slots import Slot
 
+if TYPE_CHECKING:
+    from datasets.splits.prepared import PreparedSplit
+
 _CORES_BEFORE = 2
 """What a worker has in studies of earlier versions."""
 _BETWEEN_LOOKS_S = 5.0
+_WITHOUT_HEAD_S = 20.0
+"""After 60 s Ray aborts whatever is connected to it."""
 _END_S = 10.0
 
 
@@ -45,30 +51,42 @@ class RayEngine:
     Args:
         address: HOST:PORT of a cluster that this machine is part of, `auto` for the one that runs here, `local` for one
             of this search's own; None is the one that runs here, or else one of its own.
+        ship: Send the program and the data to nodes that share no disk with this machine. The request has to name a
+            Postgres, and artifacts, by which weights come back.
 
     Raises:
         UserError: Ray is not installed, or it is no address.
     """
 
     address: str | None = None
+    ship: bool = False
 
     def __post_init__(self) -> None:
         check_address(self.address)
 
     @contextlib.contextmanager
     def opened(
-        self, request: SearchRequest, config: StudyConfig, display: Display
+        self, request: SearchRequest, config: StudyConfig, split: "PreparedSplit", display: Display
     ) -> Iterator[Callable[[int | None], "RayCrew"]]:
         """Connect, and start workers inside this block; see `search.request.engine.Engine`."""
-        with (
-            connected(self.address, display.announce) as cluster,
-            _marked(request.runs_dir) as mark,
-            contextlib.ExitStack() as stack,
-        ):
+        with contextlib.ExitStack() as stack:
+            shipment = stack.enter_context(packed(request, split)) if self.ship else None
+            sent = None if shipment is None else shipment.folder
+            cluster = stack.enter_context(connected(self.address, display.announce, ship=sent))
+            token = secrets.token_hex(8)
+            shared = request.runs_dir / CACHE / "checks" if shipment is None else shipment.shared
+            mark = None if shared is None else stack.enter_context(_marked(shared, token))
 
             def crew_with(threads: int | None) -> RayCrew:
                 crew = RayCrew(
-                    cluster=cluster, request=request, config=config, display=display, mark=mark, threads=threads
+                    cluster=cluster,
+                    request=request,
+                    config=config,
+                    display=display,
+                    mark=mark,
+                    token=token,
+                    shipment=shipment,
+                    threads=threads,
                 )
                 crew.check()
                 stack.callback(crew.close)
@@ -78,11 +96,14 @@ class RayEngine:
 
 
 @contextlib.contextmanager
-def _marked(runs: Path) -> Iterator[Path]:
-    """A file in the runs folder by which a node shows that it has the same one."""
-    mark = runs / CACHE / "checks" / f"ray-{secrets.token_hex(8)}"
-    mark.parent.mkdir(parents=True, exist_ok=True)
-    mark.touch()
+def _marked(folder: Path, token: str) -> Iterator[Path]:
+    """A file in a folder by which a node shows that it has the same one."""
+    mark = folder / f"ray-{token}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+    except OSError as error:
+        raise UserError(f"The folder {folder} cannot be written ({error.strerror}): name another.") from None
     try:
         yield mark
     finally:
@@ -109,11 +130,14 @@ class RayCrew:
     request: SearchRequest
     config: StudyConfig
     display: Display
-    mark: Path
+    mark: Path | None
+    token: str
+    shipment: Shipment | None
     threads: int | None
     is_this_process: bool = False
     _n_slots: int = field(init=False, default=0)
     _looked: float = field(init=False, default=-_BETWEEN_LOOKS_S)
+    _gone_since: float | None = field(init=False, default=None)
     _around: Surroundings = field(init=False)
     _workers: dict[int, RayWorker] = field(init=False, default_factory=dict)
 
@@ -132,7 +156,9 @@ class RayCrew:
             ray=self.cluster.ray,
             make_actor=self._make_actor,
             mark=self.mark,
-            code=ray_supervisor.code_of(str(ROOT), PACKAGES),
+            token=self.token,
+            code=self.shipment.code if self.shipment else ray_supervisor.code_of(str(ROOT), PACKAGES),
+            shipment=self.shipment,
             uses_gpus=uses_gpus,
             needs=f"a worker takes {cores} and {share} of a node" if uses_gpus else f"a worker takes {cores} of a node",
             is_local=sqlite_path(parse_url(url_of(self.request.storage, self.request.runs_dir))) is not None,
@@ -169,11 +195,18 @@ class RayCrew:
                 self.display.announce(f"{n_wanted - n_fitting} of the {n_wanted} workers wait for further nodes.")
 
     def slots(self) -> Sequence[Slot]:
-        """As many as were asked for, or as there is room for by now; none goes again."""
+        """As many as were asked for, or as there is room for by now; none goes again.
+
+        Raises:
+            UserError: The cluster's head has been gone for a while.
+        """
+        is_time = time.monotonic() - self._looked >= _BETWEEN_LOOKS_S
+        if is_time:
+            self._looked = time.monotonic()
+            self._look_for_head()
         if self.request.workers is not None:
             self._n_slots = self.request.workers
-        elif time.monotonic() - self._looked >= _BETWEEN_LOOKS_S:
-            self._looked = time.monotonic()
+        elif is_time and self._gone_since is None:  # Ray would wait for its head, and end this process
             with contextlib.suppress(Exception):  # the cluster does not answer now
                 room = min(self._room(self.nodes()), self.request.n_trials)
                 self._n_slots = max(1, self._n_slots, room)
@@ -200,6 +233,10 @@ class RayCrew:
         until = time.monotonic() + _END_S
         for worker in self._workers.values():
             worker.wait(max(0.0, until - time.monotonic()))
+        if self.shipment is not None:
+            with contextlib.suppress(Exception):
+                left = [worker.actor.leave.remote() for worker in self._workers.values()]
+                self.cluster.ray.wait(left, num_returns=len(left), timeout=_END_S)
         for worker in self._workers.values():
             with contextlib.suppress(Exception):  # the cluster may be gone
                 self.cluster.ray.kill(worker.actor)
@@ -211,6 +248,20 @@ class RayCrew:
             for node in self.cluster.ray.nodes()
             if node["Alive"]
         ]
+
+    def _look_for_head(self) -> None:
+        """Refuse to go on without a head, before Ray ends this process for it without a word that people understand."""
+        if answers(self.cluster.address):
+            self._gone_since = None
+            return
+        now = time.monotonic()
+        self._gone_since = self._gone_since or now
+        if now - self._gone_since >= _WITHOUT_HEAD_S:
+            remedy = "" if self.cluster.is_ours else "start the cluster again, and "
+            raise UserError(
+                f"The head of the Ray cluster at {self.cluster.address} has not answered for {_WITHOUT_HEAD_S:.0f} s: "
+                f"{remedy}the same command goes on, and runs again what ran."
+            )
 
     def _usual_cores(self, nodes: Sequence[Node]) -> int:
         """One for each thread, or fewer where a node's GPUs would not all be used, or no node could hold a worker."""

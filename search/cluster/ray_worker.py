@@ -15,8 +15,9 @@ from typing import Any
 
 from datasets.common.errors import UserError
 from search.checkout import ROOT
+from search.cluster.ray_shipment import PACKAGES, Shipment
 from search.cluster.ray_supervisor import code_of, this_machine
-from search.cluster.remote_worker import WORDS
+from search.cluster.remote_worker import words_in
 from search.machine import own_models
 from search.machine.standard_streams import printable
 from search.workers.child import how_ended
@@ -27,7 +28,6 @@ _TURN_S = 0.5
 _QUIET_S = 5.0
 """So long a worker may wait for room before anybody is told."""
 _MOST_TRIES = 5
-PACKAGES = ("datasets", "models", "search")
 _PASSED_ON = (
     *("FLIPSEARCH_", "PG", "AWS_", "WANDB_", "MLFLOW_"),
     *("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "ATEN_", "TORCH_", "CUBLAS_", "PYTHON"),
@@ -43,8 +43,10 @@ class Surroundings:
     Args:
         ray: The package.
         make_actor: Makes a supervisor's actor.
-        mark: A file in the runs folder that nobody else knows.
+        mark: A file in a folder that all nodes share, which nobody else knows; None where they share none.
+        token: Of this search alone.
         code: Hash of the checkout, as it was when the search began.
+        shipment: What was sent to the nodes; None where they share the checkout and the data.
         uses_gpus: Whether a worker is given a GPU.
         needs: What a worker takes of a node, in words.
         is_local: Whether the database is a file of this machine.
@@ -52,8 +54,10 @@ class Surroundings:
 
     ray: Any
     make_actor: Callable[[], Any]
-    mark: Path
+    mark: Path | None
+    token: str
     code: str
+    shipment: Shipment | None
     uses_gpus: bool
     needs: str
     is_local: bool
@@ -73,6 +77,7 @@ class RayWorker:
         self._around = surroundings
         self._told: SimpleQueue[int] = SimpleQueue()
         self._is_told = False
+        self._log = ""
         self._end = WorkerEnd(how="before it was started")
         self._thread = threading.Thread(target=self._run, daemon=True, name=f"follows {assignment.slot.name}")
         self._thread.start()
@@ -123,7 +128,14 @@ class RayWorker:
         ray, errors, since, n_tries = self._around.ray, self._around.ray.exceptions, time.monotonic(), 0
         has_said = False
         while not self._is_told:
-            asked = self.actor.look.remote(self._paths(), str(self._around.mark.absolute()), str(ROOT), PACKAGES)
+            around, mark = self._around, self._around.mark
+            asked = self.actor.look.remote(
+                self._paths(),
+                None if mark is None else str(mark.absolute()),
+                None if around.shipment is not None else str(ROOT),
+                PACKAGES,
+                around.token,
+            )
             while not self._is_told and not ray.wait([asked], timeout=_TURN_S)[0]:
                 if not has_said and time.monotonic() - since > _QUIET_S:
                     self._send(Waits(sentence=f"Waiting for room in the Ray cluster: {self._around.needs}."))
@@ -147,21 +159,32 @@ class RayWorker:
         return None
 
     def _check(self, node: dict[str, Any]) -> None:
-        host = printable(str(node["host"]))
+        host, shipment = printable(str(node["host"])), self._around.shipment
         if self._around.is_local and node["machine"] != this_machine():
             raise UserError(sqlite_refusal(host))
+        if node["missing"] and shipment is not None:
+            raise UserError(
+                f"Node {host} of the Ray cluster has no {printable(str(node['missing'][0]))}: --ship sends the program "
+                "and the data, but not what --weights-dir, a folder of --artifacts or the storage's URL names, which "
+                "has to be there at the same path."
+            )
         if node["missing"]:
             raise UserError(
                 f"Node {host} of the Ray cluster has no {printable(str(node['missing'][0]))}: the checkout, the folder "
                 "where the command runs and the --runs-dir have to be on a file system that all nodes share, at the "
                 "same paths."
             )
+        if not node["has_mark"] and shipment is not None:
+            raise UserError(
+                f"Node {host} of the Ray cluster has another {printable(shipment.artifacts)} than this machine: name a "
+                "bucket with --artifacts, or a folder that all nodes share."
+            )
         if not node["has_mark"]:
             raise UserError(
                 f"Node {host} of the Ray cluster has another {self._assignment.runs.absolute()} than this machine: "
                 "name a --runs-dir on a file system that all nodes share."
             )
-        if node["code"] != self._around.code and node["code"] != code_of(str(ROOT), PACKAGES):
+        if node["code"] != self._around.code and (shipment or node["code"] != code_of(str(ROOT), PACKAGES)):
             raise UserError(
                 f"Node {host} of the Ray cluster has another version of flipsearch in {ROOT}: bring both to one "
                 "commit, or share the folder."
@@ -169,6 +192,8 @@ class RayWorker:
 
     def _paths(self) -> list[str]:
         """What has to exist on the node."""
+        if self._around.shipment is not None:
+            return [str(path) for path in self._around.shipment.needs]
         given = self._assignment.make_worker.keywords  # type: ignore[attr-defined]  # a partial of Worker
         places = given["places"]
         named = [ROOT, Path.cwd(), self._assignment.runs, given["split"], places.cache_dir, places.weights_dir]
@@ -179,12 +204,15 @@ class RayWorker:
         if self._around.uses_gpus:
             slot = replace(slot, name=f"cuda:{node['gpus'][0]}", gpu=",".join(node["gpus"]))
         assignment = replace(self._assignment, slot=slot)
+        root, folder, shipment = ROOT, Path.cwd(), self._around.shipment
+        if shipment is not None:
+            root, folder = Path(node["root"]), Path(node["scratch"])
+            assignment = shipment.placed(assignment, root=root, scratch=folder)
+        self._log = str(assignment.log.absolute())
         payload = pickle.dumps((assignment, own_models.in_use()))
         environment = {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)}
         start = self.actor.start.remote
-        self._around.ray.get(
-            start(sys.executable, WORDS, payload, environment, str(Path.cwd()), str(assignment.log.absolute()))
-        )
+        self._around.ray.get(start(sys.executable, words_in(root), payload, environment, str(folder), self._log))
 
     def _follow(self) -> None:
         code = None
@@ -192,6 +220,8 @@ class RayWorker:
             said, code = self._around.ray.get(self.actor.turn.remote(self._taken(), _TURN_S))
             for report in said:
                 self._ours.send_bytes(report)
+        if code and self._around.shipment is not None:  # what it said last is read here
+            self._assignment.log.write_bytes(self._around.ray.get(self.actor.output.remote(self._log)))
         self._end = WorkerEnd(how=how_ended(code))
 
     def _taken(self) -> list[int]:

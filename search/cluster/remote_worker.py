@@ -3,12 +3,15 @@
 import pickle
 import signal
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 from search.machine.interpreters import own_program
 from search.workers.fleet_worker import TOLD_BY, Assignment, run_worker
 
-WORDS = ("-P", "-c", own_program("from search.cluster.remote_worker import main; main()"))
-"""Of the interpreter; the number of the open end of a pipe follows."""
+
+def words_in(checkout: Path) -> tuple[str, ...]:
+    """Those of the interpreter, where the program is in that folder; the number of the open end of a pipe follows."""
+    return ("-P", "-c", own_program("from search.cluster.remote_worker import main; main()", checkout))
 
 
 def main() -> None:

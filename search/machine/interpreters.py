@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets.common.errors import UserError
+from search.checkout import ROOT
 
 _OWN_IMPORTS = str(Path(__file__).with_name("own_imports.py").resolve())
 _spawn = util.spawnv_passfds
@@ -66,11 +67,15 @@ def _start(path: bytes, args: Sequence[Any], passfds: Sequence[int]) -> int:
     return _spawn(path, [args[0], "-P", *args[1:at], own_program(str(args[at])), *args[at + 1 :]], passfds)
 
 
-def own_program(statement: str) -> str:
-    """The program for `python -P -c` that executes a statement once modules are taken from where they should be."""
+def own_program(statement: str, checkout: Path | None = None) -> str:
+    """The program for `python -P -c` that executes a statement once modules are taken from where they should be.
+
+    `checkout` is another than this one, on another machine.
+    """
+    file = _OWN_IMPORTS if checkout is None else str(checkout / Path(_OWN_IMPORTS).relative_to(ROOT))
     # The file is closed at once: with PYTHONWARNINGS=error, every process would complain of it.
     return (
-        f"f = {_OWN_IMPORTS!a}\n"
+        f"f = {file!a}\n"
         "with open(f, 'rb') as file: code = compile(file.read(), f, 'exec')\n"
         f"exec(code, {{'__file__': f}}); {statement}"
     )

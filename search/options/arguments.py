@@ -66,6 +66,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         check_suggest(parser, arguments)
     if command == "search" and arguments.address is not None and arguments.engine is None:
         raise UserError("--address is where the Ray cluster of --engine ray is: give both, or neither.")
+    if command in ("search", "submit") and arguments.ship and arguments.engine is None:
+        raise UserError("--ship sends the program and the data to the nodes of --engine ray: give both, or neither.")
     if command == "data":
         check_data_command(arguments)
     if command == "serve":
@@ -116,7 +118,7 @@ def _complete_overrides(arguments: argparse.Namespace, overrides: list[str]) -> 
         )
     for model in models:
         check_model(model)
-    if arguments.command == "search":
+    if arguments.command in ("search", "submit"):
         check_warm_start(arguments.warm_start, allow_seen=arguments.allow_seen)
         if arguments.warm_start and len(models) > 1:
             raise UserError("--warm-start is for a search of one model, since configurations are those of a model.")

@@ -112,6 +112,12 @@ def search_options(parser: Parser, *, dry_run: str = "print the config, the spac
         "else local, one of this command's own)",
     )
     parser.add_argument(
+        "--ship",
+        action="store_true",
+        help="of --engine ray: send the program and the data to nodes that share no disk with this machine; with a "
+        "Postgres and --artifacts",
+    )
+    parser.add_argument(
         "--timeout",
         type=duration,
         metavar="TIME",

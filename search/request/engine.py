@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from datasets.splits.prepared import PreparedSplit
     from search.request.search_request import SearchRequest
     from search.study.config import StudyConfig
     from search.workers.crew import Crew
@@ -15,7 +16,7 @@ class Engine(Protocol):
     """Brings workers to places of its own; `search.session.run_study` takes one."""
 
     def opened(
-        self, request: "SearchRequest", config: "StudyConfig", display: "Display"
+        self, request: "SearchRequest", config: "StudyConfig", split: "PreparedSplit", display: "Display"
     ) -> "AbstractContextManager[Callable[[int | None], Crew]]":
         """Connect; at the end of the block no worker is left.
 

@@ -43,6 +43,16 @@ def find_warm_start(
     return record_of(names, sources, n_seen, chosen, allow_seen=allow_seen, n_test=split.n_test), left_out
 
 
+def check_sources(names: Sequence[str], database: "Database | None") -> None:
+    """Refuse what no study can begin with, before anybody begins one; `database` is None where there is none yet.
+
+    Raises:
+        UserError: One is neither a study nor an experiment that can be read.
+    """
+    for name in names:
+        _source(name, database)
+
+
 def agreed(study: str, names: Sequence[str], before: Mapping[str, Any]) -> dict[str, Any] | None:
     """The warm start that an existing study goes on with, which its manifest `before` records; None if it has none.
 

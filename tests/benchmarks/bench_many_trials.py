@@ -1,4 +1,4 @@
-"""How long commands take on a study of 10,000 trials: `python tests/benchmarks/bench_many_trials.py [--all-complete]`.
+"""How long commands take on a study of 10,000 trials: `python tests/benchmarks/bench_many_trials.py [--help]`.
 
 A real search of a few trials begins the study; the others are added as that search would have left them: sampled
 parameters, learning curves, results, artifacts, and the files in the folders of trials, predictions of the complete

@@ -1,10 +1,10 @@
 """The measurements of bench_fleet.py."""
 
+import argparse
 import contextlib
 import multiprocessing
 import os
 import resource
-import sys
 import tempfile
 import time
 import warnings
@@ -36,11 +36,14 @@ from search.workers.display import Display
 from search.workers.signals import Signals
 from search.workers.worker import Worker, make_pruner, make_sampler
 from tests.benchmarks import dummy_run, many_trials, wide_fleet
-from tests.helpers.postgres import PostgresServer, running_postgres
+from tests.benchmarks.timed_lock import TimedLock
+from tests.helpers.postgres import running_postgres
 
 N_WORKERS = 8
 N_TRIALS = 200
+N_BARE = 40  # of bare Optuna in the long study, each of which takes it seconds
 FEW, MANY = 100, 9_800  # so that the second measurement ends at 10,000
+GOAL_MB = 1000
 GOAL_RATIO = 1.1
 GOAL_GROWTH = 1.5
 GOAL_START_S = 0.1
@@ -55,10 +58,16 @@ OVERRIDES = [
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """Of one worker: wall seconds, and those of them that children took to start."""
+    """Of one worker: its seconds, in all, of children that start, of its CPU, of waiting for and holding the lock; its
+    most memory.
+    """
 
     wall_s: float
     start_s: float
+    cpu_s: float
+    waited_s: float = 0.0
+    held_s: float = 0.0
+    memory_mb: float = 0.0
 
 
 class _Starts:
@@ -84,6 +93,8 @@ def fleet_worker(url: str, folder: Path, name: str, n_target: int, ready: Barrie
     config = study_config(OVERRIDES)
     split = prepare(find_task(config.task), data_dir=None, cache_dir=folder / "cache", announce=print)
     database = open_database(url, create=False)
+    lock = TimedLock(database.lock)
+    object.__setattr__(database, "lock", lock)
     study = find_study(database, name)
     with contextlib.closing(dummy_run.start(config.run({}), split.path, None, folder / f"warm-{os.getpid()}")) as child:
         while not child._pipe.poll(1.0):  # the forkserver has everything loaded
@@ -103,12 +114,27 @@ def fleet_worker(url: str, folder: Path, name: str, n_target: int, ready: Barrie
     )
     starts.total_s = 0.0
     ready.wait()
-    began = time.perf_counter()
+    began, used = time.perf_counter(), time.process_time()
     worker.work()
-    told.put(Measured(wall_s=time.perf_counter() - began, start_s=starts.total_s))
+    told.put(
+        Measured(
+            wall_s=time.perf_counter() - began,
+            start_s=starts.total_s,
+            cpu_s=time.process_time() - used,
+            waited_s=sum(lock.waited_s),
+            held_s=sum(lock.held_s),
+            memory_mb=_most_memory_mb(),
+        )
+    )
 
 
-def bare_worker(url: str, folder: Path, name: str, number: int, ready: Barrier, told: "Queue[Measured]") -> None:
+def _most_memory_mb() -> float:
+    """The most that this process had in memory; `getrusage` would count its parent's."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1000
+
+
+def bare_worker(url: str, name: str, number: int, n_trials: int, ready: Barrier, told: "Queue[Measured]") -> None:
     """`study.optimize` of the same objective with the same sampler, pruner, leases and database."""
     config = study_config(OVERRIDES)
     storage = _bare_storage(url)
@@ -125,9 +151,10 @@ def bare_worker(url: str, folder: Path, name: str, number: int, ready: Barrier, 
         return dummy_run.value_at(run.model, dummy_run.N_EPOCHS - 1)
 
     ready.wait()
-    began = time.perf_counter()
-    study.optimize(objective, n_trials=N_TRIALS // N_WORKERS)
-    told.put(Measured(wall_s=time.perf_counter() - began, start_s=0.0))
+    began, used = time.perf_counter(), time.process_time()
+    study.optimize(objective, n_trials=n_trials)
+    wall_s, cpu_s = time.perf_counter() - began, time.process_time() - used
+    told.put(Measured(wall_s=wall_s, start_s=0.0, cpu_s=cpu_s, memory_mb=_most_memory_mb()))
 
 
 def _bare_storage(url: str) -> optuna.storages.RDBStorage:
@@ -183,12 +210,38 @@ def fill(database: Database, study: optuna.Study, n: int) -> None:
     many_trials.insert(database.storage.engine, id_of(study), (last or 0) + 1, trials)
 
 
-def compare(url: str, kind: str, folder: Path, n_before: int) -> float:
-    """Seconds of ours. Both sides twice, in turn, so that a busy moment of the machine is seen."""
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """What a trial costs a worker, in seconds outside of its child unless it says otherwise."""
+
+    wall_s: float
+    cpu_s: float
+    waited_s: float
+    held_s: float
+    start_s: float
+    memory_mb: float
+
+    @classmethod
+    def of(cls, measured: list[Measured], n_trials: int) -> "Row":
+        """The mean over trials; of memory the most of any worker."""
+
+        def mean(name: str) -> float:
+            return float(sum(getattr(one, name) for one in measured)) / n_trials
+
+        seconds = {name: mean(name) for name in ("cpu_s", "waited_s", "held_s", "start_s")}
+        memory_mb = max(one.memory_mb for one in measured)
+        return cls(wall_s=mean("wall_s") - seconds["start_s"], memory_mb=memory_mb, **seconds)
+
+
+HEADER = f"{'':34} {'wall':>7} {'CPU':>7} {'waits':>7} {'holds':>7} {'child':>7} {'memory':>8}"
+
+
+def compare(url: str, kind: str, folder: Path, given: argparse.Namespace, n_before: int, n_bare: int) -> Row:
+    """What a trial of ours costs; of several measurements, of both sides in turn, the one with the least CPU time."""
     config = study_config(OVERRIDES)
     database = open_database(url, create=True)
-    sides: dict[str, list[tuple[float, float]]] = {"ours": [], "bare": []}
-    for i, side in enumerate(("ours", "bare", "ours", "bare")):
+    sides: dict[str, list[Row]] = {"ours": [], "bare": []}
+    for i, side in enumerate(("ours", "bare") * given.repeat):
         name = f"{side}-{n_before}-{i}"
         if side == "ours":
             study = open_study(database, name, manifest(config, data_hash="", label="", model="cnn"))
@@ -196,23 +249,28 @@ def compare(url: str, kind: str, folder: Path, n_before: int) -> float:
             study = optuna.create_study(storage=database.storage, study_name=name, direction=DIRECTION)
         fill(database, study, n_before)
         if side == "ours":
-            words = [(url, folder, name, n_before + N_TRIALS) for _ in range(N_WORKERS)]
-            measured = measure(fleet_worker, words)
+            words = [(url, folder, name, n_before + given.trials) for _ in range(given.workers)]
+            row = Row.of(measure(fleet_worker, words), given.trials)
         else:
-            measured = measure(bare_worker, [(url, folder, name, number) for number in range(N_WORKERS)])
-        wall = sum(one.wall_s for one in measured) / N_TRIALS
-        start = sum(one.start_s for one in measured) / N_TRIALS
-        sides[side].append((wall - start, start))
-        shown = f", and {start:.3f} s until its child spoke" if side == "ours" else ""
-        print(f"  {name}: {wall - start:.3f} s of a worker's time per trial{shown}", flush=True)
-    ours, bare = min(sides["ours"])[0], min(sides["bare"])[0]
-    verdict = "met" if ours <= GOAL_RATIO * bare else "missed"
+            each = max(1, n_bare // given.workers)
+            bare_words = [(url, name, i, each) for i in range(given.workers)]
+            row = Row.of(measure(bare_worker, bare_words), each * given.workers)
+        sides[side].append(row)
+        seconds = (row.wall_s, row.cpu_s, row.waited_s, row.held_s, row.start_s)
+        shown = "".join(f" {second:7.3f}" for second in seconds) + f" {row.memory_mb:5.0f} MB"
+        print(f"{kind + ', ' + side + ' from ' + format(n_before, ','):34}{shown}", flush=True)
+    ours, bare = (min(sides[side], key=lambda row: row.cpu_s) for side in ("ours", "bare"))
+    wall, cpu = ours.wall_s / bare.wall_s, ours.cpu_s / bare.cpu_s
     print(
-        f"{kind}, {n_before} to {n_before + N_TRIALS} trials, {N_WORKERS} workers: {ours:.3f} s outside training per "
-        f"trial, bare Optuna {bare:.3f} s, ratio {ours / bare:.2f}; goal at most {GOAL_RATIO}: {verdict}",
+        f"{kind}, from {n_before:,} trials: {wall:.2f} times bare Optuna's wall time, {cpu:.2f} times its CPU time; "
+        f"goal at most {GOAL_RATIO}: {_met(wall <= GOAL_RATIO)}, by CPU time {_met(cpu <= GOAL_RATIO)}",
         flush=True,
     )
     return ours
+
+
+def _met(is_met: bool) -> str:
+    return "met" if is_met else "missed"
 
 
 def child_cpu_seconds(folder: Path, n: int = 20) -> float:
@@ -243,31 +301,44 @@ def _cpu_s(pid: int) -> float:
 
 def main() -> None:
     """Measure and print."""
+    parser = argparse.ArgumentParser(description="What a fleet costs beside bare Optuna, and whether that grows.")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--database", choices=("sqlite", "postgres"), help="one of them alone, and no 64 workers")
+    which.add_argument("--wide", action="store_true", help="the 64 workers alone")
+    parser.add_argument("--trials", type=int, default=N_TRIALS, help="that are run (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=N_WORKERS, help="(default: %(default)s)")
+    parser.add_argument("--before", type=int, default=MANY, help="of the long study (default: %(default)s)")
+    parser.add_argument("--repeat", type=int, default=1, help="measure each so often, in turn (default: 1)")
+    given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, running_postgres(max_connections="300") as server:
         folder = Path(name)
-        if "--wide" not in sys.argv:
+        urls = {"Postgres": server.url(server.create_database()), "SQLite": default_url(folder)}
+        if not given.wide:
             start = child_cpu_seconds(folder)
-            verdict = "met" if start <= GOAL_START_S else "missed"
-            print(f"start of a child: {start:.3f} s of CPU; goal at most {GOAL_START_S} s: {verdict}", flush=True)
-            print("GPU context creation: " + _gpu_context(), flush=True)
-            _compare_all(server, folder)
-        if "--short" not in sys.argv:
+            print(
+                f"start of a child: {start:.3f} s of CPU; goal at most {GOAL_START_S} s: {_met(start <= GOAL_START_S)}"
+            )
+            print("GPU context creation: " + _gpu_context())
+            print(f"{given.workers} workers, {os.cpu_count()} cores; seconds of a worker a trial\n{HEADER}", flush=True)
+        for kind, url in urls.items():
+            if not given.wide and given.database in (None, kind.lower()):
+                _compare_lengths(url, kind, folder, given)
+        if given.database is None:
             wide_fleet.simulate(server.url(server.create_database()), folder)
 
 
-def _compare_all(server: PostgresServer, folder: Path) -> None:
-    urls = {"Postgres": server.url(server.create_database()), "SQLite": default_url(folder)}
-    for kind, url in urls.items():
-        few = compare(url, kind, folder, FEW)
-        if "--short" in sys.argv:
-            return
-        growth = compare(url, kind, folder, MANY) / few
-        verdict = "met" if growth <= GOAL_GROWTH else "missed"
-        print(
-            f"{kind}: a trial costs {growth:.2f} times as much at {MANY + N_TRIALS:,} trials as at {FEW}; goal at most "
-            f"{GOAL_GROWTH}: {verdict}",
-            flush=True,
-        )
+def _compare_lengths(url: str, kind: str, folder: Path, given: argparse.Namespace) -> None:
+    few = compare(url, kind, folder, given, FEW, given.trials)
+    many = compare(url, kind, folder, given, given.before, min(given.trials, N_BARE))
+    wall, cpu = many.wall_s / few.wall_s, many.cpu_s / few.cpu_s
+    print(
+        f"{kind}: a trial costs {wall:.2f} times as much wall time at {given.before + given.trials:,} trials as at "
+        f"{FEW}, and {cpu:.2f} times as much CPU time; goal at most {GOAL_GROWTH}: "
+        f"{_met(wall <= GOAL_GROWTH)}, by CPU time {_met(cpu <= GOAL_GROWTH)}\n"
+        f"{kind}: a worker has {few.memory_mb:.0f} MB at {FEW} trials and {many.memory_mb:.0f} MB at "
+        f"{given.before + given.trials:,}; goal at most {GOAL_MB}: {_met(many.memory_mb <= GOAL_MB)}",
+        flush=True,
+    )
 
 
 def _gpu_context() -> str:

@@ -1,5 +1,6 @@
 """The measurements of bench_many_trials.py."""
 
+import argparse
 import json
 import os
 import random
@@ -261,9 +262,15 @@ def _met(is_met: bool) -> str:
 def main() -> None:
     """Measure and print."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    complete_every = 1 if "--all-complete" in sys.argv else 2
+    parser = argparse.ArgumentParser(description=f"How long commands take on a study of {N_TRIALS:,} trials.")
+    parser.add_argument("--all-complete", action="store_true", help="not every second trial alone")
+    parser.add_argument("--database", choices=("sqlite", "postgres"), help="one of them alone")
+    given = parser.parse_args()
+    complete_every = 1 if given.all_complete else 2
     with tempfile.TemporaryDirectory() as name, running_postgres() as server:
         for kind in ("SQLite", "Postgres"):
+            if given.database not in (None, kind.lower()):
+                continue
             folder = Path(name) / kind
             folder.mkdir()
             url = default_url(folder / "runs") if kind == "SQLite" else server.url(server.create_database())

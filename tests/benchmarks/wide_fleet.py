@@ -13,7 +13,6 @@ from typing import Any
 
 from datasets.common.paths import Places
 from search.storage.database import open_database
-from search.storage.locks import Lock
 from search.study.artifacts import Artifacts
 from search.study.config import study_config
 from search.study.study import find_study, manifest, open_study
@@ -23,6 +22,7 @@ from search.workers.messages import Message, Value
 from search.workers.signals import Signals
 from search.workers.worker import Worker
 from tests.benchmarks.dummy_run import N_EPOCHS, result_of, value_at
+from tests.benchmarks.timed_lock import TimedLock
 
 N_WORKERS = 64
 N_TRIALS_EACH = 5
@@ -71,40 +71,12 @@ class _Sleeping:
         """It holds nothing."""
 
 
-class _Timed:
-    """A lock that notes how long it is held."""
-
-    def __init__(self, lock: Lock) -> None:
-        self._lock = lock
-        self._since: float | None = None
-        self.held_s: list[float] = []
-
-    @property
-    def was_lost(self) -> bool:
-        return self._lock.was_lost
-
-    def acquire(self) -> None:
-        self._lock.acquire()
-        self._since = time.perf_counter()
-
-    def release(self) -> None:
-        if self._since is not None:
-            self.held_s.append(time.perf_counter() - self._since)
-            self._since = None
-        self._lock.release()
-
-    def __enter__(self) -> "_Timed":
-        self.acquire()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Measured:
     wall_s: float
     asleep_s: float
+    cpu_s: float
+    waited_s: list[float]
     held_s: list[float]
 
 
@@ -118,7 +90,7 @@ def _work(url: str, folder: Path, ready: Barrier, told: "Queue[_Measured]") -> N
     trial_module.isolated_run = start
     config = study_config(OVERRIDES)
     database = open_database(url, create=False)
-    lock = _Timed(database.lock)
+    lock = TimedLock(database.lock)
     object.__setattr__(database, "lock", lock)
     worker = Worker(
         study=find_study(database, "wide"),
@@ -135,9 +107,17 @@ def _work(url: str, folder: Path, ready: Barrier, told: "Queue[_Measured]") -> N
     )
     assert "torch" not in sys.modules, "these workers are to be light"
     ready.wait()
-    began = time.perf_counter()
+    began, used = time.perf_counter(), time.process_time()
     worker.work()
-    told.put(_Measured(wall_s=time.perf_counter() - began, asleep_s=sum(slept), held_s=lock.held_s))
+    told.put(
+        _Measured(
+            wall_s=time.perf_counter() - began,
+            asleep_s=sum(slept),
+            cpu_s=time.process_time() - used,
+            waited_s=lock.waited_s,
+            held_s=lock.held_s,
+        )
+    )
 
 
 def simulate(url: str, folder: Path) -> None:
@@ -158,10 +138,14 @@ def simulate(url: str, folder: Path) -> None:
     busy = sum(one.asleep_s for one in measured) / sum(one.wall_s for one in measured)
     held = sorted(second for one in measured for second in one.held_s)
     mean_s = sum(held) / len(held)
+    n_trials = N_WORKERS * N_TRIALS_EACH
+    waited_s = sum(sum(one.waited_s) for one in measured) / n_trials
+    cpu_s = sum(one.cpu_s for one in measured) / n_trials
     verdict = "met" if busy >= GOAL_BUSY else "missed"
     print(
         f"{N_WORKERS} workers at {TRIAL_S:.0f} s a trial on Postgres, {os.cpu_count()} cores: busy {100 * busy:.1f} %; "
         f"goal {100 * GOAL_BUSY:.0f} %: {verdict}\n"
+        f"a trial: {cpu_s:.3f} s of a worker's CPU time, {waited_s:.3f} s of waiting for the lock\n"
         f"the lock was held {len(held):,} times for {1000 * mean_s:.1f} ms on average, {1000 * held[-1]:.1f} ms at "
         f"most: at most {3600 / mean_s:,.0f} trials an hour pass through it",
         flush=True,

@@ -8,9 +8,11 @@ import contextlib
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,8 @@ import pytest
 NEEDS_RAY = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="the extra `ray` is not installed: pip install 'ray>=2.52'"
 )
-ENVIRONMENT = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+# Where tests run side by side Ray would find the machine's memory full, and end workers for it.
+ENVIRONMENT = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_memory_monitor_refresh_ms": "0"}
 _BYTES = 80 * 2**20
 
 
@@ -92,6 +95,29 @@ class FakeCluster:
     def _answer(self) -> str:
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
+
+
+@contextlib.contextmanager
+def odd_node(cluster: FakeCluster, preparation: str, cores: int = 1, **environment: str) -> Iterator[None]:
+    """A node in a namespace of its own, where `preparation` makes other what a node sees; skipped where none may be."""
+    command = ["unshare", "--uts", "--mount", "sh", "-c", f'{preparation} && exec "$@"', "sh"]
+    if subprocess.run([*command, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("only root may give itself another host name and other mounts")
+    ray = str(Path(sys.executable).with_name("ray"))
+    node = subprocess.Popen(
+        [*command, ray, "start", "--address", cluster.address, "--num-cpus", str(cores), "--num-gpus", "0", "--block"],
+        env={**os.environ, **environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield
+    finally:
+        for pid in in_session(node.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        node.wait()
 
 
 def in_session(leader: int) -> list[int]:

@@ -62,8 +62,11 @@ def test_two_at_once_keep_to_the_budget_of_both(tmp_path: Path) -> None:
         assert core_s(trials, until=trial.datetime_start.timestamp()) < limit_s, trial.number
 
 
-def test_gpu_hours_mean_nothing_without_a_gpu(tmp_path: Path) -> None:
-    assert ask(tmp_path, gpu_hours=1e-6, n_trials=2).ended == search.EndReason.BUDGET
+def test_gpu_hours_mean_nothing_without_a_gpu_which_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ask(tmp_path, gpu_hours=1e-6, n_trials=2, quiet=False).ended == search.EndReason.BUDGET
+    assert "--gpu-hours does not limit this search: its workers have no GPU" in capsys.readouterr().err
+    ask(tmp_path, core_hours=1e-6, n_trials=3, quiet=False)
+    assert "does not limit" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("hours", [0, -1, math.nan, math.inf])

@@ -152,6 +152,7 @@ def test_a_bucket_that_cannot_be_used_is_refused_before_anything_trains(
     answer = run_here(*words, "--artifacts", "s3://elsewhere/x", cwd=tmp_path)
     assert "s3://elsewhere/x cannot be reached" in answer.refusal()
     assert "planted" not in answer.err
+    assert run_here("status", "--runs-dir", "r", cwd=tmp_path).out == "There is no study yet.\n"
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")

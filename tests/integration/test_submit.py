@@ -123,6 +123,9 @@ def test_a_machine_without_slurm_is_a_sentence(folder, monkeypatch, words):
         (["--storage", "mysql://u:planted@h/d"], "of a kind that is not known here"),
         (["--storage", "sqlite://"], "name a file"),
         (["--data-dir", "\udcff"], "bytes that are no UTF-8"),
+        (["--allow-seen"], "--allow-seen is for --warm-start"),
+        (["--warm-start", "no-such-study"], "--warm-start no-such-study: there is no database yet"),
+        (["--warm-start", "gone.yaml"], "gone.yaml"),
     ],
 )
 def test_what_a_job_would_refuse_is_refused_before(folder, words, sentence):

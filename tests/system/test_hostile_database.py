@@ -432,6 +432,19 @@ def test_a_report_of_trials_whose_numbers_are_not_in_a_row(victim, number):
     assert answer.out == f"Report: runs/{NAME}/report.html\n"
 
 
+def test_two_trials_of_one_number_are_named_and_the_later_one_gets_its_own(victim):
+    url = victim.restore()
+    before = json.loads(run_here("status", "--json", "--storage", url, cwd=victim.folder).out)[0]
+    execute(url, "UPDATE trials SET number = 1 WHERE number = 2")
+    found = run_here("doctor", "--storage", url, cwd=victim.folder)
+    assert f"problem  study {NAME}: trial 1: its number is that of an earlier trial too" in found.out
+    assert "1 damaged row(s) were taken out" in run_here("doctor", "--repair", "--storage", url, cwd=victim.folder).out
+    assert "0 problem(s)" in run_here("doctor", "--storage", url, cwd=victim.folder).out
+    again = json.loads(run_here("status", "--json", "--storage", url, cwd=victim.folder).out)[0]
+    assert again["n_failed"] == before["n_failed"] + 1
+    assert again["n_finished"] == before["n_finished"] - 1
+
+
 @pytest.mark.parametrize(
     "statement",
     [

@@ -30,7 +30,7 @@ from tests.helpers.processes import (
     trials,
     wait_until,
 )
-from tests.helpers.ray_cluster import ENVIRONMENT, NEEDS_RAY, FakeCluster, in_session, ray_workers, words_of
+from tests.helpers.ray_cluster import ENVIRONMENT, NEEDS_RAY, FakeCluster, in_session, odd_node, ray_workers, words_of
 
 pytestmark = [pytest.mark.timeout(1200), NEEDS_RAY]
 QUICK = ("--task", "synthetic_two_vs_rest", "--model", "ridge", "trainer.threads=1", "validation=holdout")
@@ -209,6 +209,18 @@ def test_a_cluster_of_our_own_is_closed_to_others_and_ends_with_the_search(tmp_p
     assert in_session(process.pid) == []
 
 
+def test_a_cluster_that_loses_its_head_ends_the_search_in_a_sentence(tmp_path):
+    process = start(tmp_path, 50, "--engine", "ray", "--address", "local", "trainer.threads=1", *LONG)
+    a_training_worker(process, process.pid)
+    os.kill(next(pid for pid in in_session(process.pid) if words_of(pid)[0].endswith("gcs_server")), signal.SIGKILL)
+    returncode, output = finish(process)
+    assert returncode == 2, output  # Ray itself would abort the process, with a trace of its own
+    assert re.search(
+        r"error: The head of the Ray cluster at 127\.0\.0\.1:\d+ has not answered for 20 s: the same command goes on",
+        output,
+    )
+
+
 def test_a_gpu_is_shared_and_the_workers_have_their_part_of_it_and_their_threads(tmp_path, cluster):
     leader = cluster.process.pid
     words = on_ray(cluster, "--workers", "4", "--trials-per-gpu", "2", *LONG)
@@ -296,28 +308,6 @@ def test_the_password_is_nowhere_in_ray_and_the_missing_token_is_told(tmp_path, 
     logs = [path for path in Path("/tmp").glob("ray-*/session_*/logs/*") if path.is_file()]
     assert logs
     assert [path.name for path in logs if PASSWORD.encode() in path.read_bytes()] == []
-
-
-@contextlib.contextmanager
-def odd_node(cluster, preparation, cores=1):
-    """A node in a namespace of its own, where `preparation` makes other what a node sees; skipped where none may be."""
-    command = ["unshare", "--uts", "--mount", "sh", "-c", f'{preparation} && exec "$@"', "sh"]
-    if subprocess.run([*command, "true"], capture_output=True, check=False).returncode != 0:
-        pytest.skip("only root may give itself another host name and other mounts")
-    ray = str(Path(sys.executable).with_name("ray"))
-    node = subprocess.Popen(
-        [*command, ray, "start", "--address", cluster.address, "--num-cpus", str(cores), "--num-gpus", "0", "--block"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        yield
-    finally:
-        for pid in in_session(node.pid):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        node.wait()
 
 
 def test_a_node_that_does_not_share_the_folders_or_the_code_is_named(tmp_path, cluster):

@@ -19,6 +19,7 @@ from optuna.trial import TrialState, create_trial
 
 from search.cli.studies.watch import as_lines, look
 from search.machine.hardware import Gpu, find_gpus
+from search.storage.attributes import HOURS
 from search.storage.rows.heartbeats import lease_ages_s
 from search.study.activity import rate_per_hour, remaining_s
 from search.study.control import set_control
@@ -153,6 +154,8 @@ def test_the_view_as_lines(worked_on, gpus):
     assert lines[3].endswith(" s ago")
     assert lines[4] == "GPU 0, NVIDIA H100 80GB HBM3, 97 %, 40,960 of 81,559 MiB"
     assert lines[5] == "GPU 1, NVIDIA H100 80GB HBM3, -, -"
+    study.set_user_attr(HOURS, {"core": 40})
+    assert "used 0.00 of 40 core-hours" in as_lines(look(database, study)).splitlines()[3]
     set_control(study, "drain")
     assert "Draining: no trial is started" in as_lines(look(database, study))
 

@@ -54,6 +54,7 @@ def look(database: Database, study: Study) -> View:
         f"Study {now.name}: {now.finished_words}, {others}",
         f"{asked.words} ({asked.data})" if asked else "",
         ", ".join(pace),
+        *now.hours_words,
         _CONTROL_SENTENCES[now.control],
     ]
     shown, gpus = tuple(filter(None, lines)), tuple(find_gpus())

@@ -163,10 +163,15 @@ def _of_trials(connection: Connection, study_id: int) -> Iterator[Damage]:
     for row in _rows(connection, f"{what} FROM {_below_trials('trial_values')}", study_id):
         values.setdefault(row["trial_id"], []).append(row)
     columns_of_trial = ("number", "state", "datetime_start", "datetime_complete")
+    numbers: set[int] = set()
     what = ", ".join(["trial_id AS row", *(f"trials.{column} AS {column}" for column in columns_of_trial)])
     for row in _rows(connection, f"{what} FROM trials WHERE study_id = :id", study_id):
         own = values.get(row["row"], [])
         problem = _problem_of_trial(row, own, results.get(row["row"]))
+        if is_trial_number(row["number"]):
+            if problem is None and row["number"] in numbers:
+                problem = "its number is that of an earlier trial too"
+            numbers.add(row["number"])
         if problem is not None:
             yield _damage("trials", {**row, "values": own}, (row["number"], row["row"]), problem)
 
@@ -241,15 +246,15 @@ def _damage(table: str, row: Mapping[str, Any], trial: tuple[int | None, int] | 
 
 
 def _renumber(connection: Connection, found: list[Damage]) -> None:
-    """Give trials whose number is none the next ones of their study."""
+    """Give trials whose number is none, or another's, the next ones of their study."""
     for damage in found:
-        if not is_trial_number(damage.content["number"]):
-            about = {"row": damage.row}
-            last = text(
-                "SELECT number FROM trials WHERE study_id = (SELECT study_id FROM trials WHERE trial_id = :row) "
-                "AND trial_id <> :row"
-            )
-            numbers = [number for number in connection.execute(last, about).scalars() if fits(int, number)]
+        about, number = {"row": damage.row}, damage.content["number"]
+        others = text(
+            "SELECT number FROM trials WHERE study_id = (SELECT study_id FROM trials WHERE trial_id = :row) "
+            "AND trial_id <> :row"
+        )
+        numbers = [other for other in connection.execute(others, about).scalars() if fits(int, other)]
+        if not is_trial_number(number) or number in numbers:
             change = text("UPDATE trials SET number = :number WHERE trial_id = :row")
             connection.execute(change, {**about, "number": max(numbers, default=-1) + 1})
 

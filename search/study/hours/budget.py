@@ -1,6 +1,7 @@
 """Hours of GPUs and of cores, and how many of them a study may use. Imports nothing heavy: requests hold one."""
 
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 _KINDS = (("gpu", "GPU-hours"), ("core", "core-hours"))
@@ -53,6 +54,14 @@ class HoursBudget:
     def is_spent(self, used: Hours) -> bool:
         """Whether no trial may begin any more."""
         return used.gpu >= _or_endless(self.gpu) or used.core >= _or_endless(self.core)
+
+    def warn(self, gpu_shares: Iterable[float], announce: Callable[[str], None]) -> None:
+        """Say that GPU-hours never end a search whose workers, each with its share of a GPU, have none."""
+        if self.gpu is not None and not any(gpu_shares):
+            announce(
+                "--gpu-hours does not limit this search: its workers have no GPU and use no GPU-hours, so that only "
+                "--n-trials, --core-hours or --timeout end it."
+            )
 
     def words(self, used: Hours) -> str:
         """`1.50 of 2 GPU-hours, 12.00 of 40 core-hours`: those with a limit."""
