@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from torchmetrics import MeanSquaredError
 
 from datasets.batches.batch import Batch
+from datasets.batches.loader import WholeEpoch
 from datasets.common.errors import UserError
 from datasets.sequences.tokenizer import ResidueTokenizer, Tokenizer
 from models.hooks import ModelHooks
@@ -22,6 +23,23 @@ from models.losses import Loss, is_pairwise, over_rows, replayed, row_gradient
 from models.metrics import Spearman
 from models.target_scale import RankNormal, TargetScale, Transform
 
+# What Lightning calls or uses for each item of a loader or each step, and a model may have made its own.
+_OF_EACH_BATCH = (
+    "training_step",
+    "on_before_batch_transfer",
+    "transfer_batch_to_device",
+    "on_after_batch_transfer",
+    "on_train_batch_start",
+    "on_train_batch_end",
+    "manual_backward",
+    "backward",
+    "on_before_backward",
+    "on_after_backward",
+    "optimizers",
+    "optimizer_step",
+    "on_before_optimizer_step",
+    "configure_callbacks",
+)
 _HAS_GAPS: ContextVar[bool] = ContextVar("has_gaps", default=False)
 
 
@@ -84,6 +102,11 @@ class FitnessModel(ModelHooks, LightningModule, ABC):
     def has_micro_batches(self) -> bool:
         """Whether a batch may be divided: not if a model brings a training step of its own."""
         return type(self).training_step is FitnessModel.training_step
+
+    @property
+    def takes_epochs(self) -> bool:
+        """Whether `training_step` may be given an epoch: not where a model has anything to say about single batches."""
+        return all(getattr(type(self), name) is getattr(FitnessModel, name) for name in _OF_EACH_BATCH)
 
     def minimise(self, loss: Loss, target_transform: Transform) -> None:
         """Train with this loss, on targets that are transformed or as they are; ranks need no transform.
@@ -186,11 +209,26 @@ class FitnessModel(ModelHooks, LightningModule, ABC):
         """Predicted fitness (B,) and its standard deviation (B,), where a single model knows it; None elsewhere."""
         return None
 
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """One step of the optimizer on the loss of a batch, whose gradient is summed over its parts."""
+    def training_step(self, batch: Batch | WholeEpoch, batch_idx: int) -> None:
+        """One step of the optimizer on the loss of a batch, whose gradient is summed over its parts.
+
+        Of an epoch, where the model `takes_epochs`, the same steps for all of its batches.
+        """
+        if isinstance(batch, Batch):
+            self._step(batch, is_first=batch_idx == 0)
+            is_last = self.trainer.is_last_batch
+        else:
+            for number, one in enumerate(batch.batches()):
+                self._step(one, is_first=number == 0)
+                torch.clear_autocast_cache()  # of the weights before the step
+            is_last = True
+        if is_last and is_pairwise(self.loss):
+            self._calibrate()
+
+    def _step(self, batch: Batch, *, is_first: bool) -> None:
         parts = batch.parts(self.micro_batch_tokens)
         scores = self._over_pairs(parts) if is_pairwise(self.loss) else self._over_rows(parts, len(batch))
-        self._add_to_training_loss(scores, torch.cat([part.target for part in parts]), is_first=batch_idx == 0)
+        self._add_to_training_loss(scores, torch.cat([part.target for part in parts]), is_first=is_first)
         optimizer = self.optimizers()
         assert isinstance(optimizer, LightningOptimizer)
         optimizer.step()
@@ -226,10 +264,7 @@ class FitnessModel(ModelHooks, LightningModule, ABC):
         return scores
 
     def _add_to_training_loss(self, score: Tensor, target: Tensor, *, is_first: bool) -> None:
-        """Take note of a batch; with the last one of an epoch, find the unit of scores that have none.
-
-        Validation comes right after it, and the weights are kept with the unit.
-        """
+        """Take note of a batch."""
         if not is_pairwise(self.loss):
             self.training_loss.update(score if self.target_scale is None else self.target_scale(score), target)
             return
@@ -237,11 +272,16 @@ class FitnessModel(ModelHooks, LightningModule, ABC):
             self._scores, self._targets = [], []
         self._scores.append(score)
         self._targets.append(target)
-        if self.trainer.is_last_batch:
-            assert isinstance(self.target_scale, TargetScale)
-            score, target = torch.cat(self._scores), torch.cat(self._targets)
-            self.target_scale.calibrate(score, target)
-            self.training_loss.update(self.target_scale(score), target)
+
+    def _calibrate(self) -> None:
+        """At the end of an epoch, find the unit of scores that have none.
+
+        Validation comes right after it, and the weights are kept with the unit.
+        """
+        assert isinstance(self.target_scale, TargetScale)
+        score, target = torch.cat(self._scores), torch.cat(self._targets)
+        self.target_scale.calibrate(score, target)
+        self.training_loss.update(self.target_scale(score), target)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Clip the gradient, all of a batch's parts included."""

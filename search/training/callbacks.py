@@ -30,6 +30,14 @@ class SeedEpochs(Callback):
         torch.manual_seed(derive_seed("epoch", self.seed, self.fold, trainer.current_epoch))
 
 
+class CountSteps(Callback):
+    """Let logs go by steps of the optimizer where Lightning, given epochs (`EpochLoader`), would count these."""
+
+    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
+        """Put the count to where it would stand after as many batches: it is raised by one after validation."""
+        trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step - 1
+
+
 class ReportAndStop(Callback):
     """Report each validation, end the run early when asked to or when it has diverged.
 
@@ -55,10 +63,14 @@ class ReportAndStop(Callback):
         """Go on from there."""
         self.values[:] = state_dict["values"]  # the list itself is known to others
 
+    def is_told_to_stop(self) -> bool:
+        """Ask whether to stop, unless it was told before."""
+        self.was_stopped = self.was_stopped or self.should_stop()
+        return self.was_stopped
+
     def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
         """Stop in the middle of an epoch if asked to."""
-        if self.should_stop():
-            self.was_stopped = trainer.should_stop = True
+        trainer.should_stop = trainer.should_stop or self.is_told_to_stop()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record and report the epoch's value."""
@@ -71,9 +83,7 @@ class ReportAndStop(Callback):
         loss = float(trainer.callback_metrics.get("val_loss", 0.0))
         self.has_diverged = not math.isfinite(loss)
         self.report(self.fold, trainer.current_epoch, self.values[-1])
-        if self.should_stop():
-            self.was_stopped = True
-        trainer.should_stop = trainer.should_stop or self.was_stopped or self.has_diverged
+        trainer.should_stop = trainer.should_stop or self.is_told_to_stop() or self.has_diverged
 
 
 class KeepBestWeights(Callback):
