@@ -12,7 +12,7 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
-from torchmetrics import MeanSquaredError
+from torchmetrics import MeanSquaredError, Metric
 
 from datasets.batches.batch import Batch
 from datasets.batches.loader import WholeEpoch
@@ -22,24 +22,8 @@ from models.hooks import ModelHooks
 from models.losses import Loss, is_pairwise, over_rows, replayed, row_gradient
 from models.metrics import Spearman
 from models.target_scale import RankNormal, TargetScale, Transform
+from models.whole_epochs import leaves_loops_alone, log_epoch, without_callbacks
 
-# What Lightning calls or uses for each item of a loader or each step, and a model may have made its own.
-_OF_EACH_BATCH = (
-    "training_step",
-    "on_before_batch_transfer",
-    "transfer_batch_to_device",
-    "on_after_batch_transfer",
-    "on_train_batch_start",
-    "on_train_batch_end",
-    "manual_backward",
-    "backward",
-    "on_before_backward",
-    "on_after_backward",
-    "optimizers",
-    "optimizer_step",
-    "on_before_optimizer_step",
-    "configure_callbacks",
-)
 _HAS_GAPS: ContextVar[bool] = ContextVar("has_gaps", default=False)
 
 
@@ -75,6 +59,7 @@ class FitnessModel(ModelHooks, LightningModule, ABC):
         self.target_scale: TargetScale | RankNormal | None = None
         self._scores: list[Tensor] = []  # of an epoch, and the targets below, where predictions are calibrated
         self._targets: list[Tensor] = []
+        self._is_given_epochs = False
         self.training_loss = MeanSquaredError()
         self.val_loss = MeanSquaredError()
         self.val_spearman = Spearman()
@@ -105,8 +90,8 @@ class FitnessModel(ModelHooks, LightningModule, ABC):
 
     @property
     def takes_epochs(self) -> bool:
-        """Whether `training_step` may be given an epoch: not where a model has anything to say about single batches."""
-        return all(getattr(type(self), name) is getattr(FitnessModel, name) for name in _OF_EACH_BATCH)
+        """Whether `training_step` may be given an epoch: not where a model has its own part in Lightning's loops."""
+        return leaves_loops_alone(type(self), FitnessModel)
 
     def minimise(self, loss: Loss, target_transform: Transform) -> None:
         """Train with this loss, on targets that are transformed or as they are; ranks need no transform.
@@ -209,20 +194,20 @@ class FitnessModel(ModelHooks, LightningModule, ABC):
         """Predicted fitness (B,) and its standard deviation (B,), where a single model knows it; None elsewhere."""
         return None
 
-    def training_step(self, batch: Batch | WholeEpoch, batch_idx: int) -> None:
+    def training_step(self, batch: Any, batch_idx: int) -> None:
         """One step of the optimizer on the loss of a batch, whose gradient is summed over its parts.
 
-        Of an epoch, where the model `takes_epochs`, the same steps for all of its batches.
+        Of a `WholeEpoch`, where the model `takes_epochs`, the same steps for all of its batches.
         """
-        if isinstance(batch, Batch):
-            self._step(batch, is_first=batch_idx == 0)
-            is_last = self.trainer.is_last_batch
+        self._is_given_epochs = isinstance(batch, WholeEpoch)
+        if self._is_given_epochs:
+            with without_callbacks(self.trainer):
+                for number, one in enumerate(batch.batches()):
+                    self._step(one, is_first=number == 0)
+                    torch.clear_autocast_cache()  # of the weights before the step
         else:
-            for number, one in enumerate(batch.batches()):
-                self._step(one, is_first=number == 0)
-                torch.clear_autocast_cache()  # of the weights before the step
-            is_last = True
-        if is_last and is_pairwise(self.loss):
+            self._step(batch, is_first=batch_idx == 0)
+        if is_pairwise(self.loss) and (self._is_given_epochs or self.trainer.is_last_batch):
             self._calibrate()
 
     def _step(self, batch: Batch, *, is_first: bool) -> None:
@@ -264,7 +249,6 @@ class FitnessModel(ModelHooks, LightningModule, ABC):
         return scores
 
     def _add_to_training_loss(self, score: Tensor, target: Tensor, *, is_first: bool) -> None:
-        """Take note of a batch."""
         if not is_pairwise(self.loss):
             self.training_loss.update(score if self.target_scale is None else self.target_scale(score), target)
             return
@@ -274,10 +258,7 @@ class FitnessModel(ModelHooks, LightningModule, ABC):
         self._targets.append(target)
 
     def _calibrate(self) -> None:
-        """At the end of an epoch, find the unit of scores that have none.
-
-        Validation comes right after it, and the weights are kept with the unit.
-        """
+        """Find the unit of scores that have none, right before validation: the weights are kept with the unit."""
         assert isinstance(self.target_scale, TargetScale)
         score, target = torch.cat(self._scores), torch.cat(self._targets)
         self.target_scale.calibrate(score, target)
@@ -302,9 +283,15 @@ class FitnessModel(ModelHooks, LightningModule, ABC):
     # Metrics are logged at the end of an epoch: a `log` in each step takes as long as a small model's step.
     def on_train_epoch_end(self) -> None:
         """Log the mean training loss of the epoch."""
-        self.log("training_loss", self.training_loss)
+        self._log_epoch(training_loss=self.training_loss)
 
     def on_validation_epoch_end(self) -> None:
         """Log loss and Spearman over the whole validation set."""
-        self.log("val_loss", self.val_loss)
-        self.log("val_spearman", self.val_spearman)
+        self._log_epoch(val_loss=self.val_loss, val_spearman=self.val_spearman)
+
+    def _log_epoch(self, **metrics: Metric) -> None:
+        if self._is_given_epochs:
+            log_epoch(self, metrics)
+            return
+        for name, metric in metrics.items():
+            self.log(name, metric)

@@ -143,17 +143,21 @@ class FitnessData(LightningDataModule):
         """Let an item of `train_dataloader` be an epoch (see `EpochLoader`), for a model that `takes_epochs`."""
         self._epochs = partial(EpochLoader, limit=limit, should_stop=should_stop)
 
-    def train_dataloader(self) -> BatchLoader | EpochLoader:
-        """Return the training batches, in another order each epoch; all of an epoch at once after `give_epochs`."""
+    def training_batches(self) -> BatchLoader:
+        """Return the training batches, in another order each epoch."""
         n_full, n_rest = divmod(len(self._train), self._batch_size)
         order = EpochOrder(self._train, seed=self._seed, fold_number=self._fold_number)
-        loader = BatchLoader(
+        return BatchLoader(
             data=self._data,
             lengths=self.lengths,
             sampler=order,
             sizes=[self._batch_size] * n_full + [n_rest] * (n_rest > 0),
             features=self._features,
         )
+
+    def train_dataloader(self) -> BatchLoader | EpochLoader:
+        """Return the training batches, or after `give_epochs` all of an epoch as one item."""
+        loader = self.training_batches()
         return loader if self._epochs is None else self._epochs(loader)
 
     def val_dataloader(self) -> BatchLoader:

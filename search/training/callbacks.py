@@ -27,15 +27,11 @@ class SeedEpochs(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Seed torch from (seed, fold, epoch)."""
-        torch.manual_seed(derive_seed("epoch", self.seed, self.fold, trainer.current_epoch))
-
-
-class CountSteps(Callback):
-    """Let logs go by steps of the optimizer where Lightning, given epochs (`EpochLoader`), would count these."""
-
-    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        """Put the count to where it would stand after as many batches: it is raised by one after validation."""
-        trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step - 1
+        seed = derive_seed("epoch", self.seed, self.fold, trainer.current_epoch)
+        if pl_module.device.type == "cpu":
+            torch.default_generator.manual_seed(seed)  # `manual_seed` looks for devices of all kinds, each time
+        else:
+            torch.manual_seed(seed)
 
 
 class ReportAndStop(Callback):

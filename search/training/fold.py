@@ -20,7 +20,7 @@ from models.fitness_model import FitnessModel
 from search.config.run_config import WHOLE_BATCH, RunConfig, task_of
 from search.storage.ending import Ending
 from search.training.build import build_data, build_model
-from search.training.callbacks import CountSteps, KeepBestWeights, KeepLastWeights, ReportAndStop
+from search.training.callbacks import KeepBestWeights, KeepLastWeights, ReportAndStop
 from search.training.checkpoint.progress import Progress, Reports
 from search.training.checkpoint.snapshot import KeepState
 from search.training.memory import eval_tokens, free_memory_bytes, keep_to_share, micro_batch_tokens
@@ -72,7 +72,6 @@ class FoldTraining:
         callbacks = [state, reporter, keeper]
         if model.takes_epochs and not config.trainer.callbacks:  # those may look at single batches
             data.give_epochs(limit=config.trainer.limit_train_batches, should_stop=reporter.is_told_to_stop)
-            callbacks.append(CountSteps())
         trainer = build_trainer(
             config, self.directory, number, callbacks, is_judged=is_judged, stops_early=chooses_epoch
         )

@@ -1,4 +1,4 @@
-"""What training costs beside the arithmetic: `fit` of a CNN over the loop that a user would write around the same model.
+"""What training costs beside arithmetic: `fit` of a CNN over the loop that a user would write around the same model.
 
     FLIPSEARCH_DATA=... python tests/benchmarks/bench_fit.py
     FLIPSEARCH_DATA=... python tests/benchmarks/bench_fit.py --pairs 3 --epochs 10 --threads 1 --device cuda
@@ -25,7 +25,6 @@ from torch.nn import functional
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from datasets.common.paths import Places
-from datasets.common.seeds import derive_seed
 from datasets.splits.prepared import PreparedSplit, prepare
 from datasets.tasks.registry import find_task
 from models.metrics import spearman
@@ -71,7 +70,7 @@ def by_plain_loop(config: RunConfig, split: PreparedSplit, device: str) -> Value
     optimizer = model.configure_optimizers()
     assert isinstance(optimizer, torch.optim.Optimizer)
     data._move(torch.device(device))
-    training, validation = data.train_dataloader(), data.val_dataloader()
+    training, validation = data.training_batches(), data.val_dataloader()
     values, best, best_weights = [], float("-inf"), None
 
     def validate() -> float:
@@ -82,8 +81,7 @@ def by_plain_loop(config: RunConfig, split: PreparedSplit, device: str) -> Value
         return spearman(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
     for epoch in range(config.trainer.max_epochs):
-        torch.manual_seed(derive_seed("epoch", config.seed, 0, epoch))
-        training.sampler.set_epoch(epoch)  # type: ignore[union-attr]
+        training.sampler.set_epoch(epoch)
         for batch in training:
             optimizer.zero_grad()
             loss = functional.mse_loss(model(batch), batch.target)
