@@ -1,14 +1,13 @@
 """The base of all models: the step of training, the logged metrics, and the tokenizer of a model."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
-from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
@@ -19,10 +18,10 @@ from datasets.batches.loader import WholeEpoch
 from datasets.common.errors import UserError
 from datasets.sequences.tokenizer import ResidueTokenizer, Tokenizer
 from models.hooks import ModelHooks
-from models.losses import Loss, is_pairwise, over_rows, replayed, row_gradient
+from models.losses import Loss, is_pairwise, joined, over_rows, replayed, row_gradient
 from models.metrics import Spearman
 from models.target_scale import RankNormal, TargetScale, Transform
-from models.whole_epochs import leaves_loops_alone, log_epoch, without_callbacks
+from models.whole_epochs import leaves_loops_alone, log_epoch, steps_of
 
 _HAS_GAPS: ContextVar[bool] = ContextVar("has_gaps", default=False)
 
@@ -57,7 +56,7 @@ class FitnessModel(ModelHooks, LightningModule, ABC):
         self.gradient_clip: float | None = None
         self.loss: Loss = functional.mse_loss
         self.target_scale: TargetScale | RankNormal | None = None
-        self._scores: list[Tensor] = []  # of an epoch, and the targets below, where predictions are calibrated
+        self._scores: list[Tensor] = []  # of an epoch's batches so far, and the targets below
         self._targets: list[Tensor] = []
         self._is_given_epochs = False
         self.training_loss = MeanSquaredError()
@@ -200,62 +199,50 @@ class FitnessModel(ModelHooks, LightningModule, ABC):
         Of a `WholeEpoch`, where the model `takes_epochs`, the same steps for all of its batches.
         """
         self._is_given_epochs = isinstance(batch, WholeEpoch)
-        if self._is_given_epochs:
-            with without_callbacks(self.trainer):
-                for number, one in enumerate(batch.batches()):
-                    self._step(one, is_first=number == 0)
-                    torch.clear_autocast_cache()  # of the weights before the step
-        else:
-            self._step(batch, is_first=batch_idx == 0)
-        if is_pairwise(self.loss) and (self._is_given_epochs or self.trainer.is_last_batch):
+        if self._is_given_epochs or batch_idx == 0:  # whatever an epoch that was cut off left behind
+            self._scores, self._targets = [], []
+        steps = steps_of(self, is_watched=not self._is_given_epochs)
+        for one in batch.batches() if self._is_given_epochs else [batch]:
+            parts = one.parts(self.micro_batch_tokens)
+            target = joined([part.target for part in parts])
+            over = self._over_pairs if is_pairwise(self.loss) else self._over_rows
+            self._scores.append(over(parts, target, steps.backward))
+            self._targets.append(target)
+            steps.step()
+            if self._is_given_epochs:
+                torch.clear_autocast_cache()  # of the weights before the step
+        if not is_pairwise(self.loss):
+            for score, target in zip(self._scores, self._targets, strict=True):
+                self.training_loss.update(score if self.target_scale is None else self.target_scale(score), target)
+            self._scores, self._targets = [], []
+        elif self._is_given_epochs or self.trainer.is_last_batch:
             self._calibrate()
 
-    def _step(self, batch: Batch, *, is_first: bool) -> None:
-        parts = batch.parts(self.micro_batch_tokens)
-        scores = self._over_pairs(parts) if is_pairwise(self.loss) else self._over_rows(parts, len(batch))
-        self._add_to_training_loss(scores, torch.cat([part.target for part in parts]), is_first=is_first)
-        optimizer = self.optimizers()
-        assert isinstance(optimizer, LightningOptimizer)
-        optimizer.step()
-        optimizer.zero_grad()
-        for schedule in self.trainer.lr_scheduler_configs:
-            schedule.scheduler.step()  # type: ignore[call-arg]  # one that needs a metric cannot go step by step
-
-    def _over_rows(self, parts: Sequence[Batch], n_rows: int) -> Tensor:
+    def _over_rows(self, parts: Sequence[Batch], target: Tensor, backward: Callable[[Tensor], None]) -> Tensor:
         """Add up the gradient of a loss that is a mean over rows; the scores of the rows."""
         scores = []
         for part in parts:
             score = self.forward(part)
             scores.append(score.detach())
             loss = over_rows(self.loss, score, self.in_own_unit(part.target), part.weight)
-            self.manual_backward(loss * (len(part) / n_rows))
-        return torch.cat(scores)
+            backward(loss if len(parts) == 1 else loss * (len(part) / len(target)))
+        return joined(scores)
 
-    def _over_pairs(self, parts: Sequence[Batch]) -> Tensor:
+    def _over_pairs(self, parts: Sequence[Batch], target: Tensor, backward: Callable[[Tensor], None]) -> Tensor:
         """Add up the gradient of a loss over pairs of rows, which may stand in different parts; the scores of the rows.
 
         Of several parts the scores come first, and with them the gradient of each row's score (gradient caching, Gao
         et al. 2021). What then passes through the model part by part is the gradient of the whole batch.
         """
-        target = torch.cat([part.target for part in parts])
         if len(parts) == 1:
             score = self.forward(parts[0])
-            self.manual_backward(self.loss(score, target))
+            backward(self.loss(score, target))
             return score.detach()
         scores, again = replayed(lambda number: self.forward(parts[number]), len(parts), target.device)
         gradients = torch.split(row_gradient(self.loss, scores, target), [len(part) for part in parts])
         for number, gradient in enumerate(gradients):
-            self.manual_backward((again(number) * gradient).sum())
+            backward((again(number) * gradient).sum())
         return scores
-
-    def _add_to_training_loss(self, score: Tensor, target: Tensor, *, is_first: bool) -> None:
-        if not is_pairwise(self.loss):
-            self.training_loss.update(score if self.target_scale is None else self.target_scale(score), target)
-            return
-        if is_first:  # whatever an epoch that was cut off left behind
-            self._scores, self._targets = [], []
-        self._scores.append(score)
-        self._targets.append(target)
 
     def _calibrate(self) -> None:
         """Find the unit of scores that have none, right before validation: the weights are kept with the unit."""

@@ -3,10 +3,11 @@
 What Lightning does around a step, and to log a number, takes as long as a small network's own work.
 """
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor
 from torchmetrics import Metric
 
 # What Lightning calls or uses in its loops, and a model may have made its own.
@@ -23,15 +24,49 @@ def leaves_loops_alone(model: type[LightningModule], base: type[LightningModule]
     return all(getattr(model, name) is getattr(base, name) for name in _OF_LOOPS)
 
 
-@contextmanager
-def without_callbacks(trainer: Trainer) -> Iterator[None]:
-    """Let Lightning ask no callback about steps: those that have something to say are given single batches."""
-    callbacks = trainer.callbacks  # type: ignore[attr-defined]  # set where mypy does not look
-    trainer.callbacks = []  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        trainer.callbacks = callbacks  # type: ignore[attr-defined]
+class Steps:
+    """Steps of a model's optimizer by Lightning, which asks all hooks about each gradient and each step."""
+
+    def __init__(self, model: LightningModule, optimizer: LightningOptimizer) -> None:
+        self.backward: Callable[[Tensor], None] = model.manual_backward
+        self._optimizer = optimizer
+        self._schedulers = [schedule.scheduler for schedule in model.trainer.lr_scheduler_configs]
+
+    def step(self) -> None:
+        """Change the weights by their gradient, which is forgotten, and the learning rates by their schedules."""
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        for scheduler in self._schedulers:
+            scheduler.step()  # one that needs a metric cannot go step by step
+
+
+class PlainSteps(Steps):
+    """The same steps where nobody but the model itself is to be asked; to the same numbers."""
+
+    def __init__(self, model: LightningModule, optimizer: LightningOptimizer) -> None:
+        super().__init__(model, optimizer)
+        self.backward = Tensor.backward
+        self._plain = optimizer.optimizer
+        self._prepare = model.on_before_optimizer_step
+        self._count = model.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress  # of `global_step`
+
+    def step(self) -> None:
+        """Do as `Steps` does."""
+        self._prepare(self._plain)
+        self._count.increment_ready()
+        self._plain.step()
+        self._count.increment_completed()
+        self._plain.zero_grad()
+        for scheduler in self._schedulers:
+            scheduler.step()
+
+
+def steps_of(model: LightningModule, *, is_watched: bool) -> Steps:
+    """The steps of a model with one optimizer: Lightning's where hooks watch them, or where gradients are scaled."""
+    optimizer = model.optimizers()
+    assert isinstance(optimizer, LightningOptimizer)
+    is_scaled = getattr(model.trainer.precision_plugin, "scaler", None) is not None
+    return (Steps if is_watched or is_scaled else PlainSteps)(model, optimizer)
 
 
 def log_epoch(model: LightningModule, metrics: Mapping[str, Metric]) -> None:
