@@ -65,8 +65,9 @@ def steps_of(model: LightningModule, *, is_watched: bool) -> Steps:
     """The steps of a model with one optimizer: Lightning's where hooks watch them, or where gradients are scaled."""
     optimizer = model.optimizers()
     assert isinstance(optimizer, LightningOptimizer)
-    is_scaled = getattr(model.trainer.precision_plugin, "scaler", None) is not None
-    return (Steps if is_watched or is_scaled else PlainSteps)(model, optimizer)
+    if is_watched or getattr(model.trainer.precision_plugin, "scaler", None) is not None:
+        return Steps(model, optimizer)
+    return PlainSteps(model, optimizer)
 
 
 def log_epoch(model: LightningModule, metrics: Mapping[str, Metric]) -> None:

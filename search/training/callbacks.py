@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from datasets.batches.loader import WholeEpoch
 from datasets.common.seeds import derive_seed
 from models.fitness_model import FitnessModel
 from search.training.weights import save_weights
@@ -64,9 +65,12 @@ class ReportAndStop(Callback):
         self.was_stopped = self.was_stopped or self.should_stop()
         return self.was_stopped
 
-    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        """Stop in the middle of an epoch if asked to."""
-        trainer.should_stop = trainer.should_stop or self.is_told_to_stop()
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Stop in the middle of an epoch if asked to; a whole epoch has asked after each of its batches."""
+        if self.was_stopped if isinstance(batch, WholeEpoch) else self.is_told_to_stop():
+            trainer.should_stop = True
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record and report the epoch's value."""
@@ -79,7 +83,8 @@ class ReportAndStop(Callback):
         loss = float(trainer.callback_metrics.get("val_loss", 0.0))
         self.has_diverged = not math.isfinite(loss)
         self.report(self.fold, trainer.current_epoch, self.values[-1])
-        trainer.should_stop = trainer.should_stop or self.is_told_to_stop() or self.has_diverged
+        if self.is_told_to_stop() or self.has_diverged:
+            trainer.should_stop = True
 
 
 class KeepBestWeights(Callback):
