@@ -209,8 +209,6 @@ class FitnessModel(ModelHooks, LightningModule, ABC):
             self._scores.append(over(parts, target, steps.backward))
             self._targets.append(target)
             steps.step()
-            if self._is_given_epochs:
-                torch.clear_autocast_cache()  # of the weights before the step
         if not is_pairwise(self.loss):
             for score, target in zip(self._scores, self._targets, strict=True):
                 self.training_loss.update(score if self.target_scale is None else self.target_scale(score), target)
