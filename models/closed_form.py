@@ -2,6 +2,7 @@
 
 import inspect
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -65,22 +66,27 @@ class ClosedForm(FitnessModel):
         self._seen.append(batch)
         if not self.trainer.is_last_batch:
             return
-        length = max(seen.tokens.shape[1] for seen in self._seen)
-        tokens = torch.cat([functional.pad(residues(b), (0, length - b.tokens.shape[1])) for b in self._seen])
-        target = torch.cat([seen.target for seen in self._seen]).double()
+        self.learn(self._seen)
+        with torch.no_grad(), torch.autocast(batch.tokens.device.type, enabled=False):
+            for seen in self._seen:
+                self.training_loss.update(self(seen), seen.target)
+        self._seen = []
+
+    def learn(self, batches: Sequence[Batch]) -> None:
+        """Solve for all rows of an epoch, whose batches are in its order."""
+        length = max(batch.tokens.shape[1] for batch in batches)
+        tokens = torch.cat([functional.pad(residues(b), (0, length - b.tokens.shape[1])) for b in batches])
+        target = torch.cat([batch.target for batch in batches]).double()
         target = self.in_own_unit(target)
         beside = {
-            "scores": [seen.scores for seen in self._seen if seen.scores is not None],
-            "embeddings": [seen.features for seen in self._seen if seen.features is not None],
-            "weight": [seen.weight.double() for seen in self._seen if seen.weight is not None],
+            "scores": [batch.scores for batch in batches if batch.scores is not None],
+            "embeddings": [batch.features for batch in batches if batch.features is not None],
+            "weight": [batch.weight.double() for batch in batches if batch.weight is not None],
         }
         with torch.no_grad(), torch.autocast(tokens.device.type, enabled=False):
             # Models of users may know nothing of them.
             given = {name: torch.cat(rows)[: self.max_rows] for name, rows in beside.items() if rows}
             self.solve(tokens[: self.max_rows], target[: self.max_rows], **given)
-            for seen in self._seen:
-                self.training_loss.update(self(seen), seen.target)
-        self._seen = []
 
 
 def residues(batch: Batch) -> Tensor:

@@ -31,7 +31,8 @@ from search.stats.metrics import UnusablePredictions, check_predictions
 from search.storage.ending import Ending
 from search.study.run_names import CONFIRM
 from search.training.result import Result
-from search.workers.child import isolated_prediction, isolated_run, prepare_children
+from search.workers.child import prepare_children
+from search.workers.jobs import isolated_prediction, isolated_run
 from search.workers.messages import PredictionsWritten
 from search.workers.run_alone import Stopped, check_backbone, outcome
 from search.workers.signals import Signals
@@ -236,7 +237,7 @@ class _Work:
         from search.experiments.scales import of_seeds
         from search.training.predict_split import read_test_predictions
 
-        order, seeds = self.order, self.seeds
+        order, seeds, task = self.order, self.seeds, self.order.experiment.task(self.request.data)
         found = [read_test_predictions(one.predictions) for one in trained]
         predictions, own = [rows for rows, _ in found], found[0][1]
         try:
@@ -245,10 +246,7 @@ class _Work:
                     name = f"{one.candidate.name}, seed {seeds[number % len(seeds)]}"
                     check_predictions(row)
             held_out = read_test_set(
-                order.experiment.task(self.request.data),
-                data_dir=self.request.data_dir,
-                data_hash=order.split.data_hash,
-                announce=self.display.announce,
+                task, data_dir=self.request.data_dir, data_hash=order.split.data_hash, announce=self.display.announce
             )
             name, candidates = "the test set", [one.candidate for one in trained]
             covering = predictions[0][: len(seeds)], None if own is None else own[: len(seeds)]
@@ -272,7 +270,7 @@ class _Work:
             when=today(),
             measured=measured,
             coverage=coverage_of(order.experiment, order.split, *covering, held_out.target),
-            folds=folds_of(order.experiment.task(self.request.data), order.split),
+            folds=folds_of(task, order.split),
         )
         append(ledger_file(order.path), confirmation.readings())
         return confirmation

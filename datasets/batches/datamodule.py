@@ -116,7 +116,7 @@ class FitnessData(LightningDataModule):
         gathered batch by batch, from wherever they are held.
         """
         self._features = features
-        self._move(self._data.tokens.device)
+        self.move(self._data.tokens.device)
 
     def training_rows(self) -> Batch:
         """Return all training rows as one batch without features, their tokens of the split's small type."""
@@ -132,9 +132,10 @@ class FitnessData(LightningDataModule):
     def setup(self, stage: str) -> None:
         """Move the split to the trainer's device, where there is a trainer and the device is no CPU."""
         if self.trainer is not None:
-            self._move(self.trainer.strategy.root_device)
+            self.move(self.trainer.strategy.root_device)
 
-    def _move(self, device: torch.device) -> None:
+    def move(self, device: torch.device) -> None:
+        """Hold the split, and features that are one tensor, on a device."""
         self._data = self._data.to(device)
         if self._features is not None and self._features.values is not None:
             self._features = self._features.to(device)

@@ -57,14 +57,28 @@ def _with_our_names(value: Any) -> Any:
     return [_with_our_names(one) for one in value] if isinstance(value, list | tuple) else value
 
 
+def _is_resolved(value: Any) -> bool:
+    """Whether nothing in a tree of plain values refers to another place, or is missing."""
+    if isinstance(value, str):
+        return "${" not in value and value != "???"
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_resolved(one) for key, one in value.items())
+    if isinstance(value, list):
+        return all(map(_is_resolved, value))
+    return value is None or isinstance(value, bool | int | float)
+
+
 def resolve(tree: Mapping[str, Any], values: Mapping[str, Scalar]) -> dict[str, Any]:
     """The tree with `values` at their paths, and with what follows from them.
 
     Raises:
         UserError: A value is missing, or an interpolation cannot be resolved.
     """
+    given = overlay(tree, values)
+    if _is_resolved(given):  # OmegaConf takes as long to say so as a small model's solution takes
+        return given
     try:
-        config = OmegaConf.create(_with_our_names(overlay(tree, values)))
+        config = OmegaConf.create(_with_our_names(given))
         resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise UserError(f"{error.full_key} must be given: add {error.full_key}=... to the command.") from None

@@ -29,7 +29,8 @@ from search.storage.ending import Ending
 from search.study.artifacts import hash_or_missing
 from search.study.combinable import Combinable, how_to_fetch
 from search.training.result import FOLD, Result
-from search.workers.child import isolated_run, prepare_children
+from search.workers.child import prepare_children
+from search.workers.jobs import isolated_run
 from search.workers.run_alone import check_backbone, outcome
 from search.workers.signals import Signals
 

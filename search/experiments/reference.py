@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from datasets.common.paths import Places
 from search.config.run_config import as_it_ran
 from search.experiments.experiment import Experiment
-from search.workers.child import isolated_prediction
+from search.workers.jobs import isolated_prediction
 from search.workers.messages import PredictionsWritten
 from search.workers.run_alone import outcome
 from search.workers.signals import Signals

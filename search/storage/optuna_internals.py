@@ -21,6 +21,7 @@ from optuna.samplers import _cmaes
 from optuna.storages import BaseStorage, _cached_storage
 from optuna.storages._rdb import models
 from optuna.storages._rdb import storage as _rdb
+from optuna.study._constrained_optimization import _CONSTRAINTS_KEY
 from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial
 
@@ -74,6 +75,11 @@ def with_system_attributes(trial: FrozenTrial, attributes: Mapping[str, Any]) ->
     shown = copy.copy(trial)
     shown._system_attrs = dict(attributes)
     return shown
+
+
+def constraint(name: str, value: float) -> dict[str, float]:
+    """The system attribute that `Trial.set_constraint` sets, for whoever sets others as well."""
+    return {f"{_CONSTRAINTS_KEY}:{name}": value}
 
 
 class StorageProxy:

@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Callable, Container, Mapping, Sequence
 from datetime import datetime
 from functools import wraps
+from types import MappingProxyType
 from typing import Any, ParamSpec, TypeVar
 
 import optuna
@@ -169,8 +170,14 @@ class ResilientStorage(RDBStorage):
         return call()
 
 
-def set_attributes(trial: optuna.Trial, *, user: Mapping[str, Any], system: Mapping[str, Any]) -> None:
-    """Set several attributes of a running trial in one transaction, for about the price of one.
+def set_attributes(
+    trial: optuna.Trial,
+    *,
+    user: Mapping[str, Any],
+    system: Mapping[str, Any],
+    values: Mapping[int, float] = MappingProxyType({}),
+) -> None:
+    """Set several attributes of a running trial, and report values by step, in one transaction, for the price of one.
 
     Raises:
         UpdateFinishedTrialError: The trial is not running any more.
@@ -189,6 +196,11 @@ def set_attributes(trial: optuna.Trial, *, user: Mapping[str, Any], system: Mapp
             new = {"value_json": statement.excluded.value_json}
             statements.append(statement.on_conflict_do_update(index_elements=[model.trial_id, model.key], set_=new))
 
+    if values:
+        statement = insert(models.TrialIntermediateValueModel).values([_report(trial, *one) for one in values.items()])
+        new = {name: statement.excluded[name] for name in ("intermediate_value", "intermediate_value_type")}
+        statements.append(statement.on_conflict_do_update(index_elements=["trial_id", "step"], set_=new))
+
     def write() -> None:
         with session_of(storage.scoped_session) as session:
             state: Any = models.TrialModel.find_or_raise_by_id(id_of(trial), session).state
@@ -197,6 +209,11 @@ def set_attributes(trial: optuna.Trial, *, user: Mapping[str, Any], system: Mapp
                 session.execute(statement)
 
     storage.outages.call(write)
+
+
+def _report(trial: optuna.Trial, step: int, value: float) -> dict[str, Any]:
+    stored, kind = models.TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
+    return {"trial_id": id_of(trial), "step": step, "intermediate_value": stored, "intermediate_value_type": kind}
 
 
 def _checked(trial: FrozenTrial, study_name: Callable[[], str]) -> FrozenTrial:

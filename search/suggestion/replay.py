@@ -43,8 +43,9 @@ from search.suggestion.replayed import LABORATORY, RANDOM, Replay, ReplayedPick,
 from search.training.predictions import predictions_in
 from search.training.predictor import Predictor
 from search.training.result import Result
-from search.workers.child import isolated_run, prepare_children
+from search.workers.child import prepare_children
 from search.workers.display import Display, PlainDisplay
+from search.workers.jobs import isolated_run
 from search.workers.run_alone import Stopped, check_backbone, outcome
 from search.workers.signals import Signals
 

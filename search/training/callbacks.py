@@ -5,12 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from datasets.batches.loader import WholeEpoch
-from datasets.common.seeds import derive_seed
 from models.fitness_model import FitnessModel
+from search.training.seeding import seed_torch
 from search.training.weights import save_weights
 
 MONITOR = "val_spearman"
@@ -28,11 +27,7 @@ class SeedEpochs(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Seed torch from (seed, fold, epoch)."""
-        seed = derive_seed("epoch", self.seed, self.fold, trainer.current_epoch)
-        if pl_module.device.type == "cpu":
-            torch.default_generator.manual_seed(seed)  # `manual_seed` looks for devices of all kinds, each time
-        else:
-            torch.manual_seed(seed)
+        seed_torch("epoch", self.seed, self.fold, trainer.current_epoch)
 
 
 class ReportAndStop(Callback):
@@ -42,13 +37,16 @@ class ReportAndStop(Callback):
         fold: Number of the fold that is trained.
         report: Told of every validation.
         should_stop: Asked after every batch, so that a long epoch need not be waited for.
+        values: Gets the value of every validation, None where there is none.
     """
 
-    def __init__(self, *, fold: int, report: Report, should_stop: Callable[[], bool]) -> None:
+    def __init__(
+        self, *, fold: int, report: Report, should_stop: Callable[[], bool], values: list[float | None]
+    ) -> None:
         self.fold = fold
         self.report = report
         self.should_stop = should_stop
-        self.values: list[float | None] = []
+        self.values = values
         self.was_stopped = False
         self.has_diverged = False
 

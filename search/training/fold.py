@@ -6,11 +6,9 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from datasets.batches.datamodule import FitnessData
 from datasets.common.paths import Places
-from datasets.common.seeds import derive_seed
 from datasets.features.frozen import FeatureCache, frozen_features
 from datasets.splits.prepared import PreparedSplit
 from datasets.task import Announce
@@ -20,13 +18,14 @@ from models.fitness_model import FitnessModel
 from search.config.run_config import WHOLE_BATCH, RunConfig, task_of
 from search.storage.ending import Ending
 from search.training.build import build_data, build_model
-from search.training.callbacks import KeepBestWeights, KeepLastWeights, ReportAndStop
 from search.training.checkpoint.progress import Progress, Reports
 from search.training.checkpoint.snapshot import KeepState
 from search.training.memory import eval_tokens, free_memory_bytes, keep_to_share, micro_batch_tokens
+from search.training.one_fold import OneFold
 from search.training.result import FOLD
-from search.training.trainer import build_trainer
-from search.training.weights import load_weights
+from search.training.seeding import seed_torch
+from search.training.solved import Solved, needs_trainer
+from search.training.stepwise import Stepwise
 
 OnProgress = Callable[[str, int, int], None]
 """Is told (what, n_done, n_total) of long work besides training."""
@@ -63,19 +62,20 @@ class FoldTraining:
         model = build_model(config, number)
         model.check_task(task_of(config))
         data = build_data(config, self.split, model, fold, number)
-        reporter = ReportAndStop(fold=number, report=self.reports, should_stop=self.should_stop)
         is_judged = len(fold.validation) > 0
-        # The few rows of one fold of several would choose an epoch by luck, and all folds by different ones.
-        chooses_epoch = is_judged and not is_one_of_several
-        path = self.directory / FOLD.format(number)
-        keeper = KeepBestWeights(path) if chooses_epoch else KeepLastWeights(path)
-        callbacks = [state, reporter, keeper]
-        if model.takes_epochs and not config.trainer.callbacks:  # those may look at single batches
-            data.give_epochs(limit=config.trainer.limit_train_batches, should_stop=reporter.is_told_to_stop)
-        trainer = build_trainer(
-            config, self.directory, number, callbacks, is_judged=is_judged, stops_early=chooses_epoch
+        one = OneFold(
+            config=config,
+            number=number,
+            directory=self.directory,
+            path=self.directory / FOLD.format(number),
+            report=self.reports,
+            should_stop=self.should_stop,
+            is_judged=is_judged,
+            # The few rows of one fold of several would choose an epoch by luck, and all folds by different ones.
+            chooses_epoch=is_judged and not is_one_of_several,
         )
-        device = trainer.strategy.root_device
+        training = Stepwise(one, state) if needs_trainer(model, config) else Solved(one)
+        device = training.device
         keep_to_share(device)
         progress.device = str(device)
         if number > 0:  # all folds in the same parts: one number is recorded
@@ -85,34 +85,31 @@ class FoldTraining:
         progress.smaller = smaller  # not before: features are computed in passes of one size
         progress.n_parameters = model.n_parameters
         progress.max_residues = model.max_residues
-        progress.values.append(reporter.values)
+        progress.values.append(one.values)
         model.see_targets(torch.as_tensor(self.split.target[fold.train]))
         model.see_rows(data.training_rows)
         if model.embedding_scope is not None:
             model.see_features(data.training_features())
-        trainer.fit(model, datamodule=data)
+        trained = training.train(model, data)
         progress.n_parameters = model.n_parameters  # an exact model has them now
-        progress.best_epochs.append(keeper.best_epoch)
+        progress.best_epochs.append(trained.best_epoch)
         is_exact = isinstance(model, ClosedForm)
-        if reporter.has_diverged:
-            after = "" if is_exact else f" after epoch {len(reporter.values) - 1}"
+        if trained.has_diverged:
+            after = "" if is_exact else f" after epoch {len(one.values) - 1}"
             return Ending.DIVERGED, f"predictions or loss of fold {number} were not finite{after}"
-        if reporter.was_stopped:
+        if trained.was_stopped:
             return Ending.STOPPED, "told to stop"
-        if isinstance(keeper, KeepLastWeights) and not keeper.is_finite:
+        if not trained.is_finite:
             after = "" if is_exact else " after the last epoch"
             return Ending.DIVERGED, f"the weights of fold {number} were not finite{after}"
-        if keeper.best_epoch is None:
+        if trained.best_epoch is None:
             if is_exact:
                 return Ending.CONSTANT, f"the validation predictions of fold {number} could not be ranked (all equal)"
             return Ending.CONSTANT, "no epoch had validation predictions that could be ranked (all equal)"
-        if is_judged:
-            load_weights(model, keeper.path)
-            outputs = trainer.predict(model, dataloaders=data.val_dataloader())
-            assert outputs is not None
-            progress.predictions.append(torch.cat([output for output in outputs if isinstance(output, Tensor)]).cpu())
+        if trained.predictions is not None:
+            progress.predictions.append(trained.predictions)
             progress.rows.append(torch.as_tensor(data.validation_rows))
-        progress.checkpoints.append(keeper.path.name)
+        progress.checkpoints.append(one.path.name)
         return Ending.COMPLETE, ""
 
     def divide(
@@ -140,7 +137,7 @@ class FoldTraining:
         config = self.config
         model.fetch(self.places, self.announce)
         progress.backbone = model.backbone_hash
-        torch.manual_seed(derive_seed("adapters", config.seed, number))
+        seed_torch("adapters", config.seed, number)
         model.build(self.places)
         frozen = model.frozen_part(self.places, config.trainer.precision, device)
         if frozen is None:

@@ -3,6 +3,7 @@
 import logging
 import warnings
 from pathlib import Path
+from typing import Literal
 
 import lightning.pytorch as pl
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
@@ -52,7 +53,7 @@ def build_trainer(
             detect_anomaly=settings.detect_anomaly,
             limit_val_batches=None if is_judged else 0,
             callbacks=[*ours, *extra],
-            logger=_logger(config, directory, fold),
+            logger=logger_of(config, directory, fold),
             default_root_dir=directory,
             log_every_n_steps=1_000_000,  # metrics are logged by epoch
             num_sanity_val_steps=0,
@@ -73,7 +74,8 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", module="lightning")
 
 
-def _logger(config: RunConfig, directory: Path, fold: int) -> pl.loggers.Logger | bool:
+def logger_of(config: RunConfig, directory: Path, fold: int) -> pl.loggers.Logger | Literal[False]:
+    """What logs a fold of a run; False where nothing does, or a tracker that looks at whole trials."""
     if not config.logger or targets.tracker_in(config.logger) is not None:
         return False
     logger: pl.loggers.Logger = targets.instantiate(

@@ -1,19 +1,19 @@
 """Runs in child processes, so that a crash, a leak or a hang takes down one run and nothing else.
 
 Children come from a forkserver that has torch and Lightning loaded. A child holds no database connection: it
-sends what it finds through a pipe, reads one word ("stop") from it, is born with the terminal's signals blocked,
-and leaves when the pipe closes, because then its parent is gone.
+sends what it finds through a pipe, reads one word ("stop") or another job from it, is born with the terminal's signals
+blocked, and leaves when the pipe closes, because then its parent is gone.
 """
 
 import contextlib
 import multiprocessing
 import os
+import queue
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
@@ -21,14 +21,13 @@ from pathlib import Path
 from typing import Protocol
 
 from datasets.common.errors import NotForTheseData, UserError
-from datasets.common.paths import Places
-from search.config.run_config import RunConfig
 from search.machine import own_models
 from search.machine.interpreters import guard_interpreters, make_socket_folder, without_program
 from search.machine.limits import LimitReached, check_open_files, limit_reached
 from search.training.result import LOG
-from search.workers.messages import Announcement, Checked, Failure, Message, PredictionsWritten, Value, Working
+from search.workers.messages import Failure, Message
 
+_STOP = "stop"
 _CONTEXT = multiprocessing.get_context("forkserver")
 
 
@@ -68,7 +67,10 @@ Start = Callable[[Job, Path], Running]
 
 
 class Child:
-    """A job in a child process, whose output goes to `log.txt` in `directory`."""
+    """A job in a child process, whose output goes to `log.txt` in `directory`.
+
+    One that has ended may be followed by another job (see `search.workers.reused`).
+    """
 
     def __init__(self, job: Job, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -90,6 +92,16 @@ class Child:
             ) from None
         child_pipe.close()
 
+    def give(self, job: Job, directory: Path) -> None:
+        """Let it do another job, its first one having ended.
+
+        Raises:
+            OSError: It is gone.
+        """
+        directory.mkdir(parents=True, exist_ok=True)
+        self._pipe.send((job, directory))
+        self.directory = directory
+
     def next_message(self, timeout_s: float) -> Message | None:
         """What the child has to say next; None if it says nothing for `timeout_s`."""
         if not wait_for([self._pipe], timeout_s):
@@ -106,7 +118,7 @@ class Child:
     def stop(self) -> None:
         """Tell the child to end its run; it still sends a result."""
         with contextlib.suppress(OSError):  # it may have ended by itself
-            self._pipe.send("stop")
+            self._pipe.send(_STOP)
 
     def close(self) -> None:
         """End the child now, if it still runs, and free what belongs to it."""
@@ -122,125 +134,20 @@ def how_ended(exit_code: int | None) -> str:
     return f"by signal {-exit_code}" if exit_code is not None and exit_code < 0 else f"with exit status {exit_code}"
 
 
-def isolated_run(
-    config: RunConfig,
-    split: Path,
-    places: Places,
-    directory: Path,
-    *,
-    resume: Path | None = None,
-    start: Start = Child,
-) -> Running:
-    """`fit` of a run in a child process; `split` is the path of the prepared split, `directory` for checkpoints too.
-
-    `resume` is the folder of the same run's interrupted part.
-    """
-    return start(partial(_fit, config, split, places, directory, resume), directory)
-
-
-def isolated_check(
-    configs: Sequence[RunConfig], n_first: int, split: Path, places: Places, directory: Path, *, start: Start = Child
-) -> Running:
-    """`check_runs` in a child process."""
-    return start(partial(_check, tuple(configs), n_first, split, places), directory)
-
-
-def isolated_prediction(
-    config: RunConfig,
-    weights: Sequence[Path],
-    split: Path,
-    places: Places,
-    directory: Path,
-    *,
-    has_deviation: bool = False,
-    is_sample: bool = False,
-) -> Child:
-    """The test sequences of a split, predicted in a child process by a member for each file of weights.
-
-    With the models' own deviations, where `has_deviation`; of a sample at most 500 of the sequences.
-
-    What is computed at once, and by how many threads, is what the config says, so that the numbers can be repeated.
-    """
-    return Child(
-        partial(_predict, config, tuple(weights), split, places, directory, has_deviation, is_sample), directory
-    )
-
-
-def _fit(
-    config: RunConfig,
-    split: Path,
-    places: Places,
-    directory: Path,
-    resume: Path | None,
-    tell: Tell,
-    should_stop: Callable[[], bool],
-) -> None:
-    from datasets.splits.prepared import load_prepared
-    from search.training.fit import fit
-
-    tell(
-        fit(
-            config,
-            load_prepared(split),
-            places=places,
-            directory=directory,
-            report=lambda fold, epoch, value: tell(Value(fold=fold, epoch=epoch, value=value)),
-            announce=lambda sentence: tell(Announcement(sentence=sentence)),
-            on_progress=lambda what, n_done, n_total: tell(Working(what=what, n_done=n_done, n_total=n_total)),
-            should_stop=should_stop,
-            resume=resume,
-        )
-    )
-
-
-def _check(
-    configs: Sequence[RunConfig], n_first: int, split: Path, places: Places, tell: Tell, should_stop: Callable[[], bool]
-) -> None:
-    from datasets.splits.prepared import load_prepared
-    from search.training.preflight import check_builds
-
-    backbones, ranks = check_builds(
-        configs,
-        load_prepared(split),
-        places=places,
-        announce=lambda sentence: tell(Announcement(sentence=sentence)),
-        n_first=n_first,
-    )
-    tell(Checked(backbones=backbones, ranks=ranks))
-
-
-def _predict(
-    config: RunConfig,
-    weights: Sequence[Path],
-    split: Path,
-    places: Places,
-    directory: Path,
-    has_deviation: bool,
-    is_sample: bool,
-    tell: Tell,
-    should_stop: Callable[[], bool],
-) -> None:
-    from search.training.predict_split import predict_test_sequences
-
-    predict_test_sequences(
-        config,
-        weights,
-        split,
-        places=places,
-        path=directory / "predictions.safetensors",
-        announce=lambda sentence: tell(Announcement(sentence=sentence)),
-        on_progress=lambda what, n_done, n_total: tell(Working(what=what, n_done=n_done, n_total=n_total)),
-        has_deviation=has_deviation,
-        is_sample=is_sample,
-    )
-    tell(PredictionsWritten(path=directory / "predictions.safetensors"))
-
-
 def _work(pipe: Connection, job: Job, directory: Path, models: own_models.OwnModels | None) -> None:
-    """The child's main function."""
+    """The child's main function: a job, and those that follow."""
     own_models.use(models)  # as its parent read them, whatever stands in the files by now
     stop = threading.Event()
-    threading.Thread(target=_listen, args=(pipe, stop), daemon=True).start()
+    jobs: queue.SimpleQueue[tuple[Job, Path]] = queue.SimpleQueue()
+    jobs.put((job, directory))
+    threading.Thread(target=_listen, args=(pipe, stop, jobs), daemon=True).start()
+    while True:
+        _do(*jobs.get(), pipe, stop)
+        with contextlib.suppress(OSError):  # so that the memory that the next job is seen to have held is its own
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def _do(job: Job, directory: Path, pipe: Connection, stop: threading.Event) -> None:
     try:
         redirect_output(directory / LOG)
         job(pipe.send, stop.is_set)
@@ -251,6 +158,9 @@ def _work(pipe: Connection, job: Job, directory: Path, models: own_models.OwnMod
         if not isinstance(error, UserError):
             with contextlib.suppress(OSError):  # the disk may be full
                 traceback.print_exc()
+    finally:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
 
 
 def failure_of(error: Exception) -> Failure:
@@ -273,11 +183,14 @@ def _signals_blocked() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _listen(pipe: Connection, stop: threading.Event) -> None:
+def _listen(pipe: Connection, stop: threading.Event, jobs: "queue.SimpleQueue[tuple[Job, Path]]") -> None:
     try:
         while True:
-            pipe.recv()
-            stop.set()
+            word = pipe.recv()
+            if word == _STOP:
+                stop.set()
+            else:
+                jobs.put(word)
     except (EOFError, OSError):
         os._exit(1)  # the parent is gone: nobody wants the result
 

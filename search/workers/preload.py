@@ -14,7 +14,7 @@ import models
 import search.training.fit
 import search.training.predict_split
 import search.training.preflight
-import search.workers.child  # noqa: F401
+import search.workers.jobs  # noqa: F401
 from datasets.tasks.registry import task_names
 from search.training.checkpoint.progress import code_hash
 

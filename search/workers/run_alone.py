@@ -10,7 +10,8 @@ from datasets.common.paths import Places
 from search.config.run_config import RunConfig
 from search.machine.limits import limit_told
 from search.training.result import Result
-from search.workers.child import Child, Running, Start, isolated_check
+from search.workers.child import Child, Running, Start
+from search.workers.jobs import isolated_check
 from search.workers.messages import Checked, Failure, PredictionsWritten, Value
 from search.workers.signals import Signals
 

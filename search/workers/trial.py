@@ -5,8 +5,9 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -21,7 +22,7 @@ from search.machine.standard_streams import printable
 from search.storage.attributes import ENDING, EXCESS_RISE, REASON, RESULT, SLOT, USES, WORKER
 from search.storage.database import Database
 from search.storage.ending import Ending
-from search.storage.optuna_internals import id_of
+from search.storage.optuna_internals import constraint, id_of
 from search.storage.resilient import set_attributes
 from search.study.artifacts import Artifacts, attributes_of, hash_or_missing
 from search.study.config import StudyConfig
@@ -31,9 +32,12 @@ from search.study.pruning import should_prune, step_of
 from search.study.ranking import RISE
 from search.training.predictions import VALIDATION
 from search.training.result import Result, trial_folder
-from search.workers.child import Child, Running, Start, isolated_run
+from search.workers.child import Child, Running, Start
 from search.workers.display import Display
+from search.workers.jobs import isolated_run
 from search.workers.messages import Failure, Message, Value, Working
+from search.workers.reports import Reports
+from search.workers.reused import Reused, may_follow
 from search.workers.signals import Orders
 from search.workers.slots import THIS_PROCESS, Slot
 
@@ -90,6 +94,11 @@ class TrialRunner:
             # Our lease expired and the trial was requeued; report nothing.
             raise TrialFailed("the trial's lease was lost") from None
 
+    @cached_property
+    def reused(self) -> Reused:
+        """Starts the runs that may follow each other in one child."""
+        return Reused()
+
     def _parameters(self, trial: optuna.Trial) -> dict[str, Scalar]:
         """The values of the searched settings, by path.
 
@@ -107,6 +116,7 @@ class TrialRunner:
 
     def _drive(self, trial: optuna.Trial, run: RunConfig) -> float:
         child = self._start(trial, run)
+        reports = Reports(trial)
         is_pruned = False
         clock = _Clock(self.trial_timeout_s, self.database.lease.heartbeat_s)
         try:
@@ -116,6 +126,7 @@ class TrialRunner:
                     raise TrialFailed("interrupted")
                 if clock.is_over:
                     self._end_late(trial, is_pruned)
+                reports.write_old()
                 if clock.look_at_lease() and trial.storage.get_trial(id_of(trial)).state.is_finished():
                     # We were suspended, or cut off from the database, for longer than the lease.
                     raise TrialFailed("the trial's lease was lost")
@@ -123,13 +134,13 @@ class TrialRunner:
                 clock.heard(message)
                 self.display.hear(message)
                 if isinstance(message, Value) and not is_pruned:
-                    is_pruned = self._relay(trial, run, message)
+                    is_pruned = self._relay(trial, run, message, reports)
                     if is_pruned:
                         child.stop()
                 elif isinstance(message, Failure):
                     self._fail(trial, message)
                 elif isinstance(message, Result):
-                    return self._finish(trial, message, is_pruned)
+                    return self._finish(trial, message, is_pruned, reports)
         finally:
             child.close()
 
@@ -161,7 +172,8 @@ class TrialRunner:
         try:
             before = interrupted_folder(self.directory, trial)
             folder = trial_folder(self.directory, trial.number)
-            return isolated_run(run, self.split, self.places, folder, resume=before, start=self.start)
+            start = self.reused if self.start is Child and may_follow(run) else self.start
+            return isolated_run(run, self.split, self.places, folder, resume=before, start=start)
         except OSError as error:
             if error.filename is None:  # no process could be started: not what the user did
                 raise
@@ -170,7 +182,7 @@ class TrialRunner:
                 f"{error.filename} cannot be written ({error.strerror}): see to it, then run the same command again."
             ) from None
 
-    def _relay(self, trial: optuna.Trial, run: RunConfig, message: Value) -> bool:
+    def _relay(self, trial: optuna.Trial, run: RunConfig, message: Value, reports: Reports) -> bool:
         """Report a validation; whether the trial is to be pruned.
 
         The child trains on meanwhile: what it finds after a verdict is dropped, so the verdict alone decides.
@@ -178,12 +190,12 @@ class TrialRunner:
         self.display.value(message.fold, None if self.config.is_exact else message.epoch, message.value)
         if message.value is None:
             return False
-        trial.report(message.value, step=step_of(message.fold, message.epoch, self.config.epochs_per_fold))
+        reports.add(step_of(message.fold, message.epoch, self.config.epochs_per_fold), message.value)
         n_folds = build_validation(run.validation).n_folds_in_all
         is_last = (message.fold + 1, message.epoch + 1) == (n_folds, run.trainer.max_epochs)  # nothing would be saved
         return not is_last and should_prune(trial)
 
-    def _finish(self, trial: optuna.Trial, result: Result, is_pruned: bool) -> float:
+    def _finish(self, trial: optuna.Trial, result: Result, is_pruned: bool, reports: Reports) -> float:
         ending = Ending.PRUNED if is_pruned else Ending(result.ending)
         files = self.artifacts.plan(trial.number, result) if ending == Ending.COMPLETE else {}
         checkpoints = self.artifacts.checkpoints(trial.number, result)
@@ -196,19 +208,19 @@ class TrialRunner:
         }
         reason = {} if is_pruned or not result.reason else {REASON: result.reason}
         rise = {} if result.excess_rise is None else {EXCESS_RISE: result.excess_rise}
-        set_attributes(
-            trial, user={RESULT: record, ENDING: ending.value, **reason, **rise}, system=attributes_of(files)
-        )
+        found = {RESULT: record, ENDING: ending.value, **reason, **rise}
+        system: dict[str, Any] = {**attributes_of(files)}
+        if ending.is_infeasible:
+            system |= constraint(ending.value, 1.0)
+        elif ending == Ending.COMPLETE and result.excess_rise is not None:
+            system |= constraint(RISE, result.excess_rise)
+        set_attributes(trial, user=found, system=system, values=reports.take())
         self.artifacts.keep(trial.number, files)
         if ending != Ending.COMPLETE:
             # Of a run that ended before it heard that it was pruned.
             (trial_folder(self.directory, trial.number) / VALIDATION).unlink(missing_ok=True)
-            if ending.is_infeasible:
-                trial.set_constraint(ending.value, 1.0)
             raise optuna.TrialPruned(result.reason)
         assert result.value is not None
-        if result.excess_rise is not None:
-            trial.set_constraint(RISE, result.excess_rise)
         return result.value
 
 

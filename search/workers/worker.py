@@ -85,6 +85,13 @@ class Worker(TrialRunner):
         self.study.pruner = make_pruner(self.config)  # the database keeps none
         build_validation(self.config.defaults["validation"])  # imports its class while the checkout is what it was
         tracker = Tracker(self.study, self.config, self.directory, self.display.announce)
+        try:
+            self._run_trials(tally, tracker)
+        finally:
+            self.reused.close()
+        tracker.close()
+
+    def _run_trials(self, tally: Tally, tracker: Tracker) -> None:
         n_lost, meter = 0, Meter(self.study)
         while (number := self._next_trial(meter)) is not None:
             trial = self._read().retries.trial(number)
@@ -103,7 +110,6 @@ class Worker(TrialRunner):
             noted = trial.user_attrs.get(ENDING)
             n_lost = n_lost + 1 if noted and Ending(noted).is_lost else 0
             self._rest(n_lost)
-        tracker.close()
 
     def _rest(self, n_lost: int) -> None:
         """Back off after repeated losses so that other machines can take these trials."""

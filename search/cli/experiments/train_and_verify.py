@@ -22,7 +22,8 @@ from search.request.user_data import config_of, user_data
 from search.study.protocol import find_protocol
 from search.study.run_names import TRAIN, VERIFY
 from search.training.result import FOLD, Result
-from search.workers.child import isolated_run, prepare_children
+from search.workers.child import prepare_children
+from search.workers.jobs import isolated_run
 from search.workers.run_alone import Stopped, check_backbone, outcome
 from search.workers.signals import Signals
 

@@ -11,11 +11,11 @@ from optuna.samplers import _cmaes
 from optuna.storages import RDBStorage, _cached_storage
 from optuna.storages._rdb import models
 from optuna.storages._rdb import storage as rdb
-from optuna.study import _frozen
+from optuna.study import _constrained_optimization, _frozen
 from optuna.trial import FrozenTrial
 
 from search.storage import optuna_internals
-from search.storage.optuna_internals import MIGRATIONS, uncached
+from search.storage.optuna_internals import MIGRATIONS, constraint, uncached
 from search.storage.resilient import ResilientStorage
 
 ROOT = Path(optuna_internals.__file__).parents[2]
@@ -25,6 +25,7 @@ MODULE_PARTS = [
     (_fanova, "FanovaImportanceEvaluator"),
     (_cmaes, "pickle"),
     (_frozen, "FrozenStudy"),
+    (_constrained_optimization, "_CONSTRAINTS_KEY"),
     (rdb, "_create_scoped_session"),
     (rdb, "_VersionManager"),
     (models, "BaseModel"),
@@ -86,6 +87,8 @@ def test_private_attributes_are_there(tmp_path: Path) -> None:
     assert trial._trial_id == trial._cached_frozen_trial._trial_id
     assert isinstance(trial._cached_frozen_trial, FrozenTrial)
     assert trial._cached_frozen_trial._system_attrs == trial._cached_frozen_trial.system_attrs
+    trial.set_constraint("rise", 0.5)
+    assert constraint("rise", 0.5) == trial._cached_frozen_trial.system_attrs
     assert (MIGRATIONS / "versions").is_dir()
     assert issubclass(ResilientStorage, RDBStorage)
 

@@ -1,0 +1,124 @@
+"""What children do: train a run, check that runs can be built, predict test sequences."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from datasets.common.paths import Places
+from search.config.run_config import RunConfig
+from search.workers.child import Child, Running, Start, Tell
+from search.workers.messages import Announcement, Checked, PredictionsWritten, Value, Working
+
+
+def isolated_run(
+    config: RunConfig,
+    split: Path,
+    places: Places,
+    directory: Path,
+    *,
+    resume: Path | None = None,
+    start: Start = Child,
+) -> Running:
+    """`fit` of a run in a child process; `split` is the path of the prepared split, `directory` for checkpoints too.
+
+    `resume` is the folder of the same run's interrupted part.
+    """
+    return start(partial(_fit, config, split, places, directory, resume), directory)
+
+
+def isolated_check(
+    configs: Sequence[RunConfig], n_first: int, split: Path, places: Places, directory: Path, *, start: Start = Child
+) -> Running:
+    """`check_runs` in a child process."""
+    return start(partial(_check, tuple(configs), n_first, split, places), directory)
+
+
+def isolated_prediction(
+    config: RunConfig,
+    weights: Sequence[Path],
+    split: Path,
+    places: Places,
+    directory: Path,
+    *,
+    has_deviation: bool = False,
+    is_sample: bool = False,
+) -> Child:
+    """The test sequences of a split, predicted in a child process by a member for each file of weights.
+
+    With the models' own deviations, where `has_deviation`; of a sample at most 500 of the sequences.
+
+    What is computed at once, and by how many threads, is what the config says, so that the numbers can be repeated.
+    """
+    return Child(
+        partial(_predict, config, tuple(weights), split, places, directory, has_deviation, is_sample), directory
+    )
+
+
+def _fit(
+    config: RunConfig,
+    split: Path,
+    places: Places,
+    directory: Path,
+    resume: Path | None,
+    tell: Tell,
+    should_stop: Callable[[], bool],
+) -> None:
+    from datasets.splits.prepared import load_prepared
+    from search.training.fit import fit
+
+    tell(
+        fit(
+            config,
+            load_prepared(split),
+            places=places,
+            directory=directory,
+            report=lambda fold, epoch, value: tell(Value(fold=fold, epoch=epoch, value=value)),
+            announce=lambda sentence: tell(Announcement(sentence=sentence)),
+            on_progress=lambda what, n_done, n_total: tell(Working(what=what, n_done=n_done, n_total=n_total)),
+            should_stop=should_stop,
+            resume=resume,
+        )
+    )
+
+
+def _check(
+    configs: Sequence[RunConfig], n_first: int, split: Path, places: Places, tell: Tell, should_stop: Callable[[], bool]
+) -> None:
+    from datasets.splits.prepared import load_prepared
+    from search.training.preflight import check_builds
+
+    backbones, ranks = check_builds(
+        configs,
+        load_prepared(split),
+        places=places,
+        announce=lambda sentence: tell(Announcement(sentence=sentence)),
+        n_first=n_first,
+    )
+    tell(Checked(backbones=backbones, ranks=ranks))
+
+
+def _predict(
+    config: RunConfig,
+    weights: Sequence[Path],
+    split: Path,
+    places: Places,
+    directory: Path,
+    has_deviation: bool,
+    is_sample: bool,
+    tell: Tell,
+    should_stop: Callable[[], bool],
+) -> None:
+    from search.training.predict_split import predict_test_sequences
+
+    predict_test_sequences(
+        config,
+        weights,
+        split,
+        places=places,
+        path=directory / "predictions.safetensors",
+        announce=lambda sentence: tell(Announcement(sentence=sentence)),
+        on_progress=lambda what, n_done, n_total: tell(Working(what=what, n_done=n_done, n_total=n_total)),
+        has_deviation=has_deviation,
+        is_sample=is_sample,
+    )
+    tell(PredictionsWritten(path=directory / "predictions.safetensors"))

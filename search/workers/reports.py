@@ -1,0 +1,44 @@
+"""A trial's reports to the database: one by one where a pruner looks at each, else together."""
+
+import time
+from collections.abc import Mapping
+
+import optuna
+from optuna.pruners import NopPruner
+
+from search.storage.optuna_internals import known_of
+from search.storage.resilient import set_attributes
+from search.study.pruning import FoldPruner
+
+_MAX_AGE_S = 1.0  # so that who looks on sees how a long trial goes
+
+
+class Reports:
+    """What a trial has to report."""
+
+    def __init__(self, trial: optuna.Trial) -> None:
+        pruner = trial.study.pruner
+        never_prunes = isinstance(pruner, FoldPruner) and isinstance(pruner.epochs, NopPruner) and pruner.folds is None
+        self._may_wait = never_prunes or isinstance(pruner, NopPruner)
+        self._trial = trial
+        self._waiting: dict[int, float] = {}
+        self._due = 0.0
+
+    def add(self, step: int, value: float) -> None:
+        """Report a value: now, or with those that follow soon."""
+        if not self._may_wait:
+            self._trial.report(value, step=step)
+            return
+        self._due = self._due if self._waiting else time.monotonic() + _MAX_AGE_S
+        self._waiting[step] = value
+
+    def write_old(self) -> None:
+        """Write those that have waited for a second."""
+        if self._waiting and time.monotonic() >= self._due:
+            set_attributes(self._trial, user={}, system={}, values=self.take())
+
+    def take(self) -> Mapping[int, float]:
+        """Those that wait, for whoever writes them together with something else."""
+        waiting, self._waiting = self._waiting, {}
+        known_of(self._trial).intermediate_values.update(waiting)
+        return waiting
