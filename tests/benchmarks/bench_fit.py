@@ -69,7 +69,7 @@ def by_plain_loop(config: RunConfig, split: PreparedSplit, device: str) -> Value
     model.to(device)
     optimizer = model.configure_optimizers()
     assert isinstance(optimizer, torch.optim.Optimizer)
-    data._move(torch.device(device))
+    data.move(torch.device(device))
     training, validation = data.training_batches(), data.val_dataloader()
     values, best, best_weights = [], float("-inf"), None
 
