@@ -4,6 +4,8 @@ What Lightning does around a step, and to log a number, takes as long as a small
 """
 
 from collections.abc import Callable, Mapping
+from inspect import isfunction
+from itertools import takewhile
 
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
@@ -17,11 +19,18 @@ _OF_LOOPS = (
     *("on_train_batch_start", "on_train_batch_end", "on_before_backward", "on_after_backward"),
     *("on_before_optimizer_step", "validation_step", "on_train_epoch_end", "on_validation_epoch_end", "log"),
 )
+_LOGS = frozenset({"log", "log_dict"})
 
 
 def leaves_loops_alone(model: type[LightningModule], base: type[LightningModule]) -> bool:
-    """Whether a class has all that Lightning's loops use from `base`, so that it cannot tell a batch from an epoch."""
-    return all(getattr(model, name) is getattr(base, name) for name in _OF_LOOPS)
+    """Whether a class has all that Lightning's loops use from `base`, so that it cannot tell a batch from an epoch.
+
+    Numbers that `forward` logs belong to a batch; a class that calls anything `log` may be one that does so.
+    """
+    if any(getattr(model, name) is not getattr(base, name) for name in _OF_LOOPS):
+        return False
+    own = (value for kind in takewhile(lambda kind: kind is not base, model.__mro__) for value in vars(kind).values())
+    return not any(_LOGS.intersection(value.__code__.co_names) for value in own if isfunction(value))
 
 
 class Steps:

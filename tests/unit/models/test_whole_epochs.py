@@ -10,8 +10,12 @@ from torch.optim import SGD, Optimizer
 
 from datasets.batches.batch import Batch
 from models.cnn import CNN
+from models.embedding_head import EmbeddingHead
+from models.epistasis import Epistasis
+from models.esm import ESM
 from models.fitness_model import FitnessModel
 from models.ridge import Ridge
+from models.whole_epochs import leaves_loops_alone
 from tests.helpers.small_splits import data_of, split_of
 from tests.helpers.variants import make_cnn
 
@@ -53,11 +57,21 @@ class ViaLog(Linear):
         super().log(*args, **settings)
 
 
+class LogsInForward(Linear):
+    """Logs a number of each batch."""
+
+    def forward(self, batch: Batch) -> Tensor:
+        if self.training:
+            self.log("longest", batch.mask.sum(1).max(), on_epoch=True)
+        return super().forward(batch)
+
+
 def test_a_model_takes_epochs_unless_it_has_a_part_in_the_loops() -> None:
     assert make_cnn().takes_epochs
     assert Linear().takes_epochs
+    assert all(leaves_loops_alone(kind, FitnessModel) for kind in (ESM, Epistasis, EmbeddingHead))
     assert not Ridge(alpha=1.0).takes_epochs
-    assert not any(model().takes_epochs for model in (Watching, OwnStep, ViaLog))
+    assert not any(model().takes_epochs for model in (Watching, OwnStep, ViaLog, LogsInForward))
     assert type(make_cnn()) is CNN
 
 
