@@ -1,26 +1,27 @@
 """The base of all models: the step of training, the logged metrics, and the tokenizer of a model."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule
-from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
-from torchmetrics import MeanSquaredError
+from torchmetrics import MeanSquaredError, Metric
 
 from datasets.batches.batch import Batch
+from datasets.batches.loader import WholeEpoch
 from datasets.common.errors import UserError
 from datasets.sequences.tokenizer import ResidueTokenizer, Tokenizer
 from models.hooks import ModelHooks
-from models.losses import Loss, is_pairwise, over_rows, replayed, row_gradient
+from models.losses import Loss, is_pairwise, joined, over_rows, replayed, row_gradient
 from models.metrics import Spearman
 from models.target_scale import RankNormal, TargetScale, Transform
+from models.whole_epochs import leaves_loops_alone, log_epoch, steps_of
 
 _HAS_GAPS: ContextVar[bool] = ContextVar("has_gaps", default=False)
 
@@ -55,8 +56,9 @@ class FitnessModel(ModelHooks, LightningModule, ABC):
         self.gradient_clip: float | None = None
         self.loss: Loss = functional.mse_loss
         self.target_scale: TargetScale | RankNormal | None = None
-        self._scores: list[Tensor] = []  # of an epoch, and the targets below, where predictions are calibrated
+        self._scores: list[Tensor] = []  # of an epoch's batches so far, and the targets below
         self._targets: list[Tensor] = []
+        self._is_given_epochs = False
         self.training_loss = MeanSquaredError()
         self.val_loss = MeanSquaredError()
         self.val_spearman = Spearman()
@@ -88,6 +90,11 @@ class FitnessModel(ModelHooks, LightningModule, ABC):
     def has_micro_batches(self) -> bool:
         """Whether a batch may be divided: not if a model brings a training step of its own."""
         return type(self).training_step is FitnessModel.training_step
+
+    @property
+    def takes_epochs(self) -> bool:
+        """Whether `training_step` may be given an epoch: not where a model has its own part in Lightning's loops."""
+        return leaves_loops_alone(type(self), FitnessModel)
 
     def minimise(self, loss: Loss, target_transform: Transform) -> None:
         """Train with this loss, on targets that are transformed or as they are; ranks need no transform.
@@ -190,62 +197,61 @@ class FitnessModel(ModelHooks, LightningModule, ABC):
         """Predicted fitness (B,) and its standard deviation (B,), where a single model knows it; None elsewhere."""
         return None
 
-    def training_step(self, batch: Batch, batch_idx: int) -> None:
-        """One step of the optimizer on the loss of a batch, whose gradient is summed over its parts."""
-        parts = batch.parts(self.micro_batch_tokens)
-        scores = self._over_pairs(parts) if is_pairwise(self.loss) else self._over_rows(parts, len(batch))
-        self._add_to_training_loss(scores, torch.cat([part.target for part in parts]), is_first=batch_idx == 0)
-        optimizer = self.optimizers()
-        assert isinstance(optimizer, LightningOptimizer)
-        optimizer.step()
-        optimizer.zero_grad()
-        for schedule in self.trainer.lr_scheduler_configs:
-            schedule.scheduler.step()  # type: ignore[call-arg]  # one that needs a metric cannot go step by step
+    def training_step(self, batch: Any, batch_idx: int) -> None:
+        """One step of the optimizer on the loss of a batch, whose gradient is summed over its parts.
 
-    def _over_rows(self, parts: Sequence[Batch], n_rows: int) -> Tensor:
+        Of a `WholeEpoch`, where the model `takes_epochs`, the same steps for all of its batches.
+        """
+        self._is_given_epochs = isinstance(batch, WholeEpoch)
+        if self._is_given_epochs or batch_idx == 0:  # whatever an epoch that was cut off left behind
+            self._scores, self._targets = [], []
+        steps = steps_of(self, is_watched=not self._is_given_epochs)
+        for one in batch.batches() if self._is_given_epochs else [batch]:
+            parts = one.parts(self.micro_batch_tokens)
+            target = joined([part.target for part in parts])
+            over = self._over_pairs if is_pairwise(self.loss) else self._over_rows
+            self._scores.append(over(parts, target, steps.backward))
+            self._targets.append(target)
+            steps.step()
+        if not is_pairwise(self.loss):
+            for score, target in zip(self._scores, self._targets, strict=True):
+                self.training_loss.update(score if self.target_scale is None else self.target_scale(score), target)
+            self._scores, self._targets = [], []
+        elif self._is_given_epochs or self.trainer.is_last_batch:
+            self._calibrate()
+
+    def _over_rows(self, parts: Sequence[Batch], target: Tensor, backward: Callable[[Tensor], None]) -> Tensor:
         """Add up the gradient of a loss that is a mean over rows; the scores of the rows."""
         scores = []
         for part in parts:
             score = self.forward(part)
             scores.append(score.detach())
             loss = over_rows(self.loss, score, self.in_own_unit(part.target), part.weight)
-            self.manual_backward(loss * (len(part) / n_rows))
-        return torch.cat(scores)
+            backward(loss if len(parts) == 1 else loss * (len(part) / len(target)))
+        return joined(scores)
 
-    def _over_pairs(self, parts: Sequence[Batch]) -> Tensor:
+    def _over_pairs(self, parts: Sequence[Batch], target: Tensor, backward: Callable[[Tensor], None]) -> Tensor:
         """Add up the gradient of a loss over pairs of rows, which may stand in different parts; the scores of the rows.
 
         Of several parts the scores come first, and with them the gradient of each row's score (gradient caching, Gao
         et al. 2021). What then passes through the model part by part is the gradient of the whole batch.
         """
-        target = torch.cat([part.target for part in parts])
         if len(parts) == 1:
             score = self.forward(parts[0])
-            self.manual_backward(self.loss(score, target))
+            backward(self.loss(score, target))
             return score.detach()
         scores, again = replayed(lambda number: self.forward(parts[number]), len(parts), target.device)
         gradients = torch.split(row_gradient(self.loss, scores, target), [len(part) for part in parts])
         for number, gradient in enumerate(gradients):
-            self.manual_backward((again(number) * gradient).sum())
+            backward((again(number) * gradient).sum())
         return scores
 
-    def _add_to_training_loss(self, score: Tensor, target: Tensor, *, is_first: bool) -> None:
-        """Take note of a batch; with the last one of an epoch, find the unit of scores that have none.
-
-        Validation comes right after it, and the weights are kept with the unit.
-        """
-        if not is_pairwise(self.loss):
-            self.training_loss.update(score if self.target_scale is None else self.target_scale(score), target)
-            return
-        if is_first:  # whatever an epoch that was cut off left behind
-            self._scores, self._targets = [], []
-        self._scores.append(score)
-        self._targets.append(target)
-        if self.trainer.is_last_batch:
-            assert isinstance(self.target_scale, TargetScale)
-            score, target = torch.cat(self._scores), torch.cat(self._targets)
-            self.target_scale.calibrate(score, target)
-            self.training_loss.update(self.target_scale(score), target)
+    def _calibrate(self) -> None:
+        """Find the unit of scores that have none, right before validation: the weights are kept with the unit."""
+        assert isinstance(self.target_scale, TargetScale)
+        score, target = torch.cat(self._scores), torch.cat(self._targets)
+        self.target_scale.calibrate(score, target)
+        self.training_loss.update(self.target_scale(score), target)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Clip the gradient, all of a batch's parts included."""
@@ -266,9 +272,15 @@ class FitnessModel(ModelHooks, LightningModule, ABC):
     # Metrics are logged at the end of an epoch: a `log` in each step takes as long as a small model's step.
     def on_train_epoch_end(self) -> None:
         """Log the mean training loss of the epoch."""
-        self.log("training_loss", self.training_loss)
+        self._log_epoch(training_loss=self.training_loss)
 
     def on_validation_epoch_end(self) -> None:
         """Log loss and Spearman over the whole validation set."""
-        self.log("val_loss", self.val_loss)
-        self.log("val_spearman", self.val_spearman)
+        self._log_epoch(val_loss=self.val_loss, val_spearman=self.val_spearman)
+
+    def _log_epoch(self, **metrics: Metric) -> None:
+        if self._is_given_epochs:
+            log_epoch(self, metrics)
+            return
+        for name, metric in metrics.items():
+            self.log(name, metric)

@@ -58,6 +58,11 @@ def row_gradient(loss: Loss, score: Tensor, target: Tensor) -> Tensor:
     return gradient
 
 
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """Values (B,) of the rows of a batch from those of its parts; nothing is copied where there is one."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
+
+
 def replayed(
     forward: Callable[[int], Tensor], n_parts: int, device: torch.device
 ) -> tuple[Tensor, Callable[[int], Tensor]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from datasets.batches.batch import Batch
 from datasets.batches.encode import embedded, encode_sequences, evaluation_loader, longest_first, selected
-from datasets.batches.loader import BatchLoader, EpochOrder
+from datasets.batches.loader import BatchLoader, EpochLoader, EpochOrder
 from datasets.batches.window import LengthLimit
 from datasets.embeddings.description import EmbeddingKind
 from datasets.embeddings.store import StoredEmbeddings
@@ -90,6 +91,7 @@ class FitnessData(LightningDataModule):
         self._batch_size = batch_size
         self._seed = seed
         self._fold_number = fold_number
+        self._epochs: Callable[[BatchLoader], EpochLoader] | None = None
         self._features: Features | None = None
         self._data = Batch(
             tokens=self.tokens,
@@ -138,7 +140,11 @@ class FitnessData(LightningDataModule):
         if self._features is not None and self._features.values is not None:
             self._features = self._features.to(device)
 
-    def train_dataloader(self) -> BatchLoader:
+    def give_epochs(self, *, limit: int | None, should_stop: Callable[[], bool]) -> None:
+        """Let an item of `train_dataloader` be an epoch (see `EpochLoader`), for a model that `takes_epochs`."""
+        self._epochs = partial(EpochLoader, limit=limit, should_stop=should_stop)
+
+    def training_batches(self) -> BatchLoader:
         """Return the training batches, in another order each epoch."""
         n_full, n_rest = divmod(len(self._train), self._batch_size)
         order = EpochOrder(self._train, seed=self._seed, fold_number=self._fold_number)
@@ -149,6 +155,11 @@ class FitnessData(LightningDataModule):
             sizes=[self._batch_size] * n_full + [n_rest] * (n_rest > 0),
             features=self._features,
         )
+
+    def train_dataloader(self) -> BatchLoader | EpochLoader:
+        """Return the training batches, or after `give_epochs` all of an epoch as one item."""
+        loader = self.training_batches()
+        return loader if self._epochs is None else self._epochs(loader)
 
     def val_dataloader(self) -> BatchLoader:
         """Return the validation batches, larger ones and always in the order of `validation_rows`."""

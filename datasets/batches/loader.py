@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -126,3 +127,51 @@ class BatchLoader:
         if self._features.values is not None:
             return trimmed(self._features.values, n_columns).index_select(0, index)
         return self._features.gather(rows).to(index.device)
+
+
+class WholeEpoch:
+    """The batches of an epoch as one item, each cut when it is asked for.
+
+    It is no iterable of its own: Lightning would look through all of it for the size of a batch.
+    """
+
+    def __init__(self, batches: Iterator[Batch]) -> None:
+        self._batches = batches
+
+    def batches(self) -> Iterator[Batch]:
+        """Yield the batches, once."""
+        return self._batches
+
+    def to(self, device: torch.device) -> WholeEpoch:
+        """Return the epoch with its batches on `device`."""
+        return WholeEpoch(batch.to(device) for batch in self._batches)
+
+
+class EpochLoader:
+    """All batches of a loader's epoch as one item: what is called for each item takes as long as a small model's step.
+
+    An epoch ends after `limit` batches (None: with the last one), and earlier where `should_stop`, asked after each
+    batch was used, says so.
+    """
+
+    batch_sampler = None
+
+    def __init__(self, loader: BatchLoader, *, limit: int | None, should_stop: Callable[[], bool]) -> None:
+        self.sampler = loader.sampler
+        self._loader = loader
+        self._limit = limit
+        self._should_stop = should_stop
+
+    def __len__(self) -> int:
+        """Return 1."""
+        return 1
+
+    def __iter__(self) -> Iterator[WholeEpoch]:
+        """Yield the epoch."""
+        yield WholeEpoch(self._batches())
+
+    def _batches(self) -> Iterator[Batch]:
+        for batch in islice(self._loader, self._limit):
+            yield batch
+            if self._should_stop():
+                return

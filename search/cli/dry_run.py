@@ -29,7 +29,7 @@ def show(config: StudyConfig, name: str, split: PreparedSplit, protocol: Protoco
     model.check_task(task_of(run))
     model.build(places)  # with random weights where pretrained ones would be fetched: it is the shapes that are shown
     data = build_data(run, split, model, folds[0], 0)
-    batch = next(iter(data.train_dataloader()))
+    batch = next(iter(data.training_batches()))
     print("# would build")
     print(model)
     if config.is_exact:
@@ -39,7 +39,7 @@ def show(config: StudyConfig, name: str, split: PreparedSplit, protocol: Protoco
     print(
         f"{protocol.shown}: {len(folds)} fold(s); fold 0: {len(folds[0].train)} training and "
         f"{len(folds[0].validation)} validation sequences ({split.label}), "
-        f"{len(data.train_dataloader())} batches of tokens {tuple(batch.tokens.shape)}"
+        f"{len(data.training_batches())} batches of tokens {tuple(batch.tokens.shape)}"
     )
     return 0
 

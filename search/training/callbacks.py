@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from datasets.batches.loader import WholeEpoch
 from models.fitness_model import FitnessModel
 from search.training.seeding import seed_torch
 from search.training.weights import save_weights
@@ -57,10 +58,17 @@ class ReportAndStop(Callback):
         """Go on from there."""
         self.values[:] = state_dict["values"]  # the list itself is known to others
 
-    def on_train_batch_end(self, trainer: Trainer, *args: Any) -> None:
-        """Stop in the middle of an epoch if asked to."""
-        if self.should_stop():
-            self.was_stopped = trainer.should_stop = True
+    def is_told_to_stop(self) -> bool:
+        """Ask whether to stop, unless it was told before."""
+        self.was_stopped = self.was_stopped or self.should_stop()
+        return self.was_stopped
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Stop in the middle of an epoch if asked to; a whole epoch has asked after each of its batches."""
+        if self.was_stopped if isinstance(batch, WholeEpoch) else self.is_told_to_stop():
+            trainer.should_stop = True
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record and report the epoch's value."""
@@ -73,9 +81,8 @@ class ReportAndStop(Callback):
         loss = float(trainer.callback_metrics.get("val_loss", 0.0))
         self.has_diverged = not math.isfinite(loss)
         self.report(self.fold, trainer.current_epoch, self.values[-1])
-        if self.should_stop():
-            self.was_stopped = True
-        trainer.should_stop = trainer.should_stop or self.was_stopped or self.has_diverged
+        if self.is_told_to_stop() or self.has_diverged:
+            trainer.should_stop = True
 
 
 class KeepBestWeights(Callback):

@@ -66,7 +66,7 @@ class Solved:
         model.to(self.device).train()
         data.move(self.device)
         seed_torch("epoch", fold.config.seed, fold.number, 0)
-        seen = list(data.train_dataloader())  # in the order of the first epoch
+        seen = list(data.training_batches())  # in the order of the first epoch
         model.learn(seen)
         model.eval()
         if fold.should_stop():

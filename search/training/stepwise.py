@@ -37,8 +37,10 @@ class Stepwise:
 
     def train(self, model: FitnessModel, data: FitnessData) -> Trained:
         """Train, keep the weights, and predict the validation rows with them."""
+        keeper, reporter, settings = self._keeper, self._reporter, self._fold.config.trainer
+        if model.takes_epochs and not settings.callbacks:  # those may look at single batches
+            data.give_epochs(limit=settings.limit_train_batches, should_stop=reporter.is_told_to_stop)
         self._trainer.fit(model, datamodule=data)
-        keeper, reporter = self._keeper, self._reporter
         trained = Trained(
             best_epoch=keeper.best_epoch,
             has_diverged=reporter.has_diverged,

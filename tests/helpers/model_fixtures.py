@@ -42,6 +42,7 @@ def fit(tmp_path: Path) -> Callable[..., Trainer]:
         fold: Fold | None = None,
         max_epochs: int = 1,
         precision: str = "32-true",
+        gives_epochs: bool = False,
     ) -> Trainer:
         data = FitnessData(
             split=split,
@@ -52,6 +53,8 @@ def fit(tmp_path: Path) -> Callable[..., Trainer]:
             batch_size=256,
             seed=0,
         )
+        if gives_epochs:
+            data.give_epochs(limit=None, should_stop=lambda: False)
         model.see_lengths(data.lengths)
         model.see_rows(data.training_rows)
         trainer = Trainer(

@@ -15,6 +15,7 @@ import search.training.build
 import search.training.checkpoint.progress
 import search.training.checkpoint.store
 import search.training.fold
+import search.training.stepwise
 from datasets.common.paths import Places
 from datasets.splits.prepared import PreparedSplit, prepare
 from datasets.tasks.registry import find_task
@@ -188,7 +189,7 @@ def test_the_scale_of_half_precision_gradients_goes_on(train: Trainer, monkeypat
         monkeypatch.setattr(scaler, "update", lambda *a: (update(*a), seen.append(scaler.get_scale())))
         return trainer
 
-    monkeypatch.setattr(search.training.fold, "build_trainer", with_scaler)
+    monkeypatch.setattr(search.training.stepwise, "build_trainer", with_scaler)
     undisturbed = train(config("last_k"), "undisturbed")
     assert len(set(scales[0])) > 1, "the scale was to change"
     assert train(config("last_k"), "first", until=(0, 1)) is None

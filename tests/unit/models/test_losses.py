@@ -65,7 +65,7 @@ def gradients(model: FitnessModel, batch: Batch, monkeypatch: pytest.MonkeyPatch
         def zero_grad(self) -> None:
             model.zero_grad()
 
-    monkeypatch.setattr("models.fitness_model.LightningOptimizer", Optimizer)
+    monkeypatch.setattr("models.whole_epochs.LightningOptimizer", Optimizer)
     monkeypatch.setattr(model, "optimizers", Optimizer, raising=False)
     monkeypatch.setattr(model, "manual_backward", Tensor.backward, raising=False)
     model.trainer = Steps()  # type: ignore[assignment]

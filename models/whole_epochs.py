@@ -1,0 +1,94 @@
+"""An epoch in one call of `training_step`: which models take it, and what stands in for Lightning's hooks and logs.
+
+What Lightning does around a step, and to log a number, takes as long as a small network's own work.
+"""
+
+from collections.abc import Callable, Mapping
+from inspect import isfunction
+from itertools import takewhile
+
+from lightning.pytorch import LightningModule
+from lightning.pytorch.core.optimizer import LightningOptimizer
+from torch import Tensor
+from torchmetrics import Metric
+
+# What Lightning calls or uses in its loops, and a model may have made its own.
+_OF_LOOPS = (
+    *("training_step", "manual_backward", "backward", "optimizers", "optimizer_step", "configure_callbacks"),
+    *("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer"),
+    *("on_train_batch_start", "on_train_batch_end", "on_before_backward", "on_after_backward"),
+    *("on_before_optimizer_step", "validation_step", "on_train_epoch_end", "on_validation_epoch_end", "log"),
+)
+_LOGS = frozenset({"log", "log_dict"})
+
+
+def leaves_loops_alone(model: type[LightningModule], base: type[LightningModule]) -> bool:
+    """Whether a class has all that Lightning's loops use from `base`, so that it cannot tell a batch from an epoch.
+
+    Numbers that `forward` logs belong to a batch; a class that calls anything `log` may be one that does so.
+    """
+    if any(getattr(model, name) is not getattr(base, name) for name in _OF_LOOPS):
+        return False
+    own = (value for kind in takewhile(lambda kind: kind is not base, model.__mro__) for value in vars(kind).values())
+    return not any(_LOGS.intersection(value.__code__.co_names) for value in own if isfunction(value))
+
+
+class Steps:
+    """Steps of a model's optimizer by Lightning, which asks all hooks about each gradient and each step."""
+
+    def __init__(self, model: LightningModule, optimizer: LightningOptimizer) -> None:
+        self.backward: Callable[[Tensor], None] = model.manual_backward
+        self._optimizer = optimizer
+        self._schedulers = [schedule.scheduler for schedule in model.trainer.lr_scheduler_configs]
+
+    def step(self) -> None:
+        """Change the weights by their gradient, which is forgotten, and the learning rates by their schedules."""
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        for scheduler in self._schedulers:
+            scheduler.step()  # one that needs a metric cannot go step by step
+
+
+class PlainSteps(Steps):
+    """The same steps where nobody but the model itself is to be asked; to the same numbers."""
+
+    def __init__(self, model: LightningModule, optimizer: LightningOptimizer) -> None:
+        super().__init__(model, optimizer)
+        self.backward = Tensor.backward
+        self._plain = optimizer.optimizer
+        self._prepare = model.on_before_optimizer_step
+        self._count = model.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress  # of `global_step`
+
+    def step(self) -> None:
+        """Do as `Steps` does."""
+        self._prepare(self._plain)
+        self._count.increment_ready()
+        self._plain.step()
+        self._count.increment_completed()
+        self._plain.zero_grad()
+        for scheduler in self._schedulers:
+            scheduler.step()
+
+
+def steps_of(model: LightningModule, *, is_watched: bool) -> Steps:
+    """The steps of a model with one optimizer: Lightning's where hooks watch them, or where gradients are scaled."""
+    optimizer = model.optimizers()
+    assert isinstance(optimizer, LightningOptimizer)
+    if is_watched or getattr(model.trainer.precision_plugin, "scaler", None) is not None:
+        return Steps(model, optimizer)
+    return PlainSteps(model, optimizer)
+
+
+def log_epoch(model: LightningModule, metrics: Mapping[str, Metric]) -> None:
+    """Tell callbacks and loggers what metrics say of an epoch, as `model.log` would, and begin the metrics anew.
+
+    Lightning's own account of what is logged when counts epochs as steps where it is given epochs.
+    """
+    values = {name: metric.compute() for name, metric in metrics.items()}
+    model.trainer.callback_metrics.update(values)
+    for metric in metrics.values():
+        metric.reset()
+    for logger in model.trainer.loggers:
+        shown = {name: value.item() for name, value in values.items()}
+        logger.log_metrics({**shown, "epoch": model.current_epoch}, step=model.global_step - 1)
+        logger.save()
