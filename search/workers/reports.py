@@ -13,7 +13,7 @@ from search.study.pruning import FoldPruner
 _MAX_AGE_S = 1.0  # so that who looks on sees how a long trial goes
 
 
-class Reports:
+class TrialReports:
     """What a trial has to report."""
 
     def __init__(self, trial: optuna.Trial) -> None:

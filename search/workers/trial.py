@@ -36,7 +36,7 @@ from search.workers.child import Child, Running, Start
 from search.workers.display import Display
 from search.workers.jobs import isolated_run
 from search.workers.messages import Failure, Message, Value, Working
-from search.workers.reports import Reports
+from search.workers.reports import TrialReports
 from search.workers.reused import Reused, may_follow
 from search.workers.signals import Orders
 from search.workers.slots import THIS_PROCESS, Slot
@@ -116,7 +116,7 @@ class TrialRunner:
 
     def _drive(self, trial: optuna.Trial, run: RunConfig) -> float:
         child = self._start(trial, run)
-        reports = Reports(trial)
+        reports = TrialReports(trial)
         is_pruned = False
         clock = _Clock(self.trial_timeout_s, self.database.lease.heartbeat_s)
         try:
@@ -182,7 +182,7 @@ class TrialRunner:
                 f"{error.filename} cannot be written ({error.strerror}): see to it, then run the same command again."
             ) from None
 
-    def _relay(self, trial: optuna.Trial, run: RunConfig, message: Value, reports: Reports) -> bool:
+    def _relay(self, trial: optuna.Trial, run: RunConfig, message: Value, reports: TrialReports) -> bool:
         """Report a validation; whether the trial is to be pruned.
 
         The child trains on meanwhile: what it finds after a verdict is dropped, so the verdict alone decides.
@@ -195,7 +195,7 @@ class TrialRunner:
         is_last = (message.fold + 1, message.epoch + 1) == (n_folds, run.trainer.max_epochs)  # nothing would be saved
         return not is_last and should_prune(trial)
 
-    def _finish(self, trial: optuna.Trial, result: Result, is_pruned: bool, reports: Reports) -> float:
+    def _finish(self, trial: optuna.Trial, result: Result, is_pruned: bool, reports: TrialReports) -> float:
         ending = Ending.PRUNED if is_pruned else Ending(result.ending)
         files = self.artifacts.plan(trial.number, result) if ending == Ending.COMPLETE else {}
         checkpoints = self.artifacts.checkpoints(trial.number, result)
