@@ -67,7 +67,8 @@ def trainers(monkeypatch: pytest.MonkeyPatch) -> list[Trainer]:
     [
         ("model=ridge",),
         ("model=ridge", "trainer.target_transform=rank_normal"),
-        ("model=kernel", "model.similarity=blosum62", "model.relevance=true"),
+        ("model=kernel", "model.similarity=blosum62"),
+        pytest.param(("model=kernel", "model.relevance=true"), marks=pytest.mark.slow),
         ("model=forest", *SMALL_FOREST),
     ],
     ids=lambda words: "-".join(word.partition("=")[2] for word in words),

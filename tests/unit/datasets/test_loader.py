@@ -147,14 +147,14 @@ def test_batches_carry_the_features_of_their_rows(scope: str, kind: type[Stored]
 def test_features_in_memory_follow_the_split_to_the_device() -> None:
     data = ragged()
     data.use_features(features_of(data, "tokens", InMemory))
-    data._move(torch.device("meta"))
+    data.move(torch.device("meta"))
     batch = next(iter(data.val_dataloader()))
     assert batch.features is not None
     assert batch.features.device.type == batch.tokens.device.type == "meta"
     assert data.tokens.device.type == data.mask.device.type == data.region.device.type == "cpu"
 
     late = ragged()
-    late._move(torch.device("meta"))
+    late.move(torch.device("meta"))
     late.use_features(features_of(late, "mean", InMemory))
     batch = next(iter(late.train_dataloader()))
     assert batch.features is not None
