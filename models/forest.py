@@ -13,7 +13,7 @@ from models.layers.mutation_features import MutationFeatures
 from models.layers.score_features import ScoreFeatures
 from models.layers.trees import Trees
 
-_PER_BRANCH = 100  # multiply-adds, of which branches leave little to gain for a second thread
+_PER_BRANCH = 1000  # multiply-adds take as long as a row at a branch, whose place in the order is looked for
 
 
 class Forest(ClosedForm):
