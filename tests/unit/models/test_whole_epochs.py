@@ -66,12 +66,24 @@ class LogsInForward(Linear):
         return super().forward(batch)
 
 
+class LogsWithin(Linear):
+    """Logs numbers of each batch in a function within a method of it."""
+
+    @property
+    def _shift(self) -> Tensor:
+        [self.log(name, self.weight) for name in "ab"]
+        return self.weight
+
+    def forward(self, batch: Batch) -> Tensor:
+        return super().forward(batch) + self._shift
+
+
 def test_a_model_takes_epochs_unless_it_has_a_part_in_the_loops() -> None:
     assert make_cnn().takes_epochs
     assert Linear().takes_epochs
     assert all(leaves_loops_alone(kind, FitnessModel) for kind in (ESM, Epistasis, EmbeddingHead))
     assert not Ridge(alpha=1.0).takes_epochs
-    assert not any(model().takes_epochs for model in (Watching, OwnStep, ViaLog, LogsInForward))
+    assert not any(model().takes_epochs for model in (Watching, OwnStep, ViaLog, LogsInForward, LogsWithin))
     assert type(make_cnn()) is CNN
 
 
