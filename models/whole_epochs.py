@@ -20,18 +20,18 @@ _OF_LOOPS = (
     *("on_train_batch_start", "on_train_batch_end", "on_before_backward", "on_after_backward"),
     *("on_before_optimizer_step", "validation_step", "on_train_epoch_end", "on_validation_epoch_end", "log"),
 )
-_LOGS = frozenset({"log", "log_dict"})
-_OF_TRAINERS = _LOGS | {"trainer", "logger", "loggers"}
+_OF_TRAINERS = frozenset({"log", "log_dict", "trainer", "logger", "loggers"})
 
 
 def leaves_loops_alone(model: type[LightningModule], base: type[LightningModule]) -> bool:
     """Whether a class has all that Lightning's loops use from `base`, so that it cannot tell a batch from an epoch.
 
-    Numbers that `forward` logs belong to a batch; a class that calls anything `log` may be one that does so.
+    Numbers that `forward` logs belong to a batch, and schedules are made for the batches that a Trainer counts
+    (`estimated_stepping_batches`); a class that calls anything `log` or `trainer` may be one that does so.
     """
     if any(getattr(model, name) is not getattr(base, name) for name in _OF_LOOPS):
         return False
-    return not _LOGS & _names_used(model, base)
+    return not asks_for_trainer(model, base)
 
 
 def asks_for_trainer(model: type[LightningModule], base: type[LightningModule]) -> bool:
