@@ -6,6 +6,7 @@ What Lightning does around a step, and to log a number, takes as long as a small
 from collections.abc import Callable, Mapping
 from inspect import isfunction
 from itertools import takewhile
+from types import CodeType
 
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
@@ -19,18 +20,37 @@ _OF_LOOPS = (
     *("on_train_batch_start", "on_train_batch_end", "on_before_backward", "on_after_backward"),
     *("on_before_optimizer_step", "validation_step", "on_train_epoch_end", "on_validation_epoch_end", "log"),
 )
-_LOGS = frozenset({"log", "log_dict"})
+_OF_TRAINERS = frozenset({"log", "log_dict", "trainer", "logger", "loggers"})
 
 
 def leaves_loops_alone(model: type[LightningModule], base: type[LightningModule]) -> bool:
     """Whether a class has all that Lightning's loops use from `base`, so that it cannot tell a batch from an epoch.
 
-    Numbers that `forward` logs belong to a batch; a class that calls anything `log` may be one that does so.
+    Numbers that `forward` logs belong to a batch, and schedules are made for the batches that a Trainer counts
+    (`estimated_stepping_batches`); a class that calls anything `log` or `trainer` may be one that does so.
     """
     if any(getattr(model, name) is not getattr(base, name) for name in _OF_LOOPS):
         return False
-    own = (value for kind in takewhile(lambda kind: kind is not base, model.__mro__) for value in vars(kind).values())
-    return not any(_LOGS.intersection(value.__code__.co_names) for value in own if isfunction(value))
+    return not asks_for_trainer(model, base)
+
+
+def asks_for_trainer(model: type[LightningModule], base: type[LightningModule]) -> bool:
+    """Whether a class may use, beyond what `base` does, what there is only while a Trainer trains it."""
+    return bool(_OF_TRAINERS & _names_used(model, base))
+
+
+def _names_used(model: type[LightningModule], base: type[LightningModule]) -> set[str]:
+    """The names of attributes and globals in a class's methods, as far as they are not those of `base`."""
+    own = [value for kind in takewhile(lambda kind: kind is not base, model.__mro__) for value in vars(kind).values()]
+    own += [part for value in own if isinstance(value, property) for part in (value.fget, value.fset)]
+    own += [value.__func__ for value in own if isinstance(value, staticmethod | classmethod)]
+    left: list[CodeType] = [value.__code__ for value in own if isfunction(value)]
+    names: set[str] = set()
+    while left:
+        code = left.pop()
+        names.update(code.co_names)
+        left += [constant for constant in code.co_consts if isinstance(constant, CodeType)]  # functions within it
+    return names
 
 
 class Steps:

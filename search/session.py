@@ -129,7 +129,7 @@ def run_study(
             if tell is not None:
                 tell(outcome)
             work.show(outcome)
-            return outcome
+            return replace(outcome, exit_status=signals.exit_status)  # of one that came meanwhile, too
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -98,7 +98,7 @@ def run_ladder(arguments: argparse.Namespace) -> int:
                 continue
             request = replace(request, timeout=left_s)
         try:
-            ended = search(request, data, engine)
+            ended = search(request, data, engine, is_one_of_several=True)
         except NotForTheseData as error:
             left_out[entrant.model] = f"skipped: {error.brief}"
             print(f"{entrant.model} is skipped: {' '.join(str(error).split())}", file=sys.stderr)

@@ -29,12 +29,12 @@ def request_of(arguments: argparse.Namespace, **given: Any) -> SearchRequest:
     return SearchRequest.of(arguments, task=task, overrides=tuple(arguments.overrides[2:]), **given)
 
 
-def run_search(arguments: argparse.Namespace) -> int:
-    """Search, or show what a search would do; returns the exit status."""
+def run_search(arguments: argparse.Namespace, *, is_one_of_several: bool = False) -> int:
+    """Search, or show what a search would do; returns the exit status, as `search` does."""
     request = request_of(arguments)
     if arguments.dry_run:
         return show_plan(arguments, request, None)
-    return search(request, engine=engine_of(arguments))
+    return search(request, engine=engine_of(arguments), is_one_of_several=is_one_of_several)
 
 
 def engine_of(arguments: argparse.Namespace) -> Engine | None:
@@ -121,12 +121,21 @@ def search_in_turn(
     return max(ended, default=1), bool(ended)
 
 
-def search(request: SearchRequest, data: UserData | None = None, engine: Engine | None = None) -> int:
+def search(
+    request: SearchRequest,
+    data: UserData | None = None,
+    engine: Engine | None = None,
+    *,
+    is_one_of_several: bool = False,
+) -> int:
     """Search until the budget is reached, say what was found, and return the exit status.
 
-    `data` is what `user_data` says of the request, where its files were read already; `engine` is where workers run.
+    `data` is what `user_data` says of the request, where its files were read already; `engine` is where workers run. A
+    signal that came too late to stop this search is the status where it `is_one_of_several`: it stops the others.
     """
     outcome = run_study(request, tell=lambda outcome: _tell(request, outcome), data=data, engine=engine)
+    if is_one_of_several and outcome.exit_status:
+        return outcome.exit_status
     if outcome.study is None or outcome.ended == EndReason.INTERRUPTED:
         return outcome.exit_status
     if outcome.ended == EndReason.FAILED:

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 
 from datasets.tables.table import ALL_FOLDS
 
@@ -16,7 +17,9 @@ def run_searches(arguments: argparse.Namespace) -> int:
     from search.cli.properties import search_each_property
     from search.cli.search import run_search, search_each_fold
 
-    run: Callable[[argparse.Namespace], int] = run_ladder if arguments.models else run_search
+    is_one_of_several = bool(arguments.properties) or arguments.test_fold == ALL_FOLDS
+    alone = partial(run_search, is_one_of_several=is_one_of_several)
+    run: Callable[[argparse.Namespace], int] = run_ladder if arguments.models else alone
 
     def run_folds(own: argparse.Namespace) -> int:
         return search_each_fold(own, run) if own.test_fold == ALL_FOLDS else run(own)

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from multiprocessing import forkserver, util
 from pathlib import Path
@@ -16,6 +17,7 @@ from search.checkout import ROOT
 
 _OWN_IMPORTS = str(Path(__file__).with_name("own_imports.py").resolve())
 _spawn = util.spawnv_passfds
+_program = threading.Lock()
 
 
 def guard_interpreters() -> None:
@@ -34,15 +36,16 @@ def without_program() -> Iterator[None]:
     multiprocessing does so in every child. What ours do stands in modules; a user's script would search again, and
     run_study.py may be another version's by then.
     """
-    program = sys.modules["__main__"].__dict__
-    file, spec = program.pop("__file__", None), program.get("__spec__")
-    program["__spec__"] = None
-    try:
-        yield
-    finally:
-        program["__spec__"] = spec
-        if file is not None:
-            program["__file__"] = file
+    with _program:  # a notebook may search in several threads
+        program = sys.modules["__main__"].__dict__
+        file, spec = program.pop("__file__", None), program.get("__spec__")
+        program["__spec__"] = None
+        try:
+            yield
+        finally:
+            program["__spec__"] = spec
+            if file is not None:
+                program["__file__"] = file
 
 
 def bind_forkserver() -> None:

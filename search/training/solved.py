@@ -14,6 +14,7 @@ from datasets.batches.batch import Batch
 from datasets.batches.datamodule import FitnessData
 from models.closed_form import ClosedForm
 from models.fitness_model import FitnessModel
+from models.whole_epochs import asks_for_trainer
 from search.config.run_config import RunConfig
 from search.training.one_fold import OneFold, Trained
 from search.training.predictor import default_device
@@ -21,15 +22,15 @@ from search.training.seeding import seed_torch
 from search.training.trainer import logger_of
 from search.training.weights import save_weights
 
-_STEPS = ("training_step", "validation_step", "predict_step", "configure_optimizers", "configure_callbacks")
+_STEPS = ("training_step", "validation_step", "predict_step", "configure_optimizers", "configure_callbacks", "log")
 _HOOKS = [name for hooks in (ModelHooks, DataHooks, CheckpointHooks) for name in vars(hooks) if name[0] != "_"]
 
 
 def needs_trainer(model: FitnessModel, config: RunConfig) -> bool:
     """Whether a Trainer alone does what the config asks for with a model.
 
-    Most models are trained step by step. Of those that are solved at once some of users' have hooks of their own, and
-    a config may name callbacks or another precision, of which a Trainer knows.
+    Most models are trained step by step. Of those that are solved at once some of users' have hooks of their own, or
+    log numbers, and a config may name callbacks or another precision, of which a Trainer knows.
     """
     if not isinstance(model, ClosedForm):
         return True
@@ -42,7 +43,7 @@ def needs_trainer(model: FitnessModel, config: RunConfig) -> bool:
         and not (settings.callbacks or settings.detect_anomaly)
     )
     lacks_gpu = settings.accelerator == "gpu" and not torch.cuda.is_available()  # which a Trainer refuses
-    return has_hooks or lacks_gpu or not is_usual
+    return has_hooks or lacks_gpu or not is_usual or asks_for_trainer(type(model), ClosedForm)
 
 
 class Solved:
@@ -55,6 +56,7 @@ class Solved:
     def __init__(self, fold: OneFold) -> None:
         self._fold = fold
         self._logger = logger_of(fold.config, fold.directory, fold.number)
+        _be_deterministic(fold.config.trainer.deterministic)  # before features are computed, as a Trainer does
         device = default_device(fold.config)
         self.device = torch.device("cuda", 0) if device.type == "cuda" else device
 
@@ -62,7 +64,6 @@ class Solved:
         """Solve, predict the validation rows, and keep the weights."""
         assert isinstance(model, ClosedForm)
         fold = self._fold
-        _be_deterministic(fold.config.trainer.deterministic)
         model.to(self.device).train()
         data.move(self.device)
         seed_torch("epoch", fold.config.seed, fold.number, 0)

@@ -34,7 +34,12 @@ class TrialReports:
 
     def write_old(self) -> None:
         """Write those that have waited for a second."""
-        if self._waiting and time.monotonic() >= self._due:
+        if time.monotonic() >= self._due:
+            self.write()
+
+    def write(self) -> None:
+        """Write those that wait."""
+        if self._waiting:
             set_attributes(self._trial, user={}, system={}, values=self.take())
 
     def take(self) -> Mapping[int, float]:

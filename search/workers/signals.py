@@ -120,6 +120,7 @@ class Signals:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._may_leave:
             self._may_leave = False
+            self.exit_status = EXIT_TERMINATED if number == signal.SIGTERM else self.exit_status or EXIT_INTERRUPTED
             raise Hurried
         if number == signal.SIGTERM:
             self.exit_status = EXIT_TERMINATED

@@ -122,9 +122,11 @@ class TrialRunner:
         try:
             while True:
                 if self.signals.is_interrupted:
+                    reports.write()
                     note(trial, Ending.INTERRUPTED, "the worker was told to stop")
                     raise TrialFailed("interrupted")
                 if clock.is_over:
+                    reports.write()
                     self._end_late(trial, is_pruned)
                 reports.write_old()
                 if clock.look_at_lease() and trial.storage.get_trial(id_of(trial)).state.is_finished():
@@ -138,6 +140,7 @@ class TrialRunner:
                     if is_pruned:
                         child.stop()
                 elif isinstance(message, Failure):
+                    reports.write()
                     self._fail(trial, message)
                 elif isinstance(message, Result):
                     return self._finish(trial, message, is_pruned, reports)

@@ -24,7 +24,7 @@ from models.bounds import PositiveFloat
 from models.fitness_model import FitnessModel
 
 CUDA_FAULT = "CUDA error: unspecified launch failure\\nCUDA kernel errors might be asynchronously reported"
-Mode = Literal["fine", "diverges", "constant", "memory", "bug", "crash", "hangs", "gpu", "disk"]
+Mode = Literal["fine", "diverges", "constant", "memory", "bug", "crash", "hangs", "late", "gpu", "disk"]
 
 
 class Faulty(FitnessModel):
@@ -43,6 +43,8 @@ class Faulty(FitnessModel):
             os.kill(os.getpid(), signal.SIGSEGV)
         if self.mode == "hangs" and self.current_epoch == 1:
             time.sleep(3600)
+        if self.mode == "late" and self.current_epoch == 1:
+            raise RuntimeError("in the second epoch")
         if self.mode == "gpu":
             raise RuntimeError(CUDA_FAULT)
         if self.mode == "disk":

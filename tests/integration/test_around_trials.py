@@ -138,3 +138,28 @@ def test_whoever_does_not_wait_for_the_report_has_the_outcome_and_can_have_it_ma
     words = sentence[sentence.index("report --study-name") :].split()
     assert here(*words, cwd=tmp_path).status == 0
     assert "Traceback" not in answer.err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("several", [("--model", "kernel"), ("--target-column", "other")], ids=["models", "properties"])
+def test_a_signal_during_the_report_of_one_search_ends_those_that_would_follow(
+    several: tuple[str, str], number: signal.Signals, here: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variants = [f"{'ACDEFGHIKL'[i // 6]}CDEF{'ACDEFG'[i % 6]}" for i in range(60)]
+    rows = "".join(f"{variant},{i % 13},{i % 11}\n" for i, variant in enumerate(variants))
+    (tmp_path / "mine.csv").write_text(f"sequence,fitness,other\n{rows}", encoding="utf-8")
+    words = ("--data", "mine.csv", "--split", "random", "--target-column", "fitness", "--model", "ridge", *several)
+
+    def press(*given: object, **named: object) -> str:
+        os.kill(os.getpid(), number)
+        return "never"
+
+    with monkeypatch.context() as patch:
+        break_report(patch, press)
+        answer = here(*words, "--n-trials", "4", "validation=holdout", "trainer.threads=1", cwd=tmp_path)
+    assert answer.status == 128 + number, answer
+    assert "4 finished trials" in answer.out
+    assert "The report was not made; " in answer.err
+    [exported] = (tmp_path / "studies" / "experiment").glob("*.yaml")  # the others were not searched
+    assert exported.stem in ("mine-fitness-random-ridge", "mine-fitness-random-with_other-ridge")
+    assert "Traceback" not in answer.err

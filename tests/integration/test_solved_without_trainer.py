@@ -15,11 +15,13 @@ import search.training.trainer
 from datasets.common.paths import Places
 from datasets.splits.prepared import PreparedSplit, prepare
 from datasets.tasks.registry import find_task
+from models.ridge import Ridge
 from search.config.run_config import RunConfig
 from search.storage.ending import Ending
 from search.study.config import study_config
 from search.training.fit import fit
 from search.training.result import Result
+from search.training.solved import needs_trainer
 from search.workers.child import prepare_children
 from search.workers.jobs import isolated_run
 from search.workers.messages import Failure, Message
@@ -115,6 +117,37 @@ def test_what_a_trainer_alone_can_do_is_left_to_one(
     result, _ = trained(run_of("model=ridge", "validation=kfold", *words), split, tmp_path)
     assert result.ending == Ending.COMPLETE
     assert len(trainers) == 5
+
+
+class Logs(Ridge):
+    """Tells loggers what it has found."""
+
+    def solve(self, *args: Any, **beside: Any) -> None:
+        super().solve(*args, **beside)
+        self._tell()
+
+    def _tell(self) -> None:
+        self.log("intercept", self.intercept)
+
+
+class Asks(Ridge):
+    """Looks at its Trainer, in a function of its own."""
+
+    def solve(self, *args: Any, **beside: Any) -> None:
+        assert [self.trainer.max_epochs for _ in range(1)] == [1]
+        super().solve(*args, **beside)
+
+
+class Knows(Ridge):
+    """Does nothing of the kind."""
+
+    def solve(self, *args: Any, **beside: Any) -> None:
+        super().solve(*args, **beside)
+
+
+def test_a_model_that_logs_or_looks_at_its_trainer_has_one() -> None:
+    run = run_of("model=ridge")
+    assert [needs_trainer(kind(alpha=1.0), run) for kind in (Ridge, Knows, Logs, Asks)] == [False, False, True, True]
 
 
 def test_it_stops_between_folds_when_told_to(split: PreparedSplit, tmp_path: Path) -> None:

@@ -35,6 +35,14 @@ def test_findings_about_a_configuration_are_pruned_with_their_reason(models):
     assert all(not found[mode].constraints for mode in ("fine", "diverges", "constant"))
 
 
+def test_what_a_trial_reported_before_it_failed_is_kept_where_no_pruner_looks_at_it(models):
+    words = ("--n-trials", "1", "--max-failures", "1", "model.mode=late", *LR, "pruner=nop")
+    done, [trial] = search(models, "late", *words)
+    assert done.status == 1
+    assert "in the second epoch" in done.err
+    assert len(trial.intermediate_values) == 1
+
+
 def test_bugs_in_a_row_stop_the_study_with_the_error_and_are_not_run_again(models):
     done, trials = search(models, "bugs", "--n-trials", "9", "model.mode=bug", *LR)
     assert done.status == 1

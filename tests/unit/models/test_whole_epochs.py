@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
+from torch.optim.lr_scheduler import LinearLR
 
 from datasets.batches.batch import Batch
 from models.cnn import CNN
@@ -66,12 +67,32 @@ class LogsInForward(Linear):
         return super().forward(batch)
 
 
+class LogsWithin(Linear):
+    """Logs numbers of each batch in a function within a method of it."""
+
+    @property
+    def _shift(self) -> Tensor:
+        [self.log(name, self.weight) for name in "ab"]
+        return self.weight
+
+    def forward(self, batch: Batch) -> Tensor:
+        return super().forward(batch) + self._shift
+
+
+class Plans(Linear):
+    """Has a schedule for as many steps as there will be."""
+
+    def configure_optimizers(self) -> Any:
+        optimizer = SGD(self.parameters(), lr=0.1)
+        return [optimizer], [LinearLR(optimizer, total_iters=int(self.trainer.estimated_stepping_batches))]
+
+
 def test_a_model_takes_epochs_unless_it_has_a_part_in_the_loops() -> None:
     assert make_cnn().takes_epochs
     assert Linear().takes_epochs
     assert all(leaves_loops_alone(kind, FitnessModel) for kind in (ESM, Epistasis, EmbeddingHead))
     assert not Ridge(alpha=1.0).takes_epochs
-    assert not any(model().takes_epochs for model in (Watching, OwnStep, ViaLog, LogsInForward))
+    assert not any(model().takes_epochs for model in (Watching, OwnStep, ViaLog, LogsInForward, LogsWithin, Plans))
     assert type(make_cnn()) is CNN
 
 
