@@ -70,7 +70,7 @@ class RayEngine:
     ) -> Iterator[Callable[[int | None], "RayCrew"]]:
         """Connect, and start workers inside this block; see `search.request.engine.Engine`."""
         with contextlib.ExitStack() as stack:
-            shipment = stack.enter_context(packed(request, split)) if self.ship else None
+            shipment = stack.enter_context(packed(request, config, split)) if self.ship else None
             sent = None if shipment is None else shipment.folder
             cluster = stack.enter_context(connected(self.address, display.announce, ship=sent))
             token = secrets.token_hex(8)

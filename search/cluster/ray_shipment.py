@@ -26,6 +26,7 @@ from search.request.inputs import url_of
 from search.request.search_request import SearchRequest
 from search.storage.url import parse_url, sqlite_path
 from search.study.artifact_store import VARIABLE
+from search.study.config import StudyConfig
 from search.study.run_names import CACHE
 from search.workers.fleet_worker import Assignment
 
@@ -39,6 +40,8 @@ _FILES = ("run_study.py", "pyproject.toml")
 _NOT_SENT = "studies/experiment"  # what searches have exported
 _ENDINGS = (".py", ".yaml", ".csv", ".html")
 _INPUTS = "inputs"
+_KERNEL = "models.kernel.Kernel"
+_SIMILARITY = "model.similarity"
 _MOST_BYTES = 200 * 2**20
 _GIT_S = 30.0
 _CERTIFICATES = ("sslrootcert", "sslcert", "sslkey", "passfile")
@@ -79,13 +82,14 @@ class Shipment:
 
 
 @contextlib.contextmanager
-def packed(request: SearchRequest, split: "PreparedSplit") -> Iterator[Shipment]:
+def packed(request: SearchRequest, config: StudyConfig, split: "PreparedSplit") -> Iterator[Shipment]:
     """Copy what a search sends into a folder of its own, which is there inside this block.
 
     Raises:
         UserError: The search could not use what such workers make, or there is too much to send.
     """
     artifacts, needs = _checked(request)
+    needs += _matrices(config)
     program = product_files(ROOT)
     inputs = [path for path in (split.path, split.embeddings_path, split.whole) if path is not None and path.exists()]
     _check_size(program, inputs)
@@ -133,18 +137,36 @@ def _checked(request: SearchRequest) -> tuple[str, tuple[Path, ...]]:
     return str(folder), (*needs, folder)
 
 
+def _matrices(config: StudyConfig) -> tuple[Path, ...]:
+    """The files of similarities that the kernel is to know."""
+    from models.layers.amino_acids import NAMES  # torch, which a refused request does not wait for
+
+    model = config.defaults["model"]
+    if model["_target_"] != _KERNEL:
+        return ()
+    reached = (*config.first_trials, *config.space.corners(config.defaults))
+    named = {model["similarity"], *(params[_SIMILARITY] for params in reached if _SIMILARITY in params)}
+    found = sorted(str(name) for name in named - {*NAMES})
+    for name in found:
+        if not os.path.isabs(name):
+            raise UserError(
+                f"{_SIMILARITY}={printable(name)} is a file of this machine, which --ship does not send: put it on "
+                "every node, and name it by its whole path."
+            )
+    return tuple(map(Path, found))
+
+
 def product_files(root: Path) -> list[Path]:
-    """The program's files: those that git tracks, or of a folder that is no checkout all of the kinds that it has."""
-    tracked = _tracked(root)
-    if tracked is None:
-        tracked = [
-            path
-            for name in _FOLDERS
-            for path in sorted(Path(root, name).rglob("*"))
-            if path.suffix in _ENDINGS and not any(part.startswith(".") for part in path.relative_to(root).parts)
-        ] + [root / name for name in _FILES]
+    """The program's files of the kinds that it has: those that git tracks, or all of a folder that is no checkout.
+
+    Whatever somebody has added to git of other kinds, such as an environment file or a database, stays here.
+    """
+    known = _tracked(root)
+    if known is None:
+        known = [path for name in _FOLDERS for path in sorted(Path(root, name).rglob("*"))]
+        known += [root / name for name in _FILES]
     left_out = root / _NOT_SENT
-    return [path for path in tracked if not path.is_relative_to(left_out) and _is_plain(path)]
+    return [path for path in known if _is_ours(path, root) and not path.is_relative_to(left_out)]
 
 
 def _tracked(root: Path) -> list[Path] | None:
@@ -161,7 +183,11 @@ def _tracked(root: Path) -> list[Path] | None:
     return [root / os.fsdecode(name) for name in told.stdout.split(b"\0") if name] or None
 
 
-def _is_plain(path: Path) -> bool:
+def _is_ours(path: Path, root: Path) -> bool:
+    """Whether it is a file, no link, of a kind that the program has."""
+    name = path.relative_to(root)
+    if any(part.startswith(".") for part in name.parts) or not (path.suffix in _ENDINGS or str(name) in _FILES):
+        return False
     try:
         return stat.S_ISREG(path.lstat().st_mode)
     except OSError:

@@ -83,11 +83,13 @@ def note_threads(study: "Study", threads: int) -> None:
     """Note the threads of trials whose config names none, as `search.training.threads` finds them for a new study.
 
     Whoever goes on keeps to them, so that a later rule changes no bits. Under the database's lock; a study with trials
-    but without the note is of an earlier version, see `noted_threads`.
+    but without the note is of an earlier version, see `noted_threads`. Of one whose note was damaged
+    `search.storage.rows.damage` leaves null, and the rule says again what it said.
     """
     from search.storage.attributes import THREADS  # Optuna, which a mistake in a command does not wait for
 
-    if THREADS not in study.user_attrs and not study.get_trials(deepcopy=False):
+    attributes = study.user_attrs
+    if attributes.get(THREADS) is None and (THREADS in attributes or not study.get_trials(deepcopy=False)):
         study.set_user_attr(THREADS, threads)
 
 

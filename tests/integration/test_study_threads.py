@@ -72,6 +72,26 @@ def test_a_later_rule_changes_no_threads_of_a_study(tmp_path: Path) -> None:
     assert threads_of(tmp_path) == [1, 2]
 
 
+@pytest.mark.parametrize("damaged", ["5000", '"two"', "NaN"])
+def test_a_damaged_note_does_not_make_a_study_one_of_an_earlier_version(
+    tmp_path: Path, cores: Any, damaged: str
+) -> None:
+    cores(3)
+    searched(tmp_path, 1)
+    with sqlite3.connect(tmp_path / "runs" / "studies.db") as database:
+        database.execute("UPDATE study_user_attributes SET value_json = ? WHERE key = ?", (damaged, THREADS))
+    doctor = run_here("doctor", cwd=tmp_path)
+    assert doctor.status == 1, doctor
+    assert "expected int >= 1 and <= 1024" in doctor.out
+    repaired = run_here("doctor", "--repair", cwd=tmp_path)
+    assert repaired.status == 0, repaired
+    assert "1 damaged row(s) were taken out" in repaired.out
+    assert run_here("doctor", cwd=tmp_path).status == 0
+    searched(tmp_path, 2)
+    assert threads_of(tmp_path) == [1, 1]
+    assert search.open_study(NAME, runs_dir=tmp_path / "runs").user_attrs[THREADS] == 1
+
+
 def test_a_study_of_an_earlier_version_goes_on_with_all_cores(tmp_path: Path, cores: Any) -> None:
     searched(tmp_path, 1, "trainer.threads=3")
     with sqlite3.connect(tmp_path / "runs" / "studies.db") as database:

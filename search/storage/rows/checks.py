@@ -115,7 +115,7 @@ STUDY: Mapping[str, Check] = {
     key_of.EXHAUSTED: is_a(bool),
     key_of.VERSIONS: lines,
     key_of.OVERRIDES: items(_override),
-    key_of.THREADS: is_a(Threads),
+    key_of.THREADS: or_null(is_a(Threads)),
     key_of.WEIGHTS: mapping(or_null(line)),
     key_of.CONTROL: line,  # a word of a later version changes nothing (`search.study.control`)
 }

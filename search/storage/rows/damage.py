@@ -19,7 +19,7 @@ from sqlalchemy import Connection, text
 
 from search.config.type_checks import fits, shown
 from search.machine.standard_streams import printable
-from search.storage.attributes import ENDING, EXCESS_RISE, MANIFEST, REASON, RESULT
+from search.storage.attributes import ENDING, EXCESS_RISE, MANIFEST, REASON, RESULT, THREADS
 from search.storage.ending import Ending
 from search.storage.rows.checks import (
     attribute_problems,
@@ -68,6 +68,11 @@ class Damage:
     def is_removable(self) -> bool:
         """Whether the study is one without it."""
         return not (self.table == "study_user_attributes" and self.content["key"] == MANIFEST)
+
+    @property
+    def is_noted_again(self) -> bool:
+        """Whether the next search finds the value anew; without the row it would take the study for an earlier one."""
+        return self.table == "study_user_attributes" and self.content["key"] == THREADS
 
     def __str__(self) -> str:
         """`trial 3: n_lost is 'x', expected int >= 0`."""
@@ -128,7 +133,10 @@ def remove_damage(database: "Database", study: str, folder: Path) -> list[Damage
                 about = {"when": now, "table": damage.table, "trial": damage.trial and damage.trial[0]}
                 file.write(json.dumps({**about, "row": damage.content}, default=str) + "\n")
         for damage in found:
-            if damage.table != "trials":
+            if damage.is_noted_again:
+                note = text("UPDATE study_user_attributes SET value_json = 'null' WHERE study_user_attribute_id = :row")
+                connection.execute(note, {"row": damage.row})
+            elif damage.table != "trials":
                 key = _TEXT_COLUMNS.get(damage.table, (f"{damage.table.removesuffix('s')}_id", ""))[0]
                 connection.execute(text(f"DELETE FROM {damage.table} WHERE {key} = :row"), {"row": damage.row})
         reasons = {damage.trial[1]: damage.problem for damage in found if damage.trial and damage.fails_trial}

@@ -1,6 +1,7 @@
 """Checks of values that others wrote: a check is told a value and its name, and says what is wrong with it."""
 
 import json
+import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -31,7 +32,7 @@ def _unless(passes: Callable[[Any], bool], expected: str) -> Check:
 
 def is_a(annotation: Any) -> Check:
     """The value fits an annotation."""
-    return _unless(partial(fits, annotation), describe(annotation))
+    return _unless(partial(fits, annotation), describe(annotation, math.inf))  # with the limit of large values
 
 
 def real_number(least: float, most: float | None = None) -> Check:

@@ -13,10 +13,12 @@ from search.cluster.ray_shipment import PACKAGES, packed, product_files
 from search.cluster.ray_supervisor import CHECKOUT, Supervisor, code_of
 from search.machine.interpreters import own_program
 from search.request.search_request import SearchRequest
+from search.study.config import StudyConfig, study_config
 from tests.helpers.processes import ROOT
 
 PROGRAM = ("run_study.py", "search/main.py", "studies/model/cnn.yaml")
-OTHERS = (".env", "runs/studies.db", "notes.txt", "studies/experiment/best.yaml", "models/.secret.py", "tests/test.py")
+OTHERS = (".env", "studies/.env", "models/id.key", "search/studies.db", "runs/studies.db", "notes.txt")
+OTHERS += ("studies/experiment/best.yaml", "models/.secret.py", "tests/test.py")
 POSTGRES = "postgresql+psycopg://user@host/name"
 
 
@@ -41,6 +43,10 @@ def request(**fields: object) -> SearchRequest:
     return SearchRequest(**{**given, **fields})  # type: ignore[arg-type]
 
 
+def config(*overrides: str, model: str = "ridge") -> StudyConfig:
+    return study_config(("task=synthetic_two_vs_rest", f"model={model}", *overrides))
+
+
 def names(files: list[Path], folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in files}
 
@@ -59,7 +65,7 @@ def test_a_clone_sends_what_git_tracks_of_the_program_as_it_stands_now(folder: P
 
 
 def test_the_data_go_with_it_by_the_name_that_holds_their_hash(split: PreparedSplit) -> None:
-    with packed(request(), split) as sent:
+    with packed(request(), config(), split) as sent:
         assert code_of(str(sent.folder / CHECKOUT), PACKAGES) == code_of(str(ROOT), PACKAGES) == sent.code
         copy = sent.folder / "inputs" / split.path.name
         assert copy.read_bytes() == split.path.read_bytes()
@@ -73,9 +79,19 @@ def test_a_folder_of_artifacts_and_files_of_the_storage_have_to_be_there(
 ) -> None:
     monkeypatch.setenv("FLIPSEARCH_ARTIFACTS", os.path.relpath(tmp_path / "kept"))
     storage = f"{POSTGRES}?sslmode=verify-ca&sslrootcert=/etc/ca.pem"
-    with packed(request(artifacts=None, storage=storage, weights_dir=tmp_path), split) as sent:
+    with packed(request(artifacts=None, storage=storage, weights_dir=tmp_path), config(), split) as sent:
         assert sent.shared == tmp_path / "kept"
         assert set(sent.needs) == {Path("/etc/ca.pem"), tmp_path, tmp_path / "kept"}
+
+
+def test_a_matrix_has_to_be_on_every_node_at_a_whole_path(split: PreparedSplit) -> None:
+    searched = "space.model.similarity.choices=[blosum62,physicochemical,/nodes/b.txt,/nodes/a.txt]"
+    with packed(request(), config(searched, model="kernel"), split) as sent:
+        assert sent.needs == (Path("/nodes/a.txt"), Path("/nodes/b.txt"))
+    with packed(request(), config("model.similarity=/nodes/a.txt", model="kernel"), split) as sent:
+        assert sent.needs == (Path("/nodes/a.txt"),)
+    with pytest.raises(UserError, match=r"model\.similarity=my\.txt is a file of this machine, which --ship does not"):
+        packed(request(), config("model.similarity=my.txt", model="kernel"), split).__enter__()
 
 
 def test_too_much_is_refused_before_anything_is_copied(split: PreparedSplit) -> None:
@@ -83,7 +99,7 @@ def test_too_much_is_refused_before_anything_is_copied(split: PreparedSplit) -> 
         file.truncate(300 * 10**6)  # of holes
     try:
         with pytest.raises(UserError, match=r"would send 30\d MB, of which .*\.embeddings has 300, and at most 210"):
-            packed(request(), split).__enter__()
+            packed(request(), config(), split).__enter__()
     finally:
         split.embeddings_path.unlink()
 
