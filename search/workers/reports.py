@@ -1,4 +1,4 @@
-"""A trial's reports to the database: one by one where a pruner looks at each, else together."""
+"""A trial's reports to the database: one by one where a pruner or people look at each, else together."""
 
 import time
 from collections.abc import Mapping
@@ -14,12 +14,18 @@ _MAX_AGE_S = 1.0  # so that who looks on sees how a long trial goes
 
 
 class TrialReports:
-    """What a trial has to report."""
+    """What a trial has to report.
 
-    def __init__(self, trial: optuna.Trial) -> None:
+    Args:
+        trial: The trial.
+        is_exact: Whether its model is solved at once, so that its values come within moments of each other. People see
+            a trial that learns by each epoch's.
+    """
+
+    def __init__(self, trial: optuna.Trial, *, is_exact: bool) -> None:
         pruner = trial.study.pruner
         never_prunes = isinstance(pruner, FoldPruner) and isinstance(pruner.epochs, NopPruner) and pruner.folds is None
-        self._may_wait = never_prunes or isinstance(pruner, NopPruner)
+        self._may_wait = is_exact and (never_prunes or isinstance(pruner, NopPruner))
         self._trial = trial
         self._waiting: dict[int, float] = {}
         self._due = 0.0

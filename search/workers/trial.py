@@ -116,7 +116,7 @@ class TrialRunner:
 
     def _drive(self, trial: optuna.Trial, run: RunConfig) -> float:
         child = self._start(trial, run)
-        reports = TrialReports(trial)
+        reports = TrialReports(trial, is_exact=self.config.is_exact)
         is_pruned = False
         clock = _Clock(self.trial_timeout_s, self.database.lease.heartbeat_s)
         try:
