@@ -36,13 +36,14 @@ class Reused:
 
     def __call__(self, job: Job, directory: Path) -> Running:
         """Start a run."""
-        child, self._idle = self._idle, None
+        child = self._idle  # which stays ours where the folder cannot be made
         if child is not None:
             try:
                 child.give(job, directory)
-            except BrokenPipeError:  # it died meanwhile, killed for its memory perhaps
+            except (BrokenPipeError, ConnectionResetError):  # it died meanwhile, killed for its memory perhaps
                 child.close()
                 child = None
+        self._idle = None
         if child is None:
             child, self._n_runs = Child(job, directory), 0
         self._n_runs += 1

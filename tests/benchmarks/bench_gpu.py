@@ -4,7 +4,7 @@
 
 * ESM-2 650M with random weights in bf16: tokens a second against fair-esm's own code, and the share of the measured
   matmul rate (`bench_esm_forward.py`);
-* an epoch of `fit` against a bare loop over the same batches, for three sizes of the CNN (`fit_over_loop.py`);
+* an epoch of `fit` against a bare loop over the same batches, for three sizes of the CNN (`bench_fit.py`);
 * trials of small CNNs an hour, with 1, 4 and 8 of them at once on the GPU: real searches, of which each runs for a
   minute. The clock goes from the first trial's beginning to the last one's end.
 
@@ -116,7 +116,8 @@ def main() -> None:
         folder = Path(name)
         small = [] if on_gpu else ["--batch", "4", "--length", "64", "--rounds", "2"]
         part("ESM-2's forward pass", [str(HERE / "bench_esm_forward.py"), *small], limits.forward, folder)
-        part("fit over a bare loop", [str(HERE / "fit_over_loop.py")], limits.fit, folder)
+        fit = ["--pairs", "2", "--epochs", "20", "--threads", "1", "--device", "cuda" if on_gpu else "cpu"]
+        part("fit over a bare loop", [str(HERE / "bench_fit.py"), *fit], limits.fit, folder)
         for n_at_once in (1, 4, 8) if on_gpu else (1, 2):
             trials_an_hour(n_at_once, limits.search, folder, on_gpu=on_gpu)
     print(f"\n{time.monotonic() - began:.0f} s in all", flush=True)

@@ -241,6 +241,18 @@ def test_a_child_that_died_between_runs_is_replaced(runs: Runs) -> None:
     assert other != pid
 
 
+def test_a_child_is_kept_where_the_folder_of_the_next_run_cannot_be_made(runs: Runs, tmp_path: Path) -> None:
+    _, pid = runs()
+    folder = tmp_path / "run2"
+    folder.write_text("in the way")
+    with pytest.raises(FileExistsError):
+        runs()
+    folder.unlink()
+    result, same = runs()
+    assert isinstance(result, Result)
+    assert same == pid
+
+
 def test_a_run_that_was_told_to_stop_leaves_its_child_to_nobody(runs: Runs) -> None:
     _, pid = runs(stop=True)
     result, other = runs()
