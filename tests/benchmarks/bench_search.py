@@ -5,8 +5,9 @@
 Ours is the command that a user types, in a fresh folder with the prepared data of an earlier search; theirs are
 `plain_ridge.py`, `plain_kernel.py` and `plain_cnn.py`: Optuna on SQLite with the same sampler, pruner, first trial,
 study name (which chooses Hyperband's brackets) and seed, scikit-learn or a plain torch loop, the same rows and folds.
-They see the 56 residues that our models see of GB1, and of their one-hot form what varies, 74 columns: as good as such
-a script can be. With `--whole` they see all 265 residues of FLIP's file and all columns, as one does who knows less.
+By default (`--columns all`) they see the 56 residues that our models see of GB1, one-hot, as one writes it down; with
+`whole` all 265 residues of FLIP's file, as one does who does not look at it; with `varying` of the one-hot form of
+ridge and kernel only what varies, 74 columns, as one does who knows that the others change nothing but the time.
 Sampled configurations differ from the first value on that differs, so that a pair says little and five say more.
 
 CPU seconds are those of all processes of a side. On a busy machine they are what counts: processes that wait for a core
@@ -33,6 +34,7 @@ from search.machine.hardware import usable_cores
 from tests.benchmarks.search_sides import N_SEEN, ROOT, Side, search_ours, search_plainly, write_table
 
 EPOCHS = "trainer.max_epochs=30"
+COLUMNS = ("varying", "all", "whole")
 KINDS = ("ridge", "kernel", "cnn", "study")
 
 
@@ -81,10 +83,10 @@ def main() -> None:
     parser.add_argument("--only", choices=KINDS)
     parser.add_argument("--n-trials", type=int, help="instead of 100 (ridge, kernel) and 20 (CNN)")
     parser.add_argument("--workers", nargs="+", default=["auto", "1"], help="of the CNN (default: auto 1)")
-    parser.add_argument("--whole", action="store_true", help="the scripts see whole sequences, and all columns of them")
+    parser.add_argument("--columns", choices=COLUMNS, default="all", help="that the scripts see (default: %(default)s)")
     parser.add_argument("--override", action="append", default=[], help="of our searches, such as trainer.threads=1")
     given = parser.parse_args()
-    seen = None if given.whole else N_SEEN
+    seen = None if given.columns == "whole" else N_SEEN
     with tempfile.TemporaryDirectory() as name:
         for kind in KINDS if given.only is None else (given.only,):
             folder = Path(name) / kind
@@ -94,11 +96,18 @@ def main() -> None:
             elif kind == "cnn":
                 beside_torch(folder, given.pairs, given.n_trials or 20, given.workers, given.override, seen)
             else:
-                beside_sklearn(kind, folder, given.pairs, given.n_trials or 100, given.override, seen)
+                columns = [] if given.columns == "varying" else ["--all-columns"]
+                beside_sklearn(kind, folder, given.pairs, given.n_trials or 100, given.override, seen, columns)
 
 
 def beside_sklearn(
-    model: str, folder: Path, n_pairs: int, n_trials: int, overrides: Sequence[str], seen: int | None
+    model: str,
+    folder: Path,
+    n_pairs: int,
+    n_trials: int,
+    overrides: Sequence[str],
+    seen: int | None,
+    columns: Sequence[str],
 ) -> None:
     """Ridge or kernel, whole commands."""
     task, table = "gb1_two_vs_rest", folder / "table.csv"
@@ -108,8 +117,7 @@ def beside_sklearn(
     pairs = []
     for seed in range(n_pairs):
         words = ["--task", task, "--model", model, "--n-trials", str(n_trials), f"seed={seed}", *overrides]
-        named = [f"{task}-{model}", "--n-trials", str(n_trials), "--seed", str(seed)]
-        named += ["--all-columns"] if seen is None else []
+        named = [f"{task}-{model}", "--n-trials", str(n_trials), "--seed", str(seed), *columns]
         theirs = search_plainly(folder / f"plain-{seed}", f"plain_{model}.py", table, named)
         ours = search_ours(folder / f"ours-{seed}", warm, words)
         pairs.append((ours, theirs))
