@@ -16,7 +16,12 @@ from typing import TYPE_CHECKING
 from search.machine.standard_streams import announcer
 from search.outcome import EndReason, StudyOutcome, import_for_the_end, why_ended
 from search.reporting.proposals import Proposals
-from search.request.before_trials import check_reached_runs, open_for_search
+from search.request.before_trials import (
+    check_reached_runs,
+    measured_trials_per_gpu,
+    most_trials_per_gpu,
+    open_for_search,
+)
 from search.request.inputs import check_export, check_folders, check_study_name, load_split, places_of, slots_of, url_of
 from search.request.search_request import SearchRequest
 from search.request.user_data import UserData, config_of, user_data
@@ -73,8 +78,11 @@ def run_study(
     if task.embeddings is not None and config.defaults["embeddings"] is None:
         announce(f"The model {request.model} takes no embeddings: it is searched without them.")
         task = replace(task, embeddings=None)
-    slots = partial(slots_of, request.workers, request.trials_per_gpu, request.n_trials, config)
-    n_workers = len(slots(1)) if engine is None else request.workers or 2  # at most: too many are refused here
+    slots = partial(slots_of, request.workers, n_trials=request.n_trials, config=config)
+    per_gpu = most_trials_per_gpu(request, config)
+    n_workers = (
+        len(slots(per_gpu, threads=1)) if engine is None else request.workers or 2
+    )  # at most: too many are refused here
     check_folders(request.runs_dir, request.export_dir, request.named)
     split = load_split(task, request.data_dir, request.runs_dir, announce, weights_dir=request.weights_dir)
     find_protocol(config.defaults["validation"], task, split)  # what a split cannot carry is refused before all else
@@ -103,7 +111,9 @@ def run_study(
             return StudyOutcome(split=split, ended=EndReason.INTERRUPTED, exit_status=signals.exit_status)
         study, config = open_wanted(request, wanted, database, checked, announce)
         threads = noted_threads(study)
-        crew = LocalCrew(slots(threads)) if crew_with is None else crew_with(threads)
+        if crew_with is None and checked is not None and request.trials_per_gpu is None:
+            per_gpu = measured_trials_per_gpu(request, config, split, per_gpu, threads, display, signals)
+        crew = LocalCrew(slots(per_gpu, threads=threads)) if crew_with is None else crew_with(threads)
         request.hours.warn([slot.gpu_share for slot in crew.slots()], announce)
         with database.guarded(wanted.name, exit_status=lambda: signals.exit_status):
             work = _Work(

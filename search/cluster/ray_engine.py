@@ -69,6 +69,12 @@ class RayEngine:
         self, request: SearchRequest, config: StudyConfig, split: "PreparedSplit", display: Display
     ) -> Iterator[Callable[[int | None], "RayCrew"]]:
         """Connect, and start workers inside this block; see `search.request.engine.Engine`."""
+        per_gpu = request.trials_per_gpu
+        if per_gpu is None:
+            raise UserError(
+                "--trials-per-gpu auto measures a GPU of this machine, which says nothing of those of a Ray cluster: "
+                "give a number with --engine ray."
+            )
         with contextlib.ExitStack() as stack:
             shipment = stack.enter_context(packed(request, config, split)) if self.ship else None
             sent = None if shipment is None else shipment.folder
@@ -81,6 +87,7 @@ class RayEngine:
                 crew = RayCrew(
                     cluster=cluster,
                     request=request,
+                    per_gpu=per_gpu,
                     config=config,
                     display=display,
                     mark=mark,
@@ -128,6 +135,7 @@ class RayCrew:
 
     cluster: RayCluster
     request: SearchRequest
+    per_gpu: int
     config: StudyConfig
     display: Display
     mark: Path | None
@@ -143,15 +151,14 @@ class RayCrew:
 
     def __post_init__(self) -> None:
         nodes, accelerator = self.nodes(), self.config.defaults["trainer"]["accelerator"]
-        per_gpu = self.request.trials_per_gpu
         uses_gpus = accelerator == "gpu" or (accelerator == "auto" and any(node.gpus for node in nodes))
         # Rounded down, as Ray counts ten thousandths: three thirds have to fit.
-        self._gpu = max(1, math.floor(1e4 / per_gpu)) / 1e4 if uses_gpus else 0.0
+        self._gpu = max(1, math.floor(1e4 / self.per_gpu)) / 1e4 if uses_gpus else 0.0
         asked = self.config.defaults["trainer"]["threads"]
         self._cores = asked or self._usual_cores(nodes)
         self._threads = asked or self.threads or self._cores
         cores = f"{self._cores} core" + "s" * (self._cores > 1)
-        share = "a GPU" if per_gpu == 1 else f"1/{per_gpu} of a GPU"
+        share = "a GPU" if self.per_gpu == 1 else f"1/{self.per_gpu} of a GPU"
         self._around = Surroundings(
             ray=self.cluster.ray,
             make_actor=self._make_actor,
@@ -210,7 +217,7 @@ class RayCrew:
             with contextlib.suppress(Exception):  # the cluster does not answer now
                 room = min(self._room(self.nodes()), self.request.n_trials)
                 self._n_slots = max(1, self._n_slots, room)
-        share = 1 / self.request.trials_per_gpu if self._around.uses_gpus else 1.0
+        share = 1 / self.per_gpu if self._around.uses_gpus else 1.0
         return [
             Slot(
                 name=f"ray:{number}",
@@ -265,16 +272,15 @@ class RayCrew:
 
     def _usual_cores(self, nodes: Sequence[Node]) -> int:
         """One for each thread, or fewer where a node's GPUs would not all be used, or no node could hold a worker."""
-        shares = [node.cores // (node.gpus * self.request.trials_per_gpu) for node in nodes if self._gpu and node.gpus]
+        shares = [node.cores // (node.gpus * self.per_gpu) for node in nodes if self._gpu and node.gpus]
         if self.threads is not None and not shares:
             shares = [max((node.cores for node in nodes), default=0) or self.threads]  # 0: nodes are still to come
         return int(max(1, min([self.threads or _CORES_BEFORE, *shares])))
 
     def _room(self, nodes: Sequence[Node]) -> int:
         """So many workers fit into the whole cluster."""
-        per_gpu = self.request.trials_per_gpu
         return sum(
-            int(min(node.cores // self._cores, node.gpus * per_gpu if self._gpu else math.inf)) for node in nodes
+            int(min(node.cores // self._cores, node.gpus * self.per_gpu if self._gpu else math.inf)) for node in nodes
         )
 
     def _make_actor(self) -> Any:

@@ -23,11 +23,11 @@ from search.options.values import (
     duration,
     hours,
     interval_s,
+    number_or_auto,
     port,
     positive,
     study_name,
     trial_number,
-    workers,
 )
 
 
@@ -89,7 +89,7 @@ def search_options(parser: Parser, *, dry_run: str = "print the config, the spac
     )
     parser.add_argument(
         "--workers",
-        type=workers,
+        type=number_or_auto,
         default=1,
         metavar="N|auto",
         help="processes that train at once on this machine; auto: one for each GPU slot, or without a GPU as many as "
@@ -97,10 +97,11 @@ def search_options(parser: Parser, *, dry_run: str = "print the config, the spac
     )
     parser.add_argument(
         "--trials-per-gpu",
-        type=positive,
+        type=number_or_auto,
         default=1,
-        metavar="K",
-        help="slots of a GPU; it divides its memory (default: 1)",
+        metavar="K|auto",
+        help="slots of a GPU; they divide its memory; auto: as many as --workers names, or else as a short measurement "
+        "finds that it trains at once (default: 1)",
     )
     parser.add_argument(
         "--engine", choices=("ray",), help="where the workers run: ray, in a Ray cluster (default: on this machine)"

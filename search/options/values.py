@@ -115,8 +115,8 @@ def count(text: str) -> int:
     return _whole(text, 0, 999999999, "a whole number from 0 to 999999999")
 
 
-def workers(text: str) -> int | None:
-    """A number of workers; None stands for auto."""
+def number_or_auto(text: str) -> int | None:
+    """A number of workers, or of a GPU's slots; None stands for auto."""
     return None if text == "auto" else _whole(text, 1, 999, "a whole number from 1 to 999, or auto")
 
 

@@ -45,21 +45,26 @@ def places_of(weights_dir: Path | None, runs: Path) -> Places:
     return Places(weights_dir=weights_dir and weights_dir.absolute(), cache_dir=(runs / CACHE).absolute())
 
 
+def gpus_of(n_workers: int | None, config: "StudyConfig") -> Sequence[str]:
+    """The GPUs for the workers of this call, as CUDA_VISIBLE_DEVICES names them."""
+    if config.defaults["trainer"]["accelerator"] == "cpu":
+        return ()
+    gpus = visible_gpus()
+    if gpus and "CUDA_VISIBLE_DEVICES" not in os.environ and n_workers != 1:
+        return mig_devices() or gpus
+    return gpus
+
+
 def slots_of(
     n_workers: int | None, trials_per_gpu: int, n_trials: int, config: "StudyConfig", threads: int | None
 ) -> "tuple[Slot, ...]":
     """One slot for each worker of this call; `threads` are the study's (`search.study.recorded.noted_threads`)."""
     from search.workers.slots import make_slots  # what a run is takes a while to import, and `status` asks for none
 
-    gpus: Sequence[str] = ()
-    if config.defaults["trainer"]["accelerator"] != "cpu":
-        gpus = visible_gpus()
-        if gpus and "CUDA_VISIBLE_DEVICES" not in os.environ and n_workers != 1:
-            gpus = mig_devices() or gpus
     return make_slots(
         n_workers,
         trials_per_gpu=trials_per_gpu,
-        gpus=gpus,
+        gpus=gpus_of(n_workers, config),
         n_cores=usable_cores(),
         threads=config.defaults["trainer"]["threads"] or threads,
         n_trials=n_trials,

@@ -159,7 +159,7 @@ class SearchRequest(DataOptions):
         keep_top: Of how many of the best trials checkpoints are kept.
         max_retries: How often a trial that lost its process, or failed with its machine, is run again.
         workers: Processes that train at once; None is one for each GPU slot, or without GPUs as many as fill the cores.
-        trials_per_gpu: Slots of a GPU.
+        trials_per_gpu: Slots of a GPU; None is as many as `workers` needs, or as a measurement finds it to train.
         timeout: Seconds after which the call ends; None is never.
         trial_timeout: Seconds after which a trial is stopped and counts as pruned.
         quiet: Whether warnings and progress stay unsaid.
@@ -189,7 +189,7 @@ class SearchRequest(DataOptions):
     keep_top: int = 5
     max_retries: int = 3
     workers: int | None = 1
-    trials_per_gpu: int = 1
+    trials_per_gpu: int | None = 1
     timeout: float | None = None
     trial_timeout: float | None = None
     quiet: bool = False

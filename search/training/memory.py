@@ -42,6 +42,23 @@ def micro_batch_tokens(memory: Memory, *, free_bytes: int, longest: int, batch_s
     return longest << (n_sequences.bit_length() - 1)
 
 
+def shares_that_fit(memory: Memory, *, total_bytes: int, longest: int, batch_size: int, most: int) -> int:
+    """Into how many shares a GPU's memory may be divided so that whole batches pass in each: a power of two to `most`.
+
+    Arguments are those of `micro_batch_tokens`; 1 also where not even one run passes whole batches.
+    """
+    n = most
+    while n > 1:
+        free = total_bytes // n - _CONTEXT_BYTES
+        try:
+            if micro_batch_tokens(memory, free_bytes=free, longest=longest, batch_size=batch_size) is None:
+                break
+        except DoesNotFit:
+            pass
+        n //= 2
+    return n
+
+
 def eval_tokens(micro_batch_tokens: int | None, *, longest: int, batch_size: int) -> int:
     """The largest evaluation batch; it follows from the training's parts, so that both are replayed together."""
     return max(longest, MIN_EVAL_TOKENS, micro_batch_tokens or batch_size * longest)

@@ -15,7 +15,7 @@ from models.losses import is_pairwise
 from search.config.run_config import DataConfig, RunConfig, task_of
 from search.training.build import build_data, build_model, folds_of
 from search.training.families import Judged, can_rank, check_ranking
-from search.training.memory import is_out_of_memory
+from search.training.memory import is_out_of_memory, shares_that_fit
 from search.training.threads import threads_of_model
 from search.training.trainer import quieten
 
@@ -73,6 +73,27 @@ def check_builds(
         check_ranking(config, models, folds_of(config, split), split)
     ranks = tuple(can_rank([own], folds_of(config, split), split) for config, own in first)
     return tuple(backbones), ranks, threads
+
+
+def memory_shares(configs: Sequence[RunConfig], split: PreparedSplit, total_bytes: int, most: int) -> int:
+    """Into how many shares a GPU's memory may be divided so that each run passes whole batches through one of them.
+
+    A power of two up to `most`; models whose memory is too little to be planned for fit into any.
+    """
+    longest: dict[tuple[DataConfig, int | None, int], int] = {}
+    n = most
+    for config in configs:
+        model = _build(config)
+        memory = model.memory(config.trainer.precision)
+        if memory is None:
+            continue
+        about = (config.data, model.max_residues, model.tokenizer.n_tokens)
+        if about not in longest:
+            fold = max(folds_of(config, split), key=lambda fold: len(fold.train))
+            longest[about] = build_data(config, split, model, fold, 0).longest
+        batch_size = config.data.batch_size
+        n = shares_that_fit(memory, total_bytes=total_bytes, longest=longest[about], batch_size=batch_size, most=n)
+    return n
 
 
 def _build(config: RunConfig) -> FitnessModel:

@@ -7,7 +7,7 @@ from pathlib import Path
 from datasets.common.paths import Places
 from search.config.run_config import RunConfig
 from search.workers.child import Child, Running, Start, Tell
-from search.workers.messages import Announcement, Checked, PredictionsWritten, Value, Working
+from search.workers.messages import Announcement, Checked, MemoryShares, PredictionsWritten, Value, Working
 
 
 def isolated_run(
@@ -31,6 +31,13 @@ def isolated_check(
 ) -> Running:
     """`check_runs` in a child process."""
     return start(partial(_check, tuple(configs), n_first, split, places), directory)
+
+
+def isolated_shares(
+    configs: Sequence[RunConfig], split: Path, directory: Path, *, most: int, start: Start = Child
+) -> Running:
+    """`search.training.preflight.memory_shares` of this process's GPU in a child process."""
+    return start(partial(_count_shares, tuple(configs), split, most), directory)
 
 
 def isolated_prediction(
@@ -97,6 +104,21 @@ def _check(
 
         precision = measure_precision(configs, prepared, places=places, announce=announce)
     tell(Checked(backbones=backbones, ranks=ranks, threads=threads, precision=precision))
+
+
+def _count_shares(
+    configs: Sequence[RunConfig], split: Path, most: int, tell: Tell, should_stop: Callable[[], bool]
+) -> None:
+    import torch
+
+    from datasets.splits.prepared import load_prepared
+    from search.training.preflight import memory_shares
+
+    if not torch.cuda.is_available():
+        tell(MemoryShares(n=1))
+        return
+    total = torch.cuda.get_device_properties(0).total_memory
+    tell(MemoryShares(n=memory_shares(configs, load_prepared(split), total, most)))
 
 
 def _predict(

@@ -66,6 +66,13 @@ class Checked:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MemoryShares:
+    """The GPU's memory holds `n` of the largest runs, a power of two."""
+
+    n: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class PredictionsWritten:
     """The test sequences were predicted; `path` is a safetensors file with `prediction` (n_members, M) float32."""
 
@@ -79,4 +86,4 @@ class MapPredicted:
     map: "MutationMap"
 
 
-Message = Value | Result | Failure | Announcement | Working | Checked | PredictionsWritten | MapPredicted
+Message = Value | Result | Failure | Announcement | Working | Checked | MemoryShares | PredictionsWritten | MapPredicted
