@@ -25,11 +25,10 @@ def isolated_run(
 ) -> Running:
     """`fit` of a run in a child process; `split` is the path of the prepared split, `directory` for checkpoints too.
 
-    `resume` is the folder of the same run's interrupted part. `cores` and `may_be_pruned` are those of `fit`; in this
-    process (`search.workers.inline`) there is one core, because it may have computed on several threads.
+    `resume` is the folder of the same run's interrupted part. `cores` and `may_be_pruned` are those of `fit`, for a
+    child that has run nothing before.
     """
-    at_once = (cores if start is Child else 1, may_be_pruned)
-    return start(partial(_fit, config, split, places, directory, resume, *at_once), directory)
+    return start(partial(_fit, config, split, places, directory, resume, cores, may_be_pruned), directory)
 
 
 def isolated_check(

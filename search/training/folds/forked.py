@@ -1,6 +1,7 @@
 """A process forked from this one, which has all that this one has loaded, and says things through a pipe."""
 
 import ctypes
+import gc
 import os
 import signal
 import sys
@@ -72,6 +73,7 @@ def how_ended(exit_code: int | None) -> str:
 def _work(work: Callable[[Say], None], pipe: Connection, parent: int) -> NoReturn:
     status = 1
     try:
+        gc.freeze()  # to look for garbage among what the parent has would give us a copy of all of it
         ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
         if os.getppid() == parent:  # else it was gone before we asked
             work(pipe.send)
