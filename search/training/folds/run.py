@@ -17,7 +17,7 @@ from search.storage.ending import Ending
 from search.training.build import build_model, division_of, folds_of
 from search.training.checkpoint.files import Unusable
 from search.training.checkpoint.progress import Progress, about
-from search.training.checkpoint.snapshot import FoldState, KeepState
+from search.training.checkpoint.snapshot import FoldState, KeepState, values_of
 from search.training.checkpoint.store import StateWriter, bring_logs, read_state, take_over
 from search.training.fold import FoldTraining
 from search.training.folds.how_many import folds_at_once
@@ -78,22 +78,27 @@ class Run:
         self.progress = Progress(**state["progress"])
         self._begun = state["begun"]
         self._ahead = {number: Progress(**piece) for number, piece in state["ahead"].items()}
-        current = len(self.progress.checkpoints)
         if state["fold"] is not None:
-            self._begun[current] = state["fold"]
+            self._begun[len(self.progress.checkpoints)] = state["fold"]
         self._seconds_before = state["seconds"]
         self._cpu_before_s = state["cpu_s"]
         self._peak_before = state["peak_memory_bytes"]
-        values = list(self.progress.values)
-        if current in self._begun:
-            values.append(self._begun[current]["callbacks"]["ReportAndStop"]["values"])
-        # An exact model has several in the experiments of earlier versions alone.
-        has_epochs = self._training.config.trainer.max_epochs > 1 or not is_exact(self._training.config.model)
-        epoch = f"epoch {len(values[-1]) - 1} of " if has_epochs else ""
-        self._training.announce(f"The run goes on from its state after {epoch}fold {len(values) - 1}.")
+        self._training.announce(f"The run goes on from its state {self._where()}.")
         for report in state["reports"]:
             self._training.reports(*report)
         return True
+
+    def _where(self) -> str:
+        """After what a run goes on from its state, in words."""
+        values = list(self.progress.values)
+        if (current := len(values)) in self._begun:
+            values.append(values_of(self._begun[current]))
+        if not values:  # the first fold had none yet when another one's was kept
+            return f"of fold {min([*self._begun, *self._ahead])}"
+        # An exact model has several in the experiments of earlier versions alone.
+        has_epochs = self._training.config.trainer.max_epochs > 1 or not is_exact(self._training.config.model)
+        epoch = f"epoch {len(values[-1]) - 1} of " if has_epochs else ""
+        return f"after {epoch}fold {len(values) - 1}"
 
     def train(self, tokens: int | None) -> tuple[Ending, str]:
         """All folds that are not finished, in parts of at most `tokens` (None: as memory allows); how it ended, why."""
@@ -122,7 +127,11 @@ class Run:
     def _one_by_one(self, folds: Sequence[Fold], tokens: int | None) -> tuple[Ending, str]:
         """The folds that are left; those that were ahead of their turn are trained again."""
         for number in range(len(self.progress.checkpoints), len(folds)):
-            state = KeepState(is_due=self._is_state_due, keep=self._keep_state, resumed=self._begun.pop(number, None))
+            begun = self._begun.pop(number, None)
+            for epoch, value in enumerate(values_of(begun)):  # of one that was ahead, nobody was told
+                self._training.reports(number, epoch, value)
+            state = KeepState(is_due=self._is_state_due, keep=self._keep_state, resumed=begun)
+            del begun  # its tensors take memory
             ending, reason = self._training.fit(
                 folds[number], number, self.progress, state, tokens=tokens, is_one_of_several=len(folds) > 1
             )

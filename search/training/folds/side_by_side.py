@@ -19,7 +19,7 @@ from datasets.validation.protocols import Fold
 from search.storage.ending import Ending
 from search.training.checkpoint.files import BEGUN
 from search.training.checkpoint.progress import Progress
-from search.training.checkpoint.snapshot import FoldState
+from search.training.checkpoint.snapshot import FoldState, values_of
 from search.training.fold import FoldTraining
 from search.training.folds.forked import Forked, ProcessLost, how_ended
 from search.training.folds.how_many import that_fit
@@ -180,8 +180,7 @@ class SideBySide:
             threads=self._threads,
         )
         self._n_begun += 1
-        known = [] if resumed is None else resumed["callbacks"]["ReportAndStop"]["values"]
-        return _Lane(number, Forked(lambda say: work(say=say)), waiting=_values(known))
+        return _Lane(number, Forked(lambda say: work(say=say)), waiting=_values(values_of(resumed)))
 
     def _listen(self) -> None:
         """Take what the folds have to say, for a moment."""
