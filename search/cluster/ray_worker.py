@@ -20,7 +20,7 @@ from search.cluster.ray_supervisor import code_of, this_machine
 from search.cluster.remote_worker import words_in
 from search.machine import own_models
 from search.machine.standard_streams import printable
-from search.workers.child import how_ended
+from search.training.folds.forked import how_ended
 from search.workers.crew import WorkerEnd
 from search.workers.fleet_worker import FAILURES, Assignment, Done, Waits
 

@@ -25,6 +25,7 @@ from search.experiments.files import MISSING, SEED, is_below, place_checkpoints,
 from search.experiments.members import Ensemble, Member, member_path
 from search.experiments.reference import reference_predictions
 from search.machine.environment import machine_kind
+from search.machine.hardware import usable_cores
 from search.storage.ending import Ending
 from search.study.artifacts import hash_or_missing
 from search.study.combinable import Combinable, how_to_fetch
@@ -144,7 +145,7 @@ class MemberWeights:
         )
         with signals.installed():
             check_backbone(config, before.backbone, self.split, self.places, display, signals)
-            child = isolated_run(config, self.split, self.places, folder.absolute())
+            child = isolated_run(config, self.split, self.places, folder.absolute(), cores=usable_cores())
             result = outcome(child, display, signals, shows_values=False)
         assert isinstance(result, Result)
         files = [Path(name) for name in result.checkpoints]

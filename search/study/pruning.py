@@ -20,7 +20,7 @@ from collections.abc import Callable, Container
 from typing import Any
 
 import optuna
-from optuna.pruners import BasePruner
+from optuna.pruners import BasePruner, NopPruner
 from optuna.trial import FrozenTrial, TrialState
 
 from search.storage.attributes import RETRY_OF
@@ -112,6 +112,11 @@ class FoldPruner(BasePruner):
         shown = with_system_attributes(trial, notes)
         shown.intermediate_values = values
         return shown
+
+
+def judges_epochs(pruner: BasePruner) -> bool:
+    """Whether a trial may be pruned after an epoch of its first fold."""
+    return not isinstance(pruner.epochs if isinstance(pruner, FoldPruner) else pruner, NopPruner)
 
 
 def _view(study: optuna.Study, show: Show, rung: str) -> optuna.Study:

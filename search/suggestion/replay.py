@@ -30,6 +30,7 @@ from search.config.run_config import RunConfig
 from search.experiments.confirm.candidates import of_experiment
 from search.experiments.experiment import Experiment, load_experiment
 from search.experiments.requirements import check_callbacks, check_data, files_of_training
+from search.machine.hardware import usable_cores
 from search.machine.standard_streams import announcer
 from search.options.of_suggest import ACQUISITIONS
 from search.request.inputs import load_split, places_of
@@ -198,7 +199,7 @@ class _Game:
         config, split, before = self._config(number), self.split, self.experiment.provenance
         check_backbone(config, before.backbone, split.path, self.places, display, signals)
         directory = folder / str(number)
-        child = isolated_run(config, split.path, self.places, directory)
+        child = isolated_run(config, split.path, self.places, directory, cores=usable_cores())
         result = outcome(child, display, signals, shows_values=False)
         assert isinstance(result, Result)
         if result.ending != Ending.COMPLETE:

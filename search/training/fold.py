@@ -43,6 +43,8 @@ class FoldTraining:
     announce: Announce
     on_progress: OnProgress
     should_stop: Callable[[], bool]
+    on_prepared: Callable[[Progress, int], None] = lambda progress, needed: None
+    """Is told before a fold trains what is known of it, and about how many bytes it takes (0: few)."""
 
     def fit(
         self,
@@ -85,6 +87,7 @@ class FoldTraining:
         progress.smaller = smaller  # not before: features are computed in passes of one size
         progress.n_parameters = model.n_parameters
         progress.max_residues = model.max_residues
+        self.on_prepared(progress, self._needed_bytes(model, data))
         progress.values.append(one.values)
         model.see_targets(torch.as_tensor(self.split.target[fold.train]))
         model.see_rows(data.training_rows)
@@ -129,6 +132,13 @@ class FoldTraining:
         model.micro_batch_tokens = progress.micro_batch_tokens = tokens
         half = (tokens or batch_size * data.longest) // 2
         return half if half >= data.longest and model.has_micro_batches else None
+
+    def _needed_bytes(self, model: FitnessModel, data: FitnessData) -> int:
+        memory = model.memory(self.config.trainer.precision)
+        if memory is None:
+            return 0
+        at_once = model.micro_batch_tokens or self.config.data.batch_size * data.longest
+        return memory.fixed + max(memory.per_token * at_once, memory.per_eval_token * (data.eval_tokens or 0))
 
     def prepare(
         self, model: FitnessModel, data: FitnessData, device: torch.device, number: int, progress: Progress

@@ -9,7 +9,7 @@ from models.memory import Memory
 from search.machine import memory as machine_memory
 from search.machine.hardware import MEMORY_SHARE
 
-_USED_SHARE = 0.8  # of what is free: the estimate is one, and others come and go
+USED_SHARE = 0.8  # of what is free: the estimate is one, and others come and go
 MIN_EVAL_TOKENS = 4096  # smaller passes leave processors idle
 _CONTEXT_BYTES = 768 * 2**20  # of a GPU, for a process's CUDA context and libraries
 
@@ -32,7 +32,7 @@ def micro_batch_tokens(memory: Memory, *, free_bytes: int, longest: int, batch_s
     Raises:
         DoesNotFit: Not even one sequence can be trained on, or the smallest evaluation batch is too large.
     """
-    usable = _USED_SHARE * free_bytes
+    usable = USED_SHARE * free_bytes
     needed = memory.fixed + max(memory.per_token * longest, memory.per_eval_token * max(longest, MIN_EVAL_TOKENS))
     if needed > usable:
         raise DoesNotFit(f"estimated to need {needed / 2**30:.1f} GiB, {usable / 2**30:.1f} GiB can be used")

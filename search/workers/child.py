@@ -24,6 +24,7 @@ from datasets.common.errors import NotForTheseData, UserError
 from search.machine import own_models
 from search.machine.interpreters import bind_forkserver, guard_interpreters, make_socket_folder, without_program
 from search.machine.limits import LimitReached, check_open_files, limit_reached
+from search.training.folds.forked import how_ended
 from search.training.result import LOG
 from search.workers.messages import Failure, Message
 
@@ -131,11 +132,6 @@ class Child:
         self._process.join()
         self._process.close()
         self._pipe.close()
-
-
-def how_ended(exit_code: int | None) -> str:
-    """`by signal 9`, or `with exit status 1`: how a process ended, in words."""
-    return f"by signal {-exit_code}" if exit_code is not None and exit_code < 0 else f"with exit status {exit_code}"
 
 
 def _work(pipe: Connection, job: Job, directory: Path, models: own_models.OwnModels | None) -> None:

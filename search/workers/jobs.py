@@ -6,8 +6,10 @@ from pathlib import Path
 
 from datasets.common.paths import Places
 from search.config.run_config import RunConfig
+from search.training.folds.forked import ProcessLost
+from search.training.result import LOG
 from search.workers.child import Child, Running, Start, Tell
-from search.workers.messages import Announcement, Checked, MemoryShares, PredictionsWritten, Value, Working
+from search.workers.messages import Announcement, Checked, Failure, MemoryShares, PredictionsWritten, Value, Working
 
 
 def isolated_run(
@@ -18,12 +20,15 @@ def isolated_run(
     *,
     resume: Path | None = None,
     start: Start = Child,
+    cores: int = 1,
+    may_be_pruned: bool = False,
 ) -> Running:
     """`fit` of a run in a child process; `split` is the path of the prepared split, `directory` for checkpoints too.
 
-    `resume` is the folder of the same run's interrupted part.
+    `resume` is the folder of the same run's interrupted part. `cores` and `may_be_pruned` are those of `fit`, for a
+    child that has run nothing before.
     """
-    return start(partial(_fit, config, split, places, directory, resume), directory)
+    return start(partial(_fit, config, split, places, directory, resume, cores, may_be_pruned), directory)
 
 
 def isolated_check(
@@ -67,14 +72,16 @@ def _fit(
     places: Places,
     directory: Path,
     resume: Path | None,
+    cores: int,
+    may_be_pruned: bool,
     tell: Tell,
     should_stop: Callable[[], bool],
 ) -> None:
     from datasets.splits.prepared import load_prepared
     from search.training.fit import fit
 
-    tell(
-        fit(
+    try:
+        result = fit(
             config,
             load_prepared(split),
             places=places,
@@ -84,8 +91,14 @@ def _fit(
             on_progress=lambda what, n_done, n_total: tell(Working(what=what, n_done=n_done, n_total=n_total)),
             should_stop=should_stop,
             resume=resume,
+            cores=cores,
+            may_be_pruned=may_be_pruned,
         )
-    )
+    except ProcessLost as error:  # as if the whole run had ended so
+        last = f"the training process {error}; its output is in {directory / LOG}"
+        tell(Failure(kind="lost", message=last))
+    else:
+        tell(result)
 
 
 def _check(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from search.machine import own_models
 from search.machine.interpreters import without_program
-from search.workers.child import how_ended
+from search.training.folds.forked import how_ended
 from search.workers.crew import WorkerEnd
 from search.workers.fleet_worker import STOP_S, TOLD_BY, Assignment, run_worker
 from search.workers.slots import Slot

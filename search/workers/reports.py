@@ -4,11 +4,10 @@ import time
 from collections.abc import Mapping
 
 import optuna
-from optuna.pruners import NopPruner
 
 from search.storage.optuna_internals import known_of
 from search.storage.resilient import set_attributes
-from search.study.pruning import FoldPruner
+from search.study.pruning import FoldPruner, judges_epochs
 
 _MAX_AGE_S = 1.0  # so that who looks on sees how a long trial goes
 
@@ -24,8 +23,8 @@ class TrialReports:
 
     def __init__(self, trial: optuna.Trial, *, is_exact: bool) -> None:
         pruner = trial.study.pruner
-        never_prunes = isinstance(pruner, FoldPruner) and isinstance(pruner.epochs, NopPruner) and pruner.folds is None
-        self._may_wait = is_exact and (never_prunes or isinstance(pruner, NopPruner))
+        judges_folds = isinstance(pruner, FoldPruner) and pruner.folds is not None
+        self._may_wait = is_exact and not (judges_epochs(pruner) or judges_folds)
         self._trial = trial
         self._waiting: dict[int, float] = {}
         self._due = 0.0

@@ -26,6 +26,8 @@ class Slot:
         name: `cuda:1`, the second of the visible GPUs, or `cpu:0`, the first of the workers without one.
         gpu: What CUDA_VISIBLE_DEVICES becomes; None leaves it as it is.
         n_threads: Of runs that name no `trainer.threads`; None is what `search.training.threads` says of each.
+        n_cores: Those that a run may take, where no other worker does: with more of them than threads its folds train
+            side by side (`search.training.folds`). None is as many as it has threads.
         memory_share: The part of the device's memory that a run may take, 0 to 1.
         gpu_share: The part of a GPU that is counted as used while a trial runs, 0 to 1; 0 without a GPU.
     """
@@ -33,6 +35,7 @@ class Slot:
     name: str
     gpu: str | None = None
     n_threads: int | None = None
+    n_cores: int | None = None
     memory_share: float = 1.0
     gpu_share: float = 0.0
 
@@ -42,9 +45,16 @@ class Slot:
             os.environ["CUDA_VISIBLE_DEVICES"] = self.gpu
         os.environ[MEMORY_SHARE] = str(self.memory_share)
 
-    def uses(self, threads: int | None) -> dict[str, Any]:
-        """What a trial that begins now is recorded to occupy, of a run with these `trainer.threads`."""
-        cores = threads or self.n_threads or usable_cores()
+    def uses(self, threads: int | None, *, cores: int = 1, n_folds: int = 1) -> dict[str, Any]:
+        """What a trial that begins now is recorded to occupy.
+
+        Args:
+            threads: The `trainer.threads` of its run.
+            cores: Those that the run may take.
+            n_folds: So many of its folds could train at once.
+        """
+        of_each = threads or self.n_threads or usable_cores()
+        cores = of_each * max(1, min(n_folds, cores // of_each))
         return {"cores": cores, "gpus": self.gpu_share, "since": time.time()}
 
     def fit(self, run: RunConfig) -> RunConfig:
@@ -83,7 +93,7 @@ def make_slots(
         UserError: More workers are wanted than the GPUs have slots.
     """
     if n_workers == 1:
-        found = Slot(name="cuda:0", gpu_share=1 / trials_per_gpu) if gpus else THIS_PROCESS
+        found = Slot(name="cuda:0", gpu_share=1 / trials_per_gpu) if gpus else replace(THIS_PROCESS, n_cores=n_cores)
         return (replace(found, n_threads=threads or n_cores),)
     if not gpus:
         room = n_cores // _CORES_BEFORE  # nothing else may count where the threads follow from it
@@ -91,7 +101,10 @@ def make_slots(
             room = min(n_cores // threads, n_trials, free_bytes // _BYTES_OF_A_WORKER)
         n = n_workers or max(1, room)
         of_each = threads or max(1, n_cores // n)
-        return tuple(Slot(name=f"cpu:{i}", n_threads=of_each, memory_share=round(1 / n, 6)) for i in range(n))
+        alone = n_cores if n == 1 else None
+        return tuple(
+            Slot(name=f"cpu:{i}", n_threads=of_each, n_cores=alone, memory_share=round(1 / n, 6)) for i in range(n)
+        )
     n_slots = len(gpus) * trials_per_gpu
     n = n_workers or n_slots
     if n > n_slots:

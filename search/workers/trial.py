@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import TrialState
 
 from datasets.common.errors import UserError
 from datasets.common.paths import Places
@@ -19,7 +20,7 @@ from search.config.run_config import RunConfig
 from search.machine.environment import machine_kind, package_versions
 from search.machine.limits import fault
 from search.machine.standard_streams import printable
-from search.storage.attributes import ENDING, EXCESS_RISE, REASON, RESULT, SLOT, USES, WORKER
+from search.storage.attributes import ENDING, EXCESS_RISE, N_LOST, REASON, RESULT, SLOT, USES, WORKER
 from search.storage.database import Database
 from search.storage.ending import Ending
 from search.storage.optuna_internals import constraint, id_of
@@ -28,7 +29,7 @@ from search.study.artifacts import Artifacts, attributes_of, hash_or_missing
 from search.study.config import StudyConfig
 from search.study.endings import TrialFailed, interrupted_folder, note
 from search.study.protocol import build_validation
-from search.study.pruning import should_prune, step_of
+from search.study.pruning import judges_epochs, should_prune, step_of
 from search.study.ranking import RISE
 from search.training.predictions import VALIDATION
 from search.training.result import Result, trial_folder
@@ -83,13 +84,15 @@ class TrialRunner:
         """
         # The last heartbeat of a trial with this attribute counts; one without is as old as its start.
         trial.storage.record_heartbeat(id_of(trial))  # type: ignore[attr-defined]
-        uses = self.slot.uses(self.config.defaults["trainer"]["threads"])
+        cores, defaults = self._cores(trial), self.config.defaults
+        n_folds = build_validation(defaults["validation"]).n_folds_in_all
+        uses = self.slot.uses(defaults["trainer"]["threads"], cores=cores, n_folds=n_folds)
         here = {WORKER: f"{socket.gethostname()}:{os.getpid()}", SLOT: self.slot.name, USES: uses}
         set_attributes(trial, user=here, system={})
         on_asked(trial)
         try:
             run = self.config.run(self._parameters(trial))
-            return self._drive(trial, self.slot.fit(run))
+            return self._drive(trial, self.slot.fit(run), cores)
         except UpdateFinishedTrialError:
             # Our lease expired and the trial was requeued; report nothing.
             raise TrialFailed("the trial's lease was lost") from None
@@ -114,8 +117,24 @@ class TrialRunner:
             note(trial, Ending.BUG, reason)
             raise TrialFailed(reason) from None
 
-    def _drive(self, trial: optuna.Trial, run: RunConfig) -> float:
-        child = self._start(trial, run)
+    def _cores(self, trial: optuna.Trial) -> int:
+        """How many the run may take: those of the slot, shared with other workers of the study on this machine.
+
+        One, where its folds train one after another however many there are; and where it lost its process before,
+        perhaps for the memory that several took at once.
+        """
+        takes_turns = self.config.is_exact or self.config.defaults["trainer"]["callbacks"] or self.start is not Child
+        if takes_turns or self.slot.n_cores is None or trial.user_attrs.get(N_LOST):
+            return 1
+        running = trial.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        here = f"{socket.gethostname()}:"
+        others = [
+            one for one in running if one.number != trial.number and one.user_attrs.get(WORKER, "").startswith(here)
+        ]
+        return max(1, self.slot.n_cores // (1 + len(others)))
+
+    def _drive(self, trial: optuna.Trial, run: RunConfig, cores: int) -> float:
+        child = self._start(trial, run, cores)
         reports = TrialReports(trial, is_exact=self.config.is_exact)
         is_pruned = False
         clock = _Clock(self.trial_timeout_s, self.database.lease.heartbeat_s)
@@ -171,12 +190,21 @@ class TrialRunner:
         trial.set_constraint(Ending.TIMEOUT.value, 1.0)
         raise optuna.TrialPruned(reason)
 
-    def _start(self, trial: optuna.Trial, run: RunConfig) -> Running:
+    def _start(self, trial: optuna.Trial, run: RunConfig, cores: int) -> Running:
         try:
             before = interrupted_folder(self.directory, trial)
             folder = trial_folder(self.directory, trial.number)
             start = self.reused if self.start is Child and may_follow(run) else self.start
-            return isolated_run(run, self.split, self.places, folder, resume=before, start=start)
+            return isolated_run(
+                run,
+                self.split,
+                self.places,
+                folder,
+                resume=before,
+                start=start,
+                cores=cores,
+                may_be_pruned=judges_epochs(trial.study.pruner),
+            )
         except OSError as error:
             if error.filename is None:  # no process could be started: not what the user did
                 raise

@@ -18,7 +18,7 @@ from models.metrics import spearman
 from search.experiments.confirm.candidates import of_experiment
 from search.experiments.experiment import load_experiment
 from search.storage.url import default_url
-from search.training.fit import pooled
+from search.training.folds.pooled import pooled
 from search.training.predictions import VALIDATION
 from tests.helpers.answers import Answer
 from tests.helpers.study_fixtures import Program

@@ -15,6 +15,7 @@ from search.experiments.experiment import Experiment, Provenance, first_differen
 from search.experiments.members import Ensemble, part_paths
 from search.experiments.requirements import check_callbacks, check_data
 from search.machine.environment import machine_kind
+from search.machine.hardware import usable_cores
 from search.machine.standard_streams import announcer
 from search.request.inputs import load_split, places_of
 from search.request.search_request import DataOptions
@@ -223,7 +224,7 @@ def _run(
     display = Display() if arguments.quiet else PlainDisplay(1)
     with signals.installed():
         check_backbone(config, before.backbone if before else None, split.path, places, display, signals)
-        child = isolated_run(config, split.path, places, directory)
+        child = isolated_run(config, split.path, places, directory, cores=usable_cores())
         result = outcome(
             child, display, signals, shows_values=not arguments.quiet, has_epochs=not is_exact(config.model)
         )

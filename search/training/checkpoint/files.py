@@ -17,9 +17,11 @@ from datasets.common.files import write_text
 from search.config.nested import difference, digest
 
 FOLDER = "state"
+BEGUN = "begun"
+"""The folder, in the run's own, of the states of folds that train side by side, until they are part of the run's."""
 MANIFEST = "manifest.json"
 STATE = "training.pt"
-FORMAT = 4  # counts up with every change of what a state holds
+FORMAT = 5  # counts up with every change of what a state holds
 
 
 class Unusable(Exception):
@@ -72,7 +74,8 @@ def remove_state(directory: Path) -> None:
     """Remove the state from a run's folder, where there is one."""
     with contextlib.suppress(OSError):  # first, so that no half of a state is believed
         (directory / FOLDER / MANIFEST).unlink()
-    shutil.rmtree(directory / FOLDER, ignore_errors=True)
+    for name in (FOLDER, BEGUN):
+        shutil.rmtree(directory / name, ignore_errors=True)
 
 
 def kept_name(name: str, its_hash: str) -> str:
@@ -83,5 +86,5 @@ def kept_name(name: str, its_hash: str) -> str:
 
 def names_in(manifest: Mapping[str, Any]) -> list[str]:
     """The files of a state, without the manifest."""
-    weights = [kept_name(name, its_hash) for name, its_hash in manifest["weights"].items()]
-    return [*weights, kept_name(STATE, manifest["state"])]
+    files = {**manifest["weights"], **manifest["begun"], STATE: manifest["state"]}
+    return [kept_name(name, its_hash) for name, its_hash in files.items()]

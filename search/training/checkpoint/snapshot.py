@@ -15,6 +15,11 @@ FoldState = dict[str, Any]
 """Tensors and plain values, as `torch.load(weights_only=True)` takes them."""
 
 
+def values_of(state: FoldState | None) -> list[float | None]:
+    """The validation Spearman of each epoch until a state was taken; none without one."""
+    return [] if state is None else list(state["callbacks"]["ReportAndStop"]["values"])
+
+
 class KeepState(Callback):
     """Gives the state of the fold away at the end of an epoch that another one follows; begins from such a state.
 

@@ -7,6 +7,7 @@ import pickle
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 import torch
@@ -29,6 +30,23 @@ from search.training.checkpoint.files import (
 MIN_INTERVAL_S = 2.0
 """A run that is shorter leaves no state: it is run again as quickly."""
 _MAX_SHARE = 0.05  # of the time may go into writing states
+BEGUN_FOLD = "fold{}.pt"
+
+
+class Pace:
+    """When to write a state: the last one has to be old enough, by the clock and by what writing it has cost."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+        self._cost_s = 0.0
+
+    def is_due(self) -> bool:
+        """Whether it is time."""
+        return time.monotonic() - self._last >= max(MIN_INTERVAL_S, self._cost_s / _MAX_SHARE)
+
+    def wrote(self, cost_s: float) -> None:
+        """One was written just now, in so many seconds."""
+        self._last, self._cost_s = time.monotonic(), cost_s
 
 
 class StateWriter:
@@ -42,48 +60,61 @@ class StateWriter:
     def __init__(self, directory: Path, announce: Announce) -> None:
         self._folder = directory / FOLDER
         self._announce = announce
-        self._last = time.monotonic()
-        self._cost_s = 0.0
+        self._pace = Pace()
         self._is_possible = True
         self._has_failed = False
         self._hashes: dict[tuple[int, ...], str] = {}
 
     def is_due(self) -> bool:
-        """Whether the last state is old enough, by the clock and by what writing it has cost."""
-        age_s = time.monotonic() - self._last
-        return self._is_possible and age_s >= max(MIN_INTERVAL_S, self._cost_s / _MAX_SHARE)
+        """Whether the last state is old enough."""
+        return self._is_possible and self._pace.is_due()
 
-    def write(self, state: Mapping[str, Any], weights: Mapping[str, Path], about: Mapping[str, Any]) -> None:
+    def write(
+        self,
+        state: Mapping[str, Any],
+        weights: Mapping[str, Path],
+        about: Mapping[str, Any],
+        begun: Mapping[int, Path] = MappingProxyType({}),
+    ) -> None:
         """Write a state of tensors and plain values; a reader finds it whole, or the one before.
 
         Args:
             state: Of the run.
             weights: Files, by the names that they have in a run's folder.
             about: What has to be equal where the state is used.
+            begun: Files with the states of folds that train side by side, by their numbers.
         """
         started = time.monotonic()
         try:
-            self._write(state, weights, about)
+            self._write(state, weights, about, begun)
         except (OSError, RuntimeError) as error:
             self._fail(getattr(error, "strerror", None) or str(error))  # disks are tidied up: the next may succeed
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             self._is_possible = False
             self._fail(str(error))
-        self._last = time.monotonic()
-        self._cost_s = self._last - started
+        self._pace.wrote(time.monotonic() - started)
 
     def _fail(self, reason: str) -> None:
         if not self._has_failed:
             self._has_failed = True
             self._announce(f"The state of the run cannot be kept in {self._folder}: {reason}. It trains on without.")
 
-    def _write(self, state: Mapping[str, Any], weights: Mapping[str, Path], about: Mapping[str, Any]) -> None:
+    def _write(
+        self,
+        state: Mapping[str, Any],
+        weights: Mapping[str, Path],
+        about: Mapping[str, Any],
+        begun: Mapping[int, Path],
+    ) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        hashes = {name: self._hash(path) for name, path in weights.items()}
-        for name, path in weights.items():
-            link(path, self._folder / kept_name(name, hashes[name]))
-        state_hash = self._save(state)
-        files = {"state": state_hash, "weights": hashes}
+        hashes, begun_hashes = dict[str, str](), dict[str, str]()
+        linked = [(name, path, hashes) for name, path in weights.items()]
+        linked += [(BEGUN_FOLD.format(number), path, begun_hashes) for number, path in begun.items()]
+        for name, path, found in linked:
+            found[name] = self._hash(path)
+            link(path, self._folder / kept_name(name, found[name]))
+        state_hash = self._save({**state, "begun": dict.fromkeys(begun)})
+        files = {"state": state_hash, "weights": hashes, "begun": begun_hashes}
         write_manifest(self._folder / MANIFEST, about, files)
         named = {MANIFEST, *names_in(files)}
         for path in self._folder.iterdir():
@@ -134,6 +165,8 @@ class _Hashing:
 def read_state(directory: Path, about: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
     """The state that a run left in its folder; `about` is asked what it must have been written for.
 
+    Its `begun` has the state of each fold that was begun, by its number.
+
     Raises:
         Unusable: There is none, it is damaged, or it belongs to another run.
     """
@@ -145,6 +178,10 @@ def read_state(directory: Path, about: Callable[[], Mapping[str, Any]]) -> dict[
                 raise Unusable(f"its file {name} is damaged")
         path = folder / kept_name(STATE, manifest["state"])
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        for number in state["begun"]:
+            name = BEGUN_FOLD.format(number)
+            path = folder / kept_name(name, manifest["begun"][name])
+            state["begun"][number] = torch.load(path, map_location="cpu", weights_only=True)
         return state
 
 

@@ -105,7 +105,7 @@ def slots(n_workers, *, trials_per_gpu=1, gpus=(), n_cores=8, threads=1, n_trial
 
 
 def test_one_worker_leaves_the_environment_as_it_is():
-    assert slots(1) == (Slot(name="cpu:0", n_threads=1),)
+    assert slots(1) == (Slot(name="cpu:0", n_threads=1, n_cores=8),)
     assert slots(1, gpus=("3", "1"), threads=4) == (Slot(name="cuda:0", n_threads=4, gpu_share=1.0),)
 
 
@@ -129,6 +129,18 @@ def test_auto_without_a_gpu_fills_the_cores_with_workers_of_the_studys_threads(n
     found = slots(None, n_cores=n_cores, threads=threads, trials_per_gpu=3)
     assert len(found) == n_workers
     assert {slot.n_threads for slot in found} == {threads}, "they fix the bits, whatever the machine is"
+
+
+def test_a_worker_that_is_alone_may_take_all_cores_for_its_folds():
+    for n_workers, n_trials in ((1, 1000), (None, 1)):
+        (alone,) = slots(n_workers, n_trials=n_trials)
+        assert alone.n_cores == 8
+        cores = [
+            alone.uses(threads, cores=8, n_folds=n)["cores"] for threads, n in ((1, 5), (3, 5), (4, 5), (1, 20), (9, 5))
+        ]
+        assert cores == [5, 6, 8, 8, 9]
+    assert {slot.n_cores for slot in slots(2)} == {None}, "of others it may not know how many there are"
+    assert slots(1, gpus=("0",))[0].n_cores is None
 
 
 def test_auto_starts_no_more_workers_than_there_are_trials_or_there_is_memory_for():
