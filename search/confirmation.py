@@ -17,8 +17,9 @@ from datasets.common.paths import Places
 from search.experiments.confirm.all_folds import check_all_folds, check_complete, folds_of
 from search.experiments.confirm.candidates import DIVISIONS, Candidate, TrainedOn, of_parts, of_study
 from search.experiments.confirm.coverage import coverage_of
-from search.experiments.confirm.kept_runs import KeptRun, begin_again, folder_of, keep_run, kept_run
+from search.experiments.confirm.kept_runs import folder_of
 from search.experiments.confirm.results import Confirmation, Measured, leave_weights
+from search.experiments.confirm.training import EndedWithoutWeights, trained_run
 from search.experiments.experiment import Experiment, checksum, load_experiment, today
 from search.experiments.files import check_exported_weights, ledger_file
 from search.experiments.ledger import append, read
@@ -28,11 +29,9 @@ from search.machine.standard_streams import announcer
 from search.request.confirm_request import ConfirmRequest
 from search.request.inputs import load_split, places_of
 from search.stats.metrics import UnusablePredictions, check_predictions
-from search.storage.ending import Ending
 from search.study.run_names import CONFIRM
-from search.training.result import Result
 from search.workers.child import prepare_children
-from search.workers.jobs import isolated_prediction, isolated_run
+from search.workers.jobs import isolated_prediction
 from search.workers.messages import PredictionsWritten
 from search.workers.run_alone import Stopped, check_backbone, outcome
 from search.workers.signals import Signals
@@ -197,27 +196,24 @@ class _Work:
             return confirmation
 
     def _train(self, candidate: Candidate, backbone: str | None, folder: Path) -> _Trained:
-        from search.training.checkpoint.progress import about
-
         order = self.order
         weights: dict[TrainedOn, list[Path]] = {trained_on: [] for trained_on in DIVISIONS}
         for trained_on, files in weights.items():
             for seed in self.seeds:
                 run, directory = candidate.run(seed, trained_on), folder / trained_on / f"seed{seed}"
-                assert run.trainer.threads is not None, "a candidate's config is that of a run"
-                depends_on = about(run, order.split, threads=run.trainer.threads, backbone=backbone)
                 what = f"{candidate.name}, seed {seed} on {trained_on.replace('_and_', '+')}"
-                kept, took = kept_run(directory, depends_on), "before"
-                if kept is None:
-                    resume = begin_again(directory)
-                    child = isolated_run(run, order.split.path, self.places, directory, resume=resume)
-                    result = outcome(child, self.display, self.signals, shows_values=False)
-                    assert isinstance(result, Result)
-                    if result.ending != Ending.COMPLETE:
-                        self._fail(f"{what} ended without weights: {result.ending}, {result.reason}")
-                    kept = KeptRun(weights=Path(result.checkpoints[0]), device=result.device)
-                    took = f"{result.seconds:.1f} s"
-                    keep_run(directory, kept, depends_on)
+                try:
+                    kept, took = trained_run(
+                        run,
+                        directory,
+                        split=order.split,
+                        backbone=backbone,
+                        places=self.places,
+                        display=self.display,
+                        signals=self.signals,
+                    )
+                except EndedWithoutWeights as why:
+                    self._fail(f"{what} ended without weights: {why}")
                 files.append(kept.weights)
                 device = kept.device
                 self.display.announce(f"{order.path.stem}: {what}, {candidate.how_long}: {took}")

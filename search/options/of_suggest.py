@@ -123,6 +123,12 @@ def _add_choice(parser: Parser) -> None:
         "--seed", type=count, default=0, metavar="N", help="of thompson's draws, and a --replay's folds (default: 0)"
     )
     parser.add_argument(
+        "--train",
+        action=argparse.BooleanOptionalAction,
+        help="train the models on all that was measured before they pick, which is the default but for thompson, or "
+        "pick by those that the search left, each of which saw a part of it",
+    )
+    parser.add_argument(
         "--max-per-position", type=positive, metavar="K", help="at most K candidates with a mutation at one position"
     )
     parser.add_argument(

@@ -44,6 +44,8 @@ class SuggestRequest:
         min_distance: In how many residues candidates differ from each other at least.
         spread: How much it counts that candidates are unlike each other, beside their acquisition; True is 1, None does
             without.
+        train: Whether models are trained on all that was measured before they pick; None is True, but for `thompson`,
+            whose draws are from the several models of a search.
         controls: Wells of each plate for the wild type and the best measured variant, in turn.
         plate: 96 or 384 wells; None names no wells.
         level: Of the intervals; None is 0.9.
@@ -78,6 +80,7 @@ class SuggestRequest:
     max_per_position: int | None = None
     min_distance: int | None = None
     spread: float | bool | None = None
+    train: bool | None = None
     controls: int = 0
     plate: int | None = None
     level: float | None = None
@@ -125,6 +128,11 @@ class SuggestRequest:
         return 1.0 if self.beta is None else self.beta
 
     @property
+    def trains(self) -> bool:
+        """Whether the batch is picked by models that saw all that was measured."""
+        return self.acquisition != "thompson" if self.train is None else self.train
+
+    @property
     def spread_weight(self) -> float | None:
         """That of unlikeness; None where the best are taken as they come."""
         return None if self.spread is None or self.spread is False else float(self.spread)
@@ -155,6 +163,8 @@ class SuggestRequest:
             if value is not None and value < least:
                 option = f"--{name.replace('_', '-')}"
                 raise UserError(f"{option} {value} is not valid: expected a whole number from 1 on.")
+        if not isinstance(self.train, bool | None):
+            raise UserError(f"train={self.train!r} is not valid: expected True, False or None.")
         if not isinstance(self.spread, int | float | None) or not 0 <= (self.spread or 0) < math.inf:
             raise UserError(f"--spread {self.spread!r} is not valid: expected a number from 0 on, such as 0.5.")
         if self.spread_weight is not None and self.batch > MOST_SPREAD:

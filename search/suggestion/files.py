@@ -127,7 +127,7 @@ def _about(
         "experiment": {
             "file": str(request.experiment),
             "checksum": checksum(request.experiment),
-            "weights": trained.origin,
+            "weights": trained.made_by,
         },
         "data": {"label": split.label, "sha256": split.data_hash},
         "candidates": candidates,

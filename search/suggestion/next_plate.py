@@ -53,7 +53,7 @@ def _about(plate: PropertiesPlate, request: SuggestRequest, text: str) -> dict[s
                 "property": one.name,
                 "file": str(one.trained.path),
                 "checksum": checksum(one.trained.path),
-                "weights": one.trained.origin,
+                "weights": one.trained.made_by,
                 "data": {"label": one.split.label, "sha256": one.split.data_hash},
                 "best_measured": {"value": plate.best[one.name], "units": one.units},
             }

@@ -36,6 +36,7 @@ from search.suggestion.files import check_files, refuse_inputs_of
 from search.suggestion.picker import Diversity, Picker
 from search.suggestion.plate import filled
 from search.suggestion.pool import LEAST, Pick, unpredicted
+from search.suggestion.retrained import retrained
 from search.suggestion.wells import places
 
 _POOL_PER_PICK = 4
@@ -101,6 +102,9 @@ def suggest_several(request: SuggestRequest) -> PropertiesPlate:
                 "out, or keep candidates apart with --min-distance."
             )
     bounds = asked(properties, request.require)
+    properties = tuple(
+        replace(one, trained=retrained(one.trained, one.split, request)) for one in properties if one.split is not None
+    )
     with contextlib.nullcontext() if request.input is None else rereadable(request.input) as path:
         return _Batch(request, properties, bounds, path, announce).plate()
 

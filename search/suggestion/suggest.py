@@ -44,6 +44,7 @@ from search.suggestion.files import check_files, refuse_inputs_of, write_plate
 from search.suggestion.picker import Diversity, Picker
 from search.suggestion.plate import NextPlate, filled
 from search.suggestion.pool import LEAST, Pick, Pool, Scored, choices, unpredicted
+from search.suggestion.retrained import retrained
 from search.suggestion.spread import SPREAD_POOL, spread_picks
 from search.suggestion.wells import places
 
@@ -57,6 +58,7 @@ def suggest(request: SuggestRequest) -> NextPlate:
     Raises:
         UserError: The experiment, its weights, its data or the candidates are not what they have to be, no candidate is
             left, or the output cannot be written.
+        search.workers.run_alone.Stopped: A signal came while a model was trained, or its training failed.
     """
     check_files(request)
     announce = announcer(request.quiet)
@@ -84,6 +86,7 @@ def suggest(request: SuggestRequest) -> NextPlate:
         weights_dir=request.weights_dir,
     )
     check_data(request.experiment, trained.config, trained.provenance, split)
+    trained = retrained(trained, split, request)
     with contextlib.nullcontext() if request.input is None else rereadable(request.input) as path:
         plate = _Batch(request, trained, split, path, announce).plate()
     if request.output is not None:

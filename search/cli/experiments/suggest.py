@@ -30,8 +30,14 @@ def run_suggest(arguments: argparse.Namespace) -> int:
         with sigterm_raised():
             from search.suggestion.next_plate import next_plate  # torch: a mistake in the options does not wait for it
             from search.suggestion.several import PropertiesPlate
+            from search.workers.run_alone import Stopped
 
-            found = next_plate(request)
+            try:
+                found = next_plate(request)
+            except Stopped as stopped:
+                if stopped.exit_status != 1:
+                    print("Interrupted: no plate was written.", file=sys.stderr)
+                return stopped.exit_status
     except KeyboardInterrupt:
         print("Interrupted: no plate was written.", file=sys.stderr)
         return EXIT_INTERRUPTED
