@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from filelock import FileLock, Timeout
 
 from datasets.common.errors import UserError
@@ -13,6 +14,7 @@ from search.config.targets import is_exact
 from search.experiments.confirm.candidates import Candidate, of_parts
 from search.experiments.confirm.training import KEPT, EndedWithoutWeights, trained_run
 from search.experiments.experiment import checksum, load_experiment
+from search.experiments.files import confirmation_file
 from search.experiments.requirements import check_data
 from search.experiments.trained import TrainedExperiment
 from search.experiments.weights_in_use import WeightFiles
@@ -25,6 +27,11 @@ from search.workers.signals import Signals
 
 _FOLDER = "suggest"
 """Below the cache: what is in it can be removed, and is trained again."""
+
+
+def device_for(path: Path, request: SuggestRequest) -> torch.device | None:
+    """Where the models of an experiment are opened: those that are not to pick leave the GPU to what is trained."""
+    return torch.device("cpu") if request.trains and not confirmation_file(path).is_file() else None
 
 
 def retrained(trained: TrainedExperiment, split: PreparedSplit, request: SuggestRequest) -> TrainedExperiment:
@@ -42,21 +49,20 @@ def retrained(trained: TrainedExperiment, split: PreparedSplit, request: Suggest
     if trained.made_by != "search" or not request.trains:
         return trained
     experiment, path = load_experiment(trained.path), trained.path
+    places = places_of(request.weights_dir, request.runs_dir)
     names = sorted({name for part in experiment.parts for name in averaging_callbacks(part.config)})
     if names:
         announce(
             f"{path} was trained with {', '.join(names)}, without which it cannot be trained again: the models of the "
-            "search pick, which saw a part of the measured rows each."
+            "search pick, each of which saw a part of the measured rows."
         )
-        return trained
+        return TrainedExperiment(path, places=places, announce=announce)
     if experiment.embeddings != trained.config.embeddings:  # members other than the first see some
         task = experiment.task(request.data)
         split = load_split(task, request.data_dir, request.runs_dir, announce, weights_dir=request.weights_dir)
         check_data(path, experiment.config, experiment.provenance, split)
-    places = places_of(request.weights_dir, request.runs_dir)
     first = 1 + max(part.config.seed for part in experiment.parts)  # as `confirm`
     found = []
-    prepare_children()
     display: Display = Display() if request.quiet else PlainDisplay(1)
     signals = Signals(lambda sentence: None)
     with (
@@ -76,11 +82,12 @@ def retrained(trained: TrainedExperiment, split: PreparedSplit, request: Suggest
                         places=places,
                         display=display,
                         signals=signals,
+                        prepare=prepare_children,
                     )
-                except EndedWithoutWeights as why:
+                except (EndedWithoutWeights, UserError) as why:
                     raise UserError(
-                        f"{_named(path, candidate, len(experiment.parts))}, trained on all that was measured, ended "
-                        f"without weights ({why}): pick by the models of the search, with --no-train."
+                        f"{_named(path, candidate, len(experiment.parts))} cannot be trained on all that was measured "
+                        f"({str(why).removesuffix('.')}): pick by the models of the search, with --no-train."
                     ) from None
                 files.append(kept.weights)
             if took != KEPT:

@@ -36,7 +36,7 @@ from search.suggestion.files import check_files, refuse_inputs_of
 from search.suggestion.picker import Diversity, Picker
 from search.suggestion.plate import filled
 from search.suggestion.pool import LEAST, Pick, unpredicted
-from search.suggestion.retrained import retrained
+from search.suggestion.retrained import device_for, retrained
 from search.suggestion.wells import places
 
 _POOL_PER_PICK = 4
@@ -87,7 +87,9 @@ def suggest_several(request: SuggestRequest) -> PropertiesPlate:
         own = replace(request, experiment=file)
         check_files(own)
         refuse_inputs_of(load_experiment(file, announce), own)
-    properties = open_properties(experiments, request, announce, has_rows=True)
+    properties = open_properties(
+        experiments, request, announce, has_rows=True, device_for=lambda path: device_for(path, request)
+    )
     check_beside(request, properties)
     for one in properties:
         check_intervals(one.trained, request.level, None)

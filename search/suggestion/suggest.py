@@ -44,7 +44,7 @@ from search.suggestion.files import check_files, refuse_inputs_of, write_plate
 from search.suggestion.picker import Diversity, Picker
 from search.suggestion.plate import NextPlate, filled
 from search.suggestion.pool import LEAST, Pick, Pool, Scored, choices, unpredicted
-from search.suggestion.retrained import retrained
+from search.suggestion.retrained import device_for, retrained
 from search.suggestion.spread import SPREAD_POOL, spread_picks
 from search.suggestion.wells import places
 
@@ -65,7 +65,10 @@ def suggest(request: SuggestRequest) -> NextPlate:
     experiment = load_experiment(request.experiment, announce)
     refuse_inputs_of(experiment, request)
     trained = TrainedExperiment(
-        request.experiment, places=places_of(request.weights_dir, request.runs_dir), announce=announce
+        request.experiment,
+        places=places_of(request.weights_dir, request.runs_dir),
+        device=device_for(request.experiment, request),
+        announce=announce,
     )
     check_intervals(trained, request.level, None)
     if trained.calibration is None and asks_deviation(request.acquisition, trained.n_members):

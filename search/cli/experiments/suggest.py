@@ -35,8 +35,8 @@ def run_suggest(arguments: argparse.Namespace) -> int:
             try:
                 found = next_plate(request)
             except Stopped as stopped:
-                if stopped.exit_status != 1:
-                    print("Interrupted: no plate was written.", file=sys.stderr)
+                what = "No model was trained, and" if stopped.exit_status == 1 else "Interrupted:"
+                print(f"{what} no plate was written.", file=sys.stderr)
                 return stopped.exit_status
     except KeyboardInterrupt:
         print("Interrupted: no plate was written.", file=sys.stderr)

@@ -1,5 +1,6 @@
 """One run without validation, as `confirm` trains it: in a child process, unless its weights are kept from before."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,12 +34,13 @@ def trained_run(
     places: Places,
     display: "Display",
     signals: Signals,
+    prepare: Callable[[], None] = lambda: None,
 ) -> tuple[KeptRun, str]:
     """The weights of a run in its directory, and how long it took, in words.
 
     Those that are kept there are taken again if all that their numbers depend on is the same; a part of a run that was
     interrupted is gone on with. The config has the threads that it runs with, `backbone` is the hash of its pretrained
-    weights.
+    weights. `prepare` is called before a child is started, if one is.
 
     Raises:
         EndedWithoutWeights: It has no weights.
@@ -52,6 +54,7 @@ def trained_run(
     kept = kept_run(directory, depends_on)
     if kept is not None:
         return kept, KEPT
+    prepare()
     resume = begin_again(directory)
     child = isolated_run(run, split.path, places, directory, resume=resume)
     result = outcome(child, display, signals, shows_values=False)
