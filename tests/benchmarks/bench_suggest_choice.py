@@ -22,8 +22,8 @@ any share of theirs was looked at:
 1. A game's score is the mean of two shares that are among the 480 measured ones in the end: that of the best 1 % of
    the variants, and that of the best 5 %. A variant's score is the mean over TEM-1 and the synthetic landscapes, 12
    games of the one (seeds 100 to 105 and 108 to 113) and 16 of the other (100 to 115), none of which anybody has played
-   before. Two are compared game by game: the difference is the mean
-   of the two pools' mean differences, its standard error the root of the sum of their squared standard errors, halved.
+   before. Two are compared game by game: the difference is the mean of the two pools' mean differences, its standard
+   error the root of the sum of their squared standard errors, halved.
 2. Models, with `greedy`: the best of `whole`, `folds` and `ensemble` is found; of those that are no more than one
    standard error (of their difference from it) behind it, the simplest is taken, in this order: `whole` is one model
    that has seen everything, whatever the validation was; `folds` of a search by rounds or by a holdout has not;
@@ -33,6 +33,9 @@ any share of theirs was looked at:
 3. Acquisitions, with `whole`: the best is found, and of those no more than one standard error behind it the simplest
    is taken, in the order in which they stand above.
 4. Then, and not before, GB1 is played, all variants, seeds 0 to 9, once. Nothing is changed by what comes of it.
+
+What came of it, before GB1 was played: `whole` is taken (0.515; `folds` is 0.002 ± 0.008 above it, `ensemble` 0.500),
+and of acquisitions `conditioned` (0.525; `greedy` 0.010 ± 0.009 behind it, the others 0.021 and more).
 """
 
 import argparse
