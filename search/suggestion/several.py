@@ -32,6 +32,7 @@ from search.request.suggest_request import SuggestRequest
 from search.stats.calibration import LEVEL
 from search.suggestion.acquisition import acquired
 from search.suggestion.best import best_measured
+from search.suggestion.choice import GREEDY
 from search.suggestion.files import check_files, refuse_inputs_of
 from search.suggestion.picker import Diversity, Picker
 from search.suggestion.plate import filled
@@ -40,7 +41,7 @@ from search.suggestion.retrained import device_for, retrained
 from search.suggestion.wells import places
 
 _POOL_PER_PICK = 4
-_ACQUISITIONS = ("greedy", "ucb")
+_ACQUISITIONS = (GREEDY, "ucb")
 _SEEN = ("zero_shot_file", "sum_zero_shot", "alignment", "embeddings")
 _CALIBRATED = ("low", "high", "std_calibrated")
 
@@ -93,7 +94,7 @@ def suggest_several(request: SuggestRequest) -> PropertiesPlate:
     check_beside(request, properties)
     for one in properties:
         check_intervals(one.trained, request.level, None)
-        if one.trained.calibration is None and request.acquisition != "greedy":
+        if one.trained.calibration is None and request.acquisition not in (None, GREEDY):
             raise UserError(
                 f"--acquisition {request.acquisition} needs the errors on validated rows, which {one.trained.path} "
                 "does not hold: export it with this version, or take greedy."
@@ -114,7 +115,7 @@ def suggest_several(request: SuggestRequest) -> PropertiesPlate:
 def _refuse_of_one(request: SuggestRequest) -> None:
     """Refuse what is of one experiment, picked by its prediction. Raises a UserError."""
     what = "several experiments" if request.others else "a pick by --require"
-    if request.acquisition not in _ACQUISITIONS:
+    if request.acquisition not in (None, *_ACQUISITIONS):
         raise UserError(
             f"--acquisition {request.acquisition} is of one experiment and not of {what}: take "
             f"{' or '.join(_ACQUISITIONS)}."
@@ -176,7 +177,9 @@ class _Batch:
         found = []
         for own in columns:
             deviation = None if own.calibrated is None else own.calibrated.std
-            found.append(acquired(self.request.acquisition, own.prediction, deviation, beta=self.request.deviations))
+            found.append(
+                acquired(self.request.acquisition or GREEDY, own.prediction, deviation, beta=self.request.deviations)
+            )
         return found
 
     def _picked(self, order: Ranked, n_wanted: int) -> list[Pick]:

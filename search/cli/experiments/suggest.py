@@ -64,7 +64,7 @@ def _lines(request: SuggestRequest, found: "NextPlate", seconds: float) -> list[
     n_controls, n_plates = len(found.wells) - len(picked), found.wells[-1].plate
     where = f" on {counted(n_plates, 'plate')}" if n_plates else ""
     what = f"{counted(len(picked), 'candidate')} and {counted(n_controls, 'control')}"
-    lines.append(f"Picked by {request.acquisition}: {what}{where}.")
+    lines.append(f"Picked by {found.acquisition}: {what}{where}.")
     if found.spread_by:
         lines.append(f"Spread out by {found.spread_by}, with a weight of {request.spread_weight:g}.")
     highest = max(well.prediction for well in picked if well.prediction is not None)
