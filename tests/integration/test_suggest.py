@@ -156,7 +156,7 @@ def test_a_batch_is_spread_out_where_the_best_are_nearly_the_same(searched, fami
     if family == "kernel":
         answer = run_here(*SEARCH, "--model", "kernel", "--study-name", name, "--quiet", cwd=searched.folder)
         assert answer.status == 0, answer
-    given |= {"quiet": True, "data": searched.folder / "t.csv", "batch": 24}
+    given |= {"quiet": True, "data": searched.folder / "t.csv", "batch": 24, "acquisition": "greedy"}
     given["mutagenesis"] = "sites:" + ",".join(str(site + 1) for site in SITES[:3])
     greedy = search.suggest(path, **given)
     spread = search.suggest(path, **given, spread=True, output=searched.folder / "s.csv")

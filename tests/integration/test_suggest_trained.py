@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +146,52 @@ def test_a_network_is_trained_as_often_as_the_search_left_models_of_it(tmp_path:
     assert answer.status == 0, answer
     assert "(trained for 1 epoch(s), 2 seeds)" in suggest(tmp_path).err
     assert len(list((tmp_path / "runs/cache/suggest").rglob("*.safetensors"))) == 2
+
+
+def test_a_kernel_is_conditioned_on_each_pick_and_other_models_pick_greedily(plates: Path) -> None:
+    kernel = "studies/experiment/both-kernel.yaml"
+    assert "Picked by batch-ucb: 24 candidates" in suggest(plates, experiment=kernel).out
+    first = plate_of(plates)
+    about = json.loads((plates / "plate.json").read_text())["choice"]
+    assert (about["acquisition"], about["beta"]) == ("batch-ucb", 1.0)
+    rows = rows_of(plates)
+    sums = [float(row["acquisition"]) for row in rows]
+    assert sums == sorted(sums, reverse=True)
+    assert all(one > float(row["prediction"]) for one, row in zip(sums, rows, strict=True))
+    suggest(plates, "--acquisition", "batch-ucb", "--beta", "1", experiment=kernel)
+    assert plate_of(plates) == first
+    # Without deviations it is what greedy picks.
+    suggest(plates, "--acquisition", "batch-ucb", "--beta", "0", experiment=kernel)
+    plain = [row["sequence"] for row in rows_of(plates)]
+    suggest(plates, "--acquisition", "greedy", experiment=kernel)
+    assert plain == [row["sequence"] for row in rows_of(plates)] != [row["sequence"] for row in rows]
+    for words in (("--no-train",), ("--spread",)):
+        assert "Picked by greedy: 24 candidates" in suggest(plates, *words, experiment=kernel).out
+    assert "Picked by greedy: 24 candidates" in suggest(plates).out
+
+
+def test_a_conditioned_batch_keeps_to_what_is_asked_of_it_and_candidates_pass_again(
+    plates: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernel, words = "studies/experiment/both-kernel.yaml", ("--max-per-position", "2")
+    suggest(plates, *words, experiment=kernel)
+    whole = [row["sequence"] for row in rows_of(plates)]
+    assert max(Counter(row["mutations"][1:-1] for row in rows_of(plates)).values()) == 2
+    monkeypatch.setattr("search.suggestion.suggest.SPREAD_POOL", 5)
+    monkeypatch.setattr("search.suggestion.suggest._POOL_PER_PICK", 0)
+    suggest(plates, *words, experiment=kernel)
+    assert len(rows_of(plates)) == len(set(whole)) == 24
+    assert max(Counter(row["mutations"][1:-1] for row in rows_of(plates)).values()) == 2
+
+
+def test_models_that_cannot_be_conditioned_are_refused(plates: Path) -> None:
+    given = ("suggest", EXPERIMENT, "--mutagenesis", "singles", "--batch", "4", "--output", "plate.csv")
+    refusal = run_here(*given, "--acquisition", "batch-ucb", "--quiet", cwd=plates).refusal()
+    assert "is of a single kernel that sees sequences alone, and" in refusal
+    refusal = run_here(*given, "--acquisition", "batch-ucb", "--spread", cwd=plates).refusal()
+    assert "both keep a batch apart" in refusal
+    refusal = run_here(*given[:-4], "--batch", "2000", *given[-2:], "--acquisition", "batch-ucb", cwd=plates).refusal()
+    assert "at most 1,000 wells" in refusal
 
 
 def test_python_trains_too_and_refuses_what_is_no_answer(plates: Path) -> None:
