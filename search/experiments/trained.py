@@ -38,7 +38,7 @@ class TrainedExperiment:
         ensemble: The members of an experiment with several; the config and the provenance are those of the first.
         weights: (n_members,) what each model counts in the mean; None: all the same.
         scores: The score columns of the training; `use` names all that a model sees.
-        origin: Whose weights they are, "search" or "confirm".
+        made_by: Who trained the weights. origin: on which rows: "search", or "confirm" for all that was measured.
         familiar: What is known of the rows that they were trained on; None of experiments of older versions.
         calibration: What intervals are made of, for these weights; None of experiments that hold none.
         predictor: Takes residues as arrays.
@@ -54,12 +54,13 @@ class TrainedExperiment:
         places: Places,
         device: torch.device | None = None,
         announce: Callable[[str], None] = lambda sentence: None,
+        weights: Sequence[WeightFiles] | None = None,
     ) -> None:
         experiment = load_experiment(path)
-        found = find_weights(path, experiment, announce)
+        found = find_weights(path, experiment, announce) if weights is None else weights
         self.path = path
         self.config, self.provenance, self.ensemble = experiment.config, experiment.provenance, experiment.ensemble
-        self.origin = found[0].origin
+        self.made_by, self.origin = found[0].made_by, found[0].origin
         self.familiar = None if experiment.familiar is None else experiment.familiar[self.origin]
         self.calibration = self._calibration_of(experiment.calibration, found)
         self._files = [own.files for own in found]

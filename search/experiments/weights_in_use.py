@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from datasets.candidates.training_domain import Origin
 from datasets.common.errors import UserError
 from search.experiments.experiment import Experiment, checksum
 from search.experiments.files import SEED, confirmation_file, weights_folder, weights_hash
@@ -19,10 +20,18 @@ _MOST_BYTES = 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class WeightFiles:
-    """Files of weights, their hashes checked. `origin`: of the search, one a fold; or of `confirm`, one a seed."""
+    """Files of weights, their hashes checked.
+
+    made_by: the search, one a fold; `confirm`, one a seed; or `suggest`, for a plate, one a seed too.
+    """
 
     files: tuple[Path, ...]
-    origin: Literal["search", "confirm"]
+    made_by: Literal["search", "confirm", "suggest"]
+
+    @property
+    def origin(self) -> Origin:
+        """Which rows they were trained on: those of the search, or all, as `confirm` trains."""
+        return "search" if self.made_by == "search" else "confirm"
 
 
 def find_weights(path: Path, experiment: Experiment, announce: Callable[[str], None]) -> tuple[WeightFiles, ...]:
@@ -37,7 +46,7 @@ def find_weights(path: Path, experiment: Experiment, announce: Callable[[str], N
     paths = part_paths(path, experiment)
     confirmed = _confirmed(path, [str(one.parent / one.stem) for one in paths], announce)
     if confirmed is not None:
-        return tuple(WeightFiles(files=files, origin="confirm") for files in confirmed)
+        return tuple(WeightFiles(files=files, made_by="confirm") for files in confirmed)
     names = part_names(path, experiment)
     return tuple(_exported(*one) for one in zip(paths, names, experiment.parts, strict=True))
 
@@ -52,7 +61,7 @@ def _exported(path: Path, name: str, experiment: Experiment) -> WeightFiles:
     files = tuple(folder / FOLD.format(fold) for fold in range(len(hashes)))
     for i, (file, expected) in enumerate(zip(files, hashes, strict=True)):
         _check(file, expected, f"weight_hashes[{i}] of {name}")
-    return WeightFiles(files=files, origin="search")
+    return WeightFiles(files=files, made_by="search")
 
 
 def _confirmed(

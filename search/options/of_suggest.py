@@ -9,7 +9,9 @@ from search.options.parser import Parser, add_data_file, add_where
 from search.options.values import count, level, multiple, mutagenesis, positive
 
 ACQUISITIONS = ("greedy", "ucb", "thompson", "expected-improvement")
-DEFAULT_ACQUISITION = "greedy"
+"""What a candidate is worth by itself."""
+BATCH_UCB = "batch-ucb"
+"""What it is worth beside those that were picked before it; of a single kernel on sequences."""
 PLATES = (96, 384)
 """How many wells a plate may have."""
 _OF_REPLAY = frozenset(
@@ -112,15 +114,23 @@ def _add_candidates(parser: Parser) -> None:
 def _add_choice(parser: Parser) -> None:
     parser.add_argument(
         "--acquisition",
-        choices=ACQUISITIONS,
-        default=DEFAULT_ACQUISITION,
-        help=f"by what candidates are picked (default: {DEFAULT_ACQUISITION})",
+        choices=(*ACQUISITIONS, BATCH_UCB),
+        help=f"by what candidates are picked (default: {BATCH_UCB} where one kernel on sequences picks, else greedy)",
     )
     parser.add_argument(
-        "--beta", type=multiple, metavar="B", help="with ucb: how many deviations are added to predictions (default: 1)"
+        "--beta",
+        type=multiple,
+        metavar="B",
+        help="with ucb and batch-ucb: how many deviations are added to predictions (default: 1)",
     )
     parser.add_argument(
         "--seed", type=count, default=0, metavar="N", help="of thompson's draws, and a --replay's folds (default: 0)"
+    )
+    parser.add_argument(
+        "--train",
+        action=argparse.BooleanOptionalAction,
+        help="train the models on all that was measured before they pick, which is the default but for thompson, or "
+        "pick by those that the search left, each of which saw a part of it",
     )
     parser.add_argument(
         "--max-per-position", type=positive, metavar="K", help="at most K candidates with a mutation at one position"

@@ -57,7 +57,9 @@ def about_intervals(trained: TrainedExperiment, level: float) -> str:
     if not calibration.is_enough(level):
         return f"No {share} intervals: {calibration.n:,} validated rows are too few for them; low and high are empty."
     way = "CV+ of the folds" if calibration.is_by_fold else "split-conformal"
-    if trained.origin == "confirm":
+    if trained.made_by == "suggest":
+        way = "split-conformal; the models that erred so saw fewer rows than those that predict"
+    if trained.made_by == "confirm":
         way = "split-conformal, because the weights are not those of the folds but of `confirm`"
     return (
         f"{share} intervals from the errors on {calibration.n:,} rows ({calibration.validated}; {way}): they hold for "

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import torch
+
 from datasets.common.errors import UserError
 from datasets.splits.prepared import PreparedSplit
 from search.config.run_config import task_of
@@ -56,16 +58,21 @@ class Property:
 
 
 def open_properties(
-    paths: Sequence[Path], where: Where, announce: Callable[[str], None], *, has_rows: bool
+    paths: Sequence[Path],
+    where: Where,
+    announce: Callable[[str], None],
+    *,
+    has_rows: bool,
+    device_for: Callable[[Path], torch.device | None] = lambda path: None,
 ) -> tuple[Property, ...]:
-    """Open the experiments, whose training rows are read too where `has_rows`.
+    """Open the experiments, whose training rows are read too where `has_rows`; `device_for` says on which device each.
 
     Raises:
         UserError: An experiment, its weights or its data are not what they have to be, or they are of different
             proteins.
     """
     places = places_of(where.weights_dir, where.runs_dir)
-    trained = [TrainedExperiment(path, places=places, announce=announce) for path in paths]
+    trained = [TrainedExperiment(path, places=places, device=device_for(path), announce=announce) for path in paths]
     for other in trained[1:]:
         _check_same_protein(trained[0], other)
     splits = [_rows(one, where, announce) if has_rows or one.familiar is None else None for one in trained]

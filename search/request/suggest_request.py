@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any, SupportsIndex
 
 from datasets.common.errors import UserError
-from search.options.of_suggest import ACQUISITIONS, DEFAULT_ACQUISITION, PLATES
+from search.options.of_suggest import ACQUISITIONS, BATCH_UCB, PLATES
 from search.options.values import mutagenesis, requirements
 from search.request.search_request import runs_folder, set_paths
 
 MOST_WELLS = 100_000
 """Of a batch."""
-MOST_SPREAD = 1000
-"""Of a batch that is spread out: time grows with the square of their number."""
+MOST_TOGETHER = 1000
+"""Of a batch whose candidates depend on each other: time grows with the square of their number."""
 _PATHS = ("experiment", "output", "figure", "input", "zero_shot_file", "alignment", "embeddings", "data")
 _FOLDERS = ("runs_dir", "data_dir", "weights_dir")
 _WHOLE = ("batch", "seed", "max_mutations", "max_per_position", "min_distance", "controls", "plate", "recombine")
@@ -39,11 +39,14 @@ class SuggestRequest:
         sequence_column, mutation_column, sheet: Where the candidates stand in the file; as for `predict`.
         names: Whether candidates keep the names of the file; `format` is that of the file, where its name misleads.
         zero_shot_file, sum_zero_shot, alignment, embeddings: As for `predict`.
-        acquisition: By what candidates are picked; `beta` is of `ucb`, `seed` of `thompson`.
+        acquisition: By what candidates are picked; None is `batch-ucb` where a single kernel on sequences picks, and
+            `greedy` elsewhere. `beta` is of `ucb` and `batch-ucb`, `seed` of `thompson`.
         max_per_position: At most so many candidates with a mutation at one position of the wild type.
         min_distance: In how many residues candidates differ from each other at least.
         spread: How much it counts that candidates are unlike each other, beside their acquisition; True is 1, None does
             without.
+        train: Whether models are trained on all that was measured before they pick; None is True, but for `thompson`,
+            whose draws are from the several models of a search.
         controls: Wells of each plate for the wild type and the best measured variant, in turn.
         plate: 96 or 384 wells; None names no wells.
         level: Of the intervals; None is 0.9.
@@ -72,12 +75,13 @@ class SuggestRequest:
     sum_zero_shot: bool = False
     alignment: Path | None = None
     embeddings: Path | None = None
-    acquisition: str = DEFAULT_ACQUISITION
+    acquisition: str | None = None
     beta: float | None = None
     seed: int = 0
     max_per_position: int | None = None
     min_distance: int | None = None
     spread: float | bool | None = None
+    train: bool | None = None
     controls: int = 0
     plate: int | None = None
     level: float | None = None
@@ -125,6 +129,11 @@ class SuggestRequest:
         return 1.0 if self.beta is None else self.beta
 
     @property
+    def trains(self) -> bool:
+        """Whether the batch is picked by models that saw all that was measured."""
+        return self.acquisition != "thompson" if self.train is None else self.train
+
+    @property
     def spread_weight(self) -> float | None:
         """That of unlikeness; None where the best are taken as they come."""
         return None if self.spread is None or self.spread is False else float(self.spread)
@@ -144,10 +153,11 @@ class SuggestRequest:
             )
 
     def _check_choice(self) -> None:
-        if self.acquisition not in ACQUISITIONS:
-            raise UserError(f"--acquisition {self.acquisition!r} is not valid: expected {', '.join(ACQUISITIONS)}.")
-        if self.beta is not None and self.acquisition != "ucb":
-            raise UserError("--beta says what --acquisition ucb adds: give both, or neither.")
+        known = (*ACQUISITIONS, BATCH_UCB)
+        if self.acquisition is not None and self.acquisition not in known:
+            raise UserError(f"--acquisition {self.acquisition!r} is not valid: expected {', '.join(known)}.")
+        if self.beta is not None and self.acquisition not in ("ucb", BATCH_UCB):
+            raise UserError("--beta says what --acquisition ucb or batch-ucb adds: give both, or neither.")
         if not (math.isfinite(self.deviations) and self.deviations >= 0):
             raise UserError(f"--beta {self.beta} is not valid: expected a number from 0 on, such as 0.5.")
         for name in ("max_mutations", "max_per_position", "min_distance", "recombine"):
@@ -155,11 +165,20 @@ class SuggestRequest:
             if value is not None and value < least:
                 option = f"--{name.replace('_', '-')}"
                 raise UserError(f"{option} {value} is not valid: expected a whole number from 1 on.")
+        if not isinstance(self.train, bool | None):
+            raise UserError(f"train={self.train!r} is not valid: expected True, False or None.")
         if not isinstance(self.spread, int | float | None) or not 0 <= (self.spread or 0) < math.inf:
             raise UserError(f"--spread {self.spread!r} is not valid: expected a number from 0 on, such as 0.5.")
-        if self.spread_weight is not None and self.batch > MOST_SPREAD:
+        if self.acquisition == BATCH_UCB and self.spread_weight is not None:
+            raise UserError("--spread and --acquisition batch-ucb both keep a batch apart: give one of them.")
+        if self.acquisition == BATCH_UCB and self.batch > MOST_TOGETHER:
             raise UserError(
-                f"--spread with --batch {self.batch} is not valid: expected at most {MOST_SPREAD:,} wells; keep "
+                f"--acquisition batch-ucb with --batch {self.batch} is not valid: expected at most {MOST_TOGETHER:,} "
+                "wells; take ucb for a larger batch."
+            )
+        if self.spread_weight is not None and self.batch > MOST_TOGETHER:
+            raise UserError(
+                f"--spread with --batch {self.batch} is not valid: expected at most {MOST_TOGETHER:,} wells; keep "
                 "candidates of a larger batch apart with --min-distance."
             )
         if self.level is not None and not 0 < self.level < 1:

@@ -16,6 +16,7 @@ from datasets.splits.prepared import PreparedSplit
 from search.experiments.experiment import Experiment, checksum
 from search.experiments.requirements import files_of_training
 from search.experiments.trained import TrainedExperiment
+from search.options.of_suggest import BATCH_UCB
 from search.prediction.writers import no_formula
 from search.reporting.mutation_figure import check_figure
 from search.request.suggest_request import SuggestRequest
@@ -118,7 +119,7 @@ def _about(
     candidates: dict[str, Any] = {"n": plate.n_candidates, "n_measured": plate.n_known, "n_in_test": plate.n_tested}
     candidates |= candidates_in_words(request)
     choice: dict[str, Any] = {"acquisition": request.acquisition, "seed": request.seed}
-    if request.acquisition == "ucb":
+    if request.acquisition in ("ucb", BATCH_UCB):
         choice["beta"] = request.deviations
     if request.spread_weight is not None:
         choice |= {"spread": request.spread_weight, "spread_by": plate.spread_by}
@@ -127,7 +128,7 @@ def _about(
         "experiment": {
             "file": str(request.experiment),
             "checksum": checksum(request.experiment),
-            "weights": trained.origin,
+            "weights": trained.made_by,
         },
         "data": {"label": split.label, "sha256": split.data_hash},
         "candidates": candidates,

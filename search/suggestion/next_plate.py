@@ -5,11 +5,13 @@ import csv
 import hashlib
 import io
 import json
+from dataclasses import replace
 from typing import Any
 
 from datasets.common.files import output
 from search.experiments.experiment import checksum
 from search.request.suggest_request import SuggestRequest
+from search.suggestion.choice import GREEDY
 from search.suggestion.files import VERSION, candidates_in_words, cell, files_of
 from search.suggestion.plate import NextPlate
 from search.suggestion.several import PropertiesPlate, suggest_several
@@ -20,6 +22,7 @@ def next_plate(request: SuggestRequest) -> NextPlate | PropertiesPlate:
     """Pick the next plate, and write it where the request names an output; errors are those of either."""
     if not (request.others or request.require):
         return suggest(request)
+    request = replace(request, acquisition=request.acquisition or GREEDY)
     plate = suggest_several(request)
     if request.output is not None:
         _write(plate, request)
@@ -53,7 +56,7 @@ def _about(plate: PropertiesPlate, request: SuggestRequest, text: str) -> dict[s
                 "property": one.name,
                 "file": str(one.trained.path),
                 "checksum": checksum(one.trained.path),
-                "weights": one.trained.origin,
+                "weights": one.trained.made_by,
                 "data": {"label": one.split.label, "sha256": one.split.data_hash},
                 "best_measured": {"value": plate.best[one.name], "units": one.units},
             }

@@ -88,10 +88,14 @@ class Pool:
         rows = np.flatnonzero(is_in)
         if not len(rows):
             return
-        if len(rows) > self._most:
-            self._has_dropped = True
-            rows = np.sort(rows[np.argsort(-value[rows], kind="stable")[: self._most]])
-        self._keep(choices(self._valuation, block.valued.take(rows), value[rows], place[rows]))
+        # Some at a time, the best first: those that do not fit leave their room to others.
+        rows = rows[np.argsort(-value[rows], kind="stable")]
+        for start in range(0, len(rows), self._most):
+            if len(self._kept) == self._most and value[rows[start]] <= self._kept[-1].acquisition:
+                self._has_dropped = True
+                return
+            some = np.sort(rows[start : start + self._most])
+            self._keep(choices(self._valuation, block.valued.take(some), value[some], place[some]))
 
     def best(self) -> tuple[list[Pick], tuple[float, int] | None]:
         """The kept ones, the best first, and where the next pool goes on; None where there is nothing more."""

@@ -32,14 +32,16 @@ from search.request.suggest_request import SuggestRequest
 from search.stats.calibration import LEVEL
 from search.suggestion.acquisition import acquired
 from search.suggestion.best import best_measured
+from search.suggestion.choice import GREEDY
 from search.suggestion.files import check_files, refuse_inputs_of
 from search.suggestion.picker import Diversity, Picker
 from search.suggestion.plate import filled
 from search.suggestion.pool import LEAST, Pick, unpredicted
+from search.suggestion.retrained import device_for, retrained
 from search.suggestion.wells import places
 
 _POOL_PER_PICK = 4
-_ACQUISITIONS = ("greedy", "ucb")
+_ACQUISITIONS = (GREEDY, "ucb")
 _SEEN = ("zero_shot_file", "sum_zero_shot", "alignment", "embeddings")
 _CALIBRATED = ("low", "high", "std_calibrated")
 
@@ -86,11 +88,13 @@ def suggest_several(request: SuggestRequest) -> PropertiesPlate:
         own = replace(request, experiment=file)
         check_files(own)
         refuse_inputs_of(load_experiment(file, announce), own)
-    properties = open_properties(experiments, request, announce, has_rows=True)
+    properties = open_properties(
+        experiments, request, announce, has_rows=True, device_for=lambda path: device_for(path, request)
+    )
     check_beside(request, properties)
     for one in properties:
         check_intervals(one.trained, request.level, None)
-        if one.trained.calibration is None and request.acquisition != "greedy":
+        if one.trained.calibration is None and request.acquisition not in (None, GREEDY):
             raise UserError(
                 f"--acquisition {request.acquisition} needs the errors on validated rows, which {one.trained.path} "
                 "does not hold: export it with this version, or take greedy."
@@ -101,6 +105,9 @@ def suggest_several(request: SuggestRequest) -> PropertiesPlate:
                 "out, or keep candidates apart with --min-distance."
             )
     bounds = asked(properties, request.require)
+    properties = tuple(
+        replace(one, trained=retrained(one.trained, one.split, request)) for one in properties if one.split is not None
+    )
     with contextlib.nullcontext() if request.input is None else rereadable(request.input) as path:
         return _Batch(request, properties, bounds, path, announce).plate()
 
@@ -108,7 +115,7 @@ def suggest_several(request: SuggestRequest) -> PropertiesPlate:
 def _refuse_of_one(request: SuggestRequest) -> None:
     """Refuse what is of one experiment, picked by its prediction. Raises a UserError."""
     what = "several experiments" if request.others else "a pick by --require"
-    if request.acquisition not in _ACQUISITIONS:
+    if request.acquisition not in (None, *_ACQUISITIONS):
         raise UserError(
             f"--acquisition {request.acquisition} is of one experiment and not of {what}: take "
             f"{' or '.join(_ACQUISITIONS)}."
@@ -170,7 +177,9 @@ class _Batch:
         found = []
         for own in columns:
             deviation = None if own.calibrated is None else own.calibrated.std
-            found.append(acquired(self.request.acquisition, own.prediction, deviation, beta=self.request.deviations))
+            found.append(
+                acquired(self.request.acquisition or GREEDY, own.prediction, deviation, beta=self.request.deviations)
+            )
         return found
 
     def _picked(self, order: Ranked, n_wanted: int) -> list[Pick]:

@@ -72,14 +72,7 @@ def _covariance(
     predictor: Predictor, residues: NDArray[np.uint8], lengths: NDArray[np.int64]
 ) -> NDArray[np.float64] | None:
     """Of what the models believe of n candidates (n, n), their mean; None where one does not know it."""
-    encoded, n = predictor.encoded(residues, lengths), len(lengths)
-    batch = Batch(
-        tokens=encoded.tokens.long(),
-        mask=encoded.mask,
-        region=encoded.region,
-        target=torch.zeros(n),
-        index=torch.arange(n),
-    ).to(predictor.device)
+    batch = batch_of(predictor, residues, lengths)
     total: Tensor | None = None
     with torch.no_grad():
         for model in predictor.models:
@@ -90,6 +83,18 @@ def _covariance(
     assert total is not None, "a predictor has a model"
     mean: NDArray[np.float64] = (total / len(predictor.models)).cpu().numpy()
     return mean
+
+
+def batch_of(predictor: Predictor, residues: NDArray[np.uint8], lengths: NDArray[np.int64]) -> Batch:
+    """N candidates together, as a model on sequences alone sees them."""
+    encoded, n = predictor.encoded(residues, lengths), len(lengths)
+    return Batch(
+        tokens=encoded.tokens.long(),
+        mask=encoded.mask,
+        region=encoded.region,
+        target=torch.zeros(n),
+        index=torch.arange(n),
+    ).to(predictor.device)
 
 
 def alike(residues: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ Where what is asked of the batch leaves too few of them, the candidates pass aga
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -29,8 +29,9 @@ from search.experiments.experiment import load_experiment
 from search.experiments.requirements import check_data
 from search.experiments.trained import TrainedExperiment
 from search.machine.standard_streams import announcer
+from search.options.of_suggest import BATCH_UCB
 from search.prediction.display import Counter
-from search.prediction.intervals import about_intervals, check_intervals
+from search.prediction.intervals import about_intervals
 from search.prediction.prefetch import ahead, in_order
 from search.prediction.ranking import Valuation, divide_cores
 from search.request.inputs import load_split, places_of
@@ -39,11 +40,14 @@ from search.stats.calibration import LEVEL
 from search.study.training_rows import familiar_rows
 from search.suggestion.acquisition import acquired, asks_deviation, uniform_draws
 from search.suggestion.best import Best, best_measured
+from search.suggestion.choice import GREEDY, acquisition_of, check_errors
+from search.suggestion.conditioned import conditioned_picks, hopes
 from search.suggestion.figure import draw_plate
 from search.suggestion.files import check_files, refuse_inputs_of, write_plate
 from search.suggestion.picker import Diversity, Picker
 from search.suggestion.plate import NextPlate, filled
 from search.suggestion.pool import LEAST, Pick, Pool, Scored, choices, unpredicted
+from search.suggestion.retrained import device_for, retrained
 from search.suggestion.spread import SPREAD_POOL, spread_picks
 from search.suggestion.wells import places
 
@@ -57,25 +61,19 @@ def suggest(request: SuggestRequest) -> NextPlate:
     Raises:
         UserError: The experiment, its weights, its data or the candidates are not what they have to be, no candidate is
             left, or the output cannot be written.
+        search.workers.run_alone.Stopped: A signal came while a model was trained, or its training failed.
     """
     check_files(request)
     announce = announcer(request.quiet)
     experiment = load_experiment(request.experiment, announce)
     refuse_inputs_of(experiment, request)
     trained = TrainedExperiment(
-        request.experiment, places=places_of(request.weights_dir, request.runs_dir), announce=announce
+        request.experiment,
+        places=places_of(request.weights_dir, request.runs_dir),
+        device=device_for(request.experiment, request),
+        announce=announce,
     )
-    check_intervals(trained, request.level, None)
-    if trained.calibration is None and asks_deviation(request.acquisition, trained.n_members):
-        raise UserError(
-            f"--acquisition {request.acquisition} needs the errors on validated rows, which {trained.path} does not "
-            "hold: export it with this version, or take greedy."
-        )
-    if trained.calibration is None and request.figure is not None:
-        raise UserError(
-            f"--figure shows predictions against the errors on validated rows, which {trained.path} does not hold: "
-            "export it with this version, or leave the figure out."
-        )
+    check_errors(request, trained)
     split = load_split(
         task_of(trained.config, request.data),
         request.data_dir,
@@ -84,6 +82,8 @@ def suggest(request: SuggestRequest) -> NextPlate:
         weights_dir=request.weights_dir,
     )
     check_data(request.experiment, trained.config, trained.provenance, split)
+    trained = retrained(trained, split, request)
+    request = replace(request, acquisition=acquisition_of(request, trained))
     with contextlib.nullcontext() if request.input is None else rereadable(request.input) as path:
         plate = _Batch(request, trained, split, path, announce).plate()
     if request.output is not None:
@@ -134,6 +134,7 @@ class _Batch:
             units=trained.task.units,
             intervals=about_intervals(trained, request.level or LEVEL),
             pool=tuple(pool),
+            acquisition=request.acquisition or GREEDY,
             spread_by=spread_by,
         )
 
@@ -152,7 +153,8 @@ class _Batch:
         picker, picked = Picker(n_wanted, diversity), list[Pick]()
         first: list[Pick] = []
         spread, spread_by = self.request.spread_weight, ""
-        least = LEAST if spread is None else SPREAD_POOL
+        is_conditioned = self.request.acquisition == BATCH_UCB
+        least = LEAST if spread is None and not is_conditioned else SPREAD_POOL
         after: tuple[float, int] | None = None
         with self.trained.candidate_embeddings(self.request.embeddings) as embedded:
             valuation = self._valuation(scores, embedded, self.path)
@@ -167,7 +169,10 @@ class _Batch:
                 counts = self._pass(stream, valuation, best, pool)
                 kept, after = pool.best()
                 first = first or kept
-                if spread is None:
+                if is_conditioned:
+                    beta = self.request.deviations
+                    picked += conditioned_picks(self.trained, kept, picked, n_wanted, picker, beta)
+                elif spread is None:
                     picked += [one for one in kept if picker.take(one.sequence, one.sites)]
                 else:
                     more, by = spread_picks(self.trained.predictor, kept, picked, n_wanted, picker, spread)
@@ -196,6 +201,10 @@ class _Batch:
     def _scored(self, valuation: Valuation, best: Best, block: tuple[int, Candidates]) -> Scored:
         first, candidates = block
         valued = valuation.values(candidates)
+        if self.request.acquisition == BATCH_UCB:
+            value = hopes(self.trained, valued)
+            return Scored(valued=valued, acquisition=value, place=first + np.arange(len(value)))
+        assert self.request.acquisition is not None, "see `acquisition_of`"
         draws = None
         if self.request.acquisition == "thompson":
             draws = uniform_draws(as_bytes(candidates.residues, candidates.lengths), self.request.seed)
@@ -243,7 +252,7 @@ class _Batch:
             training=None,
             kind="csv",
             level=request.level or LEVEL,
-            has_chance=asks_deviation(request.acquisition, trained.n_members),
+            has_chance=asks_deviation(request.acquisition or GREEDY, trained.n_members),
             path=path,
             scores=scores,
             embeddings=embeddings,

@@ -137,6 +137,7 @@ def test_a_first_round_of_few_variants_is_passed_over_in_words(tmp_path: Path) -
         (("--mutagenesis", "singles"), "leave --mutagenesis out"),
         (("--acquisition", "ucb"), "leave --acquisition out"),
         (("--controls", "2"), "leave --controls out"),
+        (("--no-train",), "leave --train out"),
         (("--output", "t.csv"), "--output t.csv is the experiment's table itself"),
         (("--output", EXPERIMENT), "expected a file that ends in .csv"),
         (("--output", "-"), "expected a file that ends in .csv"),

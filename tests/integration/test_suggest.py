@@ -64,7 +64,8 @@ def searched(tmp_path_factory):
 
 
 def test_a_plate_holds_the_best_that_nobody_measured(searched):
-    answer = searched.suggest("--input", "all.csv", "--batch", "96", "--plate", "96", "--controls", "4", "--names")
+    words = ("--input", "all.csv", "--batch", "96", "--plate", "96", "--controls", "4", "--names")
+    answer = searched.suggest(*words, "--no-train")  # as `predict`
     assert answer.status == 0, answer
     n_test = sum(part == "test" for part in searched.parts.values())
     assert f"{len(variants()):,} candidates in" in answer.out
@@ -155,7 +156,7 @@ def test_a_batch_is_spread_out_where_the_best_are_nearly_the_same(searched, fami
     if family == "kernel":
         answer = run_here(*SEARCH, "--model", "kernel", "--study-name", name, "--quiet", cwd=searched.folder)
         assert answer.status == 0, answer
-    given |= {"quiet": True, "data": searched.folder / "t.csv", "batch": 24}
+    given |= {"quiet": True, "data": searched.folder / "t.csv", "batch": 24, "acquisition": "greedy"}
     given["mutagenesis"] = "sites:" + ",".join(str(site + 1) for site in SITES[:3])
     greedy = search.suggest(path, **given)
     spread = search.suggest(path, **given, spread=True, output=searched.folder / "s.csv")
@@ -297,7 +298,7 @@ def test_a_figure_shows_where_the_batch_lies(searched, ending):
         (("--acquisition", "best"), "invalid choice: 'best'"),
         (("--plate", "24"), "invalid choice: 24"),
         (("--beta", "1"), "--acquisition ucb"),
-        (("--input", "measured.csv"), "Every candidate (300) was measured already"),
+        (("--input", "measured.csv", "--no-train"), "Every candidate (300) was measured already"),
         (("--data", "other.csv"), "was made on other data"),
     ],
 )

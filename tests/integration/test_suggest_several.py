@@ -38,7 +38,7 @@ def written(folder: Path, name: str = "plate.csv") -> Rows:
 
 
 def test_a_batch_is_picked_from_the_fronts_in_their_order(everything: Path, here: Program) -> None:
-    words = ("--input", "all.csv", "--batch", "300", "--output", "plate.csv", "--names")
+    words = ("--input", "all.csv", "--batch", "300", "--output", "plate.csv", "--names", "--no-train")
     answer = here("suggest", *EXPERIMENTS, *words, cwd=everything)
     assert answer.status == 0, answer
     rows = written(everything)
@@ -68,7 +68,8 @@ def test_a_batch_is_picked_from_the_fronts_in_their_order(everything: Path, here
 
 def test_unlike_candidates_controls_and_wells(everything: Path, here: Program) -> None:
     words = ("--min-distance", "2", "--max-per-position", "20", "--batch", "30", "--plate", "96", "--controls", "4")
-    answer = here("suggest", *EXPERIMENTS, "--input", "all.csv", *words, "--output", "plate.csv", cwd=everything)
+    words = ("--input", "all.csv", *words, "--output", "plate.csv", "--no-train")
+    answer = here("suggest", *EXPERIMENTS, *words, cwd=everything)
     assert answer.status == 0, answer
     rows = written(everything)
     candidates = [row for row in rows if row["role"] == "candidate"]
@@ -92,7 +93,7 @@ def test_unlike_candidates_controls_and_wells(everything: Path, here: Program) -
 
 def test_what_is_required_picks(everything: Path, here: Program) -> None:
     words = ("--input", "all.csv", "--batch", "20", "--output", "plate.csv", "--require", "stability>=-0.2")
-    answer = here("suggest", *EXPERIMENTS, *words, cwd=everything)
+    answer = here("suggest", *EXPERIMENTS, *words, "--no-train", cwd=everything)
     assert answer.status == 0, answer
     rows = written(everything)
     ranked = rows_of(

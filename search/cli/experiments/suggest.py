@@ -30,8 +30,14 @@ def run_suggest(arguments: argparse.Namespace) -> int:
         with sigterm_raised():
             from search.suggestion.next_plate import next_plate  # torch: a mistake in the options does not wait for it
             from search.suggestion.several import PropertiesPlate
+            from search.workers.run_alone import Stopped
 
-            found = next_plate(request)
+            try:
+                found = next_plate(request)
+            except Stopped as stopped:
+                what = "No model was trained, and" if stopped.exit_status == 1 else "Interrupted:"
+                print(f"{what} no plate was written.", file=sys.stderr)
+                return stopped.exit_status
     except KeyboardInterrupt:
         print("Interrupted: no plate was written.", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -58,7 +64,7 @@ def _lines(request: SuggestRequest, found: "NextPlate", seconds: float) -> list[
     n_controls, n_plates = len(found.wells) - len(picked), found.wells[-1].plate
     where = f" on {counted(n_plates, 'plate')}" if n_plates else ""
     what = f"{counted(len(picked), 'candidate')} and {counted(n_controls, 'control')}"
-    lines.append(f"Picked by {request.acquisition}: {what}{where}.")
+    lines.append(f"Picked by {found.acquisition}: {what}{where}.")
     if found.spread_by:
         lines.append(f"Spread out by {found.spread_by}, with a weight of {request.spread_weight:g}.")
     highest = max(well.prediction for well in picked if well.prediction is not None)

@@ -1,0 +1,44 @@
+"""By what a batch is picked: what is asked, and what the models can answer."""
+
+from datasets.common.errors import UserError
+from search.experiments.trained import TrainedExperiment
+from search.options.of_suggest import BATCH_UCB
+from search.prediction.intervals import check_intervals
+from search.request.suggest_request import MOST_TOGETHER, SuggestRequest
+from search.suggestion.acquisition import asks_deviation
+from search.suggestion.conditioned import can_condition
+
+GREEDY = "greedy"
+
+
+def check_errors(request: SuggestRequest, trained: TrainedExperiment) -> None:
+    """Refuse what needs the errors on validated rows, where the experiment holds none. Raises a UserError."""
+    check_intervals(trained, request.level, None)
+    if trained.calibration is None and asks_deviation(request.acquisition or GREEDY, trained.n_members):
+        raise UserError(
+            f"--acquisition {request.acquisition} needs the errors on validated rows, which {trained.path} does not "
+            "hold: export it with this version, or take greedy."
+        )
+    if trained.calibration is None and request.figure is not None:
+        raise UserError(
+            f"--figure shows predictions against the errors on validated rows, which {trained.path} does not hold: "
+            "export it with this version, or leave the figure out."
+        )
+
+
+def acquisition_of(request: SuggestRequest, trained: TrainedExperiment) -> str:
+    """The acquisition that is asked for; where none is, `batch-ucb` if the models can, or else `greedy`.
+
+    Raises:
+        UserError: The models cannot.
+    """
+    if request.acquisition is None:
+        is_alone = request.spread_weight is None and request.batch <= MOST_TOGETHER
+        return BATCH_UCB if is_alone and can_condition(trained) else GREEDY
+    if request.acquisition == BATCH_UCB and not can_condition(trained):
+        how_many = "1 model" if trained.n_members == 1 else f"{trained.n_members} models"
+        raise UserError(
+            f"--acquisition batch-ucb is of a single kernel that sees sequences alone, and {trained.path} picks by "
+            f"{how_many}, which is not that: take ucb{', or leave --no-train out' * (request.train is False)}."
+        )
+    return request.acquisition
