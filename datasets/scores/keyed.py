@@ -188,7 +188,7 @@ def _sequences(
             f"{columns.where} gives its scores by mutations ({mutation!r}), which need the wild type, and that is not "
             "known: name it with --wild-type FASTA, or give the scores by sequence."
         )
-    mutator, found = Mutator(wild_type, first_position), []
+    mutator, found = Mutator(wild_type, first_position, has_gaps=True), []
     for row, cell in enumerate(columns.cells[mutation]):
         try:
             found.append(mutator.apply(cell).encode())
