@@ -61,6 +61,8 @@ def _about(plate: PropertiesPlate, request: SuggestRequest, text: str) -> dict[s
     choice: dict[str, Any] = {"acquisition": request.acquisition, "by": plate.by}
     if request.acquisition == "ucb":
         choice["beta"] = request.deviations
+    if request.acquisition == "thompson":
+        choice["seed"] = request.seed
     counts = {"n": plate.n_candidates, "n_measured": plate.n_known, "n_in_test": plate.n_tested}
     return {
         "version": VERSION,

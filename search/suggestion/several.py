@@ -25,21 +25,20 @@ from search.prediction.intervals import about_intervals, check_intervals
 from search.properties.candidates import candidates_of
 from search.properties.columns import PropertyColumns, predicted
 from search.properties.opened import Property, asked, open_properties
-from search.properties.ranking import check_beside, order_of
+from search.properties.ranking import check_beside
 from search.properties.ranks import Ranked
 from search.properties.request import PredictRequest, check_experiments
 from search.request.suggest_request import SuggestRequest
 from search.stats.calibration import LEVEL
-from search.suggestion.acquisition import acquired
 from search.suggestion.best import best_measured
 from search.suggestion.files import check_files, refuse_inputs_of
+from search.suggestion.joint_order import check_acquisition, draw_of, joint_order
 from search.suggestion.picker import Diversity, Picker
 from search.suggestion.plate import filled
 from search.suggestion.pool import LEAST, Pick, unpredicted
 from search.suggestion.wells import places
 
 _POOL_PER_PICK = 4
-_ACQUISITIONS = ("greedy", "ucb")
 _SEEN = ("zero_shot_file", "sum_zero_shot", "alignment", "embeddings")
 _CALIBRATED = ("low", "high", "std_calibrated")
 
@@ -90,17 +89,13 @@ def suggest_several(request: SuggestRequest) -> PropertiesPlate:
     check_beside(request, properties)
     for one in properties:
         check_intervals(one.trained, request.level, None)
-        if one.trained.calibration is None and request.acquisition != "greedy":
-            raise UserError(
-                f"--acquisition {request.acquisition} needs the errors on validated rows, which {one.trained.path} "
-                "does not hold: export it with this version, or take greedy."
-            )
         if request.max_per_position is not None and one.trained.task.wild_type is None:
             raise UserError(
                 f"--max-per-position counts mutations of a wild type, and {one.trained.task.name} has none: leave it "
                 "out, or keep candidates apart with --min-distance."
             )
     bounds = asked(properties, request.require)
+    check_acquisition(request, properties, bounds)
     with contextlib.nullcontext() if request.input is None else rereadable(request.input) as path:
         return _Batch(request, properties, bounds, path, announce).plate()
 
@@ -108,11 +103,6 @@ def suggest_several(request: SuggestRequest) -> PropertiesPlate:
 def _refuse_of_one(request: SuggestRequest) -> None:
     """Refuse what is of one experiment, picked by its prediction. Raises a UserError."""
     what = "several experiments" if request.others else "a pick by --require"
-    if request.acquisition not in _ACQUISITIONS:
-        raise UserError(
-            f"--acquisition {request.acquisition} is of one experiment and not of {what}: take "
-            f"{' or '.join(_ACQUISITIONS)}."
-        )
     if request.spread_weight is not None:
         raise UserError(
             f"--spread is of one experiment and not of {what}: leave it out, or keep candidates apart with "
@@ -135,8 +125,9 @@ class _Batch:
         request, properties, left_out = self.request, self.properties, LeftOut()
         wells = places(request.batch, request.controls, request.plate)
         n_wanted = sum(well.control is None for well in wells)
-        columns = predicted(properties, request, self.path, candidates_of(request, self.path, properties, left_out))
-        order = order_of(properties, columns, self.bounds, self._values(columns))
+        stream = candidates_of(request, self.path, properties, left_out)
+        columns = predicted(properties, request, self.path, stream, draw_of(request, properties))
+        order = joint_order(request, properties, columns, self.bounds, n_wanted)
         picked = self._picked(order, n_wanted)
         best = [best_measured(one.split) for one in properties if one.split is not None]
         controls, of_controls = self._controls([one.sequence for one in best])
@@ -162,16 +153,8 @@ class _Batch:
             n_tested=left_out.n_test,
             best={one.name: own.value for one, own in zip(properties, best, strict=True)},
             intervals={one.name: about_intervals(one.trained, request.level or LEVEL) for one in properties},
-            by="what is required" if self.bounds else "non-domination and crowding distance",
+            by=_by(request, has_bounds=bool(self.bounds)),
         )
-
-    def _values(self, columns: Sequence[PropertyColumns]) -> Sequence[NDArray[np.floating[Any]]]:
-        """What each property is worth (n,), by the acquisition."""
-        found = []
-        for own in columns:
-            deviation = None if own.calibrated is None else own.calibrated.std
-            found.append(acquired(self.request.acquisition, own.prediction, deviation, beta=self.request.deviations))
-        return found
 
     def _picked(self, order: Ranked, n_wanted: int) -> list[Pick]:
         """The candidates in their order, each that is unlike enough to those before it."""
@@ -244,6 +227,13 @@ class _Batch:
             by |= {f"{name}{ending}": value for name, value in zip(("prediction", *_CALIBRATED), found, strict=True)}
             by[f"outside{ending}"] = "" if row is None else outside_reasons(int(every[number].outside[row]))
         return by
+
+
+def _by(request: SuggestRequest, *, has_bounds: bool) -> str:
+    """What ranks the candidates, in words."""
+    if request.acquisition == "expected-improvement":
+        return "expected hypervolume improvement" + ", times the chance of what is required" * has_bounds
+    return "what is required" if has_bounds else "non-domination and crowding distance"
 
 
 def _picks(some: Candidates, places: NDArray[np.int64], wild_type: str | None) -> dict[int, Pick]:

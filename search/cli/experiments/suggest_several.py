@@ -21,7 +21,7 @@ def lines_of_several(request: SuggestRequest, found: "PropertiesPlate", seconds:
     lines += unfilled(request, len(picked), found.n_wanted)
     n_controls, n_plates = len(found.wells) - len(picked), found.wells[-1]["plate"]
     where = f" on {counted(n_plates, 'plate')}" if n_plates else ""
-    by = f", of {request.acquisition}" * (request.acquisition != "greedy")
+    by = f", of {request.acquisition}" * (request.acquisition in ("ucb", "thompson"))
     fronts = Counter(well["front"] for well in picked if "front" in well)
     shown = ", ".join(f"front {front}: {n}" for front, n in sorted(fronts.items())[:5])
     last = f" ({shown}{', ...' * (len(fronts) > 5)})" * bool(fronts)

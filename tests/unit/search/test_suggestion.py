@@ -266,3 +266,12 @@ def test_names_that_a_spreadsheet_would_compute_have_an_apostrophe_and_numbers_h
     assert f"'{name}" in table
     assert ",-0.5," in table
     assert name not in as_csv([well], has_names=False)
+
+
+def test_draws_of_several_properties_are_their_own():
+    texts = [f"MK{i}".encode() for i in range(2000)]
+    plain, one, two = (uniform_draws(texts, 3, of) for of in ("", "activity", "stability"))
+    assert (uniform_draws(texts[500:], 3, "activity") == one[500:]).all()
+    assert max(abs(np.corrcoef([plain, one, two]) - np.eye(3)).ravel()) < 0.1
+    assert kstest(two, "uniform").pvalue > 1e-3
+    assert (uniform_draws(texts, 3, "x" * 500) != one).all()
