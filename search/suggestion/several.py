@@ -63,6 +63,7 @@ class PropertiesPlate:
     best: Mapping[str, float]
     intervals: Mapping[str, str] = field(repr=False)
     by: str
+    others: NDArray[np.floating[Any]] = field(repr=False)
 
     @property
     def candidates(self) -> tuple[Mapping[str, Any], ...]:
@@ -108,8 +109,6 @@ def _refuse_of_one(request: SuggestRequest) -> None:
             f"--spread is of one experiment and not of {what}: leave it out, or keep candidates apart with "
             "--min-distance."
         )
-    if request.figure is not None:
-        raise UserError(f"--figure shows a plate of one experiment, and not of {what}: leave it out.")
 
 
 @dataclass(frozen=True)
@@ -154,7 +153,14 @@ class _Batch:
             best={one.name: own.value for one, own in zip(properties, best, strict=True)},
             intervals={one.name: about_intervals(one.trained, request.level or LEVEL) for one in properties},
             by=_by(request, has_bounds=bool(self.bounds)),
+            others=self._others(order, columns, [one.place for one in picked]),
         )
+
+    def _others(self, order: Ranked, columns: Sequence[PropertyColumns], picked: Sequence[int]) -> NDArray[Any]:
+        rows = order.order[: LEAST + len(picked)]
+        rows = rows[~np.isin(rows, picked)][:LEAST]
+        found = [own.prediction[rows] for own in columns]
+        return np.column_stack(found if len(found) > 1 else [*found, order.by["p_required"][rows]])
 
     def _picked(self, order: Ranked, n_wanted: int) -> list[Pick]:
         """The candidates in their order, each that is unlike enough to those before it."""

@@ -185,6 +185,24 @@ def test_expected_improvement_is_that_of_the_measured_front(everything: Path, he
         assert np.isnan(size) or float(row["improvement"]) == pytest.approx(expected, rel=0.15, abs=1e-3)
 
 
+def test_a_figure_shows_the_properties_against_each_other(everything: Path, here: Program) -> None:
+    words = ("--input", "all.csv", "--batch", "9", "--output", "plate.csv")
+    for name, more in (("several.html", EXPERIMENTS[1:]), ("one.html", ())):
+        required = () if more else ("--require", "activity>=0.1")
+        call = ("suggest", EXPERIMENTS[0], *more, *words, *required, "--figure", name)
+        answer = here(*call, cwd=everything)
+        assert answer.status == 0, answer
+        assert f"Figure: {name}" in answer.out
+        page = (everything / name).read_text()
+        assert "predicted activity" in page
+        assert ("predicted stability" if more else "chance to be what is required") in page
+        assert written(everything)[0]["mutations"] in page
+    assert "by non-domination and crowding distance" in (everything / "several.html").read_text()
+    for name in ("f.svg", "f.png"):
+        assert here("suggest", *EXPERIMENTS, *words, "--quiet", "--figure", name, cwd=everything).status == 0
+    assert "predicted stability" in (everything / "f.svg").read_text()
+
+
 def test_mutations_that_are_good_for_either_are_recombined(everything: Path, here: Program) -> None:
     words = ("--recombine", "6", "--max-mutations", "2", "--batch", "5", "--output", "plate.csv")
     answer = here("suggest", *EXPERIMENTS, *words, cwd=everything)
@@ -222,7 +240,8 @@ def test_the_file_beside_it_says_what_it_was_made_of_and_the_bytes_are_the_same_
             "--acquisition expected-improvement is of a property without a requirement",
         ),
         (("--spread",), "--spread is of one experiment and not of several experiments: leave it out"),
-        (("--figure", "f.html"), "--figure shows a plate of one experiment"),
+        (("--figure", "f.pdf"), "f.pdf"),
+        (("--figure", "t.csv"), "t.csv"),
         (("--require", "colour>=1"), "as no property is called here"),
         (("--require", "x"), "expected a property and its bound"),
         (("--output", "t.csv"), "t.csv"),

@@ -46,6 +46,8 @@ def lines_of_several(request: SuggestRequest, found: "PropertiesPlate", seconds:
         lines.append(f"{one.name}: {found.intervals[one.name]}")
     if request.output is not None:
         lines.append(f"Plate: {request.output} (made of: {request.output.with_suffix('.json')})")
+    if request.figure is not None:
+        lines.append(f"Figure: {request.figure}")
     return lines
 
 
