@@ -21,6 +21,7 @@ from datasets.scores.description import ScoreConfig, ScoreSource
 from datasets.scores.judge import refuse_derived
 from datasets.scores.keyed import KeyedScores, keyed, read_scores_file, score_matrix
 from datasets.sequences.alphabet import GAP
+from datasets.sequences.chains import Chains
 from datasets.tables.table import Table
 from datasets.task import Announce
 
@@ -44,7 +45,7 @@ class Scorer(Protocol):
 class ScoreSet:
     """The score columns that `scores` describes, of variants of `wild_type`; nothing is read until it is asked for.
 
-    first_position: the number of the wild type's first residue in mutations.
+    first_position: the number of the wild type's first residue in mutations. chains: what its columns are, if several.
 
     table, table_path: the user's own table, which scores of kind `table` come from; `loaded` is what was read of it.
     models: finds the language model of a name, for scores of that kind; only whoever asks for scores needs it.
@@ -57,6 +58,7 @@ class ScoreSet:
     table_path: Path | None = None
     loaded: Survey | None = None
     models: Callable[[str], LanguageModel] | None = None
+    chains: Chains | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -69,6 +71,7 @@ class ScoreSet:
         parts = [(one.kind, one.hash, list(one.columns), _version(one)) for one in self.scores.sources]
         known: list[object] = [parts, self.wild_type, self.scores.allow_derived]
         known += [self.first_position] if self.first_position != 1 else []  # keys are as before there was such a field
+        known += [] if self.chains is None else [str(self.chains)]
         return hashlib.sha256(json.dumps(known).encode()).hexdigest()
 
     def with_models(self, models: Callable[[str], LanguageModel]) -> ScoreSet:
@@ -143,7 +146,7 @@ class ScoreSet:
             if self.first_position != 1:
                 announce(f"{source.file}: what is said of it counts the wild type's residues from 1.")
             return alignment_scores(source, self.wild_type, cache_dir=cache_dir, announce=announce)
-        return read_scores_file(Path(source.file), source.columns, self.wild_type, self.first_position)
+        return read_scores_file(Path(source.file), source.columns, self.wild_type, self.first_position, self.chains)
 
 
 def _version(source: ScoreSource) -> object:

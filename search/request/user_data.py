@@ -22,6 +22,7 @@ from search.request.user_table import user_task
 
 if TYPE_CHECKING:
     from datasets.scores.language_model import LanguageModel
+    from datasets.sequences.chains import Chains
     from search.study.config import StudyConfig
 
 
@@ -75,16 +76,15 @@ def score_columns(
     Raises:
         UserError: A file is missing, or a column is, or holds no scores.
     """
-    made = (options.zero_shot_file, options.alignment, options.zero_shot)
-    if task.chains is not None and any(given is not None for given in made):
+    if task.chains is not None and (options.alignment is not None or options.zero_shot is not None):
         raise UserError(
-            "--zero-shot, --zero-shot-file and --alignment score variants of one chain, and these have several: leave "
-            "them out, or give scores in columns of the table with --zero-shot-column."
+            "--zero-shot and --alignment score variants of one chain, and these have several: leave them out, or give "
+            "scores in columns of the table with --zero-shot-column, or in a file with --zero-shot-file."
         )
     sources = []
     named = list(dict.fromkeys(options.zero_shot_columns))
     if options.zero_shot_file is not None:
-        sources.append(file_source(options.zero_shot_file, named, task.wild_type, task.first_position))
+        sources.append(file_source(options.zero_shot_file, named, task.wild_type, task.first_position, task.chains))
     rest = [name for name in named if not any(name in source.columns for source in sources)]
     if rest:
         sources.append(_table_source(rest, task, options.zero_shot_file))
@@ -98,7 +98,9 @@ def score_columns(
     return ScoreConfig(sources=sources, use="all", allow_derived=options.allow_derived)
 
 
-def file_source(path: Path, named: list[str], wild_type: str | None, first_position: int = 1) -> ScoreSource:
+def file_source(
+    path: Path, named: list[str], wild_type: str | None, first_position: int = 1, chains: "Chains | None" = None
+) -> ScoreSource:
     """A file of scores: those of its columns that are named, or all if none of them is."""
     # Imported as late as this, so that usage errors do not wait for NumPy.
     from datasets.common.files import named_hash
@@ -107,7 +109,7 @@ def file_source(path: Path, named: list[str], wild_type: str | None, first_posit
 
     digest = named_hash(path, "scores")
     here = [name for name in named if name in read_columns(path).cells] if named else []
-    found = read_scores_file(path, here or None, wild_type, first_position)
+    found = read_scores_file(path, here or None, wild_type, first_position, chains)
     found.refuse_constant(str(path))
     return ScoreSource(kind="file", file=str(path), hash=digest, columns=list(found.names))
 

@@ -105,6 +105,41 @@ def test_rows_without_a_measurement_are_candidates(folder: Path) -> None:
     assert row["sequence"] == f"{HEAVY}|AIQMTQSP"
 
 
+def test_scores_of_chains_come_from_columns_and_from_files(folder: Path) -> None:
+    """Those of a file by sequence, of one by mutations, and of the table itself are the same search."""
+    with (folder / "t.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    own = folder / "scored"
+    own.mkdir()
+    score = {one["heavy"] + one["light"]: round((i * 37 % 101) / 50, 3) for i, one in enumerate(rows)}
+    table = [(one["heavy"], one["light"], one["target"], score[one["heavy"] + one["light"]]) for one in rows]
+    write(own / "t.csv", "heavy,light,target,s", table)
+    write(own / "sequences.csv", "sequence,s", [(f"{heavy}|{light}", s) for heavy, light, _, s in table])
+    words = ("--data", "t.csv", "--sequence-column", "heavy", "--sequence-column", "light", "--split", "random")
+    words += ("--model", "ridge", "--n-trials", "1", "trainer.threads=1", "validation=holdout", "scores.use=all")
+    words += ("--wild-type", "../wt.fasta")
+    of_file = ("--zero-shot-file", "sequences.csv")
+    found = []
+    for name, given in (("table", ("--zero-shot-column", "s")), ("file", of_file)):
+        answer = run_here(*words, *given, "--study-name", name, cwd=own)
+        assert answer.status == 0, answer
+        export = f"studies/experiment/{name}.yaml"
+        found.append(ranked(own, export, "--input", "sequences.csv", "--zero-shot-file", "sequences.csv"))
+        assert run_here("verify", export, cwd=own).status == 0
+    assert found[0] == found[1]
+    # Single mutations by the names of their chains, whose scores are added up.
+    write(own / "singles.csv", "mutations,s", [(f"H:{HEAVY[0]}1A", 1.5), (f"L:{LIGHT[0]}1A", 0.25), ("WT", 0)])
+    write(own / "c.csv", "mutations", [("WT",), (f"H:{HEAVY[0]}1A:L:{LIGHT[0]}1A",)])
+    call = ("--input", "c.csv", "--zero-shot-file", "singles.csv", "--sum-zero-shot")
+    summed = ranked(own, "studies/experiment/file.yaml", *call)
+    write(own / "c.csv", "mutations,s", [("WT", 0), (f"H:{HEAVY[0]}1A:L:{LIGHT[0]}1A", 1.75)])
+    assert ranked(own, "studies/experiment/file.yaml", "--input", "c.csv") == summed
+    write(own / "one.csv", "sequence,s", [(HEAVY, 1), (LIGHT, 2)])
+    answer = run_here(*words, "--zero-shot-file", "one.csv", cwd=own)
+    assert answer.status == 2
+    assert "one.csv, line 2: the sequence has 1 chain, expected 2 (H, L), divided by '|'" in answer.err
+
+
 def test_scores_of_one_chain_are_refused_in_a_sentence(folder: Path) -> None:
     (folder / "a.fasta").write_text(f">a\n{HEAVY}\n")
     words = ("--data", "t.csv", "--sequence-column", "heavy", "--sequence-column", "light", "--split", "random")
