@@ -104,6 +104,15 @@ def test_deletions_in_a_column_of_mutations_are_the_same_search(folder: Path) ->
     answer = run_here("suggest", "studies/experiment/same.yaml", *words, cwd=folder / "mutant")
     assert answer.status == 0, answer
     assert "3 were measured already and are left out" in answer.out
+    own = folder / "mutant"
+    lines = [line for line in (own / "t.csv").read_text().splitlines() if "-," not in line and "-:" not in line]
+    (own / "t.csv").write_text("\n".join(lines))
+    other = searched(own, "ridge", name="gapless")
+    both = ("predict", "studies/experiment/same.yaml", other)
+    refusal = run_here(*both, "--input", "c.csv", "--no-distance", cwd=own).refusal()
+    assert "are of sequences that are aligned in 18 columns and sequences that are without gaps" in refusal
+    refusal = run_here(*both[:2], "--input", "c.csv", other, cwd=own).refusal()
+    assert "name all experiments one behind another" in refusal
 
 
 def test_weights_have_room_for_the_gap_and_those_of_other_tables_have_none(folder: Path) -> None:
