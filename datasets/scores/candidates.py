@@ -115,7 +115,8 @@ class CandidateScores:
                 if source.kind == "alignment":
                     here = here if alignment is None else replace(here, file=str(alignment))
                     tell = lambda sentence: None  # noqa: E731 (training said what was found)
-                columns = ScoreSet(scores=ScoreConfig(sources=[here], use="all"), wild_type=wild_type, models=models)
+                own = ScoreConfig(sources=[here], use="all")
+                columns = ScoreSet(scores=own, wild_type=wild_type, models=models, chains=chains)
                 self._scorers += columns.scorers(cache_dir=cache_dir, announce=tell)
             elif file is not None:
                 self._scorers.append(_of_file(file, wanted, wild_type, first_position, chains, sums=sums))

@@ -76,10 +76,10 @@ def score_columns(
     Raises:
         UserError: A file is missing, or a column is, or holds no scores.
     """
-    if task.chains is not None and (options.alignment is not None or options.zero_shot is not None):
+    if task.chains is not None and options.zero_shot is not None:
         raise UserError(
-            "--zero-shot and --alignment score variants of one chain, and these have several: leave them out, or give "
-            "scores in columns of the table with --zero-shot-column, or in a file with --zero-shot-file."
+            "--zero-shot scores variants of one chain, and these have several: leave it out, or give scores in columns "
+            "of the table with --zero-shot-column, or in a file with --zero-shot-file."
         )
     sources = []
     named = list(dict.fromkeys(options.zero_shot_columns))
@@ -89,7 +89,7 @@ def score_columns(
     if rest:
         sources.append(_table_source(rest, task, options.zero_shot_file))
     if options.alignment is not None:
-        sources.append(_alignment_source(options.alignment))
+        sources.append(_alignment_source(options.alignment, task))
     if options.zero_shot is not None:
         backbone = options.zero_shot if options.zero_shot != ESM else _backbone(words)
         sources.append(_model_source(backbone, task, language_models(options.weights_dir, announce)))
@@ -114,10 +114,21 @@ def file_source(
     return ScoreSource(kind="file", file=str(path), hash=digest, columns=list(found.names))
 
 
-def _alignment_source(path: Path) -> ScoreSource:
+def _alignment_source(path: Path, task: Task) -> ScoreSource:
     from datasets.common.files import named_hash
 
-    return ScoreSource(kind="alignment", file=str(path), hash=named_hash(path, "scores"), columns=list(NAMES))
+    chain, file = None, path
+    if task.chains is not None:
+        names = task.chains.names
+        chain, is_named, rest = str(path).partition("=")
+        if not is_named or chain.upper() not in tuple(names):
+            raise UserError(
+                f"--alignment {path} is of one chain, and these variants have several ({', '.join(names)}): name its "
+                f"chain, as in --alignment {names[0]}={path.name if not is_named else Path(rest).name}."
+            )
+        chain, file = chain.upper(), Path(rest)
+    digest = named_hash(file, "scores")
+    return ScoreSource(kind="alignment", file=str(file), hash=digest, columns=list(NAMES), chain=chain)
 
 
 def _backbone(words: Sequence[str]) -> str:
