@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from search.request.table_check import TableCheck
     from search.session import run_study
     from search.suggestion.plate import NextPlate
-    from search.suggestion.replayed import Replay
+    from search.suggestion.replays.replayed import Replay
     from search.suggestion.several import PropertiesPlate
 
 __all__ = [
@@ -206,7 +206,7 @@ def replay(experiment: str | os.PathLike[str], **settings: Any) -> Replay:
     from pathlib import Path
 
     from search.request.replay_request import ReplayRequest
-    from search.suggestion.replay import replay as play
+    from search.suggestion.replays.replay import replay as play
 
     return play(ReplayRequest(experiment=Path(experiment), **settings))
 

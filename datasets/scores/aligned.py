@@ -1,4 +1,4 @@
-"""Scores that know nothing of gaps, of aligned sequences: in the columns where the wild type has a residue."""
+"""Scores that know nothing of gaps, or of other chains: of the columns in which the wild type has what they know."""
 
 from __future__ import annotations
 
@@ -43,3 +43,22 @@ class AlignedScores:
             found[rows] = self.scorer.score(some[:, is_residue], np.full(len(rows), np.count_nonzero(is_residue)))
             found[rows[(some != ord(GAP)) @ ~is_residue]] = np.nan
         return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChainScores:
+    """K scores by `scorer`, which knows one chain alone, of proteins whose columns from `start` to `stop` are that."""
+
+    scorer: _Scorer
+    start: int
+    stop: int
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns (K)."""
+        return self.scorer.names
+
+    def score(self, residues: NDArray[np.uint8], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the scores (N, K) of residues (N, L) of lengths (N,); NaN: missing."""
+        own = np.ascontiguousarray(residues[:, self.start : self.stop])
+        return self.scorer.score(own, np.clip(lengths - self.start, 0, self.stop - self.start))

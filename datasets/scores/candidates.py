@@ -15,6 +15,7 @@ from datasets.common.files import named_hash
 from datasets.scores.description import ScoreConfig, ScoreSource
 from datasets.scores.keyed import KeyedScores, read_scores_file
 from datasets.scores.score_set import Scorer, ScoreSet
+from datasets.sequences.chains import Chains
 from datasets.task import Announce
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ class CandidateScores:
 
     Args:
         scores: what the experiment says of its columns.
-        wild_type: of its task. first_position: the number of its first residue in mutations.
+        wild_type: of its task. first_position: the number of its first residue in mutations. chains: what its columns
+            are, if several.
         file: scores of the candidates, in columns of the same names; None where they stand beside them.
         sums: the file has single mutations, and what a candidate has is the sum of the scores of its own.
         given: the names of score columns that stand beside the candidates.
@@ -91,6 +93,7 @@ class CandidateScores:
         *,
         wild_type: str | None,
         first_position: int = 1,
+        chains: Chains | None = None,
         file: Path | None = None,
         sums: bool = False,
         given: Sequence[str] = (),
@@ -112,14 +115,15 @@ class CandidateScores:
                 if source.kind == "alignment":
                     here = here if alignment is None else replace(here, file=str(alignment))
                     tell = lambda sentence: None  # noqa: E731 (training said what was found)
-                columns = ScoreSet(scores=ScoreConfig(sources=[here], use="all"), wild_type=wild_type, models=models)
+                own = ScoreConfig(sources=[here], use="all")
+                columns = ScoreSet(scores=own, wild_type=wild_type, models=models, chains=chains)
                 self._scorers += columns.scorers(cache_dir=cache_dir, announce=tell)
             elif file is not None:
-                self._scorers.append(_of_file(file, wanted, wild_type, first_position, sums=sums))
+                self._scorers.append(_of_file(file, wanted, wild_type, first_position, chains, sums=sums))
             elif not set(wanted) - set(given):
                 self._given += wanted
             else:
-                self._scorers.append(_of_training(source, wanted, wild_type, first_position, given))
+                self._scorers.append(_of_training(source, wanted, wild_type, first_position, chains, given))
 
     def __call__(
         self,
@@ -137,8 +141,10 @@ class CandidateScores:
         return np.column_stack([columns[name] for name in self._names])
 
 
-def _of_file(file: Path, names: list[str], wild_type: str | None, first_position: int, *, sums: bool) -> Scorer:
-    found = read_scores_file(file, names, wild_type, first_position)
+def _of_file(
+    file: Path, names: list[str], wild_type: str | None, first_position: int, chains: Chains | None, *, sums: bool
+) -> Scorer:
+    found = read_scores_file(file, names, wild_type, first_position, chains)
     if not sums:
         return found
     if wild_type is None:
@@ -147,7 +153,12 @@ def _of_file(file: Path, names: list[str], wild_type: str | None, first_position
 
 
 def _of_training(
-    source: ScoreSource, names: list[str], wild_type: str | None, first_position: int, given: Sequence[str]
+    source: ScoreSource,
+    names: list[str],
+    wild_type: str | None,
+    first_position: int,
+    chains: Chains | None,
+    given: Sequence[str],
 ) -> Scorer:
     """The file of scores that training had, if it is still there."""
     if (
@@ -155,7 +166,7 @@ def _of_training(
         and Path(source.file).exists()
         and named_hash(Path(source.file), "scores") == source.hash
     ):
-        return read_scores_file(Path(source.file), names, wild_type, first_position)
+        return read_scores_file(Path(source.file), names, wild_type, first_position, chains)
     lacking = next(name for name in names if name not in given)
     raise UserError(
         f"This experiment was trained with the score column {lacking!r}, which the candidates lack: give it in a "

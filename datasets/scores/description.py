@@ -23,7 +23,8 @@ class ScoreSource:
     file: as the user named it; None for the table, which the run names already, and for a language model.
     hash: SHA-256, in hexadecimal digits, of what the scores are made of: the file, the table's scores, the weights.
     columns: their names; those of an alignment and of a language model are the methods, such as `couplings`.
-    backbone: the name of a language model, None for other kinds.
+    backbone: the name of a language model, None for other kinds. chain: of a protein of several, the one that an
+    alignment is of; None of one chain.
     """
 
     kind: SourceKind
@@ -31,6 +32,7 @@ class ScoreSource:
     hash: str
     columns: list[str]
     backbone: str | None = None
+    chain: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what no search writes, whoever wrote it."""
@@ -45,6 +47,8 @@ class ScoreSource:
             raise UserError(f"The file of scores {self.file!r} has a dollar in its name: rename it.")
         if (self.kind in _OF_FILES) != (self.file is not None):
             raise UserError(f"scores: a source of kind {self.kind!r} and the file {self.file!r} do not go together.")
+        if self.chain is not None and (self.kind != "alignment" or not re.fullmatch("[A-Z]", self.chain)):
+            raise UserError(f"scores: the chain {self.chain!r} is not valid: expected a letter, of an alignment.")
         if (self.kind == "language_model") != (self.backbone is not None):
             raise UserError(
                 f"scores: a source of kind {self.kind!r} and the language model {self.backbone!r} do not go together."
@@ -53,7 +57,8 @@ class ScoreSource:
     @property
     def tree(self) -> dict[str, Any]:
         """Its fields; of those that came later only what says something."""
-        return {key: value for key, value in asdict(self).items() if (key, value) != ("backbone", None)}
+        later = ("backbone", "chain")
+        return {key: value for key, value in asdict(self).items() if value is not None or key not in later}
 
 
 @dataclass(frozen=True, kw_only=True)

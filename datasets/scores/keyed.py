@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from datasets.common.errors import UserError, nearest
 from datasets.common.written_numbers import plain_number, written_numbers
+from datasets.sequences.alphabet import GAP
+from datasets.sequences.chains import DIVIDER, Chains, chains_in
 from datasets.sequences.codes import as_bytes
 from datasets.sequences.gaps import ungapped
 from datasets.sequences.mutations import MutationError, Mutator, find_first_position
@@ -138,18 +140,24 @@ def keyed(sequences: Iterable[bytes], columns: Columns, names: Sequence[str]) ->
 
 
 def read_scores_file(
-    path: Path, names: Sequence[str] | None, wild_type: str | None, first_position: int = 1
+    path: Path,
+    names: Sequence[str] | None,
+    wild_type: str | None,
+    first_position: int = 1,
+    chains: Chains | None = None,
 ) -> KeyedScores:
     """Read a table of scores by sequence, or by mutations of the wild type, whose first residue has that number.
 
-    `names`: its score columns; None takes all columns that hold numbers alone.
+    `names`: its score columns; None takes all columns that hold numbers alone. Of several `chains` a sequence is
+    written with a divider between them, and mutations behind the names of theirs.
 
     Raises:
         UserError: The file is no such table; the sentence says what is missing.
     """
     columns = read_columns(path)
     sequence = column_names.sequence_column(columns, None)
-    mutation = None if sequence else column_names.mutation_column(columns, None, (), first_position)
+    letters = "" if chains is None else chains.names
+    mutation = None if sequence else column_names.mutation_column(columns, None, (), first_position, chains=letters)
     if sequence is None and mutation is None:
         raise UserError(
             f"{path} has no column of sequences or mutations, which say what its scores are of: call it 'sequence' or "
@@ -157,7 +165,8 @@ def read_scores_file(
         )
     if names is None:
         names = _numeric(columns, taken=(sequence, mutation))
-    return keyed(_sequences(columns, sequence, mutation, wild_type, first_position), columns, names)
+    known = _sequences(columns, sequence, mutation, wild_type, first_position, chains)
+    return keyed(known, columns, names)
 
 
 def _numeric(columns: Columns, taken: Sequence[str | None]) -> list[str]:
@@ -176,11 +185,36 @@ def _numeric(columns: Columns, taken: Sequence[str | None]) -> list[str]:
     return names
 
 
+def _joined(columns: Columns, cells: Packed, chains: Chains) -> list[bytes]:
+    """The columns of sequences of several chains; one with a chain that is too long, which is no variant, as it is."""
+    found = []
+    for row, cell in enumerate(cells):
+        n_chains = len(chains_in(cell))
+        if n_chains != len(chains.names):
+            raise UserError(
+                f"{columns.where}, {columns.place} {columns.lines[row]}: the sequence has {n_chains} "
+                f"chain{'s' * (n_chains != 1)}, expected {len(chains.names)} ({', '.join(chains.names)}), divided by "
+                f"'{DIVIDER}'; correct the {columns.place} or remove it."
+            )
+        try:
+            found.append(chains.joined(cell.replace(".", GAP)).encode())
+        except ValueError:
+            found.append(cell.encode())
+    return found
+
+
 def _sequences(
-    columns: Columns, sequence: str | None, mutation: str | None, wild_type: str | None, first_position: int
+    columns: Columns,
+    sequence: str | None,
+    mutation: str | None,
+    wild_type: str | None,
+    first_position: int,
+    chains: Chains | None,
 ) -> list[bytes]:
     if sequence is not None:
         cells: Packed = columns.cells[sequence]
+        if chains is not None:
+            return _joined(columns, cells, chains)
         return [cell.strip().upper().encode() for cell in cells]
     assert mutation is not None
     if wild_type is None:
@@ -188,12 +222,12 @@ def _sequences(
             f"{columns.where} gives its scores by mutations ({mutation!r}), which need the wild type, and that is not "
             "known: name it with --wild-type FASTA, or give the scores by sequence."
         )
-    mutator, found = Mutator(wild_type, first_position), []
+    mutator, found = Mutator(wild_type, first_position, has_gaps=True, chains=chains), []
     for row, cell in enumerate(columns.cells[mutation]):
         try:
             found.append(mutator.apply(cell).encode())
         except MutationError as error:
-            other = find_first_position(columns.cells[mutation], wild_type)
+            other = None if chains else find_first_position(columns.cells[mutation], wild_type)
             if other not in (None, first_position):
                 raise UserError(
                     f"{columns.where} counts the wild type's first residue as number {other} in {mutation!r}, and the "

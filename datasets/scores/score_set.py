@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from datasets.alignments.names import VERSION as ALIGNMENT_VERSION
 from datasets.common.errors import UserError
 from datasets.common.files import named_hash
-from datasets.scores.aligned import AlignedScores
+from datasets.scores.aligned import AlignedScores, ChainScores
 from datasets.scores.description import ScoreConfig, ScoreSource
 from datasets.scores.judge import refuse_derived
 from datasets.scores.keyed import KeyedScores, keyed, read_scores_file, score_matrix
 from datasets.sequences.alphabet import GAP
+from datasets.sequences.chains import Chains
 from datasets.tables.table import Table
 from datasets.task import Announce
 
@@ -44,7 +45,7 @@ class Scorer(Protocol):
 class ScoreSet:
     """The score columns that `scores` describes, of variants of `wild_type`; nothing is read until it is asked for.
 
-    first_position: the number of the wild type's first residue in mutations.
+    first_position: the number of the wild type's first residue in mutations. chains: what its columns are, if several.
 
     table, table_path: the user's own table, which scores of kind `table` come from; `loaded` is what was read of it.
     models: finds the language model of a name, for scores of that kind; only whoever asks for scores needs it.
@@ -57,6 +58,7 @@ class ScoreSet:
     table_path: Path | None = None
     loaded: Survey | None = None
     models: Callable[[str], LanguageModel] | None = None
+    chains: Chains | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -66,9 +68,11 @@ class ScoreSet:
     @property
     def key(self) -> str:
         """Names the content: the same key, the same scores of the same sequences."""
-        parts = [(one.kind, one.hash, list(one.columns), _version(one)) for one in self.scores.sources]
+        parts: list[object] = [(one.kind, one.hash, list(one.columns), _version(one)) for one in self.scores.sources]
+        parts += [one.chain for one in self.scores.sources if one.chain is not None]
         known: list[object] = [parts, self.wild_type, self.scores.allow_derived]
         known += [self.first_position] if self.first_position != 1 else []  # keys are as before there was such a field
+        known += [] if self.chains is None else [str(self.chains)]
         return hashlib.sha256(json.dumps(known).encode()).hexdigest()
 
     def with_models(self, models: Callable[[str], LanguageModel]) -> ScoreSet:
@@ -116,6 +120,8 @@ class ScoreSet:
             yield self._scorer(source, cache_dir=cache_dir, announce=announce)
 
     def _scorer(self, source: ScoreSource, *, cache_dir: Path, announce: Announce) -> Scorer:
+        if source.chain is not None:
+            return self._of_chain(source, source.chain, cache_dir=cache_dir, announce=announce)
         if source.kind in ("language_model", "alignment") and self.wild_type is not None and GAP in self.wild_type:
             bare = replace(self, wild_type=self.wild_type.replace(GAP, ""))
             scorer = bare._scorer(source, cache_dir=cache_dir, announce=announce)
@@ -143,7 +149,18 @@ class ScoreSet:
             if self.first_position != 1:
                 announce(f"{source.file}: what is said of it counts the wild type's residues from 1.")
             return alignment_scores(source, self.wild_type, cache_dir=cache_dir, announce=announce)
-        return read_scores_file(Path(source.file), source.columns, self.wild_type, self.first_position)
+        return read_scores_file(Path(source.file), source.columns, self.wild_type, self.first_position, self.chains)
+
+    def _of_chain(self, source: ScoreSource, chain: str, *, cache_dir: Path, announce: Announce) -> Scorer:
+        if self.chains is None or chain not in self.chains.names:
+            names = "one chain" if self.chains is None else f"the chains {', '.join(self.chains.names)}"
+            raise UserError(f"The alignment {source.file} is of the chain {chain}, and these variants have {names}.")
+        number = self.chains.names.index(chain)
+        start, stop = self.chains.starts[number], self.chains.starts[number] + self.chains.lengths[number]
+        own = None if self.wild_type is None else self.wild_type[start:stop]
+        alone = replace(self, wild_type=own, chains=None)
+        scorer = alone._scorer(replace(source, chain=None), cache_dir=cache_dir, announce=announce)
+        return ChainScores(scorer=scorer, start=start, stop=stop)
 
 
 def _version(source: ScoreSource) -> object:

@@ -90,10 +90,13 @@ class Chains:
                 raise ValueError(f"the chain {name} has {len(part)} residues, and in training it has {most}{length}")
         return "".join(part.ljust(length, GAP) for part, length in zip(parts, self.lengths, strict=True))
 
+    def parts(self, columns: str) -> list[str]:
+        """Return the columns of each chain."""
+        return [columns[start : start + n] for start, n in zip(self.starts, self.lengths, strict=True)]
+
     def written(self, columns: str) -> str:
         """Return a sequence as it is written, without the gaps behind the ends of chains."""
-        parts = [columns[start : start + n] for start, n in zip(self.starts, self.lengths, strict=True)]
-        return DIVIDER.join(part.rstrip(GAP) for part in parts)
+        return DIVIDER.join(part.rstrip(GAP) for part in self.parts(columns))
 
     def chain_at(self, place: int) -> tuple[str, int]:
         """Return the chain of a column, counted from 0, and the number of its position there, from 1."""

@@ -1,7 +1,8 @@
 """Variants written as mutations of a wild type, ``V39A:D40G``, and the other ways in which people write that.
 
 HGVS (den Dunnen et al. 2016) as MaveDB has it, ``p.[Val39Ala;Asp40Gly]``, ``p.Gln2=``, ``p.Gln2Ter``; other signs
-between mutations; brackets around them; zeros before a position; positions without the wild type's residue, ``39A``.
+between mutations; brackets around them; zeros before a position; positions without the wild type's residue, ``39A``;
+deletions as ``V39-``, ``V39del``, ``ΔV39`` and, of several neighbours, ``V39_G41del``.
 Positions are counted from the number of the wild type's first residue, which is 1 unless a table counts otherwise;
 where a number is below 0, the residue stands before it, ``M-5A``.
 """
@@ -19,9 +20,17 @@ from datasets.sequences.chains import Chains
 
 # A dash, a dot, an underscore or a bar divides mutations where it stands between a residue and what follows; at the end
 # of a word a dash is a deletion, and after its first residue a minus.
-_SEPARATORS = re.compile(r"[:,;/+\s]+|(?<=[A-Za-z*=])[_.|](?=[A-Za-z*0-9])|(?<=[A-Za-z0-9][A-Za-z*=])-(?=[A-Za-z*0-9])")
+_SEPARATORS = re.compile(
+    r"[:,;/+\s]+|(?<=[A-Za-z*=-])[_.|](?=[A-Za-z*0-9\u0394\u2206-])"
+    r"|(?<=[A-Za-z0-9][A-Za-z*=])-(?=[A-Za-z*0-9])|(?<=[0-9]-)-(?=[A-Za-z*])"
+)
 _ALIGNED = re.compile(r"(-)(0|-?[1-9][0-9]{0,6})([A-Z*=-])")
 _MUTATION = re.compile(r"([A-Z*]?)(0|[1-9][0-9]{0,6}|(?<=[A-Z])-[1-9][0-9]{0,6})([A-Z*=-])")
+_END = r"([A-Z]{3}|[A-Z])?((?<=[A-Z])-[1-9][0-9]{0,6}|[0-9]{1,8})"  # of what is deleted: a residue, a position
+_DELETED = re.compile(rf"(?:{_END}_)?{_END}DEL")
+_DELTAS = ("\u0394", "\u2206")  # the Greek letter, and the sign of increments
+_RANGE = re.compile(r"([A-Z]?)(-?[0-9]{1,8})_([A-Z]?)(-?[0-9]{1,8})DEL", re.IGNORECASE)  # as `_words` has it
+_DOUBTFUL = re.compile(r"[A-Z]?[0-9]+-[A-Z]?[0-9]+[A-Z*=-]?")
 _PREFIX = re.compile(r"(?<![A-Za-z])[pP]\.")
 _HGVS = re.compile(r"([A-Z]{3})([0-9]+)([A-Z]{3}|[=*-])")
 _LOOKS = re.compile(r"[A-Z*-]?(0|[1-9][0-9]{0,6})[A-Z*=-]")
@@ -56,7 +65,7 @@ class Mutator:
     first_position: int
     has_gaps: bool
     chains: Chains | None
-    _known: dict[str, tuple[int, str] | None]
+    _known: dict[str, tuple[tuple[int, str], ...]]
 
     def __init__(
         self, wild_type: str, first_position: int = 1, *, has_gaps: bool = False, chains: Chains | None = None
@@ -69,7 +78,8 @@ class Mutator:
         """Return the sequence of a variant.
 
         A MutationError says what is wrong: a mutation that is not one, a position outside of the wild type, a residue
-        that the wild type does not have there, a position named twice, a stop codon or a gap.
+        that the wild type does not have there, a position named twice, a stop codon, a deletion where it has no gaps,
+        one that leaves nothing of a chain, and one that has two readings.
         """
         text = text.strip()
         if text.lower() in WILD_TYPE_WORDS:
@@ -78,7 +88,7 @@ class Mutator:
             raise MutationError("the cell with the mutations is empty (the wild type is written WT)")
         pieces, end = [], 0
         words = _words(text) if self.chains is None else list(self._with_chain(_words(text), self.chains))
-        places = sorted(place for word in words if (place := self._parsed(word)) is not None)
+        places = sorted(place for word in words for place in self._parsed(word))
         for position, residue in places:
             if position < end:
                 first = self.first_position
@@ -86,7 +96,18 @@ class Mutator:
                 raise MutationError(f"{_short(text)} names position {name} twice")
             pieces += [self.wild_type[end:position], residue]
             end = position + 1
-        return "".join([*pieces, self.wild_type[end:]])
+        sequence = "".join([*pieces, self.wild_type[end:]])
+        if GAP in sequence:
+            self._check_residues(sequence, text)
+        return sequence
+
+    def _check_residues(self, sequence: str, text: str) -> None:
+        """Refuse what deletions leave nothing of."""
+        parts = [sequence] if self.chains is None else self.chains.parts(sequence)
+        for number, part in enumerate(parts):
+            if not part.strip(GAP):
+                of = "" if self.chains is None else f" of the chain {self.chains.names[number]}"
+                raise MutationError(f"{_short(text)} deletes every residue{of}")
 
     @staticmethod
     def _with_chain(words: Iterable[str], chains: Chains) -> Iterator[str]:
@@ -102,20 +123,38 @@ class Mutator:
             else:
                 yield f"{chain}:{word}"
 
-    def _parsed(self, word: str) -> tuple[int, str] | None:
-        """Return the 0-based position and the new residue; None where the residue stays the wild type's."""
+    def _parsed(self, word: str) -> tuple[tuple[int, str], ...]:
+        """Return each 0-based position and its new residue; none where the residue stays the wild type's."""
         if word not in self._known:
             self._known[word] = self._parse(word)
         return self._known[word]
 
-    def _parse(self, word: str) -> tuple[int, str] | None:
+    def _parse(self, word: str) -> tuple[tuple[int, str], ...]:
         chain, _, bare = word.rpartition(":")
+        if (found := _RANGE.fullmatch(bare)) is not None:
+            first = self._place(word, chain, found[1], int(found[2]))
+            last = self._place(word, chain, found[3], int(found[4]))
+            if first >= last:
+                raise MutationError(f"{_short(word)} deletes from a position to one that does not come after it")
+            self._check_deletion(word)
+            return tuple((place, GAP) for place in range(first, last + 1) if self.wild_type[place] != GAP)
         match = _MUTATION.fullmatch(bare.upper()) or (_ALIGNED.fullmatch(bare.upper()) if self.has_gaps else None)
         if not match:
-            raise MutationError(f"{_short(word)} is no mutation such as V39A")
-        before, position, after = match[1], int(match[2]), match[3]
+            raise MutationError(_no_mutation(bare))
+        after = match[3]
         if after == "*":
             raise MutationError(f"{_short(word)} is a stop codon", "stop")
+        place = self._place(word, chain, match[1], int(match[2]))
+        if after == "=":
+            return ()
+        if after == GAP:
+            self._check_deletion(word)
+        elif after not in ALPHABET:
+            raise MutationError(f"{_short(word)} names the residue {after!r}, which is not one of {ALPHABET}")
+        return ((place, after),)
+
+    def _place(self, word: str, chain: str, before: str, position: int) -> int:
+        """Return the 0-based place of a position, where the wild type has the residue `before`, if one is named."""
         first, n_residues, start = self.first_position, len(self.wild_type), 0
         if self.chains is not None:
             number = self.chains.names.index(chain)
@@ -131,15 +170,28 @@ class Mutator:
                 f"{self.wild_type[place]}",
                 "wild type",
             )
-        if after == "=":
-            return None
-        if after == GAP and self.has_gaps:
-            return place, after
-        if after == "-":
-            raise MutationError(f"{_short(word)} is a deletion, which mutations cannot say: give the whole sequences")
-        if after not in ALPHABET:
-            raise MutationError(f"{_short(word)} names the residue {after!r}, which is not one of {ALPHABET}")
-        return place, after
+        return place
+
+    def _check_deletion(self, word: str) -> None:
+        if not self.has_gaps:
+            raise MutationError(
+                f"{_short(word)} is a deletion, and the sequences here are known without gaps: give the whole sequence"
+            )
+
+
+def _no_mutation(word: str) -> str:
+    """Return what is said of a word that is none."""
+    if re.fullmatch(r".*[0-9].*(INS|DUP).*", word.upper()):
+        return (
+            f"{_short(word)} is an insertion, which mutations of a wild type cannot say: give the whole sequences, "
+            "aligned with '-' for gaps"
+        )
+    if _DOUBTFUL.fullmatch(word.upper()):
+        return (
+            f"{_short(word)} has two readings, a dash between mutations and a deletion: divide mutations by ':', and "
+            "write a deletion as V39- or V39del"
+        )
+    return f"{_short(word)} is no mutation such as V39A"
 
 
 def _short(text: str) -> str:
@@ -158,12 +210,10 @@ def find_first_position(cells: Iterable[str], wild_type: str) -> int | None:
     residues: dict[int, str] = {}
     for cell in cells:
         for word in [] if is_wild_type(cell) else _words(cell):
-            if (match := _MUTATION.fullmatch(word.upper())) is None:
-                continue
-            number = int(match[2])
-            numbers.add(number)
-            if match[1] and residues.setdefault(number, match[1]) != match[1]:
-                return None
+            for residue, number in _named(word):
+                numbers.add(number)
+                if residue and residues.setdefault(number, residue) != residue:
+                    return None
     if not residues:
         return None
     # The last number stands on the last residue at most, the first one on the first at least.
@@ -176,6 +226,14 @@ def find_first_position(cells: Iterable[str], wild_type: str) -> int | None:
     return found[0] if len(found) == 1 and n_by_chance < _BY_CHANCE else None
 
 
+def _named(word: str) -> list[tuple[str, int]]:
+    """The residues (empty where none is named) and the numbers of the positions that a mutation names."""
+    if (found := _RANGE.fullmatch(word)) is not None:
+        return [(found[1], int(found[2])), (found[3], int(found[4]))]
+    match = _MUTATION.fullmatch(word.upper())
+    return [] if match is None else [(match[1], int(match[2]))]
+
+
 def _words(text: str) -> list[str]:
     """The mutations of a cell, each as ``V39A`` or, where it is none, as it stands there."""
     text = _PREFIX.sub("", text.strip()).replace(")(", ":").strip("[]() ")
@@ -183,10 +241,27 @@ def _words(text: str) -> list[str]:
 
 
 def _one_letter(word: str) -> str:
+    if (deletion := _deletion(word.upper())) is not None:
+        return deletion
     match = _HGVS.fullmatch(word.upper())
     if match is None or match[1] not in _THREE_LETTERS or not (len(match[3]) == 1 or match[3] in _THREE_LETTERS):
         return _ZEROS.sub(r"\1", word)
     return f"{_THREE_LETTERS[match[1]]}{match[2].lstrip('0') or '0'}{_THREE_LETTERS.get(match[3], match[3])}"
+
+
+def _deletion(word: str) -> str | None:
+    """Return `V39DEL`, or `ΔV39`, as `V39-`, and `V39_G41DEL` as `V39_G41del`; None for anything else."""
+    if word.startswith(_DELTAS):
+        word = re.sub("(?<=[0-9])-", "_", word[1:]) + "DEL"
+    found = _DELETED.fullmatch(word)
+    if found is None or not all(len(name or "") < 3 or name in _THREE_LETTERS for name in found.group(1, 3)):
+        return None
+    ends = [
+        f"{_THREE_LETTERS.get(found[i] or '', found[i] or '')}{int(found[i + 1])}"
+        for i in (1, 3)
+        if found[i + 1] is not None
+    ]
+    return f"{ends[0]}-" if len(ends) == 1 else f"{'_'.join(ends)}del"
 
 
 def are_mutations(cells: Sequence[str], first_position: int = 1, *, chains: str = "") -> bool:
@@ -198,7 +273,7 @@ def are_mutations(cells: Sequence[str], first_position: int = 1, *, chains: str 
     some = [text for cell in cells[:1000] if (text := cell.strip())][:100]
     words = [word.upper() for text in some if text.lower() not in WILD_TYPE_WORDS for word in _words(text)]
     words = [word for word in words if len(word) != 1 or word not in chains]
-    others = [word for word in words if not _LOOKS.fullmatch(word)]
+    others = [word for word in words if not (_LOOKS.fullmatch(word) or _RANGE.fullmatch(word))]
     has_few = 2 * len(others) < len(words) or first_position < 1
     return bool(words) and has_few and all(_MUTATION.fullmatch(word) or _ALIGNED.fullmatch(word) for word in others)
 
@@ -206,7 +281,8 @@ def are_mutations(cells: Sequence[str], first_position: int = 1, *, chains: str 
 def normal_form(text: str) -> str:
     """Return ``V39A:D40G`` for mutations written with any separators, ``WT`` for the wild type."""
     text = text.strip()
-    return "WT" if text.lower() in WILD_TYPE_WORDS else ":".join(_words(text)).upper()
+    words = ["WT"] if text.lower() in WILD_TYPE_WORDS else _words(text)
+    return ":".join(word if _RANGE.fullmatch(word) else word.upper() for word in words)
 
 
 def is_wild_type(cell: str) -> bool:

@@ -1,15 +1,18 @@
-"""Aligned sequences in a table: which ones they are, what is said of their gaps, and their wild type."""
+"""Aligned sequences in a table: their gaps, the columns that they have in common, and deletions among mutations."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from datasets.common.errors import UserError
 from datasets.sequences.alphabet import GAP
-from datasets.sequences.chains import has_chains
+from datasets.sequences.chains import DIVIDER, Chains, has_chains
+from datasets.sequences.packed import Packed
 from datasets.sequences.sites import written_sites
 from datasets.tables.findings import Findings
+from datasets.tables.table import Table
 
 _GAPS = (GAP, ".")  # the second is A2M's, where others have an insertion
 _LONGEST = 60  # of a sequence that is shown
@@ -106,3 +109,52 @@ def aligned_wild_type(wild_type: str, sequences: Iterable[str], length: int | No
         f"The wild type has {len(wild_type)} columns, and the aligned sequences have {length}: give it aligned as they "
         f"are, with '-' for gaps (without gaps it {among})."
     )
+
+
+def with_deletions(cells: Packed, sequences: Sequence[str], table: Table, findings: Findings) -> Table:
+    """Return the table with the columns of its alignment, where the mutations in `cells` delete residues.
+
+    Args:
+        cells: as they stand in the table.
+        sequences: what they make of the wild type, `-` for each residue that is gone; empty where there is none.
+        table: with its wild type.
+        findings: a note shows one; two that are one protein, with the gap at different columns, are refused.
+    """
+    gapped = [row for row, sequence in enumerate(sequences) if GAP in sequence]
+    if not gapped:
+        return table
+    assert table.wild_type is not None
+    cell, n_gone = cells[gapped[0]].strip()[:_LONGEST], sequences[gapped[0]].count(GAP)
+    findings.add(
+        "note",
+        f"{cell!r} deletes {n_gone} of {len(table.wild_type)} residues: a gap is a state of its own at its position, "
+        "and language models see the sequence without it",
+        gapped,
+    )
+    _refuse_twins(cells, sequences, gapped, table, findings)
+    return replace(table, aligned_length=len(table.wild_type))
+
+
+def _refuse_twins(
+    cells: Packed, sequences: Sequence[str], gapped: Sequence[int], table: Table, findings: Findings
+) -> None:
+    """Refuse the rows whose protein another row has with its gaps at other columns, as V3- and V4- in a pair of V."""
+    chains = None if table.chains is None else Chains.of(table.chains)
+    first: dict[str, int] = {}
+    rows, of = [], -1
+    for row in gapped:
+        columns = sequences[row]
+        parts = [columns] if chains is None else chains.parts(columns)
+        before = first.setdefault(DIVIDER.join(part.replace(GAP, "") for part in parts), row)
+        if sequences[before] != columns:
+            rows.append(row)
+            of = before if of < 0 else of
+    if rows:
+        one, other = cells[rows[0]].strip()[:_LONGEST], cells[of].strip()[:_LONGEST]
+        findings.add(
+            "refused",
+            f"{one!r} makes the same protein as {other!r} ({findings.columns.place} {findings.columns.lines[of]}), and "
+            "would count as another variant",
+            rows,
+            remedy="write both alike: of neighbours that are equal the last one is deleted, as HGVS has it",
+        )

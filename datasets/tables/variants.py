@@ -13,7 +13,7 @@ from datasets.sequences.alphabet import ALPHABET, GAP
 from datasets.sequences.chains import DIVIDER, Chains, has_chains, letters_of
 from datasets.sequences.mutations import MutationError, Mutator, find_first_position, is_wild_type, normal_form
 from datasets.sequences.packed import Packed
-from datasets.tables.aligned import align, aligned_wild_type
+from datasets.tables.aligned import align, aligned_wild_type, with_deletions
 from datasets.tables.chains import are_chains, read_chains
 from datasets.tables.columns import Columns
 from datasets.tables.findings import STOPS_DROPPED, STOPS_REMEDY, Findings, Level
@@ -42,7 +42,7 @@ def read_residues(
             parts = table.wild_type.split(DIVIDER)
             chains = Chains(letters_of([""] * len(parts)), tuple(map(len, parts)))
             table = replace(table, wild_type="".join(parts), chains=str(chains))
-        sequences, has_stops = _from_mutations(columns, table, findings)
+        sequences, has_stops, table = _from_mutations(columns, table, findings)
         return sequences, replace(table, stops="drop" if drops and has_stops else None)
     cells = columns.cells[table.sequence_column]
     if are_chains(cells):
@@ -64,8 +64,8 @@ def read_residues(
     return sequences, replace(table, stops="drop" if drops and has_stops else None)
 
 
-def _from_mutations(columns: Columns, table: Table, findings: Findings) -> tuple[Packed, bool]:
-    """Return what the mutations of each row make of the wild type, and whether there are stop codons."""
+def _from_mutations(columns: Columns, table: Table, findings: Findings) -> tuple[Packed, bool, Table]:
+    """Return what the mutations of each row make of the wild type, whether there are stop codons, and the table."""
     assert table.mutation_column is not None
     if table.wild_type is None:
         raise UserError(
@@ -83,7 +83,7 @@ def _from_mutations(columns: Columns, table: Table, findings: Findings) -> tuple
                 findings.add("note", f"{error}: {STOPS_DROPPED}", rows)
             else:
                 findings.add("refused", str(error), rows, remedy=_STOPS if error.kind == "stop" else _LINE)
-    return Packed.of(sequences), "stop" in bad
+    return Packed.of(sequences), "stop" in bad, with_deletions(cells, sequences, table, findings)
 
 
 def _read_mutations(
@@ -95,9 +95,8 @@ def _read_mutations(
     residue as another number, that is a finding of `level`, and they are read as if the option had been given.
     """
     assert table.wild_type is not None
-    has_gaps = table.aligned_length is not None
     chains = None if table.chains is None else Chains.of(table.chains)
-    mutator = Mutator(table.wild_type, table.first_position, has_gaps=has_gaps, chains=chains)
+    mutator = Mutator(table.wild_type, table.first_position, has_gaps=True, chains=chains)
     bad = dict[str, list[int]]()
     used = use(_applied(mutator, cells, bad))
     if chains is None and ("wild type" in bad or "outside" in bad):
@@ -109,7 +108,7 @@ def _read_mutations(
                 f"residues of the wild type if its first one has the number {first}, and not {table.first_position}",
                 remedy=f"give --first-position {first}",
             )
-            mutator, bad = Mutator(table.wild_type, first, has_gaps=has_gaps), {}
+            mutator, bad = Mutator(table.wild_type, first, has_gaps=True), {}
             used = use(_applied(mutator, cells, bad))
     _show_spelling(cells, {row for rows in bad.values() for row in rows}, findings)
     return mutator, used, bad
@@ -226,8 +225,11 @@ def _compare_mutations(
     if table.wild_type is None:
         return []
 
+    def as_here(made: str) -> str:
+        return made if table.aligned_length is not None else made.replace(GAP, "")
+
     def differing(made: Iterator[str]) -> list[int]:
-        pairs = zip(made, sequences, strict=True)
+        pairs = zip(map(as_here, made), sequences, strict=True)
         return [row for row, (one, sequence) in enumerate(pairs) if one and sequence and one != sequence]
 
     level: Level = "refused" if are_named else "warning"
@@ -247,7 +249,7 @@ def _compare_mutations(
             _add_unread(findings, mutator, cells[stated[0]], stated, are_named=are_named)
     if others and are_named:
         cell = cells[others[0]]
-        differs = _difference(mutator.apply(cell), sequences[others[0]], mutator.first_position)
+        differs = _difference(as_here(mutator.apply(cell)), sequences[others[0]], mutator.first_position)
         findings.add("refused", f"{cell!r} makes {differs}", others, remedy=_ONE_COLUMN)
     elif others:
         findings.add(

@@ -176,7 +176,7 @@ def with_scores(task: Task, scores: ScoreConfig) -> Task:
     """The task with score columns."""
     from datasets.scores.score_set import ScoreSet  # here because it imports NumPy
 
-    columns = ScoreSet(scores=scores, wild_type=task.wild_type, first_position=task.first_position)
+    columns = ScoreSet(scores=scores, wild_type=task.wild_type, first_position=task.first_position, chains=task.chains)
     if isinstance(task.source, TableSource):
         own = task.source
         columns = replace(columns, table=own.table, table_path=own.path, loaded=own.loaded)

@@ -255,6 +255,7 @@ class TrainedExperiment:
             scores,
             wild_type=self.task.wild_type,
             first_position=self.task.first_position,
+            chains=self.task.chains,
             file=file,
             sums=sums,
             given=given,

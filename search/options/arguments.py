@@ -54,6 +54,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         arguments.overrides = []
     elif COMMANDS[command].takes_overrides:
         arguments.overrides = _complete_overrides(arguments, overrides)
+    elif overrides and hasattr(arguments, "others"):
+        raise UserError(
+            f"{overrides[0]!r} stands behind an option: name all experiments one behind another, as in `{parser.prog} "
+            f"EXPERIMENT {overrides[0]} ...`, and the options after them."
+        )
     elif overrides:
         raise UserError(f"`{parser.prog}` takes no {overrides[0]!r}: see --help.")
     if command == "status" and arguments.interval is not None and not arguments.watch:

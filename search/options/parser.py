@@ -218,7 +218,7 @@ def add_scores(parser: "Parser | argparse._ArgumentGroup") -> None:
         type=Path,
         metavar="FILE",
         help="sequences aligned with the wild type (A2M, A3M, FASTA, Stockholm; plain or gzipped), of which scores are "
-        "made: site_independent, conservation, couplings",
+        "made: site_independent, conservation, couplings; H=FILE is of the chain H, where there are several",
     )
     parser.add_argument(
         "--zero-shot",

@@ -4,9 +4,10 @@ A candidate takes 33 bytes for each property, whatever its length; its sequence 
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from datasets.candidates.outside import Outside
 from datasets.common.errors import SequenceError, UserError
 from search.prediction.display import Counter
 from search.prediction.prefetch import ahead, in_order
-from search.prediction.ranking import Valuation, divide_cores
+from search.prediction.ranking import Valuation, Valued, divide_cores
 from search.prediction.writers import PredictedBlock
 from search.properties.opened import Property
 from search.properties.request import AnyRequest, PredictRequest
@@ -26,18 +27,21 @@ from search.study.training_rows import familiar_rows
 MOST_CANDIDATES = {1: 10_000_000, 2: 4_000_000}
 """By how many properties; of three or more, whose fronts take longer to find, `_MOST_OF_MORE`."""
 _MOST_OF_MORE = 500_000
+Draw = Callable[[int, Valued, PredictedBlock], NDArray[np.floating[Any]]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class PropertyColumns:
     """Of n candidates what one experiment says: prediction (n,), deviation of its models (n,), the bits of what lies
-    outside (n,), and what is calibrated; None of what it does not know.
+    outside (n,), and what is calibrated; None of what it does not know. drawn (n,): a draw of what it predicts, None
+    where nobody asked for one.
     """
 
     prediction: NDArray[np.float32]
     std: NDArray[np.float32] | None
     outside: NDArray[np.uint8]
     calibrated: Calibrated | None
+    drawn: NDArray[np.floating[Any]] | None = None
 
     def __len__(self) -> int:
         """Return n."""
@@ -61,9 +65,11 @@ class PropertyColumns:
 
 
 def predicted(
-    properties: Sequence[Property], request: AnyRequest, path: Path | None, stream: Stream
+    properties: Sequence[Property], request: AnyRequest, path: Path | None, stream: Stream, draw: Draw | None = None
 ) -> tuple[PropertyColumns, ...]:
     """The columns of each property, of all candidates of a stream; `path` is the file that they come from, if any.
+
+    `draw` makes what is `drawn` of some candidates by a property, which is given by its number.
 
     Raises:
         UserError: A candidate is none for one of the models, there are too many, or weights rank nothing.
@@ -81,7 +87,7 @@ def predicted(
         def work(placed: tuple[int, Candidates]) -> list[PropertyColumns]:
             first, candidates = placed
             try:
-                return [_of(valuation.complete(valuation.values(candidates))) for valuation in valuations]
+                return [_of(valuation, number, candidates, draw) for number, valuation in enumerate(valuations)]
             except SequenceError as error:
                 if not (isinstance(request, PredictRequest) and request.sequences is not None):
                     raise
@@ -124,15 +130,22 @@ class _Counted:
         return len(self.columns[0])
 
 
-def _of(block: PredictedBlock) -> PropertyColumns:
+def _of(valuation: Valuation, number: int, candidates: Candidates, draw: Draw | None) -> PropertyColumns:
+    valued = valuation.values(candidates)
+    block = valuation.complete(valued)
     return PropertyColumns(
-        prediction=block.prediction, std=block.std, outside=block.outside, calibrated=block.calibrated
+        prediction=block.prediction,
+        std=block.std,
+        outside=block.outside,
+        calibrated=block.calibrated,
+        drawn=None if draw is None else draw(number, valued, block),
     )
 
 
 def _joined(parts: Sequence[PropertyColumns]) -> PropertyColumns:
     std = [part.std for part in parts if part.std is not None]
     known = [part.calibrated for part in parts if part.calibrated is not None]
+    drawn = [part.drawn for part in parts if part.drawn is not None]
     calibrated = None
     if known:
         calibrated = Calibrated(
@@ -145,6 +158,7 @@ def _joined(parts: Sequence[PropertyColumns]) -> PropertyColumns:
         std=np.concatenate(std) if std else None,
         outside=np.concatenate([part.outside for part in parts]),
         calibrated=calibrated,
+        drawn=np.concatenate(drawn) if drawn else None,
     )
 
 

@@ -10,6 +10,7 @@ import torch
 
 from datasets.common.errors import UserError
 from datasets.splits.prepared import PreparedSplit
+from datasets.task import Task
 from search.config.run_config import task_of
 from search.experiments.requirements import check_data
 from search.experiments.trained import TrainedExperiment
@@ -145,6 +146,8 @@ def _check_same_protein(first: TrainedExperiment, other: TrainedExperiment) -> N
         differs = "two wild types"
     elif one.wild_type is not None and one.first_position != two.first_position:
         differs = f"wild types whose first residues have the numbers {one.first_position} and {two.first_position}"
+    elif (one.aligned_length, one.chains) != (two.aligned_length, two.chains):
+        differs = " and ".join(f"sequences that are {_layout(own.task)}" for own in (first, other))
     elif _lengths_differ(first, other):
         differs = "sequences of different lengths"
     else:
@@ -153,6 +156,13 @@ def _check_same_protein(first: TrainedExperiment, other: TrainedExperiment) -> N
         f"{first.path} and {other.path} are of {differs}, so that no candidate is one for both: name experiments of "
         "one protein."
     )
+
+
+def _layout(task: Task) -> str:
+    """How the sequences of a task are laid out, in words."""
+    if task.chains is not None:
+        return f"of the chains {task.chains}" + " with gaps" * (task.aligned_length is not None)
+    return "without gaps" if task.aligned_length is None else f"aligned in {task.aligned_length} columns"
 
 
 def _lengths_differ(first: TrainedExperiment, other: TrainedExperiment) -> bool:

@@ -124,14 +124,22 @@ def order_of(
     values = predictions if values is None else values
     if not bounds:
         return by_prediction(values[0]) if len(values) == 1 else by_domination(values)
+    free = [number for number in range(len(properties)) if number not in bounds]
+    return by_requirements(values, chances_of(properties, columns, bounds), free)
+
+
+def chances_of(
+    properties: Sequence[Property], columns: Sequence[PropertyColumns], bounds: Mapping[int, tuple[float, float]]
+) -> dict[str, NDArray[np.float64]]:
+    """By the name of each required property the chance (n,) that a candidate meets what is required of it."""
     chances = {}
     for number, (low, high) in bounds.items():
         calibrated, calibration = columns[number].calibrated, properties[number].trained.calibration
         assert calibrated is not None
         assert calibration is not None, "is asked for by `asked`"
-        chances[properties[number].name] = chance_between(predictions[number], calibrated.std, calibration, low, high)
-    free = [number for number in range(len(properties)) if number not in bounds]
-    return by_requirements(values, chances, free)
+        prediction = columns[number].prediction
+        chances[properties[number].name] = chance_between(prediction, calibrated.std, calibration, low, high)
+    return chances
 
 
 def _training(own: Property) -> TrainingSequences:

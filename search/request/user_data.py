@@ -22,6 +22,7 @@ from search.request.user_table import user_task
 
 if TYPE_CHECKING:
     from datasets.scores.language_model import LanguageModel
+    from datasets.sequences.chains import Chains
     from search.study.config import StudyConfig
 
 
@@ -75,21 +76,20 @@ def score_columns(
     Raises:
         UserError: A file is missing, or a column is, or holds no scores.
     """
-    made = (options.zero_shot_file, options.alignment, options.zero_shot)
-    if task.chains is not None and any(given is not None for given in made):
+    if task.chains is not None and options.zero_shot is not None:
         raise UserError(
-            "--zero-shot, --zero-shot-file and --alignment score variants of one chain, and these have several: leave "
-            "them out, or give scores in columns of the table with --zero-shot-column."
+            "--zero-shot scores variants of one chain, and these have several: leave it out, or give scores in columns "
+            "of the table with --zero-shot-column, or in a file with --zero-shot-file."
         )
     sources = []
     named = list(dict.fromkeys(options.zero_shot_columns))
     if options.zero_shot_file is not None:
-        sources.append(file_source(options.zero_shot_file, named, task.wild_type, task.first_position))
+        sources.append(file_source(options.zero_shot_file, named, task.wild_type, task.first_position, task.chains))
     rest = [name for name in named if not any(name in source.columns for source in sources)]
     if rest:
         sources.append(_table_source(rest, task, options.zero_shot_file))
     if options.alignment is not None:
-        sources.append(_alignment_source(options.alignment))
+        sources.append(_alignment_source(options.alignment, task))
     if options.zero_shot is not None:
         backbone = options.zero_shot if options.zero_shot != ESM else _backbone(words)
         sources.append(_model_source(backbone, task, language_models(options.weights_dir, announce)))
@@ -98,7 +98,9 @@ def score_columns(
     return ScoreConfig(sources=sources, use="all", allow_derived=options.allow_derived)
 
 
-def file_source(path: Path, named: list[str], wild_type: str | None, first_position: int = 1) -> ScoreSource:
+def file_source(
+    path: Path, named: list[str], wild_type: str | None, first_position: int = 1, chains: "Chains | None" = None
+) -> ScoreSource:
     """A file of scores: those of its columns that are named, or all if none of them is."""
     # Imported as late as this, so that usage errors do not wait for NumPy.
     from datasets.common.files import named_hash
@@ -107,15 +109,26 @@ def file_source(path: Path, named: list[str], wild_type: str | None, first_posit
 
     digest = named_hash(path, "scores")
     here = [name for name in named if name in read_columns(path).cells] if named else []
-    found = read_scores_file(path, here or None, wild_type, first_position)
+    found = read_scores_file(path, here or None, wild_type, first_position, chains)
     found.refuse_constant(str(path))
     return ScoreSource(kind="file", file=str(path), hash=digest, columns=list(found.names))
 
 
-def _alignment_source(path: Path) -> ScoreSource:
+def _alignment_source(path: Path, task: Task) -> ScoreSource:
     from datasets.common.files import named_hash
 
-    return ScoreSource(kind="alignment", file=str(path), hash=named_hash(path, "scores"), columns=list(NAMES))
+    chain, file = None, path
+    if task.chains is not None:
+        names = task.chains.names
+        chain, is_named, rest = str(path).partition("=")
+        if not is_named or chain.upper() not in tuple(names):
+            raise UserError(
+                f"--alignment {path} is of one chain, and these variants have several ({', '.join(names)}): name its "
+                f"chain, as in --alignment {names[0]}={path.name if not is_named else Path(rest).name}."
+            )
+        chain, file = chain.upper(), Path(rest)
+    digest = named_hash(file, "scores")
+    return ScoreSource(kind="alignment", file=str(file), hash=digest, columns=list(NAMES), chain=chain)
 
 
 def _backbone(words: Sequence[str]) -> str:

@@ -70,9 +70,12 @@ def acquired(
     return found
 
 
-def uniform_draws(sequences: Iterable[bytes], seed: int) -> NDArray[np.float64]:
-    """A number (n,) between 0 and 1 for each sequence: the same for the same seed, whatever stands beside it."""
-    key = f"thompson {seed}".encode()
+def uniform_draws(sequences: Iterable[bytes], seed: int, of: str = "") -> NDArray[np.float64]:
+    """A number (n,) between 0 and 1 for each sequence: the same for the same seed, whatever stands beside it.
+
+    `of` names what is drawn, where a sequence has several draws.
+    """
+    key = f"thompson {seed}".encode() if not of else hashlib.blake2b(f"{seed} {of}".encode(), digest_size=32).digest()
     digests = (hashlib.blake2b(one, digest_size=8, key=key).digest() for one in sequences)
     numbers = np.frombuffer(b"".join(digests), dtype="<u8")
     return (numbers >> np.uint64(12)).astype(np.float64) * 2.0**-52 + 2.0**-53

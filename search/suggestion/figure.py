@@ -1,6 +1,8 @@
-"""Where a batch lies: predictions against how far off they may be, and the positions that were chosen."""
+"""Where a batch lies: predictions against how far off they may be, or against each other; the chosen positions."""
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +20,67 @@ _MOST_POSITIONS = 60
 """That are drawn: of more, those with the most candidates."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Panel:
+    """Points of candidates. axes: what they are. others: (n, 2), not picked. batch: (k, 2), with their `words`.
+
+    best: what was measured at best, by the first axis and the second; None of an axis without any. shown: of a point
+    under the mouse, behind its words.
+    """
+
+    axes: tuple[str, str]
+    others: NDArray[np.float64]
+    batch: NDArray[np.float64]
+    words: Sequence[str]
+    best: tuple[float | None, float | None]
+    shown: str = "%{x:.4g}, %{y:.4g}"
+
+
 def draw_plate(plate: NextPlate, path: Path, about: str) -> None:
     """Draw a plate into a page or a picture, by the file's ending; `about` says of what it is.
 
     Raises:
         UserError: The file cannot be written.
     """
-    kind = path.suffix.lower().removeprefix(".")
+    batch = {well.sequence: well.mutations or well.name or f"candidate {well.rank}" for well in plate.candidates}
+    places: list[NDArray[np.float64]] = []
+    for is_picked in (False, True):
+        some = [one for one in plate.pool if (one.sequence in batch) is is_picked]
+        places.append(np.array([(one.prediction, one.deviation) for one in some], dtype=np.float64).reshape(-1, 2))
+    panel = Panel(
+        axes=(f"prediction ({plate.units})", f"calibrated deviation ({plate.units})"),
+        others=places[0],
+        batch=places[1],
+        words=[batch[one.sequence] for one in plate.pool if one.sequence in batch],
+        best=(plate.best_value, None),
+        shown="%{x:.4g} ± %{y:.3g}",
+    )
+    n_outside = sum(bool(well.outside) for well in plate.candidates)
+    found = [
+        f"{len(plate.candidates):,} candidates of the batch among the best {len(plate.pool):,} of "
+        f"{plate.n_candidates:,}. The best measured value is {plate.best_value:.4g} ({plate.units})."
+    ]
+    if n_outside:
+        found.append(f"{n_outside:,} of the batch lie outside of what was trained on: their deviations say too little.")
+    draw_panels([panel], [well.mutations for well in plate.candidates], found, path, about)
+
+
+def draw_panels(
+    panels: Sequence[Panel], mutations: Sequence[str], sentences: Sequence[str], path: Path, about: str
+) -> None:
+    """Draw panels, and how many of a batch with these `mutations` are mutated at each position.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    chosen, kind = _chosen(mutations), path.suffix.lower().removeprefix(".")
     if kind == "html":
-        blocks: list[Block] = [about, *_sentences(plate), _points(plate)]
-        if drawn := _chosen(plate):
-            blocks.append(_bars(drawn))
+        n_positions = len(_counts(mutations))
+        few = f"Of {n_positions:,} positions the {_MOST_POSITIONS} with the most candidates are drawn."
+        blocks: list[Block] = [about, *sentences, *([few] if n_positions > _MOST_POSITIONS else [])]
+        blocks += map(_points, panels)
+        if chosen:
+            blocks.append(_bars(chosen))
         with output(path, option="--figure") as file:
             file.write(page("mutation_map.html", TITLE, blocks=blocks))
         return
@@ -41,67 +93,61 @@ def draw_plate(plate: NextPlate, path: Path, about: str) -> None:
         matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "flipsearch"}),
         output(path, "wb", option="--figure") as file,
     ):
-        figure = Figure(figsize=(9, 8), layout="constrained")
-        _picture(plate, figure, about)
+        figure = Figure(figsize=(9, 4 * (len(panels) + 1)), layout="constrained")
+        _picture(panels, chosen, figure, about)
         figure.savefig(file, format=kind, dpi=150, metadata={**title, "Date": None} if kind == "svg" else title)
 
 
-def _sentences(plate: NextPlate) -> list[str]:
-    n_outside = sum(bool(well.outside) for well in plate.candidates)
-    found = [
-        f"{len(plate.candidates):,} candidates of the batch among the best {len(plate.pool):,} of "
-        f"{plate.n_candidates:,}. The best measured value is {plate.best_value:.4g} ({plate.units})."
-    ]
-    if n_outside:
-        found.append(f"{n_outside:,} of the batch lie outside of what was trained on: their deviations say too little.")
-    if len(_counts(plate)) > _MOST_POSITIONS:
-        found.append(f"Of {len(_counts(plate)):,} positions the {_MOST_POSITIONS} with the most candidates are drawn.")
-    return found
-
-
-def _axes(plate: NextPlate) -> tuple[str, str]:
-    return f"prediction ({plate.units})", f"calibrated deviation ({plate.units})"
-
-
-def _kinds(plate: NextPlate) -> list[tuple[str, str, list[str], NDArray[np.float64]]]:
+def _kinds(panel: Panel) -> list[tuple[str, str, Sequence[str], NDArray[np.float64]]]:
     """Name, colour, words and places (n, 2) of the points: candidates that were not picked, and those that were."""
-    batch = {well.sequence: well.mutations or well.name or f"candidate {well.rank}" for well in plate.candidates}
-    found = []
-    for name, colour, is_picked in (("other candidates", _GREY, False), ("the batch", _BLUE, True)):
-        some = [one for one in plate.pool if (one.sequence in batch) is is_picked]
-        places = np.array([(one.prediction, one.deviation) for one in some], dtype=np.float64).reshape(-1, 2)
-        found.append((name, colour, [batch.get(one.sequence, "") for one in some], places))
+    nothing = [""] * len(panel.others)
+    return [("other candidates", _GREY, nothing, panel.others), ("the batch", _BLUE, panel.words, panel.batch)]
+
+
+def _counts(mutations: Sequence[str]) -> Counter[str]:
+    """How many candidates are mutated at a position, `V39`, or `H:V39` in a chain."""
+    found: Counter[str] = Counter()
+    for words in mutations:
+        chain = ""
+        for word in words.split(":"):
+            if len(word) == 1:
+                chain = f"{word}:"
+            elif word not in ("", "WT"):
+                found[chain + word[:-1]] += 1
     return found
 
 
-def _counts(plate: NextPlate) -> Counter[str]:
-    """How many candidates are mutated at a position, `V39`."""
-    mutations = (one for well in plate.candidates for one in well.mutations.split(":") if one not in ("", "WT"))
-    return Counter(one[:-1] for one in mutations)
-
-
-def _chosen(plate: NextPlate) -> list[tuple[str, int]]:
+def _chosen(mutations: Sequence[str]) -> list[tuple[str, int]]:
     """The positions in their order, with their counts."""
-    return sorted(_counts(plate).most_common(_MOST_POSITIONS), key=lambda one: int(one[0][1:]))
+
+    def place(one: tuple[str, int]) -> tuple[str, int]:
+        chain, _, position = one[0].rpartition(":")
+        return chain, int(position[1:])
+
+    return sorted(_counts(mutations).most_common(_MOST_POSITIONS), key=place)
 
 
-def _points(plate: NextPlate) -> Drawing:
+def _points(panel: Panel) -> Drawing:
     import plotly.graph_objects as go  # type: ignore[import-untyped]
 
     drawing = go.Figure()
-    for name, colour, words, places in _kinds(plate):
+    for name, colour, words, places in _kinds(panel):
         drawing.add_scattergl(
             x=places[:, 0],
             y=places[:, 1],
-            text=words,
+            text=list(words),
             mode="markers",
             name=name,
             marker={"color": colour, "size": 8 if colour == _BLUE else 5},
-            hovertemplate="%{text} %{x:.4g} ± %{y:.3g}<extra></extra>",
+            hovertemplate=f"%{{text}} {panel.shown}<extra></extra>",
         )
-    drawing.add_vline(x=plate.best_value, line={"color": _ORANGE, "dash": "dash"}, annotation_text="best measured")
+    line = {"line": {"color": _ORANGE, "dash": "dash"}, "annotation_text": "best measured"}
+    if panel.best[0] is not None:
+        drawing.add_vline(x=panel.best[0], **line)
+    if panel.best[1] is not None:
+        drawing.add_hline(y=panel.best[1], **line)
     drawing.update_layout(template="plotly_white")
-    return finished(drawing, _axes(plate), height_px=460)
+    return finished(drawing, panel.axes, height_px=460)
 
 
 def _bars(chosen: list[tuple[str, int]]) -> Drawing:
@@ -114,17 +160,20 @@ def _bars(chosen: list[tuple[str, int]]) -> Drawing:
     return finished(drawing, (_POSITIONS, _COUNTS), height_px=320)
 
 
-def _picture(plate: NextPlate, figure: Any, about: str) -> None:
+def _picture(panels: Sequence[Panel], chosen: list[tuple[str, int]], figure: Any, about: str) -> None:
     """Draw into a figure of matplotlib's."""
-    chosen = _chosen(plate)
-    upper, *lower = figure.subplots(2 if chosen else 1, 1, squeeze=False)[:, 0]
-    for name, colour, _, places in _kinds(plate):
-        upper.plot(*places.T, "o", color=colour, markersize=5 if colour == _BLUE else 3, label=name)
-    upper.axvline(plate.best_value, color=_ORANGE, linestyle="--", label="best measured")
-    upper.legend(fontsize=8)
-    for axis, words in zip("xy", _axes(plate), strict=True):
-        getattr(upper, f"set_{axis}label")(words.replace("$", r"\$"), fontsize=9)
-    for axes in lower:
+    every = figure.subplots(len(panels) + bool(chosen), 1, squeeze=False)[:, 0]
+    for panel, axes in zip(panels, every, strict=False):
+        for name, colour, _, places in _kinds(panel):
+            axes.plot(*places.T, "o", color=colour, markersize=5 if colour == _BLUE else 3, label=name)
+        if panel.best[0] is not None:
+            axes.axvline(panel.best[0], color=_ORANGE, linestyle="--", label="best measured")
+        if panel.best[1] is not None:
+            axes.axhline(panel.best[1], color=_ORANGE, linestyle="--")
+        axes.legend(fontsize=8)
+        for axis, words in zip("xy", panel.axes, strict=True):
+            getattr(axes, f"set_{axis}label")(words.replace("$", r"\$"), fontsize=9)
+    for axes in every[len(panels) :]:
         axes.bar(range(len(chosen)), [n for _, n in chosen], color=_BLUE)
         axes.set_xticks(range(len(chosen)), [name for name, _ in chosen], rotation=90, fontsize=7)
         axes.set_xlabel(_POSITIONS, fontsize=9)

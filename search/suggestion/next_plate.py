@@ -6,12 +6,16 @@ import hashlib
 import io
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from datasets.common.files import output
 from search.experiments.experiment import checksum
 from search.request.suggest_request import SuggestRequest
 from search.suggestion.choice import GREEDY
+from search.suggestion.figure import Panel, draw_panels
 from search.suggestion.files import VERSION, candidates_in_words, cell, files_of
 from search.suggestion.plate import NextPlate
 from search.suggestion.several import PropertiesPlate, suggest_several
@@ -26,7 +30,36 @@ def next_plate(request: SuggestRequest) -> NextPlate | PropertiesPlate:
     plate = suggest_several(request)
     if request.output is not None:
         _write(plate, request)
+    if request.figure is not None:
+        _draw(plate, request, request.figure)
     return plate
+
+
+def _draw(plate: PropertiesPlate, request: SuggestRequest, path: Path) -> None:
+    """Draw what is predicted of each further property against the first; of a single one the chance against it."""
+    names = [one.name for one in plate.properties]
+    columns, axes = [f"prediction_{name}" for name in names], [f"predicted {name}" for name in names]
+    best: list[float | None] = [plate.best[name] for name in names]
+    if len(names) == 1:
+        columns, axes = ["prediction", "p_required"], [*axes, "chance to be what is required"]
+        best.append(None)
+    batch = np.array([[well[column] for column in columns] for well in plate.candidates], dtype=np.float64)
+    panels = [
+        Panel(
+            axes=(axes[0], axes[number]),
+            others=plate.others[:, [0, number]].astype(np.float64),
+            batch=batch[:, [0, number]],
+            words=[well["mutations"] or f"candidate {well['rank']}" for well in plate.candidates],
+            best=(best[0], best[number]),
+        )
+        for number in range(1, len(axes))
+    ]
+    sentences = [
+        f"{len(plate.candidates):,} candidates of the batch, and the {len(plate.others):,} that come next, of "
+        f"{plate.n_candidates:,}. The lines are at the best measured value of each property."
+    ]
+    about = f"{', '.join(names)}, by {plate.by}"
+    draw_panels(panels, [well["mutations"] for well in plate.candidates], sentences, path, about)
 
 
 def _write(plate: PropertiesPlate, request: SuggestRequest) -> None:
@@ -64,6 +97,8 @@ def _about(plate: PropertiesPlate, request: SuggestRequest, text: str) -> dict[s
     choice: dict[str, Any] = {"acquisition": request.acquisition, "by": plate.by}
     if request.acquisition == "ucb":
         choice["beta"] = request.deviations
+    if request.acquisition == "thompson":
+        choice["seed"] = request.seed
     counts = {"n": plate.n_candidates, "n_measured": plate.n_known, "n_in_test": plate.n_tested}
     return {
         "version": VERSION,

@@ -21,19 +21,19 @@ from datasets.common.files import rereadable
 from datasets.sequences.mutation_counts import find_mutations
 from search.experiments.experiment import load_experiment
 from search.machine.standard_streams import announcer
+from search.options.of_suggest import ACQUISITIONS, BATCH_UCB
 from search.prediction.intervals import about_intervals, check_intervals
 from search.properties.candidates import candidates_of
 from search.properties.columns import PropertyColumns, predicted
 from search.properties.opened import Property, asked, open_properties
-from search.properties.ranking import check_beside, order_of
+from search.properties.ranking import check_beside
 from search.properties.ranks import Ranked
 from search.properties.request import PredictRequest, check_experiments
 from search.request.suggest_request import SuggestRequest
 from search.stats.calibration import LEVEL
-from search.suggestion.acquisition import acquired
 from search.suggestion.best import best_measured
-from search.suggestion.choice import GREEDY
 from search.suggestion.files import check_files, refuse_inputs_of
+from search.suggestion.joint_order import check_acquisition, draw_of, joint_order
 from search.suggestion.picker import Diversity, Picker
 from search.suggestion.plate import filled
 from search.suggestion.pool import LEAST, Pick, unpredicted
@@ -41,7 +41,6 @@ from search.suggestion.retrained import device_for, retrained
 from search.suggestion.wells import places
 
 _POOL_PER_PICK = 4
-_ACQUISITIONS = (GREEDY, "ucb")
 _SEEN = ("zero_shot_file", "sum_zero_shot", "alignment", "embeddings")
 _CALIBRATED = ("low", "high", "std_calibrated")
 
@@ -66,6 +65,7 @@ class PropertiesPlate:
     best: Mapping[str, float]
     intervals: Mapping[str, str] = field(repr=False)
     by: str
+    others: NDArray[np.floating[Any]] = field(repr=False)
 
     @property
     def candidates(self) -> tuple[Mapping[str, Any], ...]:
@@ -94,17 +94,13 @@ def suggest_several(request: SuggestRequest) -> PropertiesPlate:
     check_beside(request, properties)
     for one in properties:
         check_intervals(one.trained, request.level, None)
-        if one.trained.calibration is None and request.acquisition not in (None, GREEDY):
-            raise UserError(
-                f"--acquisition {request.acquisition} needs the errors on validated rows, which {one.trained.path} "
-                "does not hold: export it with this version, or take greedy."
-            )
         if request.max_per_position is not None and one.trained.task.wild_type is None:
             raise UserError(
                 f"--max-per-position counts mutations of a wild type, and {one.trained.task.name} has none: leave it "
                 "out, or keep candidates apart with --min-distance."
             )
     bounds = asked(properties, request.require)
+    check_acquisition(request, properties, bounds)
     properties = tuple(
         replace(one, trained=retrained(one.trained, one.split, request)) for one in properties if one.split is not None
     )
@@ -115,18 +111,16 @@ def suggest_several(request: SuggestRequest) -> PropertiesPlate:
 def _refuse_of_one(request: SuggestRequest) -> None:
     """Refuse what is of one experiment, picked by its prediction. Raises a UserError."""
     what = "several experiments" if request.others else "a pick by --require"
-    if request.acquisition not in (None, *_ACQUISITIONS):
+    if request.acquisition == BATCH_UCB:
         raise UserError(
-            f"--acquisition {request.acquisition} is of one experiment and not of {what}: take "
-            f"{' or '.join(_ACQUISITIONS)}."
+            f"--acquisition {BATCH_UCB} is of one experiment and not of {what}: take "
+            f"{' or '.join(name for name in ACQUISITIONS if name != BATCH_UCB)}."
         )
     if request.spread_weight is not None:
         raise UserError(
             f"--spread is of one experiment and not of {what}: leave it out, or keep candidates apart with "
             "--min-distance."
         )
-    if request.figure is not None:
-        raise UserError(f"--figure shows a plate of one experiment, and not of {what}: leave it out.")
 
 
 @dataclass(frozen=True)
@@ -142,8 +136,9 @@ class _Batch:
         request, properties, left_out = self.request, self.properties, LeftOut()
         wells = places(request.batch, request.controls, request.plate)
         n_wanted = sum(well.control is None for well in wells)
-        columns = predicted(properties, request, self.path, candidates_of(request, self.path, properties, left_out))
-        order = order_of(properties, columns, self.bounds, self._values(columns))
+        stream = candidates_of(request, self.path, properties, left_out)
+        columns = predicted(properties, request, self.path, stream, draw_of(request, properties))
+        order = joint_order(request, properties, columns, self.bounds, n_wanted)
         picked = self._picked(order, n_wanted)
         best = [best_measured(one.split) for one in properties if one.split is not None]
         controls, of_controls = self._controls([one.sequence for one in best])
@@ -169,18 +164,15 @@ class _Batch:
             n_tested=left_out.n_test,
             best={one.name: own.value for one, own in zip(properties, best, strict=True)},
             intervals={one.name: about_intervals(one.trained, request.level or LEVEL) for one in properties},
-            by="what is required" if self.bounds else "non-domination and crowding distance",
+            by=_by(request, has_bounds=bool(self.bounds)),
+            others=self._others(order, columns, [one.place for one in picked]),
         )
 
-    def _values(self, columns: Sequence[PropertyColumns]) -> Sequence[NDArray[np.floating[Any]]]:
-        """What each property is worth (n,), by the acquisition."""
-        found = []
-        for own in columns:
-            deviation = None if own.calibrated is None else own.calibrated.std
-            found.append(
-                acquired(self.request.acquisition or GREEDY, own.prediction, deviation, beta=self.request.deviations)
-            )
-        return found
+    def _others(self, order: Ranked, columns: Sequence[PropertyColumns], picked: Sequence[int]) -> NDArray[Any]:
+        rows = order.order[: LEAST + len(picked)]
+        rows = rows[~np.isin(rows, picked)][:LEAST]
+        found = [own.prediction[rows] for own in columns]
+        return np.column_stack(found if len(found) > 1 else [*found, order.by["p_required"][rows]])
 
     def _picked(self, order: Ranked, n_wanted: int) -> list[Pick]:
         """The candidates in their order, each that is unlike enough to those before it."""
@@ -253,6 +245,13 @@ class _Batch:
             by |= {f"{name}{ending}": value for name, value in zip(("prediction", *_CALIBRATED), found, strict=True)}
             by[f"outside{ending}"] = "" if row is None else outside_reasons(int(every[number].outside[row]))
         return by
+
+
+def _by(request: SuggestRequest, *, has_bounds: bool) -> str:
+    """What ranks the candidates, in words."""
+    if request.acquisition == "expected-improvement":
+        return "expected hypervolume improvement" + ", times the chance of what is required" * has_bounds
+    return "what is required" if has_bounds else "non-domination and crowding distance"
 
 
 def _picks(some: Candidates, places: NDArray[np.int64], wild_type: str | None) -> dict[int, Pick]:

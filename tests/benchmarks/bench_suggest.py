@@ -42,7 +42,7 @@ from models.ridge import Ridge
 from search.checkout import STUDIES
 from search.options.of_suggest import ACQUISITIONS
 from search.stats.calibration import calibrate
-from search.suggestion.past import Forecast, among_best, picked
+from search.suggestion.replays.past import Forecast, among_best, picked
 from tests.benchmarks.protocol_choices import spearman
 
 BATCH, ROUNDS, FOLDS = 96, 4, 5

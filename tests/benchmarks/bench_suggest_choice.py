@@ -65,7 +65,7 @@ from search.experiments.scales import shares_of
 from search.stats.calibration import calibrate
 from search.stats.greedy_selection import select
 from search.suggestion.conditioned import in_turn
-from search.suggestion.past import Forecast, among_best, picked
+from search.suggestion.replays.past import Forecast, among_best, picked
 from tests.benchmarks.bench_suggest import (
     BATCH,
     FOLDS,

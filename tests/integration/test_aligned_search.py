@@ -79,6 +79,42 @@ def test_every_family_tells_the_gap_apart(model: str, words: tuple[str, ...], fo
         loaded.predict([WILD_TYPE.replace("-", "")])
 
 
+def test_deletions_in_a_column_of_mutations_are_the_same_search(folder: Path) -> None:
+    with (folder / "t.csv").open(newline="") as file:
+        rows = [(row["sequence"], row["target"]) for row in csv.DictReader(file) if row["sequence"][8] == "-"]
+    rows = [(one.replace(WILD_TYPE[7:10], "KQ"), target) for one, target in rows]  # without the column of insertions
+    protein = WILD_TYPE.replace("-", "")
+    answers = []
+    for kind in ("sequence", "mutant"):
+        own = folder / kind
+        own.mkdir()
+        (own / "wt.fasta").write_text(f">wt\n{protein}\n")
+        named = [
+            ":".join(f"{a}{i}{b}" for i, (a, b) in enumerate(zip(protein, one, strict=True), 1) if a != b) or "WT"
+            for one, _ in rows
+        ]
+        cells = [one for one, _ in rows] if kind == "sequence" else named
+        write(own / "t.csv", f"{kind},target", list(zip(cells, (target for _, target in rows), strict=True)))
+        (own / "c.csv").write_text("mutations\nWT\np.Thr3del\nV13_K14del\nT3-:V13L\n")
+        export = searched(own, "ridge", name="same")
+        answers.append(ranked(own, export, "--input", "c.csv"))
+    assert answers[0] == answers[1]
+    assert float(answers[0][1]["prediction"]) > float(answers[0][0]["prediction"]) + 1
+    words = ("--input", "c.csv", "--batch", "2", "--output", "plate.csv")
+    answer = run_here("suggest", "studies/experiment/same.yaml", *words, cwd=folder / "mutant")
+    assert answer.status == 0, answer
+    assert "3 were measured already and are left out" in answer.out
+    own = folder / "mutant"
+    lines = [line for line in (own / "t.csv").read_text().splitlines() if "-," not in line and "-:" not in line]
+    (own / "t.csv").write_text("\n".join(lines))
+    other = searched(own, "ridge", name="gapless")
+    both = ("predict", "studies/experiment/same.yaml", other)
+    refusal = run_here(*both, "--input", "c.csv", "--no-distance", cwd=own).refusal()
+    assert "are of sequences that are aligned in 18 columns and sequences that are without gaps" in refusal
+    refusal = run_here(*both[:2], "--input", "c.csv", other, cwd=own).refusal()
+    assert "name all experiments one behind another" in refusal
+
+
 def test_weights_have_room_for_the_gap_and_those_of_other_tables_have_none(folder: Path) -> None:
     export = Path(folder, searched(folder, "ridge", name="shapes"))
     (weights,) = export.with_suffix("").glob("*.safetensors")

@@ -3,12 +3,19 @@
 import csv
 import io
 import random
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import search
+from datasets.alignments.names import NAMES
 from datasets.common.errors import UserError
+from datasets.common.files import file_hash
+from datasets.scores.description import ScoreConfig, ScoreSource
+from datasets.scores.score_set import ScoreSet
+from datasets.sequences.chains import Chains
 from tests.helpers.answers import run_here
 from tests.helpers.tables import write
 
@@ -105,12 +112,87 @@ def test_rows_without_a_measurement_are_candidates(folder: Path) -> None:
     assert row["sequence"] == f"{HEAVY}|AIQMTQSP"
 
 
-def test_scores_of_one_chain_are_refused_in_a_sentence(folder: Path) -> None:
-    (folder / "a.fasta").write_text(f">a\n{HEAVY}\n")
+def test_scores_of_chains_come_from_columns_and_from_files(folder: Path) -> None:
+    """Those of a file by sequence, of one by mutations, and of the table itself are the same search."""
+    with (folder / "t.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    own = folder / "scored"
+    own.mkdir()
+    score = {one["heavy"] + one["light"]: round((i * 37 % 101) / 50, 3) for i, one in enumerate(rows)}
+    table = [(one["heavy"], one["light"], one["target"], score[one["heavy"] + one["light"]]) for one in rows]
+    write(own / "t.csv", "heavy,light,target,s", table)
+    write(own / "sequences.csv", "sequence,s", [(f"{heavy}|{light}", s) for heavy, light, _, s in table])
     words = ("--data", "t.csv", "--sequence-column", "heavy", "--sequence-column", "light", "--split", "random")
-    answer = run_here(*words, "--model", "ridge", "--alignment", "a.fasta", cwd=folder)
+    words += ("--model", "ridge", "--n-trials", "1", "trainer.threads=1", "validation=holdout", "scores.use=all")
+    words += ("--wild-type", "../wt.fasta")
+    of_file = ("--zero-shot-file", "sequences.csv")
+    found = []
+    for name, given in (("table", ("--zero-shot-column", "s")), ("file", of_file)):
+        answer = run_here(*words, *given, "--study-name", name, cwd=own)
+        assert answer.status == 0, answer
+        export = f"studies/experiment/{name}.yaml"
+        found.append(ranked(own, export, "--input", "sequences.csv", "--zero-shot-file", "sequences.csv"))
+        assert run_here("verify", export, cwd=own).status == 0
+    assert found[0] == found[1]
+    # Single mutations by the names of their chains, whose scores are added up.
+    write(own / "singles.csv", "mutations,s", [(f"H:{HEAVY[0]}1A", 1.5), (f"L:{LIGHT[0]}1A", 0.25), ("WT", 0)])
+    write(own / "c.csv", "mutations", [("WT",), (f"H:{HEAVY[0]}1A:L:{LIGHT[0]}1A",)])
+    call = ("--input", "c.csv", "--zero-shot-file", "singles.csv", "--sum-zero-shot")
+    summed = ranked(own, "studies/experiment/file.yaml", *call)
+    write(own / "c.csv", "mutations,s", [("WT", 0), (f"H:{HEAVY[0]}1A:L:{LIGHT[0]}1A", 1.75)])
+    assert ranked(own, "studies/experiment/file.yaml", "--input", "c.csv") == summed
+    write(own / "one.csv", "sequence,s", [(HEAVY, 1), (LIGHT, 2)])
+    answer = run_here(*words, "--zero-shot-file", "one.csv", cwd=own)
+    assert answer.status == 2
+    assert "one.csv, line 2: the sequence has 1 chain, expected 2 (H, L), divided by '|'" in answer.err
+
+
+def test_an_alignment_is_of_a_named_chain(folder: Path) -> None:
+    own = folder / "aligned"
+    own.mkdir()
+    draws = random.Random(2)
+    relatives = [HEAVY, *("".join(draws.choice((one, one, "A", "V")) for one in HEAVY) for _ in range(40))]
+    (own / "heavy.a2m").write_text("".join(f">s{i}\n{one}\n" for i, one in enumerate(relatives)))
+    for name in ("t.csv", "wt.fasta", "c.txt", "c.csv"):
+        (own / name).write_bytes((folder / name).read_bytes())
+    export = searched(own, "ridge", "--alignment", "H=heavy.a2m", "scores.use=all", name="one")
+    assert run_here("verify", export, cwd=own).status == 0
+    rows = ranked(own, export, "--input", "c.txt", "--no-distance")
+    (own / "moved").mkdir()
+    (own / "heavy.a2m").rename(own / "moved" / "h.a2m")
+    assert ranked(own, export, "--input", "c.csv", "--alignment", "moved/h.a2m", "--no-distance") == rows
+    # What the columns hold is what the chain by itself has.
+    source = ScoreSource(
+        kind="alignment", file=str(own / "moved" / "h.a2m"), hash=file_hash(own / "moved" / "h.a2m"), columns=[*NAMES]
+    )
+    letters = np.frombuffer(f"{HEAVY}{LIGHT}EVALVESGG{LIGHT}{HEAVY}AIQMTQSP".encode(), dtype=np.uint8).reshape(3, -1)
+    made = {"cache_dir": own / "cache", "announce": lambda sentence: None}
+    chains = Chains.of(f"H{len(HEAVY)} L{len(LIGHT)}")
+    of_both = ScoreSet(
+        scores=ScoreConfig(sources=[replace(source, chain="H")], use="all"), wild_type=HEAVY + LIGHT, chains=chains
+    ).score(letters, np.full(3, letters.shape[1]), **made)
+    alone = ScoreSet(scores=ScoreConfig(sources=[source], use="all"), wild_type=HEAVY)
+    expected = alone.score(np.ascontiguousarray(letters[:, : len(HEAVY)]), np.full(3, len(HEAVY)), **made)
+    assert np.array_equal(of_both, expected)
+    assert (of_both[1] != 0).all()
+    assert (of_both[[0, 2]] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--alignment", "a.fasta"), "name its chain, as in --alignment H=a.fasta."),
+        (("--alignment", "X=a.fasta"), "have several (H, L): name its chain, as in --alignment H=a.fasta."),
+        (("--alignment", "H=nowhere.a2m"), "nowhere.a2m"),
+        (("--zero-shot", "esm"), "--zero-shot scores variants of one chain"),
+    ],
+)
+def test_scores_of_one_chain_are_refused_in_a_sentence(words: tuple[str, ...], sentence: str, folder: Path) -> None:
+    (folder / "a.fasta").write_text(f">a\n{HEAVY}\n")
+    given = ("--data", "t.csv", "--sequence-column", "heavy", "--sequence-column", "light", "--split", "random")
+    answer = run_here(*given, "--model", "ridge", *words, cwd=folder)
     assert answer.status == 2, answer
-    assert "score variants of one chain" in answer.err
+    assert sentence in answer.err
 
 
 @pytest.mark.parametrize("pooling", ["mean", "mutation_mean", "attention"])

@@ -11,6 +11,12 @@ import pytest
 import search
 from datasets.common.errors import UserError
 from datasets.tasks.synthetic import WILD_TYPE
+from search.experiments.averages import mean_of
+from search.experiments.experiment import load_experiment
+from search.request.inputs import load_split, places_of
+from search.suggestion.replays.round_models import Retraining
+from search.workers.display import Display
+from search.workers.signals import Signals
 from tests.helpers.answers import Answer, run_here
 from tests.helpers.tables import variants, write
 
@@ -18,6 +24,10 @@ EXPERIMENT = "studies/experiment/rounds.yaml"
 READ = ("--data", "t.csv", "--wild-type", "wt.fasta", "--round-column", "round")
 SEARCH = (*READ, "--model", "kernel", "--n-trials", "1", "--study-name", "rounds", "trainer.threads=1", "--quiet")
 N_ROUNDS, SIZE, FAR_ABOVE = 4, 50, 100.0
+
+
+def as_text(residues: np.ndarray) -> list[str]:
+    return [row.tobytes().decode() for row in residues]
 
 
 @dataclass(frozen=True)
@@ -127,6 +137,60 @@ def test_a_first_round_of_few_variants_is_passed_over_in_words(tmp_path: Path) -
     assert "Round b is not played: 12 variants were known before it, and 20 are needed" in answer.out
     assert answer.out.splitlines()[1].startswith("c ")
     assert "mean" not in answer.out.split("Highest values")[0]  # of one round
+
+
+@pytest.fixture(scope="module")
+def ensembles(played: Played) -> Played:
+    """The same with a search of ridge: an ensemble of both, `two`, and one that is the kernel alone, `one`."""
+    words = ["ridge" if word == "kernel" else "linear" if word == "rounds" else word for word in SEARCH]
+    assert run_here(*words, cwd=played.folder).status == 0
+    for name, studies in (("one", ("rounds",)), ("two", ("rounds", "linear"))):
+        assert run_here("combine", *studies, "--export", name, cwd=played.folder).status == 0
+    return played
+
+
+def test_an_ensemble_of_one_is_played_as_its_config_is(ensembles: Played) -> None:
+    given = {"data": ensembles.folder / "t.csv", "runs_dir": ensembles.folder / "runs", "quiet": True}
+    alone = search.replay(ensembles.folder / EXPERIMENT, **given)
+    found = search.replay(ensembles.folder / "studies/experiment/one.yaml", **given)
+    greedy = [[pick for pick in one.picks if pick.picked_by == "greedy"] for one in (alone, found)]
+    assert greedy[0] == greedy[1]
+    assert "The members and their weights were chosen by a search that knew all rounds" in " ".join(found.notes)
+
+
+def test_members_are_trained_again_and_scaled_to_what_was_known(ensembles: Played) -> None:
+    path, places = ensembles.folder / "studies/experiment/two.yaml", places_of(None, ensembles.folder / "runs")
+    experiment = load_experiment(path)
+    assert len(experiment.parts) == 2
+    split = load_split(
+        experiment.task(ensembles.folder / "t.csv"), None, places.cache_dir.parent, lambda sentence: None
+    )
+    train = Retraining(
+        experiment=experiment,
+        split=split,
+        places=places,
+        seed=0,
+        display=Display(),
+        signals=Signals(lambda sentence: None),
+    )
+    assert split.fold is not None
+    rows = np.flatnonzero(split.fold >= 2)
+    found = train(2, rows, ensembles.folder / "trained")
+    assert found.members.shape == (10, len(rows))
+    assert found.weights is not None
+    assert found.weights.sum() == pytest.approx(1)
+    assert found.weights[:5] == pytest.approx(experiment.ensemble.members[0].share.weight / 5)
+    apart = mean_of(found.members, found.weights) - split.target[rows]
+    assert np.sqrt(np.mean(apart**2)) < 0.5 * split.target[rows].std()
+    assert (found.deviation > 0).all()
+    answer = run_here("suggest", str(path), "--replay", "--output", "two.csv", cwd=ensembles.folder)
+    assert answer.status == 0, answer
+    with (ensembles.folder / "two.csv").open(newline="") as file:
+        played = [row for row in csv.DictReader(file) if row["round"] == "3"]
+    values = np.array([ensembles.value[text] for text in as_text(split.residues[rows])])
+    best = set(np.argsort(-mean_of(found.members, found.weights), kind="stable")[:SIZE].tolist())
+    (greedy,) = (row for row in played if row["picked_by"] == "greedy")
+    assert float(greedy["highest"]) == pytest.approx(max(values[list(best)]), abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import norm
 
 import search
 from datasets.common.errors import UserError
+from datasets.sequences.codes import as_bytes
 from datasets.tasks.synthetic import WILD_TYPE
+from search.experiments.experiment import load_experiment
+from search.request.inputs import load_split
+from search.suggestion.acquisition import uniform_draws
 from search.suggestion.several import PropertiesPlate
 from tests.helpers.study_fixtures import Program
 from tests.helpers.tables import variants, write
@@ -122,6 +127,83 @@ def test_the_pass_goes_on_where_too_few_fit(everything: Path, here: Program, mon
     assert "no other candidate keeps to what was asked of the batch" in answer.out
 
 
+def test_thompson_picks_from_the_fronts_of_one_draw_of_each(everything: Path, here: Program) -> None:
+    words = ("--input", "all.csv", "--batch", "40", "--acquisition", "thompson", "--output", "plate.csv", "--quiet")
+    assert here("suggest", *EXPERIMENTS, *words, cwd=everything).status == 0
+    rows = written(everything)
+    assert [int(row["front"]) for row in rows] == sorted(int(row["front"]) for row in rows)
+    assert here("suggest", *reversed(EXPERIMENTS), *words, cwd=everything).status == 0
+    assert {row["mutations"] for row in written(everything)} == {row["mutations"] for row in rows}
+    assert here("suggest", *EXPERIMENTS, *words, "--seed", "1", cwd=everything).status == 0
+    assert {row["mutations"] for row in written(everything)} != {row["mutations"] for row in rows}
+    assert json.loads((everything / "plate.json").read_text())["choice"]["seed"] == 1
+    # What was drawn is what one of the models predicts: the fronts are those of nothing that all candidates share.
+    draws = draws_by_hand(everything, [row["sequence"] for row in rows])
+    first = [row for row in range(len(rows)) if rows[row]["front"] == "1"]
+    for row in range(len(rows)):
+        dominated = ((draws >= draws[row]).all(axis=1) & (draws > draws[row]).any(axis=1)).any()
+        assert dominated == (row not in first)
+
+
+def draws_by_hand(folder: Path, sequences: Sequence[str]) -> np.ndarray:
+    """(n, 2): what the model of each property predicts that its draw falls on."""
+    columns = []
+    for path, name in zip(EXPERIMENTS, ("activity", "stability"), strict=True):
+        members = search.load_experiment(folder / path).predict_members(sequences)
+        draws = uniform_draws([one.encode() for one in sequences], 0, name)
+        columns.append(members[(draws * len(members)).astype(int), np.arange(len(sequences))])
+    return np.stack(columns, axis=1)
+
+
+def test_expected_improvement_is_that_of_the_measured_front(everything: Path, here: Program) -> None:
+    words = ("--input", "all.csv", "--batch", "20", "--output", "plate.csv", "--acquisition", "expected-improvement")
+    answer = here("suggest", *EXPERIMENTS, *words, cwd=everything)
+    assert answer.status == 0, answer
+    assert "Picked by expected hypervolume improvement: 20 candidates" in answer.out
+    rows = written(everything)
+    alone = [float(row["improvement"]) for row in rows]
+    assert alone[0] == max(alone) > 0
+    assert alone != sorted(alone, reverse=True)  # those after the first count what it leaves
+    assert here("suggest", *reversed(EXPERIMENTS), *words, cwd=everything).status == 0
+    again = {row["mutations"]: float(row["improvement"]) for row in written(everything)}
+    shared = [row for row in rows if row["mutations"] in again]
+    assert len(shared) > 15
+    for row in shared:  # the points lie elsewhere, with the properties in another order
+        assert again[row["mutations"]] == pytest.approx(float(row["improvement"]), rel=0.2)
+    # Of one property, under a requirement, it is the expected improvement times the chance.
+    assert here("suggest", *EXPERIMENTS, *words, "--require", "stability>=-9", cwd=everything).status == 0
+    rows = written(everything)
+    assert {float(row["p_required"]) for row in rows} == {1.0}
+    known = []
+    for path in EXPERIMENTS:
+        task = load_experiment(everything / path).task(everything / "t.csv")
+        split = load_split(task, None, everything / "runs", lambda sentence: None)
+        known.append(dict(zip(as_bytes(split.residues, split.lengths), split.target.tolist(), strict=True)))
+    best = max(value for text, value in known[0].items() if text in known[1])  # of those that have both
+    for row in rows:
+        mean, size = float(row["prediction_activity"]), float(row["std_calibrated_activity"] or "nan")
+        expected = size * (norm.pdf(z := (mean - best) / size) + z * norm.cdf(z))
+        assert np.isnan(size) or float(row["improvement"]) == pytest.approx(expected, rel=0.15, abs=1e-3)
+
+
+def test_a_figure_shows_the_properties_against_each_other(everything: Path, here: Program) -> None:
+    words = ("--input", "all.csv", "--batch", "9", "--output", "plate.csv")
+    for name, more in (("several.html", EXPERIMENTS[1:]), ("one.html", ())):
+        required = () if more else ("--require", "activity>=0.1")
+        call = ("suggest", EXPERIMENTS[0], *more, *words, *required, "--figure", name)
+        answer = here(*call, cwd=everything)
+        assert answer.status == 0, answer
+        assert f"Figure: {name}" in answer.out
+        page = (everything / name).read_text()
+        assert "predicted activity" in page
+        assert ("predicted stability" if more else "chance to be what is required") in page
+        assert written(everything)[0]["mutations"] in page
+    assert "by non-domination and crowding distance" in (everything / "several.html").read_text()
+    for name in ("f.svg", "f.png"):
+        assert here("suggest", *EXPERIMENTS, *words, "--quiet", "--figure", name, cwd=everything).status == 0
+    assert "predicted stability" in (everything / "f.svg").read_text()
+
+
 def test_mutations_that_are_good_for_either_are_recombined(everything: Path, here: Program) -> None:
     words = ("--recombine", "6", "--max-mutations", "2", "--batch", "5", "--output", "plate.csv")
     answer = here("suggest", *EXPERIMENTS, *words, cwd=everything)
@@ -154,10 +236,13 @@ def test_the_file_beside_it_says_what_it_was_made_of_and_the_bytes_are_the_same_
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (("--acquisition", "thompson"), "--acquisition thompson is of one experiment and not of several"),
-        (("--acquisition", "expected-improvement"), "take greedy or ucb"),
+        (
+            ("--acquisition", "expected-improvement", "--require", "stability>=0", "--require", "activity>=0"),
+            "--acquisition expected-improvement is of a property without a requirement",
+        ),
         (("--spread",), "--spread is of one experiment and not of several experiments: leave it out"),
-        (("--figure", "f.html"), "--figure shows a plate of one experiment"),
+        (("--figure", "f.pdf"), "f.pdf"),
+        (("--figure", "t.csv"), "t.csv"),
         (("--require", "colour>=1"), "as no property is called here"),
         (("--require", "x"), "expected a property and its bound"),
         (("--output", "t.csv"), "t.csv"),

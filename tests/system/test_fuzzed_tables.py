@@ -87,6 +87,36 @@ def delimited(draw: Any, delimiter: str) -> bytes:
 
 
 @st.composite
+def mutated(draw: Any) -> bytes:
+    """A table of mutations of the wild type, half of the time good ones; deletions in all their spellings."""
+    places = st.integers(0, len(WILD_TYPE) - 1)
+    ends = places.map(lambda place: f"{WILD_TYPE[place]}{place + 1}") | places.map(lambda place: f"0{place + 1}")
+    range_ends = st.lists(ends, min_size=2, max_size=2, unique=True)
+    deleted = st.tuples(ends, st.sampled_from(["-", "del", "DEL"])).map("".join) | ends.map("\u0394{}".format)
+    deleted |= range_ends.map(lambda pair: f"{pair[0]}_{pair[1]}del")
+    one = deleted | st.tuples(ends, st.sampled_from("ACDEFY")).map("".join)
+    odd = st.sampled_from(
+        [
+            "p.Ala1del",
+            "p.[Ala1del;Cys2Gly]",
+            "p.Ala1_Cys2del",
+            "p.Ala1_Cys2insGly",
+            "A1-C2",
+            "--",
+            "-1A",
+            "_del",
+            "A1_del",
+        ]
+    )
+    is_good = draw(st.booleans())
+    cells = st.lists(one if is_good else one | odd, min_size=1, max_size=3).map(draw(st.sampled_from(":/_-,")).join)
+    cells |= st.sampled_from(["WT", "_sy"])
+    rows = draw(st.lists(st.tuples(cells, GOOD_NUMBERS if is_good else NUMBERS), min_size=8 * is_good, max_size=14))
+    text = "\n".join("\t".join(row) for row in [("mutant", "target"), *rows])
+    return draw(edited(text.encode()))
+
+
+@st.composite
 def chained(draw: Any) -> bytes:
     """A table of proteins with several chains, half of the time of one number of chains."""
     n_chains = draw(st.integers(2, 4))
@@ -249,6 +279,18 @@ def test_delimited_files(delimiter: str, path: Path, small_blocks: pytest.Monkey
 
     check()
     assert endings == {"read", "refused"}  # the files are neither all good nor all bad
+
+
+def test_files_of_mutations(path: Path) -> None:
+    endings = set()
+
+    @FUZZED
+    @given(content=mutated())
+    def check(content: bytes) -> None:
+        endings.add(outcome(path, content)[0])
+
+    check()
+    assert endings == {"read", "refused"}
 
 
 def test_files_of_chains(path: Path) -> None:

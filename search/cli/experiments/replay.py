@@ -9,14 +9,14 @@ from search.machine.tables import in_columns
 from search.request.replay_request import ReplayRequest
 
 if TYPE_CHECKING:
-    from search.suggestion.replayed import Replay
+    from search.suggestion.replays.replayed import Replay
 
 
 def run_replay(arguments: argparse.Namespace) -> int:
     """Play, and show what each way to pick would have found."""
     request = ReplayRequest(**{field.name: getattr(arguments, field.name) for field in fields(ReplayRequest)})
 
-    from search.suggestion.replay import replay  # heavy: a mistake in the options does not wait for it
+    from search.suggestion.replays.replay import replay  # heavy: a mistake in the options does not wait for it
     from search.workers.run_alone import Stopped
 
     try:

@@ -21,7 +21,7 @@ def lines_of_several(request: SuggestRequest, found: "PropertiesPlate", seconds:
     lines += unfilled(request, len(picked), found.n_wanted)
     n_controls, n_plates = len(found.wells) - len(picked), found.wells[-1]["plate"]
     where = f" on {counted(n_plates, 'plate')}" if n_plates else ""
-    by = f", of {request.acquisition}" * (request.acquisition not in (None, "greedy"))
+    by = f", of {request.acquisition}" * (request.acquisition in ("ucb", "thompson"))
     fronts = Counter(well["front"] for well in picked if "front" in well)
     shown = ", ".join(f"front {front}: {n}" for front, n in sorted(fronts.items())[:5])
     last = f" ({shown}{', ...' * (len(fronts) > 5)})" * bool(fronts)
@@ -46,6 +46,8 @@ def lines_of_several(request: SuggestRequest, found: "PropertiesPlate", seconds:
         lines.append(f"{one.name}: {found.intervals[one.name]}")
     if request.output is not None:
         lines.append(f"Plate: {request.output} (made of: {request.output.with_suffix('.json')})")
+    if request.figure is not None:
+        lines.append(f"Figure: {request.figure}")
     return lines
 
 

@@ -54,7 +54,7 @@ def test_mutations_are_read_as_people_write_them(written: str, sequence: str, no
         ("9A", "names position 9"),
         ("V4A_4G", "names position 4 twice"),
         ("p.Foo4Ala", "is no mutation"),
-        ("p.Met1_Lys2insAla", "is no mutation"),
+        ("p.Met1_Lys2insAla", "is an insertion"),
     ],
 )
 def test_what_they_cannot_mean_is_said(written: str, says: str) -> None:

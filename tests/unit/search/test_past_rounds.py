@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from search.suggestion.past import Forecast, among_best, expected_highest, picked
 from search.suggestion.picker import Diversity
+from search.suggestion.replays.past import Forecast, among_best, expected_highest, picked
 
 
 def forecast(*predictions: float, deviation: list[float] | None = None, best: float = 0.0) -> Forecast:

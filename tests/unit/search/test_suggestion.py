@@ -15,6 +15,7 @@ from datasets.common.errors import UserError
 from datasets.tasks.registry import find_task
 from search.request.suggest_request import SuggestRequest
 from search.suggestion.acquisition import acquired, asks_deviation, uniform_draws
+from search.suggestion.figure import Panel, draw_panels
 from search.suggestion.files import as_csv
 from search.suggestion.picker import Diversity, Picker
 from search.suggestion.plate import Well, filled
@@ -266,3 +267,23 @@ def test_names_that_a_spreadsheet_would_compute_have_an_apostrophe_and_numbers_h
     assert f"'{name}" in table
     assert ",-0.5," in table
     assert name not in as_csv([well], has_names=False)
+
+
+def test_draws_of_several_properties_are_their_own():
+    texts = [f"MK{i}".encode() for i in range(2000)]
+    plain, one, two = (uniform_draws(texts, 3, of) for of in ("", "activity", "stability"))
+    assert (uniform_draws(texts[500:], 3, "activity") == one[500:]).all()
+    assert max(abs(np.corrcoef([plain, one, two]) - np.eye(3)).ravel()) < 0.1
+    assert kstest(two, "uniform").pvalue > 1e-3
+    assert (uniform_draws(texts, 3, "x" * 500) != one).all()
+
+
+def test_a_figure_counts_positions_of_each_chain(tmp_path):
+    panel = Panel(axes=("x", "y"), others=np.zeros((0, 2)), batch=np.ones((2, 2)), words=["a", "b"], best=(1, None))
+    mutations = ["L:S3T:H:V10A:D2G", "H:V10C", "WT", ""]
+    draw_panels([panel], mutations, [], tmp_path / "f.svg", "chains")
+    text = (tmp_path / "f.svg").read_text()
+    places = [text.index(f">{name}<") for name in ("H:D2", "H:V10", "L:S3")]
+    assert places == sorted(places)
+    draw_panels([panel], ["M-5A", "V3-:-9G"], [], tmp_path / "f.html", "one chain")
+    assert '"M-5"' in (tmp_path / "f.html").read_text()

@@ -19,7 +19,8 @@ Floats = NDArray[np.floating[Any]]
 class Forecast:
     """What was predicted of n variants before anybody measured them.
 
-    sequences: of each. members: (n_models, n), what each model predicts. deviation: (n,), calibrated; None where
+    sequences: of each. members: (n_models, n), what each model predicts. weights: (n_models,), what each counts; None:
+    all the same. deviation: (n,), calibrated; None where
     nothing is known of it. best: the highest value that had been measured by then. sites: of each, positions from 0 on
     at which it differs from the wild type; empty where none is known.
     """
@@ -29,6 +30,7 @@ class Forecast:
     deviation: Floats | None
     best: float
     sites: Sequence[Sequence[int]] = field(default=())
+    weights: NDArray[np.float64] | None = None
 
 
 def picked(
@@ -53,11 +55,12 @@ def picked(
     draws = uniform_draws(forecast.sequences, seed) if name == "thompson" else None
     value = acquired(
         name,
-        mean_of(forecast.members),
+        mean_of(forecast.members, forecast.weights),
         forecast.deviation,
         beta=beta,
         best=forecast.best,
         members=forecast.members,
+        weights=forecast.weights,
         draws=draws,
     )
     order: NDArray[np.int64] = np.argsort(-value, kind="stable")

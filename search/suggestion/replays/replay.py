@@ -1,9 +1,9 @@
 """Past rounds of measurement played again: what each acquisition would have picked, beside what the laboratory did.
 
-Round k is played with what was known before it: the experiment's config is trained on the rounds before, in five folds,
-whose models predict and whose errors out of fold calibrate them. As many as the laboratory measured in round k are then
-picked out of what was measured in round k or later, because the value of anything else is not known. The last round is
-all that is left by then, so there is nothing to choose in it.
+Round k is played with what was known before it: the experiment's config, or that of each member of an ensemble, is
+trained on the rounds before, in five folds, whose models predict and whose errors out of fold calibrate them. As many
+as the laboratory measured in round k are then picked out of what was measured in round k or later, because the value of
+anything else is not known. The last round is all that is left by then, so there is nothing to choose in it.
 """
 
 import tempfile
@@ -11,46 +11,33 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.candidates.candidates import BLOCK_ROWS
 from datasets.common.errors import UserError
 from datasets.common.files import check_output, is_stream, refuse_same_file
 from datasets.common.paths import Places
-from datasets.embeddings import store as _store  # noqa: F401  # used after the first training, and imported before it
 from datasets.sequences.mutation_counts import find_mutations
 from datasets.splits.prepared import PreparedSplit
 from datasets.task import Task
 from datasets.validation.protocols import MIN_SEQUENCES
-from datasets.validation.rounds import BeforeRound, rounds_of
-from search.config.run_config import RunConfig
-from search.experiments.confirm.candidates import of_experiment
+from datasets.validation.rounds import rounds_of
 from search.experiments.experiment import Experiment, load_experiment
 from search.experiments.requirements import check_callbacks, check_data, files_of_training
-from search.machine.hardware import usable_cores
 from search.machine.standard_streams import announcer
 from search.options.of_suggest import ACQUISITIONS
 from search.request.inputs import load_split, places_of
 from search.request.replay_request import ReplayRequest
-from search.storage.ending import Ending
-from search.study.calibrated import beside_rows, calibration_of
 from search.suggestion.best import distinct
-from search.suggestion.past import Forecast, among_best, expected_highest, picked
 from search.suggestion.picker import Diversity
-from search.suggestion.replayed import LABORATORY, RANDOM, Replay, ReplayedPick, write_replay
-from search.training.predictions import predictions_in
-from search.training.predictor import Predictor
-from search.training.result import Result
+from search.suggestion.replays.past import Forecast, among_best, expected_highest, picked
+from search.suggestion.replays.replayed import LABORATORY, RANDOM, Replay, ReplayedPick, write_replay
+from search.suggestion.replays.round_models import NotPlayed, Retraining
 from search.workers.child import prepare_children
 from search.workers.display import Display, PlainDisplay
-from search.workers.jobs import isolated_run
-from search.workers.run_alone import Stopped, check_backbone, outcome
 from search.workers.signals import Signals
 
-_FOLDS = 5
 _TOP = 0.01
 _LEAST_TOP = 10
 _FEW_BEST = 100
@@ -95,17 +82,13 @@ def _check_output(request: ReplayRequest) -> None:
 
 def _check_experiment(request: ReplayRequest, experiment: Experiment) -> None:
     path, table = request.experiment, experiment.config.table
-    if experiment.ensemble is not None:
-        raise UserError(
-            f"{path} has {len(experiment.parts)} members, and --replay trains one config: name the experiment of one "
-            "study."
-        )
     if table is None or table.round_column is None:
         raise UserError(
             f"{path} knows no rounds, which --replay plays again: search a table with --round-column NAME, and name "
             "the experiment of that search."
         )
-    check_callbacks(path, experiment)
+    for part in experiment.parts:
+        check_callbacks(path, part)
     if request.output is not None:
         for name, given in files_of_training(experiment, request.data).items():
             refuse_same_file(given, request.output, name)
@@ -136,6 +119,14 @@ class _Game:
         number = split.fold[first]
         display: Display = Display() if self.request.quiet else PlainDisplay(1)
         signals = Signals(lambda sentence: None)
+        train = Retraining(
+            experiment=self.experiment,
+            split=split,
+            places=self.places,
+            seed=self.request.seed,
+            display=display,
+            signals=signals,
+        )
         with signals.installed(), self._folder() as folder:
             for one in rounds[1:-1]:
                 n_known = int((number < one).sum())
@@ -146,8 +137,9 @@ class _Game:
                     )
                     continue
                 pool = np.flatnonzero(number >= one)
-                forecast, why = self._forecast(one, sequences, first, pool, folder, display, signals)
-                if forecast is None:
+                try:
+                    forecast = self._forecast(one, sequences, first, pool, folder, train)
+                except NotPlayed as why:
                     notes.append(f"Round {names[one]} is not played: {why}.")
                     continue
                 forecast = replace(forecast, best=float(value[number < one].max()))
@@ -192,58 +184,21 @@ class _Game:
         first: NDArray[np.int64],
         pool: NDArray[np.int64],
         folder: Path,
-        display: Display,
-        signals: Signals,
-    ) -> tuple[Forecast | None, str]:
-        """What the config, trained on all before a round, predicts of the pool; None and why if it came to nothing."""
-        config, split, before = self._config(number), self.split, self.experiment.provenance
-        check_backbone(config, before.backbone, split.path, self.places, display, signals)
-        directory = folder / str(number)
-        child = isolated_run(config, split.path, self.places, directory, cores=usable_cores())
-        result = outcome(child, display, signals, shows_values=False)
-        assert isinstance(result, Result)
-        if result.ending != Ending.COMPLETE:
-            return None, f"the config, trained on what was known before, ended {result.ending}, {result.reason}"
-        weights = [Path(name) for name in result.checkpoints]
-        predictions = predictions_in(directory)
-        calibration = None
-        if predictions is not None:
-            calibration = calibration_of(
-                config, split, predictions, validated="random", weights=weights, places=self.places
-            )
-        if calibration is None:
-            return None, "its predictions out of fold say nothing of their errors"
-        predictor = Predictor(config, weights, places=self.places, micro_batch_tokens=result.micro_batch_tokens)
-        members, deviations = [], []
+        train: Retraining,
+    ) -> Forecast:
+        """What the experiment, trained on all before a round, predicts of the pool."""
         rows = first[pool]
-        for start in range(0, len(rows), BLOCK_ROWS):
-            some = rows[start : start + BLOCK_ROWS]
-            given: dict[str, Any] = beside_rows(config, split, some)
-            residues, lengths = split.residues[some], split.lengths[some]
-            predicted = predictor(residues, lengths, **given)
-            own = predictor.deviation(residues, lengths, **given) if calibration.asks_deviation else None
-            members.append(predicted)
-            deviations.append(calibration.deviation(predicted, own))
-            if signals.exit_status:
-                raise Stopped(signals.exit_status)
-        every = np.concatenate(members, axis=1)
-        if not np.isfinite(every).all():
-            return None, "some predictions of the pool are not finite"
-        name, n_known = split.fold_names[number], len(sequences) - len(pool)
-        display.announce(f"Round {name}: trained on {n_known:,} variants, {len(pool):,} to choose from.")
+        found = train(number, rows, folder)
+        name, n_known = self.split.fold_names[number], len(sequences) - len(pool)
+        train.display.announce(f"Round {name}: trained on {n_known:,} variants, {len(pool):,} to choose from.")
         return Forecast(
             sequences=[sequences[place] for place in pool.tolist()],
-            members=every,
-            deviation=np.concatenate(deviations),
+            members=found.members,
+            weights=found.weights,
+            deviation=found.deviation,
             best=0.0,
             sites=self._sites(rows),
-        ), ""
-
-    def _config(self, number: int) -> RunConfig:
-        """The run that trains the experiment's config, for its epochs, on what was measured before a round."""
-        candidate = of_experiment(self.experiment)
-        division = BeforeRound(number=number, n_folds=_FOLDS, seed=self.request.seed)
-        return replace(candidate.run(candidate.config.seed, "train_and_validation"), validation=division.tree)
+        )
 
     def _sites(self, rows: NDArray[np.int64]) -> list[tuple[int, ...]]:
         """Where each of some rows differs from the wild type, where that is asked for."""
@@ -258,8 +213,9 @@ class _Game:
                 f"{self.split.n_test:,} test sequences play no part: they are neither known nor to choose from, and "
                 "their targets are not read."
             )
+        chosen = "The config was" if self.experiment.ensemble is None else "The members and their weights were"
         yield (
-            "The config was chosen by a search that knew all rounds: what the acquisitions find is rather too good. "
+            f"{chosen} chosen by a search that knew all rounds: what the acquisitions find is rather too good. "
             "They choose out of what was measured in the end, also what the laboratory thought of later."
         )
         own = [pick for pick in picks if pick.picked_by == LABORATORY]
