@@ -310,6 +310,38 @@ def test_the_password_is_nowhere_in_ray_and_the_missing_token_is_told(tmp_path, 
     assert [path.name for path in logs if PASSWORD.encode() in path.read_bytes()] == []
 
 
+def test_a_cluster_that_asks_for_a_token_is_shown_it_whatever_the_environment_says(tmp_path, monkeypatch):
+    token = "0123456789abcdef" * 4
+    cluster = FakeCluster(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=token)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("RAY_AUTH_MODE")
+    file = tmp_path / ".ray" / "auth_token"
+    file.parent.mkdir()
+    try:
+        cluster.add(1)
+        for content in (None, "fedcba9876543210" * 4):
+            if content is not None:
+                file.write_text(content)
+            returncode, output = search_quickly(tmp_path / "s", "--n-trials", "1", *on_ray(cluster))
+            assert returncode == 2, output
+            assert re.search(
+                r"error: The Ray cluster at \S+ asks for a token, and this machine has none, or another", output
+            )
+        file.write_text(token)
+        returncode, output = search_quickly(tmp_path / "s", "--n-trials", "1", *on_ray(cluster))
+    finally:
+        cluster.close()
+    assert returncode == 0, output
+    assert "trial 0 complete" in output
+    assert "authentication" not in output
+
+
+def test_a_port_of_another_service_is_refused_in_a_sentence(tmp_path, postgres: PostgresServer):
+    returncode, output = search_quickly(tmp_path, "--engine", "ray", "--address", f"127.0.0.1:{postgres.port}")
+    assert returncode == 2, output
+    assert f"The Ray cluster at 127.0.0.1:{postgres.port} does not take this process (Timed out" in output
+
+
 def test_a_node_that_does_not_share_the_folders_or_the_code_is_named(tmp_path, cluster):
     words = ["--n-trials", "1", *on_ray(cluster, "trainer.accelerator=cpu", threads=3)]
     folder = tmp_path / "shared"
