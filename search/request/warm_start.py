@@ -82,7 +82,10 @@ def _source(name: str, database: "Database | None") -> "Predecessor":
     if not is_study and (name.endswith((".yaml", ".yml")) or "/" in name):
         return _source_of_experiment(Path(name))
     if database is None:
-        raise UserError(f"--warm-start {name}: there is no database yet, and so no study to begin with: leave it out.")
+        raise UserError(
+            f"--warm-start {name}: there is no database yet, or it does not answer, and so no study to begin with: "
+            "leave it out, or see `doctor`."
+        )
     return source_of_study(find_study(database, name))
 
 
