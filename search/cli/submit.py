@@ -30,7 +30,7 @@ from search.request.inputs import check_writable, existing
 from search.request.search_request import DataOptions
 from search.request.user_data import user_data
 from search.request.user_table import survey_of
-from search.request.warm_start import check_sources
+from search.request.warm_start import check_warm_start_of
 from search.storage.database import Database, open_database
 from search.storage.hide_url import without_storage
 from search.study.run_names import is_reserved
@@ -90,8 +90,7 @@ def _slurm(arguments: argparse.Namespace) -> int:
         database: Database | None = open_database(url, create=True, patience_s=2.0)
     else:
         database = existing(arguments.storage, arguments.runs_dir) if arguments.warm_start else None
-    if arguments.warm_start and (database is None or study not in database.storage.study_names()):
-        check_sources(arguments.warm_start, database)
+    check_warm_start_of(study, arguments.warm_start, database)
     if arguments.dry_run:
         print(script, end="")
         return 0

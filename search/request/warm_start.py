@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datasets.common.errors import UserError
+from search.storage.attributes import MANIFEST
 from search.study.config import StudyConfig
 
 if TYPE_CHECKING:
@@ -43,12 +44,20 @@ def find_warm_start(
     return record_of(names, sources, n_seen, chosen, allow_seen=allow_seen, n_test=split.n_test), left_out
 
 
-def check_sources(names: Sequence[str], database: "Database | None") -> None:
-    """Refuse what no study can begin with, before anybody begins one; `database` is None where there is none yet.
+def check_warm_start_of(study: str, names: Sequence[str], database: "Database | None") -> None:
+    """Refuse what no search could begin the study with, before anybody begins it; `database` is None if there is none.
 
     Raises:
-        UserError: One is neither a study nor an experiment that can be read.
+        UserError: One is neither a study nor an experiment that can be read, or the study exists and began otherwise.
     """
+    from search.study.study import find_study
+
+    before = {}
+    if names and database is not None and study in database.storage.study_names():
+        before = find_study(database, study).user_attrs.get(MANIFEST, {})
+    if before:
+        agreed(study, names, before)
+        return
     for name in names:
         _source(name, database)
 

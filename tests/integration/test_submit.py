@@ -77,6 +77,8 @@ def test_a_dry_run_looks_for_what_a_study_is_to_begin_with_and_makes_no_tables(f
     assert "There is no study 'later'" in held(folder, *dry, "later").refusal()
     done = held(folder, *dry, "earlier")
     assert (done.status, done.out.count("--warm-start earlier")) == (0, 1)
+    begun = held(folder, *dry, "later", "--study-name", "earlier")
+    assert "Study 'earlier' was begun without --warm-start, and cannot begin again" in begun.refusal()
     assert queue(folder) == set()
 
 
