@@ -187,7 +187,7 @@ def _start(ray: Any, stack: contextlib.ExitStack, sent: dict[str, Any]) -> None:
             num_cpus=usable_cores(),
             num_gpus=len(visible_gpus()),
             object_store_memory=_OBJECT_STORE_BYTES,
-            _temp_dir=folder,
+            _temp_dir=os.path.join(folder, "r"),  # which Ray opens to every user of the machine
             **sent,
         )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:

@@ -193,6 +193,9 @@ def test_a_cluster_of_our_own_is_closed_to_others_and_ends_with_the_search(tmp_p
     assert len(ports) >= 3
     assert set(ports.values()) <= {"0100007F", "0000000000000000FFFF00000100007F"}  # 127.0.0.1
     assert 8265 not in ports  # the dashboard's
+    (server,) = (words_of(pid) for pid in in_session(process.pid) if words_of(pid)[0].endswith("gcs_server"))
+    (session,) = (Path(word.partition("=")[2]) for word in server if word.startswith("--session-dir="))
+    assert session.parent.parent.stat().st_mode & 0o777 == 0o700, "its sockets are nobody else's"
     head = re.search(r"Ray cluster at (127\.0\.0\.1:\d+)", process.said())[1]
     join = f"import ray; ray.init(address={head!r}, logging_level='CRITICAL')"
     with pytest.raises((subprocess.CalledProcessError, subprocess.TimeoutExpired)):
