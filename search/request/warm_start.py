@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datasets.common.errors import UserError
-from search.storage.attributes import MANIFEST
 from search.study.config import StudyConfig
 
 if TYPE_CHECKING:
@@ -50,6 +49,7 @@ def check_warm_start_of(study: str, names: Sequence[str], database: "Database | 
     Raises:
         UserError: One is neither a study nor an experiment that can be read, or the study exists and began otherwise.
     """
+    from search.storage.attributes import MANIFEST  # optuna comes with both
     from search.study.study import find_study
 
     before = {}
