@@ -30,7 +30,7 @@ from search.request.inputs import check_writable, existing
 from search.request.search_request import DataOptions
 from search.request.user_data import user_data
 from search.request.user_table import survey_of
-from search.request.warm_start import check_sources
+from search.request.warm_start import check_warm_start_of
 from search.storage.database import Database, open_database
 from search.storage.hide_url import without_storage
 from search.study.run_names import is_reserved
@@ -83,17 +83,17 @@ def _slurm(arguments: argparse.Namespace) -> int:
         options=arguments.sbatch_options,
     )
     script = _text(batch_script(jobs))
-    if arguments.dry_run:
-        print(script, end="")
-        return 0
-    check_writable(arguments.runs_dir)
+    if not arguments.dry_run:
+        check_writable(arguments.runs_dir)
     # What would stop every job is said now.
-    if url is not None:
+    if url is not None and not arguments.dry_run:
         database: Database | None = open_database(url, create=True, patience_s=2.0)
     else:
         database = existing(arguments.storage, arguments.runs_dir) if arguments.warm_start else None
-    if arguments.warm_start and (database is None or study not in database.storage.study_names()):
-        check_sources(arguments.warm_start, database)
+    check_warm_start_of(study, arguments.warm_start, database)
+    if arguments.dry_run:
+        print(script, end="")
+        return 0
     folder = new_folder(arguments.runs_dir, study)
     script = batch_script(replace(jobs, folder=folder))
     try:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets.common.errors import UserError
+from search.cluster.ray_token import refused, token_shown
 from search.machine.hardware import usable_cores, visible_gpus
 from search.machine.standard_streams import printable
 
@@ -86,6 +87,7 @@ def connected(
                 )
             yield RayCluster(ray=ray, address=ray.get_runtime_context().gcs_address, is_ours=False)
             return
+        is_open = found is not None and stack.enter_context(token_shown(found))
         stack.callback(ray.shutdown)
         stack.enter_context(_silence())
         sent = {} if ship is None else {"runtime_env": {"working_dir": str(ship)}}
@@ -94,10 +96,10 @@ def connected(
         else:
             _join(ray, found, sent)
         where = ray.get_runtime_context().gcs_address
-        if found is not None and os.environ.get("RAY_AUTH_MODE") != "token" and not where.startswith("127."):
+        if is_open and not where.startswith("127."):
             announce(
                 f"Ray's token authentication is off: whoever reaches {where} can run programs there as its user and "
-                "read this study's database URL; start the cluster and this command with RAY_AUTH_MODE=token."
+                "read this study's database URL; start the cluster with RAY_AUTH_MODE=token."
             )
         yield RayCluster(ray=ray, address=where, is_ours=found is None)
 
@@ -169,11 +171,7 @@ def _join(ray: Any, address: str, sent: dict[str, Any]) -> None:
     try:
         _init(ray, address=address, **sent)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        why = printable(" ".join(str(error).split())[:300])
-        raise UserError(
-            f"The Ray cluster at {address} does not take this process ({why}): run the command on a machine of the "
-            f"cluster (`ray start --address={address}`), with the same versions of Python and Ray."
-        ) from None
+        raise refused(address, error) from None
 
 
 def _start(ray: Any, stack: contextlib.ExitStack, sent: dict[str, Any]) -> None:
@@ -189,7 +187,7 @@ def _start(ray: Any, stack: contextlib.ExitStack, sent: dict[str, Any]) -> None:
             num_cpus=usable_cores(),
             num_gpus=len(visible_gpus()),
             object_store_memory=_OBJECT_STORE_BYTES,
-            _temp_dir=folder,
+            _temp_dir=os.path.join(folder, "r"),  # which Ray opens to every user of the machine
             **sent,
         )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:

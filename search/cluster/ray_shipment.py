@@ -6,11 +6,11 @@ does not know.
 
 import contextlib
 import os
+import secrets
 import shutil
 import stat
 import subprocess
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from datasets.common.errors import UserError
 from datasets.common.paths import Places
 from search.checkout import ROOT
-from search.cluster.ray_supervisor import CHECKOUT, code_of
+from search.cluster.ray_supervisor import CHECKOUT, HeldFolder, code_of
 from search.machine.standard_streams import printable
 from search.options.values import S3_PLACE
 from search.request.inputs import url_of
@@ -42,6 +42,10 @@ _ENDINGS = (".py", ".yaml", ".csv", ".html")
 _INPUTS = "inputs"
 _KERNEL = "models.kernel.Kernel"
 _SIMILARITY = "model.similarity"
+_BACKBONE = "model.backbone"
+_WEIGHTS = "weights"
+_OF_WEIGHTS = (".json", ".safetensors", ".bin")  # in a folder of Hugging Face's layout
+_FOLDER = "flipsearch-ship-"
 _MOST_BYTES = 200 * 2**20
 _GIT_S = 30.0
 _CERTIFICATES = ("sslrootcert", "sslcert", "sslkey", "passfile")
@@ -57,12 +61,14 @@ class Shipment:
         code: Hash of the program in it.
         artifacts: Where weights come back, a whole path or a bucket.
         needs: What has to exist on a node all the same.
+        weights_dir: Pretrained weights: below `folder`, or a whole path that is among `needs`; None without.
     """
 
     folder: Path
     code: str
     artifacts: str
     needs: tuple[Path, ...]
+    weights_dir: Path | None = None
 
     @property
     def shared(self) -> Path | None:
@@ -73,7 +79,8 @@ class Shipment:
         """The same work on a node that has the program in `root`, beside the inputs, and writes to `scratch`."""
         make_worker: Any = assignment.make_worker  # a partial of Worker
         given, runs = make_worker.keywords, scratch / "runs"
-        places = Places(weights_dir=given["places"].weights_dir, cache_dir=runs / CACHE)
+        weights_dir = None if self.weights_dir is None else root.parent / self.weights_dir
+        places = Places(weights_dir=weights_dir, cache_dir=runs / CACHE)
         split = root.parent / _INPUTS / given["split"].name
         there = partial(
             make_worker.func, **{**given, "split": split, "places": places, "directory": runs / assignment.study}
@@ -93,8 +100,14 @@ def packed(request: SearchRequest, config: StudyConfig, split: "PreparedSplit") 
     program = product_files(ROOT)
     inputs = [path for path in (split.path, split.embeddings_path, split.whole) if path is not None and path.exists()]
     _check_size(program, inputs)
-    with tempfile.TemporaryDirectory(prefix="flipsearch-ship-") as name:
-        folder = Path(name)
+    weights = _weights(request, config)
+    weights_dir = Path(_INPUTS, _WEIGHTS) if weights else None
+    if request.weights_dir is not None and _size((*program, *inputs, *weights)) > _MOST_BYTES:
+        weights, weights_dir = [], request.weights_dir.absolute()
+        needs += (weights_dir,)
+    held = HeldFolder(_FOLDER, secrets.token_hex(8))
+    try:
+        folder = held.folder
         for path in program:
             target = folder / CHECKOUT / path.relative_to(ROOT)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -102,6 +115,11 @@ def packed(request: SearchRequest, config: StudyConfig, split: "PreparedSplit") 
         (folder / _INPUTS).mkdir()
         for path in inputs:
             shutil.copyfile(path, folder / _INPUTS / path.name)
+        for path in weights:
+            assert request.weights_dir is not None, "they are below it"
+            target = folder / _INPUTS / _WEIGHTS / path.relative_to(request.weights_dir)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
         code = code_of(str(folder / CHECKOUT), PACKAGES)
         if code != code_of(str(ROOT), PACKAGES):
             sent = set(program)
@@ -111,7 +129,9 @@ def packed(request: SearchRequest, config: StudyConfig, split: "PreparedSplit") 
                 f"{other} is not among the files that git knows, which are what --ship sends: `git add` it, or move it "
                 "away."
             )
-        yield Shipment(folder=folder, code=code, artifacts=artifacts, needs=needs)
+        yield Shipment(folder=folder, code=code, artifacts=artifacts, needs=needs, weights_dir=weights_dir)
+    finally:
+        held.leave()
 
 
 def _checked(request: SearchRequest) -> tuple[str, tuple[Path, ...]]:
@@ -130,7 +150,6 @@ def _checked(request: SearchRequest) -> tuple[str, tuple[Path, ...]]:
         )
     is_bucket = "://" in named
     needs = [Path(str(url.query[key])).absolute() for key in _CERTIFICATES if key in url.query]
-    needs += [] if request.weights_dir is None else [request.weights_dir.absolute()]
     if is_bucket:
         return named, tuple(needs)
     folder = Path(os.path.abspath(named))
@@ -141,12 +160,9 @@ def _matrices(config: StudyConfig) -> tuple[Path, ...]:
     """The files of similarities that the kernel is to know."""
     from models.layers.amino_acids import NAMES  # torch, which a refused request does not wait for
 
-    model = config.defaults["model"]
-    if model["_target_"] != _KERNEL:
+    if config.defaults["model"]["_target_"] != _KERNEL:
         return ()
-    reached = (*config.first_trials, *config.space.corners(config.defaults))
-    named = {model["similarity"], *(params[_SIMILARITY] for params in reached if _SIMILARITY in params)}
-    found = sorted(str(name) for name in named - {*NAMES})
+    found = sorted(_reached(config, _SIMILARITY) - {*NAMES})
     for name in found:
         if not os.path.isabs(name):
             raise UserError(
@@ -154,6 +170,24 @@ def _matrices(config: StudyConfig) -> tuple[Path, ...]:
                 "every node, and name it by its whole path."
             )
     return tuple(map(Path, found))
+
+
+def _weights(request: SearchRequest, config: StudyConfig) -> list[Path]:
+    """Of the --weights-dir, the files of the backbones that the study may use."""
+    folder = request.weights_dir
+    if folder is None:
+        return []
+    found = []
+    for name in sorted(_reached(config, _BACKBONE)):
+        found += [path for path in (folder / f"{name}.pt", *sorted((folder / name).glob("*"))) if path.is_file()]
+    return [path for path in found if path.parent == folder or path.suffix in _OF_WEIGHTS]
+
+
+def _reached(config: StudyConfig, key: str) -> set[str]:
+    """What a setting of the model may be; nothing where the model does not have it."""
+    fixed = config.defaults["model"].get(key.partition(".")[2])
+    reached = (*config.first_trials, *config.space.corners(config.defaults))
+    return {str(name) for name in (fixed, *(params.get(key) for params in reached)) if name is not None}
 
 
 def product_files(root: Path) -> list[Path]:
@@ -195,14 +229,18 @@ def _is_ours(path: Path, root: Path) -> bool:
 
 
 def _check_size(program: list[Path], inputs: list[Path]) -> None:
+    total = _size((*program, *inputs))
+    if total > _MOST_BYTES:
+        largest = max((*program, *inputs), key=lambda path: path.stat().st_size)
+        raise UserError(
+            f"--ship would send {total / 1e6:,.0f} MB, of which {largest} has "
+            f"{largest.stat().st_size / 1e6:,.0f}, and at most {_MOST_BYTES / 1e6:.0f} are sent: put the checkout and "
+            "the --runs-dir on a file system that all nodes share, and leave --ship out."
+        )
+
+
+def _size(paths: Iterable[Path]) -> int:
     try:
-        sizes = {path: path.stat().st_size for path in (*program, *inputs)}
+        return sum(path.stat().st_size for path in paths)
     except OSError as error:
         raise UserError(f"{printable(str(error.filename))} cannot be sent ({error.strerror}).") from None
-    if sum(sizes.values()) > _MOST_BYTES:
-        largest = max(sizes, key=lambda path: sizes[path])
-        raise UserError(
-            f"--ship would send {sum(sizes.values()) / 1e6:,.0f} MB, of which {largest} has "
-            f"{sizes[largest] / 1e6:,.0f}, and at most {_MOST_BYTES / 1e6:.0f} are sent: put the checkout and the "
-            "--runs-dir on a file system that all nodes share, and leave --ship out."
-        )

@@ -36,7 +36,7 @@ class Supervisor:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._pipe: Connection | None = None
-        self._scratch: _Scratch | None = None
+        self._scratch: HeldFolder | None = None
 
     def look(
         self, paths: Sequence[str], mark: str | None, root: str | None, packages: Sequence[str], token: str
@@ -53,7 +53,7 @@ class Supervisor:
         import ray
 
         if root is None and self._scratch is None:
-            self._scratch = _Scratch(token)
+            self._scratch = HeldFolder(_SCRATCH, token)
         scratch = None if self._scratch is None else str(self._scratch.folder)
         root = root or os.path.join(os.getcwd(), CHECKOUT)
         missing = [path for path in paths if not os.path.exists(path)]
@@ -144,15 +144,20 @@ class Supervisor:
             self._scratch = None
 
 
-class _Scratch:
-    """A folder of a search on a node, which its supervisors hold by a lock; those that nobody holds are removed."""
+class HeldFolder:
+    """A temporary folder of this user's, which processes hold by a lock; those of its kind that nobody holds go.
 
-    def __init__(self, token: str) -> None:
+    Args:
+        kind: What the names of such folders begin with.
+        token: What the name ends with; who names the same has the same folder.
+    """
+
+    def __init__(self, kind: str, token: str) -> None:
         parent = Path(tempfile.gettempdir())
-        for left in parent.glob(f"{_SCRATCH}*"):  # of a node that was killed with all that ran on it
-            if left.name != _SCRATCH + token:
+        for left in parent.glob(f"{kind}*"):  # of processes that were killed
+            if left.name != kind + token:
                 _remove_unless_held(left)
-        self.folder = parent / (_SCRATCH + token)
+        self.folder = parent / (kind + token)
         while True:
             self.folder.mkdir(mode=0o700, exist_ok=True)
             if not _is_own(self.folder):
@@ -164,6 +169,7 @@ class _Scratch:
             os.close(self._lock)  # whoever held it has just removed it
 
     def leave(self) -> None:
+        """Remove it, unless somebody else holds it."""
         os.close(self._lock)
         _remove_unless_held(self.folder)
 

@@ -165,8 +165,8 @@ class RayWorker:
         if node["missing"] and shipment is not None:
             raise UserError(
                 f"Node {host} of the Ray cluster has no {printable(str(node['missing'][0]))}: --ship sends the program "
-                "and the data, but not what --weights-dir, model.similarity, a folder of --artifacts or the storage's "
-                "URL names, which has to be there at the same path."
+                "and the data, but not what model.similarity, a folder of --artifacts or the storage's URL names, nor "
+                "a --weights-dir with more than it sends; that has to be there at the same path."
             )
         if node["missing"]:
             raise UserError(

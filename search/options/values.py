@@ -10,7 +10,7 @@ STOP_S = 30
 """So long before the end of its time a trial that still runs is stopped, and written down to be run again."""
 _LEAST_DRAIN_S, _MOST_DRAIN_S = STOP_S + 15, 65535  # more is no time for SLURM
 _SET_BY_US = re.compile(
-    "array|export|export-file|requeue|no-requeue|open-mode|signal|output|error|job-name|chdir|wrap|parsable|test-only|"
+    "array|export-file|requeue|no-requeue|open-mode|signal|output|error|job-name|chdir|wrap|parsable|test-only|"
     "wait|input|gres|time|partition|account|cpus-per-task|mem|ntasks|help|usage|version|quiet|verbose"
 )
 

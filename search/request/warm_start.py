@@ -43,12 +43,21 @@ def find_warm_start(
     return record_of(names, sources, n_seen, chosen, allow_seen=allow_seen, n_test=split.n_test), left_out
 
 
-def check_sources(names: Sequence[str], database: "Database | None") -> None:
-    """Refuse what no study can begin with, before anybody begins one; `database` is None where there is none yet.
+def check_warm_start_of(study: str, names: Sequence[str], database: "Database | None") -> None:
+    """Refuse what no search could begin the study with, before anybody begins it; `database` is None if there is none.
 
     Raises:
-        UserError: One is neither a study nor an experiment that can be read.
+        UserError: One is neither a study nor an experiment that can be read, or the study exists and began otherwise.
     """
+    from search.storage.attributes import MANIFEST  # optuna comes with both
+    from search.study.study import find_study
+
+    before = {}
+    if names and database is not None and study in database.storage.study_names():
+        before = find_study(database, study).user_attrs.get(MANIFEST, {})
+    if before:
+        agreed(study, names, before)
+        return
     for name in names:
         _source(name, database)
 
@@ -82,7 +91,10 @@ def _source(name: str, database: "Database | None") -> "Predecessor":
     if not is_study and (name.endswith((".yaml", ".yml")) or "/" in name):
         return _source_of_experiment(Path(name))
     if database is None:
-        raise UserError(f"--warm-start {name}: there is no database yet, and so no study to begin with: leave it out.")
+        raise UserError(
+            f"--warm-start {name}: there is no database yet, or it does not answer, and so no study to begin with: "
+            "leave it out, or see `doctor`."
+        )
     return source_of_study(find_study(database, name))
 
 

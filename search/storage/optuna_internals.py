@@ -45,6 +45,11 @@ def uncached(storage: BaseStorage) -> BaseStorage:
     return getattr(storage, "_backend", storage)
 
 
+def cache_of(study: optuna.Study) -> BaseStorage:
+    """The storage of a study, with the cache before it."""
+    return study._storage
+
+
 def storage_of(study: optuna.Study) -> BaseStorage:
     """The storage of a study, below Optuna's cache."""
     return uncached(study._storage)

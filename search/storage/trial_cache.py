@@ -8,23 +8,31 @@ from bisect import insort
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 
+from optuna import Study
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from search.storage.optuna_internals import CachedStorage, StorageProxy
+from search.storage.optuna_internals import CachedStorage, StorageProxy, cache_of, id_of
 
 
 @dataclass
 class _Ordered:
-    """Trials in the order of their numbers, where each of them stands, and the best complete one."""
+    """Trials in the order of their numbers, where each of them stands, and the best complete one.
+
+    Of two trials of one number, which only somebody's own hand can make, the later one read is seen alone.
+    """
 
     trials: list[FrozenTrial] = field(default_factory=list)
     place: dict[int, int] = field(default_factory=dict)
     best: FrozenTrial | None = None
+    shared: set[int] = field(default_factory=set)
 
     def put(self, trial: FrozenTrial) -> None:
         if trial.number in self.place:
-            self.trials[self.place[trial.number]] = trial
+            place = self.place[trial.number]
+            if id_of(self.trials[place]) != id_of(trial):
+                self.shared.add(trial.number)
+            self.trials[place] = trial
         else:
             insort(self.trials, trial, key=_number)
             if self.trials[-1] is trial:
@@ -76,6 +84,11 @@ class TrialCache(CachedStorage):
             raise ValueError("No trials are completed yet.")
         return best
 
+    def shared_numbers(self, study_id: int) -> list[int]:
+        """Those that several trials have, as far as they were read."""
+        with self._lock:
+            return sorted(self._ordered[study_id].shared) if study_id in self._ordered else []
+
     def delete_study(self, study_id: int) -> None:
         """As Optuna's."""
         super().delete_study(study_id)
@@ -86,6 +99,12 @@ class TrialCache(CachedStorage):
         ordered = self._ordered.setdefault(study_id, _Ordered())
         for trial in trials:
             ordered.put(trial)
+
+
+def shared_numbers(study: Study) -> list[int]:
+    """The numbers that several of the study's trials have, as far as its trials were read."""
+    storage = cache_of(study)
+    return storage.shared_numbers(id_of(study)) if isinstance(storage, TrialCache) else []
 
 
 class WithTrials(StorageProxy):

@@ -14,7 +14,7 @@ from search.storage.attributes import EXHAUSTED, MANIFEST, N_TARGET
 from search.storage.database import Database
 from search.storage.optuna_internals import seen_through
 from search.storage.rows.heartbeats import lease_ages_s
-from search.storage.trial_cache import WithTrials
+from search.storage.trial_cache import WithTrials, shared_numbers
 from search.study.activity import RunningTrial, rate_per_hour, remaining_s, running_trials
 from search.study.control import Control, control_in
 from search.study.endings import own_faults
@@ -24,6 +24,7 @@ from search.study.question import Question, question_of
 from search.study.ranking import set_aside
 from search.study.study import DIRECTION, Counts, best_trial, count, shown_validation, stands_for
 
+_MOST_NAMED = 5
 MIN_TRIALS = 4
 """Of fewer complete trials, Optuna's importances are all the same, and a report's figures show nothing."""
 
@@ -39,6 +40,7 @@ class StudySnapshot:
         lease_ages_s: Seconds since the last heartbeat of each running trial, by trial id; read before the trials, so
             that one that ended in between is not taken for one without a heartbeat.
         hours: What the trials have used of GPUs and cores.
+        shared_numbers: Those that several trials have, of which `trials` holds one.
     """
 
     name: str
@@ -46,6 +48,7 @@ class StudySnapshot:
     trials: Sequence[FrozenTrial]
     lease_ages_s: Mapping[int, float]
     hours: Hours = Hours()  # noqa: RUF009
+    shared_numbers: Sequence[int] = ()
 
     @classmethod
     def of(cls, study: Study, database: Database | None = None) -> "StudySnapshot":
@@ -58,6 +61,7 @@ class StudySnapshot:
             trials=trials,
             lease_ages_s=ages,
             hours=used_hours(study, trials),
+            shared_numbers=shared_numbers(study),
         )
 
     @cached_property
@@ -131,6 +135,14 @@ class StudySnapshot:
         """`used 1.50 of 2 GPU-hours`; nothing without a budget of hours."""
         budget = recorded_hours(self.attributes)
         return [f"used {budget.words(self.hours)}"] if budget.is_any else []
+
+    @property
+    def shared_words(self) -> list[str]:
+        """That trials are missing from all counts, since others have their numbers; nothing where none are."""
+        if not self.shared_numbers:
+            return []
+        named = [*map(str, self.shared_numbers[:_MOST_NAMED]), *["..."] * (len(self.shared_numbers) > _MOST_NAMED)]
+        return [f"more than one trial has the number {', '.join(named)}; one of each is counted: see `doctor`"]
 
     @property
     def best_words(self) -> list[str]:

@@ -49,13 +49,13 @@ def main() -> None:
 
 
 class FakeCluster:
-    """The cluster, from outside; its head has no core for workers."""
+    """The cluster, from outside; its head has no core for workers. `environment` goes before `ENVIRONMENT`."""
 
-    def __init__(self) -> None:
+    def __init__(self, **environment: str) -> None:
         self._n_nodes = 0
         self.process = subprocess.Popen(
             [sys.executable, "-P", __file__],
-            env={**os.environ, **ENVIRONMENT},
+            env={**os.environ, **ENVIRONMENT, **environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

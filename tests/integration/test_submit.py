@@ -67,6 +67,21 @@ def test_a_dry_run_prints_a_script_and_writes_nothing(folder):
     assert queue(folder) == set()
 
 
+def test_a_dry_run_looks_for_what_a_study_is_to_begin_with_and_makes_no_tables(folder, postgres_url, monkeypatch):
+    dry = ("--quiet", "--dry-run", "--warm-start")
+    assert "there is no database yet, or it does not answer" in held(folder, *dry, "earlier").refusal()
+    monkeypatch.setenv("FLIPSEARCH_STORAGE", postgres_url)
+    assert "there is no database yet, or it does not answer" in held(folder, *dry, "earlier").refusal()
+    assert "makes its tables" in run_here("doctor", cwd=folder).out
+    assert run_here(*WHAT, "--study-name", "earlier", "--quiet", "trainer.threads=1", cwd=folder).status == 0
+    assert "There is no study 'later'" in held(folder, *dry, "later").refusal()
+    done = held(folder, *dry, "earlier")
+    assert (done.status, done.out.count("--warm-start earlier")) == (0, 1)
+    begun = held(folder, *dry, "later", "--study-name", "earlier")
+    assert "Study 'earlier' was begun without --warm-start, and cannot begin again" in begun.refusal()
+    assert queue(folder) == set()
+
+
 def test_what_is_submitted_is_kept_shown_and_cancelled(folder):
     done = held(folder, "--jobs", "2")
     assert (done.status, queue(folder)) == (0, {"1_1", "1_2"})
@@ -133,6 +148,7 @@ def test_what_a_job_would_refuse_is_refused_before(folder, words, sentence):
     assert sentence in refusal
     assert "planted" not in refusal
     assert queue(folder) == files(folder) == set()
+    assert sentence in held(folder, "--quiet", "--dry-run", *words).refusal()
 
 
 def test_sqlite_on_a_network_file_system_is_refused(folder, tmp_path, monkeypatch):

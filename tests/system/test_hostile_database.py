@@ -438,9 +438,12 @@ def test_two_trials_of_one_number_are_named_and_the_later_one_gets_its_own(victi
     execute(url, "UPDATE trials SET number = 1 WHERE number = 2")
     found = run_here("doctor", "--storage", url, cwd=victim.folder)
     assert f"problem  study {NAME}: trial 1: its number is that of an earlier trial too" in found.out
+    told = "more than one trial has the number 1; one of each is counted: see `doctor`"
+    assert told in run_here("status", "--storage", url, cwd=victim.folder).out
     assert "1 damaged row(s) were taken out" in run_here("doctor", "--repair", "--storage", url, cwd=victim.folder).out
     assert "0 problem(s)" in run_here("doctor", "--storage", url, cwd=victim.folder).out
     again = json.loads(run_here("status", "--json", "--storage", url, cwd=victim.folder).out)[0]
+    assert told not in run_here("status", "--storage", url, cwd=victim.folder).out
     assert again["n_failed"] == before["n_failed"] + 1
     assert again["n_finished"] == before["n_finished"] - 1
 

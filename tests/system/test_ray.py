@@ -193,6 +193,9 @@ def test_a_cluster_of_our_own_is_closed_to_others_and_ends_with_the_search(tmp_p
     assert len(ports) >= 3
     assert set(ports.values()) <= {"0100007F", "0000000000000000FFFF00000100007F"}  # 127.0.0.1
     assert 8265 not in ports  # the dashboard's
+    (server,) = (words_of(pid) for pid in in_session(process.pid) if words_of(pid)[0].endswith("gcs_server"))
+    (session,) = (Path(word.partition("=")[2]) for word in server if word.startswith("--session-dir="))
+    assert session.parent.parent.stat().st_mode & 0o777 == 0o700, "its sockets are nobody else's"
     head = re.search(r"Ray cluster at (127\.0\.0\.1:\d+)", process.said())[1]
     join = f"import ray; ray.init(address={head!r}, logging_level='CRITICAL')"
     with pytest.raises((subprocess.CalledProcessError, subprocess.TimeoutExpired)):
@@ -308,6 +311,38 @@ def test_the_password_is_nowhere_in_ray_and_the_missing_token_is_told(tmp_path, 
     logs = [path for path in Path("/tmp").glob("ray-*/session_*/logs/*") if path.is_file()]
     assert logs
     assert [path.name for path in logs if PASSWORD.encode() in path.read_bytes()] == []
+
+
+def test_a_cluster_that_asks_for_a_token_is_shown_it_whatever_the_environment_says(tmp_path, monkeypatch):
+    token = "0123456789abcdef" * 4
+    cluster = FakeCluster(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=token)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("RAY_AUTH_MODE")
+    file = tmp_path / ".ray" / "auth_token"
+    file.parent.mkdir()
+    try:
+        cluster.add(1)
+        for content in (None, "fedcba9876543210" * 4):
+            if content is not None:
+                file.write_text(content)
+            returncode, output = search_quickly(tmp_path / "s", "--n-trials", "1", *on_ray(cluster))
+            assert returncode == 2, output
+            assert re.search(
+                r"error: The Ray cluster at \S+ asks for a token, and this machine has none, or another", output
+            )
+        file.write_text(token)
+        returncode, output = search_quickly(tmp_path / "s", "--n-trials", "1", *on_ray(cluster))
+    finally:
+        cluster.close()
+    assert returncode == 0, output
+    assert "trial 0 complete" in output
+    assert "authentication" not in output
+
+
+def test_a_port_of_another_service_is_refused_in_a_sentence(tmp_path, postgres: PostgresServer):
+    returncode, output = search_quickly(tmp_path, "--engine", "ray", "--address", f"127.0.0.1:{postgres.port}")
+    assert returncode == 2, output
+    assert f"The Ray cluster at 127.0.0.1:{postgres.port} does not take this process (Timed out" in output
 
 
 def test_a_node_that_does_not_share_the_folders_or_the_code_is_named(tmp_path, cluster):

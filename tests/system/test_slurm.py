@@ -120,6 +120,26 @@ def test_the_databases_password_is_in_no_script_and_no_queue(cluster, tmp_path, 
     assert holding[0].stat().st_mode & 0o777 == 0o600
 
 
+SECRET = "planted-of-aws"
+
+
+def test_secrets_of_the_environment_can_be_kept_from_slurm(slurm, tmp_path):
+    kept = Path(slurm.environment["SLURM_CONF"]).parent
+
+    def holding():
+        files = [path for path in kept.rglob("*") if path.is_file()]
+        return [path.name for path in files if SECRET.encode() in path.read_bytes()]
+
+    first = submit(slurm, tmp_path, 1, "--sbatch=--hold", "--sbatch=--export=PATH,HOME", AWS_SECRET_ACCESS_KEY=SECRET)
+    assert holding() == []
+    second = submit(slurm, tmp_path, 1, "--sbatch=--hold", AWS_SECRET_ACCESS_KEY=SECRET)
+    assert holding() == ["environment"], "which docs/security.md says"
+    slurm.command("scancel", second)
+    slurm.command("scontrol", "release", first)
+    slurm.wait_until_ended()
+    assert len(finished(trials_of(f"sqlite:///{tmp_path}/runs/studies.db"))) == 1
+
+
 def test_a_job_near_its_limit_finishes_its_trial_and_is_queued_again(cluster, tmp_path):
     number = submit(cluster, tmp_path, 3, "--drain-time", "20m")
     wait_for_training(tmp_path)

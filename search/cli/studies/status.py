@@ -103,6 +103,7 @@ def _below(now: StudySnapshot, found: Count | None) -> list[str]:
         return ["not known what it is about"]
     return [
         *now.hours_words,
+        *now.shared_words,
         f"{now.asked.words} ({now.asked.data}); test set {found.short(now.name)}",
         f"{stands_for(now.attributes) or 'validated'} ({shown_validation(now.attributes) or '?'})",
     ]

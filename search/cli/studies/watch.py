@@ -55,6 +55,7 @@ def look(database: Database, study: Study) -> View:
         f"{asked.words} ({asked.data})" if asked else "",
         ", ".join(pace),
         *now.hours_words,
+        *now.shared_words,
         _CONTROL_SENTENCES[now.control],
     ]
     shown, gpus = tuple(filter(None, lines)), tuple(find_gpus())

@@ -2,18 +2,24 @@
 
 import os
 import subprocess
+import sys
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from datasets.common.errors import UserError
+from datasets.common.paths import Places
 from datasets.splits.prepared import PreparedSplit, prepare
 from datasets.tasks.registry import find_task
 from search.cluster.ray_shipment import PACKAGES, packed, product_files
-from search.cluster.ray_supervisor import CHECKOUT, Supervisor, code_of
+from search.cluster.ray_supervisor import CHECKOUT, HeldFolder, Supervisor, code_of
 from search.machine.interpreters import own_program
 from search.request.search_request import SearchRequest
 from search.study.config import StudyConfig, study_config
+from search.workers.fleet_worker import Assignment
+from search.workers.worker import Worker
 from tests.helpers.processes import ROOT
 
 PROGRAM = ("run_study.py", "search/main.py", "studies/model/cnn.yaml")
@@ -81,7 +87,85 @@ def test_a_folder_of_artifacts_and_files_of_the_storage_have_to_be_there(
     storage = f"{POSTGRES}?sslmode=verify-ca&sslrootcert=/etc/ca.pem"
     with packed(request(artifacts=None, storage=storage, weights_dir=tmp_path), config(), split) as sent:
         assert sent.shared == tmp_path / "kept"
-        assert set(sent.needs) == {Path("/etc/ca.pem"), tmp_path, tmp_path / "kept"}
+        assert set(sent.needs) == {Path("/etc/ca.pem"), tmp_path / "kept"}
+        assert sent.weights_dir is None, "ridge has no use for it"
+
+
+@pytest.fixture
+def weights_dir(tmp_path: Path) -> Path:
+    """With the backbone of `model=esm` as a file and as a folder, and with what that has no use for."""
+    folder = tmp_path / "weights"
+    for name in (BACKBONE, "esm2_t12_35M_UR50D"):
+        (folder / name).mkdir(parents=True)
+        (folder / f"{name}.pt").write_text(name)
+        for file in ("config.json", "model.safetensors", "README.md"):
+            (folder / name / file).write_text(file)
+    return folder
+
+
+BACKBONE = "esm2_t6_8M_UR50D"
+
+
+def test_the_pretrained_weights_that_a_search_may_use_are_sent(split: PreparedSplit, weights_dir: Path) -> None:
+    own = {f"{BACKBONE}.pt", f"{BACKBONE}/config.json", f"{BACKBONE}/model.safetensors"}
+    with packed(request(model="esm", weights_dir=weights_dir), config(model="esm"), split) as sent:
+        assert sent.weights_dir is not None
+        copy = sent.folder / sent.weights_dir
+        assert names([path for path in copy.rglob("*") if path.is_file()], copy) == own
+        assert sent.needs == ()
+        worker = partial(Worker, places=Places(weights_dir=weights_dir, cache_dir=weights_dir), split=split.path)
+        here = Assignment(url=POSTGRES, runs=weights_dir, study="s", keep_top=1, make_worker=worker)
+        placed: Any = sent.placed(here, root=Path("/node/checkout"), scratch=Path("/tmp/s")).make_worker
+        there = placed.keywords
+        assert there["places"].weights_dir == Path("/node/inputs/weights")
+    wide = config("space=esm_wide", model="esm")
+    with packed(request(model="esm", weights_dir=weights_dir), wide, split) as sent:
+        assert (sent.folder / "inputs" / "weights" / "esm2_t12_35M_UR50D.pt").exists()
+
+
+def test_weights_that_are_too_large_have_to_be_on_every_node(split: PreparedSplit, weights_dir: Path) -> None:
+    with open(weights_dir / f"{BACKBONE}.pt", "wb") as file:
+        file.truncate(300 * 10**6)  # of holes
+    with packed(request(model="esm", weights_dir=weights_dir), config(model="esm"), split) as sent:
+        assert sent.needs == (weights_dir,)
+        assert sent.weights_dir == weights_dir
+        assert not (sent.folder / "inputs" / "weights").exists()
+
+
+KILLED = """
+import os, signal, sys, tempfile
+sys.path.insert(0, sys.argv[1])
+tempfile.tempdir = sys.argv[2]
+from search.cluster.ray_supervisor import HeldFolder
+print(HeldFolder("flipsearch-ship-", "killed").folder, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_search_left_is_removed_by_the_next_and_nothing_else(
+    split: PreparedSplit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    words = [sys.executable, "-P", "-c", KILLED, str(ROOT), str(tmp_path)]
+    killed = subprocess.run(words, capture_output=True, text=True)
+    assert killed.stdout == f"{tmp_path}/flipsearch-ship-killed\n"
+    (tmp_path / "flipsearch-ship-killed" / "checkout").mkdir()
+    stays = {"elsewhere", "flipsearch-ship-file", "flipsearch-ship-link", "flipsearch-shipyard", "flipsearch-ship-used"}
+    for name in ("elsewhere", "flipsearch-shipyard"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "flipsearch-ship-file").write_text("")
+    (tmp_path / "flipsearch-ship-link").symlink_to(tmp_path / "elsewhere")
+    if os.geteuid() == 0:
+        (tmp_path / "flipsearch-ship-theirs").mkdir()
+        os.chown(tmp_path / "flipsearch-ship-theirs", 12345, 12345)
+        stays.add("flipsearch-ship-theirs")
+    used = HeldFolder("flipsearch-ship-", "used")
+    with packed(request(), config(), split) as sent:
+        assert sent.folder.parent == tmp_path
+        assert sent.folder.stat().st_mode & 0o777 == 0o700
+        assert {path.name for path in tmp_path.iterdir()} == {*stays, sent.folder.name}
+    assert {path.name for path in tmp_path.iterdir()} == stays
+    used.leave()
 
 
 def test_a_matrix_has_to_be_on_every_node_at_a_whole_path(split: PreparedSplit) -> None:
