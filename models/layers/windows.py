@@ -144,12 +144,17 @@ def max_over_length(states: Tensor, ids: Tensor) -> Tensor:
     """
     n_sequences, n_channels = len(ids), states.shape[1]
     with torch.no_grad():
-        rows = torch.where(ids == 0, ids.amax(dim=1, keepdim=True), ids) - 1  # padding repeats a residue
-        rows.clamp_(min=0)  # there is none to repeat in an empty sequence
+        has_padding = bool((ids == 0).any())
+        if has_padding:
+            rows = torch.where(ids == 0, ids.amax(dim=1, keepdim=True), ids) - 1  # padding repeats a residue
+            rows.clamp_(min=0)  # there is none to repeat in an empty sequence
+        else:
+            rows = ids - 1
         shared = (rows == rows[:1]).all(dim=0)  # what all sequences have in common is compared once
         common, varied = shared.nonzero().squeeze(1), (~shared).nonzero().squeeze(1)
         slice_length = max(1, MAX_CANDIDATES // (n_sequences * n_channels))
-        winner = rows[:, :1].expand(n_sequences, n_channels)
+        begins_alike = len(common) > 0 and int(common[0]) == 0
+        winner = rows[: 1 if begins_alike else n_sequences, :1].expand(-1, n_channels)
         best = states.gather(0, winner)
         for part in [rows[:1].index_select(1, common), *torch.split(rows.index_select(1, varied), slice_length, dim=1)]:
             if part.shape[1] > 0:
@@ -159,8 +164,8 @@ def max_over_length(states: Tensor, ids: Tensor) -> Tensor:
                 value, position = value.squeeze(2), position.squeeze(2)
                 winner = torch.where(value <= best, winner, part.gather(1, position))  # NaN wins
                 best = torch.maximum(value, best)
-    pooled = states.gather(0, winner)
-    return pooled.masked_fill((ids == 0).all(dim=1, keepdim=True), 0)
+    pooled = states.gather(0, winner.expand(n_sequences, n_channels))
+    return pooled.masked_fill((ids == 0).all(dim=1, keepdim=True), 0) if has_padding else pooled
 
 
 def sum_over_length(states: Tensor, ids: Tensor, weights: Tensor | None = None) -> Tensor:
