@@ -16,6 +16,7 @@ from models.fitness_model import FitnessModel
 from models.layers.score_head import ScoreHead
 from models.layers.windows import (
     MaskedConv1d,
+    Positions,
     attention_over_length,
     max_over_length,
     sum_over_length,
@@ -84,12 +85,12 @@ class CNN(FitnessModel):
 
     def forward(self, batch: Batch) -> Tensor:
         """Predicted fitness (B,)."""
-        states, ids = self.one_hot, batch.tokens.masked_fill(~batch.mask, 0)
+        states, positions = self.one_hot, Positions.of_tokens(batch, 1 + len(self.one_hot))
         for convolution in self.encoder:
-            states, ids = convolution(states, ids)
+            states, positions = convolution(states, positions)
             states = functional.relu(states)
         # Bias and ReLU keep the order of values: after the maximum there are fewer left to apply them to.
-        pooled = self._pool(functional.linear(states, self.embedding.weight), ids) + self.embedding.bias
+        pooled = self._pool(functional.linear(states, self.embedding.weight), positions.ids) + self.embedding.bias
         pooled = self.dropout(functional.relu(pooled))
         with torch.autocast(pooled.device.type, enabled=False):  # predictions in bfloat16 would tie
             prediction: Tensor = self.decoder(pooled.float()).squeeze(-1)

@@ -13,6 +13,8 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
 from torchmetrics import Metric
 
+from models.layers.adam import short_step, whole_step
+
 # What Lightning calls or uses in its loops, and a model may have made its own.
 _OF_LOOPS = (
     *("training_step", "manual_backward", "backward", "optimizers", "optimizer_step", "configure_callbacks"),
@@ -76,6 +78,7 @@ class PlainSteps(Steps):
         super().__init__(model, optimizer)
         self.backward = Tensor.backward
         self._plain = optimizer.optimizer
+        self._step_and_forget = whole_step(self._plain) if self._schedulers else short_step(self._plain)
         self._prepare = model.on_before_optimizer_step
         self._count = model.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress  # of `global_step`
 
@@ -83,9 +86,8 @@ class PlainSteps(Steps):
         """Do as `Steps` does."""
         self._prepare(self._plain)
         self._count.increment_ready()
-        self._plain.step()
+        self._step_and_forget()
         self._count.increment_completed()
-        self._plain.zero_grad()
         for scheduler in self._schedulers:
             scheduler.step()
 

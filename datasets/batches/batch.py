@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from datasets.batches.row_tables import FromRows
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
@@ -23,6 +25,7 @@ class Batch:
     scores: (B, K) float32, what is known of the variants without measuring them, as it came and NaN where it is
         missing; None where the model is to see no score column.
     weight: (B,) float32, how much each row counts in training, 1 on average over the training rows; None: all alike.
+    from_rows: what is computed once for all rows of a split, of which these are some; None where nothing is kept.
     """
 
     tokens: Tensor
@@ -33,6 +36,7 @@ class Batch:
     features: Tensor | None = None
     scores: Tensor | None = None
     weight: Tensor | None = None
+    from_rows: FromRows | None = None
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on `device`; nothing is copied if it is there."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from datasets.batches.batch import Batch
 from datasets.batches.encode import embedded, encode_sequences, evaluation_loader, longest_first, selected
 from datasets.batches.loader import BatchLoader, EpochLoader, EpochOrder
+from datasets.batches.row_tables import RowTables
 from datasets.batches.window import LengthLimit
 from datasets.embeddings.description import EmbeddingKind
 from datasets.embeddings.store import StoredEmbeddings
@@ -93,6 +94,7 @@ class FitnessData(LightningDataModule):
         self._fold_number = fold_number
         self._epochs: Callable[[BatchLoader], EpochLoader] | None = None
         self._features: Features | None = None
+        self._tables = RowTables(self.tokens, self.mask) if RowTables.fit(self.tokens) else None
         self._data = Batch(
             tokens=self.tokens,
             mask=self.mask,
@@ -137,6 +139,8 @@ class FitnessData(LightningDataModule):
     def move(self, device: torch.device) -> None:
         """Hold the split, and features that are one tensor, on a device."""
         self._data = self._data.to(device)
+        if self._data.tokens.device.type != "cpu":
+            self._tables = None
         if self._features is not None and self._features.values is not None:
             self._features = self._features.to(device)
 
@@ -154,6 +158,7 @@ class FitnessData(LightningDataModule):
             sampler=order,
             sizes=[self._batch_size] * n_full + [n_rest] * (n_rest > 0),
             features=self._features,
+            tables=self._tables,
         )
 
     def train_dataloader(self) -> BatchLoader | EpochLoader:
@@ -170,6 +175,7 @@ class FitnessData(LightningDataModule):
             batch_size=self._batch_size,
             max_tokens=self.eval_tokens,
             features=self._features,
+            tables=self._tables,
         )
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from datasets.batches.batch import Batch, sizes_within
 from datasets.batches.loader import BatchLoader, FixedOrder
+from datasets.batches.row_tables import RowTables
 from datasets.batches.window import LengthLimit, cut, place_windows
 from datasets.embeddings.features import embedding_features
 from datasets.embeddings.store import Embeddings
@@ -113,6 +114,7 @@ def evaluation_loader(
     batch_size: int,
     max_tokens: int | None,
     features: Features | None,
+    tables: RowTables | None = None,
 ) -> BatchLoader:
     """Return batches of rows (n,), which are in the order of `longest_first`.
 
@@ -120,4 +122,6 @@ def evaluation_loader(
     """
     chosen = torch.from_numpy(rows)
     sizes = sizes_within(lengths[chosen].tolist(), max_tokens=max_tokens, max_rows=batch_size * _EVALUATION_FACTOR)
-    return BatchLoader(data=data, lengths=lengths, sampler=FixedOrder(chosen), sizes=sizes, features=features)
+    return BatchLoader(
+        data=data, lengths=lengths, sampler=FixedOrder(chosen), sizes=sizes, features=features, tables=tables
+    )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from datasets.batches.batch import Batch, trimmed
+from datasets.batches.row_tables import FromRows, RowTables
 from datasets.common.seeds import derive_seed
 from datasets.features.encoder import Features
 
@@ -54,6 +55,7 @@ class BatchLoader:
 
     `data` is the whole split on any device, `lengths` (N,) int64 on the CPU its tokens a row. `features` are gathered
     for each batch, on the CPU or, where they are one tensor in memory, on the device of `data`, on which they then are.
+    `tables` are of the rows of `data`, for models that compute something once for all of them.
     """
 
     batch_sampler = None  # Lightning looks at it before it believes `sampler`
@@ -66,6 +68,7 @@ class BatchLoader:
         sampler: EpochOrder | FixedOrder,
         sizes: Sequence[int],
         features: Features | None = None,
+        tables: RowTables | None = None,
     ) -> None:
         self.sampler = sampler
         self._data = data
@@ -73,6 +76,7 @@ class BatchLoader:
         self._is_ragged = bool((lengths != data.tokens.shape[1]).any())
         self._sizes = list(sizes)
         self._features = features
+        self._tables = tables
 
     def __len__(self) -> int:
         """Return the number of batches."""
@@ -105,8 +109,10 @@ class BatchLoader:
         for tokens, mask, region, target, index, chosen, n, (known, weight) in batches:
             if self._is_ragged:
                 tokens, mask, region = (table[:, :n].contiguous() for table in (tokens, mask, region))
+            tokens = tokens.long()
+            known_of_all = None if self._tables is None else FromRows(self._tables, index, tokens, mask)
             yield Batch(
-                tokens=tokens.long(),
+                tokens=tokens,
                 mask=mask,
                 region=region,
                 target=target,
@@ -114,6 +120,7 @@ class BatchLoader:
                 features=self._features_of(chosen, index, n),
                 scores=known,
                 weight=weight,
+                from_rows=known_of_all,
             )
 
     def _columns(self, rows: Tensor, sizes: list[int]) -> list[int]:

@@ -7,9 +7,18 @@ into a table of `states` (U, C): 0 is padding, which has no state, and s is row 
 those of the dense layers.
 """
 
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from datasets.batches.batch import Batch
+from datasets.batches.row_tables import FromRows, RowTables
+from models.layers.ranks import rank, rows_at, values_at
 
 MAX_CODES = 2**62  # windows are numbered with int64
 MAX_CANDIDATES = 2**24  # values compared at once in the pooling: 64 MiB in float32
@@ -36,13 +45,80 @@ def distinct_windows(ids: Tensor, n_states: int, width: int) -> tuple[Tensor, Te
             n_codes = len(distinct)
         code = torch.add(tap, code, alpha=n_states)
         n_codes *= n_states
-    code = code.masked_fill(ids == 0, -1).flatten()
-    # The -1 in front makes padding number 0, also in a batch that has none.
-    distinct, numbers = torch.unique(functional.pad(code, (1, 0), value=-1), return_inverse=True)
-    numbers = numbers[1:]
-    positions = torch.arange(len(numbers), device=ids.device)
-    example = torch.zeros_like(distinct).scatter_(0, numbers, positions)[1:]  # one position of each window
+    numbers, example = rank((code + 1).masked_fill(ids == 0, 0).flatten(), n_codes + 1)
     return taps[example // length, example % length], numbers.view_as(ids)
+
+
+class _NumberedRows(NamedTuple):
+    """The windows around the positions of all rows of a split.
+
+    Their numbers (N, T) int32, 0 where there is no residue, and the windows (U, width) int32, of the numbers before.
+    """
+
+    numbers: Tensor
+    windows: Tensor
+
+    @staticmethod
+    def of(tables: RowTables, widths: tuple[int, ...]) -> _NumberedRows:
+        """After windows of these widths, one after another; kept with the rows."""
+
+        def make() -> _NumberedRows:
+            before = _NumberedRows.of(tables, widths[:-1]).numbers.long() if widths[:-1] else tables.tokens()
+            windows, numbers = distinct_windows(before, 1 + int(before.max()), widths[-1])
+            return _NumberedRows(numbers.int(), windows.int())
+
+        return tables.table(("windows", *widths), make)
+
+
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """Which state stands at each position of a batch.
+
+    Attributes:
+        ids: (B, L) int64, 0 where there is no residue, otherwise 1 + the row of its state.
+        n_states: How many states there are to choose from, padding included.
+        from_rows: Where the batch's rows are from, if windows are numbered for all rows of a split at once.
+        widths: Of the windows that led from the residues to these states.
+        of_all: (n_states - 1,) int32, the numbers of these states among those of all rows; None where these are all.
+    """
+
+    ids: Tensor
+    n_states: int
+    from_rows: FromRows | None = None
+    widths: tuple[int, ...] = ()
+    of_all: Tensor | None = None
+
+    @staticmethod
+    def of_tokens(batch: Batch, n_tokens: int) -> Positions:
+        """Of the tokens of a batch, of which there are `n_tokens` kinds, padding included."""
+        known = batch.from_rows
+        if known is not None and not (known.tokens is batch.tokens and known.mask is batch.mask):
+            known = None
+        return Positions(batch.tokens.masked_fill(~batch.mask, 0), n_tokens, known)
+
+    def windows(self, width: int) -> tuple[Tensor, Positions]:
+        """The distinct windows (U, width) int64 around the positions (see `distinct_windows`), and which stands where.
+
+        Windows of all rows are numbered in the same order as those of a batch, so that these get the same numbers.
+        """
+        if self.from_rows is None:
+            windows, ids = distinct_windows(self.ids, self.n_states, width)
+            return windows, Positions(ids, 1 + len(windows))
+        widths = (*self.widths, width)
+        known = _NumberedRows.of(self.from_rows.tables, widths)
+        numbers = self.from_rows.part(known.numbers).flatten()
+        ids, first = rank(numbers, 1 + len(known.windows))
+        distinct = numbers.index_select(0, first)
+        windows = known.windows.index_select(0, distinct - 1)
+        if self.of_all is None:
+            windows = windows.long()
+        else:  # from the numbers among all rows to those in the batch
+            n_before = len(_NumberedRows.of(self.from_rows.tables, self.widths).windows)
+            in_batch = torch.empty(1 + n_before, dtype=torch.int64)
+            in_batch[0] = 0
+            in_batch[self.of_all.long()] = torch.arange(1, self.n_states)
+            windows = in_batch.index_select(0, windows.flatten()).view_as(windows)
+        return windows, Positions(ids.view_as(self.ids), 1 + len(windows), self.from_rows, widths, distinct)
 
 
 class MaskedConv1d(nn.Conv1d):
@@ -53,12 +129,11 @@ class MaskedConv1d(nn.Conv1d):
             raise ValueError(f"kernel_size={kernel_size} must be odd to keep the length; take one more.")
         super().__init__(in_channels, out_channels, kernel_size, padding="same")
 
-    def forward(self, states: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        """From states (U, in_channels) and ids (B, L) to new states (U', out_channels) and ids (B, L)."""
-        windows, ids = distinct_windows(ids, 1 + len(states), self.kernel_size[0])
-        states = functional.pad(states, (0, 0, 1, 0))  # zeros in front, so that ids are rows
-        inputs = functional.embedding(windows, states).flatten(1)  # (U', kernel_size * in_channels)
-        return functional.linear(inputs, self.weight.transpose(1, 2).flatten(1), self.bias), ids
+    def forward(self, states: Tensor, positions: Positions) -> tuple[Tensor, Positions]:  # type: ignore[override]
+        """From states (U, in_channels) at positions to new states (U', out_channels) at the same positions."""
+        windows, positions = positions.windows(self.kernel_size[0])
+        inputs = rows_at(states, windows.flatten()).view(len(windows), -1)  # (U', kernel_size * in_channels)
+        return functional.linear(inputs, self.weight.transpose(1, 2).flatten(1), self.bias), positions
 
 
 def max_over_length(states: Tensor, ids: Tensor) -> Tensor:
@@ -69,12 +144,17 @@ def max_over_length(states: Tensor, ids: Tensor) -> Tensor:
     """
     n_sequences, n_channels = len(ids), states.shape[1]
     with torch.no_grad():
-        rows = torch.where(ids == 0, ids.amax(dim=1, keepdim=True), ids) - 1  # padding repeats a residue
-        rows.clamp_(min=0)  # there is none to repeat in an empty sequence
+        has_padding = bool((ids == 0).any())
+        if has_padding:
+            rows = torch.where(ids == 0, ids.amax(dim=1, keepdim=True), ids) - 1  # padding repeats a residue
+            rows.clamp_(min=0)  # there is none to repeat in an empty sequence
+        else:
+            rows = ids - 1
         shared = (rows == rows[:1]).all(dim=0)  # what all sequences have in common is compared once
         common, varied = shared.nonzero().squeeze(1), (~shared).nonzero().squeeze(1)
         slice_length = max(1, MAX_CANDIDATES // (n_sequences * n_channels))
-        winner = rows[:, :1].expand(n_sequences, n_channels)
+        begins_alike = len(common) > 0 and int(common[0]) == 0
+        winner = rows[: 1 if begins_alike else n_sequences, :1].expand(-1, n_channels)
         best = states.gather(0, winner)
         for part in [rows[:1].index_select(1, common), *torch.split(rows.index_select(1, varied), slice_length, dim=1)]:
             if part.shape[1] > 0:
@@ -84,8 +164,8 @@ def max_over_length(states: Tensor, ids: Tensor) -> Tensor:
                 value, position = value.squeeze(2), position.squeeze(2)
                 winner = torch.where(value <= best, winner, part.gather(1, position))  # NaN wins
                 best = torch.maximum(value, best)
-    pooled = states.gather(0, winner)
-    return pooled.masked_fill((ids == 0).all(dim=1, keepdim=True), 0)
+    pooled = states.gather(0, winner.expand(n_sequences, n_channels))
+    return pooled.masked_fill((ids == 0).all(dim=1, keepdim=True), 0) if has_padding else pooled
 
 
 def sum_over_length(states: Tensor, ids: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -96,8 +176,7 @@ def sum_over_length(states: Tensor, ids: Tensor, weights: Tensor | None = None) 
 
 def attention_over_length(states: Tensor, scores: Tensor, ids: Tensor) -> Tensor:
     """Means (B, C) of states (U, C) over the positions of ids (B, L), weighted by the softmax of scores (U)."""
-    of_positions = functional.embedding(ids, functional.pad(scores, (1, 0), value=-torch.inf)[:, None]).squeeze(2)
-    return sum_over_length(states, ids, torch.softmax(of_positions, dim=1))
+    return sum_over_length(states, ids, torch.softmax(values_at(scores, ids, -torch.inf), dim=1))
 
 
 def weighted_over_length(states: Tensor, ids: Tensor, weights: Tensor) -> Tensor:
@@ -108,8 +187,8 @@ def weighted_over_length(states: Tensor, ids: Tensor, weights: Tensor) -> Tensor
     """
     ids = ids[:, : len(weights)]
     n_states = 1 + len(states)
-    pairs = ids + n_states * torch.arange(ids.shape[1], device=ids.device)
-    distinct, numbers = torch.unique(pairs, return_inverse=True)
-    states = functional.pad(states, (0, 0, 1, 0))  # a product with padding is zero
-    products = functional.embedding(distinct % n_states, states) * functional.embedding(distinct // n_states, weights)
-    return functional.embedding_bag(numbers, products, mode="sum")
+    pairs = (1 + ids + n_states * torch.arange(ids.shape[1], device=ids.device)).flatten()
+    numbers, example = rank(pairs, 1 + n_states * ids.shape[1])
+    distinct = pairs[example] - 1
+    products = rows_at(states, distinct % n_states) * rows_at(weights, 1 + distinct // n_states)
+    return functional.embedding_bag(numbers.view_as(ids) - 1, products, mode="sum")

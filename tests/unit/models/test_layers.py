@@ -44,6 +44,21 @@ def test_maximum_and_its_gradient_are_those_of_the_dense_form(
     torch.testing.assert_close(gradient[used], expected[used])
 
 
+@pytest.mark.parametrize("first", [0, 10, 25], ids=["none in common", "the first in common", "all in common"])
+@pytest.mark.parametrize("n", [1, 9])
+def test_maximum_without_padding_is_that_of_the_dense_form(n: int, first: int) -> None:
+    states = torch.randn(40, 12, requires_grad=True)
+    ids = torch.randint(1, 41, (1, 25)).repeat(n, 1)
+    ids[:, first:18] = torch.randint(1, 41, ids[:, first:18].shape)
+    weight = torch.randn(n, 12)
+    pooled = max_over_length(states, ids)
+    (gradient,) = torch.autograd.grad((pooled * weight).sum(), states)
+    dense = states[ids - 1].max(dim=1).values
+    (expected,) = torch.autograd.grad((dense * weight).sum(), states)
+    assert torch.equal(pooled, dense)
+    torch.testing.assert_close(gradient, expected)
+
+
 def test_negative_states_win_over_padding_and_over_other_sequences() -> None:
     states = -torch.rand(40, 12)
     ids = torch.randint(1, 41, (9, 25))
