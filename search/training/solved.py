@@ -106,12 +106,12 @@ class Solved:
         with torch.no_grad():
             loss = _squared_error([model(batch) for batch in batches], batches)
         self._log({"training_loss": loss}, len(batches) - 1)
+        self._logger.save()  # once for the fold: each time it looks for what is new
         self._logger.finalize("success")
 
     def _log(self, metrics: dict[str, float], step: int) -> None:
         if self._logger is not False:
             self._logger.log_metrics({"epoch": 0, **metrics}, step=step)
-            self._logger.save()
 
 
 def _squared_error(predictions: Sequence[Tensor], batches: Sequence[Batch]) -> float:
