@@ -49,9 +49,10 @@ class TrialCache(CachedStorage):
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
         """As Optuna's, which then asks the database at once what it has just written."""
         number = super().create_new_trial(study_id, template_trial)
-        self._made = copy.deepcopy(
-            next(one for one in reversed(self._ordered[study_id].trials) if id_of(one) == number)
-        )
+        self._made = None
+        if template_trial is None:  # it runs, and is ours: one that waits may be another's by then
+            made = next(one for one in reversed(self._ordered[study_id].trials) if id_of(one) == number)
+            self._made = copy.deepcopy(made)
         return number
 
     def get_trial(self, trial_id: int) -> FrozenTrial:

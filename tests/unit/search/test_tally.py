@@ -179,3 +179,6 @@ def test_a_trial_that_was_just_made_is_known_without_a_question(tmp_path: Path) 
     assert cache.get_all_trials(study._study_id, deepcopy=False)[0].params == {}
     RDBStorage(url).set_trial_state_values(number, TrialState.FAIL)
     assert cache.get_trial(number).state == TrialState.FAIL, "from then on it is asked"
+    waiting = cache.create_new_trial(study._study_id, create_trial(state=TrialState.WAITING))
+    RDBStorage(url).set_trial_state_values(waiting, TrialState.RUNNING)
+    assert cache.get_trial(waiting).state == TrialState.RUNNING, "one that waits may be taken by anybody"
