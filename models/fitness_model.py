@@ -23,6 +23,11 @@ from models.metrics import Spearman
 from models.target_scale import RankNormal, TargetScale, Transform
 from models.whole_epochs import leaves_loops_alone, log_epoch, steps_of
 
+_METRICS: Mapping[str, Callable[[], Metric]] = {
+    "training_loss": MeanSquaredError,
+    "val_loss": MeanSquaredError,
+    "val_spearman": Spearman,
+}
 _HAS_GAPS: ContextVar[bool] = ContextVar("has_gaps", default=False)
 
 
@@ -48,6 +53,10 @@ class FitnessModel(ModelHooks, LightningModule, ABC):
     same.
     """
 
+    training_loss: Metric
+    val_loss: Metric
+    val_spearman: Metric
+
     def __init__(self) -> None:
         super().__init__()
         self.has_gaps = _HAS_GAPS.get()
@@ -59,9 +68,14 @@ class FitnessModel(ModelHooks, LightningModule, ABC):
         self._scores: list[Tensor] = []  # of an epoch's batches so far, and the targets below
         self._targets: list[Tensor] = []
         self._is_given_epochs = False
-        self.training_loss = MeanSquaredError()
-        self.val_loss = MeanSquaredError()
-        self.val_spearman = Spearman()
+
+    def __getattr__(self, name: str) -> Any:
+        # Together, for Lightning looks for them once, and only when they are wanted: to predict takes none of them.
+        if name in _METRICS and name not in self._modules:
+            for each, make in _METRICS.items():
+                if each not in self._modules:
+                    setattr(self, each, make().to(self.device))
+        return super().__getattr__(name)
 
     @property
     def tokenizer(self) -> Tokenizer:

@@ -170,7 +170,7 @@ def solve(
     centred = target - target.mean()
     if len(mean) + features.shape[1] <= n:
         gram = one_hot.gram() - n * mean.outer(mean)
-        right = one_hot.transposed_times(centred)
+        right = one_hot.transposed_times_kept(centred)
         if features.shape[1]:
             across = one_hot.transposed_times(features)
             own = _products(features, features)

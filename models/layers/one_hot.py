@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from models.layers.kept import kept
+
 MAX_ONE_HOT = 2**24  # entries of the one-hot form held at once: 128 MiB
 
 
@@ -28,15 +30,26 @@ class OneHot:
         if weight is not None:
             parts = ((rows, part.double()) for rows, part in self._row_slices())
             return sum(part.T @ (weight[rows, None] * part) for rows, part in parts)  # type: ignore
-        return sum((part.float().T @ part.float()).double() for _, part in self._row_slices())  # type: ignore
+        return kept("gram", self._rows(), self._gram).double()
+
+    def _gram(self) -> Tensor:
+        # Counts below 2^24, which float32 holds without rounding.
+        return sum((part.float().T @ part.float()).double() for _, part in self._row_slices()).float()  # type: ignore
 
     def transposed_times(self, vector: Tensor) -> Tensor:
         """Sums (P,) of vector (N,), or (P, K) of (N, K), over the sequences with a 1 in each column."""
         return sum(part.double().T @ vector[rows].double() for rows, part in self._row_slices())  # type: ignore
 
+    def transposed_times_kept(self, vector: Tensor) -> Tensor:
+        """`transposed_times` of a vector (N,) that is the same in run after run, as targets are."""
+        return kept("sums", [*self._rows(), vector], lambda: self.transposed_times(vector))
+
     def kernel(self) -> Tensor:
         """In how many of the P columns each two sequences are both 1 (N, N) float64."""
-        return n_common(self.tokens, self.tokens, self.columns)
+        return _n_common_kept(self.tokens, self.columns)
+
+    def _rows(self) -> list[Tensor]:
+        return [_compact(self.tokens, self.columns), self.columns]
 
 
 def n_common(rows: Tensor, others: Tensor, columns: Tensor, encoded: Tensor | None = None) -> Tensor:
@@ -61,6 +74,16 @@ def n_common(rows: Tensor, others: Tensor, columns: Tensor, encoded: Tensor | No
         other = part if others is rows else _one_hot(others[:, positions], columns[positions])
         common += _product(part, other)
     return common
+
+
+def _n_common_kept(rows: Tensor, columns: Tensor) -> Tensor:
+    """`n_common` of rows among themselves, which are the same in run after run."""
+    of = [_compact(rows, columns), columns]
+    return kept("common", of, lambda: n_common(rows, rows, columns).float()).double()
+
+
+def _compact(tokens: Tensor, columns: Tensor) -> Tensor:
+    return tokens.to(torch.uint8) if columns.shape[1] <= 256 else tokens
 
 
 def _one_hot(tokens: Tensor, columns: Tensor) -> Tensor:
@@ -103,7 +126,7 @@ class HammingTo:
 
     def among_themselves(self) -> Tensor:
         """Distances (N, N) float64 of the N sequences."""
-        return len(self._columns) - n_common(self._tokens, self._tokens, self._columns)
+        return len(self._columns) - _n_common_kept(self._tokens, self._columns)
 
 
 def slices(length: int, entries_each: int) -> Iterator[slice]:

@@ -69,6 +69,11 @@ MEMORY_SHARE = "FLIPSEARCH_MEMORY_SHARE"
 """Environment of a worker: which part of its device's memory its runs may take."""
 
 
+def bound_to() -> dict[str, str]:
+    """The part of the environment that binds a process to a GPU and to a share of memory: that of its children, too."""
+    return {name: os.environ[name] for name in ("CUDA_VISIBLE_DEVICES", MEMORY_SHARE) if name in os.environ}
+
+
 def visible_gpus(devices: Path = Path("/dev")) -> tuple[str, ...]:
     """The NVIDIA GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; torch is not imported for it.
 

@@ -8,7 +8,8 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from multiprocessing import forkserver, util
+from dataclasses import dataclass
+from multiprocessing import forkserver, resource_tracker, util
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,52 @@ def _end_forkserver(owner: int) -> None:
     if pid is not None and os.getpid() == owner:
         with contextlib.suppress(OSError):
             os.kill(pid, signal.SIGKILL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LentForkserver:
+    """The forkserver of a process, for others that it starts: what it has loaded need not be loaded by each of them.
+
+    Args:
+        address: Of its socket, in a folder that is the user's alone.
+        key: What later versions of Python want to be told by whoever asks for a child.
+    """
+
+    address: str
+    key: bytes | None = None
+
+
+def lend_forkserver() -> LentForkserver | None:
+    """That of this process, for those that it starts; None where it has none."""
+    own: Any = forkserver._forkserver
+    if own._forkserver_pid is None:
+        return None
+    return LentForkserver(address=own._forkserver_address, key=getattr(own, "_forkserver_authkey", None))
+
+
+def borrow_forkserver(lent: LentForkserver) -> None:
+    """Take the children of this process from another's forkserver, until that is gone; then from one of its own."""
+    forkserver.connect_to_new_process = _Borrowed(lent).connect_to_new_process
+
+
+class _Borrowed(forkserver.ForkServer):
+    def __init__(self, lent: LentForkserver) -> None:
+        super().__init__()
+        self._forkserver_address: str = lent.address
+        self._forkserver_authkey = lent.key
+
+    def ensure_running(self) -> None:
+        """Leave it to whose it is."""
+        # Children are given what keeps their server alive. This one ends when its owner does, so they get another pipe.
+        self._forkserver_alive_fd = resource_tracker.getfd()
+
+    def connect_to_new_process(self, fds: Sequence[int]) -> tuple[int, int]:
+        try:
+            return super().connect_to_new_process(fds)
+        except (ConnectionError, FileNotFoundError):
+            own = forkserver._forkserver
+            forkserver.connect_to_new_process = own.connect_to_new_process
+            return own.connect_to_new_process(fds)
 
 
 def _start(path: bytes, args: Sequence[Any], passfds: Sequence[int]) -> int:

@@ -4,6 +4,7 @@ Optuna sorts all trials whenever they are asked for, and asks the database for t
 of a search would wait for that several times.
 """
 
+import copy
 from bisect import insort
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
@@ -51,6 +52,21 @@ class TrialCache(CachedStorage):
     def __init__(self, backend: RDBStorage) -> None:
         super().__init__(backend)
         self._ordered: dict[int, _Ordered] = {}
+        self._made: FrozenTrial | None = None
+
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        """As Optuna's, which then asks the database at once what it has just written."""
+        number = super().create_new_trial(study_id, template_trial)
+        self._made = None
+        if template_trial is None:  # it runs, and is ours: one that waits may be another's by then
+            made = next(one for one in reversed(self._ordered[study_id].trials) if id_of(one) == number)
+            self._made = copy.deepcopy(made)
+        return number
+
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        """As Optuna's; of a trial that was just made here, the first time, what was made."""
+        made, self._made = self._made, None
+        return made if made is not None and id_of(made) == trial_id else super().get_trial(trial_id)
 
     def get_all_trials(
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None

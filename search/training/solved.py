@@ -9,11 +9,13 @@ from collections.abc import Sequence
 
 import torch
 from lightning.pytorch.core.hooks import CheckpointHooks, DataHooks, ModelHooks
+from torch import Tensor
 
 from datasets.batches.batch import Batch
 from datasets.batches.datamodule import FitnessData
 from models.closed_form import ClosedForm
 from models.fitness_model import FitnessModel
+from models.metrics import spearman
 from models.whole_epochs import asks_for_trainer
 from search.config.run_config import RunConfig
 from search.training.one_fold import OneFold, Trained
@@ -86,13 +88,11 @@ class Solved:
         return trained
 
     def _validate(self, model: ClosedForm, data: FitnessData, trained: Trained, *, step: int) -> None:
-        fold, parts = self._fold, []
+        fold, batches = self._fold, list(data.val_dataloader())
         with torch.no_grad():
-            for batch in data.val_dataloader():
-                parts.append(model(batch))
-                model.val_loss.update(parts[-1], batch.target)
-                model.val_spearman.update(parts[-1], batch.target)
-        value, loss = float(model.val_spearman.compute()), float(model.val_loss.compute())
+            parts = [model(batch) for batch in batches]
+        value = spearman(torch.cat(parts), torch.cat([batch.target for batch in batches]))
+        loss = _squared_error(parts, batches)
         self._log({"val_loss": loss, "val_spearman": value}, step)
         fold.values.append(value if math.isfinite(value) else None)
         trained.has_diverged = not math.isfinite(loss)
@@ -104,15 +104,23 @@ class Solved:
         if self._logger is False:
             return
         with torch.no_grad():
-            for batch in batches:
-                model.training_loss.update(model(batch), batch.target)
-        self._log({"training_loss": float(model.training_loss.compute())}, len(batches) - 1)
+            loss = _squared_error([model(batch) for batch in batches], batches)
+        self._log({"training_loss": loss}, len(batches) - 1)
+        self._logger.save()  # once for the fold: each time it looks for what is new
         self._logger.finalize("success")
 
     def _log(self, metrics: dict[str, float], step: int) -> None:
         if self._logger is not False:
             self._logger.log_metrics({"epoch": 0, **metrics}, step=step)
-            self._logger.save()
+
+
+def _squared_error(predictions: Sequence[Tensor], batches: Sequence[Batch]) -> float:
+    """The mean over all rows, added up as the metric does that a Trainer logs."""
+    total = torch.zeros((), device=predictions[0].device)
+    for prediction, batch in zip(predictions, batches, strict=True):
+        difference = prediction - batch.target
+        total = total + (difference * difference).sum()
+    return float(total / sum(len(prediction) for prediction in predictions))
 
 
 def _be_deterministic(is_wanted: bool) -> None:

@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
@@ -22,7 +22,15 @@ from typing import Protocol
 
 from datasets.common.errors import NotForTheseData, UserError
 from search.machine import own_models
-from search.machine.interpreters import bind_forkserver, guard_interpreters, make_socket_folder, without_program
+from search.machine.hardware import bound_to
+from search.machine.interpreters import (
+    LentForkserver,
+    bind_forkserver,
+    borrow_forkserver,
+    guard_interpreters,
+    make_socket_folder,
+    without_program,
+)
 from search.machine.limits import LimitReached, check_open_files, limit_reached
 from search.training.folds.forked import how_ended
 from search.training.result import LOG
@@ -37,10 +45,11 @@ Job = Callable[[Tell, Callable[[], bool]], None]
 """What a child does: it tells its parent messages and asks whether it should stop."""
 
 
-def prepare_children() -> None:
+def prepare_children(lent: LentForkserver | None = None) -> None:
     """Start the forkserver in the background: loading torch and Lightning takes it seconds, and others' time.
 
-    It ends with this process, at once even where it still loads.
+    It ends with this process, at once even where it still loads. None is started where another process has `lent` its
+    own, unless that ends.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         # Idle OpenMP threads spin for milliseconds by default and take the cores from whoever works: on a busy
@@ -49,8 +58,11 @@ def prepare_children() -> None:
     check_open_files()
     make_socket_folder()
     _CONTEXT.set_forkserver_preload(["search.workers.preload"])
-    with _signals_blocked():
-        forkserver.ensure_running()
+    if lent is not None:
+        borrow_forkserver(lent)
+    else:
+        with _signals_blocked():
+            forkserver.ensure_running()
     bind_forkserver()
 
 
@@ -83,19 +95,25 @@ class Child:
         self._pipe, child_pipe = _CONTEXT.Pipe()
         self._process = _CONTEXT.Process(
             target=_work,
-            args=(child_pipe, job, directory, own_models.in_use()),
+            args=(child_pipe, job, directory, own_models.in_use(), bound_to()),
             daemon=True,
             name="flipsearch run",
         )
         try:
-            with _signals_blocked(), without_program():  # the forkserver may have to be started again
-                self._process.start()
+            try:
+                self._begin()
+            except (ConnectionError, EOFError):  # the forkserver was just ended, of too little memory perhaps
+                self._begin()
         except (ConnectionError, EOFError) as error:  # it ended before it answered, however often it is started
             raise limit_reached(error) or LimitReached(
                 f"No process to train in could be started: the one of {sys.executable} that starts them ended at "
                 "once. See whether this user may run it, and what it printed above; then repeat the command."
             ) from None
         child_pipe.close()
+
+    def _begin(self) -> None:
+        with _signals_blocked(), without_program():  # the forkserver may have to be started again
+            self._process.start()
 
     def give(self, job: Job, directory: Path) -> None:
         """Let it do another job, its first one having ended.
@@ -134,8 +152,11 @@ class Child:
         self._pipe.close()
 
 
-def _work(pipe: Connection, job: Job, directory: Path, models: own_models.OwnModels | None) -> None:
+def _work(
+    pipe: Connection, job: Job, directory: Path, models: own_models.OwnModels | None, bound: Mapping[str, str]
+) -> None:
     """The child's main function: a job, and those that follow."""
+    os.environ.update(bound)  # its server may be another process's than its parent's
     own_models.use(models)  # as its parent read them, whatever stands in the files by now
     stop = threading.Event()
     jobs: queue.SimpleQueue[tuple[Job, Path]] = queue.SimpleQueue()

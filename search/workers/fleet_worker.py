@@ -22,6 +22,7 @@ from optuna.trial import FrozenTrial
 
 from datasets.common.errors import UserError
 from search.machine import own_models
+from search.machine.interpreters import LentForkserver
 from search.storage.lease_policy import USUAL_LEASE, LeasePolicy
 from search.storage.outages import StorageLost
 from search.workers.child import prepare_children, redirect_output
@@ -87,8 +88,16 @@ FAILURES = (TooManyFailures, StorageLost, UserError)
 Report = Announcement | Working | Step | Waits | Done
 
 
-def run_worker(assignment: Assignment, pipe: Connection, models: own_models.OwnModels | None) -> None:
-    """The main function of a worker's process; it is born with the signals in TOLD_BY blocked."""
+def run_worker(
+    assignment: Assignment,
+    pipe: Connection,
+    models: own_models.OwnModels | None,
+    lent: LentForkserver | None = None,
+) -> None:
+    """The main function of a worker's process; it is born with the signals in TOLD_BY blocked.
+
+    Its children come from a forkserver that was `lent` to it, or from one of its own.
+    """
     own_models.use(models)
     redirect_output(assignment.log)
     told = _Told()
@@ -99,7 +108,7 @@ def run_worker(assignment: Assignment, pipe: Connection, models: own_models.OwnM
     threading.Thread(target=_watch, args=(pipe, told), daemon=True).start()
     assignment.slot.occupy()
     if not told.is_draining:  # as it is when people change their minds while workers start
-        prepare_children()
+        prepare_children(lent)
     display = _PipeDisplay(pipe)
     try:
         _work(assignment, told, display)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from search.machine import own_models
-from search.machine.interpreters import without_program
+from search.machine.interpreters import lend_forkserver, without_program
 from search.training.folds.forked import how_ended
 from search.workers.crew import WorkerEnd
 from search.workers.fleet_worker import STOP_S, TOLD_BY, Assignment, run_worker
@@ -46,7 +46,7 @@ class LocalWorker:
         self.pipe, theirs = _CONTEXT.Pipe()
         self._process = _CONTEXT.Process(
             target=run_worker,
-            args=(assignment, theirs, own_models.in_use()),
+            args=(assignment, theirs, own_models.in_use(), lend_forkserver()),
             name=f"flipsearch worker {assignment.slot.name}",
         )
         before = signal.pthread_sigmask(signal.SIG_BLOCK, TOLD_BY)

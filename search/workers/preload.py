@@ -46,10 +46,14 @@ def _load() -> None:
     import search.training.preflight
     import search.workers.jobs  # noqa: F401
     from datasets.tasks.registry import task_names
+    from search.config.targets import tracker_in
+    from search.machine.environment import machine_kind
     from search.training.checkpoint.progress import code_hash
 
     task_names()  # finds and imports every dataset
     code_hash()  # of what is loaded here; the files may change while the study runs
+    machine_kind("cpu")  # looks up the versions of packages, and this the sources of loggers, as every child would
+    tracker_in({"_target_": "lightning.pytorch.loggers.CSVLogger"})
     for package in (datasets, models):  # a config names models and validation protocols, anybody's too
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if not module.name.endswith(".held_out"):  # which is not for those who train

@@ -15,7 +15,7 @@ Executor = Literal["process", "inline"]
 _CORES_BEFORE = 2
 """What `auto` gave a worker without a GPU in studies of earlier versions, which keep to it."""
 _BYTES_OF_A_WORKER = 2**30
-"""What a worker without a GPU takes of memory: three processes with their libraries, of which some is shared."""
+"""What a worker without a GPU takes of memory: its process and the one that trains, each with its libraries."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -206,7 +206,7 @@ class Worker(TrialRunner):
         workers that ask one after the other, each under the lock, never have the same seed.
         """
         sampler = make_sampler(self.config, self._tally.n_sampled)
-        return Windowed(sampler, self._tally) if Windowed.fits(sampler, len(self._tally.trials)) else sampler
+        return Windowed(sampler, self._tally) if Windowed.fits(sampler, self._tally) else sampler
 
     def _reclaim(self) -> None:
         """Fail the trials whose worker is gone, requeue them, and read all trials as they are then."""

@@ -165,6 +165,13 @@ def workers(process: Search) -> list[int]:
     return sorted(found)
 
 
+def worker_of(folder: Path, child: int) -> int:
+    """The worker whose trial a process trains."""
+    number = trial_of(child)
+    assert number is not None
+    return int(trials(folder)[number].user_attrs["worker"].rpartition(":")[2])
+
+
 def members(process: Search) -> list[int]:
     """All living processes of a search, whoever started them."""
     found = []

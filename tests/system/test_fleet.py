@@ -25,8 +25,10 @@ from tests.helpers.processes import (
     start,
     start_with_short_lease,
     status,
+    trial_of,
     trials,
     wait_until,
+    worker_of,
     workers,
 )
 
@@ -129,7 +131,7 @@ def test_a_worker_that_died_is_started_again(tmp_path, number):
     process = start(tmp_path, 8, "--workers", "2")
     wait_until(process, lambda: n_training(tmp_path) >= 1)  # both at once may never be seen of so few
     child = hold_child(process)  # between two trials its worker would lose none
-    os.kill(parent(parent(child)), number)
+    os.kill(worker_of(tmp_path, child), number)
     let_go(child)
     returncode, output = finish(process)
     assert returncode == 0, output
@@ -137,6 +139,25 @@ def test_a_worker_that_died_is_started_again(tmp_path, number):
     check_budget(tmp_path, 8)
     again = [trial for trial in trials(tmp_path) if "retry_of" in trial.user_attrs]
     assert len(again) == 1
+
+
+def test_workers_share_a_forkserver_and_outlive_it(tmp_path):
+    process = start(tmp_path, 12, "--workers", "2")
+    wait_until(process, lambda: n_training(tmp_path) == 2)
+    child = hold_child(process)
+    server = parent(child)
+    assert parent(server) == process.pid
+    others = {parent(pid) for pid in members(process) if trial_of(pid) is not None}
+    os.kill(server, signal.SIGKILL)
+    let_go(child)
+    returncode, output = finish(process)
+    assert others <= {server}
+    assert returncode == 0, output
+    assert "started again" not in output
+    assert "Traceback" not in output
+    check_budget(tmp_path, 12)
+    assert not [trial for trial in trials(tmp_path) if "retry_of" in trial.user_attrs]
+    check_nothing_is_left(process)
 
 
 def test_workers_end_when_their_supervisor_is_killed_and_the_next_call_goes_on(tmp_path):

@@ -20,13 +20,14 @@ import pytest
 from optuna.trial import TrialState
 
 from tests.helpers.postgres import PostgresServer
-from tests.helpers.processes import ROOT, is_alive, parent, with_short_lease
+from tests.helpers.processes import ROOT, is_alive, with_short_lease
 from tests.helpers.short_leases import SHORT_LEASE
 
 pytestmark = pytest.mark.timeout(1200)
 N_TRIALS = 6
 STUDY = "matrix"
 MODEL = '''
+import multiprocessing
 import os
 import time
 
@@ -37,9 +38,9 @@ from models.fitness_model import FitnessModel
 
 
 def say(phase):
-    """What this process does now, for whoever waits for the moment; long enough to be hit."""
+    """What this process of a worker does now, for whoever waits for the moment; long enough to be hit."""
     with open(os.environ["FLIPSEARCH_TEST_PHASES"], "a") as file:
-        file.write(f"{os.getpid()} {phase}\\n")
+        file.write(f"{os.getpid()} {multiprocessing.parent_process().pid} {phase}\\n")
     time.sleep(0.15)
 
 
@@ -147,10 +148,10 @@ class Fleet:
         raise AssertionError(f"no {phase}: {self.finish()}")
 
     def worker(self) -> int:
-        """One of the supervisor's workers: the parent of the forkserver of a training process."""
-        while True:
-            with contextlib.suppress(OSError):  # the trial has ended meanwhile
-                return parent(parent(self.wait_for("training")))
+        """One of the supervisor's workers: the one that has a training process."""
+        child = self.wait_for("training")
+        lines = map(str.split, self.phases.read_text().splitlines())
+        return next(int(worker) for pid, worker, _ in lines if int(pid) == child)
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from tests.helpers.faulty import copy_program
 from tests.helpers.planted import TASK, plain_environment, run
-from tests.helpers.processes import SHORT, Search, finish, members, parent, trial_of, wait_until
+from tests.helpers.processes import SHORT, Search, finish, members, trial_of, wait_until
 
 pytestmark = pytest.mark.timeout(1800)
 SETTINGS = ("--task", TASK, "validation=holdout", "trainer.threads=1", *SHORT)
@@ -45,16 +45,6 @@ def remove_code(checkout: Path) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def forkservers(process: Search) -> Iterator[int]:
-    """Those whose children train: they have loaded everything."""
-    for pid in members(process):
-        if trial_of(pid) is not None:
-            try:
-                yield parent(pid)
-            except OSError:  # it has ended meanwhile
-                continue
-
-
 def finish_without_code(process: Search, checkout: Path, is_ready: Callable[[], bool]) -> str:
     wait_until(process, is_ready)
     remove_code(checkout)
@@ -69,18 +59,21 @@ def finish_without_code(process: Search, checkout: Path, is_ready: Callable[[], 
 def test_a_search_ends_as_if_nothing_had_been_updated(n_workers: int, checkout: Path, folder: Path) -> None:
     words = (*SETTINGS, "--model", "cnn", "--n-trials", "5", "--workers", str(n_workers))
     process = start(checkout, folder, *words)
-    seen: set[int] = set()
+    name = f"{TASK}-cnn"
+    storage = f"sqlite:///{folder / 'runs' / 'studies.db'}"
 
     def all_train() -> bool:
-        seen.update(forkservers(process))
-        return len(seen) == n_workers
+        """Whether each worker has had a trial that trained: so all have loaded everything."""
+        if not any(trial_of(pid) is not None for pid in members(process)):
+            return False
+        known = optuna.load_study(study_name=name, storage=storage).trials
+        return len({trial.user_attrs["worker"] for trial in known if trial.intermediate_values}) == n_workers
 
     output = finish_without_code(process, checkout, all_train)
-    name = f"{TASK}-cnn"
     assert f"Study {name}: 5 finished trials (5 complete, 0 pruned), 0 failed." in output
     assert "importance" in output
     assert (folder / "studies" / "experiment" / f"{name}.yaml").is_file()
-    study = optuna.load_study(study_name=name, storage=f"sqlite:///{folder / 'runs' / 'studies.db'}")
+    study = optuna.load_study(study_name=name, storage=storage)
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 5
     attributes = study._storage.get_study_system_attrs(study._study_id)
     assert any(key.startswith("dashboard:note_str:") for key in attributes)

@@ -28,7 +28,6 @@ def read_trials(
     Raises:
         KeyError: There is no such study.
     """
-    models.StudyModel.find_or_raise_by_id(study_id, session)
     connection, trial = session.connection(), _TRIALS.c
     query = select(trial.trial_id, trial.number, trial.state, trial.datetime_start, trial.datetime_complete)
     query = query.where(trial.study_id == study_id).order_by(trial.trial_id)
@@ -40,6 +39,9 @@ def read_trials(
         for row in connection.execute(query)
         if (row.trial_id > newer_than or row.trial_id in known) and (states is None or row.state in states)
     ]
+    if not found:  # so this is the only question, as it is most of the time: there may be no such study
+        models.StudyModel.find_or_raise_by_id(study_id, session)
+        return []
     ids = [row.trial_id for row in found]
     parts = []
     for table, columns in _PARTS:

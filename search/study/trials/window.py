@@ -38,9 +38,13 @@ class Windowed(BaseSampler):
         self._view: optuna.Study | None = None
 
     @staticmethod
-    def fits(sampler: BaseSampler, n_trials: int) -> bool:
-        """Whether a study of so many trials is to be shown to it in part."""
-        return n_trials > WINDOW and isinstance(sampler, TPESampler | GPSampler)
+    def fits(sampler: BaseSampler, tally: "Tally") -> bool:
+        """Whether it is to be shown some of the trials, or all without that it reads them.
+
+        Where others run, and few trials are known, it reads them: what was proposed for these a moment ago counts.
+        """
+        is_known = len(tally.trials) > WINDOW or not tally.running
+        return is_known and isinstance(sampler, TPESampler | GPSampler)
 
     def _shown(self, study: optuna.Study) -> optuna.Study:
         if self._view is None:
@@ -81,6 +85,8 @@ class Windowed(BaseSampler):
 
 def _window(tally: "Tally") -> list[FrozenTrial]:
     """The latest trials, and before them the best and those that are not finished, in the order of their numbers."""
+    if len(tally.trials) <= WINDOW:
+        return list(tally.trials)
     latest = list(tally.trials[-WINDOW:])
     older = {trial.number: trial for trial in (*tally.best[:N_BEST], *tally.unfinished)}
     return [older[number] for number in sorted(older) if number < latest[0].number] + latest

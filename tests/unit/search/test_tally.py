@@ -133,8 +133,7 @@ def test_a_sampler_of_a_long_study_sees_the_latest_trials_and_the_best(sampler: 
     tally = Tally()
     tally.see(study.get_trials(deepcopy=False))
     made = sampler(seed=1)
-    assert Windowed.fits(made, len(tally.trials)) == (sampler is optuna.samplers.TPESampler)
-    assert not Windowed.fits(made, WINDOW)
+    assert Windowed.fits(made, tally) == (sampler is optuna.samplers.TPESampler)
     seen: list[int] = []
 
     class Listening(optuna.samplers.RandomSampler):
@@ -145,3 +144,41 @@ def test_a_sampler_of_a_long_study_sees_the_latest_trials_and_the_best(sampler: 
     study.sampler = Windowed(Listening(), tally)
     study.ask().suggest_float("x", 0.0, 1.0)
     assert seen == [*range(N_BEST), *range(200, WINDOW + 200)]
+
+
+def test_a_sampler_of_a_short_study_is_told_of_the_trials_where_no_other_runs() -> None:
+    """So it reads none; of others' trials it has to see what was proposed since they were counted."""
+    study = optuna.create_study(direction="maximize")
+    tally, sampler = Tally(), optuna.samplers.TPESampler(seed=1)
+    tally.see([])
+    assert Windowed.fits(sampler, tally)
+    proposed = []
+    for is_told in (False, True):
+        own = optuna.samplers.TPESampler(seed=1)
+        study = optuna.create_study(direction="maximize")
+        for number in range(20):
+            tally.see(study.get_trials(deepcopy=False))
+            study.sampler = Windowed(own, tally) if is_told else own
+            trial = study.ask()
+            proposed.append(trial.suggest_float("x", 0.0, 1.0))
+            study.tell(trial, -abs(proposed[-1] - number / 20))
+    assert proposed[:20] == proposed[20:]
+    study.ask()
+    tally.see(study.get_trials(deepcopy=False))
+    assert not Windowed.fits(sampler, tally)
+
+
+def test_a_trial_that_was_just_made_is_known_without_a_question(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'made.db'}"
+    study = optuna.create_study(study_name="made", storage=url)
+    cache = TrialCache(RDBStorage(url))
+    number = cache.create_new_trial(study._study_id)
+    known = cache.get_trial(number)
+    assert known == RDBStorage(url).get_trial(number)
+    known.params["x"] = 1.0  # as Optuna does with its own
+    assert cache.get_all_trials(study._study_id, deepcopy=False)[0].params == {}
+    RDBStorage(url).set_trial_state_values(number, TrialState.FAIL)
+    assert cache.get_trial(number).state == TrialState.FAIL, "from then on it is asked"
+    waiting = cache.create_new_trial(study._study_id, create_trial(state=TrialState.WAITING))
+    RDBStorage(url).set_trial_state_values(waiting, TrialState.RUNNING)
+    assert cache.get_trial(waiting).state == TrialState.RUNNING, "one that waits may be taken by anybody"

@@ -144,8 +144,11 @@ def test_one_new_trial_among_many_is_all_that_is_read(database, study):
         statements.append(statement)
 
     database.storage._get_trials(study._study_id, None, set(), last - 1)
-    assert len(statements) == 7, "the study, its trials, and five tables of what belongs to them"
+    assert len(statements) == 6, "its trials, and five tables of what belongs to them"
     assert all("JOIN" not in statement for statement in statements)
+    statements.clear()
+    assert database.storage._get_trials(study._study_id, None, set(), last) == []
+    assert len(statements) == 2, "its trials, and whether there is such a study"
 
 
 def test_times_are_local_ones(database, study):
