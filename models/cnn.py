@@ -16,7 +16,7 @@ from models.fitness_model import FitnessModel
 from models.layers.score_head import ScoreHead
 from models.layers.windows import (
     MaskedConv1d,
-    Positions,
+    StatePositions,
     attention_over_length,
     max_over_length,
     sum_over_length,
@@ -85,7 +85,7 @@ class CNN(FitnessModel):
 
     def forward(self, batch: Batch) -> Tensor:
         """Predicted fitness (B,)."""
-        states, positions = self.one_hot, Positions.of_tokens(batch, 1 + len(self.one_hot))
+        states, positions = self.one_hot, StatePositions.of_tokens(batch, 1 + len(self.one_hot))
         for convolution in self.encoder:
             states, positions = convolution(states, positions)
             states = functional.relu(states)

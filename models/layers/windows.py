@@ -71,7 +71,7 @@ class _NumberedRows(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Positions:
+class StatePositions:
     """Which state stands at each position of a batch.
 
     Attributes:
@@ -89,21 +89,21 @@ class Positions:
     of_all: Tensor | None = None
 
     @staticmethod
-    def of_tokens(batch: Batch, n_tokens: int) -> Positions:
+    def of_tokens(batch: Batch, n_tokens: int) -> StatePositions:
         """Of the tokens of a batch, of which there are `n_tokens` kinds, padding included."""
         known = batch.from_rows
         if known is not None and not (known.tokens is batch.tokens and known.mask is batch.mask):
             known = None
-        return Positions(batch.tokens.masked_fill(~batch.mask, 0), n_tokens, known)
+        return StatePositions(batch.tokens.masked_fill(~batch.mask, 0), n_tokens, known)
 
-    def windows(self, width: int) -> tuple[Tensor, Positions]:
+    def windows(self, width: int) -> tuple[Tensor, StatePositions]:
         """The distinct windows (U, width) int64 around the positions (see `distinct_windows`), and which stands where.
 
         Windows of all rows are numbered in the same order as those of a batch, so that these get the same numbers.
         """
         if self.from_rows is None:
             windows, ids = distinct_windows(self.ids, self.n_states, width)
-            return windows, Positions(ids, 1 + len(windows))
+            return windows, StatePositions(ids, 1 + len(windows))
         widths = (*self.widths, width)
         known = _NumberedRows.of(self.from_rows.tables, widths)
         numbers = self.from_rows.part(known.numbers).flatten()
@@ -118,7 +118,7 @@ class Positions:
             in_batch[0] = 0
             in_batch[self.of_all.long()] = torch.arange(1, self.n_states)
             windows = in_batch.index_select(0, windows.flatten()).view_as(windows)
-        return windows, Positions(ids.view_as(self.ids), 1 + len(windows), self.from_rows, widths, distinct)
+        return windows, StatePositions(ids.view_as(self.ids), 1 + len(windows), self.from_rows, widths, distinct)
 
 
 class MaskedConv1d(nn.Conv1d):
@@ -129,7 +129,7 @@ class MaskedConv1d(nn.Conv1d):
             raise ValueError(f"kernel_size={kernel_size} must be odd to keep the length; take one more.")
         super().__init__(in_channels, out_channels, kernel_size, padding="same")
 
-    def forward(self, states: Tensor, positions: Positions) -> tuple[Tensor, Positions]:  # type: ignore[override]
+    def forward(self, states: Tensor, positions: StatePositions) -> tuple[Tensor, StatePositions]:  # type: ignore[override]
         """From states (U, in_channels) at positions to new states (U', out_channels) at the same positions."""
         windows, positions = positions.windows(self.kernel_size[0])
         inputs = rows_at(states, windows.flatten()).view(len(windows), -1)  # (U', kernel_size * in_channels)

@@ -21,7 +21,7 @@ _MOST_POSITIONS = 60
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Panel:
+class Scatter:
     """Points of candidates. axes: what they are. others: (n, 2), not picked. batch: (k, 2), with their `words`.
 
     best: what was measured at best, by the first axis and the second; None of an axis without any. shown: of a point
@@ -47,7 +47,7 @@ def draw_plate(plate: NextPlate, path: Path, about: str) -> None:
     for is_picked in (False, True):
         some = [one for one in plate.pool if (one.sequence in batch) is is_picked]
         places.append(np.array([(one.prediction, one.deviation) for one in some], dtype=np.float64).reshape(-1, 2))
-    panel = Panel(
+    panel = Scatter(
         axes=(f"prediction ({plate.units})", f"calibrated deviation ({plate.units})"),
         others=places[0],
         batch=places[1],
@@ -66,7 +66,7 @@ def draw_plate(plate: NextPlate, path: Path, about: str) -> None:
 
 
 def draw_panels(
-    panels: Sequence[Panel], mutations: Sequence[str], sentences: Sequence[str], path: Path, about: str
+    panels: Sequence[Scatter], mutations: Sequence[str], sentences: Sequence[str], path: Path, about: str
 ) -> None:
     """Draw panels, and how many of a batch with these `mutations` are mutated at each position.
 
@@ -98,7 +98,7 @@ def draw_panels(
         figure.savefig(file, format=kind, dpi=150, metadata={**title, "Date": None} if kind == "svg" else title)
 
 
-def _kinds(panel: Panel) -> list[tuple[str, str, Sequence[str], NDArray[np.float64]]]:
+def _kinds(panel: Scatter) -> list[tuple[str, str, Sequence[str], NDArray[np.float64]]]:
     """Name, colour, words and places (n, 2) of the points: candidates that were not picked, and those that were."""
     nothing = [""] * len(panel.others)
     return [("other candidates", _GREY, nothing, panel.others), ("the batch", _BLUE, panel.words, panel.batch)]
@@ -127,7 +127,7 @@ def _chosen(mutations: Sequence[str]) -> list[tuple[str, int]]:
     return sorted(_counts(mutations).most_common(_MOST_POSITIONS), key=place)
 
 
-def _points(panel: Panel) -> Drawing:
+def _points(panel: Scatter) -> Drawing:
     import plotly.graph_objects as go  # type: ignore[import-untyped]
 
     drawing = go.Figure()
@@ -160,7 +160,7 @@ def _bars(chosen: list[tuple[str, int]]) -> Drawing:
     return finished(drawing, (_POSITIONS, _COUNTS), height_px=320)
 
 
-def _picture(panels: Sequence[Panel], chosen: list[tuple[str, int]], figure: Any, about: str) -> None:
+def _picture(panels: Sequence[Scatter], chosen: list[tuple[str, int]], figure: Any, about: str) -> None:
     """Draw into a figure of matplotlib's."""
     every = figure.subplots(len(panels) + bool(chosen), 1, squeeze=False)[:, 0]
     for panel, axes in zip(panels, every, strict=False):

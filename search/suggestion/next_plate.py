@@ -15,7 +15,7 @@ from datasets.common.files import output
 from search.experiments.experiment import checksum
 from search.request.suggest_request import SuggestRequest
 from search.suggestion.choice import GREEDY
-from search.suggestion.figure import Panel, draw_panels
+from search.suggestion.figure import Scatter, draw_panels
 from search.suggestion.files import VERSION, candidates_in_words, cell, files_of
 from search.suggestion.plate import NextPlate
 from search.suggestion.several import PropertiesPlate, suggest_several
@@ -45,7 +45,7 @@ def _draw(plate: PropertiesPlate, request: SuggestRequest, path: Path) -> None:
         best.append(None)
     batch = np.array([[well[column] for column in columns] for well in plate.candidates], dtype=np.float64)
     panels = [
-        Panel(
+        Scatter(
             axes=(axes[0], axes[number]),
             others=plate.others[:, [0, number]].astype(np.float64),
             batch=batch[:, [0, number]],

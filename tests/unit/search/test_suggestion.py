@@ -15,7 +15,7 @@ from datasets.common.errors import UserError
 from datasets.tasks.registry import find_task
 from search.request.suggest_request import SuggestRequest
 from search.suggestion.acquisition import acquired, asks_deviation, uniform_draws
-from search.suggestion.figure import Panel, draw_panels
+from search.suggestion.figure import Scatter, draw_panels
 from search.suggestion.files import as_csv
 from search.suggestion.picker import Diversity, Picker
 from search.suggestion.plate import Well, filled
@@ -279,7 +279,7 @@ def test_draws_of_several_properties_are_their_own():
 
 
 def test_a_figure_counts_positions_of_each_chain(tmp_path):
-    panel = Panel(axes=("x", "y"), others=np.zeros((0, 2)), batch=np.ones((2, 2)), words=["a", "b"], best=(1, None))
+    panel = Scatter(axes=("x", "y"), others=np.zeros((0, 2)), batch=np.ones((2, 2)), words=["a", "b"], best=(1, None))
     mutations = ["L:S3T:H:V10A:D2G", "H:V10C", "WT", ""]
     draw_panels([panel], mutations, [], tmp_path / "f.svg", "chains")
     text = (tmp_path / "f.svg").read_text()
