@@ -87,7 +87,7 @@ def test_how_a_spelling_is_read_is_shown_once_and_only_where_it_is_another(tmp_p
     rows = [(name, f"{value:.4f}") for name, _, value in SOME]
     path = write(tmp_path / "t.csv", "mutant,fitness", rows)
     assert "is read as" not in str(surveyed(path, wild_type=WILD_TYPE).findings.found)
-    rows[2:5] = [("nothing?", "0.1"), ("h10-", "0.2"), (" 10d ", "0.3")]
+    rows[2:5] = [("nothing?", "0.1"), ("h10?", "0.2"), (" 10d ", "0.3")]
     path = write(tmp_path / "t.csv", "mutant,fitness", rows)
     found = surveyed(path, wild_type=WILD_TYPE, mutation_column="mutant").findings.found
     assert [one.text for one in found if "is read as" in one.text] == ["'10d' is read as 10D, and mutations like it"]

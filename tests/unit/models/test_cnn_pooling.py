@@ -10,7 +10,7 @@ from torch.nn import functional
 from datasets.batches.batch import Batch
 from datasets.common.errors import UserError
 from models.cnn import CNN
-from models.layers.windows import Positions, max_over_length
+from models.layers.windows import StatePositions, max_over_length
 from search.training.weights import load_weights, save_weights
 from tests.helpers.variants import make_batch, make_cnn, make_variants
 
@@ -68,7 +68,7 @@ def test_the_maximum_is_the_default_and_what_it_was_to_the_bit() -> None:
         f"{part}.{kind}" for part in ("encoder.0", "embedding", "decoder") for kind in ("weight", "bias")
     ]
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), named.parameters(), strict=True))
-    states, positions = model.encoder[0](model.one_hot, Positions.of_tokens(batch, 23))
+    states, positions = model.encoder[0](model.one_hot, StatePositions.of_tokens(batch, 23))
     pooled = max_over_length(functional.linear(functional.relu(states), model.embedding.weight), positions.ids)
     expected = model.decoder(functional.relu(pooled + model.embedding.bias)).squeeze(-1)
     assert torch.equal(model(batch), expected)

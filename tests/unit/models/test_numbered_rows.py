@@ -8,7 +8,7 @@ import torch
 from datasets.batches import row_tables
 from datasets.batches.loader import BatchLoader, FixedOrder
 from datasets.batches.row_tables import RowTables
-from models.layers.windows import Positions
+from models.layers.windows import StatePositions
 from tests.helpers.variants import make_cnn, make_variants
 
 
@@ -30,7 +30,7 @@ def test_windows_are_those_of_the_batch_alone(shortest: int | None, widths: tupl
     for known, alone in zip(*loaders(shortest), strict=True):
         assert known.from_rows is not None
         assert alone.from_rows is None
-        found, expected = Positions.of_tokens(known, 23), Positions.of_tokens(alone, 23)
+        found, expected = StatePositions.of_tokens(known, 23), StatePositions.of_tokens(alone, 23)
         for width in widths:
             windows, found = found.windows(width)
             of_batch, expected = expected.windows(width)
@@ -55,8 +55,8 @@ def test_other_tokens_are_not_taken_for_those_of_the_rows() -> None:
     known, alone = (next(iter(loader)) for loader in loaders(None))
     changed = known.tokens.clone()
     changed[:, 3] = 7
-    windows, found = Positions.of_tokens(replace(known, tokens=changed), 23).windows(5)
-    of_batch, expected = Positions.of_tokens(replace(alone, tokens=changed), 23).windows(5)
+    windows, found = StatePositions.of_tokens(replace(known, tokens=changed), 23).windows(5)
+    of_batch, expected = StatePositions.of_tokens(replace(alone, tokens=changed), 23).windows(5)
     assert torch.equal(windows, of_batch)
     assert torch.equal(found.ids, expected.ids)
 
