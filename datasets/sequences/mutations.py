@@ -181,7 +181,8 @@ class Mutator:
 
 def _no_mutation(word: str) -> str:
     """Return what is said of a word that is none."""
-    if re.fullmatch(r".*[0-9].*(INS|DUP).*", word.upper()):
+    _, *behind = re.split("[0-9]", word.upper(), maxsplit=1)
+    if any(name in text for text in behind for name in ("INS", "DUP")):
         return (
             f"{_short(word)} is an insertion, which mutations of a wild type cannot say: give the whole sequences, "
             "aligned with '-' for gaps"
