@@ -101,5 +101,7 @@ def import_for_the_end(configs: "Sequence[StudyConfig]") -> None:
     if any(knows_deviation(config.defaults["model"]) for config in configs):
         import search.training.predictor  # noqa: F401
     from search.machine.environment import git_commit
+    from search.storage.optuna_internals import forget_failed_imports
 
+    forget_failed_imports()
     git_commit()  # is remembered: the trials run with the code of now

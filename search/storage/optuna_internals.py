@@ -40,6 +40,19 @@ def id_of(thing: optuna.Study | optuna.Trial | FrozenTrial) -> int:
     return thing._study_id if isinstance(thing, optuna.Study) else thing._trial_id
 
 
+def forget_failed_imports() -> None:
+    """Let go of the frames in which Optuna looked for libraries that are not installed.
+
+    It keeps each such exception, whose traceback would keep alive whatever the callers of the import have: a database
+    with its connections, for as long as a notebook runs.
+    """
+    for name, module in list(sys.modules.items()):
+        if name.startswith("optuna."):
+            failed = getattr(vars(module).get("_imports"), "_deferred", None)
+            if failed is not None:
+                failed[0].__traceback__ = None
+
+
 def uncached(storage: BaseStorage) -> BaseStorage:
     """The storage below Optuna's cache, which holds no running trial."""
     return getattr(storage, "_backend", storage)

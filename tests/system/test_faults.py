@@ -98,7 +98,8 @@ def test_budget_is_exact_after_a_fault_at_a_random_moment(folder, budget, fault,
     fault(process)
     returncode, _ = finish(process)
     if fault in (interrupt_twice, terminate) and returncode != 0:
-        assert returncode in (130, 143)
+        # The last is that of a signal which came when all was done; a shell says 143 of it, too.
+        assert returncode in (130, 143, -signal.SIGTERM)
     finished_before = status(folder)["n_finished"]
 
     with short_leases():

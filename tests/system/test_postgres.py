@@ -435,7 +435,7 @@ def test_a_trial_asked_for_under_a_lock_that_was_lost_is_given_back(
     """Somebody else may have counted meanwhile: with both trials the budget would be exceeded."""
     config = study_config(["task=synthetic_two_vs_rest", "model=ridge", "validation=holdout"])
     study = open_study(database, "lost", manifest(config, data_hash="", label="", model="ridge"))
-    monkeypatch.setattr(TrialRunner, "_drive", lambda self, trial, run: 0.5)  # the training is not our concern
+    monkeypatch.setattr(TrialRunner, "_drive", lambda self, trial, run, cores: 0.5)  # the training is not our concern
     n_troubles = 0
     check = Worker._check_failures
 

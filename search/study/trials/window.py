@@ -79,7 +79,8 @@ class Windowed(BaseSampler):
     def after_trial(
         self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
-        """As the sampler's."""
+        """As the sampler's; what was shown to it is let go, as its study and with it a database would refer to this."""
+        self._view = None
         self._sampler.after_trial(study, trial, state, values)
 
 

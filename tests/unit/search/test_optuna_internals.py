@@ -1,6 +1,7 @@
 """Every private part of Optuna that is used: one that a new version lacks is named here, and replaced in one module."""
 
 import re
+import sys
 from pathlib import Path
 
 import optuna
@@ -52,6 +53,16 @@ _PRIVATE = re.compile(
     r"optuna\.(?:\w+\.)*_(?!_)\w+|from optuna\S* import _|(?:study|trial|storage|view|seen|shown)\._"
     r"(?:storage|study_id|trial_id|stop_flag|cached_frozen_trial|system_attrs|backend|thread_local)\b"
 )
+
+
+def test_failed_imports_hold_nothing_of_their_callers() -> None:
+    noted = [
+        module for name, module in sys.modules.items() if name.startswith("optuna.") and "_imports" in vars(module)
+    ]
+    failed = [found for module in noted if (found := module._imports._deferred) is not None]
+    assert failed, "of the optional libraries all are installed"
+    optuna_internals.forget_failed_imports()
+    assert all(error.__traceback__ is None for error, _ in failed)
 
 
 @pytest.mark.parametrize(("module", "name"), MODULE_PARTS, ids=lambda part: getattr(part, "__name__", part))
