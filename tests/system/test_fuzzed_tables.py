@@ -109,9 +109,16 @@ def mutated(draw: Any) -> bytes:
         ]
     )
     is_good = draw(st.booleans())
-    cells = st.lists(one if is_good else one | odd, min_size=1, max_size=3).map(draw(st.sampled_from(":/_-,")).join)
+    cells = st.lists(one | odd, min_size=1, max_size=3).map(draw(st.sampled_from(":/_-,")).join)
+    if is_good:  # each position once, in order
+        new = st.dictionaries(places, st.sampled_from(["-", "del", "DEL", "W", "Y"]), min_size=1, max_size=3)
+        cells = new.map(lambda found: ":".join(f"{WILD_TYPE[at]}{at + 1}{what}" for at, what in sorted(found.items())))
+        cells |= st.lists(places, min_size=2, max_size=2, unique=True).map(
+            lambda pair: "_".join(f"{WILD_TYPE[at]}{at + 1}" for at in sorted(pair)) + "del"
+        )
     cells |= st.sampled_from(["WT", "_sy"])
-    rows = draw(st.lists(st.tuples(cells, GOOD_NUMBERS if is_good else NUMBERS), min_size=8 * is_good, max_size=14))
+    row = st.tuples(cells, GOOD_NUMBERS if is_good else NUMBERS)
+    rows = draw(st.lists(row, min_size=12 * is_good, max_size=16, unique_by=(lambda row: row[0]) if is_good else None))
     text = "\n".join("\t".join(row) for row in [("mutant", "target"), *rows])
     return draw(edited(text.encode()))
 

@@ -54,7 +54,8 @@ def _opened(path: Path) -> Iterator[Any]:
             if twice:
                 raise UserError(f"{path}: two columns are called {twice[0]!r}; rename one of them.")
             yield file
-    except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError) as error:
+    except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError, SystemError) as error:
+        # The last is Python's, of a batch that says it has fewer than no rows.
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path} is not a Parquet file that can be read ({reason}); write it again.") from error
 
