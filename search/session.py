@@ -80,9 +80,8 @@ def run_study(
         task = replace(task, embeddings=None)
     slots = partial(slots_of, request.workers, n_trials=request.n_trials, config=config)
     per_gpu = most_trials_per_gpu(request, config)
-    n_workers = (
-        len(slots(per_gpu, threads=1)) if engine is None else request.workers or 2
-    )  # at most: too many are refused here
+    # At most: too many are refused here.
+    n_workers = len(slots(per_gpu, threads=1)) if engine is None else request.workers or 2
     check_folders(request.runs_dir, request.export_dir, request.named)
     split = load_split(task, request.data_dir, request.runs_dir, announce, weights_dir=request.weights_dir)
     find_protocol(config.defaults["validation"], task, split)  # what a split cannot carry is refused before all else

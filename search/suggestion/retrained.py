@@ -12,6 +12,7 @@ from datasets.splits.prepared import PreparedSplit
 from search.config.run_config import averaging_callbacks
 from search.config.targets import is_exact
 from search.experiments.confirm.candidates import Candidate, of_parts
+from search.experiments.confirm.kept_runs import refused_if_unwritable
 from search.experiments.confirm.training import KEPT, EndedWithoutWeights, trained_run
 from search.experiments.experiment import checksum, load_experiment
 from search.experiments.files import confirmation_file
@@ -112,17 +113,13 @@ def _alone(parent: Path, name: str, announce: Callable[[str], None]) -> Iterator
     """
     folder = parent / name
     lock = FileLock(parent / f".{name}.lock")
-    try:
+    with refused_if_unwritable(folder):
         folder.mkdir(parents=True, exist_ok=True)
         try:
             lock.acquire(timeout=0)
         except Timeout:
             announce(f"Another process trains {name} on all that was measured: its models are waited for.")
             lock.acquire()
-    except OSError as error:
-        raise UserError(
-            f"The folder {folder} cannot be written ({error.strerror}): name another with --runs-dir."
-        ) from None
     try:
         yield folder
     finally:

@@ -129,7 +129,9 @@ class TrialRunner:
         running = trial.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         here = f"{socket.gethostname()}:"
         others = [
-            one for one in running if one.number != trial.number and one.user_attrs.get(WORKER, "").startswith(here)
+            one
+            for one in running
+            if one.number != trial.number and str(one.user_attrs.get(WORKER)).startswith(here)  # anybody may write it
         ]
         return max(1, self.slot.n_cores // (1 + len(others)))
 

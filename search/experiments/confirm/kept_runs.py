@@ -32,6 +32,17 @@ class KeptRun:
 
 
 @contextlib.contextmanager
+def refused_if_unwritable(folder: Path) -> Iterator[None]:
+    """Around what makes a folder below the runs folder, and its lock: a UserError where it cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"The folder {folder} cannot be written ({error.strerror}): name another with --runs-dir."
+        ) from None
+
+
+@contextlib.contextmanager
 def folder_of(parent: Path, name: str) -> Iterator[Path]:
     """The folder of one confirmation, which nobody else uses meanwhile and which is removed if nothing goes wrong.
 
@@ -40,15 +51,13 @@ def folder_of(parent: Path, name: str) -> Iterator[Path]:
     """
     folder = parent / name
     lock = FileLock(parent / f".{name}.lock")  # beside the folder, which is removed while the lock is held
-    try:
+    with refused_if_unwritable(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise UserError(f"Another process confirms the same experiment in {folder}: wait until it has ended.") from None
-    except OSError as error:
-        raise UserError(
-            f"The folder {folder} cannot be written ({error.strerror}): name another with --runs-dir."
-        ) from None
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            what = f"Another process confirms the same experiment in {folder}"
+            raise UserError(f"{what}: wait until it has ended.") from None
     try:
         yield folder
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,9 +1,12 @@
 """Which GPUs and cores there are, and how the workers of a machine share them."""
 
 import os
+import socket
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import optuna
 import pynvml
 import pytest
 import torch
@@ -12,9 +15,12 @@ from datasets.common.errors import UserError
 from search.machine import memory as machine_memory
 from search.machine.hardware import MEMORY_SHARE, find_gpus, mig_devices, usable_cores, visible_gpus
 from search.options.arguments import parse
+from search.storage.attributes import WORKER
 from search.study.config import study_config
 from search.training import memory
+from search.workers.child import Child
 from search.workers.slots import Slot, make_slots
+from search.workers.trial import TrialRunner
 from tests.helpers import nvml
 from tests.helpers.nvml import FakeGpu
 
@@ -240,3 +246,15 @@ def test_more_workers_than_gpu_slots_are_refused_before_anything_is_written(comm
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     assert "--workers 3 is more than the 1 slots" in command(*WHAT, "--workers", "3").refusal()
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("worker", "expected"), [("elsewhere:7", 4), (7, 4), (None, 4), ([], 4), (f"{socket.gethostname()}:7", 2)]
+)
+def test_cores_are_shared_with_trials_of_this_machine_whatever_a_row_says_of_its_worker(worker, expected):
+    study = optuna.create_study()
+    other, trial = study.ask(), study.ask()
+    other.set_user_attr(WORKER, worker)
+    runner = SimpleNamespace(config=study_config(["task=synthetic_two_vs_rest", "model=cnn"]))
+    runner.slot, runner.start = Slot(name="cpu:0", n_threads=1, n_cores=4), Child
+    assert TrialRunner._cores(runner, trial) == expected
