@@ -18,10 +18,8 @@ def value_at(params: Mapping[str, Any], epoch: int) -> float:
     return quality * (1 - 0.8 ** (epoch + 1))
 
 
-def start(
-    config: Any, split: Path, places: Any, directory: Path, *, resume: Path | None = None, start: Any = Child
-) -> Child:
-    """As `search.workers.child.isolated_run`."""
+def start(config: Any, split: Path, places: Any, directory: Path, **more: Any) -> Child:
+    """As `search.workers.jobs.isolated_run`, whatever else that is told."""
     return Child(partial(_run, dict(config.model)), directory)
 
 
