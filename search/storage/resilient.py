@@ -32,7 +32,7 @@ from search.storage.outages import Outages, StorageLost, StorageRefused
 from search.storage.rows.checks import trial_problems
 from search.storage.rows.heartbeats import end_unreadable_leases
 from search.storage.rows.reading import READING, all_studies, is_of_a_row, readable, study_names
-from search.storage.rows.trials import read_trials
+from search.storage.rows.trials import read_trials, without_collection
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -120,11 +120,12 @@ class ResilientStorage(RDBStorage):
         trial_id_greater_than: int,
     ) -> list[FrozenTrial]:
         def read() -> list[FrozenTrial]:
-            with session_of(self.scoped_session) as session:
+            with session_of(self.scoped_session) as session, without_collection():
                 return read_trials(session, study_id, states, included_trial_ids, trial_id_greater_than)
 
         found = self.outages.call(lambda: readable(self, "_get_trials", study_id, read))
-        return [_checked(trial, lambda: self.get_study_name_from_id(study_id)) for trial in found]
+        with without_collection():
+            return [_checked(trial, lambda: self.get_study_name_from_id(study_id)) for trial in found]
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
         """As Optuna's; true as well for a trial that an attempt before finished with the same values."""

@@ -135,12 +135,16 @@ class Artifacts:
         return Tally(self.keep_top)
 
     def _remove(self, trial: FrozenTrial) -> None:
-        paths = list(trial_folder(self.directory, trial.number).glob(f"fold*{CHECKPOINT}"))
+        folder = trial_folder(self.directory, trial.number)
+        # A worker that joins a study of thousands of trials asks this of each; most have no folder here.
+        paths = list(folder.glob(f"fold*{CHECKPOINT}")) if folder.is_dir() else []
         for artifact, name in artifacts_of(trial.system_attrs):
             if name.endswith(CHECKPOINT) and name != VALIDATION:
                 paths.append(self._store / artifact)
                 if self.shared is not None:
                     self._tried(partial(self.shared.remove, artifact))
+        if not paths:
+            return
         runs = self.directory.parent.resolve()
         try:
             for path in paths:
