@@ -8,7 +8,8 @@ study name (which chooses Hyperband's brackets) and seed, scikit-learn or a plai
 By default (`--columns all`) they see the 56 residues that our models see of GB1, one-hot, as one writes it down; with
 `whole` all 265 residues of FLIP's file, as one does who does not look at it; with `varying` of the one-hot form of
 ridge and kernel only what varies, 74 columns, as one does who knows that the others change nothing but the time.
-Sampled configurations differ from the first value on that differs, so that a pair says little and five say more.
+Sampled configurations differ from the first value on that differs, so that a pair says little and five say more; with
+`--same-configurations` both sides' CNNs try the same random ones, so that the ratio is of speed alone.
 
 CPU seconds are those of all processes of a side. On a busy machine they are what counts: processes that wait for a core
 take longer, but use about the same. Epochs are counted in the databases, a second of the time from the first trial's
@@ -21,16 +22,21 @@ quiet cores).
 """
 
 import argparse
+import json
 import statistics
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from search.machine.hardware import usable_cores
+from tests.benchmarks.plain_cnn import FIRST
 from tests.benchmarks.search_sides import N_SEEN, ROOT, Side, search_ours, search_plainly, write_table
 
 EPOCHS = "trainer.max_epochs=30"
@@ -84,6 +90,7 @@ def main() -> None:
     parser.add_argument("--n-trials", type=int, help="instead of 100 (ridge, kernel) and 20 (CNN)")
     parser.add_argument("--workers", nargs="+", default=["auto", "1"], help="of the CNN (default: auto 1)")
     parser.add_argument("--columns", choices=COLUMNS, default="all", help="that the scripts see (default: %(default)s)")
+    parser.add_argument("--same-configurations", action="store_true", help="of the CNN: none that a sampler chooses")
     parser.add_argument("--override", action="append", default=[], help="of our searches, such as trainer.threads=1")
     given = parser.parse_args()
     seen = None if given.columns == "whole" else N_SEEN
@@ -94,7 +101,8 @@ def main() -> None:
             if kind == "study":
                 make_study(folder)
             elif kind == "cnn":
-                beside_torch(folder, given.pairs, given.n_trials or 20, given.workers, given.override, seen)
+                same = given.same_configurations
+                beside_torch(folder, given.pairs, given.n_trials or 20, given.workers, given.override, seen, same)
             else:
                 columns = [] if given.columns == "varying" else ["--all-columns"]
                 beside_sklearn(kind, folder, given.pairs, given.n_trials or 100, given.override, seen, columns)
@@ -126,7 +134,13 @@ def beside_sklearn(
 
 
 def beside_torch(
-    folder: Path, n_pairs: int, n_trials: int, workers: Sequence[str], overrides: Sequence[str], seen: int | None
+    folder: Path,
+    n_pairs: int,
+    n_trials: int,
+    workers: Sequence[str],
+    overrides: Sequence[str],
+    seen: int | None,
+    is_same: bool,
 ) -> None:
     """The CNN, by epochs a second."""
     task, table = "gb1_three_vs_rest", folder / "table.csv"
@@ -138,6 +152,10 @@ def beside_torch(
     for seed in range(n_pairs):
         words = ["--task", task, "--model", "cnn", "--n-trials", str(n_trials), f"seed={seed}", EPOCHS, *overrides]
         named = [f"{task}-cnn", "--n-trials", str(n_trials), "--seed", str(seed), "--threads", str(threads)]
+        if is_same:
+            first = drawn(n_trials, seed)
+            named += ["--first", json.dumps(first)]
+            words.append(f"first_trials=[{','.join(map(as_tree, first))}]")
         theirs = search_plainly(folder / f"plain-{seed}", "plain_cnn.py", table, named)
         for number in workers:
             ours = search_ours(folder / f"ours-{seed}-{number}", warm, [*words, "--workers", number])
@@ -151,6 +169,40 @@ def beside_torch(
             Goal(what="CPU time an epoch, whole commands", limit=1 / 1.6, ratio=_cpu_an_epoch),
             Goal(what="time until the script's last value", limit=0.5, ratio=_reached),
         )
+
+
+def drawn(n: int, seed: int) -> list[dict[str, Any]]:
+    """The configuration that both begin with, and random ones of the space, in the script's names."""
+    random = np.random.default_rng(seed)
+
+    def log_uniform(low: float, high: float) -> float:
+        return float(np.exp(random.uniform(np.log(low), np.log(high))))
+
+    found = [FIRST]
+    for _ in range(n - 1):
+        sizes = {"kernel_size": int(random.choice([3, 5, 7, 9])), "channels": round(log_uniform(16, 96))}
+        rates = {"lr_encoder": log_uniform(1e-4, 1e-2), "lr_embedding": log_uniform(1e-5, 1e-2)}
+        found.append(
+            {
+                **sizes,
+                **rates,
+                "depth": int(random.integers(1, 3)),
+                "dropout": float(random.uniform(0, 0.5)),
+                "pooling": str(random.choice(["max", "attention", "position"])),
+                "weight_decay": log_uniform(1e-5, 0.1),
+                "lr_decoder": log_uniform(1e-6, 1e-2),
+                "batch_size": int(random.choice([32, 64, 128, 256])),
+            }
+        )
+    return found
+
+
+def as_tree(configuration: Mapping[str, Any]) -> str:
+    """A configuration as one of our first trials, on the command line."""
+    values = dict(configuration)
+    batch_size = values.pop("batch_size")
+    model = ",".join(f"{name}:{value}" for name, value in values.items())
+    return f"{{model:{{{model}}},data:{{batch_size:{batch_size}}}}}"
 
 
 def make_study(folder: Path) -> None:

@@ -9,6 +9,7 @@ masked, and their one-hot form is made once.
 
 import argparse
 import copy
+import json
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,6 +22,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 PATIENCE = 20
+FIRST = {
+    "kernel_size": 5,
+    "channels": 43,
+    "depth": 1,
+    "dropout": 0.0,
+    "pooling": "max",
+    "weight_decay": 0.05,
+    "lr_encoder": 1e-3,
+    "lr_embedding": 5e-5,
+    "lr_decoder": 5e-6,
+    "batch_size": 256,
+}
+"""Flipper's, which our search begins with too."""
 
 
 class PlainCNN(nn.Module):
@@ -65,6 +79,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max-epochs", type=int, default=30)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--first", type=json.loads, default=[FIRST], help="configurations to begin with, as JSON")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
 
@@ -132,9 +147,8 @@ def main() -> None:
         pruner=optuna.pruners.HyperbandPruner(min_resource=3, max_resource=given.max_epochs, reduction_factor=3),
         direction="maximize",
     )
-    first = {"kernel_size": 5, "channels": 43, "depth": 1, "dropout": 0.0, "pooling": "max", "weight_decay": 0.05}
-    rates = {"lr_encoder": 1e-3, "lr_embedding": 5e-5, "lr_decoder": 5e-6, "batch_size": 256}
-    study.enqueue_trial({**first, **rates})
+    for configuration in given.first:
+        study.enqueue_trial(configuration)
     study.optimize(objective, n_trials=given.n_trials)
     print(f"Best {study.best_value:.4f}: {study.best_params}")
 
