@@ -5,9 +5,10 @@ table stands below $FLIPSEARCH_DATA as assays/blat. Everything stays in `--folde
 goes on, and each step is a command that a user would type.
 
 The rule, which was fixed before any test target was read with it: ridge, kernel and CNN are searched with the default
-spaces and the trials of `BUDGETS`, 40 where it names none; `combine` makes the ensemble (without a family of which it says that all trials are set aside); all four are confirmed with
-`--seeds` seeds, once. The family that validation chose is the one with the highest validation value. `--families`
-adds others, which are searched and confirmed beside and take no part in the ensemble.
+spaces and the trials of `BUDGETS`, 40 where it names none; `combine` makes the ensemble, without a family whose trials
+it says are all set aside; all four are confirmed with `--seeds` seeds, once. The family that validation chose is the
+one with the highest validation value. `--families` adds others, which are searched and confirmed beside and take no
+part in the ensemble.
 """
 
 import argparse
