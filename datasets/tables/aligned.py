@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from datasets.common.errors import UserError
 from datasets.sequences.alphabet import GAP
-from datasets.sequences.chains import DIVIDER, Chains, has_chains
+from datasets.sequences.chains import Chains, has_chains
+from datasets.sequences.gaps import protein
 from datasets.sequences.packed import Packed
 from datasets.sequences.sites import written_sites
 from datasets.tables.findings import Findings
@@ -140,12 +141,11 @@ def _refuse_twins(
 ) -> None:
     """Refuse the rows whose protein another row has with its gaps at other columns, as V3- and V4- in a pair of V."""
     chains = None if table.chains is None else Chains.of(table.chains)
-    first: dict[str, int] = {}
+    first: dict[bytes, int] = {}
     rows, of = [], -1
     for row in gapped:
         columns = sequences[row]
-        parts = [columns] if chains is None else chains.parts(columns)
-        before = first.setdefault(DIVIDER.join(part.replace(GAP, "") for part in parts), row)
+        before = first.setdefault(protein(columns.encode("ascii"), chains), row)
         if sequences[before] != columns:
             rows.append(row)
             of = before if of < 0 else of

@@ -186,7 +186,7 @@ class _Batch:
         counts = _Counts()
         counter = Counter(stream.n_total, is_quiet=self.request.quiet)
         n_threads = divide_cores(self.trained.predictor)
-        new = without_measured(stream, measured_variants(self.split), counts.left_out)
+        new = without_measured(stream, measured_variants(self.split, self.trained.task.chains), counts.left_out)
         score = partial(self._scored, valuation, best)
         with (
             counter,
