@@ -75,7 +75,7 @@ def suggest(request: SuggestRequest) -> NextPlate:
     )
     check_errors(request, trained)
     split = load_split(
-        task_of(trained.config, request.data),
+        task_of(trained.config, request.data, alignment=request.alignment),
         request.data_dir,
         request.runs_dir,
         announce,
