@@ -86,10 +86,10 @@ def suggest(request: SuggestRequest) -> NextPlate:
     request = replace(request, acquisition=acquisition_of(request, trained))
     with contextlib.nullcontext() if request.input is None else rereadable(request.input) as path:
         plate = _Batch(request, trained, split, path, announce).plate()
+    if request.figure is not None:  # before the plate, so that what ends the drawing leaves no plate
+        draw_plate(plate, request.figure, f"{request.experiment.name}, by {request.acquisition}")
     if request.output is not None:
         write_plate(plate, request, trained, split)
-    if request.figure is not None:
-        draw_plate(plate, request.figure, f"{request.experiment.name}, by {request.acquisition}")
     return plate
 
 

@@ -170,6 +170,31 @@ def test_a_kernel_is_conditioned_on_each_pick_and_other_models_pick_greedily(pla
     assert "Picked by greedy: 24 candidates" in suggest(plates).out
 
 
+def test_a_kernel_that_cannot_tell_candidates_apart_is_said(plates: Path) -> None:
+    """The sums of a conditioned batch differ, because each pick makes the kernel surer of the next one."""
+    words = ("--mutagenesis", "sites:1", "--batch", "5", "--output", "plate.csv")
+    answer = run_here("suggest", "studies/experiment/both-kernel.yaml", *words, cwd=plates)
+    assert answer.status == 0, answer
+    assert "Picked by batch-ucb" in answer.out
+    rows = rows_of(plates)
+    assert len({row["prediction"] for row in rows}) == 1 < len({row["acquisition"] for row in rows})
+    assert f"5 of 5 candidates come out alike, at {float(rows[0]['prediction']):.4g}: the model" in answer.out
+
+
+def test_what_ends_the_drawing_leaves_no_plate(plates: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("search.suggestion.suggest.draw_plate", interrupted)
+    monkeypatch.setattr("search.suggestion.next_plate._draw", interrupted)
+    words = ("--mutagenesis", "singles", "--batch", "5", "--output", "none.csv", "--figure", "none.html")
+    for experiments in ((EXPERIMENT,), (EXPERIMENT, "studies/experiment/both-kernel.yaml")):
+        answer = run_here("suggest", *experiments, *words, cwd=plates)
+        assert (answer.status, answer.out) == (130, "")
+        assert "Interrupted: no plate was written." in answer.err
+        assert not list(plates.glob("none.*"))
+
+
 def test_a_conditioned_batch_keeps_to_what_is_asked_of_it_and_candidates_pass_again(
     plates: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
