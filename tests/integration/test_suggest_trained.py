@@ -78,6 +78,28 @@ def test_a_plate_is_picked_by_what_confirm_would_train(plates: Path, tmp_path: P
     assert trained[0] == confirmed[0] != before[0]
 
 
+def test_seeds_that_confirm_left_of_a_kernel_pick_as_one_model(plates: Path, tmp_path: Path) -> None:
+    """They differ in their last bits: several would not be conditioned, and be drawn from as if they differed."""
+    folder, kernel = tmp_path / "copy", "studies/experiment/both-kernel.yaml"
+    shutil.copytree(plates, folder)
+    words = ((), ("--acquisition", "thompson"), ("--acquisition", "thompson", "--train"))
+    before = []
+    for more in words:
+        suggest(folder, *more, experiment=kernel)
+        before.append(plate_of(folder))
+    assert [one[1] for one in before] == ["suggest", "search", "suggest"]
+    answer = run_here("confirm", kernel, "--seeds", "2", cwd=folder)
+    assert answer.status == 0, answer
+    for more, (table, made_by) in zip(words, before, strict=True):
+        assert TRAINED not in suggest(folder, *more, experiment=kernel).err
+        assert plate_of(folder) == (table, "confirm" if made_by == "suggest" else made_by)
+    assert "Picked by greedy" in suggest(folder, "--no-train", experiment=kernel).out
+    assert plate_of(folder)[1] == "confirm"
+    answer = run_here("confirm", kernel, "--seeds", "1", cwd=folder)
+    assert answer.status == 0, answer
+    assert "Picked by greedy" in suggest(folder, "--no-train", experiment=kernel).out
+
+
 def test_models_are_kept_and_trained_again_where_they_were_changed(plates: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(plates, folder)
