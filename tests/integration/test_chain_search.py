@@ -198,6 +198,7 @@ def test_an_alignment_is_of_a_named_chain(folder: Path) -> None:
         (("--alignment", "a.fasta"), "name its chain, as in --alignment H=a.fasta."),
         (("--alignment", "X=a.fasta"), "have several (H, L): name its chain, as in --alignment H=a.fasta."),
         (("--alignment", "H=nowhere.a2m"), "nowhere.a2m"),
+        (("--alignment", "H=a.fasta", "--alignment", "L=a.fasta"), "--alignment is given twice, as 'H=a.fasta' and as"),
         (("--zero-shot", "esm"), "--zero-shot scores variants of one chain"),
     ],
 )
