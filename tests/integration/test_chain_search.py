@@ -173,7 +173,8 @@ def test_an_alignment_is_of_a_named_chain(folder: Path) -> None:
     refusal = run_here("predict", export, "--input", "c.csv", "--alignment", "L=moved/h.a2m", cwd=own).refusal()
     assert "is of the chain L, and the experiment's scores are of the chain H: name that one's, H=FILE" in refusal
     refusal = run_here("suggest", *experiments, *plate, cwd=own).refusal()
-    assert "heavy.a2m cannot be read" in refusal
+    assert "put the file back where it was, or tell predict and suggest where it is now with --alignment." in refusal
+    assert "put the file back where it was" in run_here("verify", export, cwd=own).refusal()
     assert "--no-distance" not in refusal
     # What the columns hold is what the chain by itself has.
     source = ScoreSource(
