@@ -9,20 +9,23 @@ import numpy as np
 
 from datasets.candidates.candidates import Candidates, Stream
 from datasets.common.errors import UserError
+from datasets.sequences.chains import Chains
 from datasets.sequences.codes import as_bytes
+from datasets.sequences.gaps import protein
 from datasets.splits.prepared import PreparedSplit, test_sequences
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class MeasuredVariants:
-    """Whole sequences (ASCII) that have a measurement, wherever its value stands.
+    """Proteins (ASCII, as `protein` has them) that have a measurement, wherever its value stands.
 
     known: those of training and validation rows. test: those of the test set. Which sequences are in it tells nothing
-    of what they were measured at, and that is never read here.
+    of what they were measured at, and that is never read here. chains: of their sequences, where they have several.
     """
 
     known: Set[bytes]
     test: Set[bytes] = frozenset()
+    chains: Chains | None = None
 
 
 @dataclass(kw_only=True, slots=True)
@@ -41,10 +44,13 @@ class LeftOut:
         return f"{self.n:,} candidate{'s were' if self.n > 1 else ' was'} left out as measured already{test}."
 
 
-def measured_variants(split: PreparedSplit) -> MeasuredVariants:
+def measured_variants(split: PreparedSplit, chains: Chains | None) -> MeasuredVariants:
     """Return the variants that a split was measured of; a UserError is raised if its prepared file is broken."""
+    known, test = as_bytes(split.residues, split.lengths), as_bytes(*test_sequences(split))
     return MeasuredVariants(
-        known=frozenset(as_bytes(split.residues, split.lengths)), test=frozenset(as_bytes(*test_sequences(split)))
+        known=frozenset(protein(one, chains) for one in known),
+        test=frozenset(protein(one, chains) for one in test),
+        chains=chains,
     )
 
 
@@ -62,8 +68,9 @@ def _others(blocks: Iterator[Candidates], measured: MeasuredVariants, left_out: 
     for block in blocks:
         kept = []
         for row, sequence in enumerate(as_bytes(block.residues, block.lengths)):
-            is_test = sequence in measured.test
-            if is_test or sequence in measured.known:
+            own = protein(sequence, measured.chains)
+            is_test = own in measured.test
+            if is_test or own in measured.known:
                 left_out.n += 1
                 left_out.n_test += is_test
             else:

@@ -9,6 +9,7 @@ from datasets.candidates.columns import Label
 from datasets.candidates.files import NAME_COLUMNS, Cells, one_line
 from datasets.candidates.measured import LeftOut, MeasuredVariants, without_measured
 from datasets.common.errors import UserError
+from datasets.sequences.gaps import protein
 from datasets.sequences.mutations import normal_form
 from datasets.tables.columns import Columns
 from datasets.tables.measurements import MISSING
@@ -54,7 +55,8 @@ def read_unmeasured(
     here = tuple(name for name in scores if name in columns.cells)
     cells = _cells(columns, rows, column, _name_column(columns) if has_names else None, here)
     stream = Stream(label=label, blocks=blocks_of(source.path, cells, label, task), scores=here)
-    return without_measured(stream, MeasuredVariants(known=frozenset(found.sequences.slices())), left_out)
+    known = frozenset(protein(one, task.chains) for one in found.sequences.slices() if one)
+    return without_measured(stream, MeasuredVariants(known=known, chains=task.chains), left_out)
 
 
 def _has_stop(columns: Columns, table: Table, row: int) -> bool:

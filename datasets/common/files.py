@@ -125,7 +125,7 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def named_hash(path: Path, what: str) -> str:
+def named_hash(path: Path, what: str, remedy: str = "name the file where it is now") -> str:
     """Return the SHA-256 of a file of `what` that a user named. Raises a UserError if it cannot be read."""
     try:
         if path.exists() and not path.is_file():
@@ -133,7 +133,7 @@ def named_hash(path: Path, what: str) -> str:
         return file_hash(path)
     except (OSError, ValueError) as error:  # a name with a zero byte
         reason = getattr(error, "strerror", None) or error
-        raise UserError(f"The {what} {path} cannot be read ({reason}): name the file where it is now.") from None
+        raise UserError(f"The {what} {path} cannot be read ({reason}): {remedy}.") from None
 
 
 def link(source: Path, target: Path) -> None:

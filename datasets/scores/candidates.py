@@ -113,7 +113,7 @@ class CandidateScores:
             if source.kind in ("alignment", "language_model"):  # made of the sequences
                 here, tell = replace(source, columns=wanted), announce
                 if source.kind == "alignment":
-                    here = here if alignment is None else replace(here, file=str(alignment))
+                    here = here if alignment is None else here.at(alignment)
                     tell = lambda sentence: None  # noqa: E731 (training said what was found)
                 own = ScoreConfig(sources=[here], use="all")
                 columns = ScoreSet(scores=own, wild_type=wild_type, models=models, chains=chains)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from datasets.common.errors import UserError, nearest
@@ -53,6 +54,22 @@ class ScoreSource:
             raise UserError(
                 f"scores: a source of kind {self.kind!r} and the language model {self.backbone!r} do not go together."
             )
+
+    def at(self, file: Path) -> ScoreSource:
+        """The same, whose file stands elsewhere now; of a chain it may be named as for a search, `H=FILE`.
+
+        Raises:
+            UserError: Another chain is named.
+        """
+        chain, is_named, rest = str(file).partition("=")
+        if self.chain is None or not is_named or not re.fullmatch("[A-Za-z]", chain):
+            return replace(self, file=str(file))
+        if chain.upper() != self.chain:
+            raise UserError(
+                f"--alignment {file} is of the chain {chain.upper()}, and the experiment's scores are of the chain "
+                f"{self.chain}: name that one's, {self.chain}=FILE."
+            )
+        return replace(self, file=rest)
 
     @property
     def tree(self) -> dict[str, Any]:
@@ -113,6 +130,13 @@ class ScoreConfig:
     def tree(self) -> dict[str, Any]:
         """What configs and experiment files hold."""
         return {**asdict(self), "sources": [source.tree for source in self.sources]}
+
+    def with_alignment(self, file: Path | None) -> ScoreConfig:
+        """The same, whose alignment stands in that file now; None: where it was. Errors are those of `at`."""
+        if file is None:
+            return self
+        sources = [source.at(file) if source.kind == "alignment" else source for source in self.sources]
+        return replace(self, sources=sources)
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -82,7 +82,10 @@ class ScoreSet:
     def check(self) -> None:
         """Refuse, by a UserError, files and weights that are missing or that have changed since they were named."""
         for source in self.scores.sources:
-            if source.file is not None and (found := named_hash(Path(source.file), "scores")) != source.hash:
+            remedy = "put the file back where it was"
+            if source.kind == "alignment":
+                remedy += ", or tell predict and suggest where it is now with --alignment"
+            if source.file is not None and (found := named_hash(Path(source.file), "scores", remedy)) != source.hash:
                 raise changed(source, found)
             if source.backbone is not None and (found := self._model(source.backbone).hash) != source.hash:
                 raise changed(source, found)

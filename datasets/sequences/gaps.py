@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from datasets.common.errors import SequenceError
 from datasets.sequences.alphabet import GAP
-from datasets.sequences.chains import LINKER, N_LINKER
+from datasets.sequences.chains import DIVIDER, LINKER, N_LINKER, Chains
 
 _GAP = ord(GAP)
 _GAPS = GAP.encode()
@@ -18,6 +18,17 @@ _GAPS = GAP.encode()
 def ungapped(sequence: bytes) -> bytes:
     """Return the residues (ASCII) of a sequence that may be aligned."""
     return sequence.replace(_GAPS, b"")
+
+
+def protein(columns: bytes, chains: Chains | None = None) -> bytes:
+    """Return the residues (ASCII) of a sequence that may be aligned, with `|` between its chains.
+
+    They are equal for two that are one protein, wherever their gaps stand: V3- and V4- of a wild type with V at both.
+    """
+    if chains is None:
+        return ungapped(columns)
+    parts = (columns[start : start + n] for start, n in zip(chains.starts, chains.lengths, strict=True))
+    return DIVIDER.encode().join(map(ungapped, parts))
 
 
 def without_gaps(residues: NDArray[np.uint8], region: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from datasets.common.errors import UserError
 from datasets.sequences.alphabet import GAP
-from datasets.sequences.chains import DIVIDER, Chains, has_chains
+from datasets.sequences.chains import Chains, has_chains
+from datasets.sequences.gaps import protein
 from datasets.sequences.packed import Packed
 from datasets.sequences.sites import written_sites
 from datasets.tables.findings import Findings
@@ -139,16 +140,7 @@ def _refuse_twins(
     cells: Packed, sequences: Sequence[str], gapped: Sequence[int], table: Table, findings: Findings
 ) -> None:
     """Refuse the rows whose protein another row has with its gaps at other columns, as V3- and V4- in a pair of V."""
-    chains = None if table.chains is None else Chains.of(table.chains)
-    first: dict[str, int] = {}
-    rows, of = [], -1
-    for row in gapped:
-        columns = sequences[row]
-        parts = [columns] if chains is None else chains.parts(columns)
-        before = first.setdefault(DIVIDER.join(part.replace(GAP, "") for part in parts), row)
-        if sequences[before] != columns:
-            rows.append(row)
-            of = before if of < 0 else of
+    rows, of = _twins({row: sequences[row] for row in gapped}, table)
     if rows:
         one, other = cells[rows[0]].strip()[:_LONGEST], cells[of].strip()[:_LONGEST]
         findings.add(
@@ -158,3 +150,29 @@ def _refuse_twins(
             rows,
             remedy="write both alike: of neighbours that are equal the last one is deleted, as HGVS has it",
         )
+
+
+def warn_of_twins(sequences: Iterable[str], table: Table, findings: Findings) -> None:
+    """Warn of aligned rows whose protein another row has with its gaps at other columns."""
+    rows, of = _twins({row: sequence for row, sequence in enumerate(sequences) if GAP in sequence}, table)
+    if rows:
+        findings.add(
+            "warning",
+            f"the sequence is the protein of {findings.columns.place} {findings.columns.lines[of]} with its gaps at "
+            "other columns, and counts as another variant: one of them may be tested after the other was trained on",
+            rows,
+            remedy="align both alike",
+        )
+
+
+def _twins(gapped: Mapping[int, str], table: Table) -> tuple[list[int], int]:
+    """The rows whose protein an earlier one has in other columns, and that one of the first of them."""
+    chains = None if table.chains is None else Chains.of(table.chains)
+    first: dict[bytes, int] = {}
+    rows, of = [], -1
+    for row, columns in gapped.items():
+        before = first.setdefault(protein(columns.encode("ascii"), chains), row)
+        if gapped[before] != columns:
+            rows.append(row)
+            of = before if of < 0 else of
+    return rows, of

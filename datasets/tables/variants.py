@@ -13,7 +13,7 @@ from datasets.sequences.alphabet import ALPHABET, GAP
 from datasets.sequences.chains import DIVIDER, Chains, has_chains, letters_of
 from datasets.sequences.mutations import MutationError, Mutator, find_first_position, is_wild_type, normal_form
 from datasets.sequences.packed import Packed
-from datasets.tables.aligned import align, aligned_wild_type, with_deletions
+from datasets.tables.aligned import align, aligned_wild_type, warn_of_twins, with_deletions
 from datasets.tables.chains import are_chains, read_chains
 from datasets.tables.columns import Columns
 from datasets.tables.findings import STOPS_DROPPED, STOPS_REMEDY, Findings, Level
@@ -55,6 +55,8 @@ def read_residues(
         table = replace(table, aligned_length=aligned_length, chains=None)
         if table.wild_type is not None:
             table = replace(table, wild_type=aligned_wild_type(table.wild_type, sequences, aligned_length))
+    if table.aligned_length is not None:
+        warn_of_twins(sequences, table, findings)
     if table.mutation_column is not None and is_clean:
         table = _with_wild_type_row(columns, sequences, table, findings)
         if stops := _compare_mutations(columns, sequences, table, findings, are_named=are_named):

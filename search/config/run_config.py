@@ -123,9 +123,10 @@ OPTIONAL_KEYS = ("table", "scores", "embeddings")
 REQUIRED_KEYS = tuple(key for key in RUN_KEYS if key not in OPTIONAL_KEYS)
 
 
-def task_of(config: RunConfig, path: Path | None = None) -> Task:
-    """The run's task; of a user's own table `path` is where the file stands now, if it was moved."""
-    return _task(config.task, config.table, config.scores, config.embeddings, path)
+def task_of(config: RunConfig, path: Path | None = None, *, alignment: Path | None = None) -> Task:
+    """The run's task; `path`, of a user's own table, and `alignment` are where the files stand now, if moved."""
+    scores = None if config.scores is None else config.scores.with_alignment(alignment)
+    return _task(config.task, config.table, scores, config.embeddings, path)
 
 
 def task_in(tree: Mapping[str, Any]) -> Task:

@@ -47,7 +47,12 @@ def find_weights(path: Path, experiment: Experiment, announce: Callable[[str], N
     confirmed = _confirmed(path, [str(one.parent / one.stem) for one in paths], announce)
     if confirmed is not None:
         return tuple(WeightFiles(files=files, made_by="confirm") for files in confirmed)
-    names = part_names(path, experiment)
+    return exported_weights(path, experiment)
+
+
+def exported_weights(path: Path, experiment: Experiment) -> tuple[WeightFiles, ...]:
+    """The weights that the search left, of each of the `parts`, whatever `confirm` did; errors as of `find_weights`."""
+    paths, names = part_paths(path, experiment), part_names(path, experiment)
     return tuple(_exported(*one) for one in zip(paths, names, experiment.parts, strict=True))
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from search.options.parser import (
+    Once,
     OneOrMore,
     Parser,
     add_artifacts,
@@ -86,6 +87,7 @@ def add_reading_of_candidates(parser: Parser) -> None:
     )
     parser.add_argument(
         "--zero-shot-file",
+        action=Once,
         type=Path,
         metavar="FILE",
         help="score columns that the experiment was trained with, by sequence or mutations (default: columns of the "
@@ -93,6 +95,7 @@ def add_reading_of_candidates(parser: Parser) -> None:
     )
     parser.add_argument(
         "--alignment",
+        action=Once,
         type=Path,
         metavar="FILE",
         help="where the alignment is now that the experiment's scores are made of (default: where it was)",

@@ -67,9 +67,10 @@ def check_suggest(parser: Parser, arguments: argparse.Namespace) -> None:
         raise UserError(f"--replay is of one experiment: leave {arguments.others[0]} out.")
     for name, value in vars(arguments).items():
         if name not in _OF_REPLAY and value != parser.get_default(name):
+            given = "no-train" if value is False else name.replace("_", "-")
             raise UserError(
-                f"--replay plays all acquisitions, each batch as large as its round was, out of what was measured: "
-                f"leave --{name.replace('_', '-')} out."
+                f"--replay plays {', '.join(ACQUISITIONS)}, each batch as large as its round was, out of what was "
+                f"measured: leave --{given} out."
             )
 
 

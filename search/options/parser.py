@@ -211,10 +211,11 @@ def add_scores(parser: "Parser | argparse._ArgumentGroup") -> None:
         help="a column of scores in the table, or in the --zero-shot-file; may be repeated",
     )
     parser.add_argument(
-        "--zero-shot-file", type=Path, metavar="FILE", help="scores by sequence or by mutations (V39A:D40G)"
+        "--zero-shot-file", action=Once, type=Path, metavar="FILE", help="scores by sequence or mutations (V39A:D40G)"
     )
     parser.add_argument(
         "--alignment",
+        action=Once,
         type=Path,
         metavar="FILE",
         help="sequences aligned with the wild type (A2M, A3M, FASTA, Stockholm; plain or gzipped), of which scores are "
@@ -222,6 +223,7 @@ def add_scores(parser: "Parser | argparse._ArgumentGroup") -> None:
     )
     parser.add_argument(
         "--zero-shot",
+        action=Once,
         metavar="esm|NAME",
         help="scores of a language model whose weights are at hand: esm is model.backbone, NAME another one",
     )

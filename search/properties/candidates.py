@@ -30,7 +30,7 @@ def candidates_of(request: AnyRequest, path: Path | None, properties: Sequence[P
         return stream
     for one in properties:
         assert one.split is not None, "is read where something is to be left out"
-        stream = without_measured(stream, measured_variants(one.split), left_out)
+        stream = without_measured(stream, measured_variants(one.split, one.trained.task.chains), left_out)
     return stream
 
 

@@ -16,6 +16,7 @@ from search.experiments.requirements import check_data
 from search.experiments.trained import TrainedExperiment
 from search.options.values import Requirement
 from search.request.inputs import load_split, places_of
+from search.request.suggest_request import SuggestRequest
 
 _LONGEST = 80  # of a name in columns
 
@@ -38,6 +39,10 @@ class Where(Protocol):
     @property
     def weights_dir(self) -> Path | None:
         """Where pretrained weights are looked for first."""
+
+    @property
+    def alignment(self) -> Path | None:
+        """The alignment that scores are made of, where it was moved."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,11 +127,14 @@ def asked(properties: Sequence[Property], require: Sequence[Requirement]) -> dic
 
 
 def _rows(trained: TrainedExperiment, where: Where, announce: Callable[[str], None]) -> PreparedSplit:
-    task, places = task_of(trained.config, where.data), (where.data_dir, where.runs_dir)
+    task = task_of(trained.config, where.data, alignment=where.alignment)
+    places = (where.data_dir, where.runs_dir)
     try:
         split = load_split(task, *places, announce, weights_dir=where.weights_dir)
         check_data(trained.path, trained.config, trained.provenance, split)
     except UserError as error:
+        if isinstance(where, SuggestRequest):  # a plate leaves out what was measured
+            raise
         without = "or leave the distances to it out with --no-distance, which needs no training data"
         if trained.familiar is None:
             without = "this experiment is of an older version, and cannot predict without its training data"

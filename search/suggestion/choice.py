@@ -33,7 +33,7 @@ def acquisition_of(request: SuggestRequest, trained: TrainedExperiment) -> str:
         UserError: The models cannot.
     """
     if request.acquisition is None:
-        is_alone = request.spread_weight is None and request.batch <= MOST_TOGETHER
+        is_alone = request.spread_weight is None and request.batch <= MOST_TOGETHER and request.train is not False
         return BATCH_UCB if is_alone and can_condition(trained) else GREEDY
     if request.acquisition == BATCH_UCB and not can_condition(trained):
         how_many = "1 model" if trained.n_members == 1 else f"{trained.n_members} models"

@@ -28,10 +28,10 @@ def next_plate(request: SuggestRequest) -> NextPlate | PropertiesPlate:
         return suggest(request)
     request = replace(request, acquisition=request.acquisition or GREEDY)
     plate = suggest_several(request)
+    if request.figure is not None:  # before the plate, so that what ends the drawing leaves no plate
+        _draw(plate, request, request.figure)
     if request.output is not None:
         _write(plate, request)
-    if request.figure is not None:
-        _draw(plate, request, request.figure)
     return plate
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from datasets.candidates.outside import outside_reasons
 from datasets.sequences.codes import as_bytes
+from datasets.sequences.gaps import protein
 from datasets.sequences.mutation_counts import find_mutations
 from search.prediction.ranking import Valuation, Valued
 from search.prediction.writers import PredictedBlock
@@ -56,7 +57,8 @@ class Scored:
 class Pool:
     """Takes blocks, keeps the `most` best candidates that fit to what was `picked` before, and are not in `without`.
 
-    `after`: the acquisition and the place of the last candidate of the pool before, whose own are passed over.
+    Of several that are one protein, with gaps at other columns, it keeps the best. `after`: the acquisition and the
+    place of the last candidate of the pool before, whose own are passed over.
     """
 
     def __init__(
@@ -69,7 +71,7 @@ class Pool:
         after: tuple[float, int] | None,
     ) -> None:
         self._valuation, self._most, self._picked = valuation, most, picked
-        self._without, self._after = frozenset(without), after
+        self._without, self._after = frozenset(map(self._protein, without)), after
         self._kept: list[Pick] = []
         self._has_dropped = False
 
@@ -105,13 +107,16 @@ class Pool:
 
     def _keep(self, found: Sequence[Pick]) -> None:
         # What does not fit now never will: what was taken stays taken.
-        fit = [one for one in found if one.sequence not in self._without and self._picked.fits(one.sequence, one.sites)]
-        once: dict[str, Pick] = {}
+        fit = [one for one in found if self._picked.fits(one.sequence, one.sites)]
+        once: dict[bytes, Pick] = {}
         for one in sorted([*self._kept, *fit], key=lambda one: (-one.acquisition, one.place)):
-            once.setdefault(one.sequence, one)
-        every = list(once.values())
+            once.setdefault(self._protein(one.sequence), one)
+        every = [one for own, one in once.items() if own not in self._without]
         self._has_dropped |= len(every) > self._most
         self._kept = every[: self._most]
+
+    def _protein(self, sequence: str) -> bytes:
+        return protein(sequence.encode("ascii"), self._valuation.trained.task.chains)
 
 
 def choices(

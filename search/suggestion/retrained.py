@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,7 +19,7 @@ from search.experiments.experiment import checksum, load_experiment
 from search.experiments.files import confirmation_file
 from search.experiments.requirements import check_data
 from search.experiments.trained import TrainedExperiment
-from search.experiments.weights_in_use import WeightFiles
+from search.experiments.weights_in_use import WeightFiles, exported_weights, find_weights
 from search.machine.standard_streams import announcer
 from search.request.inputs import load_split, places_of
 from search.request.suggest_request import SuggestRequest
@@ -36,7 +37,7 @@ def device_for(path: Path, request: SuggestRequest) -> torch.device | None:
 
 
 def retrained(trained: TrainedExperiment, split: PreparedSplit, request: SuggestRequest) -> TrainedExperiment:
-    """The experiment with models that saw all rows of training and validation; itself where `confirm` left such.
+    """The experiment with models that saw all rows of training and validation; those of `confirm` where it left such.
 
     Each member of an ensemble is trained. A model that is solved exactly is trained once, any other as often as the
     search left models of it, each with a seed of its own: as `confirm` does, with the same seeds. The weights are kept
@@ -47,7 +48,9 @@ def retrained(trained: TrainedExperiment, split: PreparedSplit, request: Suggest
         UserError: A model ends without weights, or cannot be trained on this machine.
     """
     announce = announcer(request.quiet)
-    if trained.made_by != "search" or not request.trains:
+    if trained.made_by == "confirm":
+        return _of_confirm(trained, request, announce)
+    if not request.trains:
         return trained
     experiment, path = load_experiment(trained.path), trained.path
     places = places_of(request.weights_dir, request.runs_dir)
@@ -98,6 +101,31 @@ def retrained(trained: TrainedExperiment, split: PreparedSplit, request: Suggest
                 )
             found.append(WeightFiles(files=tuple(files), made_by="suggest"))
     return TrainedExperiment(path, places=places, announce=announce, weights=found)
+
+
+def _of_confirm(
+    trained: TrainedExperiment, request: SuggestRequest, announce: Callable[[str], None]
+) -> TrainedExperiment:
+    """The experiment with those models of `confirm` that would be trained here: of an exact one the first seed's.
+
+    Its seeds are one model but for the last bits, and several alike would be drawn from, say, as if they differed. Of
+    what draws, and is not asked to train, those of the search.
+    """
+    if not request.trains and request.train is not None:  # what predicts picks
+        return trained
+    experiment, path = load_experiment(trained.path), trained.path
+    if request.trains:
+        found = find_weights(path, experiment, announce)
+        of_each = zip(found, experiment.parts, strict=True)
+        weights = tuple(
+            replace(own, files=own.files[: 1 if is_exact(part.config.model) else None]) for own, part in of_each
+        )
+        if weights == found:
+            return trained
+    else:
+        weights = exported_weights(path, experiment)
+    places = places_of(request.weights_dir, request.runs_dir)
+    return TrainedExperiment(path, places=places, announce=announce, weights=weights)
 
 
 def _named(path: Path, candidate: Candidate, n_parts: int) -> str:

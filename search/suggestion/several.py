@@ -18,6 +18,7 @@ from datasets.candidates.measured import LeftOut
 from datasets.candidates.outside import outside_reasons
 from datasets.common.errors import UserError
 from datasets.common.files import rereadable
+from datasets.sequences.gaps import protein
 from datasets.sequences.mutation_counts import find_mutations
 from search.experiments.experiment import load_experiment
 from search.machine.standard_streams import announcer
@@ -178,13 +179,15 @@ class _Batch:
         """The candidates in their order, each that is unlike enough to those before it."""
         request = self.request
         diversity = Diversity(max_per_position=request.max_per_position, min_distance=request.min_distance)
-        picker, picked, taken = Picker(n_wanted, diversity), list[Pick](), set[str]()
+        picker, picked, taken = Picker(n_wanted, diversity), list[Pick](), set[bytes]()
+        chains = self.properties[0].trained.task.chains
         most = max(LEAST, _POOL_PER_PICK * n_wanted)
         for first in range(0, len(order.order), most):
             for one in self._named(order.order[first : first + most]):
-                if one.sequence not in taken and picker.take(one.sequence, one.sites):
+                own = protein(one.sequence.encode("ascii"), chains)
+                if own not in taken and picker.take(one.sequence, one.sites):
                     picked.append(one)
-                    taken.add(one.sequence)
+                    taken.add(own)
             if picker.is_full:
                 break
         return picked

@@ -75,7 +75,7 @@ def suggest(request: SuggestRequest) -> NextPlate:
     )
     check_errors(request, trained)
     split = load_split(
-        task_of(trained.config, request.data),
+        task_of(trained.config, request.data, alignment=request.alignment),
         request.data_dir,
         request.runs_dir,
         announce,
@@ -86,10 +86,10 @@ def suggest(request: SuggestRequest) -> NextPlate:
     request = replace(request, acquisition=acquisition_of(request, trained))
     with contextlib.nullcontext() if request.input is None else rereadable(request.input) as path:
         plate = _Batch(request, trained, split, path, announce).plate()
+    if request.figure is not None:  # before the plate, so that what ends the drawing leaves no plate
+        draw_plate(plate, request.figure, f"{request.experiment.name}, by {request.acquisition}")
     if request.output is not None:
         write_plate(plate, request, trained, split)
-    if request.figure is not None:
-        draw_plate(plate, request.figure, f"{request.experiment.name}, by {request.acquisition}")
     return plate
 
 
@@ -186,7 +186,7 @@ class _Batch:
         counts = _Counts()
         counter = Counter(stream.n_total, is_quiet=self.request.quiet)
         n_threads = divide_cores(self.trained.predictor)
-        new = without_measured(stream, measured_variants(self.split), counts.left_out)
+        new = without_measured(stream, measured_variants(self.split, self.trained.task.chains), counts.left_out)
         score = partial(self._scored, valuation, best)
         with (
             counter,

@@ -105,6 +105,16 @@ def test_deletions_in_a_column_of_mutations_are_the_same_search(folder: Path) ->
     assert answer.status == 0, answer
     assert "3 were measured already and are left out" in answer.out
     own = folder / "mutant"
+    # A protein has several names: T3A:A4- is T3-, which was measured; of S15H:H16- and S15- one is picked.
+    write(own / "twins.csv", "mutations", [(one,) for one in ("T3A:A4-", "S15H:H16-", "S15-", "S15-:H16S", "H16-")])
+    for others in ((), (searched(own, "kernel", name="second"),)):
+        words = ("--input", "twins.csv", "--batch", "5", "--output", "plate.csv")
+        answer = run_here("suggest", "studies/experiment/same.yaml", *others, *words, cwd=own)
+        assert answer.status == 0, answer
+        assert "1 were measured" in answer.out
+        with (own / "plate.csv").open(newline="") as file:
+            bare = sorted(row["sequence"].replace("-", "") for row in csv.DictReader(file))
+        assert bare == sorted({protein[:14] + protein[15:], protein[:15] + protein[16:]}), others
     lines = [line for line in (own / "t.csv").read_text().splitlines() if "-," not in line and "-:" not in line]
     (own / "t.csv").write_text("\n".join(lines))
     other = searched(own, "ridge", name="gapless")

@@ -161,6 +161,21 @@ def test_an_alignment_is_of_a_named_chain(folder: Path) -> None:
     (own / "moved").mkdir()
     (own / "heavy.a2m").rename(own / "moved" / "h.a2m")
     assert ranked(own, export, "--input", "c.csv", "--alignment", "moved/h.a2m", "--no-distance") == rows
+    # Its chain may be named as for the search; distances, and a plate, need the scores of the training data too.
+    moved, plate = ("--alignment", "H=moved/h.a2m"), ("--mutagenesis", "singles", "--batch", "1", "--output", "p.csv")
+    again = ranked(own, export, "--input", "c.csv", *moved)
+    assert [row["prediction"] for row in again] == [row["prediction"] for row in rows]
+    for experiments in ((export,), (export, export.replace("one", "two"))):
+        if len(experiments) == 2:
+            searched(own, "ridge", name="two")
+        answer = run_here("suggest", *experiments, *plate, *moved, cwd=own)
+        assert answer.status == 0, answer
+    refusal = run_here("predict", export, "--input", "c.csv", "--alignment", "L=moved/h.a2m", cwd=own).refusal()
+    assert "is of the chain L, and the experiment's scores are of the chain H: name that one's, H=FILE" in refusal
+    refusal = run_here("suggest", *experiments, *plate, cwd=own).refusal()
+    assert "put the file back where it was, or tell predict and suggest where it is now with --alignment." in refusal
+    assert "put the file back where it was" in run_here("verify", export, cwd=own).refusal()
+    assert "--no-distance" not in refusal
     # What the columns hold is what the chain by itself has.
     source = ScoreSource(
         kind="alignment", file=str(own / "moved" / "h.a2m"), hash=file_hash(own / "moved" / "h.a2m"), columns=[*NAMES]
@@ -184,6 +199,7 @@ def test_an_alignment_is_of_a_named_chain(folder: Path) -> None:
         (("--alignment", "a.fasta"), "name its chain, as in --alignment H=a.fasta."),
         (("--alignment", "X=a.fasta"), "have several (H, L): name its chain, as in --alignment H=a.fasta."),
         (("--alignment", "H=nowhere.a2m"), "nowhere.a2m"),
+        (("--alignment", "H=a.fasta", "--alignment", "L=a.fasta"), "--alignment is given twice, as 'H=a.fasta' and as"),
         (("--zero-shot", "esm"), "--zero-shot scores variants of one chain"),
     ],
 )

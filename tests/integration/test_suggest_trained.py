@@ -78,6 +78,28 @@ def test_a_plate_is_picked_by_what_confirm_would_train(plates: Path, tmp_path: P
     assert trained[0] == confirmed[0] != before[0]
 
 
+def test_seeds_that_confirm_left_of_a_kernel_pick_as_one_model(plates: Path, tmp_path: Path) -> None:
+    """They differ in their last bits: several would not be conditioned, and be drawn from as if they differed."""
+    folder, kernel = tmp_path / "copy", "studies/experiment/both-kernel.yaml"
+    shutil.copytree(plates, folder)
+    words = ((), ("--acquisition", "thompson"), ("--acquisition", "thompson", "--train"))
+    before = []
+    for more in words:
+        suggest(folder, *more, experiment=kernel)
+        before.append(plate_of(folder))
+    assert [one[1] for one in before] == ["suggest", "search", "suggest"]
+    answer = run_here("confirm", kernel, "--seeds", "2", cwd=folder)
+    assert answer.status == 0, answer
+    for more, (table, made_by) in zip(words, before, strict=True):
+        assert TRAINED not in suggest(folder, *more, experiment=kernel).err
+        assert plate_of(folder) == (table, "confirm" if made_by == "suggest" else made_by)
+    assert "Picked by greedy" in suggest(folder, "--no-train", experiment=kernel).out
+    assert plate_of(folder)[1] == "confirm"
+    answer = run_here("confirm", kernel, "--seeds", "1", cwd=folder)
+    assert answer.status == 0, answer
+    assert "Picked by greedy" in suggest(folder, "--no-train", experiment=kernel).out
+
+
 def test_models_are_kept_and_trained_again_where_they_were_changed(plates: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(plates, folder)
@@ -168,6 +190,31 @@ def test_a_kernel_is_conditioned_on_each_pick_and_other_models_pick_greedily(pla
     for words in (("--no-train",), ("--spread",)):
         assert "Picked by greedy: 24 candidates" in suggest(plates, *words, experiment=kernel).out
     assert "Picked by greedy: 24 candidates" in suggest(plates).out
+
+
+def test_a_kernel_that_cannot_tell_candidates_apart_is_said(plates: Path) -> None:
+    """The sums of a conditioned batch differ, because each pick makes the kernel surer of the next one."""
+    words = ("--mutagenesis", "sites:1", "--batch", "5", "--output", "plate.csv")
+    answer = run_here("suggest", "studies/experiment/both-kernel.yaml", *words, cwd=plates)
+    assert answer.status == 0, answer
+    assert "Picked by batch-ucb" in answer.out
+    rows = rows_of(plates)
+    assert len({row["prediction"] for row in rows}) == 1 < len({row["acquisition"] for row in rows})
+    assert f"5 of 5 candidates come out alike, at {float(rows[0]['prediction']):.4g}: the model" in answer.out
+
+
+def test_what_ends_the_drawing_leaves_no_plate(plates: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("search.suggestion.suggest.draw_plate", interrupted)
+    monkeypatch.setattr("search.suggestion.next_plate._draw", interrupted)
+    words = ("--mutagenesis", "singles", "--batch", "5", "--output", "none.csv", "--figure", "none.html")
+    for experiments in ((EXPERIMENT,), (EXPERIMENT, "studies/experiment/both-kernel.yaml")):
+        answer = run_here("suggest", *experiments, *words, cwd=plates)
+        assert (answer.status, answer.out) == (130, "")
+        assert "Interrupted: no plate was written." in answer.err
+        assert not list(plates.glob("none.*"))
 
 
 def test_a_conditioned_batch_keeps_to_what_is_asked_of_it_and_candidates_pass_again(

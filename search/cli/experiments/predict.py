@@ -101,7 +101,7 @@ def _training_data(
         without = "without it nobody knows what was measured: leave --exclude-measured out, and give --no-distance"
     try:
         split = load_split(
-            task_of(trained.config, arguments.data),
+            task_of(trained.config, arguments.data, alignment=arguments.alignment),
             arguments.data_dir,
             arguments.runs_dir,
             announce,

@@ -114,7 +114,7 @@ def candidates_of(
     if not arguments.exclude_measured:
         return stream
     assert split is not None, "`_training_data` reads it where something is to be left out"
-    return without_measured(stream, measured_variants(split), left_out)
+    return without_measured(stream, measured_variants(split, task.chains), left_out)
 
 
 def own_table(arguments: argparse.Namespace, trained: "TrainedExperiment") -> "TableSource":

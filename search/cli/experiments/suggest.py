@@ -9,6 +9,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from search.cli.experiments.suggest_several import counted, lines_of_several, unfilled
+from search.options.of_suggest import BATCH_UCB
 from search.request.suggest_request import SuggestRequest
 from search.workers.signals import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated, sigterm_raised
 
@@ -76,7 +77,10 @@ def _lines(request: SuggestRequest, found: "NextPlate", seconds: float) -> list[
         f"{len(picked):,} candidates lie outside of what was trained on{because}.",
         found.intervals,
     ]
-    value, n_alike = Counter(well.acquisition for well in picked).most_common(1)[0]
+    # Sums of `batch-ucb` differ by what was picked before them, also of candidates that are all alike.
+    is_conditioned = found.acquisition == BATCH_UCB
+    worth = (well.prediction if is_conditioned else well.acquisition for well in picked)
+    value, n_alike = Counter(worth).most_common(1)[0]
     if n_alike > max(1, len(picked) / 2):
         lines.append(
             f"{n_alike:,} of {len(picked):,} candidates come out alike, at {value:.4g}: the model cannot tell them "

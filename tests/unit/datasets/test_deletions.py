@@ -141,6 +141,23 @@ def test_one_protein_with_its_gap_at_two_columns_is_refused(tmp_path: Path) -> N
     assert len(surveyed(path, wild_type="MK|KL", mutation_column="mutant").sequences) == 3
 
 
+def test_of_aligned_sequences_those_of_one_protein_are_warned_of(tmp_path: Path) -> None:
+    rows = [(sequence, value) for _, sequence, value in ROWS]
+    path = write(tmp_path / "t.csv", "sequence,target", [*rows, ("MKTVAA-", 2.0)])
+    found = surveyed(path, split="random")
+    (warning,) = [one for one in found.findings.found if one.level == "warning" and "protein of" in one.text]
+    assert (warning.lines, warning.text[:80]) == (
+        (12,),
+        "the sequence is the protein of line 10 with its gaps at other columns, and count",
+    )
+    assert len(found.raw_split().sequence) == 11
+    # Of two chains a residue that moves to the next one is another protein.
+    for last, n in (("MK-|KLV", 1), ("MK|VKLV", 0)):
+        write(path, "sequence,target", [("MKV|KLV", 0.5), ("M-K|KLV", 1.0), (last, 2.0), ("MAV|KLV", 3.0)])
+        warnings = [one.text for one in surveyed(path).findings.found if one.level == "warning"]
+        assert len([text for text in warnings if "protein of" in text]) == n
+
+
 def test_deletions_beside_sequences_are_compared_without_gaps(tmp_path: Path) -> None:
     rows = [(sequence.replace("-", ""), name, value) for name, sequence, value in ROWS]
     path = write(tmp_path / "t.csv", "sequence,mutant,target", rows)

@@ -11,6 +11,7 @@ from datasets.candidates.candidates import BLOCK_ROWS, Candidates, Stream, resid
 from datasets.candidates.measured import LeftOut, MeasuredVariants, measured_variants, without_measured
 from datasets.candidates.unmeasured import read_unmeasured
 from datasets.common.errors import UserError
+from datasets.sequences.chains import Chains
 from datasets.splits.prepared import prepare
 from datasets.splits.prepared import test_sequences as sequences_of_test
 from datasets.tables.survey import survey
@@ -53,6 +54,20 @@ def test_what_was_measured_is_left_out_wherever_it_stands() -> None:
     assert LeftOut().sentence == ""
 
 
+def test_gaps_at_other_columns_make_no_other_protein_and_chains_are_looked_at_each() -> None:
+    columns, lengths = residues_of(["MK-V", "M-KV", "MKV-", "MKVV"], str, 4)
+    found = Candidates(labels=["a", "b", "c", "d"], residues=columns, lengths=lengths)
+    left_out = LeftOut()
+    stream = Stream(label="sequence", blocks=iter([found]))
+    assert labels(without_measured(stream, MeasuredVariants(known=frozenset((b"MKV",))), left_out)) == ["d"]
+    assert left_out.n == 3
+    # In columns 1 and 2 stands the first chain: MK|V- and M-|KV hold the same residues and are other proteins.
+    measured = MeasuredVariants(known=frozenset((b"MK|V",)), chains=Chains("AB", (2, 2)))
+    columns, lengths = residues_of(["MKV-", "MK-V", "M-KV", "MKVV"], str, 4)
+    found = Candidates(labels=["a", "b", "c", "d"], residues=columns, lengths=lengths)
+    assert labels(without_measured(Stream(label="sequence", blocks=iter([found])), measured, LeftOut())) == ["c", "d"]
+
+
 def test_candidates_are_left_out_as_they_come() -> None:
     asked: list[int] = []
 
@@ -87,7 +102,7 @@ def test_a_split_is_measured_in_all_its_parts(tmp_path: Path) -> None:
     path = write(tmp_path / "t.csv", "sequence,fitness", zip([s for s, _ in SOME], TARGETS, strict=True))
     _, task = trained_on(path)
     split = prepare(task, data_dir=None, cache_dir=tmp_path / "cache", announce=lambda sentence: None)
-    found = measured_variants(split)
+    found = measured_variants(split, None)
     assert {text.decode() for text in found.known | found.test} == {
         sequence for row, (sequence, _) in enumerate(SOME) if row not in SPARE
     }
