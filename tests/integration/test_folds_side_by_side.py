@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -24,7 +25,7 @@ from search.storage.ending import Ending
 from search.study.config import study_config
 from search.training.checkpoint.files import BEGUN, has_state
 from search.training.fit import fit
-from search.training.folds.forked import ProcessLost, can_fork
+from search.training.folds.forked import Forked, ProcessLost, Say, can_fork
 from search.training.folds.how_many import folds_at_once, that_fit
 from search.training.result import LOG, Result
 from search.workers.child import prepare_children
@@ -246,6 +247,25 @@ def test_a_fold_whose_process_is_killed_ends_the_run_in_its_turn(train: Trainer)
 
     with pytest.raises(ProcessLost, match="of fold 0 ended by signal 9"):
         train(config(SLOW), "run", cores=2, on_report=kill_one)
+
+
+def test_no_process_goes_on_with_its_parents_program_where_its_output_cannot_be_written(tmp_path: Path) -> None:
+    parent, came_back = os.getpid(), tmp_path / "came back"
+
+    def print_to_a_full_disk(say: Say) -> None:
+        sys.stdout = sys.stderr = open("/dev/full", "w", encoding="ascii")  # noqa: SIM115  # as long as the process
+        print("what is still in a buffer at the end")
+        say("done")
+
+    try:
+        process = Forked(print_to_a_full_disk)
+    finally:
+        if os.getpid() != parent:
+            came_back.touch()
+            os._exit(77)
+    assert process.pipe.recv() == "done"
+    assert process.wait() == 0
+    assert not came_back.exists()
 
 
 def lineage(get_split: Callable[[str], PreparedSplit], folder: Path) -> Any:

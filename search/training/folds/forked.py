@@ -1,5 +1,6 @@
 """A process forked from this one, which has all that this one has loaded, and says things through a pipe."""
 
+import contextlib
 import ctypes
 import gc
 import os
@@ -81,6 +82,9 @@ def _work(work: Callable[[Say], None], pipe: Connection, parent: int) -> NoRetur
     except BaseException:  # whatever it is, nothing of the parent's program may run here
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+        try:
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError):  # the disk of the log may be full
+                    stream.flush()
+        finally:
+            os._exit(status)
