@@ -27,6 +27,7 @@ from search.training.checkpoint.files import BEGUN, has_state
 from search.training.fit import fit
 from search.training.folds.forked import Forked, ProcessLost, Say, can_fork
 from search.training.folds.how_many import folds_at_once, that_fit
+from search.training.folds.side_by_side import FoldBroke
 from search.training.result import LOG, Result
 from search.workers.child import prepare_children
 from search.workers.jobs import isolated_run
@@ -342,12 +343,16 @@ def test_memory_that_runs_out_beside_others_is_no_result(
     assert [sentence for sentence in train.said if not sentence.startswith("Memory does not hold")] == said
 
 
-@pytest.mark.parametrize(("mode", "words"), [("late", "in the second epoch"), ("disk", "No space left on device")])
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [("late", "in the second epoch"), ("disk", "No space left on device"), ("quotes", "can't allocate memory")],
+)
 def test_an_error_in_a_fold_is_the_runs(
     mode: str, words: str, faulty_run: Callable[[str], RunConfig], train: Trainer
 ) -> None:
-    with pytest.raises(RuntimeError, match=words):
+    with pytest.raises(FoldBroke, match=words):
         train(faulty_run(mode), mode, cores=3)
+    assert not any("memory" in sentence for sentence in train.said)
 
 
 def test_a_config_that_cannot_run_is_refused_in_the_same_sentence(train: Trainer) -> None:

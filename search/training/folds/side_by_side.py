@@ -49,6 +49,13 @@ class TooManyAtOnce(Exception):
     """Memory ran out while folds trained side by side: it says nothing of one that trains alone."""
 
 
+class FoldBroke(Exception):
+    """An exception in a fold's process, which ended by it; the message is its traceback.
+
+    No RuntimeError, of which some are told by their text to be a lack of memory: a traceback may quote anything.
+    """
+
+
 @dataclass
 class _Lane:
     """A fold that was begun.
@@ -127,6 +134,7 @@ class SideBySide:
             TooManyAtOnce: Memory ran out; folds that are over by then stand in the progress.
             DoesNotFit: It would run out for the first fold alone.
             MemoryError: It did.
+            FoldBroke: An exception in the fold whose turn it was.
             search.training.folds.forked.ProcessLost: A process ended whose turn it was.
         """
         torch.set_num_threads(1)  # what computes on several here could not fork any more
@@ -247,7 +255,7 @@ class SideBySide:
         if isinstance(last, Refused):
             raise last.error(last.sentence)
         if isinstance(last, Broke):
-            raise RuntimeError(last.traceback)
+            raise FoldBroke(last.traceback)
         piece, own = unpack(last.progress), self._progress
         self._know(lane, piece)
         if isinstance(last, NoMemory):
