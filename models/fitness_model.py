@@ -192,7 +192,10 @@ class FitnessModel(ModelHooks, LightningModule, ABC):
                 sizes = saved.shape if saved.dim() == len(fixed) else [0] * len(fixed)
                 shape = [size if own is None else own for size, own in zip(sizes, fixed, strict=True)]
                 empty = getattr(self, name).new_zeros(shape)
-                setattr(self, name, nn.Parameter(empty) if name in self._parameters else empty)
+                if name not in self._parameters:
+                    setattr(self, name, empty)
+                elif getattr(self, name).shape != empty.shape:  # else an optimizer may have it, and trains it on
+                    setattr(self, name, nn.Parameter(empty))
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     @abstractmethod
