@@ -25,9 +25,8 @@ from search.storage.ending import Ending
 from search.study.config import study_config
 from search.training.checkpoint.files import BEGUN, has_state
 from search.training.fit import fit
-from search.training.folds.forked import Forked, ProcessLost, Say, can_fork
+from search.training.folds.forked import FoldBroke, Forked, ProcessLost, Say, can_fork
 from search.training.folds.how_many import folds_at_once, that_fit
-from search.training.folds.side_by_side import FoldBroke
 from search.training.result import LOG, Result
 from search.workers.child import prepare_children
 from search.workers.jobs import isolated_run

@@ -22,6 +22,13 @@ class ProcessLost(Exception):
     """A process that trained ended before it had said all; the message says how."""
 
 
+class FoldBroke(Exception):
+    """An exception in a fold's process, which ended by it; the message is its traceback.
+
+    No RuntimeError, of which some are told by their text to be a lack of memory: a traceback may quote anything.
+    """
+
+
 def can_fork() -> bool:
     """Whether processes can be forked that surely end with their parent."""
     return sys.platform == "linux"

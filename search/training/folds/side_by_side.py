@@ -21,7 +21,7 @@ from search.training.checkpoint.files import BEGUN
 from search.training.checkpoint.progress import Progress
 from search.training.checkpoint.snapshot import FoldState, values_of
 from search.training.fold import FoldTraining
-from search.training.folds.forked import Forked, ProcessLost, how_ended
+from search.training.folds.forked import FoldBroke, Forked, ProcessLost, how_ended
 from search.training.folds.how_many import that_fit
 from search.training.folds.one_of_several import (
     Announced,
@@ -47,13 +47,6 @@ _POLL_S = 0.1
 
 class TooManyAtOnce(Exception):
     """Memory ran out while folds trained side by side: it says nothing of one that trains alone."""
-
-
-class FoldBroke(Exception):
-    """An exception in a fold's process, which ended by it; the message is its traceback.
-
-    No RuntimeError, of which some are told by their text to be a lack of memory: a traceback may quote anything.
-    """
 
 
 @dataclass
@@ -134,7 +127,7 @@ class SideBySide:
             TooManyAtOnce: Memory ran out; folds that are over by then stand in the progress.
             DoesNotFit: It would run out for the first fold alone.
             MemoryError: It did.
-            FoldBroke: An exception in the fold whose turn it was.
+            search.training.folds.forked.FoldBroke: An exception in the fold whose turn it was.
             search.training.folds.forked.ProcessLost: A process ended whose turn it was.
         """
         torch.set_num_threads(1)  # what computes on several here could not fork any more
