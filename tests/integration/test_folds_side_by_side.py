@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import resource
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -268,6 +270,28 @@ def test_no_process_goes_on_with_its_parents_program_where_its_output_cannot_be_
     assert not came_back.exists()
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may become a user without processes to spare")
+def test_folds_train_in_turn_where_no_process_is_to_be_had(train: Trainer) -> None:
+    one_by_one = train(config(CNN), "one", cores=1)  # which imports what the other user may not be able to read
+
+    def train_as_nobody(say: Say) -> None:
+        os.setresuid(65534, 65534, 65534)
+        resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+        limited = Trainer(train.split, Places(weights_dir=None, cache_dir=folder / "cache"), folder)
+        result = limited(config(CNN), "run", cores=2)
+        say((result.ending, result.values, limited.said))
+
+    with tempfile.TemporaryDirectory() as name:  # those of a test are below folders of root's
+        folder = Path(name)
+        folder.chmod(0o777)
+        process = Forked(train_as_nobody)
+        ending, values, said = process.pipe.recv()
+        assert process.wait() == 0
+    assert (ending, values) == (one_by_one.ending, one_by_one.values)
+    sentence = "The machine does not hold several folds at once (Resource temporarily unavailable)"
+    assert said == [f"{sentence}: they train one after another."]
+
+
 def lineage(get_split: Callable[[str], PreparedSplit], folder: Path) -> Any:
     prepare_children()
     places = Places(weights_dir=None, cache_dir=folder / "cache")
@@ -339,7 +363,7 @@ def test_memory_that_runs_out_beside_others_is_no_result(
     at_once = train(run, "several", cores=3)
     assert at_once.ending == Ending.OUT_OF_MEMORY
     assert same(at_once, one_by_one)
-    assert [sentence for sentence in train.said if not sentence.startswith("Memory does not hold")] == said
+    assert [sentence for sentence in train.said if not sentence.startswith("The machine does not hold")] == said
 
 
 @pytest.mark.parametrize(

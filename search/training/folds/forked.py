@@ -29,6 +29,10 @@ class FoldBroke(Exception):
     """
 
 
+class CannotFork(Exception):
+    """The machine gives no more processes, or no memory for one; the message is the system's."""
+
+
 def can_fork() -> bool:
     """Whether processes can be forked that surely end with their parent."""
     return sys.platform == "linux"
@@ -43,6 +47,9 @@ class Forked:
     Attributes:
         pipe: What was said can be read from it.
         peak_memory_bytes: The most that it held, once it has ended.
+
+    Raises:
+        CannotFork: There is no process to be had.
     """
 
     def __init__(self, work: Callable[[Say], None]) -> None:
@@ -51,7 +58,12 @@ class Forked:
         sys.stdout.flush()
         sys.stderr.flush()
         parent = os.getpid()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self.pipe.close()
+            theirs.close()
+            raise CannotFork(error.strerror) from None
         if pid == 0:
             _work(work, theirs, parent)
         self.pid: int | None = pid

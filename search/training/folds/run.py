@@ -162,7 +162,9 @@ class Run:
             reason = str(error)
         finally:
             self._peak_before = max(self._peak_before, together.peak_memory_bytes)
-        self._training.announce(f"Memory does not hold several folds at once ({reason}): they train one after another.")
+        self._training.announce(
+            f"The machine does not hold several folds at once ({reason}): they train one after another."
+        )
         self._cores = 1
         return self._one_by_one(folds, tokens)
 
