@@ -187,12 +187,12 @@ class FitnessModel(ModelHooks, LightningModule, ABC):
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
         # Where the training data gave a tensor its shape, take the checkpoint's: any other difference is an error.
         for name, fixed in self.data_shapes.items():
-            saved = state_dict.get(prefix + name)
-            if saved is not None:
+            if (saved := state_dict.get(prefix + name)) is not None:
                 sizes = saved.shape if saved.dim() == len(fixed) else [0] * len(fixed)
                 shape = [size if own is None else own for size, own in zip(sizes, fixed, strict=True)]
                 empty = getattr(self, name).new_zeros(shape)
-                setattr(self, name, nn.Parameter(empty) if name in self._parameters else empty)
+                if name not in self._parameters or getattr(self, name).shape != empty.shape:  # an optimizer may have it
+                    setattr(self, name, nn.Parameter(empty) if name in self._parameters else empty)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     @abstractmethod

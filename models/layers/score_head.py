@@ -39,6 +39,6 @@ class ScoreHead(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
         saved = state_dict.get(f"{prefix}weight")
-        if saved is not None and saved.dim() == 1:
+        if saved is not None and saved.dim() == 1 and saved.shape != self.weight.shape:  # else an optimizer may have it
             self.weight = nn.Parameter(self.weight.new_zeros(len(saved)))
         super()._load_from_state_dict(state_dict, prefix, *args)

@@ -18,6 +18,7 @@ from sqlalchemy.engine import URL
 from datasets.common.errors import UserError
 from search.machine.filesystems import network_kind
 from search.machine.limits import causes
+from search.storage.attributes import DamagedRow
 from search.storage.lease_policy import USUAL_LEASE, LeasePolicy
 from search.storage.locks import LocalLock, Lock
 from search.storage.outages import (
@@ -69,7 +70,7 @@ class Database:
         Optuna wraps what goes wrong within a trial in errors of its own making, so the cause is looked for below them.
 
         Raises:
-            UserError: The study was deleted, or the database refuses its work (a full disk).
+            UserError: The study was deleted, a row of it was damaged, or the database refuses its work (a full disk).
             StorageLost: The database did not come back; `exit_status` is that of a signal that ended the waiting.
         """
         try:
@@ -79,6 +80,7 @@ class Database:
             lost = next((link for link in links if isinstance(link, StorageLost)), None)
             refused = next((link for link in links if isinstance(link, StorageRefused)), None)
             failed = next((link for link in links if is_database_error(link)), None)
+            unreadable = next((link for link in links if isinstance(link, DamagedRow)), None)
             if lost is not None:
                 lost.exit_status = exit_status() or lost.exit_status
                 raise lost from None
@@ -92,6 +94,8 @@ class Database:
                 raise refused from None
             if failed is not None:
                 raise refusal(failed, self.name, self.secrets) from None
+            if unreadable is not None:
+                raise unreadable from None
             raise
 
     def has(self, study: str) -> bool:

@@ -24,7 +24,7 @@ from models.bounds import PositiveFloat
 from models.fitness_model import FitnessModel
 
 CUDA_FAULT = "CUDA error: unspecified launch failure\\nCUDA kernel errors might be asynchronously reported"
-Mode = Literal["fine", "diverges", "constant", "memory", "bug", "crash", "hangs", "late", "gpu", "disk"]
+Mode = Literal["fine", "diverges", "constant", "memory", "bug", "crash", "hangs", "late", "gpu", "disk", "quotes"]
 
 
 class Faulty(FitnessModel):
@@ -49,6 +49,8 @@ class Faulty(FitnessModel):
             raise RuntimeError(CUDA_FAULT)
         if self.mode == "disk":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "fold0.safetensors")
+        if self.mode == "quotes":
+            raise ValueError("somebody's words: can't allocate memory")
         total = self.table(batch.tokens).squeeze(-1).masked_fill(~batch.mask, 0).sum(1)
         return total * {"diverges": float("nan"), "constant": 0.0}.get(self.mode, 1.0)
 

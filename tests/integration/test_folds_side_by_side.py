@@ -2,7 +2,10 @@
 
 import contextlib
 import os
+import resource
 import signal
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -24,7 +27,7 @@ from search.storage.ending import Ending
 from search.study.config import study_config
 from search.training.checkpoint.files import BEGUN, has_state
 from search.training.fit import fit
-from search.training.folds.forked import ProcessLost, can_fork
+from search.training.folds.forked import FoldBroke, Forked, ProcessLost, Say, can_fork
 from search.training.folds.how_many import folds_at_once, that_fit
 from search.training.result import LOG, Result
 from search.workers.child import prepare_children
@@ -248,6 +251,47 @@ def test_a_fold_whose_process_is_killed_ends_the_run_in_its_turn(train: Trainer)
         train(config(SLOW), "run", cores=2, on_report=kill_one)
 
 
+def test_no_process_goes_on_with_its_parents_program_where_its_output_cannot_be_written(tmp_path: Path) -> None:
+    parent, came_back = os.getpid(), tmp_path / "came back"
+
+    def print_to_a_full_disk(say: Say) -> None:
+        sys.stdout = sys.stderr = open("/dev/full", "w", encoding="ascii")  # noqa: SIM115  # as long as the process
+        print("what is still in a buffer at the end")
+        say("done")
+
+    try:
+        process = Forked(print_to_a_full_disk)
+    finally:
+        if os.getpid() != parent:
+            came_back.touch()
+            os._exit(77)
+    assert process.pipe.recv() == "done"
+    assert process.wait() == 0
+    assert not came_back.exists()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root may become a user without processes to spare")
+def test_folds_train_in_turn_where_no_process_is_to_be_had(train: Trainer) -> None:
+    one_by_one = train(config(CNN), "one", cores=1)  # which imports what the other user may not be able to read
+
+    def train_as_nobody(say: Say) -> None:
+        os.setresuid(65534, 65534, 65534)
+        resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+        limited = Trainer(train.split, Places(weights_dir=None, cache_dir=folder / "cache"), folder)
+        result = limited(config(CNN), "run", cores=2)
+        say((result.ending, result.values, limited.said))
+
+    with tempfile.TemporaryDirectory() as name:  # those of a test are below folders of root's
+        folder = Path(name)
+        folder.chmod(0o777)
+        process = Forked(train_as_nobody)
+        ending, values, said = process.pipe.recv()
+        assert process.wait() == 0
+    assert (ending, values) == (one_by_one.ending, one_by_one.values)
+    sentence = "The machine does not hold several folds at once (Resource temporarily unavailable)"
+    assert said == [f"{sentence}: they train one after another."]
+
+
 def lineage(get_split: Callable[[str], PreparedSplit], folder: Path) -> Any:
     prepare_children()
     places = Places(weights_dir=None, cache_dir=folder / "cache")
@@ -319,15 +363,19 @@ def test_memory_that_runs_out_beside_others_is_no_result(
     at_once = train(run, "several", cores=3)
     assert at_once.ending == Ending.OUT_OF_MEMORY
     assert same(at_once, one_by_one)
-    assert [sentence for sentence in train.said if not sentence.startswith("Memory does not hold")] == said
+    assert [sentence for sentence in train.said if not sentence.startswith("The machine does not hold")] == said
 
 
-@pytest.mark.parametrize(("mode", "words"), [("late", "in the second epoch"), ("disk", "No space left on device")])
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [("late", "in the second epoch"), ("disk", "No space left on device"), ("quotes", "can't allocate memory")],
+)
 def test_an_error_in_a_fold_is_the_runs(
     mode: str, words: str, faulty_run: Callable[[str], RunConfig], train: Trainer
 ) -> None:
-    with pytest.raises(RuntimeError, match=words):
+    with pytest.raises(FoldBroke, match=words):
         train(faulty_run(mode), mode, cores=3)
+    assert not any("memory" in sentence for sentence in train.said)
 
 
 def test_a_config_that_cannot_run_is_refused_in_the_same_sentence(train: Trainer) -> None:

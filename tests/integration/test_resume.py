@@ -37,6 +37,8 @@ N_EPOCHS = 3
 TINY: dict[str, Any] = {"backbone": "esm2_tiny", "head_width": 8, "head_dropout": 0.3, "warmup_steps": 20}
 MODELS: dict[str, dict[str, Any]] = {
     "cnn": {"dropout": 0.3},
+    "position": {"pooling": "position"},
+    "epistasis": {"rank": 2, "lr": 0.1},
     "ridge": {},
     "frozen": {**TINY, "pooling": "attention"},
     "last_k": {**TINY, "adaptation": "last_k", "fine_tune_depth": 1},
@@ -142,14 +144,22 @@ def composed(group: str) -> StudyConfig:
 
 
 def config(name: str, **trainer: Any) -> RunConfig:
-    run = composed(name if name in ("cnn", "ridge") else "esm").run({})
+    run = composed({"position": "cnn"}.get(name, name if name in ("cnn", "ridge", "epistasis") else "esm")).run({})
     settings = replace(run.trainer, **{"max_epochs": N_EPOCHS, "limit_train_batches": 4, **trainer})
     return replace(run, model={**run.model, **MODELS[name]}, trainer=settings)
 
 
 @pytest.mark.parametrize(
     ("name", "epoch"),
-    [("cnn", 1), ("ridge", 2), ("frozen", 2), pytest.param("last_k", 1, marks=pytest.mark.system), ("lora", 2)],
+    [
+        ("cnn", 1),
+        ("position", 1),
+        ("epistasis", 1),
+        ("ridge", 2),
+        ("frozen", 2),
+        pytest.param("last_k", 1, marks=pytest.mark.system),
+        ("lora", 2),
+    ],
 )
 def test_values_weights_and_reports_are_those_of_an_uninterrupted_run(name: str, epoch: int, train: Trainer) -> None:
     undisturbed = train(config(name), "undisturbed")
@@ -159,6 +169,15 @@ def test_values_weights_and_reports_are_those_of_an_uninterrupted_run(name: str,
     assert train.said == [f"The run goes on from its state after epoch {epoch - 1} of fold 0."]
     assert train.reports == reports
     train.assert_equal(undisturbed, resumed)
+
+
+def test_a_run_without_validation_goes_on_to_the_same_weights(train: Trainer) -> None:
+    run = replace(config("position"), validation={"_target_": "datasets.whole_training.TrainAndValidation"})
+    assert train(run, "undisturbed") is not None
+    assert train(run, "first", n_batches=8) is None
+    assert train(run, "second", resume="first") is not None
+    assert train.said == ["The run goes on from its state of fold 0."]
+    assert train.weights("second") == train.weights("undisturbed")
 
 
 @pytest.mark.slow

@@ -23,6 +23,7 @@ from search.machine import filesystems
 from search.machine.filesystems import kind_of, network_kind
 from search.options.commands import COMMANDS, options_of
 from search.storage import database as storage
+from search.storage.attributes import WORKER, DamagedRow
 from search.storage.database import open_database
 from search.storage.hide_url import NO_STORAGE, hide_storage, without_storage
 from search.storage.outages import Outages, StorageLost, is_outage, is_starting
@@ -424,3 +425,15 @@ def test_a_planted_password_is_found_nowhere(postgres: PostgresServer, tmp_path:
     assert "synthetic_two_vs_rest" in dump
     assert PASSWORD not in dump
     assert PASSWORD not in postgres.log()
+
+
+def test_a_row_that_is_damaged_while_its_trial_runs_is_a_sentence(tmp_path: Path) -> None:
+    database = open_database(f"sqlite:///{tmp_path / 'studies.db'}", create=True)
+    study = optuna.create_study(study_name="mine", storage=database.storage)
+
+    def damage_it(trial: optuna.Trial) -> float:
+        trial.set_user_attr(WORKER, [1, 2])
+        return 0.0
+
+    with pytest.raises(DamagedRow, match=r"trial 0: worker is \[1, 2\]"), database.guarded("mine"):
+        study.optimize(damage_it, n_trials=1)

@@ -1,5 +1,6 @@
 """A process forked from this one, which has all that this one has loaded, and says things through a pipe."""
 
+import contextlib
 import ctypes
 import gc
 import os
@@ -21,6 +22,17 @@ class ProcessLost(Exception):
     """A process that trained ended before it had said all; the message says how."""
 
 
+class FoldBroke(Exception):
+    """An exception in a fold's process, which ended by it; the message is its traceback.
+
+    No RuntimeError, of which some are told by their text to be a lack of memory: a traceback may quote anything.
+    """
+
+
+class CannotFork(Exception):
+    """The machine gives no more processes, or no memory for one; the message is the system's."""
+
+
 def can_fork() -> bool:
     """Whether processes can be forked that surely end with their parent."""
     return sys.platform == "linux"
@@ -35,6 +47,9 @@ class Forked:
     Attributes:
         pipe: What was said can be read from it.
         peak_memory_bytes: The most that it held, once it has ended.
+
+    Raises:
+        CannotFork: There is no process to be had.
     """
 
     def __init__(self, work: Callable[[Say], None]) -> None:
@@ -43,7 +58,12 @@ class Forked:
         sys.stdout.flush()
         sys.stderr.flush()
         parent = os.getpid()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self.pipe.close()
+            theirs.close()
+            raise CannotFork(error.strerror) from None
         if pid == 0:
             _work(work, theirs, parent)
         self.pid: int | None = pid
@@ -81,6 +101,9 @@ def _work(work: Callable[[Say], None], pipe: Connection, parent: int) -> NoRetur
     except BaseException:  # whatever it is, nothing of the parent's program may run here
         traceback.print_exc()
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+        try:
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(OSError):  # the disk of the log may be full
+                    stream.flush()
+        finally:
+            os._exit(status)

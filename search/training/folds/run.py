@@ -95,6 +95,8 @@ class Run:
             values.append(values_of(self._begun[current]))
         if not values:  # the first fold had none yet when another one's was kept
             return f"of fold {min([*self._begun, *self._ahead])}"
+        if not values[-1]:  # it has no validation rows
+            return f"of fold {len(values) - 1}"
         # An exact model has several in the experiments of earlier versions alone.
         has_epochs = self._training.config.trainer.max_epochs > 1 or not is_exact(self._training.config.model)
         epoch = f"epoch {len(values[-1]) - 1} of " if has_epochs else ""
@@ -160,7 +162,9 @@ class Run:
             reason = str(error)
         finally:
             self._peak_before = max(self._peak_before, together.peak_memory_bytes)
-        self._training.announce(f"Memory does not hold several folds at once ({reason}): they train one after another.")
+        self._training.announce(
+            f"The machine does not hold several folds at once ({reason}): they train one after another."
+        )
         self._cores = 1
         return self._one_by_one(folds, tokens)
 

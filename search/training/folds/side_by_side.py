@@ -21,7 +21,7 @@ from search.training.checkpoint.files import BEGUN
 from search.training.checkpoint.progress import Progress
 from search.training.checkpoint.snapshot import FoldState, values_of
 from search.training.fold import FoldTraining
-from search.training.folds.forked import Forked, ProcessLost, how_ended
+from search.training.folds.forked import CannotFork, FoldBroke, Forked, ProcessLost, how_ended
 from search.training.folds.how_many import that_fit
 from search.training.folds.one_of_several import (
     Announced,
@@ -46,7 +46,7 @@ _POLL_S = 0.1
 
 
 class TooManyAtOnce(Exception):
-    """Memory ran out while folds trained side by side: it says nothing of one that trains alone."""
+    """Memory or processes ran out while folds trained side by side: it says nothing of one that trains alone."""
 
 
 @dataclass
@@ -124,9 +124,10 @@ class SideBySide:
         """All folds, the first in parts of at most `tokens` as `FoldTraining.fit` has it: how it ended and why.
 
         Raises:
-            TooManyAtOnce: Memory ran out; folds that are over by then stand in the progress.
+            TooManyAtOnce: Memory or processes ran out; folds that are over by then stand in the progress.
             DoesNotFit: It would run out for the first fold alone.
             MemoryError: It did.
+            search.training.folds.forked.FoldBroke: An exception in the fold whose turn it was.
             search.training.folds.forked.ProcessLost: A process ended whose turn it was.
         """
         torch.set_num_threads(1)  # what computes on several here could not fork any more
@@ -180,7 +181,11 @@ class SideBySide:
             threads=self._threads,
         )
         self._n_begun += 1
-        return _Lane(number, Forked(lambda say: work(say=say)), waiting=_values(values_of(resumed)))
+        try:
+            process = Forked(lambda say: work(say=say))
+        except CannotFork as error:
+            raise TooManyAtOnce(str(error)) from None
+        return _Lane(number, process, waiting=_values(values_of(resumed)))
 
     def _listen(self) -> None:
         """Take what the folds have to say, for a moment."""
@@ -247,7 +252,7 @@ class SideBySide:
         if isinstance(last, Refused):
             raise last.error(last.sentence)
         if isinstance(last, Broke):
-            raise RuntimeError(last.traceback)
+            raise FoldBroke(last.traceback)
         piece, own = unpack(last.progress), self._progress
         self._know(lane, piece)
         if isinstance(last, NoMemory):

@@ -188,3 +188,17 @@ def test_weights_of_another_width_than_their_score_columns_are_refused(kind: str
     with pytest.raises(RuntimeError, match=f"{name} is of 3 features of score columns, of which there are 4"):
         # A model with fixed tables takes the weights' shapes first.
         getattr(load, "load_trained_state", load.load_state_dict)(state)
+
+
+def test_a_state_is_loaded_into_the_weights_that_an_optimizer_has() -> None:
+    scores, target = torch.randn(20, 2), torch.randn(20)
+    before, after = ScoreHead(), ScoreHead()
+    before.fit(scores, target)
+    after.fit(scores, -target)
+    known_to_an_optimizer = after.weight
+    after.load_state_dict(before.state_dict())
+    assert after.weight is known_to_an_optimizer
+    assert torch.equal(after.weight, before.weight)
+    new = ScoreHead()  # which has seen no rows
+    new.load_state_dict(before.state_dict())
+    assert torch.equal(new.weight, before.weight)
