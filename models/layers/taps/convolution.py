@@ -55,7 +55,7 @@ class Convolution:
         n_out, n_in, width = self.parameters[0].shape
         states = self._states
         n_states = n_in if states is None else len(states)
-        gradient = torch.ops.aten.threshold_backward(gradient.contiguous(), self._result, 0)
+        gradient = torch.ops.aten.threshold_backward.default(gradient.contiguous(), self._result, 0)
         found, begins = by_value(self._windows, width * (1 + n_states), width)
         of_table = sums(gradient, found, begins)
         of_bias = of_table.view(n_states, width, n_out)[:, width // 2].sum(dim=0)

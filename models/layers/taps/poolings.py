@@ -91,7 +91,7 @@ class AttentionMean(_Pooling):
         states, attention, (rows, begins), (n_rows, length) = self._states, self._attention, self._at, self._shape
         gradient = gradient.contiguous()
         sequences = torch.arange(n_rows, dtype=rows.dtype, device=rows.device).repeat_interleave(length)
-        of_attention = torch.ops.aten._embedding_bag_per_sample_weights_backward(
+        of_attention = torch.ops.aten._embedding_bag_per_sample_weights_backward.default(
             gradient, states, rows, begins, sequences, 0
         )
         of_scores = torch._softmax_backward_data(of_attention.view(self._shape), attention, 1, attention.dtype)
@@ -250,7 +250,7 @@ class Readout:
             of_weight /= 1 - self._dropped
         of_hidden = torch.outer(gradient, self._weight)
         # What was dropped is 0, as what ReLU holds back.
-        of_hidden = torch.ops.aten.threshold_backward(of_hidden, self._hidden, 0)
+        of_hidden = torch.ops.aten.threshold_backward.default(of_hidden, self._hidden, 0)
         others = (of_hidden.sum(dim=0), of_weight.view_as(weight), gradient.sum(dim=0, keepdim=True))
         if not matrix:
             return of_hidden, *others
