@@ -234,21 +234,15 @@ class Readout:
             hidden = torch.addmm(bias, states, matrix[0].t()).relu_()
         else:
             hidden = product(states, matrix[0].t(), self._dtype).add_(bias).relu_()
-        self._weight = weight.view(-1)
-        if self._dropped > 0:
-            hidden *= torch.rand_like(hidden) >= self._dropped
-            self._weight = self._weight / (1 - self._dropped)
-        self._hidden = hidden
-        prediction: Tensor = torch.mv(hidden, self._weight) + constant
+        self._hidden = functional.dropout(hidden, self._dropped) if self._dropped > 0 else hidden
+        prediction: Tensor = torch.mv(self._hidden, weight.view(-1)) + constant
         return prediction
 
     def backward(self, gradient: Tensor) -> tuple[Tensor, ...]:
         """Of the states and of the parameters."""
         *matrix, _, weight, _ = self.parameters
         of_weight = torch.mv(self._hidden.t(), gradient)
-        if self._dropped > 0:
-            of_weight /= 1 - self._dropped
-        of_hidden = torch.outer(gradient, self._weight)
+        of_hidden = torch.outer(gradient / (1 - self._dropped) if self._dropped > 0 else gradient, weight.view(-1))
         # What was dropped is 0, as what ReLU holds back.
         of_hidden = torch.ops.aten.threshold_backward.default(of_hidden, self._hidden, 0)
         others = (of_hidden.sum(dim=0), of_weight.view_as(weight), gradient.sum(dim=0, keepdim=True))
