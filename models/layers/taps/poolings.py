@@ -156,7 +156,7 @@ class Maximum(_Pooling):
         else:
             embedded[:n_states] = product(states, matrix.t(), self._dtype)
         if self._common is None:
-            self._winners, self._is_empty = winners_over_length(embedded, self._positions.ids)
+            self._winners, self._is_empty = winners_over_length(embedded, self._positions.ids.long())
             pooled = embedded.gather(0, self._winners)
             return pooled if self._is_empty is None else pooled.masked_fill_(self._is_empty, 0)
         alike, others = self._common
@@ -177,10 +177,10 @@ class Maximum(_Pooling):
         is_alike = (rows == rows[0]).all(axis=0)
         if not is_alike.any():
             return None
-        others = np.empty((len(rows), len(is_alike) - int(is_alike.sum()) + 1), dtype=rows.dtype)
+        others = np.empty((len(rows), len(is_alike) - int(is_alike.sum()) + 1), dtype=np.int64)
         others[:, 0] = n_states
         others[:, 1:] = rows[:, ~is_alike]
-        return torch.from_numpy(rows[0, is_alike]), torch.from_numpy(others)
+        return torch.from_numpy(rows[0, is_alike].astype(np.int64)), torch.from_numpy(others)
 
     def backward(self, gradient: Tensor) -> tuple[Tensor, Tensor]:
         """Of the states and the matrix."""
@@ -196,7 +196,7 @@ class Maximum(_Pooling):
             winners = torch.where(winners == len(states), alike[self._at_alike], winners)
         n_rows, n_out = winners.shape
         if self._dtype is not None or states.numel() < _DENSE * n_rows:
-            of_embedded = states.new_zeros(len(states), n_out).scatter_add_(0, winners.long(), gradient)
+            of_embedded = states.new_zeros(len(states), n_out).scatter_add_(0, winners, gradient)
             of_matrix = product(states.t(), of_embedded, self._dtype).t().contiguous()
             return product(of_embedded, matrix, self._dtype), of_matrix
         order, begins = by_value(1 + winners.reshape(-1, 1), 1 + len(states), 1)
