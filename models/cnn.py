@@ -14,6 +14,10 @@ from datasets.common.errors import UserError
 from models.bounds import Depth, Fraction, NonNegativeFloat, OddInt, PositiveFloat, Width
 from models.fitness_model import FitnessModel
 from models.layers.score_head import ScoreHead
+from models.layers.taps.chain import Layer, chained
+from models.layers.taps.convolution import Convolution
+from models.layers.taps.poolings import AttentionMean, Maximum, Mean, PositionSum, Readout
+from models.layers.taps.positions import TapPositions
 from models.layers.windows import (
     MaskedConv1d,
     StatePositions,
@@ -45,6 +49,8 @@ class CNN(FitnessModel):
         weight_decay: that on embedding and decoder.
         pooling: `max`, FLIP's; `mean`; `attention`, a mean with learned weights; `position`, a sum with learned weights
             of each position, for sequences of one length. What a pooling learns is trained like the embedding.
+        convolution: `windows`, a product for each distinct window; `taps`, a sum of what its residues or states say at
+            their places, in fewer products. Both give the same up to rounding; weights fit either.
     """
 
     one_hot: Tensor
@@ -62,6 +68,7 @@ class CNN(FitnessModel):
         weight_decay_encoder: NonNegativeFloat,
         weight_decay: NonNegativeFloat,
         pooling: Literal["max", "mean", "attention", "position"] = "max",
+        convolution: Literal["windows", "taps"] = "windows",
     ) -> None:
         super().__init__()
         n_tokens = self.tokenizer.n_tokens
@@ -73,6 +80,7 @@ class CNN(FitnessModel):
         self.decoder = nn.Linear(2 * channels, 1)
         self.scores: ScoreHead | None = None
         self.pooling = pooling
+        self.convolution = convolution
         self.attention = nn.Linear(2 * channels, 1) if pooling == "attention" else None
         if pooling == "position":
             self.data_shapes = {"position_weight": (None, 2 * channels)}
@@ -85,6 +93,13 @@ class CNN(FitnessModel):
 
     def forward(self, batch: Batch) -> Tensor:
         """Predicted fitness (B,)."""
+        # On a GPU the sums of rows have been measured by nobody.
+        by_taps = self.convolution == "taps" and batch.tokens.device.type == "cpu"
+        prediction = self._by_taps(batch) if by_taps else self._by_windows(batch)
+        return prediction if self.scores is None else prediction + self.scores(batch.scores)
+
+    def _by_windows(self, batch: Batch) -> Tensor:
+        """What the network makes of the residues (B,), layer by layer, with autograd's gradients."""
         states, positions = self.one_hot, StatePositions.of_tokens(batch, 1 + len(self.one_hot))
         for convolution in self.encoder:
             states, positions = convolution(states, positions)
@@ -94,9 +109,28 @@ class CNN(FitnessModel):
         pooled = self.dropout(functional.relu(pooled))
         with torch.autocast(pooled.device.type, enabled=False):  # predictions in bfloat16 would tie
             prediction: Tensor = self.decoder(pooled.float()).squeeze(-1)
-            if self.scores is not None:
-                prediction = prediction + self.scores(batch.scores)
-        return prediction
+            return prediction
+
+    def _by_taps(self, batch: Batch) -> Tensor:
+        """The same up to rounding, in fewer products."""
+        layers: list[Layer] = []
+        positions = TapPositions.of_tokens(batch, len(self.one_hot))
+        for number, layer in enumerate(self.encoder, start=1):
+            assert isinstance(layer, MaskedConv1d)
+            by_place = number == len(self.encoder) and self.pooling == "position"
+            windows, positions = positions.windows(layer.kernel_size[0], by_place=by_place)
+            layers.append(Convolution(layer, windows))
+        if self.pooling == "max":
+            layers.append(Maximum(positions, self.embedding.weight))
+        elif self.pooling == "position":
+            layers.append(PositionSum(positions, self.embedding.weight, self.position_weight))
+        elif self.attention is not None:
+            layers.append(AttentionMean(positions, self.attention, self.embedding))
+        else:
+            layers.append(Mean(positions))
+        dropped = self.dropout.p if self.training else 0.0
+        is_mean = self.pooling in ("mean", "attention")
+        return chained([*layers, Readout(self.embedding, self.decoder, dropped, has_product=is_mean)])
 
     def take_scores(self) -> None:
         """Let the last layer see score columns beside the pooled representation."""

@@ -3,7 +3,7 @@
 NumPy sorts integers that carry their position some ten times as fast as torch does, one by one.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -38,6 +38,77 @@ def rank(values: Tensor, n_values: int) -> tuple[Tensor, Tensor]:
     numbers_of_all = np.empty(len(order), dtype=np.int64)
     numbers_of_all[order] = np.cumsum(is_new, dtype=np.int64)
     return torch.from_numpy(numbers_of_all), torch.from_numpy(order[is_new])
+
+
+class Groups(NamedTuple):
+    """Which positions have the same value.
+
+    Attributes:
+        numbers: (n,) 0 where there is no value, otherwise 1 for the smallest that there is, 2 for the next.
+        order: (m,) the positions that have one, those of number 1 first.
+        offsets: (U,) where the positions of each number begin in `order`.
+
+    All are int32 or all int64.
+    """
+
+    numbers: Tensor
+    order: Tensor
+    offsets: Tensor
+
+    def first(self) -> Tensor:
+        """A position (U,) of each number."""
+        return self.order.index_select(0, self.offsets)
+
+
+def grouped(values: Tensor, n_values: int) -> Groups:
+    """Group the positions of integers (n,), all below `n_values`, where 0 is nothing; numbered as by `rank`."""
+    if not _is_sortable(values, n_values):
+        ordered, order = torch.sort(values, stable=True)
+        is_new = ordered > 0
+        is_new[1:] &= ordered[1:] > ordered[:-1]
+        numbers = torch.empty_like(order).scatter_(0, order, is_new.cumsum(0))
+        n_nothing = int((ordered == 0).sum())
+        return Groups(numbers, order[n_nothing:], is_new.nonzero().squeeze(1) - n_nothing)
+    in_order, positions = _sorted(values, n_values)
+    begins = np.empty(len(positions), dtype=np.bool_)
+    begins[0] = in_order[0] > 0
+    np.not_equal(in_order[1:], in_order[:-1], out=begins[1:])
+    numbers_of_all = np.empty_like(positions)
+    numbers_of_all[positions] = np.cumsum(begins, dtype=positions.dtype)
+    n_zeros = 0 if begins[0] else int(np.searchsorted(in_order, 1))
+    offsets = np.flatnonzero(begins)
+    offsets -= n_zeros
+    parts = (numbers_of_all, positions[n_zeros:], offsets.astype(positions.dtype))
+    return Groups(*map(torch.from_numpy, parts))
+
+
+def by_value(values: Tensor, n_values: int, n_nothing: int) -> tuple[Tensor, Tensor]:
+    """The rows (m,) of values (n, k) in the order of the values, and where those of each value begin.
+
+    Args:
+        values: (n, k) of integers, a row with its values for each of n.
+        n_values: All values are below it.
+        n_nothing: All values below it are nothing.
+
+    Returns:
+        rows: (m,) the row of each value that is something, those with the smallest value first.
+        begins: (n_values - n_nothing,) where in `rows` those of each value begin. Both int32 or both int64.
+    """
+    n = len(values)
+    shift = (n - 1).bit_length()
+    kind: Any = np.int32 if n_values << shift < 2**31 else np.int64
+    plain = values.numpy()
+    keys: NDArray[np.int64] = plain.astype(kind)
+    keys <<= shift
+    keys |= np.arange(n, dtype=kind)[:, None]
+    keys = keys.reshape(-1)
+    keys.sort()
+    keys &= (1 << shift) - 1
+    counts = np.bincount(plain.reshape(-1), minlength=n_values)
+    n_skipped = int(counts[:n_nothing].sum())
+    begins = np.zeros(n_values - n_nothing, dtype=kind)
+    np.cumsum(counts[n_nothing:-1], out=begins[1:])
+    return torch.from_numpy(keys[n_skipped:]), torch.from_numpy(begins)
 
 
 def rows_at(table: Tensor, rows: Tensor) -> Tensor:

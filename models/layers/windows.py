@@ -36,8 +36,20 @@ def distinct_windows(ids: Tensor, n_states: int, width: int) -> tuple[Tensor, Te
         windows: (U, width) int64, the states of each distinct window that is centred on a residue.
         ids: (B, L) int64, 0 where there is no residue, otherwise 1 + the row of the position's window.
     """
-    length, n_codes = ids.shape[1], n_states
-    taps = functional.pad(ids, (width // 2, width // 2)).unfold(1, width, 1)  # (B, L, width)
+    taps, code, n_codes = window_codes(ids, n_states, width)
+    numbers, example = rank(code.flatten(), n_codes)
+    length = ids.shape[1]
+    return taps[example // length, example % length], numbers.view_as(ids)
+
+
+def window_codes(ids: Tensor, n_states: int, width: int) -> tuple[Tensor, Tensor, int]:
+    """The windows (B, L, width) around the positions of ids (B, L), and a number for each that orders them.
+
+    The numbers (B, L) are the same for the same window only, and 0 where there is no residue; the last value that is
+    given back is above all of them.
+    """
+    n_codes = n_states
+    taps = functional.pad(ids, (width // 2, width // 2)).unfold(1, width, 1)
     code, *others = taps.unbind(-1)
     for tap in others:
         if n_codes * n_states > MAX_CODES:
@@ -45,8 +57,7 @@ def distinct_windows(ids: Tensor, n_states: int, width: int) -> tuple[Tensor, Te
             n_codes = len(distinct)
         code = torch.add(tap, code, alpha=n_states)
         n_codes *= n_states
-    numbers, example = rank((code + 1).masked_fill(ids == 0, 0).flatten(), n_codes + 1)
-    return taps[example // length, example % length], numbers.view_as(ids)
+    return taps, (code + 1).masked_fill(ids == 0, 0), n_codes + 1
 
 
 class _NumberedRows(NamedTuple):
@@ -142,30 +153,39 @@ def max_over_length(states: Tensor, ids: Tensor) -> Tensor:
     A sequence of nothing but padding gives zeros. The gradient flows to the winning states only, so the
     (B, L, C) tensor exists only in slices.
     """
+    winner, is_empty = winners_over_length(states, ids)
+    pooled = states.gather(0, winner)
+    return pooled if is_empty is None else pooled.masked_fill(is_empty, 0)
+
+
+@torch.no_grad()
+def winners_over_length(states: Tensor, ids: Tensor) -> tuple[Tensor, Tensor | None]:
+    """The rows (B, C) of states (U, C) with the largest values at the positions of ids (B, L).
+
+    Also (B, 1) True for sequences of nothing but padding; None where nothing is padded.
+    """
     n_sequences, n_channels = len(ids), states.shape[1]
-    with torch.no_grad():
-        has_padding = bool((ids == 0).any())
-        if has_padding:
-            rows = torch.where(ids == 0, ids.amax(dim=1, keepdim=True), ids) - 1  # padding repeats a residue
-            rows.clamp_(min=0)  # there is none to repeat in an empty sequence
-        else:
-            rows = ids - 1
-        shared = (rows == rows[:1]).all(dim=0)  # what all sequences have in common is compared once
-        common, varied = shared.nonzero().squeeze(1), (~shared).nonzero().squeeze(1)
-        slice_length = max(1, MAX_CANDIDATES // (n_sequences * n_channels))
-        begins_alike = len(common) > 0 and int(common[0]) == 0
-        winner = rows[: 1 if begins_alike else n_sequences, :1].expand(-1, n_channels)
-        best = states.gather(0, winner)
-        for part in [rows[:1].index_select(1, common), *torch.split(rows.index_select(1, varied), slice_length, dim=1)]:
-            if part.shape[1] > 0:
-                # `max_pool1d` finds the position some three times faster than `max` does.
-                candidates = functional.embedding(part, states).transpose(1, 2)
-                value, position = functional.max_pool1d(candidates, part.shape[1], return_indices=True)
-                value, position = value.squeeze(2), position.squeeze(2)
-                winner = torch.where(value <= best, winner, part.gather(1, position))  # NaN wins
-                best = torch.maximum(value, best)
-    pooled = states.gather(0, winner.expand(n_sequences, n_channels))
-    return pooled.masked_fill((ids == 0).all(dim=1, keepdim=True), 0) if has_padding else pooled
+    has_padding = bool((ids == 0).any())
+    if has_padding:
+        rows = torch.where(ids == 0, ids.amax(dim=1, keepdim=True), ids) - 1  # padding repeats a residue
+        rows.clamp_(min=0)  # there is none to repeat in an empty sequence
+    else:
+        rows = ids - 1
+    shared = (rows == rows[:1]).all(dim=0)  # what all sequences have in common is compared once
+    common, varied = shared.nonzero().squeeze(1), (~shared).nonzero().squeeze(1)
+    slice_length = max(1, MAX_CANDIDATES // (n_sequences * n_channels))
+    begins_alike = len(common) > 0 and int(common[0]) == 0
+    winner = rows[: 1 if begins_alike else n_sequences, :1].expand(-1, n_channels)
+    best = states.gather(0, winner)
+    for part in [rows[:1].index_select(1, common), *torch.split(rows.index_select(1, varied), slice_length, dim=1)]:
+        if part.shape[1] > 0:
+            # `max_pool1d` finds the position some three times faster than `max` does.
+            candidates = functional.embedding(part, states).transpose(1, 2)
+            value, position = functional.max_pool1d(candidates, part.shape[1], return_indices=True)
+            value, position = value.squeeze(2), position.squeeze(2)
+            winner = torch.where(value <= best, winner, part.gather(1, position))  # NaN wins
+            best = torch.maximum(value, best)
+    return winner.expand(n_sequences, n_channels), (ids == 0).all(dim=1, keepdim=True) if has_padding else None
 
 
 def sum_over_length(states: Tensor, ids: Tensor, weights: Tensor | None = None) -> Tensor:

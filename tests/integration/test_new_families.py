@@ -74,6 +74,15 @@ def test_an_experiment_without_a_pooling_means_the_maximum() -> None:
         study_config([f"task={TASK}", "model=cnn", "model.pooling=sum"])
 
 
+@pytest.mark.parametrize("model", ["cnn", "cnn_flip"])
+def test_new_studies_convolve_by_taps_and_experiments_without_a_convolution_by_windows(model: str) -> None:
+    words = [f"task={TASK}", f"model={model}"]
+    assert study_config(words).run({}).model["convolution"] == "taps"
+    assert study_config([*words, "~model.convolution"]).run({}).model["convolution"] == "windows"
+    with pytest.raises(UserError, match="expected one of 'windows', 'taps'"):
+        study_config([*words, "model.convolution=fft"])
+
+
 @pytest.mark.parametrize("model", ["epistasis", "forest", "cnn"])
 def test_score_columns_reach_the_models(model: str, tmp_path: Path) -> None:
     """The column is the target with noise, and the sequences tell nothing of it."""

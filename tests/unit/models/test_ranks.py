@@ -8,7 +8,7 @@ from torch.optim import Adam
 
 from models.layers import ranks
 from models.layers.adam import short_step
-from models.layers.ranks import rank, rows_at, values_at
+from models.layers.ranks import by_value, grouped, rank, rows_at, values_at
 
 
 @pytest.mark.parametrize("n_values", [2, 40, 2**20, 2**40, 2**62], ids=str)
@@ -97,3 +97,20 @@ def test_an_optimizer_that_is_watched_takes_its_own_steps() -> None:
     short_step(optimizer)()
     assert seen == [1]
     assert layer.weight.grad is None
+
+
+@pytest.mark.parametrize("n_kinds", [1, 9, 300])
+def test_groups_are_the_same_whether_numpy_or_torch_sorts(n_kinds: int) -> None:
+    values = torch.randint(0, n_kinds, (50,), generator=torch.Generator().manual_seed(0), dtype=torch.int32)
+    by_numpy, by_torch = grouped(values, n_kinds), grouped(values, 2**62)
+    for found, expected in zip(by_numpy, by_torch, strict=True):
+        assert torch.equal(found.long(), expected.long())
+    assert torch.equal(by_numpy.numbers.long(), rank(values, n_kinds)[0])
+    assert values[by_numpy.first().long()].tolist() == sorted({*values.tolist()} - {0})
+
+
+def test_rows_by_value_leave_out_what_is_nothing() -> None:
+    values = torch.tensor([[5, 0, 3], [1, 5, 5], [2, 3, 6]], dtype=torch.int32)
+    rows, begins = by_value(values, 8, 3)
+    assert rows.tolist() == [0, 2, 0, 1, 1, 2]
+    assert begins.tolist() == [0, 2, 2, 5, 6], "of 3, 4, 5, 6 and 7"
