@@ -50,7 +50,7 @@ class CNN(FitnessModel):
         pooling: `max`, FLIP's; `mean`; `attention`, a mean with learned weights; `position`, a sum with learned weights
             of each position, for sequences of one length. What a pooling learns is trained like the embedding.
         convolution: `windows`, a product for each distinct window; `taps`, a sum of what its residues or states say at
-            their places, in fewer products. Both give the same up to rounding; weights fit either.
+            their places, in fewer products, on a CPU alone. Both give the same up to rounding; weights fit either.
     """
 
     one_hot: Tensor
@@ -93,7 +93,7 @@ class CNN(FitnessModel):
 
     def forward(self, batch: Batch) -> Tensor:
         """Predicted fitness (B,)."""
-        # On a GPU the sums of rows have been measured by nobody.
+        # Sums of rows were measured on CPUs alone, and are written for them.
         by_taps = self.convolution == "taps" and batch.tokens.device.type == "cpu"
         prediction = self._by_taps(batch) if by_taps else self._by_windows(batch)
         return prediction if self.scores is None else prediction + self.scores(batch.scores)

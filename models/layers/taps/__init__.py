@@ -1,1 +1,1 @@
-"""The masked convolutional network in fewer products and calls than `windows` takes: the same up to rounding."""
+"""The masked convolutional network in fewer products and calls than `windows` takes, for CPUs; equal up to rounding."""

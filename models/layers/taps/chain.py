@@ -74,7 +74,7 @@ def product(left: Tensor, right: Tensor, dtype: torch.dtype | None = None) -> Te
     if dtype is not None:
         return (left.to(dtype) @ right.to(dtype)).to(left.dtype)
     n = right.shape[1]
-    if n % _LANES and left.is_cpu and n < len(right) < len(left) and left.numel() > _MANY:
+    if n % _LANES and n < len(right) < len(left) and left.numel() > _MANY:
         # Of many rows that become narrow ones, those that end within a register cost up to half as much again.
         wide = right.new_zeros(len(right), n + -n % _LANES)
         wide[:, :n] = right

@@ -45,7 +45,7 @@ class Convolution:
                 own.view(n_states, -1).copy_(product(states, self._matrix, self._dtype))
         own[:, width // 2] += bias  # every window has a residue in its middle
         rows = self._windows.view(-1)
-        offsets = torch.arange(0, len(rows), width, dtype=rows.dtype, device=rows.device)
+        offsets = torch.arange(0, len(rows), width, dtype=rows.dtype)
         self._states = states
         self._result = sums(table.view(-1, n_out), rows, offsets).relu_()
         return self._result

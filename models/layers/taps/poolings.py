@@ -33,7 +33,7 @@ class _Pooling:
         rows = self._groups.numbers - 1
         if self._positions.is_padded:
             rows.clamp_(min=0)
-        return rows, torch.arange(0, n_rows * length, length, dtype=rows.dtype, device=rows.device)
+        return rows, torch.arange(0, n_rows * length, length, dtype=rows.dtype)
 
     def _of_states(self, gradient: Tensor, weights: Tensor | None = None) -> Tensor:
         """The gradient (U, C) of states whose sums have that gradient (B, C), each weighted by (B * L,)."""
@@ -90,7 +90,7 @@ class AttentionMean(_Pooling):
         weight, bias, matrix = self.parameters
         states, attention, (rows, begins), (n_rows, length) = self._states, self._attention, self._at, self._shape
         gradient = gradient.contiguous()
-        sequences = torch.arange(n_rows, dtype=rows.dtype, device=rows.device).repeat_interleave(length)
+        sequences = torch.arange(n_rows, dtype=rows.dtype).repeat_interleave(length)
         of_attention = torch.ops.aten._embedding_bag_per_sample_weights_backward.default(
             gradient, states, rows, begins, sequences, 0
         )
@@ -131,8 +131,8 @@ class PositionSum(_Pooling):
         assert places is not None
         of_products = self._of_states(gradient.contiguous())
         # States are numbered by their positions first.
-        begins = torch.searchsorted(places, torch.arange(1 + len(weights), device=places.device))
-        rows = torch.arange(int(begins[-1]), device=places.device)
+        begins = torch.searchsorted(places, torch.arange(1 + len(weights)))
+        rows = torch.arange(int(begins[-1]))
         of_weights = sums(of_products * self._embedded, rows, begins[:-1])
         of_embedded = of_products.mul_(self._factors)
         of_matrix = product(self._states.t(), of_embedded, self._dtype).t()
@@ -171,7 +171,7 @@ class Maximum(_Pooling):
         Among these is one more, that of the largest in common. None where that is no help.
         """
         ids, n_states = self._positions.ids, self._positions.n_states
-        if not ids.is_cpu or self._positions.is_padded or ids.numel() * len(self.parameters[0]) > MAX_CANDIDATES:
+        if self._positions.is_padded or ids.numel() * len(self.parameters[0]) > MAX_CANDIDATES:
             return None
         rows = ids.numpy() - 1
         is_alike = (rows == rows[0]).all(axis=0)
@@ -201,7 +201,7 @@ class Maximum(_Pooling):
             return product(of_embedded, matrix, self._dtype), of_matrix
         order, begins = by_value(1 + winners.reshape(-1, 1), 1 + len(states), 1)
         of_states = sums(matrix, order % n_out, begins, gradient.flatten().index_select(0, order))
-        begins = torch.arange(0, winners.numel(), n_rows, dtype=winners.dtype, device=winners.device)
+        begins = torch.arange(0, winners.numel(), n_rows, dtype=winners.dtype)
         return of_states, sums(states, winners.t().flatten(), begins, gradient.t().flatten())
 
 
@@ -253,7 +253,4 @@ class Readout:
 
 
 def _sums_of_groups(values: Tensor, groups: Groups) -> Tensor:
-    n_groups = len(groups.offsets)
-    if values.is_cpu:
-        return torch.bincount(groups.numbers, values, minlength=1 + n_groups)[1:].to(values.dtype)
-    return sums(values[:, None], groups.order, groups.offsets).squeeze(1)
+    return torch.bincount(groups.numbers, values, minlength=1 + len(groups.offsets))[1:].to(values.dtype)

@@ -46,7 +46,7 @@ def _distinct(ids: Tensor, n_states: int, width: int, by_place: bool) -> tuple[T
         if n_codes * length > MAX_CODES:
             distinct, numbers = torch.unique(functional.pad(codes.flatten(), (1, 0)), return_inverse=True)
             codes, n_codes = numbers[1:].view_as(ids), len(distinct)
-        codes = torch.where(codes > 0, codes + n_codes * torch.arange(length, device=ids.device), 0)
+        codes = torch.where(codes > 0, codes + n_codes * torch.arange(length), 0)
         n_codes *= length
     groups = grouped(codes.flatten(), n_codes)
     first = groups.first().long()
@@ -124,4 +124,4 @@ class TapPositions:
                 widths=(*self.widths, width),
                 of_all=of_all,
             )
-        return windows + torch.arange(width, dtype=torch.int32, device=windows.device), after
+        return windows + torch.arange(width, dtype=torch.int32), after
