@@ -109,15 +109,18 @@ def train(
 
 
 def children_of(pid: int) -> list[int]:
-    """The processes that train for a run: this one may have a forkserver and a tracker of its own, too."""
+    """The processes that train for a run, first fold first: this one may have a forkserver and a tracker, too.
+
+    The order is that of their beginnings, which is not that of their numbers once those begin again at 1.
+    """
     found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):
-            is_own = int(stat.read_text().rpartition(")")[2].split()[1]) == pid
-            is_other = pid == os.getpid() and b"multiprocessing" in (stat.parent / "cmdline").read_bytes()
-            if is_own and not is_other and is_alive(int(stat.parent.name)):
-                found.append(int(stat.parent.name))
-    return sorted(found)
+            for child in map(int, thread.read_text().split()):
+                is_other = pid == os.getpid() and b"multiprocessing" in Path(f"/proc/{child}/cmdline").read_bytes()
+                if not is_other and is_alive(child):
+                    found.append(child)
+    return found
 
 
 def same(one: Result, other: Result) -> bool:
