@@ -3,11 +3,13 @@
 import ctypes
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -33,7 +35,8 @@ class Side:
     """A search that ended: seconds on the wall, CPU seconds of all its processes, and its trials.
 
     Times are seconds after the process began: when the first trial began (`first_s`), when the last one ended
-    (`last_s`). `values` has the best value so far by the time when it was known.
+    (`last_s`). `values` has the best value so far by the time when it was known. `is_stopped` where it was given less
+    time than it needed: its trials are those that had ended by then.
     """
 
     wall_s: float
@@ -43,6 +46,7 @@ class Side:
     n_trials: int
     n_epochs: int
     values: tuple[tuple[float, float], ...]
+    is_stopped: bool = False
 
     @property
     def best(self) -> float:
@@ -83,23 +87,31 @@ def search_ours(folder: Path, warm: Path, words: Sequence[str]) -> Side:
     return _run([*program, *words, "--runs-dir", "runs", "--export-dir", "experiments"], folder, "runs/studies.db")
 
 
-def search_plainly(folder: Path, script: str, table: Path, words: Sequence[str]) -> Side:
-    """A user's script; the words begin with the study's name."""
+def search_plainly(
+    folder: Path, script: str, table: Path, words: Sequence[str], at_most_s: float | None = None
+) -> Side:
+    """A user's script; the words begin with the study's name. It is stopped after `at_most_s`, if given."""
     program = [sys.executable, str(Path(__file__).with_name(script))]
-    return _run([*program, str(table), "study.db", *words], folder, "study.db")
+    return _run([*program, str(table), "study.db", *words], folder, "study.db", at_most_s)
 
 
-def _run(words: Sequence[str], folder: Path, database: str) -> Side:
-    """Run a program, wait for all the processes that it began, and read its study."""
+def _run(words: Sequence[str], folder: Path, database: str, at_most_s: float | None = None) -> Side:
+    """Run a program of one process, or one that ends all others, wait for all that it began, and read its study."""
     # Who outlives the program, such as the server of its children, becomes ours, with the time that it used.
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "output.txt").open("w") as output:
         began = time.time()
         process = subprocess.Popen(words, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
+        stop = threading.Timer(at_most_s or threading.TIMEOUT_MAX, os.kill, (process.pid, signal.SIGKILL))
+        stop.start()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        stop.cancel()
+        stop.join()  # before the number may be another process's
         _, status, used = os.wait4(process.pid, 0)
         wall_s = time.time() - began
         process.returncode = os.waitstatus_to_exitcode(status)
+        is_stopped = at_most_s is not None and process.returncode == -signal.SIGKILL
     cpu_s = used.ru_utime + used.ru_stime
     while True:
         try:
@@ -107,9 +119,9 @@ def _run(words: Sequence[str], folder: Path, database: str) -> Side:
         except ChildProcessError:
             break
         cpu_s += used.ru_utime + used.ru_stime
-    if process.returncode != 0:
+    if process.returncode != 0 and not is_stopped:
         raise SystemExit(f"{' '.join(words)} ended with {process.returncode}:\n{(folder / 'output.txt').read_text()}")
-    return _read(folder / database, began, wall_s, cpu_s)
+    return replace(_read(folder / database, began, wall_s, cpu_s), is_stopped=is_stopped)
 
 
 def _read(database: Path, began: float, wall_s: float, cpu_s: float) -> Side:
