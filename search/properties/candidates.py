@@ -1,6 +1,6 @@
 """The candidates of a request, as often as somebody reads them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
@@ -17,13 +17,19 @@ from search.properties.request import AnyRequest, PredictRequest
 from search.request.suggest_request import SuggestRequest
 
 
-def candidates_of(request: AnyRequest, path: Path | None, properties: Sequence[Property], left_out: LeftOut) -> Stream:
+def candidates_of(
+    request: AnyRequest,
+    path: Path | None,
+    properties: Sequence[Property],
+    left_out: LeftOut,
+    announce: Callable[[str], None] = lambda sentence: None,
+) -> Stream:
     """The candidates, read as the first experiment's table was; `path` is the file of them, if any.
 
     Of `exclude_measured`, and of a plate, those are left out, and counted, that were measured for any property.
     """
     if isinstance(request, SuggestRequest) and request.recombine is not None:
-        stream = _recombined(request, properties)
+        stream = _recombined(request, properties, announce)
     else:
         stream = _all(request, path, [one.trained for one in properties])
     if isinstance(request, PredictRequest) and not request.exclude_measured:
@@ -32,6 +38,16 @@ def candidates_of(request: AnyRequest, path: Path | None, properties: Sequence[P
         assert one.split is not None, "is read where something is to be left out"
         stream = without_measured(stream, measured_variants(one.split, one.trained.task.chains), left_out)
     return stream
+
+
+def check_candidates(request: SuggestRequest, path: Path | None, trained: Sequence[TrainedExperiment]) -> None:
+    """Read a file of candidates once, where models are trained before they rank it; a UserError names a line.
+
+    To read a million takes seconds, and to train may take hours.
+    """
+    if path is not None and request.trains:
+        for _ in _all(request, path, trained).blocks:
+            pass
 
 
 def _all(request: AnyRequest, path: Path | None, trained: Sequence[TrainedExperiment]) -> Stream:
@@ -58,7 +74,7 @@ def _all(request: AnyRequest, path: Path | None, trained: Sequence[TrainedExperi
     )
 
 
-def _recombined(request: SuggestRequest, properties: Sequence[Property]) -> Stream:
+def _recombined(request: SuggestRequest, properties: Sequence[Property], announce: Callable[[str], None]) -> Stream:
     """Combinations of the measured mutations that are best for each property, in turn."""
     first = properties[0].trained
     task, crop, limit = first.task, first.config.data.crop, first.predictor.limit
@@ -74,7 +90,13 @@ def _recombined(request: SuggestRequest, properties: Sequence[Property]) -> Stre
     once: dict[tuple[int, str], MeasuredMutation] = {}
     for one in in_turn:
         once.setdefault((one.position, one.residue), one)
-    return recombined(task, list(once.values()), most=request.most_mutations, n_best=request.recombine or None)[0]
+    most = request.most_mutations
+    stream, n = recombined(task, list(once.values()), most=most, n_best=request.recombine or None)
+    announce(
+        f"Recombined: the {n:,} best of {len(once):,} measured mutations, up to {most} of them, in {stream.n_total:,} "
+        "candidates."
+    )
+    return stream
 
 
 def _given(texts: Sequence[str], trained: TrainedExperiment) -> Iterator[Candidates]:

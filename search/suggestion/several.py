@@ -24,7 +24,7 @@ from search.experiments.experiment import load_experiment
 from search.machine.standard_streams import announcer
 from search.options.of_suggest import ACQUISITIONS, BATCH_UCB
 from search.prediction.intervals import about_intervals, check_intervals
-from search.properties.candidates import candidates_of
+from search.properties.candidates import candidates_of, check_candidates
 from search.properties.columns import PropertyColumns, predicted
 from search.properties.opened import Property, asked, open_properties
 from search.properties.ranking import check_beside
@@ -102,10 +102,13 @@ def suggest_several(request: SuggestRequest) -> PropertiesPlate:
             )
     bounds = asked(properties, request.require)
     check_acquisition(request, properties, bounds)
-    properties = tuple(
-        replace(one, trained=retrained(one.trained, one.split, request)) for one in properties if one.split is not None
-    )
     with contextlib.nullcontext() if request.input is None else rereadable(request.input) as path:
+        check_candidates(request, path, [one.trained for one in properties])
+        properties = tuple(
+            replace(one, trained=retrained(one.trained, one.split, request))
+            for one in properties
+            if one.split is not None
+        )
         return _Batch(request, properties, bounds, path, announce).plate()
 
 
@@ -137,7 +140,7 @@ class _Batch:
         request, properties, left_out = self.request, self.properties, LeftOut()
         wells = places(request.batch, request.controls, request.plate)
         n_wanted = sum(well.control is None for well in wells)
-        stream = candidates_of(request, self.path, properties, left_out)
+        stream = candidates_of(request, self.path, properties, left_out, self.announce)
         columns = predicted(properties, request, self.path, stream, draw_of(request, properties))
         order = joint_order(request, properties, columns, self.bounds, n_wanted)
         picked = self._picked(order, n_wanted)

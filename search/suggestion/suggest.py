@@ -6,18 +6,16 @@ Where what is asked of the batch leaves too few of them, the candidates pass aga
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from datasets.candidates.candidates import Candidates, Stream, read_candidates, residues_of
-from datasets.candidates.columns import CandidateColumns
-from datasets.candidates.measured import LeftOut, measured_variants, without_measured
-from datasets.candidates.mutagenesis import Mutagenesis, enumerate_variants, seen_positions
+from datasets.candidates.candidates import Candidates, Stream, residues_of
+from datasets.candidates.measured import LeftOut
 from datasets.candidates.outside import Outside
-from datasets.candidates.recombination import measured_mutations, recombined
 from datasets.common.errors import UserError
 from datasets.common.files import rereadable
 from datasets.embeddings.candidates import CandidateEmbeddings
@@ -34,6 +32,8 @@ from search.prediction.display import Counter
 from search.prediction.intervals import about_intervals
 from search.prediction.prefetch import ahead, in_order
 from search.prediction.ranking import Valuation, divide_cores
+from search.properties.candidates import candidates_of, check_candidates
+from search.properties.opened import Property
 from search.request.inputs import load_split, places_of
 from search.request.suggest_request import SuggestRequest
 from search.stats.calibration import LEVEL
@@ -82,9 +82,15 @@ def suggest(request: SuggestRequest) -> NextPlate:
         weights_dir=request.weights_dir,
     )
     check_data(request.experiment, trained.config, trained.provenance, split)
-    trained = retrained(trained, split, request)
-    request = replace(request, acquisition=acquisition_of(request, trained))
+    if request.max_per_position is not None and trained.task.wild_type is None:
+        raise UserError(
+            f"--max-per-position counts mutations of a wild type, and {trained.task.name} has none: leave it out, or "
+            "keep candidates apart with --min-distance."
+        )
     with contextlib.nullcontext() if request.input is None else rereadable(request.input) as path:
+        check_candidates(request, path, [trained])
+        trained = retrained(trained, split, request)
+        request = replace(request, acquisition=acquisition_of(request, trained))
         plate = _Batch(request, trained, split, path, announce).plate()
     if request.figure is not None:  # before the plate, so that what ends the drawing leaves no plate
         draw_plate(plate, request.figure, f"{request.experiment.name}, by {request.acquisition}")
@@ -93,12 +99,11 @@ def suggest(request: SuggestRequest) -> NextPlate:
     return plate
 
 
-@dataclass(kw_only=True)
-class _Counts:
+class _Counts(NamedTuple):
     """How many candidates were left out because they were measured, and how many passed."""
 
-    left_out: LeftOut = field(default_factory=LeftOut)
-    n_passed: int = 0
+    left_out: LeftOut
+    n_passed: int
 
 
 @dataclass(frozen=True)
@@ -116,11 +121,6 @@ class _Batch:
         wells = places(request.batch, request.controls, request.plate)
         n_wanted = sum(well.control is None for well in wells)
         diversity = Diversity(max_per_position=request.max_per_position, min_distance=request.min_distance)
-        if request.max_per_position is not None and trained.task.wild_type is None:
-            raise UserError(
-                f"--max-per-position counts mutations of a wild type, and {trained.task.name} has none: leave it out, "
-                "or keep candidates apart with --min-distance."
-            )
         picked, pool, counts, spread_by = self._picked(best, n_wanted, diversity)
         controls = self._controls(best) if request.controls else []
         return NextPlate(
@@ -138,12 +138,12 @@ class _Batch:
             spread_by=spread_by,
         )
 
-    def _picked(self, best: Best, n_wanted: int, diversity: Diversity) -> tuple[list[Pick], list[Pick], "_Counts", str]:
+    def _picked(self, best: Best, n_wanted: int, diversity: Diversity) -> tuple[list[Pick], list[Pick], _Counts, str]:
         """The picked candidates, the best first; those of the first pass of which they were picked; how many passed.
 
         The last is by what they are spread, in words; empty where they are not.
         """
-        stream = self._stream(is_first=True)
+        stream, left_out = self._candidates(self.announce)
         scores = self.trained.candidate_scores(
             file=self.request.zero_shot_file,
             sums=self.request.sum_zero_shot,
@@ -166,7 +166,7 @@ class _Batch:
                     without=[one.sequence for one in picked],
                     after=after,
                 )
-                counts = self._pass(stream, valuation, best, pool)
+                counts = _Counts(left_out, self._pass(stream, valuation, best, pool))
                 kept, after = pool.best()
                 first = first or kept
                 if is_conditioned:
@@ -179,24 +179,29 @@ class _Batch:
                     picked, spread_by = picked + more, by or spread_by
                 if picker.is_full or after is None:
                     return picked, first, counts, spread_by
-                stream = self._stream(is_first=False)
+                stream, left_out = self._candidates()
 
-    def _pass(self, stream: Stream, valuation: Valuation, best: Best, pool: Pool) -> "_Counts":
-        """Hand all candidates that nobody measured to the pool; how many there were."""
-        counts = _Counts()
+    def _candidates(self, announce: Callable[[str], None] = lambda sentence: None) -> tuple[Stream, LeftOut]:
+        """All candidates that nobody measured, and the count of the others, which grows while they are read."""
+        left_out = LeftOut()
+        own = Property(name=self.trained.path.stem, trained=self.trained, split=self.split)
+        return candidates_of(self.request, self.path, [own], left_out, announce), left_out
+
+    def _pass(self, stream: Stream, valuation: Valuation, best: Best, pool: Pool) -> int:
+        """Hand the candidates to the pool; how many there were."""
+        n_passed = 0
         counter = Counter(stream.n_total, is_quiet=self.request.quiet)
         n_threads = divide_cores(self.trained.predictor)
-        new = without_measured(stream, measured_variants(self.split, self.trained.task.chains), counts.left_out)
         score = partial(self._scored, valuation, best)
         with (
             counter,
-            contextlib.closing(ahead(_placed(new.blocks))) as blocks,
+            contextlib.closing(ahead(_placed(stream.blocks))) as blocks,
             contextlib.closing(in_order(score, blocks, n_threads, valuation.stop)) as scored,
         ):
             for block in counter.counted(scored):
                 pool.add(block)
-                counts.n_passed += len(block)
-        return counts
+                n_passed += len(block)
+        return n_passed
 
     def _scored(self, valuation: Valuation, best: Best, block: tuple[int, Candidates]) -> Scored:
         first, candidates = block
@@ -257,37 +262,6 @@ class _Batch:
             scores=scores,
             embeddings=embeddings,
         )
-
-    def _stream(self, *, is_first: bool) -> Stream:
-        request, trained = self.request, self.trained
-        task, crop, limit = trained.task, trained.config.data.crop, trained.predictor.limit
-        if self.path is not None:
-            config = trained.config.scores
-            wanted = config.names if config is not None and request.zero_shot_file is None else ()
-            columns = CandidateColumns.like(
-                trained.config.table,
-                sequence=request.sequence_column,
-                mutation=request.mutation_column,
-                sheet=request.sheet,
-            )
-            return read_candidates(
-                self.path, task, request.format, has_names=request.names, scores=wanted, columns=columns
-            )
-        if request.mutagenesis is not None:
-            kind, sites = request.mutagenesis
-            return enumerate_variants(Mutagenesis(kind=kind, sites=sites), task=task, crop=crop, limit=limit)
-        if task.wild_type is None:
-            raise UserError(f"--recombine needs a wild type and {task.name} has none: give candidates with --input.")
-        seen = seen_positions(task.wild_type, task=task, crop=crop, limit=limit)
-        split = self.split
-        mutations = measured_mutations(task.wild_type, seen, split.residues, split.lengths, split.target)
-        stream, n = recombined(task, mutations, most=request.most_mutations, n_best=request.recombine or None)
-        if is_first:
-            self.announce(
-                f"Recombined: the {n:,} best of {len(mutations):,} measured mutations, up to {request.most_mutations} "
-                f"of them, in {stream.n_total:,} candidates."
-            )
-        return stream
 
 
 def _placed(blocks: Iterator[Candidates]) -> Iterator[tuple[int, Candidates]]:

@@ -100,6 +100,21 @@ def test_seeds_that_confirm_left_of_a_kernel_pick_as_one_model(plates: Path, tmp
     assert "Picked by greedy" in suggest(folder, "--no-train", experiment=kernel).out
 
 
+@pytest.mark.parametrize("others", [(), ("studies/experiment/both-kernel.yaml",)])
+def test_a_file_of_candidates_is_read_before_models_are_trained(
+    others: tuple[str, ...], plates: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(plates, folder)
+    write(folder / "c.csv", "sequence", [(WILD_TYPE,), (WILD_TYPE[:-1] + "1",)])
+    answer = run_here(
+        "suggest", EXPERIMENT, *others, "--input", "c.csv", "--batch", "8", "--output", "x.csv", cwd=folder
+    )
+    assert (answer.status, answer.out) == (2, "")
+    assert "c.csv, line 3" in answer.err
+    assert TRAINED not in answer.err
+
+
 def test_models_are_kept_and_trained_again_where_they_were_changed(plates: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(plates, folder)
