@@ -13,7 +13,7 @@ from models.fitness_model import FitnessModel, with_gaps
 from models.losses import make_loss
 from search.config import targets
 from search.config.run_config import RunConfig, task_of
-from search.training.seeding import seed_torch
+from search.training.seeding import seed_libraries
 
 
 def build_model(config: RunConfig, fold: int = 0) -> FitnessModel:
@@ -22,7 +22,7 @@ def build_model(config: RunConfig, fold: int = 0) -> FitnessModel:
     Raises:
         UserError: The model refuses its hyperparameters or the loss.
     """
-    seed_torch("weights", config.seed, fold)
+    seed_libraries("weights", config.seed, fold)
     with with_gaps(config.table is not None and config.table.aligned_length is not None):
         model: FitnessModel = targets.instantiate(config.model, targets.MODEL, "model")
     if config.table is not None and config.table.chains is not None and model.max_residues is not None:

@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from datasets.batches.loader import WholeEpoch
 from models.fitness_model import FitnessModel
-from search.training.seeding import seed_torch
+from search.training.seeding import seed_libraries
 from search.training.weights import save_weights
 
 MONITOR = "val_spearman"
@@ -27,7 +27,7 @@ class SeedEpochs(Callback):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Seed torch from (seed, fold, epoch)."""
-        seed_torch("epoch", self.seed, self.fold, trainer.current_epoch)
+        seed_libraries("epoch", self.seed, self.fold, trainer.current_epoch)
 
 
 class ReportAndStop(Callback):

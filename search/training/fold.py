@@ -23,7 +23,7 @@ from search.training.checkpoint.snapshot import KeepState
 from search.training.memory import eval_tokens, free_memory_bytes, keep_to_share, micro_batch_tokens
 from search.training.one_fold import OneFold
 from search.training.result import FOLD
-from search.training.seeding import seed_torch
+from search.training.seeding import seed_libraries
 from search.training.solved import Solved, needs_trainer
 from search.training.stepwise import Stepwise
 
@@ -147,7 +147,7 @@ class FoldTraining:
         config = self.config
         model.fetch(self.places, self.announce)
         progress.backbone = model.backbone_hash
-        seed_torch("adapters", config.seed, number)
+        seed_libraries("adapters", config.seed, number)
         model.build(self.places)
         frozen = model.frozen_part(self.places, config.trainer.precision, device)
         if frozen is None:

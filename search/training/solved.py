@@ -20,7 +20,7 @@ from models.whole_epochs import asks_for_trainer
 from search.config.run_config import RunConfig
 from search.training.one_fold import OneFold, Trained
 from search.training.predictor import default_device
-from search.training.seeding import seed_torch
+from search.training.seeding import seed_libraries
 from search.training.trainer import logger_of
 from search.training.weights import save_weights
 
@@ -68,7 +68,7 @@ class Solved:
         fold = self._fold
         model.to(self.device).train()
         data.move(self.device)
-        seed_torch("epoch", fold.config.seed, fold.number, 0)
+        seed_libraries("epoch", fold.config.seed, fold.number, 0)
         seen = list(data.training_batches())  # in the order of the first epoch
         model.learn(seen)
         model.eval()

@@ -1,4 +1,4 @@
-"""A model that fails in whatever way it is told to, and a copy of the program."""
+"""A model that does what it is told to, such as failing, and a copy of the program."""
 
 import shutil
 from pathlib import Path
@@ -14,17 +14,21 @@ from tests.helpers.processes import ROOT
 MODEL = """
 import errno
 import os
+import random
 import signal
 import time
 from typing import Literal
 
+import numpy as np
 import torch
 
 from models.bounds import PositiveFloat
 from models.fitness_model import FitnessModel
 
 CUDA_FAULT = "CUDA error: unspecified launch failure\\nCUDA kernel errors might be asynchronously reported"
-Mode = Literal["fine", "diverges", "constant", "memory", "bug", "crash", "hangs", "late", "gpu", "disk", "quotes"]
+Mode = Literal[
+    "fine", "diverges", "constant", "memory", "bug", "crash", "hangs", "late", "gpu", "disk", "quotes", "draws"
+]
 
 
 class Faulty(FitnessModel):
@@ -52,6 +56,8 @@ class Faulty(FitnessModel):
         if self.mode == "quotes":
             raise ValueError("somebody's words: can't allocate memory")
         total = self.table(batch.tokens).squeeze(-1).masked_fill(~batch.mask, 0).sum(1)
+        if self.mode == "draws" and self.training:
+            total = total * (random.random() + np.random.random())
         return total * {"diverges": float("nan"), "constant": 0.0}.get(self.mode, 1.0)
 
     def configure_optimizers(self):

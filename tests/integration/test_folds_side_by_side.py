@@ -381,6 +381,16 @@ def test_an_error_in_a_fold_is_the_runs(
     assert not any("memory" in sentence for sentence in train.said)
 
 
+def test_what_a_model_draws_by_any_library_is_its_folds_and_epochs_own(
+    faulty_run: Callable[[str], RunConfig], train: Trainer
+) -> None:
+    run = faulty_run("draws")
+    one_by_one, left = train(run, "one", cores=1), train.left("one")
+    assert same(train(run, "several", cores=3), one_by_one)
+    assert train.left("several") == left
+    assert same(train(replace(run, seed=run.seed + 1), "other", cores=3), one_by_one) is False
+
+
 def test_a_config_that_cannot_run_is_refused_in_the_same_sentence(train: Trainer) -> None:
     run = config(f"{CNN} trainer.accelerator=gpu")
     sentences = []
