@@ -46,7 +46,8 @@ def search_options(parser: Parser, *, dry_run: str = "print the config, the spac
         type=study_name,
         help="default: TASK-MODEL, of a table FILE-TARGET-SPLIT-MODEL; of several models what their names begin with",
     )
-    for kind, what in (("gpu", "its share of a GPU, 1/--trials-per-gpu"), ("core", "its threads, and its folds that train at once")):
+    shares = {"gpu": "its share of a GPU, 1/--trials-per-gpu", "core": "its threads, and its folds that train at once"}
+    for kind, what in shares.items():
         parser.add_argument(
             f"--{kind}-hours",
             type=hours,

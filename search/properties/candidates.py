@@ -11,6 +11,7 @@ from datasets.candidates.measured import LeftOut, measured_variants, without_mea
 from datasets.candidates.mutagenesis import Mutagenesis, enumerate_variants, seen_positions
 from datasets.candidates.recombination import MeasuredMutation, measured_mutations, recombined
 from datasets.common.errors import SequenceError, UserError
+from datasets.scores.candidates import CandidateScores
 from search.experiments.trained import TrainedExperiment
 from search.properties.opened import Property
 from search.properties.request import AnyRequest, PredictRequest
@@ -40,14 +41,41 @@ def candidates_of(
     return stream
 
 
-def check_candidates(request: SuggestRequest, path: Path | None, trained: Sequence[TrainedExperiment]) -> None:
-    """Read a file of candidates once, where models are trained before they rank it; a UserError names a line.
+def check_candidates(request: SuggestRequest, path: Path | None, properties: Sequence[Property]) -> None:
+    """Refuse what is wrong with the candidates where models are trained before they rank them.
 
-    To read a million takes seconds, and to train may take hours.
+    A file of them is read to its end, which takes seconds of a million, where to train may take hours.
+
+    Raises:
+        UserError: There are none, a line of the file is none, or what a model sees beside sequences is not to be had.
     """
-    if path is not None and request.trains:
-        for _ in _all(request, path, trained).blocks:
+    if not request.trains:
+        return
+    stream = candidates_of(request, path, properties, LeftOut())
+    for one in properties:
+        scores_beside(one.trained, request, stream.scores)
+        with one.trained.candidate_embeddings(embeddings_beside(one.trained, request)):
             pass
+    if path is not None:
+        for _ in stream.blocks:
+            pass
+
+
+def scores_beside(trained: TrainedExperiment, request: AnyRequest, given: Sequence[str]) -> CandidateScores | None:
+    """What gives candidates the scores that an experiment sees, of those that stand beside them; None of none."""
+    known = () if trained.scores is None else trained.scores.names
+    kinds = {source.kind for source in trained.scores.sources} if trained.scores is not None else set()
+    return trained.candidate_scores(
+        file=request.zero_shot_file if kinds & {"table", "file"} else None,
+        sums=request.sum_zero_shot,
+        given=[name for name in given if name in known],
+        alignment=request.alignment if "alignment" in kinds else None,
+    )
+
+
+def embeddings_beside(trained: TrainedExperiment, request: AnyRequest) -> Path | None:
+    """The file of embeddings that are handed to an experiment: of one that sees some."""
+    return request.embeddings if trained.predictor.sees_embeddings else None
 
 
 def _all(request: AnyRequest, path: Path | None, trained: Sequence[TrainedExperiment]) -> Stream:

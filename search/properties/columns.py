@@ -19,6 +19,7 @@ from search.prediction.display import Counter
 from search.prediction.prefetch import ahead, in_order
 from search.prediction.ranking import Valuation, Valued, divide_cores
 from search.prediction.writers import PredictedBlock
+from search.properties.candidates import embeddings_beside, scores_beside
 from search.properties.opened import Property
 from search.properties.request import AnyRequest, PredictRequest
 from search.stats.calibration import LEVEL, Calibrated
@@ -174,16 +175,8 @@ def _valuation(
 ) -> Valuation:
     """An experiment's, with the scores and embeddings that it sees; others are not handed to it."""
     trained = own.trained
-    known = () if trained.scores is None else trained.scores.names
-    kinds = {source.kind for source in trained.scores.sources} if trained.scores is not None else set()
-    scores = trained.candidate_scores(
-        file=request.zero_shot_file if kinds & {"table", "file"} else None,
-        sums=request.sum_zero_shot,
-        given=[name for name in stream.scores if name in known],
-        alignment=request.alignment if "alignment" in kinds else None,
-    )
-    sees = trained.predictor.sees_embeddings
-    embedded = stack.enter_context(trained.candidate_embeddings(request.embeddings if sees else None))
+    scores = scores_beside(trained, request, stream.scores)
+    embedded = stack.enter_context(trained.candidate_embeddings(embeddings_beside(trained, request)))
     crop, limit = trained.config.data.crop, trained.predictor.limit
     familiar = trained.familiar
     if familiar is None:

@@ -6,13 +6,15 @@ from search.options.of_suggest import BATCH_UCB
 from search.prediction.intervals import check_intervals
 from search.request.suggest_request import MOST_TOGETHER, SuggestRequest
 from search.suggestion.acquisition import asks_deviation
-from search.suggestion.conditioned import can_condition
+from search.suggestion.conditioned import can_condition, is_of_kernel
 
 GREEDY = "greedy"
 
 
-def check_errors(request: SuggestRequest, trained: TrainedExperiment) -> None:
-    """Refuse what needs the errors on validated rows, where the experiment holds none. Raises a UserError."""
+def check_choice(request: SuggestRequest, trained: TrainedExperiment) -> None:
+    """Refuse before models are trained what they could not answer, or without errors on validated rows. A UserError."""
+    if request.acquisition == BATCH_UCB and request.trains and not is_of_kernel(trained):
+        raise _no_kernel(request, trained)
     check_intervals(trained, request.level, None)
     if trained.calibration is None and asks_deviation(request.acquisition or GREEDY, trained.n_members):
         raise UserError(
@@ -36,9 +38,13 @@ def acquisition_of(request: SuggestRequest, trained: TrainedExperiment) -> str:
         is_alone = request.spread_weight is None and request.batch <= MOST_TOGETHER and request.train is not False
         return BATCH_UCB if is_alone and can_condition(trained) else GREEDY
     if request.acquisition == BATCH_UCB and not can_condition(trained):
-        how_many = "1 model" if trained.n_members == 1 else f"{trained.n_members} models"
-        raise UserError(
-            f"--acquisition batch-ucb is of a single kernel that sees sequences alone, and {trained.path} picks by "
-            f"{how_many}, which is not that: take ucb{', or leave --no-train out' * (request.train is False)}."
-        )
+        raise _no_kernel(request, trained)
     return request.acquisition
+
+
+def _no_kernel(request: SuggestRequest, trained: TrainedExperiment) -> UserError:
+    how_many = "1 model" if trained.n_members == 1 else f"{trained.n_members} models"
+    return UserError(
+        f"--acquisition batch-ucb is of a single kernel that sees sequences alone, and {trained.path} picks by "
+        f"{how_many}, which is not that: take ucb{', or leave --no-train out' * (request.train is False)}."
+    )

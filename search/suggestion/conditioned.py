@@ -28,13 +28,15 @@ _DEVIATIONS = 2.0
 """Above its prediction is how a candidate is ordered that is to be in the pool that the batch is picked from."""
 
 
+def is_of_kernel(trained: TrainedExperiment) -> bool:
+    """Whether the experiment is of a kernel that sees sequences alone, of which one can be trained."""
+    model = trained.predictor.models[0] if isinstance(trained.predictor, Predictor) else None
+    return isinstance(model, Kernel) and model.score_features is None and model.embedding_features is None
+
+
 def can_condition(trained: TrainedExperiment) -> bool:
     """Whether one kernel predicts, that sees sequences alone."""
-    predictor = trained.predictor
-    if not isinstance(predictor, Predictor) or predictor.n_members != 1:
-        return False
-    model = predictor.models[0]
-    return isinstance(model, Kernel) and model.score_features is None and model.embedding_features is None
+    return is_of_kernel(trained) and trained.predictor.n_members == 1
 
 
 def hopes(trained: TrainedExperiment, valued: Valued) -> NDArray[np.float64]:

@@ -100,7 +100,8 @@ def retrained(trained: TrainedExperiment, split: PreparedSplit, request: Suggest
                     f"training and validation ({candidate.how_long}{f', {n} seeds' * (n > 1)})."
                 )
             found.append(WeightFiles(files=tuple(files), made_by="suggest"))
-    return TrainedExperiment(path, places=places, announce=announce, weights=found)
+        # Before anybody else may train there, who has another kind of machine or another version of the code.
+        return TrainedExperiment(path, places=places, announce=announce, weights=found)
 
 
 def _of_confirm(

@@ -103,7 +103,7 @@ def suggest_several(request: SuggestRequest) -> PropertiesPlate:
     bounds = asked(properties, request.require)
     check_acquisition(request, properties, bounds)
     with contextlib.nullcontext() if request.input is None else rereadable(request.input) as path:
-        check_candidates(request, path, [one.trained for one in properties])
+        check_candidates(request, path, properties)
         properties = tuple(
             replace(one, trained=retrained(one.trained, one.split, request))
             for one in properties

@@ -34,13 +34,14 @@ from search.prediction.prefetch import ahead, in_order
 from search.prediction.ranking import Valuation, divide_cores
 from search.properties.candidates import candidates_of, check_candidates
 from search.properties.opened import Property
+from search.properties.ranking import check_beside
 from search.request.inputs import load_split, places_of
 from search.request.suggest_request import SuggestRequest
 from search.stats.calibration import LEVEL
 from search.study.training_rows import familiar_rows
 from search.suggestion.acquisition import acquired, asks_deviation, uniform_draws
 from search.suggestion.best import Best, best_measured
-from search.suggestion.choice import GREEDY, acquisition_of, check_errors
+from search.suggestion.choice import GREEDY, acquisition_of, check_choice
 from search.suggestion.conditioned import conditioned_picks, hopes
 from search.suggestion.figure import draw_plate
 from search.suggestion.files import check_files, refuse_inputs_of, write_plate
@@ -73,7 +74,7 @@ def suggest(request: SuggestRequest) -> NextPlate:
         device=device_for(request.experiment, request),
         announce=announce,
     )
-    check_errors(request, trained)
+    check_choice(request, trained)
     split = load_split(
         task_of(trained.config, request.data, alignment=request.alignment),
         request.data_dir,
@@ -87,8 +88,10 @@ def suggest(request: SuggestRequest) -> NextPlate:
             f"--max-per-position counts mutations of a wild type, and {trained.task.name} has none: leave it out, or "
             "keep candidates apart with --min-distance."
         )
+    own = Property(name=request.experiment.stem, trained=trained, split=split)
+    check_beside(request, [own])
     with contextlib.nullcontext() if request.input is None else rereadable(request.input) as path:
-        check_candidates(request, path, [trained])
+        check_candidates(request, path, [own])
         trained = retrained(trained, split, request)
         request = replace(request, acquisition=acquisition_of(request, trained))
         plate = _Batch(request, trained, split, path, announce).plate()

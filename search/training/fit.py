@@ -70,10 +70,8 @@ def fit(
     """
     directory.mkdir(parents=True, exist_ok=True)
     quieten()
-    if cores > 1:
-        torch.set_num_threads(1)  # who has computed on several cannot fork
+    torch.set_num_threads(1)  # who has computed on several, be it to build a model, cannot fork
     threads = threads_of_run(config, split)
-    torch.set_num_threads(threads)
     # Deterministic algorithms fill every new tensor with NaN unless told not to: it costs time and finds nothing here.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     training = FoldTraining(
@@ -90,6 +88,7 @@ def fit(
     tokens = config.trainer.micro_batch_tokens
     if resume is not None and run.resume(resume):
         tokens = run.progress.micro_batch_tokens or WHOLE_BATCH
+    torch.set_num_threads(threads)
     ending, reason = run.train(tokens)
     progress = run.progress
     value = excess_rise = None

@@ -21,6 +21,7 @@ from search.config.run_config import RunConfig, task_of
 from search.training.build import build_model
 from search.training.length_limit import limit_of
 from search.training.memory import DoesNotFit, eval_tokens, free_memory_bytes, is_out_of_memory, micro_batch_tokens
+from search.training.seeding import random_state_kept
 from search.training.weights import load_weights
 
 _LIGHT_PARAMETERS = 2**17  # a CNN of some 200 channels: wider layers are worth several cores
@@ -232,7 +233,8 @@ class Predictor:
         return torch.cat(parts, dim=1).cpu()
 
     def _build(self, path: Path, places: Places, announce: Announce) -> FitnessModel:
-        model = build_model(self.config)
+        with random_state_kept():  # a notebook that predicts draws on as before
+            model = build_model(self.config)
         model.check_task(self.task)
         model.fetch(places, announce)
         model.build(places)

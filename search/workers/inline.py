@@ -1,13 +1,15 @@
 """A run in the calling process instead of a child: for a debugger, for tests, and for notebooks that look inside.
 
 What a child process protects from is not protected from here: a crash ends the caller, a hang is not ended, memory is
-not given back. A breakpoint works, and nothing waits for a process to start.
+not given back. A breakpoint works, nothing waits for a process to start, and the caller's own random numbers go on as
+if nothing had been drawn between.
 """
 
 import queue
 import threading
 from pathlib import Path
 
+from search.training.seeding import random_state_kept
 from search.workers.child import Child, Job, Start, failure_of
 from search.workers.messages import Message
 from search.workers.slots import Executor
@@ -41,7 +43,8 @@ class Inline:
 
     def _work(self, job: Job) -> None:
         try:
-            job(self._messages.put, self._stop.is_set)
+            with random_state_kept():
+                job(self._messages.put, self._stop.is_set)
         except Exception as error:
             self._messages.put(failure_of(error))
 

@@ -27,7 +27,8 @@ from models.fitness_model import FitnessModel
 
 CUDA_FAULT = "CUDA error: unspecified launch failure\\nCUDA kernel errors might be asynchronously reported"
 Mode = Literal[
-    "fine", "diverges", "constant", "memory", "bug", "crash", "hangs", "late", "gpu", "disk", "quotes", "draws"
+    "fine", "diverges", "constant", "memory", "bug", "crash", "hangs", "late", "gpu", "disk", "quotes", "draws",
+    "computes",
 ]
 
 
@@ -37,6 +38,8 @@ class Faulty(FitnessModel):
         self.mode = mode
         self.lr = lr
         self.table = torch.nn.Embedding(self.tokenizer.n_tokens, 1)
+        if mode == "computes":  # enough for all of torch's threads
+            self.register_buffer("twos", torch.ones(2_000_000).mul(2), persistent=False)
 
     def forward(self, batch):
         if self.mode == "memory":
@@ -55,6 +58,8 @@ class Faulty(FitnessModel):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "fold0.safetensors")
         if self.mode == "quotes":
             raise ValueError("somebody's words: can't allocate memory")
+        if self.mode == "computes":
+            (self.twos * 2).sum()
         total = self.table(batch.tokens).squeeze(-1).masked_fill(~batch.mask, 0).sum(1)
         if self.mode == "draws" and self.training:
             total = total * (random.random() + np.random.random())

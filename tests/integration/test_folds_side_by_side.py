@@ -1,6 +1,8 @@
 """Folds that train side by side: the bits, reports and endings of folds that train one after another."""
 
 import contextlib
+import errno
+import multiprocessing
 import os
 import resource
 import signal
@@ -9,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,7 @@ import search
 import search.training.checkpoint.store
 from datasets.common.errors import UserError
 from datasets.common.paths import Places
-from datasets.splits.prepared import PreparedSplit
+from datasets.splits.prepared import PreparedSplit, load_prepared
 from search.config.run_config import RunConfig
 from search.machine import own_models
 from search.storage.attributes import RESULT, USES
@@ -29,13 +32,14 @@ from search.training.checkpoint.files import BEGUN, has_state
 from search.training.fit import fit
 from search.training.folds.forked import FoldBroke, Forked, ProcessLost, Say, can_fork
 from search.training.folds.how_many import folds_at_once, that_fit
+from search.training.folds.side_by_side import SideBySide
 from search.training.result import LOG, Result
 from search.workers.child import prepare_children
 from search.workers.jobs import isolated_run
 from search.workers.messages import Failure, Value
 from tests.helpers import faulty
 from tests.helpers.esm_models import add_tiny_backbones, make_places
-from tests.helpers.processes import is_alive
+from tests.helpers.processes import WAIT_S, is_alive
 
 pytestmark = pytest.mark.skipif(not can_fork(), reason="folds train one after another here")
 
@@ -115,8 +119,12 @@ def children_of(pid: int) -> list[int]:
     """
     found = []
     for thread in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            for child in map(int, thread.read_text().split()):
+        try:
+            children = list(map(int, thread.read_text().split()))
+        except OSError:  # the thread has ended since
+            continue
+        for child in children:
+            with contextlib.suppress(OSError):  # it has ended since
                 is_other = pid == os.getpid() and b"multiprocessing" in Path(f"/proc/{child}/cmdline").read_bytes()
                 if not is_other and is_alive(child):
                     found.append(child)
@@ -389,6 +397,51 @@ def test_what_a_model_draws_by_any_library_is_its_folds_and_epochs_own(
     assert same(train(run, "several", cores=3), one_by_one)
     assert train.left("several") == left
     assert same(train(replace(run, seed=run.seed + 1), "other", cores=3), one_by_one) is False
+
+
+def interrupted_on_two_threads(models: Path, split: Path, folder: Path) -> None:
+    """To be called in a process that has computed on one thread at most."""
+    search.training.checkpoint.store.MIN_INTERVAL_S = 0.0
+    search.training.checkpoint.store._MAX_SHARE = float("inf")
+    own_models.use_folder(models)
+    run = config("model=faulty model.mode=computes logger=none", threads=2)
+    train = Trainer(load_prepared(split), Places(weights_dir=None, cache_dir=folder / "cache"), folder)
+    undisturbed = train(run, "undisturbed", cores=4)
+
+    def interrupt(fold: int, epoch: int) -> None:
+        if (fold, epoch) == (0, 1):
+            raise KeyboardInterrupt
+
+    with contextlib.suppress(KeyboardInterrupt):
+        train(run, "first", cores=4, on_report=interrupt)
+    assert has_state(folder / "first")
+    assert same(train(run, "second", cores=4, resume="first"), undisturbed)
+
+
+def test_a_run_of_several_threads_goes_on_with_a_model_that_computes_when_it_is_made(
+    get_split: Callable[[str], PreparedSplit], tmp_path: Path
+) -> None:
+    models = faulty.make_models(tmp_path / "models")
+    work = partial(interrupted_on_two_threads, models, get_split(TASK).path, tmp_path)
+    process = multiprocessing.get_context("spawn").Process(target=work)
+    process.start()
+    process.join(WAIT_S)
+    exit_code = process.exitcode
+    process.kill()
+    assert exit_code == 0
+
+
+def test_an_error_of_the_run_s_own_is_not_taken_for_the_end_of_a_fold(
+    train: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: SideBySide, number: int) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(SideBySide, "_drop_state", refuse)
+    monkeypatch.setattr(search.training.checkpoint.store, "MIN_INTERVAL_S", 0.0)
+    monkeypatch.setattr(search.training.checkpoint.store, "_MAX_SHARE", float("inf"))
+    with pytest.raises(OSError, match="Read-only"):
+        train(config(SLOW), "run", cores=2)
 
 
 def test_a_config_that_cannot_run_is_refused_in_the_same_sentence(train: Trainer) -> None:

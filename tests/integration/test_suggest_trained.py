@@ -2,12 +2,14 @@
 
 import csv
 import json
+import random
 import shutil
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import search
 from datasets.common.errors import UserError
@@ -113,6 +115,48 @@ def test_a_file_of_candidates_is_read_before_models_are_trained(
     assert (answer.status, answer.out) == (2, "")
     assert "c.csv, line 3" in answer.err
     assert TRAINED not in answer.err
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--mutagenesis", "sites:999"), "The site 999 is outside of the wild type"),
+        (("--mutagenesis", "singles", "--acquisition", "batch-ucb"), "is of a single kernel that sees sequences alone"),
+        (("--mutagenesis", "singles", "--embeddings", "no.npz"), "sees no embeddings"),
+        (("--mutagenesis", "singles", "--zero-shot-file", "no.csv"), "was trained without scores"),
+        (("--mutagenesis", "singles", "--alignment", "no.a2m"), "was trained without scores"),
+    ],
+)
+def test_what_can_be_refused_at_once_is_refused_before_models_are_trained(
+    words: tuple[str, ...], sentence: str, plates: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(plates, folder)
+    answer = run_here("suggest", EXPERIMENT, *words, "--batch", "8", "--output", "x.csv", cwd=folder)
+    assert (answer.status, answer.out) == (2, "")
+    assert sentence in answer.err
+    assert TRAINED not in answer.err
+    assert not (folder / "runs" / "cache" / "suggest").exists()
+
+
+def test_the_callers_own_random_numbers_go_on(plates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(plates, folder)
+    monkeypatch.chdir(folder)
+
+    def drawn(*, predicts: bool) -> list[tuple[float, float, float]]:
+        random.seed(7)
+        np.random.seed(7)
+        torch.manual_seed(7)
+        found = []
+        for _ in range(2):
+            if predicts:
+                search.load_experiment(EXPERIMENT).predict([WILD_TYPE])
+                search.suggest(EXPERIMENT, batch=4, mutagenesis="singles", quiet=True)
+            found.append((random.random(), np.random.random(), float(torch.rand(()))))
+        return found
+
+    assert drawn(predicts=True) == drawn(predicts=False)
 
 
 def test_models_are_kept_and_trained_again_where_they_were_changed(plates: Path, tmp_path: Path) -> None:

@@ -294,7 +294,7 @@ def test_a_killed_serve_takes_its_postgres_along_and_starts_again(place: Path) -
 
 def _is_guard(path: Path, pid: int) -> bool:
     try:
-        return f"kill -INT {pid}".encode() in path.read_bytes()
+        return path.read_bytes().endswith(f"kill -INT {pid}\0".encode())
     except OSError:
         return False
 

@@ -29,6 +29,10 @@ class FoldBroke(Exception):
     """
 
 
+class TooManyAtOnce(Exception):
+    """Memory or processes ran out while folds trained side by side: it says nothing of one that trains alone."""
+
+
 class CannotFork(Exception):
     """The machine gives no more processes, or no memory for one; the message is the system's."""
 

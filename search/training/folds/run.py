@@ -20,8 +20,9 @@ from search.training.checkpoint.progress import Progress, about
 from search.training.checkpoint.snapshot import FoldState, KeepState, values_of
 from search.training.checkpoint.store import StateWriter, bring_logs, read_state, take_over
 from search.training.fold import FoldTraining
+from search.training.folds.forked import TooManyAtOnce
 from search.training.folds.how_many import folds_at_once
-from search.training.folds.side_by_side import SideBySide, TooManyAtOnce
+from search.training.folds.side_by_side import SideBySide
 from search.training.memory import DoesNotFit, is_out_of_memory, peak_memory_bytes
 from search.training.predict_split import rise_with_mutations
 from search.training.result import FOLD

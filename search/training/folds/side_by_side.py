@@ -5,6 +5,7 @@ has to say waits until the folds before it are over. Where one of these ends the
 away, and nobody hears of it.
 """
 
+import contextlib
 import shutil
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +22,7 @@ from search.training.checkpoint.files import BEGUN
 from search.training.checkpoint.progress import Progress
 from search.training.checkpoint.snapshot import FoldState, values_of
 from search.training.fold import FoldTraining
-from search.training.folds.forked import CannotFork, FoldBroke, Forked, ProcessLost, how_ended
+from search.training.folds.forked import CannotFork, FoldBroke, Forked, ProcessLost, TooManyAtOnce, how_ended
 from search.training.folds.how_many import that_fit
 from search.training.folds.one_of_several import (
     Announced,
@@ -43,10 +44,6 @@ from search.training.memory import DoesNotFit
 from search.training.result import FOLD
 
 _POLL_S = 0.1
-
-
-class TooManyAtOnce(Exception):
-    """Memory or processes ran out while folds trained side by side: it says nothing of one that trains alone."""
 
 
 @dataclass
@@ -194,10 +191,12 @@ class SideBySide:
             lane = lanes[pipe]  # type: ignore[index]  # a connection, as it was given
             assert lane.process is not None
             try:
-                self._hear(lane, lane.process.pipe.recv())
+                word = lane.process.pipe.recv()
             except (EOFError, OSError):
                 lane.failure = ProcessLost(f"of fold {lane.number} ended {how_ended(lane.process.wait())}")
                 self._bury(lane)
+            else:
+                self._hear(lane, word)
 
     def _hear(self, lane: _Lane, word: Word) -> None:
         if isinstance(word, Prepared):
@@ -281,9 +280,8 @@ class SideBySide:
         lane.process = None
 
     def _drop_state(self, number: int) -> None:
-        old = self.states.pop(number, None)
-        if old is not None:
-            old.unlink(missing_ok=True)
+        with contextlib.suppress(KeyError, OSError):  # there is none; or the disk is read-only by now
+            self.states.pop(number).unlink()
 
     def _close(self) -> None:
         """End what trains, and remove what was trained in vain."""
@@ -291,7 +289,8 @@ class SideBySide:
             if lane.process is not None:
                 lane.process.end()
                 self._bury(lane)
-            (self._training.directory / FOLD.format(lane.number)).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # the processes of the others have to end, too
+                (self._training.directory / FOLD.format(lane.number)).unlink()
         self.states.clear()
         shutil.rmtree(self._training.directory / BEGUN, ignore_errors=True)
 
