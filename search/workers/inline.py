@@ -9,7 +9,6 @@ import queue
 import threading
 from pathlib import Path
 
-from search.training.seeding import random_state_kept
 from search.workers.child import Child, Job, Start, failure_of
 from search.workers.messages import Message
 from search.workers.slots import Executor
@@ -42,6 +41,8 @@ class Inline:
         self._thread.join()
 
     def _work(self, job: Job) -> None:
+        from search.training.seeding import random_state_kept  # loads torch, which who starts children does without
+
         try:
             with random_state_kept():
                 job(self._messages.put, self._stop.is_set)
