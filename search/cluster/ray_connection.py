@@ -88,8 +88,8 @@ def connected(
             yield RayCluster(ray=ray, address=ray.get_runtime_context().gcs_address, is_ours=False)
             return
         is_open = found is not None and stack.enter_context(token_shown(found))
+        stack.enter_context(_silence())  # until after the end, when Ray prints what it held back
         stack.callback(ray.shutdown)
-        stack.enter_context(_silence())
         sent = {} if ship is None else {"runtime_env": {"working_dir": str(ship)}}
         if found is None:
             _start(ray, stack, sent)
