@@ -28,6 +28,15 @@ def check_choice(request: SuggestRequest, trained: TrainedExperiment) -> None:
         )
 
 
+def check_diversity(request: SuggestRequest, trained: TrainedExperiment) -> None:
+    """Refuse to count mutations at positions where there is no wild type. Raises a UserError."""
+    if request.max_per_position is not None and trained.task.wild_type is None:
+        raise UserError(
+            f"--max-per-position counts mutations of a wild type, and {trained.task.name} has none: leave it out, or "
+            "keep candidates apart with --min-distance."
+        )
+
+
 def acquisition_of(request: SuggestRequest, trained: TrainedExperiment) -> str:
     """The acquisition that is asked for; where none is, `batch-ucb` if the models can, or else `greedy`.
 

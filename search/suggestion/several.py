@@ -33,6 +33,7 @@ from search.properties.request import PredictRequest, check_experiments
 from search.request.suggest_request import SuggestRequest
 from search.stats.calibration import LEVEL
 from search.suggestion.best import best_measured
+from search.suggestion.choice import check_diversity
 from search.suggestion.files import check_files, refuse_inputs_of
 from search.suggestion.joint_order import check_acquisition, draw_of, joint_order
 from search.suggestion.picker import Diversity, Picker
@@ -95,11 +96,7 @@ def suggest_several(request: SuggestRequest) -> PropertiesPlate:
     check_beside(request, properties)
     for one in properties:
         check_intervals(one.trained, request.level, None)
-        if request.max_per_position is not None and one.trained.task.wild_type is None:
-            raise UserError(
-                f"--max-per-position counts mutations of a wild type, and {one.trained.task.name} has none: leave it "
-                "out, or keep candidates apart with --min-distance."
-            )
+        check_diversity(request, one.trained)
     bounds = asked(properties, request.require)
     check_acquisition(request, properties, bounds)
     with contextlib.nullcontext() if request.input is None else rereadable(request.input) as path:

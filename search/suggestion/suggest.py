@@ -41,7 +41,7 @@ from search.stats.calibration import LEVEL
 from search.study.training_rows import familiar_rows
 from search.suggestion.acquisition import acquired, asks_deviation, uniform_draws
 from search.suggestion.best import Best, best_measured
-from search.suggestion.choice import GREEDY, acquisition_of, check_choice
+from search.suggestion.choice import GREEDY, acquisition_of, check_choice, check_diversity
 from search.suggestion.conditioned import conditioned_picks, hopes
 from search.suggestion.figure import draw_plate
 from search.suggestion.files import check_files, refuse_inputs_of, write_plate
@@ -83,11 +83,7 @@ def suggest(request: SuggestRequest) -> NextPlate:
         weights_dir=request.weights_dir,
     )
     check_data(request.experiment, trained.config, trained.provenance, split)
-    if request.max_per_position is not None and trained.task.wild_type is None:
-        raise UserError(
-            f"--max-per-position counts mutations of a wild type, and {trained.task.name} has none: leave it out, or "
-            "keep candidates apart with --min-distance."
-        )
+    check_diversity(request, trained)
     own = Property(name=request.experiment.stem, trained=trained, split=split)
     check_beside(request, [own])
     with contextlib.nullcontext() if request.input is None else rereadable(request.input) as path:

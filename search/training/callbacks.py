@@ -26,7 +26,7 @@ class SeedEpochs(Callback):
         self.fold = fold
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Seed torch from (seed, fold, epoch)."""
+        """Seed the random numbers from (seed, fold, epoch)."""
         seed_libraries("epoch", self.seed, self.fold, trainer.current_epoch)
 
 

@@ -235,10 +235,10 @@ class Predictor:
     def _build(self, path: Path, places: Places, announce: Announce) -> FitnessModel:
         with random_state_kept():  # a notebook that predicts draws on as before
             model = build_model(self.config)
-        model.check_task(self.task)
-        model.fetch(places, announce)
-        model.build(places)
-        load_weights(model, path)
+            model.check_task(self.task)
+            model.fetch(places, announce)
+            model.build(places)  # from the random numbers that the model was made with
+            load_weights(model, path)
         return model.to(self.device).eval().requires_grad_(False)
 
     def _features(self, encoded: Encoded) -> Features | None:

@@ -16,7 +16,6 @@ from search.config.run_config import DataConfig, RunConfig, task_of
 from search.training.build import build_data, build_model, folds_of
 from search.training.families import Judged, can_rank, check_ranking
 from search.training.memory import is_out_of_memory, shares_that_fit
-from search.training.seeding import random_state_kept
 from search.training.threads import threads_of_model
 from search.training.trainer import quieten
 
@@ -99,8 +98,7 @@ def memory_shares(configs: Sequence[RunConfig], split: PreparedSplit, total_byte
 
 def _build(config: RunConfig) -> FitnessModel:
     try:
-        with random_state_kept():
-            return build_model(config)
+        return build_model(config)
     except (RuntimeError, MemoryError, OverflowError) as error:
         # Sizes whose product no memory holds, or no number of a C library.
         if not (is_out_of_memory(error) or isinstance(error, OverflowError) or "overflow" in str(error)):

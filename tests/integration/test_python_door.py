@@ -1,12 +1,15 @@
 """A search from Python: what docs/python.md shows, in a fresh interpreter and in this one."""
 
+import random
 import re
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 import search
 from datasets.common.errors import UserError
@@ -52,6 +55,18 @@ def test_an_inline_search_finds_what_one_in_children_finds_and_both_resume_each_
     again = search.run_study(request(tmp_path, n_trials=3, export_dir=tmp_path / "studies" / "experiment"))
     assert (again.n_before, again.n_finished) == (2, 3)
     assert search.load_experiment(again.experiment).config.model["_target_"] == "models.ridge.Ridge"
+
+
+def test_a_search_in_this_process_leaves_its_random_numbers_alone(tmp_path: Path) -> None:
+    def drawn(*, searches: bool) -> tuple[float, float, float]:
+        random.seed(7)
+        np.random.seed(7)
+        torch.manual_seed(7)
+        if searches:
+            search.run_study(request(tmp_path, model="cnn", n_trials=1, overrides=("debug=default",)))
+        return random.random(), np.random.random(), float(torch.rand(()))
+
+    assert drawn(searches=True) == drawn(searches=False)
 
 
 def test_a_search_in_another_thread_leaves_signals_alone(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from search.study.activity import cost
 from search.study.config import study_config
 from search.training.fit import fit
 
-BUSY = "import time\nwhile time.process_time() < 0.3: pass"
+BUSY = "import time\nwhile time.process_time() < 0.4: pass"
 
 
 def trial(**changes: Any) -> Any:
@@ -56,7 +56,7 @@ def test_threads_and_ended_children_count() -> None:
     after_threads = cpu_time_s()
     assert after_threads - before >= 0.6
     subprocess.run([sys.executable, "-c", BUSY], check=True)
-    assert cpu_time_s() - after_threads >= 0.2  # the system counts that of children in hundredths, rounded down
+    assert cpu_time_s() - after_threads >= 0.3  # not all 0.4: of children the system counts hundredths, rounded down
 
 
 def test_a_run_that_waits_costs_time_and_no_cpu_time(tmp_path: Path) -> None:
