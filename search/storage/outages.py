@@ -113,16 +113,17 @@ class Outages:
                 self._end()
                 return result
             now = self._note(reason)
-            deadline = deadline or now + self._patience_s
-            if not self._pause(pause_s * random.uniform(0.5, 1.0), deadline):
+            deadline = now + self._patience_s if deadline is None else deadline
+            # Only a failure at the end of the patience is the last: whoever slept until then has asked once.
+            if now >= deadline or not self._pause(pause_s * random.uniform(0.5, 1.0), deadline):
                 raise self._give_up(failed) from None
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def _pause(self, pause_s: float, deadline: float) -> bool:
-        """Sleep; False if there is nothing more to wait for."""
-        until = time.monotonic() + pause_s
+        """Sleep, to the deadline at most; False if there is nothing more to wait for."""
+        until = min(time.monotonic() + pause_s, deadline)
         while (now := time.monotonic()) < until:
-            if self._has_given_up or now >= deadline or self.is_interrupted():
+            if self._has_given_up or self.is_interrupted():
                 return False
             time.sleep(min(0.1, until - now))
         return True

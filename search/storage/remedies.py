@@ -83,5 +83,11 @@ def reason_of(error: BaseException) -> str:
 
 
 def chain(error: BaseException) -> Iterator[BaseException]:
-    """The database layers' errors, from ours to the driver's. Others' errors end it: they stand for themselves."""
-    return takewhile(is_database_error, causes(error))
+    """The database layers' errors, from ours to the driver's. Others' errors end it: they stand for themselves.
+
+    So does the driver's own: what it was raised during is another error, of the connection that the pool replaced.
+    """
+    for link in takewhile(is_database_error, causes(error)):
+        yield link
+        if isinstance(link, sqlite3.Error) or is_of_psycopg(link, "Error"):
+            return

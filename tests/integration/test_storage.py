@@ -16,13 +16,14 @@ from typing import Any
 import optuna
 import psycopg
 import pytest
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InvalidatePoolError, OperationalError
 
 from datasets.common.errors import UserError
 from search.machine import filesystems
 from search.machine.filesystems import kind_of, network_kind
 from search.options.commands import COMMANDS, options_of
 from search.storage import database as storage
+from search.storage import outages as outages_module
 from search.storage.attributes import WORKER, DamagedRow
 from search.storage.database import open_database
 from search.storage.hide_url import NO_STORAGE, hide_storage, without_storage
@@ -318,6 +319,26 @@ def test_which_errors_pass_by_themselves() -> None:
     assert is_starting(starting)
     assert reason_of(starting) == "the database system is starting up"
     assert not is_starting(psycopg.OperationalError("connection refused"))
+
+
+def test_the_reason_is_the_last_thing_that_the_driver_said() -> None:
+    refused = psycopg.OperationalError('connection to server at "h" failed: Connection refused')
+    refused.__context__ = InvalidatePoolError()  # so SQLAlchemy asks anew after a dead connection
+    refused.__context__.__context__ = psycopg.OperationalError("server closed the connection unexpectedly")
+    wrapped = OperationalError("SELECT 1", {}, refused)
+    assert reason_of(wrapped) == reason_of(refused) == "Connection refused"
+    assert is_outage(wrapped)
+
+
+def test_who_slept_through_all_patience_asks_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outages_module, "_SILENT_S", -1)
+    reasons = ["a dead connection", "Connection refused"]
+
+    def call() -> None:
+        raise psycopg.OperationalError(reasons.pop(0))
+
+    with pytest.raises(StorageLost, match="Connection refused"):
+        Outages("test", patience_s=0.1, announce=lambda sentence: time.sleep(0.3)).call(call)
 
 
 def test_calls_are_repeated_until_they_succeed_or_patience_ends() -> None:
