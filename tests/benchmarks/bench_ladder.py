@@ -9,6 +9,11 @@ spaces and the trials of `BUDGETS`, 40 where it names none; `combine` makes the 
 it says are all set aside; all four are confirmed with `--seeds` seeds, once. The family that validation chose is the
 one with the highest validation value. `--families` adds others, which are searched and confirmed beside and take no
 part in the ensemble.
+
+`--search-seeds` repeats all of it with other seeds of the studies, each in a folder of its own: what a single ladder
+shows where validation can hardly tell its best trials apart is chance. Of several, the mean of the ensemble's
+difference to the family that validation chose, over all seeds, is what counts. (Fixed before the second ladder was run:
+`gb1_low_vs_high` with the seeds 0 to 7, of which seed 0 is the ladder that was known.)
 """
 
 import argparse
@@ -18,6 +23,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -56,15 +63,28 @@ def main() -> None:
     parser.add_argument("splits", nargs="*", default=SPLITS)
     parser.add_argument("--folder", type=Path, default=ROOT / "runs" / "ladder")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--search-seeds", nargs="*", type=int, default=(0,), help="seeds of the studies")
     parser.add_argument("--families", nargs="*", default=(), help="beside ridge, kernel and CNN, such as esm")
     given = parser.parse_args()
     for split in given.splits:
-        folder = given.folder.absolute() / split
-        folder.mkdir(parents=True, exist_ok=True)
-        print(measured(split, folder, given.seeds, given.families), flush=True)
+        gains = []
+        for seed in given.search_seeds:
+            folder = given.folder.absolute() / (f"{split}-{seed}" if seed else split)
+            folder.mkdir(parents=True, exist_ok=True)
+            print(measured(split, folder, given.seeds, given.families, seed), flush=True)
+            gains.append(gain(folder))
+        if len(gains) > 1:
+            print(f"{split}: ensemble above what validation chose: {np.mean(gains):+.4f} ± {np.std(gains, ddof=1):.4f}")
 
 
-def measured(split: str, folder: Path, n_seeds: int, others: Sequence[str]) -> str:
+def gain(folder: Path) -> float:
+    """How far the ensemble's test Spearman is above that of the family with the highest validation value."""
+    *families, ensemble = (kept(folder, name) for name in (*FAMILIES, "ensemble"))
+    chosen = max(families, key=lambda confirmed: confirmed["validation"])
+    return float(ensemble["test"]["spearman"]["mean"] - chosen["test"]["spearman"]["mean"])
+
+
+def measured(split: str, folder: Path, n_seeds: int, others: Sequence[str], seed: int = 0) -> str:
     """The line of a split: validation value and test Spearman of each family, and of the ensemble."""
     for family in (*FAMILIES, *others):
         n_trials, overrides = BUDGETS.get((split, family), (6, _ESM) if family == "esm" else (40, ()))
@@ -78,6 +98,7 @@ def measured(split: str, folder: Path, n_seeds: int, others: Sequence[str]) -> s
             "--study-name",
             f"s-{family}",
             *overrides,
+            *([f"seed={seed}"] if seed else []),
         )
     (folder / "ensemble.txt").write_text(combined(folder), encoding="utf-8")
     cells = []
@@ -113,12 +134,17 @@ def data_of(split: str) -> tuple[str, ...]:
 
 def confirm(folder: Path, name: str, n_seeds: int) -> dict[str, Any]:
     """What `confirm` says of an experiment, which it is asked once."""
-    kept = folder / f"confirmed-{name}.json"
-    if not kept.exists():
+    file = folder / f"confirmed-{name}.json"
+    if not file.exists():
         words = ("confirm", f"studies/experiment/s-{name}.yaml", "--seeds", str(n_seeds), "--json")
         said = run(str(folder), *words)
-        kept.write_text(said, encoding="utf-8")
-    confirmed: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+        file.write_text(said, encoding="utf-8")
+    return kept(folder, name)
+
+
+def kept(folder: Path, name: str) -> dict[str, Any]:
+    """What `confirm` said of an experiment."""
+    confirmed: dict[str, Any] = json.loads((folder / f"confirmed-{name}.json").read_text(encoding="utf-8"))
     return confirmed
 
 
