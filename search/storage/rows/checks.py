@@ -24,10 +24,11 @@ from search.storage.attributes import READING, RESULT, RETRY_OF
 from search.storage.ending import Ending
 from search.storage.optuna_internals import ARTIFACTS_ATTR_PREFIX
 from search.storage.rows import warm_start_checks
+from search.storage.rows.manifest_checks import MANIFEST
 from search.storage.rows.value_checks import (
     ID,
     Check,
-    config_tree,
+    file_hash,
     is_a,
     items,
     line,
@@ -46,10 +47,6 @@ _positive = whole_number(1)
 _seconds = real_number(0)
 _scalar = is_a(bool | int | float | str | None)
 _tree = is_a(dict)
-_constructor = record({"_target_": line})
-"""A mapping that names a class; which one may stand there is decided where it is built."""
-_leaf = record({"type": is_a(Literal["int", "float", "categorical"])}, {"choices": is_a(list), "when": or_null(_tree)})
-"""A searched value of the space."""
 
 
 def _spearman_curves(where: str, value: Any) -> Iterator[str]:
@@ -68,44 +65,10 @@ _MOST = 1 + 1e-6
 """The largest correlation, with what float32 may add."""
 _spearman = real_number(-_MOST, _MOST)
 _weights_file = matches(r"(?:[^\x00-\x1f\x7f]*/)?fold[0-9]{1,6}\.safetensors", "a path that ends in foldN.safetensors")
-_hash = matches(r"sha256:[0-9a-f]{64}|missing", "sha256: and 64 digits")
-_table = record({"target_column": line, "split": or_null(line), "wild_type": or_null(line)})
 _override = matches(r"[^-\s\x00-\x1f\x7f][^\x00\x1b]*", "an override such as model.depth=2")
 
 STUDY: Mapping[str, Check] = {
-    key_of.MANIFEST: record(
-        {
-            "task": line,
-            "model": line,
-            "data_hash": line,
-            "data": line,
-            "space_hash": line,
-            "config_hash": line,
-            "sampler": _constructor,
-            "pruner": _constructor,
-            "space": mapping(_leaf),
-            "config": config_tree,
-        },
-        {
-            "scores": _tree,
-            "embeddings": _tree,
-            "validation": _constructor,
-            "epochs_per_fold": _positive,
-            "table": _table,
-            "model_source": _hash,
-            key_of.WARM_START: warm_start_checks.OF_MANIFEST,
-            "features": record(
-                {
-                    "precision": is_a(Literal["32-true", "bf16-mixed"]),
-                    "backbone": line,
-                    "n_sequences": _count,
-                    "speed": _seconds,
-                    "difference": or_null(real_number(0)),
-                    "loss": or_null(real_number(-2, 2)),
-                }
-            ),
-        },
-    ),
+    key_of.MANIFEST: MANIFEST,
     key_of.PROTOCOL: record(
         {"shown": line, "n_sequences": _count, "saw_test_sequences": is_a(bool)}, {"stands_for": line}
     ),
@@ -146,7 +109,7 @@ TRIAL: Mapping[str, Check] = {
             "cpu_s": or_null(_seconds),
             "excess_rise": is_a(float | None),
             "max_residues": or_null(_positive),
-            "weight_hashes": items(_hash),
+            "weight_hashes": items(file_hash),
             "versions": lines,
             "machine": lines,
         },

@@ -135,3 +135,6 @@ def config_tree(where: str, value: Any) -> Iterator[str]:
 
 
 _CALL = re.compile(r"\$\{\s*([^\s:{}$]*)\s*(.?)")
+
+file_hash = matches(r"sha256:[0-9a-f]{64}|missing", "sha256: and 64 digits")
+"""A check: the value is the hash of a file, or says that the file is missing."""

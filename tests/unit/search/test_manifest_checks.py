@@ -1,0 +1,67 @@
+"""What a study recorded of itself is checked before it is believed: its table and its space."""
+
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+from datasets.tables.table import Table
+from search.storage.attributes import MANIFEST
+from search.storage.rows.checks import study_problems
+from tests.helpers.small_study import ABOUT
+
+LEAF = {"type": "int", "low": 1, "high": 2}
+TABLE = Table(
+    file="t.csv",
+    sequence_column="sequence",
+    mutation_column=None,
+    target_column="fitness",
+    group_column=None,
+    wild_type="ACDE" * 1100,  # there are proteins of more than 30,000 residues
+    sites="1-3",
+    window=None,
+    split="k_vs_rest",
+    max_train_mutations=2,
+    split_seed=0,
+    replicates="mean",
+).settings
+
+
+def problems(**changed: Any) -> list[str]:
+    return [problem for _, problem in study_problems({MANIFEST: {**ABOUT, **changed}}, {})]
+
+
+def test_a_table_and_a_space_that_a_search_records_pass() -> None:
+    assert problems(table=TABLE, space={"model.depth[model.kind=a]": LEAF, "model.depth[model.kind=b]": LEAF}) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("fold_column", "\x1b[31mX\nanother-study  20/20"), ("test_fold", 1), ("group_column", "\u2028")),
+        *(("max_train_mutations", [1]), ("split_seed", "1"), ("first_position", None), ("wild_type", "A\nC")),
+        *(("properties", "abc"), ("window", [1, "2"]), ("sites", 3), ("sheet", []), ("chains", {})),
+    ],
+)
+def test_a_field_of_the_table_is_what_it_should_be(field: str, value: Any) -> None:
+    said = problems(table={**TABLE, field: value})
+    assert said and all(problem.startswith(f"manifest.table.{field}") for problem in said), said
+
+
+def test_each_field_of_a_table_is_checked() -> None:
+    """A list of mappings is none of them."""
+    unchecked = [one.name for one in fields(Table) if not problems(table={**TABLE, one.name: [{}]})]
+    assert unchecked == ["file"]  # an experiment has it, a study does not
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("model.depth[model.kind=a]", "model.depth.x"), "manifest.space holds model.depth.x and model.depth"),
+        ((".".join(["a"] * 1500),), "parts divided by points"),
+        (("a\x1b",), "control characters"),
+    ],
+)
+def test_the_values_of_a_space_can_stand_in_one_tree(names: tuple[str, ...], said: str) -> None:
+    (problem,) = problems(space=dict.fromkeys(names, LEAF))
+    assert said in problem
