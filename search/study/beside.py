@@ -7,6 +7,8 @@ from typing import Any
 from datasets.common.errors import UserError
 from datasets.embeddings.description import EmbeddingConfig
 from datasets.scores.description import NONE, ScoreConfig
+from search.config.nested import lookup
+from search.config.type_checks import shown
 from search.machine import own_models
 
 WITH_SCORES = "with_scores"
@@ -15,31 +17,36 @@ WITH_EMBEDDINGS = "with_embeddings"
 _EMBEDDINGS = "model.embeddings"
 
 
-def with_scores(
-    given: Mapping[str, Any], space: Mapping[str, Any], scores: ScoreConfig | None
-) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+def with_scores(given: Any, space: Any, scores: ScoreConfig | None) -> tuple[dict[str, Any] | None, dict[str, Any]]:
     """The score columns of the run, and its space.
 
     `given` says which columns the model sees; which ones is searched, together with what the space has below
     `with_scores`: leaves that are searched where the model sees a column.
+
+    Raises:
+        UserError: They choose from columns, and there are none; they are not written as they should be.
     """
-    own = {key: value for key, value in (space or {}).items() if key != WITH_SCORES}
+    if not isinstance(given, Mapping) or not isinstance(given.get("use"), str):
+        raise UserError(
+            f"scores={shown(given)} is not valid: expected scores.use with a column, all or none."
+        )
+    own, section = _apart(space, WITH_SCORES)
     if scores is None:
         if given != WITHOUT_SCORES:
             raise UserError(
-                f"scores.use={given.get('use')} chooses from score columns, and none is named: add --zero-shot-column, "
+                f"scores.use={given['use']} chooses from score columns, and none is named: add --zero-shot-column, "
                 "--zero-shot-file, --alignment or --zero-shot, or leave it out."
             )
         return None, own
     use = scores.names[0] if given == WITHOUT_SCORES and len(scores.names) == 1 else given["use"]
     leaf = {"type": "categorical", "choices": scores.choices}
     seen = [*(name for name in scores.choices if name != NONE), *({use} - {*scores.choices})]
-    more = merged(own, (space or {}).get(WITH_SCORES) or {}, when={"scores.use": seen})
+    more = merged(own, section, when={"scores.use": seen})
     return {**scores.tree, **given, "use": use}, {"scores": {"use": leaf}, **more}
 
 
 def with_embeddings(
-    model: Any, space: Mapping[str, Any], embeddings: EmbeddingConfig | None, named: Collection[str]
+    model: Any, space: Any, embeddings: EmbeddingConfig | None, named: Collection[str]
 ) -> dict[str, Any]:
     """The run's `embeddings`, its `model` and its `space`.
 
@@ -50,8 +57,7 @@ def with_embeddings(
     Raises:
         UserError: The model is to see embeddings, or a setting is about them, and there are none.
     """
-    section = dict((space or {}).get(WITH_EMBEDDINGS) or {})
-    own = {key: value for key, value in (space or {}).items() if key != WITH_EMBEDDINGS}
+    own, section = _apart(space, WITH_EMBEDDINGS)
     setting = model.get("embeddings") if isinstance(model, Mapping) else None
     if setting is None:  # no model, or one that the program refuses later, says nothing either
         return {"embeddings": None, "space": own}
@@ -68,10 +74,12 @@ def with_embeddings(
         left = {key: value for key, value in model.items() if is_own or key not in about}
         return {"embeddings": None, "model": left, "space": own}
     residues = section.pop("residues", [])
+    if not isinstance(residues, list) or not all(isinstance(name, str) for name in residues):
+        raise UserError(f"space.{WITH_EMBEDDINGS}.residues={shown(residues)} is not valid: expected names of settings.")
     if setting == NONE and _EMBEDDINGS not in named:
         model = {**model, "embeddings": "both"}
     for name in residues:  # what is about residues is not searched where embeddings stand alone
-        if isinstance(leaf := own.get("model", {}).get(name), Mapping):
+        if isinstance(leaf := lookup(own, f"model.{name}", None), Mapping):
             own = merged(own, {"model": {name: leaf}}, when={_EMBEDDINGS: [NONE, "both"]})
     return {"embeddings": asdict(embeddings), "model": model, "space": merged(own, section, when={})}
 
@@ -82,7 +90,9 @@ def trials_to_try(resolved: Mapping[str, Any], searched: Collection[str]) -> Any
     `searched` are the paths of the space.
     """
     trees = resolved["first_trials"]
-    if not isinstance(trees, list) or not all(isinstance(tree, Mapping) for tree in trees):
+    if not isinstance(trees, list) or not all(
+        isinstance(tree, Mapping) and isinstance(tree.get("model", {}), Mapping) for tree in trees
+    ):
         return trees  # which the program refuses later
     found = []
     for tree in trees:
@@ -95,13 +105,33 @@ def trials_to_try(resolved: Mapping[str, Any], searched: Collection[str]) -> Any
 
 
 def merged(tree: Mapping[str, Any], other: Mapping[str, Any], *, when: Mapping[str, Any]) -> dict[str, Any]:
-    """Two spaces in one; the leaves of the other one are searched under one more condition."""
+    """Two spaces in one; the leaves of the other one are searched under one more condition.
+
+    What is no part of a space stays as it is: it is refused where the space is made.
+    """
     both = dict(tree)
     for key, value in other.items():
         if isinstance(value, Mapping) and not isinstance(value.get("type"), str):
-            both[key] = merged(both.get(key, {}), value, when=when)
+            below = both.get(key, {})
+            both[key] = merged(below, value, when=when) if isinstance(below, Mapping) else below
+        elif isinstance(value, list):
+            both[key] = [_under(leaf, when) for leaf in value]
         else:
-            leaves = value if isinstance(value, list) else [value]
-            leaves = [{**leaf, "when": {**leaf.get("when", {}), **when}} for leaf in leaves]
-            both[key] = leaves if isinstance(value, list) else leaves[0]
+            both[key] = _under(value, when)
     return both
+
+
+def _under(leaf: Any, when: Mapping[str, Any]) -> Any:
+    if not isinstance(leaf, Mapping) or not isinstance(leaf.get("when", {}), Mapping):
+        return leaf
+    return {**leaf, "when": {**leaf.get("when", {}), **when}}
+
+
+def _apart(space: Any, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The space without a section, and the section."""
+    space = {} if space is None else space
+    section = (space.get(name) or {}) if isinstance(space, Mapping) else {}
+    for path, tree in (("space", space), (f"space.{name}", section)):
+        if not isinstance(tree, Mapping):
+            raise UserError(f"{path}={shown(tree)} is not valid: expected searched values by their paths.")
+    return {key: value for key, value in space.items() if key != name}, dict(section)

@@ -134,7 +134,7 @@ def study_config(
     composed["table"] = table and asdict(table)
     if "embeddings" in composed:
         raise UserError("Embeddings are not described by overrides: name their file with --embeddings FILE.")
-    composed["scores"], composed["space"] = with_scores(composed["scores"], composed["space"], scores)
+    composed["scores"], composed["space"] = with_scores(composed.get("scores"), composed["space"], scores)
     named = fixed_paths(overrides, studies)
     composed |= with_embeddings(composed.get("model"), composed["space"], embeddings, named)
     for key in composed:
