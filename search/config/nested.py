@@ -2,12 +2,25 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 MISSING = object()
 FUNCTIONS = ("min", "by", "if_region", "if_one_length")
 """The functions that a config may call; `search.config.resolve` says what they do."""
+_CALL = re.compile(r"\$\{\s*([^\s:{}$]*)\s*(.?)", re.DOTALL)
+
+
+def other_functions(tree: Any) -> list[str]:
+    """What a tree of plain values calls beside `FUNCTIONS`: OmegaConf's own read the machine's variables and files."""
+    if isinstance(tree, Mapping):
+        return [name for item in tree.items() for one in item for name in other_functions(one)]
+    if isinstance(tree, list | tuple):
+        return [name for one in tree for name in other_functions(one)]
+    if not isinstance(tree, str) or "${" not in tree:
+        return []
+    return [name for name, ends in _CALL.findall(tree) if ends != "}" and (ends != ":" or name not in FUNCTIONS)]
 
 
 def lookup(tree: Any, path: str, default: Any = MISSING) -> Any:

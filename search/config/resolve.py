@@ -17,8 +17,9 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from datasets.common.errors import UserError
 from datasets.task import Task
-from search.config.nested import FUNCTIONS, Scalar, overlay
+from search.config.nested import FUNCTIONS, Scalar, other_functions, overlay
 from search.config.run_config import task_in
+from search.config.type_checks import shown
 
 
 def _by(value: Any, entries: Mapping[Any, Any], otherwise: Any) -> Any:
@@ -72,11 +73,17 @@ def resolve(tree: Mapping[str, Any], values: Mapping[str, Scalar]) -> dict[str, 
     """The tree with `values` at their paths, and with what follows from them.
 
     Raises:
-        UserError: A value is missing, or an interpolation cannot be resolved.
+        UserError: A value is missing, an interpolation cannot be resolved, or one calls another function. Who may
+            write to the database, or gave an experiment, would read variables of this machine by it.
     """
     given = overlay(tree, values)
     if _is_resolved(given):  # OmegaConf takes as long to say so as a small model's solution takes
         return given
+    if others := other_functions(given):
+        raise UserError(
+            f"The config cannot be resolved: it calls {shown(others[0])}, expected no other functions than "
+            f"{', '.join(FUNCTIONS)}; write the value itself."
+        )
     try:
         config = OmegaConf.create(_with_our_names(given))
         resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)

@@ -27,9 +27,7 @@ def with_scores(given: Any, space: Any, scores: ScoreConfig | None) -> tuple[dic
         UserError: They choose from columns, and there are none; they are not written as they should be.
     """
     if not isinstance(given, Mapping) or not isinstance(given.get("use"), str):
-        raise UserError(
-            f"scores={shown(given)} is not valid: expected scores.use with a column, all or none."
-        )
+        raise UserError(f"scores={shown(given)} is not valid: expected scores.use with a column, all or none.")
     own, section = _apart(space, WITH_SCORES)
     if scores is None:
         if given != WITHOUT_SCORES:

@@ -34,7 +34,7 @@ _DEEPEST = 20
 
 def _space(where: str, value: Any) -> Iterator[str]:
     """The searched values by their names, whose paths can all stand in one tree."""
-    problems = [*mapping(_leaf)(where, value)]
+    problems = [*mapping(_leaf)(where, value), *config_tree(where, value)]
     yield from problems
     if problems:
         return

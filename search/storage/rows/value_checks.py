@@ -1,6 +1,5 @@
 """Checks of values that others wrote: a check is told a value and its name, and says what is wrong with it."""
 
-import json
 import math
 import re
 import sys
@@ -10,7 +9,7 @@ from itertools import chain
 from typing import Annotated, Any
 
 from models.bounds import Interval
-from search.config.nested import FUNCTIONS
+from search.config.nested import FUNCTIONS, other_functions
 from search.config.type_checks import describe, fits, shown
 
 Check = Callable[[str, Any], Iterable[str]]
@@ -129,12 +128,9 @@ ID = r"[0-9a-f]{32}"
 def config_tree(where: str, value: Any) -> Iterator[str]:
     """Settings by path; they may refer to each other, but look nothing up outside, such as variables of the machine."""
     yield from is_a(dict)(where, value)
-    for name, ends in _CALL.findall(json.dumps(value)):
-        if ends != "}" and (ends != ":" or name not in FUNCTIONS):
-            yield f"{where} calls {shown(name)}, expected no other functions than {', '.join(FUNCTIONS)}"
+    for name in other_functions(value):
+        yield f"{where} calls {shown(name)}, expected no other functions than {', '.join(FUNCTIONS)}"
 
-
-_CALL = re.compile(r"\$\{\s*([^\s:{}$]*)\s*(.?)")
 
 file_hash = matches(r"sha256:[0-9a-f]{64}|missing", "sha256: and 64 digits")
 """A check: the value is the hash of a file, or says that the file is missing."""

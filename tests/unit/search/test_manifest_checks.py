@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from datasets.common.errors import UserError
 from datasets.tables.table import Table
+from search.config.resolve import resolve
 from search.storage.attributes import MANIFEST
 from search.storage.rows.checks import study_problems
 from tests.helpers.small_study import ABOUT
@@ -45,7 +47,7 @@ def test_a_table_and_a_space_that_a_search_records_pass() -> None:
 )
 def test_a_field_of_the_table_is_what_it_should_be(field: str, value: Any) -> None:
     said = problems(table={**TABLE, field: value})
-    assert said and all(problem.startswith(f"manifest.table.{field}") for problem in said), said
+    assert {problem.startswith(f"manifest.table.{field}") for problem in said} == {True}, said
 
 
 def test_each_field_of_a_table_is_checked() -> None:
@@ -65,3 +67,11 @@ def test_each_field_of_a_table_is_checked() -> None:
 def test_the_values_of_a_space_can_stand_in_one_tree(names: tuple[str, ...], said: str) -> None:
     (problem,) = problems(space=dict.fromkeys(names, LEAF))
     assert said in problem
+
+
+@pytest.mark.parametrize("call", ["${oc.env:HOME}", "${oc.decode:${oc.env:HOME}}", "${${a}:HOME}"])
+def test_the_choices_of_a_space_look_nothing_up(call: str) -> None:
+    first, *_ = problems(space={"model.depth": {"type": "categorical", "choices": [1, call]}})
+    assert "expected no other functions than min" in first
+    with pytest.raises(UserError, match="expected no other functions than min"):
+        resolve({"model": {"depth": 1}, "a": "oc.env"}, {"model.depth": call})
