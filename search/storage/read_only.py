@@ -89,9 +89,14 @@ class Guard:
             return _refuse(environ, start_response, _FOREIGN)
         if not self._is_writable and environ["REQUEST_METHOD"] not in _READING:
             return _refuse(environ, start_response, _REFUSAL)
-        if not environ["PATH_INFO"].startswith("/artifacts/"):
-            return self._app(environ, start_response)
-        return self._app(environ, _sandboxed(start_response))
+        if _routed(environ["PATH_INFO"]).startswith("/artifacts/"):
+            start_response = _sandboxed(start_response)
+        return self._app(environ, start_response)
+
+
+def _routed(path: str) -> str:
+    """The path by which the dashboard chooses what to answer: Bottle leaves out what is no UTF-8."""
+    return "/" + path.encode("latin1").decode("utf8", "ignore").lstrip("/")
 
 
 def _without_port(host: str) -> str:

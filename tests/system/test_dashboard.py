@@ -84,9 +84,10 @@ def test_artifacts_are_the_trials_own_files(dashboard, folder, best, finished_st
     artifacts = {artifact["filename"]: artifact["artifact_id"] for artifact in shown["artifacts"]}
     trial = folder / "runs" / finished_study.name / f"trial-{best.number:05d}"
     for name, path in (("fold0.safetensors", "fold0.safetensors"), ("fold0-metrics.csv", "logs/fold0/metrics.csv")):
-        reply = dashboard.ask(f"artifacts/1/{shown['trial_id']}/{artifacts[name]}")
-        assert (reply.status, reply.body) == (200, (trial / path).read_bytes())
-        assert reply.headers["Content-Security-Policy"] == "sandbox allow-scripts"
+        for folder_of_artifacts in ("artifacts", "art%FFifacts"):  # Bottle leaves out what is no UTF-8
+            reply = dashboard.ask(f"{folder_of_artifacts}/1/{shown['trial_id']}/{artifacts[name]}")
+            assert (reply.status, reply.body) == (200, (trial / path).read_bytes())
+            assert reply.headers["Content-Security-Policy"] == "sandbox allow-scripts"
 
 
 def test_an_artifact_that_is_not_kept_any_more_is_said_to_be_gone(dashboard, folder):
