@@ -23,11 +23,11 @@ def hide_storage() -> None:
     then finds in its environment: that is its own user's alone. Files have no password, and stay where they are.
     """
     global _taken
-    rest, url = without_storage(sys.argv[1:])
+    rest, urls = _apart(sys.argv[1:])
     is_refused = bool(rest) and rest[0] in NO_STORAGE
-    if url and not url.startswith("sqlite:") and not is_refused:
+    if not is_refused and not all(url.startswith("sqlite:") for url in urls if url):
         own = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]  # the interpreter's options and the program
-        os.execve(sys.executable, [sys.executable, *own[1:], *rest], {**os.environ, STORAGE: url})
+        os.execve(sys.executable, [sys.executable, *own[1:], *rest], {**os.environ, STORAGE: urls[-1]})
     _taken = os.environ.pop(STORAGE, None)
 
 
@@ -38,18 +38,21 @@ def environment_url() -> str | None:
 
 def without_storage(words: Sequence[str]) -> tuple[list[str], str | None]:
     """The words of a command line without the storage, and the URL that was named last, if any was."""
+    rest, urls = _apart(words)
+    return rest, urls[-1] if urls else None
+
+
+def _apart(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words without the storage, and all URLs that were named: of several the parser takes the last."""
     rest: list[str] = []
-    url = None
-    before = iter(words)
-    for word in before:
-        if word == _OPTION:
-            value = next(before, None)
-            if value is None:
-                rest.append(word)  # for the parser to refuse
-            else:
-                url = value
+    urls: list[str] = []
+    left = list(words)
+    while left:
+        word = left.pop(0)
+        if word == _OPTION and left and not left[0].startswith("-"):
+            urls.append(left.pop(0))
         elif word.startswith(f"{_OPTION}="):
-            url = word.partition("=")[2]
+            urls.append(word.partition("=")[2])
         else:
-            rest.append(word)
-    return rest, url
+            rest.append(word)  # of an option without a URL as well: the parser refuses it
+    return rest, urls

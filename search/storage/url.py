@@ -19,6 +19,8 @@ _SHOWN = (
     "port",
     "sslmode",
     "sslrootcert",
+    "sslcert",  # files, not what is in them
+    "sslkey",
     "options",
     "application_name",
     "connect_timeout",

@@ -26,7 +26,7 @@ from search.storage import database as storage
 from search.storage import outages as outages_module
 from search.storage.attributes import WORKER, DamagedRow
 from search.storage.database import open_database
-from search.storage.hide_url import NO_STORAGE, hide_storage, without_storage
+from search.storage.hide_url import NO_STORAGE, STORAGE, hide_storage, without_storage
 from search.storage.outages import Outages, StorageLost, is_outage, is_starting
 from search.storage.remedies import reason_of
 from search.storage.url import default_url, hide, parse_url, secrets_of, without_secrets
@@ -370,6 +370,7 @@ def test_calls_are_repeated_until_they_succeed_or_patience_ends() -> None:
         (["--storage=a://b?c=d", "x=1"], ["x=1"], "a://b?c=d"),
         (["--storage", "a", "--storage=b"], [], "b"),
         (["--storage"], ["--storage"], None),
+        (["status", "--storage", "--study-name", "N"], ["status", "--storage", "--study-name", "N"], None),
         (["--storage-x", "y"], ["--storage-x", "y"], None),
     ],
 )
@@ -385,6 +386,17 @@ def test_files_and_commands_without_a_storage_are_left_alone(monkeypatch: pytest
     for words in (["status"], ["--storage", "sqlite:///x.db"], *refused):
         monkeypatch.setattr(sys, "argv", ["run_study.py", *words])
         hide_storage()
+
+
+def test_no_url_of_several_stays_on_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[tuple[list[str], str]] = []
+    monkeypatch.setattr(os, "execve", lambda _, words, environment: started.append((words, environment[STORAGE])))
+    words = ["--storage", f"postgresql://u:{QUOTED}@h/d", "--storage", "sqlite:///x.db", "--quiet"]
+    monkeypatch.setattr(sys, "argv", ["run_study.py", *words])
+    hide_storage()
+    ((words, url),) = started
+    assert (words[-1], url) == ("--quiet", "sqlite:///x.db")
+    assert QUOTED not in " ".join(words)
 
 
 def processes_of(group: int) -> Iterator[Path]:
