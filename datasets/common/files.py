@@ -144,7 +144,6 @@ def link(source: Path, target: Path) -> None:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = _beside(target)
-    beside.unlink(missing_ok=True)
     try:
         try:
             os.link(source, beside)
@@ -257,7 +256,8 @@ def replaced(path: Path) -> Iterator[Path]:
 
 
 def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name[:40]}.{os.getpid()}")  # `path` may have the longest name there is
+    # `path` may have the longest name there is, and one that begins like another of the same process.
+    return path.with_name(f".{path.name[:40]}.{os.urandom(16).hex()}")
 
 
 def _opened(place: Path | int, mode: str) -> IO[Any]:

@@ -60,7 +60,6 @@ class EmbeddingSet:
 
         with opened_embeddings(Path(self.config.file)) as file, replaced(path) as beside:
             lookup = Lookup(file, kind=self.config.kind, width=self.config.width, names=self._names())
-            beside.unlink(missing_ok=True)
             write_store(beside, lookup, sequences, what)
             if names_hash(lookup.used) != self.config.names_hash:
                 raise UserError(

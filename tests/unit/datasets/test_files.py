@@ -156,6 +156,15 @@ def test_bytes_are_written_by_the_same_rule(tmp_path: Path) -> None:
     assert (tmp_path / "x.bin").read_bytes() == b"\xff"
 
 
+def test_two_outputs_whose_long_names_begin_alike_are_written_at_once(tmp_path: Path) -> None:
+    table, about = (tmp_path / f"{'x' * 240}.{ending}" for ending in ("csv", "json"))
+    table.write_text("old")
+    with output(about) as first, output(table) as second:
+        first.write("{}")
+        second.write("new")
+    assert (table.read_text(), about.read_text()) == ("new", "{}")
+
+
 def test_an_output_is_not_what_is_read(tmp_path: Path) -> None:
     file, link, second = tmp_path / "x.csv", tmp_path / "link.csv", tmp_path / "second.csv"
     file.write_text("old")
