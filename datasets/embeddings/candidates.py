@@ -41,6 +41,7 @@ class CandidateEmbeddings:
                     "here as it was: give those of the candidates with --embeddings FILE."
                 )
         self._lock = threading.Lock()  # threads predict blocks at once
+        self._owners: dict[str, int] = {}  # the hash of the sequence that each name led to, in all blocks
         with ExitStack() as stack:
             self._file = stack.enter_context(opened_embeddings(file))
             kind, width = self._file.kind_and_width
@@ -70,6 +71,11 @@ class CandidateEmbeddings:
             known = Names.pairs(sequences, names or [""] * len(sequences))
             lookup = Lookup(self._file, kind=self._config.kind, width=self._config.width, names=known)
             found = lookup.find_all(sequences, "candidates")
+            for sequence, name in lookup.used.items():
+                self._owners.setdefault(name, hash(sequence))
+            for sequence, name in known.of.items():
+                if self._owners.get(name, hash(sequence)) != hash(sequence):
+                    raise lookup.is_shared(name)
             entries = []
             for key, sequence in zip(found, sequences, strict=True):
                 lookup.check(key, len(sequence))

@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,9 @@ class EmbeddingFile(ABC):
         self.path = path
         self.keys: Mapping[str, Hashable] = {}
 
-    def other_keys(self) -> Mapping[str, Hashable]:
-        """What leads to an entry by a second name, where the format has one. Looked at where the first ones miss."""
+    @cached_property
+    def second_keys(self) -> Mapping[str, Hashable | None]:
+        """What leads to an entry by a second name, where the format has one; None where it is that of several."""
         return {}
 
     @abstractmethod

@@ -7,6 +7,7 @@ as plugins. All of it is refused.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,10 @@ class Hdf5File(EmbeddingFile):
         """Close the file."""
         self._file.close()
 
-    def other_keys(self) -> Mapping[str, str]:
+    @cached_property
+    def second_keys(self) -> Mapping[str, str | None]:
         """As for other files: by the names that the sequences had where they were embedded."""
-        found: dict[str, str] = {}
+        found: dict[str, str | None] = {}
         for name in self.keys:
             attributes = self._dataset(name).attrs
             if _ORIGINAL_ID not in attributes:
@@ -48,8 +50,8 @@ class Hdf5File(EmbeddingFile):
             original = attributes[_ORIGINAL_ID]
             original = original.decode(errors="replace") if isinstance(original, bytes) else str(original)
             if found.setdefault(original, name) != name:
-                found[original] = ""  # of several: it tells nothing
-        return {original: name for original, name in found.items() if name}
+                found[original] = None
+        return found
 
     def about(self, key: Any) -> tuple[tuple[int, ...], int]:
         """As for other files."""

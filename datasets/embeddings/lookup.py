@@ -98,37 +98,51 @@ class Lookup:
         self.file, self.names = file, names
         self.used: dict[bytes, str] = {}
         self.kind, self.width = kind, width
-        self._others: Mapping[str, Hashable] | None = None
 
     def find(self, sequence: bytes) -> Hashable | None:
         """Return the key of a sequence's entry, None if there is none.
 
         Raises:
-            UserError: The entry is known by a name that several sequences have.
+            UserError: The entry is known by a name that several sequences, or several entries, have.
         """
-        text, name = sequence.decode("ascii"), self.names.of.get(sequence)
+        text = sequence.decode("ascii")
         for is_second in (False, True):
             known = self._second_keys() if is_second else self.file.keys
-            if text in known:
+            if known.get(text) is not None:
                 return known[text]
-            found = next((known[digest] for digest in hashes_of(sequence) if digest in known), None)
+            found = next((known[digest] for digest in hashes_of(sequence) if known.get(digest) is not None), None)
             if found is not None:
                 return found
-            if name is not None and name in known:
-                if name in self.names.shared:
-                    raise self.file.refuse(
-                        f"it goes by names, and {short(name)} is the name of several sequences",
-                        "name them apart, or let it go by sequences",
-                    )
-                self.used[sequence] = name
-                return known[name]
-        return None
+        name = self.names.of.get(sequence)
+        return None if name is None else self._find_by_name(sequence, name)
 
-    def _second_keys(self) -> Mapping[str, Hashable]:
-        if self._others is None:
-            with reading(self.file.path):
-                self._others = self.file.other_keys()
-        return self._others
+    def _find_by_name(self, sequence: bytes, name: str) -> Hashable | None:
+        key, others = self.file.keys.get(name), self._second_keys()
+        found = others.get(name, key)
+        if found is None and key is None:
+            return None
+        if (
+            key is not None and found != key
+        ):  # such as the numbers of entries, and sequences that are numbered otherwise
+            raise self.file.refuse(
+                f"it has an entry {short(name)}, and {short(name)} is the original_id of another one",
+                "let it go by sequences",
+            )
+        if name in self.names.shared:
+            raise self.is_shared(name)
+        self.used[sequence] = name
+        return found
+
+    def is_shared(self, name: str) -> UserError:
+        """The error for a name of several sequences."""
+        return self.file.refuse(
+            f"it goes by names, and {short(name)} is the name of several sequences",
+            "name them apart, or let it go by sequences",
+        )
+
+    def _second_keys(self) -> Mapping[str, Hashable | None]:
+        with reading(self.file.path):
+            return self.file.second_keys
 
     def check(self, key: Hashable, n_residues: int) -> int:
         """Refuse, by a UserError, an entry that is no embedding of so many residues, before it is read.

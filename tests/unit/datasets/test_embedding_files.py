@@ -114,6 +114,19 @@ def test_original_ids_are_second_names(tmp_path):
         assert len(lookup.used) == 3
 
 
+def test_original_ids_go_before_the_numbers_of_entries(tmp_path):
+    with h5py.File(tmp_path / "e.h5", "w") as file:
+        for number, (sequence, original) in enumerate(zip(SEQUENCES, ("2", "ACDEF", "3"), strict=True)):
+            file[str(number)] = VECTORS[sequence]
+            file[str(number)].attrs["original_id"] = original
+    names = Names.pairs([s.encode() for s in SEQUENCES], ["2", "1", "3"])
+    with opened_embeddings(tmp_path / "e.h5") as file:
+        lookup = Lookup(file, kind="sequence", width=8, names=names)
+        assert [lookup.find(b"ACDEF"), lookup.find(b"WWYYA")] == ["1", "2"]
+        with pytest.raises(UserError, match="an entry '2', and '2' is the original_id of another one"):
+            lookup.find(b"MKV")
+
+
 def test_a_name_of_two_sequences_is_refused_where_it_is_needed(tmp_path):
     path = write_embeddings(tmp_path / "e.npz", {"a": VECTORS["MKV"], "ACDEF": VECTORS["ACDEF"]})
     names = Names.pairs([b"MKV", b"ACDEF"], ["a", "a"])
@@ -422,6 +435,11 @@ def test_candidates_are_looked_up_with_their_names(tmp_path):
         assert np.array_equal(found.entry(1)[0], VECTORS["ACDEF"])
         with pytest.raises(UserError, match="no embedding of 2 of 2 candidates"):
             find(residues, lengths)
+    with CandidateEmbeddings(training, named) as find:
+        find(residues[:1], lengths[:1], ["one"])
+        find(residues[:1], lengths[:1], ["one"])
+        with pytest.raises(UserError, match="'one' is the name of several sequences"):  # of another block
+            find(residues[1:], lengths[1:], ["one"])
     with CandidateEmbeddings(training) as find:  # the file of training
         assert np.array_equal(find(residues, lengths).entry(0)[0], VECTORS["MKV"])
     with pytest.raises(UserError, match="of the same language model"):
@@ -429,6 +447,18 @@ def test_candidates_are_looked_up_with_their_names(tmp_path):
     (tmp_path / "e.npz").unlink()
     with pytest.raises(UserError, match="is not here as it was"):
         CandidateEmbeddings(training)
+
+
+def test_the_original_ids_of_a_file_are_read_once(tmp_path, monkeypatch):
+    training = describe_embeddings(write_h5(tmp_path / "e.h5", VECTORS))
+    codes, lengths = joined(["LLL", "ACDEF"])
+    residues, n_read = padded(codes, lengths), []
+    read = h5py.AttributeManager.__getitem__
+    monkeypatch.setattr(h5py.AttributeManager, "__getitem__", lambda *args: n_read.append(args) or read(*args))
+    with CandidateEmbeddings(training) as find:
+        for _ in range(2):
+            assert np.array_equal(find(residues, lengths, ["Seq0", "Seq1"]).entry(0)[0], VECTORS["MKV"])
+    assert len(n_read) == len(VECTORS)
 
 
 def test_a_table_that_is_stored_is_mapped(tmp_path):
