@@ -31,7 +31,9 @@ class Worth:
     @property
     def is_derived(self) -> bool:
         """Whether it is made of the target, as far as training rows tell."""
-        return self.follows or (self.spearman is not None and abs(self.spearman) > MOST_AGREEMENT)
+        return self.follows or (
+            self.n >= _MIN_ROWS and self.spearman is not None and abs(self.spearman) > MOST_AGREEMENT
+        )
 
 
 def worths(names: Sequence[str], scores: NDArray[np.float32], target: NDArray[np.floating]) -> list[Worth]:

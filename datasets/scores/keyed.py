@@ -20,10 +20,11 @@ from datasets.sequences.mutations import MutationError, Mutator, find_first_posi
 from datasets.sequences.packed import Packed
 from datasets.tables import column_names
 from datasets.tables.columns import Columns
+from datasets.tables.measurements import MISSING
 from datasets.tables.read import read_columns
 
-MISSING = frozenset(("", "na", "n/a", "nan", "null", "none", "-"))
-"""What a cell without a score holds, in small letters."""
+VERSION = 2
+"""Of how a file of scores is read; counts up where other scores are found in the same file."""
 _MEASURED = ("dms_score", "dms_score_bin")
 """Beside published scores stand the measurements, too, and whether they are high: no scores unless they are named."""
 
@@ -119,24 +120,42 @@ def score_matrix(columns: Columns, names: Sequence[str]) -> NDArray[np.float32]:
     )
 
 
-def keyed(sequences: Iterable[bytes], columns: Columns, names: Sequence[str]) -> KeyedScores:
-    """Return the named columns of a table as scores of its n sequences.
+def keyed(
+    sequences: Iterable[bytes], columns: Columns, names: Sequence[str], variant: NDArray[np.int64] | None = None
+) -> KeyedScores:
+    """Return the named columns of a table as scores of its n sequences; an empty one is none.
+
+    `variant`: (N,), which of the sequences each row is of, where several rows are of one: the first score counts that
+    there is. Without it each row has its own, and one that stands twice has the score of one of its rows.
 
     Raises:
         UserError: There is no such column, or it holds something else than numbers; or a sequence stands twice, with
-            other scores.
+            two different scores.
     """
-    values = score_matrix(columns, names)
+    values, lines = score_matrix(columns, names), columns.lines
+    if variant is not None:
+        values, lines = _first_known(values, variant), lines[np.unique(variant, return_index=True)[1]]
     known: dict[bytes, int] = {}
     for row, sequence in enumerate(sequences):
-        first = known.setdefault(sequence, row)
-        if first != row and not np.array_equal(values[first], values[row], equal_nan=True):
-            lines = [int(columns.lines[i]) for i in (first, row)]
+        first = known.setdefault(sequence, row) if sequence else row
+        if first == row:
+            continue
+        if (np.isfinite(values[[first, row]]).all(axis=0) & (values[first] != values[row])).any():
             raise UserError(
-                f"{columns.where}, {columns.place}s {lines[0]} and {lines[1]}: one sequence has two different scores; "
-                "keep one of them."
+                f"{columns.where}, {columns.place}s {lines[first]} and {lines[row]}: one sequence has two different "
+                "scores; keep one of them."
             )
+        values[first] = np.where(np.isfinite(values[first]), values[first], values[row])
     return KeyedScores(names=tuple(names), rows=known, values=values)
+
+
+def _first_known(values: NDArray[np.float32], variant: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Return the scores (n, K) of n variants, of each the first that its rows, values (N, K), have."""
+    found = np.full((int(variant.max()) + 1, values.shape[1]), np.nan, dtype=np.float32)
+    for number, column in enumerate(values.T):
+        rows = np.flatnonzero(np.isfinite(column))[::-1]  # so that the first one is written last
+        found[variant[rows], number] = column[rows]
+    return found
 
 
 def read_scores_file(
@@ -211,11 +230,13 @@ def _sequences(
     first_position: int,
     chains: Chains | None,
 ) -> list[bytes]:
+    """The sequence of each row; none where there is a stop codon, which no variant has."""
     if sequence is not None:
         cells: Packed = columns.cells[sequence]
         if chains is not None:
             return _joined(columns, cells, chains)
-        return [cell.strip().upper().encode() for cell in cells]
+        read = (cell.strip().upper().rstrip("*").replace(".", GAP) for cell in cells)  # as tables and candidates are
+        return [b"" if "*" in text else text.encode() for text in read]
     assert mutation is not None
     if wild_type is None:
         raise UserError(
@@ -227,6 +248,9 @@ def _sequences(
         try:
             found.append(mutator.apply(cell).encode())
         except MutationError as error:
+            if error.kind == "stop":
+                found.append(b"")
+                continue
             other = None if chains else find_first_position(columns.cells[mutation], wild_type)
             if other not in (None, first_position):
                 raise UserError(

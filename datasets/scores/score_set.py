@@ -19,6 +19,7 @@ from datasets.common.files import named_hash
 from datasets.scores.aligned import AlignedScores, ChainScores
 from datasets.scores.description import ScoreConfig, ScoreSource
 from datasets.scores.judge import refuse_derived
+from datasets.scores.keyed import VERSION as FILE_VERSION
 from datasets.scores.keyed import KeyedScores, keyed, read_scores_file, score_matrix
 from datasets.sequences.alphabet import GAP
 from datasets.sequences.chains import Chains
@@ -172,7 +173,7 @@ def _version(source: ScoreSource) -> object:
         from datasets.scores.language_model import content_key  # as above
 
         return content_key()
-    return ALIGNMENT_VERSION if source.kind == "alignment" else None
+    return {"alignment": ALIGNMENT_VERSION, "file": FILE_VERSION}.get(source.kind)
 
 
 def alignment_scores(source: ScoreSource, wild_type: str | None, *, cache_dir: Path, announce: Announce) -> Scorer:
@@ -206,22 +207,22 @@ def alignment_scores(source: ScoreSource, wild_type: str | None, *, cache_dir: P
 def table_scores(table: Table, path: Path, names: list[str], loaded: Survey | None = None) -> KeyedScores:
     """Return score columns of a user's own table, by the sequences of its variants.
 
-    Of a variant that was measured several times the first row counts.
+    Of a variant that was measured several times the first score that there is counts.
     """
     # Imported as late as this, so that usage errors do not wait for NumPy's neighbours.
     from datasets.tables.survey import survey
 
     found = loaded or survey(path, table, is_reread=True)
     columns = found.columns
-    rows = np.searchsorted(columns.lines, found.lines)
+    rows = np.searchsorted(columns.lines, found.good_lines)
     chosen = replace(
         columns,
         cells={name: cells.take(rows) for name, cells in columns.cells.items() if name in names},
-        lines=found.lines,
+        lines=found.good_lines,
     )
     if set(names) - set(chosen.cells):
         score_matrix(columns, names)  # says which is missing
-    return keyed(found.sequences.slices(), chosen, names)
+    return keyed(found.sequences.slices(), chosen, names, found.variant)
 
 
 def changed(source: ScoreSource, found: str) -> UserError:

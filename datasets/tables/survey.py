@@ -41,6 +41,7 @@ class Survey:
     variants of its good rows. common: what they have in common. noise: what replicates say, None without any.
     division: which are test and which validation, None where no split was named and the file has none. error: (n,), the
     standard errors of the targets, None where no column has them. whole: of one of several properties, that of all.
+    good_lines, variant: (m,), the lines of the good rows, before replicates are merged, and which variant each is of.
     """
 
     table: Table
@@ -48,6 +49,8 @@ class Survey:
     sequences: Packed
     target: NDArray[np.float64]
     lines: NDArray[np.int64]
+    good_lines: NDArray[np.int64]
+    variant: NDArray[np.int64]
     common: Common
     noise: Noise | None
     landscape: Landscape
@@ -189,6 +192,8 @@ def _surveyed(columns: Columns, table: Table, *, is_reread: bool) -> Survey:
         sequences=sequences,
         target=merged.target,
         lines=columns.lines[rows],
+        good_lines=columns.lines[before[1]],
+        variant=merged.entry,
         common=common,
         noise=merged.noise,
         landscape=landscape,

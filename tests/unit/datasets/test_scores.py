@@ -12,9 +12,9 @@ from datasets.scores.candidates import CandidateScores, Summed
 from datasets.scores.description import ScoreConfig, ScoreSource
 from datasets.scores.judge import described, refuse_derived, worths
 from datasets.scores.keyed import read_scores_file
-from datasets.scores.score_set import ScoreSet
+from datasets.scores.score_set import ScoreSet, table_scores
 from search.request.user_data import file_source
-from tests.helpers.tables import write
+from tests.helpers.tables import surveyed, table, write
 
 WILD_TYPE = "MKVLA"
 HASH = "0" * 64
@@ -38,7 +38,7 @@ def test_a_file_by_sequence_and_one_by_mutations_say_the_same(tmp_path: Path) ->
         assert np.isnan(scored(found, "MMMMM")).all()
 
 
-@pytest.mark.parametrize("cell", ["", " ", "NA", "nan", "NaN", "None", "-"])
+@pytest.mark.parametrize("cell", ["", " ", "NA", "nan", "NaN", "None", "-", "#N/A", "n.d."])
 def test_an_empty_cell_is_a_missing_score(tmp_path: Path, cell: str) -> None:
     path = write(tmp_path / "a.csv", "sequence,esm", [("MKVLA", 1), ("MAVLA", 2), ("MRVLA", cell)])
     assert np.isnan(scored(read_scores_file(path, ["esm"], None), "MRVLA")).all()
@@ -59,6 +59,29 @@ def test_what_is_no_column_of_scores_is_one_sentence(tmp_path: Path, rows, names
     with pytest.raises(UserError, match=says) as caught:
         read_scores_file(path, names, WILD_TYPE)
     assert str(caught.value).count("\n") == 0
+
+
+def test_sequences_are_read_as_a_table_reads_them(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "sequence,esm", [("mk.la*", 1), ("MK-LA", ""), ("M*VLA", 3), ("M*VLA", 4)])
+    found = read_scores_file(path, None, WILD_TYPE)
+    assert set(found.rows) == {b"MK-LA"}
+    residues, lengths = residues_of(["MK.LA"], str, 5)
+    assert found.score(residues, lengths).tolist() == [[1]]
+
+
+def test_stop_codons_among_mutations_are_of_no_variant(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "mutant,esm", [("K2*", -9), ("K2A", 1), ("p.Val3Ter", -8), ("K2R", 1), ("K2N", 2)])
+    assert set(read_scores_file(path, None, WILD_TYPE).rows) == {b"MAVLA", b"MRVLA", b"MNVLA"}
+
+
+def test_a_variant_has_the_first_score_that_its_rows_have(tmp_path: Path) -> None:
+    rows = [("MKVLA", 1, "", 5), ("MAVLA", 2, 7, 6), ("MKVLA", 3, 8, ""), ("MKVLA", 4, 9, 5)]
+    path = write(tmp_path / "a.csv", "sequence,fitness,esm,evo", rows)
+    for loaded in (None, surveyed(path)):
+        found = table_scores(table(path), path, ["esm", "evo"], loaded)
+        assert scored(found, "MKVLA", "MAVLA") == [[8, 5], [7, 6]]
+    one = write(tmp_path / "b.csv", "sequence,esm", [("MKVLA", ""), ("MKVLA", 8), ("MAVLA", 7)])
+    assert scored(read_scores_file(one, None, None), "MKVLA", "MAVLA") == [[8], [7]]
 
 
 @pytest.mark.parametrize(("cell", "says"), [("2", "is 2 everywhere"), ("", "is empty")])
@@ -143,6 +166,9 @@ def test_few_rows_prove_nothing() -> None:
     target = np.arange(9.0)
     step = (target > 4).astype(np.float32)
     assert not worths(["a"], step[:, None], target)[0].is_derived
+    in_order = target.astype(np.float32)[:, None]
+    refuse_derived(["a"], in_order, target)  # as two always are
+    refuse_derived(["a"], np.where(target < 2, target, np.nan).astype(np.float32)[:, None], target)
 
 
 def test_described_looks_at_training_targets_alone() -> None:
