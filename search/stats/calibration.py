@@ -98,7 +98,7 @@ class Calibration:
             noise=self.noise,
             mean_square=self.mean_square,
             n_rows=[self.n],
-            scores=[_thinned(np.repeat(scores, counts))] if self.is_by_fold else self.scores,
+            scores=[_thinned(scores, counts)] if self.is_by_fold else self.scores,
         )
 
     def is_enough(self, level: float) -> bool:
@@ -220,7 +220,7 @@ def calibrate(
         noise=noise if scale == "deviation" else 0.0,
         mean_square=_rounded_up(float(np.mean(residual**2))),
         n_rows=[len(group) for group in groups],
-        scores=[_thinned(group, MOST_SCORES // n_folds) for group in groups],
+        scores=[_thinned(np.sort(group), np.ones(len(group), np.int64), MOST_SCORES // n_folds) for group in groups],
     )
 
 
@@ -236,11 +236,15 @@ def _scales(deviation: Floats, noise: float) -> Floats:
     return scales
 
 
-def _thinned(scores: Floats, most: int = MOST_SCORES) -> list[float]:
-    """At most so many of the scores, those at the upper ends of parts of nearly one size, rounded up."""
-    ordered = np.sort(scores)
-    ends = np.cumsum(_counts(np.empty(min(most, len(ordered))), len(ordered))) - 1
-    return [_rounded_up(score) for score in ordered[ends].tolist()]
+def _thinned(scores: Floats, counts: NDArray[np.int64], most: int = MOST_SCORES) -> list[float]:
+    """At most so many of the rows' scores, those at the upper ends of parts of nearly one size, rounded up.
+
+    scores: in ascending order. counts: for how many rows each stands.
+    """
+    n_up_to = np.cumsum(counts)
+    n_rows = int(n_up_to[-1])
+    ends = np.cumsum(_counts(np.empty(min(most, n_rows)), n_rows))
+    return [_rounded_up(score) for score in scores[np.searchsorted(n_up_to, ends, "left")].tolist()]
 
 
 def _counts(scores: Sequence[float] | Floats, n_rows: int) -> NDArray[np.int64]:

@@ -16,12 +16,13 @@ from scipy.special import gammaincc
 
 N_ATOMS = 64
 """How many sizes an error may have, all as likely."""
-_N_COARSE, _N_FINE = 256, 1024  # values at which others are counted, of all and where it matters
+_N_COARSE, _N_FINE = 256, 4096  # values at which others are counted, of all and where it matters
 _NEVER = 1e-6
 _N_PREDICTIONS, _N_DEVIATIONS = 2048, 16  # classes of others, where there are more candidates
 _N_AT_ONCE = 1024
 _LEAST_VARIANCE = 1e-9
-_LEAST_SIZE = 2e-3  # of an error, in parts of the range of all predictions: smaller ones fall between the values
+_LEAST_SIZE = 6e-3  # of an error, in parts of the range that matters: smaller ones fall between the values
+_PRECISION = 1e-7  # of predictions
 
 Floats = NDArray[np.floating[Any]]
 
@@ -38,24 +39,34 @@ def top_chance(prediction: Floats, deviation: Floats, atoms: Floats, k: int) -> 
     n = len(prediction)
     if k >= n:
         return np.ones(n, dtype=np.float32)
-    mean = prediction.astype(np.float64)
-    size = np.maximum(deviation.astype(np.float64), _LEAST_SIZE * (float(np.ptp(mean)) or 1.0))
-    others = _Others(*_classes(mean, size), errors=np.concatenate([-atoms[::-1], atoms]))
-    reach = atoms[-1] * size.max()
-    values = np.linspace(mean.min() - reach, mean.max() + reach, _N_COARSE)
+    mean, size = prediction.astype(np.float64), deviation.astype(np.float64)
+    # More than k lie above `start` for certain, and fewer than k can lie above `stop`, however far away others are.
+    reach = atoms[-1] * size
+    start = float(np.partition(mean - reach, n - k - 1)[n - k - 1])
+    stop = float(np.partition(mean + reach, n - k)[n - k])
+    span = max(stop - start, _PRECISION * max(abs(start), abs(stop))) or 1.0
+    size = np.maximum(size, _LEAST_SIZE * span)
+    reach = atoms[-1] * size
+    beyond = _LEAST_SIZE * span * max(1.0, atoms[-1])
+    start, stop = start - beyond, stop + beyond
+    is_open = (mean + reach >= start) & (mean - reach <= stop)
+    n_above = int(np.count_nonzero(mean - reach > stop))
+    classes = _classes(mean[is_open], size[is_open], near=(start - span, stop + span), most=span)
+    others = _Others(*classes, errors=np.concatenate([-atoms[::-1], atoms]))
+    values = np.linspace(start, stop, _N_COARSE)
     # Where it is open whether a value is in the top k; oneself is among the counted or not.
-    low, high = (others.are_fewer(values, k, own) for own in (1.0, 0.0))
+    low, high = (others.are_fewer(values, k - n_above, own) for own in (1.0, 0.0))
     first = max(0, int(np.searchsorted(low, _NEVER)) - 1)
     last = min(_N_COARSE - 1, int(np.searchsorted(high, 1 - _NEVER)))
     values = np.linspace(values[first], values[last], _N_FINE)
     found = np.zeros(n)
     for error, own in zip(others.errors, 1 - _shares(others.errors), strict=True):
-        found += np.interp(mean + size * error, values, others.are_fewer(values, k, own), left=0, right=1)
+        found += np.interp(mean + size * error, values, others.are_fewer(values, k - n_above, own), left=0, right=1)
     return (found / len(others.errors)).astype(np.float32)
 
 
 class _Others:
-    """All candidates, as classes of one prediction (c,), deviation (c,) and number (c,) each."""
+    """The candidates whose place is open, as classes of one prediction (c,), deviation (c,) and number (c,) each."""
 
     def __init__(self, prediction: Floats, deviation: Floats, counts: Floats, *, errors: Floats) -> None:
         self.errors = errors
@@ -91,12 +102,18 @@ def _shares(errors: Floats) -> Floats:
     return shares
 
 
-def _classes(prediction: Floats, deviation: Floats) -> tuple[Floats, Floats, Floats]:
-    """Prediction, deviation and number of the candidates of each class that has any; each its own of few."""
+def _classes(
+    prediction: Floats, deviation: Floats, *, near: tuple[float, float], most: float
+) -> tuple[Floats, Floats, Floats]:
+    """Prediction, deviation and number of the candidates of each class that has any; each its own of few.
+
+    near, most: predictions beyond these, and deviations above, are told apart no further.
+    """
     n = len(prediction)
     if n <= _N_PREDICTIONS:
         return prediction, deviation, np.ones(n)
-    place = _part(prediction, _N_PREDICTIONS) * _N_DEVIATIONS + _part(deviation, _N_DEVIATIONS)
+    place = _part(np.clip(prediction, *near), _N_PREDICTIONS) * _N_DEVIATIONS
+    place += _part(np.minimum(deviation, most), _N_DEVIATIONS)
     counts = np.bincount(place)
     used = np.flatnonzero(counts)
     sums = [np.bincount(place, weights=of)[used] for of in (prediction, deviation)]

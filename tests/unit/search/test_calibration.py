@@ -8,7 +8,7 @@ import pytest
 
 from datasets.common.errors import UserError
 from search.config.type_checks import build
-from search.stats.calibration import MOST_SCORES, Calibration, calibrate
+from search.stats.calibration import MOST_GROUPS, MOST_SCORES, Calibration, calibrate
 from search.stats.top_chance import N_ATOMS, top_chance
 
 N_FOLDS = 5
@@ -117,6 +117,18 @@ def test_folds_become_one_group_where_other_models_predict():
     assert pooled(np.zeros((3, 1)), None, 0.9).high[0] == pytest.approx(half, rel=1e-3)
 
 
+def test_groups_of_many_rows_become_one_without_a_number_for_each_row():
+    scores = np.sort(np.random.default_rng(0).random((MOST_GROUPS, 20))).tolist()
+    few, many = (
+        Calibration(validated="", scale="constant", noise=0, mean_square=1, n_rows=[n] * MOST_GROUPS, scores=scores)
+        for n in (1000, 10**9)
+    )
+    pooled = few.pooled().scores[0]
+    assert pooled == pytest.approx(np.repeat(np.sort(np.concatenate(scores)), 50)[49::50], rel=1e-3)
+    assert many.pooled().scores[0] == pooled  # where 400 GB would be asked for
+    assert many.pooled().n == MOST_GROUPS * 10**9
+
+
 def test_survives_as_plain_values():
     found, _, _ = calibrated()
     assert build(Calibration, asdict(found), "calibration") == found
@@ -161,8 +173,25 @@ def test_chances_are_those_of_draws(n, k, size):
     assert found.sum() == pytest.approx(k, rel=0.08)
 
 
+@pytest.mark.parametrize("n", [300, 3000])
+def test_an_outlier_changes_no_chance_of_others(n):
+    random = np.random.default_rng(n)
+    mean, deviation = random.normal(size=n), random.uniform(0.1, 0.4, n)
+    atoms = np.linspace(0.1, 1.7, N_ATOMS)
+    alone = top_chance(mean, deviation, atoms, 4)
+    for outlier, k in ((2867, 5), (-2867, 4), (1e9, 5)):
+        found = top_chance(np.append(mean, outlier), np.append(deviation, 0.3), atoms, k)
+        assert found[:-1] == pytest.approx(alone, abs=1e-3)
+        assert found[-1] == pytest.approx(k - 4)
+    vague = top_chance(np.append(mean, 0), np.append(deviation, 1e6), atoms, 4)
+    assert np.abs(vague[:-1] - alone).max() < 0.2  # it is above all others in half of the cases
+    assert vague[-1] == pytest.approx(0.5, abs=0.01)
+
+
 def test_nobody_is_uncertain_without_errors():
     found = top_chance(np.array([3.0, 1.0, 2.0, 0.0]), np.zeros(4), np.linspace(0.1, 2, N_ATOMS), 2)
     assert found == pytest.approx([1, 0, 1, 0], abs=0.1)
+    alike = top_chance(np.array([3.0, 1.0, 1.0, 1.0]), np.zeros(4), np.linspace(0.1, 2, N_ATOMS), 2)
+    assert alike == pytest.approx([1, 1 / 3, 1 / 3, 1 / 3], abs=0.1)
     calibration, _, _ = calibrated()
     assert replace(calibration, scores=[[0.0]] * 5).atoms(N_ATOMS).tolist() == [0.0] * 60
