@@ -64,8 +64,8 @@ def _read_member(path: Path, split: str) -> bytes:
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         # RuntimeError is how zipfile says that a member is encrypted.
         raise UserError(
-            f"{path} is not a zip file that can be read ({error}); fetch it again or name another folder "
-            "with --data-dir."
+            f"{path} is not a zip file that can be read ({error}); remove it, so that it is downloaded again, or name "
+            "another folder with --data-dir."
         ) from error
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); check its permissions.") from error

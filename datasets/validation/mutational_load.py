@@ -21,6 +21,13 @@ class WithoutRise(Validation):
     def __init__(self, *, protocol: Validation, most: float) -> None:
         if isinstance(protocol, WithoutRise) or not isinstance(protocol, Validation):
             raise ValueError("protocol has to be another protocol")
+        try:
+            protocol.n_folds_in_all  # noqa: B018  # raises
+        except ValueError:  # of `auto`, and of `rounds` that nobody has counted
+            raise ValueError(
+                f"protocol is {protocol.shown!r}, whose folds depend on the split: expected one that says how many "
+                "there are, such as kfold, or rounds with n_rounds"
+            ) from None
         if not -1 <= most <= 1:
             raise ValueError(f"most is {most}, expected between -1 and 1")
         self.protocol = protocol

@@ -181,4 +181,6 @@ def _fetch(name: str, data_dir: Path | None, timeout_s: float | None) -> int:
         print(f"{name} needs no file.")
     else:
         print(f"{located.path} ({located.label}, {located.path.stat().st_size / _MIB:.1f} MiB)")
+        if not located.official and not located.is_own:
+            print("Remove it to have FLIP's own downloaded.")
     return 0

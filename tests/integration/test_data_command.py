@@ -191,6 +191,7 @@ def test_a_file_is_fetched_or_the_ways_out_are_named(command: Command, tmp_path:
     assert answer.status == 0, answer
     assert str(path.relative_to(tmp_path)) in answer.out
     assert "not FLIP's file" in answer.out
+    assert "Remove it to have FLIP's own downloaded" in answer.out
     assert "needs no file" in command("data", "fetch", "synthetic_one_vs_rest").out
     assert "Did you mean 'gb1_sampled'" in command("data", "fetch", "gb1_sampld").refusal()
 

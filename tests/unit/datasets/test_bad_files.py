@@ -154,7 +154,7 @@ def test_truncated_zip(workplace: Workplace, kept: float) -> None:
     path = write_zip(workplace.data, GOOD_ROWS)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * kept)])
-    refused(workplace, str(path), "not a zip file that can be read", "--data-dir")
+    refused(workplace, str(path), "not a zip file that can be read", "remove it, so that it is downloaded again")
 
 
 def test_damaged_zip(workplace: Workplace) -> None:

@@ -14,6 +14,7 @@ from datasets.tasks.registry import find_task
 from datasets.validation.auto import Auto, Facts, choose, find_facts
 from datasets.validation.mutational_load import WithoutRise
 from datasets.validation.protocols import Fold, Holdout, KFold, RepeatedKFold, Validation, n_validated
+from datasets.validation.rounds import Rounds
 from datasets.validation.shifted import ByPosition, Shifted, find_shift
 from tests.helpers.data_fixtures import Workplace
 from tests.helpers.split_files import Row, write_zip
@@ -261,9 +262,12 @@ def test_without_rise_divides_as_the_protocol_that_it_wraps(synthetic: Any) -> N
     assert wrapped.n_folds_in_all == 3
     assert rows(folds(wrapped, synthetic(ONE), ONE)) == rows(folds(inner, synthetic(ONE), ONE))
     assert wrapped.tree["protocol"] == inner.tree
+    assert WithoutRise(protocol=Rounds(n_rounds=3), most=0.2).n_folds_in_all == 2
     for arguments, sentence in (
         ({"protocol": wrapped, "most": 0.2}, "another"),
         ({"protocol": inner, "most": 2}, "most"),
+        ({"protocol": Auto(), "most": 0.2}, "protocol is 'auto', whose folds depend on the split"),
+        ({"protocol": Rounds(), "most": 0.2}, "protocol is 'rounds', whose folds depend on the split"),
     ):
         with pytest.raises(ValueError, match=sentence):
             WithoutRise(**arguments)
