@@ -17,6 +17,7 @@ import shutil
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -25,6 +26,8 @@ from datasets.common.errors import UserError
 
 STANDARD = Path("-")
 """Standard output of an output, standard input of an input."""
+_LEFTOVER = re.compile(r"\..{1,40}\.([0-9]+|[0-9a-f]{32})", re.DOTALL)  # as `_beside` calls them, now and before
+_LEFT_S = 24 * 3600.0  # nobody who still writes is silent as long
 _DESCRIPTORS = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
 
 
@@ -117,6 +120,14 @@ def write_text(path: Path, text: str) -> None:
     """Write a file of the program's own beside its place and move it there; an OSError passes through."""
     with replaced(path) as beside:
         beside.write_text(text, encoding="utf-8")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what processes that were killed a day ago or earlier left unfinished in a folder of the program's own."""
+    for path in folder.glob(".*"):
+        with contextlib.suppress(OSError):
+            if _LEFTOVER.fullmatch(path.name) and time.time() - path.lstat().st_mtime > _LEFT_S:
+                path.unlink()
 
 
 def file_hash(path: Path) -> str:

@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from datasets.common.errors import UserError
-from datasets.common.files import replaced
+from datasets.common.files import remove_leftovers, replaced
 from datasets.sequences.codes import as_bytes
 from datasets.splits.rows import check_rows
 from datasets.task import Announce, FoundSource, Task
@@ -103,6 +103,7 @@ def prepare(task: Task, *, data_dir: Path | None, cache_dir: Path, announce: Ann
             cache_dir.mkdir(parents=True, exist_ok=True)
             # The second of two processes waits here and finds the files of the first.
             with filelock.FileLock(path.with_suffix(".lock")):
+                remove_leftovers(cache_dir)
                 split = _load_whole(path) or _make(task, located, path, announce, whole)
                 if task.embeddings is not None and not _has_embeddings(task, split):
                     task.embeddings.keep(split.embeddings_path, _sequences(split), f"sequences of {task.name}")

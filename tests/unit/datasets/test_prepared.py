@@ -2,6 +2,8 @@
 
 import hashlib
 import multiprocessing
+import os
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -159,6 +161,19 @@ def test_nothing_but_the_prepared_file_remains(workplace: Workplace) -> None:
     split = workplace.prepare()
     assert {path.suffix for path in workplace.cache.iterdir()} <= {".safetensors", ".lock"}
     assert [*workplace.cache.glob("*.safetensors")] == [split.path]
+
+
+def test_what_killed_processes_left_is_removed_a_day_later(workplace: Workplace) -> None:
+    write_zip(workplace.data, GOOD_ROWS)
+    workplace.cache.mkdir(parents=True)
+    kinds = {"left": [f".gb1.{'0a' * 16}", ".gb1.4711"], "others": [".keep", "gb1.4711", f".gb1.{'1b' * 16}"]}
+    for path in (workplace.cache / name for names in kinds.values() for name in names):
+        path.write_bytes(b"half")
+        age_s = 60 if path.name.endswith("1b") else 2 * 24 * 3600
+        os.utime(path, (time.time() - age_s,) * 2)
+    workplace.prepare()
+    kept = {path.name for path in workplace.cache.iterdir() if path.suffix not in (".safetensors", ".lock")}
+    assert kept == set(kinds["others"])
 
 
 def _prepare(data: Path, cache: Path, barrier: "multiprocessing.synchronize.Barrier") -> None:
