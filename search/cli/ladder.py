@@ -22,6 +22,7 @@ from search.request.search_request import DataOptions, SearchRequest
 from search.request.user_data import UserData, config_of, user_data
 from search.request.wanted import wanted_study
 from search.study.config import StudyConfig
+from search.study.names import ensemble_name
 from search.study.protocol import Protocol
 from search.workers.signals import EXIT_INTERRUPTED, EXIT_TERMINATED
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from search.combination import Combination
     from search.storage.database import Database
 
-_LONGEST_PREFIX = 80  # of the name of the ensemble
 _TIME_IS_OVER = "The --timeout was over before it was made; the same command makes it."
 
 
@@ -184,8 +184,7 @@ def _ensemble(
     if len(with_a_trial) < 2:
         return None
     studies = [name for name, is_allowed in with_a_trial.items() if is_allowed]
-    shared = entrants[0].study.removesuffix(f"-{entrants[0].model}")[:_LONGEST_PREFIX]
-    found = _Ensemble(studies=studies, export=f"{shared}-ensemble")
+    found = _Ensemble(studies=studies, export=ensemble_name(entrants[0].study, entrants[0].model))
     if arguments.no_ensemble:
         return found if len(studies) > 1 else None
     if len(studies) < 2:

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 STOP_S = 30
 """So long before the end of its time a trial that still runs is stopped, and written down to be run again."""
+LONGEST_NAME = 100
+"""Letters of a study's name."""
 _LEAST_DRAIN_S, _MOST_DRAIN_S = STOP_S + 15, 65535  # more is no time for SLURM
 _SET_BY_US = re.compile(
     "array|export-file|requeue|no-requeue|open-mode|signal|output|error|job-name|chdir|wrap|parsable|test-only|"
@@ -138,7 +140,7 @@ def hours(text: str) -> float:
 
 def is_study_name(text: str) -> bool:
     """Whether a study may be called so: its name is that of a folder, too, and stands in commands."""
-    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}", text) is not None
+    return len(text) <= LONGEST_NAME and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", text) is not None
 
 
 def study_name(text: str) -> str:

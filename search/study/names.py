@@ -3,7 +3,7 @@
 A study of a task is `TASK-MODEL`: the task says which targets, and which of them are test. A study of a user's table is
 `FILE-TARGET-SPLIT-MODEL`, because one file answers many questions. What stands in a name has to be fit for a file name:
 where a part is shortened, or loses letters, the first digits of the question's hash are added, so that
-`log fitness` and `log_fitness` do not share a study.
+`log fitness` and `log_fitness` do not share a study; so they are where the whole name would be too long.
 """
 
 import re
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from datasets.tables.table import STRATEGIES, stem
 from search.config.nested import digest
+from search.options.values import LONGEST_NAME
 
 if TYPE_CHECKING:
     from search.storage.database import Database
@@ -25,6 +26,7 @@ _QUESTION = (
 _READING = ("error_column", "censored", "stops")
 """What, in how its rows are read, makes another study of the same question, where it is not the usual."""
 _LONGEST = 40
+_LONGEST_SHARED = 80  # of what the studies of a ladder have in common
 _N_DIGITS = 8
 
 
@@ -53,7 +55,20 @@ def default_name(task: str, model: str, table: Mapping[str, Any] | None, file: s
     if column in ("set", *STRATEGIES) or plain != parts or task[:_LONGEST] != stem(file) or "-" in model:
         whole = [stem(file), parts] if column is None else [stem(file), parts, column, test_fold]
         name += f"+{digest(whole)[:_N_DIGITS]}"
-    return f"{name}-{model}"
+    return f"{_shortened(name, LONGEST_NAME - len(f'-{model}'))}-{model}"
+
+
+def ensemble_name(study: str, model: str) -> str:
+    """What the ladder calls the ensemble of families that were searched as `model` was in `study`."""
+    return f"{_shortened(study.removesuffix(f'-{model}'), _LONGEST_SHARED)}-ensemble"
+
+
+def _shortened(name: str, most: int) -> str:
+    """The name, or, where it has more than `most` letters, its beginning and another end for each."""
+    if len(name) <= most:
+        return name
+    end = f"+{digest([name])[:_N_DIGITS]}"
+    return name[: most - len(end)].rstrip("._+-") + end
 
 
 def fold_words(column: str | None, test_fold: str) -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 from datasets.tasks.synthetic import WILD_TYPE
 from search.options.values import study_name
 from search.storage.database import Database, open_database
-from search.study.names import default_name, find_name
+from search.study.names import default_name, ensemble_name, find_name
 from search.study.study import MANIFEST
 from tests.helpers.answers import Answer
 from tests.helpers.small_study import ABOUT, default_database
@@ -88,9 +88,32 @@ def test_different_questions_have_different_names_that_are_fit_for_files() -> No
     ]
     assert len({name.lower() for name in names}) == len(questions)
     assert all(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", name) for name in names)
-    assert all(study_name(name) == name for name in names if "t" * 40 not in name and "x" * 40 not in name)
+    assert all(study_name(name) == name for name in names)
     again = [default_name(t, m, {**TABLE, "target_column": y, **s}, f) for (f, t), y, s, m in questions]
     assert names == again
+
+
+LONG = {"task": "my_protein_deep_mutational_scan_2024", "file": "my_protein_deep_mutational_scan_2024.csv"}
+
+
+@pytest.mark.parametrize("n", [28, 29, 40, 60])
+def test_a_name_of_up_to_100_letters_is_whole_and_a_longer_one_ends_in_a_hash(n: int) -> None:
+    changes: dict[str, Any] = {**LONG, "split": "by_group", "group_column": "sequence_cluster_at"}
+    names = [named(**changes, target_column=f"{'t' * (n - 1)}{end}") for end in "xy"]
+    assert len({name.lower() for name in names}) == 2
+    assert all(study_name(name) == name and name.endswith("-ridge") for name in names), names
+    whole = f"my_protein_deep_mutational_scan_2024-{'t' * (n - 1)}x-by_group.sequence_cluster_at-ridge"
+    assert (names[0] == whole) == (len(whole) <= 100) == (n == 28)
+
+
+@pytest.mark.parametrize("n", [10, 35, 70])
+def test_the_ensemble_of_each_fold_has_a_name_of_its_own(n: int) -> None:
+    """However long what is before the fold."""
+    studies = [f"{'x' * n}-fitness-sequence_cluster-test{fold}" for fold in range(5)]
+    names = [ensemble_name(f"{study}-ridge", "ridge") for study in studies]
+    assert len(set(names)) == 5
+    assert all(study_name(name) == name for name in names)
+    assert (n == 70) or names == [f"{study}-ensemble" for study in studies]
 
 
 def test_how_rows_are_usually_read_is_in_no_name() -> None:
