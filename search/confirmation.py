@@ -29,6 +29,7 @@ from search.machine.standard_streams import announcer
 from search.request.confirm_request import ConfirmRequest
 from search.request.inputs import load_split, places_of
 from search.stats.metrics import UnusablePredictions, check_predictions
+from search.storage.rows.value_checks import line
 from search.study.run_names import CONFIRM
 from search.workers.child import prepare_children
 from search.workers.jobs import isolated_prediction
@@ -100,6 +101,8 @@ def confirm(
 
 def _check(path: Path, experiment: Experiment, *, is_unfinished_welcome: bool) -> None:
     """Refuse what must not be confirmed, before anything costs time."""
+    for problem in line("The name of an experiment's file", path.stem):
+        raise UserError(f"{problem}: rename it, since readings of the test set are noted with it.")
     for place, part in zip(part_paths(path, experiment), experiment.parts, strict=True):
         check_callbacks(path, part)
         before = part.provenance

@@ -153,7 +153,9 @@ def check_study(database: Database, name: str, repair: Path | None = None) -> It
             about = f"{error.filename} cannot be written ({error.strerror}), so its damaged rows stay"
             yield problem(check, about, "name another --runs-dir")
             return
-        yield ok(check, f"{n_removed} damaged row(s) were taken out; {repair / name / REMOVED} holds a copy of them")
+        if n_removed:
+            copy = repair / name / REMOVED
+            yield ok(check, f"{n_removed} damaged row(s) were taken out; {copy} holds a copy of them")
         damage = [left for left in damage if not left.is_removable]
     for each in damage[:_MOST_SHOWN]:
         yield problem(check, str(each), "`doctor --repair` takes the row out" if each.is_removable else _CHOOSE_ANOTHER)

@@ -11,6 +11,7 @@ from datasets.tables.table import Table, table_name
 from datasets.task import RawSplit, Task
 from datasets.tasks.own_table import table_task
 from search.request.search_request import TableOptions
+from search.storage.rows.value_checks import line
 from search.study.names import fold_words
 from search.study.run_names import DATA
 
@@ -89,7 +90,11 @@ def refuse_two_splits(found: "Survey") -> None:
 
 
 def survey_of(path: Path, options: TableOptions) -> "Survey":
-    """What the table holds, read as the options say."""
+    """What the table holds, read as the options say.
+
+    Raises:
+        UserError: It cannot be read, or no study could keep the name of the file or of a column.
+    """
     # Imported as late as this, so that usage errors do not wait for NumPy.
     from datasets.tables.reference import find_wild_type
     from datasets.tables.survey import survey
@@ -107,7 +112,12 @@ def survey_of(path: Path, options: TableOptions) -> "Survey":
         group_rule="nearest" if options.group_column else None,
         first_position=1 if options.first_position is None else options.first_position,
     )
-    return survey(path, table)
+    found = survey(path, table)
+    names = {"file": path.name, "target column": found.table.target_column, "group column": found.table.group_column}
+    for what, name in names.items():
+        for problem in line(f"The name of the {what}", name or ""):
+            raise UserError(f"{problem}: rename it.")
+    return found
 
 
 def write_split(raw: RawSplit, folder: Path, name: str) -> Path:

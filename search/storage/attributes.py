@@ -67,12 +67,13 @@ class DamagedRow(UserError):
     """A row of the database does not hold what this program writes there."""
 
 
-def damaged(study: str, problem: str, trial: object = None) -> DamagedRow:
+def damaged(study: str, problem: str, trial: object = None, *, is_removable: bool = True) -> DamagedRow:
     """The refusal of a study, or of one of its trials, for what is wrong with it; `trial` is its number."""
     of = "" if trial is None else f"trial {printable(str(trial))}: "
+    how = "`doctor --repair` removes them" if is_removable else "which cannot be repaired: choose another --study-name"
     return DamagedRow(
         f"Study {printable(study)!r} in the database was damaged, or written by another program ({of}{problem}): "
-        "`doctor` shows every such row, `doctor --repair` removes them."
+        f"`doctor` shows every such row, {how}."
     )
 
 

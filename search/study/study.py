@@ -22,6 +22,7 @@ from search.storage.attributes import FIRST, MANIFEST, N_TARGET, PROTOCOL, STUDY
 from search.storage.database import Database
 from search.storage.optuna_internals import system_attributes
 from search.storage.outages import StorageLost, StorageRefused
+from search.storage.rows.checks import study_problems
 from search.storage.trial_cache import TrialCache
 from search.study.ranking import best_trials
 
@@ -90,8 +91,11 @@ def open_study(database: Database, name: str, wanted: Mapping[str, Any]) -> Stud
     To be called under the database's lock.
 
     Raises:
-        UserError: The study exists with another manifest; the sentence shows what differs.
+        UserError: The study exists with another manifest; the sentence shows what differs. Or the manifest is none that
+            could be read again.
     """
+    for _, problem in study_problems({MANIFEST: wanted}, {}):
+        raise UserError(f"Study {name!r} cannot be kept in the database: {problem}.")
     storage = TrialCache(database.storage)
     study = optuna.create_study(storage=storage, study_name=name, direction=DIRECTION, load_if_exists=True)
     _check_direction(study)

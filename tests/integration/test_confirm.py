@@ -322,6 +322,14 @@ def test_bad_input_is_a_sentence(exported: Exported) -> None:
     assert "No such file" in refused(exported.confirm(str(exported.folder / "missing.yaml")))
 
 
+def test_a_file_by_whose_name_no_reading_can_be_noted_is_refused(exported: Exported) -> None:
+    """The study, in which readings are noted, could not be read any more."""
+    path = exported.changed("a\tb", lambda text: text)
+    sentence = refused(exported.confirm(str(path), "--seeds", "1"))
+    assert "The name of an experiment's file is 'a\\tb', expected a line of text" in sentence
+    assert not path.with_name("a\tb.ledger.jsonl").exists()
+
+
 def test_changed_data_and_weights_are_named_by_their_hash(exported: Exported) -> None:
     before = load_experiment(exported.ridge).provenance.data_hash
     other = exported.changed("other-data", lambda text: text.replace(before, "f" * 64))

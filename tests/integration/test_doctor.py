@@ -12,15 +12,17 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
 import search.doctor.machine
+from datasets.common.errors import UserError
 from search.doctor.database import check_database
 from search.doctor.finding import Diagnosis
 from search.doctor.inputs import check_weights_dir
 from search.doctor.machine import check_disk, check_gpus, check_packages, check_torch
-from search.storage.attributes import MANIFEST
+from search.storage.attributes import MANIFEST, DamagedRow
 from search.study.snapshot import StudySnapshot
+from search.study.study import find_study, open_study
 from tests.helpers import nvml
 from tests.helpers.nvml import FakeGpu
-from tests.helpers.small_study import NAME, add, default_database, make_study
+from tests.helpers.small_study import ABOUT, NAME, add, default_database, make_study
 from tests.integration.test_startup import probe
 
 
@@ -306,6 +308,30 @@ def test_a_heartbeat_of_this_very_second_is_one(tmp_path):
     assert running_s > 3500
     database.storage.record_heartbeat(trial._trial_id)
     assert levels(of(check(default_database(tmp_path)), f"study {NAME}")) == ["ok"]
+
+
+def test_a_manifest_that_cannot_be_repaired_is_not_said_to_be(tmp_path):
+    url = default_database(tmp_path)
+    database, study = make_study(url)
+    study.set_user_attr(MANIFEST, {})
+    with pytest.raises(DamagedRow, match="which cannot be repaired: choose another --study-name") as refused:
+        _ = find_study(database, NAME).user_attrs
+    assert "--repair" not in str(refused.value)
+    found = of(check_database(make_url(url), tmp_path), f"study {NAME}")
+    assert (levels(found), found[0].remedy) == (["problem"], "searches refuse it: choose another --study-name")
+    study.set_user_attr("n_target", "all")
+    found = of(check_database(make_url(url), tmp_path), f"study {NAME}")
+    assert levels(found) == ["ok", "problem"]
+    assert found[0].text.startswith("1 damaged row(s) were taken out")
+
+
+def test_a_study_that_could_not_be_read_is_not_made(tmp_path):
+    database, _ = make_study(default_database(tmp_path))
+    table = {"target_column": "a\tb", "split": None, "wild_type": None}
+    with pytest.raises(UserError, match=r"'mine' cannot be kept in the database: manifest\.table\.target_column is"):
+        open_study(database, "mine", {**ABOUT, "table": table})
+    assert database.storage.study_names() == [NAME]
+    open_study(database, "mine", {**ABOUT, "table": {**table, "target_column": "a"}})
 
 
 def test_a_trial_without_a_heartbeat_is_aged_from_its_start(tmp_path):

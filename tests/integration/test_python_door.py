@@ -8,8 +8,10 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
+from pyarrow import parquet
 
 import search
 from datasets.common.errors import UserError
@@ -147,6 +149,46 @@ def test_what_is_found_of_a_table_is_what_data_check_says(tmp_path: Path, capsys
     assert (name, n, divided.suggestion) == ("random", 298, None)
     with pytest.raises(AttributeError):
         divided.n_rows = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("file", "target", "group", "sentence"),
+    [
+        ("a.csv", "fit\x1b[1mness", "g", r"the target column is 'fit\x1b[1mness', expected a line of text"),
+        ("a.csv", "fitness", "g\x1b[1m", r"the group column is 'g\x1b[1m', expected a line of text"),
+        ("a.parquet", "fitness\n(log2)", "g", r"the target column is 'fitness\n(log2)', expected a line of text"),
+        ("a\tb.csv", "fitness", "g", r"the file is 'a\tb.csv', expected a line of text"),
+    ],
+)
+def test_names_that_no_study_could_keep_are_refused(
+    tmp_path: Path, file: str, target: str, group: str, sentence: str
+) -> None:
+    """The study would be called damaged by whoever reads it."""
+    path, rows = tmp_path / file, [(sequence, value, i % 9) for i, (_, sequence, value) in enumerate(SOME)]
+    if path.suffix == ".parquet":
+        parquet.write_table(
+            pa.table(dict(zip(("sequence", target, group), zip(*rows, strict=True), strict=True))), path
+        )
+    else:
+        write(path, f"sequence,{target},{group}", rows)
+    reading = {"target_column": target, "split": "by_group", "group_column": group}
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        search.check_table(path, **reading)
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        search.run_study(request(tmp_path, task=None, data=path, **reading))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_wild_type_of_thousands_of_residues_is_searched(tmp_path: Path) -> None:
+    wild_type = WILD_TYPE * 160
+    (tmp_path / "wt.fasta").write_text(f">wt\n{wild_type}\n")
+    rows = [(name, value) for name, _, value in SOME[:60]]
+    path = write(tmp_path / "long.csv", "mutant,fitness", rows)
+    own = request(tmp_path, task=None, data=path, wild_type=tmp_path / "wt.fasta", split="random", n_trials=1)
+    assert search.run_study(own).n_finished == 1
+    study = search.open_study("long-fitness-random-ridge", runs_dir=tmp_path / "runs")
+    assert study.user_attrs["manifest"]["table"]["wild_type"] == wild_type
+    assert search.run_study(own).n_before == 1
 
 
 def test_what_is_wrong_with_a_table_is_found_or_refused(tmp_path: Path) -> None:

@@ -56,7 +56,8 @@ _table = record(
     {
         **dict.fromkeys(("group_column", "fold_column", "test_fold", "round_column"), or_null(line)),
         **dict.fromkeys(("sequence_column", "mutation_column", "error_column", "sheet"), is_a(str | None)),
-        **dict.fromkeys(("sites", "replicates", "group_rule", "censored", "stops", "chains"), or_null(line)),
+        **dict.fromkeys(("replicates", "group_rule", "censored", "stops", "chains"), or_null(line)),
+        "sites": or_null(matches("[0-9,-]+", "positions, such as 39-41,54")),  # of a long protein there are thousands
         **dict.fromkeys(("replicate_columns", "properties", "chain_columns"), items(is_a(str))),
         **dict.fromkeys(("max_train_mutations", "aligned_length"), or_null(_count)),
         **dict.fromkeys(("split_seed", "first_position"), is_a(int)),

@@ -10,7 +10,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy import select
 
 from search.machine.standard_streams import printable
-from search.storage.attributes import DamagedRow, damaged
+from search.storage.attributes import MANIFEST, DamagedRow, damaged
 from search.storage.optuna_internals import FrozenStudy, models
 from search.storage.remedies import chain, is_database_error, reason_of
 from search.storage.rows.checks import study_problems
@@ -54,8 +54,8 @@ def readable(storage: RDBStorage, method: str, number: int, call: Callable[[], T
             raise
         said = reason_of(error) if is_database_error(error) else f"{type(error).__name__}: {error}"
         raise _first_damage(storage, method, number, " ".join(printable(said).split())[:200]) from None
-    for _, problem in _PROBLEMS.get(method, lambda _: iter(()))(found):
-        raise damaged(_study_name(storage, method, number), problem)
+    for key, problem in _PROBLEMS.get(method, lambda _: iter(()))(found):
+        raise damaged(_study_name(storage, method, number), problem, is_removable=key != MANIFEST)
     return found
 
 
@@ -117,7 +117,9 @@ def _first_damage(storage: RDBStorage, method: str, number: int, reason: str) ->
     name = _study_name(storage, method, number)
     with storage.engine.connect() as connection:
         found = next(iter(find_damage(connection, name)), None)
-    return damaged(name, str(found) if found else f"it has a row that cannot be read, {reason}")
+    if found is None:
+        return damaged(name, f"it has a row that cannot be read, {reason}")
+    return damaged(name, str(found), is_removable=found.is_removable)
 
 
 def _study_name(storage: RDBStorage, method: str, number: int) -> str:
