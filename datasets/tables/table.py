@@ -24,6 +24,7 @@ STRATEGIES = (
 FIRST_POSITIONS = (-9999999, 9999999)
 """The smallest and the largest number that the wild type's first residue may have."""
 Replicates = Literal["mean", "refuse", "keep"]
+REPLICATES: tuple[Replicates, ...] = get_args(Replicates)
 GroupRule = Literal["nearest"]
 ALL_FOLDS = "all"
 """The `test_fold` that stands for each in turn, which no table has."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from datasets.common.errors import UserError, nearest
-from datasets.tables.table import CENSORED, STOPS, STRATEGIES
+from datasets.tables.table import CENSORED, REPLICATES, STOPS, STRATEGIES
 from datasets.tasks.registry import listed_tasks
 from search.checkout import STUDIES
 from search.machine import own_models
@@ -184,7 +184,7 @@ def add_reading(parser: "Parser | argparse._ArgumentGroup") -> None:
     parser.add_argument("--split-seed", type=count, default=0, metavar="N", help="default: 0")
     parser.add_argument(
         "--replicates",
-        choices=("mean", "refuse", "keep"),
+        choices=REPLICATES,
         help="several measurements of one sequence (default: mean, and keep for a file that has a `set` column)",
     )
     parser.add_argument(

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from datasets.common.errors import UserError, nearest
-from datasets.tables.table import CENSORED, STOPS, check_strategy
+from datasets.tables.table import CENSORED, REPLICATES, STOPS, check_strategy
 from datasets.tasks.registry import find_task
 from models.backbones.names import BACKBONES
 
@@ -129,6 +129,8 @@ def check_reading(arguments: argparse.Namespace) -> None:
     """Refuse options of a split that is not asked for, a split without them, two kinds of targets, and, of Python, a
     value that there is not.
     """
+    if arguments.replicates not in (None, *REPLICATES):
+        raise UserError(f"replicates={arguments.replicates!r} is not valid: expected {', '.join(REPLICATES)}.")
     if arguments.censored not in (None, *CENSORED):
         raise UserError(f"censored={arguments.censored!r} is not valid: expected {', '.join(CENSORED)}.")
     if arguments.stops not in (None, *STOPS):

@@ -9,7 +9,8 @@ from typing import Any
 
 from datasets.common.errors import UserError
 from search.options.values import mutagenesis, requirements
-from search.request.search_request import runs_folder, set_paths
+from search.request.fields import set_paths
+from search.request.search_request import runs_folder
 from search.request.suggest_request import SuggestRequest
 
 _PATHS = ("output", "input", "zero_shot_file", "alignment", "embeddings", "data")

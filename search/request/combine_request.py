@@ -7,6 +7,7 @@ from pathlib import Path
 from datasets.common.errors import UserError
 from search.experiments.members import MOST_MEMBERS
 from search.options.values import is_study_name
+from search.request.fields import check_texts, set_paths, set_whole, several
 from search.request.search_request import export_folder, runs_folder
 from search.study.run_names import is_reserved
 
@@ -43,12 +44,13 @@ class CombineRequest:
 
     def __post_init__(self) -> None:
         """Refuse at once what needs no study to be seen."""
-        for name in ("data", "runs_dir", "export_dir", "data_dir", "weights_dir"):
-            value = getattr(self, name)
-            object.__setattr__(self, name, None if value is None else Path(value))
+        set_paths(self, ("data", "runs_dir", "export_dir", "data_dir", "weights_dir"))
+        check_texts(self, ("export",))
+        check_texts(self, ("storage", "artifacts"), may_be_none=True)
+        set_whole(self, ("members",))
         if isinstance(self.studies, str) or not self.studies:
             raise UserError(f"studies={self.studies!r} is not valid: expected the names of one study or more.")
-        object.__setattr__(self, "studies", tuple(dict.fromkeys(self.studies)))
+        object.__setattr__(self, "studies", tuple(dict.fromkeys(several("studies", self.studies))))
         if not is_study_name(self.export) or is_reserved(self.export):
             raise UserError(
                 f"--export {self.export!r} is not valid: expected up to 100 letters, digits and . _ + -, and no name "

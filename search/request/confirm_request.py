@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from search.request.fields import check_texts, set_paths, set_whole, several_paths
 from search.request.search_request import runs_folder
 
 
@@ -21,6 +22,9 @@ class ConfirmRequest:
         data: The table, where it stands elsewhere by now.
         runs_dir, data_dir, weights_dir: Folders, as for a search.
         quiet: Whether progress stays unsaid.
+
+    Raises:
+        datasets.common.errors.UserError: A value is not valid.
     """
 
     experiments: Sequence[Path]
@@ -34,3 +38,11 @@ class ConfirmRequest:
     data_dir: Path | None = None
     weights_dir: Path | None = None
     quiet: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse at once what needs no experiment to be seen."""
+        object.__setattr__(self, "experiments", several_paths("experiments", self.experiments))
+        set_paths(self, ("data", "runs_dir", "data_dir", "weights_dir"))
+        check_texts(self, ("storage",), may_be_none=True)
+        set_whole(self, ("seeds",), least=1)
+        set_whole(self, ("top_k",), least=1, may_be_none=True)

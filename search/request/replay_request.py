@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import SupportsIndex
 
 from datasets.common.errors import UserError
-from search.request.search_request import runs_folder, set_paths
+from search.request.fields import set_paths
+from search.request.search_request import runs_folder
 
 _PATHS = ("experiment", "output", "data", "runs_dir", "data_dir", "weights_dir")
 _WHOLE = ("top", "seed", "max_per_position", "min_distance")

@@ -1,12 +1,10 @@
 """What a search is asked for, whether from Python or from the command line, whose options have the same names."""
 
 import argparse
-import math
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from datasets.common.errors import UserError
 from datasets.tables.table import ALL_FOLDS, Censored, Replicates, Stops, table_name
@@ -16,27 +14,15 @@ from search.options.arguments import check_model, check_warm_start
 from search.options.folders import usual_folder
 from search.options.table_options import check_data_options, with_rounds
 from search.options.values import is_study_name
+from search.request.fields import check_texts, set_paths, set_positive, set_whole, several
 from search.storage.lease_policy import USUAL_LEASE, LeasePolicy
 from search.study.hours.budget import HoursBudget
 from search.workers.slots import Executor
 
-
-def several(name: str, value: Iterable[str]) -> tuple[str, ...]:
-    """Return the texts of a setting that takes several; a UserError for one text, which would fall into letters."""
-    if isinstance(value, str):
-        raise UserError(f"{name}={value!r} is one text: expected a list, such as {name}=[{value!r}].")
-    if not isinstance(value, Iterable):
-        raise UserError(f"{name} is of type {type(value).__name__}: expected a list of texts.")
-    return tuple(value)
-
-
-def set_paths(request: object, names: Iterable[str]) -> None:
-    """Make paths of these fields of a frozen request, where they are not None; a UserError for what is none."""
-    for name in names:
-        value = getattr(request, name)
-        if not isinstance(value, str | os.PathLike | None):
-            raise UserError(f"{name} is of type {type(value).__name__}: expected the path of a file or folder.")
-        object.__setattr__(request, name, None if value is None else Path(value))
+_PATHS = ("data", "wild_type", "zero_shot_file", "alignment", "embeddings", "runs_dir", "export_dir", "data_dir",
+          "weights_dir", "models_dir")  # fmt: skip
+_TEXTS = ("task", "split", "mutation_column", "target_column", "group_column", "fold_column", "test_fold",
+          "round_column", "error_column", "sheet", "zero_shot", "study_name", "storage", "artifacts")  # fmt: skip
 
 
 def in_order(properties: Iterable[str]) -> tuple[str, ...]:
@@ -198,20 +184,9 @@ class SearchRequest(DataOptions):
 
     def __post_init__(self) -> None:
         """Refuse at once what needs no data and no database to be seen."""
-        for name in (
-            "data",
-            "wild_type",
-            "zero_shot_file",
-            "alignment",
-            "embeddings",
-            "runs_dir",
-            "export_dir",
-            "data_dir",
-            "weights_dir",
-            "models_dir",
-        ):
-            value: str | os.PathLike[str] | None = getattr(self, name)
-            object.__setattr__(self, name, None if value is None else Path(value))
+        set_paths(self, _PATHS)
+        check_texts(self, ("model",))
+        check_texts(self, _TEXTS, may_be_none=True)
         for name in ("overrides", "zero_shot_columns", "replicate_columns", "warm_start", "properties"):
             object.__setattr__(self, name, several(name, getattr(self, name)))
         object.__setattr__(self, "properties", in_order(self.properties))
@@ -226,14 +201,14 @@ class SearchRequest(DataOptions):
             raise UserError(
                 f"study_name={self.study_name!r} is not valid: expected up to 100 letters, digits and . _ + -."
             )
-        for name in ("n_trials", "max_failures", "keep_top", "trials_per_gpu", "workers"):
-            number: int | None = getattr(self, name)
-            if number is not None and number < 1:
-                raise UserError(f"{name}={number} is not valid: expected a whole number of at least 1.")
-        for name in ("gpu_hours", "core_hours"):
-            hours: float | None = getattr(self, name)
-            if hours is not None and not 0 < hours < math.inf:
-                raise UserError(f"{name}={hours} is not valid: expected a number above 0.")
+        set_whole(self, ("n_trials", "max_failures", "keep_top"), least=1)
+        set_whole(self, ("max_retries", "split_seed"), least=0)
+        set_whole(self, ("trials_per_gpu", "workers", "max_train_mutations"), least=1, may_be_none=True)
+        set_whole(self, ("first_position",), may_be_none=True)
+        set_positive(self, ("gpu_hours", "core_hours", "timeout", "trial_timeout"))
+        if self.executor not in get_args(Executor):
+            known = " or ".join(get_args(Executor))
+            raise UserError(f"executor={self.executor!r} is not valid: expected {known}.")
         check_warm_start(self.warm_start, allow_seen=self.allow_seen)
         if self.executor == "inline" and self.workers != 1:
             raise UserError("executor='inline' trains in this process, which is one: leave `workers` out.")

@@ -5,12 +5,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, SupportsIndex
+from typing import Any
 
 from datasets.common.errors import UserError
 from search.options.of_suggest import ACQUISITIONS, BATCH_UCB, PLATES
 from search.options.values import mutagenesis, requirements
-from search.request.search_request import runs_folder, set_paths
+from search.request.fields import set_paths, set_whole, several_paths
+from search.request.search_request import runs_folder
 
 MOST_WELLS = 100_000
 """Of a batch."""
@@ -18,7 +19,7 @@ MOST_TOGETHER = 1000
 """Of a batch whose candidates depend on each other: time grows with the square of their number."""
 _PATHS = ("experiment", "output", "figure", "input", "zero_shot_file", "alignment", "embeddings", "data")
 _FOLDERS = ("runs_dir", "data_dir", "weights_dir")
-_WHOLE = ("batch", "seed", "max_mutations", "max_per_position", "min_distance", "controls", "plate", "recombine")
+_WHOLE = ("max_mutations", "max_per_position", "min_distance", "plate", "recombine")
 _USUAL_MUTATIONS = 3
 
 
@@ -105,15 +106,13 @@ class SuggestRequest:
             raise UserError('mutagenesis is of type list: expected a text, such as "singles" or "sites:39,40,41,54".')
         if isinstance(self.recombine, bool):
             object.__setattr__(self, "recombine", 0 if self.recombine else None)
-        for name in _WHOLE:
-            value = getattr(self, name)
-            if value is not None and not isinstance(value, SupportsIndex):
-                raise UserError(f"{name} is of type {type(value).__name__}: expected a whole number.")
+        set_whole(self, ("batch", "seed", "controls"))
+        set_whole(self, _WHOLE, may_be_none=True)
         try:
             object.__setattr__(self, "require", requirements(self.require))
         except argparse.ArgumentTypeError as error:
             raise UserError(f"--require {error}.") from None
-        object.__setattr__(self, "others", tuple(map(Path, self.others)))
+        object.__setattr__(self, "others", several_paths("others", self.others))
         self._check_candidates()
         self._check_choice()
         self._check_wells()

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from datasets.common.errors import UserError
 from datasets.tables.table import check_strategy
 from search.options.table_options import check_reading
-from search.request.search_request import TableOptions, in_order, several
+from search.request.fields import several
+from search.request.search_request import TableOptions, in_order
 from search.request.user_table import refuse_two_splits, survey_of
 
 if TYPE_CHECKING:

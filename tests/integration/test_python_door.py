@@ -1,11 +1,13 @@
 """A search from Python: what docs/python.md shows, in a fresh interpreter and in this one."""
 
+import json
 import random
 import re
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +19,9 @@ import search
 from datasets.common.errors import UserError
 from datasets.tasks.synthetic import WILD_TYPE
 from search.checkout import ROOT
+from search.request.combine_request import CombineRequest
+from search.request.confirm_request import ConfirmRequest
+from search.request.suggest_request import SuggestRequest
 from tests.helpers.answers import run_here
 from tests.helpers.tables import variants, write
 from tests.unit.datasets.test_numbering import moved
@@ -99,12 +104,62 @@ def test_time_that_is_over_is_said_and_the_same_request_goes_on(tmp_path: Path) 
         ({"overrides": "sampler=random"}, "overrides='sampler=random' is one text: expected a list"),
         ({"split": "random"}, "--data FILE"),
         ({"overrides": ["model.alfa=1"]}, "alfa"),
+        ({"overrides": [3]}, "overrides holds a value of type int: expected a list of texts."),
+        ({"executor": "thread"}, "executor='thread' is not valid: expected process or inline."),
+        ({"max_retries": -1}, "max_retries=-1 is not valid: expected a whole number of at least 0."),
+        ({"timeout": -5}, "timeout=-5 is not valid: expected a number above 0."),
+        ({"trial_timeout": "5"}, "trial_timeout='5' is not valid: expected a number above 0."),
+        ({"gpu_hours": "3"}, "gpu_hours='3' is not valid: expected a number above 0."),
+        ({"task": None, "data": 3}, "data is of type int: expected the path of a file or folder."),
+        ({"task": 3}, "task is of type int: expected a text."),
+        ({"n_trials": "3"}, "n_trials is of type str: expected a whole number."),
+        ({"n_trials": 2.0}, "n_trials is of type float: expected a whole number."),
+        ({"n_trials": None}, "n_trials is of type NoneType: expected a whole number."),
+        ({"n_trials": 2**63}, "n_trials=9223372036854775808 is not valid"),
     ],
 )
 def test_what_is_not_valid_is_refused_in_a_sentence(fields: dict[str, object], sentence: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=re.escape(sentence)):
         search.run_study(request(tmp_path, **fields))
     assert not (tmp_path / "runs").exists()
+
+
+def test_numbers_of_other_types_are_taken_as_python_has_them() -> None:
+    own = request(Path("x"), n_trials=np.int64(2), max_retries=np.int32(0), gpu_hours=np.float32(0.5), timeout=7)
+    assert [type(value) for value in (own.n_trials, own.max_retries, own.gpu_hours, own.timeout)] == [
+        int,
+        int,
+        float,
+        int,
+    ]
+    assert json.dumps([own.n_trials, own.max_retries, own.gpu_hours]) == "[2, 0, 0.5]"
+
+
+@pytest.mark.parametrize(
+    ("door", "fields", "sentence"),
+    [
+        (ConfirmRequest, {"seeds": 0}, "seeds=0 is not valid: expected a whole number of at least 1."),
+        (ConfirmRequest, {"seeds": "3"}, "seeds is of type str: expected a whole number."),
+        (ConfirmRequest, {"top_k": 0}, "top_k=0 is not valid: expected a whole number of at least 1."),
+        (ConfirmRequest, {"data": 3}, "data is of type int: expected the path of a file or folder."),
+        (ConfirmRequest, {"experiments": "a.yaml"}, "experiments='a.yaml' is one path: expected a list of paths."),
+        (ConfirmRequest, {"experiments": [3]}, "experiments holds a value of type int: expected a list of paths."),
+        (CombineRequest, {"members": "3"}, "members is of type str: expected a whole number."),
+        (CombineRequest, {"export": 3}, "export is of type int: expected a text."),
+        (CombineRequest, {"data": 3}, "data is of type int: expected the path of a file or folder."),
+        (SuggestRequest, {"others": "b.yaml"}, "others='b.yaml' is one path: expected a list of paths."),
+        (SuggestRequest, {"batch": None}, "batch is of type NoneType: expected a whole number."),
+    ],
+)
+def test_other_requests_are_checked_too(door: Any, fields: dict[str, object], sentence: str) -> None:
+    given = {
+        ConfirmRequest: {"experiments": ["a.yaml"]},
+        CombineRequest: {"studies": ["a"], "export": "b"},
+        SuggestRequest: {"experiment": "a.yaml", "batch": 8, "mutagenesis": "singles"},
+    }
+    assert door(**given[door])
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        door(**{**given[door], **fields})
 
 
 def test_a_request_shows_no_password() -> None:
@@ -219,6 +274,7 @@ def test_what_is_wrong_with_a_table_is_found_or_refused(tmp_path: Path) -> None:
         ({"split": 7}, "split is of type int: expected a text."),
         ({"target_column": ["a"]}, "target_column is of type list: expected a text."),
         ({"split_seed": "x"}, "split_seed is of type str: expected a whole number."),
+        ({"replicates": "median"}, "replicates='median' is not valid: expected mean, refuse, keep."),
         ({"replicate_columns": 4}, "replicate_columns is of type int: expected a list of texts."),
     ):
         with pytest.raises(UserError, match=says):
