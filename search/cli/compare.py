@@ -43,9 +43,9 @@ def run_compare(arguments: argparse.Namespace) -> int:
     folder: Path = arguments.output or arguments.runs_dir / COMPARISON
     _check_folder(folder)
     published = () if arguments.published is None else read_published(arguments.published)
-    found = readings(arguments.export_dir)
+    found = readings(arguments.export_dir, _warn)
     database = _database(arguments)
-    studies = list(readable_studies(database, lambda sentence: say(f"warning: {sentence}"))) if database else []
+    studies = list(readable_studies(database, _warn)) if database else []
     missing = [] if database else [f"There is no database in {arguments.runs_dir}: name the studies' with --storage."]
     known = find_readings(arguments.export_dir, database, loaded=studies, missing=missing)
     standing = [StudySnapshot.of(study) for study in studies]
@@ -58,6 +58,10 @@ def run_compare(arguments: argparse.Namespace) -> int:
     written = [path, *_save(comparisons, folder)]
     print(f"Written: {', '.join(map(str, written))}")
     return 0
+
+
+def _warn(sentence: str) -> None:
+    say(f"warning: {sentence}")
 
 
 def _check_folder(folder: Path) -> None:

@@ -269,7 +269,8 @@ def _print_table(
     config = entrants[0].config
     run = config.run(config.first_trials[0] if config.first_trials else {})
     rungs = baseline_rungs(task, split, folds_of(run, split), crop=run.data.crop)
-    found = readings(arguments.export_dir)
+    announce = announcer(arguments.quiet)
+    found = readings(arguments.export_dir, lambda sentence: announce(f"warning: {sentence}"))
     for entrant in entrants:
         try:
             where = {"runs": arguments.runs_dir, "export_dir": arguments.export_dir}

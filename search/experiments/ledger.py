@@ -5,7 +5,7 @@ import json
 import os
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -137,23 +137,19 @@ def read(ledger: Path) -> tuple[Reading, ...]:
     return tuple(found)
 
 
-def readings(export_dir: Path) -> tuple[Reading, ...]:
-    """The readings in all ledgers of a folder, the oldest first.
-
-    Raises:
-        UserError: A ledger has a broken line.
-    """
+def readings(export_dir: Path, warn: Callable[[str], None]) -> tuple[Reading, ...]:
+    """The readings in all ledgers of a folder that can be read; `warn` is told what is wrong with the others."""
     found, broken = readable(export_dir)
-    if broken:
-        raise broken[0]
+    for error in broken:
+        warn(str(error))
     return found
 
 
 def readable(export_dir: Path) -> tuple[tuple[Reading, ...], list[UserError]]:
-    """The same of the ledgers that can be read, and what is wrong with the others; a copied line counts once.
+    """The readings in the ledgers that can be read, the oldest first, and what is wrong with the others.
 
-    A line with the id of another that is about another study or test set takes nobody's place: whoever adds a ledger
-    hides no reading.
+    A copied line counts once. A line with the id of another that is about another study or test set takes nobody's
+    place: whoever adds a ledger hides no reading.
     """
     found: dict[tuple[str, str, Question], Reading] = {}
     broken = []

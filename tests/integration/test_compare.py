@@ -72,7 +72,7 @@ def test_published_results_are_on_our_tasks_and_name_their_source():
 
 
 def test_what_is_not_on_flips_file_is_never_drawn_with_published_results(folder):
-    found = readings(folder / "exported")
+    found = readings(folder / "exported", pytest.fail)
     drawn = drawable([compare(task, (), found) for task in (OFFICIAL, OTHER)])
     kinds = [
         ({entry.asked and entry.asked.data for entry in panel.entries}, {entry.by for entry in panel.entries})
@@ -124,15 +124,20 @@ def test_all_are_the_tasks_that_anything_is_known_of_and_no_study_is_needed(comm
 def test_bad_input_is_one_sentence(command, folder):
     assert "Did you mean 'gb1_three_vs_rest'" in command("compare", "--task", "gb1_three_vs_res").refusal()
     assert "--task" in command("compare").refusal()
+
+
+def test_a_broken_ledger_is_named_and_hides_no_other(command, folder):
     (folder / "exported" / "b.ledger.jsonl").write_text("{\n")
-    sentence = command("compare", "--task", OTHER, "--export-dir", "exported").refusal()
-    assert "b.ledger.jsonl, line 1" in sentence
+    answer = command("compare", "--task", OFFICIAL, "--export-dir", "exported")
+    assert answer.status == 0, answer
+    assert "warning: exported/b.ledger.jsonl, line 1 is no reading" in answer.err
+    assert "0.810 ± 0.020 (3 seeds)" in answer.out
 
 
 @in_a_browser
 @pytest.mark.system
 def test_in_a_browser_nothing_overlaps_and_every_axis_is_labelled(folder, tmp_path):
-    found = readings(folder / "exported")
+    found = readings(folder / "exported", pytest.fail)
     known = find_readings(folder / "exported", None)
     page = make_page([compare(task, (), found) for task in (OFFICIAL, OTHER)], known)
     assert_looks_right(page, 3, tmp_path)
@@ -158,7 +163,7 @@ def fold_readings(folder, *, folds="012", table="h", models=("ridge",)):
 
 def test_the_mean_over_folds_needs_every_fold_of_one_table(tmp_path):
     fold_readings(tmp_path, models=("ridge", "cnn"))
-    (panel,) = over_folds("blat", readings(tmp_path))
+    (panel,) = over_folds("blat", readings(tmp_path, pytest.fail))
     assert (panel.title, panel.on) == ("blat, target y, mean over the 3 folds of cv", ("y", "cv"))
     assert [(entry.model, entry.spearman) for entry in panel.entries] == [
         ("cnn", pytest.approx(0.1)),
@@ -166,10 +171,10 @@ def test_the_mean_over_folds_needs_every_fold_of_one_table(tmp_path):
     ]
     assert not panel.is_comparable
     fold_readings(tmp_path / "two", folds="01")
-    assert over_folds("blat", readings(tmp_path / "two")) == []
+    assert over_folds("blat", readings(tmp_path / "two", pytest.fail)) == []
     fold_readings(tmp_path / "two", folds="2", table="another")
-    assert over_folds("blat", readings(tmp_path / "two")) == []
-    assert over_folds("other", readings(tmp_path)) == []
+    assert over_folds("blat", readings(tmp_path / "two", pytest.fail)) == []
+    assert over_folds("other", readings(tmp_path, pytest.fail)) == []
 
 
 ROWS = """\

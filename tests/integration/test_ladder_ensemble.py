@@ -137,6 +137,14 @@ def test_quiet_makes_the_ensemble_and_prints_nothing(copy: Path, again: Callable
     assert (answer.status, answer.out, answer.err) == (0, "", ""), "what cannot be made stays unsaid as well"
 
 
+def test_a_broken_ledger_of_anybody_takes_nobodys_table(copy: Path, again: Callable[..., Answer]) -> None:
+    (copy / "exported" / "another.ledger.jsonl").write_text("{\n")
+    answer = again(copy, "--no-ensemble")
+    assert answer.status == 0, answer
+    assert "warning: exported/another.ledger.jsonl, line 1 is no reading of a test set" in answer.err
+    assert "\nTake " in answer.out
+
+
 def test_no_ensemble_makes_none_and_names_the_command(copy: Path, again: Callable[..., Answer]) -> None:
     path = ensemble_of(copy)
     path.unlink()

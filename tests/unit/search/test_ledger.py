@@ -83,12 +83,16 @@ def test_a_broken_line_is_named_and_nothing_is_written(ledger: Path, damage, is_
     line = ledger.read_bytes()
     broken = line + damage(line) + (b"" if is_last else line)
     ledger.write_bytes(broken)
-    for refused in (lambda: read(ledger), lambda: append(ledger, [READING]), lambda: readings(ledger.parent)):
+    for refused in (lambda: read(ledger), lambda: append(ledger, [READING])):
         with pytest.raises(UserError, match="line 2 is no reading of a test set") as caught:
             refused()
         assert str(ledger) in str(caught.value)
         assert "\n" not in str(caught.value)
     assert ledger.read_bytes() == broken
+    other, said = ledger.with_name("other.ledger.jsonl"), []
+    append(other, [READING])
+    assert readings(ledger.parent, said.append) == (READING,), "of one ledger others are not to be hidden"
+    assert said == [str(caught.value)]
 
 
 def test_many_at_once_lose_nothing(ledger: Path) -> None:
@@ -128,8 +132,8 @@ def test_readings_of_a_folder_are_in_the_order_of_time_and_a_copied_line_counts_
     append(ledger, [READING, replace(READING, when="2026-03-01T00:00:00+00:00", id="9" * 32)])
     other = replace(READING, when="2026-02-01T00:00:00+00:00", study="mine", id="8" * 32)
     append(ledger.with_name("mine.ledger.jsonl"), [other, READING])
-    assert [reading.when[:7] for reading in readings(ledger.parent)] == ["2026-01", "2026-02", "2026-03"]
-    assert readings(ledger.parent / "missing") == ()
+    assert [reading.when[:7] for reading in readings(ledger.parent, pytest.fail)] == ["2026-01", "2026-02", "2026-03"]
+    assert readings(ledger.parent / "missing", pytest.fail) == ()
 
 
 def test_lines_of_an_earlier_version_are_readings_that_count_one_by_one(ledger: Path) -> None:
@@ -144,7 +148,7 @@ def test_lines_of_an_earlier_version_are_readings_that_count_one_by_one(ledger: 
     assert len({one.id for one in found}) == 3
     assert read(ledger) == found, "the same ids, whenever they are read"
     shutil.copy(ledger, ledger.with_name("copy.ledger.jsonl"))
-    assert len(readings(ledger.parent)) == 3
+    assert len(readings(ledger.parent, pytest.fail)) == 3
 
 
 def test_a_line_is_plain_json(ledger: Path) -> None:
