@@ -4,6 +4,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,6 +67,8 @@ def _check(arguments: argparse.Namespace) -> int:
 def _score_lines(options: DataOptions, cache: Path, found: "Survey") -> Iterator[str]:
     """A line for each score column that the options name; of targets it knows those to train on alone.
 
+    Where no split is named, columns are judged on the training rows of the one that is proposed.
+
     Raises:
         UserError: A search would refuse a column; the sentence is the search's.
     """
@@ -84,6 +87,8 @@ def _score_lines(options: DataOptions, cache: Path, found: "Survey") -> Iterator
     columns = with_scores(task, config).scores
     assert columns is not None
     columns = columns.with_models(language_models(options.weights_dir, announce))
+    is_named = found.division is not None
+    found = found if is_named else _as_proposed(options, found)
     scores = columns.score(
         *residues_of(list(found.sequences), str, task.aligned_length), cache_dir=cache, announce=announce
     )
@@ -92,7 +97,31 @@ def _score_lines(options: DataOptions, cache: Path, found: "Survey") -> Iterator
     if training is not None:
         columns.judge(scores[training], found.target[training].astype(np.float32))
     yield "\nscores (a variant without one gets the mean of the training rows, and a mark that says so):"
-    yield from described(columns.names, scores, found.target, training)
+    yield from described(columns.names, scores, found.target, training if is_named else None)
+
+
+def _as_proposed(options: DataOptions, found: "Survey") -> "Survey":
+    """The table as the search that is proposed divides it, the first of its folds if there are several.
+
+    It is read again for that; it is as it was where the file can be read only once, or cannot be divided so.
+    """
+    from datasets.tables.parts import in_order
+    from datasets.tables.suggestion import suggest
+
+    words = suggest(found.whole or found).words
+    given = dict(zip(words[::2], words[1::2], strict=True))
+    if "--split" in given:
+        k, group = given.get("--max-train-mutations"), given.get("--group-column", options.group_column)
+        most = None if k is None else int(k)
+        own = replace(options, split=given["--split"], max_train_mutations=most, group_column=group)
+    else:
+        assert found.landscape.fold is not None
+        own = replace(options, test_fold=in_order(found.landscape.fold)[0])
+    assert options.data is not None
+    try:
+        return survey_of(options.data, own) if options.data.is_file() else found
+    except UserError:
+        return found
 
 
 def _embedding_lines(options: DataOptions, found: "Survey") -> Iterator[str]:

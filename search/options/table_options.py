@@ -103,6 +103,7 @@ def _words(given: Mapping[str, Any]) -> list[str]:
     for name in ("zero_shot_file", "alignment", "zero_shot", "weights_dir", "embeddings"):
         if given.get(name) is not None:
             words += option_words(f"--{name.replace('_', '-')}", str(given[name]))
+    words += ["--allow-derived"] if given.get("allow_derived") else []
     for column in _chain_columns(given):
         words += option_words("--sequence-column", column)
     for name in _NEEDS_DATA:

@@ -1,6 +1,7 @@
 """A search with score columns, from the command line to an experiment that predicts with them."""
 
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -202,6 +203,25 @@ def test_data_check_says_what_scores_are_worth(searched: Path) -> None:
     assert "esm  " in answer.out
     assert "variants have it; Spearman 0." in answer.out
     assert "--zero-shot-column esm --zero-shot-column evo" in answer.out
+
+
+@pytest.mark.parametrize(
+    "more", [(), ("--fold-column", "fold"), ("--target-column", "b")], ids=["group", "folds", "properties"]
+)
+def test_data_check_refuses_what_the_search_that_it_proposes_would_refuse(
+    tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    own = [(*row[:2], f"{i * 37 % 11 + float(row[1])}", row[1], row[2], i % 5, i % 4) for i, row in enumerate(rows())]
+    write(tmp_path / "assay.csv", "sequence,a,b,copy,esm,group,fold", own)
+    call = ("data", "check", "assay.csv", "--target-column", "a", *more, "--zero-shot-column")
+    sentence = run_here(*call, "copy", cwd=tmp_path).err.splitlines()[-1]
+    assert "The score column 'copy' seems to be made of the target" in sentence
+    assert run_here(*call, "esm", cwd=tmp_path).status == 0
+    answer = run_here(*call, "copy", "--allow-derived", cwd=tmp_path)
+    assert answer.status == 0, answer
+    proposed = shlex.split("--data " + answer.out.splitlines()[-1].partition(" --data ")[2])
+    proposed.remove("--allow-derived")
+    assert run_here(*proposed, "--n-trials", "1", cwd=tmp_path).err.splitlines()[-1].endswith(sentence[-100:])
 
 
 def test_data_check_knows_files_and_alignments_and_what_it_needs(searched: Path) -> None:
