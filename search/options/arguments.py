@@ -108,7 +108,8 @@ def _complete_overrides(arguments: argparse.Namespace, overrides: list[str]) -> 
     if arguments.command not in ("search", "submit") and arguments.test_fold == ALL_FOLDS:
         raise UserError(f"--test-fold {ALL_FOLDS} is for a search: `{arguments.command}` takes one fold.")
     task = arguments.task or given.get("task")
-    models = [given["model"]] if given.get("model") else _models(arguments.model)
+    named = _models(arguments.model)
+    models = [given["model"]] if given.get("model") else named
     if arguments.data:
         if task:
             raise UserError(f"--data {arguments.data} and the task {task} exclude each other: name one.")
@@ -123,6 +124,8 @@ def _complete_overrides(arguments: argparse.Namespace, overrides: list[str]) -> 
         )
     for model in models:
         check_model(model)
+    if named not in ([], models):
+        raise UserError(f"--model {', '.join(named)} and model={models[0]} exclude each other: name one.")
     if arguments.command in ("search", "submit"):
         check_warm_start(arguments.warm_start, allow_seen=arguments.allow_seen)
         if arguments.warm_start and len(models) > 1:

@@ -146,7 +146,8 @@ def test_a_study_of_another_configuration_is_refused_with_what_differs(
     command: Command, finished_study: Any, overrides: tuple[str, ...], told: str
 ) -> None:
     words = ("--storage", f"sqlite:///{finished_study.database}", "--study-name", finished_study.name)
-    sentence = command(*SEARCH, *words, "trainer.threads=1", *overrides).refusal()
+    task, model = SEARCH[:2], f"model={SEARCH[3]}"
+    sentence = command(*task, model, *SEARCH[4:], *words, "trainer.threads=1", *overrides).refusal()
     assert f"Study '{finished_study.name}' was made with another configuration" in sentence
     assert told in sentence
     assert "config_hash" not in sentence
