@@ -103,7 +103,7 @@ def _score_lines(options: DataOptions, cache: Path, found: "Survey") -> Iterator
 def _as_proposed(options: DataOptions, found: "Survey") -> "Survey":
     """The table as the search that is proposed divides it, the first of its folds if there are several.
 
-    It is read again for that; it is as it was where the file can be read only once, or cannot be divided so.
+    It is read again for that; it is as it was where it cannot be divided so.
     """
     from datasets.tables.parts import in_order
     from datasets.tables.suggestion import suggest
@@ -119,7 +119,7 @@ def _as_proposed(options: DataOptions, found: "Survey") -> "Survey":
         own = replace(options, test_fold=in_order(found.landscape.fold)[0])
     assert options.data is not None
     try:
-        return survey_of(options.data, own) if options.data.is_file() else found
+        return survey_of(options.data, own)
     except UserError:
         return found
 

@@ -6,34 +6,32 @@ import os
 from collections.abc import Iterable
 from numbers import Real
 from pathlib import Path
+from typing import Any
 
 from datasets.common.errors import UserError
 
 
 def several(name: str, value: Iterable[str]) -> tuple[str, ...]:
     """Return the texts of a setting that takes several; a UserError for one text, which would fall into letters."""
-    if isinstance(value, str):
-        raise UserError(f"{name}={value!r} is one text: expected a list, such as {name}=[{value!r}].")
-    if not isinstance(value, Iterable):
-        raise UserError(f"{name} is of type {type(value).__name__}: expected a list of texts.")
-    found = tuple(value)
-    for one in found:
-        if not isinstance(one, str):
-            raise UserError(f"{name} holds a value of type {type(one).__name__}: expected a list of texts.")
-    return found
+    return _several(name, value, str, "text")
 
 
 def several_paths(name: str, value: Iterable[str | os.PathLike[str]]) -> tuple[Path, ...]:
-    """Return the paths of a setting that takes several; a UserError for one path, which would fall into letters."""
-    if isinstance(value, str | os.PathLike):
-        raise UserError(f"{name}={os.fspath(value)!r} is one path: expected a list of paths.")
+    """Return the paths of a setting that takes several; a UserError for one path, as of `several`."""
+    return tuple(map(Path, _several(name, value, (str, os.PathLike), "path")))
+
+
+def _several(name: str, value: Any, kind: Any, what: str) -> tuple[Any, ...]:
+    if isinstance(value, kind):
+        shown = repr(os.fspath(value))
+        raise UserError(f"{name}={shown} is one {what}: expected a list, such as {name}=[{shown}].")
     if not isinstance(value, Iterable):
-        raise UserError(f"{name} is of type {type(value).__name__}: expected a list of paths.")
+        raise UserError(f"{name} is of type {type(value).__name__}: expected a list of {what}s.")
     found = tuple(value)
     for one in found:
-        if not isinstance(one, str | os.PathLike):
-            raise UserError(f"{name} holds a value of type {type(one).__name__}: expected a list of paths.")
-    return tuple(map(Path, found))
+        if not isinstance(one, kind):
+            raise UserError(f"{name} holds a value of type {type(one).__name__}: expected a list of {what}s.")
+    return found
 
 
 def set_paths(request: object, names: Iterable[str]) -> None:
