@@ -15,6 +15,7 @@ from datasets.candidates.files import Cells, Format, read_cells
 from datasets.common.errors import SequenceError, UserError
 from datasets.scores.keyed import score_numbers
 from datasets.sequences.alphabet import ALPHABET, GAP
+from datasets.sequences.chains import DIVIDER, chains_in, has_chains
 from datasets.sequences.codes import find_foreign, joined, padded
 from datasets.sequences.mutations import MutationError, Mutator, find_first_position, normal_form
 from datasets.tables.columns import Place
@@ -98,8 +99,15 @@ def read_candidates(
             it.
     """
     columns = columns if task.chains is None else replace(columns, chains=task.chains.names)
-    number = task.first_position
-    label, cells = read_cells(path, format, has_names=has_names, scores=scores, columns=columns, first_position=number)
+    label, cells = read_cells(
+        path,
+        format,
+        has_names=has_names,
+        scores=scores,
+        columns=columns,
+        first_position=task.first_position,
+        has_wild_type=task.wild_type is not None,
+    )
     first = next(cells, None)
     found = () if first is None else tuple(first.scores)
     every = cells if first is None else chain([first], cells)
@@ -111,13 +119,17 @@ def residues_of(
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Return residues (n, L) and lengths (n,) of n sequences in any case, with a stop (*) at the end or not.
 
-    With an `aligned_length` they are aligned in so many columns, with `-` or `.` for gaps.
+    It may stand at the end of each chain, too. With an `aligned_length` they are aligned in so many columns, with `-`
+    or `.` for gaps.
 
     Raises:
         SequenceError: One has no residue, or one outside the alphabet, or is not aligned where it should be; the
             sentence begins in the middle.
     """
-    upper = [sequence.upper().rstrip("*") for sequence in sequences]
+    upper = [
+        DIVIDER.join(chains_in(text)) if "*" in text and has_chains(text) else text.upper().rstrip("*")
+        for text in sequences
+    ]
     if aligned_length is not None:
         upper = [sequence.replace(".", GAP) for sequence in upper]
     cleaned = list(_cleaned(upper, clean))

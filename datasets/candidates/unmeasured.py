@@ -9,6 +9,7 @@ from datasets.candidates.columns import Label
 from datasets.candidates.files import NAME_COLUMNS, Cells, one_line
 from datasets.candidates.measured import LeftOut, MeasuredVariants, without_measured
 from datasets.common.errors import UserError
+from datasets.sequences.chains import chains_in
 from datasets.sequences.gaps import protein
 from datasets.sequences.mutations import normal_form
 from datasets.tables.columns import Columns
@@ -61,7 +62,7 @@ def read_unmeasured(
 
 def _has_stop(columns: Columns, table: Table, row: int) -> bool:
     """Whether a row is of a variant with a stop codon, which training set aside."""
-    if table.sequence_column is not None and "*" in columns.cells[table.sequence_column][row].strip().rstrip("*"):
+    if table.sequence_column is not None and "*" in "".join(chains_in(columns.cells[table.sequence_column][row])):
         return True
     return table.mutation_column is not None and "*" in normal_form(columns.cells[table.mutation_column][row])
 

@@ -55,13 +55,22 @@ def read_chains(cells: Packed, table: Table, findings: Findings) -> tuple[Packed
         UserError: The wild type has other chains.
     """
     n_before = len(findings.found)
-    rows = [chains_in(cell, keeps_stops=True) if cell.strip() else [] for cell in cells]
+    if table.chain_columns:  # one that is empty is a chain that is missing
+        rows = [[part.strip() for part in cell.upper().split(DIVIDER)] for cell in cells]
+        usual = len(table.chain_columns)
+    else:
+        rows = [chains_in(cell, keeps_stops=True) if cell.strip() else [] for cell in cells]
+        usual = Counter(map(len, filter(None, rows))).most_common(1)[0][0]
     known = None if table.chains is None else Chains.of(table.chains)
-    n_chains = len(known.names) if known else Counter(map(len, filter(None, rows))).most_common(1)[0][0]
+    n_chains = len(known.names) if known else usual
     if n_chains > MOST_CHAINS:
         raise UserError(f"{findings.columns.where} has {n_chains} chains a sequence, expected at most {MOST_CHAINS}.")
     bad = [False] * len(rows)
     _refuse(findings, bad, [not row for row in rows], "the sequence is empty")
+    if table.chain_columns:
+        divided = [len(row) != len(table.chain_columns) or any(map(has_chains, row)) for row in rows]
+        what = f"a cell of {', '.join(map(repr, table.chain_columns))} is divided into several chains"
+        _refuse(findings, bad, divided, what, "write one chain a column")
     numbers = [0 < len(row) != n_chains for row in rows]
     first = next((len(row) for row, is_other in zip(rows, numbers, strict=True) if is_other), 0)
     _refuse(

@@ -45,7 +45,7 @@ def read_residues(
         sequences, has_stops, table = _from_mutations(columns, table, findings)
         return sequences, replace(table, stops="drop" if drops and has_stops else None)
     cells = columns.cells[table.sequence_column]
-    if are_chains(cells):
+    if table.chain_columns or are_chains(cells):
         sequences, is_clean, has_stops, table = read_chains(cells, table, findings)
         _check_nucleotides(sequences, findings)
     else:

@@ -84,6 +84,8 @@ def checked_wild_type(sequence: str, path: Path) -> str:
     chains = [chain.replace(".", GAP) for chain in chains_in(sequence)]
     if not all(chain.strip(GAP) for chain in chains):
         raise UserError(f"{path}: the wild type, or a chain of it, holds no residue.")
+    if len(chains) > MOST_CHAINS:
+        raise UserError(f"{path}: the wild type has {len(chains)} chains, expected at most {MOST_CHAINS}.")
     wild_type = DIVIDER.join(chains)
     for position, residue in enumerate("".join(chains), 1):
         if residue not in ALPHABET + GAP:

@@ -11,15 +11,18 @@ from datasets.batches.encode import encode_sequences
 from datasets.batches.window import LengthLimit
 from datasets.candidates.candidates import read_candidates
 from datasets.candidates.columns import CandidateColumns
+from datasets.candidates.measured import LeftOut
 from datasets.candidates.mutagenesis import Mutagenesis, enumerate_variants
+from datasets.candidates.unmeasured import read_unmeasured
 from datasets.common.errors import UserError
 from datasets.features.addresses import Sequences
 from datasets.sequences.chains import N_LINKER, Chains, letters_of
 from datasets.sequences.mutations import MutationError, Mutator
 from datasets.sequences.tokenizer import EsmTokenizer, ResidueTokenizer
+from datasets.tables.formats.fasta import read_wild_type
 from datasets.tables.report import report
 from datasets.tables.survey import survey
-from datasets.tasks.own_table import table_task
+from datasets.tasks.own_table import TableSource, table_task
 from models.backbones.names import BACKBONES
 from models.backbones.transformer import untrained
 from tests.helpers.tables import surveyed, table, write
@@ -363,3 +366,45 @@ def test_chains_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(UserError, match=r"table.chains=.* is not valid"):
         table(Path("t.csv"), chains=text)
     assert str(Chains.of("H9 L6")) == "H9 L6"
+
+
+def test_columns_of_chains_hold_one_chain_in_each_cell(tmp_path: Path) -> None:
+    """A divider in a cell, or an empty cell, leaves no chain out."""
+    divided = [(f"{a[:4]}|{a[4:]}", b, i / 7) for i, (a, b) in enumerate(PAIRS)]
+    found = surveyed_columns(
+        write(tmp_path / "a.csv", "heavy,light,target", [*divided[:1], *((a, b, 1) for a, b in PAIRS)]),
+        "heavy",
+        "light",
+    )
+    with pytest.raises(UserError, match="line 2: a cell of 'heavy', 'light' is divided into several chains; write one"):
+        found.raw_split()
+    with pytest.raises(UserError, match="a cell of 'heavy', 'light' is divided into several chains"):
+        surveyed_columns(write(tmp_path / "b.csv", "heavy,light,target", divided), "heavy", "light")
+    sparse = [(a, "" if i > 2 else "GGG", b, i / 7) for i, (a, b) in enumerate(PAIRS)]
+    found = surveyed_columns(write(tmp_path / "c.csv", "heavy,nano,light,target", sparse), "heavy", "nano", "light")
+    with pytest.raises(UserError, match=r"line 5: the chain N is empty \(and 5 more lines"):
+        found.raw_split()
+    assert found.table.chains == "H9 N3 L6"
+
+
+def test_candidates_may_end_each_chain_with_a_stop_as_training_does(tmp_path: Path) -> None:
+    pairs = [(f"{a}*", f"{b}*") for a, b in PAIRS]
+    rows = [(f"{a}|{b}", i / 7 if i else "n.d.") for i, (a, b) in enumerate(pairs)]
+    path = write(tmp_path / "t.csv", "sequence,target", [*rows, (f"EV*LVESGG*|{LIGHT}*", 1)])
+    found = surveyed(path, split="random", stops="drop")
+    task = table_task(found.table, name="t", path=path)
+    (tmp_path / "c.csv").write_text(f"sequence\n{HEAVY}*|{LIGHT}*\n")
+    (block,) = read_candidates(tmp_path / "c.csv", task, None).blocks
+    assert block.sequences() == [HEAVY + LIGHT]
+    assert isinstance(task.source, TableSource)
+    (block,) = read_unmeasured(task.source, task, LeftOut()).blocks
+    assert block.sequences() == [HEAVY + LIGHT]
+    (tmp_path / "c.csv").write_text(f"sequence\nEV*LVESGG|{LIGHT}\n")
+    with pytest.raises(UserError, match=r"line 2: the sequence has a stop codon \(\*\) at position 3"):
+        list(read_candidates(tmp_path / "c.csv", task, None).blocks)
+
+
+def test_a_wild_type_of_more_chains_than_there_are_letters_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "wt.fasta").write_text(f">wt\n{'|'.join('ACDEFGHIKLMNPQRSTVWYACDEFGH')}\n")
+    with pytest.raises(UserError, match="the wild type has 27 chains, expected at most 26"):
+        read_wild_type(tmp_path / "wt.fasta")
