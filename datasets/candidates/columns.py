@@ -80,10 +80,17 @@ class CandidateColumns:
         return self.trained_sheet
 
     @property
+    def trained(self) -> dict[str, Label]:
+        """The name of the column that the variants of the table that was trained on were read from, if it is known."""
+        if self.trained_sequence is not None:
+            return {self.trained_sequence: "sequence"}
+        return {} if self.trained_mutation is None else {self.trained_mutation: "mutations"}
+
+    @property
     def usual(self) -> dict[str, Label]:
         """Names that are looked for, in lower case, the first ones first."""
-        first: dict[str, Label] = {} if self.trained_sequence is None else {self.trained_sequence.lower(): "sequence"}
-        first = {**first, "sequence": "sequence"}
+        first: dict[str, Label] = {name.lower(): label for name, label in self.trained.items()}
+        first.setdefault("sequence", "sequence")
         if self.trained_mutation is not None:
             first.setdefault(self.trained_mutation.lower(), "mutations")
         return {**first, **{name: label for name, label in _KNOWN.items() if name not in first}}

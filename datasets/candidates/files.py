@@ -20,7 +20,7 @@ from datasets.candidates.columns import (
     stripped,
 )
 from datasets.common.errors import UserError, nearest
-from datasets.sequences.mutations import are_mutations
+from datasets.sequences.mutations import are_mutations, is_wild_type
 from datasets.tables.columns import Place, RowBatch, TableStream
 from datasets.tables.excel.workbook import is_excel
 from datasets.tables.formats.parquet import open_parquet
@@ -77,12 +77,13 @@ def read_cells(
     scores: Sequence[str] = (),
     columns: CandidateColumns = ANY_COLUMNS,
     first_position: int = 1,
+    has_wild_type: bool = False,
 ) -> tuple[Label, Iterator[Cells]]:
     """Return what a file's candidates are called by, and its cells, with those of the columns `scores` that it has.
 
     `format` None goes by the content of Parquet and Excel files, by the name of others, then by their first line. Names
     are the first word of a FASTA header, and what stands in a table's column `name` or `id`. `first_position` is the
-    number of the wild type's first residue.
+    number of the wild type's first residue. `has_wild_type`: it is known, so that `WT` alone is no peptide.
 
     Raises:
         UserError: The file is none of these, has no names where they are asked for, or (while it is read) a line that
@@ -107,6 +108,7 @@ def read_cells(
     if has_names:
         raise UserError(f"{path} holds a candidate a line and no names: leave --names out, or give a table or FASTA.")
     is_mutated = are_mutations(first.texts, first_position, chains=columns.chains)
+    is_mutated |= has_wild_type and bool(first.texts) and all(map(is_wild_type, first.texts))
     return "mutations" if is_mutated else "sequence", chain([first], blocks)
 
 
@@ -195,6 +197,9 @@ def _column(
                 f"{table.header}: no column is called {name!r} ({option}); {shown(table)}.{nearest(name, names)}"
             )
         if name is not None:
+            return names.index(name), label
+    for name, label in columns.trained.items():
+        if name in names:
             return names.index(name), label
     lower = [name.lower() for name in names]
     for name, label in columns.usual.items():

@@ -1,6 +1,7 @@
 """Candidates are read as tables are: from Excel, in any encoding, and from the column that the training table has."""
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -83,7 +84,7 @@ def test_a_column_of_mutations_is_found_by_its_cells_and_sequences_go_first(tmp_
     path.write_text(f"change,again\n{FIRST}1{OTHER},{FIRST}1{OTHER}\n")
     assert "line 1: no column is called 'sequence' or 'mutations'" in refusal(path)
     path.write_text(f"mutant,sequence\n{FIRST}1{OTHER},ACD\n")
-    assert read(path, trained_mutation="mutant") == ["ACD"], "as before tables had a say"
+    assert read(path) == ["ACD"]
 
 
 def test_what_has_no_columns_has_none_to_be_named(tmp_path: Path) -> None:
@@ -122,3 +123,28 @@ def test_names_in_windows_1252_are_kept(tmp_path: Path) -> None:
     path.write_bytes("name,sequence\nMüller 3,ACD\n".encode("cp1252"))
     (block,) = read_candidates(path, TASK, None, has_names=True).blocks
     assert list(block.names or ()) == ["Müller 3"]
+
+
+def test_the_name_of_training_counts_in_its_own_case_and_before_the_usual_ones(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("Sequence,sequence\nACD,ACE\n")
+    assert read(path, trained_sequence="sequence") == ["ACE"]
+    assert read(path, trained_sequence="Sequence") == ["ACD"]
+    assert read(path, trained_sequence="SEQUENCE") == ["ACD"]
+    path.write_text(f"sequence,mutant\n{WILD_TYPE},{FIRST}1{OTHER}\n")
+    assert read(path, trained_mutation="mutant") == [MUTATED]
+    assert read(path, trained_mutation="Mutant") == [MUTATED]
+    assert read(path, trained_sequence="sequence", trained_mutation="mutant") == [WILD_TYPE]
+    assert read(path, trained_sequence="lost", trained_mutation="mutant") == [WILD_TYPE]
+
+
+def test_the_wild_type_alone_is_no_peptide(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("WT\n")
+    assert read(path) == [WILD_TYPE]
+    path.write_text("WT\nWTA\n")
+    assert read(path) == ["WT", "WTA"]
+    unknown = replace(TASK, wild_type=None)
+    path.write_text("WT\n")
+    (block,) = read_candidates(path, unknown, None).blocks
+    assert block.sequences() == ["WT"]
