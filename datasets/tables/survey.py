@@ -113,7 +113,8 @@ def _surveyed(columns: Columns, table: Table, *, is_reread: bool) -> Survey:
     findings = Findings(columns=columns)
     for note in columns.notes:
         findings.add("note", note)
-    named = (*(table.chain_columns or (table.sequence_column,)), *table.measured_columns, *table.properties)
+    sequences_in = table.chain_columns or (table.sequence_column,)
+    named = (*sequences_in, table.mutation_column, *table.measured_columns, *table.properties)
     if is_reread and column_names.is_written_split(columns, named):
         if table.properties:
             raise column_names.no_properties(columns, table.properties)
@@ -132,7 +133,7 @@ def _surveyed(columns: Columns, table: Table, *, is_reread: bool) -> Survey:
     if table.chain_columns:
         findings.columns = columns = with_chains(columns, table.chain_columns)
     are_named = not is_reread and None not in (table.sequence_column, table.mutation_column)
-    table = _with_columns(table, columns)
+    table = _with_columns(table, columns, is_reread=is_reread)
     if table.replicates is None:
         table = replace(table, replicates="keep" if "set" in columns.cells else "mean")
     if table.target_column is None:
@@ -140,7 +141,7 @@ def _surveyed(columns: Columns, table: Table, *, is_reread: bool) -> Survey:
     else:
         target, censored = measured(columns, table, findings)  # (N, replicates)
     table = replace(table, censored=censored)
-    sequences, table = read_residues(columns, table, findings, are_named=are_named)
+    sequences, table = read_residues(columns, table, findings, are_named=are_named, is_reread=is_reread)
     test, validation = parts.given_parts(columns, findings)
     good = np.isfinite(target).any(axis=1) & (sequences.lengths > 0) & parts.in_split(columns, findings)
     rows = np.flatnonzero(good)
@@ -204,8 +205,11 @@ def _surveyed(columns: Columns, table: Table, *, is_reread: bool) -> Survey:
     )
 
 
-def _with_columns(table: Table, columns: Columns) -> Table:
-    """Return the table with the names of its columns, of which some may be named."""
+def _with_columns(table: Table, columns: Columns, *, is_reread: bool) -> Table:
+    """Return the table with the names of its columns, of which some may be named.
+
+    Of mutations a table that `is_reread` has the column that was found then, or none.
+    """
     sequence, target = column_names.sequence_column(columns, table.sequence_column), table.target_column
     for name in table.properties:
         column_names.named_column(columns, name, "--target-column")
@@ -219,8 +223,9 @@ def _with_columns(table: Table, columns: Columns) -> Table:
     error = column_names.named_column(columns, table.error_column, "--error-column")
     of_rows = (group, fold, rounds, error, "set", "validation", "name")
     taken = (sequence, target, *table.replicate_columns, *table.properties, *of_rows)
-    chains, first = letters_in(table.wild_type or "", table.chains), table.first_position
-    mutation = column_names.mutation_column(columns, table.mutation_column, taken, first, chains=chains)
+    chains, first, mutation = letters_in(table.wild_type or "", table.chains), table.first_position, None
+    if not is_reread or table.mutation_column is not None:
+        mutation = column_names.mutation_column(columns, table.mutation_column, taken, first, chains=chains)
     if sequence is None and mutation is None:
         raise column_names.no_sequences(columns)
     return replace(

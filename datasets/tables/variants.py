@@ -29,12 +29,13 @@ _ONE_COLUMN = "correct one of the two, or name the column alone that counts"
 
 
 def read_residues(
-    columns: Columns, table: Table, findings: Findings, *, are_named: bool = False
+    columns: Columns, table: Table, findings: Findings, *, are_named: bool = False, is_reread: bool = False
 ) -> tuple[Packed, Table]:
     """Return the residues of each row, none where they are refused or set aside, and the table.
 
     Its `stops` say what becomes of stop codons, None the usual; that stays where there are any and it is not the usual.
-    `are_named`: the user named a column of sequences and one of mutations, which have to agree.
+    `are_named`: the user named a column of sequences and one of mutations, which have to agree. `is_reread`: the table
+    was accepted before.
     """
     drops, has_stops = table.stops == "drop", False
     if table.sequence_column is None:
@@ -59,7 +60,8 @@ def read_residues(
         warn_of_twins(sequences, table, findings)
     if table.mutation_column is not None and is_clean:
         table = _with_wild_type_row(columns, sequences, table, findings)
-        if stops := _compare_mutations(columns, sequences, table, findings, are_named=are_named):
+        stops = _compare_mutations(columns, sequences, table, findings, are_named=are_named, is_reread=is_reread)
+        if stops:
             without = set(stops)
             kept = ("" if row in without else sequence for row, sequence in enumerate(sequences))
             sequences, has_stops = Packed.of(list(kept)), True
@@ -209,19 +211,21 @@ def _with_wild_type_row(columns: Columns, sequences: Packed, table: Table, findi
 
 
 def _compare_mutations(
-    columns: Columns, sequences: Packed, table: Table, findings: Findings, *, are_named: bool
+    columns: Columns, sequences: Packed, table: Table, findings: Findings, *, are_named: bool, is_reread: bool
 ) -> list[int]:
     """Compare each sequence with its mutations, where the wild type is known; return rows of stop codons to set aside.
 
     Where the user named both columns, they have to agree, and the wild type may be the consensus, as it is for the rest
-    of the table; beside a column that was merely found the sequences count.
+    of the table; beside a column that was merely found the sequences count. For the sake of stop codons that consensus
+    is looked at there too, as it is when the table is read again.
     """
     assert table.mutation_column is not None
     cells = columns.cells[table.mutation_column]
-    if table.wild_type is None and are_named:
+    is_assumed = table.wild_type is None
+    if is_assumed and (are_named or _may_name_stops(cells)):
         known = sequences.take(np.flatnonzero(sequences.lengths))  # all but those that were set aside
         table = replace(table, wild_type=consensus(known))
-        if table.wild_type is None:
+        if table.wild_type is None and are_named:
             text = f"the mutations in {table.mutation_column!r} are not compared with the sequences: no wild type"
             findings.add("warning", text, remedy="name it with --wild-type")
     if table.wild_type is None:
@@ -243,8 +247,9 @@ def _compare_mutations(
         remedy = "remove the line, whose target is not that of its sequence, or set it aside with --stops drop"
         if drops:
             findings.add("note", f"{text}: {STOPS_DROPPED}", stops)
-        else:
-            findings.add("refused", text, stops, remedy=remedy)
+        else:  # by the consensus alone nothing is refused, nor what was accepted before
+            is_sure = are_named or not (is_assumed or is_reread)
+            findings.add("refused" if is_sure else "warning", text, stops, remedy=remedy)
     for rows in bad.values():
         stated = [row for row in rows if cells[row].strip()]
         if stated:
@@ -260,6 +265,10 @@ def _compare_mutations(
             others,
         )
     return stops if drops else []
+
+
+def _may_name_stops(cells: Packed) -> bool:
+    return any(b"*" in piece or b"TER" in piece.upper() for piece in cells.pieces())
 
 
 def _add_unread(findings: Findings, mutator: Mutator, cell: str, rows: list[int], *, are_named: bool) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from datasets.common.errors import UserError
-from datasets.tables.survey import Survey
+from datasets.tables.survey import Survey, survey
+from datasets.tables.table import Table
 from datasets.tasks.synthetic import WILD_TYPE
 from tests.helpers.tables import surveyed, variants, write
 
@@ -80,3 +81,45 @@ def test_other_mistakes_beside_them_are_refused_all_the_same(tmp_path: Path) -> 
     only = [(STOP, 0.5), (f"{WILD_TYPE[4]}5*", 0.75)]
     with pytest.raises(UserError, match="has no row with a sequence and a target"):
         read(tmp_path, "mutant,score", only, stops="drop")
+
+
+@pytest.mark.parametrize("stops", [None, "drop"])
+@pytest.mark.parametrize("has_others", [False, True])
+def test_a_column_of_mutations_that_was_merely_found_means_the_same_when_the_table_is_read_again(
+    stops: str | None, has_others: bool, tmp_path: Path
+) -> None:
+    rows = [(s, m, v) for m, s, v in ROWS if ":" not in m]
+    rows += [(WILD_TYPE, STOP, 0.25)] * 3 + [(cut(WILD_TYPE), STOP, 0.5)] * (has_others and stops == "drop")
+    path = write(tmp_path / "t.csv", "sequence,mutant,score", rows)
+    found = surveyed(path, split="random", stops=stops)
+    assert found.table.wild_type == WILD_TYPE
+    at = tuple(line for line, row in enumerate(rows, 2) if row[:2] == (WILD_TYPE, STOP))
+    about = [one for one in found.findings.found if "but the sequence is the wild type's" in one.text]
+    assert [(one.level, one.lines) for one in about] == [("note" if stops else "warning", at)]
+    again = survey(path, Table(**found.table.recorded), is_reread=True)
+    assert again.raw_split().content_hash == found.raw_split().content_hash
+    assert again.table == found.table
+
+
+def test_the_named_column_of_mutations_in_flips_layout_is_not_forgotten(tmp_path: Path) -> None:
+    rows = [(s, v, "test" if i % 5 == 0 else "train", i % 5 == 1, m) for i, (m, s, v) in enumerate(variants()[:60])]
+    rows.append((WILD_TYPE, 0.25, "train", False, STOP))
+    path = write(tmp_path / "t.csv", "sequence,target,set,validation,aa_change", rows)
+    named = {"sequence_column": "sequence", "mutation_column": "aa_change"}
+    found = surveyed(path, wild_type=WILD_TYPE, stops="drop", **named)
+    again = survey(path, Table(**found.table.recorded), is_reread=True)
+    assert again.raw_split().content_hash == found.raw_split().content_hash
+    assert again.table == found.table
+
+
+def test_no_column_of_mutations_is_found_when_the_table_is_read_again(tmp_path: Path) -> None:
+    """The names of chains in columns are known only then, and with them the mutations."""
+    rows = [(WILD_TYPE, s, f"L:{m}" if m != "WT" else m, v) for m, s, v in variants()[:60]]
+    rows.append((WILD_TYPE, WILD_TYPE, f"L:{STOP}", 0.25))
+    path = write(tmp_path / "t.csv", "heavy,light,change,score", rows)
+    columns = ("heavy", "light")
+    found = surveyed(path, split="random", sequence_column=", ".join(columns), chain_columns=columns)
+    assert found.table.mutation_column is None
+    again = survey(path, Table(**found.table.recorded), is_reread=True)
+    assert again.raw_split().content_hash == found.raw_split().content_hash
+    assert again.table == found.table
