@@ -255,4 +255,4 @@ def _fasta(path: Path, *, has_names: bool) -> Iterator[Cells]:
 def _joined(parts: list[str], path: Path, at: int) -> str:
     if not parts:
         raise UserError(f"{path}, line {at}: the header is followed by no sequence; add it or remove it.")
-    return parts[0].strip() if len(parts) == 1 else "".join("".join(parts).split())
+    return "".join("".join(parts).split())

@@ -68,7 +68,7 @@ def check_rows(raw: RawSplit, clean: Callable[[str], str], *, official: bool, ha
                 "'train', some of them with validation 'True', and rows of set 'test'."
             )
     target = _targets(raw)
-    sequences = [clean(sequence) for sequence in raw.sequence]
+    sequences = _cleaned(raw, clean)
     codes, lengths = joined(sequences)
     _check_residues(raw, sequences, codes, lengths, has_gaps=has_gaps)
     kept = ~is_test
@@ -143,6 +143,16 @@ def _targets(raw: RawSplit) -> NDArray[np.float32]:
     for row in np.flatnonzero(~np.isfinite(narrow)).tolist():
         raise _bad(raw, row, f"the target {raw.target[row]!r} is not a finite number in single precision")
     return narrow
+
+
+def _cleaned(raw: RawSplit, clean: Callable[[str], str]) -> list[str]:
+    cleaned = []
+    for row, sequence in enumerate(raw.sequence):
+        try:
+            cleaned.append(clean(sequence))
+        except ValueError as error:  # of other chains
+            raise _bad(raw, row, str(error)) from None
+    return cleaned
 
 
 def _check_residues(

@@ -14,6 +14,8 @@ from datasets.common.errors import UserError
 from datasets.sequences.packed import Packed, Packing
 
 _MAX_COLUMNS = 10_000
+MAX_ROWS = 50_000_000
+"""Of a table that is read as a whole."""
 Place = Literal["line", "row"]
 """What the rows of a table are numbered by: lines, or, in a file that has none, rows."""
 
@@ -44,11 +46,14 @@ class TableStream:
     def columns(self) -> Columns:
         """Read the whole table; columns without a name are left out."""
         packings = [Packing() for _ in self.names]
-        lines = [np.zeros(0, dtype=np.int64)]
+        lines, n_rows = [np.zeros(0, dtype=np.int64)], 0
         for batch in _ahead(self.batches):
             for packing, cells in zip(packings, batch.cells, strict=True):
                 packing.add_array(cells)
             lines.append(batch.lines)
+            n_rows += len(batch.lines)
+            if n_rows > MAX_ROWS:
+                raise UserError(f"{self.where} has more than {MAX_ROWS:,} rows: divide it.")
         return Columns(
             cells={name: packing.packed() for name, packing in zip(self.names, packings, strict=True) if name},
             lines=np.concatenate(lines),
@@ -89,9 +94,11 @@ def checked_names(names: Sequence[str], header: str) -> list[str]:
     """
     if len(names) > _MAX_COLUMNS:
         raise UserError(f"{header}: the header names {len(names):,} columns, expected {_MAX_COLUMNS:,}.")
-    twice = [name for i, name in enumerate(names) if name and name in names[:i]]
-    if twice:
-        raise UserError(f"{header}: two columns are called {twice[0]!r}; rename one of them.")
+    known: set[str] = set()
+    for name in filter(None, names):
+        if name in known:
+            raise UserError(f"{header}: two columns are called {name!r}; rename one of them.")
+        known.add(name)
     return list(names)
 
 

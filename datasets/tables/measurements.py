@@ -44,6 +44,9 @@ def measured(columns: Columns, table: Table, findings: Findings) -> tuple[NDArra
         findings.add("note", "a replicate has no measurement: the mean is that of the others", some.tolist())
     if (none := np.flatnonzero(~is_known.any(axis=1))).size:
         findings.add("note", "no replicate has a measurement: rows without one are set aside", none.tolist())
+    _refuse_one_value(
+        np.nanmean(together[is_known.any(axis=1)], axis=1), findings, "name others with --replicate-column"
+    )
     return together, next((censored for _, censored in found if censored is not None), None)
 
 
@@ -104,14 +107,14 @@ def numbers(
                 hint = " (--censored drop sets limits aside)"
             findings.add("refused", text.format(cell[:60]) + hint, at.tolist(), remedy=remedy)
     values[is_infinite] = np.nan
-    good = values[~np.isnan(values)]
-    if len(good) > 1 and good.min() == good.max() and kind != "standard error":
-        findings.add(
-            "refused",
-            f"every target is {good[0]:g}, so there is nothing to rank",
-            remedy=other_column,
-        )
+    if kind == "target":
+        _refuse_one_value(values[~np.isnan(values)], findings, other_column)
     return values, censored if has_limits and censored != "limit" else None
+
+
+def _refuse_one_value(targets: NDArray[np.float64], findings: Findings, remedy: str) -> None:
+    if len(targets) > 1 and targets.min() == targets.max():
+        findings.add("refused", f"every target is {targets[0]:g}, so there is nothing to rank", remedy=remedy)
 
 
 def _all_at_once(cells: Packed) -> NDArray[np.float64] | None:

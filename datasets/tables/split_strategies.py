@@ -136,9 +136,13 @@ def _low_vs_high(landscape: Landscape, random: np.random.Generator) -> tuple[Mas
 def _by_position(landscape: Landscape, random: np.random.Generator) -> tuple[Mask, str]:
     if landscape.mutated is None or landscape.positions is None:
         raise UserError(_NEEDS_WILD_TYPE.format(what="A split by position"))
-    order = random.permutation(len(landscape.positions)).tolist()
+    in_all = set(np.flatnonzero(landscape.mutated.all(axis=0)).tolist())  # a background, which divides nothing
+    order = [column for column in random.permutation(len(landscape.positions)).tolist() if column not in in_all]
     if len(order) < 2:
-        raise UserError(f"A split by position needs two mutated positions, this table has {len(order)}.")
+        raise UserError(
+            f"A split by position needs two mutated positions, this table has {len(order)}"
+            f"{' beside those at which every variant is mutated' * bool(in_all)}."
+        )
     n = _n_until_share(landscape.mutated[:, order].T, len(order) - 1)
     held = np.sort(landscape.positions[order[:n]]).tolist()
     chains = landscape.chains

@@ -58,8 +58,10 @@ def table_hash(path: Path) -> str:
         raise UserError(f"The table {path} is a folder, a pipe or a device and no file: save it as a file.")
     try:
         return file_hash(path)
-    except OSError as error:
-        raise UserError(f"The table {path} cannot be read ({error.strerror}): name it with --data FILE.") from None
+    except (OSError, ValueError) as error:  # the latter of a name that no file can have
+        reason, shown = getattr(error, "strerror", None) or error, str(path)
+        shown = shown if shown.isprintable() else repr(shown)
+        raise UserError(f"The table {shown} cannot be read ({reason}): name it with --data FILE.") from None
 
 
 def table_task(table: Table, *, name: str, path: Path | None = None, loaded: Survey | None = None) -> Task:

@@ -63,10 +63,6 @@ def read_wild_type(path: Path) -> str:
 
     Chains are divided in one sequence, or a sequence each. A UserError names what is no residue.
     """
-    from datasets.tables.formats.text_file import first_bytes
-
-    if not first_bytes(path).lstrip(b"\xef\xbb\xbf").lstrip().startswith(b">"):
-        raise UserError(f"{path}, line 1: a wild type is read from FASTA, whose first line starts with '>'.")
     columns = read_fasta(path)
     sequences = columns.cells["sequence"]
     if len(sequences) > MOST_CHAINS:

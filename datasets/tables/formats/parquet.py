@@ -1,4 +1,4 @@
-"""Tables in Parquet: their columns of text and numbers, as text. pyarrow is imported late because it is heavy."""
+"""Tables in Parquet: their columns of text, numbers and dates, as text. pyarrow is imported late: it is heavy."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from typing import Any
 import numpy as np
 
 from datasets.common.errors import UserError
-from datasets.tables.columns import RowBatch, TableStream
+from datasets.tables.columns import MAX_ROWS, RowBatch, TableStream, checked_names
 from datasets.tables.formats.text_file import first_bytes
 
-_MAX_ROWS = 50_000_000
 _ROWS = 8192  # at a time
 
 
 def open_parquet(path: Path) -> TableStream:
-    """Read the columns of text and numbers as text; a missing value is an empty cell, other columns are left out.
+    """Read the columns of text, numbers and dates as text; a missing value is an empty cell, others are left out.
 
     A UserError is raised if the file cannot be read.
     """
@@ -47,12 +46,9 @@ def _opened(path: Path) -> Iterator[Any]:
     first_bytes(path)  # says what is wrong with a path that leads to no file
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            if file.metadata.num_rows > _MAX_ROWS:
-                raise UserError(f"{path} has {file.metadata.num_rows:,} rows, expected at most {_MAX_ROWS:,}.")
-            names = file.schema_arrow.names
-            twice = [name for i, name in enumerate(names) if name in names[:i]]
-            if twice:
-                raise UserError(f"{path}: two columns are called {twice[0]!r}; rename one of them.")
+            if file.metadata.num_rows > MAX_ROWS:
+                raise UserError(f"{path} has {file.metadata.num_rows:,} rows, expected at most {MAX_ROWS:,}.")
+            checked_names(file.schema_arrow.names, str(path))
             yield file
     except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError, SystemError) as error:
         # The last is Python's, of a batch that says it has fewer than no rows.
@@ -61,15 +57,21 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def _names(file: Any) -> list[str]:
-    """Return which columns hold text or numbers."""
+    """Return which columns hold text, numbers, or dates."""
     from pyarrow import types
 
     def is_shown(kind: Any) -> bool:
         kind = kind.value_type if types.is_dictionary(kind) else kind
         is_number = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
-        return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_boolean(kind) or is_number)
+        return bool(
+            _is_text(kind) or types.is_boolean(kind) or is_number or types.is_date(kind) or types.is_timestamp(kind)
+        )
 
     return [str(field.name) for field in file.schema_arrow if is_shown(field.type)]
+
+
+def _is_text(kind: Any) -> bool:
+    return str(kind) in ("string", "large_string", "string_view")
 
 
 def _texts(column: Any) -> Any:
@@ -77,7 +79,10 @@ def _texts(column: Any) -> Any:
     import pyarrow as pa
 
     column.validate(full=True)
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+    if _is_text(column.type):
         return column.cast(pa.large_string()).fill_null("")
+    if pa.types.is_timestamp(column.type):  # as Excel's are read
+        times = column.cast(pa.timestamp("us"), safe=False).to_pylist()
+        return pa.array(["" if time is None else time.isoformat(" ") for time in times], type=pa.large_string())
     # Numbers as Python writes them: with all digits, whatever their type.
     return pa.array(["" if value is None else str(value) for value in column.to_pylist()], type=pa.large_string())

@@ -1,6 +1,7 @@
 """Tables that people really have: what is accepted is told, what is not is one sentence with the line."""
 
 import codecs
+import datetime
 import gzip
 import resource
 import time
@@ -12,6 +13,7 @@ import pytest
 from pyarrow import parquet
 
 from datasets.common.errors import UserError
+from datasets.tables import columns as columns_module
 from datasets.tables.formats.text_file import MAX_LINE_BYTES
 from datasets.tables.read import read_columns
 from datasets.tasks.synthetic import WILD_TYPE
@@ -75,6 +77,29 @@ def test_parquet_is_read_the_same(tmp_path: Path) -> None:
     assert [*zip(found.sequences, found.target.tolist(), strict=True)] == [(s, float(t)) for s, t in GOOD]
     parquet.write_table(table.set_column(0, "sequence", pa.array([None, *sequences[1:]])), tmp_path / "t.parquet")
     assert refusal(tmp_path / "t.parquet").startswith("FILE, row 1: the sequence is empty")
+
+
+def test_text_of_any_kind_and_dates_in_parquet_are_read(tmp_path: Path) -> None:
+    day = datetime.datetime(2026, 3, 1, 12, 30)
+    columns = {
+        "sequence": pa.array(["AC", None, "AD"]).cast(pa.string_view()),
+        "day": pa.array([day.date(), None, day.date()]),
+        "time": pa.array([day, None, day], type=pa.timestamp("ns")),
+    }
+    parquet.write_table(pa.table(columns), tmp_path / "t.parquet")
+    assert {name: list(cells) for name, cells in read_columns(tmp_path / "t.parquet").cells.items()} == {
+        "sequence": ["AC", "", "AD"],
+        "day": ["2026-03-01", "", "2026-03-01"],
+        "time": ["2026-03-01 12:30:00", "", "2026-03-01 12:30:00"],
+    }
+
+
+def test_columns_and_rows_are_bounded_in_every_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parquet.write_table(pa.table({str(i): [1] for i in range(10_001)}), tmp_path / "t.parquet")
+    assert refusal(tmp_path / "t.parquet") == "FILE: the header names 10,001 columns, expected 10,000."
+    monkeypatch.setattr(columns_module, "MAX_ROWS", 39)
+    (tmp_path / "t.csv").write_text(TEXT)
+    assert refusal(tmp_path / "t.csv") == "FILE has more than 39 rows: divide it."
 
 
 @pytest.mark.parametrize(

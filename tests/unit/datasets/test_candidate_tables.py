@@ -148,3 +148,9 @@ def test_the_wild_type_alone_is_no_peptide(tmp_path: Path) -> None:
     path.write_text("WT\n")
     (block,) = read_candidates(path, unknown, None).blocks
     assert block.sequences() == ["WT"]
+
+
+def test_residues_in_groups_of_ten_are_one_sequence(tmp_path: Path) -> None:
+    path = tmp_path / "a.fasta"
+    path.write_text(">one\nACDEFGHIKL MNPQ\n>two\nACDEFGHIKL MNPQ\nRST\n")
+    assert read(path) == ["ACDEFGHIKLMNPQ", "ACDEFGHIKLMNPQRST"]

@@ -19,10 +19,11 @@ from datasets.features.addresses import Sequences
 from datasets.sequences.chains import N_LINKER, Chains, letters_of
 from datasets.sequences.mutations import MutationError, Mutator
 from datasets.sequences.tokenizer import EsmTokenizer, ResidueTokenizer
+from datasets.splits.rows import check_rows
 from datasets.tables.formats.fasta import read_wild_type
 from datasets.tables.report import report
 from datasets.tables.survey import survey
-from datasets.tasks.own_table import TableSource, table_task
+from datasets.tasks.own_table import TableSource, table_hash, table_task
 from models.backbones.names import BACKBONES
 from models.backbones.transformer import untrained
 from tests.helpers.tables import surveyed, table, write
@@ -408,3 +409,16 @@ def test_a_wild_type_of_more_chains_than_there_are_letters_is_refused(tmp_path: 
     (tmp_path / "wt.fasta").write_text(f">wt\n{'|'.join('ACDEFGHIKLMNPQRSTVWYACDEFGH')}\n")
     with pytest.raises(UserError, match="the wild type has 27 chains, expected at most 26"):
         read_wild_type(tmp_path / "wt.fasta")
+
+
+def test_another_table_than_that_of_the_chains_is_refused_by_its_line(tmp_path: Path) -> None:
+    task = table_task(surveyed(one_column(tmp_path), split="random").table, name="t")
+    path = write(tmp_path / "s.csv", "sequence,target", [(a + b, i) for i, (a, b) in enumerate(PAIRS)])
+    raw = surveyed(path, split="random").raw_split()
+    with pytest.raises(UserError, match=r"s.csv, line 2: the sequence has 1 chain, expected 2 \(A, B\)"):
+        check_rows(raw, task.clean, official=False)
+
+
+def test_a_name_that_no_file_can_have_is_refused_in_a_sentence() -> None:
+    with pytest.raises(UserError, match=r"The table 'a\\x00b' cannot be read \(embedded null byte\)"):
+        table_hash(Path("a\0b"))

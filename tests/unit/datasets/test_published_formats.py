@@ -152,3 +152,9 @@ def test_the_binned_score_is_no_feature_and_no_target(tmp_path: Path) -> None:
         surveyed(binned)
     with pytest.raises(UserError, match="has no column of numbers"):
         read_scores_file(binned, None, None)
+
+
+def test_a_wild_type_may_be_in_utf_16_as_a_table_may(tmp_path: Path) -> None:
+    path = tmp_path / "wt.fasta"
+    path.write_bytes(f">wt\n{WILD_TYPE}\n".encode("utf-16"))
+    assert find_wild_type(path, tmp_path / "t.csv") == WILD_TYPE

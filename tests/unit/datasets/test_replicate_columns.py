@@ -107,3 +107,11 @@ def test_a_limit_among_replicates_costs_its_cell_and_not_its_row(tmp_path: Path)
         assert len(found.sequences) == 40
         [note] = [one.text for one in found.findings.found if "is a limit" in one.text]
         assert note.endswith(says)
+
+
+def test_the_means_have_to_differ_and_not_each_column(tmp_path: Path) -> None:
+    values = [[row[0], "0.5" if i in (3, 9) else "", row[2]] for i, row in enumerate(VALUES)]
+    surveyed(wide(tmp_path, values), replicate_columns=NAMES).findings.raise_refused()
+    values = [[str(1 + i), str(1 - i), "n.d."] for i in range(40)]
+    with pytest.raises(UserError, match="every target is 1, so there is nothing to rank; name others with --replicate"):
+        surveyed(wide(tmp_path, values), replicate_columns=NAMES).findings.raise_refused()

@@ -284,3 +284,22 @@ def test_a_wild_type_that_an_experiment_holds_is_residues(wild_type: str, tmp_pa
     ) as caught:
         table(tmp_path / "t.csv", wild_type=wild_type)
     assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_mutation_that_all_variants_share_divides_nothing_by_position(seed: int, tmp_path: Path) -> None:
+    wild_type = "M" + WILD_TYPE[1:]
+    assert WILD_TYPE[0] != "M"
+    path = write(tmp_path / "t.csv", "sequence,target", [row[1:] for row in VARIANTS])
+    found = surveyed(path, split="by_position", split_seed=seed, wild_type=wild_type)
+    assert found.landscape.mutated is not None
+    assert found.landscape.mutated.all(axis=0).any()
+    raw = found.raw_split()
+    assert min(map(raw.part.count, ("train", "test"))) > 1
+    few = [
+        (wild_type[:1] + WILD_TYPE[1:5] + letter + WILD_TYPE[6:], i) for i, letter in enumerate(f"ACDE{WILD_TYPE[5]}")
+    ]
+    path = write(tmp_path / "few.csv", "sequence,target", few)
+    found = surveyed(path, split="by_position", wild_type=WILD_TYPE)
+    with pytest.raises(UserError, match="this table has 1 beside those at which every variant is mutated"):
+        found.raw_split()
