@@ -54,8 +54,9 @@ class CandidateColumns:
         sequence: str | tuple[str, ...] | None,
         mutation: str | None,
         sheet: str | None,
+        data: Path | None = None,
     ) -> Self:
-        """Those of candidates of a model that was trained on a user's `table`, if on any."""
+        """Those of candidates of a model that was trained on a user's `table`, if on any; it stands at `data` by now."""
         trained = (None, None) if table is None else (table.sequence_column, table.mutation_column)
         return cls(
             sequence=sequence if isinstance(sequence, str) else None,
@@ -66,7 +67,7 @@ class CandidateColumns:
             chain_columns=() if sequence is None or isinstance(sequence, str) else tuple(sequence),  # a list, of Python
             trained_chain_columns=() if table is None else table.chain_columns,
             trained_sheet=None if table is None else table.sheet,
-            trained_file=None if table is None else table.file,
+            trained_file=None if table is None else str(data or table.file),
         )
 
     def usual_sheet(self, path: Path) -> str | None:

@@ -90,7 +90,11 @@ def _all(request: AnyRequest, path: Path | None, trained: Sequence[TrainedExperi
     if request.zero_shot_file is None:
         wanted += [name for one in trained if one.config.scores is not None for name in one.config.scores.names]
     columns = CandidateColumns.like(
-        first.config.table, sequence=request.sequence_column, mutation=request.mutation_column, sheet=request.sheet
+        first.config.table,
+        sequence=request.sequence_column,
+        mutation=request.mutation_column,
+        sheet=request.sheet,
+        data=request.data,
     )
     return read_candidates(
         path,

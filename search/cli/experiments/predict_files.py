@@ -103,6 +103,7 @@ def candidates_of(
             sequence=arguments.sequence_column,
             mutation=arguments.mutation_column,
             sheet=arguments.sheet,
+            data=arguments.data,
         )
         stream = read_candidates(
             path, task, arguments.format, has_names=arguments.names, scores=wanted, columns=columns

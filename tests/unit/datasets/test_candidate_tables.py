@@ -12,6 +12,7 @@ from datasets.candidates.candidates import read_candidates
 from datasets.candidates.files import CandidateColumns
 from datasets.common.errors import UserError
 from datasets.tasks.registry import find_task
+from tests.helpers.tables import surveyed
 from tests.helpers.workbooks import write_xls, write_xlsx
 
 TASK = find_task("synthetic_two_vs_rest")
@@ -154,3 +155,17 @@ def test_residues_in_groups_of_ten_are_one_sequence(tmp_path: Path) -> None:
     path = tmp_path / "a.fasta"
     path.write_text(">one\nACDEFGHIKL MNPQ\n>two\nACDEFGHIKL MNPQ\nRST\n")
     assert read(path) == ["ACDEFGHIKLMNPQ", "ACDEFGHIKLMNPQRST"]
+
+
+def test_the_workbook_that_was_trained_on_is_known_where_it_was_moved(tmp_path: Path) -> None:
+    rows = [["sequence", "target"], *([cell, i] for i, cell in enumerate(("ACDA", "ACDC", "ACDE")))]
+    path = write_xlsx(tmp_path / "a.xlsx", {"Assay": rows, "Plate": [["sequence"], ["ACDF"]]})
+    trained = surveyed(path, sheet="Assay").table
+    moved = path.rename(tmp_path / "moved.xlsx")
+    named = {"sequence": None, "mutation": None, "sheet": None}
+    columns = CandidateColumns.like(trained, **named, data=moved)
+    with pytest.raises(UserError, match=r"has several sheets that are not empty \('Assay', 'Plate'\)"):
+        read_candidates(moved, TASK, None, columns=columns)
+    other = write_xlsx(tmp_path / "other.xlsx", {"Assay": [["sequence"], ["ACDF"]], "Plate": rows})
+    (block,) = read_candidates(other, TASK, None, columns=columns).blocks
+    assert block.sequences() == ["ACDF"]
