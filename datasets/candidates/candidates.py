@@ -14,7 +14,7 @@ from datasets.candidates.columns import ANY_COLUMNS, CandidateColumns, Label
 from datasets.candidates.files import Cells, Format, read_cells
 from datasets.common.errors import SequenceError, UserError
 from datasets.scores.keyed import score_numbers
-from datasets.sequences.alphabet import ALPHABET, GAP
+from datasets.sequences.alphabet import ALPHABET, GAP, in_capitals
 from datasets.sequences.chains import DIVIDER, chains_in, has_chains
 from datasets.sequences.codes import find_foreign, joined, padded
 from datasets.sequences.mutations import MutationError, Mutator, find_first_position, normal_form
@@ -127,7 +127,7 @@ def residues_of(
             sentence begins in the middle.
     """
     upper = [
-        DIVIDER.join(chains_in(text)) if "*" in text and has_chains(text) else text.upper().rstrip("*")
+        DIVIDER.join(chains_in(text)) if "*" in text and has_chains(text) else in_capitals(text).rstrip("*")
         for text in sequences
     ]
     if aligned_length is not None:

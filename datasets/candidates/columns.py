@@ -56,7 +56,7 @@ class CandidateColumns:
         sheet: str | None,
         data: Path | None = None,
     ) -> Self:
-        """Those of candidates of a model that was trained on a user's `table`, if on any; it stands at `data` by now."""
+        """Those of candidates of a model that was trained on a user's `table`, if on any, which is at `data` by now."""
         trained = (None, None) if table is None else (table.sequence_column, table.mutation_column)
         return cls(
             sequence=sequence if isinstance(sequence, str) else None,

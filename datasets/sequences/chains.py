@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from datasets.sequences.alphabet import GAP
+from datasets.sequences.alphabet import GAP, in_capitals
 
 DIVIDER = "|"
 """Between chains, wherever they are written."""
@@ -18,7 +18,9 @@ LINKER = ":"
 """In residues (ASCII), what stands for a linker between chains in a language model's input: no letter of a sequence."""
 N_LINKER = 25
 """Glycines of it, as ESMFold has them (Lin et al. 2023)."""
-_DIVIDERS = re.compile(r"\s*[|:/;,]+\s*")
+DIVIDERS = "|:/;,"
+"""What may stand between them where somebody else writes them."""
+_DIVIDERS = re.compile(rf"\s*[{DIVIDERS}]+\s*")
 _CHAIN = re.compile(r"([A-Z])([1-9][0-9]{0,6})")
 MOST_CHAINS = 26
 """One for each letter."""
@@ -31,7 +33,7 @@ def has_chains(text: str) -> bool:
 
 def chains_in(text: str, *, keeps_stops: bool = False) -> list[str]:
     """Return the chains of a sequence in capitals; one may be empty. A stop (*) at an end is left out unless kept."""
-    return [part.strip() if keeps_stops else part.strip().rstrip("*") for part in _DIVIDERS.split(text.upper())]
+    return [part.strip() if keeps_stops else part.strip().rstrip("*") for part in _DIVIDERS.split(in_capitals(text))]
 
 
 def letters_of(names: Sequence[str]) -> str:

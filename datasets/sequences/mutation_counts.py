@@ -72,12 +72,13 @@ def _align(
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Counts (n,) and sites (n, W) of n sequences in an alignment of fewest changes."""
     n, longest, width = len(residues), int(lengths.max(initial=0)), len(wild)
-    columns = np.arange(width + 1, dtype=np.int16)
+    kind = np.int16 if longest + width <= np.iinfo(np.int16).max else np.int32
+    columns = np.arange(width + 1, dtype=kind)
     # cost[i][row, j]: changes between the first i residues of the sequence and the first j of the wild type.
-    cost = np.empty((longest + 1, n, width + 1), dtype=np.int16)
+    cost = np.empty((longest + 1, n, width + 1), dtype=kind)
     cost[0] = columns
     for n_residues in range(longest):
-        best = cost[n_residues] + np.int16(1)  # the next residue is inserted
+        best = cost[n_residues] + kind(1)  # the next residue is inserted
         replaced = cost[n_residues][:, :-1] + (residues[:, n_residues, None] != wild)
         best[:, 1:] = np.minimum(best[:, 1:], replaced)
         # Deletions, any number after one another.

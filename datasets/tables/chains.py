@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from datasets.common.errors import UserError
-from datasets.sequences.alphabet import ALPHABET, GAP
-from datasets.sequences.chains import DIVIDER, MOST_CHAINS, Chains, chains_in, has_chains, letters_of
+from datasets.sequences.alphabet import ALPHABET, GAP, in_capitals
+from datasets.sequences.chains import DIVIDER, DIVIDERS, MOST_CHAINS, Chains, chains_in, has_chains, letters_of
 from datasets.sequences.packed import Packed
 from datasets.tables.aligned import align
 from datasets.tables.column_names import named_column
@@ -16,7 +16,6 @@ from datasets.tables.columns import Columns
 from datasets.tables.findings import STOPS_DROPPED, STOPS_REMEDY, Findings
 from datasets.tables.table import Table
 
-_DIVIDERS = b"|:/;,"
 _SHOWN = 60  # of a sequence
 _LINE = "correct the line or remove it"
 
@@ -41,7 +40,7 @@ def letters_in(wild_type: str, chains: str | None) -> str:
 
 def are_chains(cells: Packed) -> bool:
     """Whether more than half of the sequences are divided into chains."""
-    if not any(divider in piece for piece in cells.pieces() for divider in _DIVIDERS):
+    if not any(divider in piece for piece in cells.pieces() for divider in DIVIDERS.encode()):
         return False
     filled = [cell for cell in cells if cell.strip()]
     return 2 * sum(map(has_chains, filled)) > len(filled)
@@ -56,7 +55,7 @@ def read_chains(cells: Packed, table: Table, findings: Findings) -> tuple[Packed
     """
     n_before = len(findings.found)
     if table.chain_columns:  # one that is empty is a chain that is missing
-        rows = [[part.strip() for part in cell.upper().split(DIVIDER)] for cell in cells]
+        rows = [[part.strip() for part in in_capitals(cell).split(DIVIDER)] for cell in cells]
         usual = len(table.chain_columns)
     else:
         rows = [chains_in(cell, keeps_stops=True) if cell.strip() else [] for cell in cells]

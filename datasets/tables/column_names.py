@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from datasets.common.errors import UserError, nearest
-from datasets.sequences.mutations import are_mutations
+from datasets.sequences.mutations import are_mutations, first_other
 from datasets.sequences.packed import Packed
 from datasets.tables.columns import Columns
 
@@ -113,6 +113,14 @@ def no_properties(columns: Columns, properties: Sequence[str]) -> UserError:
 
 def no_sequences(columns: Columns) -> UserError:
     """The error for a table with neither sequences nor mutations."""
+    name = _known(columns, MUTATION)
+    at = None if name is None else first_other(columns.cells[name])
+    if name is not None and at is not None:  # all but a few cells of a column that is called so
+        return UserError(
+            f"{columns.where}, {columns.place} {columns.lines[at]}: {columns.cells[name][at].strip()[:60]!r} in "
+            f"{name!r} is no mutation such as V39A: correct the {columns.place}, or name the columns with "
+            "--sequence-column or --mutation-column."
+        )
     return _missing(
         columns, "sequence", "--sequence-column, or one of mutations such as V39A:D40G with --mutation-column"
     )

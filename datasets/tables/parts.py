@@ -23,6 +23,7 @@ _VALIDATION = {"": False, "false": False, "true": True, "0": False, "1": True, "
 _FEW_VALIDATION = 50
 _MOST_FOLDS = 1000  # each of them trains a model
 _LONGEST_NAME = 30  # of a fold
+_OWN = "the file's own"  # division
 
 
 def given_parts(columns: Columns, findings: Findings) -> tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]:
@@ -226,7 +227,7 @@ def find_division(
 def _how(table: Table) -> str:
     """How the parts were found that no strategy made."""
     if table.test_fold is None:
-        return "the file's own"
+        return _OWN
     return f"test is fold {table.test_fold} of {table.fold_column!r}"
 
 
@@ -235,14 +236,13 @@ def check_division(
 ) -> None:
     """Find parts that are empty, too small to judge by (where no folds are named for that), or of one target."""
     train = ~division.test & ~division.validation
+    remedy = "mark some in the column 'set'" if division.how.startswith(_OWN) else "choose another split"
     for name, part in (("train", train), ("validation", division.validation), ("test", division.test)):
         n = int(part.sum())
         if not n:
-            findings.add("refused", f"no row is left for {name} ({division.how})", remedy="choose another split")
+            findings.add("refused", f"no row is left for {name} ({division.how})", remedy=remedy)
         elif name != "test" and n > 1 and np.ptp(target[part]) == 0:
-            findings.add(
-                "refused", f"all targets of the {name} part are {target[part][0]:g}", remedy="choose another split"
-            )
+            findings.add("refused", f"all targets of the {name} part are {target[part][0]:g}", remedy=remedy)
     n = int(division.validation.sum())
     if 0 < n < _FEW_VALIDATION and not has_folds:
         findings.add(

@@ -10,7 +10,7 @@ from datasets.tables.excel.workbook import is_excel, open_excel
 from datasets.tables.formats.delimited import open_delimited
 from datasets.tables.formats.fasta import read_fasta
 from datasets.tables.formats.parquet import open_parquet
-from datasets.tables.formats.text_file import first_bytes
+from datasets.tables.formats.text_file import PARQUET, first_bytes
 
 
 def read_columns(path: Path, sheet: str | None = None) -> Columns:
@@ -41,7 +41,7 @@ def open_table(path: Path, sheet: str | None = None, *, usual_sheet: str | None 
 
 def is_parquet(start: bytes) -> bool:
     """Return whether a file's first bytes are those of Parquet."""
-    return start.startswith(b"PAR1")
+    return start.startswith(PARQUET)
 
 
 def is_fasta(start: bytes) -> bool:

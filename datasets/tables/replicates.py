@@ -38,13 +38,12 @@ class Merged:
     """Of N rows the n variants.
 
     first: (n,) int64, each variant's first row, ascending. entry: (N,) int64, the variant of each row. target: (n,)
-    float64, the means. count: (n,) int64.
+    float64, the means.
     """
 
     first: NDArray[np.int64]
     entry: NDArray[np.int64]
     target: NDArray[np.float64]
-    count: NDArray[np.int64]
     noise: Noise | None
 
 
@@ -59,7 +58,7 @@ def merge(keys: NDArray[np.uint8] | Sequence[bytes], target: NDArray[np.float64]
     at, values = np.repeat(entry, is_known.sum(axis=1)), target[is_known]
     n = len(first)
     if n == len(values):
-        return Merged(first=first, entry=entry, target=values, count=np.ones(n, dtype=np.int64), noise=None)
+        return Merged(first=first, entry=entry, target=values, noise=None)
     count = np.bincount(at, minlength=n)
     means = np.bincount(at, weights=values, minlength=n) / count
     means[at[count[at] == 1]] = values[count[at] == 1]  # exactly
@@ -68,7 +67,7 @@ def merge(keys: NDArray[np.uint8] | Sequence[bytes], target: NDArray[np.float64]
     total = float(means.var(ddof=1)) if n > 1 else 0.0
     reliability = max(0.0, 1.0 - variance * float((1 / count).mean()) / total) if total > 0 else 0.0
     noise = Noise(n_repeated=int((count > 1).sum()), sd=float(np.sqrt(variance)), reliability=reliability)
-    return Merged(first=first, entry=entry, target=means, count=count, noise=noise)
+    return Merged(first=first, entry=entry, target=means, noise=noise)
 
 
 def _entries(keys: NDArray[np.uint8] | Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -272,7 +272,7 @@ def _merged(
         findings.add("note", "the sequence was measured before; every measurement is kept", again)
         everything = np.arange(len(rows))
         means = np.nanmean(target, axis=1)
-        return replace(merged, first=everything, entry=everything, target=means, count=np.ones_like(everything))
+        return replace(merged, first=everything, entry=everything, target=means)
     else:
         findings.add("note", "the sequence was measured before; the mean of its measurements is taken", again)
     return merged

@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from datasets.common.errors import UserError
-from datasets.sequences.alphabet import ALPHABET, GAP
+from datasets.sequences.alphabet import ALPHABET, GAP, in_capitals
 from datasets.sequences.chains import DIVIDER, Chains, has_chains, letters_of
 from datasets.sequences.mutations import MutationError, Mutator, find_first_position, is_wild_type, normal_form
 from datasets.sequences.packed import Packed
@@ -146,7 +146,7 @@ def _cleaned(cells: Packed, findings: Findings, *, drops: bool) -> tuple[Packed,
     if not cells.has_other_than(_RESIDUES) and cells.lengths.all():
         _check_nucleotides(cells, findings)
         return cells, True, False, None
-    sequences = [cell.strip().upper() for cell in cells]
+    sequences = [in_capitals(cell.strip()) for cell in cells]
     if len(sequences) and all(sequence.endswith("*") for sequence in sequences):
         findings.add("note", "every sequence ends with '*', the stop codon, which is left out")
         sequences = [sequence[:-1] for sequence in sequences]
@@ -256,7 +256,7 @@ def _compare_mutations(
             _add_unread(findings, mutator, cells[stated[0]], stated, are_named=are_named)
     if others and are_named:
         cell = cells[others[0]]
-        differs = _difference(as_here(mutator.apply(cell)), sequences[others[0]], mutator.first_position)
+        differs = _difference(as_here(mutator.apply(cell)), sequences[others[0]], mutator)
         findings.add("refused", f"{cell!r} makes {differs}", others, remedy=_ONE_COLUMN)
     elif others:
         findings.add(
@@ -282,14 +282,14 @@ def _add_unread(findings: Findings, mutator: Mutator, cell: str, rows: list[int]
             findings.add("note", f"{error}: the sequence counts", rows)
 
 
-def _difference(made: str, sequence: str, first_position: int) -> str:
+def _difference(made: str, sequence: str, mutator: Mutator) -> str:
     """Return what mutations make of the wild type, and what the sequence beside them has."""
     if len(made) != len(sequence):
         return f"{len(made)} residues of the wild type, and the sequence beside it has {len(sequence)}"
     places = [place for place, (one, other) in enumerate(zip(made, sequence, strict=True)) if one != other]
     place, n_more = places[0], len(places) - 1
     more = f", and differs at {n_more} more position{'s' * (n_more > 1)}" if n_more else ""
+    at = place + mutator.first_position if mutator.chains is None else mutator.chains.position(place)
     return (
-        f"{made[place]} at position {place + first_position} of the wild type, and the sequence beside it has "
-        f"{sequence[place]} there{more}"
+        f"{made[place]} at position {at} of the wild type, and the sequence beside it has {sequence[place]} there{more}"
     )

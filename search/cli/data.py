@@ -154,6 +154,8 @@ def _proposal(arguments: argparse.Namespace, found: "Survey") -> str:
     elif found.table.split is None:
         suggested = suggest(found)
         split, why, division = suggested.words, f"{suggested.why}\n", division_of(found, suggested)
+        if division is None and split == ("--split", "random"):
+            return f"No search accepts it: {len(found.sequences)} variants are too few to be divided; measure more."
     models = [
         word for name in families(found, division, max_kernel_rows=MAX_INDUCED_ROWS) for word in ("--model", name)
     ]

@@ -244,3 +244,11 @@ def test_the_search_that_is_named_runs_where_names_begin_with_a_dash(command: Co
         asked = parse(proposed[proposed.index("--data") :])
         assert (asked.target_column, asked.error_column, asked.fold_column) == ("-logKd", "-se", "-fold")
         assert asked.test_fold == expected
+
+
+def test_a_table_that_no_split_can_divide_is_not_proposed_to_a_search(command: Command, tmp_path: Path) -> None:
+    write(tmp_path / "t.csv", "sequence,fitness", [(s, i) for i, (_, s, _) in enumerate(variants()[:7])])
+    answer = command("data", "check", "t.csv")
+    assert answer.status == 0, answer
+    assert "random         not possible: " in answer.out
+    assert answer.out.endswith("No search accepts it: 7 variants are too few to be divided; measure more.\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 from collections.abc import Callable, Iterator
@@ -30,7 +31,7 @@ def open_delimited(path: Path) -> TableStream:
     notes: list[str] = []
     blocks = read_blocks(path, notes)
     header, rest, number, has_comments = _header(blocks, path)
-    delimiter = max(_DELIMITERS, key=header.count)
+    delimiter = _delimiter(header, rest)
     names = _names(header, delimiter, path, number)
     if delimiter == ";":
         notes.append(f"cells are divided by {_DELIMITERS[delimiter]}")
@@ -62,6 +63,21 @@ def _header(blocks: Iterator[bytes], path: Path) -> tuple[str, bytes, int, bool]
     if rest.strip():
         return rest.decode(), b"", number, has_comments
     raise UserError(f"{path} has no header: line 1 is blank.")
+
+
+def _delimiter(header: str, rest: bytes) -> str:
+    """Return the delimiter that the header has most of, rather one that divides the next line into as many cells."""
+    found = sorted(_DELIMITERS, key=header.count, reverse=True)
+    lines = rest.lstrip(b"\n").partition(b"\n")
+    if lines[1]:
+        for delimiter in found:
+            with contextlib.suppress(csv.Error):  # which whoever reads the lines explains
+                n_cells, n_below = (
+                    len(next(csv.reader([line], delimiter=delimiter), [])) for line in (header, lines[0].decode())
+                )
+                if n_cells == n_below > 1:
+                    return delimiter
+    return found[0]
 
 
 def _names(header: str, delimiter: str, path: Path, number: int) -> list[str]:

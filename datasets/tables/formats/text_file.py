@@ -20,11 +20,13 @@ _MAX_BYTES = 8 << 30  # unpacked; a bomb of some MiB can hold more than any memo
 _BLOCK_BYTES = 1 << 19  # stays in the processor's cache
 _ENCODINGS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 _WINDOWS = "cp1252"
+PARQUET = b"PAR1\x15"
+"""How a file of that format begins: its mark, and a field of what follows. A header of text may begin with PAR1."""
 _NOT_TEXT = {
     b"PK\x03\x04": "a zip or Excel file; save the sheet as CSV",
     b"\xd0\xcf\x11\xe0": "an old Excel file; save the sheet as CSV",
     b"\x89HDF": "an HDF5 file; save the table as CSV",
-    b"BZh": "packed with bzip2; unpack it, or pack it with gzip",
+    **{f"BZh{level}1AY&SY".encode(): "packed with bzip2; unpack it, or pack it with gzip" for level in range(1, 10)},
     b"\xfd7zXZ": "packed with xz; unpack it, or pack it with gzip",
     b"\x28\xb5\x2f\xfd": "packed with zstd; unpack it, or pack it with gzip",
     b"%PDF": "a PDF; save the table as CSV",
@@ -32,7 +34,7 @@ _NOT_TEXT = {
         (b"<?xml", b"<html", b"<HTML", b"<table", b"<!DOCTYPE"),
         "a web page or XML, which some programs call .xls; open it in Excel and save it as .xlsx, or as CSV",
     ),
-    b"PAR1": "a Parquet file; save the table as CSV",
+    PARQUET: "a Parquet file; save the table as CSV",
 }
 
 

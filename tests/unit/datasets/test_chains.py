@@ -240,7 +240,7 @@ def test_mutations_beside_chains_are_compared_with_them(tmp_path: Path) -> None:
     columns = {"sequence_column": "sequence", "mutation_column": "mutant"}
     assert surveyed(path, split="random", **columns).raw_split().sequence == [f"{a}|{b}" for a, b in PAIRS]
     write(path, "sequence,mutant,target", [(one, name.replace("Q6A", "Q6C"), value) for one, name, value in rows])
-    with pytest.raises(UserError, match="'B:Q6C' makes"):
+    with pytest.raises(UserError, match="'B:Q6C' makes C at position B6 of the wild type"):
         surveyed(path, split="random", **columns).raw_split()
 
 

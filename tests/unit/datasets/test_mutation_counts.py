@@ -69,3 +69,8 @@ def test_other_lengths_have_the_fewest_changes(monkeypatch: pytest.MonkeyPatch) 
     assert found.counts.tolist() == [distance(sequence, wild) for sequence in sequences]
     assert (found.sites.sum(axis=1) <= found.counts).all()
     assert found.sites.any(axis=1).all()
+
+
+def test_more_mutations_than_two_bytes_count() -> None:
+    found = find_mutations(*arrays(["W" * 33_000, "MKVL"]), WILD)
+    assert found.counts.tolist() == [33_000, 1]

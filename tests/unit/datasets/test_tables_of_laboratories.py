@@ -165,3 +165,48 @@ def test_fasta_in_windows_1252_is_read(tmp_path: Path) -> None:
     found = surveyed(path, split="random")
     assert found.columns.cells["name"][3] == "ü3"
     assert any("Windows-1252: line 1 has 'ü'" in note for note in found.columns.notes)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        '"Kd (nM, 37 C, pH 7)";sequence;target',
+        "Kd (nM, 37 C, pH 7, 1 h);sequence;target",
+        "PAR1;sequence;target",
+        "BZh9;sequence;target",
+    ],
+)
+def test_the_delimiter_is_the_one_that_divides_the_rows_too(header: str, tmp_path: Path) -> None:
+    rows = [(f"{value:.1f}".replace(".", ","), sequence, value) for _, sequence, value in variants()[:30]]
+    found = surveyed(write(tmp_path / "t.csv", header, rows))
+    assert list(found.columns.cells) == [name.strip('"') for name in header.split(";")]
+    assert found.target.tolist() == [value for _, _, value in variants()[:30]]
+
+
+def test_letters_that_become_residues_in_capitals_are_none(tmp_path: Path) -> None:
+    rows = [(sequence, value) for _, sequence, value in variants()[:30]]
+    for odd, place in (("\u00df", 3), ("\u0131", 3), ("\u017f", 3)):
+        path = write(tmp_path / "t.csv", "sequence,target", [*rows, (f"{WILD_TYPE[:2]}{odd}{WILD_TYPE[3:]}", 1)])
+        with pytest.raises(UserError, match=f"line 32: the residue '{odd}' at position {place} is not one of"):
+            surveyed(path, split="random").raw_split()
+    path = write(tmp_path / "c.csv", "sequence,target", [(f"{s}|AC", v) for s, v in rows] + [("AC\u00df|AC", 1)])
+    with pytest.raises(UserError, match="line 32: the residue '\u00df' at position 3 of the chain A"):
+        surveyed(path, split="random").raw_split()
+
+
+def test_the_cell_that_is_no_mutation_is_named_where_the_column_is_called_so(tmp_path: Path) -> None:
+    rows = [[name, value] for name, _, value in variants()[:30]]
+    rows[4][0] = "see notes"
+    path = write(tmp_path / "t.csv", "mutant,target", rows)
+    with pytest.raises(UserError, match=r"line 6: 'see notes' in 'mutant' is no mutation such as V39A: correct the"):
+        surveyed(path, wild_type=WILD_TYPE)
+    for row in rows:
+        row[0] = "sample"
+    with pytest.raises(UserError, match="no column is called 'sequence' or the like"):
+        surveyed(write(tmp_path / "t.csv", "mutant,target", rows), wild_type=WILD_TYPE)
+
+
+def test_a_file_that_marks_no_test_row_is_told_to_mark_some(tmp_path: Path) -> None:
+    rows = [(sequence, value, "train") for _, sequence, value in variants()[:30]]
+    with pytest.raises(UserError, match=r"no row is left for test \(the file's own.*; mark some in the column 'set'"):
+        surveyed(write(tmp_path / "t.csv", "sequence,target,set", rows)).raw_split()
