@@ -170,7 +170,8 @@ def _surveyed(columns: Columns, table: Table, *, is_reread: bool) -> Survey:
     table = _with_wild_type(table, sequences if whole is None else whole.sequences, sequences, rows, findings)
     common = find_common(sequences, table.wild_type)
     check_wild_type_rows(keys, *before, merged.first, common, findings)
-    table = replace(table, sites=common.sites, window=common.window)
+    differ = table.wild_type is not None and common.window is None and not isinstance(sequences, Aligned)
+    table = replace(table, sites=common.sites, window=common.window, lengths_differ=differ)
     landscape = Landscape(
         target=merged.target,
         n_mutations=common.n_mutations,

@@ -59,7 +59,8 @@ class Table:
     once for all, and those of `target_column` are taken from that (see `whole`). `aligned_length`: the
     columns of the alignment that the sequences are, with `-` for gaps; null where none has a gap. `chains`: of proteins
     of several chains their names and columns (`datasets.sequences.chains`). `chain_columns`: those of a chain each,
-    instead of one column of sequences; `sequence_column` is then what they are called together.
+    instead of one column of sequences; `sequence_column` is then what they are called together. `lengths_differ`: of
+    sequences whose lengths differ beside a wild type, where no `window` says so.
     """
 
     file: str
@@ -88,6 +89,7 @@ class Table:
     aligned_length: int | None = None
     chains: str | None = None
     chain_columns: tuple[str, ...] = ()
+    lengths_differ: bool = False
 
     @property
     def whole(self) -> Table | None:
@@ -109,15 +111,16 @@ class Table:
         """All fields that say how the file is read, as a study records them.
 
         Fields with a default are left out where they have it: studies of the time before there was such a field go on.
+        So they do without `lengths_differ`, which says what was found, and the file says that, too.
         """
         later = {field.name: field.default for field in fields(self) if field.default is not MISSING}
-        known = {name: value for name, value in asdict(self).items() if name != "file"}
+        known = {name: value for name, value in asdict(self).items() if name not in ("file", "lengths_differ")}
         return {name: value for name, value in known.items() if name not in later or value != later[name]}
 
     @property
     def recorded(self) -> dict[str, Any]:
         """The file and the settings, as an experiment holds them."""
-        return {"file": self.file, **self.settings}
+        return {"file": self.file, **self.settings, **({"lengths_differ": True} if self.lengths_differ else {})}
 
     def __post_init__(self) -> None:
         """Refuse sites, a number and a wild type that are not written as they should be, whoever wrote them."""

@@ -93,6 +93,7 @@ def table_task(table: Table, *, name: str, path: Path | None = None, loaded: Sur
         units="mean of " * (len(table.replicate_columns) > 1) + (table.target_column or ""),
         shift="fitness" if table.split == "low_vs_high" else None,
         has_one_length=table.window is None
+        and not table.lengths_differ
         and not (table.sites is None and table.wild_type is None and table.aligned_length is None),
         first_position=table.first_position,
         whole=whole,

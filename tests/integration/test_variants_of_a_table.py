@@ -216,6 +216,7 @@ def test_where_no_row_lacks_a_measurement_that_is_said(searched: Searched, tmp_p
         "--unmeasured", "--data", str(tmp_path / "kept.csv")
     )
     assert "cannot be read" in searched.refused("--unmeasured", "--no-distance", "--data", str(tmp_path / "none.csv"))
+    assert "--no-distance" not in searched.refused("--unmeasured", "--data", str(tmp_path / "none.csv"))
     assert "not allowed with" in searched.refused("--unmeasured", "--mutagenesis", "singles")
 
 

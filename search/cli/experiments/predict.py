@@ -109,6 +109,8 @@ def _training_data(
         )
         check_data(arguments.file, trained.config, trained.provenance, split)
     except UserError as error:
+        if arguments.unmeasured:  # whose candidates stand in it
+            raise
         raise UserError(f"{str(error).removesuffix('.')}; {without}.") from None
     return split
 

@@ -16,7 +16,7 @@ from datasets.tables.measurements import numbers
 from datasets.tables.read import read_columns
 from datasets.tables.replicates import merge
 from datasets.tables.survey import survey
-from datasets.tables.table import STRATEGIES, table_name
+from datasets.tables.table import STRATEGIES, Table, table_name
 from datasets.tables.wild_type import find_common
 from datasets.tasks.own_table import table_task
 from datasets.tasks.synthetic import WILD_TYPE
@@ -302,3 +302,18 @@ def test_a_mutation_that_all_variants_share_divides_nothing_by_position(seed: in
     found = surveyed(path, split="by_position", wild_type=WILD_TYPE)
     with pytest.raises(UserError, match="this table has 1 beside those at which every variant is mutated"):
         found.raw_split()
+
+
+def test_lengths_that_differ_beside_a_wild_type_are_known_without_reading(tmp_path: Path) -> None:
+    """Where the sequences share no ends, neither sites nor a window tell; studies of before keep what they recorded."""
+    rows = [(sequence[i % 3 : len(sequence) - i % 2], value) for i, (_, sequence, value) in enumerate(VARIANTS[:60])]
+    path = write(tmp_path / "t.csv", "sequence,target", rows)
+    found = surveyed(path, wild_type=WILD_TYPE, split="random")
+    assert (found.table.sites, found.table.window, found.table.lengths_differ) == (None, None, True)
+    assert "lengths_differ" not in found.table.settings
+    recorded = Table(**found.table.recorded)
+    assert recorded == found.table
+    assert not table_task(recorded, name="t").has_one_length
+    plain = surveyed(write(tmp_path / "t.csv", "sequence,target", [row[1:] for row in VARIANTS]), wild_type=WILD_TYPE)
+    assert "lengths_differ" not in plain.table.recorded
+    assert table_task(plain.table, name="t").has_one_length
