@@ -279,10 +279,10 @@ def are_mutations(cells: Sequence[str], first_position: int = 1, *, chains: str 
     return bool(words) and has_few and all(_MUTATION.fullmatch(word) or _ALIGNED.fullmatch(word) for word in others)
 
 
-def first_other(cells: Iterable[str]) -> int | None:
+def first_other(cells: Iterable[str], chains: str = "") -> int | None:
     """Return which cell is the first that reads as no mutations, where most do that are not empty; None of none."""
     filled = [(row, text) for row, cell in enumerate(cells) if (text := cell.strip())]
-    others = [row for row, text in filled if not (is_wild_type(text) or are_mutations([text]))]
+    others = [row for row, text in filled if not (is_wild_type(text) or are_mutations([text], chains=chains))]
     return others[0] if others and 2 * len(others) < len(filled) else None
 
 

@@ -111,10 +111,10 @@ def no_properties(columns: Columns, properties: Sequence[str]) -> UserError:
     )
 
 
-def no_sequences(columns: Columns) -> UserError:
-    """The error for a table with neither sequences nor mutations."""
+def no_sequences(columns: Columns, chains: str) -> UserError:
+    """The error for a table with neither sequences nor mutations (of `chains`, by their names)."""
     name = _known(columns, MUTATION)
-    at = None if name is None else first_other(columns.cells[name])
+    at = None if name is None else first_other(columns.cells[name], chains)
     if name is not None and at is not None:  # all but a few cells of a column that is called so
         return UserError(
             f"{columns.where}, {columns.place} {columns.lines[at]}: {columns.cells[name][at].strip()[:60]!r} in "

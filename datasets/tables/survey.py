@@ -228,7 +228,7 @@ def _with_columns(table: Table, columns: Columns, *, is_reread: bool) -> Table:
     if not is_reread or table.mutation_column is not None:
         mutation = column_names.mutation_column(columns, table.mutation_column, taken, first, chains=chains)
     if sequence is None and mutation is None:
-        raise column_names.no_sequences(columns)
+        raise column_names.no_sequences(columns, chains)
     return replace(
         table,
         sequence_column=sequence,

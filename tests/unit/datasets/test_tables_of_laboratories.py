@@ -201,6 +201,11 @@ def test_the_cell_that_is_no_mutation_is_named_where_the_column_is_called_so(tmp
     with pytest.raises(UserError, match=r"line 6: 'see notes' in 'mutant' is no mutation such as V39A: correct the"):
         surveyed(path, wild_type=WILD_TYPE)
     for row in rows:
+        row[0] = row[0].replace("see notes", "see plate") if " " in row[0] else "A:M1A:B:K2C"
+    path = write(tmp_path / "t.csv", "mutant,target", rows)
+    with pytest.raises(UserError, match=r"line 6: 'see plate' in 'mutant' is no mutation"):
+        surveyed(path, wild_type="MKV|MKV")
+    for row in rows:
         row[0] = "sample"
     with pytest.raises(UserError, match="no column is called 'sequence' or the like"):
         surveyed(write(tmp_path / "t.csv", "mutant,target", rows), wild_type=WILD_TYPE)
