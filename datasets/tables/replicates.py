@@ -38,7 +38,8 @@ class Merged:
     """Of N rows the n variants.
 
     first: (n,) int64, each variant's first row, ascending. entry: (N,) int64, the variant of each row. target: (n,)
-    float64, the means. count: (n,) int64.
+    float64, the means. count: (n,) int64. sequence: where every measurement is kept, (N,) int64, the number of what
+    each row measures; None otherwise.
     """
 
     first: NDArray[np.int64]
@@ -46,6 +47,7 @@ class Merged:
     target: NDArray[np.float64]
     count: NDArray[np.int64]
     noise: Noise | None
+    sequence: NDArray[np.int64] | None = None
 
 
 def merge(keys: NDArray[np.uint8] | Sequence[bytes], target: NDArray[np.float64]) -> Merged:

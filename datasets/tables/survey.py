@@ -22,7 +22,7 @@ from datasets.tables.flip_format import flip_blocks
 from datasets.tables.formats.text_file import first_bytes
 from datasets.tables.measurements import errors, measured
 from datasets.tables.properties import divided_alike, in_any, missing_from
-from datasets.tables.read import read_columns
+from datasets.tables.read import read_hashed
 from datasets.tables.replicates import Merged, Noise, merge, merged_errors
 from datasets.tables.split_strategies import Landscape, Mask, TableSplit
 from datasets.tables.table import Table
@@ -42,6 +42,7 @@ class Survey:
     division: which are test and which validation, None where no split was named and the file has none. error: (n,), the
     standard errors of the targets, None where no column has them. whole: of one of several properties, that of all.
     good_lines, variant: (m,), the lines of the good rows, before replicates are merged, and which variant each is of.
+    content_hash: the SHA-256 of the file that was read.
     """
 
     table: Table
@@ -56,6 +57,7 @@ class Survey:
     landscape: Landscape
     division: TableSplit | None
     findings: Findings
+    content_hash: str
     error: NDArray[np.float64] | None = None
     whole: Survey | None = None
 
@@ -104,12 +106,12 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
     What concerns rows is collected in `findings`, and the other rows go on. A UserError is raised where nothing can
     be said of the variants: a file that cannot be read, columns that are missing, no row that is good.
     """
-    columns = read_columns(path, table.sheet if not is_reread or is_excel(first_bytes(path)) else None)
-    return _surveyed(columns, table, is_reread=is_reread)
+    columns, content_hash = read_hashed(path, table.sheet if not is_reread or is_excel(first_bytes(path)) else None)
+    return _surveyed(columns, table, content_hash, is_reread=is_reread)
 
 
-def _surveyed(columns: Columns, table: Table, *, is_reread: bool) -> Survey:
-    whole = None if table.whole is None else _surveyed(columns, table.whole, is_reread=is_reread)
+def _surveyed(columns: Columns, table: Table, content_hash: str, *, is_reread: bool) -> Survey:
+    whole = None if table.whole is None else _surveyed(columns, table.whole, content_hash, is_reread=is_reread)
     findings = Findings(columns=columns)
     for note in columns.notes:
         findings.add("note", note)
@@ -152,11 +154,11 @@ def _surveyed(columns: Columns, table: Table, *, is_reread: bool) -> Survey:
         sequences, target = sequences.take(rows), target[rows]
         test = None if test is None else test[rows]
         validation = None if validation is None else validation[rows]
+    groups = parts.given_groups(columns, table, sequences, rows, findings)
     folds = parts.given_folds(columns, table, sequences, rows, findings)
     test, validation = parts.parts_of_fold(folds, table.test_fold) if folds and table.test_fold else (test, validation)
     if whole is not None and whole.division is not None:
         test, validation = divided_alike(whole.sequences, whole.division, sequences)
-    parts.check_overlap(sequences, test, validation, rows, findings)
     keys, before = _keys(sequences, test, validation), (np.nanmean(target, axis=1), rows)
     merged = _merged(keys, target, rows, table, findings)
     error = None if error is None else merged_errors(error, merged)
@@ -165,6 +167,7 @@ def _surveyed(columns: Columns, table: Table, *, is_reread: bool) -> Survey:
         test = None if test is None else test[merged.first]
         validation = None if validation is None else validation[merged.first]
         rows = rows[merged.first]
+        groups = None if groups is None else [groups[row] for row in merged.first.tolist()]
         folds = None if folds is None else [folds[row] for row in merged.first.tolist()]
     table = _with_wild_type(table, sequences if whole is None else whole.sequences, sequences, rows, findings)
     common = find_common(sequences, table.wild_type)
@@ -176,13 +179,16 @@ def _surveyed(columns: Columns, table: Table, *, is_reread: bool) -> Survey:
         mutated=common.mutated,
         positions=None if common.positions is None else common.positions + (table.first_position - 1),
         chains=None if table.chains is None else Chains.of(table.chains),
-        group=parts.given_groups(columns, table, rows, findings),
+        group=groups,
         fold=folds,
+        sequence=merged.sequence,
     )
     division = parts.find_division(landscape, table, test, validation, findings)
     if division is not None and whole is not None and whole.division is not None:
         division = replace(division, how=whole.division.how)
     if division is not None:
+        if test is not None or merged.sequence is not None:  # otherwise each sequence has one row
+            parts.check_overlap(sequences, division, rows, findings, is_drawn=test is None)
         parts.check_division(division, merged.target, findings, has_folds=folds is not None)
     if whole is not None:
         missing_from(findings, whole.findings)
@@ -199,6 +205,7 @@ def _surveyed(columns: Columns, table: Table, *, is_reread: bool) -> Survey:
         landscape=landscape,
         division=division,
         findings=findings,
+        content_hash=content_hash,
         error=error,
         whole=whole,
     )
@@ -267,7 +274,14 @@ def _merged(
         findings.add("note", "the sequence was measured before; every measurement is kept", again)
         everything = np.arange(len(rows))
         means = np.nanmean(target, axis=1)
-        return replace(merged, first=everything, entry=everything, target=means, count=np.ones_like(everything))
+        return Merged(
+            first=everything,
+            entry=everything,
+            target=means,
+            count=np.ones_like(everything),
+            noise=merged.noise,
+            sequence=merged.entry,
+        )
     else:
         findings.add("note", "the sequence was measured before; the mean of its measurements is taken", again)
     return merged
