@@ -103,6 +103,7 @@ def table_task(table: Table, *, name: str, path: Path | None = None, loaded: Sur
         and not (table.sites is None and table.wild_type is None and table.aligned_length is None),
         first_position=table.first_position,
         whole=whole,
+        has_rounds=table.round_column is not None,
         aligned_length=table.aligned_length,
         chains=chains,
     )

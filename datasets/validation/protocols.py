@@ -37,6 +37,11 @@ class Division(ABC):
     A fold with an empty validation part is trained to the last epoch, whose weights are kept.
     """
 
+    @property
+    def is_of_whole(self) -> bool:
+        """Whether, of one of several properties, the rows that any of them has are divided, not its own alone."""
+        return True
+
     @abstractmethod
     def folds(self, split: PreparedSplit, task: Task) -> tuple[Fold, ...]:
         """Return one or more folds, the same for the same split; a UserError says why the task can't be so divided."""
