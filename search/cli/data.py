@@ -18,6 +18,7 @@ from search.machine.standard_streams import announcer
 from search.machine.tables import in_columns
 from search.options.parser import prog
 from search.options.table_options import option_words, said_again
+from search.request.fold_check import check_folds
 from search.request.search_request import DataOptions, runs_folder
 from search.request.user_table import refuse_two_splits, survey_of
 from search.study.run_names import CACHE
@@ -60,12 +61,13 @@ def _check(arguments: argparse.Namespace) -> int:
     for found in every:
         refuse_two_splits(found)
         found.findings.raise_refused()
+        check_folds(arguments.file, found)
     print(f"\n{_proposal(arguments, every[0].whole or every[0])}")
     return 0
 
 
 def _score_lines(options: DataOptions, cache: Path, found: "Survey") -> Iterator[str]:
-    """A line for each score column that the options name; of targets it knows those to train on alone.
+    """A line for each score column that the options name; of targets it knows those that are not test.
 
     Where no split is named, columns are judged on the training rows of the one that is proposed.
 
@@ -94,8 +96,9 @@ def _score_lines(options: DataOptions, cache: Path, found: "Survey") -> Iterator
     )
     division = found.division
     training = None if division is None else ~division.test & ~division.validation
-    if training is not None:
-        columns.judge(scores[training], found.target[training].astype(np.float32))
+    if division is not None:
+        known = ~division.test  # as a search does, which may train on any of them
+        columns.judge(scores[known], found.target[known].astype(np.float32))
     yield "\nscores (a variant without one gets the mean of the training rows, and a mark that says so):"
     yield from described(columns.names, scores, found.target, training if is_named else None)
 
