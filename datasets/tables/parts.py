@@ -17,11 +17,10 @@ from datasets.tables.columns import Columns
 from datasets.tables.findings import Findings
 from datasets.tables.measurements import MISSING
 from datasets.tables.split_strategies import Landscape, TableSplit, divide, validation_part
-from datasets.tables.table import ALL_FOLDS, Table
+from datasets.tables.table import ALL_FOLDS, MOST_FOLDS, Table
 
 _VALIDATION = {"": False, "false": False, "true": True, "0": False, "1": True, "0.0": False, "1.0": True}
 _FEW_VALIDATION = 50
-_MOST_FOLDS = 1000  # each of them trains a model
 _LONGEST_NAME = 30  # of a fold
 
 
@@ -113,10 +112,10 @@ def given_folds(
         findings.add("refused", text, odd, remedy=remedy)
         return folds
     names = in_order(folds)
-    if not 2 <= len(names) <= _MOST_FOLDS:
+    if not 2 <= len(names) <= MOST_FOLDS:
         raise UserError(
             f"{columns.where} names {len(names):,} {what}{'s' * (len(names) > 1)} in {name!r} (--{what}-column), "
-            f"expected 2 to {_MOST_FOLDS:,}: name another column."
+            f"expected 2 to {MOST_FOLDS:,}: name another column."
         )
     if table.test_fold is not None and table.test_fold not in names:
         shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
