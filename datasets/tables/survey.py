@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,10 +19,10 @@ from datasets.tables.excel.workbook import is_excel
 from datasets.tables.findings import Findings
 from datasets.tables.flip_format import flip_blocks
 from datasets.tables.formats.text_file import first_bytes
-from datasets.tables.measurements import errors, measured
+from datasets.tables.measurements import errors, measured, without_gaps
 from datasets.tables.properties import divided_alike, in_any, missing_from
 from datasets.tables.read import read_hashed
-from datasets.tables.replicates import Merged, Noise, merge, merged_errors
+from datasets.tables.replicates import Noise, merge_rows, merged_errors
 from datasets.tables.split_strategies import Landscape, Mask, TableSplit
 from datasets.tables.table import Table
 from datasets.tables.variants import read_residues
@@ -160,8 +159,7 @@ def _surveyed(columns: Columns, table: Table, content_hash: str, *, is_reread: b
     if whole is not None and whole.division is not None:
         test, validation = divided_alike(whole.sequences, whole.division, sequences)
     keys, before = _keys(sequences, test, validation), (np.nanmean(target, axis=1), rows)
-    merged = _merged(keys, target, rows, table, findings)
-    error = None if error is None else merged_errors(error, merged)
+    merged = merge_rows(keys, target, rows, table, findings)
     if len(merged.first) < len(sequences):
         sequences = sequences.take(merged.first)
         test = None if test is None else test[merged.first]
@@ -186,6 +184,9 @@ def _surveyed(columns: Columns, table: Table, content_hash: str, *, is_reread: b
     division = parts.find_division(landscape, table, test, validation, findings)
     if division is not None and whole is not None and whole.division is not None:
         division = replace(division, how=whole.division.how)
+    if error is not None:
+        error = without_gaps(error, None if division is None else division.test[merged.entry], columns.where)
+        error = merged_errors(error, merged)
     if division is not None:
         if test is not None or merged.sequence is not None:  # otherwise each sequence has one row
             parts.check_overlap(sequences, division, rows, findings, is_drawn=test is None)
@@ -250,41 +251,6 @@ def _keys(sequences: Packed, test: Mask | None, validation: Mask | None) -> NDAr
     if not isinstance(sequences, Aligned):
         return [sequence + bytes([number]) for sequence, number in zip(sequences.slices(), part.tolist(), strict=True)]
     return np.column_stack((sequences.varying, part)) if part.any() else sequences.varying
-
-
-def _merged(
-    keys: NDArray[np.uint8] | Sequence[bytes],
-    target: NDArray[np.float64],
-    rows: NDArray[np.int64],
-    table: Table,
-    findings: Findings,
-) -> Merged:
-    """Merge replicates as the table says; where the file has its parts, within a part."""
-    merged = merge(keys, target)
-    if merged.noise is None:
-        return merged
-    repeated = np.ones(len(rows), dtype=np.bool_)
-    repeated[merged.first] = False
-    again = rows[repeated].tolist()
-    if not again:
-        pass  # replicates stand in columns alone
-    elif table.replicates == "refuse":
-        findings.add("refused", "the sequence was measured before", again, remedy="remove it, or use --replicates mean")
-    elif table.replicates == "keep":
-        findings.add("note", "the sequence was measured before; every measurement is kept", again)
-        everything = np.arange(len(rows))
-        means = np.nanmean(target, axis=1)
-        return Merged(
-            first=everything,
-            entry=everything,
-            target=means,
-            count=np.ones_like(everything),
-            noise=merged.noise,
-            sequence=merged.entry,
-        )
-    else:
-        findings.add("note", "the sequence was measured before; the mean of its measurements is taken", again)
-    return merged
 
 
 def _with_wild_type(
