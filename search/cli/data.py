@@ -47,9 +47,10 @@ def _check(arguments: argparse.Namespace) -> int:
     from datasets.tables.report import report
 
     one_fold = None if arguments.test_fold == ALL_FOLDS else arguments.test_fold
-    every = []
+    asked, every = [], []
     for name in arguments.properties or (arguments.target_column,):
         options = DataOptions.of(arguments, data=arguments.file, test_fold=one_fold, target_column=name)
+        asked.append(options)
         every.append(found := survey_of(arguments.file, options))
         if len(every) > 1:
             print()
@@ -58,10 +59,10 @@ def _check(arguments: argparse.Namespace) -> int:
         for line in (*_score_lines(options, runs_folder() / CACHE, found), *_embedding_lines(options, found)):
             print(line)
     sys.stdout.flush()
-    for found in every:
+    for options, found in zip(asked, every, strict=True):
         refuse_two_splits(found)
         found.findings.raise_refused()
-        check_folds(arguments.file, found)
+        check_folds(arguments.file, options, found)
     print(f"\n{_proposal(arguments, every[0].whole or every[0])}")
     return 0
 

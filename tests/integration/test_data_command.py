@@ -299,3 +299,16 @@ def test_scores_are_judged_by_the_rows_that_a_search_judges_them_by(command: Com
     answer = command("data", "check", *words)
     assert answer.status == 0, answer
     assert command("--data", *words, "--model", "ridge", "--dry-run").status == 0
+
+
+def test_folds_are_read_as_the_table_was(command: Command, tmp_path: Path) -> None:
+    """A column of mutations that was merely found may differ, which is a warning, whichever fold is test."""
+    rows = [
+        (sequence, variants()[4 if i == 3 else i][0], value, "abc"[i % 3])
+        for i, (_, sequence, value) in enumerate(variants()[:200])
+    ]
+    write(tmp_path / "t.csv", "sequence,mutant,fitness,cv", rows)
+    (tmp_path / "wt.fasta").write_text(f">wild type\n{WILD_TYPE}\n")
+    answer = command("data", "check", "t.csv", "--fold-column", "cv", "--wild-type", "wt.fasta")
+    assert answer.status == 0, answer
+    assert "warning" in answer.out
