@@ -42,6 +42,8 @@ class TableSource:
             about.append("with groups")
         if self.table.replicates == "keep":
             about.append("one part for all rows of a sequence")
+        if self.table.error_column is not None:
+            about.append("the usual error of rows that are not test")
         return hashlib.sha256(json.dumps(about).encode()).hexdigest()
 
     def read(self, located: FoundSource, split: str) -> RawSplit:
