@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from datasets.common.errors import UserError
 from datasets.tables.table import table_name
 from datasets.tasks.own_table import table_task
 from search.request.search_request import TableOptions
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from datasets.tables.survey import Survey
 
 
-def check_folds(path: Path, options: TableOptions, found: "Survey") -> None:
-    """Refuse a table, read from `path` by the options, whose folds, rounds or properties a search cannot validate.
+def check_folds(options: TableOptions, found: "Survey") -> None:
+    """Refuse a table, read by the options, whose folds, rounds or properties a search cannot validate.
 
     Of a table whose division is not named, the proposed one is looked at; of folds those two that are test first, which
     leaves no fold out. Where nothing but distinct rows is divided there is always a protocol, and nothing is done.
@@ -32,23 +33,44 @@ def check_folds(path: Path, options: TableOptions, found: "Survey") -> None:
     table = found.table
     if not (table.fold_column or table.round_column or table.properties or found.landscape.sequence is not None):
         return
-    for divided in _divided(path, options, found):
-        task = table_task(divided.table, name=table_name(path), path=path, loaded=divided)
+    assert options.data is not None
+    for divided in _divided(options, found):
+        task = table_task(divided.table, name=table_name(options.data), loaded=divided)
         with TemporaryDirectory(prefix="flipsearch-") as folder:
             split = prepare(task, data_dir=None, cache_dir=Path(folder), announce=lambda sentence: None)
             find_protocol(Auto().tree, task, split)
 
 
-def _divided(path: Path, options: TableOptions, found: "Survey") -> Iterator["Survey"]:
-    """The table as it is divided, or as it is proposed to be."""
-    from datasets.tables.parts import in_order
-    from datasets.tables.suggestion import division_of, suggest
+def as_proposed(options: TableOptions, found: "Survey", *, fold: int = 0) -> "Survey":
+    """The table as the search that is proposed divides it; of folds, the one of that number is test.
 
-    table, folds = found.table, found.landscape.fold
+    It is read again for that; it is as it was where it cannot be divided so.
+    """
+    from datasets.tables.parts import in_order
+    from datasets.tables.suggestion import suggest
+
+    words = suggest(found.whole or found).words
+    given = dict(zip(words[::2], words[1::2], strict=True))
+    if "--split" in given:
+        k, group = given.get("--max-train-mutations"), given.get("--group-column", options.group_column)
+        most = None if k is None else int(k)
+        own = replace(options, split=given["--split"], max_train_mutations=most, group_column=group)
+    else:
+        assert found.landscape.fold is not None
+        own = replace(options, test_fold=in_order(found.landscape.fold)[fold])
+    assert options.data is not None
+    try:
+        return survey_of(options.data, own)
+    except UserError:
+        return found
+
+
+def _divided(options: TableOptions, found: "Survey") -> Iterator["Survey"]:
+    """The table as it is divided, or as it is proposed to be."""
     if found.division is not None:
         yield found
-    elif table.fold_column is not None and folds is not None:
-        for name in in_order(folds)[:2]:
-            yield survey_of(path, replace(options, test_fold=name))
-    elif found.whole is None and (division := division_of(found, suggest(found))) is not None:
-        yield replace(found, division=division)
+        return
+    for fold in range(2 if found.table.fold_column else 1):
+        divided = as_proposed(options, found, fold=fold)
+        if divided.division is not None:
+            yield divided
