@@ -131,9 +131,9 @@ class Task:
     `embeddings` are those of its sequences, None without any. `first_position` is the number of the wild type's first
     residue wherever mutations and positions are read or written; `region` and crops count from 0 all the same. `whole`:
     of one of several properties, the task of all rows that any of them has, whose targets mean nothing: parts and folds
-    are those of its rows. `aligned_length`: the columns of the alignment that all sequences stand in, `-` where one has
-    no residue; None where they hold no gaps. `chains`: of proteins of several chains, what the columns of `clean`ed
-    sequences are.
+    are those of its rows. `has_rounds`: its folds are rounds of measurement. `aligned_length`: the columns of the
+    alignment that all sequences stand in, `-` where one has no residue; None where they hold no gaps. `chains`: of
+    proteins of several chains, what the columns of `clean`ed sequences are.
     """
 
     name: str
@@ -154,6 +154,7 @@ class Task:
     has_one_length: bool = False
     first_position: int = 1
     whole: Task | None = None
+    has_rounds: bool = False
     aligned_length: int | None = None
     chains: Chains | None = None
 

@@ -20,7 +20,6 @@ from datasets.sequences.sites import written_sites
 
 MIN_IDENTITY = 0.8
 _WORD = 3  # residues by which a sequence's place in the wild type is found
-_MIN_RESIDUES_SHARE = 0.5
 _MAX_GAPS_SHARE = 0.3
 _THIN = 1.0  # effective sequences a column, below which ProteinGym calls an alignment's depth low
 

@@ -53,7 +53,7 @@ def measured(columns: Columns, table: Table, findings: Findings) -> tuple[NDArra
 def errors(columns: Columns, table: Table, rows: NDArray[np.int64], findings: Findings) -> NDArray[np.float64] | None:
     """Return the standard errors (n,) of the targets of some rows (n,); None without a column of them.
 
-    A row without one has the median of the others; 0, or less, is refused: such a row would count alone.
+    NaN where a row has none (see `without_gaps`); 0, or less, is refused: such a row would count alone.
     """
     if table.error_column is None or not len(rows):
         return None
@@ -69,7 +69,17 @@ def errors(columns: Columns, table: Table, rows: NDArray[np.int64], findings: Fi
         raise UserError(f"{columns.where} has no standard error in {table.error_column!r}: leave --error-column out.")
     if (missing := rows[np.isnan(values)]).size:
         findings.add("note", "a row without a standard error has the median of the others", missing.tolist())
-    return np.where(np.isnan(values), np.nanmedian(values), values)
+    return values
+
+
+def without_gaps(error: NDArray[np.float64], test: NDArray[np.bool_] | None, where: str) -> NDArray[np.float64]:
+    """Return standard errors (n,) with the median of those that are not `test` (n,) in place of NaN."""
+    usual = error if test is None else error[~test]
+    if not np.isnan(error).any():
+        return error
+    if np.isnan(usual).all():
+        raise UserError(f"{where} has standard errors of test rows alone: leave --error-column out.")
+    return np.where(np.isnan(error), np.nanmedian(usual), error)
 
 
 def numbers(

@@ -17,11 +17,10 @@ from datasets.tables.columns import Columns
 from datasets.tables.findings import Findings
 from datasets.tables.measurements import MISSING
 from datasets.tables.split_strategies import Landscape, TableSplit, divide, validation_part
-from datasets.tables.table import ALL_FOLDS, Table
+from datasets.tables.table import ALL_FOLDS, MOST_FOLDS, Table
 
 _VALIDATION = {"": False, "false": False, "true": True, "0": False, "1": True, "0.0": False, "1.0": True}
 _FEW_VALIDATION = 50
-_MOST_FOLDS = 1000  # each of them trains a model
 _LONGEST_NAME = 30  # of a fold
 _OWN = "the file's own"  # division
 
@@ -71,15 +70,18 @@ def _may_leave_out(columns: Columns) -> bool:
     return is_flip_format(columns) and any(cell.strip() for cell in columns.cells["set"])
 
 
-def given_groups(columns: Columns, table: Table, rows: NDArray[np.int64], findings: Findings) -> list[str] | None:
-    """Return the name of the group of each of the rows (n,); None where no column names any."""
+def given_groups(
+    columns: Columns, table: Table, sequences: Packed, rows: NDArray[np.int64], findings: Findings
+) -> list[str] | None:
+    """Return the group's name of each of the rows, whose sequences (n,) are given; None where no column names any."""
     if table.group_column is None:
         return None
     cells = columns.cells[table.group_column]
     group = [cells[row].strip() for row in rows.tolist()]
-    blank = [row for row, name in zip(rows.tolist(), group, strict=True) if not name]
+    blank = [row for row, name in zip(rows.tolist(), group, strict=True) if name.lower() in MISSING]
     if blank:
         findings.add("refused", f"the group ({table.group_column!r}) is empty", blank, remedy="name it")
+    _refuse_twice("group", table.group_column, group, sequences, rows, findings)
     return group
 
 
@@ -111,10 +113,10 @@ def given_folds(
         findings.add("refused", text, odd, remedy=remedy)
         return folds
     names = in_order(folds)
-    if not 2 <= len(names) <= _MOST_FOLDS:
+    if not 2 <= len(names) <= MOST_FOLDS:
         raise UserError(
             f"{columns.where} names {len(names):,} {what}{'s' * (len(names) > 1)} in {name!r} (--{what}-column), "
-            f"expected 2 to {_MOST_FOLDS:,}: name another column."
+            f"expected 2 to {MOST_FOLDS:,}: name another column."
         )
     if table.test_fold is not None and table.test_fold not in names:
         shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
@@ -123,13 +125,20 @@ def given_folds(
         )
     if table.round_column:
         return _first_rounds(sequences, folds, names)
-    known: dict[str, str] = {}
-    of_rows = zip(rows.tolist(), sequences, folds, strict=True)
-    twice = [row for row, sequence, fold in of_rows if known.setdefault(sequence, fold) != fold]
-    if twice:
-        text = f"the sequence stands in another fold ({name!r}) too"
-        findings.add("refused", text, twice, remedy="put all its lines into one fold")
+    _refuse_twice("fold", name, folds, sequences, rows, findings)
     return folds
+
+
+def _refuse_twice(
+    what: str, column: str, names: Sequence[str], sequences: Packed, rows: NDArray[np.int64], findings: Findings
+) -> None:
+    """Refuse the rows whose sequences stand under another of the names (n,) too."""
+    known: dict[str, str] = {}
+    of_rows = zip(rows.tolist(), sequences, names, strict=True)
+    twice = [row for row, sequence, name in of_rows if known.setdefault(sequence, name) != name]
+    if twice:
+        text = f"the sequence stands in another {what} ({column!r}) too"
+        findings.add("refused", text, twice, remedy=f"put all its lines into one {what}")
 
 
 def _first_rounds(sequences: Packed, rounds: Sequence[str], names: Sequence[str]) -> list[str]:
@@ -163,15 +172,10 @@ def parts_of_fold(folds: Sequence[str], test_fold: str) -> tuple[NDArray[np.bool
 
 
 def check_overlap(
-    sequences: Packed,
-    test: NDArray[np.bool_] | None,
-    validation: NDArray[np.bool_] | None,
-    rows: NDArray[np.int64],
-    findings: Findings,
+    sequences: Packed, division: TableSplit, rows: NDArray[np.int64], findings: Findings, *, is_drawn: bool
 ) -> None:
-    """Find sequences that stand in two parts."""
-    if test is None:
-        return
+    """Find sequences that stand in two parts; `is_drawn`: a strategy made these, and not the file."""
+    test, validation = division.test, division.validation
     parts = [list(sequences.take(np.flatnonzero(part))) for part in (test, ~test)]
     train = set(parts[1])
     leaked = [row for row, sequence in zip(np.flatnonzero(test).tolist(), parts[0], strict=True) if sequence in train]
@@ -180,10 +184,8 @@ def check_overlap(
             "refused",
             "the sequence stands in both train and test",
             rows[leaked].tolist(),
-            remedy="remove it from one of the two",
+            remedy="use --replicates mean, or another split" if is_drawn else "remove it from one of the two",
         )
-    if validation is None:
-        return
     judged = set(sequences.take(np.flatnonzero(validation)))
     trained = np.flatnonzero(~test & ~validation)
     pairs = zip(trained.tolist(), sequences.take(trained), strict=True)
@@ -220,7 +222,7 @@ def find_division(
             return None
         findings.add("note", "no row is marked as validation: a tenth of train is drawn for it")
         how = f"{_how(table)}, validation at random"
-        return TableSplit(test=test, validation=validation_part(test, table.split_seed), how=how)
+        return TableSplit(test=test, validation=validation_part(landscape, test, table.split_seed), how=how)
     return TableSplit(test=test, validation=validation, how=_how(table))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from datasets.common.errors import UserError
+from datasets.common.files import file_hash
 from datasets.tables.columns import Columns, TableStream
 from datasets.tables.excel.workbook import is_excel, open_excel
 from datasets.tables.formats.delimited import open_delimited
@@ -24,6 +25,23 @@ def read_columns(path: Path, sheet: str | None = None) -> Columns:
     if not len(columns):
         raise UserError(f"{path} has no rows: after its header a {columns.place} for each variant is expected.")
     return columns
+
+
+def read_hashed(path: Path, sheet: str | None = None) -> tuple[Columns, str]:
+    """Read a table as `read_columns` does; the second value is the SHA-256 of what was read, empty of no file."""
+    before = _hash(path)
+    columns = read_columns(path, sheet)
+    if _hash(path) != before:
+        raise UserError(f"{path} was saved while it was read: start the command again.")
+    return columns, before
+
+
+def _hash(path: Path) -> str:
+    """The SHA-256 of a file; empty where there is none, or it cannot be read, which is for its reader to say."""
+    try:
+        return file_hash(path) if path.is_file() else ""
+    except OSError:
+        return ""
 
 
 def open_table(path: Path, sheet: str | None = None, *, usual_sheet: str | None = None) -> TableStream:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+
+from datasets.tables.findings import Findings
+from datasets.tables.table import Table
 
 _ROWS = 4096  # hashed at a time: they stay in the processor's cache
 
@@ -38,13 +41,15 @@ class Merged:
     """Of N rows the n variants.
 
     first: (n,) int64, each variant's first row, ascending. entry: (N,) int64, the variant of each row. target: (n,)
-    float64, the means.
+    float64, the means. sequence: where every measurement is kept, (N,) int64, the number of what each row measures; None
+    otherwise.
     """
 
     first: NDArray[np.int64]
     entry: NDArray[np.int64]
     target: NDArray[np.float64]
     noise: Noise | None
+    sequence: NDArray[np.int64] | None = None
 
 
 def merge(keys: NDArray[np.uint8] | Sequence[bytes], target: NDArray[np.float64]) -> Merged:
@@ -68,6 +73,33 @@ def merge(keys: NDArray[np.uint8] | Sequence[bytes], target: NDArray[np.float64]
     reliability = max(0.0, 1.0 - variance * float((1 / count).mean()) / total) if total > 0 else 0.0
     noise = Noise(n_repeated=int((count > 1).sum()), sd=float(np.sqrt(variance)), reliability=reliability)
     return Merged(first=first, entry=entry, target=means, noise=noise)
+
+
+def merge_rows(
+    keys: NDArray[np.uint8] | Sequence[bytes],
+    target: NDArray[np.float64],
+    rows: NDArray[np.int64],
+    table: Table,
+    findings: Findings,
+) -> Merged:
+    """Merge some rows (N,) of a table as it says, by their keys; where the file has its parts, within a part."""
+    merged = merge(keys, target)
+    if merged.noise is None:
+        return merged
+    repeated = np.ones(len(rows), dtype=np.bool_)
+    repeated[merged.first] = False
+    again = rows[repeated].tolist()
+    if not again:
+        pass  # replicates stand in columns alone
+    elif table.replicates == "refuse":
+        findings.add("refused", "the sequence was measured before", again, remedy="remove it, or use --replicates mean")
+    elif table.replicates == "keep":
+        findings.add("note", "the sequence was measured before; every measurement is kept", again)
+        every, means = np.arange(len(rows)), np.nanmean(target, axis=1)
+        return replace(merged, first=every, entry=every, target=means, sequence=merged.entry)
+    else:
+        findings.add("note", "the sequence was measured before; the mean of its measurements is taken", again)
+    return merged
 
 
 def _entries(keys: NDArray[np.uint8] | Sequence[bytes]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -31,12 +31,13 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Landscape:
-    """What the strategies divide: N variants, each once.
+    """What the strategies divide: N variants, each once unless all of its measurements are kept.
 
     target: (N,) float64. n_mutations: (N,) int64 from the wild type, None where that is not known or a sequence has
     another length. mutated: (N, P) bool at the P positions that vary, under the same condition; positions: (P,) int64,
     numbered as the table does; of `chains` their columns from 1. group: N cells of the chosen column, or None. fold:
-    likewise.
+    likewise. sequence: (N,) int64, the same number for rows of one sequence, counted by their first rows; None where
+    each has one row.
     """
 
     target: NDArray[np.float64]
@@ -46,6 +47,7 @@ class Landscape:
     group: Sequence[str] | None
     fold: Sequence[str] | None = None
     chains: Chains | None = None
+    sequence: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -91,22 +93,37 @@ def divide(
         in_groups = _validation_groups if group_rule else _first_validation_groups
         validation, added = in_groups(landscape, test, random)
     else:
-        validation, added = _validation_at_random(test, random), ""
+        validation, added = _validation_at_random(landscape, test, random), ""
     return TableSplit(test=test, validation=validation, how=how + added)
 
 
-def _validation_at_random(test: Mask, random: np.random.Generator) -> Mask:
-    """Draw the validation part: two variants at least, but never all of train."""
-    train = np.flatnonzero(~test)
+def _validation_at_random(landscape: Landscape, test: Mask, random: np.random.Generator) -> Mask:
+    """Draw the validation part: two variants at least, but never all of train; each with all of its rows."""
+    train = np.flatnonzero(~test & _first_rows(landscape))
     n = min(max(2, round(_VALIDATION_SHARE * len(train))), len(train) - 1)
     validation = np.zeros(len(test), dtype=np.bool_)
     validation[random.permutation(train)[:n]] = True
-    return validation
+    return _with_all_rows(landscape, validation) & ~test
 
 
-def validation_part(test: Mask, seed: int) -> Mask:
+def validation_part(landscape: Landscape, test: Mask, seed: int) -> Mask:
     """Draw a tenth of what is not test, for a file that marks a test part alone."""
-    return _validation_at_random(test, np.random.Generator(np.random.PCG64(derive_seed("validation", seed))))
+    return _validation_at_random(landscape, test, np.random.Generator(np.random.PCG64(derive_seed("validation", seed))))
+
+
+def _first_rows(landscape: Landscape) -> Mask:
+    """Return which rows (N,) are the first of their sequence."""
+    if landscape.sequence is None:
+        return np.ones(len(landscape.target), dtype=np.bool_)
+    first = np.zeros(len(landscape.target), dtype=np.bool_)
+    first[np.unique(landscape.sequence, return_index=True)[1]] = True
+    return first
+
+
+def _with_all_rows(landscape: Landscape, part: Mask) -> Mask:
+    """Return a part (N,), and all other rows of its sequences."""
+    sequence = landscape.sequence
+    return part if sequence is None else np.isin(sequence, sequence[part])
 
 
 def _k_vs_rest(landscape: Landscape, k: int) -> tuple[Mask, str]:
@@ -116,10 +133,10 @@ def _k_vs_rest(landscape: Landscape, k: int) -> tuple[Mask, str]:
 
 
 def _at_random(landscape: Landscape, random: np.random.Generator) -> tuple[Mask, str]:
-    n = len(landscape.target)
-    test = np.zeros(n, dtype=np.bool_)
-    test[random.permutation(n)[: round(_TEST_SHARE * n)]] = True
-    return test, "a fifth drawn at random is test"
+    rows = np.flatnonzero(_first_rows(landscape))
+    test = np.zeros(len(landscape.target), dtype=np.bool_)
+    test[random.permutation(rows)[: round(_TEST_SHARE * len(rows))]] = True
+    return _with_all_rows(landscape, test), "a fifth drawn at random is test"
 
 
 def _low_vs_high(landscape: Landscape, random: np.random.Generator) -> tuple[Mask, str]:
@@ -186,7 +203,8 @@ def _validation_groups(landscape: Landscape, test: Mask, random: np.random.Gener
             validation = np.isin(group, held)
             far = _far_from(_VALIDATION_SHARE, validation[~test], names[left], sizes[left], "validation")
             return validation, f"; {len(held)} of the others are validation{far}"
-    return _validation_at_random(test, random), f"; validation at random, as {len(left)} groups are left for train"
+    why = f"; validation at random, as {len(left)} groups are left for train"
+    return _validation_at_random(landscape, test, random), why
 
 
 def _far_from(share: float, part: Mask, names: NDArray[np.str_], sizes: NDArray[np.int64], what: str) -> str:
@@ -215,7 +233,8 @@ def _first_validation_groups(landscape: Landscape, test: Mask, random: np.random
     _, group, _ = _groups(landscape)
     left = random.permutation(np.unique(group[~test])).tolist()
     if len(left) < 3:
-        return _validation_at_random(test, random), f"; validation at random, as {len(left)} groups are left for train"
+        why = f"; validation at random, as {len(left)} groups are left for train"
+        return _validation_at_random(landscape, test, random), why
     masks = ((group == number)[~test] for number in left)
     n = _n_until_share(masks, len(left) - 1, _VALIDATION_SHARE)
     return np.isin(group, left[:n]) & ~test, f"; {n} of the others are validation"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,10 +19,10 @@ from datasets.tables.excel.workbook import is_excel
 from datasets.tables.findings import Findings
 from datasets.tables.flip_format import flip_blocks
 from datasets.tables.formats.text_file import first_bytes
-from datasets.tables.measurements import errors, measured
+from datasets.tables.measurements import errors, measured, without_gaps
 from datasets.tables.properties import divided_alike, in_any, missing_from
-from datasets.tables.read import read_columns
-from datasets.tables.replicates import Merged, Noise, merge, merged_errors
+from datasets.tables.read import read_hashed
+from datasets.tables.replicates import Noise, merge_rows, merged_errors
 from datasets.tables.split_strategies import Landscape, Mask, TableSplit
 from datasets.tables.table import Table
 from datasets.tables.variants import read_residues
@@ -42,6 +41,7 @@ class Survey:
     division: which are test and which validation, None where no split was named and the file has none. error: (n,), the
     standard errors of the targets, None where no column has them. whole: of one of several properties, that of all.
     good_lines, variant: (m,), the lines of the good rows, before replicates are merged, and which variant each is of.
+    content_hash: the SHA-256 of the file that was read.
     """
 
     table: Table
@@ -56,6 +56,7 @@ class Survey:
     landscape: Landscape
     division: TableSplit | None
     findings: Findings
+    content_hash: str
     error: NDArray[np.float64] | None = None
     whole: Survey | None = None
 
@@ -104,12 +105,12 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
     What concerns rows is collected in `findings`, and the other rows go on. A UserError is raised where nothing can
     be said of the variants: a file that cannot be read, columns that are missing, no row that is good.
     """
-    columns = read_columns(path, table.sheet if not is_reread or is_excel(first_bytes(path)) else None)
-    return _surveyed(columns, table, is_reread=is_reread)
+    columns, content_hash = read_hashed(path, table.sheet if not is_reread or is_excel(first_bytes(path)) else None)
+    return _surveyed(columns, table, content_hash, is_reread=is_reread)
 
 
-def _surveyed(columns: Columns, table: Table, *, is_reread: bool) -> Survey:
-    whole = None if table.whole is None else _surveyed(columns, table.whole, is_reread=is_reread)
+def _surveyed(columns: Columns, table: Table, content_hash: str, *, is_reread: bool) -> Survey:
+    whole = None if table.whole is None else _surveyed(columns, table.whole, content_hash, is_reread=is_reread)
     findings = Findings(columns=columns)
     for note in columns.notes:
         findings.add("note", note)
@@ -153,19 +154,19 @@ def _surveyed(columns: Columns, table: Table, *, is_reread: bool) -> Survey:
         sequences, target = sequences.take(rows), target[rows]
         test = None if test is None else test[rows]
         validation = None if validation is None else validation[rows]
+    groups = parts.given_groups(columns, table, sequences, rows, findings)
     folds = parts.given_folds(columns, table, sequences, rows, findings)
     test, validation = parts.parts_of_fold(folds, table.test_fold) if folds and table.test_fold else (test, validation)
     if whole is not None and whole.division is not None:
         test, validation = divided_alike(whole.sequences, whole.division, sequences)
-    parts.check_overlap(sequences, test, validation, rows, findings)
     keys, before = _keys(sequences, test, validation), (np.nanmean(target, axis=1), rows)
-    merged = _merged(keys, target, rows, table, findings)
-    error = None if error is None else merged_errors(error, merged)
+    merged = merge_rows(keys, target, rows, table, findings)
     if len(merged.first) < len(sequences):
         sequences = sequences.take(merged.first)
         test = None if test is None else test[merged.first]
         validation = None if validation is None else validation[merged.first]
         rows = rows[merged.first]
+        groups = None if groups is None else [groups[row] for row in merged.first.tolist()]
         folds = None if folds is None else [folds[row] for row in merged.first.tolist()]
     table = _with_wild_type(table, sequences if whole is None else whole.sequences, sequences, rows, findings)
     common = find_common(sequences, table.wild_type)
@@ -178,13 +179,19 @@ def _surveyed(columns: Columns, table: Table, *, is_reread: bool) -> Survey:
         mutated=common.mutated,
         positions=None if common.positions is None else common.positions + (table.first_position - 1),
         chains=None if table.chains is None else Chains.of(table.chains),
-        group=parts.given_groups(columns, table, rows, findings),
+        group=groups,
         fold=folds,
+        sequence=merged.sequence,
     )
     division = parts.find_division(landscape, table, test, validation, findings)
     if division is not None and whole is not None and whole.division is not None:
         division = replace(division, how=whole.division.how)
+    if error is not None:
+        error = without_gaps(error, None if division is None else division.test[merged.entry], columns.where)
+        error = merged_errors(error, merged)
     if division is not None:
+        if test is not None or merged.sequence is not None:  # otherwise each sequence has one row
+            parts.check_overlap(sequences, division, rows, findings, is_drawn=test is None)
         parts.check_division(division, merged.target, findings, has_folds=folds is not None)
     if whole is not None:
         missing_from(findings, whole.findings)
@@ -201,6 +208,7 @@ def _surveyed(columns: Columns, table: Table, *, is_reread: bool) -> Survey:
         landscape=landscape,
         division=division,
         findings=findings,
+        content_hash=content_hash,
         error=error,
         whole=whole,
     )
@@ -249,34 +257,6 @@ def _keys(sequences: Packed, test: Mask | None, validation: Mask | None) -> NDAr
     if not isinstance(sequences, Aligned):
         return [sequence + bytes([number]) for sequence, number in zip(sequences.slices(), part.tolist(), strict=True)]
     return np.column_stack((sequences.varying, part)) if part.any() else sequences.varying
-
-
-def _merged(
-    keys: NDArray[np.uint8] | Sequence[bytes],
-    target: NDArray[np.float64],
-    rows: NDArray[np.int64],
-    table: Table,
-    findings: Findings,
-) -> Merged:
-    """Merge replicates as the table says; where the file has its parts, within a part."""
-    merged = merge(keys, target)
-    if merged.noise is None:
-        return merged
-    repeated = np.ones(len(rows), dtype=np.bool_)
-    repeated[merged.first] = False
-    again = rows[repeated].tolist()
-    if not again:
-        pass  # replicates stand in columns alone
-    elif table.replicates == "refuse":
-        findings.add("refused", "the sequence was measured before", again, remedy="remove it, or use --replicates mean")
-    elif table.replicates == "keep":
-        findings.add("note", "the sequence was measured before; every measurement is kept", again)
-        everything = np.arange(len(rows))
-        means = np.nanmean(target, axis=1)
-        return replace(merged, first=everything, entry=everything, target=means)
-    else:
-        findings.add("note", "the sequence was measured before; the mean of its measurements is taken", again)
-    return merged
 
 
 def _with_wild_type(

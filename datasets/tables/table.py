@@ -26,6 +26,8 @@ FIRST_POSITIONS = (-9999999, 9999999)
 Replicates = Literal["mean", "refuse", "keep"]
 REPLICATES: tuple[Replicates, ...] = get_args(Replicates)
 GroupRule = Literal["nearest"]
+MOST_FOLDS = 1000
+"""Each of them trains a model."""
 ALL_FOLDS = "all"
 """The `test_fold` that stands for each in turn, which no table has."""
 Censored = Literal["limit", "drop", "refuse"]

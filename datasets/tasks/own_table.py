@@ -31,19 +31,30 @@ class TableSource:
 
     def locate(self, *, data_dir: Path | None, announce: Announce) -> FoundSource:
         """Name the content by the SHA-256 of the file and of how it is read."""
-        digest = table_hash(self.path)
-        about: list[object] = [digest, self.table.settings]
-        if self.table.group_column is not None:
-            about.append("with groups")  # which prepared files of the first version lack
-        version = hashlib.sha256(json.dumps(about).encode()).hexdigest()
+        # What was loaded counts, whatever was saved there since.
+        version = self._version((self.loaded and self.loaded.content_hash) or table_hash(self.path))
         return FoundSource(path=self.path, version=version, official=False, label=self.path.name, is_own=True)
+
+    def _version(self, digest: str) -> str:
+        about: list[object] = [digest, self.table.settings]
+        # What prepared files of earlier versions lack.
+        if self.table.group_column is not None:
+            about.append("with groups")
+        if self.table.replicates == "keep":
+            about.append("one part for all rows of a sequence")
+        if self.table.error_column is not None:
+            about.append("the usual error of rows that are not test")
+        return hashlib.sha256(json.dumps(about).encode()).hexdigest()
 
     def read(self, located: FoundSource, split: str) -> RawSplit:
         """Return the rows of the divided table."""
         # Imported as late as this, so that usage errors do not wait for NumPy.
         from datasets.tables.survey import survey
 
-        return (self.loaded or survey(self.path, self.table, is_reread=True)).raw_split()
+        found = self.loaded or survey(self.path, self.table, is_reread=True)
+        if self._version(found.content_hash) != located.version:
+            raise UserError(f"The table {self.path} was saved while it was read: start the command again.")
+        return found.raw_split()
 
     def sizes(self, located: FoundSource, split: str) -> tuple[int, int, int]:
         """Return the numbers of train, validation and test variants."""
@@ -97,6 +108,7 @@ def table_task(table: Table, *, name: str, path: Path | None = None, loaded: Sur
         and not (table.sites is None and table.wild_type is None and table.aligned_length is None),
         first_position=table.first_position,
         whole=whole,
+        has_rounds=table.round_column is not None,
         aligned_length=table.aligned_length,
         chains=chains,
     )

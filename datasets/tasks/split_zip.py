@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import warnings
 import zipfile
 import zlib
 from collections.abc import Collection
@@ -85,15 +86,21 @@ def _parse(content: bytes, where: str, columns: Collection[str] | None = None) -
     import pandas as pd
 
     try:
-        frame = pd.read_csv(
-            io.BytesIO(content),
-            dtype=str,
-            na_filter=False,
-            skip_blank_lines=False,
-            index_col=False,
-            encoding="utf-8-sig",
-            usecols=None if columns is None else [*columns],
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # of a line with too many cells
+            frame = pd.read_csv(
+                io.BytesIO(content),
+                dtype=str,
+                na_filter=False,
+                skip_blank_lines=False,
+                index_col=False,
+                encoding="utf-8-sig",
+                usecols=None if columns is None else [*columns],
+            )
+    except pd.errors.ParserWarning as warning:
+        raise UserError(
+            f"{where} has a line with more cells than its header: put quotes around a cell that holds a comma."
+        ) from warning
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError, ValueError) as error:
         reason = str(error).strip().removeprefix("Error tokenizing data. C error: ")
         raise UserError(f"{where} is not a table that can be read ({reason}); it has to be CSV in UTF-8.") from error

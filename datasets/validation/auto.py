@@ -16,6 +16,7 @@ from datasets.validation.given_folds import ByFold
 from datasets.validation.grouped import ByGroup
 from datasets.validation.mutational_load import WithoutRise
 from datasets.validation.protocols import MIN_SEQUENCES, Fold, Holdout, KFold, Validation
+from datasets.validation.rounds import Rounds
 from datasets.validation.shifted import ByPosition, find_shift
 
 # Twice what 500 sequences without any relation stray by (0.045), and well below what was seen of wrong ones (0.6).
@@ -34,8 +35,8 @@ class Facts:
     together and in test; None without a wild type. `n_groups`: how many groups there are in train and validation if no
     test variant belongs to one of them, `n_positions`: at how many positions the variants of train and validation are
     mutated if nearly all test variants are mutated at another one; 0 otherwise. `n_folds`: in how many of the folds
-    that the table names they are, 0 if it names none; `apart`: what any two of these differ in, `groups` and
-    `positions`.
+    that the table names they are, 0 if it names none; `has_rounds`: these are rounds of measurement; `apart`: what any
+    two of these differ in, `groups` and `positions`.
     """
 
     n_train: int
@@ -47,6 +48,7 @@ class Facts:
     n_groups: int = 0
     n_positions: int = 0
     n_folds: int = 0
+    has_rounds: bool = False
     apart: frozenset[str] = frozenset()
 
     def unlike(self, chosen: Validation) -> str:
@@ -68,12 +70,14 @@ class Facts:
 def choose(facts: Facts) -> Validation:
     """Return the protocol for a split: what differs between train and test differs between the folds as well.
 
-    The folds that the table names, where it does. Whole groups where the test variants belong to other groups than all
-    others, positions where they are mutated at other positions; elsewhere the split's own validation part where that is
-    large, k-fold otherwise. Where the test variants have more mutations than all others, and not all the same number,
-    also without those that rank them by that number.
+    The rounds or the folds that the table names, where it does. Whole groups where the test variants belong to other
+    groups than all others, positions where they are mutated at other positions; elsewhere the split's own validation
+    part where that is large, k-fold otherwise. Where the test variants have more mutations than all others, and not all
+    the same number, also without those that rank them by that number; of rounds this is not asked.
     """
     protocol: Validation
+    if facts.has_rounds:
+        return Rounds()
     if facts.n_folds > 1:
         protocol = ByFold(n_folds=facts.n_folds)
     elif facts.n_groups > 1:
@@ -115,6 +119,7 @@ def find_facts(split: PreparedSplit, task: Task) -> Facts:
         n_groups=_n_groups(split),
         n_positions=n_positions,
         n_folds=len(folds or ()),
+        has_rounds=task.has_rounds,
         apart=frozenset(apart),
     )
 
@@ -126,8 +131,8 @@ def resolve(facts: Facts, split: PreparedSplit, task: Task) -> Validation:
         try:
             chosen.folds(split, task)
         except UserError:
-            if facts.n_folds > 1:
-                raise  # the table's own folds are not put aside in silence
+            if facts.n_folds > 1 or facts.has_rounds:
+                raise  # the table's own are not put aside in silence
             continue
         return chosen
     return choose(replace(facts, n_groups=0, n_positions=0))

@@ -21,12 +21,13 @@ def folds_of_split(division: Division, split: PreparedSplit, task: Task) -> tupl
     """Return the folds into which a split is divided.
 
     Of one of several properties these are the folds of all rows that any of them has, without the rows that this one
-    lacks: a row that a fold validates for one property is validated by the same fold for all that have it.
+    lacks: a row that a fold validates for one property is validated by the same fold for all that have it. Rounds are
+    those in which this property was measured.
 
     Raises:
         UserError: The split cannot be divided so, or a fold is left with too few rows of this property.
     """
-    whole = whole_of(split)
+    whole = whole_of(split) if division.is_of_whole else split
     folds = division.folds(whole, task)
     if whole is split:
         return folds

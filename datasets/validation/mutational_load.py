@@ -38,6 +38,11 @@ class WithoutRise(Validation):
         return self.protocol.folds(split, task)
 
     @property
+    def is_of_whole(self) -> bool:
+        """As the other protocol."""
+        return self.protocol.is_of_whole
+
+    @property
     def n_folds_in_all(self) -> int:
         """Those of the other protocol."""
         return self.protocol.n_folds_in_all

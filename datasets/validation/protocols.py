@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from datasets.common.errors import UserError
 from datasets.common.seeds import derive_seed
 from datasets.splits.prepared import PreparedSplit
+from datasets.tables.table import MOST_FOLDS
 from datasets.task import Task
 from datasets.validation.names import target_of
 
 MIN_SEQUENCES = 20  # of train and validation together: below, no other protocol says more than the split's own part
 MIN_TRAIN = 10  # of a fold
-MOST_FOLDS = 1000  # each trains a model
 MIN_VALIDATION = 3  # of a fold: two can only be in order or not
 ON_RANDOM_ROWS = "validated on random rows of the same distribution as training"
 
@@ -36,6 +36,11 @@ class Division(ABC):
 
     A fold with an empty validation part is trained to the last epoch, whose weights are kept.
     """
+
+    @property
+    def is_of_whole(self) -> bool:
+        """Whether, of one of several properties, the rows that any of them has are divided, not its own alone."""
+        return True
 
     @abstractmethod
     def folds(self, split: PreparedSplit, task: Task) -> tuple[Fold, ...]:
@@ -89,6 +94,8 @@ class Dealt(Validation):
 
     def __init__(self, *, n_folds: int, seed: int) -> None:
         self.n_folds = at_least(2, n_folds=n_folds)
+        if n_folds > MOST_FOLDS:
+            raise ValueError(f"n_folds is {n_folds}, expected at most {MOST_FOLDS}")
         self.seed = at_least(0, seed=seed)
 
     @property

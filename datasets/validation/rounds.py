@@ -30,6 +30,7 @@ class Rounds(Validation):
     """
 
     stands_for = "validated on rounds that were measured after all that was trained on"
+    is_of_whole = False  # what another property was measured in before says nothing of this one
 
     def __init__(self, *, n_rounds: int | None = None) -> None:
         if n_rounds is not None and n_rounds < 2:
@@ -84,6 +85,7 @@ class BeforeRound(Dealt):
 
     name = "kfold"
     stands_for = ON_RANDOM_ROWS
+    is_of_whole = False
 
     def __init__(self, *, number: int, n_folds: int, seed: int) -> None:
         super().__init__(n_folds=n_folds, seed=seed)

@@ -4,7 +4,6 @@ import argparse
 import shlex
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from search.machine.standard_streams import announcer
 from search.machine.tables import in_columns
 from search.options.parser import prog
 from search.options.table_options import option_words, said_again
+from search.request.fold_check import as_proposed, check_folds
 from search.request.search_request import DataOptions, runs_folder
 from search.request.user_table import refuse_two_splits, survey_of
 from search.study.run_names import CACHE
@@ -46,9 +46,10 @@ def _check(arguments: argparse.Namespace) -> int:
     from datasets.tables.report import report
 
     one_fold = None if arguments.test_fold == ALL_FOLDS else arguments.test_fold
-    every = []
+    asked, every = [], []
     for name in arguments.properties or (arguments.target_column,):
         options = DataOptions.of(arguments, data=arguments.file, test_fold=one_fold, target_column=name)
+        asked.append(options)
         every.append(found := survey_of(arguments.file, options))
         if len(every) > 1:
             print()
@@ -57,15 +58,16 @@ def _check(arguments: argparse.Namespace) -> int:
         for line in (*_score_lines(options, runs_folder() / CACHE, found), *_embedding_lines(options, found)):
             print(line)
     sys.stdout.flush()
-    for found in every:
+    for options, found in zip(asked, every, strict=True):
         refuse_two_splits(found)
         found.findings.raise_refused()
+        check_folds(options, found)
     print(f"\n{_proposal(arguments, every[0].whole or every[0])}")
     return 0
 
 
 def _score_lines(options: DataOptions, cache: Path, found: "Survey") -> Iterator[str]:
-    """A line for each score column that the options name; of targets it knows those to train on alone.
+    """A line for each score column that the options name; of targets it knows those that are not test.
 
     Where no split is named, columns are judged on the training rows of the one that is proposed.
 
@@ -88,40 +90,17 @@ def _score_lines(options: DataOptions, cache: Path, found: "Survey") -> Iterator
     assert columns is not None
     columns = columns.with_models(language_models(options.weights_dir, announce))
     is_named = found.division is not None
-    found = found if is_named else _as_proposed(options, found)
+    found = found if is_named else as_proposed(options, found)
     scores = columns.score(
         *residues_of(list(found.sequences), str, task.aligned_length), cache_dir=cache, announce=announce
     )
     division = found.division
     training = None if division is None else ~division.test & ~division.validation
-    if training is not None:
-        columns.judge(scores[training], found.target[training].astype(np.float32))
+    if division is not None:
+        known = ~division.test  # as a search does, which may train on any of them
+        columns.judge(scores[known], found.target[known].astype(np.float32))
     yield "\nscores (a variant without one gets the mean of the training rows, and a mark that says so):"
     yield from described(columns.names, scores, found.target, training if is_named else None)
-
-
-def _as_proposed(options: DataOptions, found: "Survey") -> "Survey":
-    """The table as the search that is proposed divides it, the first of its folds if there are several.
-
-    It is read again for that; it is as it was where it cannot be divided so.
-    """
-    from datasets.tables.parts import in_order
-    from datasets.tables.suggestion import suggest
-
-    words = suggest(found.whole or found).words
-    given = dict(zip(words[::2], words[1::2], strict=True))
-    if "--split" in given:
-        k, group = given.get("--max-train-mutations"), given.get("--group-column", options.group_column)
-        most = None if k is None else int(k)
-        own = replace(options, split=given["--split"], max_train_mutations=most, group_column=group)
-    else:
-        assert found.landscape.fold is not None
-        own = replace(options, test_fold=in_order(found.landscape.fold)[0])
-    assert options.data is not None
-    try:
-        return survey_of(options.data, own)
-    except UserError:
-        return found
 
 
 def _embedding_lines(options: DataOptions, found: "Survey") -> Iterator[str]:

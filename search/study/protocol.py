@@ -66,7 +66,7 @@ def find_protocol(
         validation = build_validation(recorded) if recorded else resolve(facts, whole, task)
         unlike = facts.unlike(validation)
     if isinstance(validation, Rounds):
-        validation = validation.of(whole_of(split), task)
+        validation = validation.of(split, task)
     folds = folds_of_split(validation, split, task)
     asks_for_shift = is_auto or (isinstance(validation, Shifted) and task.shift is None)
     looks = asks_for_shift or isinstance(validation, WithoutRise)

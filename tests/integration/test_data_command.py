@@ -252,3 +252,71 @@ def test_a_table_that_no_split_can_divide_is_not_proposed_to_a_search(command: C
     assert answer.status == 0, answer
     assert "random         not possible: " in answer.out
     assert answer.out.endswith("No search accepts it: 7 variants are too few to be divided; measure more.\n")
+
+
+def refused_table(folder: Path) -> None:
+    """Rounds and folds of which one has two rows, replicates, and a score that agrees but for two training rows."""
+    rows = []
+    for i, (_, sequence, value) in enumerate(variants()[:200]):
+        fold = "d" if i < 2 else "abc"[i % 3]
+        rows.append((sequence, f"{value + i / 1000:.5f}", fold))
+    write(folder / "t.csv", "sequence,fitness,cv", rows)
+    write(folder / "twice.csv", "sequence,fitness", [(s, float(v) + a) for a in (0, 9) for s, v, _ in rows])
+    write(folder / "few.csv", "sequence,fitness", [(s, float(v) + a) for a in (0, 9) for s, v, _ in rows[:14]])
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("t.csv --fold-column cv --test-fold a", "by_fold of 3 leaves 2 validation sequences of t to a fold"),
+        ("t.csv --fold-column cv", "by_fold of 3 leaves 2 validation sequences of t to a fold"),
+        ("t.csv --fold-column cv --test-fold all", "by_fold of 3 leaves 2 validation sequences of t to a fold"),
+        ("t.csv --round-column cv --split random", "Round 'd' of t has 2 sequences"),
+        ("t.csv --round-column cv", "Round 'd' of t has 2 sequences"),
+        ("twice.csv --replicates keep --split low_vs_high", "the sequence stands in both train and test"),
+        ("few.csv --replicates keep --split random", "leaves fewer than 3 of the 11 different sequences"),
+    ],
+)
+def test_what_a_search_cannot_divide_is_refused_with_its_sentence(
+    words: str, sentence: str, command: Command, tmp_path: Path
+) -> None:
+    refused_table(tmp_path)
+    checked = command("data", "check", *words.split()).refusal()
+    assert sentence in checked
+    if "--split" in words or words.endswith("--test-fold a"):
+        answer = command("--data", *words.split(), "--model", "ridge", "--n-trials", "1")
+        assert answer.status == 2
+        assert sentence in answer.err
+
+
+def test_what_a_search_can_divide_is_accepted(command: Command, tmp_path: Path) -> None:
+    refused_table(tmp_path)
+    assert command("data", "check", "twice.csv", "--replicates", "keep", "--split", "random").status == 0
+    assert command("data", "check", "twice.csv", "--replicates", "keep").status == 0
+
+
+def test_scores_are_judged_by_the_rows_that_a_search_judges_them_by(command: Command, tmp_path: Path) -> None:
+    """Validation rows count: by the training rows alone this column would follow from the target."""
+    parts = [("train", ""), ("train", ""), ("train", "True"), ("test", "")]
+    rows = [
+        (sequence, f"{i / 50}", *parts[i % 4], f"{i / 50 if i % 4 < 2 else -i}")
+        for i, (_, sequence, _) in enumerate(variants()[:200])
+    ]
+    path = write(tmp_path / "t.csv", "sequence,fitness,set,validation,esm", rows)
+    words = (str(path), "--zero-shot-column", "esm")
+    answer = command("data", "check", *words)
+    assert answer.status == 0, answer
+    assert command("--data", *words, "--model", "ridge", "--dry-run").status == 0
+
+
+def test_folds_are_read_as_the_table_was(command: Command, tmp_path: Path) -> None:
+    """A column of mutations that was merely found may differ, which is a warning, whichever fold is test."""
+    rows = [
+        (sequence, variants()[4 if i == 3 else i][0], value, "abc"[i % 3])
+        for i, (_, sequence, value) in enumerate(variants()[:200])
+    ]
+    write(tmp_path / "t.csv", "sequence,mutant,fitness,cv", rows)
+    (tmp_path / "wt.fasta").write_text(f">wild type\n{WILD_TYPE}\n")
+    answer = command("data", "check", "t.csv", "--fold-column", "cv", "--wild-type", "wt.fasta")
+    assert answer.status == 0, answer
+    assert "warning" in answer.out

@@ -62,6 +62,7 @@ _table = record(
         **dict.fromkeys(("max_train_mutations", "aligned_length"), or_null(_count)),
         **dict.fromkeys(("split_seed", "first_position"), is_a(int)),
         "window": or_null(items(is_a(int))),
+        "lengths_differ": is_a(bool),
     },
 )
 """The fields of `datasets.tables.table.Table`; what a study of before a field lacks has its default."""

@@ -73,6 +73,13 @@ def test_a_short_line_is_an_error_of_its_own(workplace: Workplace) -> None:
     refused(workplace, "line 6:", "set ''")
 
 
+@pytest.mark.parametrize("place", [0, 4])
+def test_a_line_with_too_many_cells_is_refused(workplace: Workplace, place: int) -> None:
+    """It may have lost the quotes around a comma, and then every cell after it means another column."""
+    write_zip(workplace.data, [*GOOD_ROWS[:place], (WT, "1", "train", "", "more"), *GOOD_ROWS[place:]])
+    refused(workplace, "two_vs_rest.csv", "more cells than its header" if place == 0 else "Expected 4 fields in line 6")
+
+
 @pytest.mark.parametrize(
     ("rows", "part"),
     [

@@ -79,9 +79,30 @@ def test_the_error_of_a_mean_is_smaller(tmp_path: Path) -> None:
 def test_a_row_without_one_has_the_median(tmp_path: Path) -> None:
     found = read(tmp_path, ["n.d.", "", *ERRORS[2:]])
     assert found.error is not None
-    assert found.error[:2].tolist() == [np.median(ERRORS[2:])] * 2
+    assert found.division is not None
+    known = [error for i, error in enumerate(ERRORS) if i > 1 and not found.division.test[i]]
+    assert found.error[:2].tolist() == [np.median(known)] * 2
     [note] = [one for one in found.findings.found if "standard error" in one.text]
     assert (note.level, list(note.lines)) == ("note", [2, 3])
+
+
+def test_the_median_is_not_that_of_test_rows(tmp_path: Path) -> None:
+    """Test rows set no weights of training rows; a mean over rows has its own."""
+    whole = read(tmp_path, [*ERRORS]).division
+    assert whole is not None
+    row, other = np.flatnonzero(~whole.test)[:2].tolist()
+    known = [error for i, error in enumerate(ERRORS) if not whole.test[i] and i != row]
+    cells: list[object] = [100.0 if whole.test[i] else "" if i == row else error for i, error in enumerate(ERRORS)]
+    found = read(tmp_path, cells)
+    assert found.error is not None
+    assert found.error[row] == np.median(known)
+    assert [found.error[i] for i in range(60) if i != row] == [cell for cell in cells if cell != ""]
+    rows = [*zip(SEQUENCES, VALUES, cells, strict=True), (SEQUENCES[other], VALUES[other], "")]
+    merged = surveyed(write(tmp_path / "t.csv", "sequence,fitness,se", rows), error_column="se", split="random").error
+    assert merged is not None
+    assert merged[other] == pytest.approx(np.hypot(ERRORS[other], np.median(known)) / 2)
+    with pytest.raises(UserError, match=r"t.csv has standard errors of test rows alone: leave --error-column out"):
+        read(tmp_path, [1.0 if is_test else "" for is_test in whole.test])
 
 
 def test_errors_that_are_all_the_same_are_allowed(tmp_path: Path) -> None:

@@ -12,7 +12,11 @@ from datasets.splits.prepared import PreparedSplit, prepare
 from datasets.tables.survey import flip_blocks, survey
 from datasets.task import Task
 from datasets.tasks.own_table import table_task
+from datasets.validation.auto import Auto
+from datasets.validation.folds import folds_of_split
+from datasets.validation.mutational_load import WithoutRise
 from datasets.validation.rounds import BeforeRound, Rounds
+from search.study.protocol import find_protocol
 from tests.helpers.tables import surveyed, table, variants, write
 
 ROWS = variants()[::5][:150]
@@ -128,3 +132,55 @@ def test_what_was_known_before_a_round_is_divided_as_if_nothing_had_come_since(t
     assert [fold.validation.tolist() for fold in again] != [fold.validation.tolist() for fold in folds]
     with pytest.raises(ValueError, match="number is 0"):
         BeforeRound(number=0, n_folds=5, seed=0)
+
+
+def several(folder: Path) -> Path:
+    """Two properties: both in the rounds 1, 2 and 4, `a` alone in 3; every fifth variant has `b` in round 4 only."""
+    rows = []
+    for i, (_, sequence, value) in enumerate(ROWS):
+        name = "1234"[i % 4]
+        if name == "3":
+            rows.append((sequence, f"{value:.4f}", "", name))
+        elif i % 5 == 0 and name != "4":
+            rows += [(sequence, f"{value:.4f}", "", name), (sequence, "", f"{value + 1:.4f}", "4")]
+        else:
+            rows.append((sequence, f"{value:.4f}", f"{i % 13 - value:.4f}", name))
+    return write(folder / "several.csv", "sequence,a,b,plate", rows)
+
+
+def test_a_property_is_known_from_the_round_in_which_it_was_measured(tmp_path: Path) -> None:
+    """Another property that was measured before says nothing of it; a round without it is none of its rounds."""
+    path = several(tmp_path)
+    round_of = {line.split(",")[0]: line.split(",")[3] for line in path.read_text().splitlines()[1:]}
+    split, task = prepared(path, target_column="b", properties=("a", "b"))
+    names = [row.tobytes().decode().rstrip("\0") for row in split.residues]
+    assert split.fold_names == ("1", "2", "4")
+
+    def rounds(rows: Any) -> set[str]:
+        return {round_of[names[row]] for row in rows}
+
+    first, last = folds_of_split(Rounds().of(split, task), split, task)
+    assert [rounds(one) for one in (first.train, first.validation)] == [{"1"}, {"2"}]
+    assert [rounds(one) for one in (last.train, last.validation)] == [{"1", "2"}, {"4"}]
+    before = folds_of_split(BeforeRound(number=2, n_folds=5, seed=0), split, task)
+    known = {row for fold in before for row in fold.train.tolist()}
+    assert known == {row for row, name in enumerate(names) if round_of[name] in "12"}
+    # The other property has a row of each variant in its own round.
+    other, task = prepared(path, target_column="a", properties=("a", "b"))
+    assert Rounds().of(other, task).n_rounds == 4
+    wrapped = WithoutRise(protocol=Rounds(n_rounds=3), most=0.1)
+    assert len(folds_of_split(wrapped, split, task)) == 2
+
+
+@pytest.mark.parametrize("properties", [(), ("a", "b")])
+def test_auto_validates_rounds_by_those_before_them(properties: tuple[str, ...], tmp_path: Path) -> None:
+    split, task = prepared(several(tmp_path), target_column="b", properties=properties)
+    tree = Auto().tree
+    found = find_protocol(tree, task, split)
+    assert found.shown == "auto: rounds 2 to 3"
+    assert found.tree == Rounds(n_rounds=3).tree
+    assert found.stands_for.startswith(Rounds.stands_for)
+    assert split.fold is not None
+    few = cut(split, np.flatnonzero(split.fold == 0).tolist(), whole=None)
+    with pytest.raises(UserError, match="has one round outside of its test data"):
+        find_protocol(tree, task, few)

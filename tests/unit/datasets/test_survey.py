@@ -18,6 +18,7 @@ from datasets.tables.replicates import merge
 from datasets.tables.survey import survey
 from datasets.tables.table import STRATEGIES, Table, table_name
 from datasets.tables.wild_type import find_common
+from datasets.task import Task
 from datasets.tasks.own_table import table_task
 from datasets.tasks.synthetic import WILD_TYPE
 from tests.helpers.tables import SITES, surveyed, table, variants, write
@@ -195,6 +196,24 @@ def test_a_table_is_prepared_as_a_task_is(path: Path, tmp_path: Path) -> None:
     assert (again.residues == split.residues).all()
 
 
+def test_a_table_that_is_saved_while_a_search_begins_is_never_taken_for_what_was_read(
+    path: Path, tmp_path: Path
+) -> None:
+    def targets(task: Task) -> list[float]:
+        split = prepare(task, data_dir=None, cache_dir=tmp_path / "cache", announce=print)
+        return sorted(split.target.tolist())
+
+    first = table_task(surveyed(path, split="random", wild_type=WILD_TYPE).table, name="t")
+    begun = table_task(first.source.table, name="t", loaded=surveyed(path, split="random", wild_type=WILD_TYPE))
+    located = first.source.locate(data_dir=None, announce=print)
+    rows = [(sequence, f"{value + 100:.5f}", "g") for _, sequence, value in VARIANTS]
+    write(path, "sequence,fitness,family", rows)
+    assert max(targets(begun)) < 50
+    assert min(targets(first)) > 50
+    with pytest.raises(UserError, match=r"t.csv was saved while it was read: start the command again"):
+        first.source.read(located, "random")
+
+
 @pytest.mark.parametrize(
     ("rows", "sentence"),
     [
@@ -317,3 +336,57 @@ def test_lengths_that_differ_beside_a_wild_type_are_known_without_reading(tmp_pa
     plain = surveyed(write(tmp_path / "t.csv", "sequence,target", [row[1:] for row in VARIANTS]), wild_type=WILD_TYPE)
     assert "lengths_differ" not in plain.table.recorded
     assert table_task(plain.table, name="t").has_one_length
+
+
+def kept(folder: Path, header: str, *others: str) -> Path:
+    """Every variant twice, the second time behind all others; further cells of each row are the same."""
+    rows = [(s, f"{v + 0.1 * again:.5f}", *others) for again in (0, 1) for _, s, v in VARIANTS]
+    return write(folder / "kept.csv", header, rows)
+
+
+@pytest.mark.parametrize("strategy", ["random", "one_vs_rest", "two_vs_rest", None])
+def test_kept_measurements_of_a_sequence_are_drawn_together(strategy: str | None, tmp_path: Path) -> None:
+    """A model that is validated on what it was trained on finds noise again."""
+    path = kept(tmp_path, "sequence,fitness")
+    if strategy is None:
+        rows = [(s, v + again, "test" if i % 5 == 0 else "train") for again in (0, 1) for i, (_, s, v) in
+                enumerate(VARIANTS)]  # fmt: skip
+        path = write(tmp_path / "kept.csv", "sequence,fitness,set", rows)
+    found = surveyed(path, split=strategy, replicates="keep", wild_type=WILD_TYPE)
+    assert found.division is not None
+    found.raw_split()
+    half = len(VARIANTS)
+    for part in (found.division.test, found.division.validation):
+        assert part.any()
+        assert (part[:half] == part[half:]).all()
+    n_train = int((~found.division.test).sum()) // 2
+    assert int(found.division.validation.sum()) == 2 * max(2, round(0.1 * n_train))
+    # The sequences are those that are drawn where each has one row.
+    merged = surveyed(path, split=strategy, replicates="mean", wild_type=WILD_TYPE).division
+    assert merged is not None
+    assert merged.validation.tolist() == found.division.validation[:half].tolist()
+    assert merged.test.tolist() == found.division.test[:half].tolist()
+
+
+def test_a_split_that_parts_kept_measurements_is_refused_before_it_is_searched(tmp_path: Path) -> None:
+    found = surveyed(kept(tmp_path, "sequence,fitness"), split="low_vs_high", replicates="keep", wild_type=WILD_TYPE)
+    with pytest.raises(UserError, match=r"stands in both train and test .*; use --replicates mean, or another split"):
+        found.raw_split()
+
+
+@pytest.mark.parametrize("replicates", ["mean", "keep"])
+def test_a_sequence_in_two_groups_is_refused(replicates: str, tmp_path: Path) -> None:
+    rows = [(s, v, f"g{i % 7}") for i, (_, s, v) in enumerate(VARIANTS)]
+    path = write(tmp_path / "t.csv", "sequence,fitness,family", [*rows, (*rows[3][:2], "g4")])
+    found = surveyed(path, split="by_group", group_column="family", group_rule="nearest", replicates=replicates)
+    text = rf"line {len(rows) + 2}: the sequence stands in another group \('family'\) too; put all its lines into one"
+    with pytest.raises(UserError, match=text):
+        found.raw_split()
+
+
+@pytest.mark.parametrize("cell", ["NA", "n.d.", "", " nan "])
+def test_a_group_that_is_missing_is_no_group(cell: str, tmp_path: Path) -> None:
+    rows = [(s, v, cell if i == 2 else f"g{i % 7}") for i, (_, s, v) in enumerate(VARIANTS)]
+    path = write(tmp_path / "t.csv", "sequence,fitness,family", rows)
+    with pytest.raises(UserError, match=r"line 4: the group \('family'\) is empty"):
+        surveyed(path, split="by_group", group_column="family", group_rule="nearest").raw_split()

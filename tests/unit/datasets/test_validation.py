@@ -210,6 +210,8 @@ def test_what_a_task_cannot_carry_is_refused_with_the_reason(
         (lambda: RepeatedKFold(n_folds=5, n_repeats=0, seed=0), "n_repeats is 0, expected at least 1"),
         (lambda: Shifted(fraction=1.0), "fraction is 1.0, expected between 0 and 1"),
         (lambda: ByPosition(n_folds=2, seed=-1), "seed is -1, expected at least 0"),
+        (lambda: KFold(n_folds=1001, seed=0), "n_folds is 1001, expected at most 1000"),
+        (lambda: ByPosition(n_folds=1001, seed=0), "n_folds is 1001, expected at most 1000"),
     ],
 )
 def test_arguments_are_checked(build: Callable[[], Validation], sentence: str) -> None:

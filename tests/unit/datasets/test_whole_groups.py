@@ -87,7 +87,7 @@ def test_a_group_that_is_too_large_is_said() -> None:
         divided([40])
 
 
-HOSTILE = ["plain", 'a "quoted", one', "with, comma", "ü", "NA", "=1+1", "0", " inside blank", "x" * 300]
+HOSTILE = ["plain", 'a "quoted", one', "with, comma", "ü", "NA2", "=1+1", "0", " inside blank", "x" * 300]
 
 
 @pytest.fixture
