@@ -18,7 +18,7 @@ def seeded(sampler: Mapping[str, Any], study_seed: int, n_sampled: int) -> dict[
     A sampler is made anew for each trial, so that the seed that a user gives, or the study's where there is none, would
     otherwise give all of them the same numbers.
     """
-    tree = {
+    tree: dict[str, Any] = {
         key: seeded(value, derive_seed(key, study_seed), n_sampled)
         if isinstance(value, Mapping) and "_target_" in value
         else value
@@ -28,7 +28,7 @@ def seeded(sampler: Mapping[str, Any], study_seed: int, n_sampled: int) -> dict[
     if "seed" not in ARGUMENTS.get(_OPTUNAS + name, ()):
         return tree
     given = tree.get("seed")
-    own = derive_seed("sampler", study_seed if given is None else given, n_sampled) % 2**32
+    own = derive_seed("sampler", study_seed if given is None else int(given), n_sampled) % 2**32
     if given is None or name not in _OF_ONE_SEED:
         tree["seed"] = own
     if name == _QMC and n_sampled and tree.get("independent_sampler") is None:
