@@ -74,9 +74,9 @@ class ReportAndStop(Callback):
         """
         if trainer.is_last_batch and trainer.global_step == 0 and isinstance(outputs, Mapping) and "loss" in outputs:
             raise UserError(
-                f"The training_step of the model {type(pl_module).__name__} returns a loss, and no optimizer made a step "
-                "in an epoch: write self.automatic_optimization = True behind super().__init__() to have Lightning make "
-                "the steps, or return nothing if the model learns in its own way."
+                f"The training_step of the model {type(pl_module).__name__} returns a loss, and no optimizer made a "
+                "step in an epoch: write self.automatic_optimization = True behind super().__init__() to have "
+                "Lightning make the steps, or return nothing if the model learns in its own way."
             )
         if self.was_stopped if isinstance(batch, WholeEpoch) else self.is_told_to_stop():
             trainer.should_stop = True
