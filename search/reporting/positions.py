@@ -96,8 +96,9 @@ def _hash(path: Path) -> str | None:
 def _read(files: Sequence[Path], trial: FrozenTrial, about: Mapping[str, Any]) -> Relevances | None:
     table = about.get("table")
     tree = {"task": about["task"], "table": None if table is None else {**table, "file": str(about["data"])}}
+    settings = _settings(trial, about)
     try:
-        return read_relevances(files, task_in(tree), _settings(trial, about).get("data.crop"))
+        return read_relevances(files, task_in(tree), settings.get("data.crop"), settings.get("data.max_length"))
     except UserError:  # of a task, or a crop, that there is no more
         return None
 
