@@ -225,6 +225,8 @@ def test_the_best_trial_with_relevances_is_shown_and_a_better_one_is_named(tmp_p
     assert alone is not None
     assert "better, has none" not in alone.sentences[0]
     assert shown([better], folder) is None
+    for nothing in ({"model.embeddings": "alone"}, {"model.sites": "additive", "model.linear_variance": 0.0}):
+        assert shown([own], folder, config=nothing) is None
     missing = shown([better, gone], folder)
     assert missing is not None
     assert (missing.figure, missing.rows) == (None, None)
