@@ -379,6 +379,7 @@ ALIKE = [
     ("sampler._target_=optuna.pruners.NopPruner", "is not a optuna.samplers.BaseSampler"),
     ("pruner=medain", "pruner=medain is unknown: expected one of hyperband, median"),
     ("logger=comet", "logger=comet is unknown: expected one of csv, mlflow, none, tensorboard, wandb."),
+    ("logger=[csv,tensorboard]", "logger=[csv,tensorboard] names several, of which the last alone would be taken"),
     ("debug=full", "debug=full is unknown: expected one of default."),
     ("space.model.channels=5", "space.model.channels=5 is not valid"),
     ("space.model.kernel_size.step=1", "The space reaches a value that is not allowed: model.kernel_size=4"),
