@@ -107,10 +107,12 @@ def steps_of(model: LightningModule, *, is_watched: bool) -> Steps:
     Raises:
         UserError: It has none or several, or schedules of the learning rate that cannot be followed.
     """
-    optimizer, name = model.optimizers(), type(model).__name__
-    if not isinstance(optimizer, LightningOptimizer):
+    given, name = model.optimizers(), type(model).__name__
+    # Where None is given, Lightning takes one that has no parameters.
+    optimizers = [one for one in (given if isinstance(given, list) else [given]) if one.param_groups]
+    if len(optimizers) != 1:
         raise UserError(
-            f"configure_optimizers of the model {name} gives {len(optimizer)} optimizers: it has to give one, unless "
+            f"configure_optimizers of the model {name} gives {len(optimizers)} optimizers: it has to give one, unless "
             "the model has a training_step of its own."
         )
     for schedule in model.trainer.lr_scheduler_configs:
@@ -124,6 +126,8 @@ def steps_of(model: LightningModule, *, is_watched: bool) -> Steps:
                 f"configure_optimizers of the model {name} gives a schedule of interval={schedule.interval} and "
                 f"frequency={schedule.frequency}: use the interval step or epoch, and the frequency 1."
             )
+    optimizer = optimizers[0]
+    assert isinstance(optimizer, LightningOptimizer)
     if is_watched or getattr(model.trainer.precision_plugin, "scaler", None) is not None:
         return Steps(model, optimizer)
     return PlainSteps(model, optimizer)

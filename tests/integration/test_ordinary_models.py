@@ -121,6 +121,11 @@ class Rare(Scheduled):
 class Two(Bag):
     def configure_optimizers(self):
         return [SGD(self.head.parameters(), lr=0.1), SGD(self.vectors.parameters(), lr=0.1)]
+
+
+class Forgotten(Bag):
+    def configure_optimizers(self):
+        super().configure_optimizers()
 '''
 
 
@@ -232,6 +237,7 @@ def rates(name: str, run: Callable[..., Result]) -> list[float]:
         ("Plateau", "gives a ReduceLROnPlateau, which asks for a metric"),
         ("Rare", "gives a schedule of interval=epoch and frequency=2"),
         ("Two", "gives 2 optimizers: it has to give one"),
+        ("Forgotten", "gives 0 optimizers: it has to give one"),
     ],
 )
 def test_what_the_steps_of_a_model_cannot_follow_is_refused(
