@@ -58,11 +58,13 @@ def _align(
 ) -> NDArray[np.int64]:
     """Scores (N,) of the best global alignments (Needleman and Wunsch 1970) with a cost for each unpaired residue.
 
-    No entry of `scores` exceeds those of its two residues with themselves, so residues that all sequences begin or end
-    with, as the wild type does, are paired with each other in a best alignment: they are added up without the table.
+    Residues that all sequences begin or end with, as the wild type does, are paired with each other in a best alignment
+    if none scores higher with another residue than with itself (an X does): they are added up without the table.
     """
     shortest = int(lengths.min(initial=len(wild_type)))
     n_first, n_last = common_ends(residues, lengths, wild_type, shortest)
+    is_best = scores[wild_type, wild_type] >= scores[wild_type].max(axis=1)
+    n_first, n_last = _leading(is_best[:n_first]), _leading(is_best[::-1][:n_last])
     middle = wild_type[n_first : len(wild_type) - n_last]
     outside = np.concatenate([wild_type[:n_first], wild_type[len(wild_type) - n_last :]])
     common = int(scores[outside, outside].sum())
@@ -73,6 +75,10 @@ def _align(
         rows = slice(start, start + step)
         found[rows] = common + _align_rows(residues[rows, n_first:], inside[rows], middle, scores)
     return found
+
+
+def _leading(flags: NDArray[np.bool_]) -> int:
+    return len(flags) if flags.all() else int(flags.argmin())
 
 
 def _align_rows(

@@ -12,7 +12,8 @@ from torch.optim import Adam, Optimizer
 
 from datasets.batches.batch import Batch
 from models.bounds import Interval, NonNegativeFloat, PositiveFloat
-from models.fitness_model import FitnessModel, with_gaps
+from models.fitness_model import FitnessModel
+from models.hooks import with_gaps
 from models.layers.one_hot import seen_residues
 from models.layers.score_head import ScoreHead
 from models.ridge import Ridge

@@ -1,9 +1,7 @@
 """The base of all models: the step of training, the logged metrics, and the tokenizer of a model."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,7 +15,7 @@ from datasets.batches.batch import Batch
 from datasets.batches.loader import WholeEpoch
 from datasets.common.errors import UserError
 from datasets.sequences.tokenizer import ResidueTokenizer, Tokenizer
-from models.hooks import ModelHooks
+from models.hooks import HAS_GAPS, ModelHooks
 from models.losses import Loss, is_pairwise, joined, over_rows, replayed, row_gradient
 from models.metrics import Spearman
 from models.target_scale import RankNormal, TargetScale, Transform
@@ -28,20 +26,6 @@ _METRICS: Mapping[str, Callable[[], Metric]] = {
     "val_loss": MeanSquaredError,
     "val_spearman": Spearman,
 }
-_HAS_GAPS: ContextVar[bool] = ContextVar("has_gaps", default=False)
-
-
-@contextmanager
-def with_gaps(has_gaps: bool) -> Iterator[None]:
-    """Build models for aligned sequences or for others, whatever their constructors take: those of users know neither.
-
-    Their one-hot form has the gap as one more residue, so that weights fit those of the same kind of table alone.
-    """
-    before = _HAS_GAPS.set(has_gaps)
-    try:
-        yield
-    finally:
-        _HAS_GAPS.reset(before)
 
 
 class FitnessModel(ModelHooks, LightningModule, ABC):
@@ -59,7 +43,7 @@ class FitnessModel(ModelHooks, LightningModule, ABC):
 
     def __init__(self) -> None:
         super().__init__()
-        self.has_gaps = _HAS_GAPS.get()
+        self.has_gaps = HAS_GAPS.get()
         self.automatic_optimization = False  # of Lightning's: a step's gradient is summed over micro-batches
         self.micro_batch_tokens: int | None = None
         self.gradient_clip: float | None = None
@@ -157,19 +141,23 @@ class FitnessModel(ModelHooks, LightningModule, ABC):
         """The scores (B,) of `forward` that would predict targets (B,)."""
         return target if self.target_scale is None else self.target_scale.standardized(target)
 
+    @property
+    def _frozen(self) -> set[str]:
+        return {name for name, parameter in self.named_parameters() if not parameter.requires_grad}
+
     def trained_state(self) -> dict[str, Tensor]:
-        """The part of the state that training may change: what a checkpoint holds."""
-        frozen = {name for name, parameter in self.named_parameters() if not parameter.requires_grad}
-        return {name: tensor for name, tensor in self.state_dict().items() if name not in frozen}
+        """What a checkpoint holds: all of the state but frozen parameters that pretrained weights give again."""
+        left_out = set() if self.backbone_hash is None else self._frozen
+        return {name: tensor for name, tensor in self.state_dict().items() if name not in left_out}
 
     def load_trained_state(self, state: dict[str, Tensor]) -> None:
-        """Put in what `trained_state` gave; the frozen part stays as it is.
+        """Put in what `trained_state` gave; what is left out, by earlier versions all that is frozen, stays as it is.
 
         Raises:
             RuntimeError: The state belongs to another architecture; the message says what differs.
         """
         own = self.trained_state()
-        missing, unknown = sorted(set(own) - set(state)), sorted(set(state) - set(own))
+        missing, unknown = sorted(set(own) - set(state) - self._frozen), sorted(set(state) - set(own))
         if missing or unknown:
             parts = [f"no {name}" for name in missing[:1]] + [f"{name}, which the model lacks" for name in unknown[:1]]
             raise RuntimeError(f"there is {' and '.join(parts)}")
@@ -231,8 +219,10 @@ class FitnessModel(ModelHooks, LightningModule, ABC):
             for score, target in zip(self._scores, self._targets, strict=True):
                 self.training_loss.update(score if self.target_scale is None else self.target_scale(score), target)
             self._scores, self._targets = [], []
-        elif self._is_given_epochs or self.trainer.is_last_batch:
-            self._calibrate()
+        if self._is_given_epochs or self.trainer.is_last_batch:
+            steps.end_epoch()
+            if is_pairwise(self.loss):
+                self._calibrate()
 
     def _over_rows(self, parts: Sequence[Batch], target: Tensor, backward: Callable[[Tensor], None]) -> Tensor:
         """Add up the gradient of a loss that is a mean over rows; the scores of the rows."""
@@ -285,8 +275,9 @@ class FitnessModel(ModelHooks, LightningModule, ABC):
 
     # Metrics are logged at the end of an epoch: a `log` in each step takes as long as a small model's step.
     def on_train_epoch_end(self) -> None:
-        """Log the mean training loss of the epoch."""
-        self._log_epoch(training_loss=self.training_loss)
+        """Log the mean training loss of the epoch, unless a training step of a model's own does not say it."""
+        if self.training_loss.update_called:
+            self._log_epoch(training_loss=self.training_loss)
 
     def on_validation_epoch_end(self) -> None:
         """Log loss and Spearman over the whole validation set."""

@@ -1,6 +1,8 @@
 """What the program asks of a model, and shows it, before it trains: a model answers what concerns it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numpy as np
 import torch
@@ -12,6 +14,21 @@ from datasets.common.paths import Places
 from datasets.features.encoder import FrozenPart, Scope
 from datasets.task import Announce, Task
 from models.memory import Memory
+
+HAS_GAPS: ContextVar[bool] = ContextVar("has_gaps", default=False)
+
+
+@contextmanager
+def with_gaps(has_gaps: bool) -> Iterator[None]:
+    """Build models for aligned sequences or for others, whatever their constructors take: those of users know neither.
+
+    Their one-hot form has the gap as one more residue, so that weights fit those of the same kind of table alone.
+    """
+    before = HAS_GAPS.set(has_gaps)
+    try:
+        yield
+    finally:
+        HAS_GAPS.reset(before)
 
 
 class ModelHooks:
@@ -65,7 +82,7 @@ class ModelHooks:
         return 0
 
     has_gaps: bool = False
-    """Whether it was built for aligned sequences, whose gap is a token (`models.fitness_model.with_gaps`)."""
+    """Whether it was built for aligned sequences, whose gap is a token (`with_gaps`)."""
 
     def take_scores(self) -> None:
         """Make room for the score columns that all batches will have, if the family knows of any; before loading."""

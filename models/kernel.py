@@ -128,8 +128,8 @@ class Kernel(ManyRows):
         )
         self.embedding_scope = None if embeddings == "none" else "mean"
         self.embedding_features: EmbeddingFeatures | None = None
-        self.marginal_likelihood, self.max_rows = marginal_likelihood, max_train
-        self.n_inducing, self.similarity, self.seeks_relevance = inducing, similarity, relevance
+        self.marginal_likelihood, self.max_rows, self.n_inducing = marginal_likelihood, max_train, inducing
+        self.similarity, self.seeks_relevance = similarity, relevance and variance + linear_variance > 0
         self._vectors = residue_vectors(find_similarity(similarity)[0], self.has_gaps) if similarity in NAMES else None
         self.register_buffer("train_tokens", torch.zeros(0, 0, dtype=torch.uint8))  # (N, L)
         self.register_buffer("dual", torch.zeros(0, dtype=torch.float64))  # (N,), for standardised targets

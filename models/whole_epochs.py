@@ -11,8 +11,10 @@ from types import CodeType
 from lightning.pytorch import LightningModule
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import Metric
 
+from datasets.common.errors import UserError
 from models.layers.adam import short_step, whole_step
 
 # What Lightning calls or uses in its loops, and a model may have made its own.
@@ -61,14 +63,22 @@ class Steps:
     def __init__(self, model: LightningModule, optimizer: LightningOptimizer) -> None:
         self.backward: Callable[[Tensor], None] = model.manual_backward
         self._optimizer = optimizer
-        self._schedulers = [schedule.scheduler for schedule in model.trainer.lr_scheduler_configs]
+        self._schedules = model.trainer.lr_scheduler_configs
 
     def step(self) -> None:
-        """Change the weights by their gradient, which is forgotten, and the learning rates by their schedules."""
+        """Change the weights by their gradient, which is forgotten, and the learning rates by schedules of steps."""
         self._optimizer.step()
         self._optimizer.zero_grad()
-        for scheduler in self._schedulers:
-            scheduler.step()  # one that needs a metric cannot go step by step
+        self._change_rates("step")
+
+    def end_epoch(self) -> None:
+        """Change the learning rates by schedules of epochs, before validation as Lightning does."""
+        self._change_rates("epoch")
+
+    def _change_rates(self, interval: str) -> None:
+        for schedule in self._schedules:
+            if schedule.interval == interval:
+                schedule.scheduler.step()  # type: ignore[call-arg]  # one that asks for a metric is refused
 
 
 class PlainSteps(Steps):
@@ -78,7 +88,7 @@ class PlainSteps(Steps):
         super().__init__(model, optimizer)
         self.backward = Tensor.backward
         self._plain = optimizer.optimizer
-        self._step_and_forget = whole_step(self._plain) if self._schedulers else short_step(self._plain)
+        self._step_and_forget = whole_step(self._plain) if self._schedules else short_step(self._plain)
         self._prepare = model.on_before_optimizer_step
         self._count = model.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress  # of `global_step`
 
@@ -88,13 +98,35 @@ class PlainSteps(Steps):
         self._count.increment_ready()
         self._step_and_forget()
         self._count.increment_completed()
-        for scheduler in self._schedulers:
-            scheduler.step()
+        self._change_rates("step")
 
 
 def steps_of(model: LightningModule, *, is_watched: bool) -> Steps:
-    """The steps of a model with one optimizer: Lightning's where hooks watch them, or where gradients are scaled."""
-    optimizer = model.optimizers()
+    """The steps of a model with one optimizer: Lightning's where hooks watch them, or where gradients are scaled.
+
+    Raises:
+        UserError: It has none or several, or schedules of the learning rate that cannot be followed.
+    """
+    given, name = model.optimizers(), type(model).__name__
+    # Where None is given, Lightning takes one that has no parameters.
+    optimizers = [one for one in (given if isinstance(given, list) else [given]) if one.param_groups]
+    if len(optimizers) != 1:
+        raise UserError(
+            f"configure_optimizers of the model {name} gives {len(optimizers)} optimizers: it has to give one, unless "
+            "the model has a training_step of its own."
+        )
+    for schedule in model.trainer.lr_scheduler_configs:
+        if isinstance(schedule.scheduler, ReduceLROnPlateau):
+            raise UserError(
+                f"configure_optimizers of the model {name} gives a ReduceLROnPlateau, which asks for a metric: use a "
+                "schedule that counts steps or epochs."
+            )
+        if schedule.interval not in ("step", "epoch") or schedule.frequency != 1:
+            raise UserError(
+                f"configure_optimizers of the model {name} gives a schedule of interval={schedule.interval} and "
+                f"frequency={schedule.frequency}: use the interval step or epoch, and the frequency 1."
+            )
+    optimizer = optimizers[0]
     assert isinstance(optimizer, LightningOptimizer)
     if is_watched or getattr(model.trainer.precision_plugin, "scaler", None) is not None:
         return Steps(model, optimizer)

@@ -35,7 +35,8 @@ class ScoreHead(nn.Module):
             UserError: The scores have not as many columns as those of training.
         """
         features: Tensor = self.features(scores)
-        return features.float() @ self.weight
+        with torch.autocast(features.device.type, enabled=False):  # in bfloat16 neighbouring scores would be one
+            return features.float() @ self.weight
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *args: Any) -> None:
         saved = state_dict.get(f"{prefix}weight")

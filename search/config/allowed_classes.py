@@ -162,5 +162,7 @@ TRACKERS = {"lightning.pytorch.loggers.WandbLogger": "wandb", "lightning.pytorch
 """Loggers that keep trials in another program. Lightning's are not built: a worker tells it of a trial that has ended
 (`search.workers.tracking`), parameters and ending included, which a run does not know."""
 
-# They change what is trained; the others only look on.
+# They change what is trained; the others only look on. No run takes them; experiments of earlier versions name them.
 AVERAGING = ("EMAWeightAveraging", "StochasticWeightAveraging", "WeightAveraging")
+LOGGING = ("DeviceStatsMonitor", "LearningRateMonitor")
+"""Callbacks that write to the run's logger and to nothing else."""

@@ -99,9 +99,17 @@ def _check_way(path: str, tree: Mapping[str, Any]) -> None:
             )
 
 
+_OF_ONE_CLASS = ("logger", "model", "pruner", "sampler", "validation")
+
+
 def _check_option(override: Override, options: Sequence[str]) -> None:
-    """Refuse an option that its config group does not have; several may be named in a list."""
+    """Refuse an option that its config group does not have; several may be named in a list, unless they are classes."""
     value = override.value()
+    if isinstance(value, list) and len(value) > 1 and override.key_or_group in _OF_ONE_CLASS:
+        raise UserError(
+            f"{override.key_or_group}=[{','.join(map(shown, value))}] names several, of which the last alone would be "
+            "taken: name one."
+        )
     for option in value if isinstance(value, list) and value else [value]:
         if option not in options:
             expected = f"expected one of {', '.join(options)}" if options else "there is none yet"

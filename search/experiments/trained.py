@@ -107,7 +107,8 @@ class TrainedExperiment:
         the models. See `search.training.relevances`. Of an experiment with members, those of the first that has some.
         """
         for part, files in zip(self._parts, self._files, strict=True):
-            if found := read_relevances(files, self.task, part.config.data.crop):
+            data = part.config.data
+            if found := read_relevances(files, self.task, data.crop, data.max_length):
                 return dict(zip(found.position.tolist(), found.value.tolist(), strict=True))
         return {}
 

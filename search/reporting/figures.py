@@ -125,8 +125,10 @@ def importance(study: Study) -> Block:
         return f"It is estimated from {MIN_TRIALS} complete trials on."
     try:
         drawing = _quietly(visualization.plot_param_importances, study)
-    except (ValueError, RuntimeError) as error:  # nothing was searched, or nothing differs
+    except (ValueError, RuntimeError) as error:  # nothing differs
         return f"It cannot be estimated: {error}"
+    if not drawing.data:
+        return "Nothing was searched."
     height_px = 160 + 28 * len(drawing.data[0].y)
     return finished(drawing, ("share of importance (0 to 1)", "searched value (path)"), height_px=height_px)
 

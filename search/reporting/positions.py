@@ -47,7 +47,7 @@ def find_positions(
         export: its exported experiment, beside which the best trial's weights stand too.
     """
     complete = best_trials(trials, len(trials))
-    sought = [trial for trial in complete if _settings(trial, about).get(_SOUGHT) is True]
+    sought = [trial for trial in complete if _seeks(_settings(trial, about))]
     if not sought:
         return None
     for trial in sought:
@@ -68,6 +68,12 @@ def find_positions(
 
 def _settings(trial: FrozenTrial, about: Mapping[str, Any]) -> dict[str, Any]:
     return {**about["config"], **Space.values(trial.params)}
+
+
+def _seeks(settings: Mapping[str, Any]) -> bool:
+    """Whether a kernel seeks relevances, which is in vain where no part of it is of the sites."""
+    has_sites = settings.get("model.sites") != "additive" or settings.get("model.linear_variance") != 0
+    return settings.get(_SOUGHT) is True and has_sites and settings.get("model.embeddings") != "alone"
 
 
 def _weights(trial: FrozenTrial, folder: Path, export: Path | None) -> list[Path] | None:
@@ -96,8 +102,9 @@ def _hash(path: Path) -> str | None:
 def _read(files: Sequence[Path], trial: FrozenTrial, about: Mapping[str, Any]) -> Relevances | None:
     table = about.get("table")
     tree = {"task": about["task"], "table": None if table is None else {**table, "file": str(about["data"])}}
+    settings = _settings(trial, about)
     try:
-        return read_relevances(files, task_in(tree), _settings(trial, about).get("data.crop"))
+        return read_relevances(files, task_in(tree), settings.get("data.crop"), settings.get("data.max_length"))
     except UserError:  # of a task, or a crop, that there is no more
         return None
 

@@ -10,6 +10,7 @@ from search.request.inputs import gpus_of, places_of, url_of
 from search.request.precision import check_open
 from search.request.search_request import SearchRequest
 from search.request.wanted import WantedStudy
+from search.space.corners import find_values
 from search.study.config import StudyConfig
 from search.study.run_names import CACHE
 from search.workers.inline import starter
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from search.workers.display import Display
     from search.workers.messages import Checked
     from search.workers.signals import Signals
+
+
+_NO_PAIRS = {"trainer.loss": "ranking", "data.batch_size": 1}
+"""They cannot be trained together, and corners of the space hold each, but not always both."""
 
 
 def open_for_search(request: SearchRequest, config: StudyConfig, display: "Display", signals: "Signals") -> "Database":
@@ -60,6 +65,9 @@ def check_reached_runs(
         return None
     config = wanted.config
     reached = _reached_runs(config)
+    without_pairs = find_values(_NO_PAIRS, config.space.leaves, config.defaults)
+    if without_pairs is not None:
+        reached.append(config.run(without_pairs))  # which is refused
     check_open(config, reached)
     places = places_of(request.weights_dir, request.runs_dir)
     n_first = len(config.first_trials)

@@ -9,7 +9,8 @@ from datasets.sequences.tokenizer import links_chains
 from datasets.splits.prepared import PreparedSplit
 from datasets.validation.folds import folds_of_split
 from datasets.validation.protocols import Division, Fold
-from models.fitness_model import FitnessModel, with_gaps
+from models.fitness_model import FitnessModel
+from models.hooks import with_gaps
 from models.losses import make_loss
 from search.config import targets
 from search.config.run_config import RunConfig, task_of

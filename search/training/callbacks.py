@@ -1,13 +1,14 @@
 """Lightning callbacks of a run: seeding, reporting each validation, stopping when told, keeping the best weights."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from datasets.batches.loader import WholeEpoch
+from datasets.common.errors import UserError
 from models.fitness_model import FitnessModel
 from search.training.seeding import seed_libraries
 from search.training.weights import save_weights
@@ -66,7 +67,17 @@ class ReportAndStop(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Stop in the middle of an epoch if asked to; a whole epoch has asked after each of its batches."""
+        """Stop in the middle of an epoch if asked to; a whole epoch has asked after each of its batches.
+
+        Raises:
+            UserError: The model is not trained at all.
+        """
+        if trainer.is_last_batch and trainer.global_step == 0 and isinstance(outputs, Mapping) and "loss" in outputs:
+            raise UserError(
+                f"The training_step of the model {type(pl_module).__name__} returns a loss, and no optimizer made a "
+                "step in an epoch: write self.automatic_optimization = True behind super().__init__() to have "
+                "Lightning make the steps, or return nothing if the model learns in its own way."
+            )
         if self.was_stopped if isinstance(batch, WholeEpoch) else self.is_told_to_stop():
             trainer.should_stop = True
 

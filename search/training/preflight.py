@@ -17,7 +17,7 @@ from search.training.build import build_data, build_model, folds_of
 from search.training.families import Judged, can_rank, check_ranking
 from search.training.memory import is_out_of_memory, shares_that_fit
 from search.training.threads import threads_of_model
-from search.training.trainer import quieten
+from search.training.trainer import check_callbacks_of_run, quieten
 
 
 def check_builds(
@@ -42,6 +42,7 @@ def check_builds(
     seen: list[tuple[tuple[DataConfig, int | None, int], Tensor]] = []
     judged: dict[tuple[type[FitnessModel], str], tuple[RunConfig, list[Judged]]] = {}
     for config in configs:
+        check_callbacks_of_run(config)
         model = _build(config)
         if is_pairwise(model.loss) and config.data.batch_size < 2:
             raise UserError(
@@ -61,6 +62,7 @@ def check_builds(
         if validation not in largest_folds:
             largest_folds[validation] = max(folds_of(config, split), key=lambda fold: len(fold.train))
         largest = largest_folds[validation]
+        model.check_size(len(largest.train))
         if known:
             model.see_lengths(known[0])
         else:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from datasets.batches.window import LengthLimit, place_windows
 from datasets.task import Task
 from models.layers.relevance_prior import RELEVANCE_ROWS
 
@@ -50,13 +51,19 @@ class Relevances:
         return [f"{residue}{place}" for residue, place in zip(self.residue, self.position.tolist(), strict=True)]
 
 
-def read_relevances(weights: Sequence[Path], task: Task, crop: str | None) -> Relevances | None:
+def read_relevances(
+    weights: Sequence[Path], task: Task, crop: str | None, max_length: int | None = None
+) -> Relevances | None:
     """What files of weights say, one for each member; None where one is missing, damaged, or without relevances.
 
     Args:
         weights: as `search.training.weights` writes them.
         task: of the run.
         crop: what the run's model saw of a sequence, by its name among the task's.
+        max_length: to how many residues the run cut what the crop left (`data.max_length`).
+
+    Raises:
+        UserError: The task has no such crop, or no place for so few residues.
     """
     members = [_read(path) for path in weights]
     found = [member for member in members if member is not None]
@@ -70,7 +77,9 @@ def read_relevances(weights: Sequence[Path], task: Task, crop: str | None) -> Re
     places = np.flatnonzero(np.isfinite(values).any(axis=0))
     values = values[:, places]
     wild_type = task.wild_type or ""
-    first = int(task.crop(crop).window(np.array([len(wild_type) or np.iinfo(np.int64).max]))[0][0])
+    limit = LengthLimit(max_length=max_length, max_residues=None, truncate=True)  # refused when it trained, if at all
+    n_residues = np.array([len(wild_type) or np.iinfo(np.int32).max])
+    first = int(place_windows(n_residues, task=task, crop=crop, limit=limit)[0][0])
     position = places + first
     return Relevances(
         position=position + task.first_position,

@@ -12,7 +12,8 @@ from lightning.pytorch.callbacks import EarlyStopping
 
 from datasets.common.errors import UserError
 from search.config import targets
-from search.config.run_config import RunConfig
+from search.config.allowed_classes import LOGGING
+from search.config.run_config import RunConfig, averaging_callbacks
 from search.training.callbacks import MONITOR, SeedEpochs
 
 
@@ -30,8 +31,9 @@ def build_trainer(
     A fold that is not judged has no validation rows.
 
     Raises:
-        UserError: The accelerator or precision cannot be used on this machine.
+        UserError: The accelerator or precision cannot be used on this machine, or a callback cannot be used at all.
     """
+    check_callbacks_of_run(config)
     settings = config.trainer
     extra = [
         targets.instantiate(tree, targets.CALLBACK, f"trainer.callbacks[{i}]")
@@ -41,7 +43,7 @@ def build_trainer(
     stopping = EarlyStopping(monitor=MONITOR, mode="max", patience=settings.patience, check_finite=False, verbose=False)
     ours = [SeedEpochs(seed=config.seed, fold=fold), *callbacks, *([stopping] if stops_early else [])]
     try:
-        return pl.Trainer(
+        trainer = pl.Trainer(
             accelerator=settings.accelerator,
             devices=1,
             # Under srun Lightning would otherwise join independent trials into one distributed world.
@@ -65,6 +67,33 @@ def build_trainer(
         raise UserError(
             f"trainer.accelerator={settings.accelerator} cannot be used here: {' '.join(str(error).split())}"
         ) from None
+    if settings.precision == "16-mixed" and trainer.strategy.root_device.type == "cpu":
+        raise UserError(
+            "trainer.precision=16-mixed needs a GPU, and this trains on a CPU, where Lightning would take bfloat16: "
+            "use trainer.precision=bf16-mixed or trainer.precision=32-true."
+        )
+    return trainer
+
+
+def check_callbacks_of_run(config: RunConfig) -> None:
+    """Refuse callbacks of a config that would not do what they are named for.
+
+    Raises:
+        UserError: One averages weights, which is not what is kept; or one logs, and there is no logger of Lightning's.
+    """
+    if averaging := averaging_callbacks(config):
+        raise UserError(
+            f"trainer.callbacks names {averaging[0]}, and the weights that a run keeps are not its averages: leave it "
+            "out, or average the predictions of several models (`combine`)."
+        )
+    has_logger = bool(config.logger) and targets.tracker_in(config.logger) is None
+    for tree in config.trainer.callbacks:
+        name = str(tree["_target_"]).rpartition(".")[2]
+        if name in LOGGING and not has_logger:
+            raise UserError(
+                f"trainer.callbacks names {name}, which writes to a logger, and there is none that a run writes to: "
+                "use logger=csv or logger=tensorboard, or leave it out."
+            )
 
 
 def quieten() -> None:

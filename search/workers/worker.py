@@ -16,7 +16,6 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from datasets.common.errors import UserError
-from datasets.common.seeds import derive_seed
 from search.config import targets
 from search.machine.standard_streams import printable
 from search.storage.attributes import ENDING, EXHAUSTED, REASON, WORKER
@@ -38,6 +37,7 @@ from search.study.hours.meter import Meter, recorded_hours
 from search.study.protocol import build_validation
 from search.study.pruning import FoldPruner
 from search.study.study import DIRECTION
+from search.study.trials.sampler_seeds import seeded
 from search.study.trials.tally import Tally
 from search.study.trials.window import Windowed
 from search.workers.tracking.tracker import Tracker, check_tracker
@@ -259,10 +259,8 @@ def check_search(config: StudyConfig) -> None:
 
 
 def make_sampler(config: StudyConfig, n_sampled: int) -> optuna.samplers.BaseSampler:
-    """The study's sampler; a seed of null becomes one derived from the study's seed and `n_sampled`."""
-    tree = dict(config.sampler)
-    if "seed" in tree and tree["seed"] is None:
-        tree["seed"] = derive_seed("sampler", config.defaults["seed"], n_sampled) % 2**32
+    """The study's sampler, with seeds for the trial after `n_sampled` others."""
+    tree = seeded(config.sampler, config.defaults["seed"], n_sampled)
     with without_experimental_warnings():
         sampler: optuna.samplers.BaseSampler = targets.instantiate(tree, targets.SAMPLER, "sampler")
     return sampler

@@ -44,10 +44,12 @@ def test_a_set_too_large_is_refused_before_anything_trains(tmp_path, monkeypatch
     split = prepare(find_task(task), data_dir=None, cache_dir=tmp_path, announce=print)
     places = Places(weights_dir=None, cache_dir=tmp_path)
 
-    def check(*overrides):
-        config = study_config([f"task={task}", "model=kernel", "validation=holdout", *overrides])
-        check_builds([config.run({})], split, places=places, announce=print)
+    def check(*reached):
+        studies = [study_config([f"task={task}", "model=kernel", "validation=holdout", *words]) for words in reached]
+        check_builds([study.run({}) for study in studies], split, places=places, announce=print)
 
-    check("model.max_train=50")
-    with pytest.raises(UserError, match=f"takes at most 100 training sequences, here are {split.n_train}"):
-        check()
+    few = ["model.max_train=50"]
+    check(few)
+    for reached in ([[]], [few, []]):
+        with pytest.raises(UserError, match=f"takes at most 100 training sequences, here are {split.n_train}"):
+            check(*reached)

@@ -1,5 +1,6 @@
 """Runs with other losses: interrupted and in parts, what they keep, and what is refused before anything trains."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from search.study.config import study_config
 from search.training.fit import fit
 from search.training.preflight import check_builds
 from search.training.result import Result
+from tests.helpers.answers import Answer
 from tests.helpers.esm_models import add_tiny_backbones
 
 TASK = "synthetic_one_vs_rest"
@@ -130,6 +132,20 @@ def test_what_cannot_be_trained_is_refused_before_the_first_trial(split: Prepare
     with pytest.raises(UserError, match=r"The model Ridge .*use trainer\.loss=mse"):
         check(searched, model="ridge")
     check(searched)
+
+
+def test_no_trial_ranks_batches_of_one_row(command: Callable[..., Answer]) -> None:
+    """Whatever else the corners of the space are that hold one or the other; where a condition says so, none does."""
+    words = ("--task", TASK, "--model", "cnn", "--n-trials", "1", "validation=holdout", "trainer.threads=1", "~space")
+    loss = "+space.trainer.loss={type: categorical, choices: [mse, ranking]}"
+    batches = "+space.data.batch_size={type: categorical, choices: [16, 1]}"
+    answer = command(*words, loss, batches)
+    assert "data.batch_size=1 leaves trainer.loss=ranking no pairs" in answer.refusal()
+    apart = (
+        "+space.data.batch_size=[{type: categorical, choices: [64, 1], when: {trainer.loss: mse}}, "
+        "{type: categorical, choices: [64, 128], when: {trainer.loss: ranking}}]"
+    )
+    assert command(*words, loss, apart, "trainer.max_epochs=1").status == 0
 
 
 def test_losses_are_searched_like_everything_else() -> None:

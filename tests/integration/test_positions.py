@@ -143,6 +143,14 @@ def test_positions_are_those_of_the_whole_sequence_whatever_was_cropped(tmp_path
     assert found.has_gaps
 
 
+def test_positions_are_those_of_the_whole_sequence_where_a_length_limit_cut_around_the_region(tmp_path: Path) -> None:
+    start = (38 + 54 - 30) // 2  # the region is in the middle of the window
+    some = tokens(30, varies=tuple(site - start for site in (38, 39, 40, 53)))
+    found = read_relevances([weights(tmp_path / "0", np.full(30, 2.0), some)], GB1, "none", 30)
+    assert found is not None
+    assert found.names == ["V39", "D40", "G41", "V54"]
+
+
 def test_rows_beyond_those_that_were_looked_at_say_nothing(tmp_path: Path) -> None:
     some = tokens(n=800, varies=(38,))
     some[790, 5] = 7
@@ -217,6 +225,8 @@ def test_the_best_trial_with_relevances_is_shown_and_a_better_one_is_named(tmp_p
     assert alone is not None
     assert "better, has none" not in alone.sentences[0]
     assert shown([better], folder) is None
+    for nothing in ({"model.embeddings": "alone"}, {"model.sites": "additive", "model.linear_variance": 0.0}):
+        assert shown([own], folder, config=nothing) is None
     missing = shown([better, gone], folder)
     assert missing is not None
     assert (missing.figure, missing.rows) == (None, None)

@@ -136,3 +136,9 @@ def test_a_browser_that_cannot_unpack_it_says_so_in_place_of_each_figure(text, t
         browser.call("Page.addScriptToEvaluateOnNewDocument", source="delete window.DecompressionStream")
         browser.open(path.as_uri())
         assert browser.wait_for("This browser cannot draw").count("open the page in one of 2023 or later") == 6
+
+
+def test_a_study_that_searched_nothing_has_no_importance():
+    study = optuna.create_study(direction="maximize")
+    study.add_trials([create_trial(value=0.1 * number) for number in range(5)])
+    assert report_figures.importance(study) == "Nothing was searched."

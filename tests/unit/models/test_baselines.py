@@ -3,7 +3,7 @@
 import random
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from models import baselines
@@ -77,6 +77,15 @@ def test_blosum62_is_the_best_alignment_by_the_published_matrix():
     assert blosum62(*arrays(sequences)).tolist() == expected
     substituted = WILD_TYPE.replace("K", "R").replace("M", "W")
     assert blosum62(*arrays([substituted])) == [sum(known[a, b] for a, b in zip(substituted, WILD_TYPE, strict=True))]
+
+
+@given(sequences=st.lists(st.text("ASWX", max_size=9), min_size=1, max_size=3), wild_type=st.text("ASWXU", max_size=9))
+@example(sequences=["XAX", "XX"], wild_type="XAXX")
+@settings(max_examples=300, deadline=None)
+def test_blosum62_is_the_best_alignment_from_any_wild_type(sequences, wild_type):
+    known = {**matrix(), **{(a, "U"): value for (a, b), value in matrix().items() if b == "X"}}
+    expected = [best_alignment(s, wild_type, lambda a, b: known[a, b], 8) for s in sequences]
+    assert blosum62(*arrays(sequences, wild_type)).tolist() == expected
 
 
 def test_letters_that_the_matrix_lacks_count_as_unknown():

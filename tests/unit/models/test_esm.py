@@ -174,11 +174,13 @@ def test_hyperparameters_that_contradict_each_other_are_refused(changes: dict[st
 
 def test_warm_up_rises_to_the_full_rates(places: Places, tmp_path: Path) -> None:
     model = make_esm(places, warmup_steps=3, lr_head=1e-2, lr_backbone=1e-4, **ADAPTATIONS["lora"])
-    (optimizer,), (schedule,) = model.configure_optimizers()
+    made = model.configure_optimizers()
+    optimizer, schedule = made["optimizer"], made["lr_scheduler"]
     rates = []
     for _ in range(5):
         rates.append([group["lr"] for group in optimizer.param_groups])
         optimizer.step()
-        schedule.step()
+        schedule["scheduler"].step()
+    assert schedule["interval"] == "step"
     assert [round(rate[0] / 1e-2, 4) for rate in rates] == [0.25, 0.5, 0.75, 1.0, 1.0]
     assert [round(rate[1] / 1e-4, 4) for rate in rates] == [0.25, 0.5, 0.75, 1.0, 1.0]

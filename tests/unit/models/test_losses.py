@@ -59,6 +59,8 @@ def gradients(model: FitnessModel, batch: Batch, monkeypatch: pytest.MonkeyPatch
     found: list[Tensor] = []
 
     class Optimizer:
+        param_groups = (model,)
+
         def step(self) -> None:
             found.extend(torch.zeros(()) if p.grad is None else p.grad.clone() for p in model.parameters())
 

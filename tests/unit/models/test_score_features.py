@@ -202,3 +202,14 @@ def test_a_state_is_loaded_into_the_weights_that_an_optimizer_has() -> None:
     new = ScoreHead()  # which has seen no rows
     new.load_state_dict(before.state_dict())
     assert torch.equal(new.weight, before.weight)
+
+
+def test_score_columns_are_not_rounded_where_the_network_computes_in_bfloat16() -> None:
+    random = np.random.default_rng(4)
+    scores, target = torch.as_tensor(random.normal(size=(60, 3))), torch.as_tensor(random.normal(size=60))
+    head = ScoreHead()
+    head.fit(scores, target)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = head(scores)
+    assert mixed.dtype == torch.float32
+    assert torch.equal(mixed, head(scores))

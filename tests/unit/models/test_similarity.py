@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -223,6 +224,20 @@ def test_relevances_find_the_positions_that_matter(sites: str, tmp_path: Path) -
     load_weights(fresh, tmp_path / "best.safetensors")
     assert torch.equal(fresh(make_batch(new)), model(make_batch(new)))
     assert fresh.relevances == model.relevances
+
+
+@pytest.mark.parametrize("settings", [{"embeddings": "alone"}, {"sites": "additive", "linear_variance": 0.0}])
+def test_a_kernel_without_a_part_of_the_sites_finds_no_relevance(settings: dict[str, Any]) -> None:
+    few = make_variants(30, 8, seed=3)
+    model = make_kernel(relevance=True, **settings)
+    if "embeddings" in settings:
+        model.take_embeddings(4)
+    vectors = torch.randn(30, 4, generator=torch.Generator().manual_seed(1)) if "embeddings" in settings else None
+    model.solve(few.tokens, few.target.double(), embeddings=vectors)
+    assert model.relevances == {}
+    old = {**model.trained_state(), "relevance": torch.ones(8, dtype=torch.float64)}  # as earlier versions wrote it
+    model.load_trained_state(old)
+    assert model.relevances == {}
 
 
 def test_few_data_leave_relevances_as_they_are() -> None:

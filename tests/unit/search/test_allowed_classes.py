@@ -14,7 +14,7 @@ from datasets.validation.names import MODULES, target_of
 from search.checkout import STUDIES
 from search.config import targets
 from search.config.allowed_classes import ARGUMENTS, CALLBACK, LOGGER, PRUNER, SAMPLER
-from search.config.run_config import LOGGER_ARGUMENTS, TrainerConfig, run_config
+from search.config.run_config import LOGGER_ARGUMENTS, RunConfig, TrainerConfig, run_config
 from search.config.static_classes import signature
 from search.config.targets import DIVISION, MODEL, check, instantiate
 from search.training.trainer import build_trainer
@@ -151,6 +151,38 @@ def test_lightnings_loggers_of_other_programs_are_never_built(target: str, tmp_p
     assert build_trainer(replace(CONFIG, logger=tree), tmp_path, 0, []).loggers == []
     csv = {"_target_": "lightning.pytorch.loggers.CSVLogger"}
     assert len(build_trainer(replace(CONFIG, logger=csv), tmp_path, 0, []).loggers) == 1
+
+
+CSV = {"_target_": "lightning.pytorch.loggers.CSVLogger"}
+
+
+def with_callback(name: str, **arguments: Any) -> RunConfig:
+    tree = check({"_target_": f"lightning.pytorch.callbacks.{name}", **arguments}, CALLBACK, "trainer.callbacks[0]")
+    return replace(CONFIG, logger=CSV, trainer=replace(CONFIG.trainer, callbacks=[tree]))
+
+
+@pytest.mark.parametrize(
+    "name", ["EMAWeightAveraging", "weight_averaging.WeightAveraging", "StochasticWeightAveraging"]
+)
+def test_averages_that_nobody_keeps_are_refused(name: str, tmp_path: Path) -> None:
+    config = with_callback(name, **({"swa_lrs": 0.1} if name.startswith("Stochastic") else {}))
+    with pytest.raises(UserError, match="the weights that a run keeps are not its averages"):
+        build_trainer(config, tmp_path, 0, [])
+
+
+@pytest.mark.parametrize("name", ["LearningRateMonitor", "DeviceStatsMonitor"])
+def test_what_writes_to_a_logger_needs_one(name: str, tmp_path: Path) -> None:
+    config = with_callback(name)
+    assert build_trainer(config, tmp_path, 0, []).loggers
+    for logger in (None, {"_target_": "lightning.pytorch.loggers.WandbLogger"}):
+        with pytest.raises(UserError, match=f"names {name}, which writes to a logger, and there is none"):
+            build_trainer(replace(config, logger=logger), tmp_path, 0, [])
+
+
+def test_half_precision_on_a_cpu_is_refused(tmp_path: Path) -> None:
+    settings = replace(CONFIG.trainer, accelerator="cpu", precision="16-mixed")
+    with pytest.raises(UserError, match=r"trainer\.precision=16-mixed needs a GPU"):
+        build_trainer(replace(CONFIG, trainer=settings), tmp_path, 0, [])
 
 
 @pytest.mark.parametrize("target", ["CometLogger", "Logger"])

@@ -89,6 +89,49 @@ def test_the_same_study_seed_gives_the_same_trials(sampler: str) -> None:
     assert draws() != draws("seed=1") or sampler == "brute_force"
 
 
+def sampled(*overrides: str, n_trials: int = 6) -> list[dict[str, Any]]:
+    """What a sampler proposes that is made anew for each trial, as a worker does."""
+    config = compose(*overrides)
+    study = optuna.create_study(direction="maximize")
+    for n_sampled in range(n_trials):
+        study.sampler = make_sampler(config, n_sampled)
+        trial = study.ask()
+        config.space.suggest(trial, config.defaults)
+        study.tell(trial, float(n_sampled))
+    return [trial.params for trial in study.trials]
+
+
+@pytest.mark.parametrize("sampler", [by_sampler(name) for name in ("tpe", "random", "cmaes", "gp", "nsgaii")])
+def test_a_seed_that_is_given_is_another_one_for_each_trial(sampler: str) -> None:
+    given = (f"sampler={sampler}", "sampler.seed=2", *SMALL_SPACE, "space.model.depth.high=1000")
+    depths = {trial["model.depth"] for trial in sampled(*given, n_trials=4)}
+    assert len(depths) == 4
+    assert sampled(*given, n_trials=4) == sampled(*given, "seed=1", n_trials=4)  # it stands for the study's
+
+
+# With this seed the first trial has the lowest depth and no dropout; the sequence of QMC never looks at it then.
+CONDITIONAL = (
+    *("sampler=qmc", "seed=7", "~space", "first_trials=[]", "+space.model.depth={type: int, low: 1, high: 9}"),
+    "+space.model.dropout={type: float, low: 0, high: 0.5, when: {model.depth: [2, 3, 4, 5, 6, 7, 8, 9]}}",
+)
+
+
+def test_qmc_varies_what_the_first_trial_lacked() -> None:
+    trials = sampled(*CONDITIONAL, n_trials=9)
+    dropouts = [trial["model.dropout"] for trial in trials if "model.dropout" in trial]
+    assert "model.dropout" not in trials[0]
+    assert len(set(dropouts)) == len(dropouts) > 2
+    assert trials == sampled(*CONDITIONAL, n_trials=9)
+
+
+def test_a_sampler_within_another_has_a_seed_of_each_trial() -> None:
+    inner = "+sampler.independent_sampler={_target_: optuna.samplers.RandomSampler}"
+    trials = sampled(inner, *CONDITIONAL)
+    assert trials == sampled(inner, *CONDITIONAL)
+    dropouts = [trial["model.dropout"] for trial in trials if "model.dropout" in trial]
+    assert len(set(dropouts)) == len(dropouts) > 2
+
+
 @pytest.mark.parametrize("pruner", options("pruner"))
 def test_every_pruner_composes_and_judges(pruner: str) -> None:
     config = compose(f"pruner={pruner}", "trainer.max_epochs=9")
@@ -336,6 +379,7 @@ ALIKE = [
     ("sampler._target_=optuna.pruners.NopPruner", "is not a optuna.samplers.BaseSampler"),
     ("pruner=medain", "pruner=medain is unknown: expected one of hyperband, median"),
     ("logger=comet", "logger=comet is unknown: expected one of csv, mlflow, none, tensorboard, wandb."),
+    ("logger=[csv,tensorboard]", "logger=[csv,tensorboard] names several, of which the last alone would be taken"),
     ("debug=full", "debug=full is unknown: expected one of default."),
     ("space.model.channels=5", "space.model.channels=5 is not valid"),
     ("space.model.kernel_size.step=1", "The space reaches a value that is not allowed: model.kernel_size=4"),
