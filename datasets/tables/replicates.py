@@ -41,8 +41,8 @@ class Merged:
     """Of N rows the n variants.
 
     first: (n,) int64, each variant's first row, ascending. entry: (N,) int64, the variant of each row. target: (n,)
-    float64, the means. sequence: where every measurement is kept, (N,) int64, the number of what each row measures; None
-    otherwise.
+    float64, the means. sequence: where every measurement is kept, (N,) int64, the number of what each row measures;
+    None otherwise.
     """
 
     first: NDArray[np.int64]

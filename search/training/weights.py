@@ -1,10 +1,12 @@
 """Weights on disk: safetensors and nothing else, written beside and moved into place."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from datasets.common.errors import UserError
 from datasets.common.files import replaced
@@ -14,7 +16,18 @@ from models.fitness_model import FitnessModel
 def save_weights(model: FitnessModel, path: Path) -> None:
     """Write what training may change of the model's state; a reader sees the old file or the new one, no half."""
     with replaced(path) as beside:
-        save_file({name: tensor.contiguous() for name, tensor in model.trained_state().items()}, beside)
+        save_file(_each_by_itself(model.trained_state()), beside)
+
+
+def _each_by_itself(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, none of which shares memory with another, as tied parameters do: safetensors refuses these."""
+    known: set[int] = set()
+    found = {}
+    for name, tensor in state.items():
+        memory = tensor.untyped_storage().data_ptr()
+        found[name] = tensor.clone() if memory in known else tensor.contiguous()
+        known.add(memory)
+    return found
 
 
 def load_weights(model: FitnessModel, path: Path) -> None:

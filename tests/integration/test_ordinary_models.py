@@ -65,6 +65,14 @@ class Frozen(Bag):
         return self.head(self.vectors(batch.tokens).mean(1) + self.shift).squeeze(-1)
 
 
+class Tied(Bag):
+    """Has one layer under two names."""
+
+    def __init__(self):
+        super().__init__()
+        self.again = self.head
+
+
 class Ordinary(Bag):
     """Returns its loss, as a LightningModule does."""
 
@@ -193,6 +201,14 @@ def test_weights_without_frozen_parameters_are_read_as_by_earlier_versions(
     save_file({name: tensor for name, tensor in state.items() if name != "head.weight"}, old)
     with pytest.raises(UserError, match=r"another architecture than this Frozen: there is no head\.weight"):
         Predictor(wanted, [old], places=PLACES)
+
+
+def test_parameters_with_two_names_are_kept_under_both(run: Callable[..., Result]) -> None:
+    wanted = config("Tied")
+    path = Path(run(wanted).checkpoints[0])
+    state = load_file(path)
+    assert torch.equal(state["head.weight"], state["again.weight"])
+    Predictor(wanted, [path], places=PLACES, device=torch.device("cpu"))
 
 
 def test_a_loss_that_nobody_minimises_is_refused(run: Callable[..., Result]) -> None:
