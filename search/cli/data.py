@@ -13,7 +13,7 @@ from datasets.task import FoundSource, Task
 from datasets.tasks.registry import all_tasks, find_task
 from models.bounds import MAX_INDUCED_ROWS
 from search.config.run_config import language_models, with_scores
-from search.machine.standard_streams import announcer
+from search.machine.standard_streams import announcer, printable
 from search.machine.tables import in_columns
 from search.options.parser import prog
 from search.options.table_options import option_words, said_again
@@ -54,15 +54,15 @@ def _check(arguments: argparse.Namespace) -> int:
         if len(every) > 1:
             print()
         for line in report(found):
-            print(line)
+            print(printable(line))
         for line in (*_score_lines(options, runs_folder() / CACHE, found), *_embedding_lines(options, found)):
-            print(line)
+            print(printable(line))
     sys.stdout.flush()
     for options, found in zip(asked, every, strict=True):
         refuse_two_splits(found)
         found.findings.raise_refused()
         check_folds(options, found)
-    print(f"\n{_proposal(arguments, every[0].whole or every[0])}")
+    print(printable(f"\n{_proposal(arguments, every[0].whole or every[0])}"))
     return 0
 
 

@@ -1,13 +1,14 @@
 """The doctor command: everything that a search needs, checked, with a remedy for each finding."""
 
 import argparse
+import contextlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
 
 from datasets.tasks.flip_files import cache_folder
 from search.doctor.database import check_database
-from search.doctor.finding import Diagnosis
+from search.doctor.finding import Diagnosis, with_closed_folders
 from search.doctor.inputs import check_data, check_weights_dir
 from search.doctor.machine import check_disk, check_gpus, check_packages, check_python, check_torch
 from search.options.folders import option
@@ -21,7 +22,8 @@ def run_doctor(arguments: argparse.Namespace) -> int:
     Raises:
         UserError: A folder that was named does not exist, or the storage URL is malformed.
     """
-    places_of(arguments.weights_dir, arguments.runs_dir)  # refuses a folder of weights that is not there
+    with contextlib.suppress(PermissionError):  # that is a finding, below
+        places_of(arguments.weights_dir, arguments.runs_dir)  # refuses a folder of weights that is not there
     url = parse_url(url_of(arguments.storage, arguments.runs_dir))
     findings: list[Diagnosis] = []
 
@@ -33,9 +35,10 @@ def run_doctor(arguments: argparse.Namespace) -> int:
         for name, source in arguments.folders_from.items():
             yield check_disk(getattr(arguments, name), f"name another with {option(name)}", source)
         yield check_disk(cache_folder(), "set $XDG_CACHE_HOME to another")
-        yield from check_data(arguments.task, arguments.data_dir)
-        yield from check_weights_dir(arguments.weights_dir)
-        yield from check_database(url, arguments.runs_dir if arguments.repair else None)
+        yield from with_closed_folders("data", check_data(arguments.task, arguments.data_dir))
+        yield from with_closed_folders("weights", check_weights_dir(arguments.weights_dir))
+        database = check_database(url, arguments.runs_dir if arguments.repair else None)
+        yield from with_closed_folders("database", database)
 
     for finding in every():
         findings.append(finding)

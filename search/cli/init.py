@@ -16,6 +16,15 @@ from search.storage.database import Database, open_database
 from search.storage.outages import explained
 from search.storage.schema import require_columns
 
+_MAY_WRITE = """
+    SELECT 1 FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE nspname = current_schema() AND relkind IN ('r', 'p') AND (
+        has_table_privilege(%(role)s, pg_class.oid, 'DELETE, TRUNCATE, TRIGGER')
+        OR has_any_column_privilege(%(role)s, pg_class.oid, 'INSERT, UPDATE')
+    ) LIMIT 1
+"""
+"""A role's own `default_transaction_read_only` hinders nobody: whoever has the role may unset it."""
+
 
 def run_init(arguments: argparse.Namespace) -> int:
     """Create what is missing; called again it changes nothing but the reader's password."""
@@ -87,5 +96,5 @@ def _grant(connection: Connection, reader: str, password: str | None) -> None:
         raise UserError(f"--reader {reader} is the role that owns the tables: name another.")
     for statement in statements:
         postgres.execute(statement)
-    if postgres.execute("SELECT has_table_privilege(%s, 'trials', 'DELETE')", (reader,)).fetchone()[0]:
+    if postgres.execute(_MAY_WRITE, {"role": reader}).fetchone() is not None:
         raise UserError(f"The role {reader} existed and may change the tables: name another for reading.")

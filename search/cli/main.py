@@ -63,6 +63,12 @@ def _explained(act: Callable[[], int]) -> int:
         return 130
     except BrokenPipeError:
         return 1  # whoever read our output has left
+    except PermissionError as error:
+        if error.filename is None:
+            raise
+        file = printable(" ".join(str(error.filename).split()))
+        print(f"error: {file} cannot be used ({error.strerror}): name another.", file=sys.stderr)
+        return UserError.exit_status
     except Exception as error:
         reached = limit_reached(error)
         if reached is None:

@@ -131,7 +131,9 @@ def _kubernetes(arguments: argparse.Namespace) -> int:
         drain_s=arguments.drain_time,
     )
     where = {"secret": arguments.storage_secret, "volume_claim": arguments.volume_claim}
-    print(as_yaml(manifest(jobs, image=arguments.image, **where)), end="")
+    # What a table's study is called, the pods find out: its file alone would be one name for all of them.
+    apart = jobs.words if arguments.data is not None and arguments.study_name is None else ()
+    print(as_yaml(manifest(jobs, image=arguments.image, apart=apart, **where)), end="")
     return 0
 
 

@@ -5,6 +5,7 @@ once: every other pod would find it too.
 """
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from search.cluster.jobs import Jobs
@@ -19,7 +20,9 @@ _UNITS = {"M": "Mi", "G": "Gi", "T": "Ti"}
 _LONGEST_NAME = 40  # of 63: `flipsearch-` stands before it, and of a pod its index and five letters after it
 
 
-def manifest(jobs: Jobs, *, image: str, secret: str, volume_claim: str | None) -> dict[str, Any]:
+def manifest(
+    jobs: Jobs, *, image: str, secret: str, volume_claim: str | None, apart: Sequence[str] = ()
+) -> dict[str, Any]:
     """The Job, as batch/v1 has it.
 
     Args:
@@ -27,6 +30,7 @@ def manifest(jobs: Jobs, *, image: str, secret: str, volume_claim: str | None) -
         image: That pods run; its entry point is the Dockerfile's.
         secret: The Secret with the database's URL at the key FLIPSEARCH_STORAGE.
         volume_claim: What keeps runs and experiments; None is the pod's own disk, gone with it.
+        apart: What tells the Job from others for which `jobs.study` is the same.
     """
     environment: list[dict[str, Any]] = [
         {"name": STORAGE, "valueFrom": {"secretKeyRef": {"name": secret, "key": STORAGE}}},
@@ -54,11 +58,12 @@ def manifest(jobs: Jobs, *, image: str, secret: str, volume_claim: str | None) -
     if volume_claim is not None:
         container["volumeMounts"] = [{"name": "runs", "mountPath": _FOLDER}]
         pod["volumes"] = [{"name": "runs", "persistentVolumeClaim": {"claimName": volume_claim}}]
-    labels = {"app.kubernetes.io/name": "flipsearch", "app.kubernetes.io/instance": _label(jobs.study)}
+    instance = _label(jobs.study, apart)
+    labels = {"app.kubernetes.io/name": "flipsearch", "app.kubernetes.io/instance": instance}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {"name": f"flipsearch-{_label(jobs.study)}", "labels": labels},
+        "metadata": {"name": f"flipsearch-{instance}", "labels": labels},
         "spec": {
             "completionMode": "Indexed",
             "completions": jobs.n_jobs,
@@ -95,10 +100,12 @@ def _literal(word: str) -> str:
     return word.replace("$", "$$")
 
 
-def _label(study: str) -> str:
-    """What names of objects take of a study's name; of one that is shortened the first digits of its hash as well."""
+def _label(study: str, apart: Sequence[str]) -> str:
+    """What names of objects take of a study's name, and the first digits of a hash where that leaves anything out."""
     plain = re.sub(r"[^a-z0-9]+", "-", study.lower()).strip("-")
-    return plain if len(plain) <= _LONGEST_NAME else f"{plain[: _LONGEST_NAME - 9]}-{digest(study)[:8]}"
+    if plain == study and len(plain) <= _LONGEST_NAME and not apart:
+        return plain
+    return f"{plain[: _LONGEST_NAME - 9]}-{digest([study, *apart])[:8]}"
 
 
 def _resources(jobs: Jobs) -> dict[str, Any]:

@@ -50,6 +50,8 @@ _MOST_BYTES = 200 * 2**20
 _GIT_S = 30.0
 _CERTIFICATES = ("sslrootcert", "sslcert", "sslkey", "passfile")
 """Of a storage's URL: paths of files."""
+_OF_THE_SYSTEM = "system"
+"""As `sslrootcert` it is no path: libpq takes the certificates that a machine trusts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +151,16 @@ def _checked(request: SearchRequest) -> tuple[str, tuple[Path, ...]]:
             "--artifacts s3://BUCKET/PREFIX, or a folder that every node sees."
         )
     is_bucket = "://" in named
-    needs = [Path(str(url.query[key])).absolute() for key in _CERTIFICATES if key in url.query]
+    files = {key: str(url.query[key]) for key in _CERTIFICATES if key in url.query}
+    if files.get("sslrootcert") == _OF_THE_SYSTEM:
+        del files["sslrootcert"]
+    for key, file in files.items():
+        if not os.path.isabs(file):
+            raise UserError(
+                f"The storage's {key} is a file of this folder, which --ship does not send: put it on every node, and "
+                "name it by its whole path."
+            )
+    needs = [Path(file) for file in files.values()]
     if is_bucket:
         return named, tuple(needs)
     folder = Path(os.path.abspath(named))

@@ -1,5 +1,6 @@
 """What the doctor finds, one line each."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,3 +32,11 @@ def warning(check: str, text: str, remedy: str = "") -> Diagnosis:
 def problem(check: str, text: str, remedy: str = "") -> Diagnosis:
     """A search would fail."""
     return Diagnosis(check=check, level="problem", text=text, remedy=remedy)
+
+
+def with_closed_folders(check: str, findings: Iterable[Diagnosis]) -> Iterator[Diagnosis]:
+    """The findings of a check, which may end at a folder that this user may not enter."""
+    try:
+        yield from findings
+    except PermissionError as error:
+        yield problem(check, f"{error.filename} cannot be used ({error.strerror})", "name another, or open it")

@@ -126,8 +126,8 @@ def check_disk(folder: Path, remedy: str, source: str = "") -> Diagnosis:
     if folder.parts[:1] == ("~",):
         return warning("disk", f"this user has no home folder, and so no {folder} to keep downloads in", remedy)
     named = f"{folder} ({source})" if source else str(folder)
-    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     try:
+        there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
         with tempfile.TemporaryFile(dir=there):
             pass
         free_bytes = shutil.disk_usage(there).free

@@ -20,7 +20,7 @@ from search.study.question import Question
 
 ENDING = ".ledger.jsonl"
 _MOST_BYTES = 2**28
-_NEWER = ("members", "fold_column", "fold", "fold_names", "table_hash")
+_NEWER = ("members", "fold_column", "fold", "fold_names", "table_hash", "settings_hash")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,8 @@ class Reading:
     from all others, wherever it is noted. target, split: those of a user's table (`search.study.question`), which older
     lines and tasks with a name lack. members: of an ensemble what it consists of, in words; study and trial are then
     those of the first. fold_column, fold, fold_names, table_hash: where the test set is a fold of a table, its column,
-    which fold, the names of all, and the table's content; None elsewhere.
+    which fold, the names of all, and the table's content; None elsewhere. settings_hash: how that table is read, which
+    older lines lack.
     """
 
     when: str
@@ -62,6 +63,7 @@ class Reading:
     fold: str | None = None
     fold_names: list[str] | None = None
     table_hash: str | None = None
+    settings_hash: str | None = None
 
     @property
     def of(self) -> str:

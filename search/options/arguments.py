@@ -69,7 +69,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         )
     if command == "suggest":
         check_suggest(parser, arguments)
-    if command == "search" and arguments.address is not None and arguments.engine is None:
+    if command in ("search", "submit") and arguments.address is not None and arguments.engine is None:
         raise UserError("--address is where the Ray cluster of --engine ray is: give both, or neither.")
     if command in ("search", "submit") and arguments.ship and arguments.engine is None:
         raise UserError("--ship sends the program and the data to the nodes of --engine ray: give both, or neither.")

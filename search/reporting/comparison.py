@@ -2,12 +2,14 @@
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
 from datasets.tasks.registry import task_names
+from search.config.nested import digest
 from search.experiments.ledger import Reading
 from search.reporting.published import OURS, PublishedResult, read_published
 from search.stats.intervals import ConfidenceInterval
@@ -166,35 +168,50 @@ def _with_published(panels: Sequence[Panel], result: PublishedResult) -> list[Pa
 
 
 def over_folds(task: str, readings: Sequence[Reading]) -> list[Panel]:
-    """The means over the folds of a table, each by the last reading of each fold; a fold that was not read leaves none.
+    """The means over the folds of a table, each by one reading of each fold; a fold that was not read leaves none.
 
-    Folds of one table alone are put together: the same content, column, target and model.
+    Folds of one table alone are put together: the same content, read in the same way, column, target and model.
     """
-    groups: dict[tuple[str, ...], dict[str, Reading]] = {}
+    groups: dict[tuple[str, ...], dict[str, list[Reading]]] = {}
     for reading in readings:
         if reading.task == task and reading.fold is not None and reading.fold_names:
-            known = (reading.fold_column, reading.target, reading.table_hash, reading.data, reading.model)
+            table = (reading.table_hash, reading.settings_hash)
+            known = (reading.fold_column, reading.target, *table, reading.data, reading.model)
             names = "\n".join(reading.fold_names)
-            groups.setdefault((*map(str, known), names), {})[reading.fold] = reading
+            groups.setdefault((*map(str, known), names), {}).setdefault(reading.fold, []).append(reading)
     panels: dict[tuple[str, ...], Panel] = {}
-    for (column, target, table, data, model, names), of_fold in groups.items():
+    for (column, target, table_hash, settings_hash, data, model, names), of_fold in groups.items():
         if set(of_fold) != set(names.split("\n")):
             continue
-        found = [reading.values["train_and_validation"] for reading in of_fold.values()]
+        chosen = [_own(every) for every in of_fold.values()]
+        found = [reading.values["train_and_validation"] for reading in chosen]
         own = Entry(
             asked=None,
             data=data,
             by=OURS,
             model=model,
-            source=f"mean over {len(found)} folds, {', '.join(reading.experiment for reading in of_fold.values())}",
+            source=f"mean over {len(found)} folds, {', '.join(reading.experiment for reading in chosen)}",
             spearman=statistics.fmean(statistics.fmean(one["per_seed"]["spearman"]) for one in found),
             ensemble=statistics.fmean(float(one["ensemble"]["spearman"]) for one in found),
         )
         title = f"{task}, target {target}, mean over the {len(found)} folds of {column}"
-        key = (column, target, table, data)
+        key = (column, target, data, table_hash, settings_hash)
         before = panels.get(key, Panel(title=title, data=data, asked=None, entries=(), on=(target, column)))
         panels[key] = replace(before, entries=(*before.entries, own))
-    return list(panels.values())
+    n_alike = Counter(panel.heading for panel in panels.values())
+    return [
+        panel if n_alike[panel.heading] == 1 else replace(panel, title=f"{panel.title}, table {digest(key)[:8]}")
+        for key, panel in panels.items()
+    ]
+
+
+def _own(readings: Sequence[Reading]) -> Reading:
+    """Of a fold, the last reading of the experiment that was confirmed last, and not of other trials (`--top-k`).
+
+    The experiment's own config is the first that is read of its file.
+    """
+    of_last = [reading for reading in readings if reading.checksum == readings[-1].checksum]
+    return [reading for reading in of_last if reading.trial == of_last[0].trial][-1]
 
 
 def _panel(question: Question, entries: Sequence[Entry], groups: Sequence[tuple[Question, list[Entry]]]) -> Panel:

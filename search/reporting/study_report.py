@@ -16,11 +16,12 @@ from datasets.common.errors import UserError
 from datasets.common.paths import Places
 from search.config.run_config import task_in
 from search.experiments.confirm.coverage import kept_coverage
+from search.experiments.experiment import load_experiment
 from search.experiments.exports import find_export
 from search.experiments.ledger import Reading
 from search.experiments.readings import find_readings
 from search.machine.environment import package_versions
-from search.options.table_options import table_words
+from search.options.table_options import option_words, table_words
 from search.reporting import figures
 from search.reporting.html import page
 from search.reporting.positions import find_positions
@@ -34,13 +35,17 @@ from search.study.activity import busy_s, cost, is_solved_at_once
 from search.study.assessment import Assessment, assess
 from search.study.config import EPOCH_SETTINGS
 from search.study.endings import ending_of, own_faults
-from search.study.names import default_name
+from search.study.names import default_name, property_name
 from search.study.run_names import CACHE
 from search.study.snapshot import StudySnapshot, snapshot
 from search.study.study import shown_validation
 from search.training.precision.chosen import chosen_precision
 from search.training.predictions import read_predictions
 from search.workers.display import clock, shown
+
+_NO_TABLE = {"wild_type": None, "split_seed": 0}
+_FILES = {"file": ("zero_shot_file", "FILE-OF-SCORES"), "alignment": ("alignment", "ALIGNMENT")}
+"""Of sources of scores the option, and what stands for a file that the study has no name of."""
 
 
 def make_report(
@@ -193,17 +198,19 @@ def _commands(now: StudySnapshot, export: Path | None, proposals: Proposals) -> 
     lines = []
     words = now.attributes.get(OVERRIDES)
     if words is not None:
-        what = ["--task", about["task"]]
+        beside, unknown = _beside(about, export)
+        what = ["--task", about["task"], *table_words({**_NO_TABLE, **beside}, wild_type="")]
+        lines += [f"# {file} stands for the file with the SHA-256 {digits}" for file, digits in unknown.items()]
         if own := about.get("table"):
             file = f"{about['task']}-wild-type.fasta"
-            what = ["--data", about["data"], *table_words(own, wild_type=file)]
+            what = ["--data", about["data"], *table_words({**own, **beside}, wild_type=file)]
             if own["wild_type"] is not None:
                 fasta = f"printf '>wild type\\n%s\\n' {shlex.quote(own['wild_type'])}"
                 lines += ["# the wild type", f"{fasta} > {shlex.quote(file)}"]
         given = [*what, "--model", about["model"], "--n-trials", str(now.n_target)]
         is_default = name == default_name(about["task"], about["model"], about.get("table"), about["data"])
-        own_name = [] if is_default else ["--study-name", name]
-        lines += ["# the search", propose("search", *given, *own_name, *words)]
+        own_name = [] if is_default else ["--study-name", _name_given(name, about)]
+        lines += ["# the search", propose("search", *given, *_agreed(about), *own_name, *words)]
     if export is not None:
         lines += ["# the best trial, trained again and compared", propose("verify", export)]
         lines += ["# new seeds on the test set", propose("confirm", export, "--seeds", "5")]
@@ -211,3 +218,45 @@ def _commands(now: StudySnapshot, export: Path | None, proposals: Proposals) -> 
     if proposals.has_password:
         lines.insert(0, "# the database's password stands in no report: set $PGPASSWORD, or write it into ~/.pgpass")
     return "\n".join(lines)
+
+
+def _beside(about: Mapping[str, Any], export: Path | None) -> tuple[dict[str, Any], dict[str, str]]:
+    """What stands beside the sequences, by the names of the options; and of each file that is not known its hash.
+
+    A study knows of a file of scores what is in it, and its experiment what it was called.
+    """
+    experiment = None if export is None else load_experiment(export)
+    known = [] if experiment is None or experiment.config.scores is None else experiment.config.scores.sources
+    files = {source.hash: source.file for source in known if source.file is not None}
+    given: dict[str, Any] = {"zero_shot_columns": []}
+    unknown = {}
+    for source in about.get("scores", {}).get("sources", ()):
+        kind = source["kind"]
+        if kind == "language_model":
+            given["zero_shot"] = source.get("backbone")
+        elif kind != "alignment":
+            given["zero_shot_columns"] += source["columns"]
+        if kind in _FILES:
+            option, placeholder = _FILES[kind]
+            file = files.get(source["hash"])
+            if file is None:
+                file = placeholder
+                unknown[file] = source["hash"]
+            given[option] = file if source.get("chain") is None else f"{source['chain']}={file}"
+    if "embeddings" in about:
+        given["embeddings"] = about["embeddings"]["file"]
+    return given, unknown
+
+
+def _agreed(about: Mapping[str, Any]) -> list[str]:
+    """What a search begins with, and what it allows, as words of its command line."""
+    start = about.get("warm_start", {"from": (), "allow_seen": False})
+    words = [word for name in start["from"] for word in option_words("--warm-start", name)]
+    derived = ["--allow-derived"] if about.get("scores", {}).get("allow_derived") else []
+    return [*words, *(["--allow-seen"] if start["allow_seen"] else []), *derived]
+
+
+def _name_given(name: str, about: Mapping[str, Any]) -> str:
+    """The --study-name of a search; of several properties each study's own name ends with the property's."""
+    table = about.get("table", {})
+    return name.removesuffix(f"-{property_name(table['target_column'])}") if table.get("properties") else name

@@ -53,11 +53,21 @@ def read_url(path: Path) -> URL | None:
 
 def write_private(path: Path, text: str) -> None:
     """Write a file that its owner alone may read, beside its place, and move it there; an OSError passes through."""
+    _write(path, text.encode(), 0o600)
+
+
+def write_public(path: Path, content: bytes) -> None:
+    """The same for a file that everybody may read."""
+    _write(path, content, 0o644)
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    """Write through no link and over no file that somebody else has put beside the place."""
     beside = path.with_name(f".{path.name[:40]}.{os.getpid()}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)

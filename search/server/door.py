@@ -78,7 +78,12 @@ class Door:
             if not self._free.acquire(blocking=False):
                 client.close()
                 continue
-            threading.Thread(target=self._serve, args=(client,), name="door", daemon=True).start()
+            try:
+                threading.Thread(target=self._serve, args=(client,), name="door", daemon=True).start()
+            except RuntimeError:  # the machine has no thread left: some end in time
+                self._free.release()
+                client.close()
+                time.sleep(0.1)
 
     def _serve(self, client: socket.socket) -> None:
         try:

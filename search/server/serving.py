@@ -3,7 +3,6 @@
 import contextlib
 import os
 import resource
-import shutil
 import socket
 import ssl
 from collections.abc import Callable, Iterator
@@ -15,7 +14,7 @@ from sqlalchemy.engine import URL
 from datasets.common.errors import UserError
 from search.server import dumps
 from search.server.certificate import ensure_certificate
-from search.server.credentials import make_url, new_password, read_url, write_private
+from search.server.credentials import make_url, new_password, read_url, write_private, write_public
 from search.server.data import make_data, set_password
 from search.server.door import Door
 from search.server.folder import ServerFolder
@@ -172,9 +171,7 @@ def _publish(folder: ServerFolder, url: URL, path: Path) -> None:
     try:
         if "sslrootcert" in url.query:
             certificate = Path(os.path.abspath(path)).with_name(f"{path.name}.pem")
-            beside = certificate.with_name(f".{certificate.name}.{os.getpid()}")
-            shutil.copyfile(folder.certificate, beside)
-            os.replace(beside, certificate)
+            write_public(certificate, folder.certificate.read_bytes())
             url = url.update_query_dict({"sslrootcert": str(certificate)})
         write_private(path, _text(url))
     except OSError as error:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from search.experiments.sealed import seal
+from tests.helpers.closed_folders import closed
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
@@ -44,6 +45,27 @@ def test_a_directory_that_cannot_be_written(command: Command, tmp_path: Path, op
     assert "The directory file/below cannot be written" in sentence
     assert command(*SEARCH, option, "file").refusal()
     assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (*SEARCH, "--storage", "sqlite:///closed/s.db"),
+        ("status", "--storage", "sqlite:///closed/s.db"),
+        ("dashboard", "--storage", "sqlite:///closed/s.db"),
+        ("submit", "--slurm", *SEARCH, "--storage", "sqlite:///closed/s.db"),
+        (*SEARCH, "--weights-dir", "closed/weights"),
+        ("data", "list", "--data-dir", "closed/data"),
+        ("compare", "--task", "gb1_sampled", "--output", "closed/figures"),
+    ],
+    ids=" ".join,
+)
+def test_a_folder_that_this_user_may_not_enter(command: Command, tmp_path: Path, words: tuple[str, ...]) -> None:
+    (tmp_path / "closed").mkdir()
+    with closed(tmp_path / "closed"):
+        sentence = command(*words).refusal()
+    assert re.search(r"/?closed/\S+ cannot be used \(Permission denied\): name another\.$", sentence)
+    assert list((tmp_path / "closed").iterdir()) == []
 
 
 @pytest.mark.parametrize("words", [("train", *SEARCH[:4]), ("status",)])

@@ -143,12 +143,12 @@ def test_in_a_browser_nothing_overlaps_and_every_axis_is_labelled(folder, tmp_pa
     assert_looks_right(page, 3, tmp_path)
 
 
-def fold_readings(folder, *, folds="012", table="h", models=("ridge",)):
-    """A confirmed experiment of each fold of a table, with Spearman 0.1 for fold 1 and so on."""
+def fold_readings(folder, *, folds="012", table="h", models=("ridge",), better=0.0, **changes):
+    """A confirmed experiment of each fold of a table, with Spearman 0.1 for fold 1 and so on, and `better` of each."""
     for fold in folds:
         for model in models:
             own = replace(
-                reading("blat", "blat.csv", seeds=[int(fold) / 10], model=model),
+                reading("blat", "blat.csv", seeds=[int(fold) / 10 + better], model=model),
                 experiment=f"blat-test{fold}-{model}",
                 data_hash=f"data{fold}",
                 target="y",
@@ -157,6 +157,7 @@ def fold_readings(folder, *, folds="012", table="h", models=("ridge",)):
                 fold=fold,
                 fold_names=["0", "1", "2"],
                 table_hash=table,
+                **changes,
             )
             append(folder / f"blat-test{fold}-{model}.ledger.jsonl", [own])
 
@@ -175,6 +176,29 @@ def test_the_mean_over_folds_needs_every_fold_of_one_table(tmp_path):
     fold_readings(tmp_path / "two", folds="2", table="another")
     assert over_folds("blat", readings(tmp_path / "two", pytest.fail)) == []
     assert over_folds("other", readings(tmp_path, pytest.fail)) == []
+
+
+def test_the_mean_over_folds_is_that_of_the_experiments_own_trials(tmp_path):
+    for trial, better in ((3, 0.5), (3, 0.4), (8, 0.1)):  # `confirm`, and `confirm --top-k 2` after it
+        fold_readings(tmp_path, better=better, trial=trial)
+    ((own,),) = (panel.entries for panel in over_folds("blat", readings(tmp_path, pytest.fail)))
+    assert own.spearman == pytest.approx(0.1 + 0.4)
+    # A search that went on has another best trial, exported to another file.
+    for trial, better in ((8, 0.6), (3, 0.2)):
+        fold_readings(tmp_path, better=better, trial=trial, checksum="sha256:1", when="2026-01-02T00:00:00+00:00")
+    ((own,),) = (panel.entries for panel in over_folds("blat", readings(tmp_path, pytest.fail)))
+    assert own.spearman == pytest.approx(0.1 + 0.6)
+
+
+def test_folds_of_a_table_that_was_read_in_two_ways_are_put_together_by_each(tmp_path):
+    fold_readings(tmp_path, settings_hash="keep")
+    fold_readings(tmp_path, settings_hash="mean", better=0.3, folds="12")
+    (panel,) = over_folds("blat", readings(tmp_path, pytest.fail))
+    assert [entry.spearman for entry in panel.entries] == [pytest.approx(0.1)]
+    fold_readings(tmp_path, settings_hash="mean", better=0.3, folds="0")
+    panels = over_folds("blat", readings(tmp_path, pytest.fail))
+    assert sorted(entry.spearman for panel in panels for entry in panel.entries) == pytest.approx([0.1, 0.4])
+    assert len({panel.title for panel in panels}) == 2
 
 
 ROWS = """\

@@ -21,6 +21,7 @@ from search.storage.attributes import MANIFEST, DamagedRow
 from search.study.snapshot import StudySnapshot
 from search.study.study import find_study, open_study
 from tests.helpers import nvml
+from tests.helpers.closed_folders import closed
 from tests.helpers.nvml import FakeGpu
 from tests.helpers.small_study import ABOUT, NAME, add, default_database, make_study
 from tests.integration.test_startup import probe
@@ -66,6 +67,30 @@ def test_json_holds_the_same(command, finished_study):
         "remedy": "",
     }
     assert f"study {finished_study.name}: 2 trial(s)" in command("doctor", "--storage", storage).out
+
+
+@pytest.mark.parametrize(
+    ("words", "variable", "check"),
+    [
+        (("--weights-dir", "closed/x"), "", "weights"),
+        ((), "TORCH_HOME", "weights"),
+        (("--data-dir", "closed/x"), "", "data"),
+        ((), "XDG_CACHE_HOME", "disk"),
+        (("--storage", "sqlite:///closed/x.db"), "", "database"),
+    ],
+)
+def test_a_folder_that_this_user_may_not_enter_is_a_finding(command, tmp_path, monkeypatch, words, variable, check):
+    (tmp_path / "closed").mkdir()
+    if variable:
+        monkeypatch.setenv(variable, str(tmp_path / "closed" / "x"))
+    with closed(tmp_path / "closed"):
+        answer = command("doctor", "--json", *words)
+    assert answer.status == 1, answer
+    problems = [found for found in json.loads(answer.out)["findings"] if found["level"] == "problem"]
+    assert check in [found["check"] for found in problems]
+    for found in problems:
+        assert "closed/x" in found["text"]
+        assert found["text"].endswith("(Permission denied)")
 
 
 def test_torch_is_not_imported(tmp_path):

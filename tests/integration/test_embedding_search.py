@@ -13,6 +13,7 @@ from search.storage.attributes import MANIFEST
 from search.study.config import study_config
 from tests.helpers.answers import run_here
 from tests.helpers.embedding_files import write_embeddings
+from tests.helpers.reports import search_proposed
 from tests.helpers.tables import variants, write
 
 ROWS = variants()[::4]
@@ -72,6 +73,11 @@ def test_whether_they_are_seen_is_searched_and_recorded(folder: Path, model: str
     config = yaml.safe_load((folder / "studies" / "experiment" / f"{model}.yaml").read_text())
     assert config["embeddings"]["hash"] == about["embeddings"]["hash"]
     assert config["provenance"]["schema_version"] == 6
+
+
+def test_the_report_names_the_embeddings(folder: Path) -> None:
+    again = run_here(*search_proposed("ridge", folder), cwd=folder)
+    assert "nothing to do" in again.err, again
 
 
 def test_a_study_without_a_file_is_what_it_was() -> None:

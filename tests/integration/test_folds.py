@@ -4,17 +4,21 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 import yaml
 
 from datasets.common.errors import UserError
+from datasets.splits.prepared import prepare
+from datasets.tasks.own_table import table_task
+from search.experiments.confirm.all_folds import folds_of
 from search.request.search_request import SearchRequest
 from search.storage.url import default_url
 from tests.helpers.answers import Answer
 from tests.helpers.study_fixtures import Program
-from tests.helpers.tables import variants, write
+from tests.helpers.tables import surveyed, variants, write
 
 Command = Callable[..., Answer]
 WORDS = ("--data", "t.csv", "--export-dir", "exported", "--model", "ridge", "trainer.threads=1", "logger=none")
@@ -169,6 +173,17 @@ def test_folds_that_make_no_benchmark_are_refused_before_anything_is_read(
         assert sentence in here("confirm", "--all-folds", *given, "--quiet", cwd=own).refusal()
     assert "leave one of them out" in here("confirm", "--all-folds", a, b, c, "--top-k", "2", cwd=own).refusal()
     assert list(own.glob("*.ledger.jsonl")) == []
+
+
+def test_a_reading_of_a_fold_notes_how_the_table_is_read(tmp_path: Path) -> None:
+    path = write_table(tmp_path)
+
+    def noted(fold: str, **changes: Any) -> Any:
+        found = surveyed(path, fold_column="fold_random_3", test_fold=fold, **changes)
+        task = table_task(found.table, name="t", loaded=found)
+        return folds_of(task, prepare(task, data_dir=None, cache_dir=tmp_path, announce=print))["settings_hash"]
+
+    assert noted("0") == noted("1") != noted("0", replicates="keep")
 
 
 @pytest.mark.slow

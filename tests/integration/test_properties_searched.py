@@ -10,6 +10,7 @@ import yaml
 import search
 from search.storage.url import default_url
 from tests.helpers.answers import Answer
+from tests.helpers.reports import search_proposed
 from tests.helpers.study_fixtures import Program
 from tests.helpers.tables import variants, write
 
@@ -84,6 +85,14 @@ def test_a_property_by_itself_is_another_study(searched: tuple[Path, Answer], he
         answer = here("--data", "t.csv", "--split", "random", *words, *ENDS, cwd=tmp_path)
         assert answer.status == 0, answer
     assert names(tmp_path) == ["t-activity-random-ridge"]
+
+
+def test_the_report_repeats_the_search_by_the_name_that_it_was_given(tmp_path: Path, command: Command) -> None:
+    write_table(tmp_path)
+    assert command(*SEARCH, "--study-name", "p").status == 0
+    again = command(*search_proposed("p-stability", tmp_path, "--export-dir", "exported"))
+    assert again.err.count("nothing to do") == 2
+    assert names(tmp_path) == ["p-activity", "p-stability"]
 
 
 @pytest.mark.slow

@@ -126,6 +126,26 @@ def test_the_search_is_repeated_with_its_overrides(folder, tmp_path):
     assert "p --task aav_two_vs_many --model ridge --n-trials 10 --study-name by-hand trainer.max_epochs=3" in page
 
 
+def test_the_search_is_repeated_with_what_stood_beside_the_sequences(folder, tmp_path):
+    _, study = make_or_load(folder)
+    before = study.user_attrs[MANIFEST]
+    sources = [
+        {"kind": "alignment", "hash": "1" * 64, "columns": ["couplings"], "chain": "H"},
+        {"kind": "language_model", "hash": "2" * 64, "columns": ["log_odds"], "backbone": "esm2_t6_8M_UR50D"},
+    ]
+    study.set_user_attr(OVERRIDES, [])
+    study.set_user_attr(MANIFEST, {**before, "scores": {"sources": sources}, "embeddings": {"file": "e.h5"}})
+    try:
+        page = make_report(study, runs=tmp_path, export=None, proposals=Proposals(prog="p"))
+    finally:
+        study.set_user_attr(MANIFEST, before)
+    words = "--alignment H=ALIGNMENT --zero-shot esm2_t6_8M_UR50D --embeddings e.h5"
+    assert f"p --task aav_two_vs_many {words} --model ridge" in page
+    assert f"# ALIGNMENT stands for the file with the SHA-256 {'1' * 64}" in page
+    assert "--zero-shot-column" not in page
+    assert "--allow-derived" not in page
+
+
 def test_predictions_that_are_not_here_are_said_to_be_elsewhere(folder, tmp_path):
     _, study = make_or_load(folder)
     page = make_report(study, runs=tmp_path, export=None, proposals=Proposals(prog="p"))

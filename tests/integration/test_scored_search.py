@@ -1,5 +1,6 @@
 """A search with score columns, from the command line to an experiment that predicts with them."""
 
+import hashlib
 import re
 import shlex
 import shutil
@@ -14,6 +15,7 @@ from datasets.common.errors import UserError
 from datasets.tasks.synthetic import WILD_TYPE
 from search.storage.attributes import MANIFEST
 from tests.helpers.answers import Answer, run_here
+from tests.helpers.reports import search_proposed
 from tests.helpers.tables import variants, write
 
 WORDS = ("--data", "assay.csv", "--split", "random", "--model", "ridge", "--n-trials", "4", "trainer.threads=1")
@@ -102,6 +104,24 @@ def test_an_output_is_no_file_that_training_read(searched: Path) -> None:
         call = ("predict", experiment, "--input", "bare.csv", "--output", output.name, *given)
         assert "itself: name another file" in run_here(*call, cwd=searched).refusal()
         assert output.read_bytes() == before
+
+
+def test_the_report_names_the_scores_and_what_the_search_began_with(searched: Path) -> None:
+    write(searched / "mine.csv", "sequence,mine", [(row[0], row[2]) for row in rows()])
+    given = ("--zero-shot-column", "esm", "--zero-shot-column", "mine", "--zero-shot-file", "mine.csv")
+    begun = ("--warm-start", "seen", "--allow-seen", "--allow-derived")
+    assert run_here(*WORDS, *given, *begun, "--study-name", "two", "--n-trials", "1", cwd=searched).status == 0
+    proposed = search_proposed("two", searched)
+    again = run_here(*proposed, cwd=searched)
+    assert "nothing to do" in again.err, again
+    assert {*given, *begun} <= {*proposed}
+    # Without an experiment nobody knows what the file was called.
+    elsewhere = search_proposed("two", searched, "--export-dir", "elsewhere")
+    assert "mine.csv" not in elsewhere
+    digits = hashlib.sha256((searched / "mine.csv").read_bytes()).hexdigest()
+    assert f"# FILE-OF-SCORES stands for the file with the SHA-256 {digits}" in (searched / "report.html").read_text()
+    (searched / "FILE-OF-SCORES").symlink_to("mine.csv")
+    assert "nothing to do" in run_here(*elsewhere, cwd=searched).err
 
 
 def test_python_takes_scores_beside_sequences(searched: Path) -> None:

@@ -223,4 +223,8 @@ def test_a_job_of_kubernetes_is_printed_and_nothing_is_submitted(folder):
     table = ["--data", "/flipsearch/runs/assay.csv", "--split", "random", "--model", "ridge"]
     done = submit(folder, "--kubernetes", "--image", "a", "--dry-run", *table)
     assert yaml.safe_load(done.out)["spec"]["template"]["spec"]["containers"][0]["args"] == table, done.err
+    other = submit(folder, "--kubernetes", "--image", "a", "--dry-run", *table[:-1], "kernel")
+    again = submit(folder, "--kubernetes", "--image", "a", "--dry-run", "--jobs", "3", *table)
+    named = [yaml.safe_load(one.out)["metadata"]["name"] for one in (done, other, again)]
+    assert named[0] == named[2] != named[1]
     assert os.listdir(folder) == []

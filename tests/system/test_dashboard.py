@@ -186,7 +186,8 @@ def test_bad_input_is_one_sentence(command, folder, tmp_path, monkeypatch):
         assert "choose another --port" in command("dashboard", *storage, "--port", str(port)).refusal()
     for bad in ("65536", "-1", "http", "80.5"):
         assert "expected a port from 0 to 65535" in command("dashboard", *storage, "--port", bad).refusal()
-    assert "is no address" in command("dashboard", *storage, "--host", "not.a.host.example").refusal()
+    for host in ("not.a.host.example", "x" * 70):
+        assert "is no address" in command("dashboard", *storage, "--host", host).refusal()
     assert "cannot listen" in command("dashboard", *storage, "--host", "192.0.2.1", "--port", "0").refusal()
     assert "no study database" in command("dashboard").refusal()
     assert "malformed" in command("dashboard", "--storage", "nonsense").refusal()

@@ -17,6 +17,7 @@ import psycopg
 import pytest
 from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
+from sqlalchemy.engine import make_url
 
 from search.storage.read_only import open_to_look
 from tests.helpers.compose_file import ROOT, load_compose
@@ -213,6 +214,17 @@ def test_init_refuses_what_it_cannot_make(command, postgres, tmp_path):
     with postgres.connect("postgres") as connection:
         connection.execute("CREATE ROLE writer SUPERUSER")
     assert "may change the tables" in command("init", *storage, "--reader", "writer").refusal()
+    database = make_url(url).database
+    for right in ("INSERT ON studies", "UPDATE (value) ON trial_values", "TRUNCATE ON trial_params"):
+        with postgres.connect(database) as connection:
+            connection.execute("CREATE ROLE adder")
+            connection.execute(f"GRANT {right} TO adder")
+        try:
+            assert "may change the tables" in command("init", *storage, "--reader", "adder").refusal()
+        finally:
+            with postgres.connect(database) as connection:
+                connection.execute("DROP OWNED BY adder")
+                connection.execute("DROP ROLE adder")
     assert "has no roles" in command("init", "--reader", "reader").refusal()
     with postgres.connect("postgres") as connection:
         roles = {row[0] for row in connection.execute("SELECT rolname FROM pg_roles")}

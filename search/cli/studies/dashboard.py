@@ -117,7 +117,7 @@ def _server(host: str, port: int) -> _Server:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         _Server.address_family = family
         return _Server((str(address[0]), port), _Handler)
-    except socket.gaierror:
+    except (socket.gaierror, UnicodeError):
         raise UserError(f"--host {host} is no address of this machine: expected one such as 127.0.0.1.") from None
     except OSError as error:
         raise UserError(

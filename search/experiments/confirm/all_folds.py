@@ -11,7 +11,7 @@ from datasets.tables.parts import in_order
 from datasets.tables.table import Table
 from datasets.task import Task
 from datasets.tasks.own_table import TableSource, table_hash
-from search.config.nested import difference
+from search.config.nested import difference, digest
 from search.experiments.confirm.results import Confirmation, Scores
 from search.experiments.confirm.view import as_json
 from search.experiments.experiment import Experiment
@@ -36,7 +36,7 @@ def check_all_folds(paths: Sequence[Path], experiments: Sequence[Experiment], ta
     for path, experiment, task in zip(paths, experiments, tasks, strict=True):
         table, source = _table(path, experiment), task.source
         assert isinstance(source, TableSource), "it has a table"
-        asked = {name: value for name, value in table.settings.items() if name != "test_fold"}
+        asked = _asked(table)
         own = (path, asked, table_hash(source.path))
         first = first or own
         if first[1] != asked:
@@ -85,7 +85,13 @@ def folds_of(task: Task, split: "PreparedSplit") -> dict[str, Any]:
         "fold": table.test_fold,
         "fold_names": list(split.fold_names),
         "table_hash": table_hash(task.source.path),
+        "settings_hash": digest(_asked(table)),
     }
+
+
+def _asked(table: Table) -> dict[str, Any]:
+    """How a table is read, which is the same for all of its folds."""
+    return {name: value for name, value in table.settings.items() if name != "test_fold"}
 
 
 def _table(path: Path, experiment: Experiment) -> Table:

@@ -67,6 +67,11 @@ _table = record(
 )
 """The fields of `datasets.tables.table.Table`; what a study of before a field lacks has its default."""
 
+_score_source = record(
+    {"kind": line, "hash": line, "columns": items(is_a(str))}, dict.fromkeys(("backbone", "chain"), or_null(line))
+)
+"""The fields of `datasets.scores.description.ScoreSource`."""
+
 MANIFEST = record(
     {
         "task": line,
@@ -81,8 +86,8 @@ MANIFEST = record(
         "config": config_tree,
     },
     {
-        "scores": _tree,
-        "embeddings": _tree,
+        "scores": record({"sources": items(_score_source)}, {"allow_derived": is_a(bool)}),
+        "embeddings": record({"file": is_a(str)}),
         "validation": _constructor,
         "epochs_per_fold": whole_number(1),
         "table": _table,

@@ -97,5 +97,15 @@ def test_a_studys_name_becomes_one_that_kubernetes_takes(study: str) -> None:
     assert name != other
 
 
+def test_no_two_studies_share_a_name() -> None:
+    studies = ("a-b", "a_b", "a.b", "A-b", "a--b")
+    names = [made(Jobs(study=study, words=[]))["metadata"]["name"] for study in studies]
+    assert names[0] == "flipsearch-a-b"
+    assert len(set(names)) == len(studies)
+    tree = made(Jobs(study="a-b", words=[]), apart=["--split", "random"])
+    assert tree["metadata"]["name"] not in names
+    assert tree["metadata"]["name"] == f"flipsearch-{tree['metadata']['labels']['app.kubernetes.io/instance']}"
+
+
 def test_no_url_is_in_it(tmp_path: Path) -> None:
     assert "://" not in as_yaml(manifest(JOBS, image="flipsearch:1", secret="s", volume_claim=None))

@@ -155,7 +155,7 @@ def test_a_line_is_plain_json(ledger: Path) -> None:
     """One of a single config and no fold has no word of members and folds: versions that know of none read it."""
     append(ledger, [READING])
     known = asdict(READING)
-    for name in ("members", "fold_column", "fold", "fold_names", "table_hash"):
+    for name in ("members", "fold_column", "fold", "fold_names", "table_hash", "settings_hash"):
         assert known.pop(name) is None
     assert json.loads(ledger.read_text(encoding="utf-8")) == known
     append(ledger, [replace(READING, members=["trial 1 of study a"], id="0" * 32)])

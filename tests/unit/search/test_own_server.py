@@ -1,9 +1,13 @@
 """A server's folder, files and programs, without a server: what is refused, and what others can read."""
 
+import contextlib
 import os
+import socket
 import stat
+import struct
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,11 +16,14 @@ from datasets.common.errors import UserError
 from search.machine import filesystems
 from search.server import programs, server_log
 from search.server.account import Account, find_account
+from search.server.certificate import ensure_certificate
 from search.server.credentials import make_url, new_password, password_file, read_url, verifier, write_private
+from search.server.door import Door
 from search.server.folder import ServerFolder
 from search.server.listening import free_port, is_loopback, listen
 from search.server.postmaster import end_leftover
 from search.server.server_log import ServerLog
+from search.server.serving import _publish
 from tests.helpers.answers import run_here
 
 OWN = Account(name="me", user=os.geteuid(), group=os.getegid(), is_own=True)
@@ -126,6 +133,28 @@ def test_a_url_that_is_none_of_ours_is_refused_and_not_shown(tmp_path: Path, tex
     assert "s3cret" not in str(refused.value)
 
 
+def test_a_certificate_is_published_through_no_link_that_others_planted(folder: ServerFolder, tmp_path: Path) -> None:
+    folder.prepare()
+    folder.certificate.write_text("the certificate\n")
+    shared, own = tmp_path / "shared", tmp_path / "thesis.tex"
+    shared.mkdir()
+    own.write_text("years of work")
+    planted = shared / f".url.pem.{os.getpid()}"
+    planted.symlink_to(own)
+    url = make_url("s3cret", "node-1", 20123, folder.certificate)
+    with pytest.raises(UserError, match="cannot be written"):
+        _publish(folder, url, shared / "url")
+    assert own.read_text() == "years of work"
+    planted.unlink()
+    _publish(folder, url, shared / "url")
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in shared.iterdir()}
+    assert modes == {"url": 0o600, "url.pem": 0o644}
+    assert (shared / "url.pem").read_text() == "the certificate\n"
+    published = read_url(shared / "url")
+    assert published is not None
+    assert published.query["sslrootcert"] == str(shared / "url.pem")
+
+
 def test_passwords_are_long_and_never_two_alike(tmp_path: Path) -> None:
     password = new_password()
     assert len(password) >= 43
@@ -207,6 +236,26 @@ def test_addresses_and_ports() -> None:
             listen(host, port)
         with pytest.raises(UserError, match="address of this machine"):
             free_port(host)
+
+
+def test_a_door_stays_open_where_a_thread_could_not_be_started(folder: ServerFolder, tmp_path: Path) -> None:
+    folder.prepare()
+    ensure_certificate(folder, "127.0.0.1")
+    port = free_port("127.0.0.1")
+
+    def ask() -> bytes:
+        with socket.create_connection(("127.0.0.1", port), 10) as client, contextlib.suppress(ConnectionError):
+            client.sendall(struct.pack("!II", 8, 80877103))
+            return client.recv(1)
+        return b""
+
+    with Door("127.0.0.1", port, tmp_path / "none", folder.certificate, folder.key, most=1):
+        before = threading.stack_size(1 << 46)  # there is no machine with so much memory
+        try:
+            assert ask() == b""
+        finally:
+            threading.stack_size(before)
+        assert ask() == b"S"
 
 
 @pytest.mark.parametrize(

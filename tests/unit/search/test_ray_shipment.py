@@ -89,6 +89,8 @@ def test_a_folder_of_artifacts_and_files_of_the_storage_have_to_be_there(
         assert sent.shared == tmp_path / "kept"
         assert set(sent.needs) == {Path("/etc/ca.pem"), tmp_path / "kept"}
         assert sent.weights_dir is None, "ridge has no use for it"
+    with packed(request(storage=f"{POSTGRES}?sslmode=verify-full&sslrootcert=system"), config(), split) as sent:
+        assert sent.needs == ()
 
 
 @pytest.fixture
@@ -176,6 +178,12 @@ def test_a_matrix_has_to_be_on_every_node_at_a_whole_path(split: PreparedSplit) 
         assert sent.needs == (Path("/nodes/a.txt"),)
     with pytest.raises(UserError, match=r"model\.similarity=my\.txt is a file of this machine, which --ship does not"):
         packed(request(), config("model.similarity=my.txt", model="kernel"), split).__enter__()
+
+
+@pytest.mark.parametrize("file", ["sslrootcert=ca.pem", "sslcert=./me.pem", "passfile=system"])
+def test_a_file_of_the_storage_is_on_every_node_at_a_whole_path(split: PreparedSplit, file: str) -> None:
+    with pytest.raises(UserError, match="name it by its whole path"):
+        packed(request(storage=f"{POSTGRES}?{file}"), config(), split).__enter__()
 
 
 def test_too_much_is_refused_before_anything_is_copied(split: PreparedSplit) -> None:

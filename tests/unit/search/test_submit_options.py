@@ -90,6 +90,7 @@ def test_time_limits(text: str, seconds: int) -> None:
         (["submit", "--cancel"], "--cancel needs the study's name"),
         (["submit", "--cancel", "--study-name", "../x"], "up to 100 letters"),
         ([*SLURM, "--slrum"], "Did you mean '--slurm'"),
+        ([*SLURM, "--address", "node-1:6379"], "--engine ray is: give both"),
     ],
 )
 def test_mistakes(words: list[str], sentence: str) -> None:
