@@ -9,11 +9,13 @@ from typing import Literal
 
 from datasets.candidates.training_domain import Origin
 from datasets.common.errors import UserError
+from search.config.targets import is_exact
 from search.experiments.experiment import Experiment, checksum
 from search.experiments.files import SEED, confirmation_file, weights_folder, weights_hash
 from search.experiments.members import part_names, part_paths
 from search.machine.foreign_files import read_regular
 from search.training.result import FOLD
+from search.training.weights import are_alike
 
 _MOST_BYTES = 2**20
 
@@ -46,7 +48,8 @@ def find_weights(path: Path, experiment: Experiment, announce: Callable[[str], N
     paths = part_paths(path, experiment)
     confirmed = _confirmed(path, [str(one.parent / one.stem) for one in paths], announce)
     if confirmed is not None:
-        return tuple(WeightFiles(files=files, made_by="confirm") for files in confirmed)
+        of_parts = zip(confirmed, experiment.parts, strict=True)
+        return tuple(WeightFiles(files=_different(*one), made_by="confirm") for one in of_parts)
     return exported_weights(path, experiment)
 
 
@@ -95,11 +98,20 @@ def _confirmed(
         ):
             raise UserError(f"{file} names no weights beside it: run `confirm` again, or remove it.")
         _check(place, expected, str(file))
-        # Seeds of an exact model are one model: as several they would seem to be sure of what they predict.
         found[str(place.parent)].setdefault(expected, place)
     if not all(found.values()):
         raise UserError(f"{file} names no weights beside it: run `confirm` again, or remove it.")
     return tuple(tuple(own.values()) for own in found.values())
+
+
+def _different(files: tuple[Path, ...], part: Experiment) -> tuple[Path, ...]:
+    """Those of a part's seeds that are models of their own.
+
+    Those of a model that is solved exactly shuffle its rows and no more, so that it differs in its last bits: as
+    several models they would seem to be sure of what they predict.
+    """
+    is_one = is_exact(part.config.model) and all(are_alike(files[0], other) for other in files[1:])
+    return files[:1] if is_one else files
 
 
 def _check(file: Path, expected: str, where: str) -> None:

@@ -2,8 +2,11 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -11,6 +14,8 @@ from torch import Tensor
 from datasets.common.errors import UserError
 from datasets.common.files import replaced
 from models.fitness_model import FitnessModel
+
+_ROUNDING = 1e-6  # of the largest number of its kind, so far numbers that are summed in another order may lie apart
 
 
 def save_weights(model: FitnessModel, path: Path) -> None:
@@ -55,6 +60,39 @@ def are_same(path: Path, other: Path) -> bool:
     states = _read(path), _read(other)
     names = states[0].keys() & states[1].keys()
     return bool(names) and all(torch.equal(states[0][name], states[1][name]) for name in names)
+
+
+def are_alike(path: Path, other: Path) -> bool:
+    """Whether both are one model but for rounding, of models that keep their training rows in whatever order.
+
+    Raises:
+        UserError: A file is missing or broken.
+    """
+    states = _read(path), _read(other)
+    return states[0].keys() == states[1].keys() and all(
+        _is_alike(_array(states[0][name]), _array(states[1][name])) for name in states[0]
+    )
+
+
+def _array(tensor: torch.Tensor) -> NDArray[Any]:
+    found: NDArray[Any] = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()  # which has no such
+    return found
+
+
+def _is_alike(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    if _is_close(one, other):
+        return True
+    if one.ndim == 1:
+        return _is_close(np.sort(one), np.sort(other))
+    return one.ndim > 1 and sorted(row.tobytes() for row in one) == sorted(row.tobytes() for row in other)
+
+
+def _is_close(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    if one.dtype.kind != "f" or not one.size:
+        return np.array_equal(one, other)
+    return bool(np.allclose(one, other, rtol=0, atol=_ROUNDING * np.abs(one).max()))
 
 
 def _read(path: Path) -> dict[str, torch.Tensor]:

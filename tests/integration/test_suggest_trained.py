@@ -97,6 +97,9 @@ def test_seeds_that_confirm_left_of_a_kernel_pick_as_one_model(plates: Path, tmp
         assert plate_of(folder) == (table, "confirm" if made_by == "suggest" else made_by)
     assert "Picked by greedy" in suggest(folder, "--no-train", experiment=kernel).out
     assert plate_of(folder)[1] == "confirm"
+    # Nor do they predict as several, which would be sure of everything.
+    assert len(list((folder / kernel).with_suffix("").glob("seed*"))) == 2
+    assert search.load_experiment(folder / kernel).n_members == 1
     answer = run_here("confirm", kernel, "--seeds", "1", cwd=folder)
     assert answer.status == 0, answer
     assert "Picked by greedy" in suggest(folder, "--no-train", experiment=kernel).out
