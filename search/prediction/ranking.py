@@ -268,6 +268,7 @@ class Valuation:
             outside=self.outside(residues, lengths, valued.prediction),
             calibrated=calibrated,
             awaits_chance=self.has_chance,
+            written=self.trained.task.written,
         )
 
     def _own(self, valued: Valued) -> NDArray[np.float32] | None:

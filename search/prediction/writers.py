@@ -3,7 +3,7 @@
 import contextlib
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -41,7 +41,8 @@ class PredictedBlock:
     """n candidates with prediction (n,) in the assay's unit, standard deviation and distance (n,) or None, the bits
     (n,) of `datasets.candidates.outside`, and what is calibrated, which is said of none that lies outside.
 
-    Where `awaits_chance`, their rows have a place for `with_chances`.
+    Where `awaits_chance`, their rows have a place for `with_chances`. `written` is `Task.written`, which puts a sign
+    between the chains of a sequence.
     """
 
     candidates: Candidates
@@ -51,6 +52,7 @@ class PredictedBlock:
     outside: NDArray[np.uint8]
     calibrated: Calibrated | None = None
     awaits_chance: bool = False
+    written: Callable[[str], str] = str
 
 
 def kind_of(path: Path) -> Kind:
@@ -77,7 +79,7 @@ def tails(predicted: PredictedBlock, kind: Kind) -> list[str]:
     if candidates.names is not None and kind != "fasta":
         outside = _with_names(outside, candidates.names, kind)
     if kind == "fasta":
-        texts = candidates.sequences()
+        texts = list(map(predicted.written, candidates.sequences()))
         starts = [f">{name} " if name else ">" for name in candidates.names or [""] * n]
         labels = [
             "" if label == text else f" mutations={label}" for label, text in zip(candidates.labels, texts, strict=True)

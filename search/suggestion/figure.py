@@ -42,22 +42,22 @@ def draw_plate(plate: NextPlate, path: Path, about: str) -> None:
     Raises:
         UserError: The file cannot be written.
     """
-    batch = {well.sequence: well.mutations or well.name or f"candidate {well.rank}" for well in plate.candidates}
-    places: list[NDArray[np.float64]] = []
-    for is_picked in (False, True):
-        some = [one for one in plate.pool if (one.sequence in batch) is is_picked]
-        places.append(np.array([(one.prediction, one.deviation) for one in some], dtype=np.float64).reshape(-1, 2))
+    mine = {one.place for one in plate.picked}
+    others, batch = (
+        np.array([(one.prediction, one.deviation) for one in some], dtype=np.float64).reshape(-1, 2)
+        for some in ([one for one in plate.pool if one.place not in mine], plate.picked)
+    )
     panel = Scatter(
         axes=(f"prediction ({plate.units})", f"calibrated deviation ({plate.units})"),
-        others=places[0],
-        batch=places[1],
-        words=[batch[one.sequence] for one in plate.pool if one.sequence in batch],
+        others=others,
+        batch=batch,
+        words=[well.mutations or well.name or f"candidate {well.rank}" for well in plate.candidates],
         best=(plate.best_value, None),
         shown="%{x:.4g} ± %{y:.3g}",
     )
     n_outside = sum(bool(well.outside) for well in plate.candidates)
     found = [
-        f"{len(plate.candidates):,} candidates of the batch among the best {len(plate.pool):,} of "
+        f"{len(batch):,} candidates of the batch, and the best {len(others):,} others of "
         f"{plate.n_candidates:,}. The best measured value is {plate.best_value:.4g} ({plate.units})."
     ]
     if n_outside:

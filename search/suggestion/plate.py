@@ -43,9 +43,9 @@ class NextPlate:
     wells: in the order of their rows, plate by plate; without plates the candidates first. n_wanted: how many
     candidates were asked for. n_candidates: how many there were, of which `n_known` stand in training and validation,
     and `n_tested` in the test set, so that they were left out. best_sequence, best_value: the best that was measured in
-    training and validation, in `units`. intervals: what low and high are made of, in words. pool: the best candidates,
-    of which the batch was picked. acquisition: by what. spread_by: by what a spread batch is unlike, in words; empty of
-    any other.
+    training and validation, in `units`. intervals: what low and high are made of, in words. pool: the best candidates
+    of the first pass. picked: the candidates of the batch, the one that was picked first first. acquisition: by what.
+    spread_by: by what a spread batch is unlike, in words; empty of any other.
     """
 
     wells: tuple[Well, ...] = field(repr=False)
@@ -58,6 +58,7 @@ class NextPlate:
     units: str
     intervals: str
     pool: tuple[Pick, ...] = field(repr=False)
+    picked: tuple[Pick, ...] = field(repr=False)
     acquisition: str
     spread_by: str = ""
 

@@ -128,11 +128,12 @@ class _Batch:
             n_candidates=counts.n_passed + counts.left_out.n,
             n_known=counts.left_out.n - counts.left_out.n_test,
             n_tested=counts.left_out.n_test,
-            best_sequence=best.sequence,
+            best_sequence=trained.task.written(best.sequence),
             best_value=best.value,
             units=trained.task.units,
             intervals=about_intervals(trained, request.level or LEVEL),
             pool=tuple(pool),
+            picked=tuple(picked),
             acquisition=request.acquisition or GREEDY,
             spread_by=spread_by,
         )

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -84,6 +85,11 @@ def test_candidates_are_ranked_however_their_chains_are_written(folder: Path) ->
     assert loaded.predict([f"{HEAVY}|{LIGHT}", f"EDQLVESGG:{LIGHT}"]).tolist() == pytest.approx(values[:2], abs=1e-4)
     with pytest.raises(UserError, match="the sequence has 1 chain, expected 2"):
         loaded.predict([HEAVY + LIGHT])
+    # A sequence keeps the sign between its chains as FASTA too, which is a file of candidates again.
+    assert run_here("predict", export, "--input", "c.csv", "--output", "x.fa", cwd=folder).status == 0
+    assert f" prediction={rows[0][1]['prediction']} " in (folder / "x.fa").read_text().splitlines()[2]
+    assert "mutations=" not in (folder / "x.fa").read_text()
+    assert [row["sequence"] for row in ranked(folder, export, "--input", "x.fa")] == [row["sequence"] for row in rows[0]]
     # The same split, read again from where it was written.
     (split,) = (folder / "runs" / "data").glob("t-random-*.csv")
     assert f"{HEAVY}|{LIGHT}" in split.read_text()
@@ -98,12 +104,17 @@ def test_the_map_and_the_plate_name_the_chain(folder: Path) -> None:
     best, *_ = ranked(folder, export, "--mutagenesis", "sites:H2,L6", "--top", "5")
     assert best["mutations"].startswith("H:V2D")
     words = ("--recombine", "--max-mutations", "5", "--batch", "3", "--controls", "1", "--output", "plate.csv")
+    words += ("--figure", "plate.html")
     answer = run_here("suggest", export, *words, cwd=folder)
     assert answer.status == 0, answer
     with (folder / "plate.csv").open(newline="") as file:
         plate = list(csv.DictReader(file))
     assert all(len(row["sequence"].split("|")) == 2 for row in plate)
     assert any("H:" in row["mutations"] for row in plate)
+    assert "|" in json.loads((folder / "plate.json").read_text())["best_measured"]["sequence"]
+    page = (folder / "plate.html").read_text()
+    assert "2 candidates of the batch, and the best" in page
+    assert all(f'"{row["mutations"]}"' in page for row in plate if row["rank"])
 
 
 def test_rows_without_a_measurement_are_candidates(folder: Path) -> None:

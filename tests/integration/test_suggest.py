@@ -277,7 +277,7 @@ def test_a_figure_shows_where_the_batch_lies(searched, ending):
     positions = {row["mutations"][:-1] for row in rows_of(searched.folder)}
     if ending == "html":
         assert_needs_nothing(drawn.decode())
-        assert "12 candidates of the batch among the best" in drawn.decode()
+        assert "12 candidates of the batch, and the best" in drawn.decode()
     if ending != "png":
         assert all(position in drawn.decode() for position in positions)
         assert "best measured" in drawn.decode()

@@ -288,8 +288,12 @@ def test_a_conditioned_batch_keeps_to_what_is_asked_of_it_and_candidates_pass_ag
     assert max(Counter(row["mutations"][1:-1] for row in rows_of(plates)).values()) == 2
     monkeypatch.setattr("search.suggestion.suggest.SPREAD_POOL", 5)
     monkeypatch.setattr("search.suggestion.suggest._POOL_PER_PICK", 0)
-    suggest(plates, *words, experiment=kernel)
+    suggest(plates, *words, "--figure", "figure.html", experiment=kernel)
     assert len(rows_of(plates)) == len(set(whole)) == 24
+    # Those of a later pass are drawn, too.
+    page = (plates / "figure.html").read_text()
+    assert "24 candidates of the batch, and the best" in page
+    assert all(f'"{row["mutations"]}"' in page for row in rows_of(plates))
     assert max(Counter(row["mutations"][1:-1] for row in rows_of(plates)).values()) == 2
 
 
