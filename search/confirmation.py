@@ -25,6 +25,7 @@ from search.experiments.files import check_exported_weights, ledger_file
 from search.experiments.ledger import append, read
 from search.experiments.members import part_paths
 from search.experiments.requirements import check_callbacks, check_data
+from search.experiments.sealed import check_unchanged
 from search.machine.standard_streams import announcer
 from search.request.confirm_request import ConfirmRequest
 from search.request.inputs import load_split, places_of
@@ -67,13 +68,14 @@ def confirm(
         datasets.common.errors.UserError: An experiment cannot be confirmed.
         search.workers.run_alone.Stopped: A signal came, or a run failed.
     """
+    checksums = [checksum(path) for path in request.experiments]
     experiments = [load_experiment(path, announcer(request.quiet)) for path in request.experiments]
     for path, experiment in zip(request.experiments, experiments, strict=True):
         _check(path, experiment, is_unfinished_welcome=request.unfinished)
     if request.all_folds:
         check_all_folds(request.experiments, experiments, [one.task(request.data) for one in experiments])
     prepare_children()
-    orders = [_order(request, *one) for one in zip(request.experiments, experiments, strict=True)]
+    orders = [_order(request, *one) for one in zip(request.experiments, checksums, experiments, strict=True)]
     if request.all_folds:
         check_complete(experiments, orders[0].split)
 
@@ -117,14 +119,15 @@ def _check(path: Path, experiment: Experiment, *, is_unfinished_welcome: bool) -
     check_output(ledger_file(path), "the ledger")
 
 
-def _order(request: ConfirmRequest, path: Path, experiment: Experiment) -> Order:
+def _order(request: ConfirmRequest, path: Path, before: str, experiment: Experiment) -> Order:
+    check_unchanged(path, before)
     task = experiment.task(request.data)
     split = load_split(
         task, request.data_dir, request.runs_dir, announcer(request.quiet), weights_dir=request.weights_dir
     )
     check_data(path, experiment.config, experiment.provenance, split)
     candidates = _candidates(request, path, experiment)
-    return Order(path=path, checksum=checksum(path), experiment=experiment, split=split, candidates=candidates)
+    return Order(path=path, checksum=before, experiment=experiment, split=split, candidates=candidates)
 
 
 def _candidates(request: ConfirmRequest, path: Path, experiment: Experiment) -> tuple[Candidate, ...]:

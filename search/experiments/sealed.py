@@ -70,6 +70,12 @@ def read_sealed(path: Path) -> dict[str, Any]:
     return dict(tree)
 
 
+def check_unchanged(path: Path, checksum: str) -> None:
+    """Refuse a file that was written anew since this checksum stood in it. Raises a UserError."""
+    if read_sealed(path)["provenance"].get("checksum") != checksum:
+        raise UserError(f"{path} was exported anew meanwhile, and nothing was written: run the same command again.")
+
+
 def _digest(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 

@@ -13,7 +13,7 @@ from typing import Any
 from datasets.common.errors import UserError
 from datasets.common.files import check_output, is_stream, output, refuse_same_file
 from datasets.splits.prepared import PreparedSplit
-from search.experiments.experiment import Experiment, checksum
+from search.experiments.experiment import Experiment
 from search.experiments.requirements import files_of_training
 from search.experiments.trained import TrainedExperiment
 from search.options.of_suggest import BATCH_UCB
@@ -69,15 +69,19 @@ def refuse_inputs_of(experiment: Experiment, request: SuggestRequest) -> None:
             refuse_same_file(given, path, name, option)
 
 
-def write_plate(plate: NextPlate, request: SuggestRequest, trained: TrainedExperiment, split: PreparedSplit) -> None:
+def write_plate(
+    plate: NextPlate, request: SuggestRequest, trained: TrainedExperiment, split: PreparedSplit, checksum: str
+) -> None:
     """Write both files beside their places and move them there; after an error they are as they were.
+
+    `checksum` is that of the experiment.
 
     Raises:
         UserError: They cannot be written.
     """
     table, about = files_of(request)
     text = as_csv(plate.wells, has_names=request.names)
-    known = json.dumps(_about(plate, request, trained, split, text), indent=2, allow_nan=False) + "\n"
+    known = json.dumps(_about(plate, request, trained, split, checksum, text), indent=2, allow_nan=False) + "\n"
     with contextlib.ExitStack() as stack:
         stack.enter_context(output(about)).write(known)
         stack.enter_context(output(table)).write(text)
@@ -114,7 +118,12 @@ def cell(column: str, value: object) -> str:
 
 
 def _about(
-    plate: NextPlate, request: SuggestRequest, trained: TrainedExperiment, split: PreparedSplit, text: str
+    plate: NextPlate,
+    request: SuggestRequest,
+    trained: TrainedExperiment,
+    split: PreparedSplit,
+    checksum: str,
+    text: str,
 ) -> dict[str, Any]:
     candidates: dict[str, Any] = {"n": plate.n_candidates, "n_measured": plate.n_known, "n_in_test": plate.n_tested}
     candidates |= candidates_in_words(request)
@@ -125,11 +134,7 @@ def _about(
         choice |= {"spread": request.spread_weight, "spread_by": plate.spread_by}
     return {
         "version": VERSION,
-        "experiment": {
-            "file": str(request.experiment),
-            "checksum": checksum(request.experiment),
-            "weights": trained.made_by,
-        },
+        "experiment": {"file": str(request.experiment), "checksum": checksum, "weights": trained.made_by},
         "data": {"label": split.label, "sha256": split.data_hash},
         "candidates": candidates,
         "choice": {**choice, "max_per_position": request.max_per_position, "min_distance": request.min_distance},

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from datasets.common.files import output
-from search.experiments.experiment import checksum
 from search.request.suggest_request import SuggestRequest
 from search.suggestion.choice import GREEDY
 from search.suggestion.figure import Scatter, draw_panels
@@ -88,7 +87,7 @@ def _about(plate: PropertiesPlate, request: SuggestRequest, text: str) -> dict[s
             {
                 "property": one.name,
                 "file": str(one.trained.path),
-                "checksum": checksum(one.trained.path),
+                "checksum": plate.checksums[one.name],
                 "weights": one.trained.made_by,
                 "data": {"label": one.split.label, "sha256": one.split.data_hash},
                 "best_measured": {"value": plate.best[one.name], "units": one.units},

@@ -36,8 +36,31 @@ def device_for(path: Path, request: SuggestRequest) -> torch.device | None:
     return torch.device("cpu") if request.trains and not confirmation_file(path).is_file() else None
 
 
+def of_confirm(trained: TrainedExperiment, request: SuggestRequest) -> TrainedExperiment:
+    """The experiment with those models of `confirm`, if it left some, that would be trained here.
+
+    Of what is solved exactly that is the first seed's: its seeds are one model but for the last bits, and several alike
+    would be drawn from, say, as if they differed. Of what draws, and is not asked to train, those of the search.
+    """
+    if trained.made_by != "confirm" or (not request.trains and request.train is not None):  # what predicts picks
+        return trained
+    experiment, path, announce = load_experiment(trained.path), trained.path, announcer(request.quiet)
+    if request.trains:
+        found = find_weights(path, experiment, announce)
+        of_each = zip(found, experiment.parts, strict=True)
+        weights = tuple(
+            replace(own, files=own.files[: 1 if is_exact(part.config.model) else None]) for own, part in of_each
+        )
+        if weights == found:
+            return trained
+    else:
+        weights = exported_weights(path, experiment)
+    places = places_of(request.weights_dir, request.runs_dir)
+    return TrainedExperiment(path, places=places, announce=announce, weights=weights)
+
+
 def retrained(trained: TrainedExperiment, split: PreparedSplit, request: SuggestRequest) -> TrainedExperiment:
-    """The experiment with models that saw all rows of training and validation; those of `confirm` where it left such.
+    """The experiment with models that saw all rows of training and validation; those of `confirm` stay (`of_confirm`).
 
     Each member of an ensemble is trained. A model that is solved exactly is trained once, any other as often as the
     search left models of it, each with a seed of its own: as `confirm` does, with the same seeds. The weights are kept
@@ -47,11 +70,9 @@ def retrained(trained: TrainedExperiment, split: PreparedSplit, request: Suggest
         Stopped: A signal came, or a run failed and its error was printed.
         UserError: A model ends without weights, or cannot be trained on this machine.
     """
-    announce = announcer(request.quiet)
-    if trained.made_by == "confirm":
-        return _of_confirm(trained, request, announce)
-    if not request.trains:
+    if trained.made_by == "confirm" or not request.trains:
         return trained
+    announce = announcer(request.quiet)
     experiment, path = load_experiment(trained.path), trained.path
     places = places_of(request.weights_dir, request.runs_dir)
     names = sorted({name for part in experiment.parts for name in averaging_callbacks(part.config)})
@@ -102,31 +123,6 @@ def retrained(trained: TrainedExperiment, split: PreparedSplit, request: Suggest
             found.append(WeightFiles(files=tuple(files), made_by="suggest"))
         # Before anybody else may train there, who has another kind of machine or another version of the code.
         return TrainedExperiment(path, places=places, announce=announce, weights=found)
-
-
-def _of_confirm(
-    trained: TrainedExperiment, request: SuggestRequest, announce: Callable[[str], None]
-) -> TrainedExperiment:
-    """The experiment with those models of `confirm` that would be trained here: of an exact one the first seed's.
-
-    Its seeds are one model but for the last bits, and several alike would be drawn from, say, as if they differed. Of
-    what draws, and is not asked to train, those of the search.
-    """
-    if not request.trains and request.train is not None:  # what predicts picks
-        return trained
-    experiment, path = load_experiment(trained.path), trained.path
-    if request.trains:
-        found = find_weights(path, experiment, announce)
-        of_each = zip(found, experiment.parts, strict=True)
-        weights = tuple(
-            replace(own, files=own.files[: 1 if is_exact(part.config.model) else None]) for own, part in of_each
-        )
-        if weights == found:
-            return trained
-    else:
-        weights = exported_weights(path, experiment)
-    places = places_of(request.weights_dir, request.runs_dir)
-    return TrainedExperiment(path, places=places, announce=announce, weights=weights)
 
 
 def _named(path: Path, candidate: Candidate, n_parts: int) -> str:

@@ -20,7 +20,8 @@ from datasets.common.errors import UserError
 from datasets.common.files import rereadable
 from datasets.sequences.gaps import protein
 from datasets.sequences.mutation_counts import find_mutations
-from search.experiments.experiment import load_experiment
+from search.experiments.experiment import checksum, load_experiment
+from search.experiments.sealed import check_unchanged
 from search.machine.standard_streams import announcer
 from search.options.of_suggest import ACQUISITIONS, BATCH_UCB
 from search.prediction.intervals import about_intervals, check_intervals
@@ -39,7 +40,7 @@ from search.suggestion.joint_order import check_acquisition, draw_of, joint_orde
 from search.suggestion.picker import Diversity, Picker
 from search.suggestion.plate import filled
 from search.suggestion.pool import LEAST, Pick, unpredicted
-from search.suggestion.retrained import device_for, retrained
+from search.suggestion.retrained import device_for, of_confirm, retrained
 from search.suggestion.wells import places
 
 _POOL_PER_PICK = 4
@@ -56,6 +57,7 @@ class PropertiesPlate:
     name where there are several. n_wanted, n_candidates, n_known, n_tested: as of `search.suggestion.plate.NextPlate`,
     of variants that were measured for any of the properties. best: by the property's name the best value measured in
     training and validation. intervals: what low and high of each are made of, in words. by: what ranked the candidates.
+    checksums: by the property's name that of its experiment.
     """
 
     wells: tuple[Mapping[str, Any], ...] = field(repr=False)
@@ -68,6 +70,7 @@ class PropertiesPlate:
     intervals: Mapping[str, str] = field(repr=False)
     by: str
     others: NDArray[np.floating[Any]] = field(repr=False)
+    checksums: Mapping[str, str] = field(repr=False)
 
     @property
     def candidates(self) -> tuple[Mapping[str, Any], ...]:
@@ -90,10 +93,12 @@ def suggest_several(request: SuggestRequest) -> PropertiesPlate:
         own = replace(request, experiment=file)
         check_files(own)
         refuse_inputs_of(load_experiment(file, announce), own)
+    checksums = {file: checksum(file) for file in experiments}
     properties = open_properties(
         experiments, request, announce, has_rows=True, device_for=lambda path: device_for(path, request)
     )
     check_beside(request, properties)
+    properties = tuple(replace(one, trained=of_confirm(one.trained, request)) for one in properties)
     for one in properties:
         check_intervals(one.trained, request.level, None)
         check_diversity(request, one.trained)
@@ -106,7 +111,11 @@ def suggest_several(request: SuggestRequest) -> PropertiesPlate:
             for one in properties
             if one.split is not None
         )
-        return _Batch(request, properties, bounds, path, announce).plate()
+        check_acquisition(request, properties, bounds)  # of models of which there may be fewer than before
+        plate = _Batch(request, properties, bounds, checksums, path, announce).plate()
+    for file, before in checksums.items():
+        check_unchanged(file, before)
+    return plate
 
 
 def _refuse_of_one(request: SuggestRequest) -> None:
@@ -129,6 +138,7 @@ class _Batch:
     request: SuggestRequest
     properties: Sequence[Property]
     bounds: Mapping[int, tuple[float, float]]
+    checksums: Mapping[Path, str]
     path: Path | None
     announce: Callable[[str], None]
 
@@ -167,6 +177,7 @@ class _Batch:
             intervals={one.name: about_intervals(one.trained, request.level or LEVEL) for one in properties},
             by=_by(request, has_bounds=bool(self.bounds)),
             others=self._others(order, columns, [one.place for one in picked]),
+            checksums={one.name: self.checksums[one.trained.path] for one in properties},
         )
 
     def _others(self, order: Ranked, columns: Sequence[PropertyColumns], picked: Sequence[int]) -> NDArray[Any]:

@@ -23,8 +23,9 @@ from datasets.scores.candidates import CandidateScores
 from datasets.sequences.codes import as_bytes
 from datasets.splits.prepared import PreparedSplit
 from search.config.run_config import task_of
-from search.experiments.experiment import load_experiment
+from search.experiments.experiment import checksum, load_experiment
 from search.experiments.requirements import check_data
+from search.experiments.sealed import check_unchanged
 from search.experiments.trained import TrainedExperiment
 from search.machine.standard_streams import announcer
 from search.options.of_suggest import BATCH_UCB
@@ -48,7 +49,7 @@ from search.suggestion.files import check_files, refuse_inputs_of, write_plate
 from search.suggestion.picker import Diversity, Picker
 from search.suggestion.plate import NextPlate, filled
 from search.suggestion.pool import LEAST, Pick, Pool, Scored, choices, unpredicted
-from search.suggestion.retrained import device_for, retrained
+from search.suggestion.retrained import device_for, of_confirm, retrained
 from search.suggestion.spread import SPREAD_POOL, spread_picks
 from search.suggestion.wells import places
 
@@ -68,12 +69,14 @@ def suggest(request: SuggestRequest) -> NextPlate:
     announce = announcer(request.quiet)
     experiment = load_experiment(request.experiment, announce)
     refuse_inputs_of(experiment, request)
+    before = checksum(request.experiment)
     trained = TrainedExperiment(
         request.experiment,
         places=places_of(request.weights_dir, request.runs_dir),
         device=device_for(request.experiment, request),
         announce=announce,
     )
+    trained = of_confirm(trained, request)
     check_choice(request, trained)
     split = load_split(
         task_of(trained.config, request.data, alignment=request.alignment),
@@ -89,12 +92,14 @@ def suggest(request: SuggestRequest) -> NextPlate:
     with contextlib.nullcontext() if request.input is None else rereadable(request.input) as path:
         check_candidates(request, path, [own])
         trained = retrained(trained, split, request)
+        check_choice(request, trained)  # of which there may be fewer than before
         request = replace(request, acquisition=acquisition_of(request, trained))
         plate = _Batch(request, trained, split, path, announce).plate()
+    check_unchanged(request.experiment, before)
     if request.figure is not None:  # before the plate, so that what ends the drawing leaves no plate
         draw_plate(plate, request.figure, f"{request.experiment.name}, by {request.acquisition}")
     if request.output is not None:
-        write_plate(plate, request, trained, split)
+        write_plate(plate, request, trained, split, before)
     return plate
 
 

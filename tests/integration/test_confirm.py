@@ -28,6 +28,7 @@ from search.experiments.confirm.candidates import of_experiment
 from search.experiments.confirm.kept_runs import KeptRun, begin_again, folder_of, keep_run, kept_run
 from search.experiments.confirm.results import read_influence
 from search.experiments.experiment import checksum, load_experiment
+from search.experiments.files import confirmation_file, ledger_file
 from search.experiments.ledger import Reading, read
 from search.experiments.sealed import seal
 from search.training.checkpoint.files import has_state
@@ -393,6 +394,22 @@ def broken_meanwhile(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setattr(search.confirmation, "append", lambda *a: (ledger.write_text("{"), append(*a)))
     yield path
     ledger.unlink(missing_ok=True)
+
+
+def test_a_reading_is_of_the_export_that_was_trained(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = exported.changed("exported-anew", lambda text: text)
+    before, load = checksum(path), search.confirmation.load_split
+
+    def exported_meanwhile(*given: Any, **named: Any) -> Any:
+        found = load(*given, **named)
+        exported.changed("exported-anew", lambda text: text.replace("  date: ", "  date: x"))
+        return found
+
+    monkeypatch.setattr(search.confirmation, "load_split", exported_meanwhile)
+    assert exported.confirm(str(path), "--seeds", "1", "--quiet").status == 0
+    (reading,) = read(ledger_file(path))
+    assert reading.checksum == before != checksum(path)
+    assert json.loads(confirmation_file(path).read_text())["checksum"] == before
 
 
 def test_no_number_is_shown_that_the_ledger_does_not_hold(exported: Exported, broken_meanwhile: Path) -> None:

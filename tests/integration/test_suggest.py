@@ -329,4 +329,7 @@ def test_an_experiment_without_errors_on_validated_rows_is_picked_from_by_its_pr
     assert "--acquisition ucb needs the errors on validated rows" in refusal
     for name in ("greedy", "thompson"):  # its five models are drawn from
         assert searched.suggest(*words, "--acquisition", name, cwd=tmp_path).status == 0
+    # Trained on all that was measured it is one model, of which nothing can be drawn.
+    refusal = searched.suggest(*words, "--acquisition", "thompson", "--train", "--quiet", cwd=tmp_path).refusal()
+    assert "--acquisition thompson needs the errors on validated rows" in refusal
     assert {row["low"] for row in rows_of(tmp_path)} == {""}

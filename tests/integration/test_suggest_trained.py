@@ -5,6 +5,7 @@ import json
 import random
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,10 @@ import pytest
 import torch
 
 import search
+import search.suggestion.retrained
 from datasets.common.errors import UserError
 from datasets.tasks.synthetic import WILD_TYPE
+from search.experiments.experiment import freeze, load_experiment
 from tests.helpers.answers import Answer, run_here
 from tests.helpers.tables import variants, write
 
@@ -103,6 +106,27 @@ def test_seeds_that_confirm_left_of_a_kernel_pick_as_one_model(plates: Path, tmp
     answer = run_here("confirm", kernel, "--seeds", "1", cwd=folder)
     assert answer.status == 0, answer
     assert "Picked by greedy" in suggest(folder, "--no-train", experiment=kernel).out
+
+
+@pytest.mark.parametrize("others", [(), ("studies/experiment/both-ridge.yaml",)])
+def test_an_experiment_that_is_exported_anew_meanwhile_gives_no_plate(
+    others: tuple[str, ...], plates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its plate would be of the one export, and say that it is of the other."""
+    folder = tmp_path / "copy"
+    shutil.copytree(plates, folder)
+    known, train = load_experiment(folder / EXPERIMENT), search.suggestion.retrained.trained_run
+
+    def exported_meanwhile(*given: object, **named: object) -> object:
+        found = train(*given, **named)  # type: ignore[arg-type]
+        freeze(replace(known, provenance=replace(known.provenance, date="2001-01-01")), folder / EXPERIMENT)
+        return found
+
+    monkeypatch.setattr("search.suggestion.retrained.trained_run", exported_meanwhile)
+    words = ("--mutagenesis", "singles", "--batch", "8", "--output", "anew.csv", "--figure", "anew.svg", "--quiet")
+    refusal = run_here("suggest", EXPERIMENT, *others, *words, cwd=folder).refusal()
+    assert f"{EXPERIMENT} was exported anew meanwhile" in refusal
+    assert not list(folder.glob("anew.*"))
 
 
 @pytest.mark.parametrize("others", [(), ("studies/experiment/both-kernel.yaml",)])
