@@ -130,6 +130,13 @@ def remove_leftovers(folder: Path) -> None:
                 path.unlink()
 
 
+def with_usual_mode(path: Path) -> None:
+    """Give a file the mode that any new file has, by the umask; some libraries (safetensors) make private ones."""
+    mask = os.umask(0o077)  # there is no way to read it alone
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)
+
+
 def file_hash(path: Path) -> str:
     """Return the SHA-256 of a file's content in hexadecimal digits; an OSError passes through."""
     with path.open("rb") as file:

@@ -22,7 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from datasets.common.errors import UserError
-from datasets.common.files import remove_leftovers, replaced
+from datasets.common.files import remove_leftovers, replaced, with_usual_mode
 from datasets.sequences.codes import as_bytes
 from datasets.splits.rows import check_rows
 from datasets.task import Announce, FoundSource, Task
@@ -204,6 +204,7 @@ def _make(
     }
     with replaced(path) as beside:
         save_file(arrays, beside, metadata=metadata)
+        with_usual_mode(beside)
     return load_prepared(path)
 
 

@@ -19,6 +19,7 @@ from search.request.inputs import load_split, places_of
 from search.request.suggest_request import SuggestRequest
 
 _LONGEST = 80  # of a name in columns
+_TAKEN = "required"  # p_required is the chance to be all that is required
 
 
 class Where(Protocol):
@@ -93,7 +94,7 @@ def property_names(trained: Sequence[TrainedExperiment]) -> list[str]:
     of_table = [one.task.units if one.config.table is not None else one.path.stem for one in trained]
     for words in (of_table, [one.path.stem for one in trained]):
         names = [re.sub(r"\W+", "_", word).strip("_")[:_LONGEST] or "property" for word in words]
-        if len({name.lower() for name in names}) == len(names):
+        if len({_TAKEN, *(name.lower() for name in names)}) > len(names):
             return names
     return [f"{name}_{number}" for number, name in enumerate(names, 1)]
 

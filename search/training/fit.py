@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from datasets.common.files import replaced
+from datasets.common.files import replaced, with_usual_mode
 from datasets.common.paths import Places
 from datasets.splits.prepared import PreparedSplit
 from datasets.task import Announce
@@ -98,6 +98,7 @@ def fit(
         arrays = pooled(progress.rows, progress.predictions, split)
         with replaced(directory / VALIDATION) as beside:
             save_file(arrays, beside)
+            with_usual_mode(beside)
         value = spearman(arrays["prediction"], arrays["target"])
         if math.isfinite(value):
             excess_rise = run.excess_rise()

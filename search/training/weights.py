@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from datasets.common.errors import UserError
-from datasets.common.files import replaced
+from datasets.common.files import replaced, with_usual_mode
 from models.fitness_model import FitnessModel
 
 _ROUNDING = 1e-6  # of the largest number of its kind, so far numbers that are summed in another order may lie apart
@@ -22,6 +22,7 @@ def save_weights(model: FitnessModel, path: Path) -> None:
     """Write what training may change of the model's state; a reader sees the old file or the new one, no half."""
     with replaced(path) as beside:
         save_file(_each_by_itself(model.trained_state()), beside)
+        with_usual_mode(beside)
 
 
 def _each_by_itself(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -204,6 +204,7 @@ def test_the_weights_of_the_seeds_are_left_beside_the_experiment(
         files = sorted(file.name for file in folder.iterdir())
         names = ["confirm.json", "fold0.safetensors", "influence.safetensors", "seed1.safetensors", "seed2.safetensors"]
         assert files == names
+        assert len({file.stat().st_mode for file in [path, *folder.iterdir()]}) == 1  # others read all of it, or nothing
     assert not list((exported.folder / "runs" / "confirm").rglob("*.safetensors"))
 
 

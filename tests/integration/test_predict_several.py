@@ -292,6 +292,11 @@ def test_properties_that_are_called_alike_are_told_apart_by_their_files(folder: 
     assert found["prediction_one"].tolist() == found["prediction_two"].tolist()
     with pytest.raises(UserError, match=r"as several properties are called here: expected 'one', 'two'"):
         search.predict(paths, [WILD_TYPE], no_distance=True, require=["activity>=0"])
+    # The chance to be all that is required is called `p_required`, and no property is.
+    shutil.copytree(tmp_path / "one", tmp_path / "required")
+    named = [Path(shutil.copy(paths[0], tmp_path / "required.yaml")), paths[1]]
+    found = search.predict(named, [WILD_TYPE], no_distance=True, require=["required>=0", "two>=0"])
+    assert found["p_required"] == pytest.approx(found["p_required_1"] * found["p_two_2"])
     (tmp_path / "deep").mkdir()
     shutil.copytree(tmp_path / "one", tmp_path / "deep" / "one")
     shutil.copy(paths[0], tmp_path / "deep" / "one.yaml")

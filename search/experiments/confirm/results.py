@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from datasets.common.errors import UserError
-from datasets.common.files import link, replaced, write_text
+from datasets.common.files import link, replaced, with_usual_mode, write_text
 from search.experiments.confirm.candidates import DIVISIONS, Candidate, TrainedOn
 from search.experiments.confirm.coverage import Coverage
 from search.experiments.experiment import Experiment
@@ -184,6 +184,7 @@ def leave_weights(confirmation: Confirmation, weights: Sequence[Sequence[Path]])
             with replaced(influence_file(confirmation.path)) as beside:
                 about = {"checksum": confirmation.checksum, "when": confirmation.when}
                 save_file(influences, beside, metadata=about)
+                with_usual_mode(beside)
             description = {
                 "experiment": confirmation.path.stem,
                 "checksum": confirmation.checksum,
