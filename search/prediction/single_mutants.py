@@ -74,7 +74,7 @@ def map_of(
     own = Candidates(
         residues=np.frombuffer(wild_type.encode(), dtype=np.uint8)[None],
         lengths=np.array([len(wild_type)]),
-        labels=[wild_type],
+        labels=["WT"],  # as mutations are called, by which a file of embeddings may know it
         lines=None,
     )
     known = beside(own)

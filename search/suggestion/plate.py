@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from datasets.candidates.candidates import Candidates, residues_of
 from datasets.task import Task
-from search.suggestion.pool import Pick
+from search.suggestion.pool import Pick, unpredicted
 from search.suggestion.wells import Place
 
 
@@ -84,6 +85,13 @@ def filled(places: Sequence[Place], picked: Sequence[Pick], controls: Sequence[P
             used.append(place)
     with_candidates = {place.plate for place in used if place.control is None}
     return tuple(_wells([one for one in used if one.plate in with_candidates], picked, controls, task))
+
+
+def named_controls(texts: Sequence[str], task: Task) -> Candidates:
+    """Sequences of controls, called by their mutations: a file of embeddings may know them by these alone."""
+    residues, lengths = residues_of(texts, lambda text: text, task.aligned_length)
+    labels = [_mutations(unpredicted(text, task.wild_type), task) for text in texts]
+    return Candidates(labels=labels, residues=residues, lengths=lengths)
 
 
 def _wells(places: Sequence[Place], picked: Sequence[Pick], controls: Sequence[Pick], task: Task) -> Iterator[Well]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets.candidates.candidates import Candidates
+from datasets.candidates.candidates import Candidates, Stream
 from datasets.candidates.measured import LeftOut
 from datasets.candidates.outside import outside_reasons
 from datasets.common.errors import UserError
@@ -30,7 +30,7 @@ from search.properties.columns import PropertyColumns, predicted
 from search.properties.opened import Property, asked, open_properties
 from search.properties.ranking import check_beside
 from search.properties.ranks import Ranked
-from search.properties.request import PredictRequest, check_experiments
+from search.properties.request import check_experiments
 from search.request.suggest_request import SuggestRequest
 from search.stats.calibration import LEVEL
 from search.suggestion.best import best_measured
@@ -38,13 +38,12 @@ from search.suggestion.choice import check_diversity
 from search.suggestion.files import check_files, refuse_inputs_of
 from search.suggestion.joint_order import check_acquisition, draw_of, joint_order
 from search.suggestion.picker import Diversity, Picker
-from search.suggestion.plate import filled
+from search.suggestion.plate import filled, named_controls
 from search.suggestion.pool import LEAST, Pick, unpredicted
 from search.suggestion.retrained import device_for, of_confirm, retrained
 from search.suggestion.wells import places
 
 _POOL_PER_PICK = 4
-_SEEN = ("zero_shot_file", "sum_zero_shot", "alignment", "embeddings")
 _CALIBRATED = ("low", "high", "std_calibrated")
 
 
@@ -222,16 +221,9 @@ class _Batch:
         wild_type = task.wild_type
         texts = list(dict.fromkeys([*([] if wild_type is None else [wild_type]), *best]))
         picks, written = [unpredicted(text, wild_type) for text in texts], list(map(task.written, texts))
-        given = PredictRequest(
-            experiments=[one.trained.path for one in self.properties],
-            sequences=written,
-            level=self.request.level,
-            quiet=True,
-            **{name: getattr(self.request, name) for name in _SEEN},
-        )
         try:
-            stream = candidates_of(given, None, self.properties, LeftOut())
-            columns = predicted(self.properties, given, None, stream)
+            stream = Stream(label="mutations", blocks=iter([named_controls(texts, task)]), n_total=len(texts))
+            columns = predicted(self.properties, replace(self.request, quiet=True), None, stream)
         except UserError as error:
             self.announce(f"The controls stand without predictions: {error}")
             return picks, {}

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from datasets.candidates.candidates import Candidates, Stream, residues_of
+from datasets.candidates.candidates import Candidates, Stream
 from datasets.candidates.measured import LeftOut
 from datasets.candidates.outside import Outside
 from datasets.common.errors import UserError
@@ -47,7 +47,7 @@ from search.suggestion.conditioned import conditioned_picks, hopes
 from search.suggestion.figure import draw_plate
 from search.suggestion.files import check_files, refuse_inputs_of, write_plate
 from search.suggestion.picker import Diversity, Picker
-from search.suggestion.plate import NextPlate, filled
+from search.suggestion.plate import NextPlate, filled, named_controls
 from search.suggestion.pool import LEAST, Pick, Pool, Scored, choices, unpredicted
 from search.suggestion.retrained import device_for, of_confirm, retrained
 from search.suggestion.spread import SPREAD_POOL, spread_picks
@@ -234,8 +234,7 @@ class _Batch:
         """The wild type, where one is known, and the best measured variant."""
         wild_type = self.trained.task.wild_type
         texts = list(dict.fromkeys([best.sequence] if wild_type is None else [wild_type, best.sequence]))
-        residues, lengths = residues_of(texts, lambda text: text, self.trained.task.aligned_length)
-        own = Candidates(labels=texts, residues=residues, lengths=lengths, names=[""] * len(texts))
+        own = named_controls(texts, self.trained.task)
         nothing = np.zeros(len(texts))
         try:
             scores = self.trained.candidate_scores(

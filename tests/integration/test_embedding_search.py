@@ -1,5 +1,6 @@
 """Searches with embeddings from a file, from the command line to an experiment that predicts with them."""
 
+import csv
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import yaml
 
 import search
 from datasets.common.errors import UserError
+from datasets.tasks.synthetic import WILD_TYPE
 from search.storage.attributes import MANIFEST
 from search.study.config import study_config
 from tests.helpers.answers import run_here
@@ -154,6 +156,38 @@ def test_the_table_may_name_them(folder: Path) -> None:
     assert run_here(*words, "--n-trials", "1", "--study-name", "named", cwd=folder).status == 0
     about = search.open_study("named", runs_dir=folder / "runs").user_attrs[MANIFEST]
     assert len(about["embeddings"]["names_hash"]) == 64
+
+
+def test_a_file_that_goes_by_mutations_has_the_controls_and_the_wild_type_of_a_map(folder: Path) -> None:
+    """Their rows stand in no file of candidates, which would say what they are called."""
+    noise, singles = (
+        np.random.default_rng(2),
+        [
+            f"{before}{place}{after}"
+            for place, before in enumerate(WILD_TYPE, 1)
+            for after in "ACDEFGHIKLMNPQRSTVWY"
+            if after != before
+        ],
+    )
+    names = dict.fromkeys([*singles, *(mutations for mutations, *_ in ROWS)])
+    write_embeddings(folder / "mutants.npz", {name: noise.normal(size=WIDTH).astype(np.float32) for name in names})
+    write(folder / "mutants.csv", "mutant,fitness", [(mutations, f"{value:.4f}") for mutations, _, value in ROWS])
+    (folder / "wt.fasta").write_text(f">wt\n{WILD_TYPE}\n")
+    words = ("--data", "mutants.csv", "--wild-type", "wt.fasta", "--split", "random", "--embeddings", "mutants.npz")
+    words += (*SHORT, "--model", "ridge", "--n-trials", "1", "--study-name", "mutants")
+    assert run_here(*words, cwd=folder).status == 0
+    export = "studies/experiment/mutants.yaml"
+    assert search.load_experiment(folder / export).predictor.sees_embeddings
+    given = ("--mutagenesis", "singles", "--batch", "6", "--controls", "2", "--output", "plate.csv")
+    for more in ((), ("--require", "fitness>=0")):
+        answer = run_here("suggest", export, *given, *more, cwd=folder)
+        assert answer.status == 0, answer
+        with (folder / "plate.csv").open(newline="") as file:
+            controls = [row for row in csv.DictReader(file) if row["role"] == "control"]
+        assert controls[0]["mutations"] == "WT"
+        assert all(row["prediction"] for row in controls), more
+    answer = run_here("predict", export, "--mutagenesis", "singles", "--figure", "map.html", cwd=folder)
+    assert answer.status == 0, answer
 
 
 def test_data_check_says_what_they_are(folder: Path) -> None:
