@@ -5,7 +5,7 @@ import json
 import os
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,13 +13,16 @@ from typing import Annotated, Any
 from filelock import BaseFileLock, FileLock
 
 from datasets.common.errors import UserError
-from search.config.type_checks import Text, build
+from search.config.type_checks import Text, build, convert, shown
 from search.machine.foreign_files import read_regular
 from search.storage.rows.value_checks import ID
 from search.study.question import Question
 
 ENDING = ".ledger.jsonl"
 _MOST_BYTES = 2**28
+_SHOWN = "train_and_validation"
+_OF_SPEARMAN = {"per_seed": list[float], "ensemble": float, "over_sequences": tuple[float, float]}
+_NEWER_VALUES = ("over_sequences",)
 _NEWER = ("members", "fold_column", "fold", "fold_names", "table_hash", "settings_hash")
 
 
@@ -131,7 +134,9 @@ def read(ledger: Path) -> tuple[Reading, ...]:
             if isinstance(tree, dict) and "id" not in tree:
                 tree["id"] = _id_of(line, n_equal[line])
                 n_equal[line] += 1
-            found.append(build(Reading, tree, "reading"))
+            reading = build(Reading, tree, "reading")
+            _check_values(reading.values)
+            found.append(reading)
         except UserError as error:
             _reject(ledger, number, str(error).rstrip("."))
         except (ValueError, RecursionError):
@@ -161,6 +166,27 @@ def readable(export_dir: Path) -> tuple[tuple[Reading, ...], list[UserError]]:
         except UserError as error:
             broken.append(error)
     return tuple(sorted(found.values(), key=lambda reading: reading.when)), broken
+
+
+def _check_values(values: Mapping[str, Any]) -> None:
+    """Refuse values of which tables and reports could make nothing. Raises a UserError."""
+    if _SHOWN not in values:
+        raise UserError(f"reading.values.{_SHOWN} is missing")
+    for way, own in values.items():
+        where = f"reading.values.{shown(way)}"
+        tree = convert(dict[str, Any], own, where)
+        for name, annotation in _OF_SPEARMAN.items():
+            if name in tree or name not in _NEWER_VALUES:
+                known = convert(dict[str, Any], tree.get(name), f"{where}.{name}")
+                convert(annotation, known.get("spearman"), f"{where}.{name}.spearman")
+        if not tree["per_seed"]["spearman"]:
+            raise UserError(f"{where}.per_seed.spearman is empty")
+        if "coverage" in tree:
+            known = convert(dict[str, Any], tree["coverage"], f"{where}.coverage")
+            convert(float, known.get("share"), f"{where}.coverage.share")
+            for part in convert(list[dict[str, Any]], known.get("by_mutations"), f"{where}.coverage.by_mutations"):
+                for name, annotation in (("mutations", str), ("n", int), ("share", float)):
+                    convert(annotation, part.get(name), f"{where}.coverage.by_mutations.{name}")
 
 
 def _id_of(line: bytes, n_before: int) -> str:

@@ -21,6 +21,7 @@ _PATHS = ("experiment", "output", "figure", "input", "zero_shot_file", "alignmen
 _FOLDERS = ("runs_dir", "data_dir", "weights_dir")
 _WHOLE = ("max_mutations", "max_per_position", "min_distance", "plate", "recombine")
 _USUAL_MUTATIONS = 3
+_LARGEST_SEED = 999_999_999
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +165,8 @@ class SuggestRequest:
             if value is not None and value < least:
                 option = f"--{name.replace('_', '-')}"
                 raise UserError(f"{option} {value} is not valid: expected a whole number from 1 on.")
+        if not 0 <= self.seed <= _LARGEST_SEED:
+            raise UserError(f"--seed {self.seed} is not valid: expected a whole number from 0 to {_LARGEST_SEED}.")
         if not isinstance(self.train, bool | None):
             raise UserError(f"train={self.train!r} is not valid: expected True, False or None.")
         if not isinstance(self.spread, int | float | None) or not 0 <= (self.spread or 0) < math.inf:

@@ -89,7 +89,8 @@ def test_candidates_are_ranked_however_their_chains_are_written(folder: Path) ->
     assert run_here("predict", export, "--input", "c.csv", "--output", "x.fa", cwd=folder).status == 0
     assert f" prediction={rows[0][1]['prediction']} " in (folder / "x.fa").read_text().splitlines()[2]
     assert "mutations=" not in (folder / "x.fa").read_text()
-    assert [row["sequence"] for row in ranked(folder, export, "--input", "x.fa")] == [row["sequence"] for row in rows[0]]
+    again = ranked(folder, export, "--input", "x.fa")
+    assert [row["sequence"] for row in again] == [row["sequence"] for row in rows[0]]
     # The same split, read again from where it was written.
     (split,) = (folder / "runs" / "data").glob("t-random-*.csv")
     assert f"{HEAVY}|{LIGHT}" in split.read_text()

@@ -20,6 +20,7 @@ from search.experiments.files import SEED, confirmation_file, influence_file, le
 from search.experiments.ledger import Reading, lock_of
 from search.experiments.members import part_paths
 from search.machine.environment import git_commit, machine_kind, package_versions
+from search.machine.foreign_files import open_regular
 from search.stats.intervals import ConfidenceInterval
 from search.stats.metrics import METRICS, Spread, mean_influence, measure, over_sequences, spreads
 from search.study.artifacts import hash_or_missing
@@ -215,6 +216,7 @@ def read_influence(experiment: Path, reading: Reading) -> NDArray[np.float64] | 
     None where they are not at hand: the reading is older than their being kept, not the last one, or of another trial.
     """
     try:
+        open_regular(influence_file(experiment)).close()  # a pipe would be waited for
         with safe_open(influence_file(experiment), framework="numpy") as file:
             about, found = file.metadata() or {}, file.get_tensor("train_and_validation")
     except (OSError, SafetensorError):

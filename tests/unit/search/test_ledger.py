@@ -30,7 +30,7 @@ READING = Reading(
     n_epochs=1,
     code={"git_commit": None, "versions": {"torch": "2.13.0"}},
     machine={"system": "Linux"},
-    values={"train": {"per_seed": {"spearman": [0.1 + 0.2, 1 / 3]}, "ensemble": {"spearman": -1e-300}}},
+    values={"train_and_validation": {"per_seed": {"spearman": [0.1 + 0.2, 1 / 3]}, "ensemble": {"spearman": -1e-300}}},
 )
 
 
@@ -72,6 +72,12 @@ BROKEN = {
     "an empty line": lambda line: b"\n",
     "a missing key": lambda line: line.replace(b'"seeds"', b'"sseds"'),
     "a number of another type": lambda line: line.replace(b'"trial": 3', b'"trial": "3"'),
+    "values of another way": lambda line: line.replace(b'"train_and_validation"', b'"train"'),
+    "values that are none": lambda line: line.replace(b'{"per_seed"', b'[], "x": {"per_seed"'),
+    "no seeds": lambda line: line.replace(b"[0.30000000000000004, 0.3333333333333333]", b"[]"),
+    "a text for a number": lambda line: line.replace(b"-1e-300", b'"-1e-300"'),
+    "half an interval": lambda line: line.replace(b'"per_seed"', b'"over_sequences": {"spearman": [0.1]}, "per_seed"'),
+    "an odd coverage": lambda line: line.replace(b'"per_seed"', b'"coverage": {"share": 0.9}, "per_seed"'),
     "deeply nested": lambda line: b"[" * 100_000 + b"\n",
 }
 

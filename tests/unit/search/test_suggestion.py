@@ -30,6 +30,13 @@ def request(**changes):
     return SuggestRequest(**{"experiment": "e.yaml", "batch": 8, "mutagenesis": "singles", **changes})
 
 
+def test_whole_numbers_of_numpy_are_whole_numbers():
+    """A plate's file, in which they are noted, takes none of NumPy's."""
+    found = request(batch=np.int64(9), seed=np.uint8(3), plate=np.int64(96), controls=np.int32(1))
+    whole = [found.batch, found.seed, found.plate, found.controls]
+    assert (whole, {type(one) for one in whole}) == ([9, 3, 96, 1], {int})
+
+
 def test_wells_go_row_by_row_and_controls_stand_at_the_top_of_the_last_column():
     found = places(96, 3, 96)
     assert [one.well for one in found[:12]] == [f"A{column}" for column in range(1, 13)]
@@ -211,6 +218,8 @@ def test_mutations_are_counted_from_the_first_position_of_the_wild_type():
         ({"max_per_position": 0}, "--max-per-position 0 is not valid"),
         ({"min_distance": -1}, "--min-distance -1 is not valid"),
         ({"batch": 0}, "--batch 0 is not valid"),
+        ({"seed": 10**70}, "expected a whole number from 0 to 999999999"),
+        ({"seed": -1}, "--seed -1 is not valid"),
         ({"batch": 10**9}, "--batch 1000000000 is not valid"),
         ({"plate": 24}, "--plate 24 is not valid: expected 96 or 384"),
         ({"controls": -1}, "--controls -1 is not valid"),
