@@ -69,9 +69,7 @@ def find_export(wanted: Path, study: Study) -> Path | None:
     """The study's experiment that knows most, wherever `choose_place` had it written; None where there is none."""
     own: list[tuple[int, Path]] = []
     for place in _places(wanted):
-        if not place.exists():
-            break
-        before = _provenance(place)
+        before = _provenance(place) if place.exists() else None  # somebody may have moved one of them away
         if before is not None and _is_of(before, study):
             own.append((before.n_finished, place))
     return max(own, key=lambda one: one[0])[1] if own else None

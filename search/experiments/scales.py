@@ -79,7 +79,7 @@ def shares_of(
 def scales_follow(ensemble: Ensemble, found: Sequence[Predictions], reference: Floats, *, within: float) -> bool:
     """Whether its scales follow from what its members predict, out of fold and of test sequences (K, m).
 
-    `within`: relative, 0 is exactly.
+    `within`: relative to the numbers and to the deviation of the targets, 0 is exactly.
     """
     if any(not np.array_equal(one.row, found[0].row) for one in found):
         return False
@@ -88,4 +88,4 @@ def scales_follow(ensemble: Ensemble, found: Sequence[Predictions], reference: F
     now = [*line, *(number for share in shares for number in (share.mean, share.deviation))]
     then = [ensemble.origins.intercept, ensemble.origins.slope]
     then += [number for one in ensemble.members for number in (one.share.mean, one.share.deviation)]
-    return bool(np.allclose(now, then, rtol=within, atol=within))
+    return bool(np.allclose(now, then, rtol=within, atol=within * float(np.std(found[0].target))))

@@ -45,9 +45,9 @@ def check_acquisition(request: SuggestRequest, properties: Sequence[Property], b
                 f"--acquisition {request.acquisition} needs the errors on validated rows, which {one.trained.path} "
                 "does not hold: export it with this version, or take greedy."
             )
-    if request.acquisition == "expected-improvement" and len(bounds) == len(properties):
+    if (request.acquisition or GREEDY) != GREEDY and len(bounds) == len(properties):
         raise UserError(
-            "--acquisition expected-improvement is of a property without a requirement, and --require names all of "
+            f"--acquisition {request.acquisition} is of a property without a requirement, and --require names all of "
             "them: take greedy, which picks by the chance to meet it, or name another experiment."
         )
 

@@ -94,6 +94,10 @@ def test_another_study_of_the_same_name_does_not_replace_an_export(
     for runs, export in (("runs", f"exported/{NAME}.yaml"), ("other runs", f"exported/{NAME}-2.yaml")):
         assert here(*report, "--runs-dir", runs, cwd=folder).status == 0
         assert f"verify {export}" in (folder / "r.html").read_text(encoding="utf-8")
+    # It is found, too, where the one before it was moved away.
+    (folder / "exported" / f"{NAME}.yaml").unlink()
+    assert here(*report, "--runs-dir", "other runs", cwd=folder).status == 0
+    assert f"verify exported/{NAME}-2.yaml" in (folder / "r.html").read_text(encoding="utf-8")
 
 
 def test_a_restored_older_database_does_not_replace_an_export(

@@ -202,6 +202,30 @@ def test_a_batch_that_cannot_be_filled_is_said_with_its_count(searched):
     assert f"Only {n} of 194 wells for candidates are filled: no other candidate keeps to what was asked" in answer.out
     assert {row["plate"] for row in rows} == {"1"}
     assert len(rows) == n + 2
+    # Where there are simply no more, nothing that was asked of the batch is the reason.
+    write(searched.folder / "few.csv", "sequence", [(WILD_TYPE[:-1] + residue,) for residue in "CDE"])
+    answer = searched.suggest("--input", "few.csv", "--batch", "8", "--max-per-position", "4", "--no-train")
+    assert "Only 3 of 8 wells for candidates are filled: there are no more candidates." in answer.out
+
+
+def test_what_a_stranger_calls_a_column_reaches_no_terminal_raw(searched, tmp_path):
+    odd = "fit\x1b[31mness"
+    shutil.copytree(searched.folder, tmp_path / "copy")
+    text = (tmp_path / "copy" / "t.csv").read_text().replace("fitness", odd, 1)
+    (tmp_path / "copy" / "t.csv").write_text(text)
+    path = tmp_path / "copy" / EXPERIMENT
+    known = load_experiment(path)
+    table = replace(known.config.table, target_column=odd)
+    freeze(replace(known, config=replace(known.config, table=table)), path)
+    words = ("--mutagenesis", "sites:1", "--data", "t.csv")
+    for answer in (
+        searched.suggest("--batch", "4", "--no-train", *words, cwd=tmp_path / "copy"),
+        run_here("predict", EXPERIMENT, "--no-distance", *words, cwd=tmp_path / "copy"),
+        run_here("predict", EXPERIMENT, "--no-distance", "--require", "plates>=0", *words, cwd=tmp_path / "copy"),
+    ):
+        assert answer.status == 0, answer
+        assert "fit?[31mness" in answer.out + answer.err
+        assert "\x1b" not in answer.out + answer.err
 
 
 def test_candidates_that_a_model_cannot_tell_apart_are_said(searched):

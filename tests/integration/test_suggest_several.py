@@ -240,6 +240,10 @@ def test_the_file_beside_it_says_what_it_was_made_of_and_the_bytes_are_the_same_
             ("--acquisition", "expected-improvement", "--require", "stability>=0", "--require", "activity>=0"),
             "--acquisition expected-improvement is of a property without a requirement",
         ),
+        (
+            ("--acquisition", "thompson", "--require", "stability>=0", "--require", "activity>=0"),
+            "--acquisition thompson is of a property without a requirement",
+        ),
         (("--spread",), "--spread is of one experiment and not of several experiments: leave it out"),
         (("--figure", "f.pdf"), "f.pdf"),
         (("--figure", "t.csv"), "t.csv"),

@@ -187,19 +187,18 @@ def _rank(
     if not arguments.quiet:
         if left_out.n:
             print(left_out.sentence, file=sys.stderr)
-        seconds = time.monotonic() - started
+        announce, seconds = announcer(arguments.quiet), time.monotonic() - started
         models = "1 model" if trained.n_members == 1 else f"{trained.n_members} models"
         if arguments.output is None:
             print(f"{counter.n_done:,} mutants predicted by {models} in {seconds:.1f} s", file=sys.stderr)
         else:
             where = "" if arguments.output == STANDARD else f": {arguments.output}"
-            print(
+            announce(
                 f"{counter.n_done:,} candidate{'' if counter.n_done == 1 else 's'} ranked by {models} in "
                 f"{seconds:.1f} s{where}\n"
                 f"Highest prediction {predictions.max():.4g} ({trained.task.units}; trained on "
                 f"{trained.provenance.data}); {n_outside:,} of {len(predictions):,} written rows lie outside of what "
-                f"was trained on.\n{about_intervals(trained, level)}",
-                file=sys.stderr,
+                f"was trained on.\n{about_intervals(trained, level)}"
             )
         if arguments.figure is not None:
             print(f"Map: {arguments.figure}", file=sys.stderr)

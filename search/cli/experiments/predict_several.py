@@ -40,7 +40,7 @@ def predict_several(arguments: argparse.Namespace) -> int:
     with ranked(request, announcer(request.quiet)) as found:
         write_table(found, request.output)
     if not request.quiet:
-        print("\n".join(_lines(found, time.monotonic() - started)), file=sys.stderr)
+        print(printable("\n".join(_lines(found, time.monotonic() - started))), file=sys.stderr)
     return 0
 
 
@@ -77,11 +77,9 @@ def _lines(found: "RankedCandidates", seconds: float) -> list[str]:
             if n_outside:
                 asked += ", and where a row lies outside its chance is made of the errors on others, and too sure"
         lines.append(
-            printable(
-                f"{one.name}: highest prediction {columns.prediction.max():.4g} ({one.units}; trained on "
-                f"{one.trained.provenance.data}); {n_outside:,} of {len(chosen):,} written rows lie outside of what "
-                f"was trained on{asked}."
-            )
+            f"{one.name}: highest prediction {columns.prediction.max():.4g} ({one.units}; trained on "
+            f"{one.trained.provenance.data}); {n_outside:,} of {len(chosen):,} written rows lie outside of what "
+            f"was trained on{asked}."
         )
         lines.append(f"{one.name}: {about_intervals(one.trained, request.level or LEVEL)}")
     return lines

@@ -5,6 +5,7 @@ import sys
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
+from search.machine.standard_streams import printable
 from search.machine.tables import in_columns
 from search.request.replay_request import ReplayRequest
 
@@ -26,7 +27,7 @@ def run_replay(arguments: argparse.Namespace) -> int:
             print("Interrupted: nothing was played to its end, and nothing was written.", file=sys.stderr)
         return stopped.exit_status
     if not request.quiet:
-        print("\n".join(_lines(request, found)), flush=True)
+        print(printable("\n".join(_lines(request, found))), flush=True)
     return 0
 
 

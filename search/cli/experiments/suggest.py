@@ -9,6 +9,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from search.cli.experiments.suggest_several import counted, lines_of_several, unfilled
+from search.machine.standard_streams import printable
 from search.options.of_suggest import BATCH_UCB
 from search.request.suggest_request import SuggestRequest
 from search.workers.signals import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated, sigterm_raised
@@ -50,7 +51,7 @@ def run_suggest(arguments: argparse.Namespace) -> int:
             lines = lines_of_several(request, found, seconds)
         else:
             lines = _lines(request, found, seconds)
-        print("\n".join(lines), flush=True)
+        print(printable("\n".join(lines)), flush=True)
     return 0
 
 
@@ -61,7 +62,7 @@ def _lines(request: SuggestRequest, found: "NextPlate", seconds: float) -> list[
         f"{found.n_candidates:,} candidates in {seconds:.1f} s; {left_out:,} were measured already and are left out "
         f"({found.n_known:,} in training and validation, {found.n_tested:,} in the test set)."
     ]
-    lines += unfilled(request, len(picked), found.n_wanted)
+    lines += unfilled(request, len(picked), found.n_wanted, found.n_candidates - left_out)
     n_controls, n_plates = len(found.wells) - len(picked), found.wells[-1].plate
     where = f" on {counted(n_plates, 'plate')}" if n_plates else ""
     what = f"{counted(len(picked), 'candidate')} and {counted(n_controls, 'control')}"

@@ -3,7 +3,6 @@
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from search.machine.standard_streams import printable
 from search.request.suggest_request import SuggestRequest
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ def lines_of_several(request: SuggestRequest, found: "PropertiesPlate", seconds:
         f"{found.n_candidates:,} candidates in {seconds:.1f} s; {left_out:,} were measured for some property already "
         f"and are left out ({found.n_known:,} in training and validation, {found.n_tested:,} in a test set)."
     ]
-    lines += unfilled(request, len(picked), found.n_wanted)
+    lines += unfilled(request, len(picked), found.n_wanted, found.n_candidates - left_out)
     n_controls, n_plates = len(found.wells) - len(picked), found.wells[-1]["plate"]
     where = f" on {counted(n_plates, 'plate')}" if n_plates else ""
     by = f", of {request.acquisition}" * (request.acquisition in ("ucb", "thompson"))
@@ -38,10 +37,8 @@ def lines_of_several(request: SuggestRequest, found: "PropertiesPlate", seconds:
         highest = max(well[f"prediction{ending}"] for well in picked)
         n_outside = sum(bool(well[f"outside{ending}"]) for well in picked)
         lines.append(
-            printable(
-                f"{one.name}: highest prediction {highest:.4g}, best measured {found.best[one.name]:.4g} ({one.units})"
-                f"; {n_outside:,} of {len(picked):,} candidates lie outside of what was trained on."
-            )
+            f"{one.name}: highest prediction {highest:.4g}, best measured {found.best[one.name]:.4g} ({one.units})"
+            f"; {n_outside:,} of {len(picked):,} candidates lie outside of what was trained on."
         )
         lines.append(f"{one.name}: {found.intervals[one.name]}")
     if request.output is not None:
@@ -51,12 +48,13 @@ def lines_of_several(request: SuggestRequest, found: "PropertiesPlate", seconds:
     return lines
 
 
-def unfilled(request: SuggestRequest, n_picked: int, n_wanted: int) -> list[str]:
-    """Why not all wells for candidates are filled; nothing where they are."""
+def unfilled(request: SuggestRequest, n_picked: int, n_wanted: int, n_all: int) -> list[str]:
+    """Why not all wells for candidates are filled, of which there were `n_all`; nothing where they are."""
     if n_picked >= n_wanted:
         return []
-    limits = request.max_per_position is not None or request.min_distance is not None
-    why = "no other candidate keeps to what was asked of the batch" if limits else "there are no more candidates"
+    has_limits = request.max_per_position is not None or request.min_distance is not None
+    is_limited = has_limits and n_picked < n_all
+    why = "no other candidate keeps to what was asked of the batch" if is_limited else "there are no more candidates"
     return [f"Only {n_picked:,} of {n_wanted:,} wells for candidates are filled: {why}."]
 
 

@@ -40,6 +40,7 @@ TOLERANCE = 0.02
 
 def run_train(arguments: argparse.Namespace) -> int:
     """Train a config, or an experiment's, once."""
+    before: Provenance | None = None
     if arguments.experiment:
         experiment = load_experiment(arguments.experiment, announcer(arguments.quiet))
         if experiment.ensemble is not None:
@@ -47,7 +48,7 @@ def run_train(arguments: argparse.Namespace) -> int:
                 f"{arguments.experiment} has {len(experiment.parts)} members, and `train` trains one config: `verify` "
                 "trains all of them, or name the experiment of one study."
             )
-        config, name = experiment.config, arguments.experiment.stem
+        config, name, before = experiment.config, arguments.experiment.stem, experiment.provenance
         task = task_of(config, arguments.data)
     else:
         options, announce = DataOptions.of(arguments), announcer(arguments.quiet)
@@ -58,6 +59,11 @@ def run_train(arguments: argparse.Namespace) -> int:
     split = load_split(
         task, arguments.data_dir, arguments.runs_dir, announcer(arguments.quiet), weights_dir=arguments.weights_dir
     )
+    if before is not None and before.data_hash != split.data_hash:
+        announcer(arguments.quiet)(
+            f"{arguments.experiment} was made on other data ({before.data}, sha256 {before.data_hash[:12]}...) than "
+            f"what is trained on ({split.label}, sha256 {split.data_hash[:12]}...)."
+        )
     protocol = find_protocol(config.validation, task, split)
     config = replace(config, validation=protocol.tree)
     directory = free_folder(arguments.runs_dir / TRAIN, name)

@@ -213,10 +213,12 @@ def test_the_files_of_members_stand_in_folders_of_their_own() -> None:
     assert member_path(path, 2) == Path("folder") / "some.name-1.5" / "member2.yaml"
 
 
-def test_the_scales_are_least_squares_of_the_targets() -> None:
+@pytest.mark.parametrize("unit", [1, 0.001])
+def test_the_scales_are_least_squares_of_the_targets(unit: float) -> None:
     random = np.random.default_rng(0)
-    target = random.normal(2, 3, size=80).astype(np.float32)
-    predictions = np.stack([target + random.normal(size=80), 5 * target + random.normal(size=80)]).astype(np.float32)
+    target = unit * random.normal(2, 3, size=80).astype(np.float32)
+    noise = unit * random.normal(size=(2, 80))
+    predictions = np.stack([target + noise[0], 5 * target + noise[1]]).astype(np.float32)
     weights = np.array([0.75, 0.25])
     shares, intercept, slope = shares_of(weights, predictions, target)
     wide = predictions.astype(np.float64)
@@ -234,7 +236,7 @@ def test_the_scales_are_least_squares_of_the_targets() -> None:
     np.testing.assert_allclose(mean_of(scaled, weights), expected, rtol=1e-5)
     found = [Predictions(row=np.arange(80), prediction=one, target=target) for one in predictions]
     assert scales_follow(own, found, predictions, within=0)
-    reference = random.normal(5, [[1], [9]], size=(2, 30))
+    reference = unit * random.normal(5, [[1], [9]], size=(2, 30))
     assert not scales_follow(own, found, reference, within=0.02)
     found[1] = replace(found[1], prediction=np.nextafter(found[1].prediction, np.float32(99)))
     assert not scales_follow(own, found, predictions, within=0)
