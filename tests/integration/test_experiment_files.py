@@ -1,12 +1,17 @@
 """The weights beside an experiment are those that it names, and no others."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from datasets.common.errors import UserError
+from search.experiments.experiment import freeze, load_experiment
 from search.experiments.files import check_exported_weights, place_checkpoints
 from search.study.artifacts import hash_or_missing
+from tests.helpers.answers import Answer
+from tests.helpers.study_fixtures import FinishedStudy
 
 
 @pytest.fixture
@@ -89,3 +94,16 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(checkpoints: list[Path], 
             print,
             runs=tmp_path,
         )
+
+
+def test_training_on_other_data_than_those_of_the_experiment_is_said(
+    finished_study: FinishedStudy, command: Callable[..., Answer], tmp_path: Path
+) -> None:
+    known = load_experiment(finished_study.export)
+    freeze(known, tmp_path / "same.yaml")
+    freeze(replace(known, provenance=replace(known.provenance, data_hash="0" * 64)), tmp_path / "other.yaml")
+    for name in ("same", "other"):
+        answer = command("train", "--experiment", f"{name}.yaml")
+        assert answer.status == 0, answer
+        said = f"{name}.yaml was made on other data ({known.provenance.data}, sha256 000000000000...) than what is"
+        assert (said in answer.err) == (name == "other"), answer.err
