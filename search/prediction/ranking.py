@@ -3,8 +3,9 @@
 Any number of them takes memory of some bytes each or, of the best K, that of K rows.
 """
 
+import contextlib
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -176,15 +177,20 @@ def write_top(
     return best, int(is_outside.sum())
 
 
-def divide_cores(predictor: AnyPredictor) -> int:
-    """Give torch its share of the cores, and return how many blocks should be predicted at once.
+@contextlib.contextmanager
+def divided_cores(predictors: Sequence[AnyPredictor]) -> Iterator[int]:
+    """Give torch its share of the cores meanwhile; yield how many blocks should be predicted at once.
 
     Most steps of a small model are too short to be divided: two blocks on two cores are done sooner than one after
-    another on both.
+    another on both. Of several models, which predict a block one after another, the largest decides.
     """
-    n_blocks = min(_MOST_BLOCKS, usable_cores()) if predictor.is_light else 1
+    n_blocks = min(_MOST_BLOCKS, usable_cores()) if all(one.is_light for one in predictors) else 1
+    before = torch.get_num_threads()
     torch.set_num_threads(-(-usable_cores() // n_blocks))
-    return n_blocks
+    try:
+        yield n_blocks
+    finally:
+        torch.set_num_threads(before)
 
 
 class ScoringStopped(Exception):

@@ -17,7 +17,7 @@ from datasets.candidates.outside import Outside
 from datasets.common.errors import SequenceError, UserError
 from search.prediction.display import Counter
 from search.prediction.prefetch import ahead, in_order
-from search.prediction.ranking import Valuation, Valued, divide_cores
+from search.prediction.ranking import Valuation, Valued, divided_cores
 from search.prediction.writers import PredictedBlock
 from search.properties.candidates import embeddings_beside, scores_beside
 from search.properties.opened import Property
@@ -77,10 +77,10 @@ def predicted(
     """
     limit = most_candidates(len(properties), is_required=bool(request.require))
     _check_number(stream.n_total or 0, limit)
-    n_threads = min(divide_cores(one.trained.predictor) for one in properties)
     parts: list[list[PropertyColumns]] = [[] for _ in properties]
     n_done = 0
     with contextlib.ExitStack() as stack:
+        n_threads = stack.enter_context(divided_cores([one.trained.predictor for one in properties]))
         valuations = [_valuation(one, request, path, stream, stack) for one in properties]
         counter = Counter(stream.n_total, is_quiet=request.quiet)
         stack.enter_context(counter)

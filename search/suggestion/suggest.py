@@ -32,7 +32,7 @@ from search.options.of_suggest import BATCH_UCB
 from search.prediction.display import Counter
 from search.prediction.intervals import about_intervals
 from search.prediction.prefetch import ahead, in_order
-from search.prediction.ranking import Valuation, divide_cores
+from search.prediction.ranking import Valuation, divided_cores
 from search.properties.candidates import candidates_of, check_candidates
 from search.properties.opened import Property
 from search.properties.ranking import check_beside
@@ -94,7 +94,8 @@ def suggest(request: SuggestRequest) -> NextPlate:
         trained = retrained(trained, split, request)
         check_choice(request, trained)  # of which there may be fewer than before
         request = replace(request, acquisition=acquisition_of(request, trained))
-        plate = _Batch(request, trained, split, path, announce).plate()
+        with divided_cores([trained.predictor]) as n_threads:
+            plate = _Batch(request, trained, split, path, announce, n_threads).plate()
     check_unchanged(request.experiment, before)
     if request.figure is not None:  # before the plate, so that what ends the drawing leaves no plate
         draw_plate(plate, request.figure, f"{request.experiment.name}, by {request.acquisition}")
@@ -117,6 +118,7 @@ class _Batch:
     split: PreparedSplit
     path: Path | None
     announce: Callable[[str], None]
+    n_threads: int
 
     def plate(self) -> NextPlate:
         """Pick candidates and controls, and give them their wells."""
@@ -196,12 +198,11 @@ class _Batch:
         """Hand the candidates to the pool; how many there were."""
         n_passed = 0
         counter = Counter(stream.n_total, is_quiet=self.request.quiet)
-        n_threads = divide_cores(self.trained.predictor)
         score = partial(self._scored, valuation, best)
         with (
             counter,
             contextlib.closing(ahead(_placed(stream.blocks))) as blocks,
-            contextlib.closing(in_order(score, blocks, n_threads, valuation.stop)) as scored,
+            contextlib.closing(in_order(score, blocks, self.n_threads, valuation.stop)) as scored,
         ):
             for block in counter.counted(scored):
                 pool.add(block)

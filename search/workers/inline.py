@@ -5,13 +5,19 @@ not given back. A breakpoint works, nothing waits for a process to start, and th
 if nothing had been drawn between.
 """
 
+import contextlib
+import os
 import queue
 import threading
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 from search.workers.child import Child, Job, Start, failure_of
 from search.workers.messages import Message
 from search.workers.slots import Executor
+
+_WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 
 
 class Inline:
@@ -44,10 +50,30 @@ class Inline:
         from search.training.seeding import random_state_kept  # loads torch, which who starts children does without
 
         try:
-            with random_state_kept():
+            with random_state_kept(), _settings_kept():
                 job(self._messages.put, self._stop.is_set)
         except Exception as error:
             self._messages.put(failure_of(error))
+
+
+@contextlib.contextmanager
+def _settings_kept() -> Iterator[None]:
+    """Give the caller back what training sets for a whole process: torch's threads and algorithms, and warnings."""
+    import torch
+
+    threads, fills = torch.get_num_threads(), torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
+    is_on, is_mild = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    workspace = os.environ.get(_WORKSPACE)
+    try:
+        with warnings.catch_warnings():
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(is_on, warn_only=is_mild)
+        torch.utils.deterministic.fill_uninitialized_memory = fills  # type: ignore[attr-defined]
+        os.environ.pop(_WORKSPACE, None)
+        if workspace is not None:
+            os.environ[_WORKSPACE] = workspace
 
 
 def starter(executor: Executor) -> Start:

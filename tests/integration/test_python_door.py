@@ -1,11 +1,13 @@
 """A search from Python: what docs/python.md shows, in a fresh interpreter and in this one."""
 
 import json
+import os
 import random
 import re
 import subprocess
 import sys
 import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,28 @@ def test_an_inline_search_finds_what_one_in_children_finds_and_both_resume_each_
     again = search.run_study(request(tmp_path, n_trials=3, export_dir=tmp_path / "studies" / "experiment"))
     assert (again.n_before, again.n_finished) == (2, 3)
     assert search.load_experiment(again.experiment).config.model["_target_"] == "models.ridge.Ridge"
+
+
+@pytest.mark.parametrize("model", ["ridge", "cnn"])
+def test_a_search_in_this_process_leaves_its_settings_alone(model: str, tmp_path: Path) -> None:
+    def settings() -> tuple[object, ...]:
+        found: list[int] = []
+        thread = threading.Thread(target=lambda: found.append(torch.get_num_threads()))  # as many as others would have
+        thread.start()
+        thread.join()
+        return *found, torch.are_deterministic_algorithms_enabled(), os.environ.get("CUBLAS_WORKSPACE_CONFIG")
+
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        before = settings()
+        with warnings.catch_warnings():
+            warnings.resetwarnings()
+            search.run_study(request(tmp_path, model=model, n_trials=1, overrides=("debug=default",)))
+            assert "lightning" not in [module.pattern for _, _, _, module, _ in warnings.filters if module is not None]
+        assert settings() == before
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_a_search_in_this_process_leaves_its_random_numbers_alone(tmp_path: Path) -> None:

@@ -186,6 +186,18 @@ def test_the_callers_own_random_numbers_go_on(plates: Path, tmp_path: Path, monk
     assert drawn(predicts=True) == drawn(predicts=False)
 
 
+def test_the_caller_keeps_its_threads(plates: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(plates)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        search.predict(EXPERIMENT, [WILD_TYPE])
+        search.suggest(EXPERIMENT, batch=4, mutagenesis="singles", quiet=True)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_models_are_kept_and_trained_again_where_they_were_changed(plates: Path, tmp_path: Path) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(plates, folder)

@@ -128,7 +128,7 @@ def _rank(
     from search.cli.experiments.predict_files import candidates_of
     from search.prediction.intervals import about_intervals, chances_of
     from search.prediction.prefetch import ahead, in_order
-    from search.prediction.ranking import Valuation, divide_cores, write_all, write_top
+    from search.prediction.ranking import Valuation, divided_cores, write_all, write_top
     from search.prediction.single_mutants import single_mutants
     from search.prediction.writers import columns_of, kind_of
     from search.stats.calibration import LEVEL
@@ -156,10 +156,14 @@ def _rank(
     )
     training = None if arguments.no_distance else _training(trained, split)
     chances = chances_of(trained, arguments.top_chance)
-    n_threads = divide_cores(trained.predictor)
     kept: list[NDArray[np.float32]] | None = None if arguments.figure is None else []
     # A thread reads on while others compute.
-    with embeddings as embedded, counter, contextlib.closing(ahead(stream.blocks)) as blocks:
+    with (
+        divided_cores([trained.predictor]) as n_threads,
+        embeddings as embedded,
+        counter,
+        contextlib.closing(ahead(stream.blocks)) as blocks,
+    ):
         valuation = Valuation(
             path, trained, outside, training, kind, scores, embedded, level=level, has_chance=has_chance
         )

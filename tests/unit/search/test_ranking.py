@@ -1,12 +1,14 @@
 """What is written of many candidates, and what is said of it."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from datasets.candidates.candidates import Candidates
-from search.prediction.ranking import Valued, unranked, write_all, write_top
+from search.prediction.ranking import Valued, divided_cores, unranked, write_all, write_top
 from search.prediction.writers import PredictedBlock, columns_of
 
 COLUMNS = columns_of("sequence", has_names=False)
@@ -28,6 +30,17 @@ def complete(valued):
     return PredictedBlock(
         candidates=valued.candidates, prediction=valued.prediction, std=None, distance=None, outside=outside
     )
+
+
+@pytest.mark.parametrize(("kinds", "n_blocks", "n_threads"), [("ll", 4, 2), ("lh", 1, 8), ("hl", 1, 8), ("h", 1, 8)])
+def test_all_models_together_decide_who_has_the_cores_and_the_caller_has_them_back(
+    monkeypatch, kinds, n_blocks, n_threads
+):
+    monkeypatch.setattr("search.prediction.ranking.usable_cores", lambda: 8)
+    before = torch.get_num_threads()
+    with divided_cores([SimpleNamespace(is_light=kind == "l") for kind in kinds]) as found:
+        assert (found, torch.get_num_threads()) == (n_blocks, n_threads)
+    assert torch.get_num_threads() == before
 
 
 @pytest.mark.parametrize(("n_top", "expected"), [(2, [6, 5]), (4, [6, 5, 4, 3]), (9, [6, 5, 4, 3, 2, 1])])
