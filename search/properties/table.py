@@ -27,7 +27,10 @@ def check_kind(path: Path) -> Kind:
     """
     kind = kind_of(path)
     if kind == "fasta":
-        raise UserError(f"--output {path}: several properties are a table; name a .csv, .tsv or .parquet file.")
+        raise UserError(
+            f"--output {path}: FASTA is of the command `predict` with one experiment and without --require; name a "
+            ".csv, .tsv or .parquet file."
+        )
     return kind
 
 
@@ -80,8 +83,7 @@ def columns_of(found: RankedCandidates) -> dict[str, Any]:
         ending, nothing = _ending(found, number), np.full(len(chosen), np.nan, dtype=np.float32)
         table[f"prediction{ending}"] = own.prediction[chosen]
         table[f"std{ending}"] = nothing if own.std is None else own.std[chosen]
-        if not found.request.no_distance:
-            table[f"distance{ending}"] = distances[number]
+        table[f"distance{ending}"] = nothing if found.request.no_distance else distances[number]
         bits = own.outside[chosen]
         table[f"outside{ending}"] = [outside_reasons(bit) for bit in bits.tolist()]
         if own.calibrated is not None:

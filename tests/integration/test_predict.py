@@ -402,6 +402,7 @@ def test_what_comes_late_in_a_file_leaves_nothing_either(trained: Trained, comma
         ),
         (("--input", "x.csv", "--names", "--format", "text"), "x.csv holds a candidate a line and no names"),
         (("--mutagenesis", "singles", "--names"), "--names goes with --input"),
+        (("--mutagenesis", "singles", "--format", "excel"), "--format says how the --input is read"),
     ],
 )
 def test_other_mistakes(

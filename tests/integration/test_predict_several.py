@@ -277,6 +277,8 @@ def test_python_writes_the_same_file_and_none_that_it_reads(
             search.predict(list(EXPERIMENTS), "c.csv", output=name, top=3)
     with pytest.raises(UserError, match="ends in none of"):
         search.predict(list(EXPERIMENTS), "c.csv", output="c.txt")
+    with pytest.raises(UserError, match="FASTA is of the command `predict` with one experiment"):
+        search.predict(EXPERIMENTS[0], "c.csv", output="one.fasta")
     assert before == {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     search.predict(list(EXPERIMENTS), "c.csv", output=tmp_path / "ranked.csv", top=3)
     written = here("predict", *EXPERIMENTS, "--input", "c.csv", "--top", "3", cwd=folder)
@@ -309,7 +311,7 @@ def test_without_the_training_data_there_are_no_distances(folder: Path) -> None:
         search.predict(folder / EXPERIMENTS[0], [WILD_TYPE])
     found = search.predict([folder / path for path in EXPERIMENTS], [WILD_TYPE], no_distance=True)
     assert found["front"].tolist() == [1]
-    assert not any(name.startswith("distance") for name in found)
+    assert all(np.isnan(found[f"distance_{name}"]).all() for name in ("activity", "stability"))
 
 
 def test_the_words_of_a_requirement() -> None:

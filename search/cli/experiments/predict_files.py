@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from search.config.run_config import task_of
 from search.experiments.experiment import Experiment
 from search.experiments.requirements import files_of_training
 from search.prediction.writers import kind_of
+from search.properties.request import PredictRequest
 from search.reporting.mutation_figure import check_figure
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ def check_files(arguments: argparse.Namespace) -> None:
         _check_figure(arguments.figure, arguments)
     if arguments.names and arguments.mutagenesis is not None:
         raise UserError("--names goes with --input: variants of --mutagenesis are called by their mutations.")
-    for option in ("sequence_column", "mutation_column", "sheet"):
+    for option in ("sequence_column", "mutation_column", "sheet", "format"):
         if getattr(arguments, option) is not None and arguments.input is None:
             raise UserError(f"--{option.replace('_', '-')} says how the --input is read: name that file too.")
     if arguments.sum_zero_shot and arguments.zero_shot_file is None:
@@ -86,36 +88,18 @@ def candidates_of(
     left_out: "LeftOut",
 ) -> "Stream":
     """The candidates; `left_out` counts those that are not ranked, for they were measured."""
-    from datasets.candidates.candidates import read_candidates
-    from datasets.candidates.columns import CandidateColumns
-    from datasets.candidates.measured import measured_variants, without_measured
-    from datasets.candidates.mutagenesis import Mutagenesis, enumerate_variants
     from datasets.candidates.unmeasured import read_unmeasured
+    from search.properties import candidates
+    from search.properties.opened import Property
 
-    config, task = trained.config, trained.task
-    wanted = config.scores.names if config.scores is not None and arguments.zero_shot_file is None else ()
     if arguments.unmeasured:
-        source = own_table(arguments, trained)
-        return read_unmeasured(source, task, left_out, has_names=arguments.names, scores=wanted)
-    if path is not None:
-        columns = CandidateColumns.like(
-            config.table,
-            sequence=arguments.sequence_column,
-            mutation=arguments.mutation_column,
-            sheet=arguments.sheet,
-            data=arguments.data,
-        )
-        stream = read_candidates(
-            path, task, arguments.format, has_names=arguments.names, scores=wanted, columns=columns
-        )
-    else:
-        kind, sites = arguments.mutagenesis
-        variants, crop, limit = Mutagenesis(kind=kind, sites=sites), config.data.crop, trained.predictor.limit
-        stream = enumerate_variants(variants, task=task, crop=crop, limit=limit)
-    if not arguments.exclude_measured:
-        return stream
-    assert split is not None, "`_training_data` reads it where something is to be left out"
-    return without_measured(stream, measured_variants(split, task.chains), left_out)
+        scores, source = trained.config.scores, own_table(arguments, trained)
+        wanted = scores.names if scores is not None and arguments.zero_shot_file is None else ()
+        return read_unmeasured(source, trained.task, left_out, has_names=arguments.names, scores=wanted)
+    given = {field.name: getattr(arguments, field.name) for field in fields(PredictRequest) if field.name in arguments}
+    request = PredictRequest(**{**given, "experiments": [arguments.file]})
+    own = Property(name=arguments.file.stem, trained=trained, split=split)
+    return candidates.candidates_of(request, path, [own], left_out)
 
 
 def own_table(arguments: argparse.Namespace, trained: "TrainedExperiment") -> "TableSource":
