@@ -186,8 +186,9 @@ def test_the_callers_own_random_numbers_go_on(plates: Path, tmp_path: Path, monk
     assert drawn(predicts=True) == drawn(predicts=False)
 
 
-def test_the_caller_keeps_its_threads(plates: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(plates)
+def test_the_caller_keeps_its_threads(plates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(plates, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(3)
