@@ -1,9 +1,8 @@
 """ESM (Rives et al. 2021, Meier et al. 2021, Lin et al. 2023) with FLIP's poolings and head, frozen or fine-tuned."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
@@ -226,7 +225,7 @@ class ESM(FitnessModel):
         residues = residues & (batch.tokens != EsmTokenizer.linker)
         return masked_mean(states, residues) if self.attention is None else self.attention(states, residues)
 
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+    def configure_optimizers(self) -> tuple[list[AdamW], list[dict[str, Any]]]:
         """AdamW with one group for the backbone and one for what is on top of it, and a linear warm-up."""
         backbone = [] if self.backbone is None else [p for p in self.backbone.parameters() if p.requires_grad]
         inside = {id(parameter) for parameter in ([] if self.backbone is None else self.backbone.parameters())}
@@ -236,7 +235,7 @@ class ESM(FitnessModel):
             groups.append({"params": backbone, "lr": self.lr_backbone})
         optimizer = AdamW(groups, weight_decay=self.weight_decay, fused=True)
         schedule = LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / (self.warmup_steps + 1)))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
 
 def _check(

@@ -174,8 +174,7 @@ def test_hyperparameters_that_contradict_each_other_are_refused(changes: dict[st
 
 def test_warm_up_rises_to_the_full_rates(places: Places, tmp_path: Path) -> None:
     model = make_esm(places, warmup_steps=3, lr_head=1e-2, lr_backbone=1e-4, **ADAPTATIONS["lora"])
-    made = model.configure_optimizers()
-    optimizer, schedule = made["optimizer"], made["lr_scheduler"]
+    (optimizer,), (schedule,) = model.configure_optimizers()
     rates = []
     for _ in range(5):
         rates.append([group["lr"] for group in optimizer.param_groups])

@@ -21,13 +21,10 @@ KERNEL = ["task=gb1_two_vs_rest", "model=kernel", "space=kernel"]
     "override",
     [
         *("scores=null", "~scores", "~scores.use", "scores.use=[za,zb]", "scores.use={a:1}", "scores.use=null"),
-        *("++space.with_scores=3", "++space.with_embeddings=3", "++space.with_embeddings.residues=3"),
-        *("++space.with_embeddings.residues=[[3]]", "++space.model=3", "++first_trials=[{model:3}]"),
+        *("++space.with_scores=3", "++space.with_embeddings=3", "++space.model=3", "++first_trials=[{model:3}]"),
     ],
 )
 def test_what_is_no_part_of_a_config_is_refused(override: str, beside: dict[str, Any]) -> None:
-    if not beside and "residues" in override:
-        pytest.skip("the section is not looked at without embeddings")
     with pytest.raises(UserError):
         study_config([*KERNEL, override], **beside)
 
@@ -35,6 +32,7 @@ def test_what_is_no_part_of_a_config_is_refused(override: str, beside: dict[str,
 @pytest.mark.parametrize(
     "override",
     [
+        *("++space.with_embeddings.residues=3", "++space.with_embeddings.residues=[[3]]"),
         *("++space.with_scores.model=3", "++space.with_scores.model.score_mean=[3]", "++space.with_embeddings.model=3"),
         "++space.with_scores.model.score_mean={type:int,low:1,high:3,when:3}",
     ],
