@@ -225,7 +225,8 @@ class ESM(FitnessModel):
         residues = residues & (batch.tokens != EsmTokenizer.linker)
         return masked_mean(states, residues) if self.attention is None else self.attention(states, residues)
 
-    def configure_optimizers(self) -> tuple[list[AdamW], list[dict[str, Any]]]:
+    # Lightning takes such mappings in a list, too, and its annotation knows only those of a class of its own.
+    def configure_optimizers(self) -> tuple[list[AdamW], list[dict[str, Any]]]:  # type: ignore[override]
         """AdamW with one group for the backbone and one for what is on top of it, and a linear warm-up."""
         backbone = [] if self.backbone is None else [p for p in self.backbone.parameters() if p.requires_grad]
         inside = {id(parameter) for parameter in ([] if self.backbone is None else self.backbone.parameters())}
