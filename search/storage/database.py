@@ -32,6 +32,7 @@ from search.storage.outages import (
 )
 from search.storage.remedies import is_database_error
 from search.storage.resilient import ResilientStorage
+from search.storage.rows.reading import is_gone
 from search.storage.schema import complete, require
 from search.storage.url import parse_url, secrets_of, sqlite_path, without_secrets
 
@@ -86,7 +87,7 @@ class Database:
                 raise lost from None
             if isinstance(error, UserError) and error is not refused:
                 raise
-            if not self.has(study):
+            if any(map(is_gone, links)) or not self.has(study):
                 raise UserError(
                     f"Study {study!r} was deleted from {self.name} meanwhile: repeat the command to begin it anew."
                 ) from None

@@ -82,6 +82,7 @@ class TrialRunner:
 
         `on_asked` is called as soon as the trial stands as RUNNING in the database with a first heartbeat.
         """
+        self.database.storage.hold(trial)
         # The last heartbeat of a trial with this attribute counts; one without is as old as its start.
         trial.storage.record_heartbeat(id_of(trial))  # type: ignore[attr-defined]
         cores, defaults = self._cores(trial), self.config.defaults

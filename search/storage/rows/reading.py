@@ -102,10 +102,15 @@ def all_studies(storage: RDBStorage) -> list[FrozenStudy]:
     return studies
 
 
+def is_gone(error: BaseException) -> bool:
+    """Whether it says that a study or a trial was deleted."""
+    return isinstance(error, KeyError) and error.args == (models.NOT_FOUND_MSG,)
+
+
 def is_of_a_row(error: Exception) -> bool:
     """Whether it says that what stands in a row cannot be read."""
-    if isinstance(error, KeyError) and error.args == (models.NOT_FOUND_MSG,):
-        return False  # the study or the trial was deleted
+    if is_gone(error):
+        return False
     if isinstance(error, _DECODING):
         return True
     *_, last = [error, *chain(error)]
