@@ -86,7 +86,8 @@ def test_a_search_in_another_thread_leaves_signals_alone(tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_time_that_is_over_is_said_and_the_same_request_goes_on(tmp_path: Path) -> None:
-    assert search.run_study(request(tmp_path, timeout=0.001)).ended == search.EndReason.TIMED_OUT
+    outcome = search.run_study(request(tmp_path, timeout=0.001))
+    assert (outcome.ended, outcome.study) == (search.EndReason.TIMED_OUT, None)
     assert search.run_study(request(tmp_path)).ended == search.EndReason.BUDGET
 
 
