@@ -184,10 +184,13 @@ def suggest(
     import os
     from pathlib import Path
 
+    from datasets.common.errors import UserError
     from search.request.suggest_request import SuggestRequest
     from search.suggestion.next_plate import next_plate
 
-    first, *others = [experiment] if isinstance(experiment, str | os.PathLike) else experiment
+    first, *others = [experiment] if isinstance(experiment, str | os.PathLike) else [*experiment] or [None]
+    if first is None:
+        raise UserError("0 experiments are given: expected one, or several, a property each.")
     own = {"others": [Path(path) for path in others], **settings}
     return next_plate(SuggestRequest(experiment=Path(first), batch=batch, **own))
 

@@ -282,3 +282,8 @@ def test_what_is_wrong_with_a_table_is_found_or_refused(tmp_path: Path) -> None:
             search.check_table(path, **reading)
     with pytest.raises(TypeError, match="colour"):
         search.check_table(path, colour="red")
+
+
+def test_a_plate_of_no_experiment_is_refused_in_a_sentence() -> None:
+    with pytest.raises(UserError, match="0 experiments are given"):
+        search.suggest([], batch=8)
