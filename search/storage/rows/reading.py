@@ -123,7 +123,7 @@ def _first_damage(storage: RDBStorage, method: str, number: int, reason: str) ->
     with storage.engine.connect() as connection:
         found = next(iter(find_damage(connection, name)), None)
     if found is None:
-        return damaged(name, f"it has a row that cannot be read, {reason}")
+        return damaged(name, f"it has a row that cannot be read, {reason}", is_removable=False)
     return damaged(name, str(found), is_removable=found.is_removable)
 
 

@@ -102,3 +102,11 @@ def test_a_repair_gives_no_hours_back(made: tuple[Database, Path]) -> None:
     assert study.trials[0].state == TrialState.FAIL
     assert study.trials[0].datetime_complete == END
     assert used_hours(study, study.trials).gpu == pytest.approx(20)
+
+
+def test_no_repair_is_promised_of_what_is_not_found(made: tuple[Database, Path]) -> None:
+    database, file = made
+    execute(file, "UPDATE study_directions SET direction = 'UP'")
+    with pytest.raises(UserError, match="cannot be repaired: choose another --study-name"):
+        read(file)
+    assert damage_of(database) == []

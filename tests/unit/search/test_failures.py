@@ -13,7 +13,7 @@ from search.storage.attributes import ENDING
 from search.storage.ending import Ending
 from search.storage.outages import StorageLost
 from search.storage.rows.checks import attribute_problems
-from search.workers.child import Child, failure_of
+from search.workers.child import Child, failure_of, prepare_children
 from search.workers.fleet_worker import Done
 from search.workers.inline import Inline
 from search.workers.messages import Announcement, Failure
@@ -54,6 +54,7 @@ def test_a_model_that_leaves_python_does_not_hang_a_search_in_one_process(tmp_pa
 
 
 def test_a_child_that_is_killed_amid_a_message_is_lost(tmp_path: Path) -> None:
+    prepare_children()  # as a search does, whose children would load torch themselves otherwise
     run = Child(talk, tmp_path)
     assert run._pipe.poll(120)
     run._process.kill()
