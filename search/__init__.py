@@ -184,12 +184,15 @@ def suggest(
     import os
     from pathlib import Path
 
+    from datasets.common.errors import UserError
     from search.request.suggest_request import SuggestRequest
     from search.suggestion.next_plate import next_plate
 
-    first, *others = [experiment] if isinstance(experiment, str | os.PathLike) else experiment
-    own = {"others": [Path(path) for path in others], **settings}
-    return next_plate(SuggestRequest(experiment=Path(first), batch=batch, **own))
+    paths = [experiment] if isinstance(experiment, str | os.PathLike) else [*experiment]
+    if not paths:
+        raise UserError("0 experiments are given: expected one, or several, a property each.")
+    own = {"others": [Path(path) for path in paths[1:]], **settings}
+    return next_plate(SuggestRequest(experiment=Path(paths[0]), batch=batch, **own))
 
 
 def replay(experiment: str | os.PathLike[str], **settings: Any) -> Replay:

@@ -45,7 +45,7 @@ class StudyOutcome:
     Args:
         split: The data that it was searched on; no test target is in it.
         ended: Why the search ended.
-        study: The study as it was at the end, with its trials; None where the call was interrupted before it opened.
+        study: The study as it was at the end, with its trials; None where the call ended before it opened.
         n_before: Its finished trials before this call.
         n_finished: Those of now.
         best: The best trial; None where none is complete.

@@ -108,6 +108,10 @@ def run_study(
         checked = check_reached_runs(request, wanted, split, database, display, signals)
         if checked is None and signals.exit_status:
             return StudyOutcome(split=split, ended=EndReason.INTERRUPTED, exit_status=signals.exit_status)
+        if checked is None and signals.is_timed_out and wanted.name not in database.storage.study_names():
+            # What a check finds is recorded when a study is made, and never after.
+            announce(f"The --timeout was over before study {wanted.name} began; the same command begins it.")
+            return StudyOutcome(split=split, ended=EndReason.TIMED_OUT)
         study, config = open_wanted(request, wanted, database, checked, announce)
         threads = noted_threads(study)
         if crew_with is None and checked is not None and request.trials_per_gpu is None:

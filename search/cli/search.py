@@ -137,7 +137,7 @@ def search(
     if is_one_of_several and outcome.exit_status:
         return outcome.exit_status
     if outcome.study is None or outcome.ended == EndReason.INTERRUPTED:
-        return outcome.exit_status
+        return outcome.exit_status or 1
     if outcome.ended == EndReason.FAILED:
         return 1
     return 0 if outcome.best is not None or outcome.ended == EndReason.DRAINED else 1

@@ -22,7 +22,7 @@ from search.machine import own_models
 from search.machine.standard_streams import printable
 from search.training.folds.forked import how_ended
 from search.workers.crew import WorkerEnd
-from search.workers.fleet_worker import FAILURES, Assignment, Done, Waits
+from search.workers.fleet_worker import Assignment, Done, Waits
 
 _TURN_S = 0.5
 _QUIET_S = 5.0
@@ -106,8 +106,7 @@ class RayWorker:
                 self._begin(node)
                 self._follow()
         except UserError as error:
-            failure = next(i for i, kind in enumerate(FAILURES) if isinstance(error, kind))
-            self._send(Done(failure=failure, message=str(error)))
+            self._send(Done.of(error))
         except errors.RayActorError:
             self._end = WorkerEnd(how="together with its Ray actor or its node", is_lost=True)
         except Exception as error:

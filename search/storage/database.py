@@ -32,6 +32,7 @@ from search.storage.outages import (
 )
 from search.storage.remedies import is_database_error
 from search.storage.resilient import ResilientStorage
+from search.storage.rows.reading import is_gone
 from search.storage.schema import complete, require
 from search.storage.url import parse_url, secrets_of, sqlite_path, without_secrets
 
@@ -86,7 +87,7 @@ class Database:
                 raise lost from None
             if isinstance(error, UserError) and error is not refused:
                 raise
-            if not self.has(study):
+            if any(map(is_gone, links)) or not self.has(study):
                 raise UserError(
                     f"Study {study!r} was deleted from {self.name} meanwhile: repeat the command to begin it anew."
                 ) from None
@@ -150,7 +151,13 @@ def open_database(
         # A server may just have come back, and its other clients not yet; a file was there all the time.
         is_settled=path is not None,
     )
-    starting = Outages(outages.name, secrets=secrets, announce=announce, patience_s=_START_PATIENCE_S)
+    starting = Outages(
+        outages.name,
+        secrets=secrets,
+        announce=announce,
+        is_interrupted=is_interrupted,
+        patience_s=_START_PATIENCE_S,
+    )
     with explained(outages.name, secrets):
         if path is not None:
             storage, lock = _open_sqlite(parsed, path, outages, lease, create=create)
@@ -171,7 +178,8 @@ def _open_sqlite(
             "local disk, or a Postgres database as in --storage postgresql+psycopg://user@host/name."
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = LocalLock(path.with_name(f"{path.name}.lock"), outages)
+    file = path.resolve()  # the same by whatever link it is named
+    lock = LocalLock(file.with_name(f"{file.name}.lock"), outages)
     with lock:
         _use_write_ahead_log(path)
         arguments = {"connect_args": {"timeout": _SQLITE_BUSY_TIMEOUT_S}}

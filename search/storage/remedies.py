@@ -19,6 +19,7 @@ RESTORE = "restore it from a copy, or name another"
 _READ_ONLY = "it takes no writing from this role: name a role that may write and, of several servers, the primary one"
 # The SQLSTATE stands before the words, for servers that speak another language than English.
 _REMEDIES = (
+    (r"the database system is", "wait until it is up, then repeat the command"),
     (r"too many connections for role", "end what else uses this role, or raise its limit with `ALTER ROLE`"),
     (r"too many connections for database", "end what else uses it, or raise its limit with `ALTER DATABASE`"),
     (r"too many clients|connection slots", "end some of the server's connections, or raise its max_connections"),

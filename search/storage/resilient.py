@@ -6,6 +6,9 @@ Every call is repeated while there is an outage. Most can be: they set what they
 * a trial that is found finished as we wanted it was finished by our first attempt;
 * a waiting trial that the first attempt took stands as running without a worker: it is reclaimed like any other.
 
+SQLite gives the id of a trial that was deleted with its study to the next trial of any study: what a worker writes into
+its own trial (`hold`) must not reach that one.
+
 Whoever may write to the database may have written anything, so what is read is checked (`search.storage.rows.reading`).
 """
 
@@ -27,7 +30,15 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from search.machine.standard_streams import printable
 from search.storage.attributes import REASON, damaged
-from search.storage.optuna_internals import FrozenStudy, id_of, models, session_of, uncached, without_version_manager
+from search.storage.optuna_internals import (
+    FrozenStudy,
+    id_of,
+    known_of,
+    models,
+    session_of,
+    uncached,
+    without_version_manager,
+)
 from search.storage.outages import Outages, StorageLost, StorageRefused
 from search.storage.rows.checks import trial_problems
 from search.storage.rows.heartbeats import end_unreadable_leases
@@ -63,6 +74,7 @@ class ResilientStorage(RDBStorage):
 
     def __init__(self, url: str, *, outages: Outages, **arguments: Any) -> None:
         self.outages = outages
+        self._began: dict[int, datetime | None] = {}  # trials that are held
         # Optuna fills a template in.
         try:
             with without_version_manager():
@@ -88,8 +100,31 @@ class ResilientStorage(RDBStorage):
 
         Raises:
             DamagedRow: Its rows do not hold what they should.
+            KeyError: It was held, and is another's now.
         """
+        self._check_held(trial)
         return _checked(super()._build_frozen_trial_from_trial_model(trial), lambda: str(trial.study.study_name))
+
+    def hold(self, trial: optuna.Trial) -> None:
+        """From now on the id of this trial stands for it alone: once another trial has it, there is none (KeyError)."""
+        self._began[id_of(trial)] = known_of(trial).datetime_start
+
+    def check_trial_is_updatable(self, trial_id: int, trial_state: TrialState) -> None:
+        """As Optuna's, which asks before all that it writes into a trial, with that trial's row at hand.
+
+        Raises:
+            UpdateFinishedTrialError: The trial is not running any more.
+            KeyError: It was held, and is another's now.
+        """
+        row = self.scoped_session().get(models.TrialModel, trial_id)
+        if row is not None:
+            self._check_held(row)
+        super().check_trial_is_updatable(trial_id, trial_state)
+
+    def _check_held(self, row: models.TrialModel) -> None:
+        number: Any = row.trial_id
+        if self._began.get(number, row.datetime_start) != row.datetime_start:
+            raise KeyError(models.NOT_FOUND_MSG)  # as if nobody had its id
 
     def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
         trial = _stamped(template_trial)
@@ -204,8 +239,8 @@ def set_attributes(
 
     def write() -> None:
         with session_of(storage.scoped_session) as session:
-            state: Any = models.TrialModel.find_or_raise_by_id(id_of(trial), session).state
-            storage.check_trial_is_updatable(id_of(trial), state)
+            row: Any = models.TrialModel.find_or_raise_by_id(id_of(trial), session)
+            storage.check_trial_is_updatable(id_of(trial), row.state)
             for statement in statements:
                 session.execute(statement)
 

@@ -7,7 +7,6 @@ there are. Whoever exports fetches those that its own folders do not hold.
 import contextlib
 import os
 import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from optuna.trial import FrozenTrial
 
 from datasets.common.errors import UserError
 from datasets.common.files import replaced
+from search.machine.limits import limit_reached
 from search.machine.standard_streams import printable
 from search.options.values import S3_PLACE
 from search.storage.attributes import RESULT, artifacts_of
@@ -28,6 +28,7 @@ from search.training.predictions import VALIDATION
 from search.training.result import FOLD, trial_folder
 
 VARIABLE = "FLIPSEARCH_ARTIFACTS"
+_BLOCK_BYTES = 2**20
 _WEIGHTS = re.compile(re.escape(FOLD).replace(r"\{\}", r"(\d{1,4})"))
 
 
@@ -63,7 +64,7 @@ class SharedFiles:
         Weights are compared with the hash that the trial recorded before they are moved into place.
 
         Raises:
-            UserError: The store cannot be read, or a file in it is not the trial's.
+            UserError: The store cannot be read, a file in it is not the trial's, or it cannot be written here.
         """
         hashes: list[str] = trial.user_attrs.get(RESULT, {}).get("weight_hashes", [])
         folder, came = trial_folder(study_folder, trial.number), []
@@ -73,8 +74,7 @@ class SharedFiles:
                 continue
             if weights is not None and int(weights[1]) >= len(hashes):
                 continue
-            folder.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(ArtifactNotFound), replaced(folder / name) as beside:
+            with contextlib.suppress(ArtifactNotFound), _written(folder), replaced(folder / name) as beside:
                 self._read(artifact, beside)
                 if weights is not None and hash_or_missing(beside) != hashes[int(weights[1])]:
                     raise UserError(
@@ -85,12 +85,27 @@ class SharedFiles:
         return came
 
     def _read(self, artifact: str, path: Path) -> None:
-        with (
-            _explained(self.name, "be read"),
-            self.store.open_reader(self.prefix + artifact) as source,
-            open(path, "wb") as target,
-        ):
-            shutil.copyfileobj(source, target)
+        with _explained(self.name, "be read"):
+            source = self.store.open_reader(self.prefix + artifact)
+        with source, open(path, "wb") as target:
+            while True:
+                with _explained(self.name, "be read"):
+                    block = source.read(_BLOCK_BYTES)
+                if not block:
+                    return
+                target.write(block)
+
+
+@contextlib.contextmanager
+def _written(folder: Path) -> Iterator[None]:
+    """Make a folder of ours; what goes wrong in writing there, as a sentence."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise limit_reached(error) or UserError(
+            f"{folder} cannot be written ({error.strerror}): see to it, then repeat the command."
+        ) from None
 
 
 @contextlib.contextmanager

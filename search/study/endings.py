@@ -11,7 +11,7 @@ import optuna
 from optuna import Study
 from optuna.trial import FrozenTrial, TrialState
 
-from search.storage.attributes import ENDING, N_LOST, REASON, RETRY_OF
+from search.storage.attributes import ENDING, FIRST, N_LOST, REASON, RETRY_OF, WARM_START
 from search.storage.ending import Ending
 from search.training.checkpoint.files import FOLDER, has_state, remove_state
 from search.training.result import trial_folder
@@ -91,7 +91,8 @@ def requeue(study: Study, trial: FrozenTrial, *, n_lost: int = 0) -> None:
     """Queue a trial's parameters again. To be called under the database's lock."""
     # Parameters not yet sampled come from the queued trial's `fixed_params`.
     params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
-    study.enqueue_trial(params, user_attrs={RETRY_OF: trial.number, N_LOST: n_lost})
+    origin = {key: trial.user_attrs[key] for key in (FIRST, WARM_START) if key in trial.user_attrs}
+    study.enqueue_trial(params, user_attrs={**origin, RETRY_OF: trial.number, N_LOST: n_lost})
 
 
 def has_failed_for_good(trial: FrozenTrial) -> bool:

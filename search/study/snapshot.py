@@ -13,7 +13,7 @@ from search.space.space import Space
 from search.storage.attributes import EXHAUSTED, MANIFEST, N_TARGET
 from search.storage.database import Database
 from search.storage.optuna_internals import seen_through
-from search.storage.rows.heartbeats import lease_ages_s
+from search.storage.rows.heartbeats import as_heard, lease_ages_s
 from search.storage.trial_cache import WithTrials, shared_numbers
 from search.study.activity import RunningTrial, rate_per_hour, remaining_s, running_trials
 from search.study.control import Control, control_in
@@ -54,7 +54,7 @@ class StudySnapshot:
     def of(cls, study: Study, database: Database | None = None) -> "StudySnapshot":
         """Read the study; without its `database` no heartbeats are."""
         ages = {} if database is None else lease_ages_s(database.storage, study)
-        trials = study.get_trials(deepcopy=False)
+        trials = as_heard(study, study.get_trials(deepcopy=False))
         return cls(
             name=study.study_name,
             attributes=study.user_attrs,

@@ -131,7 +131,7 @@ class Child:
             return None
         try:
             message: Message = self._pipe.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):  # the latter where it ended amid a message
             self._process.join(10)
             how = how_ended(self._process.exitcode)
             last = f"the training process ended {how}; its output is in {self.directory / LOG}"
@@ -184,7 +184,7 @@ def _do(job: Job, directory: Path, pipe: Connection, stop: threading.Event) -> N
             sys.stdout.flush()
 
 
-def failure_of(error: Exception) -> Failure:
+def failure_of(error: BaseException) -> Failure:
     """What a job's exception means."""
     if isinstance(error, UserError):
         known = type(error) if isinstance(error, NotForTheseData) else UserError

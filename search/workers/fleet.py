@@ -18,7 +18,6 @@ from search.workers.crew import Crew, RunningWorker
 from search.workers.display import Display
 from search.workers.fleet_worker import (
     DRAIN,
-    FAILURES,
     STOP_S,
     Assignment,
     Report,
@@ -153,8 +152,8 @@ class Fleet:
             member.n_deaths = member.n_losses = 0
         else:
             member.is_done = True
-            if report.failure is not None:
-                self._fail(FAILURES[report.failure](report.message))
+            if (error := report.error) is not None:
+                self._fail(error)
 
     def _bury(self, member: _Member) -> None:
         """A worker's pipe is closed: it has ended, or will in a moment."""

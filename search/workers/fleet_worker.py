@@ -81,6 +81,23 @@ class Done:
 
     failure: int | None = None
     message: str = ""
+    exit_status: int | None = None
+
+    @classmethod
+    def of(cls, error: Exception) -> "Done":
+        """That an error, one of `FAILURES`, ended it."""
+        failure = next(i for i, kind in enumerate(FAILURES) if isinstance(error, kind))
+        return cls(failure=failure, message=str(error), exit_status=getattr(error, "exit_status", None))
+
+    @property
+    def error(self) -> Exception | None:
+        """What ended it, with the exit status of the error itself, whose class may be one of its own."""
+        if self.failure is None:
+            return None
+        found = FAILURES[self.failure](self.message)
+        if self.exit_status is not None and isinstance(found, UserError):
+            found.exit_status = self.exit_status
+        return found
 
 
 FAILURES = (TooManyFailures, StorageLost, UserError)
@@ -114,7 +131,7 @@ def run_worker(
         _work(assignment, told, display)
         last = Done()
     except FAILURES as error:
-        last = Done(failure=[isinstance(error, kind) for kind in FAILURES].index(True), message=str(error))
+        last = Done.of(error)
     if not told.is_interrupted:  # a worker that was stopped has nothing to say of the study
         display.send(last)
     pipe.close()

@@ -47,12 +47,12 @@ class Inline:
         self._thread.join()
 
     def _work(self, job: Job) -> None:
-        from search.training.seeding import random_state_kept  # loads torch, which who starts children does without
-
         try:
+            from search.training.seeding import random_state_kept  # loads torch, which who starts children does without
+
             with random_state_kept(), _settings_kept():
                 job(self._messages.put, self._stop.is_set)
-        except Exception as error:
+        except BaseException as error:  # a model that leaves by `sys.exit` leaves a thread alone
             self._messages.put(failure_of(error))
 
 

@@ -133,11 +133,18 @@ class Signals:
             os._exit(EXIT_INTERRUPTED)  # children see their pipes close and leave too
         self.on_signal()
         if self.trials_are_over:
-            self._announce("All trials have ended: what they came to is written, which takes seconds.")
+            self._say("All trials have ended: what they came to is written, which takes seconds.")
             return
         them = "it" if self._trials == "trial" else "them"
-        self._announce(
+        self._say(
             f"Finishing the running {self._trials}, then stopping; press Ctrl-C again to stop {them} now."
             if self._n_interrupts == 1
             else f"Stopping the running {self._trials}; the next call runs {them} again."
         )
+
+    def _say(self, sentence: str) -> None:
+        try:
+            self._announce(sentence)
+        except RuntimeError:  # the signal came while another sentence was written, which nobody may do at once
+            with contextlib.suppress(OSError):
+                os.write(2, f"{sentence}\n".encode())

@@ -17,13 +17,15 @@ from datasets.common.errors import UserError
 from datasets.common.paths import Places
 from search.config.nested import Scalar
 from search.config.run_config import RunConfig
+from search.config.type_checks import shown
 from search.machine.environment import machine_kind, package_versions
 from search.machine.limits import fault
 from search.machine.standard_streams import printable
+from search.space.conditions import path_of
 from search.storage.attributes import ENDING, EXCESS_RISE, N_LOST, REASON, RESULT, SLOT, USES, WORKER
 from search.storage.database import Database
 from search.storage.ending import Ending
-from search.storage.optuna_internals import constraint, id_of
+from search.storage.optuna_internals import constraint, id_of, known_of
 from search.storage.resilient import set_attributes
 from search.study.artifacts import Artifacts, attributes_of, hash_or_missing
 from search.study.config import StudyConfig
@@ -82,6 +84,7 @@ class TrialRunner:
 
         `on_asked` is called as soon as the trial stands as RUNNING in the database with a first heartbeat.
         """
+        self.database.storage.hold(trial)
         # The last heartbeat of a trial with this attribute counts; one without is as old as its start.
         trial.storage.record_heartbeat(id_of(trial))  # type: ignore[attr-defined]
         cores, defaults = self._cores(trial), self.config.defaults
@@ -106,12 +109,16 @@ class TrialRunner:
         """The values of the searched settings, by path.
 
         Raises:
-            TrialFailed: Those that the trial was queued with, a row that anybody may have written, are of other types.
+            TrialFailed: Those that the trial was queued with, a row that anybody may have written, are none of them.
         """
+        queued = known_of(trial).system_attrs.get("fixed_params", {})
         try:
+            for name, leaf in self.config.space.leaves.items():
+                if name in queued and not leaf.contains(queued[name]):  # Optuna takes any number
+                    raise ValueError(f"{name} is {shown(queued[name])}, which is outside of space.{path_of(name)}")
             return self.config.space.suggest(trial, self.config.defaults)
         except ValueError as error:
-            if "fixed_params" not in trial.storage.get_trial(id_of(trial)).system_attrs:
+            if not queued:
                 raise
             reason = f"the parameters that it was queued with are not of the study's space: {printable(str(error))}"
             note(trial, Ending.BUG, reason)

@@ -110,7 +110,8 @@ def test_a_search_in_another_thread_leaves_signals_alone(tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_time_that_is_over_is_said_and_the_same_request_goes_on(tmp_path: Path) -> None:
-    assert search.run_study(request(tmp_path, timeout=0.001)).ended == search.EndReason.TIMED_OUT
+    outcome = search.run_study(request(tmp_path, timeout=0.001))
+    assert (outcome.ended, outcome.study) == (search.EndReason.TIMED_OUT, None)
     assert search.run_study(request(tmp_path)).ended == search.EndReason.BUDGET
 
 
@@ -305,3 +306,8 @@ def test_what_is_wrong_with_a_table_is_found_or_refused(tmp_path: Path) -> None:
             search.check_table(path, **reading)
     with pytest.raises(TypeError, match="colour"):
         search.check_table(path, colour="red")
+
+
+def test_a_plate_of_no_experiment_is_refused_in_a_sentence() -> None:
+    with pytest.raises(UserError, match="0 experiments are given"):
+        search.suggest([], batch=8)

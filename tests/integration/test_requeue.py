@@ -46,6 +46,13 @@ def test_a_trial_that_failed_for_good_gets_back_in_line_with_its_parameters_once
     assert own_faults(study.trials) == set()
 
 
+def test_what_runs_again_says_still_where_its_parameters_are_from(study, requeue):
+    origin = {"first": True, "warm_start": {"study": "earlier", "trial": 7}}
+    number = add(study, TrialState.FAIL, attributes={"ending": "bug", "slot": "cpu:0", **origin})
+    assert requeue(number).status == 0
+    assert by_number(study, number + 1).user_attrs == {**origin, "retry_of": number, "n_lost": 0}
+
+
 @pytest.mark.parametrize(
     ("state", "value", "attributes", "why"),
     [

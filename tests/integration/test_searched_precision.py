@@ -30,6 +30,9 @@ def manifest(folder: Path) -> dict[str, Any]:
 
 
 def test_a_study_has_one_precision_from_its_beginning_to_its_experiment(tmp_path: Path, command: Command) -> None:
+    early = command(*WORDS, "--n-trials", "1", AUTO, "--timeout", "0.001")
+    assert early.status == 1
+    assert f"The --timeout was over before study {NAME} began" in early.err
     answer = command(*WORDS, "--n-trials", "1", AUTO)
     assert answer.status == 0, answer
     about = manifest(tmp_path)

@@ -1,6 +1,7 @@
 """Weights and predictions that one machine leaves in a shared folder, or in S3, are what another exports."""
 
 import os
+import resource
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -160,6 +161,25 @@ def test_a_bucket_that_cannot_be_used_is_refused_before_anything_trains(
     assert "redentials" in run_here(*words, "--artifacts", s3, cwd=tmp_path).refusal()
     (tmp_path / "file").write_text("")
     assert "cannot be made" in run_here(*words, "--artifacts", "file/x", cwd=tmp_path).refusal()
+
+
+def test_a_disk_of_this_machine_that_is_full_is_not_blamed_on_the_store(tmp_path: Path) -> None:
+    outcome = search.run_study(request(tmp_path / "a", artifacts=str(tmp_path / "shared")))
+    found = shared_files(str(tmp_path / "shared"))
+    assert found is not None
+    assert outcome.best is not None
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(UserError, match=r"trial-0000\d cannot be written \(Not a directory\)"):
+        found.fetch(outcome.best, file)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1, before[1]))
+    try:
+        with pytest.raises(UserError, match=r"File too large.*ulimit -f"):
+            found.fetch(outcome.best, tmp_path / "b")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert len(found.fetch(outcome.best, tmp_path / "b")) == 2
 
 
 def test_a_store_that_fails_in_the_middle_costs_no_trial(tmp_path: Path) -> None:

@@ -4,12 +4,14 @@ import contextlib
 import os
 import socket
 import sqlite3
+import struct
 import subprocess
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ from search.storage import outages as outages_module
 from search.storage.attributes import WORKER, DamagedRow
 from search.storage.database import open_database
 from search.storage.hide_url import NO_STORAGE, STORAGE, hide_storage, without_storage
-from search.storage.outages import Outages, StorageLost, is_outage, is_starting
+from search.storage.outages import Outages, StorageLost, StorageRefused, is_outage, is_starting
 from search.storage.remedies import reason_of
 from search.storage.url import default_url, hide, parse_url, secrets_of, without_secrets
 from tests.helpers.postgres import PASSWORD, USER, PostgresServer
@@ -142,6 +144,38 @@ def test_an_sqlite_file_has_a_write_ahead_log_whatever_its_folder_is_called(tmp_
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
         assert connection.execute("SELECT study_name FROM studies").fetchall() == [("a",)]
     assert database.is_settled()
+
+
+def test_a_link_to_an_sqlite_file_has_the_lock_of_the_file(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "b" / "link.db").symlink_to(tmp_path / "a" / "studies.db")
+    link = partial(open_database, f"sqlite:///{tmp_path}/b/link.db", create=False, is_interrupted=lambda: True)
+    lock = open_database(f"sqlite:///{tmp_path}/a/studies.db", create=True).lock
+    with lock, pytest.raises(StorageLost, match="held the lock"):
+        link()
+    link()
+
+
+def test_a_server_that_starts_is_not_waited_for_by_who_was_interrupted() -> None:
+    refusal = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0"
+
+    def serve() -> None:
+        with contextlib.suppress(OSError, struct.error):  # the socket is closed at the end
+            while True:
+                client, _ = server.accept()
+                with client:
+                    while client.recv(struct.unpack("!I", client.recv(4))[0] - 4)[:2] == b"\x04\xd2":  # TLS, or GSS?
+                        client.send(b"N")
+                    client.send(b"E" + struct.pack("!I", len(refusal) + 4) + refusal)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=serve, daemon=True).start()
+        url = f"postgresql+psycopg://u@127.0.0.1:{server.getsockname()[1]}/x"
+        with pytest.raises(StorageLost, match=r"Stopped while .* \(the database system is starting up\)"):
+            open_database(url, create=True, is_interrupted=lambda: True)
+        with pytest.raises(StorageRefused, match="wait until it is up"):
+            Outages("x").call(lambda: psycopg.connect(url.replace("+psycopg", "")), lambda error: False)
 
 
 def test_an_sqlite_file_that_is_locked_for_long_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -141,8 +141,8 @@ def test_what_no_study_can_begin_with_is_refused_in_a_sentence(
     assert not (earlier / "runs" / "own").exists()
 
 
-@pytest.mark.parametrize("value", ["abc", None])
-def test_what_somebody_queued_that_is_no_value_fails_and_the_search_goes_on(folder: Path, value: object) -> None:
+@pytest.mark.parametrize("value", ["abc", None, 1e9, -1.0])
+def test_what_somebody_queued_outside_of_the_space_fails_and_the_search_goes_on(folder: Path, value: object) -> None:
     optuna.load_study(study_name="a", storage=f"sqlite:///{folder / 'runs' / 'studies.db'}").enqueue_trial(
         {"model.alpha": value}
     )

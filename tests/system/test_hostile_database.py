@@ -295,6 +295,7 @@ def test_a_chain_of_retries_that_never_ends_is_refused(victim, number):
         "UPDATE trials SET number = 'one' WHERE number = 1",
         "UPDATE trials SET number = -1 WHERE number = 1",
         "UPDATE trials SET datetime_start = 'some day' WHERE number = 1",
+        "UPDATE trials SET datetime_complete = 7 WHERE number = 1",
         "UPDATE trial_values SET value = 7 WHERE trial_id = 1",
         "UPDATE trial_values SET value = 'high' WHERE trial_id = 1",
         "DELETE FROM trial_values WHERE trial_id = 1",

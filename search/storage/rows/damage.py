@@ -28,6 +28,7 @@ from search.storage.rows.checks import (
     is_trial_number,
     study_problems,
 )
+from search.storage.rows.trials import are_values, is_date
 
 if TYPE_CHECKING:
     from search.storage.database import Database
@@ -96,7 +97,8 @@ def find_damage(connection: Connection, study: str) -> list[Damage]:
     with any_text(connection, "surrogateescape"):
         named = text("SELECT study_id FROM studies WHERE study_name = :name")
         study_id = connection.execute(named, {"name": study}).scalar_one()
-        return [*_of_study(connection, study_id), *_of_trials(connection, study_id)]
+        is_ours, _ = look_at(connection, study)
+        return [*_of_study(connection, study_id), *_of_trials(connection, study_id, is_ours)]
 
 
 @contextlib.contextmanager
@@ -155,7 +157,11 @@ def _of_study(connection: Connection, study_id: int) -> Iterator[Damage]:
                 yield _damage(table, row, None, problem)
 
 
-def _of_trials(connection: Connection, study_id: int) -> Iterator[Damage]:
+def _of_trials(connection: Connection, study_id: int, is_ours: bool) -> Iterator[Damage]:
+    columns_of_trial = ("number", "state", "datetime_start", "datetime_complete")
+    what = ", ".join(["trial_id AS row", *(f"trials.{column} AS {column}" for column in columns_of_trial)])
+    # First of all: one that is complete now has its result and its value.
+    trials = _rows(connection, f"{what} FROM trials WHERE study_id = :id", study_id)
     results: dict[int, Any] = {}
     for table, (key_column, columns) in _TEXT_COLUMNS.items():
         what = f"{key_column} AS row, trials.trial_id AS trial_id, trials.number AS number, {columns}"
@@ -170,12 +176,12 @@ def _of_trials(connection: Connection, study_id: int) -> Iterator[Damage]:
     what = "trials.trial_id AS trial_id, objective, value, value_type"
     for row in _rows(connection, f"{what} FROM {_below_trials('trial_values')}", study_id):
         values.setdefault(row["trial_id"], []).append(row)
-    columns_of_trial = ("number", "state", "datetime_start", "datetime_complete")
     numbers: set[int] = set()
-    what = ", ".join(["trial_id AS row", *(f"trials.{column} AS {column}" for column in columns_of_trial)])
-    for row in _rows(connection, f"{what} FROM trials WHERE study_id = :id", study_id):
+    for row in trials:
         own = values.get(row["row"], [])
         problem = _problem_of_trial(row, own, results.get(row["row"]))
+        if problem is None and is_ours and row["state"] == "COMPLETE" and row["row"] not in results:
+            problem = f"it is complete without a {RESULT}"
         if is_trial_number(row["number"]):
             if problem is None and row["number"] in numbers:
                 problem = "its number is that of an earlier trial too"
@@ -195,7 +201,7 @@ def _rows(connection: Connection, selected: str, study_id: int) -> list[dict[str
 
 
 def _problem(table: str, row: Mapping[str, Any], results: dict[int, Any]) -> str | None:
-    """What is wrong with a row below a trial; results that are well are noted by the trial's id."""
+    """What is wrong with a row below a trial; results are noted by the trial's id, None of one that is not well."""
     if table == "trial_intermediate_values":
         value, step = row["intermediate_value"], row["step"]
         is_finite = row["intermediate_value_type"] == "FINITE" and fits(float, value)
@@ -209,8 +215,8 @@ def _problem(table: str, row: Mapping[str, Any], results: dict[int, Any]) -> str
             return f"its parameter {name} cannot be read ({type(error).__name__})"
         return None if is_parameter(distribution, param) else f"its parameter {name} is {shown(param)}"
     value, problem = _attribute(table, row, partial(attribute_problems, row["number"]))
-    if problem is None and (table, row["key"]) == ("trial_user_attributes", RESULT):
-        results[row["trial_id"]] = value
+    if (table, row["key"]) == ("trial_user_attributes", RESULT):
+        results[row["trial_id"]] = None if problem else value
     return problem
 
 
@@ -220,14 +226,10 @@ def _problem_of_trial(row: Mapping[str, Any], values: list[Mapping[str, Any]], r
     if row["state"] not in TrialState.__members__:
         return f"its state is {shown(row['state'])}, expected one of {', '.join(TrialState.__members__)}"
     for name in ("datetime_start", "datetime_complete"):
-        date = row[name]
-        try:
-            if isinstance(date, str):
-                datetime.datetime.fromisoformat(date)
-        except ValueError:
-            return f"its {name} is {shown(date)}, expected a date and a time"
+        if not is_date(row[name]):
+            return f"its {name} is {shown(row[name])}, expected a date and a time"
     if row["state"] != "COMPLETE":
-        return None
+        return None if are_values(values) else f"its values are {shown(values)}, expected one of objective 0 or none"
     known = [value["value"] for value in values if value["value_type"] == "FINITE" and value["objective"] == 0]
     if len(values) != 1 or len(known) != 1 or not is_correlation(known[0]):
         return f"it is complete with the values {shown([value['value'] for value in values])}, expected one correlation"
@@ -268,13 +270,14 @@ def _renumber(connection: Connection, found: list[Damage]) -> None:
 
 
 def _fail(connection: Connection, trial_id: int, reason: str) -> None:
-    """Let a trial count as failed for good."""
-    about: dict[str, Any] = {"id": trial_id, "now": datetime.datetime.now()}
+    """Let a trial count as failed for good; it has taken the time that it took."""
+    about: dict[str, Any] = {"id": trial_id, "now": datetime.datetime.now(datetime.UTC).replace(tzinfo=None)}
     connection.execute(text("DELETE FROM trial_values WHERE trial_id = :id"), about)
-    connection.execute(
-        text("UPDATE trials SET state = 'FAIL', datetime_start = :now, datetime_complete = :now WHERE trial_id = :id"),
-        about,
-    )
+    columns = "datetime_start, datetime_complete"
+    (dates,) = connection.execute(text(f"SELECT {columns} FROM trials WHERE trial_id = :id"), about).mappings()
+    for name in [name for name in dates if dates[name] is None or not is_date(dates[name])]:
+        connection.execute(text(f"UPDATE trials SET {name} = :now WHERE trial_id = :id"), about)
+    connection.execute(text("UPDATE trials SET state = 'FAIL' WHERE trial_id = :id"), about)
     for key, value in ((ENDING, Ending.REFUSED), (REASON, reason)):
         row = {"id": trial_id, "key": key, "json": json.dumps(value)}
         connection.execute(text("DELETE FROM trial_user_attributes WHERE trial_id = :id AND key = :key"), row)

@@ -1,10 +1,12 @@
 """How long ago the last heartbeat of each trial was; one that is no time was written by somebody else."""
 
+import copy
 import datetime
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from optuna import Study
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, Engine, String, func, select, type_coerce, update
 
 from search.storage.optuna_internals import id_of, models, storage_of
@@ -46,6 +48,28 @@ def last_heard_s(study: Study) -> dict[int, float]:
         return {trial_id: beat.replace(tzinfo=utc).timestamp() for trial_id, beat in found.items() if beat is not None}
 
     return dict(storage.outages.call(beats))
+
+
+def as_heard(study: Study, trials: Sequence[FrozenTrial]) -> Sequence[FrozenTrial]:
+    """The trials, where one that failed has ended when it was last heard of: its worker may have been found gone much
+    later.
+    """
+    if all(trial.state != TrialState.FAIL for trial in trials):
+        return trials
+    storage: Any = storage_of(study)
+    heard_s, more_s = last_heard_s(study), storage.heartbeat_interval or 0.0
+
+    def seen(trial: FrozenTrial) -> FrozenTrial:
+        if id_of(trial) not in heard_s or trial.datetime_start is None or trial.datetime_complete is None:
+            return trial
+        last = datetime.datetime.fromtimestamp(heard_s[id_of(trial)] + more_s)
+        if last >= trial.datetime_complete:
+            return trial
+        shown = copy.copy(trial)
+        shown.datetime_complete = max(last, trial.datetime_start)
+        return shown
+
+    return [seen(trial) for trial in trials]
 
 
 def _of(study: Study, state: TrialState) -> tuple[Any, ...]:

@@ -102,10 +102,15 @@ def all_studies(storage: RDBStorage) -> list[FrozenStudy]:
     return studies
 
 
+def is_gone(error: BaseException) -> bool:
+    """Whether it says that a study or a trial was deleted."""
+    return isinstance(error, KeyError) and error.args == (models.NOT_FOUND_MSG,)
+
+
 def is_of_a_row(error: Exception) -> bool:
     """Whether it says that what stands in a row cannot be read."""
-    if isinstance(error, KeyError) and error.args == (models.NOT_FOUND_MSG,):
-        return False  # the study or the trial was deleted
+    if is_gone(error):
+        return False
     if isinstance(error, _DECODING):
         return True
     *_, last = [error, *chain(error)]
@@ -118,7 +123,7 @@ def _first_damage(storage: RDBStorage, method: str, number: int, reason: str) ->
     with storage.engine.connect() as connection:
         found = next(iter(find_damage(connection, name)), None)
     if found is None:
-        return damaged(name, f"it has a row that cannot be read, {reason}")
+        return damaged(name, f"it has a row that cannot be read, {reason}", is_removable=False)
     return damaged(name, str(found), is_removable=found.is_removable)
 
 

@@ -8,7 +8,7 @@ import contextlib
 import datetime
 import gc
 import json
-from collections.abc import Collection, Container, Iterator
+from collections.abc import Collection, Container, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -147,3 +147,21 @@ def _distribution(text: str) -> BaseDistribution:
 def _local(utc: datetime.datetime | None) -> datetime.datetime | None:
     """A naive time of the database as Optuna shows it: a naive local one."""
     return utc and utc.replace(tzinfo=datetime.UTC).astimezone().replace(tzinfo=None)
+
+
+def is_date(value: object) -> bool:
+    """Whether a column with this value can be read as the time of a trial, or as none."""
+    try:
+        found = datetime.datetime.fromisoformat(value) if isinstance(value, str) else value
+        return found is None or (isinstance(found, datetime.datetime) and _local(found) is not None)
+    except (ValueError, OverflowError, OSError):  # of years that the clock of this machine does not have
+        return False
+
+
+def are_values(rows: Collection[Mapping[str, Any]]) -> bool:
+    """Whether these columns of a trial's values can be read."""
+    try:
+        by_objective = {row["objective"]: _value(row["value"], row["value_type"]) for row in rows}
+    except (LookupError, AssertionError):
+        return False
+    return by_objective.keys() == set(range(len(by_objective)))

@@ -1,13 +1,13 @@
 """What a study's trials have used of cores and GPUs, in hours, read from the database.
 
 A trial says when it begins what it occupies (`USES`): its threads, and its share of a GPU. It has used that from its
-start to its end, however it ended; a trial that was lost with its worker to its last heartbeat, and one that runs to
-now. Nothing is kept anywhere else, so whoever counts comes to the same.
+start to its end, however it ended; a trial that was lost with its worker to its last heartbeat, whether somebody has
+found that out or not, and one that runs to now. Nothing is kept anywhere else, so whoever counts comes to the same.
 """
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from optuna import Study
@@ -15,8 +15,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.storage.attributes import ENDING, HOURS, RESULT, SLOT, USES
 from search.storage.ending import Ending
-from search.storage.optuna_internals import id_of
-from search.storage.rows.heartbeats import last_heard_s
+from search.storage.optuna_internals import id_of, storage_of
+from search.storage.rows.heartbeats import last_heard_s, lease_ages_s
 from search.study.hours.budget import Hours, HoursBudget
 
 _HOUR_S = 3600.0
@@ -46,28 +46,42 @@ class Meter:
 
     def __init__(self, study: Study) -> None:
         self._study = study
+        self._storage: Any = storage_of(study)
+        self._lease_s = getattr(self._storage, "grace_period", None) or math.inf  # of one to look at there is none
+        self._heartbeat_s = getattr(self._storage, "heartbeat_interval", None) or 0.0
         self._counted = Hours()
         self._settled = 0  # the number below which every trial is counted
         self._ahead: set[int] = set()  # of the others that are
 
     def read(self, trials: Sequence[FrozenTrial]) -> Hours:
         """What the trials have used up to now; they are all of the study, in the order of their numbers."""
-        running, new = Hours(), []
+        running: list[FrozenTrial] = []
+        new: list[FrozenTrial] = []
         for trial in reversed(trials):
             if trial.number < self._settled:
                 break
             if trial.state == TrialState.RUNNING:
-                running += _used(trial, time.time() - _began(trial))
+                running.append(trial)
             elif trial.state.is_finished() and trial.number not in self._ahead:
                 new.append(trial)
-        beats = last_heard_s(self._study) if any(map(_is_lost, new)) else {}
+        beats = last_heard_s(self._study) if any(trial.state == TrialState.FAIL for trial in new) else {}
         for trial in new:
-            self._counted += _used(trial, _wall_s(trial, beats))
+            self._counted += _used(trial, _wall_s(trial, beats, self._heartbeat_s))
             self._ahead.add(trial.number)
         while self._settled in self._ahead:
             self._ahead.remove(self._settled)
             self._settled += 1
-        return self._counted + running
+        return sum((_used(trial, wall_s) for trial, wall_s in self._running(running)), self._counted)
+
+    def _running(self, trials: Sequence[FrozenTrial]) -> Iterator[tuple[FrozenTrial, float]]:
+        """Trials that run, each with its seconds; it is asked of those alone that may have lost their worker."""
+        now = time.time()
+        walls = [(trial, now - _began(trial)) for trial in trials]
+        is_asked = any(wall_s > self._lease_s for _, wall_s in walls)
+        silent_s = lease_ages_s(self._storage, self._study) if is_asked else {}
+        for trial, wall_s in walls:
+            silence_s = silent_s.get(id_of(trial), 0.0)
+            yield trial, wall_s - (silence_s if silence_s > self._lease_s else 0.0)
 
 
 def used_hours(study: Study, trials: Sequence[FrozenTrial]) -> Hours:
@@ -90,10 +104,13 @@ def _began(trial: FrozenTrial) -> float:
     return time.time() if trial.datetime_start is None else trial.datetime_start.timestamp()
 
 
-def _wall_s(trial: FrozenTrial, beats: Mapping[int, float]) -> float:
+def _wall_s(trial: FrozenTrial, beats: Mapping[int, float], heartbeat_s: float) -> float:
+    heard_s = beats.get(id_of(trial))
     if _is_lost(trial):
-        return beats.get(id_of(trial), -math.inf) - _began(trial)
-    return trial.duration.total_seconds() if trial.duration else 0.0
+        return -math.inf if heard_s is None else heard_s - _began(trial)
+    wall_s = trial.duration.total_seconds() if trial.duration else 0.0
+    # Its worker may have been killed after it had noted how the trial failed.
+    return wall_s if heard_s is None else min(wall_s, heard_s + heartbeat_s - _began(trial))
 
 
 def _used(trial: FrozenTrial, wall_s: float) -> Hours:

@@ -14,6 +14,7 @@ from search.storage.attributes import ENDING, HOURS, SLOT, USES
 from search.storage.database import Database
 from search.storage.ending import Ending
 from search.storage.optuna_internals import id_of, models
+from search.study.activity import busy_s, cost
 from search.study.hours.budget import NO_LIMIT, Hours, HoursBudget
 from search.study.hours.meter import Meter, raise_hours, recorded_hours, used_hours
 from search.study.snapshot import StudySnapshot
@@ -87,6 +88,39 @@ def test_so_has_one_whose_worker_was_gone_after_it_had_noted_an_ending(
     database, study = made
     beat(database, add(study, TrialState.FAIL, 10.0, **{ENDING: ending.value}), hours_ago=9.5)
     assert used(study) == (0, 1)
+
+
+@pytest.mark.parametrize("ending", [Ending.INTERRUPTED, Ending.BUG])
+def test_so_has_one_whose_worker_was_killed_before_it_could_fail_it(
+    made: tuple[Database, optuna.Study], ending: Ending
+) -> None:
+    database, study = made
+    beat(database, add(study, TrialState.FAIL, 100.0, **{ENDING: ending.value}), hours_ago=99.5)
+    assert used(study) == (0, 1)
+    beat(database, add(study, TrialState.FAIL, 1.0, **{ENDING: ending.value}), hours_ago=0.0)
+    assert used(study) == (0, 3), "heard of to its end"
+
+
+def test_so_has_one_that_nobody_has_found_lost_yet(made: tuple[Database, optuna.Study]) -> None:
+    database, study = made
+    running = add(study, TrialState.RUNNING, 10.0)
+    beat(database, running, hours_ago=9.5)
+    assert used(study) == (0, 1)
+    beat(database, running, hours_ago=0.0)
+    assert used(study) == (0, 20)
+
+
+def test_pace_and_cost_end_with_the_last_heartbeat_of_a_lost_trial(made: tuple[Database, optuna.Study]) -> None:
+    database, study = made
+    for _ in range(2):
+        add(study, TrialState.PRUNED, 0.5)
+    lost = add(study, TrialState.FAIL, 100.0)
+    add(study, TrialState.PRUNED, 100.0)
+    beat(database, lost, hours_ago=(datetime.datetime.now() - START).total_seconds() / 3600 - 1.0)
+    now = StudySnapshot.of(study, database)
+    assert cost(now.trials[2:3]).lost_s == pytest.approx(3600, abs=10)
+    assert busy_s(now.trials[:3]) == pytest.approx(3600, abs=10)
+    assert busy_s(study.get_trials()[:3]) == pytest.approx(360_000)
 
 
 def test_trials_of_earlier_versions_count_as_far_as_can_be_told(made: tuple[Database, optuna.Study]) -> None:
