@@ -143,6 +143,18 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+FileState = tuple[int, ...]
+
+
+def file_state(path: Path) -> FileState:
+    """Return what changes with each save of a file, without reading it; nothing where there is none."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):  # a name that no file can have
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
 def named_hash(path: Path, what: str, remedy: str = "name the file where it is now") -> str:
     """Return the SHA-256 of a file of `what` that a user named. Raises a UserError if it cannot be read."""
     try:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from datasets.common.errors import UserError
-from datasets.common.files import file_hash
+from datasets.common.files import FileState, file_state
 from datasets.tables.columns import Columns, TableStream
 from datasets.tables.excel.workbook import is_excel, open_excel
 from datasets.tables.formats.delimited import open_delimited
@@ -28,32 +27,13 @@ def read_columns(path: Path, sheet: str | None = None) -> Columns:
     return columns
 
 
-def read_hashed(path: Path, sheet: str | None = None) -> tuple[Columns, str]:
-    """Read a table as `read_columns` does; the second value is the SHA-256 of what was read, empty of no file."""
-    before = _state(path)
-    with ThreadPoolExecutor(1) as beside:  # both wait for the file, and neither for the other
-        digest = beside.submit(_hash, path)
-        columns = read_columns(path, sheet)
-    if _state(path) != before:
+def read_undisturbed(path: Path, sheet: str | None = None) -> tuple[Columns, FileState]:
+    """Read a table as `read_columns` does; the second value is the state of the file that was read."""
+    before = file_state(path)
+    columns = read_columns(path, sheet)
+    if file_state(path) != before:
         raise UserError(f"{path} was saved while it was read: start the command again.")
-    return columns, digest.result()
-
-
-def _state(path: Path) -> tuple[int, ...]:
-    """What changes with each save of a file; nothing where there is none."""
-    try:
-        found = path.stat()
-    except (OSError, ValueError):
-        return ()
-    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-
-
-def _hash(path: Path) -> str:
-    """The SHA-256 of a file; empty where there is none, or it cannot be read, which is for its reader to say."""
-    try:
-        return file_hash(path) if path.is_file() else ""
-    except (OSError, ValueError):
-        return ""
+    return columns, before
 
 
 def open_table(path: Path, sheet: str | None = None, *, usual_sheet: str | None = None) -> TableStream:

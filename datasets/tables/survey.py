@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.common.errors import UserError
+from datasets.common.files import FileState
 from datasets.sequences.chains import Chains
 from datasets.sequences.packed import Aligned, Packed
 from datasets.tables import column_names, parts
@@ -21,7 +22,7 @@ from datasets.tables.flip_format import flip_blocks
 from datasets.tables.formats.text_file import first_bytes
 from datasets.tables.measurements import errors, measured, without_gaps
 from datasets.tables.properties import divided_alike, in_any, missing_from
-from datasets.tables.read import read_hashed
+from datasets.tables.read import read_undisturbed
 from datasets.tables.replicates import Noise, merge_rows, merged_errors
 from datasets.tables.split_strategies import Landscape, Mask, TableSplit
 from datasets.tables.table import Table
@@ -41,7 +42,7 @@ class Survey:
     division: which are test and which validation, None where no split was named and the file has none. error: (n,), the
     standard errors of the targets, None where no column has them. whole: of one of several properties, that of all.
     good_lines, variant: (m,), the lines of the good rows, before replicates are merged, and which variant each is of.
-    content_hash: the SHA-256 of the file that was read.
+    state: of the file that was read.
     """
 
     table: Table
@@ -56,7 +57,7 @@ class Survey:
     landscape: Landscape
     division: TableSplit | None
     findings: Findings
-    content_hash: str
+    state: FileState
     error: NDArray[np.float64] | None = None
     whole: Survey | None = None
 
@@ -105,12 +106,12 @@ def survey(path: Path, table: Table, *, is_reread: bool = False) -> Survey:
     What concerns rows is collected in `findings`, and the other rows go on. A UserError is raised where nothing can
     be said of the variants: a file that cannot be read, columns that are missing, no row that is good.
     """
-    columns, content_hash = read_hashed(path, table.sheet if not is_reread or is_excel(first_bytes(path)) else None)
-    return _surveyed(columns, table, content_hash, is_reread=is_reread)
+    columns, state = read_undisturbed(path, table.sheet if not is_reread or is_excel(first_bytes(path)) else None)
+    return _surveyed(columns, table, state, is_reread=is_reread)
 
 
-def _surveyed(columns: Columns, table: Table, content_hash: str, *, is_reread: bool) -> Survey:
-    whole = None if table.whole is None else _surveyed(columns, table.whole, content_hash, is_reread=is_reread)
+def _surveyed(columns: Columns, table: Table, state: FileState, *, is_reread: bool) -> Survey:
+    whole = None if table.whole is None else _surveyed(columns, table.whole, state, is_reread=is_reread)
     findings = Findings(columns=columns)
     for note in columns.notes:
         findings.add("note", note)
@@ -208,7 +209,7 @@ def _surveyed(columns: Columns, table: Table, content_hash: str, *, is_reread: b
         landscape=landscape,
         division=division,
         findings=findings,
-        content_hash=content_hash,
+        state=state,
         error=error,
         whole=whole,
     )

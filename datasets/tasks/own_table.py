@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets.common.errors import UserError
-from datasets.common.files import file_hash
+from datasets.common.files import file_hash, file_state
 from datasets.sequences.chains import Chains
 from datasets.sequences.crop import Crop, Sites
 from datasets.sequences.sites import region_of
@@ -31,8 +31,10 @@ class TableSource:
 
     def locate(self, *, data_dir: Path | None, announce: Announce) -> FoundSource:
         """Name the content by the SHA-256 of the file and of how it is read."""
-        # What was loaded counts, whatever was saved there since.
-        version = self._version((self.loaded and self.loaded.content_hash) or table_hash(self.path))
+        digest = table_hash(self.path)
+        if self.loaded is not None and self.loaded.state != file_state(self.path):
+            digest = f"read before: {self.loaded.raw_split().content_hash}"  # it counts, whatever was saved there since
+        version = self._version(digest)
         return FoundSource(path=self.path, version=version, official=False, label=self.path.name, is_own=True)
 
     def _version(self, digest: str) -> str:
@@ -51,8 +53,10 @@ class TableSource:
         # Imported as late as this, so that usage errors do not wait for NumPy.
         from datasets.tables.survey import survey
 
-        found = self.loaded or survey(self.path, self.table, is_reread=True)
-        if self._version(found.content_hash) != located.version:
+        if self.loaded is not None:
+            return self.loaded.raw_split()
+        found = survey(self.path, self.table, is_reread=True)
+        if self._version(table_hash(self.path)) != located.version or found.state != file_state(self.path):
             raise UserError(f"The table {self.path} was saved while it was read: start the command again.")
         return found.raw_split()
 
