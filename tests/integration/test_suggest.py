@@ -148,7 +148,7 @@ def _distances(texts):
     return (codes[:, None] != codes).sum(axis=2)[np.triu_indices(len(codes), 1)]
 
 
-@pytest.mark.parametrize("family", ["ridge", "kernel"])
+@pytest.mark.parametrize("family", ["ridge", pytest.param("kernel", marks=pytest.mark.slow)])
 def test_a_batch_is_spread_out_where_the_best_are_nearly_the_same(searched, family):
     """Of 8,000 candidates the best share most of their mutations."""
     name = "plates" if family == "ridge" else "plates-kernel"

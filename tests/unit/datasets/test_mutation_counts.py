@@ -71,6 +71,7 @@ def test_other_lengths_have_the_fewest_changes(monkeypatch: pytest.MonkeyPatch) 
     assert found.sites.any(axis=1).all()
 
 
+@pytest.mark.slow
 def test_more_mutations_than_two_bytes_count() -> None:
     found = find_mutations(*arrays(["W" * 33_000, "MKVL"]), WILD)
     assert found.counts.tolist() == [33_000, 1]
