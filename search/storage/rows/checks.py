@@ -28,6 +28,7 @@ from search.storage.rows.manifest_checks import MANIFEST
 from search.storage.rows.value_checks import (
     ID,
     Check,
+    count,
     file_hash,
     is_a,
     items,
@@ -42,7 +43,6 @@ from search.storage.rows.value_checks import (
 )
 
 _text = is_a(str)
-_count = whole_number(0)
 _positive = whole_number(1)
 _seconds = real_number(0)
 _scalar = is_a(bool | int | float | str | None)
@@ -70,7 +70,7 @@ _override = matches(r"[^-\s\x00-\x1f\x7f][^\x00\x1b]*", "an override such as mod
 STUDY: Mapping[str, Check] = {
     key_of.MANIFEST: MANIFEST,
     key_of.PROTOCOL: record(
-        {"shown": line, "n_sequences": _count, "saw_test_sequences": is_a(bool)}, {"stands_for": line}
+        {"shown": line, "n_sequences": count, "saw_test_sequences": is_a(bool)}, {"stands_for": line}
     ),
     key_of.STUDY_ID: matches(r"[0-9a-f]{32}", "32 hexadecimal digits"),
     key_of.N_TARGET: _positive,
@@ -83,7 +83,7 @@ STUDY: Mapping[str, Check] = {
     key_of.CONTROL: line,  # a word of a later version changes nothing (`search.study.control`)
 }
 _reading = record(
-    {"when": line, "experiment": line, "trial": _count, "task": line, "data": line, "data_hash": line},
+    {"when": line, "experiment": line, "trial": count, "task": line, "data": line, "data_hash": line},
     {"target": or_null(line), "split": or_null(line)},
 )
 _ENDINGS = tuple(ending.value for ending in Ending)
@@ -94,9 +94,9 @@ TRIAL: Mapping[str, Check] = {
             "reason": _text,
             "value": or_null(_spearman),
             "values": _spearman_curves,
-            "best_epochs": items(or_null(_count)),
+            "best_epochs": items(or_null(count)),
             "checkpoints": items(_weights_file),
-            "n_parameters": _count,
+            "n_parameters": count,
             "seconds": _seconds,
             "threads": _positive,
             "device": line,
@@ -104,8 +104,8 @@ TRIAL: Mapping[str, Check] = {
             "backbone": or_null(line),
         },
         {
-            "peak_memory_bytes": _count,
-            "n_embedded": _count,
+            "peak_memory_bytes": count,
+            "n_embedded": count,
             "cpu_s": or_null(_seconds),
             "excess_rise": is_a(float | None),
             "max_residues": or_null(_positive),
@@ -116,8 +116,8 @@ TRIAL: Mapping[str, Check] = {
     ),
     key_of.ENDING: matches("|".join(_ENDINGS), describe(Literal[_ENDINGS])),
     key_of.REASON: _text,
-    RETRY_OF: _count,
-    key_of.N_LOST: _count,
+    RETRY_OF: count,
+    key_of.N_LOST: count,
     key_of.EXCESS_RISE: is_a(float),
     key_of.WORKER: line,
     key_of.SLOT: line,
@@ -135,12 +135,12 @@ TRIAL_SYSTEM: Mapping[str, Check] = {
     "gp:relative_params": _text,
     "cma:": is_a(str | int),
     "x_for_tell": is_a(list[float]),
-    "grid_id": _count,
+    "grid_id": count,
     "search_space": mapping(is_a(list)),
 }
 STUDY_SYSTEM: Mapping[str, Check] = {
     "dashboard:note_str:": _text,
-    "dashboard:note_ver": _count,
+    "dashboard:note_ver": count,
 }
 
 

@@ -10,6 +10,7 @@ from search.storage.attributes import WARM_START
 from search.storage.rows import warm_start_checks
 from search.storage.rows.value_checks import (
     config_tree,
+    count,
     file_hash,
     is_a,
     items,
@@ -22,7 +23,6 @@ from search.storage.rows.value_checks import (
     whole_number,
 )
 
-_count = whole_number(0)
 _tree = is_a(dict)
 _constructor = record({"_target_": line})
 """A mapping that names a class; which one may stand there is decided where it is built."""
@@ -59,7 +59,7 @@ _table = record(
         **dict.fromkeys(("replicates", "group_rule", "censored", "stops", "chains"), or_null(line)),
         "sites": or_null(matches("[0-9,-]+", "positions, such as 39-41,54")),  # of a long protein there are thousands
         **dict.fromkeys(("replicate_columns", "properties", "chain_columns"), items(is_a(str))),
-        **dict.fromkeys(("max_train_mutations", "aligned_length"), or_null(_count)),
+        **dict.fromkeys(("max_train_mutations", "aligned_length"), or_null(count)),
         **dict.fromkeys(("split_seed", "first_position"), is_a(int)),
         "window": or_null(items(is_a(int))),
         "lengths_differ": is_a(bool),
@@ -97,7 +97,7 @@ MANIFEST = record(
             {
                 "precision": is_a(Literal["32-true", "bf16-mixed"]),
                 "backbone": line,
-                "n_sequences": _count,
+                "n_sequences": count,
                 "speed": real_number(0),
                 "difference": or_null(real_number(0)),
                 "loss": or_null(real_number(-2, 2)),

@@ -134,3 +134,6 @@ def config_tree(where: str, value: Any) -> Iterator[str]:
 
 file_hash = matches(r"sha256:[0-9a-f]{64}|missing", "sha256: and 64 digits")
 """A check: the value is the hash of a file, or says that the file is missing."""
+
+count = whole_number(0)
+"""A check: the value is a number of things."""

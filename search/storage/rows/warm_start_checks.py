@@ -5,6 +5,7 @@ from typing import Any
 from datasets.common.errors import UserError
 from search.storage.rows.value_checks import (
     ID,
+    count,
     is_a,
     items,
     line,
@@ -13,15 +14,13 @@ from search.storage.rows.value_checks import (
     or_null,
     real_number,
     record,
-    whole_number,
 )
 
-_count = whole_number(0)
 _scalar = is_a(bool | int | float | str | None)
 _study_id = matches(ID, "32 hexadecimal digits")
 _selection = {"study": line, "study_id": or_null(_study_id), "task": line, "data_hash": line}
-_selections = items(record({**_selection, "n_seen": or_null(_count)}))
-_trial = {"study": line, "trial": _count}
+_selections = items(record({**_selection, "n_seen": or_null(count)}))
+_trial = {"study": line, "trial": count}
 
 OF_TRIAL = record(_trial)
 """Which trial of an earlier study a trial repeats."""
