@@ -18,6 +18,7 @@ from search.experiments.confirm.all_folds import check_all_folds, check_complete
 from search.experiments.confirm.candidates import Candidate, TrainedOn, of_parts, of_study
 from search.experiments.confirm.coverage import coverage_of
 from search.experiments.confirm.kept_runs import folder_of
+from search.experiments.confirm.recalibrated import held_back, recalibrated
 from search.experiments.confirm.results import Confirmation, Measured, leave_weights
 from search.experiments.confirm.seeds import train_seeds
 from search.experiments.experiment import Experiment, checksum, load_experiment, today
@@ -220,7 +221,11 @@ class _Work:
         known, place = order.experiment.calibration, folder / "predictions"
         is_one = order.experiment.ensemble is None
         is_asked = is_one and known is not None and known.asks_deviation and candidate == order.candidates[0]
-        child = isolated_prediction(config, everything, order.split.path, self.places, place, has_deviation=is_asked)
+        is_own = candidate in order.candidates[: len(order.experiment.parts)]
+        rows = held_back(order.experiment, order.split) if is_own else None
+        child = isolated_prediction(
+            config, everything, order.split.path, self.places, place, has_deviation=is_asked, rows=rows
+        )
         predicted = outcome(child, self.display, self.signals, shows_values=False)
         assert isinstance(predicted, PredictionsWritten)
         return _Trained(candidate=candidate, weights=weights, predictions=predicted.path, device=device)
@@ -233,7 +238,7 @@ class _Work:
 
         order, seeds, task = self.order, self.seeds, self.order.experiment.task(self.request.data)
         found = [read_test_predictions(one.predictions) for one in trained]
-        predictions, own = [rows for rows, _ in found], found[0][1]
+        predictions, own = [one.prediction for one in found], found[0].deviation
         try:
             for one, rows in zip(trained, predictions, strict=True):
                 for number, row in enumerate(rows):
@@ -253,6 +258,7 @@ class _Work:
             )
         except UnusablePredictions as error:
             self._fail(f"{name}: {error}")
+        fresh = recalibrated(order.experiment, order.split, [one.rows for one in found], len(seeds))
         confirmation = Confirmation(
             path=order.path,
             checksum=order.checksum,
@@ -263,7 +269,8 @@ class _Work:
             seeds=tuple(seeds),
             when=today(),
             measured=measured,
-            coverage=coverage_of(order.experiment, order.split, *covering, held_out.target),
+            coverage=coverage_of(order.experiment, fresh, order.split, *covering, held_out.target),
+            calibration=fresh,
             folds=folds_of(task, order.split),
         )
         append(ledger_file(order.path), confirmation.readings())

@@ -99,7 +99,7 @@ def import_for_the_end(configs: "Sequence[StudyConfig]") -> None:
 
     # The intervals of other models need no torch in this process.
     if any(knows_deviation(config.defaults["model"]) for config in configs):
-        import search.training.predictor  # noqa: F401
+        import search.training.predict_split  # noqa: F401
     from search.machine.environment import git_commit
     from search.storage.optuna_internals import forget_failed_imports
 

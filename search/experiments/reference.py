@@ -41,6 +41,6 @@ def reference_predictions(
         child = isolated_prediction(config, weights, split, places, folder.absolute(), is_sample=True)
         found = outcome(child, Display(), signals, shows_values=False)
     assert isinstance(found, PredictionsWritten)
-    predictions, _ = read_test_predictions(found.path)
-    mean: NDArray[np.floating[Any]] = predictions.mean(axis=0, dtype=np.float64)
+    predicted = read_test_predictions(found.path).prediction
+    mean: NDArray[np.floating[Any]] = predicted.mean(axis=0, dtype=np.float64)
     return mean

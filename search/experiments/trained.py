@@ -21,8 +21,8 @@ from search.experiments.ensemble_predictor import EnsemblePredictor
 from search.experiments.experiment import load_experiment
 from search.experiments.given import check_given, columns_of, texts_of
 from search.experiments.variation import check_variation
-from search.experiments.weights_in_use import WeightFiles, find_weights
-from search.stats.calibration import LEVEL, Calibrated, Calibration
+from search.experiments.weights_in_use import WeightFiles, find_calibration, find_weights
+from search.stats.calibration import LEVEL, Calibrated
 from search.training.predictor import Predictor
 from search.training.relevances import read_relevances
 
@@ -40,7 +40,8 @@ class TrainedExperiment:
         scores: The score columns of the training; `use` names all that a model sees.
         made_by: Who trained the weights. origin: on which rows: "search", or "confirm" for all that was measured.
         familiar: What is known of the rows that they were trained on; None of experiments of older versions.
-        calibration: What intervals are made of, for these weights; None of experiments that hold none.
+        calibration: What intervals are made of, for these weights; None of experiments that hold none. erred: whose
+            models' errors they are, those of the "search", or those that "confirm" trained without some rows.
         predictor: Takes residues as arrays.
 
     Raises:
@@ -62,7 +63,7 @@ class TrainedExperiment:
         self.config, self.provenance, self.ensemble = experiment.config, experiment.provenance, experiment.ensemble
         self.made_by, self.origin = found[0].made_by, found[0].origin
         self.familiar = None if experiment.familiar is None else experiment.familiar[self.origin]
-        self.calibration = self._calibration_of(experiment.calibration, found)
+        self.calibration, self.erred = find_calibration(path, experiment, found)
         self._files = [own.files for own in found]
         self._weights = [file for files in self._files for file in files]
         self._cache_dir = places.cache_dir
@@ -210,17 +211,6 @@ class TrainedExperiment:
                 except SequenceError as error:
                     raise UserError(f"Sequence {first + error.row} (counted from 0): {error}.") from None
         return np.concatenate(parts, axis=1)
-
-    def _calibration_of(self, known: Calibration | None, weights: Sequence[WeightFiles]) -> Calibration | None:
-        """The calibration for these weights, those of each part."""
-        if known is None or self.origin == "confirm":
-            return known and known.pooled()
-        if known.is_by_fold and any(len(own.files) != len(known.n_rows) for own in weights):
-            raise UserError(
-                f"{self.path} is not a valid experiment: calibration.n_rows is of {len(known.n_rows)} folds, expected "
-                f"{len(weights[0].files)}."
-            )
-        return known
 
     def candidate_embeddings(self, file: Path | None = None) -> "CandidateEmbeddings | contextlib.nullcontext[None]":
         """What gives candidates their embeddings, from `file` or that of training; None where the model sees none.

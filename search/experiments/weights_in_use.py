@@ -1,11 +1,13 @@
-"""Which weights beside an experiment predict: those that `confirm` left, or those it was exported with."""
+"""Which weights beside an experiment predict: those that `confirm` left, or those it was exported with; and what their
+intervals are made of.
+"""
 
 import json
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 from datasets.candidates.training_domain import Origin
 from datasets.common.errors import UserError
@@ -13,7 +15,9 @@ from search.config.targets import is_exact
 from search.experiments.experiment import Experiment, checksum
 from search.experiments.files import SEED, confirmation_file, weights_folder, weights_hash
 from search.experiments.members import part_names, part_paths
+from search.experiments.requirements import CALIBRATION, build_calibration, check_deviation
 from search.machine.foreign_files import read_regular
+from search.stats.calibration import Calibration
 from search.training.result import FOLD
 from search.training.weights import are_alike
 
@@ -34,6 +38,14 @@ class WeightFiles:
     def origin(self) -> Origin:
         """Which rows they were trained on: those of the search, or all, as `confirm` trains."""
         return "search" if self.made_by == "search" else "confirm"
+
+
+class _Record(NamedTuple):
+    """What `confirm` left word of: the checksum of the experiment, and the names and hashes of files of weights."""
+
+    of: object
+    weights: list[tuple[str, str]]
+    tree: dict[str, Any]
 
 
 def find_weights(path: Path, experiment: Experiment, announce: Callable[[str], None]) -> tuple[WeightFiles, ...]:
@@ -59,6 +71,38 @@ def exported_weights(path: Path, experiment: Experiment) -> tuple[WeightFiles, .
     return tuple(_exported(*one) for one in zip(paths, names, experiment.parts, strict=True))
 
 
+def find_calibration(
+    path: Path, experiment: Experiment, weights: Sequence[WeightFiles]
+) -> tuple[Calibration | None, Literal["search", "confirm"]]:
+    """What the intervals of these weights, those of each part, are made of, and whose models erred so.
+
+    `confirm` says itself how far off its models were, where it could tell; otherwise it is known of the search's.
+
+    Raises:
+        UserError: It does not fit the experiment, or cannot be read.
+    """
+    known = experiment.calibration
+    if weights[0].origin == "search":
+        if known is not None and known.is_by_fold and any(len(own.files) != len(known.n_rows) for own in weights):
+            raise UserError(
+                f"{path} is not a valid experiment: calibration.n_rows is of {len(known.n_rows)} folds, expected "
+                f"{len(weights[0].files)}."
+            )
+        return known, "search"
+    record = _record(path) if known is not None and weights[0].made_by == "confirm" else None
+    if record is None or CALIBRATION not in record.tree:
+        return known and known.pooled(), "search"
+    try:
+        fresh = build_calibration(record.tree)
+        check_deviation(replace(experiment, calibration=fresh))
+        if fresh is not None and fresh.is_by_fold:
+            raise UserError(f"calibration.n_rows={fresh.n_rows} is not valid: expected one group.")
+    except UserError as error:
+        file = confirmation_file(path)
+        raise UserError(f"{file} is not what `confirm` wrote, which is to be run again: {error}") from None
+    return fresh, "confirm"
+
+
 def _exported(path: Path, name: str, experiment: Experiment) -> WeightFiles:
     folder = weights_folder(path)
     hashes = experiment.provenance.weight_hashes
@@ -76,20 +120,14 @@ def _confirmed(
     path: Path, folders: Sequence[str], announce: Callable[[str], None]
 ) -> tuple[tuple[Path, ...], ...] | None:
     """The files that `confirm` left in each of the folders."""
-    file = confirmation_file(path)
-    try:
-        record = json.loads(read_regular(file, most_bytes=_MOST_BYTES))
-        of, weights = record["checksum"], [(str(one["file"]), str(one["hash"])) for one in record["weights"]]
-    except FileNotFoundError:
+    file, record = confirmation_file(path), _record(path)
+    if record is None:
         return None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        why = error.strerror if isinstance(error, OSError) else type(error).__name__
-        raise UserError(f"{file} cannot be read ({why}): run `confirm` again, or remove it.") from None
-    if of != checksum(path):
+    if record.of != checksum(path):
         announce(f"{file} is of an earlier export of {path}: its weights are not used; `confirm` makes new ones.")
         return None
     found: dict[str, dict[str, Path]] = {folder: {} for folder in folders}
-    for name, expected in weights:
+    for name, expected in record.weights:
         place = file.parent / name
         # Of a member the file stands in a folder of its own; no other name leads anywhere.
         if (
@@ -102,6 +140,20 @@ def _confirmed(
     if not all(found.values()):
         raise UserError(f"{file} names no weights beside it: run `confirm` again, or remove it.")
     return tuple(tuple(own.values()) for own in found.values())
+
+
+def _record(path: Path) -> _Record | None:
+    """What `confirm` left word of; None where it left none."""
+    file = confirmation_file(path)
+    try:
+        tree = json.loads(read_regular(file, most_bytes=_MOST_BYTES))
+        weights = [(str(one["file"]), str(one["hash"])) for one in tree["weights"]]
+        return _Record(of=tree["checksum"], weights=weights, tree=tree)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        why = error.strerror if isinstance(error, OSError) else type(error).__name__
+        raise UserError(f"{file} cannot be read ({why}): run `confirm` again, or remove it.") from None
 
 
 def _different(files: tuple[Path, ...], part: Experiment) -> tuple[Path, ...]:

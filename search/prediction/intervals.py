@@ -61,6 +61,8 @@ def about_intervals(trained: TrainedExperiment, level: float) -> str:
         way = "split-conformal; the models that erred so saw fewer rows than those that predict"
     if trained.made_by == "confirm":
         way = "split-conformal, because the weights are not those of the folds but of `confirm`"
+    if trained.erred == "confirm":
+        way = "split-conformal, by the mean of as many models as predict, which `confirm` trained without them"
     return (
         f"{share} intervals from the errors on {calibration.n:,} rows ({calibration.validated}; {way}): they hold for "
         "rows of that kind; where a candidate lies outside, low and high are empty."

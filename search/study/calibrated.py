@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from datasets.common.errors import UserError
 from datasets.common.paths import Places
-from datasets.sequences.codes import as_bytes
 from datasets.splits.prepared import PreparedSplit
 from datasets.validation.folds import folds_of_split
 from search.config.run_config import RunConfig, task_of
@@ -66,6 +64,7 @@ def _own_deviations(
     # Torch, which the parent of training processes does without otherwise; GPUs are left to those who train.
     import torch
 
+    from search.training.predict_split import beside_rows
     from search.training.predictor import Predictor
 
     found = np.empty(len(row), dtype=np.float32)
@@ -79,14 +78,3 @@ def _own_deviations(
     except UserError:  # weights that are not on this machine
         return None
     return found
-
-
-def beside_rows(config: RunConfig, split: PreparedSplit, rows: NDArray[np.int64]) -> dict[str, Any]:
-    """What a run's predictor takes beside the sequences of some rows of its split: their scores and embeddings."""
-    embeddings = None
-    if config.embeddings is not None:
-        from datasets.embeddings.store import StoredEmbeddings  # torch, as above
-
-        sequences = as_bytes(split.residues[rows], split.lengths[rows])
-        embeddings = StoredEmbeddings(split.embeddings_path, config.embeddings.kind, sequences)
-    return {"scores": None if split.scores is None else split.scores[rows], "embeddings": embeddings}

@@ -1,11 +1,11 @@
-"""Predict the test sequences of a split, whose targets are not known here: all for `confirm`, and some for a protocol
-that looks at how predictions go with numbers of mutations.
+"""Predict the test sequences of a split, whose targets are not known here: all for `confirm`, with rows that some of
+its models were not trained on, and some for a protocol that looks at how predictions go with numbers of mutations.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,6 +30,14 @@ N_SEQUENCES = 500  # Spearman of so many without any relation strays by 0.045
 _AT_ONCE = 8192  # sequences: each prediction depends, in its last bits, on what stands beside it
 
 
+class WrittenPredictions(NamedTuple):
+    """What `predict_test_sequences` wrote; what nobody asked for is None."""
+
+    prediction: NDArray[np.float32]
+    deviation: NDArray[np.float32] | None
+    rows: NDArray[np.float32] | None
+
+
 def predict_test_sequences(
     config: RunConfig,
     weights: Sequence[Path],
@@ -41,11 +49,13 @@ def predict_test_sequences(
     on_progress: Callable[[str, int, int], None],
     has_deviation: bool = False,
     is_sample: bool = False,
+    rows: NDArray[np.int64] | None = None,
 ) -> None:
     """Write `prediction` (a member for each file of weights, M) float32 to `path`, in the order of `test_sequences`.
 
     Where `has_deviation`, the models' own standard deviations stand beside it as `deviation`, likewise. Of a sample
-    only at most 500 test sequences are predicted, always the same ones of a split.
+    only at most 500 test sequences are predicted, always the same ones of a split. `rows` (n,) of the split, which are
+    no test sequences, are predicted as well, as `rows` (a member for each file of weights, n).
 
     Raises:
         UserError: Weights do not fit the config, or a test sequence does not fit the model.
@@ -59,6 +69,7 @@ def predict_test_sequences(
         some = _sample(len(lengths), task_of(config))
         residues, lengths, scores = residues[some], lengths[some], None if scores is None else scores[some]
         embeddings = None if embeddings is None else embeddings.take(some)
+    tested = residues, lengths, scores, embeddings
 
     def predictor_of(some: Sequence[Path]) -> Predictor:
         return Predictor(
@@ -69,28 +80,42 @@ def predict_test_sequences(
     # Members that share nothing need not be in memory together.
     groups = [weights] if predictor.has_frozen_part else [[path] for path in weights]
     n_done, n_total = 0, len(weights) * len(lengths)
-    members: list[NDArray[np.float32]] = []
-    own: list[NDArray[np.float32]] = []
+    found: dict[str, list[NDArray[np.float32]]] = {"prediction": []}
     for group in groups:
         if group is not groups[0] or len(group) > 1:
             del predictor
             predictor = predictor_of(group)
-        parts, deviations = [], []
-        for rows in np.split(np.arange(len(lengths)), range(_AT_ONCE, len(lengths), _AT_ONCE)):
-            beside: dict[str, Any] = {
-                "scores": None if scores is None else scores[rows],
-                "embeddings": None if embeddings is None else embeddings.take(rows),
-            }
-            parts.append(predictor(residues[rows], lengths[rows], **beside))
-            if has_deviation:
-                deviations.append(predictor.deviation(residues[rows], lengths[rows], **beside))
-            n_done += parts[-1].size
+        parts = []
+        for part in _in_parts(predictor, *tested):
+            parts.append(part)
+            n_done += part.size
             on_progress("test predictions", n_done, n_total)
-        members.append(np.concatenate(parts, axis=1))
-        own.extend([np.concatenate(deviations, axis=1)] if has_deviation else [])
-    found = {"prediction": np.concatenate(members), **({"deviation": np.concatenate(own)} if own else {})}
+        found["prediction"].append(np.concatenate(parts, axis=1))
+        if has_deviation:
+            deviations = list(_in_parts(predictor.deviation, *tested))
+            found.setdefault("deviation", []).append(np.concatenate(deviations, axis=1))
+        if rows is not None:
+            beside = beside_rows(config, prepared, rows)
+            of_rows = list(_in_parts(predictor, prepared.residues[rows], prepared.lengths[rows], **beside))
+            found.setdefault("rows", []).append(np.concatenate(of_rows, axis=1))
     with replaced(path) as unfinished:
-        save_file(found, unfinished)
+        save_file({name: np.concatenate(members) for name, members in found.items()}, unfinished)
+
+
+def _in_parts(
+    compute: Callable[..., NDArray[np.float32]],
+    residues: NDArray[np.uint8],
+    lengths: NDArray[np.int64],
+    scores: NDArray[np.float32] | None,
+    embeddings: StoredEmbeddings | None,
+) -> Iterator[NDArray[np.float32]]:
+    for rows in np.split(np.arange(len(lengths)), range(_AT_ONCE, len(lengths), _AT_ONCE)):
+        yield compute(
+            residues[rows],
+            lengths[rows],
+            scores=None if scores is None else scores[rows],
+            embeddings=None if embeddings is None else embeddings.take(rows),
+        )
 
 
 def _sample(n: int, task: Task) -> NDArray[np.int64]:
@@ -105,10 +130,19 @@ def _test_embeddings(config: RunConfig, split: PreparedSplit) -> StoredEmbedding
     return StoredEmbeddings(split.embeddings_path, config.embeddings.kind, as_bytes(*test_sequences(split)))
 
 
-def read_test_predictions(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-    """What `predict_test_sequences` wrote: predictions and, where they were asked for, deviations."""
+def read_test_predictions(path: Path) -> WrittenPredictions:
+    """What `predict_test_sequences` wrote."""
     found = load_file(path)
-    return found["prediction"], found.get("deviation")
+    return WrittenPredictions(found["prediction"], found.get("deviation"), found.get("rows"))
+
+
+def beside_rows(config: RunConfig, split: PreparedSplit, rows: NDArray[np.int64]) -> dict[str, Any]:
+    """What a run's predictor takes beside the sequences of some rows of its split: their scores and embeddings."""
+    embeddings = None
+    if config.embeddings is not None:
+        sequences = as_bytes(split.residues[rows], split.lengths[rows])
+        embeddings = StoredEmbeddings(split.embeddings_path, config.embeddings.kind, sequences)
+    return {"scores": None if split.scores is None else split.scores[rows], "embeddings": embeddings}
 
 
 def rise_with_mutations(

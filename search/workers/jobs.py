@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from datasets.common.paths import Places
 from search.config.run_config import RunConfig
@@ -10,6 +11,10 @@ from search.training.folds.forked import ProcessLost
 from search.training.result import LOG
 from search.workers.child import Child, Running, Start, Tell
 from search.workers.messages import Announcement, Checked, Failure, MemoryShares, PredictionsWritten, Value, Working
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def isolated_run(
@@ -54,15 +59,17 @@ def isolated_prediction(
     *,
     has_deviation: bool = False,
     is_sample: bool = False,
+    rows: "NDArray[np.int64] | None" = None,
 ) -> Child:
     """The test sequences of a split, predicted in a child process by a member for each file of weights.
 
-    With the models' own deviations, where `has_deviation`; of a sample at most 500 of the sequences.
+    With the models' own deviations, where `has_deviation`; of a sample at most 500 of the sequences. `rows` (n,) of the
+    split, which are no test sequences, are predicted as well.
 
     What is computed at once, and by how many threads, is what the config says, so that the numbers can be repeated.
     """
     return Child(
-        partial(_predict, config, tuple(weights), split, places, directory, has_deviation, is_sample), directory
+        partial(_predict, config, tuple(weights), split, places, directory, has_deviation, is_sample, rows), directory
     )
 
 
@@ -142,6 +149,7 @@ def _predict(
     directory: Path,
     has_deviation: bool,
     is_sample: bool,
+    rows: "NDArray[np.int64] | None",
     tell: Tell,
     should_stop: Callable[[], bool],
 ) -> None:
@@ -157,5 +165,6 @@ def _predict(
         on_progress=lambda what, n_done, n_total: tell(Working(what=what, n_done=n_done, n_total=n_total)),
         has_deviation=has_deviation,
         is_sample=is_sample,
+        rows=rows,
     )
     tell(PredictionsWritten(path=directory / "predictions.safetensors"))

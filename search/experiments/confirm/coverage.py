@@ -11,7 +11,7 @@ from datasets.sequences.mutation_counts import find_mutations
 from datasets.splits.prepared import PreparedSplit, test_sequences
 from search.config.run_config import task_of
 from search.experiments.experiment import Experiment
-from search.stats.calibration import LEVEL
+from search.stats.calibration import LEVEL, Calibration
 
 _CLASSES = ((0, 0), (1, 1), (2, 2), (3, 3), (4, 4), (5, 9), (10, 19), (20, None))
 """Numbers of mutations that count together, the first and the last of each."""
@@ -52,23 +52,26 @@ class Coverage:
 
 def coverage_of(
     experiment: Experiment,
+    fresh: Calibration | None,
     split: PreparedSplit,
     predictions: NDArray[np.float32],
     own: NDArray[np.float32] | None,
     target: NDArray[np.float32],
 ) -> Coverage | None:
-    """The coverage of an experiment's intervals; None where it holds nothing that they are made of, or too few rows.
+    """The coverage of an experiment's intervals; None where there is nothing that they are made of, or too few rows.
 
     Args:
         experiment: Its `calibration` is not touched by any test target.
+        fresh: Nor is this one, of the very weights that `predict` will take; None: the experiment's own counts.
         split: Its test sequences.
         predictions: (n, M), those of each seed trained on train and validation.
         own: (n, M), the models' own deviations, where the calibration asks for them.
         target: (M,), the test targets.
     """
-    if experiment.calibration is None or not experiment.calibration.is_enough(LEVEL):
+    calibration = fresh or (experiment.calibration and experiment.calibration.pooled())
+    if calibration is None or not calibration.is_enough(LEVEL):
         return None
-    found = experiment.calibration.pooled()(predictions, own, LEVEL)
+    found = calibration(predictions, own, LEVEL)
     is_in = (found.low <= target) & (target <= found.high)
     wild_type = task_of(experiment.config).wild_type
     classes = []
@@ -84,7 +87,7 @@ def coverage_of(
         n=len(target),
         share=float(is_in.mean()),
         width=float(np.median(found.high - found.low)),
-        validated=experiment.calibration.validated,
+        validated=calibration.validated,
         by_mutations=tuple(classes),
     )
 

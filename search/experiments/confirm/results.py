@@ -19,8 +19,10 @@ from search.experiments.experiment import Experiment
 from search.experiments.files import SEED, confirmation_file, influence_file, ledger_file, weights_folder
 from search.experiments.ledger import Reading, lock_of
 from search.experiments.members import part_paths
+from search.experiments.requirements import CALIBRATION
 from search.machine.environment import git_commit, machine_kind, package_versions
 from search.machine.foreign_files import open_regular
+from search.stats.calibration import Calibration
 from search.stats.intervals import ConfidenceInterval
 from search.stats.metrics import METRICS, Spread, mean_influence, measure, over_sequences, spreads
 from search.study.artifacts import hash_or_missing
@@ -92,6 +94,7 @@ class Confirmation:
     """An experiment on the test set, its own config first and then, where they were asked for, other trials'.
 
     `coverage` is that of its intervals; None where it holds nothing that they are made of, or too few rows for it.
+    `calibration` is what they are made of where that is not the experiment's own.
     `folds` is what its readings note of the fold that is its test set, by the names of their fields.
     """
 
@@ -105,6 +108,7 @@ class Confirmation:
     when: str
     measured: tuple[Measured, ...]
     coverage: Coverage | None = None
+    calibration: Calibration | None = None
     folds: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -186,7 +190,7 @@ def leave_weights(confirmation: Confirmation, weights: Sequence[Sequence[Path]])
                 about = {"checksum": confirmation.checksum, "when": confirmation.when}
                 save_file(influences, beside, metadata=about)
                 with_usual_mode(beside)
-            description = {
+            description: dict[str, Any] = {
                 "experiment": confirmation.path.stem,
                 "checksum": confirmation.checksum,
                 "when": confirmation.when,
@@ -198,6 +202,8 @@ def leave_weights(confirmation: Confirmation, weights: Sequence[Sequence[Path]])
                     for seed, path in files
                 ],
             }
+            if confirmation.calibration is not None:
+                description[CALIBRATION] = asdict(confirmation.calibration)
             text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
             write_text(confirmation_file(confirmation.path), text)
             for old in (path for place in places for path in place.glob(SEED.format("*"))):

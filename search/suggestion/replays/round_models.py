@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from datasets.candidates.candidates import BLOCK_ROWS
 from datasets.common.paths import Places
-from datasets.embeddings import store as _store  # noqa: F401  # used after the first training, and imported before it
 from datasets.splits.prepared import PreparedSplit
 from datasets.validation.rounds import BeforeRound
 from search.config.run_config import RunConfig
@@ -26,7 +25,8 @@ from search.experiments.scales import in_unit, shares_of, together
 from search.machine.hardware import usable_cores
 from search.stats.calibration import Calibration, calibrate
 from search.storage.ending import Ending
-from search.study.calibrated import beside_rows, calibration_of, fold_of_each
+from search.study.calibrated import calibration_of, fold_of_each
+from search.training.predict_split import beside_rows
 from search.training.predictions import Predictions, predictions_in
 from search.training.predictor import Predictor
 from search.training.result import Result

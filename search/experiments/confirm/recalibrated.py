@@ -1,0 +1,57 @@
+"""What the intervals of weights that `confirm` trains are made of.
+
+The search knows how far off one model was. `confirm` leaves several that differ by their seeds, whose mean is off by
+less: where it trains as many without rows that the search validated, how far off their mean was on these counts.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from datasets.splits.prepared import PreparedSplit
+from datasets.validation.folds import folds_of_split
+from search.config.run_config import task_of
+from search.config.targets import is_exact
+from search.experiments.experiment import Experiment
+from search.experiments.scales import of_seeds
+from search.stats.calibration import Calibration, calibrate
+from search.study.protocol import build_validation
+
+
+def held_back(experiment: Experiment, split: PreparedSplit) -> NDArray[np.int64] | None:
+    """The rows (n,) of the split that the search validated and that training on `train` alone leaves out.
+
+    None where it validated others, and where nothing is new: an experiment without errors has no intervals, and models
+    that are solved exactly are those that the search knows.
+    """
+    if experiment.calibration is None or all(is_exact(part.config.model) for part in experiment.parts):
+        return None
+    config = experiment.parts[0].config
+    folds = folds_of_split(build_validation(config.validation), split, task_of(config))
+    rows = np.flatnonzero(split.validation)
+    is_same = len(folds) == 1 and np.array_equal(np.sort(folds[0].validation), rows)
+    return rows if is_same else None
+
+
+def recalibrated(
+    experiment: Experiment, split: PreparedSplit, predictions: Sequence[NDArray[np.float32] | None], n_seeds: int
+) -> Calibration | None:
+    """What intervals are made of, by the errors of the seeds' mean; None where `held_back` names no rows.
+
+    Args:
+        experiment: Whose they are.
+        split: What was measured.
+        predictions: Of the rows that `held_back` names (2 * n_seeds, n), the latter half by models trained without
+            them, of each of the experiment's parts; None beyond these.
+        n_seeds: How many there are.
+    """
+    rows = held_back(experiment, split)
+    if experiment.calibration is None or rows is None:
+        return None
+    parts = [one[n_seeds:] for one in predictions if one is not None]
+    mean, spread = parts[0].mean(axis=0, keepdims=True), None
+    if experiment.ensemble is not None:
+        _, (mean, spread) = of_seeds(experiment.ensemble, parts, n_seeds)
+    own = None if spread is None else spread[0]
+    return calibrate(mean[0], split.target[rows], validated=experiment.calibration.validated, deviation=own)

@@ -1,0 +1,165 @@
+"""Intervals of weights that `confirm` trained, by the errors of models of its own on rows that these did not see."""
+
+import contextlib
+import json
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import search
+from datasets.common.paths import Places
+from search.experiments.experiment import load_experiment
+from search.experiments.scales import in_unit, together
+from search.training.predictor import Predictor
+from tests.helpers.answers import run_here
+
+WILD_TYPE = "MKVLAYRTDE"
+RESIDUES = "ACDEFGHIKL"
+N_SEEDS = 2
+SETTINGS = ("trainer.threads=1", "--quiet", "validation=holdout")
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with experiments of a ridge, a CNN, both together, and a CNN validated by folds.
+
+    The table brings a validation part of 30 variants; 90 train and 30 are the test set.
+    """
+    folder = tmp_path_factory.mktemp("confirmed")
+    chosen = random.Random(1)
+    effects = {(i, new): chosen.gauss(0, 1) for i in range(len(WILD_TYPE)) for new in RESIDUES}
+    rows: dict[str, str] = {}
+    while len(rows) < 150:
+        letters = list(WILD_TYPE)
+        for place in chosen.sample(range(len(letters)), chosen.choice((1, 2, 3))):
+            letters[place] = chosen.choice(RESIDUES)
+        true = sum(effects.get((i, new), 0.0) for i, new in enumerate(letters) if new != WILD_TYPE[i])
+        part = ("train,", "train,", "train,", "train,True", "test,")[len(rows) % 5]
+        rows.setdefault("".join(letters), f"{true + chosen.gauss(0, 0.3):.6f},{part}")
+    lines = "".join(f"{sequence},{rest}\n" for sequence, rest in rows.items())
+    (folder / "own.csv").write_text(f"sequence,fitness,set,validation\n{lines}")
+    (folder / "wild.fasta").write_text(f">wild\n{WILD_TYPE}\n")
+    data = ("--data", "own.csv", "--wild-type", "wild.fasta", "--n-trials", "1")
+    small = ("trainer.max_epochs=3", "model.channels=8", "data.batch_size=16")
+    for words in (
+        ("--model", "ridge", "--study-name", "ridge", *SETTINGS),
+        ("--model", "cnn", "--study-name", "cnn", *small, *SETTINGS),
+        ("--model", "cnn", "--study-name", "folds", *small, *SETTINGS[:2], "validation=kfold"),
+    ):
+        answer = run_here(*data, *words, cwd=folder)
+        assert answer.status == 0, answer
+    answer = run_here("combine", "ridge", "cnn", "--export", "both", "--quiet", cwd=folder)
+    assert answer.status == 0, answer
+    return folder
+
+
+@contextlib.contextmanager
+def kept(parent: Path, name: str) -> Iterator[Path]:
+    """The folder of a confirmation, which is not removed."""
+    folder = parent / name
+    folder.mkdir(parents=True)
+    yield folder
+
+
+def confirmed(searched: Path, folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, dict[str, Any]]:
+    """A copy of an experiment that was confirmed, what confirm says of it, with its runs still there."""
+    shutil.copytree(searched, folder)
+    path = folder / "studies" / "experiment" / f"{name}.yaml"
+    monkeypatch.setattr("search.confirmation.folder_of", kept)
+    answer = run_here("confirm", str(path), "--seeds", str(N_SEEDS), "--quiet", "--json", cwd=folder)
+    assert answer.status == 0, answer
+    found = json.loads(answer.out)
+    return path, found[0] if isinstance(found, list) else found
+
+
+def errors_by_hand(path: Path, folder: Path) -> np.ndarray:
+    """The sorted absolute errors on the validation part (n,), of the mean of what was trained without it."""
+    table = pd.read_csv(folder / "own.csv")
+    rows = table[table["validation"] == True]  # noqa: E712
+    residues = np.stack([np.frombuffer(one.encode(), dtype=np.uint8) for one in rows["sequence"]])
+    lengths = np.full(len(residues), len(WILD_TYPE), dtype=np.int64)
+    experiment = load_experiment(path)
+    [runs] = (folder / "runs" / "confirm").iterdir()
+    places = Places(weights_dir=None, cache_dir=folder / "runs" / "cache")
+    found = []
+    for run, part in zip(sorted(runs.iterdir()), experiment.parts, strict=True):
+        files = sorted((run / "train").glob("seed*/fold0.safetensors"))
+        assert len(files) == N_SEEDS
+        found.append(Predictor(part.config, files, places=places)(residues, lengths))
+    prediction = found[0].mean(axis=0)
+    if experiment.ensemble is not None:
+        means = [in_unit(experiment.ensemble, number, one).mean(axis=0) for number, one in enumerate(found)]
+        prediction, _ = together(experiment.ensemble, means)
+    return np.sort(np.abs(prediction - rows["fitness"].to_numpy()))
+
+
+@pytest.mark.parametrize("name", ["cnn", "both"])
+def test_they_are_of_the_models_that_confirm_trains_without_the_rows(
+    searched: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "work"
+    path, said = confirmed(searched, folder, name, monkeypatch)
+    record = json.loads((path.with_suffix("") / "confirm.json").read_text())["calibration"]
+    assert record["n_rows"] == [30]
+    wanted = errors_by_hand(path, folder)
+    if record["scale"] == "constant":
+        np.testing.assert_allclose(record["scores"][0], wanted, rtol=2e-4, atol=1e-6)
+        assert said["coverage"]["width"] == pytest.approx(2 * record["scores"][0][27], rel=1e-4), "28 of 30 + 1 is 90 %"
+    before = load_experiment(path).calibration
+    assert before is not None
+    assert record["scores"] != before.scores, "those of the search are others"
+    trained = search.load_experiment(path)
+    assert trained.calibration is not None
+    assert trained.calibration.scores == record["scores"]
+    table = pd.read_csv(folder / "own.csv")
+    test = table[table["set"] == "test"]
+    intervals = trained.predict_intervals(test["sequence"].tolist())
+    share = ((intervals.low <= test["fitness"]) & (test["fitness"] <= intervals.high)).mean()
+    assert said["coverage"]["share"] == pytest.approx(share)
+    answer = run_here("predict", str(path), "--input", "own.csv", cwd=folder)
+    assert "by the mean of as many models as predict, which `confirm` trained without them" in answer.err
+
+
+@pytest.mark.parametrize("name", ["ridge", "folds"])
+def test_they_are_of_the_search_where_nothing_else_is_known(
+    searched: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "work"
+    path, _ = confirmed(searched, folder, name, monkeypatch)
+    assert "calibration" not in json.loads((path.with_suffix("") / "confirm.json").read_text())
+    before, trained = load_experiment(path).calibration, search.load_experiment(path)
+    assert before is not None
+    assert trained.calibration == before.pooled()
+    answer = run_here("predict", str(path), "--input", "own.csv", cwd=folder)
+    assert "because the weights are not those of the folds but of `confirm`" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda known: known["scores"][0].reverse(), "numbers in ascending order"),
+        (lambda known: known.update(scale="deviation", noise=0.1), "models.cnn.CNN knows no deviation of what it"),
+        (lambda known: known.update(n_rows=[15, 15], scores=[[0.1], [0.1]]), "expected one group"),
+        (lambda known: known.update(validated="\x1b[2J"), "control characters"),
+        (lambda known: known.pop("noise"), "calibration.noise is missing"),
+        (lambda known: known.update(more=1), "calibration.more is not a setting"),
+    ],
+)
+def test_what_is_no_calibration_is_refused(
+    searched: Path, tmp_path: Path, change: Any, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "work"
+    path, _ = confirmed(searched, folder, "cnn", monkeypatch)
+    file = path.with_suffix("") / "confirm.json"
+    record = json.loads(file.read_text())
+    change(record["calibration"])
+    file.write_text(json.dumps(record))
+    refusal = run_here("predict", str(path), "--input", "own.csv", cwd=folder).refusal()
+    assert sentence in refusal
+    assert "confirm.json is not what `confirm` wrote, which is to be run again" in refusal
