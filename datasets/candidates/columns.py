@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from datasets.common.errors import UserError, nearest
-from datasets.sequences.chains import DIVIDER
+from datasets.sequences.chains import DIVIDER, DIVIDERS, has_chains
 from datasets.tables.column_names import MUTATION, SEQUENCE
-from datasets.tables.columns import TableStream
+from datasets.tables.columns import RowBatch, TableStream
 from datasets.tables.table import Table
 
 Label = Literal["sequence", "mutations"]
@@ -106,9 +106,21 @@ def stripped(cells: Any) -> list[str]:
     return list(map(str.strip, cells.to_pylist()))
 
 
-def joined_cells(columns: Sequence[Any]) -> list[str]:
-    """Return the chains of each candidate, which stand in several columns."""
-    return [DIVIDER.join(parts) for parts in zip(*map(stripped, columns), strict=True)]
+def joined_cells(table: TableStream, batch: RowBatch, parts: Sequence[int]) -> list[str]:
+    """Return the chains of each candidate of a batch, which stand in the columns with the numbers `parts`.
+
+    Raises:
+        UserError: A cell is divided into several chains itself; beside an empty one they would pass for its neighbour.
+    """
+    columns = [stripped(batch.cells[part]) for part in parts]
+    if any(divider in cells for cells in map("".join, columns) for divider in DIVIDERS):
+        row = next(row for row, chains in enumerate(zip(*columns, strict=True)) if any(map(has_chains, chains)))
+        raise UserError(
+            f"{table.where}, {table.place} {batch.lines[row]}: a cell of "
+            f"{', '.join(repr(table.names[part]) for part in parts)} is divided into several chains; write one chain a "
+            "column."
+        )
+    return [DIVIDER.join(chains) for chains in zip(*columns, strict=True)]
 
 
 def chain_columns(table: TableStream, columns: CandidateColumns) -> list[int]:

@@ -171,14 +171,14 @@ def _table(
     scores = {name: list(table.names).index(name) for name in wanted if name in table.names}
     return label, (
         Cells(
-            texts=joined_cells([cells[part] for part in parts]) if parts else stripped(cells[column]),
-            lines=lines.tolist(),
-            names=None if named is None else list(map(one_line, cells[named].to_pylist())),
+            texts=joined_cells(table, batch, parts) if parts else stripped(batch.cells[column]),
+            lines=batch.lines.tolist(),
+            names=None if named is None else list(map(one_line, batch.cells[named].to_pylist())),
             place=table.place,
-            scores={name: cells[number].to_pylist() for name, number in scores.items()},
+            scores={name: batch.cells[number].to_pylist() for name, number in scores.items()},
         )
-        for cells, lines in table.batches
-        if len(lines)
+        for batch in table.batches
+        if len(batch.lines)
     )
 
 

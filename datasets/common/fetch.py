@@ -30,13 +30,15 @@ def fetch_once(
     check: Callable[[Path], None],
     announce: Callable[[str], None],
     timeout_s: float | None = None,
+    replaces: bool = False,
 ) -> None:
     """Make `final` the checked content of `url`, fetched by whichever process comes first.
 
     `what` and `ways_out` name the file and say what else the user can do. `work_dir`, on the same file system, holds
     the lock and what is not whole yet. `check` gets the downloaded file and raises DownloadError if it is not what was
     wanted. `timeout_s` limits the whole of it, waiting for another process included; None leaves only each wait for
-    the network limited.
+    the network limited. `replaces`: a file that stands there and does not pass `check` gives way to the new one, once
+    that is here; otherwise whatever stands there stays.
 
     Raises:
         UserError: There is no file, or it cannot be kept where it should be.
@@ -50,7 +52,7 @@ def fetch_once(
             raise DownloadError("this user has no home folder to keep it in: set $HOME or $XDG_CACHE_HOME")
         work_dir.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(work_dir / ".lock", timeout=-1 if timeout_s is None else timeout_s):
-            if not final.is_file():
+            if not final.is_file() or (replaces and not _passes(check, final)):
                 announce(f"Downloading {what} from {url} into {final.parent}.")
                 _fetch(url, final, work_dir / ".partial", check, deadline)
     except filelock.Timeout:
@@ -60,6 +62,14 @@ def fetch_once(
         raise UserError(f"{subject} could not be downloaded ({reason}); {ways_out}") from error
     except OSError as error:
         raise UserError(f"{subject} could not be kept in {final.parent} ({error.strerror}); {ways_out}") from error
+
+
+def _passes(check: Callable[[Path], None], path: Path) -> bool:
+    try:
+        check(path)
+    except DownloadError:
+        return False
+    return True
 
 
 def _fetch(url: str, final: Path, partial: Path, check: Callable[[Path], None], deadline: float) -> None:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from datasets.common.errors import UserError
+from datasets.common.umask import umask
 
 STANDARD = Path("-")
 """Standard output of an output, standard input of an input."""
@@ -132,9 +133,7 @@ def remove_leftovers(folder: Path) -> None:
 
 def with_usual_mode(path: Path) -> None:
     """Give a file the mode that any new file has, by the umask; some libraries (safetensors) make private ones."""
-    mask = os.umask(0o077)  # there is no way to read it alone
-    os.umask(mask)
-    path.chmod(0o666 & ~mask)
+    path.chmod(0o666 & ~umask())
 
 
 def file_hash(path: Path) -> str:

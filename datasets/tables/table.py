@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from datasets.common.errors import UserError, nearest
-from datasets.sequences.chains import Chains
+from datasets.sequences.chains import DIVIDER, MOST_CHAINS, Chains
 from datasets.sequences.sites import region_of
 
 STRATEGIES = (
@@ -136,6 +136,9 @@ class Table:
             )
         if self.wild_type is not None and not re.fullmatch("[A-Za-z|-]+", self.wild_type):
             raise UserError(f"table.wild_type={self.wild_type[:60]!r} is not valid: expected letters, one a residue.")
+        n_chains = (self.wild_type or "").count(DIVIDER) + 1
+        if n_chains > MOST_CHAINS:
+            raise UserError(f"table.wild_type is not valid: it has {n_chains} chains, expected at most {MOST_CHAINS}.")
         if self.aligned_length is not None and not (type(self.aligned_length) is int and self.aligned_length > 0):
             raise UserError(f"table.aligned_length={self.aligned_length!r} is not valid: expected a number of columns.")
         try:

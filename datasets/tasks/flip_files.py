@@ -29,18 +29,22 @@ def find_file(
     data_dir: Path | None,
     announce: Callable[[str], None],
     timeout_s: float | None = None,
+    replaces: bool = False,
 ) -> FoundSource:
     """Find ``splits.zip`` of a dataset in `data_dir`, $FLIPSEARCH_DATA, ``data/`` or the user's cache.
 
     If it stands in none of them it is downloaded from FLIP into the cache and checked. `timeout_s` limits the
-    whole download; without it only each wait for the network is limited. A UserError names the places and
+    whole download; without it only each wait for the network is limited. `replaces`: where the download of before was
+    damaged in the cache, it is downloaded anew; files elsewhere are the user's. A UserError names the places and
     what to do.
     """
-    found = find_local_file(dataset, data_dir=data_dir)
-    if found is not None:
-        return found
     folders = folders_of(data_dir)
     cached = folders[-1] / _LAYOUTS[0].format(dataset=dataset)
+    found = find_local_file(dataset, data_dir=data_dir)
+    if found is not None and (found.official or found.path != cached or not replaces):
+        return found
+    if found is not None:
+        announce(f"{cached} is {found.label}, since its git blob is {found.version}: it is downloaded anew.")
     url = URL.format(commit=FLIP_COMMIT, dataset=dataset)
 
     def check(path: Path) -> None:
@@ -58,6 +62,7 @@ def find_file(
         check=check,
         announce=announce,
         timeout_s=timeout_s,
+        replaces=replaces,
     )
     return _identify(dataset, cached)
 

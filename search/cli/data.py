@@ -175,7 +175,7 @@ def _find(task: Task, data_dir: Path | None) -> tuple[FoundSource | None, str]:
 
 
 def _fetch(name: str, data_dir: Path | None, timeout_s: float | None) -> int:
-    """Find or download the file of a task; `timeout_s` limits the whole download.
+    """Find or download the file of a task, anew if it was damaged in the cache; `timeout_s` limits the whole download.
 
     Raises:
         UserError: It is nowhere to be had; the sentence says where it was looked for, and the ways out.
@@ -184,8 +184,8 @@ def _fetch(name: str, data_dir: Path | None, timeout_s: float | None) -> int:
     from datasets.tasks.flip_files import find_file
 
     task, announce = find_task(name), announcer(False)
-    if timeout_s is not None and isinstance(task.source, FlipSource):
-        find_file(task.dataset, data_dir=data_dir, announce=announce, timeout_s=timeout_s)
+    if isinstance(task.source, FlipSource):
+        find_file(task.dataset, data_dir=data_dir, announce=announce, timeout_s=timeout_s, replaces=True)
     located = task.source.locate(data_dir=data_dir, announce=announce)
     if located.path is None:
         print(f"{name} needs no file.")

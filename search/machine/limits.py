@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from datasets.common.errors import UserError
+from datasets.common.umask import umask
 
 DISK_FULL = r"No space left on device|Disk quota exceeded"
 FILE_TOO_LARGE = r"File too large"
@@ -61,8 +62,7 @@ def check_umask() -> None:
     Raises:
         LimitReached: It is such a one.
     """
-    mask = os.umask(0o077)  # there is no way to read it alone
-    os.umask(mask)
+    mask = umask()
     if mask & 0o700:
         raise LimitReached(
             f"The umask {mask:04o} denies you the files that you make: set another (`umask 022`), then repeat the "

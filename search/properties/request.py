@@ -9,7 +9,7 @@ from typing import Any
 
 from datasets.common.errors import UserError
 from search.options.values import mutagenesis, requirements
-from search.request.fields import set_paths
+from search.request.fields import set_paths, set_whole, several_paths
 from search.request.search_request import runs_folder
 from search.request.suggest_request import SuggestRequest
 
@@ -71,8 +71,8 @@ class PredictRequest:
         """Refuse at once what needs no experiment to be seen."""
         set_paths(self, (*_PATHS, *_FOLDERS))
         given: Any = self.experiments
-        several_paths = (given,) if isinstance(given, str | os.PathLike) else tuple(given)
-        object.__setattr__(self, "experiments", tuple(Path(path) for path in several_paths))
+        given = [given] if isinstance(given, str | os.PathLike) else given
+        object.__setattr__(self, "experiments", several_paths("experiments", given))
         check_experiments(self.experiments)
         try:
             if isinstance(self.mutagenesis, str):
@@ -81,8 +81,7 @@ class PredictRequest:
         except argparse.ArgumentTypeError as error:
             raise UserError(f"{error}.") from None
         self._check_candidates()
-        if self.top is not None and (not isinstance(self.top, int) or self.top < 1):
-            raise UserError(f"--top {self.top!r} is not valid: expected a whole number from 1 on.")
+        set_whole(self, ("top",), least=1, may_be_none=True)
         if self.level is not None and not 0 < self.level < 1:
             raise UserError(f"--level {self.level} is not valid: expected a number above 0 and below 1, such as 0.9.")
 

@@ -3,14 +3,12 @@
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import SupportsIndex
 
 from datasets.common.errors import UserError
-from search.request.fields import set_paths
+from search.request.fields import set_paths, set_whole
 from search.request.search_request import runs_folder
 
 _PATHS = ("experiment", "output", "data", "runs_dir", "data_dir", "weights_dir")
-_WHOLE = ("top", "seed", "max_per_position", "min_distance")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +45,8 @@ class ReplayRequest:
     def __post_init__(self) -> None:
         """Refuse at once what needs no experiment to be seen."""
         set_paths(self, _PATHS)
-        for name in _WHOLE:
-            value, least = getattr(self, name), int(name != "seed")
-            if value is not None and (not isinstance(value, SupportsIndex) or value.__index__() < least):
-                option = f"--{name.replace('_', '-')}"
-                raise UserError(f"{option} {value!r} is not valid: expected a whole number from {least} on.")
+        set_whole(self, ("top", "max_per_position", "min_distance"), least=1, may_be_none=True)
+        set_whole(self, ("seed",), least=0)
         if not isinstance(self.deviations, int | float) or not 0 <= self.deviations < math.inf:
             raise UserError(f"--beta {self.beta!r} is not valid: expected a number from 0 on, such as 0.5.")
 

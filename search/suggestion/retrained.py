@@ -18,6 +18,7 @@ from search.experiments.confirm.training import KEPT, EndedWithoutWeights, train
 from search.experiments.experiment import checksum, load_experiment
 from search.experiments.files import confirmation_file
 from search.experiments.requirements import check_data
+from search.experiments.sealed import check_unchanged
 from search.experiments.trained import TrainedExperiment
 from search.experiments.weights_in_use import WeightFiles, exported_weights, find_weights
 from search.machine.standard_streams import announcer
@@ -68,12 +69,15 @@ def retrained(trained: TrainedExperiment, split: PreparedSplit, request: Suggest
 
     Raises:
         Stopped: A signal came, or a run failed and its error was printed.
-        UserError: A model ends without weights, or cannot be trained on this machine.
+        UserError: A model ends without weights, or cannot be trained on this machine; or the experiment was exported
+            anew meanwhile.
     """
     if trained.made_by == "confirm" or not request.trains:
         return trained
     announce = announcer(request.quiet)
-    experiment, path = load_experiment(trained.path), trained.path
+    path = trained.path
+    before = checksum(path)
+    experiment = load_experiment(path)
     places = places_of(request.weights_dir, request.runs_dir)
     names = sorted({name for part in experiment.parts for name in averaging_callbacks(part.config)})
     if names:
@@ -91,7 +95,7 @@ def retrained(trained: TrainedExperiment, split: PreparedSplit, request: Suggest
     display: Display = Display() if request.quiet else PlainDisplay(1)
     signals = Signals(lambda sentence: None)
     with (
-        _alone(places.cache_dir / _FOLDER, f"{path.stem}-{checksum(path)[7:19]}", announce) as folder,
+        _alone(places.cache_dir / _FOLDER, f"{path.stem}-{before[7:19]}", announce) as folder,
         signals.installed(),
     ):
         for number, (candidate, part) in enumerate(zip(of_parts(experiment), experiment.parts, strict=True)):
@@ -121,6 +125,7 @@ def retrained(trained: TrainedExperiment, split: PreparedSplit, request: Suggest
                     f"training and validation ({candidate.how_long}{f', {n} seeds' * (n > 1)})."
                 )
             found.append(WeightFiles(files=tuple(files), made_by="suggest"))
+        check_unchanged(path, before)  # what was trained fits no other
         # Before anybody else may train there, who has another kind of machine or another version of the code.
         return TrainedExperiment(path, places=places, announce=announce, weights=found)
 

@@ -246,7 +246,7 @@ def test_python_gives_what_the_command_writes(folder: Path, here: Program, monke
         (None, {}, UserError, "give one of them"),
         ([WILD_TYPE], {"mutagenesis": "singles"}, UserError, "give one of them"),
         (None, {"mutagenesis": "triples"}, UserError, "'triples' is not valid"),
-        ([WILD_TYPE], {"top": 0}, UserError, "--top 0 is not valid"),
+        ([WILD_TYPE], {"top": 0}, UserError, "top=0 is not valid"),
         ([WILD_TYPE], {"level": 1.5}, UserError, "--level 1.5 is not valid"),
         ([WILD_TYPE], {"colour": 1}, TypeError, "colour"),
         ([WILD_TYPE], {"require": ["activity=1"]}, UserError, "a property and its bound"),

@@ -21,8 +21,10 @@ import search
 from datasets.common.errors import UserError
 from datasets.tasks.synthetic import WILD_TYPE
 from search.checkout import ROOT
+from search.properties.request import PredictRequest
 from search.request.combine_request import CombineRequest
 from search.request.confirm_request import ConfirmRequest
+from search.request.replay_request import ReplayRequest
 from search.request.suggest_request import SuggestRequest
 from tests.helpers.answers import run_here
 from tests.helpers.tables import variants, write
@@ -174,6 +176,11 @@ def test_numbers_of_other_types_are_taken_as_python_has_them() -> None:
         (CombineRequest, {"data": 3}, "data is of type int: expected the path of a file or folder."),
         (SuggestRequest, {"others": "b.yaml"}, "others='b.yaml' is one path: expected a list, such as"),
         (SuggestRequest, {"batch": None}, "batch is of type NoneType: expected a whole number."),
+        (PredictRequest, {"top": True}, "top is of type bool: expected a whole number."),
+        (PredictRequest, {"experiments": [3]}, "experiments holds a value of type int: expected a list of paths."),
+        (ReplayRequest, {"top": 0.5}, "top is of type float: expected a whole number."),
+        (ReplayRequest, {"seed": -1}, "seed=-1 is not valid: expected a whole number of at least 0."),
+        (ReplayRequest, {"seed": None}, "seed is of type NoneType: expected a whole number."),
     ],
 )
 def test_other_requests_are_checked_too(door: Any, fields: dict[str, object], sentence: str) -> None:
@@ -181,6 +188,8 @@ def test_other_requests_are_checked_too(door: Any, fields: dict[str, object], se
         ConfirmRequest: {"experiments": ["a.yaml"]},
         CombineRequest: {"studies": ["a"], "export": "b"},
         SuggestRequest: {"experiment": "a.yaml", "batch": 8, "mutagenesis": "singles"},
+        PredictRequest: {"experiments": "a.yaml", "mutagenesis": "singles", "top": np.int64(3)},
+        ReplayRequest: {"experiment": "a.yaml", "top": np.int64(3)},
     }
     assert door(**given[door])
     with pytest.raises(UserError, match=re.escape(sentence)):

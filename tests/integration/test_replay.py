@@ -108,7 +108,7 @@ def test_the_same_again_and_the_same_from_python(played: Played) -> None:
         assert f"{name:20}  " in first.out
         assert frame[frame["picked_by"] == name]["share"].mean() == pytest.approx(share)
     assert [note for note in found.notes if note not in first.out] == []
-    with pytest.raises(UserError, match="--top 0 is not valid"):
+    with pytest.raises(UserError, match="top=0 is not valid"):
         search.replay(played.folder / EXPERIMENT, top=0)
     with pytest.raises(UserError, match="--beta nan is not valid"):
         search.replay(played.folder / EXPERIMENT, beta=float("nan"))

@@ -109,13 +109,14 @@ def test_seeds_that_confirm_left_of_a_kernel_pick_as_one_model(plates: Path, tmp
 
 
 @pytest.mark.parametrize("others", [(), ("studies/experiment/both-ridge.yaml",)])
+@pytest.mark.parametrize("anew", [EXPERIMENT, "studies/experiment/both-ensemble.yaml"])
 def test_an_experiment_that_is_exported_anew_meanwhile_gives_no_plate(
-    others: tuple[str, ...], plates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    anew: str, others: tuple[str, ...], plates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its plate would be of the one export, and say that it is of the other."""
+    """Its plate would be of the one export, and say that it is of the other, which may have other members."""
     folder = tmp_path / "copy"
     shutil.copytree(plates, folder)
-    known, train = load_experiment(folder / EXPERIMENT), search.suggestion.retrained.trained_run
+    known, train = load_experiment(folder / anew), search.suggestion.retrained.trained_run
 
     def exported_meanwhile(*given: object, **named: object) -> object:
         found = train(*given, **named)  # type: ignore[arg-type]

@@ -8,8 +8,10 @@ from search.config.allowed_classes import ARGUMENTS
 
 _OPTUNAS = "optuna.samplers."
 _QMC = "QMCSampler"
-_OF_ONE_SEED = ("BruteForceSampler", "GridSampler", _QMC)
-"""They go through one order of points, which their seed names, and see from the trials where they are in it."""
+_OF_ONE_ORDER = ("GridSampler", _QMC)
+"""They go through one order of points, which their seed names, and note of a trial where it is in that order."""
+_OF_ONE_SEED = ("BruteForceSampler", *_OF_ONE_ORDER)
+"""A seed that is given is that of all their trials: what is left to try they see from the trials."""
 
 
 def seeded(sampler: Mapping[str, Any], study_seed: int, n_sampled: int) -> dict[str, Any]:
@@ -28,6 +30,9 @@ def seeded(sampler: Mapping[str, Any], study_seed: int, n_sampled: int) -> dict[
     if "seed" not in ARGUMENTS.get(_OPTUNAS + name, ()):
         return tree
     given = tree.get("seed")
+    if given is None and name in _OF_ONE_ORDER:
+        # One seed for all trials: with another one the same place in the order is another point.
+        given = tree["seed"] = derive_seed("sampler", study_seed, 0) % 2**32
     own = derive_seed("sampler", study_seed if given is None else int(given), n_sampled) % 2**32
     if given is None or name not in _OF_ONE_SEED:
         tree["seed"] = own

@@ -388,6 +388,23 @@ def test_columns_of_chains_hold_one_chain_in_each_cell(tmp_path: Path) -> None:
     assert found.table.chains == "H9 N3 L6"
 
 
+def test_columns_of_candidates_hold_one_chain_in_each_cell(tmp_path: Path) -> None:
+    """Two chains in one cell would stand for an empty cell beside it."""
+    rows = [(a, "GGG", b, i / 7) for i, (a, b) in enumerate(PAIRS)]
+    names = ("heavy", "nano", "light")
+    found = surveyed_columns(write(tmp_path / "t.csv", ",".join((*names, "target")), rows), *names, split="random")
+    task = table_task(found.table, name="t")
+    columns = CandidateColumns.like(found.table, sequence=names, mutation=None, sheet=None)
+    whole = (HEAVY, "GGG", LIGHT)
+    for cells in ((f"{HEAVY}|GGG", "", LIGHT), (HEAVY, "", f"GGG:{LIGHT}"), (HEAVY, f"GGG/{LIGHT}", "")):
+        path = write(tmp_path / "c.csv", ",".join(names), [whole, cells])
+        with pytest.raises(UserError, match=r"c\.csv, line 3: a cell of 'heavy', 'nano', 'light' is divided into sev"):
+            list(read_candidates(path, task, None, columns=columns).blocks)
+    path = write(tmp_path / "c.csv", ",".join(names), [whole, (HEAVY, "", LIGHT)])
+    with pytest.raises(UserError, match=r"c\.csv, line 3: the sequence has 2 chains, expected 3"):
+        list(read_candidates(path, task, None, columns=columns).blocks)
+
+
 def test_candidates_may_end_each_chain_with_a_stop_as_training_does(tmp_path: Path) -> None:
     pairs = [(f"{a}*", f"{b}*") for a, b in PAIRS]
     rows = [(f"{a}|{b}", i / 7 if i else "n.d.") for i, (a, b) in enumerate(pairs)]
@@ -409,6 +426,13 @@ def test_a_wild_type_of_more_chains_than_there_are_letters_is_refused(tmp_path: 
     (tmp_path / "wt.fasta").write_text(f">wt\n{'|'.join('ACDEFGHIKLMNPQRSTVWYACDEFGH')}\n")
     with pytest.raises(UserError, match="the wild type has 27 chains, expected at most 26"):
         read_wild_type(tmp_path / "wt.fasta")
+
+
+def test_a_recorded_wild_type_of_more_chains_than_there_are_letters_is_refused() -> None:
+    for n_chains in (1, 26):
+        assert table(Path("t.csv"), wild_type="|".join("A" * n_chains)).wild_type
+    with pytest.raises(UserError, match=r"table\.wild_type is not valid: it has 27 chains, expected at most 26"):
+        table(Path("t.csv"), wild_type="|".join("A" * 27))
 
 
 def test_another_table_than_that_of_the_chains_is_refused_by_its_line(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import filelock
 import pytest
 
 from datasets.common.errors import UserError
+from datasets.task import FoundSource
 from datasets.tasks import flip_files as source
 from datasets.tasks.flip_files import find_file, git_blob_id
 from tests.helpers.data_fixtures import Workplace
@@ -154,6 +155,37 @@ def test_download_is_kept(workplace: Workplace, server: Server) -> None:
     assert cached(workplace) == [found.path]
     [announced] = workplace.said
     assert announced.startswith("Downloading FLIP's gb1 file from http")
+
+
+def test_a_file_that_was_damaged_in_the_cache_is_downloaded_anew_where_that_is_asked(
+    workplace: Workplace, server: Server
+) -> None:
+    def find(*, replaces: bool) -> FoundSource:
+        return find_file("gb1", data_dir=None, announce=workplace.said.append, replaces=replaces)
+
+    path = find(replaces=True).path
+    assert path is not None
+    damaged = b"x" + CONTENT[1:]
+    path.write_bytes(damaged)
+    assert not find(replaces=False).official
+    server.answer = server.send_half
+    with pytest.raises(UserError, match="could not be downloaded"):
+        find(replaces=True)
+    assert path.read_bytes() == damaged
+    server.answer = server.send
+    assert [find(replaces=True).official for _ in range(2)] == [True, True]
+    assert path.read_bytes() == CONTENT
+    assert cached(workplace) == [path]
+    assert len(server.paths) == 3
+    assert f"{path} is not FLIP's file, since its git blob is" in workplace.said[1]
+
+
+def test_a_file_of_the_users_own_is_never_replaced(workplace: Workplace, server: Server) -> None:
+    path = write_zip(workplace.data, GOOD_ROWS)
+    before = path.read_bytes()
+    assert not find_file("gb1", data_dir=workplace.data, announce=print, replaces=True).official
+    assert path.read_bytes() == before
+    assert server.paths == []
 
 
 class Terminal(io.StringIO):

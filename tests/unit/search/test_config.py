@@ -109,6 +109,20 @@ def test_a_seed_that_is_given_is_another_one_for_each_trial(sampler: str) -> Non
     assert sampled(*given, n_trials=4) == sampled(*given, "seed=1", n_trials=4)  # it stands for the study's
 
 
+@pytest.mark.parametrize(
+    ("sampler", "high"),
+    [
+        (("sampler=qmc",), 8),  # of which Sobol's first eight points have each once
+        (("sampler=grid", f"sampler.search_space={{model.depth: {[*range(1, 13)]}}}"), 12),
+    ],
+)
+def test_a_sampler_of_one_order_keeps_to_it_where_it_has_no_seed(sampler: tuple[str, ...], high: int) -> None:
+    given = (*sampler, "sampler.seed=null", *SMALL_SPACE, f"space.model.depth.high={high}")
+    first, *others = [trial["model.depth"] for trial in sampled(*given, n_trials=9)]
+    assert len(set(others)) == len(others) == 8
+    assert 1 <= first <= high
+
+
 # With this seed the first trial has the lowest depth and no dropout; the sequence of QMC never looks at it then.
 CONDITIONAL = (
     *("sampler=qmc", "seed=7", "~space", "first_trials=[]", "+space.model.depth={type: int, low: 1, high: 9}"),

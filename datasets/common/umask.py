@@ -1,0 +1,10 @@
+"""Which permissions the shell takes from new files."""
+
+import os
+
+
+def umask() -> int:
+    """Return the mask, which stays as it is."""
+    mask = os.umask(0o077)  # there is no way to read it alone
+    os.umask(mask)
+    return mask
