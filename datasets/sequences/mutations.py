@@ -17,11 +17,12 @@ from typing import Literal
 
 from datasets.sequences.alphabet import ALPHABET, GAP
 from datasets.sequences.chains import Chains
+from datasets.sequences.mutation_refusals import doubt, no_mutation, short
 
 # A dash, a dot, an underscore or a bar divides mutations where it stands between a residue and what follows; at the end
 # of a word a dash is a deletion, and after its first residue a minus.
 _SEPARATORS = re.compile(
-    r"[:,;/+\s]+|(?<=[A-Za-z*=-])[_.|](?=[A-Za-z*0-9\u0394\u2206-])"
+    r"[:,;/+&\s]+|(?<=[A-Za-z*=-])[_.|]{1,2}(?=[A-Za-z*0-9\u0394\u2206-])"
     r"|(?<=[A-Za-z0-9][A-Za-z*=])-(?=[A-Za-z*0-9])|(?<=[0-9]-)-(?=[A-Za-z*])"
 )
 _ALIGNED = re.compile(r"(-)(0|-?[1-9][0-9]{0,6})([A-Z*=-])")
@@ -29,9 +30,11 @@ _MUTATION = re.compile(r"([A-Z*]?)(0|[1-9][0-9]{0,6}|(?<=[A-Z])-[1-9][0-9]{0,6})
 _END = r"([A-Z]{3}|[A-Z])?((?<=[A-Z])-[1-9][0-9]{0,6}|[0-9]{1,8})"  # of what is deleted: a residue, a position
 _DELETED = re.compile(rf"(?:{_END}_)?{_END}DEL")
 _DELTAS = ("\u0394", "\u2206")  # the Greek letter, and the sign of increments
+_BARE = re.compile(r"[0-9]{1,7}[A-Z*-]")
 _RANGE = re.compile(r"([A-Z]?)(-?[0-9]{1,8})_([A-Z]?)(-?[0-9]{1,8})DEL", re.IGNORECASE)  # as `_words` has it
-_DOUBTFUL = re.compile(r"[A-Z]?[0-9]+-[A-Z]?[0-9]+[A-Z*=-]?")
-_PREFIX = re.compile(r"(?<![A-Za-z])[pP]\.")
+_PREFIX = re.compile(r"(?<![A-Za-z0-9])[pP]\.")  # behind a number it is a proline, and a dot that divides
+_DASHES = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2212"), "-")  # as word processors and Excel replace it
+_AROUND = "()[]{}'\""
 _HGVS = re.compile(r"([A-Z]{3})([0-9]+)([A-Z]{3}|[=*-])")
 _LOOKS = re.compile(r"[A-Z*-]?(0|[1-9][0-9]{0,6})[A-Z*=-]")
 _ZEROS = re.compile(r"^([A-Za-z*]?)0{1,3}(?=[0-9])")
@@ -39,7 +42,7 @@ _BY_CHANCE = 0.05  # of the numberings that a wild type in any other order would
 _NAMES = "ALA ARG ASN ASP CYS GLN GLU GLY HIS ILE LEU LYS MET PHE PRO SER THR TRP TYR VAL SEC XAA TER DEL"
 _THREE_LETTERS = dict(zip(_NAMES.split(), "ARNDCQEGHILKMFPSTWYVUX*-", strict=True))
 WILD_TYPE_WORDS = frozenset(
-    {"wt", "_wt", "_sy", "wildtype", "wild-type", "wild_type", "wild type", "p.=", "p.(=)", "="}
+    {"wt", "_wt", "_sy", "wildtype", "wild-type", "wild_type", "wild type", "p.=", "p.(=)", "p.[=]", "=", "[]"}
 )
 """In lower case; `_sy` is MaveDB's word for variants that are synonymous, whose protein is the wild type."""
 
@@ -86,6 +89,8 @@ class Mutator:
             return self.wild_type
         if not text:
             raise MutationError("the cell with the mutations is empty (the wild type is written WT)")
+        if two_readings := doubt(text):
+            raise MutationError(two_readings)
         pieces, end = [], 0
         words = _words(text) if self.chains is None else list(self._with_chain(_words(text), self.chains))
         places = sorted(place for word in words for place in self._parsed(word))
@@ -93,7 +98,7 @@ class Mutator:
             if position < end:
                 first = self.first_position
                 name = str(position + first) if self.chains is None else self.chains.position(position)
-                raise MutationError(f"{_short(text)} names position {name} twice")
+                raise MutationError(f"{short(text)} names position {name} twice")
             pieces += [self.wild_type[end:position], residue]
             end = position + 1
         sequence = "".join([*pieces, self.wild_type[end:]])
@@ -107,7 +112,19 @@ class Mutator:
         for number, part in enumerate(parts):
             if not part.strip(GAP):
                 of = "" if self.chains is None else f" of the chain {self.chains.names[number]}"
-                raise MutationError(f"{_short(text)} deletes every residue{of}")
+                raise MutationError(f"{short(text)} deletes every residue{of}")
+
+    def in_full(self, text: str) -> str:
+        """Return the normal form with the wild type's residue before each position that lacks it, ``V39A`` of `39A`."""
+        chain, words = "", []
+        for word in normal_form(text).split(":"):
+            if self.chains is not None and word in self.chains.names:
+                chain = word
+            elif _BARE.fullmatch(word) is not None and (self.chains is None or chain):
+                place = self._place(word, chain, "", int(word[:-1]))
+                word = f"{self.wild_type[place]}{word}"
+            words.append(word)
+        return ":".join(words)
 
     @staticmethod
     def _with_chain(words: Iterable[str], chains: Chains) -> Iterator[str]:
@@ -118,7 +135,7 @@ class Mutator:
                 chain = word.upper()
             elif not chain:
                 raise MutationError(
-                    f"{_short(word)} names no chain ({', '.join(chains.names)}): write it {chains.names[0]}:{word[:20]}"
+                    f"{short(word)} names no chain ({', '.join(chains.names)}): write it {chains.names[0]}:{word[:20]}"
                 )
             else:
                 yield f"{chain}:{word}"
@@ -135,22 +152,22 @@ class Mutator:
             first = self._place(word, chain, found[1], int(found[2]))
             last = self._place(word, chain, found[3], int(found[4]))
             if first >= last:
-                raise MutationError(f"{_short(word)} deletes from a position to one that does not come after it")
+                raise MutationError(f"{short(word)} deletes from a position to one that does not come after it")
             self._check_deletion(word)
             return tuple((place, GAP) for place in range(first, last + 1) if self.wild_type[place] != GAP)
         match = _MUTATION.fullmatch(bare.upper()) or (_ALIGNED.fullmatch(bare.upper()) if self.has_gaps else None)
         if not match:
-            raise MutationError(_no_mutation(bare))
+            raise MutationError(no_mutation(bare))
         after = match[3]
         if after == "*":
-            raise MutationError(f"{_short(word)} is a stop codon", "stop")
+            raise MutationError(f"{short(word)} is a stop codon", "stop")
         place = self._place(word, chain, match[1], int(match[2]))
         if after == "=":
             return ()
         if after == GAP:
             self._check_deletion(word)
         elif after not in ALPHABET:
-            raise MutationError(f"{_short(word)} names the residue {after!r}, which is not one of {ALPHABET}")
+            raise MutationError(f"{short(word)} names the residue {after!r}, which is not one of {ALPHABET}")
         return ((place, after),)
 
     def _place(self, word: str, chain: str, before: str, position: int) -> int:
@@ -163,11 +180,10 @@ class Mutator:
         if not start <= place < start + n_residues:
             has = f"has {n_residues} residues" if first == 1 else f"is counted from {first} to {first + n_residues - 1}"
             of = f"chain {chain} of the wild type" if chain else "wild type"
-            raise MutationError(f"{_short(word)} names position {position}, but the {of} {has}", "outside")
+            raise MutationError(f"{short(word)} names position {position}, but the {of} {has}", "outside")
         if before and self.wild_type[place] != before:
             raise MutationError(
-                f"{_short(word)} names {before} at position {position}, where the wild type has "
-                f"{self.wild_type[place]}",
+                f"{short(word)} names {before} at position {position}, where the wild type has {self.wild_type[place]}",
                 "wild type",
             )
         return place
@@ -175,28 +191,8 @@ class Mutator:
     def _check_deletion(self, word: str) -> None:
         if not self.has_gaps:
             raise MutationError(
-                f"{_short(word)} is a deletion, and the sequences here are known without gaps: give the whole sequence"
+                f"{short(word)} is a deletion, and the sequences here are known without gaps: give the whole sequence"
             )
-
-
-def _no_mutation(word: str) -> str:
-    """Return what is said of a word that is none."""
-    _, *behind = re.split("[0-9]", word.upper(), maxsplit=1)
-    if any(name in text for text in behind for name in ("INS", "DUP")):
-        return (
-            f"{_short(word)} is an insertion, which mutations of a wild type cannot say: give the whole sequences, "
-            "aligned with '-' for gaps"
-        )
-    if _DOUBTFUL.fullmatch(word.upper()):
-        return (
-            f"{_short(word)} has two readings, a dash between mutations and a deletion: divide mutations by ':', and "
-            "write a deletion as V39- or V39del"
-        )
-    return f"{_short(word)} is no mutation such as V39A"
-
-
-def _short(text: str) -> str:
-    return repr(text if len(text) <= 60 else f"{text[:57]}...")
 
 
 def find_first_position(cells: Iterable[str], wild_type: str) -> int | None:
@@ -237,8 +233,8 @@ def _named(word: str) -> list[tuple[str, int]]:
 
 def _words(text: str) -> list[str]:
     """The mutations of a cell, each as ``V39A`` or, where it is none, as it stands there."""
-    text = _PREFIX.sub("", text.strip()).replace(")(", ":").strip("[]() ")
-    return [_one_letter(word.strip("()[]")) for word in _SEPARATORS.split(text)]
+    text = _PREFIX.sub("", text.translate(_DASHES).strip()).replace(")(", ":").replace("][", ":").strip(_AROUND + " ")
+    return [_one_letter(word.strip(_AROUND)) for word in _SEPARATORS.split(text)]
 
 
 def _one_letter(word: str) -> str:

@@ -81,6 +81,11 @@ def read_chains(cells: Packed, table: Table, findings: Findings) -> tuple[Packed
     has_stops, lengths = False, []
     for number, name in enumerate(names):
         parts = ["" if is_bad else row[number] for row, is_bad in zip(rows, bad, strict=True)]
+        words = {*parts} - {""}
+        if known is None and not table.chain_columns and len(words) == 1 and len(min(words)) == 1:
+            what = f"the chain {name} is {min(words)!r} in every row, as the name of a chain would be"
+            _refuse(findings, bad, [not is_bad for is_bad in bad], what, "leave the names out, or correct the lines")
+            return Packed.of([""] * len(rows)), False, False, table
         parts = _without_end(findings, name, parts)
         empty = [not part and not is_bad for part, is_bad in zip(parts, bad, strict=True)]
         _refuse(findings, bad, empty, f"the chain {name} is empty", _LINE)

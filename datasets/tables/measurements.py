@@ -14,9 +14,11 @@ from datasets.tables.columns import Columns
 from datasets.tables.findings import Findings
 from datasets.tables.table import Censored, Table
 
-_WORDS = ("", "-", "--", "?", "na", "n/a", "n.a.", "nan", "nd", "n.d.", "n.d", "none", "null", "missing")
+_SIGNS = ("", "-", "--", "\u2013", "\u2014", "?")  # a dash of Excel too
+_WORDS = ("na", "n/a", "n.a.", "n. a.", "nan", "nd", "n.d.", "n.d", "n. d.", "none", "null", "missing")
+_IN_FULL = ("not determined", "not measured")
 _OF_EXCEL = ("#n/a", "#na", "#div/0!", "#value!", "#ref!", "#num!", "#name?", "#null!")
-MISSING = frozenset((*_WORDS, *_OF_EXCEL))
+MISSING = frozenset((*_SIGNS, *_WORDS, *_IN_FULL, *_OF_EXCEL))
 """What stands in a cell, in lower case, where nothing was measured."""
 
 

@@ -231,6 +231,8 @@ def _with_columns(table: Table, columns: Columns, *, is_reread: bool) -> Table:
     fold = column_names.named_column(columns, table.fold_column, "--fold-column")
     rounds = column_names.named_column(columns, table.round_column, "--round-column")
     error = column_names.named_column(columns, table.error_column, "--error-column")
+    if error is not None and error in (target, *table.replicate_columns, *table.properties):
+        raise UserError(f"--error-column {error!r} is the target itself: name the column of its standard errors.")
     of_rows = (group, fold, rounds, error, "set", "validation", "name")
     taken = (sequence, target, *table.replicate_columns, *table.properties, *of_rows)
     chains, first, mutation = letters_in(table.wild_type or "", table.chains), table.first_position, None

@@ -114,17 +114,22 @@ def _read_mutations(
             )
             mutator, bad = Mutator(table.wild_type, first, has_gaps=True), {}
             used = use(_applied(mutator, cells, bad))
-    _show_spelling(cells, {row for rows in bad.values() for row in rows}, findings)
+    _show_spelling(cells, {row for rows in bad.values() for row in rows}, mutator, findings)
     return mutator, used, bad
 
 
-def _show_spelling(cells: Packed, bad: Set[int], findings: Findings) -> None:
-    """Show how the first of the mutations that are written in another way than V39A:D40G is read."""
-    for row, cell in enumerate(cells[:_LOOKED_AT]):
-        written, read = cell.strip(), normal_form(cell)
-        if row not in bad and read not in ("WT", written):
-            findings.add("note", f"{written[:60]!r} is read as {read[:60]}, and mutations like it", [row])
-            return
+def _show_spelling(cells: Packed, bad: Set[int], mutator: Mutator, findings: Findings) -> None:
+    """Show how the first of the mutations that are written in another way than V39A:D40G is read, and which of those
+    without the wild type's residue name it all the same, as some do where positions are counted from another residue.
+    """
+    read = {row: (cell.strip(), mutator.in_full(cell)) for row, cell in enumerate(cells[:_LOOKED_AT]) if row not in bad}
+    others = [(row, text, full) for row, (text, full) in read.items() if full not in ("WT", text)]
+    for row, text, full in others[:1]:
+        findings.add("note", f"{text[:60]!r} is read as {full[:60]}, and mutations like it", [row])
+    bare = [item for item in others if item[2] != normal_form(item[1])]
+    if same := [item for item in bare if any(word[0] == word[-1] for word in item[2].split(":") if len(word) > 2)]:
+        text = f"{same[0][1][:60]!r}, read as {same[0][2][:60]}, names a residue that the wild type has there"
+        findings.add("note", text, [row for row, *_ in same])
 
 
 def _applied(mutator: Mutator, cells: Packed, bad: dict[str, list[int]]) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import re
 from collections.abc import Callable, Iterator
 from itertools import chain, islice
 from pathlib import Path
@@ -20,6 +21,7 @@ _DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons"}
 _MAX_LEFT_OUT = 1_000_000
 _RECORD_BYTES = 1 << 20  # a row whose cells have line breaks may have as many
 _QUOTE, _LF = b'"\n'
+_SEP = re.compile(rb'"?sep=[,;\t]"?\s*', re.IGNORECASE)
 
 
 def open_delimited(path: Path) -> TableStream:
@@ -49,16 +51,17 @@ def open_delimited(path: Path) -> TableStream:
 
 def _header(blocks: Iterator[bytes], path: Path) -> tuple[str, bytes, int, bool]:
     """Return the first line that is neither blank nor a comment, what follows it in its block, its number, and
-    whether there are comments before it, lines that begin with #.
+    whether there are comments before it: lines that begin with #, or that of Excel which names the sign between cells.
     """
     number, rest, has_comments = 1, b"", False
     for block in blocks:
         rest += block
         while b"\n" in rest:
             line, _, rest = rest.partition(b"\n")
-            if line.strip() and not line.startswith(b"#"):
+            is_comment = line.startswith(b"#") or _SEP.fullmatch(line) is not None
+            if line.strip() and not is_comment:
                 return line.decode(), rest, number, has_comments
-            has_comments |= line.startswith(b"#")
+            has_comments |= is_comment
             number += 1
     if rest.strip():
         return rest.decode(), b"", number, has_comments
@@ -206,9 +209,10 @@ def _explain(path: Path, delimiter: str, n_columns: int, first: int) -> None:
     try:
         for row in reader:
             if len(row) != n_columns and delimiter.join(row).strip(' "'):
+                title = f", or remove line {first} if it is a title and no header" if n_columns == 1 else ""
                 raise UserError(
                     f"{path}, line {reader.line_num + first - 1}: {len(row)} cells, but the header has {n_columns} "
-                    f"({_DELIMITERS[delimiter]} divide them); correct the line or remove it."
+                    f"({_DELIMITERS[delimiter]} divide them); correct the line or remove it{title}."
                 )
     except csv.Error as error:
         raise UserError(

@@ -56,6 +56,12 @@ def surveyed_columns(path: Path, *names: str, **changes):
     return surveyed(path, sequence_column=", ".join(names), chain_columns=names, **changes)
 
 
+def test_names_of_chains_within_a_cell_are_no_chains_of_one_residue(tmp_path: Path) -> None:
+    rows = [(f"H:{a};L:{b}", i / 7) for i, (a, b) in enumerate(PAIRS)]
+    with pytest.raises(UserError, match="the chain A is 'H' in every row, as the name of a chain would be"):
+        surveyed(write(tmp_path / "t.tsv", "sequence\ttarget", rows), split="random").raw_split()
+
+
 def test_chains_are_joined_and_their_positions_named(tmp_path: Path) -> None:
     found = surveyed(one_column(tmp_path), split="random")
     assert list(found.sequences) == [a + b for a, b in PAIRS]

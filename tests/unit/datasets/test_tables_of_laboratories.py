@@ -28,6 +28,17 @@ ROWS = [(sequence, f"{value:.4f}") for _, sequence, value in SOME]
         ("V4A.D5G", "MKTAGLA", "V4A:D5G"),
         ("V4A|D5G", "MKTAGLA", "V4A:D5G"),
         ("V4A / D5G", "MKTAGLA", "V4A:D5G"),
+        ("V4A & D5G", "MKTAGLA", "V4A:D5G"),
+        ("V4A\u2013D5G", "MKTAGLA", "V4A:D5G"),
+        ("V4A__D5G", "MKTAGLA", "V4A:D5G"),
+        ("[V4A][D5G]", "MKTAGLA", "V4A:D5G"),
+        ("['V4A', 'D5G']", "MKTAGLA", "V4A:D5G"),
+        ("{V4A;D5G}", "MKTAGLA", "V4A:D5G"),
+        ("4P.5G", "MKTPGLA", "4P:5G"),
+        ("2P.3W", "MPWVDLA", "2P:3W"),
+        ("\u00a0V4A\t", "MKTADLA", "V4A"),
+        ("[]", PROTEIN, "WT"),
+        ("p.[=]", PROTEIN, "WT"),
         ("D005G-V004A", "MKTAGLA", "D5G:V4A"),
         ("4A", "MKTADLA", "4A"),
         ("4A_5G", "MKTAGLA", "4A:5G"),
@@ -55,6 +66,10 @@ def test_mutations_are_read_as_people_write_them(written: str, sequence: str, no
         ("V4A_4G", "names position 4 twice"),
         ("p.Foo4Ala", "is no mutation"),
         ("p.Met1_Lys2insAla", "is an insertion"),
+        ("p.[Val4Ala];[Asp5Gly]", "is of two proteins, or may be"),
+        ("p.[Val4Ala(;)Asp5Gly]", "is of two proteins, or may be"),
+        ("V4X", r"'V4X' has two readings, a stop codon \(write V4\*\)"),
+        ("A1C:4x", "'4x' has two readings"),
     ],
 )
 def test_what_they_cannot_mean_is_said(written: str, says: str) -> None:
@@ -90,10 +105,25 @@ def test_how_a_spelling_is_read_is_shown_once_and_only_where_it_is_another(tmp_p
     rows[2:5] = [("nothing?", "0.1"), ("h10?", "0.2"), (" 10d ", "0.3")]
     path = write(tmp_path / "t.csv", "mutant,fitness", rows)
     found = surveyed(path, wild_type=WILD_TYPE, mutation_column="mutant").findings.found
-    assert [one.text for one in found if "is read as" in one.text] == ["'10d' is read as 10D, and mutations like it"]
+    assert [one.text for one in found if "is read as" in one.text] == ["'10d' is read as H10D, and mutations like it"]
 
 
-@pytest.mark.parametrize("word", ["", "n.d.", "NA", "N/A", "nan", "#DIV/0!", " - ", "#N/A"])
+def test_mutations_without_the_residue_of_the_wild_type_are_shown_with_it(tmp_path: Path) -> None:
+    rows = [(name if name == "WT" else ":".join(one[1:] for one in name.split(":")), value) for name, _, value in SOME]
+    own = f"5{WILD_TYPE[4]}"
+    path = write(tmp_path / "t.csv", "mutant,fitness", [*rows, (own, 1.0)])
+    found = surveyed(path, wild_type=WILD_TYPE).findings.found
+    shown = [(one.text, one.lines) for one in found if "read as" in one.text]
+    first = next(i for i, (name, _) in enumerate(rows) if name != "WT")
+    assert shown == [
+        (f"{rows[first][0]!r} is read as {SOME[first][0]}, and mutations like it", (first + 2,)),
+        (f"{own!r}, read as {own[-1]}{own}, names a residue that the wild type has there", (len(rows) + 2,)),
+    ]
+
+
+@pytest.mark.parametrize(
+    "word", ["", "n.d.", "NA", "N/A", "nan", "#DIV/0!", " - ", "#N/A", "n. d.", "\u2013", "Not determined"]
+)
 def test_rows_without_a_measurement_are_set_aside_and_counted(word: str, tmp_path: Path) -> None:
     rows = [(sequence, word if i in (3, 8) else value) for i, (sequence, value) in enumerate(ROWS)]
     found = surveyed(write(tmp_path / "t.csv", "sequence,fitness", rows), split="random")
@@ -118,6 +148,27 @@ def test_comments_before_the_header_are_passed_over_and_lines_keep_their_numbers
     path.write_text(path.read_text().replace("high", "1,5"))
     with pytest.raises(UserError, match="line 7: 3 cells, but the header has 2"):
         surveyed(path, split="random")
+
+
+@pytest.mark.parametrize("first", ["sep=;", "SEP=;", '"sep=;"'])
+def test_the_line_in_which_excel_names_the_sign_between_cells_is_passed_over(first: str, tmp_path: Path) -> None:
+    rows = "".join(f"{sequence};{value.replace('.', ',')}\n" for sequence, value in ROWS)
+    (tmp_path / "t.csv").write_text(f"{first}\nsequence;fitness\n{rows}")
+    found = surveyed(tmp_path / "t.csv", split="random")
+    assert list(found.raw_split().sequence) == [sequence for sequence, _ in ROWS]
+    assert any("before the header, up to line 1, is passed over" in one.text for one in found.findings.found)
+
+
+def test_a_title_that_is_taken_for_the_header_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", "My assay\n\nsequence,fitness", ROWS)
+    with pytest.raises(UserError, match=r"line 3: 2 cells, but the header has 1 .*, or remove line 1 if it is a title"):
+        surveyed(path, split="random")
+
+
+def test_the_target_is_no_standard_error_of_itself(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", "sequence,fitness", ROWS)
+    with pytest.raises(UserError, match="--error-column 'fitness' is the target itself"):
+        surveyed(path, split="random", error_column="fitness")
 
 
 def test_stops_at_the_end_of_every_sequence_are_left_out(tmp_path: Path) -> None:
