@@ -42,6 +42,14 @@ def measured(columns: Columns, table: Table, findings: Findings) -> tuple[NDArra
     is_known = np.isfinite(together)
     shown = ", ".join(map(repr, names))
     findings.add("note", f"the target is the mean of the replicates {shown}")
+    in_percent = {name: any(b"%" in piece for piece in columns.cells[name].pieces()) for name in names}
+    if len({*in_percent.values()}) == 2:
+        one, other = (next(name for name in names if in_percent[name] is is_so) for is_so in (True, False))
+        findings.add(
+            "warning",
+            f"the replicate {one!r} is written in percent and {other!r} is not: 12 % counts as 0.12 in their mean",
+            remedy="write both alike if they are of one unit",
+        )
     if (some := np.flatnonzero(~is_known.all(axis=1) & is_known.any(axis=1))).size:
         findings.add("note", "a replicate has no measurement: the mean is that of the others", some.tolist())
     if (none := np.flatnonzero(~is_known.any(axis=1))).size:

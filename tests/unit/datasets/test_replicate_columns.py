@@ -31,6 +31,15 @@ def some_missing() -> list[list[str]]:
     return values
 
 
+@pytest.mark.parametrize("n_percent", [0, 1, 2, 3])
+def test_replicates_of_which_some_are_percentages_are_told_of(n_percent: int, tmp_path: Path) -> None:
+    values = [[f"{cell} %" if i < n_percent else cell for i, cell in enumerate(row)] for row in VALUES]
+    found = surveyed(wide(tmp_path, values), replicate_columns=NAMES).findings.found
+    told = [one.text for one in found if one.level == "warning"]
+    text = f"the replicate 'rep1' is written in percent and {NAMES[n_percent % 3]!r} is not"
+    assert told == ([f"{text}: 12 % counts as 0.12 in their mean"] if n_percent in (1, 2) else [])
+
+
 @pytest.mark.parametrize("values", [VALUES, some_missing()])
 def test_columns_are_merged_as_rows_are(values: Sequence[Sequence[str]], tmp_path: Path) -> None:
     found = surveyed(wide(tmp_path, values), replicate_columns=NAMES)
