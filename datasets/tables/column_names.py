@@ -113,6 +113,12 @@ def no_properties(columns: Columns, properties: Sequence[str]) -> UserError:
 
 def no_sequences(columns: Columns, chains: str) -> UserError:
     """The error for a table with neither sequences nor mutations (of `chains`, by their names)."""
+    fitting = [name for name, cells in columns.cells.items() if are_mutations(cells, chains=chains)]
+    if len(fitting) > 1:
+        raise UserError(
+            f"{columns.where} has several columns that read as mutations, {_shown(fitting)}: name the one that counts "
+            "with --mutation-column."
+        )
     name = _known(columns, MUTATION)
     at = None if name is None else first_other(columns.cells[name], chains)
     if name is not None and at is not None:  # all but a few cells of a column that is called so

@@ -165,6 +165,15 @@ def test_a_title_that_is_taken_for_the_header_is_named(tmp_path: Path) -> None:
         surveyed(path, split="random")
 
 
+def test_several_columns_of_mutations_are_named_and_none_is_picked(tmp_path: Path) -> None:
+    rows = [(f"A{i + 3}G", name, f"{value:.4f}") for i, (name, _, value) in enumerate(SOME)]
+    path = write(tmp_path / "t.csv", "nt_change,aa_change,fitness", rows)
+    with pytest.raises(UserError, match="several columns that read as mutations, 'nt_change', 'aa_change': name the"):
+        surveyed(path, wild_type=WILD_TYPE, split="random")
+    found = surveyed(path, wild_type=WILD_TYPE, mutation_column="aa_change", split="random")
+    assert list(found.raw_split().sequence) == [sequence for sequence, _ in ROWS]
+
+
 def test_the_target_is_no_standard_error_of_itself(tmp_path: Path) -> None:
     path = write(tmp_path / "t.csv", "sequence,fitness", ROWS)
     with pytest.raises(UserError, match="--error-column 'fitness' is the target itself"):
