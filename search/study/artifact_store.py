@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial
 
 from datasets.common.errors import UserError
 from datasets.common.files import replaced
+from search.machine.foreign_files import open_regular
 from search.machine.limits import limit_reached
 from search.machine.standard_streams import printable
 from search.options.values import S3_PLACE
@@ -150,7 +151,7 @@ def shared_files(named: str | None, environment: Mapping[str, str] = os.environ)
                 f"The folder of artifacts {printable(name)} cannot be made ({error.strerror}): name another with "
                 "--artifacts."
             ) from None
-        return SharedFiles(name=str(folder), store=FileSystemArtifactStore(folder))
+        return SharedFiles(name=str(folder), store=_SharedFolder(folder))
     found = S3_PLACE.fullmatch(name)
     if found is None:
         raise UserError(
@@ -170,6 +171,17 @@ def study_artifacts(folder: Path, keep_top: int, announce: Callable[[str], None]
         UserError: See `shared_files`.
     """
     return Artifacts(directory=folder, keep_top=keep_top, announce=announce, shared=shared_files(named))
+
+
+class _SharedFolder(FileSystemArtifactStore):
+    """A folder that others write, too."""
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        """A file; to wait for the writer of a pipe would never end, not even by SIGTERM."""
+        try:
+            return open_regular(self._get_filepath(artifact_id))
+        except FileNotFoundError as error:
+            raise ArtifactNotFound("not found") from error
 
 
 def _s3(bucket: str) -> Any:

@@ -198,3 +198,16 @@ def test_a_store_that_fails_in_the_middle_costs_no_trial(tmp_path: Path) -> None
     keeper.keep(0, {weights: "6a1b8a0e-0000-4000-8000-000000000001"})
     assert len(sentences) == 1, "it is said once, not for each fold of each trial"
     assert "cannot be written to" in sentences[0]
+
+
+def test_a_pipe_in_the_place_of_a_shared_file_ends_in_a_sentence(tmp_path: Path) -> None:
+    outcome = search.run_study(request(tmp_path / "a", artifacts=str(tmp_path / "shared"), n_trials=1))
+    assert outcome.best is not None
+    for path in (tmp_path / "shared").iterdir():
+        path.unlink()
+        os.mkfifo(path)
+    found = shared_files(str(tmp_path / "shared"))
+    assert found is not None
+    with pytest.raises(UserError, match=r"cannot be read \(it is a pipe"):
+        found.fetch(outcome.best, tmp_path / "b")
+    assert not list((tmp_path / "b").rglob("*.*"))
