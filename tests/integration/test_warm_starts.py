@@ -107,6 +107,24 @@ def test_a_choice_that_saw_the_test_sequences_is_refused_or_told_by_confirm(fold
         ask(folder, "d", ONE, warm_start=["c"])
 
 
+def test_a_table_in_which_the_same_proteins_are_aligned_otherwise_saw_them_too(tmp_path: Path) -> None:
+    residues = "ACDEFGHIKLMNPQRSTVWY"
+    variants = [("MKTAYIAKQR", 0.5)]
+    variants += [(f"MKT{one}YIAKQR", place / 10) for place, one in enumerate(residues) if one != "A"]
+    variants += [(f"MKT{one}YI{one}KQR", 2 + place / 10) for place, one in enumerate(residues) if one != "A"]
+    for name, gap in (("plain", ""), ("aligned", "-")):
+        rows = [f"{sequence[:2]}{gap}{sequence[2:]},{target}" for sequence, target in variants]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["sequence,target", *rows, ""]))
+    for earlier, later in (("plain", "aligned"), ("aligned", "plain")):
+        words = ("--model", "ridge", "--n-trials", "1", *WORDS, "--runs-dir", "runs", "--export-dir", "export")
+        of_earlier = ("--data", f"{earlier}.csv", "--split", "random", "--study-name", earlier)
+        assert run_here(*of_earlier, *words, cwd=tmp_path).status == 0
+        of_later = ("--data", f"{later}.csv", "--split", "random", "--split-seed", "7", "--study-name", f"{later}-2")
+        answer = run_here(*of_later, *words, "--warm-start", earlier, cwd=tmp_path)
+        assert answer.status == 2
+        assert f"study '{earlier}' trained or validated on 6 of this study's 8 test sequences" in answer.err
+
+
 def test_a_split_that_is_gone_is_refused_or_said(folder: Path) -> None:
     for file in (folder / "runs" / "cache" / "splits").iterdir():
         file.unlink()
