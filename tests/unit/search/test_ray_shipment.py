@@ -200,6 +200,8 @@ def test_supervisors_of_one_search_share_a_folder_that_goes_with_the_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("ray", reason="the extra `ray` is not installed: pip install 'ray>=2.52'")
+    # Outside of an actor Ray would start a cluster for this question, or wait for one that once ran on this machine.
+    monkeypatch.setattr("ray.get_gpu_ids", list)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     first, second, other = Supervisor(), Supervisor(), Supervisor()
     seen = [
