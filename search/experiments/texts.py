@@ -35,5 +35,6 @@ def check_texts(tree: Any, longest: int) -> None:
 def check_shown(tree: Any, where: str) -> None:
     """Refuse a tree with a text that a terminal could not show as it is; `where` is what the tree is called."""
     check_texts(tree, LONGEST_TEXT)
-    if any(unicodedata.category(letter) == "Cc" for text in texts_in(tree) for letter in text):
+    # Halves of a pair of surrogates (Cs), which JSON and YAML can name, can be written to no file.
+    if any(unicodedata.category(letter) in ("Cc", "Cs") for text in texts_in(tree) for letter in text):
         raise UserError(f"A text of the {where} holds control characters: expected letters that a terminal shows.")

@@ -97,7 +97,7 @@ def find_calibration(
         check_deviation(replace(experiment, calibration=fresh))
         if fresh is not None and fresh.is_by_fold:
             raise UserError(f"calibration.n_rows={fresh.n_rows} is not valid: expected one group.")
-    except UserError as error:
+    except (UserError, RecursionError) as error:  # JSON may be as deep as Python reads it
         file = confirmation_file(path)
         raise UserError(f"{file} is not what `confirm` wrote, which is to be run again: {error}") from None
     return fresh, "confirm"

@@ -13,9 +13,11 @@ import pandas as pd
 import pytest
 
 import search
+from datasets.common.errors import UserError
 from datasets.common.paths import Places
 from search.experiments.experiment import load_experiment
 from search.experiments.scales import in_unit, together
+from search.experiments.weights_in_use import find_calibration, find_weights
 from search.training.predictor import Predictor
 from tests.helpers.answers import run_here
 
@@ -147,6 +149,7 @@ def test_they_are_of_the_search_where_nothing_else_is_known(
         (lambda known: known.update(scale="deviation", noise=0.1), "models.cnn.CNN knows no deviation of what it"),
         (lambda known: known.update(n_rows=[15, 15], scores=[[0.1], [0.1]]), "expected one group"),
         (lambda known: known.update(validated="\x1b[2J"), "control characters"),
+        (lambda known: known.update(validated="\ud800"), "control characters"),
         (lambda known: known.pop("noise"), "calibration.noise is missing"),
         (lambda known: known.update(more=1), "calibration.more is not a setting"),
     ],
@@ -163,3 +166,21 @@ def test_what_is_no_calibration_is_refused(
     refusal = run_here("predict", str(path), "--input", "own.csv", cwd=folder).refusal()
     assert sentence in refusal
     assert "confirm.json is not what `confirm` wrote, which is to be run again" in refusal
+
+
+def test_lists_in_one_another_are_refused_however_deep(
+    searched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As deep as JSON is read, which is deeper than what looks at it afterwards may go."""
+    path, _ = confirmed(searched, tmp_path / "work", "cnn", monkeypatch)
+    experiment, file = load_experiment(path), path.with_suffix("") / "confirm.json"
+    weights = find_weights(path, experiment, print)
+    record = file.read_text()
+    refusals = set()
+    for depth in range(700, 1000):
+        scores = f"{'[' * depth}{']' * depth}"
+        file.write_text(f'{record.rstrip().removesuffix("}")}, "calibration": {{"scores": {scores}}}}}')
+        with pytest.raises(UserError) as error:
+            find_calibration(path, experiment, weights)
+        refusals.add("is not what `confirm` wrote" in str(error.value))
+    assert refusals == {True, False}, "some cannot be read at all"
