@@ -18,7 +18,7 @@ from search.experiments.confirm.all_folds import check_all_folds, check_complete
 from search.experiments.confirm.candidates import Candidate, TrainedOn, of_parts, of_study
 from search.experiments.confirm.coverage import coverage_of
 from search.experiments.confirm.kept_runs import folder_of
-from search.experiments.confirm.recalibrated import held_back, recalibrated
+from search.experiments.confirm.recalibrated import Rows, held_back, recalibrated
 from search.experiments.confirm.results import Confirmation, Measured, leave_weights
 from search.experiments.confirm.seeds import train_seeds
 from search.experiments.experiment import Experiment, checksum, load_experiment, today
@@ -47,12 +47,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """An experiment that is to be confirmed: its file, what that holds, its data, and the configs to train."""
+    """An experiment that is to be confirmed: its file, what that holds, its data, `held_back` rows, what to train."""
 
     path: Path
     checksum: str
     experiment: Experiment
     split: "PreparedSplit"
+    held_back: Rows | None
     candidates: tuple[Candidate, ...]
 
 
@@ -127,8 +128,8 @@ def _order(request: ConfirmRequest, path: Path, before: str, experiment: Experim
         task, request.data_dir, request.runs_dir, announcer(request.quiet), weights_dir=request.weights_dir
     )
     check_data(path, experiment.config, experiment.provenance, split)
-    candidates = _candidates(request, path, experiment)
-    return Order(path=path, checksum=before, experiment=experiment, split=split, candidates=candidates)
+    rows, candidates = held_back(experiment, split), _candidates(request, path, experiment)
+    return Order(path=path, checksum=before, experiment=experiment, split=split, held_back=rows, candidates=candidates)
 
 
 def _candidates(request: ConfirmRequest, path: Path, experiment: Experiment) -> tuple[Candidate, ...]:
@@ -221,8 +222,7 @@ class _Work:
         known, place = order.experiment.calibration, folder / "predictions"
         is_one = order.experiment.ensemble is None
         is_asked = is_one and known is not None and known.asks_deviation and candidate == order.candidates[0]
-        is_own = candidate in order.candidates[: len(order.experiment.parts)]
-        rows = held_back(order.experiment, order.split) if is_own else None
+        rows = order.held_back if candidate in order.candidates[: len(order.experiment.parts)] else None
         child = isolated_prediction(
             config, everything, order.split.path, self.places, place, has_deviation=is_asked, rows=rows
         )
@@ -239,6 +239,7 @@ class _Work:
         order, seeds, task = self.order, self.seeds, self.order.experiment.task(self.request.data)
         found = [read_test_predictions(one.predictions) for one in trained]
         predictions, own = [one.prediction for one in found], found[0].deviation
+        fresh = recalibrated(order.experiment, order.split, order.held_back, found, len(seeds))
         try:
             for one, rows in zip(trained, predictions, strict=True):
                 for number, row in enumerate(rows):
@@ -258,7 +259,6 @@ class _Work:
             )
         except UnusablePredictions as error:
             self._fail(f"{name}: {error}")
-        fresh = recalibrated(order.experiment, order.split, [one.rows for one in found], len(seeds))
         confirmation = Confirmation(
             path=order.path,
             checksum=order.checksum,

@@ -36,6 +36,7 @@ class WrittenPredictions(NamedTuple):
     prediction: NDArray[np.float32]
     deviation: NDArray[np.float32] | None
     rows: NDArray[np.float32] | None
+    rows_deviation: NDArray[np.float32] | None
 
 
 def predict_test_sequences(
@@ -55,7 +56,7 @@ def predict_test_sequences(
 
     Where `has_deviation`, the models' own standard deviations stand beside it as `deviation`, likewise. Of a sample
     only at most 500 test sequences are predicted, always the same ones of a split. `rows` (n,) of the split, which are
-    no test sequences, are predicted as well, as `rows` (a member for each file of weights, n).
+    no test sequences, are predicted as well, as `rows` (a member for each file of weights, n) and `rows_deviation`.
 
     Raises:
         UserError: Weights do not fit the config, or a test sequence does not fit the model.
@@ -98,6 +99,9 @@ def predict_test_sequences(
             beside = beside_rows(config, prepared, rows)
             of_rows = list(_in_parts(predictor, prepared.residues[rows], prepared.lengths[rows], **beside))
             found.setdefault("rows", []).append(np.concatenate(of_rows, axis=1))
+            if has_deviation:
+                own = list(_in_parts(predictor.deviation, prepared.residues[rows], prepared.lengths[rows], **beside))
+                found.setdefault("rows_deviation", []).append(np.concatenate(own, axis=1))
     with replaced(path) as unfinished:
         save_file({name: np.concatenate(members) for name, members in found.items()}, unfinished)
 
@@ -133,7 +137,12 @@ def _test_embeddings(config: RunConfig, split: PreparedSplit) -> StoredEmbedding
 def read_test_predictions(path: Path) -> WrittenPredictions:
     """What `predict_test_sequences` wrote."""
     found = load_file(path)
-    return WrittenPredictions(found["prediction"], found.get("deviation"), found.get("rows"))
+    return WrittenPredictions(
+        prediction=found["prediction"],
+        deviation=found.get("deviation"),
+        rows=found.get("rows"),
+        rows_deviation=found.get("rows_deviation"),
+    )
 
 
 def beside_rows(config: RunConfig, split: PreparedSplit, rows: NDArray[np.int64]) -> dict[str, Any]:

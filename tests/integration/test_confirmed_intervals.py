@@ -18,8 +18,10 @@ from datasets.common.paths import Places
 from search.experiments.experiment import load_experiment
 from search.experiments.scales import in_unit, together
 from search.experiments.weights_in_use import find_calibration, find_weights
+from search.machine import own_models
 from search.training.predictor import Predictor
 from tests.helpers.answers import run_here
+from tests.helpers.own_folder import write
 
 WILD_TYPE = "MKVLAYRTDE"
 RESIDUES = "ACDEFGHIKL"
@@ -184,3 +186,65 @@ def test_lists_in_one_another_are_refused_however_deep(
             find_calibration(path, experiment, weights)
         refusals.add("is not what `confirm` wrote" in str(error.value))
     assert refusals == {True, False}, "some cannot be read at all"
+
+
+UNSURE = """
+import torch
+from torch import nn
+from torch.optim import SGD
+
+from models.fitness_model import FitnessModel
+
+
+class Unsure(FitnessModel):
+    def __init__(self, *, lr: float = 0.01):
+        super().__init__()
+        self.vectors, self.lr = nn.Embedding(self.tokenizer.n_tokens, 1), lr
+
+    def forward(self, batch):
+        return self.vectors(batch.tokens).mean(1).squeeze(-1)
+
+    def predict_with_std(self, batch):
+        is_sure = batch.tokens[:, 3] == batch.tokens[:, 4]
+        return self(batch), torch.where(is_sure, 0.1, 5.0)
+
+    def configure_optimizers(self):
+        return SGD(self.parameters(), lr=self.lr)
+"""
+
+
+def test_a_model_of_ones_own_that_knows_its_deviation_has_intervals_by_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of confirm's weights as those of the search, which are no epochs of a model that is solved exactly."""
+    chosen = random.Random(2)
+    rows: dict[str, str] = {}
+    while len(rows) < 200:
+        middle = chosen.choice(("AA", "AC"))  # alike: measured with less noise
+        sequence = f"{''.join(chosen.choices(RESIDUES, k=3))}{middle}{''.join(chosen.choices(RESIDUES, k=5))}"
+        part = ("train,", "train,", "train,True", "test,")[len(rows) % 4]
+        rows.setdefault(sequence, f"{chosen.gauss(0, 0.1 if middle == 'AA' else 5):.6f},{part}")
+    source = tmp_path / "source"
+    source.mkdir()
+    lines = "".join(f"{sequence},{rest}\n" for sequence, rest in rows.items())
+    (source / "own.csv").write_text(f"sequence,fitness,set,validation\n{lines}")
+    models = tmp_path / "models"
+    write(models, "unsure.py", UNSURE)
+    space = "space:\n  model:\n    lr: {type: float, low: 0.001, high: 0.1}\n"
+    write(models, "unsure.yaml", f"model:\n  _target_: own_models.unsure.Unsure\n  lr: 0.01\n{space}")
+    monkeypatch.setenv(own_models.VARIABLE, str(models))
+    try:
+        words = ("--data", "own.csv", "--model", "unsure", "--study-name", "unsure", "--n-trials", "1", *SETTINGS)
+        answer = run_here(*words, "trainer.max_epochs=1", cwd=source)
+        assert answer.status == 0, answer
+        path, _ = confirmed(source, tmp_path / "work", "unsure", monkeypatch)
+        before, now = load_experiment(path).calibration, search.load_experiment(path).calibration
+    finally:
+        own_models.use(None)
+        own_models.use_folder(None)
+    assert before is not None
+    assert now is not None
+    assert before.asks_deviation
+    assert now.asks_deviation
+    assert now.n_rows == [50]
+    assert now.scores != before.scores

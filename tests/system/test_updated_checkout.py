@@ -81,8 +81,9 @@ def test_a_search_ends_as_if_nothing_had_been_updated(n_workers: int, checkout: 
     assert (folder / "runs" / "artifacts" / report["artifact_id"]).stat().st_size > 100_000
 
 
-def test_a_confirmation_ends_with_its_reading_in_the_ledger(checkout: Path, folder: Path) -> None:
-    words = (*SETTINGS, "--model", "cnn", "--n-trials", "1")
+@pytest.mark.parametrize("validation", ["holdout", "by_position"])  # of modules that more or less is imported from
+def test_a_confirmation_ends_with_its_reading_in_the_ledger(validation: str, checkout: Path, folder: Path) -> None:
+    words = (*SETTINGS, f"validation={validation}", "--model", "cnn", "--n-trials", "1")
     run(str(checkout / "run_study.py"), *words, folder=folder, environment=plain_environment())
     experiment = folder / "studies" / "experiment" / f"{TASK}-cnn.yaml"
     process = start(checkout, folder, "confirm", str(experiment), "--seeds", "2")

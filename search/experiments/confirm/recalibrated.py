@@ -5,6 +5,7 @@ less: where it trains as many without rows that the search validated, how far of
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +16,22 @@ from search.config.run_config import task_of
 from search.config.targets import is_exact
 from search.experiments.experiment import Experiment
 from search.experiments.scales import of_seeds
-from search.stats.calibration import Calibration, calibrate
+from search.stats.calibration import Calibration, Floats, calibrate
 from search.study.protocol import build_validation
 
+if TYPE_CHECKING:
+    from search.training.predict_split import WrittenPredictions  # torch
 
-def held_back(experiment: Experiment, split: PreparedSplit) -> NDArray[np.int64] | None:
+Rows = NDArray[np.int64]
+"""Numbers (n,) of rows of a split."""
+
+
+def held_back(experiment: Experiment, split: PreparedSplit) -> Rows | None:
     """The rows (n,) of the split that the search validated and that training on `train` alone leaves out.
 
     None where it validated others, and where nothing is new: an experiment without errors has no intervals, and models
-    that are solved exactly are those that the search knows.
+    that are solved exactly are those that the search knows. To be called before anything is trained: it may load the
+    module of a protocol, or refuse one.
     """
     if experiment.calibration is None or all(is_exact(part.config.model) for part in experiment.parts):
         return None
@@ -35,23 +43,29 @@ def held_back(experiment: Experiment, split: PreparedSplit) -> NDArray[np.int64]
 
 
 def recalibrated(
-    experiment: Experiment, split: PreparedSplit, predictions: Sequence[NDArray[np.float32] | None], n_seeds: int
+    experiment: Experiment,
+    split: PreparedSplit,
+    rows: Rows | None,
+    written: "Sequence[WrittenPredictions]",
+    n_seeds: int,
 ) -> Calibration | None:
-    """What intervals are made of, by the errors of the seeds' mean; None where `held_back` names no rows.
+    """What intervals are made of, by the errors of the seeds' mean; None where there are no rows to tell it by.
 
     Args:
         experiment: Whose they are.
         split: What was measured.
-        predictions: Of the rows that `held_back` names (2 * n_seeds, n), the latter half by models trained without
-            them, of each of the experiment's parts; None beyond these.
+        rows: (n,), those that `held_back` names.
+        written: Predictions and deviations of these rows (2 * n_seeds, n), the latter half by models trained without
+            them, of each of the experiment's parts; beyond these there are none.
         n_seeds: How many there are.
     """
-    rows = held_back(experiment, split)
     if experiment.calibration is None or rows is None:
         return None
-    parts = [one[n_seeds:] for one in predictions if one is not None]
+    parts = [one.rows[n_seeds:] for one in written if one.rows is not None]
     mean, spread = parts[0].mean(axis=0, keepdims=True), None
     if experiment.ensemble is not None:
         _, (mean, spread) = of_seeds(experiment.ensemble, parts, n_seeds)
-    own = None if spread is None else spread[0]
+    own: Floats | None = None if spread is None else spread[0]
+    if (known := written[0].rows_deviation) is not None:
+        own = np.sqrt(np.square(known[n_seeds:], dtype=np.float64).mean(axis=0))
     return calibrate(mean[0], split.target[rows], validated=experiment.calibration.validated, deviation=own)
