@@ -82,9 +82,10 @@ def confirm(
         check_complete(experiments, orders[0].split)
 
     # Some of it is needed at the end alone, but whoever updates the checkout meanwhile is to change nothing here.
-    import datasets.splits.held_out  # noqa: F401
+    import datasets.splits.held_out
+    import datasets.tables.survey
+    import datasets.tasks.split_zip  # noqa: F401
     import search.experiments.readings
-    import search.experiments.scales
     import search.training.checkpoint.progress
     import search.training.predict_split  # noqa: F401
     from search.machine.environment import git_commit

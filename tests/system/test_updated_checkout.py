@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 from tests.helpers.faulty import copy_program
 from tests.helpers.planted import TASK, plain_environment, run
 from tests.helpers.processes import SHORT, Search, finish, members, trial_of, wait_until
+from tests.helpers.tables import variants, write
 
 pytestmark = pytest.mark.timeout(1800)
 SETTINGS = ("--task", TASK, "validation=holdout", "trainer.threads=1", *SHORT)
@@ -89,6 +90,18 @@ def test_a_confirmation_ends_with_its_reading_in_the_ledger(validation: str, che
     process = start(checkout, folder, "confirm", str(experiment), "--seeds", "2")
     finish_without_code(process, checkout, lambda: "seed" in process.said())
     assert experiment.with_name(f"{TASK}-cnn.ledger.jsonl").is_file()
+
+
+def test_a_confirmation_of_a_table_reads_it_at_its_end(checkout: Path, folder: Path) -> None:
+    """A search has left the table prepared, so that it is not read before."""
+    rows = [(sequence, f"{value:.4f}") for _, sequence, value in variants()]
+    write(folder / "own.csv", "sequence,fitness", rows)
+    words = ("--data", "own.csv", "--split", "random", *SETTINGS[2:], "--model", "cnn", "--study-name", "own")
+    run(str(checkout / "run_study.py"), *words, "--n-trials", "1", folder=folder, environment=plain_environment())
+    experiment = folder / "studies" / "experiment" / "own.yaml"
+    process = start(checkout, folder, "confirm", str(experiment), "--seeds", "2")
+    finish_without_code(process, checkout, lambda: "seed" in process.said())
+    assert experiment.with_name("own.ledger.jsonl").is_file()
 
 
 def test_a_ladder_ends_with_its_table(checkout: Path, folder: Path) -> None:
