@@ -418,6 +418,7 @@ def interrupted_on_two_threads(models: Path, split: Path, folder: Path) -> None:
     assert same(train(run, "second", cores=4, resume="first"), undisturbed)
 
 
+@pytest.mark.slow
 def test_a_run_of_several_threads_goes_on_with_a_model_that_computes_when_it_is_made(
     get_split: Callable[[str], PreparedSplit], tmp_path: Path
 ) -> None:

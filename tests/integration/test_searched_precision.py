@@ -29,6 +29,7 @@ def manifest(folder: Path) -> dict[str, Any]:
     return about
 
 
+@pytest.mark.slow
 def test_a_study_has_one_precision_from_its_beginning_to_its_experiment(tmp_path: Path, command: Command) -> None:
     early = command(*WORDS, "--n-trials", "1", AUTO, "--timeout", "0.001")
     assert early.status == 1
