@@ -3,7 +3,7 @@ its models were not trained on, and some for a protocol that looks at how predic
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -81,7 +81,11 @@ def predict_test_sequences(
     # Members that share nothing need not be in memory together.
     groups = [weights] if predictor.has_frozen_part else [[path] for path in weights]
     n_done, n_total = 0, len(weights) * len(lengths)
-    found: dict[str, list[NDArray[np.float32]]] = {"prediction": []}
+    found: dict[str, list[NDArray[np.float32]]] = {}
+
+    def keep(name: str, parts: Iterable[NDArray[np.float32]]) -> None:
+        found.setdefault(name, []).append(np.concatenate(list(parts), axis=1))
+
     for group in groups:
         if group is not groups[0] or len(group) > 1:
             del predictor
@@ -91,17 +95,15 @@ def predict_test_sequences(
             parts.append(part)
             n_done += part.size
             on_progress("test predictions", n_done, n_total)
-        found["prediction"].append(np.concatenate(parts, axis=1))
+        keep("prediction", parts)
         if has_deviation:
-            deviations = list(_in_parts(predictor.deviation, *tested))
-            found.setdefault("deviation", []).append(np.concatenate(deviations, axis=1))
+            keep("deviation", _in_parts(predictor.deviation, *tested))
         if rows is not None:
             beside = beside_rows(config, prepared, rows)
-            of_rows = list(_in_parts(predictor, prepared.residues[rows], prepared.lengths[rows], **beside))
-            found.setdefault("rows", []).append(np.concatenate(of_rows, axis=1))
+            others = prepared.residues[rows], prepared.lengths[rows], beside["scores"], beside["embeddings"]
+            keep("rows", _in_parts(predictor, *others))
             if has_deviation:
-                own = list(_in_parts(predictor.deviation, prepared.residues[rows], prepared.lengths[rows], **beside))
-                found.setdefault("rows_deviation", []).append(np.concatenate(own, axis=1))
+                keep("rows_deviation", _in_parts(predictor.deviation, *others))
     with replaced(path) as unfinished:
         save_file({name: np.concatenate(members) for name, members in found.items()}, unfinished)
 

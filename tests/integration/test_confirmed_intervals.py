@@ -82,8 +82,10 @@ def confirmed(searched: Path, folder: Path, name: str, monkeypatch: pytest.Monke
     return path, found[0] if isinstance(found, list) else found
 
 
-def errors_by_hand(path: Path, folder: Path) -> np.ndarray:
-    """The sorted absolute errors on the validation part (n,), of the mean of what was trained without it."""
+def errors_by_hand(path: Path, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The absolute errors on the validation part (n,), of the mean of what was trained without it, and how far the
+    members of an ensemble lie apart there.
+    """
     table = pd.read_csv(folder / "own.csv")
     rows = table[table["validation"] == True]  # noqa: E712
     residues = np.stack([np.frombuffer(one.encode(), dtype=np.uint8) for one in rows["sequence"]])
@@ -96,11 +98,12 @@ def errors_by_hand(path: Path, folder: Path) -> np.ndarray:
         files = sorted((run / "train").glob("seed*/fold0.safetensors"))
         assert len(files) == N_SEEDS
         found.append(Predictor(part.config, files, places=places)(residues, lengths))
-    prediction = found[0].mean(axis=0)
+    prediction, spread = found[0].mean(axis=0), None
     if experiment.ensemble is not None:
         means = [in_unit(experiment.ensemble, number, one).mean(axis=0) for number, one in enumerate(found)]
-        prediction, _ = together(experiment.ensemble, means)
-    return np.sort(np.abs(prediction - rows["fitness"].to_numpy()))
+        prediction, spread = together(experiment.ensemble, means)
+    error = np.abs(prediction - rows["fitness"].to_numpy())
+    return error, np.zeros(len(error)) if spread is None else spread
 
 
 @pytest.mark.parametrize("name", ["cnn", "both"])
@@ -111,9 +114,11 @@ def test_they_are_of_the_models_that_confirm_trains_without_the_rows(
     path, said = confirmed(searched, folder, name, monkeypatch)
     record = json.loads((path.with_suffix("") / "confirm.json").read_text())["calibration"]
     assert record["n_rows"] == [30]
-    wanted = errors_by_hand(path, folder)
-    if record["scale"] == "constant":
-        np.testing.assert_allclose(record["scores"][0], wanted, rtol=2e-4, atol=1e-6)
+    errors, spread = errors_by_hand(path, folder)
+    is_scaled = record["scale"] == "deviation"
+    scales = np.sqrt(spread.astype(np.float64) ** 2 + record["noise"] ** 2) if is_scaled else 1.0
+    np.testing.assert_allclose(record["scores"][0], np.sort(errors / scales), rtol=2e-4, atol=1e-6)
+    if not is_scaled:
         assert said["coverage"]["width"] == pytest.approx(2 * record["scores"][0][27], rel=1e-4), "28 of 30 + 1 is 90 %"
     before = load_experiment(path).calibration
     assert before is not None
