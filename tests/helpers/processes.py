@@ -16,6 +16,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
+from search.training.predictions import VALIDATION
 from tests.helpers.answers import Answer, run_here
 
 ROOT = Path(__file__).parents[2]
@@ -141,11 +142,22 @@ def hold_child(process: Search) -> int:
     """Wait until a trial trains and let its process stand still: however long the test takes, that trial runs."""
     while True:
         pid = wait_for_child(process)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGSTOP)
-        time.sleep(1.0)  # had it said its last word already, it would be ended now
-        if is_alive(pid):
+        if _stands_before_its_end(pid):
             return pid
+        let_go(pid)
+        time.sleep(0.02)
+
+
+def _stands_before_its_end(pid: int) -> bool:
+    """Stop a process that trains; whether its trial has no result yet, which its worker would take all the same."""
+    try:
+        os.kill(pid, signal.SIGSTOP)
+        while is_alive(pid) and _state(pid) != "T":
+            time.sleep(0.001)
+        folder = Path(f"/proc/{pid}/fd/1").readlink().parent
+    except OSError:
+        return False
+    return is_alive(pid) and not (folder / VALIDATION).exists()
 
 
 def let_go(pid: int) -> None:
@@ -216,9 +228,13 @@ def wait_until(process: Search, is_so: Callable[[], bool], timeout_s: float = WA
 def is_alive(pid: int) -> bool:
     """Whether the process runs (a zombie does not)."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return _state(pid) != "Z"
     except OSError:
         return False
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def status(folder: Path) -> dict[str, Any]:
