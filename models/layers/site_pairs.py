@@ -98,5 +98,6 @@ class SitePairs:
             index = torch.stack([row[is_here], column[is_here] - part.start])
             size = len(self._tokens), last - part.start
             ones = self.unlike.new_ones(index.shape[1])
-            mutated = torch.sparse_coo_tensor(index, ones, size, check_invariants=False).coalesce()
+            with torch.sparse.check_sparse_tensor_invariants(False):  # torch 2.11 warns where nobody says so
+                mutated = torch.sparse_coo_tensor(index, ones, size).coalesce()
             yield self._position[part], self._token[part], mutated.to_dense() if mutated.is_cuda else mutated
