@@ -56,10 +56,22 @@ class Search(subprocess.Popen[str]):
             text=True,
             start_new_session=True,
         )
+        self._end = weakref.finalize(self, _kill_group, self.pid)
+
+    def __del__(self, *more: Any) -> None:
+        """End it, where its test has failed: it might go on for long."""
+        if hasattr(self, "_end"):
+            self._end()
+        super().__del__(*more)  # type: ignore[misc]  # as it keeps those that go on, to reap them
 
     def said(self) -> str:
         """Its output so far."""
         return os.pread(self._output, os.fstat(self._output).st_size, 0).decode(errors="replace")
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def start(folder: Path, n_trials: int, *more: str) -> Search:
@@ -212,20 +224,20 @@ def members(process: Search) -> list[int]:
     return found
 
 
-def trials(folder: Path) -> list[FrozenTrial]:
+def trials(folder: Path, name: str = STUDY) -> list[FrozenTrial]:
     """The study's trials, none while there is no study yet."""
     database = folder / "runs" / "studies.db"
-    if not _has_study(database):  # Optuna would make what it does not find, beside the search that does
+    if not _has_study(database, name):  # Optuna would make what it does not find, beside the search that does
         return []
-    return optuna.load_study(study_name=STUDY, storage=f"sqlite:///{database}").trials
+    return optuna.load_study(study_name=name, storage=f"sqlite:///{database}").trials
 
 
-def _has_study(database: Path) -> bool:
+def _has_study(database: Path, name: str) -> bool:
     if not database.exists():
         return False
     connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
     try:
-        return bool(connection.execute("SELECT 1 FROM studies WHERE study_name = ?", [STUDY]).fetchall())
+        return bool(connection.execute("SELECT 1 FROM studies WHERE study_name = ?", [name]).fetchall())
     except sqlite3.OperationalError:  # it is being made
         return False
     finally:
