@@ -461,7 +461,7 @@ def test_a_planted_password_is_found_nowhere(postgres: PostgresServer, tmp_path:
     url = postgres.url(name)
     with open(tmp_path / "output", "wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-X", "utf8", str(ROOT / "run_study.py"), *SEARCH, "--n-trials", "2", "--storage", url],
+            [sys.executable, "-X", "utf8", str(ROOT / "run_study.py"), *SEARCH, "--n-trials", "60", "--storage", url],
             cwd=tmp_path,
             stdout=output,
             stderr=subprocess.STDOUT,
