@@ -35,6 +35,9 @@ SEARCH = [
 ]
 # Nothing here is to be quick; it only has to end when something is broken.
 WAIT_S = 300.0
+# More trials than any machine ends while a test looks for one of them, and an epoch count that none reaches.
+MANY = 2000
+LONG = ("trainer.max_epochs=100000", "trainer.patience=100000")
 SHORT = ["trainer.max_epochs=15", "trainer.patience=15", "model.depth=1", "space.model.channels.high=24", "pruner=nop"]
 
 
@@ -53,10 +56,22 @@ class Search(subprocess.Popen[str]):
             text=True,
             start_new_session=True,
         )
+        self._end = weakref.finalize(self, _kill_group, self.pid)
+
+    def __del__(self, *more: Any) -> None:
+        """End it, where its test has failed: it might go on for long."""
+        if hasattr(self, "_end"):
+            self._end()
+        super().__del__(*more)  # type: ignore[misc]  # as it keeps those that go on, to reap them
 
     def said(self) -> str:
         """Its output so far."""
         return os.pread(self._output, os.fstat(self._output).st_size, 0).decode(errors="replace")
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def start(folder: Path, n_trials: int, *more: str) -> Search:
@@ -109,7 +124,12 @@ def interrupt(process: Search, answer: str) -> None:
 
 def training_child(process: Search) -> int | None:
     """The process that trains, of a fleet's the first one: a child of a forkserver."""
-    return min((pid for pid in members(process) if trial_of(pid) is not None), default=None)
+    return min(training_children(process), default=None)
+
+
+def training_children(process: Search) -> list[int]:
+    """All of them."""
+    return [pid for pid in members(process) if trial_of(pid) is not None]
 
 
 def trial_of(pid: int) -> int | None:
@@ -140,15 +160,24 @@ def wait_for_child(process: Search, timeout_s: float = WAIT_S) -> int:
 
 def hold_child(process: Search) -> int:
     """Wait until a trial trains and let its process stand still: however long the test takes, that trial runs."""
-    while True:
-        pid = wait_for_child(process)
-        if _stands_before_its_end(pid):
-            return pid
-        let_go(pid)
+    return hold_children(process, 1)[0]
+
+
+def hold_children(process: Search, n: int) -> list[int]:
+    """The same of `n` trials, each of another worker: all of them train at once."""
+    held: list[int] = []
+    while len(held) < n:
+        wait_for_child(process)
+        for pid in set(training_children(process)) - set(held):
+            if stands_before_its_end(pid):
+                held.append(pid)
+            else:
+                let_go(pid)
         time.sleep(0.02)
+    return held
 
 
-def _stands_before_its_end(pid: int) -> bool:
+def stands_before_its_end(pid: int) -> bool:
     """Stop a process that trains; whether its trial has no result yet, which its worker would take all the same."""
     try:
         os.kill(pid, signal.SIGSTOP)
@@ -161,7 +190,7 @@ def _stands_before_its_end(pid: int) -> bool:
 
 
 def let_go(pid: int) -> None:
-    """End what `hold_child` began."""
+    """End what `hold_child` and `stands_before_its_end` began."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGCONT)
 
@@ -195,20 +224,20 @@ def members(process: Search) -> list[int]:
     return found
 
 
-def trials(folder: Path) -> list[FrozenTrial]:
+def trials(folder: Path, name: str = STUDY) -> list[FrozenTrial]:
     """The study's trials, none while there is no study yet."""
     database = folder / "runs" / "studies.db"
-    if not _has_study(database):  # Optuna would make what it does not find, beside the search that does
+    if not _has_study(database, name):  # Optuna would make what it does not find, beside the search that does
         return []
-    return optuna.load_study(study_name=STUDY, storage=f"sqlite:///{database}").trials
+    return optuna.load_study(study_name=name, storage=f"sqlite:///{database}").trials
 
 
-def _has_study(database: Path) -> bool:
+def _has_study(database: Path, name: str) -> bool:
     if not database.exists():
         return False
     connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
     try:
-        return bool(connection.execute("SELECT 1 FROM studies WHERE study_name = ?", [STUDY]).fetchall())
+        return bool(connection.execute("SELECT 1 FROM studies WHERE study_name = ?", [name]).fetchall())
     except sqlite3.OperationalError:  # it is being made
         return False
     finally:
@@ -216,13 +245,24 @@ def _has_study(database: Path) -> bool:
 
 
 def wait_until(process: Search, is_so: Callable[[], bool], timeout_s: float = WAIT_S) -> None:
-    """Wait for something that a search does."""
+    """Wait for something that a search does; it may have ended since."""
     deadline = time.monotonic() + timeout_s
-    while not is_so():
-        if process.poll() is not None or time.monotonic() > deadline:
+    while True:
+        was_last = process.poll() is not None or time.monotonic() > deadline  # before it is asked what there is
+        if is_so():
+            return
+        if was_last:
             signal_group(process, signal.SIGKILL)
             raise AssertionError(f"it did not come to it: {finish(process)}")
         time.sleep(0.1)
+
+
+def wait_until_gone(pid: int) -> bool:
+    """Whether a process ends that would otherwise live on, stand still or train, for longer than is waited."""
+    deadline = time.monotonic() + WAIT_S
+    while is_alive(pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not is_alive(pid)
 
 
 def is_alive(pid: int) -> bool:

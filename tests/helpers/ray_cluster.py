@@ -29,6 +29,7 @@ def main() -> None:
     """The cluster's own process."""
     from ray.cluster_utils import Cluster
 
+    Path("/tmp/ray").mkdir(exist_ok=True)  # Ray notes a cluster's address there, and makes it for a cluster in it alone
     folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # the paths of its sockets have to be short
     head = {"temp_dir": folder, "include_dashboard": False, "num_cpus": 0, "num_gpus": 0}
     cluster = Cluster(initialize_head=True, head_node_args={**head, "object_store_memory": _BYTES})

@@ -237,9 +237,13 @@ def test_states_of_folds_ahead_are_kept_and_used(train: Trainer, monkeypatch: py
     run = config(CNN)
     undisturbed = train(run, "undisturbed", cores=1)
 
+    before = children_of(os.getpid())
+
     def wait_and_die(fold: int, epoch: int) -> None:
         if (fold, epoch) == (0, 0):  # while we stand still the others train to their ends
-            time.sleep(1.5)
+            deadline = time.monotonic() + WAIT_S
+            while any(map(is_alive, set(children_of(os.getpid())) - set(before))) and time.monotonic() < deadline:
+                time.sleep(0.05)
         if (fold, epoch) == (1, 0):
             raise KeyboardInterrupt
 

@@ -263,6 +263,23 @@ def test_a_confirmed_ensemble_is_judged_by_the_test_set(copy: Path, again: Calla
     assert "Recommended: exported/" in table
 
 
+# The program, whose children stand still: what is trained again goes on until the signal, on the fastest machine too.
+HELD = """
+import os, signal, sys
+import search.workers.child as child
+from search.cli.main import main
+
+begin = child.Child._begin
+
+def begin_and_stand(self):
+    begin(self)
+    os.kill(self._process.pid, signal.SIGSTOP)
+
+child.Child._begin = begin_and_stand
+sys.exit(main(sys.argv[1:]))
+"""
+
+
 @pytest.mark.system
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_while_it_is_made_ends_the_ladder_cleanly(
@@ -272,7 +289,8 @@ def test_a_signal_while_it_is_made_ends_the_ladder_cleanly(
     path = ensemble_of(copy)
     path.unlink()
     shutil.rmtree(weights_folder(path))
-    process = Search([sys.executable, str(ROOT / "run_study.py"), *finished_study.command, *MORE], copy)
+    program = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{HELD}"
+    process = Search([sys.executable, "-c", program, *finished_study.command, *MORE], copy)
     wait_until(process, lambda: "it is trained again" in process.said())
     signal_group(process, number)
     status, said = finish(process)

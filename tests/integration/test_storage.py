@@ -184,10 +184,16 @@ def test_an_sqlite_file_that_is_locked_for_long_is_waited_for(tmp_path: Path, mo
     study = optuna.create_study(study_name="a", storage=database.storage)
     blocker = sqlite3.connect(tmp_path / "studies.db", isolation_level=None, check_same_thread=False)
     blocker.execute("BEGIN IMMEDIATE")
-    timer = threading.Timer(1.5, lambda: blocker.execute("ROLLBACK"))
-    timer.start()
+
+    def let_go_once_it_waits() -> None:
+        while database.is_settled():
+            time.sleep(0.01)
+        blocker.execute("ROLLBACK")
+
+    thread = threading.Thread(target=let_go_once_it_waits)
+    thread.start()
     study.set_user_attr("x", 1)
-    timer.join()
+    thread.join()
     blocker.close()
     assert study.user_attrs == {"x": 1}
     assert not database.is_settled()
@@ -455,7 +461,7 @@ def test_a_planted_password_is_found_nowhere(postgres: PostgresServer, tmp_path:
     url = postgres.url(name)
     with open(tmp_path / "output", "wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-X", "utf8", str(ROOT / "run_study.py"), *SEARCH, "--n-trials", "2", "--storage", url],
+            [sys.executable, "-X", "utf8", str(ROOT / "run_study.py"), *SEARCH, "--n-trials", "60", "--storage", url],
             cwd=tmp_path,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from search.storage.attributes import CONTROL, N_TARGET
 from search.study.control import POLL_S, read_control, run_if_drained, set_control
-from tests.helpers.processes import ROOT
+from tests.helpers.processes import MANY, ROOT
 from tests.helpers.small_study import NAME, add, default_database, make_study
 from tests.integration.test_startup import probe
 
@@ -173,7 +173,7 @@ def counts(folder):
 
 
 def test_pause_resume_and_drain_reach_a_running_search_and_the_budget_stays_exact(tmp_path, searching, command):
-    search = searching(500)
+    search = searching(MANY)
     search.wait_until(lambda: search.says("finished"))
     assert command("pause", "--study-name", "s").status == 0
     search.wait_until(lambda: search.says("is paused"))
@@ -190,7 +190,7 @@ def test_pause_resume_and_drain_reach_a_running_search_and_the_budget_stays_exac
     status, said = search.end()
     n_drained, n_running = counts(tmp_path)
     assert status == 0, said
-    assert f"Drained at {n_drained} of 500 trials; the same command goes on." in said
+    assert f"Drained at {n_drained} of {MANY} trials; the same command goes on." in said
     assert n_running == 0
     assert (tmp_path / "exported" / "s.yaml").exists()
 
@@ -200,7 +200,7 @@ def test_pause_resume_and_drain_reach_a_running_search_and_the_budget_stays_exac
     assert counts(tmp_path) == (n_drained + 1, 0)
     study = optuna.load_study(study_name="s", storage=default_database(tmp_path))
     assert read_control(study) == "run"
-    assert study.user_attrs[N_TARGET] == 500
+    assert study.user_attrs[N_TARGET] == MANY
 
     # A paused one it leaves paused, says so and waits; Ctrl-C ends it, and so does a drain.
     assert command("pause", "--study-name", "s").status == 0

@@ -1,6 +1,5 @@
 """Ensembles over all families, and of studies that two machines searched in one database."""
 
-import os
 import re
 import shutil
 import signal
@@ -159,30 +158,44 @@ def test_weights_of_two_members_that_changed_places_are_named(of_all: Ensemble) 
     assert "differs: member 2 (trial" not in answer.err
 
 
+# The program, which is killed with all that it started as soon as it has said some words: `-c KILLED WORDS COMMAND...`.
+KILLED = """
+import os, signal, sys
+from search.cli.main import main
+from search.workers.display import PlainDisplay
+
+last, say = sys.argv.pop(1), PlainDisplay.announce
+
+def say_and_die(self, sentence):
+    say(self, sentence)
+    if last in sentence:
+        os.killpg(0, signal.SIGKILL)
+
+PlainDisplay.announce = say_and_die
+sys.exit(main(sys.argv[1:]))
+"""
+
+
 def test_a_confirmation_that_was_killed_goes_on_with_the_member_that_it_was_at(of_all: Ensemble) -> None:
     path = of_all.changed("killed", lambda tree: None)
-    words = [sys.executable, str(ROOT / "run_study.py"), "confirm", str(path), "--seeds", "1"]
+    words = ["confirm", str(path), "--seeds", "1"]
     members = load_experiment(path).ensemble
     assert members is not None
     names = [f"member {number} ({member.words}), seed 1" for number, member in enumerate(members.members)]
-    with subprocess.Popen(
-        words, cwd=of_all.folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if f"{names[1]} on train+validation" in line:
-                os.killpg(process.pid, signal.SIGKILL)
-                break
+    program = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{KILLED}"
+    command = [sys.executable, "-c", program, f"{names[1]} on train+validation", *words]
+    done = subprocess.run(command, cwd=of_all.folder, capture_output=True, text=True, start_new_session=True)
+    assert done.returncode == -signal.SIGKILL, done
     ledger = path.with_name("killed.ledger.jsonl")
     assert not ledger.exists()
-    answer = run_here(*words[2:], cwd=of_all.folder)
+    answer = run_here(*words, cwd=of_all.folder)
     assert answer.status == 0, answer
     said = answer.out + answer.err
     for way in ("train+validation", "train"):
         assert re.search(rf"killed: {re.escape(names[0])} on {re.escape(way)}, .*: before\n", said)
         assert re.search(rf"killed: {re.escape(names[2])} on {re.escape(way)}, .* s\n", said)
     [reading] = read(ledger)
-    assert run_here(*words[2:], "--quiet", cwd=of_all.folder).status == 0
+    assert run_here(*words, "--quiet", cwd=of_all.folder).status == 0
     _, again = read(ledger)
     assert again.values == reading.values, "the same seeds give the same numbers, killed or not"
     assert search.load_experiment(path).origin == "confirm"

@@ -38,10 +38,21 @@ from models.fitness_model import FitnessModel
 
 
 def say(phase):
-    """What this process of a worker does now, for whoever waits for the moment; long enough to be hit."""
-    with open(os.environ["FLIPSEARCH_TEST_PHASES"], "a") as file:
+    """What this process of a worker does now; whoever waits for the moment holds it there."""
+    phases = os.environ["FLIPSEARCH_TEST_PHASES"]
+    with open(phases, "a") as file:
         file.write(f"{os.getpid()} {multiprocessing.parent_process().pid} {phase}\\n")
     time.sleep(0.15)
+    while read(f"{phases}.held") == phase and read(phases).count(f" {phase}\\n") >= 3:
+        time.sleep(0.05)
+
+
+def read(path):
+    try:
+        with open(path) as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
 
 
 class Phased(FitnessModel):
@@ -99,6 +110,10 @@ class Fleet:
     def phases(self) -> Path:
         return self.folder / "phases"
 
+    @property
+    def held(self) -> Path:
+        return self.folder / "phases.held"
+
     def start(self, n_workers: int = 2) -> None:
         self.phases.write_text("")
         environment = {**os.environ, "FLIPSEARCH_STORAGE": self.url, "FLIPSEARCH_TEST_PHASES": str(self.phases)}
@@ -127,8 +142,13 @@ class Fleet:
             start_new_session=True,
         )
 
+    def go_on(self) -> None:
+        """Let nobody stand in the phase that was waited for any more."""
+        self.held.unlink(missing_ok=True)
+
     def finish(self) -> tuple[int, str]:
         assert self.process is not None
+        self.go_on()
         output, _ = self.process.communicate(timeout=500)
         return self.process.returncode, output
 
@@ -138,7 +158,8 @@ class Fleet:
             os.killpg(self.process.pid, number)
 
     def wait_for(self, phase: str, n_before: int = 3) -> int:
-        """Wait until a training process is in that phase for the `n_before`-th time; its process."""
+        """Wait until a training process is in that phase for the `n_before`-th time, and stands there; its process."""
+        self.held.write_text(phase)
         deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
             found = [line.split()[0] for line in self.phases.read_text().splitlines() if line.endswith(f" {phase}")]
@@ -168,9 +189,7 @@ def used_s(pid: int) -> float:
 
 
 def kill_child(fleet: Fleet) -> None:
-    while True:
-        with contextlib.suppress(ProcessLookupError):  # the trial has ended meanwhile
-            return os.kill(fleet.wait_for("training"), signal.SIGKILL)
+    os.kill(fleet.wait_for("training"), signal.SIGKILL)
 
 
 def kill_worker(fleet: Fleet) -> None:
@@ -213,6 +232,7 @@ def during(phase: str, number: int, times: int = 1) -> Callable[[Fleet], None]:
 def stop_database(fleet: Fleet) -> None:
     fleet.wait_for("training")
     fleet.postgres.stop()
+    fleet.go_on()
     time.sleep(SHORT_LEASE.lease_s + 1)
     fleet.postgres.start()
 
@@ -220,6 +240,7 @@ def stop_database(fleet: Fleet) -> None:
 def crash_database(fleet: Fleet) -> None:
     fleet.wait_for("training")
     fleet.postgres.crash()
+    fleet.go_on()
     time.sleep(1)
     fleet.postgres.start(wait=False)
 
@@ -227,6 +248,7 @@ def crash_database(fleet: Fleet) -> None:
 def suspend_worker(fleet: Fleet) -> None:
     pid = fleet.worker()
     os.kill(pid, signal.SIGSTOP)
+    fleet.go_on()
     time.sleep(SHORT_LEASE.lease_s + 3)
     os.kill(pid, signal.SIGCONT)
 

@@ -15,6 +15,8 @@ from optuna.trial import TrialState
 from tests.helpers.answers import run_here
 from tests.helpers.postgres import PASSWORD, PostgresServer
 from tests.helpers.processes import (
+    LONG,
+    MANY,
     ROOT,
     STUDY,
     WAIT_S,
@@ -22,7 +24,10 @@ from tests.helpers.processes import (
     finish,
     interrupt,
     is_alive,
+    let_go,
     parent,
+    search_here,
+    stands_before_its_end,
     start,
     start_with_short_lease,
     status,
@@ -31,11 +36,10 @@ from tests.helpers.processes import (
     wait_until,
 )
 from tests.helpers.ray_cluster import ENVIRONMENT, NEEDS_RAY, FakeCluster, in_session, odd_node, ray_workers, words_of
+from tests.helpers.short_leases import short_leases
 
 pytestmark = [pytest.mark.timeout(1200), NEEDS_RAY]
 QUICK = ("--task", "synthetic_two_vs_rest", "--model", "ridge", "trainer.threads=1", "validation=holdout")
-LONG = ("trainer.max_epochs=3000", "trainer.patience=3000")
-N_TRIALS = 60  # of half a second: enough for a worker that comes late
 
 
 @pytest.fixture(autouse=True)
@@ -99,6 +103,16 @@ def a_training_worker(process, leader):
     raise AssertionError(f"nothing trains: {process.said()}")
 
 
+def hold_a_training_worker(process, leader):
+    """The same, where the process stands still until `let_go`: between two trials its worker would lose none."""
+    while True:
+        worker, pid = a_training_worker(process, leader)
+        if stands_before_its_end(pid):
+            return worker, pid
+        let_go(pid)
+        time.sleep(0.05)
+
+
 def variables(pid):
     return dict(
         word.split("=", 1) for word in Path(f"/proc/{pid}/environ").read_bytes().decode().split("\0") if "=" in word
@@ -119,15 +133,17 @@ def test_the_budget_is_exact_whatever_becomes_of_workers_actors_and_nodes(tmp_pa
         cluster.add(1)
         second = cluster.add(1)
         leader = cluster.process.pid
-        process = start_with_short_lease(tmp_path, N_TRIALS, *on_ray(cluster, "--workers", "auto"))
+        process = start_with_short_lease(tmp_path, MANY, *on_ray(cluster, "--workers", "auto"))
         wait_until(process, lambda: len(ray_workers(leader)) == 2)
 
-        worker, _ = a_training_worker(process, leader)
+        worker, child = hold_a_training_worker(process, leader)
         os.kill(worker, signal.SIGKILL)
+        let_go(child)
         wait_until(process, lambda: "ended by signal 9; it is started again" in process.said())
 
-        worker, _ = a_training_worker(process, leader)
+        worker, child = hold_a_training_worker(process, leader)
         os.kill(parent(worker), signal.SIGKILL)  # its actor, which Ray starts again
+        let_go(child)
         wait_until(process, lambda: "together with its Ray actor or its node" in process.said())
         wait_until(process, lambda: not is_alive(worker))  # nobody is left who would know of it
 
@@ -137,12 +153,17 @@ def test_the_budget_is_exact_whatever_becomes_of_workers_actors_and_nodes(tmp_pa
         cluster.add(2)
         wait_until(process, lambda: len(ray_workers(leader)) == 3)  # one more than before
         wait_until(process, lambda: len(slots(tmp_path)) >= 3)
+        interrupt(process, "press Ctrl-C again to stop them now")
         returncode, output = finish(process)
     finally:
         cluster.close()
-    assert returncode == 0, output
+    assert returncode == 130, output
     assert "Traceback" not in output
-    check_budget(tmp_path, N_TRIALS)
+    n_trials = status(tmp_path)["n_finished"] + 1
+    with short_leases():
+        answer = search_here(tmp_path, n_trials, "trainer.threads=1")
+    assert answer.status == 0, answer
+    check_budget(tmp_path, n_trials)
     assert n_losses(tmp_path) >= 2
     assert not re.search(r"raylet|state-dump", output), output  # what Ray itself has to say of it
 
@@ -192,7 +213,7 @@ def listening(leader):
 
 
 def test_a_cluster_of_our_own_is_closed_to_others_and_ends_with_the_search(tmp_path):
-    process = start(tmp_path, 50, "--engine", "ray", "--address", "local", "trainer.threads=1", *LONG)
+    process = start(tmp_path, MANY, "--engine", "ray", "--address", "local", "trainer.threads=1", *LONG)
     a_training_worker(process, process.pid)
     ports = listening(process.pid)
     assert len(ports) >= 3
@@ -218,7 +239,7 @@ def test_a_cluster_of_our_own_is_closed_to_others_and_ends_with_the_search(tmp_p
 
 
 def test_a_cluster_that_loses_its_head_ends_the_search_in_a_sentence(tmp_path):
-    process = start(tmp_path, 50, "--engine", "ray", "--address", "local", "trainer.threads=1", *LONG)
+    process = start(tmp_path, MANY, "--engine", "ray", "--address", "local", "trainer.threads=1", *LONG)
     a_training_worker(process, process.pid)
     os.kill(next(pid for pid in in_session(process.pid) if words_of(pid)[0].endswith("gcs_server")), signal.SIGKILL)
     returncode, output = finish(process)
@@ -232,7 +253,7 @@ def test_a_cluster_that_loses_its_head_ends_the_search_in_a_sentence(tmp_path):
 def test_a_gpu_is_shared_and_the_workers_have_their_part_of_it_and_their_threads(tmp_path, cluster):
     leader = cluster.process.pid
     words = on_ray(cluster, "--workers", "4", "--trials-per-gpu", "2", *LONG)
-    process = start(tmp_path, 50, *words)
+    process = start(tmp_path, MANY, *words)
     wait_until(process, lambda: "room for 2" in process.said())  # of two GPUs with one core each
     assert "a worker takes 1 core and 1/2 of a GPU of a node" in process.said()
     assert "2 of the 4 workers wait for further nodes." in process.said()
@@ -254,7 +275,7 @@ def test_a_gpu_is_shared_and_the_workers_have_their_part_of_it_and_their_threads
 
 def test_workers_without_a_gpu_see_none_and_end_when_the_search_is_killed(tmp_path, cluster):
     leader = cluster.process.pid
-    process = start(tmp_path, 50, *on_ray(cluster, "--workers", "1", "trainer.accelerator=cpu", *LONG))
+    process = start(tmp_path, MANY, *on_ray(cluster, "--workers", "1", "trainer.accelerator=cpu", *LONG))
     worker, child = a_training_worker(process, leader)
     assert variables(parent(child))["CUDA_VISIBLE_DEVICES"] == ""
     assert words_of(parent(worker))[0].startswith("ray::")
@@ -297,7 +318,7 @@ print(*tables, head.get_task_events())
 def test_the_password_is_nowhere_in_ray_and_the_missing_token_is_told(tmp_path, cluster, postgres: PostgresServer):
     url = postgres.url(postgres.create_database())
     assert PASSWORD in url
-    words = [*QUICK, "--study-name", STUDY, "--n-trials", "500", *on_ray(cluster), "--storage", url]
+    words = [*QUICK, "--study-name", STUDY, "--n-trials", "20000", *on_ray(cluster), "--storage", url]
     process = Search([sys.executable, str(ROOT / "run_study.py"), *words], tmp_path)
     wait_until(process, lambda: "trial 0 complete" in process.said())
     assert "Ray's token authentication is off: whoever reaches" in process.said()

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -94,17 +95,27 @@ def test_a_node_without_checkout_and_data_trains_what_this_machine_would(
             sent: set[str] = set()
 
             def look():
+                found = []
                 for path in Path("/proc").glob("[0-9]*"):
                     words = " ".join(words_of(int(path.name)))
                     if "remote_worker" in words and str(temporary) in os.path.realpath(path / "cwd"):
                         places.add(os.path.realpath(path / "cwd"))
                         commands.add(words)
-                return "trial 1 complete" in process.said()
+                        found.append(int(path.name))
+                return found
 
-            wait_until(process, look)
+            def hold():
+                for pid in (found := look()):
+                    os.kill(pid, signal.SIGSTOP)  # what was sent goes when the search, which is short, has ended
+                return bool(found)
+
+            wait_until(process, hold)
             for path in Path("/tmp").glob("ray-*/session_*/runtime_resources/working_dir_files/*/checkout/../**/*"):
                 if path.is_file() and f"/{STUDY}" not in str(path):
                     sent.add(path.name)
+            for pid in look():
+                os.kill(pid, signal.SIGCONT)
+            wait_until(process, lambda: look() == [] or "trial 1 complete" in process.said())
             returncode, output = finish(process)
             assert returncode == 0, output
             assert len(places) == 1

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -16,8 +15,9 @@ from optuna.trial import TrialState
 from search.cluster.jobs import SlurmJobs
 from search.cluster.slurm_script import batch_script
 from search.storage.attributes import RETRY_OF
+from tests.helpers.answers import run_here
 from tests.helpers.postgres import PASSWORD
-from tests.helpers.processes import ROOT, SEARCH, SHORT, STUDY, WAIT_S
+from tests.helpers.processes import MANY, ROOT, SEARCH, SHORT, STUDY, WAIT_S, let_go, stands_before_its_end
 from tests.helpers.slurm import real_slurm, stand_in
 
 
@@ -55,6 +55,14 @@ def logs(folder):
     return {path.stem: path.read_text() for path in (folder / "runs" / STUDY / "slurm").glob("*/*.log")}
 
 
+def hold_training(folder):
+    """The process that trains a trial of the study in this folder, which stands still until `let_go`."""
+    while not stands_before_its_end(pid := wait_for_training(folder)):
+        let_go(pid)
+        time.sleep(0.02)
+    return pid
+
+
 def wait_for_training(folder):
     """The process that trains a trial of the study in this folder."""
     deadline = time.monotonic() + WAIT_S
@@ -74,6 +82,22 @@ def wait_for(folder, place, words):
     while words not in logs(folder).get(place, ""):
         assert time.monotonic() < deadline, logs(folder)
         time.sleep(0.1)
+
+
+def wait_for_finished(url, n_trials, n_workers=1):
+    """Until the study has so many finished trials, or more, by so many workers."""
+    deadline = time.monotonic() + WAIT_S
+    done = []
+    while len(done) < n_trials or len({trial.user_attrs["worker"] for trial in done}) < n_workers:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+        done = finished(trials_of(url))
+
+
+def drain(folder, url):
+    """Let workers that have begun end, after the trials that run: there are more than could be waited for."""
+    answer = run_here("drain", "--study-name", STUDY, "--storage", url, cwd=folder)
+    assert answer.status == 0, answer
 
 
 def trials_of(url):
@@ -104,8 +128,9 @@ def test_an_array_shares_a_study_and_keeps_its_budget(cluster, tmp_path):
 
 
 def test_the_databases_password_is_in_no_script_and_no_queue(cluster, tmp_path, postgres_url):
-    submit(cluster, tmp_path, 2, "--jobs", "2", FLIPSEARCH_STORAGE=postgres_url)
+    submit(cluster, tmp_path, MANY, "--jobs", "2", FLIPSEARCH_STORAGE=postgres_url)
     wait_for_training(tmp_path)
+    wait_for_finished(postgres_url, 2, n_workers=2)
     shown = subprocess.run(["ps", "-eo", "args"], check=True, capture_output=True, text=True).stdout
     assert "run_study.py" in shown
     assert f"/{postgres_url.rpartition('/')[2]}" not in shown, "the URL"
@@ -113,8 +138,10 @@ def test_the_databases_password_is_in_no_script_and_no_queue(cluster, tmp_path, 
     for path in [file for folder in kept for file in folder.rglob("*") if file.is_file() and file.name != "storage"]:
         with contextlib.suppress(FileNotFoundError):
             assert PASSWORD.encode() not in path.read_bytes(), path
+    drain(tmp_path, postgres_url)
     cluster.wait_until_ended()
-    assert len(finished(trials_of(postgres_url))) == 2
+    trials = trials_of(postgres_url)
+    assert len(finished(trials)) == len(trials)
     holding = [path for path in tmp_path.rglob("*") if path.is_file() and PASSWORD.encode() in path.read_bytes()]
     assert [path.name for path in holding] == ["storage"]
     assert holding[0].stat().st_mode & 0o777 == 0o600
@@ -141,30 +168,37 @@ def test_secrets_of_the_environment_can_be_kept_from_slurm(slurm, tmp_path):
 
 
 def test_a_job_near_its_limit_finishes_its_trial_and_is_queued_again(cluster, tmp_path):
-    number = submit(cluster, tmp_path, 3, "--drain-time", "20m")
-    wait_for_training(tmp_path)
+    number = submit(cluster, tmp_path, MANY, "--drain-time", "20m")
+    child = hold_training(tmp_path)
     cluster.warn(f"{number}_1")
+    wait_for(tmp_path, "1", "the time limit is near: trials that run have 1170 s to finish, none is started")
+    let_go(child)
     wait_for(tmp_path, "1", "back into the queue, to go on with the study")
-    assert "the time limit is near: trials that run have 1170 s to finish, none is started" in logs(tmp_path)["1"]
+    url = f"sqlite:///{tmp_path}/runs/studies.db"
+    wait_for_finished(url, len(finished(trials_of(url))) + 1)
+    drain(tmp_path, url)
     cluster.wait_until_ended()
-    trials = trials_of(f"sqlite:///{tmp_path}/runs/studies.db")
-    assert len(finished(trials)) == len(trials) == 3, "no trial was stopped half way"
+    trials = trials_of(url)
+    assert len(finished(trials)) == len(trials), "no trial was stopped half way"
 
 
 def test_a_trial_that_cannot_finish_in_time_is_stopped_and_run_again(cluster, tmp_path):
-    number = submit(cluster, tmp_path, 2, "--drain-time", "45s")
-    os.kill(wait_for_training(tmp_path), signal.SIGSTOP)
+    number = submit(cluster, tmp_path, MANY, "--drain-time", "45s")
+    hold_training(tmp_path)
     cluster.warn(f"{number}_1")
     wait_for(tmp_path, "1", "back into the queue, to go on with the study")
     assert "trials that still run are stopped, and run again" in logs(tmp_path)["1"]
+    url = f"sqlite:///{tmp_path}/runs/studies.db"
+    wait_for_finished(url, len(finished(trials_of(url))) + 1)
+    drain(tmp_path, url)
     cluster.wait_until_ended()
-    trials = trials_of(f"sqlite:///{tmp_path}/runs/studies.db")
-    assert len(finished(trials)) == 2
+    trials = trials_of(url)
+    assert len(finished(trials)) == len(trials) - 1
     assert [trial.state for trial in trials if RETRY_OF in trial.user_attrs] == [TrialState.COMPLETE]
 
 
 def test_a_cancelled_job_stays_cancelled_and_its_trial_is_run_again(cluster, tmp_path):
-    submit(cluster, tmp_path, 200)  # more than a fast machine has run before the command is there that cancels
+    submit(cluster, tmp_path, MANY)
     wait_for_training(tmp_path)
     said = call(cluster, tmp_path, "submit", "--cancel", "--study-name", STUDY)
     assert re.match(rf"Cancelled \d+ of study {STUDY}: ", said)

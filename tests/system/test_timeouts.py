@@ -46,7 +46,7 @@ def test_a_trial_that_hangs_is_ended_counts_and_is_not_run_again(tmp_path):
 
 def test_no_trial_begins_after_the_time_of_a_call(finished_study, tmp_path, program):
     shutil.copytree(finished_study.folder, tmp_path, dirs_exist_ok=True)
-    answer = program(*finished_study.command, "--n-trials", "100000", "--timeout", "9", cwd=tmp_path)
+    answer = program(*finished_study.command, "--n-trials", "100000", "--timeout", "20", cwd=tmp_path)
     assert answer.status == 0, answer  # two trials were complete before
     found = re.search(r"The --timeout is over at (\d+) of 100000 trials; the same command goes on\.", answer.err)
     assert found

@@ -10,9 +10,10 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from tests.helpers.answers import run_here
 from tests.helpers.faulty import copy_program
 from tests.helpers.planted import TASK, plain_environment, run
-from tests.helpers.processes import SHORT, Search, finish, members, trial_of, wait_until
+from tests.helpers.processes import MANY, SHORT, Search, finish, trials, wait_until
 from tests.helpers.tables import variants, write
 
 pytestmark = pytest.mark.timeout(1800)
@@ -49,6 +50,10 @@ def remove_code(checkout: Path) -> None:
 def finish_without_code(process: Search, checkout: Path, is_ready: Callable[[], bool]) -> str:
     wait_until(process, is_ready)
     remove_code(checkout)
+    return finish_well(process)
+
+
+def finish_well(process: Search) -> str:
     returncode, output = finish(process)
     assert returncode == 0, output
     for word in ("Traceback", "ModuleNotFoundError", "error:", "could not be kept"):
@@ -58,24 +63,33 @@ def finish_without_code(process: Search, checkout: Path, is_ready: Callable[[], 
 
 @pytest.mark.parametrize("n_workers", [1, 2])
 def test_a_search_ends_as_if_nothing_had_been_updated(n_workers: int, checkout: Path, folder: Path) -> None:
-    words = (*SETTINGS, "--model", "cnn", "--n-trials", "5", "--workers", str(n_workers))
+    words = (*SETTINGS, "--model", "cnn", "--n-trials", str(MANY), "--workers", str(n_workers))
     process = start(checkout, folder, *words)
     name = f"{TASK}-cnn"
     storage = f"sqlite:///{folder / 'runs' / 'studies.db'}"
 
+    def n_finished() -> int:
+        return sum(trial.state == TrialState.COMPLETE for trial in trials(folder, name))
+
     def all_train() -> bool:
         """Whether each worker has had a trial that trained: so all have loaded everything."""
-        if not any(trial_of(pid) is not None for pid in members(process)):
-            return False
-        known = optuna.load_study(study_name=name, storage=storage).trials
-        return len({trial.user_attrs["worker"] for trial in known if trial.intermediate_values}) == n_workers
+        return (
+            len({trial.user_attrs["worker"] for trial in trials(folder, name) if trial.intermediate_values})
+            == n_workers
+        )
 
-    output = finish_without_code(process, checkout, all_train)
-    assert f"Study {name}: 5 finished trials (5 complete, 0 pruned), 0 failed." in output
+    wait_until(process, all_train)
+    remove_code(checkout)
+    n_before = n_finished()
+    wait_until(process, lambda: n_finished() >= n_before + 2 * n_workers)
+    assert run_here("drain", "--study-name", name, cwd=folder).status == 0
+    output = finish_well(process)
+    study = optuna.load_study(study_name=name, storage=storage)
+    n = len(study.trials)
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * n
+    assert f"Study {name}: {n} finished trials ({n} complete, 0 pruned), 0 failed." in output
     assert "importance" in output
     assert (folder / "studies" / "experiment" / f"{name}.yaml").is_file()
-    study = optuna.load_study(study_name=name, storage=storage)
-    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 5
     attributes = study._storage.get_study_system_attrs(study._study_id)
     assert any(key.startswith("dashboard:note_str:") for key in attributes)
     [report] = [json.loads(value) for key, value in attributes.items() if key.startswith("artifacts:")]
