@@ -257,9 +257,9 @@ def wait_until(process: Search, is_so: Callable[[], bool], timeout_s: float = WA
         time.sleep(0.1)
 
 
-def wait_until_gone(pid: int) -> bool:
-    """Whether a process ends that would otherwise live on, stand still or train, for longer than is waited."""
-    deadline = time.monotonic() + WAIT_S
+def is_gone_within(pid: int, timeout_s: float) -> bool:
+    """Whether a process ends in time that would otherwise live on, stand still or train, for far longer."""
+    deadline = time.monotonic() + timeout_s
     while is_alive(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     return not is_alive(pid)
