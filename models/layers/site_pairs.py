@@ -98,6 +98,7 @@ class SitePairs:
             index = torch.stack([row[is_here], column[is_here] - part.start])
             size = len(self._tokens), last - part.start
             ones = self.unlike.new_ones(index.shape[1])
-            with torch.sparse.check_sparse_tensor_invariants(False):  # torch 2.11 warns where nobody says so
+            # torch 2.11 warns where nobody has chosen, even of `check_invariants=False`.
+            with torch.sparse.check_sparse_tensor_invariants(False):  # type: ignore[no-untyped-call]
                 mutated = torch.sparse_coo_tensor(index, ones, size).coalesce()
             yield self._position[part], self._token[part], mutated.to_dense() if mutated.is_cuda else mutated

@@ -56,22 +56,16 @@ class Search(subprocess.Popen[str]):
             text=True,
             start_new_session=True,
         )
-        self._end = weakref.finalize(self, _kill_group, self.pid)
 
     def __del__(self, *more: Any) -> None:
         """End it, where its test has failed: it might go on for long."""
-        if hasattr(self, "_end"):
-            self._end()
+        if getattr(self, "pid", None) is not None and self.poll() is None:  # once reaped its number may be another's
+            signal_group(self, signal.SIGKILL)
         super().__del__(*more)  # type: ignore[misc]  # as it keeps those that go on, to reap them
 
     def said(self) -> str:
         """Its output so far."""
         return os.pread(self._output, os.fstat(self._output).st_size, 0).decode(errors="replace")
-
-
-def _kill_group(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)
 
 
 def start(folder: Path, n_trials: int, *more: str) -> Search:
