@@ -162,6 +162,27 @@ def _table_source(names: list[str], task: Task, file: Path | None) -> ScoreSourc
     if not isinstance(source, TableSource):
         where = "name the file that holds it with --zero-shot-file" if file is None else f"it is not in {file} either"
         raise UserError(f"The task {task.name} has no score column {names[0]!r} (--zero-shot-column): {where}.")
+    _refuse_measurements(names, source.table)
     found = table_scores(source.table, source.path, names, source.loaded)
     found.refuse_constant(str(source.path))
     return ScoreSource(kind="table", file=None, hash=found.hash, columns=list(found.names))
+
+
+def _refuse_measurements(names: list[str], table: Table) -> None:
+    """Refuse columns that the target is the mean of, and that of its errors: no other variant has them.
+
+    However loosely one replicate agrees with their mean, it tells of the test rows what they were measured at. The
+    target itself is left to `refuse_derived`, which says how that can be told.
+
+    Raises:
+        UserError: One of the columns is such a one.
+    """
+    known = dict.fromkeys(table.replicate_columns, "--replicate-column")
+    if table.error_column is not None:
+        known[table.error_column] = "--error-column"
+    for name in names:
+        if name in known:
+            raise UserError(
+                f"The score column {name!r} is a measurement of this table ({known[name]}), and a score has to be "
+                "known of variants that nobody has measured: leave it out."
+            )

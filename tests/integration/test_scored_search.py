@@ -85,9 +85,16 @@ def test_candidates_come_with_scores_or_are_refused(searched: Path) -> None:
     write(searched / "with.csv", "sequence,esm,evo", [(row[0], row[2], row[3]) for row in table])
     write(searched / "without.csv", "sequence", [(row[0],) for row in table])
     assert "which the candidates lack" in predicted(searched, "--input", "without.csv").refusal()
-    assert predicted(searched, "--input", "with.csv").status == 0
+    answer = predicted(searched, "--input", "with.csv")
+    assert answer.status == 0, answer
+    assert "Of 20 candidates 2 lack the score 'esm': the mean of the training rows stands for what" in answer.err
     beside = (searched / "out.csv").read_text()
     assert predicted(searched, "--input", "without.csv", "--zero-shot-file", "with.csv").status == 0
+    assert (searched / "out.csv").read_text() == beside
+    # Each of the two has a column.
+    write(searched / "evo.csv", "sequence,evo", [(row[0], row[3]) for row in table])
+    write(searched / "esm.csv", "sequence,esm", [(row[0], row[2]) for row in table])
+    assert predicted(searched, "--input", "evo.csv", "--zero-shot-file", "esm.csv").status == 0
     assert (searched / "out.csv").read_text() == beside
 
 

@@ -191,6 +191,8 @@ def _rank(
     if not arguments.quiet:
         if left_out.n:
             print(left_out.sentence, file=sys.stderr)
+        if scores is not None:
+            scores.announce_lacking()
         announce, seconds = announcer(arguments.quiet), time.monotonic() - started
         models = "1 model" if trained.n_members == 1 else f"{trained.n_members} models"
         if arguments.output is None:

@@ -207,9 +207,29 @@ def test_candidates_bring_the_columns_that_the_model_sees(tmp_path: Path) -> Non
     found = CandidateScores(both, file=other, **about)(residues, lengths)
     np.testing.assert_array_equal(found, np.float32([[7, 8], [8, 9]]))
 
+    # What such a file lacks may stand beside the candidates.
+    with pytest.raises(UserError, match=r"column 'evo', which neither \S+a.csv nor the candidates have"):
+        CandidateScores(both, file=path, **about)
+    found = CandidateScores(both, file=path, given=["evo"], **about)(residues, lengths, {"evo": np.float32([5, 6])})
+    np.testing.assert_array_equal(found, np.float32([[5, 2], [6, np.nan]]))
+
     unused = ScoreConfig(sources=[table, source(path, "esm")], use="esm")
     found = CandidateScores(unused, **about)(residues, lengths)
     np.testing.assert_array_equal(found, np.float32([[np.nan, 2], [np.nan, np.nan]]))
+
+
+def test_candidates_that_lack_a_score_are_counted(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "sequence,esm,evo", [("MKVLA", 1, ""), ("MAVLA", 2, "")])
+    seen = ScoreConfig(sources=[source(path, "esm", "evo")], use="esm")
+    said: list[str] = []
+    scores = CandidateScores(seen, wild_type=WILD_TYPE, file=path, cache_dir=tmp_path, announce=said.append)
+    for sequences in (["MAVLA", "MRVLA"], ["MKVLA"]):
+        scores.count(scores(*residues_of(sequences, str)))
+    scores.announce_lacking()
+    scores.announce_lacking()  # of none that were counted since
+    (sentence,) = said
+    assert sentence.startswith("Of 3 candidates 1 lack the score 'esm': the mean of the training rows stands for what")
+    assert "--sum-zero-shot" in sentence
 
 
 @pytest.mark.parametrize("name", ["a" * 5000, "a\0b"])
