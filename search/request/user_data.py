@@ -84,7 +84,8 @@ def score_columns(
     sources = []
     named = list(dict.fromkeys(options.zero_shot_columns))
     if options.zero_shot_file is not None:
-        sources.append(file_source(options.zero_shot_file, named, task.wild_type, task.first_position, task.chains))
+        file, first = options.zero_shot_file, task.first_position
+        sources.append(file_source(file, named, task.wild_type, first, task.chains, announce))
     rest = [name for name in named if not any(name in source.columns for source in sources)]
     if rest:
         sources.append(_table_source(rest, task, options.zero_shot_file))
@@ -99,9 +100,14 @@ def score_columns(
 
 
 def file_source(
-    path: Path, named: list[str], wild_type: str | None, first_position: int = 1, chains: "Chains | None" = None
+    path: Path,
+    named: list[str],
+    wild_type: str | None,
+    first_position: int = 1,
+    chains: "Chains | None" = None,
+    announce: Callable[[str], None] = lambda sentence: None,
 ) -> ScoreSource:
-    """A file of scores: those of its columns that are named, or all if none of them is."""
+    """A file of scores: those of its columns that are named, or all if none of them is; see `read_scores_file`."""
     # Imported as late as this, so that usage errors do not wait for NumPy.
     from datasets.common.files import named_hash
     from datasets.scores.keyed import read_scores_file
@@ -109,7 +115,7 @@ def file_source(
 
     digest = named_hash(path, "scores")
     here = [name for name in named if name in read_columns(path).cells] if named else []
-    found = read_scores_file(path, here or None, wild_type, first_position, chains)
+    found = read_scores_file(path, here or None, wild_type, first_position, chains, announce)
     found.refuse_constant(str(path))
     return ScoreSource(kind="file", file=str(path), hash=digest, columns=list(found.names))
 

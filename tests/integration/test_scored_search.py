@@ -139,6 +139,9 @@ def test_python_takes_scores_beside_sequences(searched: Path) -> None:
     found = trained.predict(sequences, columns)
     other = trained.predict(sequences, {name: [-value for value in column] for name, column in columns.items()})
     assert not np.array_equal(found, other)
+    write(searched / "given.csv", "sequence,esm,evo", [(row[0], row[2], row[3]) for row in table])
+    by_text = trained.predict(sequences, zero_shot_file=str(searched / "given.csv"))  # type: ignore[arg-type]
+    np.testing.assert_array_equal(by_text, found)
     with pytest.raises(UserError, match="which the candidates lack"):
         trained.predict(sequences)
     with pytest.raises(UserError, match="expected a number for each of 8"):

@@ -61,6 +61,16 @@ def test_what_is_no_column_of_scores_is_one_sentence(tmp_path: Path, rows, names
     assert str(caught.value).count("\n") == 0
 
 
+def test_a_column_of_numbers_with_a_word_in_it_is_not_passed_over_in_silence(tmp_path: Path) -> None:
+    rows = [("MKVLA", 1, 5, "a"), ("MAVLA", "1.2.3", 6, "b"), ("MRVLA", 3, "", "7")]
+    path = write(tmp_path / "a.csv", "sequence,esm,evo,plate", rows)
+    said: list[str] = []
+    assert file_source(path, [], WILD_TYPE, announce=said.append).columns == ["evo"]
+    (sentence,) = said
+    assert "column 'esm' is passed over" in sentence
+    assert "line 3: the score '1.2.3' of 'esm' is not a finite number" in sentence
+
+
 def test_sequences_are_read_as_a_table_reads_them(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "sequence,esm", [("mk.la*", 1), ("MK-LA", ""), ("M*VLA", 3), ("M*VLA", 4)])
     found = read_scores_file(path, None, WILD_TYPE)
