@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from datasets.scores.language_model import LanguageModel
 
 
+_ALMOST_NONE = 1e-3
+"""Of the largest score of a single mutation: what the wild type's may be for rounding."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Summed:
     """Scores of variants as the sum of those of their single mutations; NaN where one of these is not known.
@@ -40,7 +44,7 @@ class Summed:
         """Take the single mutants among the sequences that have scores.
 
         Raises:
-            UserError: There are none.
+            UserError: There are none, or the wild type has a score of its own, which a sum of no mutations has not.
         """
         letters = np.frombuffer(wild_type.encode(), dtype=np.uint8)
         values = np.full((len(letters), 128, len(singles.names)), np.nan, dtype=np.float32)
@@ -58,6 +62,15 @@ class Summed:
                 "--sum-zero-shot adds up the scores of single mutations, and the --zero-shot-file has none of the wild "
                 "type: give a file with rows such as V39A, or leave the option out."
             )
+        own = singles.rows.get(wild_type.encode())
+        of_wild_type = np.zeros(len(singles.names)) if own is None else np.nan_to_num(singles.values[own])
+        largest = np.nanmax(np.abs(values), axis=(0, 1))
+        for name, score, most in zip(singles.names, of_wild_type, largest, strict=True):
+            if abs(score) > _ALMOST_NONE * most:
+                raise UserError(
+                    f"--sum-zero-shot adds up differences from the wild type, and the --zero-shot-file gives the wild "
+                    f"type a {name!r} of {score:g}, not 0: subtract that from all of them, or leave the option out."
+                )
         return cls(names=singles.names, wild_type=letters, values=values)
 
     def score(self, residues: NDArray[np.uint8], lengths: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -196,6 +196,11 @@ def test_single_mutations_add_up(tmp_path: Path) -> None:
     found = scored(sums, "MKVLA", "MAVLA", "MAALA", "MKVLR", "MK")
     assert found[:3] == [[0], [-1], [-3]]
     assert np.isnan(found[3:]).all()
+    likelihoods = write(tmp_path / "c.csv", "mutant,esm", [("WT", -250), ("K2A", -251), ("V3A", -252)])
+    with pytest.raises(UserError, match="gives the wild type a 'esm' of -250, not 0"):
+        Summed.of(read_scores_file(likelihoods, None, WILD_TYPE), WILD_TYPE)
+    odds = write(tmp_path / "d.csv", "mutant,esm", [("WT", 1e-7), ("K2A", -1), ("V3A", "")])
+    assert scored(Summed.of(read_scores_file(odds, None, WILD_TYPE), WILD_TYPE), "MKVLA", "MAVLA") == [[0], [-1]]
     doubles = write(tmp_path / "b.csv", "mutant,esm", [("K2A:V3A", 9), ("K2R:V3A", 8)])
     with pytest.raises(UserError, match="none of the wild type"):
         Summed.of(read_scores_file(doubles, None, WILD_TYPE), WILD_TYPE)
