@@ -166,19 +166,23 @@ class CandidateScores:
         """Count the candidates, and those without a score that the model sees, of scores (n, K) as they were given."""
         with self._lock:
             self._n_counted += len(scores)
-            self._n_lacking += np.isnan(scores).sum(axis=0)
+            self._n_lacking[self._used] += np.isnan(scores[:, self._used]).sum(axis=0)
 
     def announce_lacking(self) -> None:
         """Say how many of the counted candidates lack a score that the model sees, and count anew."""
         with self._lock:
-            n_all, n_lacking = self._n_counted, self._n_lacking
-            self._n_counted, self._n_lacking = 0, np.zeros_like(n_lacking)
-        lacking = [f"{n_lacking[i]:,} lack the score {self._names[i]!r}" for i in self._used if n_lacking[i]]
+            n_all, n_lacking = self._n_counted, self._n_lacking.tolist()
+            self._n_counted, self._n_lacking = 0, np.zeros_like(self._n_lacking)
+        lacking = [
+            f"{n:,} lack{'s' * (n == 1)} the score {name!r}"
+            for n, name in zip(n_lacking, self._names, strict=True)
+            if n
+        ]
         if lacking:
             summed = " (--sum-zero-shot adds up what the file has of single mutations)" * self._may_be_summed
             self._announce(
-                f"Of {n_all:,} candidates {', '.join(lacking)}: the mean of the training rows stands for "
-                f"what is missing{summed}."
+                f"Of {n_all:,} candidate{'s' * (n_all != 1)} {', '.join(lacking)}: the mean of the training rows "
+                f"stands for what is missing{summed}."
             )
 
 

@@ -243,7 +243,7 @@ def test_candidates_that_lack_a_score_are_counted(tmp_path: Path) -> None:
     scores.announce_lacking()
     scores.announce_lacking()  # of none that were counted since
     (sentence,) = said
-    assert sentence.startswith("Of 3 candidates 1 lack the score 'esm': the mean of the training rows stands for what")
+    assert sentence.startswith("Of 3 candidates 1 lacks the score 'esm': the mean of the training rows stands for what")
     assert "--sum-zero-shot" in sentence
 
 
