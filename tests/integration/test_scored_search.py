@@ -98,6 +98,18 @@ def test_candidates_come_with_scores_or_are_refused(searched: Path) -> None:
     assert (searched / "out.csv").read_text() == beside
 
 
+@pytest.mark.slow
+def test_plates_and_rankings_by_several_say_what_lacks_scores_too(searched: Path) -> None:
+    write(searched / "few.csv", "sequence,esm,evo", [(row[0], row[2], row[3]) for row in rows()[1:3]])
+    write(searched / "new.csv", "sequence", [(row[0][:-1] + letter,) for row in rows()[1:4] for letter in "WY"])
+    call = ("--input", "new.csv", "--zero-shot-file", "few.csv")
+    plate = run_here("suggest", SEEN, *call, "--batch", "2", "--no-train", "--output", "plate.csv", cwd=searched)
+    several = run_here("predict", SEEN, EXPERIMENT, *call, "--no-distance", "--top", "2", cwd=searched)
+    for answer in (plate, several):
+        assert answer.status == 0, answer
+        assert "Of 6 candidates 6 lack the score 'esm'" in answer.err
+
+
 def test_an_output_is_no_file_that_training_read(searched: Path) -> None:
     scores, alignment = searched / "file.csv", searched / "family.csv"
     write(scores, "sequence,esm", [(row[0], row[2]) for row in rows()])
