@@ -26,6 +26,7 @@ from search.request.inputs import check_export, check_folders, check_study_name,
 from search.request.search_request import SearchRequest
 from search.request.user_data import UserData, config_of, user_data
 from search.request.wanted import open_wanted, wanted_study
+from search.study.beside import takes_scores
 from search.study.config import StudyConfig
 from search.study.protocol import find_protocol
 from search.study.recorded import noted_threads
@@ -78,6 +79,11 @@ def run_study(
     if task.embeddings is not None and config.defaults["embeddings"] is None:
         announce(f"The model {request.model} takes no embeddings: it is searched without them.")
         task = replace(task, embeddings=None)
+    if "scores.use" in config.space.leaves and not takes_scores(str(config.defaults["model"]["_target_"])):
+        announce(
+            f"The model {request.model} takes no score columns, so that it is the same whatever scores.use says: with "
+            "scores.use=none no trial is spent on it."
+        )
     slots = partial(slots_of, request.workers, n_trials=request.n_trials, config=config)
     per_gpu = most_trials_per_gpu(request, config)
     # At most: too many are refused here.

@@ -20,6 +20,8 @@ from datasets.sequences.sites import written_sites
 
 MIN_IDENTITY = 0.8
 _WORD = 3  # residues by which a sequence's place in the wild type is found
+_STRETCH = 12  # residues that are looked at for an insertion or deletion: it shifts all that lie behind it
+_UNLIKE = 4  # at most so many of these agree where the sequence lies, and but for one all of them elsewhere
 _MAX_GAPS_SHARE = 0.3
 _THIN = 1.0  # effective sequences a column, below which ProteinGym calls an alignment's depth low
 
@@ -69,10 +71,12 @@ def align_focus(
     """Match an alignment to a wild type, by its first sequence or else by the one that agrees best.
 
     They are laid upon each other without gaps. A UserError says that no sequence agrees with the wild type in 80 % of
-    the residues that both have, or that too few sequences or no columns are left.
+    the residues that both have, that a part of it agrees only where it is shifted, or that too few sequences or no
+    columns are left.
     """
     where = alignment.where
     place = _find(alignment, wild_type)
+    _refuse_shifted(alignment, place, wild_type)
     columns, residues = _residue_columns(alignment, place.row)
     positions = residues + place.offset
     inside = (positions >= 0) & (positions < len(wild_type))
@@ -135,6 +139,31 @@ def _find(alignment: Alignment, wild_type: str) -> _Place:
             f"{MIN_IDENTITY:.0%}; align relatives of the wild type, itself as the first."
         )
     return best
+
+
+def _refuse_shifted(alignment: Alignment, place: _Place, wild_type: str) -> None:
+    """Refuse, by a UserError, a sequence of which a stretch lies beside the one of the wild type that it is.
+
+    Between them is an insertion or a deletion, so that the columns behind it stand for other positions than the wild
+    type's: their scores would be those of other residues.
+    """
+    wild = np.frombuffer(wild_type.encode(), dtype=np.uint8)
+    own = np.frombuffer(alignment.rows[place.row].translate(None, b"-.").upper(), dtype=np.uint8)
+    first, last = max(0, place.offset), min(len(wild), len(own) + place.offset)
+    equal = wild[first:last] == own[first - place.offset : last - place.offset]
+    if len(equal) < _STRETCH:
+        return
+    n_equal = np.convolve(equal, np.ones(_STRETCH, dtype=np.int64), mode="valid")
+    of_own = np.lib.stride_tricks.sliding_window_view(own, _STRETCH)
+    for start in (first + np.flatnonzero(n_equal <= _UNLIKE)).tolist():
+        alike = np.flatnonzero((of_own == wild[start : start + _STRETCH]).sum(1) >= _STRETCH - 1)
+        if len(alike):
+            raise UserError(
+                f"{alignment.where}: its sequence {alignment.names[place.row]!r} agrees with the wild type with an "
+                f"offset of {place.offset}, but at positions {start + 1}-{start + _STRETCH} with one of "
+                f"{start - int(alike[0])}: between them is an insertion or a deletion, so that columns would stand for "
+                "other positions than the wild type's; align the wild type itself, as the first sequence."
+            )
 
 
 def _place(row: int, sequence: bytes, wild: bytes, words: dict[bytes, list[int]]) -> _Place | None:

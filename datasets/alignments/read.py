@@ -134,18 +134,27 @@ def _record(path: Path, header: tuple[int, str], parts: list[str]) -> Iterator[t
 
 
 def _stockholm(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield the name and the row of each sequence, whose parts may stand in several blocks."""
+    """Yield the name and the row of each sequence, whose parts may stand in several blocks with empty lines between."""
     parts: dict[str, list[str]] = {}
+    of_block: set[str] = set()
     has_ended = False
     for number, line in _numbered(path):
         if has_ended and line:
             raise UserError(f"{path}, line {number}: a second alignment begins here; save one alone.")
         if line == "//":
             has_ended = True
-        elif line and not line.startswith("#"):
+        elif not line:
+            of_block.clear()
+        elif not line.startswith("#"):
             name, *row = line.split()
             if not row:
                 raise UserError(f"{path}, line {number}: a name and a row of the alignment are expected.")
+            if name in of_block:
+                raise UserError(
+                    f"{path}, line {number}: the name {name!r} stands twice in one block, so that its rows cannot be "
+                    "told from the parts of one sequence; name sequences apart."
+                )
+            of_block.add(name)
             parts.setdefault(name, []).append("".join(row))
     if not has_ended:
         raise UserError(f"{path} does not end with '//', as Stockholm files do: it is not whole; get it again.")

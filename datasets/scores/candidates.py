@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,10 +17,15 @@ from datasets.scores.description import ScoreConfig, ScoreSource
 from datasets.scores.keyed import KeyedScores, read_scores_file
 from datasets.scores.score_set import Scorer, ScoreSet
 from datasets.sequences.chains import Chains
+from datasets.tables.read import read_columns
 from datasets.task import Announce
 
 if TYPE_CHECKING:
     from datasets.scores.language_model import LanguageModel
+
+
+_ALMOST_NONE = 1e-3
+"""Of the largest score of a single mutation: what the wild type's may be for rounding."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -38,7 +44,7 @@ class Summed:
         """Take the single mutants among the sequences that have scores.
 
         Raises:
-            UserError: There are none.
+            UserError: There are none, or the wild type has a score of its own, which a sum of no mutations has not.
         """
         letters = np.frombuffer(wild_type.encode(), dtype=np.uint8)
         values = np.full((len(letters), 128, len(singles.names)), np.nan, dtype=np.float32)
@@ -56,6 +62,15 @@ class Summed:
                 "--sum-zero-shot adds up the scores of single mutations, and the --zero-shot-file has none of the wild "
                 "type: give a file with rows such as V39A, or leave the option out."
             )
+        own = singles.rows.get(wild_type.encode())
+        of_wild_type = np.zeros(len(singles.names)) if own is None else np.nan_to_num(singles.values[own])
+        largest = np.nanmax(np.abs(values), axis=(0, 1))
+        for name, score, most in zip(singles.names, of_wild_type, largest, strict=True):
+            if abs(score) > _ALMOST_NONE * most:
+                raise UserError(
+                    f"--sum-zero-shot adds up differences from the wild type, and the --zero-shot-file gives the wild "
+                    f"type a {name!r} of {score:g}, not 0: subtract that from all of them, or leave the option out."
+                )
         return cls(names=singles.names, wild_type=letters, values=values)
 
     def score(self, residues: NDArray[np.uint8], lengths: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -73,13 +88,14 @@ class Summed:
 class CandidateScores:
     """Gives the K score columns of candidates, in the order in which the model was trained with them.
 
-    Columns that the model does not see are left out (NaN), so nobody has to bring them.
+    Columns that the model does not see are left out (NaN), so nobody has to bring them. Threads may ask at once.
 
     Args:
         scores: what the experiment says of its columns.
         wild_type: of its task. first_position: the number of its first residue in mutations. chains: what its columns
             are, if several.
-        file: scores of the candidates, in columns of the same names; None where they stand beside them.
+        file: scores of the candidates, in columns of the same names; what it lacks, or all without one, stands beside
+            them.
         sums: the file has single mutations, and what a candidate has is the sum of the scores of its own.
         given: the names of score columns that stand beside the candidates.
         alignment: where the alignment stands now; None is where it was.
@@ -102,7 +118,10 @@ class CandidateScores:
         cache_dir: Path,
         announce: Announce,
     ) -> None:
-        self._names = scores.names
+        self._names, self._used = scores.names, scores.used
+        self._announce, self._may_be_summed = announce, file is not None and not sums
+        self._lock = threading.Lock()
+        self._n_counted, self._n_lacking = 0, np.zeros(len(self._names), dtype=np.int64)
         used = {self._names[number] for number in scores.used}
         self._scorers: list[Scorer] = []
         self._given: list[str] = []
@@ -118,12 +137,15 @@ class CandidateScores:
                 own = ScoreConfig(sources=[here], use="all")
                 columns = ScoreSet(scores=own, wild_type=wild_type, models=models, chains=chains)
                 self._scorers += columns.scorers(cache_dir=cache_dir, announce=tell)
-            elif file is not None:
-                self._scorers.append(_of_file(file, wanted, wild_type, first_position, chains, sums=sums))
-            elif not set(wanted) - set(given):
-                self._given += wanted
-            else:
-                self._scorers.append(_of_training(source, wanted, wild_type, first_position, chains, given))
+                continue
+            beside = lacking_in(file, wanted)
+            if of_file := [name for name in wanted if name not in beside]:
+                assert file is not None
+                self._scorers.append(_of_file(file, of_file, wild_type, first_position, chains, sums=sums))
+            if beside and not set(beside) - set(given):
+                self._given += beside
+            elif beside:
+                self._scorers.append(_of_training(source, beside, wild_type, first_position, chains, given, file))
 
     def __call__(
         self,
@@ -139,6 +161,37 @@ class CandidateScores:
         for scorer in self._scorers:
             columns |= zip(scorer.names, scorer.score(residues, lengths).T, strict=True)
         return np.column_stack([columns[name] for name in self._names])
+
+    def count(self, scores: NDArray[np.float32]) -> None:
+        """Count the candidates, and those without a score that the model sees, of scores (n, K) as they were given."""
+        with self._lock:
+            self._n_counted += len(scores)
+            self._n_lacking[self._used] += np.isnan(scores[:, self._used]).sum(axis=0)
+
+    def announce_lacking(self) -> None:
+        """Say how many of the counted candidates lack a score that the model sees, and count anew."""
+        with self._lock:
+            n_all, n_lacking = self._n_counted, self._n_lacking.tolist()
+            self._n_counted, self._n_lacking = 0, np.zeros_like(self._n_lacking)
+        lacking = [
+            f"{n:,} lack{'s' * (n == 1)} the score {name!r}"
+            for n, name in zip(n_lacking, self._names, strict=True)
+            if n
+        ]
+        if lacking:
+            summed = " (--sum-zero-shot adds up what the file has of single mutations)" * self._may_be_summed
+            self._announce(
+                f"Of {n_all:,} candidate{'s' * (n_all != 1)} {', '.join(lacking)}: the mean of the training rows "
+                f"stands for what is missing{summed}."
+            )
+
+
+def lacking_in(file: Path | None, names: Sequence[str]) -> list[str]:
+    """Return those of the score columns that have to stand beside candidates, because no file of scores has them."""
+    if file is None or not names:
+        return list(names)
+    cells = read_columns(file).cells
+    return [name for name in names if name not in cells]
 
 
 def _of_file(
@@ -159,8 +212,9 @@ def _of_training(
     first_position: int,
     chains: Chains | None,
     given: Sequence[str],
+    file: Path | None,
 ) -> Scorer:
-    """The file of scores that training had, if it is still there."""
+    """The file of scores that training had, if it is still there; `file` has none of these columns."""
     if (
         source.file is not None
         and Path(source.file).exists()
@@ -168,7 +222,8 @@ def _of_training(
     ):
         return read_scores_file(Path(source.file), names, wild_type, first_position, chains)
     lacking = next(name for name in names if name not in given)
+    where = "the candidates lack" if file is None else f"neither {file} nor the candidates have"
     raise UserError(
-        f"This experiment was trained with the score column {lacking!r}, which the candidates lack: give it in a "
-        "column of that name, or in a file with --zero-shot-file."
+        f"This experiment was trained with the score column {lacking!r}, which {where}: give it in a column of that "
+        "name, or in a file with --zero-shot-file."
     )

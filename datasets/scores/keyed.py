@@ -22,6 +22,7 @@ from datasets.tables import column_names
 from datasets.tables.columns import Columns
 from datasets.tables.measurements import MISSING
 from datasets.tables.read import read_columns
+from datasets.task import Announce
 
 VERSION = 2
 """Of how a file of scores is read; counts up where other scores are found in the same file."""
@@ -164,11 +165,13 @@ def read_scores_file(
     wild_type: str | None,
     first_position: int = 1,
     chains: Chains | None = None,
+    announce: Announce = lambda sentence: None,
 ) -> KeyedScores:
     """Read a table of scores by sequence, or by mutations of the wild type, whose first residue has that number.
 
-    `names`: its score columns; None takes all columns that hold numbers alone. Of several `chains` a sequence is
-    written with a divider between them, and mutations behind the names of theirs.
+    `names`: its score columns; None takes all columns that hold numbers alone, and `announce` is told of those in which
+    most cells are numbers and some are not. Of several `chains` a sequence is written with a divider between them, and
+    mutations behind the names of theirs.
 
     Raises:
         UserError: The file is no such table; the sentence says what is missing.
@@ -183,12 +186,12 @@ def read_scores_file(
             f"'mutations'; its columns are {', '.join(map(repr, list(columns.cells)[:12]))}."
         )
     if names is None:
-        names = _numeric(columns, taken=(sequence, mutation))
+        names = _numeric(columns, announce, taken=(sequence, mutation))
     known = _sequences(columns, sequence, mutation, wild_type, first_position, chains)
     return keyed(known, columns, names)
 
 
-def _numeric(columns: Columns, taken: Sequence[str | None]) -> list[str]:
+def _numeric(columns: Columns, announce: Announce, taken: Sequence[str | None]) -> list[str]:
     """The columns that hold numbers alone, without what is called as ProteinGym's measurements and folds are."""
     names, folds = [], column_names.possible_fold_columns(columns)
     for name, cells in columns.cells.items():
@@ -196,7 +199,10 @@ def _numeric(columns: Columns, taken: Sequence[str | None]) -> list[str]:
             continue
         try:
             score_numbers(cells, columns.where, name, columns.lines, columns.place, is_named=False)
-        except UserError:
+        except UserError as error:
+            known = [plain_number(cell.strip()) for cell in cells if cell.strip().lower() not in MISSING]
+            if 2 * sum(number is not None for number in known) > len(known):
+                announce(f"The column {name!r} is passed over as no column of scores: {error}")
             continue
         names.append(name)
     if not names:

@@ -17,7 +17,7 @@ from models.backbones.checkpoint_format import HEAD, UNTIED, drop_tied, named, t
 from models.backbones.names import BACKBONES, BackboneShape
 
 _MOST_BYTES = 2**22  # of a JSON file
-_INDEX = "model.safetensors.index.json"
+_CONFIG, _WHOLE, _INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 # Their names of the parts of a layer, and fair-esm's.
 _PARTS = {
     "attention.self.query": "self_attn.q_proj",
@@ -45,15 +45,20 @@ _KINDS = {"gamma": "weight", "beta": "bias"}  # of layer norms, as some versions
 
 
 def find_folder(name: str, weights_dir: Path | None) -> Path | None:
-    """The folder of a backbone's files: `NAME` in `weights_dir`, or what the Hub's cache on this machine has of it."""
+    """The folder of a backbone's files: `NAME` in `weights_dir`, or what the Hub's cache on this machine has of it.
+
+    The first counts as soon as it holds weights: what it lacks beside them is said when it is read.
+    """
     home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
     cached = Path(os.environ.get("HF_HUB_CACHE") or home / "hub") / f"models--facebook--{name}"
-    folders = [] if weights_dir is None else [weights_dir / name]
+    if weights_dir is not None and any((weights_dir / name / file).is_file() for file in (_CONFIG, _WHOLE, _INDEX)):
+        return weights_dir / name
+    folders = []
     try:
         folders.append(cached / "snapshots" / (cached / "refs" / "main").read_text(encoding="utf-8").strip())
     except (OSError, UnicodeDecodeError):
         folders += sorted((cached / "snapshots").glob("*"))
-    return next((folder for folder in folders if (folder / "config.json").is_file()), None)
+    return next((folder for folder in folders if (folder / _CONFIG).is_file()), None)
 
 
 def read_folder(folder: Path, name: str, *, with_head: bool = False) -> dict[str, Tensor]:
@@ -122,7 +127,9 @@ def _add_frequencies(state: dict[str, Tensor], shape: BackboneShape) -> None:
 
 
 def _check_config(folder: Path, name: str, shape: BackboneShape) -> None:
-    config = _json(folder / "config.json", name)
+    if not (folder / _CONFIG).exists():
+        raise _not_it(folder, name, f"it holds no {_CONFIG}")
+    config = _json(folder / _CONFIG, name)
     wanted = {
         "model_type": "esm",
         "num_hidden_layers": shape.n_layers,
@@ -141,7 +148,7 @@ def _check_config(folder: Path, name: str, shape: BackboneShape) -> None:
 
 def _tensors(folder: Path, name: str) -> Iterator[tuple[str, Tensor]]:
     """All tensors of the file, or of the shards that the index names."""
-    files = ["model.safetensors"]
+    files = [_WHOLE]
     if not (folder / files[0]).is_file():
         if not (folder / _INDEX).is_file():
             raise _not_it(folder, name, "it holds neither model.safetensors nor an index of its shards")

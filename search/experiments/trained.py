@@ -247,7 +247,7 @@ class TrainedExperiment:
             wild_type=self.task.wild_type,
             first_position=self.task.first_position,
             chains=self.task.chains,
-            file=file,
+            file=None if file is None else Path(file),
             sums=sums,
             given=given,
             alignment=alignment,

@@ -201,9 +201,9 @@ class ScoringStopped(Exception):
 class Valuation:
     """An experiment's predictions of candidates, and how far these lie from what it was trained on.
 
-    All methods may be called by several threads at once. `path` is the file that the candidates come from, if any;
-    without `training` there are no distances, without a `level` nothing that is calibrated. Where `has_chance`, rows
-    have a place for chances, and all candidates a calibrated deviation.
+    All methods may be called by several threads at once. `path` is the candidates' file, if any; without `training`
+    there are no distances, without a `level` nothing calibrated. Where `has_chance`, rows have a place for chances, and
+    all candidates a calibrated deviation.
     """
 
     path: Path | None
@@ -231,17 +231,17 @@ class Valuation:
         Raises:
             UserError: A candidate is none for this model; the sentence names its line. Or the weights rank nothing.
         """
+        beside = self.beside(candidates)
+        if self.scores is not None:
+            self.scores.count(beside["scores"])
         try:
-            members = self.trained.members_of(
-                candidates.residues, candidates.lengths, self._check, **self.beside(candidates)
-            )
+            members = self.trained.members_of(candidates.residues, candidates.lengths, self._check, **beside)
         except SequenceError as error:
             if candidates.lines is None:
                 raise
-            raise UserError(
-                f"{self.path}, {candidates.place} {candidates.lines[error.row]}: {error.finding[:1].lower()}"
-                f"{error.finding[1:]}; correct the {candidates.place} or remove it."
-            ) from None
+            finding = f"{error.finding[:1].lower()}{error.finding[1:]}"
+            at, line = candidates.place, candidates.lines[error.row]
+            raise UserError(f"{self.path}, {at} {line}: {finding}; correct the {at} or remove it.") from None
         weights = self.trained.weights
         valued = Valued(
             candidates=candidates,

@@ -11,7 +11,7 @@ from datasets.candidates.measured import LeftOut, measured_variants, without_mea
 from datasets.candidates.mutagenesis import Mutagenesis, enumerate_variants, seen_positions
 from datasets.candidates.recombination import MeasuredMutation, measured_mutations, recombined
 from datasets.common.errors import SequenceError, UserError
-from datasets.scores.candidates import CandidateScores
+from datasets.scores.candidates import CandidateScores, lacking_in
 from search.experiments.trained import TrainedExperiment
 from search.properties.opened import Property
 from search.properties.request import AnyRequest, PredictRequest
@@ -86,9 +86,8 @@ def _all(request: AnyRequest, path: Path | None, trained: Sequence[TrainedExperi
     if path is None:
         kind, sites = request.mutagenesis
         return enumerate_variants(Mutagenesis(kind=kind, sites=sites), task=task, crop=crop, limit=limit)
-    wanted: list[str] = []
-    if request.zero_shot_file is None:
-        wanted += [name for one in trained if one.config.scores is not None for name in one.config.scores.names]
+    names = [name for one in trained if one.config.scores is not None for name in one.config.scores.names]
+    wanted = lacking_in(request.zero_shot_file, list(dict.fromkeys(names)))
     columns = CandidateColumns.like(
         first.config.table,
         sequence=request.sequence_column,
@@ -101,7 +100,7 @@ def _all(request: AnyRequest, path: Path | None, trained: Sequence[TrainedExperi
         task,
         request.format,
         has_names=request.names,
-        scores=tuple(dict.fromkeys(wanted)),
+        scores=tuple(wanted),
         columns=columns,
     )
 

@@ -105,6 +105,8 @@ def predicted(
             for kept, columns in zip(parts, found.columns, strict=True):
                 kept.append(columns)
             _check_number(n_done, limit)
+    for scores in [valuation.scores for valuation in valuations if valuation.scores is not None]:
+        scores.announce_lacking()
     return tuple(_joined(one) for one in parts)
 
 

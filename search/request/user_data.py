@@ -84,7 +84,8 @@ def score_columns(
     sources = []
     named = list(dict.fromkeys(options.zero_shot_columns))
     if options.zero_shot_file is not None:
-        sources.append(file_source(options.zero_shot_file, named, task.wild_type, task.first_position, task.chains))
+        file, first = options.zero_shot_file, task.first_position
+        sources.append(file_source(file, named, task.wild_type, first, task.chains, announce))
     rest = [name for name in named if not any(name in source.columns for source in sources)]
     if rest:
         sources.append(_table_source(rest, task, options.zero_shot_file))
@@ -99,9 +100,14 @@ def score_columns(
 
 
 def file_source(
-    path: Path, named: list[str], wild_type: str | None, first_position: int = 1, chains: "Chains | None" = None
+    path: Path,
+    named: list[str],
+    wild_type: str | None,
+    first_position: int = 1,
+    chains: "Chains | None" = None,
+    announce: Callable[[str], None] = lambda sentence: None,
 ) -> ScoreSource:
-    """A file of scores: those of its columns that are named, or all if none of them is."""
+    """A file of scores: those of its columns that are named, or all if none of them is; see `read_scores_file`."""
     # Imported as late as this, so that usage errors do not wait for NumPy.
     from datasets.common.files import named_hash
     from datasets.scores.keyed import read_scores_file
@@ -109,7 +115,7 @@ def file_source(
 
     digest = named_hash(path, "scores")
     here = [name for name in named if name in read_columns(path).cells] if named else []
-    found = read_scores_file(path, here or None, wild_type, first_position, chains)
+    found = read_scores_file(path, here or None, wild_type, first_position, chains, announce)
     found.refuse_constant(str(path))
     return ScoreSource(kind="file", file=str(path), hash=digest, columns=list(found.names))
 
@@ -162,6 +168,27 @@ def _table_source(names: list[str], task: Task, file: Path | None) -> ScoreSourc
     if not isinstance(source, TableSource):
         where = "name the file that holds it with --zero-shot-file" if file is None else f"it is not in {file} either"
         raise UserError(f"The task {task.name} has no score column {names[0]!r} (--zero-shot-column): {where}.")
+    _refuse_measurements(names, source.table)
     found = table_scores(source.table, source.path, names, source.loaded)
     found.refuse_constant(str(source.path))
     return ScoreSource(kind="table", file=None, hash=found.hash, columns=list(found.names))
+
+
+def _refuse_measurements(names: list[str], table: Table) -> None:
+    """Refuse columns that the target is the mean of, and that of its errors: no other variant has them.
+
+    However loosely one replicate agrees with their mean, it tells of the test rows what they were measured at. The
+    target itself is left to `refuse_derived`, which says how that can be told.
+
+    Raises:
+        UserError: One of the columns is such a one.
+    """
+    known = dict.fromkeys(table.replicate_columns, "--replicate-column")
+    if table.error_column is not None:
+        known[table.error_column] = "--error-column"
+    for name in names:
+        if name in known:
+            raise UserError(
+                f"The score column {name!r} is a measurement of this table ({known[name]}), and a score has to be "
+                "known of variants that nobody has measured: leave it out."
+            )

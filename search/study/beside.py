@@ -1,5 +1,6 @@
 """What a study searches because of what stands beside its sequences: score columns, and embeddings."""
 
+import ast
 from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -8,6 +9,7 @@ from datasets.common.errors import UserError
 from datasets.embeddings.description import EmbeddingConfig
 from datasets.scores.description import NONE, ScoreConfig
 from search.config.nested import lookup
+from search.config.static_classes import ancestry, find_class
 from search.config.type_checks import shown
 from search.machine import own_models
 
@@ -15,6 +17,7 @@ WITH_SCORES = "with_scores"
 WITHOUT_SCORES = {"use": "all"}
 WITH_EMBEDDINGS = "with_embeddings"
 _EMBEDDINGS = "model.embeddings"
+_HOOKS, _TAKES = "models.hooks", "take_scores"  # where the method stands that does nothing
 
 
 def with_scores(given: Any, space: Any, scores: ScoreConfig | None) -> tuple[dict[str, Any] | None, dict[str, Any]]:
@@ -41,6 +44,16 @@ def with_scores(given: Any, space: Any, scores: ScoreConfig | None) -> tuple[dic
     seen = [*(name for name in scores.choices if name != NONE), *({use} - {*scores.choices})]
     more = merged(own, section, when={"scores.use": seen})
     return {**scores.tree, **given, "use": use}, {"scores": {"use": leaf}, **more}
+
+
+def takes_scores(target: str) -> bool:
+    """Whether a model, by the path of its class, makes room for score columns; what a user's own does is not known."""
+    module, _, name = target.rpartition(".")
+    source = None if own_models.is_own(target) else find_class(module, name)
+    if source is None:
+        return True
+    families = (one for one in ancestry(source) if one.module != _HOOKS)
+    return any(isinstance(part, ast.FunctionDef) and part.name == _TAKES for one in families for part in one.node.body)
 
 
 def with_embeddings(

@@ -174,6 +174,8 @@ class _Batch:
                     after=after,
                 )
                 counts = _Counts(left_out, self._pass(stream, valuation, best, pool))
+                if scores is not None and not first:
+                    scores.announce_lacking()
                 kept, after = pool.best()
                 first = first or kept
                 if is_conditioned:

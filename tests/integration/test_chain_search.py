@@ -188,6 +188,9 @@ def test_an_alignment_is_of_a_named_chain(folder: Path) -> None:
     assert "put the file back where it was, or tell predict and suggest where it is now with --alignment." in refusal
     assert "put the file back where it was" in run_here("verify", export, cwd=own).refusal()
     assert "--no-distance" not in refusal
+    # Without distances the candidates would lack their scores all the same.
+    refusal = run_here("predict", export, "--input", "c.csv", cwd=own).refusal()
+    assert refusal.endswith("tell predict and suggest where it is now with --alignment.\n")
     # What the columns hold is what the chain by itself has.
     source = ScoreSource(
         kind="alignment", file=str(own / "moved" / "h.a2m"), hash=file_hash(own / "moved" / "h.a2m"), columns=[*NAMES]

@@ -238,3 +238,14 @@ def test_other_families_say_that_they_take_none(folder: Path) -> None:
     assert answer.status == 0, answer
     assert "takes no embeddings" in answer.err
     assert "embeddings" not in search.open_study("cnn", runs_dir=folder / "runs").user_attrs[MANIFEST]
+
+
+@pytest.mark.slow
+def test_the_head_says_that_it_takes_no_scores(folder: Path) -> None:
+    write(folder / "scores.csv", "sequence,esm", [(sequence, f"{value:.2f}") for _, sequence, value in ROWS[::2]])
+    call = (*WORDS, "--model", "embeddings", "--zero-shot-file", "scores.csv", "--allow-derived", "--n-trials", "1")
+    says = "The model embeddings takes no score columns, so that it is the same whatever scores.use says"
+    for words, is_said in ((("--study-name", "scored"), True), (("--study-name", "bare", "scores.use=none"), False)):
+        answer = run_here(*call, *words, "trainer.max_epochs=1", cwd=folder)
+        assert answer.status == 0, answer
+        assert (says in answer.err) is is_said

@@ -73,3 +73,10 @@ def test_a_column_that_is_named_twice_does_not_count_in_silence(folder: Path) ->
     answer = run_here("--data", "plate.csv", *words, *SEARCH, cwd=folder)
     assert answer.status == 2, answer
     assert "--mutation-column is given twice" in answer.err
+
+
+def test_a_replicate_is_no_score(folder: Path) -> None:
+    # It agrees with the mean of both less than a column that is refused for its agreement, and tells of test rows.
+    for words in ((), ("--allow-derived",)):
+        answer = run_here(*WORDS, "--zero-shot-column", "plate A", *SEARCH, "--quiet", *words, cwd=folder)
+        assert "'plate A' is a measurement of this table (--replicate-column)" in answer.refusal()

@@ -85,10 +85,29 @@ def test_candidates_come_with_scores_or_are_refused(searched: Path) -> None:
     write(searched / "with.csv", "sequence,esm,evo", [(row[0], row[2], row[3]) for row in table])
     write(searched / "without.csv", "sequence", [(row[0],) for row in table])
     assert "which the candidates lack" in predicted(searched, "--input", "without.csv").refusal()
-    assert predicted(searched, "--input", "with.csv").status == 0
+    answer = predicted(searched, "--input", "with.csv")
+    assert answer.status == 0, answer
+    assert "Of 20 candidates 2 lack the score 'esm': the mean of the training rows stands for what" in answer.err
     beside = (searched / "out.csv").read_text()
     assert predicted(searched, "--input", "without.csv", "--zero-shot-file", "with.csv").status == 0
     assert (searched / "out.csv").read_text() == beside
+    # Each of the two has a column.
+    write(searched / "evo.csv", "sequence,evo", [(row[0], row[3]) for row in table])
+    write(searched / "esm.csv", "sequence,esm", [(row[0], row[2]) for row in table])
+    assert predicted(searched, "--input", "evo.csv", "--zero-shot-file", "esm.csv").status == 0
+    assert (searched / "out.csv").read_text() == beside
+
+
+@pytest.mark.slow
+def test_plates_and_rankings_by_several_say_what_lacks_scores_too(searched: Path) -> None:
+    write(searched / "few.csv", "sequence,esm,evo", [(row[0], row[2], row[3]) for row in rows()[1:3]])
+    write(searched / "new.csv", "sequence", [(row[0][:-1] + letter,) for row in rows()[1:4] for letter in "WY"])
+    call = ("--input", "new.csv", "--zero-shot-file", "few.csv")
+    plate = run_here("suggest", SEEN, *call, "--batch", "2", "--no-train", "--output", "plate.csv", cwd=searched)
+    several = run_here("predict", SEEN, EXPERIMENT, *call, "--no-distance", "--top", "2", cwd=searched)
+    for answer in (plate, several):
+        assert answer.status == 0, answer
+        assert "Of 6 candidates 6 lack the score 'esm'" in answer.err
 
 
 def test_an_output_is_no_file_that_training_read(searched: Path) -> None:
@@ -132,6 +151,9 @@ def test_python_takes_scores_beside_sequences(searched: Path) -> None:
     found = trained.predict(sequences, columns)
     other = trained.predict(sequences, {name: [-value for value in column] for name, column in columns.items()})
     assert not np.array_equal(found, other)
+    write(searched / "given.csv", "sequence,esm,evo", [(row[0], row[2], row[3]) for row in table])
+    by_text = trained.predict(sequences, zero_shot_file=str(searched / "given.csv"))  # type: ignore[arg-type]
+    np.testing.assert_array_equal(by_text, found)
     with pytest.raises(UserError, match="which the candidates lack"):
         trained.predict(sequences)
     with pytest.raises(UserError, match="expected a number for each of 8"):

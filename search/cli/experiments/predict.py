@@ -111,6 +111,10 @@ def _training_data(
     except UserError as error:
         if arguments.unmeasured:  # whose candidates stand in it
             raise
+        if trained.scores is not None and trained.scores.used:
+            # Of what candidates are scored by too, and is not to be had, its own sentence says all.
+            file, names = arguments.zero_shot_file, trained.scores.names
+            trained.candidate_scores(file=file, given=names, alignment=arguments.alignment)
         raise UserError(f"{str(error).removesuffix('.')}; {without}.") from None
     return split
 
@@ -191,6 +195,8 @@ def _rank(
     if not arguments.quiet:
         if left_out.n:
             print(left_out.sentence, file=sys.stderr)
+        if scores is not None:
+            scores.announce_lacking()
         announce, seconds = announcer(arguments.quiet), time.monotonic() - started
         models = "1 model" if trained.n_members == 1 else f"{trained.n_members} models"
         if arguments.output is None:

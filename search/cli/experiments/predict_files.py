@@ -89,12 +89,13 @@ def candidates_of(
 ) -> "Stream":
     """The candidates; `left_out` counts those that are not ranked, for they were measured."""
     from datasets.candidates.unmeasured import read_unmeasured
+    from datasets.scores.candidates import lacking_in
     from search.properties import candidates
     from search.properties.opened import Property
 
     if arguments.unmeasured:
         scores, source = trained.config.scores, own_table(arguments, trained)
-        wanted = scores.names if scores is not None and arguments.zero_shot_file is None else ()
+        wanted = () if scores is None else lacking_in(arguments.zero_shot_file, scores.names)
         return read_unmeasured(source, trained.task, left_out, has_names=arguments.names, scores=wanted)
     given = {field.name: getattr(arguments, field.name) for field in fields(PredictRequest) if field.name in arguments}
     request = PredictRequest(**{**given, "experiments": [arguments.file]})

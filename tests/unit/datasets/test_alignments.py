@@ -171,6 +171,44 @@ def test_an_alignment_without_the_wild_type_is_refused(tmp_path, wild_type):
         align_focus(read_alignment(write_fasta(tmp_path / "a.fasta", relatives())), wild_type)
 
 
+LONG = "MSIQHFRVALIPFFAAFCLPVFAHPETLVKVKDAEDQLGARVGYIELDLNSGKILESFRPEERFPMMSTFKVLLCGAVLSR"
+
+
+@pytest.mark.parametrize(
+    ("wild_type", "says"),
+    [
+        (LONG[:66] + "GSHH" + LONG[66:], r"with an offset of 0, but at positions \S+ with one of 4: "),
+        (LONG[:66] + LONG[68:], r"with an offset of 0, but at positions \S+ with one of -2: "),
+        (LONG[:14] + "G" + LONG[14:], r"with an offset of 1, but at positions 2-13 with one of 0: "),
+    ],
+)
+def test_an_insertion_or_a_deletion_behind_which_all_is_shifted_is_refused(tmp_path, wild_type, says):
+    alignment = read_alignment(write_fasta(tmp_path / "a.fasta", relatives(wild_type=LONG)))
+    with pytest.raises(UserError, match=says):
+        align_focus(alignment, wild_type)
+
+
+@pytest.mark.parametrize(
+    "wild_type",
+    [
+        LONG[:30] + "WWCWWMWWCHWW" + LONG[42:],  # which is another stretch, not one that is shifted
+        LONG[:66] + "GSGSGSGSGSGSGSG",  # so much is told from a tag at the end
+        LONG + "GSG" + LONG,
+    ],
+)
+def test_what_differs_or_stands_twice_is_not_shifted(tmp_path, wild_type):
+    alignment = read_alignment(write_fasta(tmp_path / "a.fasta", relatives(wild_type=LONG)))
+    assert align_focus(alignment, wild_type).offset == 0
+
+
+def test_two_rows_of_one_name_are_not_parts_of_one_sequence(tmp_path):
+    rows = [row for row in relatives() for _ in range(2)]
+    lines = [f"s{i // 2} {row}" for i, row in enumerate(rows)]
+    (tmp_path / "a.sto").write_text("\n".join(["# STOCKHOLM 1.0", *lines, "//", ""]))
+    with pytest.raises(UserError, match="line 3: the name 's0' stands twice in one block"):
+        read_alignment(tmp_path / "a.sto")
+
+
 def test_columns_of_gaps_are_left_out_and_named(tmp_path):
     rows = relatives()
     rows = [rows[0], *(row[:7] + ("--" if i % 2 else "AC") + row[9:] for i, row in enumerate(rows[1:]))]

@@ -61,6 +61,16 @@ def test_what_is_no_column_of_scores_is_one_sentence(tmp_path: Path, rows, names
     assert str(caught.value).count("\n") == 0
 
 
+def test_a_column_of_numbers_with_a_word_in_it_is_not_passed_over_in_silence(tmp_path: Path) -> None:
+    rows = [("MKVLA", 1, 5, "a"), ("MAVLA", "1.2.3", 6, "b"), ("MRVLA", 3, "", "7")]
+    path = write(tmp_path / "a.csv", "sequence,esm,evo,plate", rows)
+    said: list[str] = []
+    assert file_source(path, [], WILD_TYPE, announce=said.append).columns == ["evo"]
+    (sentence,) = said
+    assert "column 'esm' is passed over" in sentence
+    assert "line 3: the score '1.2.3' of 'esm' is not a finite number" in sentence
+
+
 def test_sequences_are_read_as_a_table_reads_them(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", "sequence,esm", [("mk.la*", 1), ("MK-LA", ""), ("M*VLA", 3), ("M*VLA", 4)])
     found = read_scores_file(path, None, WILD_TYPE)
@@ -186,6 +196,11 @@ def test_single_mutations_add_up(tmp_path: Path) -> None:
     found = scored(sums, "MKVLA", "MAVLA", "MAALA", "MKVLR", "MK")
     assert found[:3] == [[0], [-1], [-3]]
     assert np.isnan(found[3:]).all()
+    likelihoods = write(tmp_path / "c.csv", "mutant,esm", [("WT", -250), ("K2A", -251), ("V3A", -252)])
+    with pytest.raises(UserError, match="gives the wild type a 'esm' of -250, not 0"):
+        Summed.of(read_scores_file(likelihoods, None, WILD_TYPE), WILD_TYPE)
+    odds = write(tmp_path / "d.csv", "mutant,esm", [("WT", 1e-7), ("K2A", -1), ("V3A", "")])
+    assert scored(Summed.of(read_scores_file(odds, None, WILD_TYPE), WILD_TYPE), "MKVLA", "MAVLA") == [[0], [-1]]
     doubles = write(tmp_path / "b.csv", "mutant,esm", [("K2A:V3A", 9), ("K2R:V3A", 8)])
     with pytest.raises(UserError, match="none of the wild type"):
         Summed.of(read_scores_file(doubles, None, WILD_TYPE), WILD_TYPE)
@@ -207,9 +222,29 @@ def test_candidates_bring_the_columns_that_the_model_sees(tmp_path: Path) -> Non
     found = CandidateScores(both, file=other, **about)(residues, lengths)
     np.testing.assert_array_equal(found, np.float32([[7, 8], [8, 9]]))
 
+    # What such a file lacks may stand beside the candidates.
+    with pytest.raises(UserError, match=r"column 'evo', which neither \S+a.csv nor the candidates have"):
+        CandidateScores(both, file=path, **about)
+    found = CandidateScores(both, file=path, given=["evo"], **about)(residues, lengths, {"evo": np.float32([5, 6])})
+    np.testing.assert_array_equal(found, np.float32([[5, 2], [6, np.nan]]))
+
     unused = ScoreConfig(sources=[table, source(path, "esm")], use="esm")
     found = CandidateScores(unused, **about)(residues, lengths)
     np.testing.assert_array_equal(found, np.float32([[np.nan, 2], [np.nan, np.nan]]))
+
+
+def test_candidates_that_lack_a_score_are_counted(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "sequence,esm,evo", [("MKVLA", 1, ""), ("MAVLA", 2, "")])
+    seen = ScoreConfig(sources=[source(path, "esm", "evo")], use="esm")
+    said: list[str] = []
+    scores = CandidateScores(seen, wild_type=WILD_TYPE, file=path, cache_dir=tmp_path, announce=said.append)
+    for sequences in (["MAVLA", "MRVLA"], ["MKVLA"]):
+        scores.count(scores(*residues_of(sequences, str)))
+    scores.announce_lacking()
+    scores.announce_lacking()  # of none that were counted since
+    (sentence,) = said
+    assert sentence.startswith("Of 3 candidates 1 lacks the score 'esm': the mean of the training rows stands for what")
+    assert "--sum-zero-shot" in sentence
 
 
 @pytest.mark.parametrize("name", ["a" * 5000, "a\0b"])

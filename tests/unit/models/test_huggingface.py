@@ -56,6 +56,10 @@ def test_it_is_found_in_the_folder_of_weights_and_in_the_cache_of_the_hub(home: 
     assert find_weights(NAME, weights_dir=None, announce=print) == newer
     own = write_folder(home / "mine" / NAME, NAME)
     assert find_weights(NAME, weights_dir=home / "mine", announce=print) == own
+    (own / "config.json").unlink()  # a folder that was named is not passed over for another one, or for a download
+    assert find_weights(NAME, weights_dir=home / "mine", announce=print) == own
+    with pytest.raises(UserError, match=r"mine/esm2_tiny does not hold the weights .*: it holds no config.json"):
+        read_weights(own, NAME)
     file = write_checkpoint(home / "mine", NAME)
     assert find_weights(NAME, weights_dir=home / "mine", announce=print) == file
 

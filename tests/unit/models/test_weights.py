@@ -350,7 +350,7 @@ def test_a_program_instead_of_weights(home: Path) -> None:
 def test_unreadable_file(home: Path) -> None:
     path = home / f"{NAME}.pt"
     path.mkdir()
-    assert "config.json is no JSON" in sentence_of(lambda: read_weights(path, NAME))
+    assert "it holds no config.json" in sentence_of(lambda: read_weights(path, NAME))
 
 
 def test_table_of_backbones_names_what_fair_esm_offers() -> None:

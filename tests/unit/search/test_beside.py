@@ -7,6 +7,7 @@ import pytest
 from datasets.common.errors import UserError
 from datasets.embeddings.description import EmbeddingConfig
 from datasets.scores.description import ScoreConfig, ScoreSource
+from search.study.beside import takes_scores
 from search.study.config import study_config
 
 SCORES = ScoreConfig(sources=[ScoreSource(kind="table", file=None, hash="0" * 64, columns=["za", "zb"])], use="all")
@@ -40,3 +41,10 @@ def test_what_is_no_part_of_a_config_is_refused(override: str, beside: dict[str,
 def test_a_section_is_refused_as_the_space_is(override: str) -> None:
     with pytest.raises(UserError):
         study_config([*KERNEL, override], scores=SCORES, embeddings=EMBEDDINGS)
+
+
+def test_which_families_take_scores() -> None:
+    some = ["kernel.Kernel", "ridge.Ridge", "forest.Forest", "epistasis.Epistasis", "cnn.CNN"]
+    none = ["esm.ESM", "embedding_head.EmbeddingHead"]
+    assert [name for name in some + none if takes_scores(f"models.{name}")] == some
+    assert takes_scores("own_models.linear.Linear"), "which may read them or not"
