@@ -72,14 +72,27 @@ def digest(tree: Any) -> str:
 
 
 def difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """One line for each path whose value differs: `model.channels: 43 -> 64`."""
+    """One line for each path whose value differs: `model.channels: 43 -> 64`.
+
+    Of lists of as many mappings each, such as sources of scores, those of one place are compared; they are named by
+    their `kind`, if they have one and the same: `scores.sources.alignment.hash`.
+    """
     old, new = dict(flatten(before)), dict(flatten(after))
     lines = []
     for path in [*old, *(path for path in new if path not in old)]:
         a, b = old.get(path, MISSING), new.get(path, MISSING)
-        if a is MISSING or b is MISSING or a != b:
+        if _are_mappings(a) and _are_mappings(b) and len(a) == len(b):
+            for i, (one, other) in enumerate(zip(a, b, strict=True)):
+                kind = str(one.get("kind", ""))
+                name = kind if kind.isidentifier() and kind == other.get("kind") else i
+                lines += [f"{path}.{name}.{line}" for line in difference(one, other)]
+        elif a is MISSING or b is MISSING or a != b:
             lines.append(f"{path}: {_shown(a)} -> {_shown(b)}")
     return lines
+
+
+def _are_mappings(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(one, Mapping) for one in value)
 
 
 def _shown(value: Any) -> str:

@@ -81,3 +81,15 @@ def test_differences_are_one_line_each() -> None:
         'new: (none) -> "x"',
     ]
     assert difference(before, json.loads(json.dumps(before))) == []
+
+
+def test_lists_of_mappings_are_compared_one_by_one() -> None:
+    table = {"kind": "table", "hash": "a", "columns": ["x"]}
+    before = {"scores": {"sources": [table, {"kind": "alignment", "hash": "b"}]}}
+    after = {"scores": {"sources": [table, {"kind": "alignment", "hash": "c"}]}}
+    assert difference(before, after) == ['scores.sources.alignment.hash: "b" -> "c"']
+    other = {"scores": {"sources": [table, {"kind": "file", "hash": "b"}]}}
+    assert difference(before, other) == ['scores.sources.1.kind: "alignment" -> "file"']
+    odd = [{"kind": "\x1b[2J", "a": n} for n in (1, 2)]
+    assert difference({"x": odd[:1]}, {"x": odd[1:]}) == ["x.0.a: 1 -> 2"]
+    assert difference({"x": []}, {"x": [table]}) == [f"x: [] -> {json.dumps([table])}"]
