@@ -20,6 +20,7 @@ from search.stats.intervals import LEVEL, ConfidenceInterval, half_width, influe
 
 Floats = NDArray[np.float64]
 _N_GROUPS = 40
+_ROUNDING = 1e-6  # of a value; far below what another seed of a network does, above what another order of sums does
 _SEED = 20210704
 
 
@@ -130,8 +131,8 @@ def measure(prediction: NDArray[np.floating], target: NDArray[np.floating]) -> d
 class Spread:
     """A metric over seeds: mean, sample standard deviation, and the 95 % t interval of the mean.
 
-    Of one seed, and of seeds that agree, as those of an exact model do, there is no standard deviation and no interval:
-    they are None, because other seeds are not what the value depends on.
+    Of one seed, and of seeds that agree but for rounding, as those of an exact model do, there is no standard deviation
+    and no interval: they are None, because other seeds are not what the value depends on.
     """
 
     mean: float
@@ -148,7 +149,7 @@ def spread(values: Sequence[float], least: float = -math.inf, most: float = math
     does, which costs it no coverage.
     """
     n = len(values)
-    if len(set(values)) == 1:
+    if max(values) - min(values) <= _ROUNDING * abs(values[0]):
         return Spread(mean=values[0], std=None, low=None, high=None)
     mean, std = statistics.fmean(values), statistics.stdev(values)
     half = half_width(std / math.sqrt(n), n - 1)

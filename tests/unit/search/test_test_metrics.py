@@ -114,6 +114,10 @@ def test_seeds_that_agree_have_no_spread_and_one_seed_has_none_to_show() -> None
     assert (same.mean, same.std, same.low, same.high) == (value, None, None, None), (
         "0.0000 would say more than is known"
     )
+    rounded = spread([value, value * (1 + 1e-12), value * (1 - 1e-12)])
+    assert (rounded.mean, rounded.std) == (value, None), "an exact model adds its rows up in another order"
+    assert spread([-value, -value * (1 + 1e-12)]).std is None
+    assert spread([value, value + 1e-5]).std is not None
     one = spread([value])
     assert (one.mean, one.std, one.low, one.high) == (value, None, None, None)
 
