@@ -133,7 +133,7 @@ def test_a_confirmation_is_an_object_of_the_promised_shape(twice: tuple[list[Any
                 assert list(spread) == ["mean", "std", "low", "high"]
                 values = [one[name] for one in part["per_seed"]]
                 assert spread["mean"] == pytest.approx(np.mean(values))
-                if values[0] == values[1]:  # as those of an exact model are
+                if found["model"] == "ridge" or values[0] == values[1]:  # an exact model's agree but for rounding
                     assert (spread["std"], spread["low"], spread["high"]) == (None, None, None)
                 else:
                     assert spread["low"] <= spread["mean"] <= spread["high"]
