@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import json_to_distribution
 from optuna.trial import TrialState
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, DateTime, bindparam, text
 
 from search.config.type_checks import fits, shown
 from search.machine.standard_streams import printable
@@ -276,7 +276,8 @@ def _fail(connection: Connection, trial_id: int, reason: str) -> None:
     columns = "datetime_start, datetime_complete"
     (dates,) = connection.execute(text(f"SELECT {columns} FROM trials WHERE trial_id = :id"), about).mappings()
     for name in [name for name in dates if dates[name] is None or not is_date(dates[name])]:
-        connection.execute(text(f"UPDATE trials SET {name} = :now WHERE trial_id = :id"), about)
+        change = text(f"UPDATE trials SET {name} = :now WHERE trial_id = :id")
+        connection.execute(change.bindparams(bindparam("now", type_=DateTime)), about)
     connection.execute(text("UPDATE trials SET state = 'FAIL' WHERE trial_id = :id"), about)
     for key, value in ((ENDING, Ending.REFUSED), (REASON, reason)):
         row = {"id": trial_id, "key": key, "json": json.dumps(value)}

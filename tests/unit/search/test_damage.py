@@ -93,6 +93,16 @@ def test_what_a_reader_refuses_is_found_and_taken_out(
         assert used_hours(study, study.trials).gpu == pytest.approx(hours)
 
 
+def test_a_date_that_is_repaired_is_local_time_as_the_others_are(made: tuple[Database, Path]) -> None:
+    database, file = made
+    execute(file, "UPDATE trials SET datetime_complete = 7 WHERE number = 0")
+    before = datetime.datetime.now()
+    assert len(remove_damage(database, NAME, file.parent)) == 1
+    repaired = read(file).trials[0].datetime_complete
+    assert repaired is not None
+    assert before <= repaired <= datetime.datetime.now()
+
+
 def test_a_repair_gives_no_hours_back(made: tuple[Database, Path]) -> None:
     database, file = made
     add: Any = f"INSERT INTO trial_user_attributes (trial_id, key, value_json) VALUES (1, '{EXCESS_RISE}', '\"x\"')"
