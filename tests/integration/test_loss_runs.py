@@ -134,6 +134,7 @@ def test_what_cannot_be_trained_is_refused_before_the_first_trial(split: Prepare
     check(searched)
 
 
+@pytest.mark.slow
 def test_no_trial_ranks_batches_of_one_row(command: Callable[..., Answer]) -> None:
     """Whatever else the corners of the space are that hold one or the other; where a condition says so, none does."""
     words = ("--task", TASK, "--model", "cnn", "--n-trials", "1", "validation=holdout", "trainer.threads=1", "~space")

@@ -114,6 +114,7 @@ def test_what_is_required_picks(everything: Path, here: Program) -> None:
     assert list(written(everything)[0])[6:8] == ["p_required", "prediction"]
 
 
+@pytest.mark.slow
 def test_the_pass_goes_on_where_too_few_fit(everything: Path, here: Program, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ("--input", "all.csv", "--batch", "40", "--min-distance", "3", "--output", "plate.csv", "--quiet")
     assert here("suggest", *EXPERIMENTS, *words, cwd=everything).status == 0

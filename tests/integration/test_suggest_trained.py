@@ -83,6 +83,7 @@ def test_a_plate_is_picked_by_what_confirm_would_train(plates: Path, tmp_path: P
     assert trained[0] == confirmed[0] != before[0]
 
 
+@pytest.mark.slow
 def test_seeds_that_confirm_left_of_a_kernel_pick_as_one_model(plates: Path, tmp_path: Path) -> None:
     """They differ in their last bits: several would not be conditioned, and be drawn from as if they differed."""
     folder, kernel = tmp_path / "copy", "studies/experiment/both-kernel.yaml"
