@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-KILL_WAIT_S = 60.0  # of a busy machine's own, so that what has to be said at the end is said
+KILL_WAIT_S = 10.0
 
 
 def main(folder: Path, command: str, words: list[str]) -> int:
