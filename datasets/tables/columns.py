@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -47,7 +46,7 @@ class TableStream:
         """Read the whole table; columns without a name are left out."""
         packings = [Packing() for _ in self.names]
         lines, n_rows = [np.zeros(0, dtype=np.int64)], 0
-        for batch in _ahead(self.batches):
+        for batch in self.batches:
             for packing, cells in zip(packings, batch.cells, strict=True):
                 packing.add_array(cells)
             lines.append(batch.lines)
@@ -100,12 +99,3 @@ def checked_names(names: Sequence[str], header: str) -> list[str]:
             raise UserError(f"{header}: two columns are called {name!r}; rename one of them.")
         known.add(name)
     return list(names)
-
-
-def _ahead(batches: Iterator[RowBatch]) -> Iterator[RowBatch]:
-    """Yield the batches, each read in another thread while the one before it is made use of."""
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        following = pool.submit(lambda: next(batches, None))
-        while (batch := following.result()) is not None:
-            following = pool.submit(lambda: next(batches, None))
-            yield batch
