@@ -122,6 +122,7 @@ def _batches(blocks: Iterator[bytes], delimiter: str, n_columns: int, path: Path
                 ),
             )
             for batch in reader:
+                text.raise_error()
                 if not len(batch):
                     continue
                 cells = batch.columns if n_columns > 1 else [compute.utf8_trim(batch.column(0), " ")]
@@ -143,7 +144,9 @@ def _batches(blocks: Iterator[bytes], delimiter: str, n_columns: int, path: Path
                 else:  # as spreadsheets leave them behind
                     cells, lines = [column.filter(pa.array(~is_blank)) for column in cells], lines[~is_blank]
                 yield RowBatch(cells, lines)
+            text.raise_error()
     except pa.ArrowInvalid as error:
+        text.raise_error()
         _explain(path, delimiter, n_columns, number)
         raise UserError(
             f"{path} cannot be divided into rows ({error}); check its quotes and remove its blank lines."
@@ -155,6 +158,10 @@ class _Text(io.RawIOBase):
 
     `explain` is called once, where quotes do not all stand around cells, and doubled within them. has_quotes: whether
     there were any.
+
+    pyarrow reads in a thread of its own. An error that went through it there would hold the reader, by its traceback,
+    and that thread would wait for itself for ever where it is the last to let go of it: so the file ends, and
+    `raise_error` raises the error in the thread that asks for rows.
     """
 
     def __init__(self, blocks: Iterator[bytes], delimiter: str, explain: Callable[[], None]) -> None:
@@ -163,6 +170,14 @@ class _Text(io.RawIOBase):
         self._explain: Callable[[], None] | None = explain
         self._may_stand_beside = np.isin(np.arange(256), [ord(delimiter), _QUOTE, _LF])
         self._last, self._n_quotes = b"\n", 0
+        self._error: BaseException | None = None
+        self._is_over = False
+
+    def raise_error(self) -> None:
+        """Raise what went wrong while the blocks were read, if anything did."""
+        error, self._error = self._error, None  # whose traceback would hold this file, and the file the error
+        if error is not None:
+            raise error
 
     def readable(self) -> bool:
         """Return that it is."""
@@ -170,6 +185,15 @@ class _Text(io.RawIOBase):
 
     def read(self, n_bytes: int = -1) -> bytes:
         """Return the next bytes, once there are quotes about as many as a row may have; nothing at the end."""
+        if self._is_over:
+            return b""
+        try:
+            return self._next()
+        except BaseException as error:
+            self._error, self._is_over = error, True
+            return b""
+
+    def _next(self) -> bytes:
         parts, n_read = [], 0
         for block in self._blocks:
             if self.has_quotes or b'"' in block:
@@ -180,6 +204,7 @@ class _Text(io.RawIOBase):
             n_read += len(block)
             if b"\n" in block and (n_read >= _RECORD_BYTES or not self.has_quotes):
                 return parts[0] if len(parts) == 1 else b"".join(parts)
+        self._is_over = True
         self._look_at_quotes(b"\n", is_end=True)
         return b"".join(parts)
 

@@ -178,6 +178,24 @@ def test_a_long_line_among_others_is_found_in_the_middle_of_a_block(tmp_path: Pa
     assert refusal(path).startswith(f"FILE, line {len(GOOD) + 2}: the line has more than")
 
 
+@pytest.mark.parametrize("bad", [b"ACD,1\xff\x00\n", b'AC"D,1\n', b'"ACD,1\n'])
+def test_no_error_goes_through_the_thread_that_reads(
+    bad: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would hold the reader, which that thread then waits for: a later table was never read."""
+    files, opened = [], pa.PythonFile
+    monkeypatch.setattr(pa, "PythonFile", lambda file, mode: files.append(file) or opened(file, mode=mode))
+    path = tmp_path / "t.csv"
+    for block in (50, 1 << 21):
+        monkeypatch.setattr("datasets.tables.formats.text_file._BLOCK_BYTES", block)
+        path.write_bytes(TEXT.encode() + bad + TEXT.partition("\n")[2].encode())
+        assert f"line {len(GOOD) + 2}" in refusal(path) or "quotes" in refusal(path)
+    assert files
+    for file in files:
+        assert file.read() == b""
+        file.raise_error()  # the error was raised already, where the rows are asked for
+
+
 def test_line_numbers_are_right_across_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("datasets.tables.formats.text_file._BLOCK_BYTES", 100)
     rows = [*GOOD, (WILD_TYPE, "text")]
