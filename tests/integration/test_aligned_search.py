@@ -55,7 +55,7 @@ def ranked(folder: Path, export: str, *words: str) -> list[dict[str, str]]:
     [
         ("ridge", ("model.alpha=0.01",)),
         ("kernel", ("model.similarity=blosum62",)),
-        ("forest", ("model.kind=extra_trees",)),
+        pytest.param("forest", ("model.kind=extra_trees",), marks=pytest.mark.slow),
         ("epistasis", ("trainer.max_epochs=3",)),
         ("cnn", ("trainer.max_epochs=3", "model.channels=8")),
     ],

@@ -235,7 +235,7 @@ def test_a_language_model_sees_both_chains(pooling: str, folder: Path) -> None:
     assert len(set(values)) == 3
 
 
-@pytest.mark.parametrize("data", ["t.csv", "gaps.csv"])
+@pytest.mark.parametrize("data", [pytest.param("t.csv", marks=pytest.mark.slow), "gaps.csv"])
 def test_the_plate_of_several_properties_is_of_chains(data: str, folder: Path) -> None:
     name, batch = data[:-4], ("--batch", "6", "--controls", "2", "--quiet", "--output", "plate.csv")
     exports = [searched(folder, model, data=data, name=f"{name}-{model}") for model in ("ridge", "kernel")]

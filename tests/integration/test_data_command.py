@@ -122,7 +122,7 @@ def test_where_the_kernel_is_too_small_it_is_not_suggested(
     )
 
 
-@pytest.mark.parametrize("kind", ["contiguous", "modulo", "random"])
+@pytest.mark.parametrize("kind", ["contiguous", pytest.param("modulo", marks=pytest.mark.slow), "random"])
 def test_folds_of_positions_are_proposed_to_families_that_can_tell_new_positions_apart(
     command: Command, kind: str, tmp_path: Path
 ) -> None:

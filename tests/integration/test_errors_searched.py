@@ -46,7 +46,10 @@ def predicted(folder: Path, name: str) -> list[float]:
         return [float(row["prediction"]) for row in csv.DictReader(file)]
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in ("forest", "epistasis"))) for name in FAMILIES],
+)
 def test_a_model_trusts_rows_with_small_errors_more(family: str, folder: Path) -> None:
     found = {}
     for name, words in ((f"{family}-plain", ()), (f"{family}-errors", ERRORS)):

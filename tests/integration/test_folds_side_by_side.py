@@ -146,7 +146,11 @@ def same(one: Result, other: Result) -> bool:
         ("model=epistasis model.rank=2 trainer.loss=ranking", True),
         ("model=ridge", False),
         pytest.param("model=forest", False, marks=pytest.mark.slow),
-        ("model=esm model.adaptation=lora model.lora_rank=2 trainer.micro_batch_tokens=300", False),
+        pytest.param(
+            "model=esm model.adaptation=lora model.lora_rank=2 trainer.micro_batch_tokens=300",
+            False,
+            marks=pytest.mark.slow,
+        ),
         ("model=esm model.pooling=attention", False),
     ],
 )
@@ -201,8 +205,18 @@ def test_an_end_of_a_later_fold_waits_for_its_turn(train: Trainer, tmp_path: Pat
     assert train.reports == reports
 
 
-@pytest.mark.parametrize(("cores_before", "cores_after"), [(2, 2), (3, 1), (1, 3)])
-@pytest.mark.parametrize("until", [(0, 1), (1, 1)])
+@pytest.mark.parametrize(
+    ("until", "cores_before", "cores_after"),
+    [
+        ((1, 1), 3, 1),
+        *(
+            pytest.param(until, *cores, marks=pytest.mark.slow)
+            for until in ((0, 1), (1, 1))
+            for cores in ((2, 2), (3, 1), (1, 3))
+            if (until, cores) != ((1, 1), (3, 1))
+        ),
+    ],
+)
 def test_an_interrupted_run_goes_on_to_the_same_bits(
     cores_before: int, cores_after: int, until: tuple[int, int], train: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

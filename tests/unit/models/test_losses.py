@@ -171,7 +171,7 @@ def test_calibration_is_least_squares_and_never_turns_ranks_round() -> None:
     ("loss", "transform"),
     [
         ("ranking", "none"),
-        ("ranking", "rank_normal"),
+        pytest.param("ranking", "rank_normal", marks=pytest.mark.slow),
         ("huber", "standardize"),
         ("mse", "standardize"),
         ("mse", "rank_normal"),

@@ -16,7 +16,7 @@ def test_of_one_objective_it_is_the_expected_improvement() -> None:
     np.testing.assert_allclose(found, expected, rtol=0.05, atol=1e-4)
 
 
-@pytest.mark.parametrize("n_objectives", [2, 3])
+@pytest.mark.parametrize("n_objectives", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_of_several_it_is_what_draws_add_to_the_volume(n_objectives: int) -> None:
     draws = np.random.default_rng(0)
     front = np.array([[0.8, 0.2, 0.5], [0.5, 0.6, 0.1], [0.1, 0.9, 0.6]])[:, :n_objectives]
