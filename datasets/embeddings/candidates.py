@@ -70,7 +70,9 @@ class CandidateEmbeddings:
         with self._lock:
             known = Names.pairs(sequences, names or [""] * len(sequences))
             lookup = Lookup(self._file, kind=self._config.kind, width=self._config.width, names=known)
-            found = lookup.find_all(sequences, "candidates")
+            by_name = "; those of the training sequences go by names, and --names reads the candidates'"
+            advice = "" if self._config.names_hash is None else by_name
+            found = lookup.find_all(sequences, "candidates", advice)
             for sequence, name in lookup.used.items():
                 self._owners.setdefault(name, hash(sequence))
             for sequence, name in known.of.items():

@@ -185,8 +185,8 @@ class Lookup:
             )
         return values.reshape(-1, self.width)
 
-    def find_all(self, sequences: Sequence[bytes], what: str) -> list[Hashable]:
-        """Return the keys of sequences, which are called `what` in errors.
+    def find_all(self, sequences: Sequence[bytes], what: str, advice: str = "") -> list[Hashable]:
+        """Return the keys of sequences, which are called `what` in errors; `advice` ends these.
 
         Raises:
             UserError: Some have no entry; the sentence says how many, and names the first.
@@ -198,6 +198,6 @@ class Lookup:
             raise UserError(
                 f"{self.file.path} has no embedding of {len(lacking):,} of {len(sequences):,} {what}; the first is "
                 f"{short(first)} ({len(first):,} residues): embed them too, and call each by its sequence, its hash or "
-                f"its name (the file has {short(next(iter(self.file.keys)))})."
+                f"its name (the file has {short(next(iter(self.file.keys)))}){advice}."
             )
         return [key for key in found if key is not None]

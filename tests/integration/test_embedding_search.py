@@ -156,6 +156,11 @@ def test_the_table_may_name_them(folder: Path) -> None:
     assert run_here(*words, "--n-trials", "1", "--study-name", "named", cwd=folder).status == 0
     about = search.open_study("named", runs_dir=folder / "runs").user_attrs[MANIFEST]
     assert len(about["embeddings"]["names_hash"]) == 64
+    predict = ("predict", "studies/experiment/named.yaml", "--input", "named.csv", "--sequence-column", "sequence")
+    assert run_here(*predict, "--names", cwd=folder).status == 0
+    answer = run_here(*predict, cwd=folder)
+    assert answer.status == 2
+    assert "go by names, and --names reads the candidates'" in answer.err
 
 
 def test_a_file_that_goes_by_mutations_has_the_controls_and_the_wild_type_of_a_map(folder: Path) -> None:
