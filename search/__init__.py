@@ -219,6 +219,7 @@ def load_experiment(
     *,
     weights_dir: str | os.PathLike[str] | None = None,
     device: torch.device | str | None = None,
+    quiet: bool = False,
 ) -> TrainedExperiment:
     """Load a frozen experiment with the weights that stand beside it.
 
@@ -226,6 +227,7 @@ def load_experiment(
         path: The experiment, `studies/experiment/NAME.yaml`; its weights stand in the folder `NAME` beside it.
         weights_dir: Where pretrained weights (NAME.pt) are looked for first.
         device: None is the GPU if there is one.
+        quiet: Say nothing on standard error, such as how many of the sequences lack a score that the model sees.
 
     Raises:
         datasets.common.errors.UserError: The experiment or its weights are missing, were changed, or do not fit
@@ -237,6 +239,7 @@ def load_experiment(
 
     from datasets.common.paths import Places
     from search.experiments.trained import TrainedExperiment
+    from search.machine.standard_streams import announcer
     from search.options.folders import usual_folder
 
     return TrainedExperiment(
@@ -246,4 +249,5 @@ def load_experiment(
             cache_dir=usual_folder("runs_dir")[0] / "cache",
         ),
         device=None if device is None else torch.device(device),
+        announce=announcer(quiet),
     )

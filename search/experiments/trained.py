@@ -206,10 +206,14 @@ class TrainedExperiment:
                     found = residues_of(texts[rows], self.task.clean, self.task.aligned_length)
                     some = {name: column[rows] for name, column in given.items()}
                     beside = None if scored is None else scored(*found, some)
+                    if scored is not None and beside is not None:
+                        scored.count(beside)
                     known = None if embedded is None else embedded(*found)
                     parts.append(compute(*found, scores=beside, embeddings=known))
                 except SequenceError as error:
                     raise UserError(f"Sequence {first + error.row} (counted from 0): {error}.") from None
+        if scored is not None:
+            scored.announce_lacking()
         return np.concatenate(parts, axis=1)
 
     def candidate_embeddings(self, file: Path | None = None) -> "CandidateEmbeddings | contextlib.nullcontext[None]":

@@ -143,7 +143,7 @@ def test_the_report_names_the_scores_and_what_the_search_began_with(searched: Pa
     assert "nothing to do" in run_here(*elsewhere, cwd=searched).err
 
 
-def test_python_takes_scores_beside_sequences(searched: Path) -> None:
+def test_python_takes_scores_beside_sequences(searched: Path, capfd: pytest.CaptureFixture[str]) -> None:
     trained = search.load_experiment(searched / SEEN)
     table = rows()[1:9]
     sequences = [row[0] for row in table]
@@ -154,6 +154,9 @@ def test_python_takes_scores_beside_sequences(searched: Path) -> None:
     write(searched / "given.csv", "sequence,esm,evo", [(row[0], row[2], row[3]) for row in table])
     by_text = trained.predict(sequences, zero_shot_file=str(searched / "given.csv"))  # type: ignore[arg-type]
     np.testing.assert_array_equal(by_text, found)
+    assert capfd.readouterr().err == ""
+    trained.predict(sequences, {**columns, "esm": [float("nan"), *columns["esm"][1:]]})
+    assert "Of 8 candidates 1 lacks the score 'esm': the mean of the training rows" in capfd.readouterr().err
     with pytest.raises(UserError, match="which the candidates lack"):
         trained.predict(sequences)
     with pytest.raises(UserError, match="expected a number for each of 8"):
