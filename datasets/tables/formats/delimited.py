@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import io
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from datasets.common.errors import UserError
 from datasets.tables.columns import RowBatch, TableStream, checked_names
@@ -19,6 +21,7 @@ from datasets.tables.formats.text_file import MAX_LINE_BYTES, read_blocks, read_
 
 _DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons"}
 _MAX_LEFT_OUT = 1_000_000
+_BLOCK_BYTES = 1 << 20  # that pyarrow divides at a time
 _RECORD_BYTES = 1 << 20  # a row whose cells have line breaks may have as many
 _QUOTE, _LF = b'"\n'
 _SEP = re.compile(rb'"?sep=[,;\t]"?\s*', re.IGNORECASE)
@@ -42,7 +45,7 @@ def open_delimited(path: Path) -> TableStream:
     return TableStream(
         names=names,
         header=f"{path}, line {number}",
-        batches=_batches(chain([b"\n" + rest], blocks), delimiter, len(names), path, number),
+        batches=_batches(chain([rest] if rest else [], blocks), delimiter, len(names), path, number),
         where=str(path),
         kind="TSV" if delimiter == "\t" else "CSV",
         notes=notes,
@@ -92,51 +95,66 @@ def _names(header: str, delimiter: str, path: Path, number: int) -> list[str]:
 
 
 def _batches(blocks: Iterator[bytes], delimiter: str, n_columns: int, path: Path, number: int) -> Iterator[RowBatch]:
-    """Yield the rows below a header; `blocks` begin with the end of its line, line `number`."""
+    """Yield the rows below a header, which is line `number`; `blocks` begin with the line after it."""
     import pyarrow as pa  # type: ignore[import-untyped]
     from pyarrow import compute
     from pyarrow import csv as arrow_csv
 
     pa.enable_signal_handlers(False)  # a signal is ours: pyarrow would end a file in the middle for it
     columns = [str(i) for i in range(n_columns)]
-    left_out: list[int] = []  # numbers of records, counted from 1 by pyarrow: lines of nothing but spaces
+    left_out: list[int] = []  # numbers of records in the text, counted from 1: lines of nothing but spaces
+    n_left_out = 0
 
     def judged(row: Any) -> str:
-        if row.text.strip(' "') or len(left_out) == _MAX_LEFT_OUT:
+        if row.text.strip(' "') or n_left_out + len(left_out) == _MAX_LEFT_OUT:
             return "error"
         left_out.append(row.number)
         return "skip"
 
-    text = _Text(blocks, delimiter, lambda: _explain(path, delimiter, n_columns, number))
-    n_records, n_breaks = 0, 0
+    def divided(text: memoryview, has_quotes: bool, n_bytes: int) -> Any:
+        # From memory: where pyarrow reads a file of Python's, a thread of its own still does so when the table is given
+        # up, and by then the interpreter may be ending, or may wait for that thread.
+        left_out.clear()
+        return arrow_csv.read_csv(
+            pa.BufferReader(text),
+            read_options=arrow_csv.ReadOptions(use_threads=False, block_size=n_bytes, column_names=columns),
+            parse_options=arrow_csv.ParseOptions(
+                delimiter=delimiter,
+                newlines_in_values=has_quotes,
+                ignore_empty_lines=False,
+                invalid_row_handler=judged,
+            ),
+            convert_options=converted,
+        )
+
+    converted = arrow_csv.ConvertOptions(
+        column_types=dict.fromkeys(columns, pa.large_string()), check_utf8=False, strings_can_be_null=False
+    )
+    explain = partial(_explain, path, delimiter, n_columns, number)
     try:
-        with pa.PythonFile(text, mode="r") as file:
-            reader = arrow_csv.open_csv(
-                file,
-                read_options=arrow_csv.ReadOptions(use_threads=False, block_size=_RECORD_BYTES, column_names=columns),
-                parse_options=arrow_csv.ParseOptions(
-                    delimiter=delimiter, newlines_in_values=True, ignore_empty_lines=False, invalid_row_handler=judged
-                ),
-                convert_options=arrow_csv.ConvertOptions(
-                    column_types=dict.fromkeys(columns, pa.large_string()), check_utf8=False, strings_can_be_null=False
-                ),
-            )
-            for batch in reader:
-                text.raise_error()
-                if not len(batch):
-                    continue
-                cells = batch.columns if n_columns > 1 else [compute.utf8_trim(batch.column(0), " ")]
-                records = np.arange(n_records + 1, n_records + 1 + len(batch) + len(left_out))
-                if left_out:
-                    records = np.setdiff1d(records, left_out)[: len(batch)]
-                    left_out[:] = [record for record in left_out if record > records[-1]]
-                n_records = int(records[-1])
-                lines = records + (number - 1)
-                if text.has_quotes:  # a row is known by its last line
-                    breaks = sum(compute.count_substring(column, "\n").to_numpy() for column in cells)
-                    lines += n_breaks + np.cumsum(breaks)
-                    n_breaks += int(np.sum(breaks))
-                is_blank = np.ones(len(batch), dtype=np.bool_)
+        for text, has_quotes in _ahead(_whole_rows(blocks, delimiter, path, explain)):
+            try:  # pyarrow takes longer where it does not know how many rows to expect
+                table = divided(text, has_quotes, _BLOCK_BYTES)
+            except pa.ArrowInvalid:  # such as a row that is longer
+                table = divided(text, has_quotes, len(text) + 1)
+            first = n_breaks = 0
+            records = np.arange(number + 1, number + 1 + table.num_rows + len(left_out))
+            number += len(records)
+            n_left_out += len(left_out)
+            if left_out:
+                records = np.delete(records, np.subtract(left_out, 1))
+            for batch in filter(len, table.to_batches()):
+                cells, lines = batch.columns, records[first : first + len(batch)]
+                first += len(batch)
+                if n_columns == 1:
+                    cells = [compute.utf8_trim(cells[0], " ")]
+                if has_quotes:  # a row is known by its last line
+                    breaks = n_breaks + np.cumsum(
+                        sum(compute.count_substring(column, "\n").to_numpy() for column in cells)
+                    )
+                    lines = lines + breaks
+                    n_breaks = int(breaks[-1])
+                is_blank = np.ones(len(lines), dtype=np.bool_)
                 for column in cells:
                     is_blank &= compute.binary_length(column).to_numpy() == 0
                     if not is_blank.any():
@@ -144,83 +162,63 @@ def _batches(blocks: Iterator[bytes], delimiter: str, n_columns: int, path: Path
                 else:  # as spreadsheets leave them behind
                     cells, lines = [column.filter(pa.array(~is_blank)) for column in cells], lines[~is_blank]
                 yield RowBatch(cells, lines)
-            text.raise_error()
+            number += n_breaks
     except pa.ArrowInvalid as error:
-        text.raise_error()
-        _explain(path, delimiter, n_columns, number)
-        raise UserError(
-            f"{path} cannot be divided into rows ({error}); check its quotes and remove its blank lines."
-        ) from error
+        explain()
+        raise _undivided(path, str(error)) from error
 
 
-class _Text(io.RawIOBase):
-    """Blocks as a file for pyarrow, which wants a row to end at the latest in the block after that in which it begins.
+def _ahead(texts: Iterator[tuple[memoryview, bool]]) -> Iterator[tuple[memoryview, bool]]:
+    """Yield the texts, each read in another thread while the one before it is divided."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        following = pool.submit(next, texts, None)
+        while (text := following.result()) is not None:
+            following = pool.submit(next, texts, None)
+            yield text
 
-    `explain` is called once, where quotes do not all stand around cells, and doubled within them. has_quotes: whether
-    there were any.
 
-    pyarrow reads in a thread of its own. An error that went through it there would hold the reader, by its traceback,
-    and that thread would wait for itself for ever where it is the last to let go of it: so the file ends, and
-    `raise_error` raises the error in the thread that asks for rows.
+def _whole_rows(
+    blocks: Iterator[bytes], delimiter: str, path: Path, explain: Callable[[], None]
+) -> Iterator[tuple[memoryview, bool]]:
+    """Yield text that ends where a row does, and whether it has quotes.
+
+    `explain` is called once, where quotes do not all stand around cells, and doubled within them.
     """
-
-    def __init__(self, blocks: Iterator[bytes], delimiter: str, explain: Callable[[], None]) -> None:
-        self.has_quotes = False
-        self._blocks = blocks
-        self._explain: Callable[[], None] | None = explain
-        self._may_stand_beside = np.isin(np.arange(256), [ord(delimiter), _QUOTE, _LF])
-        self._last, self._n_quotes = b"\n", 0
-        self._error: BaseException | None = None
-        self._is_over = False
-
-    def raise_error(self) -> None:
-        """Raise what went wrong while the blocks were read, if anything did."""
-        error, self._error = self._error, None  # whose traceback would hold this file, and the file the error
-        if error is not None:
-            raise error
-
-    def readable(self) -> bool:
-        """Return that it is."""
-        return True
-
-    def read(self, n_bytes: int = -1) -> bytes:
-        """Return the next bytes, once there are quotes about as many as a row may have; nothing at the end."""
-        if self._is_over:
-            return b""
-        try:
-            return self._next()
-        except BaseException as error:
-            self._error, self._is_over = error, True
-            return b""
-
-    def _next(self) -> bytes:
-        parts, n_read = [], 0
-        for block in self._blocks:
-            if self.has_quotes or b'"' in block:
-                self._look_at_quotes(block)
-            else:
-                self._last = block[-1:] or self._last
-            parts.append(block)
-            n_read += len(block)
-            if b"\n" in block and (n_read >= _RECORD_BYTES or not self.has_quotes):
-                return parts[0] if len(parts) == 1 else b"".join(parts)
-        self._is_over = True
-        self._look_at_quotes(b"\n", is_end=True)
-        return b"".join(parts)
-
-    def _look_at_quotes(self, block: bytes, *, is_end: bool = False) -> None:
-        """Look at all but the last byte, of which one cannot tell yet what follows."""
-        self.has_quotes |= not is_end
-        codes = np.frombuffer(self._last + block, dtype=np.uint8)
-        at = np.flatnonzero(codes[1:-1] == _QUOTE) + 1
-        opens = (self._n_quotes + np.arange(len(at))) % 2 == 0
-        beside = np.where(opens, codes[at - 1], codes[at + 1])
-        self._n_quotes += len(at)
-        self._last = codes[-2:].tobytes()
-        is_open = is_end and self._n_quotes % 2 == 1
-        if self._explain is not None and (is_open or not self._may_stand_beside[beside].all()):
-            explain, self._explain = self._explain, None
+    may_stand_beside = np.isin(np.arange(256), [ord(delimiter), _QUOTE, _LF])
+    rest, is_explained = b"", False
+    for block in chain(blocks, [b""]):
+        is_end, text = not block, rest + block
+        has_quotes = b'"' in text
+        end = len(text) if is_end else _end_of_rows(text) if has_quotes else text.rfind(b"\n") + 1
+        rows, rest = memoryview(text)[:end], text[end:]
+        if has_quotes and not is_explained and not _are_around_cells(rows, may_stand_beside):
+            is_explained = True
             explain()
+        if rows:
+            yield rows, has_quotes
+        if len(rest) > _RECORD_BYTES:
+            explain()
+            raise _undivided(path, f"a row has more than {_RECORD_BYTES:,} bytes")
+
+
+def _end_of_rows(text: bytes) -> int:
+    """Where the last row ends of which `text`, which begins with a row, has the end: a line break outside of quotes."""
+    codes = np.frombuffer(text, dtype=np.uint8)
+    breaks, quotes = np.flatnonzero(codes == _LF), np.flatnonzero(codes == _QUOTE)
+    ends = breaks[np.searchsorted(quotes, breaks) % 2 == 0]
+    return int(ends[-1]) + 1 if len(ends) else 0
+
+
+def _are_around_cells(rows: memoryview, may_stand_beside: NDArray[np.bool_]) -> bool:
+    """Whether of each pair of quotes the first follows, and the second precedes, another cell, row or quote."""
+    codes = np.frombuffer(b"\n%b\n" % bytes(rows), dtype=np.uint8)
+    at = np.flatnonzero(codes == _QUOTE)
+    beside = np.where(np.arange(len(at)) % 2 == 0, codes[at - 1], codes[at + 1])
+    return len(at) % 2 == 0 and bool(may_stand_beside[beside].all())
+
+
+def _undivided(path: Path, reason: str) -> UserError:
+    return UserError(f"{path} cannot be divided into rows ({reason}); check its quotes and remove its blank lines.")
 
 
 def _explain(path: Path, delimiter: str, n_columns: int, first: int) -> None:

@@ -17,7 +17,7 @@ from datasets.common.errors import UserError
 
 MAX_LINE_BYTES = 1 << 20  # of UTF-8; the longest protein known has 38,000 residues
 _MAX_BYTES = 8 << 30  # unpacked; a bomb of some MiB can hold more than any memory
-_BLOCK_BYTES = 1 << 21  # smaller ones cost more to hand to the thread that divides them into cells
+_BLOCK_BYTES = 1 << 22  # smaller ones cost more to hand from thread to thread
 _ENCODINGS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 _WINDOWS = "cp1252"
 PARQUET = b"PAR1\x15"

@@ -3,7 +3,10 @@
 import codecs
 import datetime
 import gzip
+import os
 import resource
+import subprocess
+import sys
 import time
 from itertools import accumulate
 from pathlib import Path
@@ -178,22 +181,49 @@ def test_a_long_line_among_others_is_found_in_the_middle_of_a_block(tmp_path: Pa
     assert refusal(path).startswith(f"FILE, line {len(GOOD) + 2}: the line has more than")
 
 
-@pytest.mark.parametrize("bad", [b"ACD,1\xff\x00\n", b'AC"D,1\n', b'"ACD,1\n'])
-def test_no_error_goes_through_the_thread_that_reads(
-    bad: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("end", ["rows.close()", "del rows", "raise SystemExit(0)"])
+def test_a_program_ends_in_the_middle_of_a_table(end: str, tmp_path: Path) -> None:
+    """A thread that read on was still at it when the interpreter ended, which aborted."""
+    (tmp_path / "t.csv").write_text(TEXT)
+    program = f"""
+import time
+from pathlib import Path
+from datasets.tables.formats import text_file
+from datasets.tables.read import open_table
+
+text_file._BLOCK_BYTES = 100
+read = text_file._read
+text_file._read = lambda *which: time.sleep(0.1) or read(*which)
+rows = iter(open_table(Path("t.csv")).batches)
+next(rows)
+{end}
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("block", [3, 7, 20, 1 << 20])
+@pytest.mark.parametrize("divided", [10, 1 << 20])
+def test_line_numbers_are_those_of_an_editor(
+    block: int, divided: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It would hold the reader, which that thread then waits for: a later table was never read."""
-    files, opened = [], pa.PythonFile
-    monkeypatch.setattr(pa, "PythonFile", lambda file, mode: files.append(file) or opened(file, mode=mode))
-    path = tmp_path / "t.csv"
-    for block in (50, 1 << 21):
-        monkeypatch.setattr("datasets.tables.formats.text_file._BLOCK_BYTES", block)
-        path.write_bytes(TEXT.encode() + bad + TEXT.partition("\n")[2].encode())
-        assert f"line {len(GOOD) + 2}" in refusal(path) or "quotes" in refusal(path)
-    assert files
-    for file in files:
-        assert file.read() == b""
-        file.raise_error()  # the error was raised already, where the rows are asked for
+    """Whatever is left out, and wherever cells have line breaks."""
+    monkeypatch.setattr("datasets.tables.formats.text_file._BLOCK_BYTES", block)
+    monkeypatch.setattr("datasets.tables.formats.delimited._BLOCK_BYTES", divided)
+    some = 'ACD,1,x\n \n\nACD,2,"a\nb"\n  \nACE,3,y\n"a ""c""\n",,\n,,\nACF,5,"\n\n"\nACG,6,\n'
+    (tmp_path / "t.csv").write_text("sequence,fitness,remark\n" + 3 * some)
+    columns = read_columns(tmp_path / "t.csv")
+    assert columns.lines.tolist() == [n + first for first in (0, 14, 28) for n in (2, 6, 8, 10, 14, 15)]
+    assert list(columns.cells["remark"]) == 3 * ["x", "a\nb", "y", "", "\n\n", ""]
+    assert list(columns.cells["sequence"])[3] == 'a "c"\n'
 
 
 def test_line_numbers_are_right_across_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
