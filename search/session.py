@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from search.machine import own_models
 from search.machine.standard_streams import announcer
 from search.outcome import EndReason, StudyOutcome, import_for_the_end, why_ended
 from search.reporting.proposals import Proposals
@@ -67,6 +68,7 @@ def run_study(
         datasets.common.errors.UserError: The request, its data or its study is not what a search accepts.
     """
     started = time.monotonic()
+    own_models.use_folder(request.models_dir)  # another request may have named another since this one was made
     if request.executor == "process":
         from search.workers.child import prepare_children
 

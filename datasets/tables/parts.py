@@ -5,6 +5,7 @@ A table may also name a fold of each row. One of them may be the test part; the 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -22,6 +23,7 @@ from datasets.tables.table import ALL_FOLDS, MOST_FOLDS, Table
 _VALIDATION = {"": False, "false": False, "true": True, "0": False, "1": True, "0.0": False, "1.0": True}
 _FEW_VALIDATION = 50
 _LONGEST_NAME = 30  # of a fold
+_IN_ORDER = re.compile(r"-?[0-9]+|[0-9]{4}-[0-9]{2}-[0-9]{2}.*")  # whole numbers by size, dates by their letters
 _OWN = "the file's own"  # division
 
 
@@ -124,6 +126,12 @@ def given_folds(
             f"{columns.where} has no fold {table.test_fold[:60]!r} in {name!r} (--test-fold); its folds are {shown}."
         )
     if table.round_column:
+        if not all(map(_IN_ORDER.fullmatch, names)):
+            shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+            text = (
+                f"the rounds ({name!r}) are taken in the order of their letters, {shown}; number them if that is wrong"
+            )
+            findings.add("note", text)
         return _first_rounds(sequences, folds, names)
     _refuse_twice("fold", name, folds, sequences, rows, findings)
     return folds

@@ -51,6 +51,12 @@ def suggest(survey: Survey) -> Suggestion:
             why=f"The column {group!r} names groups: whole groups become test, so that a model is not judged by "
             "variants that are much like those that it has seen.",
         )
+    if survey.table.round_column is not None:
+        return Suggestion(
+            words=("--split", "random"),
+            why=f"The column {survey.table.round_column!r} names rounds, by which validation judges: random test rows "
+            "leave variants in each of them, where a split by mutations may leave those of one alone.",
+        )
     if n_mutations is None:
         return Suggestion(
             words=("--split", "random"),

@@ -47,7 +47,9 @@ class Rounds(Validation):
     @property
     def shown(self) -> str:
         """Name and number of rounds."""
-        return "rounds" if self.n_rounds is None else f"rounds 2 to {self.n_rounds}"
+        return (
+            "rounds" if self.n_rounds is None else "round 2" if self.n_rounds == 2 else f"rounds 2 to {self.n_rounds}"
+        )
 
     def of(self, split: PreparedSplit, task: Task) -> Rounds:
         """Return the protocol for a split, whose rounds are counted; errors are those of `folds`."""

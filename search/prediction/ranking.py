@@ -177,6 +177,17 @@ def write_top(
     return best, int(is_outside.sum())
 
 
+class _Cores:
+    """How many `n_users` divide the cores now, in threads of their own, and what `n_threads` torch had before."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.n_users = self.n_threads = 0
+
+
+_cores = _Cores()
+
+
 @contextlib.contextmanager
 def divided_cores(predictors: Sequence[AnyPredictor]) -> Iterator[int]:
     """Give torch its share of the cores meanwhile; yield how many blocks should be predicted at once.
@@ -185,12 +196,17 @@ def divided_cores(predictors: Sequence[AnyPredictor]) -> Iterator[int]:
     another on both. Of several models, which predict a block one after another, the largest decides.
     """
     n_blocks = min(_MOST_BLOCKS, usable_cores()) if all(one.is_light for one in predictors) else 1
-    before = torch.get_num_threads()
+    with _cores.lock:  # what another thread has divided already is not what the caller had
+        _cores.n_users += 1
+        if _cores.n_users == 1:
+            _cores.n_threads = torch.get_num_threads()
     torch.set_num_threads(-(-usable_cores() // n_blocks))
     try:
         yield n_blocks
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(_cores.n_threads)
+        with _cores.lock:
+            _cores.n_users -= 1
 
 
 class ScoringStopped(Exception):

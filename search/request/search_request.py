@@ -194,8 +194,7 @@ class SearchRequest(DataOptions):
             raise UserError("A search is of a task or of a table: give either `task` or `data`.")
         if self.task is not None:
             find_task(self.task)
-        if self.models_dir is not None:
-            own_models.use_folder(self.models_dir)
+        own_models.use_folder(self.models_dir)
         check_model(self.model)
         if self.study_name is not None and not is_study_name(self.study_name):
             raise UserError(

@@ -18,6 +18,7 @@ from search.workers.messages import Message
 from search.workers.slots import Executor
 
 _WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
+_TURN = threading.Lock()  # a run's random numbers and settings are the whole process's: searches in threads take turns
 
 
 class Inline:
@@ -50,7 +51,7 @@ class Inline:
         try:
             from search.training.seeding import random_state_kept  # loads torch, which who starts children does without
 
-            with random_state_kept(), _settings_kept():
+            with _TURN, random_state_kept(), _settings_kept():
                 job(self._messages.put, self._stop.is_set)
         except BaseException as error:  # a model that leaves by `sys.exit` leaves a thread alone
             self._messages.put(failure_of(error))

@@ -78,3 +78,17 @@ def test_what_names_no_rounds_is_refused_in_a_sentence(folder: Path, words: tupl
     assert answer.status == 2, answer
     assert sentence in answer.err.splitlines()[-1]
     assert "Traceback" not in answer.err
+
+
+def test_rounds_with_names_are_told_and_what_is_proposed_can_be_searched(tmp_path: Path) -> None:
+    """The second round has all variants of more mutations, so that a split by mutations would leave one round alone."""
+    cells = [
+        (sequence, f"{value:.4f}", f"Runde {9 + (mutations.count(':') > 1)}")
+        for mutations, sequence, value in variants()[:240]
+    ]
+    write(tmp_path / "t.csv", "sequence,fitness,round", cells)
+    (tmp_path / "wt.fasta").write_text(f">wt\n{WILD_TYPE}\n")
+    answer = run_here("data", "check", "t.csv", "--wild-type", "wt.fasta", "--round-column", "round", cwd=tmp_path)
+    assert answer.status == 0, answer
+    assert "the rounds ('round') are taken in the order of their letters, Runde 10, Runde 9; number them" in answer.out
+    assert "--split random --round-column round" in answer.out

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import search
 from datasets.common.errors import UserError
 from search.config.run_config import RunConfig
 from search.config.targets import DIVISION, MODEL, PRUNER, VALIDATION, check, instantiate
@@ -355,6 +356,43 @@ def test_another_folder_replaces_what_was_imported(folder: Path, tmp_path: Path)
         check(LINEAR, MODEL, "model")
     second = type(instantiate(check({**LINEAR, "depth": 1}, MODEL, "model"), MODEL, "model"))
     assert first is not second
+
+
+def test_a_request_has_the_models_of_its_own_folder(tmp_path: Path) -> None:
+    """Whichever folder another request has named since, and what the files held before."""
+
+    def request(name: str, *, models_dir: Path | None) -> search.SearchRequest:
+        return search.SearchRequest(
+            task="synthetic_two_vs_rest",
+            model="mine",
+            models_dir=models_dir,
+            study_name=name,
+            n_trials=1,
+            runs_dir=tmp_path / "runs",
+            export_dir=tmp_path / "experiments",
+            quiet=True,
+        )
+
+    def value(asked: search.SearchRequest) -> float:
+        best = search.run_study(asked).best
+        assert best is not None
+        assert best.value is not None
+        return best.value
+
+    for name, sign in (("right", 1), ("reversed", -1)):
+        source = (
+            "from models.ridge import Ridge\n\n\nclass Mine(Ridge):\n    def forward(self, batch):\n        return "
+        )
+        source += f"{sign} * super().forward(batch)\n"
+        write(tmp_path / name, "mine.py", source)
+        write(tmp_path / name, "mine.yaml", "model:\n  _target_: own_models.mine.Mine\n  alpha: 1.0\nspace: {}\n")
+    first = request("first", models_dir=tmp_path / "right")
+    second = request("second", models_dir=tmp_path / "reversed")
+    assert value(first) == -value(second) > 0.5
+    write(tmp_path / "right", "mine.py", source)
+    assert value(request("third", models_dir=tmp_path / "right")) == value(second)
+    with pytest.raises(UserError, match="mine"):
+        request("fourth", models_dir=None)
 
 
 def test_checkpoints_of_another_source_are_not_resumed_from(folder: Path) -> None:
