@@ -18,6 +18,7 @@ _SPACES = (
 _SPACES += "\N{RIGHT SINGLE QUOTATION MARK}\N{ACUTE ACCENT}\N{MODIFIER LETTER APOSTROPHE}"
 _MARKS = ((".", ","), (",", "."), (".", _SPACES), (",", _SPACES))
 """Of decimals, and those between thousands."""
+_HAS_BOTH = re.compile(r"[.,].*[.,]")  # marks between thousands beside a decimal one, or more than one of them
 _LIMIT = re.compile(r"(?:[<>]=|=[<>]|[<>≤≥≦≧⩽⩾＜＞])\s*")
 
 
@@ -92,6 +93,10 @@ def written_numbers(cells: Sequence[str]) -> WrittenNumbers:
         if len(at) and np.array_equal(np.isnan(best), np.isnan(other)) and doubt is None:
             row = int(at[0])
             doubt = (row, float(best[row]), float(other[row]))
+    if doubt is None and best is not ways[0] and not any(map(_HAS_BOTH.search, bare)):
+        # A sheet has numbers beside texts: 1.208 beside 0,375 may be the number, and nothing shows marks of thousands.
+        for row in np.flatnonzero(~np.isnan(best) & ~np.isnan(ways[0]) & (best != ways[0]))[:1].tolist():
+            doubt = (row, float(best[row]), float(ways[0][row]))
     return WrittenNumbers(
         values=best,
         is_limit=np.array([limit is not None for limit in limits], dtype=np.bool_),

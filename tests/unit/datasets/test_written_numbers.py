@@ -150,3 +150,9 @@ def test_scores_are_read_as_targets_are_where_they_are_named() -> None:
     for cells, is_named in ((["10,13", "1", "2"], False), (["1,234", "1", "2"], True), (["<1", "2", "3"], True)):
         with pytest.raises(UserError, match="line 2: the score"):
             score_numbers(cells, "t", "x", lines, "line", is_named=is_named)
+
+
+def test_a_number_of_a_sheet_beside_texts_with_decimal_commas_is_not_a_thousandfold() -> None:
+    assert written_numbers(["0,375", "1.208"]).doubt == (1, 1208.0, 1.208)
+    for told in (["0,375", "1.208", "1.414,5"], ["0,375", "1.208", "1.000.000"], ["0,375", "1,208"]):
+        assert written_numbers(told).doubt is None
