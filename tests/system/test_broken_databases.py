@@ -472,6 +472,10 @@ def role_on_a_copy(postgres: PostgresServer, template: str) -> tuple[str, str]:
     """The URL of a plain role that may work on a copy of a database, and the copy's name."""
     name = f"copy_{uuid.uuid4().hex[:12]}"
     with postgres.connect("postgres") as connection:
+        # No database is copied that somebody is connected to, as who made the template may still be.
+        connection.execute(
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname = %s", (template,)
+        )
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")  # type: ignore[call-overload]
     role = f"role_{name}"
     with postgres.connect(name) as connection:
