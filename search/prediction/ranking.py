@@ -3,15 +3,13 @@
 Any number of them takes memory of some bytes each or, of the best K, that of K rows.
 """
 
-import contextlib
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from datasets.candidates.candidates import Candidates
@@ -21,13 +19,10 @@ from datasets.common.errors import SequenceError, UserError
 from datasets.embeddings.candidates import CandidateEmbeddings
 from datasets.scores.candidates import CandidateScores
 from search.experiments.averages import combined, deviation_of, mean_of
-from search.experiments.trained import AnyPredictor, TrainedExperiment
-from search.machine.hardware import usable_cores
+from search.experiments.trained import TrainedExperiment
 from search.prediction.writers import Kind, PredictedBlock, Spool, opened, tails, with_chances
 from search.training.predictor import Predictor
 
-_MOST_BLOCKS = 4
-"""Predicted at once: more would be held up by the one thread that reads, and take memory."""
 _ROWS = 65536  # written at a time
 
 Ranked = tuple[NDArray[np.float32], int]
@@ -175,38 +170,6 @@ def write_top(
             some = texts[first : first + _ROWS]
             output.write(range(first + 1, first + 1 + len(some)), some)
     return best, int(is_outside.sum())
-
-
-class _Cores:
-    """How many `n_users` divide the cores now, in threads of their own, and what `n_threads` torch had before."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.n_users = self.n_threads = 0
-
-
-_cores = _Cores()
-
-
-@contextlib.contextmanager
-def divided_cores(predictors: Sequence[AnyPredictor]) -> Iterator[int]:
-    """Give torch its share of the cores meanwhile; yield how many blocks should be predicted at once.
-
-    Most steps of a small model are too short to be divided: two blocks on two cores are done sooner than one after
-    another on both. Of several models, which predict a block one after another, the largest decides.
-    """
-    n_blocks = min(_MOST_BLOCKS, usable_cores()) if all(one.is_light for one in predictors) else 1
-    with _cores.lock:  # what another thread has divided already is not what the caller had
-        _cores.n_users += 1
-        if _cores.n_users == 1:
-            _cores.n_threads = torch.get_num_threads()
-    torch.set_num_threads(-(-usable_cores() // n_blocks))
-    try:
-        yield n_blocks
-    finally:
-        torch.set_num_threads(_cores.n_threads)
-        with _cores.lock:
-            _cores.n_users -= 1
 
 
 class ScoringStopped(Exception):

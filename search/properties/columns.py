@@ -16,8 +16,9 @@ from datasets.candidates.candidates import Candidates, Stream
 from datasets.candidates.outside import Outside
 from datasets.common.errors import SequenceError, UserError
 from search.prediction.display import Counter
+from search.prediction.divided_cores import divided_cores
 from search.prediction.prefetch import ahead, in_order
-from search.prediction.ranking import Valuation, Valued, divided_cores
+from search.prediction.ranking import Valuation, Valued
 from search.prediction.writers import PredictedBlock
 from search.properties.candidates import embeddings_beside, scores_beside
 from search.properties.opened import Property

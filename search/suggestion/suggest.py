@@ -30,9 +30,10 @@ from search.experiments.trained import TrainedExperiment
 from search.machine.standard_streams import announcer
 from search.options.of_suggest import BATCH_UCB
 from search.prediction.display import Counter
+from search.prediction.divided_cores import divided_cores
 from search.prediction.intervals import about_intervals
 from search.prediction.prefetch import ahead, in_order
-from search.prediction.ranking import Valuation, divided_cores
+from search.prediction.ranking import Valuation
 from search.properties.candidates import candidates_of, check_candidates
 from search.properties.opened import Property
 from search.properties.ranking import check_beside

@@ -453,7 +453,7 @@ def test_a_signal_ends_what_lasts_long(
             time.sleep(0.01)
 
     monkeypatch.setattr(TrainingSequences, "distance", distance)
-    monkeypatch.setattr("search.prediction.ranking.usable_cores", lambda: 2)
+    monkeypatch.setattr("search.prediction.divided_cores.usable_cores", lambda: 2)
     assert command("predict", str(trained.path), "--mutagenesis", "doubles", "--output", "out.csv").status == status
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 

@@ -130,9 +130,10 @@ def _rank(
     from datasets.candidates.measured import LeftOut
     from datasets.candidates.outside import Outside
     from search.cli.experiments.predict_files import candidates_of
+    from search.prediction.divided_cores import divided_cores
     from search.prediction.intervals import about_intervals, chances_of
     from search.prediction.prefetch import ahead, in_order
-    from search.prediction.ranking import Valuation, divided_cores, write_all, write_top
+    from search.prediction.ranking import Valuation, write_all, write_top
     from search.prediction.single_mutants import single_mutants
     from search.prediction.writers import columns_of, kind_of
     from search.stats.calibration import LEVEL

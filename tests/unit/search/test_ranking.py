@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from datasets.candidates.candidates import Candidates
-from search.prediction.ranking import Valued, divided_cores, unranked, write_all, write_top
+from search.prediction.divided_cores import divided_cores
+from search.prediction.ranking import Valued, unranked, write_all, write_top
 from search.prediction.writers import PredictedBlock, columns_of
 
 COLUMNS = columns_of("sequence", has_names=False)
@@ -36,7 +37,7 @@ def complete(valued):
 def test_all_models_together_decide_who_has_the_cores_and_the_caller_has_them_back(
     monkeypatch, kinds, n_blocks, n_threads
 ):
-    monkeypatch.setattr("search.prediction.ranking.usable_cores", lambda: 8)
+    monkeypatch.setattr("search.prediction.divided_cores.usable_cores", lambda: 8)
     before = torch.get_num_threads()
     with divided_cores([SimpleNamespace(is_light=kind == "l") for kind in kinds]) as found:
         assert (found, torch.get_num_threads()) == (n_blocks, n_threads)
