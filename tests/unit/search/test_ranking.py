@@ -59,3 +59,21 @@ def test_all_are_counted(tmp_path: Path):
     predictions, n_outside = write_all(blocks, tmp_path / "all.csv", "csv", COLUMNS)
     assert predictions.tolist() == [1, 3, 5, 2]
     assert n_outside == 3
+
+
+def test_two_at_once_leave_the_threads_of_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second one begins while the cores are divided already; what it found then is nobody's setting."""
+    monkeypatch.setattr("search.prediction.divided_cores.usable_cores", lambda: 8)
+    before = torch.get_num_threads()
+    light = [SimpleNamespace(is_light=True)]
+    try:
+        torch.set_num_threads(5)
+        first, second = divided_cores(light), divided_cores(light)
+        first.__enter__()
+        second.__enter__()
+        assert torch.get_num_threads() == 2
+        first.__exit__(None, None, None)
+        second.__exit__(None, None, None)
+        assert torch.get_num_threads() == 5
+    finally:
+        torch.set_num_threads(before)
