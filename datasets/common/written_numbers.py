@@ -6,7 +6,7 @@ A column is read in the one way in which all of its cells can be meant; where th
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ _SPACES += "\N{RIGHT SINGLE QUOTATION MARK}\N{ACUTE ACCENT}\N{MODIFIER LETTER AP
 _MARKS = ((".", ","), (",", "."), (".", _SPACES), (",", _SPACES))
 """Of decimals, and those between thousands."""
 _HAS_BOTH = re.compile(r"[.,].*[.,]")  # marks between thousands beside a decimal one, or more than one of them
+_IN_THOUSANDS = re.compile(r"[1-9][0-9]{0,2}\.[0-9]{3}")
 _LIMIT = re.compile(r"(?:[<>]=|=[<>]|[<>≤≥≦≧⩽⩾＜＞])\s*")
 
 
@@ -58,6 +59,24 @@ def plain_numbers(cells: Sequence[str]) -> NDArray[np.float64]:
     """Return cells as `plain_number` reads them (N,), NaN where one is none."""
     numbers = map(plain_number, cells)
     return np.array([np.nan if number is None else number for number in numbers], dtype=np.float64)
+
+
+def perhaps_thousands(cells: Iterable[str], missing: frozenset[str]) -> int | None:
+    """Return the row of a cell that is read as 2.277 and may mean 2277, None without one.
+
+    So it may be where several whole numbers have three digits and none has more, and where every decimal has three
+    behind its point. `missing`: what cells hold where nothing was measured, in small letters.
+    """
+    found, whole = None, set()
+    for row, cell in enumerate(cells):
+        text = cell.strip()
+        if _IN_THOUSANDS.fullmatch(text):
+            found = row if found is None else found
+        elif text.isdecimal() and len(text) <= 3:
+            whole.add(text)
+        elif text.lower() not in missing:
+            return None
+    return found if sum(len(text) == 3 for text in whole) > 1 else None
 
 
 def written_numbers(cells: Sequence[str]) -> WrittenNumbers:

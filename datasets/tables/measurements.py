@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.common.errors import UserError
-from datasets.common.written_numbers import plain_numbers, written_numbers
+from datasets.common.written_numbers import perhaps_thousands, plain_numbers, written_numbers
 from datasets.sequences.packed import Packed
 from datasets.tables.columns import Columns
 from datasets.tables.findings import Findings
@@ -127,6 +127,14 @@ def numbers(
                 hint = " (--censored drop sets limits aside)"
             findings.add("refused", text.format(cell[:60]) + hint, at.tolist(), remedy=remedy)
     values[is_infinite] = np.nan
+    if kind != "standard error" and (row := perhaps_thousands(cells, MISSING)) is not None:
+        value = float(values[row])
+        findings.add(
+            "note",
+            f"the {what} {cells[row].strip()!r} is read as {value!r}, not as {value * 1000:.0f}: if its point stands "
+            "between thousands, remove such points",
+            [row],
+        )
     if kind == "target":
         _refuse_one_value(values[~np.isnan(values)], findings, other_column)
     return values, censored if has_limits and censored != "limit" else None

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from datasets.common.errors import UserError
-from datasets.common.written_numbers import written_numbers
+from datasets.common.written_numbers import perhaps_thousands, written_numbers
 from datasets.scores.keyed import score_numbers
 from datasets.tables.survey import Survey
 from tests.helpers.tables import surveyed, variants, write
@@ -156,3 +156,22 @@ def test_a_number_of_a_sheet_beside_texts_with_decimal_commas_is_not_a_thousandf
     assert written_numbers(["0,375", "1.208"]).doubt == (1, 1208.0, 1.208)
     for told in (["0,375", "1.208", "1.414,5"], ["0,375", "1.208", "1.000.000"], ["0,375", "1,208"]):
         assert written_numbers(told).doubt is None
+
+
+def test_points_that_may_stand_between_thousands_are_noted(tmp_path: Path) -> None:
+    few = ["785", "2.277", "", "912", "13.500", "640", "7"]
+    assert perhaps_thousands(few, frozenset({""})) == 1
+    others = (
+        ["785", "2.277"],
+        [*few, "2.5"],
+        [*few, "1000"],
+        [*few, "0.375"],
+        ["785", "912"],
+        [*few, "-"],
+        [*few, "1e3"],
+    )
+    assert [perhaps_thousands(other, frozenset({""})) for other in others] == [None] * len(others)
+    (note,) = notes(with_targets(tmp_path, ["785", "2.277", "912", "1.050"] * 3))
+    assert note == (
+        "the target '2.277' is read as 2.277, not as 2277: if its point stands between thousands, remove such points"
+    )

@@ -228,6 +228,11 @@ def test_a_refused_study_ends_the_ladder_before_anything_is_searched(
         assert (answer.status, answer.out) == (2, ""), answer
         assert "error: Study 'rq-fitness-random-ridge' was made with another configuration" in answer.err
         assert "cnn" not in here("status", cwd=folder).out, "the families before it were not searched either"
+    lines = (folder / "rq.csv").read_text(encoding="utf-8").splitlines()
+    (folder / "rq.csv").write_text("\n".join(lines[:-1]) + "\n", encoding="utf-8")
+    refused = here(*WORDS, *FITNESS, "--model", "ridge", cwd=folder).err
+    assert "Study 'rq-fitness-random-ridge' was made with other data (data_hash: \"" in refused
+    assert refused.endswith("choose another --study-name, or give it the table that it had.\n")
 
 
 @pytest.mark.system
