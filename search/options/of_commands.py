@@ -257,7 +257,9 @@ def data_options(parser: Parser) -> None:
     """Those of `data`."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="check|list|fetch")
     check = actions.add_parser("check", help="say what a table holds", description=_CHECK, allow_abbrev=False)
-    check.add_argument("file", type=Path, help="CSV, TSV, FASTA (each plain or gzipped), Parquet or Excel")
+    check.add_argument(
+        "file", type=Path, metavar="FILE", help="CSV, TSV, FASTA (each plain or gzipped), Parquet or Excel"
+    )
     add_reading(check)
     add_scores(check)
     check.add_argument("--weights-dir", type=Path, help="for --zero-shot: where weights (NAME.pt) are looked for first")

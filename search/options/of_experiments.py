@@ -23,7 +23,7 @@ from search.options.values import (
 
 def verify_options(parser: Parser) -> None:
     """Those of `verify`."""
-    parser.add_argument("file", type=Path, help="the experiment, e.g. studies/experiment/NAME.yaml")
+    parser.add_argument("file", type=Path, metavar="EXPERIMENT", help="e.g. studies/experiment/NAME.yaml")
     add_data_file(parser)
     add_where(parser)
 
@@ -144,6 +144,7 @@ def predict_options(parser: Parser) -> None:
         "others",
         type=Path,
         nargs="*",
+        default=[],
         metavar="EXPERIMENT",
         help="more, a property each: candidates are ranked by all of them, by non-domination and crowding distance",
     )

@@ -27,7 +27,12 @@ def suggest_options(parser: Parser) -> None:
     """Those of `suggest`."""
     parser.add_argument("experiment", type=Path, metavar="EXPERIMENT", help="e.g. studies/experiment/NAME.yaml")
     parser.add_argument(
-        "others", type=Path, nargs="*", metavar="EXPERIMENT", help="more, a property each: the batch is picked by all"
+        "others",
+        type=Path,
+        nargs="*",
+        default=[],
+        metavar="EXPERIMENT",
+        help="more, a property each: the batch is picked by all",
     )
     add_require(parser)
     parser.add_argument(
