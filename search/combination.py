@@ -20,7 +20,7 @@ from search.experiments.experiment import Experiment, freeze, is_same_export, lo
 from search.experiments.exports import export_lock, find_export
 from search.experiments.files import check_weights_folder, weights_folder
 from search.experiments.member_weights import MemberWeights, place_all
-from search.experiments.members import ENSEMBLE_VERSION, Ensemble, Member, Origins
+from search.experiments.members import ENSEMBLE_VERSION, OWN_SCALE_VERSION, Ensemble, Member, Origins
 from search.experiments.requirements import check_callbacks, check_data
 from search.experiments.scales import in_unit, shares_of, together
 from search.machine.environment import git_commit
@@ -35,6 +35,7 @@ from search.storage.attributes import MANIFEST, PROTOCOL
 from search.study.artifact_store import shared_files
 from search.study.calibrated import fold_of_each
 from search.study.combinable import MOST_OF_A_STUDY, Combinable, combinable_trials, hosts_of
+from search.study.protocol import build_validation
 from search.study.ranking import best_trials
 from search.study.run_names import COMBINE
 from search.study.study import find_study, stands_for, study_id
@@ -241,7 +242,7 @@ def _ensemble(
         members.append(Member(experiment=experiment, share=share))
     ordered = sorted(studies, key=lambda study: study.study_name)
     origins = Origins(
-        schema_version=ENSEMBLE_VERSION,
+        schema_version=OWN_SCALE_VERSION if _has_own_scale(members) else ENSEMBLE_VERSION,
         studies=[study.study_name for study in ordered],
         study_ids=[study_id(study) for study in ordered],
         n_candidates=len(candidates),
@@ -255,13 +256,21 @@ def _ensemble(
     return Ensemble(members=tuple(members), origins=origins)
 
 
+def _has_own_scale(members: Sequence[Member]) -> bool:
+    """Whether the line is that of the members' own scales: see `search.experiments.scales`; a ranking has none."""
+    configs = [member.experiment.config for member in members]
+    is_selected = build_validation(configs[0].validation).judges_selected
+    return is_selected and all(config.trainer.loss != "ranking" for config in configs)
+
+
 def _standardised(
     ensemble: Ensemble, predictions: Sequence[Predictions], reference: NDArray[np.floating[Any]]
 ) -> Ensemble:
     """The ensemble with its members' scales on test sequences, of which they predict `reference` (K, m)."""
     weights = np.array([member.share.weight for member in ensemble.members])
     own = np.stack([one.prediction for one in predictions])
-    shares, intercept, slope = shares_of(weights, own, predictions[0].target, reference)
+    is_own = ensemble.origins.is_own_scale
+    shares, intercept, slope = shares_of(weights, own, predictions[0].target, reference, is_own_scale=is_own)
     members = tuple(replace(one, share=share) for one, share in zip(ensemble.members, shares, strict=True))
     origins = replace(ensemble.origins, intercept=intercept, slope=slope)
     return replace(ensemble, members=members, origins=origins)

@@ -43,6 +43,11 @@ class WithoutRise(Validation):
         return self.protocol.is_of_whole
 
     @property
+    def judges_selected(self) -> bool:
+        """As the other protocol."""
+        return self.protocol.judges_selected
+
+    @property
     def n_folds_in_all(self) -> int:
         """Those of the other protocol."""
         return self.protocol.n_folds_in_all

@@ -70,6 +70,11 @@ class Validation(Division):
         return f"validated by {self.shown}"
 
     @property
+    def judges_selected(self) -> bool:
+        """Whether the rows that judge were selected by what was measured before: a line through them fits no others."""
+        return False
+
+    @property
     def tree(self) -> dict[str, Any]:
         """The config that builds this object."""
         return {"_target_": target_of(type(self)), **vars(self)}

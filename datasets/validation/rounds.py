@@ -31,6 +31,7 @@ class Rounds(Validation):
 
     stands_for = "validated on rounds that were measured after all that was trained on"
     is_of_whole = False  # what another property was measured in before says nothing of this one
+    judges_selected = True
 
     def __init__(self, *, n_rounds: int | None = None) -> None:
         if n_rounds is not None and n_rounds < 2:

@@ -20,7 +20,7 @@ from datasets.task import Task
 from models.bounds import Interval, NonNegativeInt
 from search.config.run_config import OPTIONAL_KEYS, RunConfig, Seed, Threads, Tokens, run_config, task_of
 from search.config.type_checks import Text, build, check_keys, convert
-from search.experiments.members import ENSEMBLE_VERSION, MEMBERS, Ensemble, StudyId, ensemble_of, mapping_of, tree_of
+from search.experiments.members import ENSEMBLE_VERSIONS, MEMBERS, Ensemble, StudyId, ensemble_of, mapping_of, tree_of
 from search.experiments.requirements import CALIBRATION, build_calibration, check_deviation, look_for_model
 from search.experiments.sealed import read_sealed, write_sealed
 from search.experiments.texts import LONGEST_SEQUENCE, check_shown, check_texts
@@ -164,8 +164,8 @@ def load_experiment(path: Path, announce: Callable[[str], None] = lambda sentenc
     provenance.pop("checksum", None)
     if MEMBERS not in tree:
         return _experiment(path, tree, provenance, announce)
-    if _check_version(path, provenance, ENSEMBLE_VERSION) != ENSEMBLE_VERSION:
-        raise UserError(f"{path} is not a valid experiment: files with members have version {ENSEMBLE_VERSION}.")
+    if _check_version(path, provenance, ENSEMBLE_VERSIONS[-1]) not in ENSEMBLE_VERSIONS:
+        raise UserError(f"{path} is not a valid experiment: files with members have version {ENSEMBLE_VERSIONS[0]} on.")
     try:
         calibration = build_calibration(tree)
         ensemble = ensemble_of(tree, provenance, lambda own, where: _member(path, own, where, announce))

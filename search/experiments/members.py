@@ -3,8 +3,8 @@
 In the file `members` is a list of complete experiments with their shares, and `provenance` is that of the ensemble. A
 member's predictions are standardised by the mean and the deviation of what it predicts of test sequences, whose targets
 are not read (`search.experiments.reference`), averaged with the weights, and mapped to the assay's unit by a straight
-line: `intercept` and `slope`, the least squares of the out-of-fold targets. All numbers stand in the file, so that any
-number of candidates can be predicted in blocks.
+line, `intercept` and `slope` (`search.experiments.scales`). All numbers stand in the file, so that any number of
+candidates can be predicted in blocks.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from search.experiments.experiment import Experiment
 
 MEMBERS = "members"
-ENSEMBLE_VERSION = 7
-"""The `schema_version` of files with members; those without any keep the version that they had before."""
+ENSEMBLE_VERSION, OWN_SCALE_VERSION = ENSEMBLE_VERSIONS = (7, 8)
+"""The `schema_version` of files with members; those without any keep the version that they had before.
+
+It says what the line is: the least squares of the out-of-fold targets, or the mean of the members' own scales.
+"""
 MOST_MEMBERS = 64
 """In a file."""
 StudyId = Annotated[str, Text(r"[0-9a-f]{32}", "32 hexadecimal digits")]
@@ -77,6 +80,11 @@ class Origins:
     intercept: float
     slope: Annotated[float, Interval(gt=0)]
     git_commit: str | None
+
+    @property
+    def is_own_scale(self) -> bool:
+        """Whether the line is that of the members' own scales."""
+        return self.schema_version == OWN_SCALE_VERSION
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,9 @@
-"""What an ensemble makes of its members' predictions, and where the numbers for it come from."""
+"""What an ensemble makes of its members' predictions, and where the numbers for it come from.
+
+Their weighted average is mapped to the assay's unit by a straight line: the least squares of the out-of-fold targets.
+Where those who judge were selected, as a later round is, such a line may miss all others by more than they differ: then
+it is the mean of the members' own scales, which training on all rounds gave them.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -53,26 +58,35 @@ def of_seeds(
 
 
 def shares_of(
-    weights: Floats, predictions: Floats, target: Floats, reference: Floats | None = None
+    weights: Floats,
+    predictions: Floats,
+    target: Floats,
+    reference: Floats | None = None,
+    *,
+    is_own_scale: bool = False,
 ) -> tuple[list[Share], float, float]:
     """The shares of members with these weights (K,), and the intercept and the slope of their average.
 
     Of their out-of-fold predictions (K, n), none of them constant, and the targets (n,) of the same sequences. They are
     standardised by what they predict of test sequences, `reference` (K, m); by the former where one of them predicts
-    one number there.
+    one number there. The line is the least squares of the targets; `is_own_scale`: the mean of the means, and that of
+    the deviations, as if each member's predictions were in the assay's unit.
     """
     wide, measured = predictions.astype(np.float64), target.astype(np.float64)
     by = wide if reference is None or not (np.ptp(reference, axis=1) > 0).all() else reference.astype(np.float64)
     mean, deviation = by.mean(axis=1), by.std(axis=1)
+    shares = [
+        Share(weight=float(one), mean=float(own), deviation=float(spread))
+        for one, own, spread in zip(weights, mean, deviation, strict=True)
+    ]
+    if is_own_scale:
+        intercept, slope = weighted_sum(weights, np.column_stack((mean, deviation)))
+        return shares, float(intercept), float(slope)
     average = weighted_sum(weights, (wide - mean[:, None]) / deviation[:, None])
     covariance = float(np.mean((average - average.mean()) * (measured - measured.mean())))
     variance = float(np.var(average))
     # A line that falls would turn the ranking round: then only its spread is that of the targets.
     slope = covariance / variance if covariance > 0 else float(measured.std()) / variance**0.5
-    shares = [
-        Share(weight=float(one), mean=float(own), deviation=float(spread))
-        for one, own, spread in zip(weights, mean, deviation, strict=True)
-    ]
     return shares, float(measured.mean() - slope * average.mean()), slope
 
 
@@ -84,7 +98,13 @@ def scales_follow(ensemble: Ensemble, found: Sequence[Predictions], reference: F
     if any(not np.array_equal(one.row, found[0].row) for one in found):
         return False
     weights = np.array([member.share.weight for member in ensemble.members])
-    shares, *line = shares_of(weights, np.stack([one.prediction for one in found]), found[0].target, reference)
+    shares, *line = shares_of(
+        weights,
+        np.stack([one.prediction for one in found]),
+        found[0].target,
+        reference,
+        is_own_scale=ensemble.origins.is_own_scale,
+    )
     now = [*line, *(number for share in shares for number in (share.mean, share.deviation))]
     then = [ensemble.origins.intercept, ensemble.origins.slope]
     then += [number for one in ensemble.members for number in (one.share.mean, one.share.deviation)]

@@ -158,6 +158,20 @@ def test_an_ensemble_of_one_is_played_as_its_config_is(ensembles: Played) -> Non
     assert "The members and their weights were chosen by a search that knew all rounds" in " ".join(found.notes)
 
 
+def test_an_ensemble_of_rounds_has_the_scale_of_its_members(ensembles: Played) -> None:
+    """The last round was selected: a line through it alone would miss the others."""
+    for name in ("one", "two"):
+        ensemble = load_experiment(ensembles.folder / f"studies/experiment/{name}.yaml").ensemble
+        assert ensemble is not None
+        assert ensemble.origins.schema_version == 8
+        shares = [member.share for member in ensemble.members]
+        assert ensemble.origins.slope == pytest.approx(sum(share.weight * share.deviation for share in shares))
+        assert ensemble.origins.intercept == pytest.approx(sum(share.weight * share.mean for share in shares))
+    answer = run_here("verify", "studies/experiment/two.yaml", cwd=ensembles.folder)
+    assert answer.status == 0, answer
+    assert "verified: ensemble: the scales of 2 members follow from what they predict" in answer.out
+
+
 def test_members_are_trained_again_and_scaled_to_what_was_known(ensembles: Played) -> None:
     path, places = ensembles.folder / "studies/experiment/two.yaml", places_of(None, ensembles.folder / "runs")
     experiment = load_experiment(path)

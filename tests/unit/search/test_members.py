@@ -14,6 +14,11 @@ import pytest
 
 from datasets.common.errors import UserError
 from datasets.common.paths import Places
+from datasets.validation.mutational_load import WithoutRise
+from datasets.validation.protocols import KFold, Validation
+from datasets.validation.rounds import Rounds
+from models.losses import LossName
+from search.combination import _has_own_scale
 from search.experiments.averages import deviation_of, mean_of
 from search.experiments.experiment import (
     SCHEMA_VERSION,
@@ -28,6 +33,7 @@ from search.experiments.member_weights import MemberWeights, change_since
 from search.experiments.members import (
     ENSEMBLE_VERSION,
     MOST_MEMBERS,
+    OWN_SCALE_VERSION,
     Ensemble,
     Member,
     Origins,
@@ -183,7 +189,7 @@ HOSTILE: list[tuple[str, Callable[[dict[str, Any]], object], str]] = [
     ("members of members", _of_member(1, "members", value=[]), "config.members is not a setting"),
     ("a checksum inside", _of_member(1, "provenance", "checksum", value="x"), "provenance.checksum is not a setting"),
     ("beside them a model", lambda tree: tree.update(model={}), "config.model is not a setting"),
-    ("a newer file", lambda tree: tree["provenance"].update(schema_version=8), "version 8, this flipsearch knows 7"),
+    ("a newer file", lambda tree: tree["provenance"].update(schema_version=9), "version 9, this flipsearch knows 8"),
     ("an older file", lambda tree: tree["provenance"].update(schema_version=6), "files with members have version 7"),
     ("a slope that turns round", lambda tree: tree["provenance"].update(slope=-1.0), "provenance.slope=-1.0"),
     ("a value of 2", lambda tree: tree["provenance"].update(value=2.0), "provenance.value=2.0"),
@@ -241,6 +247,54 @@ def test_the_scales_are_least_squares_of_the_targets(unit: float) -> None:
     found[1] = replace(found[1], prediction=np.nextafter(found[1].prediction, np.float32(99)))
     assert not scales_follow(own, found, predictions, within=0)
     assert scales_follow(own, found, predictions, within=0.02)
+
+
+def test_the_scale_of_those_whose_validation_was_selected_is_their_own() -> None:
+    random = np.random.default_rng(2)
+    reference = np.stack([random.normal(1, 2, size=50), random.normal(3, 0.5, size=50)])
+    selected = np.stack([random.normal(9, 0.1, size=20), random.normal(4, 0.1, size=20)]).astype(np.float32)
+    target, weights = random.normal(7, 0.2, size=20).astype(np.float32), np.array([0.75, 0.25])
+    shares, intercept, slope = shares_of(weights, selected, target, reference, is_own_scale=True)
+    assert shares == shares_of(weights, selected, target, reference)[0]
+    assert intercept == pytest.approx(weights @ reference.mean(axis=1))
+    assert slope == pytest.approx(weights @ reference.std(axis=1))
+    assert THREE.ensemble is not None
+    members = tuple(Member(experiment=of_trial(n), share=share) for n, share in enumerate(shares))
+    origins = replace(
+        THREE.ensemble.origins, schema_version=OWN_SCALE_VERSION, intercept=intercept, slope=slope, studies=[]
+    )
+    own = Ensemble(members=members, origins=replace(origins, study_ids=[]))
+    average = together(own, [in_unit(own, n, one) for n, one in enumerate(reference)])[0]
+    assert average.mean() == pytest.approx(intercept, rel=1e-5)
+    found = [Predictions(row=np.arange(20), prediction=one, target=target) for one in selected]
+    assert scales_follow(own, found, reference, within=0)
+    by_targets = replace(own, origins=replace(own.origins, schema_version=ENSEMBLE_VERSION))
+    assert not scales_follow(by_targets, found, reference, within=0.02)
+    alone = shares_of(np.ones(1), selected[:1], target, reference[:1], is_own_scale=True)
+    one = Ensemble(
+        members=(Member(experiment=of_trial(1), share=alone[0][0]),),
+        origins=replace(own.origins, intercept=alone[1], slope=alone[2]),
+    )
+    np.testing.assert_allclose(in_unit(one, 0, reference[0]), reference[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("validation", "losses", "is_own"),
+    [
+        (Rounds(n_rounds=3), ("mse", "huber"), True),
+        (WithoutRise(protocol=Rounds(n_rounds=3), most=0.1), ("mse", "mse"), True),
+        (Rounds(n_rounds=3), ("mse", "ranking"), False),
+        (KFold(n_folds=5, seed=0), ("mse", "mse"), False),
+    ],
+)
+def test_what_judges_says_which_scale(validation: Validation, losses: tuple[LossName, ...], is_own: bool) -> None:
+    members = []
+    for number, loss in enumerate(losses):
+        config = EXPERIMENT.config
+        trainer = replace(config.trainer, loss=loss)
+        experiment = replace(of_trial(number), config=replace(config, trainer=trainer, validation=validation.tree))
+        members.append(Member(experiment=experiment, share=Share(weight=0.5, mean=0.0, deviation=1.0)))
+    assert _has_own_scale(members) is is_own
 
 
 def test_members_are_standardised_by_what_they_predict_of_test_sequences() -> None:
