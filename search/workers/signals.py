@@ -1,12 +1,13 @@
 """What ends a call before its budget is reached: Ctrl-C, SIGTERM, and the time it was given.
 
 First Ctrl-C: finish the running trials, start none. Second, SIGTERM, or no time left: stop them and leave them to be
-run again. Third: leave at once.
+run again. Third: leave at once; a notebook, or a session of Python's, gets a KeyboardInterrupt.
 """
 
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -130,6 +131,8 @@ class Signals:
         self.exit_status = self.exit_status or EXIT_INTERRUPTED
         if self._n_interrupts >= 3:
             self.on_leave()
+            if hasattr(sys, "ps1"):  # a notebook, or Python's prompt: what else it holds is somebody's work
+                raise KeyboardInterrupt
             os._exit(EXIT_INTERRUPTED)  # children see their pipes close and leave too
         self.on_signal()
         if self.trials_are_over:

@@ -110,6 +110,49 @@ def test_a_search_in_another_thread_leaves_signals_alone(tmp_path: Path) -> None
     assert found[0].n_finished == 1
 
 
+IN_A_SESSION = """
+import os, signal, sys, threading, time
+from pathlib import Path
+import search
+
+class Impatient:
+    # Presses Ctrl-C again at each answer.
+    def write(self, text):
+        if "Finishing the running trial" in text or "Stopping the running trial" in text:
+            os.kill(os.getpid(), signal.SIGINT)
+    def flush(self): pass
+    def isatty(self): return False
+
+def press():
+    while not list(Path("runs").glob("*/trial-*")):
+        time.sleep(0.05)
+    os.kill(os.getpid(), signal.SIGINT)
+
+sys.ps1, sys.stderr = ">>> ", Impatient()
+threading.Thread(target=press, daemon=True).start()
+epochs = ["trainer.max_epochs=1000000", "trainer.patience=1000000", "trainer.threads=1"]
+words = dict(task="synthetic_two_vs_rest", model="cnn", n_trials=1, study_name="s", overrides=epochs)
+try:
+    search.run_study(search.SearchRequest(**words))
+except KeyboardInterrupt:
+    print("the session goes on")
+print([trial.state.name for trial in search.open_study("s").trials])
+"""
+
+
+@pytest.mark.slow
+def test_a_third_ctrl_c_ends_the_search_and_not_the_session(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", IN_A_SESSION]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, start_new_session=True)
+    assert done.stdout.splitlines()[0] == "the session goes on", done
+    assert done.stdout.splitlines()[1] in ("['FAIL']", "['RUNNING']"), (
+        done
+    )  # which is queued again once its lease expired
+    again = search.run_study(request(tmp_path, study_name="other"))
+    assert again.ended == "budget"
+
+
 @pytest.mark.slow
 def test_time_that_is_over_is_said_and_the_same_request_goes_on(tmp_path: Path) -> None:
     outcome = search.run_study(request(tmp_path, timeout=0.001))
