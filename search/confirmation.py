@@ -185,23 +185,22 @@ class _Work:
     def confirm(self) -> Confirmation:
         """Train, predict, read the test set, write the ledger."""
         order = self.order
-        known_backbones = [part.provenance.backbone for part in order.experiment.parts]
+        known = [part.provenance.backbone for part in order.experiment.parts]
         backbones = [
-            check_backbone(candidate.config, known, order.split.path, self.places, self.display, self.signals)
-            for candidate, known in zip_longest(order.candidates, known_backbones)
+            check_backbone(candidate.config, backbone, order.split.path, self.places, self.display, self.signals)
+            for candidate, backbone in zip_longest(order.candidates, known)
         ]
         name = f"{order.path.stem}-{order.checksum[:12]}"
         with folder_of(self.request.runs_dir.absolute() / CONFIRM, name) as folder:
-            names = [f"trial-{candidate.trial:05d}" for candidate in order.candidates]
-            if order.experiment.ensemble is not None:
-                names = [f"member{number}" for number in range(len(names))]
+            is_one = order.experiment.ensemble is None
+            names = [f"trial-{one.trial:05d}" if is_one else f"member{i}" for i, one in enumerate(order.candidates)]
             trained = [
                 self._train(candidate, backbone, folder / name)
                 for candidate, backbone, name in zip(order.candidates, backbones, names, strict=True)
             ]
             confirmation = self._measure(trained)
-            own = trained[: len(order.experiment.parts)]
-            leave_weights(confirmation, [one.weights["train_and_validation"] for one in own])
+            own = [one.weights["train_and_validation"] for one in trained[: len(order.experiment.parts)]]
+            leave_weights(confirmation, own)
             return confirmation
 
     def _train(self, candidate: Candidate, backbone: str | None, folder: Path) -> _Trained:
@@ -234,26 +233,26 @@ class _Work:
     def _measure(self, trained: Sequence[_Trained]) -> Confirmation:
         """Read the test set, write what comes of it to the ledger, and only then let anybody have it."""
         from datasets.splits.held_out import read_test_set
-        from search.experiments.scales import of_seeds
+        from search.experiments.confirm.over_seeds import over_seeds
         from search.training.predict_split import read_test_predictions
 
-        order, seeds, task = self.order, self.seeds, self.order.experiment.task(self.request.data)
+        order, seeds, announce = self.order, self.seeds, self.display.announce
+        task, data_hash = order.experiment.task(self.request.data), order.split.data_hash
         found = [read_test_predictions(one.predictions) for one in trained]
         predictions, own = [one.prediction for one in found], found[0].deviation
-        fresh = recalibrated(order.experiment, order.split, order.held_back, found, len(seeds))
+        over = over_seeds(order.experiment.ensemble, predictions, task, len(seeds))
+        fresh = recalibrated(order.experiment, order.split, order.held_back, found, len(seeds), over)
         try:
             for one, rows in zip(trained, predictions, strict=True):
                 for number, row in enumerate(rows):
                     name = f"{one.candidate.name}, seed {seeds[number % len(seeds)]}"
                     check_predictions(row)
-            held_out = read_test_set(
-                task, data_dir=self.request.data_dir, data_hash=order.split.data_hash, announce=self.display.announce
-            )
+            held_out = read_test_set(task, data_dir=self.request.data_dir, data_hash=data_hash, announce=announce)
             name, candidates = "the test set", [one.candidate for one in trained]
             covering = predictions[0][: len(seeds)], None if own is None else own[: len(seeds)]
-            if (ensemble := order.experiment.ensemble) is not None:
-                predictions, covering = of_seeds(ensemble, predictions, len(seeds))
-                candidates = [replace(candidates[0], value=ensemble.origins.value)]
+            if over is not None:
+                predictions, covering = over.together()
+                candidates = [replace(candidates[0], value=over.ensemble.origins.value)]
             measured = tuple(
                 Measured.of(candidate, rows, held_out.target, n_seeds=len(seeds), device=one.device)
                 for candidate, one, rows in zip(candidates, trained, predictions, strict=False)
@@ -272,6 +271,7 @@ class _Work:
             measured=measured,
             coverage=coverage_of(order.experiment, fresh, order.split, *covering, held_out.target),
             calibration=fresh,
+            scales=over.scales("train_and_validation") if over else (),
             folds=folds_of(task, order.split),
         )
         append(ledger_file(order.path), confirmation.readings())

@@ -6,8 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from datasets.embeddings.store import Embeddings
+from datasets.splits.prepared import PreparedSplit
+from search.config.run_config import RunConfig
 from search.experiments.members import Ensemble
-from search.experiments.scales import in_unit, together
+from search.experiments.scales import Scale, in_unit, scale_of, together, trained_again
+from search.training.predict_split import predict_sample
 from search.training.predictor import Predictor
 
 
@@ -16,6 +19,11 @@ class EnsemblePredictor:
 
     What is cut of a sequence is what the first member sees, wherever it matters to others than the models.
 
+    Args:
+        ensemble: Its members.
+        predictors: One for each.
+        scales: Of members that were trained again, by what each is standardised; None: as in the file.
+
     Attributes:
         weights: (n_members,) what each model counts in the mean; the models of a member share its weight.
     """
@@ -23,12 +31,22 @@ class EnsemblePredictor:
     knows_deviation = False
     """What single members know of their own deviation is no deviation of the mean: the spread is said alone."""
 
-    def __init__(self, ensemble: Ensemble, predictors: Sequence[Predictor]) -> None:
-        self._ensemble, self._predictors = ensemble, predictors
+    def __init__(
+        self, ensemble: Ensemble, predictors: Sequence[Predictor], scales: Sequence[Scale | None] = ()
+    ) -> None:
+        known = [scale for scale in scales if scale is not None]
+        self._ensemble = trained_again(ensemble, known) if len(known) == len(predictors) else ensemble
+        self._predictors = predictors
         self.task, self.limit = predictors[0].task, predictors[0].limit
         self._counts = [predictor.n_members for predictor in predictors]
         shares = [member.share.weight / n for member, n in zip(ensemble.members, self._counts, strict=True)]
         self.weights: NDArray[np.float64] = np.repeat(shares, self._counts) / np.dot(shares, self._counts)
+
+    def on_scale_of(self, split: PreparedSplit, configs: Sequence[RunConfig]) -> "EnsemblePredictor":
+        """The same models, standardised by what they predict of test sequences of the split of their configs."""
+        pairs = zip(self._predictors, configs, strict=True)
+        scales = [scale_of(predict_sample(predictor, config, split)) for predictor, config in pairs]
+        return EnsemblePredictor(self._ensemble, self._predictors, scales)
 
     @property
     def n_members(self) -> int:

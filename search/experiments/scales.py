@@ -3,9 +3,13 @@
 Their weighted average is mapped to the assay's unit by a straight line: the least squares of the out-of-fold targets.
 Where those who judge were selected, as a later round is, such a line may miss all others by more than they differ: then
 it is the mean of the members' own scales, which training on all rounds gave them.
+
+Members that are trained again, on more rows, are standardised by what they predict then: one that hardly varied before
+would count for hundreds of deviations.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +21,34 @@ from search.stats.sums import weighted_sum
 from search.training.predictions import Predictions
 
 Floats = NDArray[np.floating[Any]]
+Scale = tuple[float, float]
+"""The mean and the deviation of what a member predicts of test sequences."""
+SCALES = "scales"
+"""What `confirm` calls those of the members that it trained."""
+
+
+def scale_of(predictions: Floats) -> Scale:
+    """Of what the models (M, n) of a member predict, the scale of their mean."""
+    mean = predictions.mean(axis=0, dtype=np.float64)
+    return float(mean.mean()), float(mean.std())
+
+
+def trained_again(ensemble: Ensemble, scales: Sequence[Scale]) -> Ensemble:
+    """The ensemble with members that were trained again, and are standardised by these scales, one of each.
+
+    The line stays as it is; where it is the members' own, it is that of these. A member that predicts one number keeps
+    the deviation that it had.
+    """
+    members = tuple(
+        replace(one, share=replace(one.share, mean=mean, deviation=deviation or one.share.deviation))
+        for one, (mean, deviation) in zip(ensemble.members, scales, strict=True)
+    )
+    origins = ensemble.origins
+    if origins.is_own_scale:
+        weights = np.array([member.share.weight for member in members])
+        intercept, slope = weighted_sum(weights, np.array([[one.share.mean, one.share.deviation] for one in members]))
+        origins = replace(origins, intercept=float(intercept), slope=float(slope))
+    return replace(ensemble, members=members, origins=origins)
 
 
 def in_unit(ensemble: Ensemble, number: int, predictions: Floats) -> NDArray[np.float32]:
@@ -46,15 +78,15 @@ def together(
 
 
 def of_seeds(
-    ensemble: Ensemble, predictions: Sequence[Floats], n_first: int
-) -> tuple[list[NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32] | None]]:
-    """What it predicts with each seed (n_seeds, n); and, as (1, n), the mean of the first seeds and its spread.
+    ensemble: Ensemble, predictions: Sequence[Floats]
+) -> tuple[NDArray[np.float32], tuple[NDArray[np.float32], NDArray[np.float32] | None]]:
+    """What it predicts with each seed (n_seeds, n); and, as (1, n), the mean of the seeds and its spread.
 
     Of the predictions (n_seeds, n) of each member, in the assay's unit.
     """
     on_scale = [in_unit(ensemble, number, rows) for number, rows in enumerate(predictions)]
-    means = [rows[:n_first].mean(axis=0, keepdims=True) for rows in on_scale]
-    return [together(ensemble, on_scale)[0]], together(ensemble, means)
+    means = [rows.mean(axis=0, keepdims=True) for rows in on_scale]
+    return together(ensemble, on_scale)[0], together(ensemble, means)
 
 
 def shares_of(

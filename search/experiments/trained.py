@@ -91,7 +91,7 @@ class TrainedExperiment:
         self.predictor: AnyPredictor = predictors[0]
         self.weights: NDArray[np.float64] | None = None
         if self.ensemble is not None:
-            self.predictor = ensemble = EnsemblePredictor(self.ensemble, predictors)
+            self.predictor = ensemble = EnsemblePredictor(self.ensemble, predictors, [own.scale for own in found])
             self.weights = ensemble.weights
         self.task = self.predictor.task
 

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -16,6 +17,7 @@ from search.experiments.experiment import Experiment, checksum
 from search.experiments.files import SEED, confirmation_file, weights_folder, weights_hash
 from search.experiments.members import part_names, part_paths
 from search.experiments.requirements import CALIBRATION, build_calibration, check_deviation
+from search.experiments.scales import SCALES, Scale
 from search.machine.foreign_files import read_regular
 from search.stats.calibration import Calibration
 from search.training.result import FOLD
@@ -29,10 +31,12 @@ class WeightFiles:
     """Files of weights, their hashes checked.
 
     made_by: the search, one a fold; `confirm`, one a seed; or `suggest`, for a plate, one a seed too.
+    scale: by which a member of an ensemble that was trained again is standardised; None where that is not known.
     """
 
     files: tuple[Path, ...]
     made_by: Literal["search", "confirm", "suggest"]
+    scale: Scale | None = None
 
     @property
     def origin(self) -> Origin:
@@ -60,8 +64,9 @@ def find_weights(path: Path, experiment: Experiment, announce: Callable[[str], N
     paths = part_paths(path, experiment)
     confirmed = _confirmed(path, [str(one.parent / one.stem) for one in paths], announce)
     if confirmed is not None:
-        of_parts = zip(confirmed, experiment.parts, strict=True)
-        return tuple(WeightFiles(files=_different(*one), made_by="confirm") for one in of_parts)
+        files = [_different(*one) for one in zip(confirmed, experiment.parts, strict=True)]
+        of_parts = zip(files, _scales(path, experiment, announce), strict=True)
+        return tuple(WeightFiles(files=own, made_by="confirm", scale=scale) for own, scale in of_parts)
     return exported_weights(path, experiment)
 
 
@@ -140,6 +145,28 @@ def _confirmed(
     if not all(found.values()):
         raise UserError(f"{file} names no weights beside it: run `confirm` again, or remove it.")
     return tuple(tuple(own.values()) for own in found.values())
+
+
+def _scales(path: Path, experiment: Experiment, announce: Callable[[str], None]) -> Sequence[Scale | None]:
+    """By what the members that `confirm` trained are standardised; None where it did not say, or there are none."""
+    nothing = [None] * len(experiment.parts)
+    record = None if experiment.ensemble is None else _record(path)
+    if record is None:
+        return nothing
+    file = confirmation_file(path)
+    if SCALES not in record.tree:
+        announce(
+            f"{file} is of an older version: members that it trained are standardised by what those of the search "
+            "predicted, which may be far off; `confirm` again."
+        )
+        return nothing
+    try:
+        found = [(float(mean), float(deviation)) for mean, deviation in record.tree[SCALES]]
+    except (TypeError, ValueError, OverflowError):
+        found = []
+    if len(found) != len(nothing) or not all(isfinite(mean) and 0 <= deviation < inf for mean, deviation in found):
+        raise UserError(f"{file} is not what `confirm` wrote, which is to be run again: {SCALES} is not valid.")
+    return found
 
 
 def _record(path: Path) -> _Record | None:

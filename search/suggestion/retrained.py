@@ -15,6 +15,7 @@ from search.config.targets import is_exact
 from search.experiments.confirm.candidates import Candidate, of_parts
 from search.experiments.confirm.kept_runs import refused_if_unwritable
 from search.experiments.confirm.training import KEPT, EndedWithoutWeights, trained_run
+from search.experiments.ensemble_predictor import EnsemblePredictor
 from search.experiments.experiment import checksum, load_experiment
 from search.experiments.files import confirmation_file
 from search.experiments.requirements import check_data
@@ -127,7 +128,10 @@ def retrained(trained: TrainedExperiment, split: PreparedSplit, request: Suggest
             found.append(WeightFiles(files=tuple(files), made_by="suggest"))
         check_unchanged(path, before)  # what was trained fits no other
         # Before anybody else may train there, who has another kind of machine or another version of the code.
-        return TrainedExperiment(path, places=places, announce=announce, weights=found)
+        again = TrainedExperiment(path, places=places, announce=announce, weights=found)
+        if isinstance(again.predictor, EnsemblePredictor):
+            again.predictor = again.predictor.on_scale_of(split, [part.config for part in experiment.parts])
+        return again
 
 
 def _named(path: Path, candidate: Candidate, n_parts: int) -> str:

@@ -67,7 +67,7 @@ def predict_test_sequences(
     residues, lengths = test_sequences(prepared)
     scores, embeddings = test_scores(prepared), _test_embeddings(config, prepared)
     if is_sample:
-        some = _sample(len(lengths), task_of(config))
+        some = test_sample(len(lengths), task_of(config))
         residues, lengths, scores = residues[some], lengths[some], None if scores is None else scores[some]
         embeddings = None if embeddings is None else embeddings.take(some)
     tested = residues, lengths, scores, embeddings
@@ -124,8 +124,8 @@ def _in_parts(
         )
 
 
-def _sample(n: int, task: Task) -> NDArray[np.int64]:
-    """At most 500 of n test sequences of a task."""
+def test_sample(n: int, task: Task) -> NDArray[np.int64]:
+    """The numbers of at most 500 of n test sequences of a task."""
     return shuffled(n, "rise", task.name)[:N_SEQUENCES]
 
 
@@ -156,6 +156,19 @@ def beside_rows(config: RunConfig, split: PreparedSplit, rows: NDArray[np.int64]
     return {"scores": None if split.scores is None else split.scores[rows], "embeddings": embeddings}
 
 
+def predict_sample(predictor: Predictor, config: RunConfig, split: PreparedSplit) -> NDArray[np.float32]:
+    """Predictions (n_members, n) of at most 500 test sequences, always the same ones of a split."""
+    residues, lengths = test_sequences(split)
+    rows = test_sample(len(lengths), task_of(config))
+    scores, embeddings = test_scores(split), _test_embeddings(config, split)
+    return predictor(
+        residues[rows],
+        lengths[rows],
+        scores=None if scores is None else scores[rows],
+        embeddings=None if embeddings is None else embeddings.take(rows),
+    )
+
+
 def rise_with_mutations(
     config: RunConfig,
     split: PreparedSplit,
@@ -173,15 +186,12 @@ def rise_with_mutations(
     task = task_of(config)
     if task.wild_type is None:
         return None
-    residues, lengths = test_sequences(split)
-    rows = _sample(len(lengths), task)
-    residues, lengths, scores = residues[rows], lengths[rows], test_scores(split)
     predictor = Predictor(
         config, weights, places=places, announce=announce, micro_batch_tokens=micro_batch_tokens, keep_features=True
     )
-    known, embeddings = None if scores is None else scores[rows], _test_embeddings(config, split)
-    beside = None if embeddings is None else embeddings.take(rows)
-    prediction = predictor(residues, lengths, scores=known, embeddings=beside).mean(axis=0, dtype="float64")
-    counts = find_mutations(residues, lengths, task.wild_type).counts
+    prediction = predict_sample(predictor, config, split).mean(axis=0, dtype="float64")
+    residues, lengths = test_sequences(split)
+    rows = test_sample(len(lengths), task)
+    counts = find_mutations(residues[rows], lengths[rows], task.wild_type).counts
     value = spearman(torch.from_numpy(prediction), torch.from_numpy(counts))
     return value if math.isfinite(value) else None

@@ -19,6 +19,7 @@ import search
 from datasets.common.errors import UserError
 from datasets.common.files import write_text
 from datasets.common.paths import Places
+from datasets.splits import prepared
 from search.combination import combine
 from search.experiments.experiment import Experiment, load_experiment
 from search.experiments.exports import export_lock
@@ -27,6 +28,7 @@ from search.experiments.ledger import read
 from search.experiments.members import part_paths
 from search.experiments.sealed import seal
 from search.request.combine_request import CombineRequest
+from search.request.inputs import load_split
 from search.training.predictions import read_predictions
 from search.training.predictor import Predictor
 from search.training.result import FOLD
@@ -237,9 +239,37 @@ def test_confirm_trains_every_member_and_reads_the_test_set_once(searched: Searc
     assert noted == [f"reading:{reading.id}"]
     trained = search.load_experiment(of_three)
     assert (trained.origin, trained.n_members) == ("confirm", 3)
+    _check_scales(searched, of_three, trained)
     assert "--top-k is of the trials of one study" in searched.run("confirm", str(of_three), "--top-k", "2").refusal()
     shutil.rmtree(weights_folder(of_three) / "member1")
     assert "member1/seed" in searched.run("predict", str(of_three), "--mutagenesis", "singles").refusal()
+
+
+def _check_scales(searched: Searched, path: Path, trained: Any) -> None:
+    """Members that were trained again are standardised by what they predict now of the test sequences."""
+    experiment, record = load_experiment(path), weights_folder(path) / "confirm.json"
+    assert experiment.ensemble is not None
+    split = load_split(experiment.task(searched.folder / "small.csv"), None, searched.runs, print)
+    residues, lengths = prepared.test_sequences(split)
+    assert len(lengths) <= 500
+    sequences, origins = [bytes(row).decode() for row in residues], experiment.ensemble.origins
+    told = json.loads(record.read_text())
+    standardised = []
+    for place, part, scale in zip(part_paths(path, experiment), experiment.parts, told["scales"], strict=True):
+        of_test = _predictions(part, list(weights_folder(place).glob("seed*")), sequences, searched).mean(axis=0)
+        assert scale == pytest.approx([of_test.mean(), of_test.std()], rel=1e-4)
+        standardised.append((of_test - scale[0]) / scale[1])
+    expected = origins.intercept + origins.slope * WEIGHTS @ np.stack(standardised)
+    np.testing.assert_allclose(trained.predict(sequences), expected, rtol=1e-4, atol=1e-5)
+    for scales in ([[0, 1]], [[0, 1], [0, 1], [0, -1]], [[0, 1], [0, 1], [0, float("inf")]], "x", [[0, 1, 2]] * 3, 5):
+        record.write_text(json.dumps(told | {"scales": scales}))
+        answer = searched.run("predict", str(path), "--mutagenesis", "singles")
+        assert "is not what `confirm` wrote, which is to be run again: scales is not valid" in answer.refusal()
+    record.write_text(json.dumps({key: value for key, value in told.items() if key != "scales"}))
+    (searched.folder / "one.txt").write_text(f"{sequences[0]}\n")
+    answer = searched.run("predict", str(path), "--input", "one.txt", "--no-distance")
+    assert (answer.status, "may be far off; `confirm` again" in answer.err) == (0, True), answer
+    record.write_text(json.dumps(told))
 
 
 def test_weights_of_a_member_that_were_changed_are_named(searched: Searched, combined: Path) -> None:

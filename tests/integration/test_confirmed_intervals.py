@@ -16,7 +16,6 @@ import search
 from datasets.common.errors import UserError
 from datasets.common.paths import Places
 from search.experiments.experiment import load_experiment
-from search.experiments.scales import in_unit, together
 from search.experiments.weights_in_use import find_calibration, find_weights
 from search.machine import own_models
 from search.training.predictor import Predictor
@@ -84,11 +83,13 @@ def confirmed(searched: Path, folder: Path, name: str, monkeypatch: pytest.Monke
 
 def errors_by_hand(path: Path, folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """The absolute errors on the validation part (n,), of the mean of what was trained without it, and how far the
-    members of an ensemble lie apart there.
+    members of an ensemble lie apart there: standardised by what they predict of the test sequences.
     """
     table = pd.read_csv(folder / "own.csv")
-    rows = table[table["validation"] == True]  # noqa: E712
-    residues = np.stack([np.frombuffer(one.encode(), dtype=np.uint8) for one in rows["sequence"]])
+    rows, tested = table[table["validation"] == True], table[table["set"] == "test"]  # noqa: E712
+    assert len(tested) <= 500
+    both = pd.concat([rows, tested])["sequence"]
+    residues = np.stack([np.frombuffer(one.encode(), dtype=np.uint8) for one in both])
     lengths = np.full(len(residues), len(WILD_TYPE), dtype=np.int64)
     experiment = load_experiment(path)
     [runs] = (folder / "runs" / "confirm").iterdir()
@@ -98,10 +99,17 @@ def errors_by_hand(path: Path, folder: Path) -> tuple[np.ndarray, np.ndarray]:
         files = sorted((run / "train").glob("seed*/fold0.safetensors"))
         assert len(files) == N_SEEDS
         found.append(Predictor(part.config, files, places=places)(residues, lengths))
-    prediction, spread = found[0].mean(axis=0), None
+    n = len(rows)
+    prediction, spread = found[0][:, :n].mean(axis=0), None
     if experiment.ensemble is not None:
-        means = [in_unit(experiment.ensemble, number, one).mean(axis=0) for number, one in enumerate(found)]
-        prediction, spread = together(experiment.ensemble, means)
+        origins, weights, standardised = experiment.ensemble.origins, [], []
+        for member, one in zip(experiment.ensemble.members, found, strict=True):
+            of_test = one[:, n:].mean(axis=0)
+            weights.append(member.share.weight)
+            standardised.append((one[:, :n].mean(axis=0) - of_test.mean()) / of_test.std())
+        members = origins.intercept + origins.slope * np.stack(standardised)
+        prediction = np.average(members, axis=0, weights=weights)
+        spread = np.sqrt(np.average((members - prediction) ** 2, axis=0, weights=weights))
     error = np.abs(prediction - rows["fitness"].to_numpy())
     return error, np.zeros(len(error)) if spread is None else spread
 

@@ -242,6 +242,18 @@ def test_each_member_of_an_ensemble_is_trained(plates: Path) -> None:
     assert TRAINED not in suggest(plates, experiment=path).err
 
 
+def test_members_that_were_trained_predict_as_those_of_confirm_do(plates: Path, tmp_path: Path) -> None:
+    """Both are standardised by what they predict now, of the same test sequences."""
+    shutil.copytree(plates, tmp_path / "copy")
+    folder, path = tmp_path / "copy", "studies/experiment/both-ensemble.yaml"
+    suggest(folder, experiment=path)
+    rows = rows_of(folder)
+    answer = run_here("confirm", path, "--seeds", "1", "--quiet", cwd=folder)
+    assert answer.status == 0, answer
+    confirmed = search.load_experiment(folder / path).predict([row["sequence"] for row in rows])
+    assert [float(row["prediction"]) for row in rows] == pytest.approx(confirmed.tolist(), rel=1e-5)
+
+
 def test_several_properties_are_trained_each(plates: Path) -> None:
     others = ("studies/experiment/both-ridge.yaml", "studies/experiment/both-kernel.yaml")
     answer = suggest(plates, experiment=others)

@@ -14,6 +14,7 @@ from datasets.splits.prepared import PreparedSplit
 from datasets.validation.folds import folds_of_split
 from search.config.run_config import task_of
 from search.config.targets import is_exact
+from search.experiments.confirm.over_seeds import OverSeeds
 from search.experiments.experiment import Experiment
 from search.experiments.scales import of_seeds
 from search.stats.calibration import Calibration, Floats, calibrate
@@ -48,6 +49,7 @@ def recalibrated(
     rows: Rows | None,
     written: "Sequence[WrittenPredictions]",
     n_seeds: int,
+    ensemble: OverSeeds | None,
 ) -> Calibration | None:
     """What intervals are made of, by the errors of the seeds' mean; None where there are no rows to tell it by.
 
@@ -58,13 +60,14 @@ def recalibrated(
         written: Predictions and deviations of these rows (2 * n_seeds, n), the latter half by models trained without
             them, of each of the experiment's parts; beyond these there are none.
         n_seeds: How many there are.
+        ensemble: Of an experiment with members, these together.
     """
     if experiment.calibration is None or rows is None:
         return None
     parts = [one.rows[n_seeds:] for one in written if one.rows is not None]
     mean, spread = parts[0].mean(axis=0, keepdims=True), None
-    if experiment.ensemble is not None:
-        _, (mean, spread) = of_seeds(experiment.ensemble, parts, n_seeds)
+    if ensemble is not None:
+        _, (mean, spread) = of_seeds(ensemble.trained("train"), parts)
     own: Floats | None = None if spread is None else spread[0]
     if (known := written[0].rows_deviation) is not None:
         own = np.sqrt(np.square(known[n_seeds:], dtype=np.float64).mean(axis=0))

@@ -20,6 +20,7 @@ from search.experiments.files import SEED, confirmation_file, influence_file, le
 from search.experiments.ledger import Reading, lock_of
 from search.experiments.members import part_paths
 from search.experiments.requirements import CALIBRATION
+from search.experiments.scales import SCALES, Scale
 from search.machine.environment import git_commit, machine_kind, package_versions
 from search.machine.foreign_files import open_regular
 from search.stats.calibration import Calibration
@@ -94,7 +95,8 @@ class Confirmation:
     """An experiment on the test set, its own config first and then, where they were asked for, other trials'.
 
     `coverage` is that of its intervals; None where it holds nothing that they are made of, or too few rows for it.
-    `calibration` is what they are made of where that is not the experiment's own.
+    `calibration` is what they are made of where that is not the experiment's own. `scales` standardise what the members
+    of an ensemble predict that were trained on train and validation.
     `folds` is what its readings note of the fold that is its test set, by the names of their fields.
     """
 
@@ -109,6 +111,7 @@ class Confirmation:
     measured: tuple[Measured, ...]
     coverage: Coverage | None = None
     calibration: Calibration | None = None
+    scales: Sequence[Scale] = ()
     folds: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -202,6 +205,8 @@ def leave_weights(confirmation: Confirmation, weights: Sequence[Sequence[Path]])
                     for seed, path in files
                 ],
             }
+            if confirmation.scales:
+                description[SCALES] = confirmation.scales
             if confirmation.calibration is not None:
                 description[CALIBRATION] = asdict(confirmation.calibration)
             text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
