@@ -116,9 +116,10 @@ def given_folds(
         return folds
     names = in_order(folds)
     if not 2 <= len(names) <= MOST_FOLDS:
+        until = "leave --round-column out until a second one is measured, or " * (what == "round" and len(names) == 1)
         raise UserError(
             f"{columns.where} names {len(names):,} {what}{'s' * (len(names) > 1)} in {name!r} (--{what}-column), "
-            f"expected 2 to {MOST_FOLDS:,}: name another column."
+            f"expected 2 to {MOST_FOLDS:,}: {until}name another column."
         )
     if table.test_fold is not None and table.test_fold not in names:
         shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
@@ -127,11 +128,8 @@ def given_folds(
         )
     if table.round_column:
         if not all(map(_IN_ORDER.fullmatch, names)):
-            shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-            text = (
-                f"the rounds ({name!r}) are taken in the order of their letters, {shown}; number them if that is wrong"
-            )
-            findings.add("note", text)
+            shown = ", ".join(map(repr, names[:10])) + (", ..." if len(names) > 10 else "")
+            findings.add("note", f"the rounds ({name!r}) are taken in this order: {shown}; number them if it is wrong")
         return _first_rounds(sequences, folds, names)
     _refuse_twice("fold", name, folds, sequences, rows, findings)
     return folds

@@ -288,7 +288,8 @@ def _check_manifest(name: str, before: Mapping[str, Any], wanted: Mapping[str, A
     )
     telling = [line for line in lines if not line.startswith(silent)] or lines
     more = f"; and {len(telling) - MOST_SHOWN} more" if len(telling) > MOST_SHOWN else ""
-    is_other_data = all(line.startswith("data_hash") for line in telling)
+    others = [line for line in telling if not line.startswith("validation.n_rounds")]  # which follows from the rows
+    is_other_data = bool(others) and all(line.startswith("data_hash") for line in others)
     raise UserError(
         f"Study {name!r} was made with {'other data' if is_other_data else 'another configuration'} "
         f"({'; '.join(telling[:MOST_SHOWN])}{more}): choose another --study-name, or "

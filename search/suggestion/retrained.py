@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 from datasets.common.errors import UserError
 from datasets.splits.prepared import PreparedSplit
 from search.config.run_config import averaging_callbacks
-from search.config.targets import is_exact
+from search.config.targets import is_exact, knows_deviation
 from search.experiments.confirm.candidates import Candidate, of_parts
 from search.experiments.confirm.kept_runs import refused_if_unwritable
 from search.experiments.confirm.training import KEPT, EndedWithoutWeights, trained_run
@@ -41,18 +41,17 @@ def device_for(path: Path, request: SuggestRequest) -> torch.device | None:
 def of_confirm(trained: TrainedExperiment, request: SuggestRequest) -> TrainedExperiment:
     """The experiment with those models of `confirm`, if it left some, that would be trained here.
 
-    Of what is solved exactly that is the first seed's: its seeds are one model but for the last bits, and several alike
-    would be drawn from, say, as if they differed. Of what draws, and is not asked to train, those of the search.
+    Of a kernel that is the first seed's: its seeds are all but one model, and one can be conditioned on what is picked.
+    Of what draws, and is not asked to train, those of the search.
     """
     if trained.made_by != "confirm" or (not request.trains and request.train is not None):  # what predicts picks
         return trained
     experiment, path, announce = load_experiment(trained.path), trained.path, announcer(request.quiet)
     if request.trains:
         found = find_weights(path, experiment, announce)
-        of_each = zip(found, experiment.parts, strict=True)
-        weights = tuple(
-            replace(own, files=own.files[: 1 if is_exact(part.config.model) else None]) for own, part in of_each
-        )
+        if experiment.ensemble is not None or not knows_deviation(experiment.config.model):
+            return trained
+        weights: tuple[WeightFiles, ...] = (replace(found[0], files=found[0].files[:1]),)
         if weights == found:
             return trained
     else:

@@ -360,6 +360,11 @@ def test_what_is_wrong_with_a_table_is_found_or_refused(tmp_path: Path) -> None:
         search.check_table(path, colour="red")
 
 
+def test_an_unknown_setting_of_a_prediction_is_named() -> None:
+    with pytest.raises(TypeError, match="search.predict has no setting 'top_chance': expected those of"):
+        search.predict("x.yaml", ["ACD"], top_chance=5)
+
+
 def test_a_plate_of_no_experiment_is_refused_in_a_sentence() -> None:
     with pytest.raises(UserError, match="0 experiments are given"):
         search.suggest([], batch=8)

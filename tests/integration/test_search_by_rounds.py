@@ -90,5 +90,5 @@ def test_rounds_with_names_are_told_and_what_is_proposed_can_be_searched(tmp_pat
     (tmp_path / "wt.fasta").write_text(f">wt\n{WILD_TYPE}\n")
     answer = run_here("data", "check", "t.csv", "--wild-type", "wt.fasta", "--round-column", "round", cwd=tmp_path)
     assert answer.status == 0, answer
-    assert "the rounds ('round') are taken in the order of their letters, Runde 10, Runde 9; number them" in answer.out
+    assert "the rounds ('round') are taken in this order: 'Runde 10', 'Runde 9'; number them" in answer.out
     assert "--split random --round-column round" in answer.out

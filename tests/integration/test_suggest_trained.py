@@ -242,6 +242,24 @@ def test_each_member_of_an_ensemble_is_trained(plates: Path) -> None:
     assert TRAINED not in suggest(plates, experiment=path).err
 
 
+@pytest.mark.slow
+def test_seeds_of_a_forest_pick_together(tmp_path: Path) -> None:
+    """They differ, and `predict` takes their mean."""
+    make_table(tmp_path)
+    words = ("--model", "forest", "--n-trials", "1", "--study-name", "plates", "--quiet")
+    for answer in (
+        run_here(*SEARCH, *words, cwd=tmp_path),
+        run_here("confirm", EXPERIMENT, "--seeds", "2", "--quiet", cwd=tmp_path),
+    ):
+        assert answer.status == 0, answer
+    suggest(tmp_path)
+    rows = rows_of(tmp_path)
+    confirmed = search.load_experiment(tmp_path / EXPERIMENT)
+    assert confirmed.n_members == 2
+    found = confirmed.predict([row["sequence"] for row in rows])
+    assert [float(row["prediction"]) for row in rows] == pytest.approx(found.tolist(), rel=1e-5)
+
+
 def test_members_that_were_trained_predict_as_those_of_confirm_do(plates: Path, tmp_path: Path) -> None:
     """Both are standardised by what they predict now, of the same test sequences."""
     shutil.copytree(plates, tmp_path / "copy")

@@ -80,7 +80,7 @@ def test_a_table_without_rounds_is_what_it_was() -> None:
 @pytest.mark.parametrize(
     ("names", "changes", "sentence"),
     [
-        (["1"], {}, "names 1 round in 'plate' (--round-column), expected 2 to 1,000"),
+        (["1"], {}, "expected 2 to 1,000: leave --round-column out until a second one is measured, or name"),
         (["1", "2"], {"round_column": "day"}, "--round-column"),
         (["1", "2"], {"fold_column": "plate"}, "table.round_column is not valid beside"),
     ],

@@ -10,6 +10,7 @@ from datasets.tables.table import Table
 from search.config.resolve import resolve
 from search.storage.attributes import MANIFEST
 from search.storage.rows.checks import study_problems
+from search.study.study import _check_manifest
 from tests.helpers.small_study import ABOUT
 
 LEAF = {"type": "int", "low": 1, "high": 2}
@@ -75,3 +76,23 @@ def test_the_choices_of_a_space_look_nothing_up(call: str) -> None:
     assert "expected no other functions than min" in first
     with pytest.raises(UserError, match="expected no other functions than min"):
         resolve({"model": {"depth": 1}, "a": "oc.env"}, {"model.depth": call})
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_other_data"),
+    [
+        ({"data_hash": "b"}, True),
+        ({"data_hash": "b", "validation": {"n_rounds": 3}}, True),
+        ({"data_hash": "b", "validation": {"n_rounds": 2, "seed": 1}}, False),
+        ({"data_hash": "b", "task": "other"}, False),
+        ({"validation": {"n_rounds": 3}}, False),
+    ],
+)
+def test_a_study_of_another_table_is_told_from_one_of_other_settings(
+    changes: dict[str, Any], is_other_data: bool
+) -> None:
+    before = {"task": "t", "validation": {"n_rounds": 2}, "data_hash": "a"}
+    with pytest.raises(UserError) as caught:
+        _check_manifest("s", before, {**before, **changes})
+    remedy = "or give it the table that it had." if is_other_data else "or repeat its settings."
+    assert str(caught.value).endswith(remedy)
