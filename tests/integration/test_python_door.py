@@ -361,7 +361,7 @@ def test_what_is_wrong_with_a_table_is_found_or_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_setting_of_a_prediction_is_named() -> None:
-    with pytest.raises(TypeError, match="search.predict has no setting 'top_chance': expected those of"):
+    with pytest.raises(TypeError, match=r"search\.predict has no setting 'top_chance': expected those of"):
         search.predict("x.yaml", ["ACD"], top_chance=5)
 
 
