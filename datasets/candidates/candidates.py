@@ -106,7 +106,7 @@ def read_candidates(
         scores=scores,
         columns=columns,
         first_position=task.first_position,
-        has_wild_type=task.wild_type is not None,
+        wild_type=task.wild_type,
     )
     first = next(cells, None)
     found = () if first is None else tuple(first.scores)

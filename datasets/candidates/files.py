@@ -21,6 +21,7 @@ from datasets.candidates.columns import (
 )
 from datasets.common.errors import UserError, nearest
 from datasets.sequences.mutations import are_mutations, is_wild_type
+from datasets.tables.column_names import lost_header, reads_as_variant
 from datasets.tables.columns import Place, RowBatch, TableStream
 from datasets.tables.excel.workbook import is_excel
 from datasets.tables.formats.parquet import open_parquet
@@ -37,6 +38,7 @@ _FORMATS: dict[str, Format] = {
     **dict.fromkeys((".txt", ".list"), "text"),
 }
 _SEQUENCE: Label = "sequence"
+_AS_TEXT = ", or use --format text for a candidate a line"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 NAME_COLUMNS = ("name", "id")
 """Of a table, what its candidates are called by, in any case."""
@@ -77,13 +79,13 @@ def read_cells(
     scores: Sequence[str] = (),
     columns: CandidateColumns = ANY_COLUMNS,
     first_position: int = 1,
-    has_wild_type: bool = False,
+    wild_type: str | None = None,
 ) -> tuple[Label, Iterator[Cells]]:
     """Return what a file's candidates are called by, and its cells, with those of the columns `scores` that it has.
 
     `format` None goes by the content of Parquet and Excel files, by the name of others, then by their first line. Names
     are the first word of a FASTA header, and what stands in a table's column `name` or `id`. `first_position` is the
-    number of the wild type's first residue. `has_wild_type`: it is known, so that `WT` alone is no peptide.
+    number of the wild type's first residue. `wild_type`: where it is known, so that `WT` alone is no peptide.
 
     Raises:
         UserError: The file is none of these, has no names where they are asked for, or (while it is read) a line that
@@ -102,13 +104,20 @@ def read_cells(
     if kind != "text":
         usual = columns.usual_sheet(path)
         table = open_parquet(path) if kind == "parquet" else open_table(path, columns.sheet, usual_sheet=usual)
-        return _table(table, columns, has_names=has_names, wanted=scores, first_position=first_position)
+        return _table(
+            table,
+            columns,
+            has_names=has_names,
+            wanted=scores,
+            first_position=first_position,
+            wild_type=wild_type,
+        )
     blocks = _plain(path)
     first = next(blocks, Cells(texts=[], lines=[], names=None))
     if has_names:
         raise UserError(f"{path} holds a candidate a line and no names: leave --names out, or give a table or FASTA.")
     is_mutated = are_mutations(first.texts, first_position, chains=columns.chains)
-    is_mutated |= has_wild_type and bool(first.texts) and all(map(is_wild_type, first.texts))
+    is_mutated |= wild_type is not None and bool(first.texts) and all(map(is_wild_type, first.texts))
     return "mutations" if is_mutated else "sequence", chain([first], blocks)
 
 
@@ -154,7 +163,13 @@ def _plain(path: Path) -> Iterator[Cells]:
 
 
 def _table(
-    table: TableStream, columns: CandidateColumns, *, has_names: bool, wanted: Sequence[str], first_position: int
+    table: TableStream,
+    columns: CandidateColumns,
+    *,
+    has_names: bool,
+    wanted: Sequence[str],
+    first_position: int,
+    wild_type: str | None,
 ) -> tuple[Label, Iterator[Cells]]:
     """Return what its candidates are called by, and its cells."""
     names = [name.lower() for name in table.names]
@@ -162,6 +177,8 @@ def _table(
     table = replace(table, batches=table.batches if first is None else chain([first], table.batches))
     parts = chain_columns(table, columns)
     column, label = _column(table, columns, first, first_position) if not parts else (parts[0], _SEQUENCE)
+    if label == "mutations":
+        _refuse_lost_header(table, table.names[column], columns, first_position, wild_type)
     named = next((names.index(name) for name in NAME_COLUMNS if name in names), None) if has_names else None
     if has_names and named is None:
         raise UserError(
@@ -209,7 +226,7 @@ def _column(
     found = [i for i, cells in enumerate(some) if are_mutations(cells, first_position, chains=columns.chains)]
     if len(found) == 1:
         return found[0], "mutations"
-    hint = ", or use --format text for a candidate a line" if table.place == "line" else ""
+    hint = _AS_TEXT if table.place == "line" else ""
     if columns.trained_chain_columns:
         in_order = ", ".join(map(repr, columns.trained_chain_columns))
         hint += f"; or each chain's column with --sequence-column, in the order of {in_order}"
@@ -217,6 +234,15 @@ def _column(
         f"{table.header}: no column is called 'sequence' or 'mutations'; {shown(table)}."
         f"{nearest('sequence', lower)} Name it with --sequence-column or --mutation-column{hint}."
     )
+
+
+def _refuse_lost_header(
+    table: TableStream, name: str, columns: CandidateColumns, first_position: int, wild_type: str | None
+) -> None:
+    """Refuse a list whose first candidate would pass for the name of its column."""
+    is_called_so = name in (columns.mutation, columns.trained_mutation) and is_wild_type(name)
+    if not is_called_so and reads_as_variant(name, wild_type, first_position, chains=columns.chains):
+        raise lost_header(table.header, name, _AS_TEXT if table.place == "line" and len(table.names) == 1 else "")
 
 
 def _fasta(path: Path, *, has_names: bool) -> Iterator[Cells]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from datasets.common.errors import UserError, nearest
-from datasets.sequences.mutations import are_mutations, first_other
+from datasets.sequences.mutations import MutationError, Mutator, are_mutations, first_other, is_wild_type
 from datasets.sequences.packed import Packed
 from datasets.tables.columns import Columns
 
@@ -57,6 +57,39 @@ def mutation_column(
         return by_name
     found = [name for name, cells in columns.cells.items() if name not in taken and fits(cells)]
     return found[0] if len(found) == 1 else None
+
+
+def refuse_lost_header(
+    columns: Columns, named: str | None, wild_type: str | None, first_position: int, *, chains: str = ""
+) -> None:
+    """Refuse a table whose first line is a variant as those below it are, which would be lost as the names of columns.
+
+    `named`: the column of mutations, as the user calls it.
+    """
+    for name, cells in columns.cells.items():
+        is_variant = reads_as_variant(name, wild_type, first_position, chains=chains)
+        is_called_so = name == named and is_wild_type(name)
+        if is_variant and not is_called_so and are_mutations(cells, first_position, chains=chains):
+            raise lost_header(columns.header or f"{columns.where}, {columns.place} 1", name)
+
+
+def reads_as_variant(name: str, wild_type: str | None, first_position: int = 1, *, chains: str = "") -> bool:
+    """Whether the name of a column is a mutation of the wild type, or WT, as its cells may be."""
+    if wild_type is None or chains:
+        return is_wild_type(name) or are_mutations([name], first_position, chains=chains)
+    try:
+        Mutator(wild_type, first_position, has_gaps=True).apply(name)
+    except MutationError:
+        return False
+    return True
+
+
+def lost_header(header: str, name: str, hint: str = "") -> UserError:
+    """The error for a file that begins with a variant; `header` is where its columns should be named."""
+    return UserError(
+        f"{header}: {name[:60]!r} reads as a variant, as the cells below it do, where the names of columns are "
+        f"expected: write a header, such as 'mutations', above it{hint}."
+    )
 
 
 def target_column(columns: Columns, named: str | None) -> str:

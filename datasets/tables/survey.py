@@ -221,6 +221,9 @@ def _with_columns(table: Table, columns: Columns, *, is_reread: bool) -> Table:
     Of mutations a table that `is_reread` has the column that was found then, or none.
     """
     sequence, target = column_names.sequence_column(columns, table.sequence_column), table.target_column
+    chains, first, mutation = letters_in(table.wild_type or "", table.chains), table.first_position, None
+    if sequence is None and not is_reread:
+        column_names.refuse_lost_header(columns, table.mutation_column, table.wild_type, first, chains=chains)
     for name in table.properties:
         column_names.named_column(columns, name, "--target-column")
     if table.replicate_columns:
@@ -235,7 +238,6 @@ def _with_columns(table: Table, columns: Columns, *, is_reread: bool) -> Table:
         raise UserError(f"--error-column {error!r} is the target itself: name the column of its standard errors.")
     of_rows = (group, fold, rounds, error, "set", "validation", "name")
     taken = (sequence, target, *table.replicate_columns, *table.properties, *of_rows)
-    chains, first, mutation = letters_in(table.wild_type or "", table.chains), table.first_position, None
     if not is_reread or table.mutation_column is not None:
         mutation = column_names.mutation_column(columns, table.mutation_column, taken, first, chains=chains)
     if sequence is None and mutation is None:

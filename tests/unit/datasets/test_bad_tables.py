@@ -286,3 +286,15 @@ def test_mutations_that_do_not_fit_the_wild_type_are_named(cell: str, sentence: 
     said = refusal(path, wild_type=wild_type, mutation_column="mutant")
     assert said.startswith("FILE, line 4: ")
     assert sentence in said
+
+
+def test_a_table_of_mutations_without_a_header_is_refused(tmp_path: Path) -> None:
+    rows = [(text, f"{value:.4f}") for text, _, value in variants()[1:40]]
+    path = write(tmp_path / "a.csv", ",".join(rows[0]), rows[1:])
+    for named in (None, rows[0][1]):
+        assert refusal(path, wild_type=WILD_TYPE, target_column=named) == (
+            f"FILE, line 1: {rows[0][0]!r} reads as a variant, as the cells below it do, where the names of columns "
+            "are expected: write a header, such as 'mutations', above it."
+        )
+    write(path, "WT,target", rows)
+    assert len(surveyed(path, wild_type=WILD_TYPE, mutation_column="WT", split="random").target) == len(rows)

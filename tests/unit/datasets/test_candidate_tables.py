@@ -12,7 +12,7 @@ from datasets.candidates.candidates import read_candidates
 from datasets.candidates.files import CandidateColumns
 from datasets.common.errors import UserError
 from datasets.tasks.registry import find_task
-from tests.helpers.tables import surveyed
+from tests.helpers.tables import surveyed, write
 from tests.helpers.workbooks import write_xls, write_xlsx
 
 TASK = find_task("synthetic_two_vs_rest")
@@ -86,6 +86,28 @@ def test_a_column_of_mutations_is_found_by_its_cells_and_sequences_go_first(tmp_
     assert "line 1: no column is called 'sequence' or 'mutations'" in refusal(path)
     path.write_text(f"mutant,sequence\n{FIRST}1{OTHER},ACD\n")
     assert read(path) == ["ACD"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "xlsx"])
+def test_a_list_without_a_header_is_refused_instead_of_losing_its_first_candidate(kind: str, tmp_path: Path) -> None:
+    path, place = tmp_path / f"a.{kind}", "row" if kind == "xlsx" else "line"
+
+    def written(*rows: str) -> Path:
+        cells = [row.split(",") for row in rows]
+        return write_xlsx(path, {"S": cells}) if kind == "xlsx" else write(path, rows[0], cells[1:])
+
+    second = f"{WILD_TYPE[1]}2{'A' if WILD_TYPE[1] != 'A' else 'C'}"
+    for first in (f"{FIRST}1{OTHER}", "WT"):
+        written(f"{first},plate 1", f"{second},plate 2")
+        assert refusal(path) == (
+            f"FILE, {place} 1: {first!r} reads as a variant, as the cells below it do, where the names of columns are "
+            "expected: write a header, such as 'mutations', above it."
+        )
+        written(first, second)
+        assert ("or use --format text for a candidate a line" in refusal(path)) is (kind == "csv")
+    assert len(read(written("WT", second), mutation="WT")) == 1, "the user says that it is a name"
+    assert len(read(written(f"{FIRST}1{FIRST}x", second))) == 1
+    assert len(read(written("Z1A", second))) == 1, "no residue of the wild type"
 
 
 def test_what_has_no_columns_has_none_to_be_named(tmp_path: Path) -> None:
