@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,9 +32,11 @@ def open_parquet(path: Path) -> TableStream:
 def _batches(path: Path, names: list[str]) -> Iterator[RowBatch]:
     n_before = 0
     with _opened(path) as file:
-        for batch in file.iter_batches(_ROWS, columns=names, use_threads=False):
+        for batch in file.iter_batches(_ROWS, columns=list(dict.fromkeys(names)), use_threads=False):
             lines = np.arange(n_before + 1, n_before + 1 + len(batch), dtype=np.int64)
-            yield RowBatch([_texts(batch.column(name)) for name in names], lines)
+            # By their places: several may have no name, and one that is not shown may be called as one that is.
+            shown = [column for column in batch.columns if _is_shown(column.type)]
+            yield RowBatch([_texts(column) for column in shown], lines)
             n_before += len(batch)
 
 
@@ -58,16 +61,17 @@ def _opened(path: Path) -> Iterator[Any]:
 
 def _names(file: Any) -> list[str]:
     """Return which columns hold text, numbers, or dates."""
+    return [str(field.name) for field in file.schema_arrow if _is_shown(field.type)]
+
+
+def _is_shown(kind: Any) -> bool:
     from pyarrow import types
 
-    def is_shown(kind: Any) -> bool:
-        kind = kind.value_type if types.is_dictionary(kind) else kind
-        is_number = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
-        return bool(
-            _is_text(kind) or types.is_boolean(kind) or is_number or types.is_date(kind) or types.is_timestamp(kind)
-        )
-
-    return [str(field.name) for field in file.schema_arrow if is_shown(field.type)]
+    kind = kind.value_type if types.is_dictionary(kind) else kind
+    is_number = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
+    return bool(
+        _is_text(kind) or types.is_boolean(kind) or is_number or types.is_date(kind) or types.is_timestamp(kind)
+    )
 
 
 def _is_text(kind: Any) -> bool:
@@ -82,7 +86,24 @@ def _texts(column: Any) -> Any:
     if _is_text(column.type):
         return column.cast(pa.large_string()).fill_null("")
     if pa.types.is_timestamp(column.type):  # as Excel's are read
-        times = column.cast(pa.timestamp("us"), safe=False).to_pylist()
-        return pa.array(["" if time is None else time.isoformat(" ") for time in times], type=pa.large_string())
-    # Numbers as Python writes them: with all digits, whatever their type.
-    return pa.array(["" if value is None else str(value) for value in column.to_pylist()], type=pa.large_string())
+        values = _values(column.cast(pa.timestamp("us"), safe=False))
+        texts = [value.isoformat(" ") if isinstance(value, datetime.datetime) else value for value in values]
+    else:  # numbers as Python writes them: with all digits, whatever their type
+        texts = [None if value is None else str(value) for value in _values(column)]
+    return pa.array(texts, type=pa.large_string()).fill_null("")
+
+
+def _values(column: Any) -> list[Any]:
+    """Return the cells as Python's values; of dates and times that Python knows none for, pyarrow's text."""
+    import pyarrow as pa
+
+    def value(cell: Any) -> Any:
+        try:
+            return cell.as_py()
+        except (ValueError, OverflowError):  # after the year 9999, or before the first
+            return str(cell.cast(pa.string()))
+
+    try:
+        return list(column.to_pylist())
+    except (ValueError, OverflowError):
+        return list(map(value, column))

@@ -97,6 +97,25 @@ def test_text_of_any_kind_and_dates_in_parquet_are_read(tmp_path: Path) -> None:
     }
 
 
+def test_parquet_with_columns_without_a_name_and_days_that_python_has_none_for_is_read(tmp_path: Path) -> None:
+    far = 253_402_300_800_000_000  # the first microsecond of the year 10000
+    columns = {
+        "sequence": pa.array(["AC", "AD", None]),
+        "day": pa.array([far // 86_400_000_000, None, 0], type=pa.date32()),
+        "time": pa.array([far, None, 0], type=pa.timestamp("us")),
+        "left out": pa.array([[1], [2], [3]]),
+        "target": pa.array([1, 2, 3]),
+    }
+    every = [*columns.values(), columns["target"], columns["left out"], columns["sequence"]]
+    parquet.write_table(pa.Table.from_arrays(every, names=[*columns, "", "", ""]), tmp_path / "t.parquet")
+    assert {name: list(cells) for name, cells in read_columns(tmp_path / "t.parquet").cells.items()} == {
+        "sequence": ["AC", "AD", ""],
+        "day": ["10000-01-01", "", "1970-01-01"],
+        "time": ["10000-01-01 00:00:00.000000", "", "1970-01-01 00:00:00"],
+        "target": ["1", "2", "3"],
+    }
+
+
 def test_columns_and_rows_are_bounded_in_every_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parquet.write_table(pa.table({str(i): [1] for i in range(10_001)}), tmp_path / "t.parquet")
     assert refusal(tmp_path / "t.parquet") == "FILE: the header names 10,001 columns, expected 10,000."
