@@ -19,7 +19,8 @@ _SPACES += "\N{RIGHT SINGLE QUOTATION MARK}\N{ACUTE ACCENT}\N{MODIFIER LETTER AP
 _MARKS = ((".", ","), (",", "."), (".", _SPACES), (",", _SPACES))
 """Of decimals, and those between thousands."""
 _HAS_BOTH = re.compile(r"[.,].*[.,]")  # marks between thousands beside a decimal one, or more than one of them
-_IN_THOUSANDS = re.compile(r"[1-9][0-9]{0,2}\.[0-9]{3}")
+_SIGNS = "+-\N{MINUS SIGN}"
+_IN_THOUSANDS = re.compile(rf"[{_SIGNS}]?[1-9][0-9]{{0,2}}\.[0-9]{{3}}")
 _LIMIT = re.compile(r"(?:[<>]=|=[<>]|[<>≤≥≦≧⩽⩾＜＞])\s*")
 
 
@@ -70,10 +71,11 @@ def perhaps_thousands(cells: Iterable[str], missing: frozenset[str]) -> int | No
     found, whole = None, set()
     for row, cell in enumerate(cells):
         text = cell.strip()
+        bare = text.lstrip(_SIGNS)
         if _IN_THOUSANDS.fullmatch(text):
             found = row if found is None else found
-        elif text.isdecimal() and len(text) <= 3:
-            whole.add(text)
+        elif bare.isdecimal() and len(bare) <= 3 and len(text) - len(bare) <= 1:
+            whole.add(bare)
         elif text.lower() not in missing:
             return None
     return found if sum(len(text) == 3 for text in whole) > 1 else None

@@ -171,6 +171,8 @@ def test_points_that_may_stand_between_thousands_are_noted(tmp_path: Path) -> No
         [*few, "1e3"],
     )
     assert [perhaps_thousands(other, frozenset({""})) for other in others] == [None] * len(others)
+    assert perhaps_thousands(["-785", "-2.277", "+1.050", "912", "-7"], frozenset()) == 1
+    assert perhaps_thousands(["-785", "--2.277", "912"], frozenset()) is None
     (note,) = notes(with_targets(tmp_path, ["785", "2.277", "912", "1.050"] * 3))
     assert note == (
         "the target '2.277' is read as 2.277, not as 2277: if its point stands between thousands, remove such points"
