@@ -55,5 +55,7 @@ def is_parquet(start: bytes) -> bool:
 
 
 def is_fasta(start: bytes) -> bool:
-    """Return whether a file's first bytes are those of FASTA, in any encoding."""
-    return start.removeprefix(b"\xef\xbb\xbf").lstrip().replace(b"\0", b"").lstrip(b"\xff\xfe").startswith(b">")
+    """Return whether a file's first bytes are those of FASTA, in any encoding, below comments if there are any."""
+    lines = start.removeprefix(b"\xef\xbb\xbf").replace(b"\0", b"").lstrip(b"\xff\xfe").splitlines()
+    first = next((line for line in lines if line.strip() and not line.startswith(b";")), b"")
+    return first.lstrip().startswith(b">")

@@ -41,7 +41,7 @@ _NOT_TEXT = {
 def first_bytes(path: Path) -> bytes:
     """Return the first bytes of the content, unpacked, to tell formats apart; a UserError if it cannot be read."""
     with _opened(path) as file:
-        return _read(file, 512, path)
+        return _read(file, 4096, path)
 
 
 def read_lines(path: Path, notes: list[str] | None = None) -> Iterator[list[str]]:

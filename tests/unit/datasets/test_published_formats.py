@@ -10,6 +10,8 @@ import pytest
 from datasets.common.errors import UserError
 from datasets.scores.judge import refuse_derived
 from datasets.scores.keyed import read_scores_file
+from datasets.tables.formats.text_file import first_bytes
+from datasets.tables.read import is_fasta, read_columns
 from datasets.tables.reference import find_wild_type
 from datasets.tables.survey import Survey
 from datasets.tasks.synthetic import WILD_TYPE
@@ -64,6 +66,23 @@ def test_rows_of_flip_without_a_set_are_no_part_of_the_split(tmp_path: Path) -> 
     none = write(tmp_path / "none.csv", "sequence,target,set,validation", [(*row[:2], "", "") for row in rows])
     with pytest.raises(UserError, match="line 2: the set '' is neither"):
         surveyed(none).raw_split()
+
+
+@pytest.mark.parametrize(
+    ("start", "is_one"),
+    [
+        ("; made by hand\n;and long" + "." * 1000 + "\n\n>a TARGET=1\n", True),
+        ("\n  \n>a TARGET=1\n", True),
+        (";sequence;target\n", False),
+    ],
+)
+def test_fasta_may_begin_with_comments(start: str, is_one: bool, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        path.write_text(start + "ACD\n", encoding=encoding)
+        assert is_fasta(first_bytes(path)) is is_one
+        if is_one:
+            assert list(read_columns(path).cells["sequence"]) == ["ACD"]
 
 
 @pytest.mark.parametrize("is_in_set", [False, True])
