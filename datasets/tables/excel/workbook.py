@@ -50,17 +50,18 @@ def open_excel(path: Path, sheet: str | None, usual: str | None = None) -> Table
     at = _header(looked_at, path)
     number, cells = looked_at[at]
     names = checked_names([" ".join(cell.split()) for cell in cells], f"{path}, row {number}")
+    notes = [
+        *((f"the sheet {opening['sheet']!r} is read",) if opening["n_sheets"] > 1 else ()),
+        *((f"what stands above the header in row {number} is passed over",) if at else ()),
+    ]
     return TableStream(
         names=names,
         header=f"{path}, row {number}",
-        batches=_batches(chain(looked_at[at + 1 :], rows), len(names)),
+        batches=_batches(chain(looked_at[at + 1 :], rows), len(names), notes),
         where=str(path),
         kind="Excel",
         place="row",
-        notes=[
-            *((f"the sheet {opening['sheet']!r} is read",) if opening["n_sheets"] > 1 else ()),
-            *((f"what stands above the header in row {number} is passed over",) if at else ()),
-        ],
+        notes=notes,
     )
 
 
@@ -129,11 +130,16 @@ def _header(rows: list[_Row], path: Path) -> int:
     return at
 
 
-def _batches(rows: Iterator[_Row], n_columns: int) -> Iterator[RowBatch]:
+def _batches(rows: Iterator[_Row], n_columns: int, notes: list[str]) -> Iterator[RowBatch]:
+    """Yield the rows below the header; `notes` gets the first cell that stands beside it."""
     import pyarrow as pa  # type: ignore[import-untyped]
 
-    blank = [""] * n_columns
+    blank, is_noted = [""] * n_columns, False
     while some := list(islice(rows, _ROWS)):
+        beside = ((at, cell) for at, cells in some for cell in cells[n_columns:] if not is_noted and cell.strip())
+        for at, cell in islice(beside, 1):
+            is_noted = True
+            notes.append(f"cells to the right of the header are left out: {cell.strip()[:60]!r} in row {at}")
         filled = [(number, (cells + blank)[:n_columns]) for number, cells in some]
         filled = [(number, cells) for number, cells in filled if "".join(cells).strip()]
         if filled:

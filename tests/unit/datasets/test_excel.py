@@ -92,7 +92,9 @@ def test_a_title_is_passed_over_and_what_may_be_a_header_is_not(tmp_path: Path) 
     # A remark beside one row makes no header of it.
     one = [["sequence"], *([sequence] for _, sequence, _ in SOME)]
     one[7].append("bad well")
-    assert list(read_columns(write_xlsx(tmp_path / "t.xlsx", {"S": one})).cells) == ["sequence"]
+    found = read_columns(write_xlsx(tmp_path / "t.xlsx", {"S": one}))
+    assert list(found.cells) == ["sequence"]
+    assert found.notes == ("cells to the right of the header are left out: 'bad well' in row 8",)
     said = refusal(write_xlsx(tmp_path / "t.xlsx", {"S": [["Title"], ["a", "b"], ["1", "2"]]}))
     assert said.startswith("FILE, row 2: no column is called 'target'")
     assert said.endswith(
