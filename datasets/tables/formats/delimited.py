@@ -59,13 +59,15 @@ def _header(blocks: Iterator[bytes], path: Path) -> tuple[str, bytes, int, bool]
     number, rest, has_comments = 1, b"", False
     for block in blocks:
         rest += block
-        while b"\n" in rest:
-            line, _, rest = rest.partition(b"\n")
+        start = 0  # of a line; what stands before it is not cut off, which would take a copy for each line
+        while (end := rest.find(b"\n", start)) >= 0:
+            line, start = rest[start:end], end + 1
             is_comment = line.startswith(b"#") or _SEP.fullmatch(line) is not None
             if line.strip() and not is_comment:
-                return line.decode(), rest, number, has_comments
+                return line.decode(), rest[start:], number, has_comments
             has_comments |= is_comment
             number += 1
+        rest = rest[start:]
     if rest.strip():
         return rest.decode(), b"", number, has_comments
     raise UserError(f"{path} has no header: line 1 is blank.")
