@@ -187,15 +187,23 @@ def _whole_rows(
     `explain` is called once, where quotes do not all stand around cells, and doubled within them.
     """
     may_stand_beside = np.isin(np.arange(256), [ord(delimiter), _QUOTE, _LF])
+    quoted = re.compile(rb'(?<![^%b\n])"[^"]*(?:""[^"]*)*(?:"|\Z)' % delimiter.encode())
     rest, is_explained = b"", False
     for block in chain(blocks, [b""]):
         is_end, text = not block, rest + block
         has_quotes = b'"' in text
-        end = len(text) if is_end else _end_of_rows(text) if has_quotes else text.rfind(b"\n") + 1
-        rows, rest = memoryview(text)[:end], text[end:]
-        if has_quotes and not is_explained and not _are_around_cells(rows, may_stand_beside):
+        are_around = not has_quotes or _are_around_cells(text, may_stand_beside, is_end=is_end)
+        if not are_around and not is_explained:
             is_explained = True
             explain()
+        if is_end:
+            end = len(text)
+        elif has_quotes and are_around:
+            end = _end_of_rows(text)
+        else:  # a quote within a cell that does not begin with one, such as 5" gel, is a letter: slower
+            text_only = text if are_around else quoted.sub(lambda cell: b"_" * len(cell[0]), text)
+            end = text_only.rfind(b"\n") + 1
+        rows, rest = memoryview(text)[:end], text[end:]
         if rows:
             yield rows, has_quotes
         if len(rest) > _RECORD_BYTES:
@@ -211,12 +219,15 @@ def _end_of_rows(text: bytes) -> int:
     return int(ends[-1]) + 1 if len(ends) else 0
 
 
-def _are_around_cells(rows: memoryview, may_stand_beside: NDArray[np.bool_]) -> bool:
-    """Whether of each pair of quotes the first follows, and the second precedes, another cell, row or quote."""
-    codes = np.frombuffer(b"\n%b\n" % bytes(rows), dtype=np.uint8)
+def _are_around_cells(text: bytes, may_stand_beside: NDArray[np.bool_], *, is_end: bool) -> bool:
+    """Whether of each pair of quotes the first follows, and the second precedes, another cell, row or quote.
+
+    The last one may lack its second, unless the text `is_end` of the file.
+    """
+    codes = np.frombuffer(b"\n%b\n" % text, dtype=np.uint8)
     at = np.flatnonzero(codes == _QUOTE)
     beside = np.where(np.arange(len(at)) % 2 == 0, codes[at - 1], codes[at + 1])
-    return len(at) % 2 == 0 and bool(may_stand_beside[beside].all())
+    return (len(at) % 2 == 0 or not is_end) and bool(may_stand_beside[beside].all())
 
 
 def _undivided(path: Path, reason: str) -> UserError:
