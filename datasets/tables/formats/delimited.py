@@ -24,6 +24,8 @@ _MAX_LEFT_OUT = 1_000_000
 _BLOCK_BYTES = 1 << 20  # that pyarrow divides at a time
 _RECORD_BYTES = 1 << 20  # a row whose cells have line breaks may have as many
 _QUOTE, _LF = b'"\n'
+_LOOKED_AT = 1 << 16  # bytes below the header, to find the delimiter
+_DECIMAL_COMMA = re.compile(r"[<>=+-]*[0-9]+,[0-9]+(?:[eE][+-]?[0-9]+)?")
 _SEP = re.compile(rb'"?sep=[,;\t]"?\s*', re.IGNORECASE)
 
 
@@ -74,18 +76,44 @@ def _header(blocks: Iterator[bytes], path: Path) -> tuple[str, bytes, int, bool]
 
 
 def _delimiter(header: str, rest: bytes) -> str:
-    """Return the delimiter that the header has most of, rather one that divides the next line into as many cells."""
+    """Return the delimiter that the header has most of, rather one that divides the lines below it into as many cells.
+
+    Of several that do, such as both in `M1A;1,5` below `variant;fitness (log2, norm)`, that of European exports is
+    rather one that leaves decimal commas.
+    """
     found = sorted(_DELIMITERS, key=header.count, reverse=True)
-    lines = rest.lstrip(b"\n").partition(b"\n")
-    if lines[1]:
-        for delimiter in found:
-            with contextlib.suppress(csv.Error):  # which whoever reads the lines explains
-                n_cells, n_below = (
-                    len(next(csv.reader([line], delimiter=delimiter), [])) for line in (header, lines[0].decode())
-                )
-                if n_cells == n_below > 1:
-                    return delimiter
-    return found[0]
+    rest = rest.lstrip(b"\n")
+    first, below, _ = rest.partition(b"\n")
+    fitting = []
+    for delimiter in found if below else ():
+        with contextlib.suppress(csv.Error):  # which whoever reads the lines explains
+            cells, cells_below = (
+                next(csv.reader([line], delimiter=delimiter), []) for line in (header, first.decode())
+            )
+            if len(cells) == len(cells_below) > 1:
+                fitting.append(delimiter)
+    if len(fitting) > 1:
+        lines = [header, *rest[:_LOOKED_AT].rpartition(b"\n")[0].decode().split("\n")]
+        rows = {delimiter: _whole_records(lines, delimiter) for delimiter in fitting}
+        n_odd = {delimiter: sum(len(row) != len(some[0]) for row in some) for delimiter, some in rows.items()}
+        fitting = [delimiter for delimiter in fitting if n_odd[delimiter] == min(n_odd.values())]
+        has_decimals = (other for other in fitting if _has_decimal_commas(rows[other][1:]))
+        return next(has_decimals, fitting[0]) if fitting[0] == "," else fitting[0]
+    return fitting[0] if fitting else found[0]
+
+
+def _whole_records(lines: list[str], delimiter: str) -> list[list[str]]:
+    """Return the records of some lines that are not blank, up to one whose quotes do not match or are not closed."""
+    rows: list[list[str]] = []
+    with contextlib.suppress(csv.Error):
+        rows.extend(csv.reader((line + "\n" for line in lines), delimiter=delimiter, strict=True))
+    return [row for row in rows if "".join(row).strip(' "')]
+
+
+def _has_decimal_commas(rows: list[list[str]]) -> bool:
+    """Whether there are commas within the cells, each of them in a number."""
+    cells = [cell.strip() for row in rows for cell in row if "," in cell]
+    return bool(cells) and all(map(_DECIMAL_COMMA.fullmatch, cells))
 
 
 def _names(header: str, delimiter: str, path: Path, number: int) -> list[str]:

@@ -40,3 +40,23 @@ def test_a_quote_within_a_cell_is_a_letter_in_a_file_of_any_size(
     path.write_text(path.read_text() + delimiter.join(("ACD", '"8" gel', "1")) + "\n")
     with pytest.raises(UserError, match=r"line 86: the quotes of the cells do not match"):
         read_columns(path)
+
+
+@pytest.mark.parametrize(
+    ("lines", "names"),
+    [
+        (["mutations;fitness (log2, norm)", "M1A;1,5", "Q2A;2,5"], ["mutations", "fitness (log2, norm)"]),
+        (["mutations;fitness (log2, norm)", "M1A;1,5", "Q2A;2"], ["mutations", "fitness (log2, norm)"]),
+        (["mutations\tfitness (log2, norm)", "M1A\t-1,5", "Q2A\t2,5"], ["mutations", "fitness (log2, norm)"]),
+        (["mutations;a, b", "M1A;kept, washed", "Q2A;kept"], ["mutations", "a, b"]),
+        (["mutations,sites;chains", "M1A,1;2", "Q2A,2;3"], ["mutations", "sites;chains"]),
+        (["mutations,sites;chains", 'M1A,"1', ';2"', "Q2A,2;3"], ["mutations", "sites;chains"]),
+        (["mutations,sites;chains", "M1A,1;2", '"Q2A;M1A",2'], ["mutations", "sites;chains"]),
+    ],
+)
+def test_the_delimiter_is_the_one_that_leaves_decimal_commas(
+    lines: list[str], names: list[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join([*lines, ""]))
+    assert list(read_columns(path).cells) == names
