@@ -19,6 +19,7 @@ from datasets.sequences.chains import DIVIDER, chains_in, has_chains
 from datasets.sequences.codes import find_foreign, joined, padded
 from datasets.sequences.mutations import MutationError, Mutator, find_first_position, normal_form
 from datasets.tables.columns import Place
+from datasets.tables.measurements import missing_sequences
 from datasets.task import Task
 
 BLOCK_ROWS = 8192
@@ -238,6 +239,10 @@ def _candidates(cells: Cells, label: Label, mutator: Mutator, task: Task, path: 
                 sequences.append(mutator.apply(text))
             except MutationError as error:
                 raise SequenceError(f"{error}{_other_numbering(texts, mutator)}", row) from None
+    else:
+        usual = None if task.wild_type is None else len(task.wild_type)
+        for row in missing_sequences(texts, np.array([*map(len, texts)], dtype=np.int64), usual):
+            raise SequenceError(f"{texts[row]!r} says that there is no sequence", row)
     clean = str if label == "mutations" and task.chains is not None else task.clean  # they are columns already
     residues, lengths = residues_of(sequences, clean, task.aligned_length)
     lines = np.asarray(cells.lines)

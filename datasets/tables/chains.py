@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from datasets.common.errors import UserError
 from datasets.sequences.alphabet import ALPHABET, GAP, in_capitals
 from datasets.sequences.chains import DIVIDER, DIVIDERS, MOST_CHAINS, Chains, chains_in, has_chains, letters_of
@@ -14,6 +16,7 @@ from datasets.tables.aligned import align
 from datasets.tables.column_names import named_column
 from datasets.tables.columns import Columns
 from datasets.tables.findings import STOPS_DROPPED, STOPS_REMEDY, Findings
+from datasets.tables.measurements import missing_sequences
 from datasets.tables.table import Table
 
 _SHOWN = 60  # of a sequence
@@ -87,6 +90,9 @@ def read_chains(cells: Packed, table: Table, findings: Findings) -> tuple[Packed
             _refuse(findings, bad, [not is_bad for is_bad in bad], what, "leave the names out, or correct the lines")
             return Packed.of([""] * len(rows)), False, False, table
         parts = _without_end(findings, name, parts)
+        missing = [] if known else missing_sequences(parts, np.array([*map(len, parts)], dtype=np.int64))
+        what = f"the chain {name} says that there is none ({parts[missing[0]]!r})" if missing else ""
+        _refuse(findings, bad, np.isin(np.arange(len(parts)), missing).tolist(), what, _LINE)
         empty = [not part and not is_bad for part, is_bad in zip(parts, bad, strict=True)]
         _refuse(findings, bad, empty, f"the chain {name} is empty", _LINE)
         has_stops |= _set_stops_aside(findings, bad, name, parts, drops=table.stops == "drop")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -20,10 +21,25 @@ _IN_FULL = ("not determined", "not measured")
 _OF_EXCEL = ("#n/a", "#na", "#div/0!", "#value!", "#ref!", "#num!", "#name?", "#null!")
 MISSING = frozenset((*_SIGNS, *_WORDS, *_IN_FULL, *_OF_EXCEL))
 """What stands in a cell, in lower case, where nothing was measured."""
-
+_LETTERS = frozenset(filter(str.isalpha, MISSING))
+_PEPTIDE = 8  # residues: among sequences so short NA and ND are peptides
 
 Kind = Literal["target", "replicate", "standard error"]
 """What a column holds: targets, one of several measurements of each, or the standard errors of targets."""
+
+
+def missing_sequences(cells: Sequence[str], lengths: NDArray[np.int64], usual: int | None = None) -> list[int]:
+    """Return the rows of a column of sequences (N), of so many letters (N,), that hold a word for none, such as NA.
+
+    Letters of words may all be residues: these are peptides where the other sequences, or one of the `usual` length,
+    are hardly longer.
+    """
+    short = np.flatnonzero((lengths > 0) & (lengths <= max(map(len, _LETTERS))))
+    rows = [row for row in short.tolist() if cells[row].strip().lower() in _LETTERS]
+    if rows and usual is None:
+        others = np.delete(lengths, rows)
+        usual = int(np.median(others[others > 0])) if others.any() else 0
+    return rows if usual is not None and usual > _PEPTIDE else []
 
 
 def measured(columns: Columns, table: Table, findings: Findings) -> tuple[NDArray[np.float64], Censored | None]:

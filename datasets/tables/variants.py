@@ -17,6 +17,7 @@ from datasets.tables.aligned import align, aligned_wild_type, warn_of_twins, wit
 from datasets.tables.chains import are_chains, read_chains
 from datasets.tables.columns import Columns
 from datasets.tables.findings import STOPS_DROPPED, STOPS_REMEDY, Findings, Level
+from datasets.tables.measurements import missing_sequences
 from datasets.tables.table import Table
 from datasets.tables.wild_type import consensus
 
@@ -50,7 +51,7 @@ def read_residues(
         sequences, is_clean, has_stops, table = read_chains(cells, table, findings)
         _check_nucleotides(sequences, findings)
     else:
-        sequences, is_clean, has_stops, aligned_length = _cleaned(cells, findings, drops=drops)
+        sequences, is_clean, has_stops, aligned_length = _cleaned(cells, findings, drops=drops, is_reread=is_reread)
         # Of a table that was read before, gaps may have stood in rows that its written split lacks.
         aligned_length = aligned_length or table.aligned_length
         table = replace(table, aligned_length=aligned_length, chains=None)
@@ -142,20 +143,23 @@ def _applied(mutator: Mutator, cells: Packed, bad: dict[str, list[int]]) -> Iter
             yield ""
 
 
-def _cleaned(cells: Packed, findings: Findings, *, drops: bool) -> tuple[Packed, bool, bool, int | None]:
+def _cleaned(
+    cells: Packed, findings: Findings, *, drops: bool, is_reread: bool
+) -> tuple[Packed, bool, bool, int | None]:
     """Return the cells in upper case, nothing where one is refused or set aside; whether none was refused; has stops;
     of an alignment its columns, None of sequences without gaps.
 
     `drops`: stop codons are set aside.
     """
-    if not cells.has_other_than(_RESIDUES) and cells.lengths.all():
+    missing = set() if is_reread else {*missing_sequences(cells, cells.lengths)}
+    if not missing and not cells.has_other_than(_RESIDUES) and cells.lengths.all():
         _check_nucleotides(cells, findings)
         return cells, True, False, None
-    sequences = [in_capitals(cell.strip()) for cell in cells]
+    sequences = ["" if row in missing else in_capitals(cell.strip()) for row, cell in enumerate(cells)]
     if len(sequences) and all(sequence.endswith("*") for sequence in sequences):
         findings.add("note", "every sequence ends with '*', the stop codon, which is left out")
         sequences = [sequence[:-1] for sequence in sequences]
-    lower = [row for row, cell in enumerate(cells) if cell != cell.upper()]
+    lower = [row for row, cell in enumerate(cells) if row not in missing and cell != cell.upper()]
     if lower:
         findings.add("note", "residues in lower case are read as upper case", lower)
     is_empty = [not sequence for sequence in sequences]
@@ -174,7 +178,7 @@ def _cleaned(cells: Packed, findings: Findings, *, drops: bool) -> tuple[Packed,
             odd = next(residue for residue in sequence if residue not in known)
             bad.setdefault("*" if odd == "*" else "other", []).append(row)
     for kind, rows in bad.items():
-        text, remedy = _refusal(kind, sequences[rows[0]])
+        text, remedy = _refusal(kind, sequences[rows[0]] or cells[rows[0]].strip())
         if kind == "*" and drops:
             findings.add("note", f"{text}: {STOPS_DROPPED}", rows)
         else:
@@ -190,12 +194,10 @@ def _cleaned(cells: Packed, findings: Findings, *, drops: bool) -> tuple[Packed,
 def _refusal(kind: str, sequence: str) -> tuple[str, str]:
     """Return what is wrong with a sequence, and what to do."""
     if not kind:
-        return "the sequence is empty", _LINE
+        return f"the sequence {sequence!r} says that there is none" if sequence else "the sequence is empty", _LINE
     place = next(i for i, residue in enumerate(sequence) if residue not in ALPHABET + GAP)
     text = f"the residue {sequence[place]!r} at position {place + 1} is not one of {ALPHABET}"
-    if kind == "*":
-        return f"{text}: a stop codon", STOPS_REMEDY
-    return text, _LINE
+    return (f"{text}: a stop codon", STOPS_REMEDY) if kind == "*" else (text, _LINE)
 
 
 def _check_nucleotides(sequences: Packed, findings: Findings) -> None:
@@ -264,11 +266,8 @@ def _compare_mutations(
         differs = _difference(as_here(mutator.apply(cell)), sequences[others[0]], mutator)
         findings.add("refused", f"{cell!r} makes {differs}", others, remedy=_ONE_COLUMN)
     elif others:
-        findings.add(
-            "warning",
-            f"the sequence is not what {cells[others[0]]!r} makes of the wild type; it counts as it is",
-            others,
-        )
+        text = f"the sequence is not what {cells[others[0]]!r} makes of the wild type; it counts as it is"
+        findings.add("warning", text, others)
     return stops if drops else []
 
 

@@ -19,8 +19,9 @@ from datasets.common.errors import UserError
 from datasets.tables import columns as columns_module
 from datasets.tables.formats.text_file import MAX_LINE_BYTES
 from datasets.tables.read import read_columns
+from datasets.tables.survey import survey
 from datasets.tasks.synthetic import WILD_TYPE
-from tests.helpers.tables import surveyed, variants, write
+from tests.helpers.tables import surveyed, table, variants, write
 
 GOOD = [(sequence, f"{value:.4f}") for _, sequence, value in variants()[:40]]
 TEXT = "sequence,fitness\n" + "".join(f"{sequence},{target}\n" for sequence, target in GOOD)
@@ -317,3 +318,20 @@ def test_a_table_of_mutations_without_a_header_is_refused(tmp_path: Path) -> Non
         )
     write(path, "WT,target", rows)
     assert len(surveyed(path, wild_type=WILD_TYPE, mutation_column="WT", split="random").target) == len(rows)
+
+
+@pytest.mark.parametrize("word", ["NA", "nan", "ND", "NULL", "missing"])
+def test_a_word_for_nothing_is_no_peptide_but_among_peptides(word: str, tmp_path: Path) -> None:
+    path = changed(tmp_path, 4, word)
+    assert (
+        refusal(path) == f"FILE, line 4: the sequence {word!r} says that there is none; correct the line or remove it."
+    )
+    again = survey(path, table(path, sequence_column="sequence", target_column="fitness"), is_reread=True)
+    assert word.upper() in list(again.sequences), "as when it was accepted"
+    rows = [(sequence[:8] if i != 2 else word, target) for i, (sequence, target) in enumerate(GOOD)]
+    write(path, "sequence,fitness", rows)
+    assert word.upper() in list(surveyed(path, split="random", replicates="mean").sequences)
+    rows = [(sequence, "EVQLVESGGG" if i != 2 else word, target) for i, (sequence, target) in enumerate(GOOD)]
+    write(path, "heavy,light,fitness", rows)
+    said = refusal(path, sequence_column="heavy, light", chain_columns=("heavy", "light"))
+    assert f"line 4: the chain L says that there is none ({word.upper()!r})" in said

@@ -173,6 +173,22 @@ def test_the_wild_type_alone_is_no_peptide(tmp_path: Path) -> None:
     assert block.sequences() == ["WT"]
 
 
+@pytest.mark.parametrize("word", ["NA", "Nan", "null"])
+def test_a_word_for_nothing_is_no_candidate(word: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(f"sequence,name\nACD,a\n{word},b\n{WILD_TYPE},c\n")
+    assert refusal(path) == f"FILE, line 3: {word!r} says that there is no sequence; correct the line or remove it."
+    for sequence, is_refused in ((WILD_TYPE, True), ("ACDEFGHI", False)):
+        path.write_text(f"sequence\n{sequence}\n{word}\n")
+        task = replace(TASK, wild_type=None)
+        if is_refused:
+            with pytest.raises(UserError, match="line 3"):
+                list(read_candidates(path, task, None).blocks)
+        else:
+            (block,) = read_candidates(path, task, None).blocks
+            assert block.sequences() == [sequence, word.upper()]
+
+
 def test_residues_in_groups_of_ten_are_one_sequence(tmp_path: Path) -> None:
     path = tmp_path / "a.fasta"
     path.write_text(">one\nACDEFGHIKL MNPQ\n>two\nACDEFGHIKL MNPQ\nRST\n")
