@@ -217,7 +217,7 @@ def test_a_download_that_takes_too_long_is_given_up(
     [
         (("data",), "check|list|fetch"),
         (("data", "chek"), "chek"),
-        (("data", "check"), "file"),
+        (("data", "check"), "FILE"),
         (("data", "check", "no.csv"), "There is no file no.csv."),
         (("data", "check", "no.csv", "--split", "by_group"), "belong together"),
         (("data", "check", "."), "is not a file"),
