@@ -6,13 +6,14 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from math import inf, isfinite
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from datasets.candidates.training_domain import Origin
 from datasets.common.errors import UserError
+from models.bounds import Interval
 from search.config.targets import is_exact
+from search.config.type_checks import convert
 from search.experiments.experiment import Experiment, checksum
 from search.experiments.files import SEED, confirmation_file, weights_folder, weights_hash
 from search.experiments.members import part_names, part_paths
@@ -161,11 +162,13 @@ def _scales(path: Path, experiment: Experiment, announce: Callable[[str], None])
         )
         return nothing
     try:
-        found = [(float(mean), float(deviation)) for mean, deviation in record.tree[SCALES]]
-    except (TypeError, ValueError, OverflowError):
-        found = []
-    if len(found) != len(nothing) or not all(isfinite(mean) and 0 <= deviation < inf for mean, deviation in found):
-        raise UserError(f"{file} is not what `confirm` wrote, which is to be run again: {SCALES} is not valid.")
+        found: Sequence[Scale] = convert(
+            list[tuple[float, Annotated[float, Interval(ge=0)]]], record.tree[SCALES], SCALES
+        )
+        if len(found) != len(nothing):
+            raise UserError(f"{SCALES} has {len(found)} entries: expected {len(nothing)}, one of each member.")
+    except UserError as error:
+        raise UserError(f"{file} is not what `confirm` wrote, which is to be run again: {error}") from None
     return found
 
 

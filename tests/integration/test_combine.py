@@ -261,10 +261,18 @@ def _check_scales(searched: Searched, path: Path, trained: Any) -> None:
         standardised.append((of_test - scale[0]) / scale[1])
     expected = origins.intercept + origins.slope * WEIGHTS @ np.stack(standardised)
     np.testing.assert_allclose(trained.predict(sequences), expected, rtol=1e-4, atol=1e-5)
-    for scales in ([[0, 1]], [[0, 1], [0, 1], [0, -1]], [[0, 1], [0, 1], [0, float("inf")]], "x", [[0, 1, 2]] * 3, 5):
+    for scales in (
+        [[0, 1]],
+        [[0, 1], [0, 1], [0, -1]],
+        [[0, 1], [0, 1], [0, float("inf")]],
+        "x",
+        [[0, 1, 2]] * 3,
+        5,
+        [["0", "1"]] * 3,
+    ):
         record.write_text(json.dumps(told | {"scales": scales}))
         answer = searched.run("predict", str(path), "--mutagenesis", "singles")
-        assert "is not what `confirm` wrote, which is to be run again: scales is not valid" in answer.refusal()
+        assert "is not what `confirm` wrote, which is to be run again: scales" in answer.refusal()
     record.write_text(json.dumps({key: value for key, value in told.items() if key != "scales"}))
     (searched.folder / "one.txt").write_text(f"{sequences[0]}\n")
     answer = searched.run("predict", str(path), "--input", "one.txt", "--no-distance")
