@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +31,6 @@ def predict(
         own["input"] = candidates
     elif candidates is not None:
         own["sequences"] = texts_of(candidates)
-    unknown = [name for name in settings if name not in {field.name for field in fields(PredictRequest)}]
-    if unknown:
-        raise TypeError(
-            f"search.predict has no setting {unknown[0]!r}: expected those of search.properties.request.PredictRequest."
-        )
     request = PredictRequest(experiments=experiments, **own)  # type: ignore[arg-type]
     if request.output is not None:
         _check_output(request, request.output)

@@ -30,6 +30,10 @@ N_SEQUENCES = 500  # Spearman of so many without any relation strays by 0.045
 _AT_ONCE = 8192  # sequences: each prediction depends, in its last bits, on what stands beside it
 
 
+_Tested = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float32] | None, StoredEmbeddings | None]
+"""Residues, lengths, scores and embeddings."""
+
+
 class WrittenPredictions(NamedTuple):
     """What `predict_test_sequences` wrote; what nobody asked for is None."""
 
@@ -64,13 +68,8 @@ def predict_test_sequences(
     quieten()
     torch.set_num_threads(config.trainer.threads or usable_cores())
     prepared = load_prepared(split)
-    residues, lengths = test_sequences(prepared)
-    scores, embeddings = test_scores(prepared), _test_embeddings(config, prepared)
-    if is_sample:
-        some = test_sample(len(lengths), task_of(config))
-        residues, lengths, scores = residues[some], lengths[some], None if scores is None else scores[some]
-        embeddings = None if embeddings is None else embeddings.take(some)
-    tested = residues, lengths, scores, embeddings
+    tested = _sampled(config, prepared) if is_sample else _tested(config, prepared)
+    lengths = tested[1]
 
     def predictor_of(some: Sequence[Path]) -> Predictor:
         return Predictor(
@@ -129,11 +128,21 @@ def test_sample(n: int, task: Task) -> NDArray[np.int64]:
     return shuffled(n, "rise", task.name)[:N_SEQUENCES]
 
 
-def _test_embeddings(config: RunConfig, split: PreparedSplit) -> StoredEmbeddings | None:
-    """Those of the test sequences, in their order, where the run has some."""
-    if config.embeddings is None:
-        return None
-    return StoredEmbeddings(split.embeddings_path, config.embeddings.kind, as_bytes(*test_sequences(split)))
+def _tested(config: RunConfig, split: PreparedSplit) -> _Tested:
+    """The test sequences of a split, and what a run sees beside them."""
+    residues, lengths = test_sequences(split)
+    embeddings = None
+    if config.embeddings is not None:
+        embeddings = StoredEmbeddings(split.embeddings_path, config.embeddings.kind, as_bytes(residues, lengths))
+    return residues, lengths, test_scores(split), embeddings
+
+
+def _sampled(config: RunConfig, split: PreparedSplit) -> _Tested:
+    """At most 500 of them, always the same ones."""
+    residues, lengths, scores, embeddings = _tested(config, split)
+    rows = test_sample(len(lengths), task_of(config))
+    known, beside = (None if scores is None else scores[rows]), (None if embeddings is None else embeddings.take(rows))
+    return residues[rows], lengths[rows], known, beside
 
 
 def read_test_predictions(path: Path) -> WrittenPredictions:
@@ -158,15 +167,8 @@ def beside_rows(config: RunConfig, split: PreparedSplit, rows: NDArray[np.int64]
 
 def predict_sample(predictor: Predictor, config: RunConfig, split: PreparedSplit) -> NDArray[np.float32]:
     """Predictions (n_members, n) of at most 500 test sequences, always the same ones of a split."""
-    residues, lengths = test_sequences(split)
-    rows = test_sample(len(lengths), task_of(config))
-    scores, embeddings = test_scores(split), _test_embeddings(config, split)
-    return predictor(
-        residues[rows],
-        lengths[rows],
-        scores=None if scores is None else scores[rows],
-        embeddings=None if embeddings is None else embeddings.take(rows),
-    )
+    residues, lengths, scores, embeddings = _sampled(config, split)
+    return predictor(residues, lengths, scores=scores, embeddings=embeddings)
 
 
 def rise_with_mutations(
@@ -189,9 +191,8 @@ def rise_with_mutations(
     predictor = Predictor(
         config, weights, places=places, announce=announce, micro_batch_tokens=micro_batch_tokens, keep_features=True
     )
-    prediction = predict_sample(predictor, config, split).mean(axis=0, dtype="float64")
-    residues, lengths = test_sequences(split)
-    rows = test_sample(len(lengths), task)
-    counts = find_mutations(residues[rows], lengths[rows], task.wild_type).counts
+    residues, lengths, scores, embeddings = _sampled(config, split)
+    prediction = predictor(residues, lengths, scores=scores, embeddings=embeddings).mean(axis=0, dtype="float64")
+    counts = find_mutations(residues, lengths, task.wild_type).counts
     value = spearman(torch.from_numpy(prediction), torch.from_numpy(counts))
     return value if math.isfinite(value) else None
